@@ -1,0 +1,84 @@
+"""Owns what an engine says back: per step, a list of outputs over all sequences. Knows no wire format."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Natural log of a token's probability under the model: temperature 1, before top_k, top_p and min_p."""
+
+    token_id: int
+    logprob: float
+    token: bytes
+    """The bytes it decodes to; may be part of a character."""
+    top: tuple["TokenLogprob", ...] = ()
+    """The most probable tokens at this position, most probable first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New output of one choice in one step."""
+
+    request_id: str
+    choice: int
+    text: str
+    """Whole characters only; "" while a character or a stop string is incomplete."""
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of one choice."""
+
+    request_id: str
+    choice: int
+    finish_reason: FinishReason
+    stop: str = ""
+    """The stop string or the text of the stop token that ended it."""
+    prompt_tokens: int = 0
+    """Of choice 0 alone, so that the usages of a request's choices add up."""
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The end of a whole request by an error; none of its choices produces anything more."""
+
+    request_id: str
+    code: int
+    """A gRPC status code (infermesh_runtime.errors.Code)."""
+    reason: str
+    """UPPER_SNAKE_CASE, as in google.rpc.ErrorInfo."""
+    message: str
+
+
+Output = Delta | Finished | Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What an engine is doing, measured."""
+
+    running: int = 0
+    waiting: int = 0
+    waiting_tokens: int = 0
+    """Tokens yet to be prefilled, of waiting and running sequences, not counting cached ones."""
+    kv_cache_usage: float = 0.0
+    """Share of the blocks held by running sequences, in [0, 1]."""
+    prefill_tokens_per_s: float = 0.0
+    decode_tokens_per_s: float = 0.0
+    kv_cache_tokens: int = 0
+    """Size of the KV cache, in tokens."""
+    preemptions: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0

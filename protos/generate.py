@@ -1,0 +1,78 @@
+"""Owns the committed stubs: makes them from the .proto files, or checks that they still match (--check).
+
+Lints with buf, and writes beside each .proto its Python messages, types and services, and one descriptor set
+(infermesh/descriptors.binpb) that Envoy's transcoder and any reflection-free client can read.
+"""
+
+import argparse
+import filecmp
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import google.api
+from grpc_tools import protoc
+
+ROOT = Path(__file__).resolve().parent
+REPOSITORY = ROOT.parent
+GOOGLEAPIS = REPOSITORY / "build" / "googleapis"
+IMPORTED = ("annotations.proto", "http.proto", "httpbody.proto")
+GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "descriptors.binpb")
+
+
+def copy_googleapis() -> None:
+    """Lays google/api where buf can read it: buf takes modules inside the repository only."""
+    target = GOOGLEAPIS / "google" / "api"
+    target.mkdir(parents=True, exist_ok=True)
+    source = Path(next(iter(google.api.__path__)))
+    for name in IMPORTED:
+        shutil.copyfile(source / name, target / name)
+
+
+def lint() -> None:
+    subprocess.run(["buf", "lint"], cwd=REPOSITORY, check=True)
+
+
+def generate(out: Path) -> None:
+    """Writes every generated file below `out`, in the layout of the package."""
+    (out / "infermesh").mkdir(parents=True, exist_ok=True)
+    include = [f"-I{ROOT}", f"-I{GOOGLEAPIS}", f"-I{Path(protoc.__file__).parent / '_proto'}"]
+    protos = sorted(str(p) for p in ROOT.glob("infermesh/**/*.proto"))
+    languages = [f"--python_out={out}", f"--pyi_out={out}", f"--grpc_python_out={out}"]
+    descriptors = ["--include_imports", f"--descriptor_set_out={out / 'infermesh' / 'descriptors.binpb'}"]
+    if protoc.main(["protoc", *include, *languages, *descriptors, *protos]):
+        raise SystemExit("protoc failed")
+
+
+def generated_files(root: Path) -> set[Path]:
+    return {p.relative_to(root) for pattern in GENERATED for p in root.glob(f"infermesh/**/{pattern}")}
+
+
+def drifted(fresh: Path) -> list[str]:
+    """Names of the files that differ between the committed stubs and `fresh`, or are on one side only."""
+    names = generated_files(ROOT) | generated_files(fresh)
+    same = {n for n in names if (ROOT / n).exists() and (fresh / n).exists() and filecmp.cmp(ROOT / n, fresh / n, False)}
+    return sorted(str(n) for n in names - same)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when the committed stubs differ")
+    check = parser.parse_args().check
+    copy_googleapis()
+    lint()
+    if not check:
+        generate(ROOT)
+        return 0
+    with tempfile.TemporaryDirectory() as fresh:
+        generate(Path(fresh))
+        names = drifted(Path(fresh))
+    if names:
+        print("stubs differ from the .proto files; run `make protos`:", *names, sep="\n  ", file=sys.stderr)
+    return bool(names)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
