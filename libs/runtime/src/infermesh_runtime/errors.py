@@ -1,0 +1,192 @@
+"""Owns the error tree of every infermesh process. Knows no gRPC: `status` turns these into statuses and back.
+
+InfermeshError
+├── InvalidArgument
+│   └── ContextLengthExceeded
+├── NotFound
+│   └── ModelNotFound
+├── FailedPrecondition
+│   └── DeviceNotAvailable
+├── ResourceExhausted
+├── Unavailable
+├── DeadlineExceeded
+├── Cancelled
+├── Unimplemented
+└── Internal
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """The canonical gRPC status codes."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class InfermeshError(Exception):
+    """An error that a client is told about; a class is its status code.
+
+    `message` is for people and goes to the client as it is. `reason` (UPPER_SNAKE_CASE) and `metadata` are for programs,
+    as google.rpc.ErrorInfo. `fields` maps field paths ("sampling.temperature") to what is wrong with them, as
+    google.rpc.BadRequest. `retry_after_s` says when trying again may help; None says nothing about it.
+    """
+
+    code: Code = Code.UNKNOWN
+    reason: str = "UNKNOWN"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        if reason is not None:
+            self.reason = reason
+        self.metadata: Mapping[str, str] = dict(metadata or {})
+        self.fields: Mapping[str, str] = dict(fields or {})
+        self.retry_after_s = retry_after_s
+
+
+class InvalidArgument(InfermeshError):
+    """The request is wrong whatever the state of the system; `fields` says where."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "INVALID_ARGUMENT"
+
+
+class ContextLengthExceeded(InvalidArgument):
+    """The prompt leaves no room in the context; metadata holds `prompt_tokens` and `context_length`."""
+
+    reason = "CONTEXT_LENGTH_EXCEEDED"
+
+
+class NotFound(InfermeshError):
+    """Something named in the request does not exist."""
+
+    code = Code.NOT_FOUND
+    reason = "NOT_FOUND"
+
+
+class ModelNotFound(NotFound):
+    """No endpoint serves the model."""
+
+    reason = "MODEL_NOT_FOUND"
+
+
+class FailedPrecondition(InfermeshError):
+    """The system is not in the state that the request needs, and trying again does not help."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "FAILED_PRECONDITION"
+
+
+class DeviceNotAvailable(FailedPrecondition):
+    """The device asked for is not there."""
+
+    reason = "DEVICE_NOT_AVAILABLE"
+
+
+class ResourceExhausted(InfermeshError):
+    """Memory, a queue or a quota is full."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "RESOURCE_EXHAUSTED"
+
+
+class Unavailable(InfermeshError):
+    """Cannot serve now; another endpoint or a later try may."""
+
+    code = Code.UNAVAILABLE
+    reason = "UNAVAILABLE"
+
+
+class DeadlineExceeded(InfermeshError):
+    """The call's deadline passed."""
+
+    code = Code.DEADLINE_EXCEEDED
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Cancelled(InfermeshError):
+    """The call was cancelled, usually by its client."""
+
+    code = Code.CANCELLED
+    reason = "CANCELLED"
+
+
+class Unimplemented(InfermeshError):
+    """The endpoint does not do this."""
+
+    code = Code.UNIMPLEMENTED
+    reason = "UNIMPLEMENTED"
+
+
+class Internal(InfermeshError):
+    """A fault of ours."""
+
+    code = Code.INTERNAL
+    reason = "INTERNAL"
+
+
+_SPECIFIC: tuple[type[InfermeshError], ...] = (ContextLengthExceeded, ModelNotFound, DeviceNotAvailable)
+_GENERAL: tuple[type[InfermeshError], ...] = (
+    InvalidArgument,
+    NotFound,
+    FailedPrecondition,
+    ResourceExhausted,
+    Unavailable,
+    DeadlineExceeded,
+    Cancelled,
+    Unimplemented,
+    Internal,
+)
+_BY_CODE = {cls.code: cls for cls in _GENERAL}
+_BY_CODE_AND_REASON = {(cls.code, cls.reason): cls for cls in _SPECIFIC}
+
+
+def from_code(
+    code: int,
+    message: str,
+    *,
+    reason: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    fields: Mapping[str, str] | None = None,
+    retry_after_s: float | None = None,
+) -> InfermeshError:
+    """The error of the class that stands for `code` and, where one does, for `reason`.
+
+    A code that has no class gives an InfermeshError that carries it. Raises ValueError for OK and for numbers that are
+    no code.
+    """
+    known = Code(code)
+    if known is Code.OK:
+        raise ValueError("OK is not an error")
+    cls = _BY_CODE_AND_REASON.get((known, reason or "")) or _BY_CODE.get(known, InfermeshError)
+    if cls is InfermeshError:
+        reason = reason or known.name
+    error = cls(message, reason=reason, metadata=metadata, fields=fields, retry_after_s=retry_after_s)
+    error.code = known
+    return error

@@ -1,0 +1,203 @@
+"""Owns how a service is configured: environment variables INFERMESH_*, read once, refused loudly. Knows no service."""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "INFERMESH_"
+ENTRY_POINTS = "infermesh.settings"
+"""Entry-point group under which each installed service registers its settings class, so that all know all variables."""
+
+
+def split_host_port(value: str) -> tuple[str, int]:
+    """Splits "host:port" or "[ipv6]:port". Raises ValueError when it is neither or the port is not in [0, 65535]."""
+    host, colon, port = value.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("an IPv6 host goes in brackets, as in [::1]:8080")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError("must be host:port with a port from 0 to 65535 (0: any free one)")
+    return host, int(port)
+
+
+def _check_host_port(value: str) -> str:
+    split_host_port(value)
+    return value
+
+
+def _check_optional_host_port(value: str) -> str:
+    return _check_host_port(value) if value else value
+
+
+def _split_commas(value: object) -> object:
+    return tuple(part for raw in value.split(",") if (part := raw.strip())) if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+HostPort = Annotated[str, AfterValidator(_check_host_port)]
+OptionalHostPort = Annotated[str, AfterValidator(_check_optional_host_port)]
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+"""Written "a, b,c" in the variable; blanks around the parts and empty parts are dropped."""
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+
+
+class ServiceSettings(BaseSettings):
+    """What every service takes. A service adds fields with `Field(default, description=...)`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", enable_decoding=False, validate_default=True
+    )
+
+    listen: HostPort = Field("127.0.0.1:0", description="Where to serve gRPC, host:port; port 0 takes any free one.")
+    metrics_listen: OptionalHostPort = Field(
+        "", description="Where to serve Prometheus metrics over HTTP, host:port; empty serves none."
+    )
+    log_level: LogLevel = Field("info", description="Least severe log lines to write: debug, info, warning or error.")
+    drain_s: float = Field(
+        30.0, ge=0, le=86400, description="Longest wait for running requests when stopping, in seconds."
+    )
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+class Option(NamedTuple):
+    """One environment variable of a service."""
+
+    variable: str
+    default: str
+    """As it would be written in the variable; "(required)" when there is none."""
+    help: str
+
+
+class SettingsError(Exception):
+    """Settings that a process must not start with; `problems` has one line for each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+def load(cls: type[SettingsT], argv: Sequence[str] | None = None) -> SettingsT:
+    """Reads the settings of this process, or ends it.
+
+    `--help` or `-h` in `argv` (default: the command line) prints the variables and exits with 0. Bad settings, and for
+    a ServiceSettings any other argument (services take none), print one line for each problem and exit with 2.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if {"--help", "-h"} & set(arguments):
+        print(format_help(cls))
+        raise SystemExit(0)
+    if arguments and issubclass(cls, ServiceSettings):
+        _refuse([f"unexpected argument {arguments[0]!r}: options are environment variables, see --help"])
+    try:
+        return read(cls)
+    except SettingsError as error:
+        _refuse(error.problems)
+
+
+def read(cls: type[SettingsT]) -> SettingsT:
+    """Reads the settings from the environment. Raises SettingsError."""
+    problems = unknown_variables(cls, os.environ)
+    try:
+        settings = cls()
+    except ValidationError as error:
+        problems += [
+            _describe_problem(cls, detail) for detail in error.errors(include_url=False, include_context=False)
+        ]
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def unknown_variables(cls: type[BaseSettings], environ: Iterable[str]) -> list[str]:
+    """One line for each INFERMESH_* name in `environ` that no installed service declares."""
+    strangers = sorted({name.upper() for name in environ if name.upper().startswith(PREFIX)} - variables(cls))
+    if not strangers:
+        return []
+    try:
+        known = variables(cls).union(*(variables(_load_class(entry)) for entry in entry_points(group=ENTRY_POINTS)))
+    except ImportError as error:
+        return [f"{', '.join(strangers)}: not one of ours, and another service's settings cannot be imported: {error}"]
+    return [_describe_unknown(name, known) for name in strangers if name not in known]
+
+
+def variables(cls: type[BaseSettings]) -> set[str]:
+    """Names of the environment variables that `cls` reads."""
+    return {_variable(cls, name) for name in cls.model_fields}
+
+
+def describe(cls: type[BaseSettings]) -> list[Option]:
+    """The variables of `cls` in the order of their declaration, for documents and `--help`."""
+    return [
+        Option(
+            _variable(cls, name), _format_default(info.get_default(call_default_factory=True)), info.description or ""
+        )
+        for name, info in cls.model_fields.items()
+    ]
+
+
+def format_help(cls: type[BaseSettings]) -> str:
+    """The text of `--help`."""
+    lines = [f"  {o.variable}={o.default}\n      {o.help}" for o in describe(cls)]
+    return "Configured by environment variables, shown with their defaults:\n\n" + "\n".join(lines)
+
+
+def _variable(cls: type[BaseSettings], name: str) -> str:
+    return (cls.model_config.get("env_prefix", "") + name).upper()
+
+
+def _load_class(entry: EntryPoint) -> type[BaseSettings]:
+    loaded = entry.load()
+    if not (isinstance(loaded, type) and issubclass(loaded, BaseSettings)):
+        raise ImportError(f"entry point {entry.name} = {entry.value} is no settings class")
+    return loaded
+
+
+def _format_default(default: Any) -> str:
+    match default:
+        case _ if default is PydanticUndefined:
+            return "(required)"
+        case None:
+            return ""
+        case bool():
+            return str(default).lower()
+        case float() if default.is_integer():
+            return str(int(default))
+        case tuple() | list() | set() | frozenset():
+            return ",".join(str(part) for part in default)
+        case _:
+            return str(default)
+
+
+def _describe_problem(cls: type[BaseSettings], detail: Any) -> str:
+    if not detail["loc"]:
+        return str(detail["msg"]).removeprefix("Value error, ")
+    name = str(detail["loc"][0])
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    info = cls.model_fields.get(name)
+    allowed = f" ({info.description})" if info and info.description else ""
+    if detail["type"] == "missing":
+        return f"{_variable(cls, name)} is not set, and is required{allowed}"
+    return f"{_variable(cls, name)}={detail['input']!r}: {message}{allowed}"
+
+
+def _describe_unknown(name: str, known: set[str]) -> str:
+    closest = difflib.get_close_matches(name, known, n=1, cutoff=0)
+    return f"{name} is no setting of infermesh; the closest is {closest[0]}" if closest else f"{name} is unknown"
+
+
+def _refuse(problems: Sequence[str]) -> NoReturn:
+    print("\n".join(f"settings: {problem}" for problem in problems), file=sys.stderr)
+    raise SystemExit(2)
