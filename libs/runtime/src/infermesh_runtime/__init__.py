@@ -1,1 +1,1 @@
-"""What every infermesh service process needs. Import the modules; this package imports none, so `errors` stays free of gRPC."""
+"""What every infermesh service process needs. Import its modules; it imports none, so `errors` is free of gRPC."""

@@ -15,6 +15,8 @@ InfermeshError
 └── Internal
 """
 
+# ruff: noqa: N818 - a class is named after its status code
+
 from collections.abc import Mapping
 from enum import IntEnum
 
@@ -44,8 +46,8 @@ class Code(IntEnum):
 class InfermeshError(Exception):
     """An error that a client is told about; a class is its status code.
 
-    `message` is for people and goes to the client as it is. `reason` (UPPER_SNAKE_CASE) and `metadata` are for programs,
-    as google.rpc.ErrorInfo. `fields` maps field paths ("sampling.temperature") to what is wrong with them, as
+    `message` is for people and goes to the client as it is. `reason` (UPPER_SNAKE_CASE) and `metadata` are for
+    programs, as google.rpc.ErrorInfo. `fields` maps field paths ("sampling.temperature") to what is wrong with them, as
     google.rpc.BadRequest. `retry_after_s` says when trying again may help; None says nothing about it.
     """
 

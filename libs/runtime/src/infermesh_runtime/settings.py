@@ -128,7 +128,7 @@ def unknown_variables(cls: type[BaseSettings], environ: Iterable[str]) -> list[s
         return []
     try:
         known = variables(cls).union(*(variables(_load_class(entry)) for entry in entry_points(group=ENTRY_POINTS)))
-    except ImportError as error:
+    except (ImportError, AttributeError, TypeError) as error:
         return [f"{', '.join(strangers)}: not one of ours, and another service's settings cannot be imported: {error}"]
     return [_describe_unknown(name, known) for name in strangers if name not in known]
 
@@ -161,7 +161,7 @@ def _variable(cls: type[BaseSettings], name: str) -> str:
 def _load_class(entry: EntryPoint) -> type[BaseSettings]:
     loaded = entry.load()
     if not (isinstance(loaded, type) and issubclass(loaded, BaseSettings)):
-        raise ImportError(f"entry point {entry.name} = {entry.value} is no settings class")
+        raise TypeError(f"entry point {entry.name} = {entry.value} is no settings class")
     return loaded
 
 
