@@ -29,6 +29,9 @@ class RunnerInfo:
     num_blocks: int
     """KV blocks it owns, numbered from 0."""
     weights_bytes: int
+    min_run_tokens: int = 1
+    """Fewest new tokens of a sequence in a batch. The engine feeds the last ones again, where there are any, to reach it:
+    some devices compute a run of one token in another order than a longer one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,93 @@
+"""Owns the OpenVINO graph: from a saved IR to one with paged attention whose outputs are what the sampler needs.
+
+Knows no request and no scheduling.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+from infermesh_engine.runner import CANDIDATES
+from openvino import opset13 as ops
+from openvino._offline_transformations import paged_attention_transformation
+
+INPUTS = ("input_ids", "position_ids", "past_lens", "subsequence_begins", "block_indices", "block_indices_begins")
+"""The arrays of a step, as the transformation names them; max_context_len, rows and inverse_temperatures come beside."""
+
+OUTPUTS = ("logits", "top_ids", "top_logits", "logsumexp", "scaled_logsumexp")
+
+
+class NotAPagedModel(ValueError):
+    """The IR is not a decoder with a KV state that the paged-attention transformation knows."""
+
+
+def read(core: ov.Core, xml: Path) -> ov.Model:
+    """Reads an IR of a stateful decoder and returns it with paged attention and the outputs named in OUTPUTS.
+
+    Further inputs: rows int32 [R] (which tokens' logits are wanted) and inverse_temperatures float32 [R].
+    Outputs: logits float32 [R, vocab]; top_ids int32 and top_logits float32 [R, min(CANDIDATES, vocab)], largest first;
+    logsumexp float32 [R] of the logits, and scaled_logsumexp float32 [R] of logits × inverse_temperatures.
+
+    Raises NotAPagedModel.
+    """
+    model = core.read_model(xml)
+    names = {name for output in model.inputs for name in output.get_names()}
+    if not {"input_ids", "beam_idx"} <= names or not model.get_sinks():
+        raise NotAPagedModel(f"{xml} is not a stateful decoder: its inputs are {sorted(names)}")
+    paged_attention_transformation(model)
+    _gather_rows_before_head(model)
+    _add_sampling_outputs(model)
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def _gather_rows_before_head(model: ov.Model) -> None:
+    """Lets only the wanted rows reach the last MatMul, the dearest one of a prefill."""
+    head = _head(model.get_results()[0].input_value(0).get_node())
+    hidden = head.input_value(0)
+    rows = _parameter(model, "rows", np.int32)
+    flat = ops.reshape(hidden, np.array([-1, hidden.get_partial_shape()[-1].get_length()], np.int64), special_zero=False)
+    head.input(0).replace_source_output(ops.gather(flat, rows, np.int32(0)).output(0))
+
+
+def _head(node: ov.Node) -> ov.Node:
+    """Walks up from the result to the MatMul that makes the logits (scaling and soft-capping may lie between)."""
+    while node.get_type_name() != "MatMul":
+        node = node.input_value(0).get_node()
+    return node
+
+
+def _add_sampling_outputs(model: ov.Model) -> None:
+    result = model.get_results()[0]
+    inverse_temperatures = _parameter(model, "inverse_temperatures", np.float32)
+    model.validate_nodes_and_infer_types()
+    source = result.input_value(0)
+    vocab = source.get_partial_shape()[-1].get_length()
+    logits = ops.reshape(ops.convert(source, "f32"), np.array([-1, vocab], np.int64), special_zero=False)
+    top = ops.topk(logits, np.int32(min(CANDIDATES, vocab)), 1, "max", "value", "i32")
+    largest = ops.slice(top.output(0), [0], [1], [1], [1])
+    centred = ops.subtract(logits, largest)
+    scale = ops.unsqueeze(inverse_temperatures, np.int32(1))
+    scaled_largest = ops.squeeze(ops.multiply(largest, scale), np.int32(1))
+    outputs = (
+        logits.output(0),
+        top.output(1),
+        top.output(0),
+        ops.add(_log_sum_exp(centred), ops.squeeze(largest, np.int32(1))).output(0),
+        ops.add(_log_sum_exp(ops.multiply(centred, scale)), scaled_largest).output(0),
+    )
+    model.remove_result(result)
+    for name, output in zip(OUTPUTS, outputs, strict=True):
+        output.set_names({name})
+        model.add_results([ops.result(output)])
+
+
+def _log_sum_exp(centred: ov.Node) -> ov.Node:
+    return ops.log(ops.reduce_sum(ops.exp(centred), np.int32(1)))
+
+
+def _parameter(model: ov.Model, name: str, dtype: type[np.generic]) -> ov.Node:
+    parameter = ops.parameter(ov.PartialShape([-1]), dtype, name=name)
+    parameter.output(0).set_names({name})
+    model.add_parameters([parameter])
+    return parameter

@@ -1,0 +1,205 @@
+"""Owns OpenVINO's side of the runner seam: the compiled graph, its KV cache, and one inference a batch.
+
+Knows no request and no sampling.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import openvino as ov
+from infermesh_engine.runner import Batch, Logits, RunnerInfo
+from infermesh_runtime.errors import FailedPrecondition
+from numpy.typing import NDArray
+
+from . import graph, machine
+
+Numerics = Literal["fast", "exact"]
+KvDtype = Literal["u8", "f16", "f32"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerOptions:
+    """How the graph is compiled and how large its KV cache is."""
+
+    numerics: Numerics = "fast"
+    threads: int = 0
+    """0: one for each processor this process may use."""
+    kv_cache_dtype: KvDtype = "u8"
+    """Of numerics "fast"; "exact" always keeps f32."""
+    kv_cache_bytes: int = 0
+    """0: what max_sequences whole contexts need, at most a quarter of the memory available."""
+    max_sequences: int = 64
+    context_length: int = 8192
+    weights_bytes: int = 0
+
+
+def compile_properties(options: RunnerOptions) -> dict[str, Any]:
+    """CPU plugin properties. What makes `exact` exact, and its price, is docs/decisions/0002-exact-numerics.md."""
+    properties: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": options.threads or machine.usable_processors(),
+        "KV_CACHE_PRECISION": "f32" if options.numerics == "exact" else options.kv_cache_dtype,
+    }
+    if options.numerics == "exact":
+        properties["INFERENCE_PRECISION_HINT"] = "f32"
+    return properties
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVinoLogits:
+    """Views of the inference request's output tensors, overwritten by its next inference."""
+
+    all: NDArray[np.float32]
+    top_ids: NDArray[np.int32]
+    top_logits: NDArray[np.float32]
+    logsumexp: NDArray[np.float32]
+    scaled_logsumexp: NDArray[np.float32]
+
+    def row(self, index: int) -> NDArray[np.float32]:
+        return self.all[index]
+
+
+class OpenVinoRunner:
+    """A decoder on the CPU. Raises FailedPrecondition when the model's graph cannot be paged."""
+
+    def __init__(self, xml: Path, options: RunnerOptions) -> None:
+        core = ov.Core()
+        try:
+            model = graph.read(core, xml)
+        except graph.NotAPagedModel as error:
+            raise FailedPrecondition(str(error), reason="MODEL_NOT_SUPPORTED") from error
+        compiled = core.compile_model(model, "CPU", compile_properties(options))
+        del model
+        self._request = compiled.create_infer_request()
+        inputs = {port.get_any_name(): index for index, port in enumerate(compiled.inputs)}
+        self._array_inputs = [inputs[name] for name in graph.INPUTS]
+        self._max_context_input = inputs["max_context_len"]
+        self._rows_input = inputs["rows"]
+        self._temperatures_input = inputs["inverse_temperatures"]
+        self._outputs = [_output_index(compiled, name) for name in graph.OUTPUTS]
+        self._exact = options.numerics == "exact"
+        self.info = _runner_info(core, compiled, options)
+        self._kv = self._allocate_kv(compiled, self.info.num_blocks + 1)
+
+    def run(self, batch: Batch) -> Logits:
+        rows = len(batch.rows)
+        self._set_inputs(_widened(batch, self.info.num_blocks) if self._exact else batch)
+        self._request.infer()
+        outputs = (self._request.get_output_tensor(index).data[:rows] for index in self._outputs)
+        return _with_ties_by_id(OpenVinoLogits(*outputs))
+
+    def memory_free_bytes(self) -> int:
+        return machine.memory_available_bytes()
+
+    def close(self) -> None:
+        del self._request, self._kv
+
+    def _set_inputs(self, batch: Batch) -> None:
+        request = self._request
+        arrays = (
+            batch.token_ids,
+            batch.positions,
+            batch.past_lens,
+            batch.begins,
+            batch.blocks,
+            batch.block_begins,
+        )
+        for index, array in zip(self._array_inputs, arrays, strict=True):
+            request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
+        request.set_input_tensor(self._max_context_input, ov.Tensor(np.array(batch.max_context_tokens, np.int32)))
+        request.set_input_tensor(self._rows_input, ov.Tensor(batch.rows, shared_memory=True))
+        request.set_input_tensor(self._temperatures_input, ov.Tensor(batch.inverse_temperatures, shared_memory=True))
+
+    def _allocate_kv(self, compiled: ov.CompiledModel, num_blocks: int) -> list[ov.Tensor]:
+        """Pages are touched when they are first written, so an idle cache costs address space only."""
+        tensors = []
+        for index, port in enumerate(compiled.inputs):
+            if "_cache." in port.get_any_name():
+                shape = [num_blocks, *(dim.get_length() for dim in list(port.partial_shape)[1:])]
+                tensors.append(ov.Tensor(port.element_type, ov.Shape(shape)))
+                self._request.set_input_tensor(index, tensors[-1])
+        return tensors
+
+
+def _output_index(compiled: ov.CompiledModel, name: str) -> int:
+    return next(index for index, port in enumerate(compiled.outputs) if name in port.get_names())
+
+
+def _runner_info(core: ov.Core, compiled: ov.CompiledModel, options: RunnerOptions) -> RunnerInfo:
+    caches = [port for port in compiled.inputs if "_cache." in port.get_any_name()]
+    values = next(port for port in caches if port.get_any_name().startswith("value_cache."))
+    block_size = list(values.partial_shape)[-2].get_length()
+    block_bytes = sum(_block_bytes(port) for port in caches)
+    logits = next(port for port in compiled.outputs if "logits" in port.get_names())
+    return RunnerInfo(
+        device_kind="cpu",
+        device_name=core.get_property("CPU", "FULL_DEVICE_NAME"),
+        memory_total_bytes=machine.memory_total_bytes(),
+        runtime=f"openvino {ov.get_version().split('-')[0]}",
+        vocab_size=logits.partial_shape[-1].get_length(),
+        context_length=options.context_length,
+        block_size=block_size,
+        num_blocks=_num_blocks(options, block_size, block_bytes),
+        weights_bytes=options.weights_bytes,
+        min_run_tokens=2 if options.numerics == "exact" else 1,
+    )
+
+
+def _block_bytes(port: ov.ConstOutput) -> int:
+    elements = 1
+    for dim in list(port.partial_shape)[1:]:
+        elements *= dim.get_length()
+    return elements * port.element_type.size
+
+
+def _num_blocks(options: RunnerOptions, block_size: int, block_bytes: int) -> int:
+    if options.kv_cache_bytes:
+        blocks = options.kv_cache_bytes // block_bytes
+        if blocks < 1:
+            raise FailedPrecondition(
+                f"a KV cache of {options.kv_cache_bytes} bytes holds no block: one of {block_size} tokens needs {block_bytes}",
+                reason="KV_CACHE_TOO_SMALL",
+            )
+        return blocks
+    wanted = options.max_sequences * -(-options.context_length // block_size)
+    return max(1, min(wanted, machine.memory_available_bytes() // 4 // block_bytes))
+
+
+def _widened(batch: Batch, scratch_block: int) -> Batch:
+    """The same batch with at least two tokens and two rows: a matrix product of one row sums in another order.
+
+    What is added is a one-token sequence on a block that no sequence owns, and a row asked for twice.
+    """
+    if len(batch.token_ids) == 1:
+        batch = replace(
+            batch,
+            token_ids=np.append(batch.token_ids, batch.token_ids[:1]),
+            positions=np.append(batch.positions, np.int64(0)),
+            past_lens=np.append(batch.past_lens, np.int32(0)),
+            begins=np.append(batch.begins, np.int32(2)),
+            blocks=np.append(batch.blocks, np.int32(scratch_block)),
+            block_begins=np.append(batch.block_begins, np.int32(len(batch.blocks) + 1)),
+        )
+    if len(batch.rows) == 1:
+        batch = replace(
+            batch,
+            rows=np.repeat(batch.rows, 2),
+            inverse_temperatures=np.repeat(batch.inverse_temperatures, 2),
+        )
+    return batch
+
+
+def _with_ties_by_id(logits: OpenVinoLogits) -> OpenVinoLogits:
+    """Orders equal candidates by token id; the plugin's TopK leaves their order open (its stable form is 60 × slower)."""
+    top = logits.top_logits
+    if not (top[:, 1:] == top[:, :-1]).any():
+        return logits
+    order = np.lexsort((logits.top_ids, -top))
+    return replace(
+        logits,
+        top_ids=np.take_along_axis(logits.top_ids, order, 1),
+        top_logits=np.take_along_axis(top, order, 1),
+    )
