@@ -1,0 +1,93 @@
+"""Owns the synchronous client. Knows the contract's RPCs and nothing of what is behind the endpoint."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import grpc
+
+from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
+from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
+from infermesh_runtime.status import from_rpc_error
+
+DEFAULT_ENDPOINT = "127.0.0.1:8081"
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_send_message_length", 64 << 20),
+)
+
+
+class Client:
+    """A connection to a router or a worker; made lazily, shared by threads, closed by `close` or `with`.
+
+    Every call raises a class of infermesh_runtime.errors: Unavailable when nothing answers, DeadlineExceeded after
+    `timeout_s` (seconds for one whole call; None waits for ever), otherwise what the endpoint answered.
+    """
+
+    def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, timeout_s: float | None = None) -> None:
+        self.endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._channel = grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
+        self._inference: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
+        self._admin: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
+
+    def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> Iterator[Event]:
+        """Streams the events of a generation; closing the iterator cancels the call. Raises InvalidArgument and others."""
+        request = build_request(prompt, options)
+        for response in self._stream(self._inference.Generate, request):
+            if (event := event_of(response)) is not None:
+                yield event
+
+    def health(self) -> inference_pb2.HealthReport:
+        """State, device, models and load of the endpoint; a router's are those of its endpoints together."""
+        with _translated_errors():
+            report: inference_pb2.HealthReport = self._inference.Health(
+                inference_pb2.HealthRequest(), timeout=self._timeout_s
+            ).report
+        return report
+
+    def models(self) -> Sequence[inference_pb2.ModelStatus]:
+        """The models that the endpoint serves or loads."""
+        return tuple(self.health().models)
+
+    def endpoints(self) -> Sequence[admin_pb2.Endpoint]:
+        """The router's endpoints, sorted by address. Raises Unimplemented at a worker."""
+        with _translated_errors():
+            response = self._admin.ListEndpoints(admin_pb2.ListEndpointsRequest(), timeout=self._timeout_s)
+        return tuple(response.endpoints)
+
+    def watch_endpoints(self, *, min_interval_ms: int = 500) -> Iterator[Sequence[admin_pb2.Endpoint]]:
+        """The router's endpoints now and on every change; closing the iterator ends it."""
+        request = admin_pb2.WatchEndpointsRequest(min_interval_ms=min_interval_ms)
+        for response in self._stream(self._admin.WatchEndpoints, request):
+            yield tuple(response.endpoints)
+
+    def close(self) -> None:
+        """Closes the connection; running calls end with Cancelled."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _stream(self, method: Any, request: Any) -> Iterator[Any]:
+        call = method(request, timeout=self._timeout_s)
+        try:
+            with _translated_errors():
+                yield from call
+        finally:
+            call.cancel()
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error

@@ -1,0 +1,136 @@
+"""Owns how arguments become a GenerateRequest. Knows no connection: both clients send what this builds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NotRequired, TypedDict
+
+import numpy as np
+
+from infermesh.inference.v1 import inference_pb2
+from infermesh.tensor.v1 import tensor_pb2
+from infermesh_runtime.errors import InvalidArgument
+
+Event = inference_pb2.Started | inference_pb2.Delta | inference_pb2.Finished
+"""What a Generate stream yields: one Started, any number of Delta, one Finished for each choice."""
+
+
+class Message(TypedDict):
+    """One message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str
+    name: NotRequired[str]
+    tool_call_id: NotRequired[str]
+
+
+Prompt = str | Sequence[int] | Sequence[Message]
+"""Text as it is, token ids, or a conversation for the model's chat template."""
+
+
+class GenerateOptions(TypedDict, total=False):
+    """Options of generate; the contract's comments (inference.proto) give meaning, range and default of each."""
+
+    model: str
+    device: str
+    session_id: str
+    priority: int
+    seed: int
+    n: int
+    max_tokens: int
+    min_tokens: int
+    stop: Sequence[str]
+    stop_token_ids: Sequence[int]
+    ignore_eos: bool
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    logit_bias: Mapping[int, float]
+    json_schema: str
+    regex: str
+    grammar: str
+    logprobs: int
+    tools: Sequence[inference_pb2.Tool]
+
+
+_DIRECT = ("model", "device", "session_id", "priority", "seed", "n")
+_SAMPLING = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+)
+_STOP = {
+    "stop": "strings",
+    "stop_token_ids": "token_ids",
+    "max_tokens": "max_tokens",
+    "min_tokens": "min_tokens",
+    "ignore_eos": "ignore_eos",
+}
+_FORMATS = ("json_schema", "regex", "grammar")
+
+
+def build_request(prompt: Prompt, options: GenerateOptions) -> inference_pb2.GenerateRequest:
+    """The request of a prompt and its options; None values count as not given. Raises InvalidArgument."""
+    given = {name: value for name, value in options.items() if value is not None}
+    unknown = given.keys() - GenerateOptions.__annotations__.keys()
+    if unknown:
+        raise InvalidArgument(f"generate has no option {', '.join(sorted(unknown))}")
+    try:
+        return _build(prompt, given)
+    except (TypeError, ValueError) as error:  # protobuf's own checks of types and ranges
+        raise InvalidArgument(f"bad option: {error}") from error
+
+
+def _build(prompt: Prompt, given: Mapping[str, object]) -> inference_pb2.GenerateRequest:
+    request = inference_pb2.GenerateRequest(**_pick(given, _DIRECT))
+    _set_prompt(request, prompt, given)
+    sampling, stop = _pick(given, _SAMPLING), {_STOP[name]: given[name] for name in _STOP if name in given}
+    if sampling:
+        request.sampling.CopyFrom(inference_pb2.SamplingParams(**sampling))
+    if stop:
+        request.stop.CopyFrom(inference_pb2.StopConditions(**stop))
+    formats = _pick(given, _FORMATS)
+    if len(formats) > 1:
+        raise ValueError(f"only one of {', '.join(formats)} can be given")
+    if formats:
+        request.format.CopyFrom(inference_pb2.OutputFormat(**formats))
+    if "logprobs" in given:
+        request.logprobs.CopyFrom(inference_pb2.LogprobsOptions(top=given["logprobs"]))
+    return request
+
+
+def _pick(given: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
+    return {name: given[name] for name in names if name in given}
+
+
+def _set_prompt(request: inference_pb2.GenerateRequest, prompt: Prompt, given: Mapping[str, object]) -> None:
+    if isinstance(prompt, str):
+        request.text = prompt
+    elif not prompt:
+        raise ValueError("the prompt is empty")
+    elif isinstance(prompt[0], Mapping):
+        messages = [inference_pb2.ChatMessage(**message) for message in prompt]
+        request.chat.CopyFrom(inference_pb2.ChatPrompt(messages=messages, tools=given.get("tools", ())))
+    else:
+        request.token_ids.CopyFrom(_token_tensor(prompt))
+    if "tools" in given and not request.HasField("chat"):
+        raise ValueError("tools need a conversation as the prompt")
+
+
+def _token_tensor(token_ids: Sequence[object]) -> tensor_pb2.Tensor:
+    array = np.asarray(token_ids, dtype="<i8")
+    return tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_INT64, shape=array.shape, data=array.tobytes())
+
+
+def event_of(response: inference_pb2.GenerateResponse) -> Event | None:
+    """The event of a response; None for a kind that this version does not know."""
+    kind = response.WhichOneof("event")
+    event: Event | None = getattr(response, kind) if kind else None
+    return event
