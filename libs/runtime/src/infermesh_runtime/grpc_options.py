@@ -1,0 +1,25 @@
+"""Owns the gRPC options that both ends of a connection must agree on. Knows no server and no client."""
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+_MESSAGE_SIZE = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+)
+_KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),  # a stream may be silent for as long as a prefill takes
+)
+
+CHANNEL_OPTIONS = (*_MESSAGE_SIZE, *_KEEPALIVE)
+"""For clients: a server that vanished without a word is noticed within 40 s, also in the middle of a silent stream."""
+
+SERVER_OPTIONS = (
+    *_MESSAGE_SIZE,
+    *_KEEPALIVE,
+    ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a second server behind it
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+)
+"""For servers: a client that vanished frees what it holds within 40 s; clients may ping every 5 s, idle or not."""

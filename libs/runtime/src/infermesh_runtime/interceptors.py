@@ -1,0 +1,206 @@
+"""Owns what every RPC goes through: request id, errors to statuses, access log, observers. Knows no service.
+
+One interceptor does it all, once an RPC: it turns every handler into gRPC's coroutine form, in which a message costs
+one `await context.write(message)` and nothing of ours.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from infermesh_runtime import status
+from infermesh_runtime.errors import Code, InfermeshError, Internal, InvalidArgument, Unavailable, Unimplemented
+from infermesh_runtime.in_flight import InFlight
+from infermesh_runtime.logs import REQUEST_ID
+from infermesh_runtime.rpc_context import REQUEST_ID_KEY, RpcContext
+
+MAX_REQUEST_ID_CHARS = 128
+
+logger = logging.getLogger(__name__)
+access_logger = logging.getLogger("infermesh.access")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rpc:
+    """A completed RPC."""
+
+    method: str
+    """Full name, "/package.Service/Method", as the client sent it."""
+    known: bool
+    """Whether some service has that method."""
+    code: Code
+    duration_s: float
+    peer: str
+    request_id: str
+
+
+Observer = Callable[[Rpc], None]
+
+
+def log_access(rpc: Rpc) -> None:
+    """Writes the access log: one line an RPC, successful health checks at level debug only. An Observer."""
+    probe = rpc.code is Code.OK and rpc.method.startswith("/grpc.health.v1.")
+    extra = {
+        "method": rpc.method,
+        "code": rpc.code.name,
+        "duration_ms": round(rpc.duration_s * 1000, 3),
+        "peer": rpc.peer,
+        "request_id": rpc.request_id,
+    }
+    access_logger.log(logging.DEBUG if probe else logging.INFO, "rpc", extra=extra)
+
+
+class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no types
+    """Gives each RPC a request id, turns what its handler raises into a status, and tells observers how it ended.
+
+    The request id is the metadata `x-request-id`, or made here; it is in `logs.REQUEST_ID` while the handler runs, and
+    is sent back in the initial metadata, or in the trailing metadata of an error that comes before any.
+    A cancelled or expired call reaches its handler as asyncio.CancelledError, at an `await` or at a `yield`.
+    Handlers are coroutine functions or async generators; others fail with INTERNAL.
+    """
+
+    def __init__(self, observers: Sequence[Observer] = (log_access,), in_flight: InFlight | None = None) -> None:
+        self._observers = tuple(observers)
+        self._in_flight = in_flight or InFlight()
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
+    ) -> grpc.RpcMethodHandler:
+        method = handler_call_details.method
+        found = await continuation(handler_call_details)
+        handler = found or grpc.stream_stream_rpc_method_handler(_unimplemented(method))
+        request_id = _request_id(handler_call_details.invocation_metadata)
+
+        async def serve(requests: Any, inner: grpc.aio.ServicerContext) -> None:
+            REQUEST_ID.set(request_id)
+            context = RpcContext(inner, request_id)
+            started = time.perf_counter()
+            with self._in_flight.entered(method):
+                try:
+                    await _serve(handler, requests, context)
+                finally:
+                    duration_s = time.perf_counter() - started
+                    code = _final_code(context, duration_s)
+                    peer = unquote(inner.peer())
+                    rpc = Rpc(
+                        method=method,
+                        known=found is not None,
+                        code=code,
+                        duration_s=duration_s,
+                        peer=peer,
+                        request_id=request_id,
+                    )
+                    for observe in self._observers:
+                        observe(rpc)
+
+        return grpc.stream_stream_rpc_method_handler(
+            serve, handler.request_deserializer if handler.request_streaming else None, handler.response_serializer
+        )
+
+
+async def _serve(handler: Any, requests: Any, context: RpcContext) -> None:
+    """Runs the handler; ends the call with the status of what it raises."""
+    try:
+        await _invoke(handler, requests, context)
+    except grpc.aio.AbortError:
+        raise
+    except InfermeshError as error:
+        await _abort(context, error)
+    except asyncio.CancelledError:
+        context.interrupted = True
+        if _is_cancelled():
+            raise
+        await _abort(context, Unavailable("the server gave up on this call", reason="CALL_ABANDONED"))
+    except grpc.aio.InternalError:  # what a write raises when the client is gone
+        context.interrupted = True
+        raise
+    except Exception:
+        logger.exception("a handler failed")
+        problem = f"internal error; the log has more under request id {context.request_id}"
+        await _abort(context, Internal(problem, metadata={"request_id": context.request_id}))
+
+
+async def _invoke(handler: Any, requests: Any, context: RpcContext) -> None:
+    request = requests if handler.request_streaming else await _read_request(handler.request_deserializer, context)
+    behaviour = handler.stream_stream or handler.unary_stream or handler.unary_unary or handler.stream_unary
+    result = behaviour(request, context)
+    if inspect.isasyncgen(result):
+        await _write_all(result, context)
+    elif not inspect.isawaitable(result):
+        raise TypeError(f"{behaviour!r} is neither a coroutine function nor an async generator")
+    else:
+        response = await result
+        if not handler.response_streaming and context.status is Code.OK:
+            await context.write(response)
+    await context.ensure_initial_metadata()
+
+
+async def _read_request(deserialize: Callable[[bytes], Any] | None, context: RpcContext) -> Any:
+    raw = await context.read()
+    if raw is grpc.aio.EOF:
+        raise InvalidArgument("the call carried no request message")
+    if deserialize is None:
+        return raw
+    try:
+        return deserialize(raw)
+    except DecodeError as error:
+        raise InvalidArgument("the request message is not valid protobuf", reason="MALFORMED_MESSAGE") from error
+
+
+async def _write_all(responses: Any, context: RpcContext) -> None:
+    """Sends what a generator yields. An interruption is raised at its `yield` before it is closed."""
+    try:
+        async for response in responses:
+            await context.write(response)
+    except (asyncio.CancelledError, grpc.aio.InternalError):
+        with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
+            await responses.athrow(asyncio.CancelledError())
+        raise
+    finally:
+        await responses.aclose()
+
+
+async def _abort(context: RpcContext, error: InfermeshError) -> None:
+    rich = status.to_status(error)
+    trailing = (*context.trailing_metadata(), *status.to_trailing_metadata(error, rich))
+    if not context.initial_metadata_sent:
+        trailing = (*trailing, (REQUEST_ID_KEY, context.request_id))
+    await context.abort(status.to_grpc_code(error.code), rich.message, trailing)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled this task, as against a CancelledError from something it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _final_code(context: RpcContext, duration_s: float) -> Code:
+    if not context.interrupted or context.status is not Code.OK:
+        return context.status
+    remaining_s = context.time_remaining()
+    # The client's own timer cancels the call a little before ours would: by the way of the request here, and by the
+    # rounding of the timeout it was sent with, at most 1 %.
+    expired = remaining_s is not None and remaining_s <= 0.1 + (duration_s + remaining_s) / 100
+    return Code.DEADLINE_EXCEEDED if expired else Code.CANCELLED
+
+
+def _request_id(metadata: Iterable[tuple[str, Any]]) -> str:
+    sent = next((value for key, value in metadata or () if key == REQUEST_ID_KEY), "")
+    return sent[:MAX_REQUEST_ID_CHARS] or uuid.uuid4().hex
+
+
+def _unimplemented(method: str) -> Callable[[Any, RpcContext], Awaitable[None]]:
+    async def refuse(_requests: Any, _context: RpcContext) -> None:
+        raise Unimplemented(f"there is no method {method}", reason="METHOD_NOT_FOUND")
+
+    return refuse

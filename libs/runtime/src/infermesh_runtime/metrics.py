@@ -1,0 +1,78 @@
+"""Owns what every process measures about itself and its RPCs, and the HTTP endpoint for it. Knows no engine."""
+
+from dataclasses import dataclass
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.interceptors import Rpc
+from infermesh_runtime.settings import split_host_port
+
+DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+def new_registry() -> CollectorRegistry:
+    """A registry with the metrics of this process: CPU, memory, file descriptors, Python and its garbage collector."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+class RpcMetrics:
+    """Counts RPCs and their durations, under go-grpc-prometheus' names, which existing dashboards read.
+
+    An observer for `interceptors.RpcInterceptor`.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("grpc_service", "grpc_method", "grpc_code")
+        self._handled = Counter("grpc_server_handled", "RPCs completed, by status code.", labels, registry=registry)
+        self._duration_s = Histogram(
+            "grpc_server_handling_seconds",
+            "Time from an RPC's arrival to its last message.",
+            labels,
+            buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
+
+    def __call__(self, rpc: Rpc) -> None:
+        # A method that no service has is the client's invention: counting each apart would let it fill our memory.
+        service, _, method = rpc.method.removeprefix("/").rpartition("/") if rpc.known else ("", "", "unknown")
+        labels = (service, method, rpc.code.name)
+        self._handled.labels(*labels).inc()
+        self._duration_s.labels(*labels).observe(rpc.duration_s)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsServer:
+    """A running metrics endpoint."""
+
+    port: int
+    _server: WSGIServer
+    _thread: Thread
+
+    def close(self) -> None:
+        """Stops it and frees its port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def serve_metrics(registry: CollectorRegistry, listen: str) -> MetricsServer:
+    """Serves `registry` over HTTP at `listen` (host:port) from a thread, until closed.
+
+    Raises FailedPrecondition when the address cannot be bound.
+    """
+    host, port = split_host_port(listen)
+    try:
+        server, thread = start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise FailedPrecondition(f"cannot serve metrics on {listen}: {error.strerror or error}") from error
+    return MetricsServer(server.server_port, server, thread)

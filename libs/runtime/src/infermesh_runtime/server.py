@@ -1,0 +1,254 @@
+"""Owns a service process's life: parts start, the port opens, health is told, a signal stops it all in order.
+
+Knows no service: they add servicers and parts.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from infermesh_runtime.errors import FailedPrecondition, InfermeshError
+from infermesh_runtime.grpc_options import SERVER_OPTIONS
+from infermesh_runtime.in_flight import InFlight
+from infermesh_runtime.interceptors import Observer, RpcInterceptor, log_access
+from infermesh_runtime.settings import split_host_port
+
+ENDLESS_METHODS = frozenset(
+    {
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/infermesh.inference.v1.InferenceService/WatchHealth",
+        "/infermesh.admin.v1.AdminService/WatchEndpoints",
+    }
+)
+"""Streams that last until their client leaves: a stop does not wait for them."""
+GRACE_S = 0.25
+"""Time for the last statuses to reach their clients, once nothing but endless streams runs."""
+
+Callback = Callable[[], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Something that lives as long as the server: an engine, a registry, a metrics endpoint."""
+
+    name: str
+    start: Callback | None = None
+    """Called before the port is opened. An error stops the start."""
+    drain: Callback | None = None
+    """Called at the stop, while the server still answers; returns when its work is done. Cancelled after drain_s."""
+    close: Callback | None = None
+    """Called after the server has stopped, if `start` had succeeded."""
+
+
+class Server:
+    """A gRPC server with its parts, grpc.health.v1 and reflection.
+
+    Add servicers as to gRPC's own (`add_InferenceServiceServicer_to_server(servicer, server)`) and parts with
+    `add_part`, before it starts. Every service's health is NOT_SERVING until `set_serving`.
+    """
+
+    def __init__(self, *, listen: str, drain_s: float, observers: Sequence[Observer] = (log_access,)) -> None:
+        self._listen = listen
+        self._drain_s = drain_s
+        self._observers = tuple(observers)
+        self._handlers: list[grpc.GenericRpcHandler] = []
+        self._services: list[str] = []
+        self._parts: list[Part] = []
+        self._started: list[Part] = []
+        self._in_flight = InFlight(ENDLESS_METHODS)
+        self._health = health_aio.HealthServicer()
+        self._stop_requested = asyncio.Event()
+        self._grpc: grpc.aio.Server | None = None
+        self._port = 0
+
+    @property
+    def port(self) -> int:
+        """The port it is bound to; 0 before it started."""
+        return self._port
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Full names of the services added."""
+        return tuple(self._services)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Called by the generated add_…_to_server functions."""
+        self._handlers += generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """Called by the generated add_…_to_server functions, with what they also gave to add_generic_rpc_handlers.
+
+        The handlers are not registered a second time: grpc.aio waits on one more future per registered method and call.
+        """
+        self._services.append(service_name)
+
+    def add_service(self, name: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
+        """Adds a service that has no generated servicer: handlers by method name."""
+        self._handlers.append(grpc.method_handlers_generic_handler(name, handlers))
+        self._services.append(name)
+
+    def add_part(self, part: Part) -> None:
+        """Adds a part; parts start in the order they were added, drain together, and close in reverse."""
+        self._parts.append(part)
+
+    async def set_serving(self, serving: bool, *services: str) -> None:
+        """Tells grpc.health.v1 whether `services` serve; without names, all of them and the server itself ("").
+
+        Ignored once the server stops.
+        """
+        states = health_pb2.HealthCheckResponse
+        state = states.SERVING if serving else states.NOT_SERVING
+        for name in services or ("", *self._services):
+            await self._health.set(name, state)
+
+    async def start(self) -> int:
+        """Starts the parts, opens the port and returns it.
+
+        Raises FailedPrecondition when the address cannot be bound, and whatever a part raises; the parts that had
+        started are closed then.
+        """
+        try:
+            for part in self._parts:
+                if part.start is not None:
+                    await part.start()
+                self._started.append(part)
+            await self.set_serving(False)
+            self._grpc = self._build()
+            self._port = _bind(self._grpc, self._listen)
+            await self._grpc.start()
+        except BaseException:
+            await self._close_parts()
+            raise
+        logger.info("listening", extra={"host": split_host_port(self._listen)[0], "port": self._port})
+        return self._port
+
+    async def stop(self) -> None:
+        """Health NOT_SERVING, drain, stop the server, close the parts; at most drain_s before the server stops."""
+        await self._health.enter_graceful_shutdown()
+        await self._drain()
+        if self._grpc is not None:
+            await self._grpc.stop(GRACE_S)
+        await self._close_parts()
+        logger.info("stopped")
+
+    def request_stop(self) -> None:
+        """Makes `serve_until_stopped` stop, as a signal does."""
+        self._stop_requested.set()
+
+    async def serve_until_stopped(self) -> None:
+        """Starts, serves until SIGTERM, SIGINT or `request_stop`, and stops. A second signal ends the process at once.
+
+        Raises what `start` raises. A signal during the start ends it, and closes what had started.
+        """
+        with _handled_signals(self._stop_requested.set):
+            if await self._start_unless_stopped():
+                await self._stop_requested.wait()
+                logger.info("stopping", extra={"in_flight": self._in_flight.count})
+                await self.stop()
+
+    async def _start_unless_stopped(self) -> bool:
+        starting = asyncio.ensure_future(self.start())
+        stopping = asyncio.ensure_future(self._stop_requested.wait())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait((starting,))
+            return not starting.cancelled() and bool(await starting)
+        finally:
+            stopping.cancel()
+
+    def _build(self) -> grpc.aio.Server:
+        interceptor = RpcInterceptor(self._observers, self._in_flight)
+        server = grpc.aio.server(interceptors=(interceptor,), options=SERVER_OPTIONS)
+        server.add_generic_rpc_handlers(self._handlers)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (*self._services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        return server
+
+    async def _drain(self) -> None:
+        drains = [part.drain() for part in self._parts if part.drain is not None and part in self._started]
+        try:
+            async with asyncio.timeout(self._drain_s):
+                for result in await asyncio.gather(*drains, return_exceptions=True):
+                    if isinstance(result, BaseException):
+                        logger.error("a part failed to drain", exc_info=result)
+                await self._in_flight.wait_idle()
+        except TimeoutError:
+            logger.warning("drained no further", extra={"drain_s": self._drain_s, "in_flight": self._in_flight.count})
+
+    async def _close_parts(self) -> None:
+        while self._started:
+            part = self._started.pop()
+            if part.close is None:
+                continue
+            try:
+                await part.close()
+            except Exception:
+                logger.exception("a part failed to close", extra={"part": part.name})
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    """Runs a service to its end on the fastest event loop there is, and returns the exit code.
+
+    An InfermeshError is one log line and 1; any other exception is a bug and is raised.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
+            runner.run(main())
+        except InfermeshError as error:
+            logger.error(error.message, extra={"reason": error.reason, **error.metadata})  # noqa: TRY400 - expected
+            return 1
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - absent on some platforms
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _bind(server: grpc.aio.Server, listen: str) -> int:
+    try:
+        return int(server.add_insecure_port(listen))
+    except RuntimeError as error:
+        problem = f"cannot listen on {listen}: the port is taken, or this machine has no such address"
+        raise FailedPrecondition(problem, reason="CANNOT_LISTEN") from error
+
+
+@contextmanager
+def _handled_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Calls `stop` at the first SIGTERM or SIGINT and ends the process at the second."""
+    seen: list[int] = []
+
+    def handle(number: int) -> None:
+        if seen:
+            os._exit(128 + number)
+        seen.append(number)
+        stop()
+
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        loop.add_signal_handler(number, handle, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,169 @@
+"""Owns Tensor ↔ numpy, without copying elements where Python's protobuf allows. Knows no model.
+
+Protobuf hands out and takes `bytes`, one copy each; between those bytes and the array there is none.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from functools import cache
+from math import prod
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
+from infermesh_runtime.errors import InvalidArgument
+
+Array = NDArray[Any]
+
+_NUMPY = {
+    DataType.DATA_TYPE_BOOL: np.dtype("?"),
+    DataType.DATA_TYPE_INT8: np.dtype("i1"),
+    DataType.DATA_TYPE_INT16: np.dtype("<i2"),
+    DataType.DATA_TYPE_INT32: np.dtype("<i4"),
+    DataType.DATA_TYPE_INT64: np.dtype("<i8"),
+    DataType.DATA_TYPE_UINT8: np.dtype("u1"),
+    DataType.DATA_TYPE_UINT16: np.dtype("<u2"),
+    DataType.DATA_TYPE_UINT32: np.dtype("<u4"),
+    DataType.DATA_TYPE_UINT64: np.dtype("<u8"),
+    DataType.DATA_TYPE_FP16: np.dtype("<f2"),
+    DataType.DATA_TYPE_FP32: np.dtype("<f4"),
+    DataType.DATA_TYPE_FP64: np.dtype("<f8"),
+}
+_RAW = {
+    DataType.DATA_TYPE_BF16: np.dtype("<u2"),
+    DataType.DATA_TYPE_FP8_E4M3: np.dtype("u1"),
+    DataType.DATA_TYPE_FP8_E5M2: np.dtype("u1"),
+}
+"""What numpy has no type for, as the unsigned integers that hold its bits."""
+_LENGTH = struct.Struct("<I")
+
+
+def to_numpy(tensor: Tensor, *, field: str) -> Array:
+    """A read-only array over the elements of `tensor`, of its shape.
+
+    BF16 and FP8 come in ml_dtypes' types where that package is installed, else as uint16 and uint8 holding the bits;
+    BYTES comes as an object array of `bytes`. Raises InvalidArgument naming the tensor (by its name, or `field`, the
+    path of the field that holds it) when dtype, shape and byte length disagree.
+    """
+    try:
+        array = _decode(tensor.dtype, tuple(tensor.shape), tensor.data)
+    except ValueError as problem:
+        raise _invalid(tensor.name, field, str(problem)) from None
+    array.flags.writeable = False
+    return array
+
+
+def from_numpy(array: Array, *, name: str = "", dtype: DataType | None = None) -> Tensor:
+    """The tensor that holds `array`, which may have any strides and byte order.
+
+    `dtype` defaults to the array's; BF16 and FP8 also accept uint16 and uint8 arrays holding the bits, and BYTES takes
+    arrays of `str` (as UTF-8) or `bytes`. Raises InvalidArgument naming the tensor when the array holds
+    no `dtype`.
+    """
+    wanted = _data_type(array.dtype) if dtype is None else dtype
+    if wanted is None or not _holds(array.dtype, wanted):
+        what = f"an array of {array.dtype} is not {'any tensor type' if wanted is None else _type_name(wanted)}"
+        raise _invalid(name, "tensor", what)
+    if wanted == DataType.DATA_TYPE_BYTES:
+        return Tensor(name=name, dtype=wanted, shape=array.shape, data=_pack(array.ravel().tolist(), name))
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return Tensor(name=name, dtype=wanted, shape=array.shape, data=little.tobytes())
+
+
+def numpy_dtype(dtype: DataType) -> np.dtype[Any]:
+    """The numpy type of a tensor's elements. Raises ValueError for UNSPECIFIED and for numbers that are no type."""
+    if dtype == DataType.DATA_TYPE_BYTES:
+        return np.dtype(object)
+    found = (_RAW | _NUMPY | _ml_dtypes()).get(dtype)
+    if found is None:
+        raise ValueError(f"dtype {_type_name(dtype)} is not one of the defined types")
+    return found
+
+
+@cache
+def _ml_dtypes() -> dict[DataType, np.dtype[Any]]:
+    try:
+        import ml_dtypes  # noqa: PLC0415 - optional: without it these types are raw bits
+    except ImportError:
+        return {}
+    return {
+        DataType.DATA_TYPE_BF16: np.dtype(ml_dtypes.bfloat16),
+        DataType.DATA_TYPE_FP8_E4M3: np.dtype(ml_dtypes.float8_e4m3fn),
+        DataType.DATA_TYPE_FP8_E5M2: np.dtype(ml_dtypes.float8_e5m2),
+    }
+
+
+def _decode(dtype: DataType, shape: tuple[int, ...], data: bytes) -> Array:
+    """Raises ValueError saying what disagrees."""
+    kind = numpy_dtype(dtype)
+    if any(extent < 0 for extent in shape):
+        raise ValueError(f"shape {_show(shape)} has a negative dimension")
+    count = prod(shape)
+    if dtype == DataType.DATA_TYPE_BYTES:
+        return _reshape(_unpack(data, count, shape), shape)
+    if len(data) != count * kind.itemsize:
+        need = f"{_type_name(dtype)} of shape {_show(shape)} needs {count * kind.itemsize} bytes"
+        raise ValueError(f"{need}, but {len(data)} came")
+    if dtype == DataType.DATA_TYPE_BOOL and data and max(data) > 1:
+        raise ValueError("a BOOL element is neither 0 nor 1")
+    return _reshape(np.frombuffer(data, kind), shape)
+
+
+def _reshape(flat: Array, shape: tuple[int, ...]) -> Array:
+    try:
+        return flat.reshape(shape)
+    except (ValueError, OverflowError):  # of no elements, or the length would not have matched
+        raise ValueError(f"shape {_show(shape)} is larger than arrays can be") from None
+
+
+def _unpack(data: bytes, count: int, shape: tuple[int, ...]) -> Array:
+    if count * _LENGTH.size > len(data):
+        raise ValueError(f"BYTES of shape {_show(shape)} needs {count} elements, but only {len(data)} bytes came")
+    elements = np.empty(count, object)
+    offset = 0
+    for index in range(count):
+        start = offset + _LENGTH.size
+        offset = start + _LENGTH.unpack_from(data, offset)[0] if start <= len(data) else start
+        if offset > len(data):
+            raise ValueError(f"BYTES element {index} of {count} ends after the {len(data)} bytes that came")
+        elements[index] = data[start:offset]
+    if offset != len(data):
+        raise ValueError(f"BYTES of shape {_show(shape)} ends at byte {offset}, but {len(data)} came")
+    return elements
+
+
+def _pack(elements: Iterable[object], name: str) -> bytes:
+    parts: list[bytes] = []
+    for element in elements:
+        if not isinstance(element, str | bytes):
+            raise _invalid(name, "tensor", f"a BYTES element is a {type(element).__name__}, neither str nor bytes")
+        encoded = element.encode() if isinstance(element, str) else element
+        parts += (_LENGTH.pack(len(encoded)), encoded)
+    return b"".join(parts)
+
+
+def _data_type(dtype: np.dtype[Any]) -> DataType | None:
+    if dtype.kind in "OSU":
+        return DataType.DATA_TYPE_BYTES
+    little = dtype.newbyteorder("<")
+    return next((key for key, known in (_NUMPY | _ml_dtypes()).items() if known == little), None)
+
+
+def _holds(dtype: np.dtype[Any], wanted: DataType) -> bool:
+    return _data_type(dtype) == wanted or _RAW.get(wanted) == dtype.newbyteorder("<")
+
+
+def _show(shape: Sequence[int]) -> str:
+    listed = ", ".join(str(extent) for extent in shape[:8])
+    return f"[{listed}, … {len(shape)} dimensions]" if len(shape) > 8 else f"[{listed}]"
+
+
+def _type_name(dtype: DataType) -> str:
+    known = cast("int", dtype) in DataType.values()
+    return DataType.Name(dtype).removeprefix("DATA_TYPE_") if known else str(dtype)
+
+
+def _invalid(name: str, field: str, problem: str) -> InvalidArgument:
+    return InvalidArgument(f"tensor {name or field!r}: {problem}", fields={field: problem})
