@@ -1,0 +1,106 @@
+"""Owns the KV blocks' numbers: what is referenced, what is cached, what is evicted next. Knows no tokens."""
+
+from collections import OrderedDict
+
+
+class BlockPool:
+    """Hands out block numbers, counts their references, and keeps published blocks for reuse until they are needed.
+
+    A block is in one of three states: referenced (by one or more sequences), cached (published and unreferenced; the
+    least recently released is evicted first) or free.
+    """
+
+    def __init__(self, num_blocks: int, *, retain: bool) -> None:
+        """`retain`: whether published blocks stay cached when their last reference goes; otherwise they become free."""
+        self.num_blocks = num_blocks
+        self.releases = 0
+        """How often a block became available; as long as it stands still, `available` has not grown."""
+        self._retain = retain
+        self._references = [0] * num_blocks
+        self._keys: list[bytes | None] = [None] * num_blocks
+        self._by_key: dict[bytes, int] = {}
+        self._free = list(range(num_blocks - 1, -1, -1))
+        self._cached: OrderedDict[int, None] = OrderedDict()
+
+    @property
+    def available(self) -> int:
+        """Blocks that `allocate` could hand out now."""
+        return len(self._free) + len(self._cached)
+
+    @property
+    def free(self) -> int:
+        return len(self._free)
+
+    @property
+    def cached(self) -> int:
+        return len(self._cached)
+
+    @property
+    def referenced(self) -> int:
+        return self.num_blocks - len(self._free) - len(self._cached)
+
+    def references(self, block: int) -> int:
+        return self._references[block]
+
+    def find(self, key: bytes) -> int | None:
+        """The block published under the key, referenced or cached. Changes nothing."""
+        return self._by_key.get(key)
+
+    def allocate(self) -> int:
+        """A block with one reference and unknown content, evicting the least recently used cached one if none is free.
+
+        Raises IndexError when `available` is 0.
+        """
+        if self._free:
+            block = self._free.pop()
+        elif self._cached:
+            block, _ = self._cached.popitem(last=False)
+            self._unpublish(block)
+        else:
+            raise IndexError("every KV block is referenced")
+        self._references[block] = 1
+        return block
+
+    def share(self, block: int) -> None:
+        """Adds a reference to a referenced or cached block. Raises ValueError for a free one."""
+        if self._references[block] == 0:
+            if block not in self._cached:
+                raise ValueError(f"KV block {block} is free and cannot be shared")
+            del self._cached[block]
+        self._references[block] += 1
+
+    def release(self, block: int) -> None:
+        """Drops a reference; with the last one the block becomes cached (if published) or free.
+
+        Raises ValueError when the block is not referenced.
+        """
+        references = self._references[block] - 1
+        if references < 0:
+            raise ValueError(f"KV block {block} is released more often than it was referenced")
+        self._references[block] = references
+        if references:
+            return
+        self.releases += 1
+        if self._keys[block] is not None:
+            if self._retain:
+                self._cached[block] = None
+                return
+            self._unpublish(block)
+        self._free.append(block)
+
+    def publish(self, block: int, key: bytes) -> None:
+        """Makes a referenced block findable under the key of its content; the first block published under a key stays.
+
+        Raises ValueError when the block is not referenced.
+        """
+        if self._references[block] == 0:
+            raise ValueError(f"KV block {block} is not referenced and cannot be published")
+        if self._keys[block] is None and key not in self._by_key:
+            self._keys[block] = key
+            self._by_key[key] = block
+
+    def _unpublish(self, block: int) -> None:
+        key = self._keys[block]
+        if key is not None:
+            del self._by_key[key]
+            self._keys[block] = None

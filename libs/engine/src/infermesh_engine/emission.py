@@ -1,0 +1,72 @@
+"""Owns what a sampled token does to its sequence and what is said about it. Knows no scheduling and no device."""
+
+from collections.abc import Sequence as Tokens
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from infermesh_engine.output import Delta, Finished, FinishReason, TokenLogprob
+from infermesh_engine.sequence import Sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from infermesh_engine.sampler import Sampled
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a sequence ends, and the stop string or token text that ended it."""
+
+    reason: FinishReason
+    stop: str = ""
+
+
+def emit(
+    sequence: Sequence, sampled: "Sampled", token_bytes: "Callable[[int], bytes]"
+) -> tuple[Delta, Finished | None]:
+    """Adds the sampled token to the sequence; what the client gets of it, and its end if it ended."""
+    text, ending = _take(sequence, sampled.token_id)
+    logprobs = () if sampled.logprob is None else (_logprob(sampled, sampled.logprob, token_bytes),)
+    delta = Delta(sequence.request_id, sequence.choice, text, (sampled.token_id,), logprobs)
+    return delta, None if ending is None else _finished(sequence, ending)
+
+
+def replay(sequence: Sequence, token_ids: Tokens[int]) -> Finished | None:
+    """Adds tokens that were already delivered, saying nothing of them; the sequence's end if they end it."""
+    for token_id in token_ids:
+        _, ending = _take(sequence, token_id)
+        if ending is not None:
+            return _finished(sequence, ending)
+    return None
+
+
+def _take(sequence: Sequence, token_id: int) -> tuple[str, Ending | None]:
+    """Adds a token; the text it releases, and how the sequence ends if it does."""
+    sequence.append(token_id)
+    sequence.sampler.observe(token_id)
+    out = sequence.text.push(token_id)
+    if out.finish_reason is not None:
+        return out.text, Ending(out.finish_reason, out.stop)
+    if sequence.sampler.finished_by_grammar:
+        return out.text + sequence.text.flush(), Ending(FinishReason.STOP)
+    if sequence.num_tokens >= sequence.limit:
+        return out.text + sequence.text.flush(), Ending(FinishReason.LENGTH)
+    return out.text, None
+
+
+def _finished(sequence: Sequence, ending: Ending) -> Finished:
+    counts_prompt = sequence.choice == 0
+    return Finished(
+        sequence.request_id,
+        sequence.choice,
+        ending.reason,
+        stop=ending.stop,
+        prompt_tokens=sequence.prompt_tokens if counts_prompt else 0,
+        completion_tokens=sequence.completion_tokens,
+        cached_tokens=sequence.cached_tokens if counts_prompt else 0,
+    )
+
+
+def _logprob(sampled: "Sampled", logprob: float, token_bytes: "Callable[[int], bytes]") -> TokenLogprob:
+    top = tuple(TokenLogprob(token_id, value, token_bytes(token_id)) for token_id, value in sampled.top)
+    return TokenLogprob(sampled.token_id, logprob, token_bytes(sampled.token_id), top)
