@@ -1,0 +1,53 @@
+# One place for every command of this repository; `make help` lists them.
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export INFERMESH_HOME ?= $(CURDIR)/.infermesh
+PACKAGES := protos libs/runtime libs/engine libs/worker libs/client services/router services/worker-cpu deploy/envoy
+SOURCES := $(wildcard libs/*/src services/*/src deploy/envoy/src) protos/generate.py tools
+WORKERS ?= cpu
+
+.PHONY: help setup up down test test-huggingface check format protos lock bench clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+setup: $(VENV)/.installed ## Make the development venv with every package and tool in it
+
+$(VENV)/.installed: requirements.lock $(PACKAGES:%=%/pyproject.toml)
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e %)
+	@touch $@
+
+up: setup ## Start the mesh, ask it one question, leave it running
+	infermesh up --workers $(WORKERS)
+
+down: setup ## Stop the mesh
+	infermesh down
+
+test: setup ## Run every test: unit, contract, integration and end to end
+	python -m pytest -q
+
+check: setup ## Lint, types, protos and their drift, locks
+	ruff check .
+	ruff format --check .
+	python protos/generate.py --check
+	mypy $(SOURCES)
+
+format: setup ## Format the code and fix what the linter can
+	ruff format .
+	ruff check --fix .
+
+protos: setup ## Make the stubs from the .proto files
+	python protos/generate.py
+
+lock: setup ## Make the lock files from the pyproject.toml files
+	python tools/lock.py
+
+bench: setup ## Measure engine and mesh beside openvino-genai; the last line is one JSON document
+	python benchmarks/mesh.py
+
+clean: ## Remove what the commands above made
+	rm -rf $(VENV) build .infermesh .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,65 @@
+"""Owns the lock files: one for development (requirements.lock) and one for each thing that is deployed alone.
+
+Every package's pyproject.toml names ranges; the locks pin what was tested. A deployable's lock holds only what it
+installs, at the versions of the development lock, so that worker-cpu has no torch and the router no openvino.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DEPLOYED = ("services/router", "services/worker-cpu", "deploy/envoy", "libs/client")
+PACKAGES = ("protos", "libs/runtime", "libs/engine", "libs/worker", *DEPLOYED)
+OPTIONS = (
+    "--quiet",
+    "--strip-extras",
+    "--allow-unsafe",
+    "--no-header",
+    "--no-emit-index-url",
+    "--no-emit-find-links",
+    "--no-emit-trusted-host",
+    "--no-annotate",
+)
+
+
+def dependencies() -> dict[str, list[str]]:
+    """Distribution name of each of our packages to what its pyproject.toml asks for."""
+    projects = (tomllib.loads((ROOT / p / "pyproject.toml").read_text())["project"] for p in PACKAGES)
+    return {project["name"]: project.get("dependencies", []) for project in projects}
+
+
+def third_party(name: str, asked: dict[str, list[str]]) -> set[str]:
+    """Requirements of a package and of those of ours that it needs, without ours."""
+    found: set[str] = set()
+    for requirement in asked[name]:
+        ours = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+        found |= third_party(ours, asked) if ours in asked else {requirement}
+    return found
+
+
+def compile_lock(requirements: set[str], lock: Path, constraints: Path | None = None) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".in") as source:
+        limit = f"-c {constraints}\n" if constraints else ""
+        source.write(limit + "\n".join(sorted(requirements)) + "\n")
+        source.flush()
+        command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, "-o", str(lock), source.name]
+        subprocess.run(command, cwd=ROOT, check=True)
+
+
+def main() -> None:
+    asked = dependencies()
+    development = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["dev"]
+    everything = set(development).union(*(third_party(name, asked) for name in asked))
+    root_lock = ROOT / "requirements.lock"
+    compile_lock(everything, root_lock)
+    for folder in DEPLOYED:
+        name = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["name"]
+        compile_lock(third_party(name, asked), ROOT / folder / "requirements.lock", root_lock)
+
+
+if __name__ == "__main__":
+    main()
