@@ -126,11 +126,14 @@ def unknown_variables(cls: type[BaseSettings], environ: Iterable[str]) -> list[s
     strangers = sorted({name.upper() for name in environ if name.upper().startswith(PREFIX)} - variables(cls))
     if not strangers:
         return []
-    try:
-        known = variables(cls).union(*(variables(_load_class(entry)) for entry in entry_points(group=ENTRY_POINTS)))
-    except (ImportError, AttributeError, TypeError) as error:
-        return [f"{', '.join(strangers)}: not one of ours, and another service's settings cannot be imported: {error}"]
-    return [_describe_unknown(name, known) for name in strangers if name not in known]
+    known, broken = variables(cls), []
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            known |= variables(_load_class(entry))
+        except (ImportError, AttributeError, TypeError) as error:
+            broken.append(f"{entry.value} ({error})")
+    doubt = f"; settings that could not be read: {', '.join(broken)}" if broken else ""
+    return [_describe_unknown(name, known) + doubt for name in strangers if name not in known]
 
 
 def variables(cls: type[BaseSettings]) -> set[str]:

@@ -17,7 +17,7 @@ from infermesh_runtime.errors import InvalidArgument
 
 Array = NDArray[Any]
 
-_NUMPY = {
+_NUMPY: dict[DataType, np.dtype[Any]] = {
     DataType.DATA_TYPE_BOOL: np.dtype("?"),
     DataType.DATA_TYPE_INT8: np.dtype("i1"),
     DataType.DATA_TYPE_INT16: np.dtype("<i2"),
@@ -31,7 +31,7 @@ _NUMPY = {
     DataType.DATA_TYPE_FP32: np.dtype("<f4"),
     DataType.DATA_TYPE_FP64: np.dtype("<f8"),
 }
-_RAW = {
+_RAW: dict[DataType, np.dtype[Any]] = {
     DataType.DATA_TYPE_BF16: np.dtype("<u2"),
     DataType.DATA_TYPE_FP8_E4M3: np.dtype("u1"),
     DataType.DATA_TYPE_FP8_E5M2: np.dtype("u1"),
@@ -76,10 +76,15 @@ def numpy_dtype(dtype: DataType) -> np.dtype[Any]:
     """The numpy type of a tensor's elements. Raises ValueError for UNSPECIFIED and for numbers that are no type."""
     if dtype == DataType.DATA_TYPE_BYTES:
         return np.dtype(object)
-    found = (_RAW | _NUMPY | _ml_dtypes()).get(dtype)
+    found = _dense_types().get(dtype)
     if found is None:
         raise ValueError(f"dtype {_type_name(dtype)} is not one of the defined types")
     return found
+
+
+@cache
+def _dense_types() -> dict[DataType, np.dtype[Any]]:
+    return _RAW | _NUMPY | _ml_dtypes()
 
 
 @cache
