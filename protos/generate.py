@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent
 REPOSITORY = ROOT.parent
 GOOGLEAPIS = REPOSITORY / "build" / "googleapis"
 IMPORTED = ("annotations.proto", "http.proto", "httpbody.proto")
+SITE_PACKAGES = Path(next(iter(google.api.__path__))).parents[1]
+ERROR_DETAILS = "google/rpc/error_details.proto"  # Envoy writes an error's details as JSON only when it knows their types
 GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "descriptors.binpb")
 
 
@@ -38,12 +40,13 @@ def lint() -> None:
 def generate(out: Path) -> None:
     """Writes every generated file below `out`, in the layout of the package."""
     (out / "infermesh").mkdir(parents=True, exist_ok=True)
-    include = [f"-I{ROOT}", f"-I{GOOGLEAPIS}", f"-I{Path(protoc.__file__).parent / '_proto'}"]
+    include = [f"-I{ROOT}", f"-I{SITE_PACKAGES}", f"-I{Path(protoc.__file__).parent / '_proto'}"]
     protos = sorted(str(p) for p in ROOT.glob("infermesh/**/*.proto"))
     languages = [f"--python_out={out}", f"--pyi_out={out}", f"--grpc_python_out={out}"]
     descriptors = ["--include_imports", f"--descriptor_set_out={out / 'infermesh' / 'descriptors.binpb'}"]
-    if protoc.main(["protoc", *include, *languages, *descriptors, *protos]):
-        raise SystemExit("protoc failed")
+    for outputs in ([*languages, *protos], [*descriptors, *protos, ERROR_DETAILS]):
+        if protoc.main(["protoc", *include, *outputs]):
+            raise SystemExit("protoc failed")
 
 
 def generated_files(root: Path) -> set[Path]:
