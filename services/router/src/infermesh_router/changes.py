@@ -1,0 +1,46 @@
+"""Owns the news that something changed: a version, and those who wait for a later one. Knows not what changed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Changes:
+    """A counter that tasks can wait on."""
+
+    def __init__(self) -> None:
+        self._version = 0
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    @property
+    def version(self) -> int:
+        """Number of changes so far."""
+        return self._version
+
+    def notify(self) -> None:
+        """Counts a change and wakes those who wait."""
+        self._version += 1
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    async def wait_beyond(self, version: int) -> None:
+        """Returns once there has been a change after `version`."""
+        while self._version <= version:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
+
+    async def follow(self, make: Callable[[], T], min_interval_s: float) -> AsyncIterator[T]:
+        """Yields `make()` now and after changes, never more often than every `min_interval_s`."""
+        while True:
+            version = self._version
+            yield make()
+            await asyncio.sleep(min_interval_s)
+            await self.wait_beyond(version)

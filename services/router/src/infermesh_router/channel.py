@@ -1,0 +1,21 @@
+"""Owns how the router connects to an endpoint. Knows nothing of what is said."""
+
+import grpc
+
+from infermesh_runtime.grpc_options import CHANNEL_OPTIONS
+
+
+def open_channel(address: str, *, keepalive_s: float = 10.0, reconnect_max_s: float = 1.0) -> grpc.aio.Channel:
+    """A channel with a connection of its own, that probes a silent peer and tries again soon after a failure."""
+    options = dict(CHANNEL_OPTIONS) | {
+        "grpc.keepalive_time_ms": int(keepalive_s * 1000),
+        "grpc.keepalive_timeout_ms": 5000,
+        "grpc.initial_reconnect_backoff_ms": 50,
+        "grpc.min_reconnect_backoff_ms": 1000,
+        "grpc.max_reconnect_backoff_ms": int(reconnect_max_s * 1000),
+        "grpc.use_local_subchannel_pool": 1,
+        "grpc.enable_retries": 0,  # the dispatcher retries, on another endpoint
+        "grpc.http2.bdp_probe": 0,  # its pings cost more than a link to a neighbour gains
+        "grpc.enable_http_proxy": 0,  # workers are neighbours
+    }
+    return grpc.aio.insecure_channel(address, options=list(options.items()))

@@ -1,0 +1,82 @@
+"""Owns the endpoints there are: makes, follows and ends one for each address. Knows no names and no policy."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+import grpc
+
+from infermesh_router.changes import Changes
+from infermesh_router.endpoint import Endpoint
+from infermesh_router.snapshot import EndpointSnapshot
+
+
+class Fleet:
+    """The endpoints, by address. `set_addresses` adds and removes; `close` ends all."""
+
+    def __init__(
+        self,
+        *,
+        open_channel: Callable[[str], grpc.aio.Channel],
+        poll: Callable[[Endpoint], Awaitable[None]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.changes = Changes()
+        self._open_channel = open_channel
+        self._poll = poll
+        self._clock = clock
+        self._endpoints: dict[str, Endpoint] = {}
+        self._pollers: dict[str, asyncio.Future[None]] = {}
+        self._farewells: set[asyncio.Task[None]] = set()
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """All endpoints, sorted by address."""
+        return [self._endpoints[address] for address in sorted(self._endpoints)]
+
+    @property
+    def snapshots(self) -> list[EndpointSnapshot]:
+        """What is known of each endpoint now, in the order they came."""
+        return [endpoint.snapshot for endpoint in self._endpoints.values()]
+
+    def get(self, address: str) -> Endpoint:
+        """The endpoint at the address. Raises KeyError."""
+        return self._endpoints[address]
+
+    def set_addresses(self, addresses: Iterable[str]) -> None:
+        """Follows exactly these. What runs on an endpoint that goes may finish."""
+        wanted = frozenset(addresses)
+        for address in sorted(wanted - self._endpoints.keys()):
+            self._add(address)
+        for address in sorted(self._endpoints.keys() - wanted):
+            self._remove(address)
+        self.changes.notify()
+
+    async def close(self) -> None:
+        """Stops following and closes every connection; calls still running on them are cancelled."""
+        pollers, endpoints = list(self._pollers.values()), list(self._endpoints.values())
+        self._pollers.clear()
+        self._endpoints.clear()
+        for task in (*pollers, *self._farewells):
+            task.cancel()
+        await asyncio.gather(*pollers, *self._farewells, return_exceptions=True)
+        await asyncio.gather(*(endpoint.channel.close() for endpoint in endpoints))
+
+    def _add(self, address: str) -> None:
+        endpoint = Endpoint(address, self._open_channel(address), clock=self._clock, notify=self.changes.notify)
+        self._endpoints[address] = endpoint
+        self._pollers[address] = asyncio.ensure_future(self._poll(endpoint))
+
+    def _remove(self, address: str) -> None:
+        endpoint = self._endpoints.pop(address)
+        self._pollers.pop(address).cancel()
+        farewell = asyncio.ensure_future(self._close_when_idle(endpoint))
+        self._farewells.add(farewell)
+        farewell.add_done_callback(self._farewells.discard)
+
+    async def _close_when_idle(self, endpoint: Endpoint) -> None:
+        try:
+            while endpoint.in_flight:
+                await self.changes.wait_beyond(self.changes.version)
+        finally:
+            await endpoint.channel.close()

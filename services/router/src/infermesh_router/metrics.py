@@ -1,0 +1,92 @@
+"""Owns what the router measures about its own work, under infermesh:router_* and vLLM's names where vLLM has them."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from infermesh_router.endpoint import Endpoint
+
+_OVERHEAD_BUCKETS_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1)
+_FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_REQUEST_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class RouterMetrics:
+    """Counters of dispatching. Model names come from endpoints' reports, so that clients cannot add series."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.choices = Counter(
+            "infermesh:router_choices", "Endpoints chosen, by reason.", ("reason",), registry=registry
+        )
+        self.retries = Counter(
+            "infermesh:router_retries", "Calls that failed on an endpoint before a token.", registry=registry
+        )
+        self.overhead_s = Histogram(
+            "infermesh:router_overhead_seconds",
+            "Time from reading a request to sending it on.",
+            buckets=_OVERHEAD_BUCKETS_S,
+            registry=registry,
+        )
+        self.first_token_s = Histogram(
+            "vllm:time_to_first_token_seconds",
+            "Time from sending a request on to its first token.",
+            ("model_name",),
+            buckets=_FIRST_TOKEN_BUCKETS_S,
+            registry=registry,
+        )
+        self.request_s = Histogram(
+            "vllm:e2e_request_latency_seconds",
+            "Time from sending a request on to its end.",
+            ("model_name",),
+            buckets=_REQUEST_BUCKETS_S,
+            registry=registry,
+        )
+
+
+class FleetCollector(Collector):
+    """The endpoints' state at the moment of a scrape."""
+
+    def __init__(self, endpoints: Callable[[], Iterable[Endpoint]]) -> None:
+        self._endpoints = endpoints
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """One value an endpoint."""
+        endpoints = list(self._endpoints())
+        yield _gauge(
+            "infermesh:router_endpoint_ready",
+            "Whether the endpoint takes requests.",
+            endpoints,
+            lambda e: e.connected and bool(e.snapshot.ready_models),
+        )
+        yield _gauge("infermesh:router_in_flight", "Requests in flight.", endpoints, lambda e: e.in_flight)
+        yield _gauge(
+            "infermesh:router_seconds_to_drain",
+            "Estimated time to finish all it has.",
+            endpoints,
+            lambda e: e.snapshot.seconds_to_drain,
+        )
+        reporting = [e for e in endpoints if e.connected and e.last_report is not None]
+        for name, text, value in _LOADS:
+            yield _gauge(name, text, reporting, value)
+
+
+def _load(name: str) -> Callable[[Endpoint], float]:
+    return lambda e: getattr(e.last_report.load, name) if e.last_report else 0.0
+
+
+_LOADS: tuple[tuple[str, str, Callable[[Endpoint], float]], ...] = (
+    ("vllm:num_requests_running", "Sequences in the running batch.", _load("running")),
+    ("vllm:num_requests_waiting", "Sequences waiting.", _load("waiting")),
+    ("vllm:kv_cache_usage_perc", "Share of the KV cache in use, in [0, 1].", _load("kv_cache_usage")),
+)
+
+
+def _gauge(
+    name: str, text: str, endpoints: Iterable[Endpoint], value: Callable[[Endpoint], float]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=("endpoint",))
+    for endpoint in endpoints:
+        family.add_metric((endpoint.address,), float(value(endpoint)))
+    return family
