@@ -1,0 +1,107 @@
+"""Owns the conversion of imported weights to OpenVINO IR, once, at import. Knows nothing of where they came from."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import openvino as ov
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
+
+from . import gguf_types, graph
+
+Weights = Literal["int8", "int4"]
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share of it that is done, in [0, 1]."""
+
+XML = "openvino_model.xml"
+
+
+def convert(folder: Path, *, weights: Weights | None, progress: Progress) -> None:
+    """Writes openvino/openvino_model.{xml,bin} into a model folder from the weights that lie there.
+
+    weights: precision of Hugging Face weights, int8 unless told; GGUF and OpenVINO weights stay as they are.
+    Raises InvalidArgument for an option that does not fit, FailedPrecondition for weights that cannot be converted.
+    """
+    target = folder / "openvino"
+    gguf_file = folder / "model.gguf"
+    if weights and not any(folder.glob("*.safetensors")):
+        raise InvalidArgument("--weights applies to safetensors only; this model is quantised already")
+    if any(folder.glob("*.safetensors")):
+        _export_hugging_face(folder, target, weights or "int8", progress)
+    elif gguf_file.exists():
+        _convert_gguf(gguf_file, target, progress)
+    _check(target / XML)
+    progress("converted to OpenVINO", 1.0)
+
+
+def _convert_gguf(gguf_file: Path, target: Path, progress: Progress) -> None:
+    """openvino-genai reads the GGUF and saves its graph beside the file, so it works on a link in a folder of its own."""
+    import openvino_genai  # noqa: PLC0415 - 100 MB that only an import needs
+
+    target.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=gguf_file.parent) as scratch:
+        readable = gguf_types.readable_copy(gguf_file, Path(scratch) / "model.gguf", progress)
+        progress("building the OpenVINO graph", 0.0)
+        scheduler = openvino_genai.SchedulerConfig()
+        scheduler.cache_size = 1
+        try:
+            openvino_genai.ContinuousBatchingPipeline(
+                str(readable), scheduler, "CPU", {"enable_save_ov_model": True, "CACHE_DIR": ""}
+            )
+        except RuntimeError as error:
+            raise FailedPrecondition(
+                f"OpenVINO cannot read this GGUF file: {_last_line(error)}", reason="MODEL_NOT_SUPPORTED"
+            ) from error
+        for suffix in (".xml", ".bin"):
+            os.replace(readable.with_name(f"openvino_model{suffix}"), target / f"openvino_model{suffix}")
+
+
+def _export_hugging_face(folder: Path, target: Path, weights: Weights, progress: Progress) -> None:
+    if find_spec("optimum") is None or find_spec("nncf") is None:
+        raise FailedPrecondition(
+            "converting Hugging Face weights needs optimum-intel and NNCF: pip install 'infermesh-worker-cpu[huggingface]'",
+            reason="CONVERTER_NOT_INSTALLED",
+        )
+    from optimum.exporters.openvino import main_export  # noqa: PLC0415 - an optional extra
+    from optimum.intel import OVConfig, OVWeightQuantizationConfig  # noqa: PLC0415 - same
+
+    progress(f"exporting and compressing to {weights}", 0.0)
+    bits = {"int8": 8, "int4": 4}[weights]
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        try:
+            main_export(
+                str(folder),
+                output=scratch,
+                task="text-generation-with-past",
+                ov_config=OVConfig(quantization_config=OVWeightQuantizationConfig(bits=bits)),
+                local_files_only=True,
+            )
+        except (ValueError, KeyError, OSError, RuntimeError) as error:
+            raise FailedPrecondition(
+                f"optimum-intel cannot export this model: {_last_line(error)}", reason="MODEL_NOT_SUPPORTED"
+            ) from error
+        target.mkdir(exist_ok=True)
+        for suffix in (".xml", ".bin"):
+            shutil.move(Path(scratch) / f"openvino_model{suffix}", target / f"openvino_model{suffix}")
+
+
+def _check(xml: Path) -> None:
+    """Reads the graph as the runner will, so that a model which cannot be served is refused at import."""
+    if not xml.exists():
+        raise FailedPrecondition(f"no weights to convert: expected {XML} in {xml.parent}", reason="MODEL_NOT_SUPPORTED")
+    try:
+        graph.read(ov.Core(), xml)
+    except (graph.NotAPagedModel, RuntimeError) as error:
+        raise FailedPrecondition(
+            f"worker-cpu cannot serve this graph: {_last_line(error)}", reason="MODEL_NOT_SUPPORTED"
+        ) from error
+
+
+def _last_line(error: BaseException) -> str:
+    """OpenVINO's messages open with source locations and end with what was wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
