@@ -1,0 +1,99 @@
+"""Owns how a conversation becomes one text: the model's jinja template, in a sandbox, with transformers' conventions.
+
+Knows no protobuf and no tokenizer.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NoReturn
+
+from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
+
+Message = Mapping[str, Any]
+"""{"role", "content"} and, where set, "name", "tool_calls" and "tool_call_id", as in OpenAI's API."""
+
+
+class ChatTemplate:
+    """A compiled chat template."""
+
+    def __init__(self, source: str, *, bos_token: str = "", eos_token: str = "") -> None:
+        """Raises FailedPrecondition when `source` is no jinja template. The tokens are variables of the template."""
+        environment = _environment()
+        try:
+            self._template = environment.from_string(source)
+            names = meta.find_undeclared_variables(environment.parse(source))
+        except TemplateSyntaxError as error:
+            raise FailedPrecondition(f"the model's chat template is wrong at line {error.lineno}: {error}") from error
+        self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
+        self._knows_developer = "developer" in source
+        self.takes_tools = "tools" in names
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        variables: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The prompt's text. Raises InvalidArgument with the template's own words when it refuses the conversation.
+
+        The role "developer" becomes "system" where the template does not know it.
+        """
+        values = {**self._tokens, **(variables or {}), "add_generation_prompt": add_generation_prompt}
+        if tools:
+            values["tools"] = tools
+        try:
+            return self._template.render(messages=[self._adapt(message) for message in messages], **values)
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            problem = f"the model's chat template refuses it: {error}"
+            raise InvalidArgument(problem, fields={"chat.messages": problem}) from error
+
+    def _adapt(self, message: Message) -> Message:
+        if message["role"] == "developer" and not self._knows_developer:
+            return {**message, "role": "system"}
+        return message
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = _strftime_now
+    return environment
+
+
+class _GenerationBlock(Extension):
+    """{% generation %}…{% endgeneration %} marks the assistant's turn for training; here it is its content."""
+
+    tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().astimezone().strftime(form)

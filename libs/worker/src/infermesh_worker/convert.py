@@ -1,0 +1,206 @@
+"""Owns the step from the contract's messages to engine values and back. The only place that knows both.
+
+Errors name the fields of the message ("sampling.temperature").
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_engine import request as engine
+from infermesh_engine.output import Finished as FinishedOutput
+from infermesh_engine.output import FinishReason as Reason
+from infermesh_engine.output import Load as EngineLoad
+from infermesh_engine.runner import RunnerInfo
+from infermesh_engine.validate import validate
+from infermesh_runtime.errors import DeviceNotAvailable, ModelNotFound
+from infermesh_worker import prompt
+from infermesh_worker.ipc import DeltaFrame, LogprobFrame
+from infermesh_worker.served_model import ServedModel
+from infermesh_worker.status import State, Status
+from infermesh_worker.stream import Stream
+
+THREAD_FROM_BYTES = 4096
+"""Prompts from this size on are tokenised in a thread, so that other streams go on meanwhile."""
+
+_DEVICE_KINDS = {
+    "cpu": pb.DEVICE_KIND_CPU,
+    "xpu": pb.DEVICE_KIND_XPU,
+    "cuda": pb.DEVICE_KIND_CUDA,
+}
+_ACCEPTED_DEVICES = {"cpu": {"", "auto", "cpu"}, "xpu": {"", "auto", "gpu", "xpu"}, "cuda": {"", "auto", "gpu", "cuda"}}
+_FINISH_REASONS = {
+    Reason.STOP: pb.FINISH_REASON_STOP,
+    Reason.LENGTH: pb.FINISH_REASON_LENGTH,
+    Reason.TOOL_CALLS: pb.FINISH_REASON_TOOL_CALLS,
+    Reason.CANCELLED: pb.FINISH_REASON_CANCELLED,
+}
+_STATES = {
+    State.LOADING: pb.ENDPOINT_STATE_LOADING,
+    State.READY: pb.ENDPOINT_STATE_READY,
+    State.DRAINING: pb.ENDPOINT_STATE_DRAINING,
+    State.FAILED: pb.ENDPOINT_STATE_FAILED,
+}
+
+
+async def to_generation(
+    request: pb.GenerateRequest, *, request_id: str, model: ServedModel, info: RunnerInfo
+) -> engine.GenerationRequest:
+    """The validated engine request, its prompt tokenised and its seed drawn when it has none.
+
+    Raises ModelNotFound, DeviceNotAvailable, ContextLengthExceeded and InvalidArgument.
+    """
+    check_model(request.model, model)
+    check_device(request.device, info)
+    if prompt.size_bytes(request) < THREAD_FROM_BYTES:
+        token_ids = prompt.tokenize(request, model, info.vocab_size)
+    else:
+        token_ids = await asyncio.to_thread(prompt.tokenize, request, model, info.vocab_size)
+    generation = engine.GenerationRequest(
+        request_id=request_id,
+        prompt_token_ids=token_ids,
+        seed=request.seed if request.HasField("seed") else secrets.randbits(64),
+        sampling=_sampling(request.sampling),
+        stop=_stop(request.stop),
+        output_format=_output_format(request.format) if request.HasField("format") else None,
+        logprobs=request.logprobs.top if request.HasField("logprobs") else None,
+        n=request.n if request.HasField("n") else 1,
+        priority=request.priority,
+        generated=tuple(
+            engine.Continuation(choice=part.choice, token_ids=tuple(part.token_ids), finished=part.finished)
+            for part in request.generated
+        ),
+    )
+    validate(generation, vocab_size=info.vocab_size, context_length=info.context_length)
+    return generation
+
+
+async def write_responses(
+    stream: Stream, started: pb.Started, write: Callable[[pb.GenerateResponse], Awaitable[None]]
+) -> None:
+    """Writes the events of a stream. `started` comes with the first output: what fails before it has no event."""
+    deltas, finished = await stream.read()
+    await write(pb.GenerateResponse(started=started))
+    while deltas or finished:
+        for delta in deltas:
+            await write(pb.GenerateResponse(delta=_delta(delta)))
+        for end in finished:
+            await write(pb.GenerateResponse(finished=_finished(end)))
+        deltas, finished = await stream.read()
+
+
+def to_started(generation: engine.GenerationRequest, model: ServedModel, info: RunnerInfo) -> pb.Started:
+    """Who serves a request; endpoint and reason are the router's to say."""
+    return pb.Started(
+        model=model.name,
+        device=_DEVICE_KINDS[info.device_kind],
+        prompt_tokens=len(generation.prompt_token_ids),
+        seed=generation.seed,
+    )
+
+
+def to_report(status: Status, model: ServedModel, version: str, started_at: datetime) -> pb.HealthReport:
+    """What a worker says of itself."""
+    report = pb.HealthReport(
+        state=_STATES[status.state], message=status.message, load=_load(status.load), version=version
+    )
+    report.started_at.FromDatetime(started_at)
+    report.models.append(_model_status(status, model))
+    if status.info is not None:
+        report.runtime = status.info.runtime
+        report.device.kind = _DEVICE_KINDS[status.info.device_kind]
+        report.device.name = status.info.device_name
+        report.device.memory_total_bytes = status.info.memory_total_bytes
+        report.device.memory_free_bytes = status.memory_free_bytes
+    return report
+
+
+def check_model(name: str, model: ServedModel) -> None:
+    """Raises ModelNotFound naming what is served."""
+    if name not in ("", model.name):
+        raise ModelNotFound(
+            f"model {name!r} is not served here; served: {model.name}", metadata={"model": name, "models": model.name}
+        )
+
+
+def check_device(device: str, info: RunnerInfo) -> None:
+    """Raises DeviceNotAvailable naming what there is."""
+    if device.lower() not in _ACCEPTED_DEVICES[info.device_kind]:
+        problem = f"there is no device {device!r} here; there is {info.device_kind} ({info.device_name})"
+        raise DeviceNotAvailable(problem, metadata={"devices": info.device_kind}, fields={"device": problem})
+
+
+def _sampling(message: pb.SamplingParams) -> engine.SamplingParams:
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+    given = {name: getattr(message, name) for name in names if message.HasField(name)}
+    return engine.SamplingParams(**given, logit_bias=dict(message.logit_bias))
+
+
+def _stop(message: pb.StopConditions) -> engine.StopConditions:
+    return engine.StopConditions(
+        strings=tuple(message.strings),
+        token_ids=tuple(message.token_ids),
+        max_tokens=message.max_tokens if message.HasField("max_tokens") else None,
+        min_tokens=message.min_tokens,
+        ignore_eos=message.ignore_eos,
+    )
+
+
+def _output_format(message: pb.OutputFormat) -> engine.OutputFormat:
+    match message.WhichOneof("constraint"):
+        case ("json_schema" | "regex" | "grammar") as kind:
+            return engine.OutputFormat(kind=kind, spec=getattr(message, kind))
+        case _:
+            raise prompt.invalid("format", "one of json_schema, regex and grammar is required")
+
+
+def _delta(frame: DeltaFrame) -> pb.Delta:
+    _, choice, text, token_ids, logprobs = frame
+    if logprobs:
+        return pb.Delta(choice=choice, text=text, token_ids=token_ids, logprobs=map(_logprob, logprobs))
+    return pb.Delta(choice=choice, text=text, token_ids=token_ids)
+
+
+def _logprob(frame: LogprobFrame) -> pb.TokenLogprob:
+    return pb.TokenLogprob(
+        token_id=frame.token_id, logprob=frame.logprob, token=frame.token, top=map(_logprob, frame.top)
+    )
+
+
+def _finished(output: FinishedOutput) -> pb.Finished:
+    usage = pb.Usage(
+        prompt_tokens=output.prompt_tokens,
+        completion_tokens=output.completion_tokens,
+        cached_tokens=output.cached_tokens,
+    )
+    reason = _FINISH_REASONS[output.finish_reason]
+    return pb.Finished(choice=output.choice, finish_reason=reason, stop=output.stop, usage=usage)
+
+
+def _load(load: EngineLoad) -> pb.Load:
+    return pb.Load(
+        running=load.running,
+        waiting=load.waiting,
+        waiting_tokens=load.waiting_tokens,
+        kv_cache_usage=load.kv_cache_usage,
+        prefill_tokens_per_s=load.prefill_tokens_per_s,
+        decode_tokens_per_s=load.decode_tokens_per_s,
+        kv_cache_tokens=load.kv_cache_tokens,
+        preemptions=load.preemptions,
+        cached_tokens=load.cached_tokens,
+        generated_tokens=load.generated_tokens,
+    )
+
+
+def _model_status(status: Status, model: ServedModel) -> pb.ModelStatus:
+    info = status.info
+    message = pb.ModelStatus(
+        name=model.name,
+        state=pb.ENDPOINT_STATE_READY if status.state is State.DRAINING else _STATES[status.state],
+        context_length=info.context_length if info else model.context_length,
+        size_bytes=info.weights_bytes if info and info.weights_bytes else model.size_bytes,
+    )
+    message.created_at.FromDatetime(model.created)
+    return message

@@ -1,0 +1,109 @@
+"""Owns one engine process as the front sees it: spawn, frames both ways, its end and why. Knows no requests."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Self, cast
+
+import msgspec
+
+from infermesh_worker.ipc import Command, Crashed, FrameError, FrameReader, Report, Start, pack, report_decoder
+
+
+class EngineLink(asyncio.Protocol):
+    """A running engine process. `ended` resolves to why it ended, once it has."""
+
+    def __init__(self, on_report: Callable[[Report], None]) -> None:
+        self._on_report = on_report
+        self._reader = FrameReader()
+        self._transport: asyncio.WriteTransport | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._disconnected = asyncio.Event()
+        self._reason = ""
+
+    @classmethod
+    async def start(cls, build: str, start: Start, on_report: Callable[[Report], None]) -> Self:
+        """Spawns an engine process and has it build the model. Raises OSError when it cannot be spawned.
+
+        Must be called in the main thread: the process is killed when the thread that started it ends.
+        """
+        link = cls(on_report)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            loop = asyncio.get_running_loop()
+            await loop.create_unix_connection(lambda: link, sock=ours)
+            try:
+                link._process = await asyncio.create_subprocess_exec(
+                    *_command_line(theirs.fileno(), build), pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL
+                )
+            except BaseException:
+                link.close()
+                raise
+        link.send(start)
+        return link
+
+    @property
+    def pid(self) -> int:
+        """Process id of the engine process."""
+        return self._process.pid if self._process else 0
+
+    def send(self, command: Command) -> None:
+        """Sends a command; nothing when the process is gone."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(pack(command))
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        with contextlib.suppress(ProcessLookupError):
+            if self._process is not None:
+                self._process.kill()
+
+    def close(self) -> None:
+        """Closes the socket, upon which the process ends."""
+        if self._transport is not None:
+            self._transport.close()
+
+    async def ended(self) -> str:
+        """Waits for the end of the process; returns why it ended, for people."""
+        await self._disconnected.wait()
+        self.kill()
+        status = await self._process.wait() if self._process else 0
+        return self._reason or describe_exit(status)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is one without being a subclass
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for payload in self._reader.feed(data):
+                self._receive(report_decoder.decode(payload))
+        except (FrameError, msgspec.DecodeError) as error:
+            self._reason = f"the engine process sent what is no frame: {error}"
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disconnected.set()
+
+    def _receive(self, report: Report) -> None:
+        if isinstance(report, Crashed):
+            self._reason = f"{report.kind}: {report.message}" if report.message else report.kind
+        self._on_report(report)
+
+
+def _command_line(fd: int, build: str) -> list[str]:
+    module = "infermesh_worker.engine_process"
+    return [sys.executable, "-m", module, "--fd", str(fd), "--parent", str(os.getpid()), "--build", build]
+
+
+def describe_exit(status: int) -> str:
+    """What an exit status means, for people."""
+    if status >= 0:
+        return f"the engine process ended with exit status {status}"
+    try:
+        return f"the engine process was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"the engine process was killed by signal {-status}"

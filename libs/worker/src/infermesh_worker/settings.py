@@ -1,0 +1,38 @@
+"""Owns the settings that every worker has. Knows no device: services add theirs by subclassing."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import ByteSize, Field, model_validator
+
+from infermesh_runtime.settings import ServiceSettings
+
+
+class WorkerSettings(ServiceSettings):
+    """What every worker takes."""
+
+    home: Path = Field(Path("~/.infermesh"), description="Folder of everything infermesh keeps on this machine.")
+    models: Path | None = Field(None, description="Folder of the model folders; default models under INFERMESH_HOME.")
+    model: str = Field("", description="Name of the model to serve; may be left out when there is exactly one.")
+    max_sequences: int = Field(64, ge=1, le=4096, description="Most sequences in one batch.")
+    max_batched_tokens: int = Field(512, ge=1, le=1 << 20, description="Most tokens in one engine step.")
+    prefix_caching: bool = Field(True, description="Whether prompts reuse the KV of a common beginning.")
+    numerics: Literal["fast", "exact"] = Field(
+        "fast",
+        description="fast: the device's quickest path; exact: equal tokens however a sequence is batched or resumed.",
+    )
+    threads: int = Field(0, ge=0, le=4096, description="Processor threads of the engine; 0: chosen from the machine.")
+    kv_cache_bytes: ByteSize | None = Field(
+        None, ge=1, description="Memory of the KV cache, as in 2GiB; unset: chosen from the machine's memory."
+    )
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> Self:
+        if self.max_sequences > self.max_batched_tokens:
+            raise ValueError("INFERMESH_MAX_SEQUENCES must not exceed INFERMESH_MAX_BATCHED_TOKENS")
+        return self
+
+    @property
+    def models_root(self) -> Path:
+        """Folder of the model folders."""
+        return (self.models or self.home / "models").expanduser()

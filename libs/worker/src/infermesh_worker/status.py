@@ -1,0 +1,42 @@
+"""Owns what a worker says about itself: its state, why, and its load. Knows no protobuf."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from infermesh_engine.output import Load
+from infermesh_engine.runner import RunnerInfo
+from infermesh_runtime.errors import Unavailable
+
+
+class State(StrEnum):
+    """Whether a worker takes requests."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+_RETRY_AFTER_S = {State.LOADING: 1.0, State.DRAINING: 1.0, State.FAILED: 10.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """A worker at one moment."""
+
+    state: State = State.LOADING
+    message: str = ""
+    """Why it is in this state, for people; empty when READY."""
+    info: RunnerInfo | None = None
+    """The runner; of the last engine process while the next one loads, None before the first."""
+    load: Load = Load()
+    memory_free_bytes: int = 0
+
+    def refusal(self) -> Unavailable:
+        """The error that a request gets in this state."""
+        detail = f": {self.message}" if self.message else ""
+        return Unavailable(
+            f"the worker is {self.state.value}{detail}",
+            reason=f"WORKER_{self.state.name}",
+            retry_after_s=_RETRY_AFTER_S.get(self.state),
+        )

@@ -1,0 +1,151 @@
+"""Owns the engine process' life: starts it, starts it again when it dies, stops it, and says what state that is.
+
+Knows no requests: frames go to whoever asked for them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from infermesh_worker.engine_link import EngineLink
+from infermesh_worker.ipc import Command, Loaded, Report, Shutdown, Start, Step
+from infermesh_worker.status import State, Status
+from infermesh_worker.watched import Watched
+
+_log = logging.getLogger(__name__)
+
+_STOP_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPolicy:
+    """When a dead engine process is started again."""
+
+    first_delay_s: float = 0.1
+    """Doubles with each failed load in a row."""
+    max_delay_s: float = 10.0
+    max_failed_loads: int = 5
+    """Failed loads in a row after which the state is FAILED; it is still tried again every max_delay_s."""
+
+    def gives_up(self, failed_loads: int) -> bool:
+        """Whether so many failed loads in a row are reported as FAILED."""
+        return failed_loads >= self.max_failed_loads
+
+    def delay_s(self, failed_loads: int) -> float:
+        """Time to wait before the next start."""
+        if self.gives_up(failed_loads):
+            return self.max_delay_s
+        return min(self.first_delay_s * 2.0 ** max(failed_loads - 1, 0), self.max_delay_s)
+
+
+class EngineSupervisor:
+    """Keeps one engine process running. Used from one event loop, in the main thread."""
+
+    def __init__(
+        self,
+        build: str,
+        start: Start,
+        *,
+        on_step: Callable[[Step], None],
+        on_end: Callable[[str], None],
+        policy: RestartPolicy | None = None,
+    ) -> None:
+        """`build`: the function that loads the model in the engine process, as package.module:function.
+
+        `on_step` gets every step frame; `on_end` why a loaded engine process ended unasked.
+        """
+        self.status: Watched[Status] = Watched(Status(message="the engine is starting"))
+        self._build = build
+        self._start = start
+        self._on_step = on_step
+        self._on_end = on_end
+        self._policy = policy or RestartPolicy()
+        self._link: EngineLink | None = None
+        self._loaded = False
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def engine_pid(self) -> int:
+        """Process id of the engine process; 0 when there is none."""
+        return self._link.pid if self._link else 0
+
+    def start(self) -> None:
+        """Starts the engine process; `status` tells when it is ready."""
+        self._task = asyncio.create_task(self._supervise(), name="engine supervisor")
+
+    def send(self, command: Command) -> None:
+        """Sends a command to the engine process; nothing when there is none."""
+        if self._link is not None:
+            self._link.send(command)
+
+    def begin_drain(self) -> None:
+        """State DRAINING from now on: an engine process that dies is not started again."""
+        self._stopping = True
+        self.status.set(replace(self.status.value, state=State.DRAINING, message="the worker is stopping"))
+
+    async def stop(self) -> None:
+        """Ends the engine process, killing it when it does not go within 5 s, and every stream of `status`."""
+        self._stopping = True
+        if self._link is not None:
+            self._link.send(Shutdown())
+        if self._task is not None:
+            _, late = await asyncio.wait([self._task], timeout=_STOP_S if self._loaded else 0)
+            if late and self._link is not None:
+                self._link.kill()
+                await asyncio.wait([self._task], timeout=_STOP_S)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self.status.close()
+
+    async def _supervise(self) -> None:
+        failed_loads = 0
+        while not self._stopping:
+            reason = await self._run_engine()
+            loaded, self._loaded = self._loaded, False
+            if loaded:
+                self._on_end(reason)
+            if self._stopping:
+                return
+            failed_loads = 0 if loaded else failed_loads + 1
+            delay_s = self._policy.delay_s(failed_loads)
+            self._report_end(reason, failed_loads, delay_s)
+            await asyncio.sleep(delay_s)
+
+    async def _run_engine(self) -> str:
+        """Runs one engine process to its end; returns why it ended."""
+        try:
+            self._link = await EngineLink.start(self._build, self._start, self._receive)
+            return await self._link.ended()
+        except OSError as error:
+            return f"the engine process could not be started: {error}"
+        finally:
+            self._link = None
+
+    def _receive(self, report: Report) -> None:
+        if isinstance(report, Step):
+            self._on_step(report)
+            if report.load is not None:
+                status = self.status.value
+                self.status.set(replace(status, load=report.load, memory_free_bytes=report.memory_free_bytes))
+        elif isinstance(report, Loaded):
+            self._loaded = True
+            self._report_loaded(report)
+
+    def _report_loaded(self, report: Loaded) -> None:
+        status = self.status.value
+        if not self._stopping:
+            status = replace(status, state=State.READY, message="")
+        free_bytes = report.memory_free_bytes
+        self.status.set(replace(status, info=report.info, load=report.load, memory_free_bytes=free_bytes))
+
+    def _report_end(self, reason: str, failed_loads: int, delay_s: float) -> None:
+        _log.error("engine ended", extra={"reason": reason, "failed_loads": failed_loads, "restart_in_s": delay_s})
+        if failed_loads:
+            state = State.FAILED if self._policy.gives_up(failed_loads) else State.LOADING
+            message = f"the model could not be loaded ({failed_loads} times in a row): {reason}"
+        else:
+            state, message = State.LOADING, f"the engine is restarted after it ended: {reason}"
+        idle = replace(self.status.value.load, running=0, waiting=0, waiting_tokens=0, kv_cache_usage=0.0)
+        self.status.set(replace(self.status.value, state=state, message=message, load=idle))

@@ -1,0 +1,60 @@
+"""Owns a value that others follow. Knows nothing of what it is."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Watched(Generic[T]):
+    """A value, and a stream of its changes for each that asks. Used from one event loop."""
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+        self._version = 0
+        self._changed = asyncio.Event()
+        self._closed = asyncio.Event()
+
+    @property
+    def value(self) -> T:
+        return self._value
+
+    def set(self, value: T) -> None:
+        """Replaces the value; an equal one is no change."""
+        if value == self._value:
+            return
+        self._value = value
+        self._notify()
+
+    def close(self) -> None:
+        """Ends every stream of changes after its last value."""
+        self._closed.set()
+        self._notify()
+
+    async def changes(self, min_interval_s: float = 0.0) -> AsyncIterator[T]:
+        """Yields the value now and after each change, at most once in `min_interval_s`; changes between are merged."""
+        seen = -1
+        while True:
+            if seen != self._version:
+                seen = self._version
+                yield self._value
+            if self._closed.is_set():
+                return
+            await self._pause(min_interval_s)
+            while seen == self._version and not self._closed.is_set():
+                await self._changed.wait()
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        try:
+            await asyncio.wait_for(self._closed.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _notify(self) -> None:
+        self._version += 1
+        # Those that wait now are woken; those that come later wait for the next change.
+        self._changed.set()
+        self._changed.clear()
