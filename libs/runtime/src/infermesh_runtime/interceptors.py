@@ -124,10 +124,8 @@ async def _serve(handler: Any, requests: Any, context: RpcContext) -> None:
     except grpc.aio.InternalError:  # what a write raises when the client is gone
         context.interrupted = True
         raise
-    except Exception:
-        logger.exception("a handler failed")
-        problem = f"internal error; the log has more under request id {context.request_id}"
-        await _abort(context, Internal(problem, metadata={"request_id": context.request_id}))
+    except Exception as error:
+        await _abort(context, _translate(error, context))
 
 
 async def _invoke(handler: Any, requests: Any, context: RpcContext) -> None:
@@ -168,6 +166,14 @@ async def _write_all(responses: Any, context: RpcContext) -> None:
         raise
     finally:
         await responses.aclose()
+
+
+def _translate(error: Exception, context: RpcContext) -> InfermeshError:
+    if isinstance(error, NotImplementedError) and context.status is Code.UNIMPLEMENTED:
+        return Unimplemented("this endpoint does not implement the method")  # generated for methods left out
+    logger.error("a handler failed", exc_info=error)
+    problem = f"internal error; the log has more under request id {context.request_id}"
+    return Internal(problem, metadata={"request_id": context.request_id})
 
 
 async def _abort(context: RpcContext, error: InfermeshError) -> None:

@@ -76,24 +76,20 @@ def numpy_dtype(dtype: DataType) -> np.dtype[Any]:
     """The numpy type of a tensor's elements. Raises ValueError for UNSPECIFIED and for numbers that are no type."""
     if dtype == DataType.DATA_TYPE_BYTES:
         return np.dtype(object)
-    found = _dense_types().get(dtype)
+    found = dense_types().get(dtype)
     if found is None:
         raise ValueError(f"dtype {_type_name(dtype)} is not one of the defined types")
     return found
 
 
 @cache
-def _dense_types() -> dict[DataType, np.dtype[Any]]:
-    return _RAW | _NUMPY | _ml_dtypes()
-
-
-@cache
-def _ml_dtypes() -> dict[DataType, np.dtype[Any]]:
+def dense_types() -> dict[DataType, np.dtype[Any]]:
+    """The numpy type of each type with elements of one size; ml_dtypes' for BF16 and FP8 if it is installed."""
     try:
         import ml_dtypes  # noqa: PLC0415 - optional: without it these types are raw bits
     except ImportError:
-        return {}
-    return {
+        return _NUMPY | _RAW
+    return _NUMPY | {
         DataType.DATA_TYPE_BF16: np.dtype(ml_dtypes.bfloat16),
         DataType.DATA_TYPE_FP8_E4M3: np.dtype(ml_dtypes.float8_e4m3fn),
         DataType.DATA_TYPE_FP8_E5M2: np.dtype(ml_dtypes.float8_e5m2),
@@ -153,7 +149,7 @@ def _data_type(dtype: np.dtype[Any]) -> DataType | None:
     if dtype.kind in "OSU":
         return DataType.DATA_TYPE_BYTES
     little = dtype.newbyteorder("<")
-    return next((key for key, known in (_NUMPY | _ml_dtypes()).items() if known == little), None)
+    return next((key for key, known in dense_types().items() if known == little), None)
 
 
 def _holds(dtype: np.dtype[Any], wanted: DataType) -> bool:
