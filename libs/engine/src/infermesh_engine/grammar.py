@@ -1,0 +1,144 @@
+"""Owns output formats: checks and compiles them, and says which tokens may come next. Knows no sampling and no text.
+
+llguidance does the work; it is given here its tokenizer, bounds that keep hostile input from harming the process, and
+errors in our terms.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING
+
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from infermesh_engine.request import OutputFormat
+from infermesh_runtime.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
+_MAX_DEFINITIONS = 1000
+"""Rules or references of one spec; llguidance follows them by recursion, and a chain of 2,500 overflows its stack."""
+_MAX_SPEC_BYTES = 1 << 20
+_MAX_MESSAGE = 500
+_CACHED = 32
+_JSON_OPTIONS: "JsonCompileOptions" = {
+    # as llama.cpp bounds it: without a bound a small model pads its JSON with white space until max_tokens
+    "whitespace_pattern": r"(\x20|\n{1,2}[\x20\t]{0,20})",
+}
+
+
+def check(output_format: OutputFormat) -> None:
+    """Raises InvalidArgument, its field the constraint's ("format.regex"), when the format cannot be compiled."""
+    message = LLMatcher.validate_grammar(_to_grammar(output_format), limits=_limits())
+    if message:
+        raise _refusal(output_format, message)
+
+
+class GrammarState:
+    """Where one output is in its grammar."""
+
+    __slots__ = ("_eos_token_ids", "_format", "_matcher")
+
+    def __init__(self, matcher: LLMatcher, output_format: OutputFormat, eos_token_ids: AbstractSet[int]) -> None:
+        self._matcher = matcher
+        self._format = output_format
+        self._eos_token_ids = eos_token_ids
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the output is complete and nothing can follow it."""
+        return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
+
+    def mask(self, row: NDArray[np.float32]) -> None:
+        """Sets to −inf what may not come next in `row` [vocab], which may be longer than the tokenizer's vocabulary."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        allowed = np.unpackbits(bits, count=min(8 * len(bits), len(row)), bitorder="little").view(np.bool_)
+        np.putmask(row[: len(allowed)], ~allowed, -np.inf)
+        row[len(allowed) :] = -np.inf
+
+    def consume(self, token_id: int) -> None:
+        """Goes on after a token. An end-of-sequence token after the end changes nothing.
+
+        Raises InvalidArgument when the token may not come here, or when the grammar is beyond llguidance's limits.
+        """
+        if self.is_finished and token_id in self._eos_token_ids:
+            return
+        if not self._matcher.consume_token(token_id):
+            raise _refusal(self._format, self._matcher.get_error())
+
+
+class GrammarFactory:
+    """Compiles output formats for one tokenizer; the last few are kept."""
+
+    def __init__(self, tokenizer: Tokenizer, eos_token_ids: AbstractSet[int]) -> None:
+        self._tokenizer = tokenizer
+        self._eos_token_ids = frozenset(eos_token_ids)
+        self._bound: LLTokenizer | None = None
+        self._compiled: OrderedDict[OutputFormat, LLMatcher] = OrderedDict()
+
+    def compile(self, output_format: OutputFormat) -> GrammarState:
+        """A state at the start of the output. Raises InvalidArgument as `check` does.
+
+        The first call takes the tokenizer's vocabulary apart, which is worth a second for the largest ones.
+        """
+        matcher = self._compiled.get(output_format)
+        if matcher is None:
+            matcher = LLMatcher(self._ll_tokenizer(), _to_grammar(output_format), log_level=0, limits=_limits())
+            if matcher.is_error():
+                raise _refusal(output_format, matcher.get_error())
+            self._compiled[output_format] = matcher
+            if len(self._compiled) > _CACHED:
+                self._compiled.popitem(last=False)
+        self._compiled.move_to_end(output_format)
+        return GrammarState(matcher.deep_copy(), output_format, self._eos_token_ids)
+
+    def _ll_tokenizer(self) -> LLTokenizer:
+        if self._bound is None:
+            eos_token_ids = sorted(self._eos_token_ids) or None
+            self._bound = LLTokenizer(self._tokenizer.to_str(), eos_token=eos_token_ids)
+        return self._bound
+
+
+def _to_grammar(output_format: OutputFormat) -> str:
+    """The format as llguidance takes it. Raises InvalidArgument for what must not reach llguidance."""
+    spec = output_format.spec
+    if len(spec.encode(errors="replace")) > _MAX_SPEC_BYTES:
+        raise _refusal(output_format, f"longer than {_MAX_SPEC_BYTES} bytes")
+    if output_format.kind == "json_schema":
+        return _json_grammar(output_format)
+    if output_format.kind == "regex":
+        return str(LLMatcher.grammar_from_regex(spec))
+    if spec.count(":") > _MAX_DEFINITIONS:
+        raise _refusal(output_format, f"more than {_MAX_DEFINITIONS} definitions")
+    return str(LLMatcher.grammar_from_lark(spec))
+
+
+def _json_grammar(output_format: OutputFormat) -> str:
+    try:
+        schema = json.loads(output_format.spec)
+        references = json.dumps(schema).count('"$ref"')
+    except RecursionError:
+        raise _refusal(output_format, "nested too deeply") from None
+    except ValueError as error:
+        raise _refusal(output_format, f"not valid JSON: {error}") from error
+    if not isinstance(schema, dict | bool):
+        raise _refusal(output_format, "schema must be an object or boolean")
+    if references > _MAX_DEFINITIONS:
+        raise _refusal(output_format, f"more than {_MAX_DEFINITIONS} references")
+    # the contract's "any JSON object"; to JSON Schema it is any value
+    text = '{"type": "object"}' if schema == {} else output_format.spec
+    return str(LLMatcher.grammar_from_json_schema(text, _JSON_OPTIONS))
+
+
+def _limits() -> LLParserLimits:
+    return LLParserLimits(verbose_errors=False)
+
+
+def _refusal(output_format: OutputFormat, message: str) -> InvalidArgument:
+    short = message.strip().partition("\n<state>")[0][:_MAX_MESSAGE]
+    name = output_format.kind.replace("_", " ")
+    return InvalidArgument(f"invalid {name}: {short}", fields={f"format.{output_format.kind}": short})

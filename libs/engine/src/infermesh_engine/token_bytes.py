@@ -1,0 +1,70 @@
+"""Owns the exact bytes of single tokens. Knows no text: a token may be part of a character."""
+
+import json
+from collections.abc import Iterator
+from itertools import chain
+
+from tokenizers import Tokenizer
+
+
+class TokenBytes:
+    """The exact bytes of each token of a tokenizer, also of those that are part of a character; made once a tokenizer.
+
+    Byte-level tokens are mapped back through GPT-2's table, SentencePiece's byte tokens (<0xE2>) are their byte and its
+    "▁" a space. Special tokens are their own name. Ids beyond the vocabulary have no bytes.
+    """
+
+    __slots__ = ("_added", "_byte_level", "_bytes", "_replacements", "_tokenizer")
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        kinds = list(_decoders(tokenizer))
+        self._tokenizer = tokenizer
+        self._added = {i: token.content.encode() for i, token in tokenizer.get_added_tokens_decoder().items()}
+        self._byte_level = _byte_of_character() if any(kind["type"] == "ByteLevel" for kind in kinds) else None
+        self._replacements = [pair for kind in kinds if (pair := _replacement(kind))]
+        self._bytes: dict[int, bytes] = {}
+
+    def __getitem__(self, token_id: int) -> bytes:
+        known = self._bytes.get(token_id)
+        if known is None:
+            known = self._bytes[token_id] = self._make(token_id)
+        return known
+
+    def _make(self, token_id: int) -> bytes:
+        if token_id in self._added:
+            return self._added[token_id]
+        token = self._tokenizer.id_to_token(token_id) or ""
+        if self._byte_level is not None:
+            table = self._byte_level
+            return b"".join(table[c] if c in table else c.encode() for c in token)
+        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+            return bytes.fromhex(token[3:5])
+        for pattern, content in self._replacements:
+            token = token.replace(pattern, content)
+        return token.encode()
+
+
+def _decoders(tokenizer: Tokenizer) -> Iterator[dict[str, object]]:
+    """The tokenizer's decoder, or each of its sequence, as tokenizer.json has them."""
+    if tokenizer.decoder is None:
+        return
+    decoder = json.loads(tokenizer.decoder.__getstate__())
+    yield from decoder["decoders"] if decoder["type"] == "Sequence" else [decoder]
+
+
+def _replacement(decoder: dict[str, object]) -> tuple[str, str] | None:
+    """What a decoder puts in place of what, in each token; None when it is of another kind."""
+    match decoder:
+        case {"type": "Replace", "pattern": {"String": str(pattern)}, "content": str(content)}:
+            return pattern, content
+        case {"type": "Metaspace", "replacement": str(pattern)}:
+            return pattern, " "
+    return None
+
+
+def _byte_of_character() -> dict[str, bytes]:
+    """GPT-2's table (openai/gpt-2, src/encoder.py): printable bytes stand for themselves, others are moved."""
+    printable = list(chain(range(0x21, 0x7F), range(0xA1, 0xAD), range(0xAE, 0x100)))
+    moved = [byte for byte in range(256) if byte not in printable]
+    table = {chr(byte): bytes([byte]) for byte in printable}
+    return table | {chr(256 + i): bytes([byte]) for i, byte in enumerate(moved)}
