@@ -8,9 +8,8 @@ from infermesh_engine.output import Delta, Finished, FinishReason, TokenLogprob
 from infermesh_engine.sequence import Sequence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from infermesh_engine.sampler import Sampled
+    from infermesh_engine.token_bytes import TokenBytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class Ending:
 
 
 def emit(
-    sequence: Sequence, sampled: "Sampled", token_bytes: "Callable[[int], bytes]"
+    sequence: Sequence, sampled: "Sampled", token_bytes: "TokenBytes"
 ) -> tuple[Delta, Finished | None]:
     """Adds the sampled token to the sequence; what the client gets of it, and its end if it ended."""
     text, ending = _take(sequence, sampled.token_id)
@@ -67,6 +66,6 @@ def _finished(sequence: Sequence, ending: Ending) -> Finished:
     )
 
 
-def _logprob(sampled: "Sampled", logprob: float, token_bytes: "Callable[[int], bytes]") -> TokenLogprob:
-    top = tuple(TokenLogprob(token_id, value, token_bytes(token_id)) for token_id, value in sampled.top)
-    return TokenLogprob(sampled.token_id, logprob, token_bytes(sampled.token_id), top)
+def _logprob(sampled: "Sampled", logprob: float, token_bytes: "TokenBytes") -> TokenLogprob:
+    top = tuple(TokenLogprob(token_id, value, token_bytes[token_id]) for token_id, value in sampled.top)
+    return TokenLogprob(sampled.token_id, logprob, token_bytes[sampled.token_id], top)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from time import monotonic
 
 from tokenizers import Tokenizer
@@ -15,10 +14,11 @@ from infermesh_engine.meter import Meter
 from infermesh_engine.output import Failed, Finished, Load, Output
 from infermesh_engine.request import GenerationRequest
 from infermesh_engine.runner import Logits, ModelRunner
-from infermesh_engine.sampler import SamplerState, sample
+from infermesh_engine.sampler import Sampled, SamplerState, sample
 from infermesh_engine.scheduler import Plan, Scheduler
 from infermesh_engine.sequence import Sequence
-from infermesh_engine.text import SequenceText, token_bytes
+from infermesh_engine.text import SequenceText
+from infermesh_engine.token_bytes import TokenBytes
 from infermesh_runtime.errors import ContextLengthExceeded, InfermeshError, InvalidArgument, ResourceExhausted
 
 
@@ -55,7 +55,7 @@ class Engine:
         self._tokenizer = tokenizer
         self._eos_token_ids = eos_token_ids
         self._grammars = GrammarFactory(tokenizer, eos_token_ids)
-        self._token_bytes = partial(token_bytes, tokenizer)
+        self._token_bytes = TokenBytes(tokenizer)
         self._cache = KvCache(
             num_blocks=self._info.num_blocks,
             block_size=self._info.block_size,
@@ -129,11 +129,7 @@ class Engine:
         self._scheduler.commit(plan)
         tokens = sample(logits, [sequence.sampler for sequence in sampled]) if logits is not None and sampled else ()
         for sequence, token in zip(sampled, tokens, strict=True):
-            delta, finished = emit(sequence, token, self._token_bytes)
-            outputs.append(delta)
-            if finished is not None:
-                outputs.append(finished)
-                self._forget(sequence)
+            self._emit(sequence, token, outputs)
         self._generated_tokens += len(sampled)
         self._meter.end(prefill_tokens=plan.prefill_tokens, decode_tokens=len(plan.decodes))
         return outputs
@@ -222,6 +218,19 @@ class Engine:
                 too_large = self._scheduler.shrink(plan)
                 if too_large is not None:
                     outputs.append(self._fail(too_large, error))
+
+    def _emit(self, sequence: Sequence, token: Sampled, outputs: list[Output]) -> None:
+        if sequence.request_id not in self._requests:
+            return  # another choice of the request failed just now
+        try:
+            delta, finished = emit(sequence, token, self._token_bytes)
+        except InfermeshError as error:  # its grammar's limits; the others go on
+            outputs.append(self._fail(sequence, error))
+            return
+        outputs.append(delta)
+        if finished is not None:
+            outputs.append(finished)
+            self._forget(sequence)
 
     def _fail(self, sequence: Sequence, error: InfermeshError) -> Failed:
         self.cancel(sequence.request_id)

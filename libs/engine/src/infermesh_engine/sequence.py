@@ -20,7 +20,7 @@ class GrowingArray(Generic[IntT]):
     __slots__ = ("_array", "_length")
 
     def __init__(self, values: NDArray[IntT]) -> None:
-        self._array = values
+        self._array: NDArray[IntT] = values
         self._length = len(values)
 
     def __len__(self) -> int:
@@ -29,7 +29,8 @@ class GrowingArray(Generic[IntT]):
     @property
     def view(self) -> NDArray[IntT]:
         """All values, without a copy; valid until the next append."""
-        return self._array[: self._length]
+        view: NDArray[IntT] = self._array[: self._length]
+        return view
 
     def append(self, value: int) -> None:
         if self._length == len(self._array):

@@ -47,7 +47,8 @@ class SimulatedLogits:
         places = len(vocabulary.offsets)
         first = (digests % np.uint64(vocabulary.size)).astype(np.int64)
         self._rotations = first
-        noise = _unit(mix(digests[:, None] + np.arange(1, places + 1, dtype=np.uint64)))
+        seeds: NDArray[np.uint64] = digests[:, None] + np.arange(1, places + 1, dtype=np.uint64)
+        noise = _unit(mix(seeds))
         self._ids = ((first[:, None] + vocabulary.offsets) % vocabulary.size).astype(np.int32)
         self._logits = (8 - np.cumsum(0.01 + 0.1 * noise, axis=1)).astype(np.float32)
 
@@ -78,7 +79,8 @@ class SimulatedLogits:
         displaced = vocabulary.base[(self._ids - self._rotations[:, None]) % vocabulary.size]
         rest = np.array([vocabulary.sum_exp(scale) for scale in scales.tolist()])
         rest = rest - np.exp(displaced * column).sum(axis=1) if vocabulary.size > CANDIDATES else 0.0 * rest
-        return np.log(rest + np.exp(self._logits * column).sum(axis=1)).astype(np.float32)
+        sums: NDArray[np.float64] = rest + np.exp(self._logits * column).sum(axis=1)
+        return np.log(sums).astype(np.float32)
 
 
 def _unit(values: NDArray[np.uint64]) -> NDArray[np.float64]:

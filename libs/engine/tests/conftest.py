@@ -1,0 +1,139 @@
+"""Fixtures of the engine's tests: a byte-level tokenizer, requests, sequences and engines on the simulated runner."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from infermesh_engine.engine import Engine, EngineConfig
+from infermesh_engine.kv_cache import PREFIX_ROOT
+from infermesh_engine.output import Failed, Finished, Output, TokenLogprob
+from infermesh_engine.request import GenerationRequest
+from infermesh_engine.runner import ModelRunner
+from infermesh_engine.sampler import SamplerState
+from infermesh_engine.sequence import Sequence
+from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner, VirtualClock
+from infermesh_engine.text import SequenceText
+
+EOS = 256
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer() -> Tokenizer:
+    """257 tokens: the bytes in the order of ByteLevel's sorted alphabet, then <eos>, number 256."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<eos>"])
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def make_sequence(byte_tokenizer: Tokenizer) -> Callable[..., Sequence]:
+    """Builds a sequence that no engine owns."""
+
+    def make(
+        prompt: tuple[int, ...],
+        *,
+        request_id: str = "a",
+        choice: int = 0,
+        arrival: int = 0,
+        priority: int = 0,
+        prefix_root: bytes | None = PREFIX_ROOT,
+        limit: int = 10_000,
+        **params: Any,
+    ) -> Sequence:
+        request = GenerationRequest(
+            request_id=request_id, prompt_token_ids=prompt, seed=1, priority=priority, n=choice + 1, **params
+        )
+        sampler = SamplerState(
+            request.sampling,
+            seed=request.seed,
+            choice=choice,
+            prompt_token_ids=prompt,
+            logprobs=request.logprobs,
+            banned_until_min_tokens=frozenset(),
+            min_tokens=0,
+            grammar=None,
+            vocab_size=257,
+        )
+        text = SequenceText(byte_tokenizer, prompt, request.stop, frozenset({EOS}))
+        return Sequence(
+            request, choice, arrival=arrival, limit=limit, prefix_root=prefix_root, sampler=sampler, text=text
+        )
+
+    return make
+
+
+@dataclass
+class Choice:
+    """All that came of one choice."""
+
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finished: Finished | None = None
+
+
+Choices = dict[tuple[str, int], Choice]
+
+
+def collect(choices: Choices, outputs: list[Output]) -> None:
+    """Adds a step's outputs, of which none may come after a choice's end."""
+    for output in outputs:
+        assert not isinstance(output, Failed), output
+        choice = choices.setdefault((output.request_id, output.choice), Choice())
+        assert choice.finished is None, "an output after the choice's end"
+        if isinstance(output, Finished):
+            choice.finished = output
+        else:
+            choice.text += output.text
+            choice.token_ids += output.token_ids
+            choice.logprobs += output.logprobs
+
+
+@dataclass
+class Bench:
+    """An engine on a simulated runner without time, and what came of its requests."""
+
+    engine: Engine
+    choices: Choices = field(default_factory=dict)
+
+    def step(self) -> None:
+        collect(self.choices, self.engine.step())
+
+    def finish(self, *requests: GenerationRequest) -> Choices:
+        """Runs until nothing is left to do, within a number of steps that no right engine needs."""
+        for request in requests:
+            self.engine.submit(request)
+        for _ in range(20_000):
+            if not self.engine.has_work:
+                return self.choices
+            self.step()
+        raise AssertionError("the engine does not come to an end")
+
+
+@pytest.fixture(scope="session")
+def make_bench(byte_tokenizer: Tokenizer) -> Callable[..., Bench]:
+    """Builds a bench: config by EngineConfig's names, the device by SimulatedOptions' names."""
+
+    def make(
+        *,
+        max_sequences: int = 16,
+        max_batched_tokens: int = 4096,
+        prefix_caching: bool = True,
+        wrap: Callable[[ModelRunner], ModelRunner] = lambda runner: runner,
+        **device: Any,
+    ) -> Bench:
+        clock = VirtualClock()
+        options = {"vocab_size": 257, "block_size": 4, "num_blocks": 4096, "context_length": 1024} | device
+        runner = SimulatedRunner(SimulatedOptions(**options), clock=clock, sleep=clock.sleep)
+        config = EngineConfig(
+            max_sequences=max_sequences, max_batched_tokens=max_batched_tokens, prefix_caching=prefix_caching
+        )
+        return Bench(Engine(wrap(runner), byte_tokenizer, frozenset({EOS}), config, clock))
+
+    return make
