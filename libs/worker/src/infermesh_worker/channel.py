@@ -10,7 +10,7 @@ from infermesh_worker.ipc import Command, FrameReader, Report, command_decoder, 
 _RECEIVE_BYTES = 1 << 18
 
 
-class ParentGone(Exception):
+class ParentGoneError(Exception):
     """The other end of the socket was closed."""
 
 
@@ -37,12 +37,12 @@ class Channel:
         return len(self._pending) >= self._max_pending_bytes
 
     def send(self, frame: Report) -> None:
-        """Sends what the socket takes now and keeps the rest. Raises ParentGone."""
+        """Sends what the socket takes now and keeps the rest. Raises ParentGoneError."""
         self._pending += pack(frame)
         self._flush()
 
     def receive(self) -> Command | None:
-        """The next command that has arrived, or None; does not wait. Raises ParentGone."""
+        """The next command that has arrived, or None; does not wait. Raises ParentGoneError."""
         while not self._commands and (data := self._read()):
             self._commands.extend(map(command_decoder.decode, self._reader.feed(data)))
         return self._commands.popleft() if self._commands else None
@@ -57,7 +57,7 @@ class Channel:
         self._flush()
 
     def drain(self) -> None:
-        """Sends everything, waiting for the front to read it. Raises ParentGone."""
+        """Sends everything, waiting for the front to read it. Raises ParentGoneError."""
         self._socket.setblocking(True)
         self._flush()
 
@@ -70,9 +70,9 @@ class Channel:
         except BlockingIOError:
             return b""
         except ConnectionError as error:
-            raise ParentGone from error
+            raise ParentGoneError from error
         if not data:
-            raise ParentGone
+            raise ParentGoneError
         return data
 
     def _flush(self) -> None:
@@ -82,5 +82,5 @@ class Channel:
             except BlockingIOError:
                 return
             except ConnectionError as error:
-                raise ParentGone from error
+                raise ParentGoneError from error
             del self._pending[:sent]

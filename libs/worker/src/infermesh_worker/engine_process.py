@@ -18,7 +18,7 @@ from infermesh_engine.request import GenerationRequest
 from infermesh_engine.runner import ModelRunner
 from infermesh_runtime import logs
 from infermesh_runtime.errors import InfermeshError, Internal
-from infermesh_worker.channel import Channel, ParentGone
+from infermesh_worker.channel import Channel, ParentGoneError
 from infermesh_worker.ipc import Cancel, Command, Crashed, Failure, Loaded, Shutdown, Start, Submit, step_frame
 from infermesh_worker.loaded_model import LoadedModel
 from infermesh_worker.parent import die_with, ignore_stop_signals
@@ -51,7 +51,7 @@ class EngineLoop:
         self._stopping = False
 
     def run(self) -> None:
-        """Serves until Shutdown. Raises ParentGone, and whatever the runner raises."""
+        """Serves until Shutdown. Raises ParentGoneError, and whatever the runner raises."""
         self._channel.send(Loaded(self._runner.info, self._engine.load(), self._memory()))
         while not self._stopping:
             if self._channel.congested or not self._engine.has_work:
@@ -136,7 +136,7 @@ def serve(channel: Channel, build: str) -> int:
         loading = False
         EngineLoop(engine, model.runner, channel).run()
         engine.close()
-    except ParentGone:
+    except ParentGoneError:
         return 0
     except Exception as error:
         _log.exception("the engine process ends")

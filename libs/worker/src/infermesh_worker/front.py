@@ -85,12 +85,15 @@ class Front:
             self._forget(request.request_id)
 
     async def drain(self) -> None:
-        """Refuses new requests and waits for the running ones; those that still run when it is cancelled fail."""
+        """Refuses new requests and waits for the running ones; those that still run when it is cancelled fail.
+
+        Those that follow the status are then let go."""
         self._supervisor.begin_drain()
         try:
             await self._idle.wait()
         finally:
             self._fail_all(Unavailable("the worker stopped before the request was done", reason="WORKER_DRAINING"))
+            self.status.close()
 
     async def stop(self) -> None:
         """Ends the engine process; nothing of it is left when this returns."""

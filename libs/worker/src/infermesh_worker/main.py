@@ -1,4 +1,4 @@
-"""Owns how a worker process is put together and run. Knows no device: services name the function that loads the model."""
+"""Owns how a worker process is put together and run. Knows no device: services name what loads the model."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -65,7 +65,8 @@ def _build_server(settings: WorkerSettings, front: Front, model: ServedModel, re
     observers = (log_access, RpcMetrics(registry))
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=observers)
     report = partial(to_report, model=model, version=version("infermesh-worker"), started_at=datetime.now(UTC))
-    add_InferenceServiceServicer_to_server(InferenceServicer(front, model, report), server)
+    servicer = InferenceServicer(front, model, report)
+    add_InferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
     host, _ = split_host_port(settings.listen)
     readiness = Readiness(front.status, server, lambda: f"{host}:{server.port}")
     server.add_part(Part(name="engine", start=front.start, drain=front.drain, close=front.stop))

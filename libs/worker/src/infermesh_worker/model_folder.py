@@ -22,7 +22,6 @@ _log = logging.getLogger(__name__)
 MANIFEST = "infermesh.json"
 TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"
-SCHEMA = 1
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Progress = Callable[[str, int, int], None]
@@ -39,7 +38,7 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What `infermesh.json` says."""
 
-    schema: Literal[1] = SCHEMA
+    schema: Literal[1] = 1
     name: Annotated[str, msgspec.Meta(min_length=1)]
     """The model's name in requests."""
     source: str

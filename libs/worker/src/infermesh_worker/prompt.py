@@ -15,7 +15,7 @@ _ID_TYPES = (DataType.DATA_TYPE_INT32, DataType.DATA_TYPE_INT64)
 
 
 def tokenize(request: GenerateRequest, model: ServedModel, vocab_size: int) -> tuple[int, ...]:
-    """The prompt's token ids. Raises InvalidArgument naming the field, FailedPrecondition for chat without a template."""
+    """The prompt's token ids. Raises InvalidArgument naming the field, FailedPrecondition without a template."""
     match request.WhichOneof("prompt"):
         case "text":
             return _encode(model, request.text, add_special_tokens=True)

@@ -1,4 +1,4 @@
-"""Owns what the front knows of the model it serves: its name, tokenizer and chat template. Knows no weights, no device."""
+"""Owns what the front knows of the model it serves: its name, tokenizer and chat template. Knows no device."""
 
 from dataclasses import dataclass
 from datetime import datetime

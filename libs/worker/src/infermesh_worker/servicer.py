@@ -1,5 +1,7 @@
 """Owns the RPCs of a worker: convert, call, convert. Knows no engine and no device."""
 
+# ruff: noqa: ARG002 - RPCs have the contract's signatures
+
 from collections.abc import Callable
 
 from infermesh.inference.v1 import inference_pb2 as pb
@@ -14,7 +16,7 @@ from infermesh_worker.status import Status
 DEFAULT_INTERVAL_MS = 100
 
 
-class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):  # type: ignore[misc] # generated, has no types
+class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """infermesh.inference.v1.InferenceService over one text-generation model."""
 
     def __init__(self, front: Front, model: ServedModel, report: Callable[[Status], pb.HealthReport]) -> None:

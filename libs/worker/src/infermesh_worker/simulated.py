@@ -24,6 +24,7 @@ BLOCK_SIZE = 32
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)
 """Token ids 256, 257 and 258; ids below are bytes."""
+END_OF_TEXT_ID = 256
 VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
 
 _CHAT_TEMPLATE = """\
@@ -49,11 +50,10 @@ class SimulatedSettings(WorkerSettings):
 
 def build(options: Mapping[str, Any]) -> LoadedModel:
     """Called in the engine process. Options: "runner" (fields of SimulatedOptions) and "eos"."""
-    tokenizer = build_tokenizer()
     return LoadedModel(
         runner=SimulatedRunner(SimulatedOptions(**options["runner"])),
-        tokenizer=tokenizer,
-        eos_token_ids=frozenset({tokenizer.token_to_id(END_OF_TEXT)} if options["eos"] else ()),
+        tokenizer=build_tokenizer(),
+        eos_token_ids=frozenset({END_OF_TEXT_ID} if options["eos"] else ()),
     )
 
 

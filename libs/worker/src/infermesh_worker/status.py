@@ -1,6 +1,6 @@
 """Owns what a worker says about itself: its state, why, and its load. Knows no protobuf."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from infermesh_engine.output import Load
@@ -29,7 +29,7 @@ class Status:
     """Why it is in this state, for people; empty when READY."""
     info: RunnerInfo | None = None
     """The runner; of the last engine process while the next one loads, None before the first."""
-    load: Load = Load()
+    load: Load = field(default_factory=Load)
     memory_free_bytes: int = 0
 
     def refusal(self) -> Unavailable:

@@ -10,8 +10,8 @@ from infermesh_worker.metrics import Timing
 class Stream:
     """Outputs of one request, for one reader.
 
-    What the reader has not taken is kept, however slow it is, merged to one delta for each choice when it is taken: it is
-    bounded by the tokens that the request may generate.
+    What a slow reader has not taken is kept, and merged to one delta for each choice when it is taken; the tokens that
+    the request may generate are its bound.
     """
 
     __slots__ = ("_deltas", "_error", "_finished", "_loop", "_open_choices", "_waiter", "timing")

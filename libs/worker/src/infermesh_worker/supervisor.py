@@ -86,7 +86,7 @@ class EngineSupervisor:
         self.status.set(replace(self.status.value, state=State.DRAINING, message="the worker is stopping"))
 
     async def stop(self) -> None:
-        """Ends the engine process, killing it when it does not go within 5 s, and every stream of `status`."""
+        """Ends the engine process, killing it when it does not go within 5 s."""
         self._stopping = True
         if self._link is not None:
             self._link.send(Shutdown())
@@ -97,7 +97,6 @@ class EngineSupervisor:
                 await asyncio.wait([self._task], timeout=_STOP_S)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self.status.close()
 
     async def _supervise(self) -> None:
         failed_loads = 0

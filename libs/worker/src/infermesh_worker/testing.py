@@ -26,7 +26,7 @@ class WorkerProcess:
     _reader: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, module: str = "infermesh_worker.simulated", **settings: object) -> Self:
+    async def start(cls, module: str = "infermesh_worker.simulated", /, **settings: object) -> Self:
         """Starts `python -m module` on a free port, with settings by field name (sim_itl_s=0.001).
 
         INFERMESH_* variables of this process are not passed on.
