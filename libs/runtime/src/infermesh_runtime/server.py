@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -226,10 +227,27 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _bind(server: grpc.aio.Server, listen: str) -> int:
     try:
+        _try_bind(listen)  # first, for gRPC does not say why it cannot, and writes to stderr in a format of its own
         return int(server.add_insecure_port(listen))
-    except RuntimeError as error:
-        problem = f"cannot listen on {listen}: the port is taken, or this machine has no such address"
-        raise FailedPrecondition(problem, reason="CANNOT_LISTEN") from error
+    except (OSError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise FailedPrecondition(f"cannot listen on {listen}: {why}", reason="CANNOT_LISTEN") from error
+
+
+def _try_bind(listen: str) -> None:
+    """Raises OSError when none of the host's addresses can be bound now."""
+    problem: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(*split_host_port(listen), type=socket.SOCK_STREAM):
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            problem = error
+        else:
+            return
+    if problem is not None:
+        raise problem
 
 
 @contextmanager
