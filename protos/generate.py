@@ -20,7 +20,7 @@ REPOSITORY = ROOT.parent
 GOOGLEAPIS = REPOSITORY / "build" / "googleapis"
 IMPORTED = ("annotations.proto", "http.proto", "httpbody.proto")
 SITE_PACKAGES = Path(next(iter(google.api.__path__))).parents[1]
-ERROR_DETAILS = "google/rpc/error_details.proto"  # Envoy writes an error's details as JSON only when it knows their types
+ERROR_DETAILS = "google/rpc/error_details.proto"  # without their types Envoy writes no JSON for a detailed error
 GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "descriptors.binpb")
 
 

@@ -1,0 +1,155 @@
+-- Gives the router's errors OpenAI's shape, and lets an upload that is too large end before it is refused.
+-- What Envoy answers by itself is shaped by local_reply_config; this file leaves it alone.
+
+errors = {} -- global, for the tests
+
+local NAMES = { -- google.rpc.Code, from 1
+  "cancelled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists", "permission_denied",
+  "resource_exhausted", "failed_precondition", "aborted", "out_of_range", "unimplemented", "internal", "unavailable",
+  "data_loss", "unauthenticated",
+}
+local TYPES = { [401] = "authentication_error", [403] = "permission_error", [429] = "rate_limit_error" }
+local UTF8 = { -- what a character beyond ASCII is made of
+  "[\194-\223][\128-\191]", "\224[\160-\191][\128-\191]", "[\225-\236\238\239][\128-\191][\128-\191]",
+  "\237[\128-\159][\128-\191]", "\240[\144-\191][\128-\191][\128-\191]",
+  "[\241-\243][\128-\191][\128-\191][\128-\191]", "\244[\128-\143][\128-\191][\128-\191]",
+}
+local GRPC_HEADERS = { "grpc-status", "grpc-message", "grpc-status-details-bin" }
+
+-- Where the string that opens at `at` closes.
+local function closing_quote(text, at)
+  repeat
+    at = text:find('["\\]', at + 1)
+    local escape = text:sub(at, at) == "\\"
+    if escape then at = at + 1 end
+  until not escape
+  return at
+end
+
+-- Reads one JSON value at `at`; returns it and where it ends. Strings keep their quotes and escapes, numbers and words
+-- their text: what is read here is only compared or put back into JSON. Raises on text that is not JSON.
+function errors.read(text, at)
+  at = text:find("%S", at)
+  local first = text:sub(at, at)
+  if first == '"' then
+    local stop = closing_quote(text, at)
+    return text:sub(at, stop), stop
+  elseif first ~= "{" and first ~= "[" then
+    local stop = assert(text:match("^[%w+.-]+()", at)) - 1
+    return text:sub(at, stop), stop
+  end
+  local close = first == "{" and "}" or "]"
+  local value = {}
+  at = text:find("%S", at + 1)
+  while text:sub(at, at) ~= close do
+    local key = #value + 1
+    if close == "}" then
+      local stop = closing_quote(text, at)
+      key = text:sub(at + 1, stop - 1)
+      at = assert(text:match("^%s*:()", stop + 1))
+    end
+    value[key], at = errors.read(text, at)
+    at = assert(text:match("^%s*,?%s*()", at + 1))
+  end
+  return value, at
+end
+
+-- Writes a string as JSON.
+function errors.quote(text)
+  local escaped = text:gsub('[%c"\\]', function(c) return string.format("\\u%04x", c:byte()) end)
+  return '"' .. escaped .. '"'
+end
+
+-- The detail of this google.rpc type in a google.rpc.Status, or an empty table.
+local function detail(status, name)
+  for _, found in ipairs(status.details or {}) do
+    if found["@type"] == '"type.googleapis.com/google.rpc.' .. name .. '"' then return found end
+  end
+  return {}
+end
+
+-- OpenAI's error object for a google.rpc.Status as read() returns it.
+function errors.object(http_status, status)
+  local kind = TYPES[http_status] or (http_status < 499 and "invalid_request_error" or "server_error")
+  local violation = (detail(status, "BadRequest").fieldViolations or {})[1] or {}
+  local reason = detail(status, "ErrorInfo").reason or errors.quote(NAMES[tonumber(status.code)] or "unknown")
+  return string.format('{"error":{"message":%s,"type":"%s","param":%s,"code":%s}}',
+    status.message or '""', kind, violation.field or "null", reason:lower())
+end
+
+-- The same for a body beyond the limit, in bytes.
+function errors.too_large(limit)
+  local message = string.format("The request body is larger than %g MiB", limit / 2 ^ 20)
+  local info = { ["@type"] = '"type.googleapis.com/google.rpc.ErrorInfo"', reason = '"request_too_large"' }
+  return errors.object(413, { message = errors.quote(message), details = { info } })
+end
+
+-- Whole seconds after which to try again, at least 1; nil when the status does not say.
+function errors.retry_after(status)
+  local seconds = (detail(status, "RetryInfo").retryDelay or ""):match('^"([%d.]+)s"$')
+  return seconds and tostring(math.max(1, math.ceil(tonumber(seconds))))
+end
+
+-- The status as Envoy's transcoder wrote it, or, where a detail was of a type it does not know, from the headers.
+function errors.status(text, grpc_status, grpc_message)
+  local ok, status = pcall(errors.read, text, 1)
+  if ok and type(status) == "table" then return status end
+  local message = (grpc_message or ""):gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+  if not grpc_status then message = "The router's answer is not gRPC" end
+  return { code = grpc_status, message = errors.quote(message) }
+end
+
+-- Whether a path, unescaped, is UTF-8 (RFC 3629): protobuf takes no other string.
+function errors.is_utf8(path)
+  local text = path:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+  for _, sequence in ipairs(UTF8) do text = text:gsub(sequence, " ") end
+  return not text:find("[\128-\255]")
+end
+
+local function answer(handle, http_status, body, text)
+  local headers = handle:headers()
+  headers:replace(":status", tostring(http_status))
+  headers:replace("content-type", "application/json")
+  for _, name in ipairs(GRPC_HEADERS) do headers:remove(name) end
+  body:setBytes(text)
+end
+
+local function bad_path()
+  local info = { ["@type"] = '"type.googleapis.com/google.rpc.ErrorInfo"', reason = '"bad_request"' }
+  return errors.object(400, { message = '"The path is not UTF-8"', details = { info } })
+end
+
+-- Refusing while the client still sends would reset its connection: the rest is read and dropped, and then refused.
+function envoy_on_request(handle)
+  if not errors.is_utf8(handle:headers():get(":path") or "") then
+    handle:respond({ [":status"] = "400", ["content-type"] = "application/json" }, bad_path())
+    return
+  end
+  local limit = handle:metadata():get("max_body_bytes") or math.huge
+  local size = tonumber(handle:headers():get("content-length") or 0)
+  local received = 0
+  for chunk in handle:bodyChunks() do
+    received = received + chunk:length()
+    size = math.max(size, received)
+    if size > limit then chunk:setBytes("") end
+  end
+  if size > limit then handle:streamInfo():dynamicMetadata():set("infermesh", "too_large", limit) end
+end
+
+function envoy_on_response(handle)
+  local http_status = tonumber(handle:headers():get(":status"))
+  if http_status < 400 then return end
+  local body = handle:body(true) -- waits; what was taken from the handle before is void after
+  local refused = handle:streamInfo():dynamicMetadata():get("infermesh")
+  if refused then
+    answer(handle, 413, body, errors.too_large(refused.too_large))
+    return
+  end
+  local headers = handle:headers()
+  local text = body:getBytes(0, body:length())
+  local status = errors.status(text, headers:get("grpc-status"), headers:get("grpc-message"))
+  if status.error then return end -- Envoy's own
+  local retry_after = errors.retry_after(status)
+  if retry_after then headers:replace("retry-after", retry_after) end
+  answer(handle, http_status, body, errors.object(http_status, status))
+end

@@ -1,0 +1,79 @@
+"""Turns EnvoyOptions into Envoy's YAML. The text is envoy.yaml.j2; only values and the error table are here."""
+
+from pathlib import Path
+from typing import Final
+
+from google.api import annotations_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from infermesh_envoy.options import MEBIBYTE, Address, EnvoyOptions
+
+CONNECTION_BUFFER_BYTES: Final = MEBIBYTE
+FRAMING_BYTES: Final = 64 << 10  # what gRPC and HttpBody add to a body, with room for one more read of the socket
+
+GRPC_SERVICES: Final = (
+    "infermesh.inference.v1.InferenceService",
+    "infermesh.admin.v1.AdminService",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+)
+
+
+def local_errors(timeout_s: float) -> list[tuple[int, str, str, str]]:
+    """HTTP status, OpenAI type, code and message of what Envoy answers without the router."""
+    wrong, failed, why = "invalid_request_error", "server_error", "(%RESPONSE_CODE_DETAILS%)"
+    return [
+        (400, wrong, "bad_request", f"The request cannot be read {why}. %LOCAL_REPLY_BODY%"),
+        (403, wrong, "forbidden", f"The request is refused {why}"),
+        (404, wrong, "not_found", "There is no %REQ(:METHOD)% %REQ(:PATH)%"),
+        (405, wrong, "method_not_allowed", "%REQ(:PATH)% does not take %REQ(:METHOD)%"),
+        (408, wrong, "request_timeout", "The request did not arrive in time"),
+        (413, wrong, "request_too_large", "The request body is too large"),
+        (426, wrong, "upgrade_required", "HTTP/1.1 or HTTP/2 is required"),
+        (431, wrong, "headers_too_large", "The request headers are too large"),
+        (500, failed, "internal", f"The answer could not be passed on {why}"),
+        (503, failed, "unavailable", f"The mesh cannot answer now {why}; try again"),
+        (504, failed, "timeout", f"Nothing came for {timeout_s:g} s"),
+    ]
+
+
+def rest_paths(descriptors: Path) -> list[tuple[str, str]]:
+    """Each path of the REST API (up to its first variable) with its method, from the contract's annotations."""
+    found = FileDescriptorSet.FromString(descriptors.read_bytes())
+    methods = (m for file in found.file for service in file.service for m in service.method)
+    rules = (
+        m.options.Extensions[annotations_pb2.http] for m in methods if m.options.HasExtension(annotations_pb2.http)
+    )
+    return [(rule.post or rule.get, "POST" if rule.post else "GET") for rule in rules]
+
+
+def render(options: EnvoyOptions) -> str:
+    """The complete configuration as YAML, for `envoy --config-path`."""
+    environment = Environment(
+        loader=PackageLoader("infermesh_envoy", "."),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=select_autoescape(),  # HTML only
+    )
+    return environment.get_template("envoy.yaml.j2").render(
+        http=options.http,
+        grpc=options.grpc,
+        router=options.router,
+        admin=Address("127.0.0.1", options.admin_port),
+        access_log_path=options.access_log or "/dev/stdout",
+        timeout_s=f"{options.timeout_s:g}",
+        cors_origins=options.cors_origins,
+        node_id=options.node_id,
+        connection_buffer_bytes=CONNECTION_BUFFER_BYTES,
+        max_body_bytes=options.max_body_bytes,
+        max_message_bytes=options.max_body_bytes + FRAMING_BYTES,
+        max_requests=options.max_requests,
+        max_heap_bytes=options.max_heap_bytes,
+        descriptors_path=str(options.descriptors),
+        lua_path=str(options.lua),
+        grpc_services=GRPC_SERVICES,
+        rest_paths=rest_paths(options.descriptors),
+        local_errors=local_errors(options.timeout_s),
+    )

@@ -1,0 +1,116 @@
+"""A scripted router behind a real Envoy: each test says what the router answers."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+import pytest_asyncio
+from google.api.httpbody_pb2 import HttpBody
+
+from infermesh.inference.v1 import inference_pb2_grpc
+from infermesh.openai.v1 import openai_pb2_grpc
+from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
+
+Answer = Callable[[HttpBody, grpc.aio.ServicerContext], AsyncIterator[HttpBody]]
+ModelAnswer = Callable[[str, grpc.aio.ServicerContext], Awaitable[HttpBody]]
+MAX_MESSAGE_BYTES = 128 << 20
+TIMEOUT_S = 2.0
+
+
+@dataclass
+class FakeRouter(openai_pb2_grpc.OpenAIServiceServicer):
+    """A real gRPC server whose answers are the test's own functions."""
+
+    chat: Answer | None = None
+    model: ModelAnswer | None = None
+    generate: Callable[..., AsyncIterator[object]] | None = None
+    seen: list[dict[str, str]] = field(default_factory=list)
+
+    async def CreateChatCompletion(self, request, context):
+        self.seen.append(dict(context.invocation_metadata()))
+        async for message in self.chat(request, context):
+            yield message
+
+    async def GetModel(self, request, context):
+        return await self.model(request.model, context)
+
+
+class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
+    def __init__(self, router: FakeRouter) -> None:
+        self._router = router
+
+    async def Generate(self, request, context):
+        async for message in self._router.generate(request, context):
+            yield message
+
+
+def envoy_options(router_port: int, folder: Path) -> EnvoyOptions:
+    free = Address("127.0.0.1", 0)
+    return EnvoyOptions(
+        http=free,
+        grpc=free,
+        router=Address("127.0.0.1", router_port),
+        timeout_s=TIMEOUT_S,
+        access_log=str(folder / "access.log"),
+    )
+
+
+def new_server(router: FakeRouter) -> grpc.aio.Server:
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ]
+    )
+    openai_pb2_grpc.add_OpenAIServiceServicer_to_server(router, server)
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(FakeInference(router), server)
+    return server
+
+
+@asynccontextmanager
+async def serve(router: FakeRouter, port: int = 0) -> AsyncIterator[int]:
+    """Runs the router on the port, or any free one; yields which."""
+    server = new_server(router)
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    yield bound
+    await server.stop(None)
+
+
+@pytest.fixture(scope="session")
+def start_router():
+    """`serve`, for tests that start and stop routers of their own."""
+    return serve
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def serving() -> AsyncIterator[tuple[FakeRouter, int]]:
+    router = FakeRouter()
+    async with serve(router) as port:
+        yield router, port
+
+
+@pytest.fixture(scope="session")
+def envoy(serving: tuple[FakeRouter, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[EnvoyProcess]:
+    folder = tmp_path_factory.mktemp("envoy")
+    with EnvoyProcess(envoy_options(serving[1], folder), folder) as running:
+        yield running
+        assert "[lua]" not in running.log()
+
+
+@pytest.fixture
+def router(serving: tuple[FakeRouter, int]) -> FakeRouter:
+    fake = serving[0]
+    fake.chat = fake.model = fake.generate = None
+    fake.seen.clear()
+    return fake
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def http(envoy: EnvoyProcess) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=envoy.http, timeout=20) as client:
+        yield client

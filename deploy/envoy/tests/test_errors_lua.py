@@ -1,0 +1,90 @@
+"""errors.lua on its own, in the same LuaJIT that Envoy embeds: JSON in, JSON out."""
+
+import json
+from pathlib import Path
+
+import lupa.luajit21 as luajit
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infermesh_envoy import EnvoyOptions
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.fixture(scope="module")
+def errors():
+    runtime = luajit.LuaRuntime(encoding="utf-8", unpack_returned_tuples=True)
+    runtime.execute(EnvoyOptions().lua.read_text())
+    return runtime.globals().errors
+
+
+@pytest.fixture(scope="module")
+def errors_on_bytes():
+    runtime = luajit.LuaRuntime(encoding="latin-1", unpack_returned_tuples=True)
+    runtime.execute(Path(EnvoyOptions().lua).read_text())
+    return runtime.globals().errors
+
+
+def converted(error: str) -> dict[str, object]:
+    return json.loads(error)["error"]
+
+
+@given(message=st.text(), extra=JSON, indent=st.sampled_from([None, 2]), ascii_only=st.booleans())
+def test_message_survives_any_json_around_it(errors, message, extra, indent, ascii_only):
+    document = {"a": extra, "code": 3, "message": message, "z": [extra]}
+    text = json.dumps(document, indent=indent, ensure_ascii=ascii_only)
+    status = errors.status(text, None, None)
+    assert converted(errors.object(400, status)) == {
+        "message": message,
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "invalid_argument",
+    }
+
+
+@given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_quote_is_json(errors, text):
+    assert json.loads(errors.quote(text)) == text
+
+
+@given(text=st.text(max_size=20))
+def test_text_that_is_not_json_never_raises(errors, text):
+    error = converted(errors.object(500, errors.status("{" + text, "13", "it%20broke%22")))
+    assert (error["code"], error["type"]) in {("internal", "server_error"), ("unknown", "server_error")}
+
+
+def test_headers_stand_in_for_a_body_that_is_missing(errors):
+    error = converted(errors.object(404, errors.status("", "5", "no %22model%22 %C3%A9")))
+    assert (error["code"], error["type"]) == ("not_found", "invalid_request_error")
+
+
+def test_answer_without_any_grpc_status(errors):
+    error = converted(errors.object(502, errors.status("<html>", None, None)))
+    assert (error["code"], error["message"]) == ("unknown", "The router's answer is not gRPC")
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"),
+    [("0s", "1"), ("0.001s", "1"), ("1s", "1"), ("1.000000001s", "2"), ("60s", "60"), ("soon", None)],
+)
+def test_retry_after(errors, delay, seconds):
+    detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
+    assert errors.retry_after(errors.status(json.dumps({"code": 14, "details": [detail]}), None, None)) == seconds
+
+
+@given(raw=st.binary(max_size=12))
+def test_is_utf8(errors_on_bytes, raw):
+    escaped = "".join(f"%{byte:02X}" for byte in raw)
+    try:
+        raw.decode()
+        valid = True
+    except UnicodeDecodeError:
+        valid = False
+    assert errors_on_bytes.is_utf8(escaped) is valid
+    assert errors_on_bytes.is_utf8(raw.replace(b"%", b"").decode("latin-1")) is valid or b"%" in raw

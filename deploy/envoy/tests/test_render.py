@@ -1,0 +1,53 @@
+"""The configuration that comes out of the options is one that Envoy takes."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infermesh_envoy import Address, EnvoyOptions, command, render
+from infermesh_envoy.__main__ import parse
+
+CONTAINER = EnvoyOptions(
+    http=Address("0.0.0.0", 8080),
+    grpc=Address("::", 8081),
+    router=Address("router", 8082),
+    admin_port=9901,
+    cors_origins=("https://a.example", "https://b.example"),
+    node_id='odd "name": {}',
+)
+
+
+@pytest.mark.parametrize("options", [EnvoyOptions(), CONTAINER], ids=["local", "container"])
+def test_envoy_accepts_it(options, tmp_path: Path):
+    config = tmp_path / "envoy.yaml"
+    config.write_text(render(options))
+    validate = [*command(config), "--mode", "validate"]
+    done = subprocess.run(validate, check=False, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert "eprecated" not in done.stderr
+
+
+def test_options_are_in_it():
+    config = yaml.safe_load(render(CONTAINER))
+    assert config["node"]["id"] == CONTAINER.node_id
+    assert config["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
+    where = [listener["address"]["socket_address"] for listener in config["static_resources"]["listeners"]]
+    assert where == [{"address": "0.0.0.0", "port_value": 8080}, {"address": "::", "port_value": 8081}]
+
+
+def test_command_line():
+    options = parse(["--http", "[::1]:1", "--router", "router:2", "--cors-origin", "https://a", "--timeout-s", "1.5"])
+    assert options == EnvoyOptions(
+        http=Address("::1", 1), router=Address("router", 2), cors_origins=("https://a",), timeout_s=1.5
+    )
+    assert str(options.http) == "[::1]:1"
+
+
+@pytest.mark.parametrize("wrong", ["8080", "a:b", ":1", "a:65536", "a:-1", ""])
+def test_wrong_address_is_refused(wrong, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(["--http", wrong])
+    assert stopped.value.code == 2
+    assert "--http" in capsys.readouterr().err
