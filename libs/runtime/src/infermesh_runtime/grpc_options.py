@@ -1,6 +1,7 @@
 """Owns the gRPC options that both ends of a connection must agree on. Knows no server and no client."""
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
+"""A body of 64 MiB and what a message adds to it."""
 
 _MESSAGE_SIZE = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
