@@ -1,7 +1,7 @@
 """Owns the model folder: its manifest `infermesh.json`, where its files are, and whether they are whole.
 
-Knows no device and no weights format. The layout: infermesh.json, tokenizer.json, config.json, chat_template.jinja (base
-models have none), the weights, and what a worker's converter added.
+Knows no device and no weights format. The layout: infermesh.json, tokenizer.json, config.json, chat_template.jinja
+(base models have none), the weights, and what a worker's converter added.
 """
 
 import hashlib

@@ -116,6 +116,7 @@ class EngineSupervisor:
         """Runs one engine process to its end; returns why it ended."""
         try:
             self._link = await EngineLink.start(self._build, self._start, self._receive)
+            _log.info("engine started", extra={"engine_pid": self._link.pid})
             return await self._link.ended()
         except OSError as error:
             return f"the engine process could not be started: {error}"

@@ -24,6 +24,7 @@ class WorkerProcess:
     """Its log lines so far; a line that is no JSON object is {"message": line}."""
     _grown: asyncio.Condition = field(default_factory=asyncio.Condition)
     _reader: asyncio.Task[None] | None = None
+    _log_ended: bool = False
 
     @classmethod
     async def start(cls, module: str = "infermesh_worker.simulated", /, **settings: object) -> Self:
@@ -52,7 +53,7 @@ class WorkerProcess:
             return next((line for line in self.log if line.get("message") == message), None)
 
         async with asyncio.timeout(timeout_s), self._grown:
-            await self._grown.wait_for(lambda: found() or self._has_ended)
+            await self._grown.wait_for(lambda: self._log_ended or found())
         line = found()
         if line is None:
             raise RuntimeError(f"the worker ended before it logged {message!r}: {self.log[-20:]}")
@@ -85,22 +86,19 @@ class WorkerProcess:
             await self._reader
         return status
 
-    @property
-    def _has_ended(self) -> bool:
-        return self._reader is not None and self._reader.done()
-
     async def _read_log(self) -> None:
         assert self.process.stderr is not None  # noqa: S101 - it was asked for
-        try:
-            async for raw in self.process.stderr:
-                async with self._grown:
-                    self.log.append(_parse(raw))
-                    self._grown.notify_all()
-        finally:
-            asyncio.get_running_loop().call_soon(asyncio.ensure_future, self._notify())
+        async for raw in self.process.stderr:
+            await self._note(_parse(raw))
+        await self._note(None)
 
-    async def _notify(self) -> None:
+    async def _note(self, line: dict[str, Any] | None) -> None:
+        """Adds a log line; None is the end of the log."""
         async with self._grown:
+            if line is None:
+                self._log_ended = True
+            else:
+                self.log.append(line)
             self._grown.notify_all()
 
 
