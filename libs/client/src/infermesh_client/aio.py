@@ -10,7 +10,7 @@ import grpc.aio
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
-from infermesh_client.client import CHANNEL_OPTIONS, DEFAULT_ENDPOINT
+from infermesh_client.client import DEFAULT_ENDPOINT, channel_options
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
 from infermesh_runtime.status import from_rpc_error
 
@@ -24,9 +24,9 @@ class AsyncClient:
     def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, timeout_s: float | None = None) -> None:
         self.endpoint = endpoint
         self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
-        self._inference: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
-        self._admin: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
+        self._channel = grpc.aio.insecure_channel(endpoint, options=channel_options(endpoint))
+        self._inference: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._admin: Any = admin_pb2_grpc.AdminServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
     async def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> AsyncGenerator[Event]:
         """Streams the events of a generation; `aclose` or cancelling the task cancels the call."""

@@ -13,10 +13,14 @@ from infermesh_client.request import Event, GenerateOptions, Prompt, build_reque
 from infermesh_runtime.status import from_rpc_error
 
 DEFAULT_ENDPOINT = "127.0.0.1:8081"
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", 64 << 20),
-    ("grpc.max_send_message_length", 64 << 20),
-)
+_MAX_MESSAGE_BYTES = 64 << 20
+_LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
+
+
+def channel_options(endpoint: str) -> Sequence[tuple[str, int]]:
+    """gRPC's options for a connection to `endpoint`; one on this machine never goes through a proxy."""
+    limits = [(f"grpc.max_{way}_message_length", _MAX_MESSAGE_BYTES) for way in ("receive", "send")]
+    return [*limits, ("grpc.enable_http_proxy", 0)] if endpoint.startswith(_LOOPBACK) else limits
 
 
 class Client:
@@ -29,12 +33,12 @@ class Client:
     def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, timeout_s: float | None = None) -> None:
         self.endpoint = endpoint
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
-        self._inference: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
-        self._admin: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
+        self._channel = grpc.insecure_channel(endpoint, options=channel_options(endpoint))
+        self._inference: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._admin: Any = admin_pb2_grpc.AdminServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
     def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> Iterator[Event]:
-        """Streams the events of a generation; closing the iterator cancels the call. Raises InvalidArgument and others."""
+        """Streams the events of a generation; closing the iterator cancels the call."""
         request = build_request(prompt, options)
         for response in self._stream(self._inference.Generate, request):
             if (event := event_of(response)) is not None:

@@ -1,7 +1,7 @@
 """Owns how arguments become a GenerateRequest. Knows no connection: both clients send what this builds."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import numpy as np
 
@@ -88,7 +88,7 @@ def build_request(prompt: Prompt, options: GenerateOptions) -> inference_pb2.Gen
         raise InvalidArgument(f"bad option: {error}") from error
 
 
-def _build(prompt: Prompt, given: Mapping[str, object]) -> inference_pb2.GenerateRequest:
+def _build(prompt: Prompt, given: Mapping[str, Any]) -> inference_pb2.GenerateRequest:
     request = inference_pb2.GenerateRequest(**_pick(given, _DIRECT))
     _set_prompt(request, prompt, given)
     sampling, stop = _pick(given, _SAMPLING), {_STOP[name]: given[name] for name in _STOP if name in given}
@@ -106,17 +106,17 @@ def _build(prompt: Prompt, given: Mapping[str, object]) -> inference_pb2.Generat
     return request
 
 
-def _pick(given: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
+def _pick(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: given[name] for name in names if name in given}
 
 
-def _set_prompt(request: inference_pb2.GenerateRequest, prompt: Prompt, given: Mapping[str, object]) -> None:
+def _set_prompt(request: inference_pb2.GenerateRequest, prompt: Prompt, given: Mapping[str, Any]) -> None:
     if isinstance(prompt, str):
         request.text = prompt
     elif not prompt:
         raise ValueError("the prompt is empty")
     elif isinstance(prompt[0], Mapping):
-        messages = [inference_pb2.ChatMessage(**message) for message in prompt]
+        messages = [inference_pb2.ChatMessage(**message) for message in cast(Sequence[Message], prompt)]
         request.chat.CopyFrom(inference_pb2.ChatPrompt(messages=messages, tools=given.get("tools", ())))
     else:
         request.token_ids.CopyFrom(_token_tensor(prompt))

@@ -1,4 +1,4 @@
-"""Owns making a tokenizer.json out of what a GGUF file stores. Knows the two kinds there are: byte-level BPE, SentencePiece."""
+"""Owns making a tokenizer out of what a GGUF file stores. Knows byte-level BPE and SentencePiece, and no file."""
 
 from collections.abc import Iterable
 

@@ -1,0 +1,1 @@
+"""Owns the command `infermesh`: arguments in, lines and exit codes out. `app` is its entry."""

@@ -1,0 +1,68 @@
+"""Owns how the command ends: every error becomes one clear line and an exit code, never a traceback."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from infermesh_client.settings import ClientSettings, Home
+from infermesh_runtime.errors import InfermeshError
+from infermesh_runtime.settings import SettingsError, read
+
+_INTERRUPTED = 130
+
+
+class Group(TyperGroup):
+    """The command's root: runs a subcommand and explains what it raises."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs it. Exit codes: 1 for an error, 2 for bad settings or arguments, 130 for Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except (typer.TyperException, typer.Exit, typer.Abort):
+            raise
+        except InfermeshError as error:
+            _fail(error.message, 1)
+        except SettingsError as error:
+            _fail("\n".join(error.problems), 2)
+        except KeyboardInterrupt:
+            _fail("interrupted", _INTERRUPTED)
+        except BrokenPipeError:  # the reader of our output has gone, as in `infermesh status --once | head -1`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except Exception as error:  # the outermost boundary: a fault of ours
+            _fail(f"unexpected {type(error).__name__}: {error}{_keep_traceback()}", 1)
+
+
+def load_settings() -> tuple[ClientSettings, Home]:
+    """The settings and the folders they name. Raises SettingsError."""
+    settings = read(ClientSettings)
+    return settings, Home.of(settings)
+
+
+def error_console() -> Console:
+    """Where people are told things that are not the command's output."""
+    return Console(stderr=True, highlight=False)
+
+
+def _fail(message: str, code: int) -> None:
+    error_console().print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    raise typer.Exit(code) from None
+
+
+def _keep_traceback() -> str:
+    """Writes the traceback to a file and says where it is; says nothing when it cannot."""
+    try:
+        folder = Path(os.environ.get("INFERMESH_HOME", "~/.infermesh")).expanduser() / "log"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "command.log"
+        with path.open("a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
+    except OSError:
+        return ""
+    return f" (details: {path})"

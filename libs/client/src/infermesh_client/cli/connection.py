@@ -1,0 +1,24 @@
+"""Owns which endpoint the command talks to, and what it says when nobody answers there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from infermesh_client.client import Client
+from infermesh_client.settings import ClientSettings
+from infermesh_runtime.errors import Unavailable
+
+_NOBODY = ("failed to connect", "connection refused", "Connection refused", "name resolution", "DNS resolution")
+
+
+@contextmanager
+def connect(endpoint: str | None, settings: ClientSettings, *, timeout_s: float | None) -> Iterator[Client]:
+    """A client of `endpoint`, or of this machine's mesh. Raises Unavailable in words when nobody listens there."""
+    address = endpoint or f"127.0.0.1:{settings.grpc_port}"
+    try:
+        with Client(address, timeout_s=timeout_s) as client:
+            yield client
+    except Unavailable as error:
+        if not any(sign in error.message for sign in _NOBODY):
+            raise
+        hint = "" if endpoint else "; `infermesh up` starts a mesh"
+        raise Unavailable(f"nothing answers at {address}{hint}", reason="UNREACHABLE") from error

@@ -1,0 +1,79 @@
+"""Owns `infermesh models`: what it prints. Importing is model_import's, serving the mesh's."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from infermesh.inference.v1 import inference_pb2
+from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.connection import connect
+from infermesh_client.cli.describe import model_row, state_name
+from infermesh_client.model_import.convert import Weights
+from infermesh_client.model_import.manifest import Manifest, list_manifests
+from infermesh_client.model_import.progress import ProgressView
+from infermesh_client.model_import.source import check_name
+from infermesh_client.model_import.staging import remove_model
+from infermesh_runtime.errors import InfermeshError
+
+
+def run_import(source: str, name: str, weights: Weights | None, *, force: bool) -> None:
+    """Imports a model. Raises InfermeshError."""
+    from infermesh_client.model_import.importer import import_model  # noqa: PLC0415 - loads the Hub's client
+
+    _, home = load_settings()
+    console = error_console()
+    manifest = import_model(source, name, home.models, ProgressView(console), weights=weights, force=force)
+    size = f"{manifest.size_bytes / 1e6:.1f} MB of {manifest.format} weights"
+    console.print(
+        f"Imported {name}: {size}, context {manifest.context_length}, in {home.models / name}", soft_wrap=True
+    )
+
+
+def run_remove(name: str) -> None:
+    """Removes a model. Raises ModelNotFound."""
+    _, home = load_settings()
+    remove_model(home.models, check_name(name))
+    error_console().print(f"Removed {name}")
+
+
+def run_list(endpoint: str | None, *, as_json: bool) -> None:
+    """Prints what is served, where a mesh answers, and what is on disk."""
+    settings, home = load_settings()
+    stored = list_manifests(home.models)
+    try:
+        with connect(endpoint, settings, timeout_s=5) as client:
+            served: Sequence[inference_pb2.ModelStatus] | None = client.models()
+    except InfermeshError as error:
+        if endpoint is not None:
+            raise
+        served = None
+        if not as_json:
+            error_console().print(f"Nothing is served: {error.message}", markup=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps(_document(served, stored, home.models), indent=2, ensure_ascii=False))
+    else:
+        Console(highlight=False).print(_table(served or (), stored, home.models))
+
+
+def _document(
+    served: Sequence[inference_pb2.ModelStatus] | None, stored: Sequence[Manifest], root: Path
+) -> dict[str, Any]:
+    on_disk = [{**asdict(manifest), "path": str(root / manifest.name)} for manifest in stored]
+    return {"served": None if served is None else [model_row(model) for model in served], "on_disk": on_disk}
+
+
+def _table(served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifest], root: Path) -> Table:
+    states = {model.name: state_name(model.state) for model in served}
+    contexts = {model.name: model.context_length for model in served} | {m.name: m.context_length for m in stored}
+    manifests = {manifest.name: manifest for manifest in stored}
+    table = Table("model", "served", "on disk", "context", "source", title=None, caption=str(root))
+    for name in sorted(states.keys() | manifests.keys()):
+        manifest = manifests.get(name)
+        size = f"{manifest.size_bytes / 1e6:.1f} MB {manifest.format}" if manifest else "-"
+        table.add_row(name, states.get(name, "-"), size, str(contexts[name]), manifest.source if manifest else "-")
+    return table

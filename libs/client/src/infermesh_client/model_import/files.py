@@ -1,0 +1,54 @@
+"""Owns moving and hashing bytes with progress. Knows no model: it is told which files."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from infermesh_client.model_import.manifest import FileEntry
+from infermesh_client.model_import.progress import ProgressView, Step
+
+_CHUNK_BYTES = 8 << 20
+
+
+def copy_files(pairs: Iterable[tuple[Path, Path]], view: ProgressView, *, title: str) -> None:
+    """Copies each source to its target, making folders as needed. Links are followed."""
+    pairs = list(pairs)
+    with view.bytes_step(title, sum(source.stat().st_size for source, _ in pairs)) as step:
+        for source, target in pairs:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with source.open("rb") as reader, target.open("wb") as writer:
+                copy_stream(reader, writer, step)
+
+
+def copy_stream(reader: BinaryIO, writer: BinaryIO, step: Step) -> None:
+    """Copies to the end of the reader."""
+    while chunk := reader.read(_CHUNK_BYTES):
+        writer.write(chunk)
+        step.advance(len(chunk))
+
+
+def hash_folder(folder: Path, view: ProgressView) -> dict[str, FileEntry]:
+    """Size and SHA-256 of every file below the folder, by relative path; hidden files are left out.
+
+    Each file is synced to the disk before it is hashed: a manifest never speaks of bytes that a power cut takes.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
+    with view.bytes_step("Hashing", sum(path.stat().st_size for path in paths)) as step:
+        return {path.relative_to(folder).as_posix(): _hash_file(path, step) for path in paths}
+
+
+def _hash_file(path: Path, step: Step) -> FileEntry:
+    digest, size_bytes = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+            step.advance(len(chunk))
+    return FileEntry(size_bytes, digest.hexdigest())
+
+
+def _hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)

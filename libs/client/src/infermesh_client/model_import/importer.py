@@ -1,0 +1,65 @@
+"""Owns an import from beginning to end: fetch, convert, hash, publish. Each step's knowledge is in its own module."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from infermesh_client.model_import.convert import Weights, convert_model
+from infermesh_client.model_import.fetch import Fetched, fetch
+from infermesh_client.model_import.files import hash_folder
+from infermesh_client.model_import.manifest import Format, Manifest, write_manifest
+from infermesh_client.model_import.progress import ProgressView
+from infermesh_client.model_import.source import OpenVinoFolder, check_name, parse_source
+from infermesh_client.model_import.staging import ModelExists, explain_os_error, publish, staging_folder
+from infermesh_runtime.errors import InvalidArgument
+
+
+def import_model(
+    source: str, name: str, root: Path, view: ProgressView, *, weights: Weights | None = None, force: bool = False
+) -> Manifest:
+    """Makes `root`/`name` out of a source (source.ACCEPTED) and returns its manifest.
+
+    The model appears in one rename when all is done. Until then, and after any failure or interruption, the root is as
+    it was. `weights` is the precision that converters compress to; None leaves it to them. Raises InfermeshError.
+    """
+    target, parsed = root / check_name(name), parse_source(source)
+    if weights is not None and isinstance(parsed, OpenVinoFolder):
+        raise InvalidArgument("an OpenVINO IR folder is taken as it is: --weights cannot be given with it")
+    if target.exists() and not force:
+        raise ModelExists(f"there is a model {name!r} in {root} already; use --force to replace it")
+    try:
+        with staging_folder(root, name) as folder:
+            fetched = fetch(parsed, folder, view)
+            _convert(folder, weights, view)
+            manifest = _describe(folder, name, fetched, view)
+            write_manifest(manifest, folder)
+            publish(folder, target, force=force)
+            return manifest
+    except OSError as error:
+        raise explain_os_error(error) from error
+
+
+def _convert(folder: Path, weights: Weights | None, view: ProgressView) -> None:
+    converted = convert_model(folder, weights, view)
+    if not converted and not (folder / "openvino").is_dir():
+        view.say("No converter is installed (infermesh-worker-cpu brings OpenVINO's): imported as it is")
+
+
+def _describe(folder: Path, name: str, fetched: Fetched, view: ProgressView) -> Manifest:
+    files, facts = hash_folder(folder, view), fetched.facts
+    return Manifest(
+        name=name,
+        source=fetched.label,
+        format=facts.format,
+        context_length=facts.context_length,
+        eos_token_ids=facts.eos_token_ids,
+        bos_token_id=facts.bos_token_id,
+        size_bytes=sum(entry.size_bytes for path, entry in files.items() if _is_weight(path, facts.format)),
+        created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        files=files,
+    )
+
+
+def _is_weight(path: str, model_format: Format) -> bool:
+    return path.endswith(
+        {"gguf": ".gguf", "safetensors": ".safetensors", "openvino": "openvino_model.bin"}[model_format]
+    )

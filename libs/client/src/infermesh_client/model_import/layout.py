@@ -1,0 +1,79 @@
+"""Owns which files of a Hugging Face or OpenVINO folder make a model, and where they go. Works on names alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from infermesh_client.model_import.manifest import Format
+from infermesh_runtime.errors import InvalidArgument
+
+_SIDE_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+_IR_FILES = ("openvino_model.xml", "openvino_model.bin")
+_BESIDE_GGUF: tuple[str, ...] = ("tokenizer.json", "chat_template.jinja")
+_INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What to take from where to where, both relative."""
+
+    format: Format
+    files: Mapping[str, str]
+    """Source name to target name."""
+
+
+def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None) -> Layout:
+    """Chooses a model's files among the names at the top of `place`: OpenVINO IR, else safetensors, else one GGUF.
+
+    `gguf` names the GGUF file to take. Raises InvalidArgument when there is no model, or more than one.
+    """
+    present = {name for name in names if "/" not in name}
+    side = {name: name for name in _SIDE_FILES if name in present}
+    if gguf is not None:
+        if gguf not in present:
+            raise InvalidArgument(f"{place} has no file {gguf!r}")
+        return _gguf_layout(gguf, present)
+    if present.issuperset(_IR_FILES):
+        return _checked("openvino", {**side, **{name: f"openvino/{name}" for name in _IR_FILES}}, place)
+    weights = _safetensors(present)
+    if weights:
+        return _checked("safetensors", {**side, **{name: name for name in weights}}, place)
+    ggufs = sorted(name for name in present if name.endswith(".gguf"))
+    if len(ggufs) == 1:
+        return _gguf_layout(ggufs[0], present)
+    if ggufs:
+        raise InvalidArgument(f"{place} holds {len(ggufs)} GGUF files; choose one by adding :FILE — {', '.join(ggufs)}")
+    raise InvalidArgument(
+        f"{place} holds neither openvino_model.xml and .bin, nor *.safetensors, nor a .gguf file at its top; "
+        "pickled weights (*.bin, *.pt) are not accepted"
+    )
+
+
+def _gguf_layout(gguf: str, present: set[str]) -> Layout:
+    files = {name: name for name in _BESIDE_GGUF if name in present}
+    return Layout("gguf", {gguf: "model.gguf", **files})
+
+
+def _safetensors(present: set[str]) -> list[str]:
+    """The weights, with the index of a sharded model; not the second copy that some repositories hold."""
+    weights = sorted(name for name in present if name.endswith(".safetensors") and not name.startswith("consolidated"))
+    if _INDEX in present:
+        return [_INDEX, *(name for name in weights if name.startswith("model-"))]
+    return weights
+
+
+def _checked(model_format: Format, files: Mapping[str, str], place: str) -> Layout:
+    missing = [name for name in ("config.json", "tokenizer.json") if name not in files]
+    if missing:
+        raise InvalidArgument(
+            f"{place} has no {' and no '.join(missing)}; a tokenizer.json is made by transformers' "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+        )
+    return Layout(model_format, files)

@@ -1,0 +1,84 @@
+"""Owns how an import shows what it does: a bar on a terminal, plain lines elsewhere. Knows no import."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+
+class Step(Protocol):
+    """One step of an import, while it runs."""
+
+    def set(self, done: float, total: float | None = None) -> None:
+        """Says how far it is, in the step's unit; `total` when it has become known."""
+        ...
+
+    def advance(self, amount: float) -> None:
+        """Says that this much more is done."""
+        ...
+
+
+@dataclass(slots=True)
+class _BarStep:
+    progress: Progress
+    task: TaskID
+
+    def set(self, done: float, total: float | None = None) -> None:
+        self.progress.update(self.task, completed=done, total=total)
+
+    def advance(self, amount: float) -> None:
+        self.progress.advance(self.task, amount)
+
+
+class _SilentStep:
+    def set(self, done: float, total: float | None = None) -> None:
+        pass
+
+    def advance(self, amount: float) -> None:
+        pass
+
+
+class ProgressView:
+    """Shows steps one after another on a console."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def bytes_step(self, title: str, total_bytes: int | None) -> Iterator[Step]:
+        """A step counted in bytes; None: the amount is not known yet."""
+        size = f" ({total_bytes / 1e6:.1f} MB)" if total_bytes is not None else ""
+        columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with self._step(title, size, total_bytes, *columns) as step:
+            yield step
+
+    @contextmanager
+    def fraction_step(self, title: str) -> Iterator[Step]:
+        """A step whose progress is a fraction in [0, 1]."""
+        with self._step(title, "", 1.0, TaskProgressColumn()) as step:
+            yield step
+
+    @contextmanager
+    def _step(self, title: str, size: str, total: float | None, *columns: object) -> Iterator[Step]:
+        if not self._console.is_terminal:
+            self._console.print(f"{title}{size}", markup=False, highlight=False, soft_wrap=True)
+            yield _SilentStep()
+            return
+        with Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=self._console) as progress:  # type: ignore[arg-type] # columns are rich's own
+            yield _BarStep(progress, progress.add_task(title, total=total))
+
+    def say(self, line: str) -> None:
+        """Prints one line."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
