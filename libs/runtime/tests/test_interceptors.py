@@ -303,3 +303,26 @@ async def test_error_details_are_readable_by_any_client(serve) -> None:
     assert (info.domain, info.reason) == ("infermesh", "INVALID_ARGUMENT")
     assert [(v.field, v.description) for v in bad.field_violations] == [("n", "must be ≥ 1")]
     assert retry.retry_delay.seconds == 1
+
+
+async def test_a_handler_that_returns_nothing_is_a_fault_of_ours(serve, caplog) -> None:
+    class Forgetful(Servicer):
+        async def Health(self, request, context):
+            pass
+
+    async with serve(Forgetful()) as running:
+        failed = await fail(running.stub.Health(pb.HealthRequest()))
+    assert failed.code() is grpc.StatusCode.INTERNAL
+    assert [rpc.code for rpc in running.rpcs] == [Code.INTERNAL]
+
+
+async def test_a_status_set_by_the_handler_is_kept(serve) -> None:
+    class Setting(Servicer):
+        async def Health(self, request, context):
+            context.set_code(grpc.StatusCode.OUT_OF_RANGE)
+            context.set_details("far")
+
+    async with serve(Setting()) as running:
+        failed = await fail(running.stub.Health(pb.HealthRequest()))
+    assert (failed.code(), failed.details()) == (grpc.StatusCode.OUT_OF_RANGE, "far")
+    assert [rpc.code for rpc in running.rpcs] == [Code.OUT_OF_RANGE]

@@ -81,37 +81,43 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
         handler = found or grpc.stream_stream_rpc_method_handler(_unimplemented(method))
         request_id = _request_id(handler_call_details.invocation_metadata)
 
-        async def serve(requests: Any, inner: grpc.aio.ServicerContext) -> None:
+        async def serve(requests: Any, inner: grpc.aio.ServicerContext) -> Any:
             REQUEST_ID.set(request_id)
             context = RpcContext(inner, request_id)
             started = time.perf_counter()
             with self._in_flight.entered(method):
                 try:
-                    await _serve(handler, requests, context)
+                    return await _serve(handler, requests, context)
                 finally:
-                    duration_s = time.perf_counter() - started
-                    code = _final_code(context, duration_s)
-                    peer = unquote(inner.peer())
-                    rpc = Rpc(
-                        method=method,
-                        known=found is not None,
-                        code=code,
-                        duration_s=duration_s,
-                        peer=peer,
-                        request_id=request_id,
-                    )
-                    for observe in self._observers:
-                        observe(rpc)
+                    self._observe(method, found is not None, context, time.perf_counter() - started)
 
-        return grpc.stream_stream_rpc_method_handler(
-            serve, handler.request_deserializer if handler.request_streaming else None, handler.response_serializer
+        return _as_raw_handler(handler, serve)
+
+    def _observe(self, method: str, known: bool, context: RpcContext, duration_s: float) -> None:
+        code = _final_code(context, duration_s)
+        peer = unquote(context.peer())
+        rpc = Rpc(
+            method=method, known=known, code=code, duration_s=duration_s, peer=peer, request_id=context.request_id
         )
+        for observe in self._observers:
+            observe(rpc)
 
 
-async def _serve(handler: Any, requests: Any, context: RpcContext) -> None:
-    """Runs the handler; ends the call with the status of what it raises."""
+def _as_raw_handler(handler: Any, serve: Callable[[Any, Any], Awaitable[Any]]) -> grpc.RpcMethodHandler:
+    """A handler that leaves a single request, and a single response, to `serve` as bytes.
+
+    So what cannot be read or written is an error like any other, and a call without a request is not left hanging.
+    """
+    deserialize = handler.request_deserializer if handler.request_streaming else None
+    if handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler(serve, deserialize, handler.response_serializer)
+    return grpc.stream_unary_rpc_method_handler(serve, deserialize, None)
+
+
+async def _serve(handler: Any, requests: Any, context: RpcContext) -> bytes | None:
+    """Runs the handler and returns its single response, if it is of that kind; ends the call when it raises."""
     try:
-        await _invoke(handler, requests, context)
+        return await _invoke(handler, requests, context)
     except grpc.aio.AbortError:
         raise
     except InfermeshError as error:
@@ -126,21 +132,23 @@ async def _serve(handler: Any, requests: Any, context: RpcContext) -> None:
         raise
     except Exception as error:
         await _abort(context, _translate(error, context))
+    return None
 
 
-async def _invoke(handler: Any, requests: Any, context: RpcContext) -> None:
+async def _invoke(handler: Any, requests: Any, context: RpcContext) -> bytes | None:
     request = requests if handler.request_streaming else await _read_request(handler.request_deserializer, context)
     behaviour = handler.stream_stream or handler.unary_stream or handler.unary_unary or handler.stream_unary
-    result = behaviour(request, context)
+    result, response = behaviour(request, context), b""
     if inspect.isasyncgen(result):
         await _write_all(result, context)
-    elif not inspect.isawaitable(result):
-        raise TypeError(f"{behaviour!r} is neither a coroutine function nor an async generator")
-    else:
-        response = await result
+    elif inspect.isawaitable(result):
+        answer = await result
         if not handler.response_streaming and context.status is Code.OK:
-            await context.write(response)
+            response = handler.response_serializer(answer) if handler.response_serializer else answer
+    else:
+        raise TypeError(f"{behaviour!r} is neither a coroutine function nor an async generator")
     await context.ensure_initial_metadata()
+    return None if handler.response_streaming else response
 
 
 async def _read_request(deserialize: Callable[[bytes], Any] | None, context: RpcContext) -> Any:

@@ -42,7 +42,7 @@ def to_status(error: InfermeshError) -> status_pb2.Status:
     _add_detail(status, info)
     if error.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
+        retry.retry_delay.FromMilliseconds(round(error.retry_after_s * 1000))
         _add_detail(status, retry)
     if error.fields:
         violations = _within(error.fields, MAX_DETAILS_BYTES - status.ByteSize() - 80)
