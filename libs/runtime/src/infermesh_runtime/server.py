@@ -48,6 +48,8 @@ class Part:
     name: str
     start: Callback | None = None
     """Called before the port is opened. An error stops the start."""
+    listening: Callback | None = None
+    """Called once the port is open, where a part has to tell health or the log so. An error stops the start."""
     drain: Callback | None = None
     """Called at the stop, while the server still answers; returns when its work is done. Cancelled after drain_s."""
     close: Callback | None = None
@@ -130,10 +132,13 @@ class Server:
             self._grpc = self._build()
             self._port = _bind(self._grpc, self._listen)
             await self._grpc.start()
+            logger.info("listening", extra={"host": split_host_port(self._listen)[0], "port": self._port})
+            for part in self._parts:
+                if part.listening is not None:
+                    await part.listening()
         except BaseException:
             await self._close_parts()
             raise
-        logger.info("listening", extra={"host": split_host_port(self._listen)[0], "port": self._port})
         return self._port
 
     async def stop(self) -> None:
