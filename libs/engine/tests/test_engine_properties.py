@@ -2,7 +2,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from infermesh_engine.request import GenerationRequest, SamplingParams, StopConditions
 
 

@@ -20,9 +20,7 @@ class Ending:
     stop: str = ""
 
 
-def emit(
-    sequence: Sequence, sampled: "Sampled", token_bytes: "TokenBytes"
-) -> tuple[Delta, Finished | None]:
+def emit(sequence: Sequence, sampled: "Sampled", token_bytes: "TokenBytes") -> tuple[Delta, Finished | None]:
     """Adds the sampled token to the sequence; what the client gets of it, and its end if it ended."""
     text, ending = _take(sequence, sampled.token_id)
     logprobs = () if sampled.logprob is None else (_logprob(sampled, sampled.logprob, token_bytes),)

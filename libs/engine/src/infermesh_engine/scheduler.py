@@ -86,9 +86,8 @@ class Scheduler:
         """Tokens yet to be prefilled, waiting or running, not counting those that are expected to be cached."""
         tokens = sum(sequence.pending for sequence in self._running if sequence.pending > 1)
         tokens += sum(s.num_tokens - (0 if s.was_admitted else s.cached_tokens) for s in self._waiting)
-        shared = self._cache.block_size
         for leader in (*self._waiting, *self._running):
-            tokens += sum(sequence.num_tokens % shared or shared for sequence in leader.followers)
+            tokens += sum(sequence.num_tokens - self._shared_tokens(sequence) for sequence in leader.followers)
         return tokens
 
     def add(self, sequence: Sequence) -> None:
@@ -216,6 +215,11 @@ class Scheduler:
                 sequence.keys = leader.keys[: sequence.prompt_tokens // self._cache.block_size]
                 self.add(sequence)
             leader.followers = []
+
+    def _shared_tokens(self, follower: Sequence) -> int:
+        """Tokens that it will share with its leader: the prompt's full blocks, but never its last token."""
+        size = self._cache.block_size
+        return min(follower.prompt_tokens, follower.num_tokens - 1) // size * size
 
     def _recover(self) -> None:
         self._steps_within_limit += 1

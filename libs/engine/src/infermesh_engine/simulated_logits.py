@@ -1,5 +1,6 @@
 """Owns the simulated runner's logits: a pure function of a digest, whole rows made only when asked for."""
 
+from functools import cached_property
 from math import gcd
 
 import numpy as np
@@ -47,7 +48,7 @@ class SimulatedLogits:
         places = len(vocabulary.offsets)
         first = (digests % np.uint64(vocabulary.size)).astype(np.int64)
         self._rotations = first
-        seeds: NDArray[np.uint64] = digests[:, None] + np.arange(1, places + 1, dtype=np.uint64)
+        seeds = np.add(digests[:, None], np.arange(1, places + 1, dtype=np.uint64), dtype=np.uint64)
         noise = _unit(mix(seeds))
         self._ids = ((first[:, None] + vocabulary.offsets) % vocabulary.size).astype(np.int32)
         self._logits = (8 - np.cumsum(0.01 + 0.1 * noise, axis=1)).astype(np.float32)
@@ -60,11 +61,11 @@ class SimulatedLogits:
     def top_logits(self) -> NDArray[np.float32]:
         return self._logits
 
-    @property
+    @cached_property
     def logsumexp(self) -> NDArray[np.float32]:
         return self._logsumexp(np.ones_like(self._inverse_temperatures))
 
-    @property
+    @cached_property
     def scaled_logsumexp(self) -> NDArray[np.float32]:
         return self._logsumexp(self._inverse_temperatures)
 
