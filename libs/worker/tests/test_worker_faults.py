@@ -50,6 +50,14 @@ async def connected(worker):
         yield InferenceServiceStub(channel)
 
 
+async def last(call):
+    """The last event of a stream that was read from before."""
+    event = None
+    while (read := await call.read()) is not grpc.aio.EOF:
+        event = read
+    return event
+
+
 async def wait_gone(pid):
     """Returns when the process has ended."""
     try:
@@ -83,8 +91,7 @@ async def test_killed_engine_ends_streams_and_comes_back():
         os.kill((await worker.wait_for("engine started"))["engine_pid"], signal.SIGKILL)
         for call in calls:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                while await call.read() is not grpc.aio.EOF:
-                    pass
+                await last(call)
             error = from_rpc_error(caught.value)
             assert (error.code, error.reason) == (Code.UNAVAILABLE, "ENGINE_CRASHED")
             assert "killed by SIGKILL" in error.message
@@ -128,8 +135,7 @@ async def test_sigterm_lets_running_streams_finish():
         worker.process.send_signal(signal.SIGTERM)
         states = [response.report.state async for response in watch]
         assert states[-1] == pb.ENDPOINT_STATE_DRAINING
-        events = [event async for event in call]
-        assert events[-1].finished.usage.completion_tokens == 100
+        assert (await last(call)).finished.usage.completion_tokens == 100
         assert await worker.wait() == 0
         await wait_gone(engine_pid)
 
@@ -143,7 +149,7 @@ async def test_new_requests_are_refused_while_draining():
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Generate(endless()).read()
         assert from_rpc_error(caught.value).reason == "WORKER_DRAINING"
-        assert [event async for event in call][-1].HasField("finished")
+        assert (await last(call)).HasField("finished")
 
 
 async def test_stream_that_outlasts_the_drain_is_told():
@@ -152,8 +158,7 @@ async def test_stream_that_outlasts_the_drain_is_told():
         await call.read()
         worker.process.send_signal(signal.SIGTERM)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            while await call.read() is not grpc.aio.EOF:
-                pass
+            await last(call)
         assert from_rpc_error(caught.value).reason == "WORKER_DRAINING"
         assert await worker.wait() == 0
 
@@ -165,7 +170,7 @@ async def test_signal_to_the_whole_group_still_drains():
         await call.read()
         for pid in (engine_pid, worker.pid):
             os.kill(pid, signal.SIGINT)
-        assert [event async for event in call][-1].HasField("finished")
+        assert (await last(call)).HasField("finished")
         assert await worker.wait() == 0
 
 
