@@ -14,11 +14,11 @@ from google.api.httpbody_pb2 import HttpBody
 from infermesh.inference.v1 import inference_pb2_grpc
 from infermesh.openai.v1 import openai_pb2_grpc
 from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
+from infermesh_runtime.grpc_options import SERVER_OPTIONS
 
 Answer = Callable[[HttpBody, grpc.aio.ServicerContext], AsyncIterator[HttpBody]]
 ModelAnswer = Callable[[str, grpc.aio.ServicerContext], Awaitable[HttpBody]]
-MAX_MESSAGE_BYTES = 128 << 20
-TIMEOUT_S = 2.0
+TIMEOUT_S = 3.0
 
 
 @dataclass
@@ -60,12 +60,7 @@ def envoy_options(router_port: int, folder: Path) -> EnvoyOptions:
 
 
 def new_server(router: FakeRouter) -> grpc.aio.Server:
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ]
-    )
+    server = grpc.aio.server(options=SERVER_OPTIONS)
     openai_pb2_grpc.add_OpenAIServiceServicer_to_server(router, server)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(FakeInference(router), server)
     return server

