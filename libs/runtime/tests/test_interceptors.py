@@ -13,6 +13,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
 from infermesh_runtime import errors, logs, status
 from infermesh_runtime.errors import Code
+from infermesh_runtime.grpc_options import MAX_MESSAGE_BYTES
 from infermesh_runtime.interceptors import log_access
 
 SERVICE = "/infermesh.inference.v1.InferenceService"
@@ -251,7 +252,7 @@ async def test_messages_up_to_64_mib_pass_and_larger_ones_are_refused(serve) -> 
             return pb.InferResponse(model=request.model)
 
     async with serve(Echo()) as running:
-        size = 64 * 1024 * 1024
+        size = MAX_MESSAGE_BYTES
         got = await running.stub.Infer(pb.InferRequest(model="x" * (size - 10)))
         assert len(got.model) == size - 10
         big = running.channel.unary_unary(f"{SERVICE}/Infer")
