@@ -40,7 +40,8 @@ class Adjustments:
     def observe(self, token_id: int) -> None:
         """Counts a token of the output."""
         if self._penalised:
-            self._counts[self._slot(token_id)] += 1
+            slot = self._slot(token_id)
+            self._counts[slot] += 1
 
     def apply(self, row: NDArray[np.float32]) -> None:
         """Changes `row` [vocab] in place."""

@@ -125,13 +125,20 @@ def _json_grammar(output_format: OutputFormat) -> str:
         raise _refusal(output_format, "nested too deeply") from None
     except ValueError as error:
         raise _refusal(output_format, f"not valid JSON: {error}") from error
-    if not isinstance(schema, dict | bool):
-        raise _refusal(output_format, "schema must be an object or boolean")
+    if not isinstance(schema, dict) and schema is not True:
+        raise _refusal(output_format, "the schema must be an object or true")
     if references > _MAX_DEFINITIONS:
         raise _refusal(output_format, f"more than {_MAX_DEFINITIONS} references")
-    # the contract's "any JSON object"; to JSON Schema it is any value
-    text = '{"type": "object"}' if schema == {} else output_format.spec
-    return str(LLMatcher.grammar_from_json_schema(text, _JSON_OPTIONS))
+    text = output_format.spec
+    if schema is True:
+        text = "{}"
+    elif not schema:
+        # the contract's "any JSON object"; to JSON Schema it is any value
+        text = '{"type": "object"}'
+    try:
+        return str(LLMatcher.grammar_from_json_schema(text, _JSON_OPTIONS))
+    except ValueError as error:
+        raise _refusal(output_format, str(error)) from error
 
 
 def _limits() -> LLParserLimits:

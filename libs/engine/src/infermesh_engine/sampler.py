@@ -152,7 +152,11 @@ def _draw(logits: Logits, rows: list[int], states: Sequence[SamplerState]) -> li
         for j in np.flatnonzero(~decided).tolist():
             row, state = rows[j], states[rows[j]]
             token_ids[j] = full_row.choose(
-                logits.row(row), state.inverse_temperature, float(totals[j]), _draws([state])[1]
+                logits.row(row),
+                state.inverse_temperature,
+                _draws([state])[1],
+                total=float(totals[j]),
+                beyond=float(candidates[j, -1]),
             )
     return token_ids
 
@@ -161,7 +165,7 @@ def _choose_adjusted(row: NDArray[np.float32], state: SamplerState) -> int:
     adjusted = state.adjusted(row)
     if state.greedy:
         return int(adjusted.argmax())
-    return full_row.choose(adjusted, state.inverse_temperature, None, _draws([state])[1])
+    return full_row.choose(adjusted, state.inverse_temperature, _draws([state])[1])
 
 
 def _draws(states: Sequence[SamplerState]) -> tuple[NDArray[np.float64], Draws]:
