@@ -1,5 +1,7 @@
 """The metrics endpoint, over real HTTP."""
 
+import asyncio
+import socket
 import urllib.error
 import urllib.request
 
@@ -10,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from infermesh_runtime import metrics
 from infermesh_runtime.errors import Code, FailedPrecondition
 from infermesh_runtime.interceptors import Rpc
+from infermesh_runtime.server import Server
 
 
 def scrape(port: int) -> dict[tuple, float]:
@@ -66,3 +69,21 @@ def test_invented_methods_share_one_label() -> None:
 
 def value(registry, name: str, service: str, method: str, code: str) -> float | None:
     return registry.get_sample_value(name, {"grpc_service": service, "grpc_method": method, "grpc_code": code})
+
+
+async def test_the_part_serves_while_the_server_runs() -> None:
+    port = free_port()
+    server = Server(listen="127.0.0.1:0", drain_s=1)
+    server.add_part(metrics.metrics_part(metrics.new_registry(), f"127.0.0.1:{port}"))
+    server.add_part(metrics.metrics_part(metrics.new_registry(), ""))
+    await server.start()
+    assert await asyncio.to_thread(scrape, port)
+    await server.stop()
+    with pytest.raises(urllib.error.URLError):
+        await asyncio.to_thread(scrape, port)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

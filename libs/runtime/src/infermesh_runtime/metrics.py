@@ -1,5 +1,7 @@
 """Owns what every process measures about itself and its RPCs, and the HTTP endpoint for it. Knows no engine."""
 
+import asyncio
+from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
@@ -11,6 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.interceptors import Rpc
+from infermesh_runtime.server import Part
 from infermesh_runtime.settings import split_host_port
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -76,3 +79,17 @@ def serve_metrics(registry: CollectorRegistry, listen: str) -> MetricsServer:
     except OSError as error:
         raise FailedPrecondition(f"cannot serve metrics on {listen}: {error.strerror or error}") from error
     return MetricsServer(server.server_port, server, thread)
+
+
+def metrics_part(registry: CollectorRegistry, listen: str) -> Part:
+    """A server's part that serves `registry` at `listen` (host:port); it does nothing where that is empty."""
+    serving = ExitStack()
+
+    async def start() -> None:
+        if listen:
+            serving.callback(serve_metrics(registry, listen).close)
+
+    async def close() -> None:
+        await asyncio.to_thread(serving.close)
+
+    return Part(name="metrics", start=start, close=close)

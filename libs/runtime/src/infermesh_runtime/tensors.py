@@ -64,7 +64,7 @@ def from_numpy(array: Array, *, name: str = "", dtype: DataType | None = None) -
     """
     wanted = _data_type(array.dtype) if dtype is None else dtype
     if wanted is None or not _holds(array.dtype, wanted):
-        what = f"an array of {array.dtype} is not {'any tensor type' if wanted is None else _type_name(wanted)}"
+        what = f"an array of {array.dtype} is not {'any tensor type' if wanted is None else type_name(wanted)}"
         raise _invalid(name, "tensor", what)
     if wanted == DataType.DATA_TYPE_BYTES:
         return Tensor(name=name, dtype=wanted, shape=array.shape, data=_pack(array.ravel().tolist(), name))
@@ -78,7 +78,7 @@ def numpy_dtype(dtype: DataType) -> np.dtype[Any]:
         return np.dtype(object)
     found = dense_types().get(dtype)
     if found is None:
-        raise ValueError(f"dtype {_type_name(dtype)} is not one of the defined types")
+        raise ValueError(f"dtype {type_name(dtype)} is not one of the defined types")
     return found
 
 
@@ -105,7 +105,7 @@ def _decode(dtype: DataType, shape: tuple[int, ...], data: bytes) -> Array:
     if dtype == DataType.DATA_TYPE_BYTES:
         return _reshape(_unpack(data, count, shape), shape)
     if len(data) != count * kind.itemsize:
-        need = f"{_type_name(dtype)} of shape {_show(shape)} needs {count * kind.itemsize} bytes"
+        need = f"{type_name(dtype)} of shape {_show(shape)} needs {count * kind.itemsize} bytes"
         raise ValueError(f"{need}, but {len(data)} came")
     if dtype == DataType.DATA_TYPE_BOOL and data and max(data) > 1:
         raise ValueError("a BOOL element is neither 0 nor 1")
@@ -161,7 +161,8 @@ def _show(shape: Sequence[int]) -> str:
     return f"[{listed}, … {len(shape)} dimensions]" if len(shape) > 8 else f"[{listed}]"
 
 
-def _type_name(dtype: DataType) -> str:
+def type_name(dtype: DataType) -> str:
+    """Its name, "FP32"; the number of one that is no type, which DataType.Name refuses."""
     known = cast("int", dtype) in DataType.values()
     return DataType.Name(dtype).removeprefix("DATA_TYPE_") if known else str(dtype)
 
