@@ -33,6 +33,7 @@ def build_byte_fallback() -> Tokenizer:
     steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     tokenizer.decoder = decoders.Sequence(steps)
     tokenizer.add_special_tokens(["<s>"])
+    tokenizer.add_tokens(["▁▁"])
     return tokenizer
 
 
@@ -148,4 +149,6 @@ def test_bytes_of_special_and_unknown_tokens(tokenizer: Tokenizer) -> None:
     name = "<|end|>" if tokenizer is BYTE_LEVEL else "<s>"
     assert table[tokenizer.token_to_id(name)] == name.encode()
     assert table[100_000] == b""
+    if tokenizer is BYTE_FALLBACK:
+        assert table[tokenizer.token_to_id("▁▁")] == b"  ", "added, but not special"
     assert {table[2 + byte] for byte in range(256)} == {bytes([b]) for b in range(256)} or tokenizer is BYTE_LEVEL

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models
 
 from infermesh_engine.grammar import GrammarFactory, GrammarState, check
 from infermesh_engine.request import OutputFormat, SamplingParams
 from infermesh_engine.sampler import SamplerState
-from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.errors import InvalidArgument, Unimplemented
 
 EOS = 256
 
@@ -200,6 +200,13 @@ def test_sampler_is_led_by_the_grammar_and_told_of_its_end(factory: GrammarFacto
     assert state.finished_by_grammar
     row = state.adjusted(np.zeros(257, dtype=np.float32))
     assert np.flatnonzero(row == 0).tolist() == [EOS], "the grammar's end is not put off by min_tokens"
+
+
+def test_tokenizer_that_hides_its_bytes_cannot_be_constrained() -> None:
+    words = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    words.decoder = decoders.WordPiece()
+    with pytest.raises(Unimplemented, match="cannot be constrained"):
+        GrammarFactory(words, frozenset({0})).compile(regex("a"))
 
 
 def test_no_torch_is_imported() -> None:

@@ -129,7 +129,7 @@ def test_penalties_count_more_tokens_than_they_first_have_room_for() -> None:
 
 
 def test_banned_tokens_come_back_after_min_tokens() -> None:
-    state = make_state(vocab_size=3, temperature=0, banned_until_min_tokens=frozenset({0, 2}), min_tokens=2)
+    state = make_state(vocab_size=3, temperature=0, banned_until_min_tokens=frozenset({0, 2, 70_000}), min_tokens=2)
     chosen = []
     for _ in range(4):
         (sampled,) = sample(RowLogits([[5, 1, 9]], [state]), [state])
@@ -167,6 +167,19 @@ def test_a_row_of_nan_ends_in_some_token() -> None:
     row = [float("nan")] * 100
     assert 0 <= one(row).token_id < 100
     assert 0 <= one(row, repetition_penalty=1.5).token_id < 100
+
+
+def test_whole_rows_are_read_only_where_candidates_do_not_decide() -> None:
+    row = (-1.5 * np.log(np.arange(1, 3001))).tolist()
+    cheap = [{"temperature": 0}, {"top_k": 64}, {"top_p": 0.8}, {"min_p": 0.01}, {"top_p": 0.8, "min_p": 1e-9}]
+    states = [make_state(vocab_size=3000, seed=seed, **options) for seed in range(20) for options in cheap]
+    logits = RowLogits([row] * len(states), states)
+    sample(logits, states)
+    assert logits.reads == 0
+    states = [make_state(vocab_size=3000, top_p=0.99), make_state(vocab_size=3000, top_k=65, top_p=0.5)]
+    logits = RowLogits([row] * 2, states)
+    sample(logits, states)
+    assert logits.reads == 2
 
 
 @pytest.mark.parametrize("temperature", [1e-4, 1e-3, 0.01])

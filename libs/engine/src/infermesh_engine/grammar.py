@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from infermesh_engine.request import OutputFormat
-from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.errors import InvalidArgument, Unimplemented
 
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
@@ -80,14 +80,28 @@ class GrammarFactory:
         self._bound: LLTokenizer | None = None
         self._compiled: OrderedDict[OutputFormat, LLMatcher] = OrderedDict()
 
-    def compile(self, output_format: OutputFormat) -> GrammarState:
-        """A state at the start of the output. Raises InvalidArgument as `check` does.
+    def prepare(self) -> LLTokenizer:
+        """Takes the vocabulary apart, once: 0.3 s and 30 MB for 49,000 tokens, 2.4 s and 110 MB for 262,000.
 
-        The first call takes the tokenizer's vocabulary apart, which is worth a second for the largest ones.
+        Other threads stand still meanwhile: call it while loading if the first constrained request must not wait.
+
+        Raises Unimplemented when the tokenizer is neither byte-level nor has byte tokens.
+        """
+        if self._bound is None:
+            try:
+                self._bound = LLTokenizer(self._tokenizer.to_str(), eos_token=sorted(self._eos_token_ids) or None)
+            except ValueError as error:
+                raise Unimplemented(f"this model's output cannot be constrained: {error}") from error
+        return self._bound
+
+    def compile(self, output_format: OutputFormat) -> GrammarState:
+        """A state at the start of the output; prepares if nobody did.
+
+        Raises InvalidArgument as `check` does, and Unimplemented where output cannot be constrained.
         """
         matcher = self._compiled.get(output_format)
         if matcher is None:
-            matcher = LLMatcher(self._ll_tokenizer(), _to_grammar(output_format), log_level=0, limits=_limits())
+            matcher = LLMatcher(self.prepare(), _to_grammar(output_format), log_level=0, limits=_limits())
             if matcher.is_error():
                 raise _refusal(output_format, matcher.get_error())
             self._compiled[output_format] = matcher
@@ -95,12 +109,6 @@ class GrammarFactory:
                 self._compiled.popitem(last=False)
         self._compiled.move_to_end(output_format)
         return GrammarState(matcher.deep_copy(), output_format, self._eos_token_ids)
-
-    def _ll_tokenizer(self) -> LLTokenizer:
-        if self._bound is None:
-            eos_token_ids = sorted(self._eos_token_ids) or None
-            self._bound = LLTokenizer(self._tokenizer.to_str(), eos_token=eos_token_ids)
-        return self._bound
 
 
 def _to_grammar(output_format: OutputFormat) -> str:

@@ -69,7 +69,7 @@ class SamplerState:
         self._adjustments = Adjustments(params, prompt_token_ids)
         self._uniforms = UniformStream(seed, choice)
         self._grammar = grammar
-        self._banned = np.array(sorted(banned_until_min_tokens), dtype=np.int64)
+        self._banned = np.array([i for i in banned_until_min_tokens if i < vocab_size], dtype=np.int64)
         self._ban_until = min_tokens if banned_until_min_tokens else 0
         self._position = 0
         self.needs_row = self._changes_logits()

@@ -10,9 +10,6 @@ from infermesh_engine.detokenizer import Detokenizer
 from infermesh_engine.output import FinishReason
 from infermesh_engine.request import StopConditions
 from infermesh_engine.stop import StopBuffer
-from infermesh_engine.token_bytes import TokenBytes
-
-__all__ = ["SequenceText", "TextOut", "TokenBytes"]
 
 
 @dataclass(frozen=True, slots=True)

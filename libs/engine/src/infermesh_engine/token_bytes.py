@@ -14,12 +14,13 @@ class TokenBytes:
     "▁" a space. Special tokens are their own name. Ids beyond the vocabulary have no bytes.
     """
 
-    __slots__ = ("_added", "_byte_level", "_bytes", "_replacements", "_tokenizer")
+    __slots__ = ("_byte_level", "_bytes", "_replacements", "_special", "_tokenizer")
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         kinds = list(_decoders(tokenizer))
         self._tokenizer = tokenizer
-        self._added = {i: token.content.encode() for i, token in tokenizer.get_added_tokens_decoder().items()}
+        added = tokenizer.get_added_tokens_decoder()
+        self._special = {i: token.content.encode() for i, token in added.items() if token.special}
         self._byte_level = _byte_of_character() if any(kind["type"] == "ByteLevel" for kind in kinds) else None
         self._replacements = [pair for kind in kinds if (pair := _replacement(kind))]
         self._bytes: dict[int, bytes] = {}
@@ -31,8 +32,8 @@ class TokenBytes:
         return known
 
     def _make(self, token_id: int) -> bytes:
-        if token_id in self._added:
-            return self._added[token_id]
+        if token_id in self._special:
+            return self._special[token_id]
         token = self._tokenizer.id_to_token(token_id) or ""
         if self._byte_level is not None:
             table = self._byte_level
