@@ -46,6 +46,12 @@ class Generation:
     rest: AsyncIterator[bytes]
     """The events after it. Raises grpc.aio.AioRpcError."""
 
+    async def events(self) -> AsyncIterator[bytes]:
+        """All events after `started`, as they come."""
+        yield self.first
+        async for event in self.rest:
+            yield event
+
 
 class Dispatcher:
     """Sends calls to endpoints. Every method raises InfermeshError only, besides asyncio.CancelledError."""
@@ -114,13 +120,13 @@ class Dispatcher:
                 return generation, cleanup.pop_all()
 
     def _pick(self, call: Call, failures: Mapping[str, InfermeshError]) -> tuple[Endpoint, Choice]:
-        """The endpoint to try. When none is left, raises the last failure, or the policy's refusal if there was none."""
+        """The endpoint to try. Raises the last failure when none is left, else the refusal."""
         wanted = replace(call.wanted, tried=frozenset(failures), session_endpoint=self._sessions.find(call.session_id))
         self._turn += 1
         try:
             choice = self._choose(self._fleet.snapshots, wanted, turn=self._turn)
         except InfermeshError as refusal:
-            raise next(reversed(failures.values()), refusal) from None
+            raise [refusal, *failures.values()][-1] from None
         self._metrics.choices.labels(choice.reason).inc()
         return self._fleet.get(choice.address), choice
 
@@ -134,7 +140,7 @@ class Dispatcher:
             endpoint.release(lease)
 
     def _give_up(self, endpoint: Endpoint, failures: dict[str, InfermeshError], error: InfermeshError) -> None:
-        """Adds the endpoint's failure to `failures`. Raises it when another endpoint cannot help or none may be tried."""
+        """Adds the endpoint's failure. Raises it when another endpoint cannot help or may not be tried."""
         if not isinstance(error, Unavailable):
             raise error
         failures[endpoint.address] = _with_retry(error)

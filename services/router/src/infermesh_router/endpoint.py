@@ -12,7 +12,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.snapshot import DeviceKind, EndpointSnapshot, State
 
 SETTLE_S = 0.02
-"""Age below which sent work is taken to be missing from a report that arrives: the time a request and a report travel."""
+"""Age below which sent work is taken to be missing from a report that arrives: both travel for some time."""
 
 _STATES = {
     pb.ENDPOINT_STATE_LOADING: State.LOADING,

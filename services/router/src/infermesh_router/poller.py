@@ -45,7 +45,7 @@ async def poll(endpoint: Endpoint, options: PollerOptions) -> None:
 
 async def _watch(endpoint: Endpoint, options: PollerOptions) -> str:
     """Passes on reports until the stream ends, and says why it did. Raises AioRpcError, TimeoutError."""
-    stub = pb_grpc.InferenceServiceStub(endpoint.channel)
+    stub = pb_grpc.InferenceServiceStub(endpoint.channel)  # type: ignore[no-untyped-call] # generated
     call = stub.WatchHealth(pb.WatchHealthRequest(min_interval_ms=options.min_interval_ms))
     try:
         async with asyncio.timeout(options.connect_timeout_s):

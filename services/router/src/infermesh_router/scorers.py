@@ -1,4 +1,4 @@
-"""Owns how good each endpoint is for a request. Pure: each scorer gives one number in [0, 1] for each endpoint, in order.
+"""Owns how good each endpoint is for a request. Pure: a scorer gives each endpoint, in order, a number in [0, 1].
 
 A scorer's weight says how much of its score counts; SCORERS holds the defaults.
 """

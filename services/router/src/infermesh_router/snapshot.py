@@ -1,4 +1,4 @@
-"""Owns what a decision is made from: what is known of an endpoint at one moment, and what a request wants. No I/O, no gRPC."""
+"""Owns what a decision is made from: an endpoint at one moment, and what a request wants. No I/O, no gRPC."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,0 +1,25 @@
+"""Owns the router's process: reads the settings, builds the server, serves until it is told to stop."""
+
+import sys
+
+from infermesh_router.app import build_server
+from infermesh_router.settings import RouterSettings
+from infermesh_runtime import logs
+from infermesh_runtime.server import run
+from infermesh_runtime.settings import load
+
+
+async def serve(settings: RouterSettings) -> None:
+    """Serves until SIGTERM or SIGINT. Ready at once: while no worker is, it refuses requests and says when to retry."""
+    await build_server(settings).serve_until_stopped()
+
+
+def main() -> int:
+    """The command."""
+    settings = load(RouterSettings)
+    logs.configure(settings.log_level)
+    return run(lambda: serve(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Owns how a router's parts are put together. Knows no settings file and no process: `__main__` does."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from prometheus_client import CollectorRegistry
+
+from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh.openai.v1.openai_pb2_grpc import add_OpenAIServiceServicer_to_server
+from infermesh_router.admin import AdminServicer
+from infermesh_router.aggregate import combine_reports
+from infermesh_router.channel import open_channel
+from infermesh_router.dispatcher import Dispatcher
+from infermesh_router.fleet import Fleet
+from infermesh_router.metrics import FleetCollector, RouterMetrics
+from infermesh_router.openai.servicer import OpenAIServicer
+from infermesh_router.policy import choose
+from infermesh_router.poller import PollerOptions, poll
+from infermesh_router.registry import Registry, Resolve, resolve_with_dns
+from infermesh_router.servicer import SERVICE, InferenceServicer, inference_handlers
+from infermesh_router.sessions import Sessions
+from infermesh_router.settings import RouterSettings
+from infermesh_router.target import join_host_port
+from infermesh_runtime.interceptors import log_access
+from infermesh_runtime.metrics import MetricsServer, RpcMetrics, new_registry, serve_metrics
+from infermesh_runtime.server import Part, Server
+from infermesh_runtime.settings import split_host_port
+
+_log = logging.getLogger(__name__)
+
+
+def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dns) -> Server:
+    """A router's server, ready to start. `resolve` turns names into addresses."""
+    metrics = new_registry()
+    fleet = build_fleet(settings)
+    make_report = _reporter(fleet)
+    metrics.register(FleetCollector(lambda: fleet.endpoints))
+    dispatcher = Dispatcher(
+        fleet, choose=choose, metrics=RouterMetrics(metrics), sessions=Sessions(), attempts=settings.attempts
+    )
+    server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=(log_access, RpcMetrics(metrics)))
+    inference = InferenceServicer(dispatcher, changes=fleet.changes, make_report=make_report)
+    server.add_service(SERVICE, inference_handlers(inference))
+    add_AdminServiceServicer_to_server(AdminServicer(fleet), server)  # type: ignore[no-untyped-call] # generated
+    add_OpenAIServiceServicer_to_server(  # type: ignore[no-untyped-call] # generated
+        OpenAIServicer(
+            dispatcher,
+            make_report=make_report,
+            registry=metrics,
+            ignore_unknown_fields=settings.unknown_fields == "ignore",
+            max_body_bytes=settings.max_body_bytes,
+        ),
+        server,
+    )
+    registry = Registry(
+        settings.targets(), fleet.set_addresses, interval_s=settings.resolve_interval_s, resolve=resolve
+    )
+    server.add_part(_fleet_part(fleet, registry))
+    server.add_part(_readiness_part(server, settings.listen))
+    if settings.metrics_listen:
+        server.add_part(_metrics_part(metrics, settings.metrics_listen))
+    return server
+
+
+def build_fleet(settings: RouterSettings) -> Fleet:
+    """A fleet that connects and polls as the settings say."""
+    options = PollerOptions(connect_timeout_s=settings.connect_timeout_s, backoff_max_s=settings.reconnect_max_s)
+    connect: Callable[[str], grpc.aio.Channel] = partial(
+        open_channel, keepalive_s=settings.keepalive_s, reconnect_max_s=settings.reconnect_max_s
+    )
+    return Fleet(open_channel=connect, poll=partial(poll, options=options))
+
+
+def _reporter(fleet: Fleet) -> Callable[[], pb.HealthReport]:
+    started_at = Timestamp()
+    started_at.GetCurrentTime()
+    own_version = version("infermesh-router")
+    return lambda: combine_reports(fleet.endpoints, version=own_version, started_at=started_at)
+
+
+def _fleet_part(fleet: Fleet, registry: Registry) -> Part:
+    resolving: list[asyncio.Task[None]] = []
+
+    async def start() -> None:
+        resolving.append(asyncio.create_task(registry.run()))
+
+    async def close() -> None:
+        for task in resolving:
+            task.cancel()
+        await asyncio.gather(*resolving, return_exceptions=True)
+        await fleet.close()
+
+    return Part(name="fleet", start=start, close=close)
+
+
+def _metrics_part(metrics: CollectorRegistry, listen: str) -> Part:
+    serving: list[MetricsServer] = []
+
+    async def start() -> None:
+        serving.append(serve_metrics(metrics, listen))
+
+    async def close() -> None:
+        for server in serving:
+            await asyncio.to_thread(server.close)
+
+    return Part(name="metrics", start=start, close=close)
+
+
+def _readiness_part(server: Server, listen: str) -> Part:
+    """A router takes requests as soon as it listens: without a ready endpoint it answers UNAVAILABLE itself."""
+
+    async def tell() -> None:
+        await server.set_serving(True)
+        host, _ = split_host_port(listen)
+        _log.info("ready", extra={"listen": join_host_port(host, server.port)})
+
+    return Part(name="readiness", listening=tell)

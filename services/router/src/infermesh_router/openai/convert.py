@@ -1,0 +1,226 @@
+"""Owns the way from OpenAI's requests to the contract's GenerateRequest. The only place where both are known."""
+
+import json
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh.tensor.v1 import tensor_pb2
+from infermesh_router.openai.errors import invalid
+from infermesh_router.openai.fields import (
+    UINT32_MAX,
+    JsonObjectFormat,
+    JsonSchemaFormat,
+    StructuredOutputs,
+)
+from infermesh_router.openai.schema import ChatRequest, CompletionRequest, Message, SamplingRequest, TextPart
+
+DEFAULT_COMPLETION_TOKENS = 16
+"""OpenAI's default of /v1/completions."""
+
+_REGEX_SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$#&\-~])")
+_UINT64 = 2**64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a body asks for: one generation for each prompt, and how to answer."""
+
+    id: str
+    model: str
+    prompts: tuple[pb.GenerateRequest, ...]
+    choices_per_prompt: int
+    stream: bool
+    include_usage: bool
+    logprobs: bool
+    field_names: Mapping[str, str]
+    """Contract's field paths → OpenAI's, where it depends on the request."""
+    created_s: int = field(default_factory=lambda: int(time.time()))
+    """Unix time."""
+
+
+def chat_job(request: ChatRequest) -> Job:
+    """Raises InvalidArgument for fields that contradict each other."""
+    limit = _pick_limit(request)
+    if request.top_logprobs is not None and not request.logprobs:
+        raise invalid("top_logprobs", "needs 'logprobs' to be true")
+    prompt = _start_request(request, limit)
+    if request.logprobs:
+        prompt.logprobs.top = request.top_logprobs or 0
+    if not prompt.session_id:
+        prompt.session_id = request.prompt_cache_key or ""
+    _fill_chat(prompt.chat, request)
+    names = {"stop.max_tokens": "max_tokens" if request.max_tokens else "max_completion_tokens"}
+    return _job("chatcmpl", request, (prompt,), bool(request.logprobs), names | {"logprobs": "top_logprobs"})
+
+
+def completion_job(request: CompletionRequest) -> Job:
+    """Raises InvalidArgument for fields that contradict each other."""
+    if request.best_of is not None and request.best_of != (request.n or 1):
+        raise invalid("best_of", "supports only the value of 'n' on this server", reason="UNSUPPORTED_PARAMETER")
+    base = _start_request(request, request.max_tokens or DEFAULT_COMPLETION_TOKENS)
+    if request.logprobs is not None:
+        base.logprobs.top = request.logprobs
+    prompts = tuple(_with_prompt(base, prompt) for prompt in _list_prompts(request.prompt))
+    return _job("cmpl", request, prompts, request.logprobs is not None, {"logprobs.top": "logprobs"})
+
+
+def _job(
+    prefix: str,
+    request: SamplingRequest,
+    prompts: tuple[pb.GenerateRequest, ...],
+    logprobs: bool,
+    names: Mapping[str, str],
+) -> Job:
+    options = request.stream_options
+    if options is not None and not request.stream:
+        raise invalid("stream_options", "needs 'stream' to be true")
+    return Job(
+        id=f"{prefix}-{uuid.uuid4().hex}",
+        model=request.model,
+        prompts=prompts,
+        choices_per_prompt=request.n or 1,
+        stream=bool(request.stream),
+        include_usage=bool(options and options.include_usage),
+        logprobs=logprobs,
+        field_names={**names, "format": "structured_outputs" if request.structured_outputs else "response_format"},
+    )
+
+
+def _pick_limit(request: ChatRequest) -> int | None:
+    old, new = request.max_tokens, request.max_completion_tokens
+    if old is not None and new is not None and old != new:
+        raise invalid("max_tokens", "and 'max_completion_tokens' must not differ; set one")
+    return old if new is None else new
+
+
+def _start_request(request: SamplingRequest, limit: int | None) -> pb.GenerateRequest:
+    """Everything but the prompt and the log probabilities."""
+    return pb.GenerateRequest(
+        model=request.model,
+        sampling=_sampling(request),
+        stop=_stop(request, limit),
+        format=_format(request),
+        n=request.n,
+        seed=None if request.seed is None else request.seed % _UINT64,
+        priority=-(request.priority or 0),
+        device=request.device or "",
+        session_id=request.session_id or "",
+    )
+
+
+def _sampling(request: SamplingRequest) -> pb.SamplingParams:
+    return pb.SamplingParams(
+        temperature=request.temperature,
+        top_k=None if request.top_k is None else max(0, request.top_k),
+        top_p=request.top_p,
+        min_p=request.min_p,
+        repetition_penalty=request.repetition_penalty,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        logit_bias={_token_id(key): bias for key, bias in (request.logit_bias or {}).items()},
+    )
+
+
+def _token_id(key: str) -> int:
+    if not (key.isascii() and key.isdigit() and int(key) <= UINT32_MAX):
+        raise invalid("logit_bias", f"has the key {key[:40]!r}, which is no token id")
+    return int(key)
+
+
+def _stop(request: SamplingRequest, limit: int | None) -> pb.StopConditions:
+    return pb.StopConditions(
+        strings=[request.stop] if isinstance(request.stop, str) else request.stop,
+        token_ids=request.stop_token_ids,
+        max_tokens=limit,
+        min_tokens=request.min_tokens or 0,
+        ignore_eos=bool(request.ignore_eos),
+    )
+
+
+def _format(request: SamplingRequest) -> pb.OutputFormat | None:
+    wanted = request.response_format
+    schema: str | None = None
+    if isinstance(wanted, JsonObjectFormat):
+        schema = "{}"
+    elif isinstance(wanted, JsonSchemaFormat):
+        schema = _dump(wanted.json_schema.schema_ or {})
+    if request.structured_outputs is None:
+        return None if schema is None else pb.OutputFormat(json_schema=schema)
+    if schema is not None:
+        raise invalid("structured_outputs", "and a 'response_format' must not both be set")
+    return _structured(request.structured_outputs)
+
+
+def _structured(outputs: StructuredOutputs) -> pb.OutputFormat:
+    if len(outputs.model_dump(exclude_none=True)) != 1:
+        raise invalid("structured_outputs", "needs exactly one of json, regex, grammar, choice, json_object")
+    if outputs.regex is not None:
+        return pb.OutputFormat(regex=outputs.regex)
+    if outputs.grammar is not None:
+        return pb.OutputFormat(grammar=outputs.grammar)
+    if outputs.choice is not None:
+        return pb.OutputFormat(regex="|".join(_REGEX_SPECIAL.sub(r"\\\1", choice) for choice in outputs.choice))
+    schema = outputs.json_ if outputs.json_ is not None else "{}"
+    return pb.OutputFormat(json_schema=schema if isinstance(schema, str) else _dump(schema))
+
+
+def _fill_chat(chat: pb.ChatPrompt, request: ChatRequest) -> None:
+    chat.messages.extend(_message(message, f"messages[{i}]") for i, message in enumerate(request.messages))
+    if request.add_generation_prompt is not None:
+        chat.add_generation_prompt = request.add_generation_prompt
+    if request.chat_template_kwargs:
+        chat.template_kwargs_json = _dump(request.chat_template_kwargs)
+
+
+def _message(message: Message, path: str) -> pb.ChatMessage:
+    if message.content is None and not (message.role == "assistant" and message.tool_calls):
+        raise invalid(f"{path}.content", "is required", reason="MISSING_REQUIRED_PARAMETER")
+    if message.role == "tool" and message.tool_call_id is None:
+        raise invalid(f"{path}.tool_call_id", "is required", reason="MISSING_REQUIRED_PARAMETER")
+    if message.role != "tool" and message.tool_call_id is not None:
+        raise invalid(f"{path}.tool_call_id", "belongs to messages of role 'tool'")
+    if message.role != "assistant" and message.tool_calls:
+        raise invalid(f"{path}.tool_calls", "belongs to messages of role 'assistant'")
+    calls = [
+        pb.ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments)
+        for call in message.tool_calls or ()
+    ]
+    return pb.ChatMessage(
+        role=message.role,
+        content=_text(message),
+        name=message.name or "",
+        tool_calls=calls,
+        tool_call_id=message.tool_call_id or "",
+    )
+
+
+def _text(message: Message) -> str:
+    content = message.content or ""
+    return content if isinstance(content, str) else "".join(p.text for p in content if isinstance(p, TextPart))
+
+
+def _list_prompts(prompt: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:
+    if isinstance(prompt, str):
+        return [prompt]
+    if isinstance(prompt[0], int):
+        return [[token for token in prompt if isinstance(token, int)]]
+    return [part for part in prompt if isinstance(part, str | list)]
+
+
+def _with_prompt(base: pb.GenerateRequest, prompt: str | list[int]) -> pb.GenerateRequest:
+    request = pb.GenerateRequest()
+    request.CopyFrom(base)
+    if isinstance(prompt, str):
+        request.text = prompt
+    else:
+        data = b"".join(token.to_bytes(8, "little") for token in prompt)
+        request.token_ids.CopyFrom(tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_INT64, shape=[len(prompt)], data=data))
+    return request
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

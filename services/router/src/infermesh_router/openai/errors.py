@@ -1,0 +1,122 @@
+"""Owns how faults are told: OpenAI's field path for each, found here or by a worker; the error object. No schema."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infermesh_runtime.errors import Code, InfermeshError, InvalidArgument, from_code
+
+_NAMES = {
+    "sampling.": "",
+    "stop.strings": "stop",
+    "stop.token_ids": "stop_token_ids",
+    "stop.": "",
+    "chat.template_kwargs_json": "chat_template_kwargs",
+    "chat.": "",
+    "text": "prompt",
+    "token_ids": "prompt",
+}
+"""Paths of the contract → OpenAI's, by prefix; the first that fits counts."""
+
+_REASONS = {
+    "extra_forbidden": "UNKNOWN_PARAMETER",
+    "missing": "MISSING_REQUIRED_PARAMETER",
+    "unsupported": "UNSUPPORTED_PARAMETER",
+}
+_MESSAGES = {
+    "extra_forbidden": "is not a known field",
+    "missing": "is required",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "model_type": "must be an object",
+    "dict_type": "must be an object",
+}
+_TYPES = {
+    Code.INVALID_ARGUMENT: "invalid_request_error",
+    Code.FAILED_PRECONDITION: "invalid_request_error",
+    Code.OUT_OF_RANGE: "invalid_request_error",
+    Code.NOT_FOUND: "invalid_request_error",
+    Code.RESOURCE_EXHAUSTED: "rate_limit_error",
+}
+
+
+def format_path(location: Sequence[str | int]) -> str:
+    """("messages", 0, "content") → "messages[0].content". Tags of unions, in angle brackets, are left out."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not part.startswith("<"):
+            path += f".{part}" if path else part
+    return path
+
+
+def from_validation(problems: Sequence[Mapping[str, Any]]) -> InvalidArgument:
+    """The error of a body's faults (pydantic's `errors()`); the first gives the message."""
+    described = {format_path(problem["loc"]): _describe(problem) for problem in problems}
+    path, description = next(iter(described.items()))
+    reason = _REASONS.get(str(problems[0]["type"]))
+    return InvalidArgument(f"'{path}' {description}." if path else description, reason=reason, fields=described)
+
+
+def invalid(path: str, description: str, *, reason: str | None = None) -> InvalidArgument:
+    """The error of one field."""
+    return InvalidArgument(f"'{path}' {description}.", reason=reason, fields={path: description})
+
+
+def rename_fields(error: InfermeshError, names: Mapping[str, str]) -> InfermeshError:
+    """The error of a worker with OpenAI's names for its fields; `names` says those that depend on the request."""
+    if not error.fields:
+        return error
+    paths = {path: rename_field(path, names) for path in error.fields}
+    message = error.message
+    for path, name in paths.items():
+        message = re.sub(rf"(?<![\w.]){re.escape(path)}(?![\w.])", name, message)
+    return from_code(
+        error.code,
+        message,
+        reason=error.reason,
+        metadata=error.metadata,
+        fields={paths[path]: description for path, description in error.fields.items()},
+        retry_after_s=error.retry_after_s,
+    )
+
+
+def rename_field(path: str, names: Mapping[str, str]) -> str:
+    """ "sampling.temperature" → "temperature", "chat.messages[0].content" → "messages[0].content"."""
+    for prefix, name in names.items():
+        if path == prefix or path.startswith((f"{prefix}.", f"{prefix}[")):
+            return name
+    for prefix, name in _NAMES.items():
+        if prefix.endswith(".") and path.startswith(prefix):
+            return name + path.removeprefix(prefix)
+        if path == prefix or path.startswith((f"{prefix}.", f"{prefix}[")):
+            return name + path.removeprefix(prefix)
+    return path
+
+
+def error_object(error: InfermeshError) -> dict[str, Any]:
+    """The body of an error, {"error": {message, type, param, code}}; the same that Envoy makes of a status."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": _TYPES.get(error.code, "server_error"),
+            "param": next(iter(error.fields), None),
+            "code": error.reason.lower(),
+        }
+    }
+
+
+def _describe(problem: Mapping[str, Any]) -> str:
+    kind, message = str(problem["type"]), str(problem["msg"])
+    if kind in _MESSAGES:
+        return _MESSAGES[kind]
+    expected = message.removeprefix("Input should ").removeprefix("be ")
+    return message if expected == message else f"must be {expected}{_show_input(problem['input'])}"
+
+
+def _show_input(value: object) -> str:
+    """What was sent instead, where it is short."""
+    if isinstance(value, str | int | float | bool) and len(text := repr(value)) <= 40:
+        return f", not {text}"
+    return ""

@@ -1,0 +1,56 @@
+"""Owns reading a body: JSON, then the schema, then what to do with unknown fields. Knows no particular endpoint."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import jiter
+from pydantic import BaseModel, ValidationError
+
+from infermesh_router.openai.errors import format_path, from_validation
+from infermesh_runtime.errors import InvalidArgument
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed(Generic[ModelT]):
+    """A body that is valid."""
+
+    request: ModelT
+    ignored: tuple[str, ...] = ()
+    """Paths of the unknown fields that were left out."""
+
+
+def parse_body(schema: type[ModelT], body: bytes, *, ignore_unknown: bool) -> Parsed[ModelT]:
+    """Reads a body. Raises InvalidArgument that names the field, or the position where it is no JSON."""
+    document = _parse_json(body)
+    try:
+        return Parsed(schema.model_validate(document))
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+    unknown = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"]
+    if not ignore_unknown or len(unknown) < len(problems):
+        known_problems = [p for p in problems if not (ignore_unknown and p["type"] == "extra_forbidden")]
+        raise from_validation(known_problems)
+    for location in unknown:
+        _remove(document, location)
+    return Parsed(schema.model_validate(document), tuple(format_path(location) for location in unknown))
+
+
+def _parse_json(body: bytes) -> dict[str, Any]:
+    try:
+        document = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="float")
+    except ValueError as error:
+        raise InvalidArgument(f"The body is not valid JSON: {error}.", reason="INVALID_JSON") from None
+    if not isinstance(document, dict):
+        raise InvalidArgument("The body must be a JSON object.", reason="INVALID_JSON")
+    return document
+
+
+def _remove(document: Any, location: Sequence[str | int]) -> None:
+    """Takes the field at `location` out of the document."""
+    *parents, last = [part for part in location if isinstance(part, int) or not part.startswith("<")]
+    for part in parents:
+        document = document[part]
+    del document[last]

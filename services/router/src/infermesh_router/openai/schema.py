@@ -1,0 +1,196 @@
+"""Owns what bodies of /v1/chat/completions and /v1/completions may hold: each field is honoured, or refused by name.
+
+Fields that have no effect on an answer by what they mean (user, metadata, ...) are taken and not used. Ranges are
+OpenAI's; where ours are wider, the field says so. Knows nothing of how a request is answered.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag
+
+from infermesh_router.openai.fields import (
+    MAX_CHOICES,
+    MAX_LOGPROBS,
+    Bias,
+    Count,
+    Penalty,
+    PositiveRatio,
+    Ratio,
+    ResponseFormat,
+    Stop,
+    StreamOptions,
+    Strict,
+    StructuredOutputs,
+    TokenId,
+    TokenIds,
+    Unsupported,
+    only,
+)
+
+
+class SamplingRequest(Strict):
+    """What both kinds of completion take."""
+
+    model: Annotated[str, Field(min_length=1)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: PositiveRatio | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, Bias] | None = None
+    stop: Stop | None = None
+    max_tokens: Count | None = None
+    user: str | None = None
+
+    # vLLM's, at the top level as vLLM has them
+    top_k: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
+    min_p: Ratio | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    min_tokens: TokenId | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: list[TokenId] | None = None
+    structured_outputs: StructuredOutputs | None = None
+    response_format: ResponseFormat | None = None
+    priority: Annotated[int, Field(ge=-(2**31) + 1, le=2**31 - 1)] | None = None
+    """As in vLLM: smaller is served earlier (the contract's `priority` is the other way round)."""
+
+    # ours
+    device: str | None = None
+    session_id: str | None = None
+
+
+def _content_tag(value: object) -> str:
+    return "<parts>" if isinstance(value, list) else "<string>"
+
+
+class TextPart(Strict):
+    """A part of a message; parts of other types are refused."""
+
+    type: Annotated[Literal["text"], only("text")]
+    text: str
+
+
+Content = Annotated[
+    Annotated[str, Tag("<string>")] | Annotated[list["Part"], Field(min_length=1), Tag("<parts>")],
+    Discriminator(_content_tag),
+]
+
+
+def _part_tag(value: object) -> str:
+    kind = value.get("type") if isinstance(value, dict) else "text"
+    return "<text>" if kind == "text" or not isinstance(kind, str) else "<other>"
+
+
+class OtherPart(Strict):
+    """An image, a sound or a file: refused for its type, whatever it holds."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Unsupported
+
+
+Part = Annotated[Annotated[TextPart, Tag("<text>")] | Annotated[OtherPart, Tag("<other>")], Discriminator(_part_tag)]
+
+
+class FunctionCall(Strict):
+    """The function of a call that the assistant made."""
+
+    name: Annotated[str, Field(min_length=1)]
+    arguments: str
+
+
+class ToolCall(Strict):
+    """A call that the assistant made."""
+
+    id: Annotated[str, Field(min_length=1)]
+    type: Annotated[Literal["function"], only("function")]
+    function: FunctionCall
+
+
+class Message(Strict):
+    """One message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Content | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    refusal: Unsupported = None
+    audio: Unsupported = None
+    function_call: Unsupported = None
+    annotations: Annotated[list[Any] | None, only([])] = None
+    """Sent back by clients that append our own answer to the conversation."""
+
+
+class ChatRequest(SamplingRequest):
+    """The body of /v1/chat/completions."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_completion_tokens: Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+
+    # without effect on the answer
+    metadata: dict[str, str] | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    """Used as the session when `session_id` is not set: both ask for the endpoint whose cache knows the prompt."""
+    parallel_tool_calls: bool | None = None
+    """Without tools, nothing can be called in parallel."""
+
+    # their only supported values have no effect on the answer
+    store: Annotated[bool | None, only(False)] = None
+    service_tier: Annotated[str | None, only("auto", "default")] = None
+    modalities: Annotated[list[str] | None, only(["text"])] = None
+    tool_choice: Annotated[str | None, only("none", "auto")] = None
+    function_call: Annotated[str | None, only("none", "auto")] = None
+    verbosity: Annotated[str | None, only("medium")] = None
+    prompt_cache_retention: Annotated[str | None, only("in_memory", "in-memory")] = None
+
+    tools: Unsupported = None
+    functions: Unsupported = None
+    audio: Unsupported = None
+    moderation: Unsupported = None
+    prediction: Unsupported = None
+    prompt_cache_options: Unsupported = None
+    reasoning_effort: Unsupported = None
+    web_search_options: Unsupported = None
+
+    # vLLM's
+    chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool | None = None
+
+
+def _prompt_tag(value: object) -> str:
+    if not isinstance(value, list):
+        return "<string>"
+    first = value[0] if value else ""
+    if isinstance(first, str):
+        return "<strings>"
+    return "<token lists>" if isinstance(first, list) else "<tokens>"
+
+
+MAX_PROMPTS = 1024
+
+Prompt = Annotated[
+    Annotated[str, Tag("<string>")]
+    | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS), Tag("<strings>")]
+    | Annotated[TokenIds, Tag("<tokens>")]
+    | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS), Tag("<token lists>")],
+    Discriminator(_prompt_tag),
+]
+
+
+class CompletionRequest(SamplingRequest):
+    """The body of /v1/completions."""
+
+    prompt: Prompt
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    """OpenAI takes up to 5."""
+    best_of: int | None = None
+    """Only the value of `n`, which is what leaving it out means."""
+    echo: Annotated[bool | None, only(False)] = None
+    suffix: Unsupported = None

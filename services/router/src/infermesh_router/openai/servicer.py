@@ -1,0 +1,165 @@
+"""Owns OpenAIService: bodies in, bodies or events out. Knows no HTTP, and no endpoint but through the dispatcher."""
+
+# ruff: noqa: ARG002 - RPCs have the contract's signatures
+
+import logging
+import time
+from collections.abc import Callable
+from urllib.parse import quote
+
+import grpc
+import orjson
+from google.api.httpbody_pb2 import HttpBody
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from infermesh.inference.v1 import inference_pb2
+from infermesh.openai.v1 import openai_pb2 as pb
+from infermesh.openai.v1 import openai_pb2_grpc as pb_grpc
+from infermesh_router.dispatcher import Dispatcher
+from infermesh_router.filters import RETRY_AFTER_S
+from infermesh_router.openai.chat import ChatShape
+from infermesh_router.openai.completions import CompletionShape
+from infermesh_router.openai.convert import Job, chat_job, completion_job
+from infermesh_router.openai.errors import error_object, rename_fields
+from infermesh_router.openai.generations import run_generations
+from infermesh_router.openai.models import find_model, list_models
+from infermesh_router.openai.parse import parse_body
+from infermesh_router.openai.schema import ChatRequest, CompletionRequest
+from infermesh_router.openai.shape import Shape
+from infermesh_router.openai.sinks import Begin, SseSink, WholeSink
+from infermesh_runtime.errors import InfermeshError, Internal, InvalidArgument, Unavailable
+from infermesh_runtime.rpc_context import RpcContext
+
+_log = logging.getLogger(__name__)
+
+
+JSON = "application/json"
+EVENTS = "text/event-stream; charset=utf-8"
+
+_MAX_HEADER_CHARS = 1000
+
+
+class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
+    """OpenAIService over the endpoints that the dispatcher knows."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        *,
+        make_report: Callable[[], inference_pb2.HealthReport],
+        registry: CollectorRegistry,
+        ignore_unknown_fields: bool,
+        max_body_bytes: int,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._make_report = make_report
+        self._registry = registry
+        self._ignore_unknown = ignore_unknown_fields
+        self._max_body_bytes = max_body_bytes
+
+    async def CreateChatCompletion(self, request: HttpBody, context: RpcContext) -> None:
+        """Answers a conversation."""
+        since_s = time.perf_counter()
+        self._check_size(request)
+        parsed = parse_body(ChatRequest, request.data, ignore_unknown=self._ignore_unknown)
+        begin = _tell_who_serves(context, parsed.ignored)
+        await self._answer(chat_job(parsed.request), ChatShape(), begin, context, since_s)
+
+    async def CreateCompletion(self, request: HttpBody, context: RpcContext) -> None:
+        """Continues texts."""
+        since_s = time.perf_counter()
+        self._check_size(request)
+        parsed = parse_body(CompletionRequest, request.data, ignore_unknown=self._ignore_unknown)
+        begin = _tell_who_serves(context, parsed.ignored)
+        await self._answer(completion_job(parsed.request), CompletionShape(), begin, context, since_s)
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: RpcContext) -> HttpBody:
+        """Lists the models that can answer."""
+        return _json(list_models(self._make_report().models))
+
+    async def GetModel(self, request: pb.GetModelRequest, context: RpcContext) -> HttpBody:
+        """Describes one of them."""
+        return _json(find_model(self._make_report().models, request.model))
+
+    async def GetHealth(self, request: pb.GetHealthRequest, context: RpcContext) -> HttpBody:
+        """Says whether a request could be served now."""
+        report = self._make_report()
+        if report.state != inference_pb2.ENDPOINT_STATE_READY:
+            raise Unavailable(
+                f"No endpoint is ready: {report.message}.", reason="NO_ENDPOINT", retry_after_s=RETRY_AFTER_S
+            )
+        return _json({"status": "ok"})
+
+    async def GetMetrics(self, request: pb.GetMetricsRequest, context: RpcContext) -> HttpBody:
+        """The router's metrics."""
+        return HttpBody(content_type=CONTENT_TYPE_LATEST, data=generate_latest(self._registry))
+
+    async def _answer(
+        self, job: Job, shape: Shape, ignored: tuple[str, ...], context: RpcContext, since_s: float
+    ) -> None:
+        begin = _tell_who_serves(context, ignored)
+        answer = self._stream if job.stream else self._answer_whole
+        try:
+            await answer(job, shape, begin, context, since_s)
+        except InfermeshError as error:
+            raise rename_fields(error, job.field_names) from error
+
+    async def _answer_whole(self, job: Job, shape: Shape, begin: Begin, context: RpcContext, since_s: float) -> None:
+        sink = WholeSink(job, shape, begin)
+        timeout_s = context.time_remaining()
+        await run_generations(self._dispatcher, job, sink, timeout_s=timeout_s, since_s=since_s)
+        await context.write(HttpBody(content_type=JSON, data=sink.body()))
+
+    async def _stream(self, job: Job, shape: Shape, begin: Begin, context: RpcContext, since_s: float) -> None:
+        """Errors are raised until the first event is written, and told in the stream after it."""
+
+        async def write(data: bytes) -> None:
+            await context.write(HttpBody(content_type=EVENTS, data=data))
+
+        sink = SseSink(job, shape, begin, write)
+        timeout_s = context.time_remaining()
+        try:
+            await run_generations(self._dispatcher, job, sink, timeout_s=timeout_s, since_s=since_s)
+        except InfermeshError as error:
+            if not sink.begun:
+                raise
+            _log.warning("a stream ended with an error: %s", error.message, extra={"reason": error.reason})
+            await sink.fail(error_object(rename_fields(error, job.field_names)))
+        except grpc.aio.InternalError:  # what a write raises when the client is gone
+            raise
+        except Exception:
+            if not sink.begun:
+                raise
+            _log.exception("a stream failed")
+            await sink.fail(error_object(Internal("Internal error.")))
+        else:
+            await sink.end()
+
+    def _check_size(self, body: HttpBody) -> None:
+        if len(body.data) > self._max_body_bytes:
+            raise InvalidArgument(
+                f"The body has {len(body.data)} bytes; at most {self._max_body_bytes} are taken.",
+                reason="REQUEST_TOO_LARGE",
+            )
+
+
+def _json(document: dict[str, object]) -> HttpBody:
+    return HttpBody(content_type=JSON, data=orjson.dumps(document))
+
+
+def _tell_who_serves(context: RpcContext, ignored: tuple[str, ...]) -> Begin:
+    """Response headers: the endpoint, its device, why it was chosen, and the fields that were ignored."""
+
+    async def begin(started: inference_pb2.Started) -> None:
+        kind = inference_pb2.DeviceKind.Name(started.device).removeprefix("DEVICE_KIND_").lower()
+        headers = [
+            ("x-infermesh-endpoint", started.endpoint),
+            ("x-infermesh-device", kind),
+            ("x-infermesh-reason", started.reason),
+        ]
+        if ignored:
+            shown = ",".join(quote(path, safe="[]") for path in ignored)
+            headers.append(("x-infermesh-ignored-fields", shown[:_MAX_HEADER_CHARS]))
+        await context.send_initial_metadata(headers)
+
+    return begin

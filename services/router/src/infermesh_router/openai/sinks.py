@@ -1,0 +1,118 @@
+"""Owns what becomes of a generation's events: one body, or server-sent events as they come. Knows no endpoint."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.openai.convert import Job
+from infermesh_router.openai.shape import (
+    DONE,
+    Answer,
+    ChunkEncoder,
+    Shape,
+    error_event,
+    finish_reason_name,
+    usage_object,
+)
+
+Begin = Callable[[pb.Started], Awaitable[None]]
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class WholeSink:
+    """Gathers the events; `body` is the answer."""
+
+    def __init__(self, job: Job, shape: Shape, begin: Begin) -> None:
+        self._job = job
+        self._shape = shape
+        self._begin = begin
+        self._begun = False
+        self._answers = [Answer() for _ in range(len(job.prompts) * job.choices_per_prompt)]
+        self._usage = pb.Usage()
+
+    async def begin(self, base: int, started: pb.Started) -> None:  # noqa: ARG002 - a sink's shape
+        """Tells who serves, once."""
+        if not self._begun:
+            self._begun = True
+            await self._begin(started)
+
+    async def take_delta(self, base: int, delta: pb.Delta) -> None:
+        """New output."""
+        answer = self._answers[base + delta.choice]
+        answer.texts.append(delta.text)
+        answer.logprobs.extend(delta.logprobs)
+
+    async def take_finished(self, base: int, finished: pb.Finished) -> None:
+        """The end of a choice."""
+        self._answers[base + finished.choice].finish_reason = finish_reason_name(finished.finish_reason)
+        add_usage(self._usage, finished.usage)
+
+    def body(self) -> bytes:
+        """The answer as JSON."""
+        return orjson.dumps(self._shape.whole(self._job, self._answers) | {"usage": usage_object(self._usage)})
+
+
+class SseSink:
+    """Writes each event as it comes. A choice's end waits for the next event, so that an answer ends in one write."""
+
+    def __init__(self, job: Job, shape: Shape, begin: Begin, write: Write) -> None:
+        self._job = job
+        self._encoder = ChunkEncoder(job, shape)
+        self._begin = begin
+        self._write = write if len(job.prompts) == 1 else _in_turn(write)
+        self._usage = pb.Usage()
+        self._pending = b""
+        self.begun = False
+        """Whether something was sent, so that an error can no longer be a status."""
+
+    async def begin(self, base: int, started: pb.Started) -> None:
+        """Tells who serves, once, and opens the prompt's choices."""
+        if not self.begun:
+            self.begun = True
+            await self._begin(started)
+        choices = range(base, base + self._job.choices_per_prompt)
+        self._pending += b"".join(self._encoder.begin(choice) for choice in choices)
+
+    async def take_delta(self, base: int, delta: pb.Delta) -> None:
+        """New output."""
+        data = self._encoder.delta(base + delta.choice, delta)
+        if self._pending:
+            data, self._pending = self._pending + data, b""
+        if data:
+            await self._write(data)
+
+    async def take_finished(self, base: int, finished: pb.Finished) -> None:
+        """The end of a choice."""
+        self._pending += self._encoder.finish(base + finished.choice, finish_reason_name(finished.finish_reason))
+        add_usage(self._usage, finished.usage)
+
+    async def end(self) -> None:
+        """The end of the answer."""
+        if self._job.include_usage:
+            self._pending += self._encoder.usage(self._usage)
+        await self._write(self._pending + DONE)
+
+    async def fail(self, error: dict[str, Any]) -> None:
+        """The end of an answer that failed after it had begun."""
+        await self._write(self._pending + error_event(error) + DONE)
+
+
+def add_usage(total: pb.Usage, usage: pb.Usage) -> None:
+    """Adds `usage` to `total`."""
+    total.prompt_tokens += usage.prompt_tokens
+    total.completion_tokens += usage.completion_tokens
+    total.cached_tokens += usage.cached_tokens
+
+
+def _in_turn(write: Write) -> Write:
+    """`write` for several tasks: an RPC takes one message at a time."""
+    lock = asyncio.Lock()
+
+    async def write_in_turn(data: bytes) -> None:
+        async with lock:
+            await write(data)
+
+    return write_in_turn
