@@ -228,7 +228,7 @@ def _reference(row: NDArray[np.float32], state: SamplerState) -> int:
     weights = np.exp((row[order].astype(np.float64) - float(row.max())) * scale)
     sums = np.cumsum(weights)
     total = max(
-        float(np.exp(_logsumexp(row[None], np.array([scale]))[0] - float(row.max()) * scale)), sums[63:64].sum()
+        float(np.exp(float(_logsumexp(row[None], np.array([scale]))[0]) - float(row.max()) * scale)), sums[63:64].sum()
     )
     if len(row) <= CANDIDATES or weights[63] * (len(row) - 64) <= 1e-7 * sums[63]:
         total = float(weights[:64].sum())
