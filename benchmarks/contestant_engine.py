@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from contestant import answer_rounds
+from prompts import NEW_TOKENS, prompts
+
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.output import Delta
 from infermesh_engine.request import GenerationRequest, SamplingParams, StopConditions
 from infermesh_engine.runner import Batch, Logits, ModelRunner, RunnerInfo
 from infermesh_worker_cpu.model import build
-from prompts import NEW_TOKENS, prompts
 
 
 class TimedRunner:

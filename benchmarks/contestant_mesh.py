@@ -1,7 +1,7 @@
 """The mesh's client: server-sent events from Envoy over plain sockets, one connection a stream.
 
-A hand-written reader on purpose: it shares two cores with the mesh, and a full HTTP client costs more per event than the
-mesh does. It checks what it reads: the status, a token in every event, and the usage that the last one states.
+A hand-written reader on purpose: it shares two cores with the mesh, and a full HTTP client costs more per event than
+the mesh does. It checks what it reads: the status, a token in every event, and the usage that the last one states.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 import statistics
 import sys
 import time
+from itertools import pairwise
 from typing import Any
 
 from contestant import answer_rounds
@@ -32,8 +33,8 @@ async def stream(port: int, model: str, token_ids: list[int]) -> tuple[int, list
     """Returns the completion tokens of the usage event, and when each event's bytes arrived."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     payload = body(model, token_ids)
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
-    writer.write(head.encode() + payload)
+    head = ("POST /v1/completions HTTP/1.1", "Host: bench", "Content-Type: application/json")
+    writer.write("\r\n".join((*head, f"Content-Length: {len(payload)}", "", "")).encode() + payload)
     arrivals: list[float] = []
     received = bytearray()
     while b"data: [DONE]" not in received[-64:]:
@@ -53,7 +54,7 @@ async def run_all(port: int, model: str, round_number: int, streams: int) -> dic
     began = time.perf_counter()
     results = await asyncio.gather(*(stream(port, model, ids) for ids in prompts(round_number, streams)))
     seconds = time.perf_counter() - began
-    gaps = [b - a for _, arrivals in results for a, b in zip(arrivals, arrivals[1:], strict=False)]
+    gaps = [b - a for _, arrivals in results for a, b in pairwise(arrivals)]
     return {
         "seconds": seconds,
         "tokens": sum(tokens for tokens, _ in results),

@@ -56,7 +56,9 @@ def generated_files(root: Path) -> set[Path]:
 def drifted(fresh: Path) -> list[str]:
     """Names of the files that differ between the committed stubs and `fresh`, or are on one side only."""
     names = generated_files(ROOT) | generated_files(fresh)
-    same = {n for n in names if (ROOT / n).exists() and (fresh / n).exists() and filecmp.cmp(ROOT / n, fresh / n, False)}
+    same = {
+        n for n in names if (ROOT / n).exists() and (fresh / n).exists() and filecmp.cmp(ROOT / n, fresh / n, False)
+    }
     return sorted(str(n) for n in names - same)
 
 

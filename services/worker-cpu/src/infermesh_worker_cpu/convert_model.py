@@ -1,6 +1,5 @@
 """Owns the conversion of imported weights to OpenVINO IR, once, at import. Knows nothing of where they came from."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import openvino as ov
+
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 from . import gguf_types, graph
@@ -39,7 +39,7 @@ def convert(folder: Path, *, weights: Weights | None, progress: Progress) -> Non
 
 
 def _convert_gguf(gguf_file: Path, target: Path, progress: Progress) -> None:
-    """openvino-genai reads the GGUF and saves its graph beside the file, so it works on a link in a folder of its own."""
+    """openvino-genai reads the GGUF and saves its graph beside the file, so it works on a link elsewhere."""
     import openvino_genai  # noqa: PLC0415 - 100 MB that only an import needs
 
     target.mkdir(exist_ok=True)
@@ -57,13 +57,14 @@ def _convert_gguf(gguf_file: Path, target: Path, progress: Progress) -> None:
                 f"OpenVINO cannot read this GGUF file: {_last_line(error)}", reason="MODEL_NOT_SUPPORTED"
             ) from error
         for suffix in (".xml", ".bin"):
-            os.replace(readable.with_name(f"openvino_model{suffix}"), target / f"openvino_model{suffix}")
+            readable.with_name(f"openvino_model{suffix}").replace(target / f"openvino_model{suffix}")
 
 
 def _export_hugging_face(folder: Path, target: Path, weights: Weights, progress: Progress) -> None:
     if find_spec("optimum") is None or find_spec("nncf") is None:
         raise FailedPrecondition(
-            "converting Hugging Face weights needs optimum-intel and NNCF: pip install 'infermesh-worker-cpu[huggingface]'",
+            "converting Hugging Face weights needs optimum-intel and NNCF: "
+            "pip install 'infermesh-worker-cpu[huggingface]'",
             reason="CONVERTER_NOT_INSTALLED",
         )
     from optimum.exporters.openvino import main_export  # noqa: PLC0415 - an optional extra
@@ -95,7 +96,7 @@ def _check(xml: Path) -> None:
         raise FailedPrecondition(f"no weights to convert: expected {XML} in {xml.parent}", reason="MODEL_NOT_SUPPORTED")
     try:
         graph.read(ov.Core(), xml)
-    except (graph.NotAPagedModel, RuntimeError) as error:
+    except (graph.NotPageableError, RuntimeError) as error:
         raise FailedPrecondition(
             f"worker-cpu cannot serve this graph: {_last_line(error)}", reason="MODEL_NOT_SUPPORTED"
         ) from error

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import openvino as ov
-from infermesh_engine.runner import CANDIDATES
 from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
+from infermesh_engine.runner import CANDIDATES
+
 INPUTS = ("input_ids", "position_ids", "past_lens", "subsequence_begins", "block_indices", "block_indices_begins")
-"""The arrays of a step, as the transformation names them; max_context_len, rows and inverse_temperatures come beside."""
+"""The arrays of a step, as the transformation names them; max_context_len, rows and inverse_temperatures are beside."""
 
 OUTPUTS = ("logits", "top_ids", "top_logits", "logsumexp", "scaled_logsumexp")
 
 
-class NotAPagedModel(ValueError):
+class NotPageableError(ValueError):
     """The IR is not a decoder with a KV state that the paged-attention transformation knows."""
 
 
@@ -28,12 +29,12 @@ def read(core: ov.Core, xml: Path) -> ov.Model:
     Outputs: logits float32 [R, vocab]; top_ids int32 and top_logits float32 [R, min(CANDIDATES, vocab)], largest first;
     logsumexp float32 [R] of the logits, and scaled_logsumexp float32 [R] of logits × inverse_temperatures.
 
-    Raises NotAPagedModel.
+    Raises NotPageableError.
     """
     model = core.read_model(xml)
     names = {name for output in model.inputs for name in output.get_names()}
     if not {"input_ids", "beam_idx"} <= names or not model.get_sinks():
-        raise NotAPagedModel(f"{xml} is not a stateful decoder: its inputs are {sorted(names)}")
+        raise NotPageableError(f"{xml} is not a stateful decoder: its inputs are {sorted(names)}")
     paged_attention_transformation(model)
     _gather_rows_before_head(model)
     _add_sampling_outputs(model)
@@ -46,7 +47,9 @@ def _gather_rows_before_head(model: ov.Model) -> None:
     head = _head(model.get_results()[0].input_value(0).get_node())
     hidden = head.input_value(0)
     rows = _parameter(model, "rows", np.int32)
-    flat = ops.reshape(hidden, np.array([-1, hidden.get_partial_shape()[-1].get_length()], np.int64), special_zero=False)
+    flat = ops.reshape(
+        hidden, np.array([-1, hidden.get_partial_shape()[-1].get_length()], np.int64), special_zero=False
+    )
     head.input(0).replace_source_output(ops.gather(flat, rows, np.int32(0)).output(0))
 
 

@@ -2,8 +2,9 @@
 
 from typing import Literal, Self
 
-from infermesh_worker.settings import WorkerSettings
 from pydantic import Field, model_validator
+
+from infermesh_worker.settings import WorkerSettings
 
 
 class WorkerCpuSettings(WorkerSettings):

@@ -1,0 +1,25 @@
+"""Builds and runs worker-cpu: `python -m infermesh_worker_cpu`."""
+
+import sys
+
+from infermesh_runtime.settings import load
+from infermesh_worker.main import serve
+
+from .settings import WorkerCpuSettings
+
+
+def main() -> int:
+    """Runs the worker until it is told to stop; returns the process' exit status."""
+    settings = load(WorkerCpuSettings)
+    options = {
+        "numerics": settings.numerics,
+        "threads": settings.threads,
+        "kv_cache_dtype": settings.kv_cache_dtype,
+        "kv_cache_bytes": int(settings.kv_cache_bytes or 0),
+        "max_sequences": settings.max_sequences,
+    }
+    return serve(settings, build="infermesh_worker_cpu.model:build", options=options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""INFERMESH_NUMERICS=exact: however a sequence's tokens are computed, they come out the same, token for token."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from infermesh_engine.output import Delta, Finished
+from infermesh_engine.request import Continuation, SamplingParams
+from infermesh_engine.runner import Batch
+
+SAMPLED = SamplingParams(temperature=0.8, top_p=0.95)
+LONG_PROMPT = "The history of the lighthouse begins with a fire on a hill. " * 12
+
+
+@pytest.fixture(params=["greedy", "sampled"])
+def sampling(request) -> SamplingParams:
+    return SamplingParams(temperature=0.0) if request.param == "greedy" else SAMPLED
+
+
+def alone(harness, prompt: str, **fields) -> tuple[int, ...]:
+    return harness.tokens(harness.request("alone", prompt, **fields))["alone"]
+
+
+def test_a_batch_of_mixed_lengths_equals_one_by_one(exact_model, harness_of, prompts, sampling) -> None:
+    mixed = (*prompts[::2], LONG_PROMPT, LONG_PROMPT[:200])
+    single = harness_of(exact_model, prefix_caching=False, max_batched_tokens=512)
+    expected = {prompt: alone(single, prompt, tokens=16, sampling=sampling) for prompt in mixed}
+    batched = harness_of(exact_model, prefix_caching=False, max_batched_tokens=100)
+    assert batched.tokens(*(batched.request(p, p, tokens=16, sampling=sampling) for p in mixed)) == expected
+
+
+def test_a_prefix_cache_hit_changes_nothing(exact_model, harness_of, sampling) -> None:
+    uncached = harness_of(exact_model, prefix_caching=False)
+    expected = alone(uncached, LONG_PROMPT, sampling=sampling)
+    cached = harness_of(exact_model)
+    assert alone(cached, LONG_PROMPT, sampling=sampling) == expected
+    outputs = cached.run(cached.request("again", LONG_PROMPT, sampling=sampling))
+    assert tuple(t for o in outputs if isinstance(o, Delta) for t in o.token_ids) == expected
+    assert next(o for o in outputs if isinstance(o, Finished)).cached_tokens > 0
+
+
+def test_preempt_and_resume_changes_nothing(default_model, harness_of, prompts, sampling) -> None:
+    from infermesh_worker_cpu.model import build
+
+    model = build({"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": 12 << 20})
+    try:
+        roomy = harness_of(model, prefix_caching=False)
+        expected = {p: alone(roomy, p, tokens=64, sampling=sampling) for p in prompts[:5]}
+        crowded = harness_of(model, prefix_caching=False)
+        got = crowded.tokens(*(crowded.request(p, p, tokens=64, sampling=sampling) for p in prompts[:5]))
+        assert crowded.engine.load().preemptions > 0
+        assert got == expected
+    finally:
+        model.runner.close()
+
+
+def test_a_continuation_at_any_index_equals_the_plain_run(exact, prompts, sampling) -> None:
+    prompt, tokens = prompts[4], 40
+    expected = alone(exact, prompt, tokens=tokens, sampling=sampling)
+    for index in range(1, tokens):
+        generated = (Continuation(choice=0, token_ids=expected[:index]),)
+        rest = alone(exact, prompt, tokens=tokens, sampling=sampling, generated=generated)
+        assert rest == expected[index:], f"continued at {index}"
+
+
+def test_choices_of_one_request_do_not_depend_on_each_other(exact, prompts) -> None:
+    def by_choice(*requests) -> dict[tuple[str, int], tuple[int, ...]]:
+        tokens = defaultdict(tuple)
+        for output in exact.run(*requests):
+            if isinstance(output, Delta):
+                tokens[output.request_id, output.choice] += output.token_ids
+        return dict(tokens)
+
+    two = by_choice(exact.request("two", prompts[0], tokens=24, sampling=SAMPLED, n=2))
+    four = by_choice(exact.request("four", prompts[0], tokens=24, sampling=SAMPLED, n=4))
+    assert four["four", 0] == two["two", 0]
+    assert four["four", 1] == two["two", 1]
+    assert len(set(four.values())) > 1
+
+
+def test_logits_are_bit_identical_however_they_are_batched(exact_model) -> None:
+    runner = exact_model.runner
+    ids = np.random.default_rng(3).integers(300, 40_000, 70)
+    whole = last_logits(runner, ids, [70], first_block=0)
+    assert np.array_equal(last_logits(runner, ids, [32, 7, 31], first_block=4), whole)
+    assert np.array_equal(last_logits(runner, ids, [1] + [2] * 34 + [1], first_block=8, refeed=True), whole)
+
+
+def last_logits(runner, ids, chunks: list[int], *, first_block: int, refeed: bool = False) -> np.ndarray:
+    """Logits after the last token, fed in chunks; `refeed` feeds the previous one again with a single one."""
+    done = 0
+    for chunk in chunks:
+        past = max(0, done - 1) if refeed and chunk == 1 else done
+        done += chunk
+        blocks = np.arange(first_block, first_block + -(-done // 32), dtype=np.int32)
+        logits = runner.run(
+            Batch(
+                token_ids=ids[past:done],
+                positions=np.arange(past, done),
+                past_lens=np.array([past], np.int32),
+                begins=np.array([0, done - past], np.int32),
+                blocks=blocks,
+                block_begins=np.array([0, len(blocks)], np.int32),
+                max_context_tokens=done,
+                rows=np.array([done - past - 1], np.int32),
+                inverse_temperatures=np.ones(1, np.float32),
+            )
+        )
+    return logits.row(0).copy()

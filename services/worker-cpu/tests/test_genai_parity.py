@@ -1,0 +1,73 @@
+"""Our engine and openvino-genai, on the same weights at the same precision, say the same."""
+
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import openvino_genai as genai
+import pytest
+
+from infermesh_engine.output import Delta
+from infermesh_worker_cpu.model import build
+
+NEW_TOKENS = 64
+UNQUANTISED = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+"""Quantised activations turn differences in the last bit into differences of a tenth, in either program."""
+NEAR_TIE = 1e-2
+"""Gap of the two largest log probabilities below which two correct programs may differ."""
+
+
+@pytest.fixture(scope="module")
+def peer(default_model: Path) -> genai.ContinuousBatchingPipeline:
+    scheduler = genai.SchedulerConfig()
+    scheduler.cache_size = 1
+    precision = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32", **UNQUANTISED}
+    return genai.ContinuousBatchingPipeline(str(default_model / "model.gguf"), scheduler, "CPU", precision)
+
+
+@pytest.fixture(scope="module")
+def ours(default_model: Path, harness_of):
+    model = build(
+        {"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": 1 << 29, "properties": UNQUANTISED}
+    )
+    yield harness_of(model, max_batched_tokens=512)
+    model.runner.close()
+
+
+def peer_tokens(peer, prompt_ids: list[list[int]]) -> list[list[int]]:
+    config = genai.GenerationConfig()
+    config.max_new_tokens = NEW_TOKENS
+    config.ignore_eos = True
+    config.do_sample = False
+    inputs = [ov.Tensor(np.array([ids], np.int64)) for ids in prompt_ids]
+    return [list(result.m_generation_ids[0]) for result in peer.generate(inputs, [config] * len(inputs))]
+
+
+def test_greedy_tokens_equal_the_peers_up_to_a_near_tie(ours, peer, prompts) -> None:
+    requests = [ours.request(prompt, prompt, tokens=NEW_TOKENS, logprobs=2) for prompt in prompts]
+    got: dict[str, list[tuple[int, float]]] = {prompt: [] for prompt in prompts}
+    for output in ours.run(*requests):
+        if isinstance(output, Delta):
+            first, second = output.logprobs[0].top
+            got[output.request_id].append((output.token_ids[0], first.logprob - second.logprob))
+    theirs = peer_tokens(peer, [list(request.prompt_token_ids) for request in requests])
+    compared = 0
+    for prompt, expected in zip(prompts, theirs, strict=True):
+        assert len(expected) == len(got[prompt]) == NEW_TOKENS
+        for position, ((token, gap), other) in enumerate(zip(got[prompt], expected, strict=True)):
+            if token != other:
+                assert gap < NEAR_TIE, f"{prompt!r} differs at token {position} where the gap is {gap:.4f}"
+                break
+            compared += 1
+    assert compared > len(prompts) * NEW_TOKENS * 0.8
+
+
+def test_the_tokenizer_equals_the_peers(ours, peer, prompts) -> None:
+    for text in (
+        *prompts,
+        "naïve café — 東京 🚀 1234567",
+        "\t\tif x == 10:\r\n        return  None",
+        "<|im_start|>user\nhi<|im_end|>",
+    ):
+        ids = ours.tokenizer.encode(text, add_special_tokens=False).ids
+        assert ids == peer.get_tokenizer().encode(text).input_ids.data[0].tolist(), text
