@@ -199,7 +199,8 @@ async def test_health_names_device_model_and_load(stub):
     report = (await stub.Health(pb.HealthRequest())).report
     assert report.state == pb.ENDPOINT_STATE_READY
     assert (report.device.kind, report.runtime, report.version) == (pb.DEVICE_KIND_CPU, "simulated", "0.1.0")
-    assert [(m.name, m.state, m.context_length) for m in report.models] == [("simulated", pb.ENDPOINT_STATE_READY, 8192)]
+    (model,) = report.models
+    assert (model.name, model.state, model.context_length) == ("simulated", pb.ENDPOINT_STATE_READY, 8192)
     assert report.load.kv_cache_tokens == 4096
     assert report.started_at.seconds > 0
 

@@ -120,7 +120,7 @@ class Front:
             meter.load_came(step.load)
 
     def _on_engine_end(self, reason: str) -> None:
-        self._meter.engine_started()
+        self._meter.engine_ended()
         self._fail_all(Unavailable(f"the engine ended: {reason}", reason="ENGINE_CRASHED", retry_after_s=1.0))
 
     def _fail(self, request_id: str, error: InfermeshError) -> None:

@@ -1,5 +1,6 @@
 """Owns how a worker process is put together and run. Knows no device: services name what loads the model."""
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -23,6 +24,8 @@ from infermesh_worker.readiness import Readiness
 from infermesh_worker.served_model import ServedModel
 from infermesh_worker.servicer import InferenceServicer
 from infermesh_worker.settings import WorkerSettings
+
+_log = logging.getLogger(__name__)
 
 FOLDER_OPTION = "folder"
 """Name of the build option that holds the model folder's path."""
@@ -80,7 +83,9 @@ def _metrics_part(registry: CollectorRegistry, listen: str) -> Part:
     endpoints: list[MetricsServer] = []
 
     async def start() -> None:
-        endpoints.append(serve_metrics(registry, listen))
+        endpoint = serve_metrics(registry, listen)
+        endpoints.append(endpoint)
+        _log.info("serving metrics", extra={"port": endpoint.port})
 
     async def close() -> None:
         endpoints.pop().close()

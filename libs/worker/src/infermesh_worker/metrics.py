@@ -117,8 +117,8 @@ class Meter:
         if timing.tokens > 1:
             self.tpot_s.observe((timing.last_s - timing.first_s) / (timing.tokens - 1))
 
-    def engine_started(self) -> None:
-        """The engine's own counts begin at 0 again; ours go on."""
+    def engine_ended(self) -> None:
+        """The next engine counts from 0 again; ours go on."""
         self._last_load = Load()
 
     def load_came(self, load: Load) -> None:

@@ -25,25 +25,25 @@ class Watched(Generic[T]):
         if value == self._value:
             return
         self._value = value
-        self._notify()
+        self._version += 1
+        self._wake()
 
     def close(self) -> None:
         """Ends every stream of changes after its last value."""
         self._closed.set()
-        self._notify()
+        self._wake()
 
     async def changes(self, min_interval_s: float = 0.0) -> AsyncIterator[T]:
         """Yields the value now and after each change, at most once in `min_interval_s`; changes between are merged."""
         seen = -1
         while True:
-            if seen != self._version:
-                seen = self._version
-                yield self._value
-            if self._closed.is_set():
-                return
-            await self._pause(min_interval_s)
-            while seen == self._version and not self._closed.is_set():
+            while seen == self._version:
+                if self._closed.is_set():
+                    return
                 await self._changed.wait()
+            seen = self._version
+            yield self._value
+            await self._pause(min_interval_s)
 
     async def _pause(self, seconds: float) -> None:
         if seconds <= 0:
@@ -53,8 +53,7 @@ class Watched(Generic[T]):
         except TimeoutError:
             return
 
-    def _notify(self) -> None:
-        self._version += 1
+    def _wake(self) -> None:
         # Those that wait now are woken; those that come later wait for the next change.
         self._changed.set()
         self._changed.clear()

@@ -1,0 +1,129 @@
+"""The engine process' loop against a front that reads late, never, or goes away."""
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import pytest
+
+from infermesh_engine.engine import Engine, EngineConfig
+from infermesh_engine.request import GenerationRequest, StopConditions
+from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner, VirtualClock
+from infermesh_worker.channel import Channel, ParentGoneError
+from infermesh_worker.engine_process import EngineLoop
+from infermesh_worker.ipc import Cancel, FrameReader, Loaded, Shutdown, Step, Submit, pack, report_decoder, step_frame
+from infermesh_worker.simulated import VOCAB_SIZE, build_tokenizer
+
+
+@pytest.fixture
+def sockets():
+    ours, theirs = socket.socketpair()
+    ours.settimeout(20)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def engine_loop(sock):
+    clock = VirtualClock()
+    runner = SimulatedRunner(SimulatedOptions(vocab_size=VOCAB_SIZE), clock=clock, sleep=clock.sleep)
+    config = EngineConfig(max_sequences=4, max_batched_tokens=64)
+    engine = Engine(runner, build_tokenizer(), frozenset(), config, clock)
+    channel = Channel(sock, max_pending_bytes=8192)
+    return EngineLoop(engine, runner, channel, clock), channel, engine
+
+
+def request(request_id="1", max_tokens=2000):
+    stop = StopConditions(max_tokens=max_tokens)
+    return GenerationRequest(request_id=request_id, prompt_token_ids=(1, 2), seed=0, stop=stop)
+
+
+def reports(sock):
+    reader = FrameReader()
+    while data := sock.recv(65536):
+        for payload in reader.feed(data):
+            yield report_decoder.decode(payload)
+
+
+def test_front_that_reads_late_gets_everything(sockets):
+    ours, theirs = sockets
+    loop, channel, _ = engine_loop(theirs)
+    ours.sendall(pack(Submit(request())))
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(loop.run)
+        tokens = 0
+        for report in reports(ours):
+            if isinstance(report, Step):
+                tokens += sum(len(delta[3]) for delta in report.deltas)
+                if report.finished:
+                    break
+        ours.sendall(pack(Shutdown()))
+        running.result(20)
+    assert tokens == 2000
+    assert not channel.congested
+
+
+def test_front_that_never_reads_stops_the_work_but_not_the_commands(sockets):
+    ours, theirs = sockets
+    loop, _, engine = engine_loop(theirs)
+    ours.sendall(pack(Submit(request(max_tokens=8000))))
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(loop.run)
+        # The engine makes frames until nobody takes them; when it has stopped it still hears us.
+        ours.sendall(pack(Cancel("1")) + pack(Submit(request("2", 8000))))
+        ours.sendall(pack(Shutdown()))
+        running.result(20)
+    assert engine.has_work
+
+
+def test_pending_bytes_are_bounded_and_kept_in_order(sockets):
+    ours, theirs = sockets
+    channel = Channel(theirs, max_pending_bytes=8192)
+    sent = 0
+    while not channel.congested:
+        channel.send(step_frame([], [], None, sent))
+        sent += 1
+    with ThreadPoolExecutor() as pool:
+        draining = pool.submit(channel.drain)
+        received = [report.memory_free_bytes for report in islice(reports(ours), sent)]
+        draining.result(20)
+    assert received == list(range(sent))
+    assert not channel.congested
+
+
+def test_loop_says_what_it_loaded_first(sockets):
+    ours, theirs = sockets
+    loop, _, _ = engine_loop(theirs)
+    ours.sendall(pack(Shutdown()))
+    loop.run()
+    first = next(reports(ours))
+    assert isinstance(first, Loaded)
+    assert first.info.vocab_size == VOCAB_SIZE
+
+
+def test_refused_request_is_told_and_the_others_go_on(sockets):
+    ours, theirs = sockets
+    loop, _, _ = engine_loop(theirs)
+    endless = GenerationRequest(request_id="9", prompt_token_ids=(1,) * 9000, seed=0)
+    ours.sendall(pack(Submit(endless)) + pack(Submit(request(max_tokens=3))))
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(loop.run)
+        failed, finished = [], []
+        for report in reports(ours):
+            if isinstance(report, Step):
+                failed += report.failed
+                finished += report.finished
+                if finished:
+                    break
+        ours.sendall(pack(Shutdown()))
+        running.result(20)
+    assert [failure.reason for failure in failed] == ["CONTEXT_LENGTH_EXCEEDED"]
+    assert [end.request_id for end in finished] == ["1"]
+
+
+def test_end_of_the_front_ends_the_loop(sockets):
+    ours, theirs = sockets
+    loop, _, _ = engine_loop(theirs)
+    ours.close()
+    with pytest.raises(ParentGoneError):
+        loop.run()

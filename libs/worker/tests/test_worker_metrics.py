@@ -1,0 +1,69 @@
+"""Metrics under vLLM's names, from a worker that served something."""
+
+import asyncio
+import urllib.request
+
+import grpc
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from infermesh_engine.output import Load
+from infermesh_worker.metrics import Histogram, Meter, Timing
+from infermesh_worker.testing import simulated_worker_process
+
+
+async def scrape(worker):
+    port = (await worker.wait_for("serving metrics"))["port"]
+    with await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{port}/metrics") as response:
+        families = text_string_to_metric_families(response.read().decode())
+    samples = [sample for family in families for sample in family.samples]
+    return {(s.name, s.labels.get("finished_reason") or s.labels.get("le")): s for s in samples}
+
+
+async def test_served_requests_are_counted():
+    async with simulated_worker_process(metrics_listen="127.0.0.1:0", model="m", sim_itl_s=0.001) as worker:
+        async with grpc.aio.insecure_channel(await worker.ready()) as channel:
+            request = pb.GenerateRequest(text="hello", stop=pb.StopConditions(max_tokens=11))
+            for _ in range(2):
+                assert [event async for event in InferenceServiceStub(channel).Generate(request)]
+        samples = await scrape(worker)
+    values = {name: sample.value for (name, detail), sample in samples.items() if detail is None}
+    assert values["vllm:prompt_tokens_total"] == 10
+    assert values["vllm:generation_tokens_total"] == 22
+    assert values["vllm:prefix_cache_queries_total"] == 10
+    assert values["vllm:time_to_first_token_seconds_count"] == 2
+    assert values["vllm:inter_token_latency_seconds_count"] == 20
+    assert values["vllm:request_time_per_output_token_seconds_count"] == 2
+    assert values["vllm:e2e_request_latency_seconds_count"] == 2
+    assert values["vllm:num_requests_running"] == values["vllm:num_requests_waiting"] == 0
+    assert values["vllm:kv_cache_usage_perc"] == values["vllm:num_preemptions_total"] == 0
+    assert "vllm:prefix_cache_hits_total" in values
+    assert samples["vllm:request_success_total", "length"].value == 2
+    assert samples["vllm:request_success_total", "abort"].value == 0
+    assert {s.labels["model_name"] for (name, _), s in samples.items() if name.startswith("vllm:")} == {"m"}
+    assert samples["grpc_server_handled_total", None].value >= 2
+
+
+def test_counts_go_on_when_the_engine_starts_again():
+    meter = Meter()
+    meter.load_came(Load(preemptions=3, cached_tokens=10))
+    meter.engine_ended()
+    meter.load_came(Load(preemptions=1, cached_tokens=4))
+    assert (meter.preemptions, meter.cached_tokens) == (4, 14)
+
+
+def test_tokens_of_one_step_are_one_gap():
+    meter, timing = Meter(), Timing(0.0, 5)
+    for now_s in (1.0, 1.0, 1.5, 1.5, 2.0):
+        meter.tokens_came(timing, 1, now_s)
+    assert (meter.ttft_s.count, meter.itl_s.count, meter.generation_tokens) == (1, 2, 5)
+    assert meter.itl_s.total == pytest.approx(1.0)
+
+
+def test_histogram_counts_up_to_and_with_its_bounds():
+    histogram = Histogram((1, 2))
+    for value in (0.5, 1, 1.5, 3):
+        histogram.observe(value)
+    assert histogram.cumulative() == [("1.0", 2), ("2.0", 3), ("+Inf", 4)]

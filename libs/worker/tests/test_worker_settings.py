@@ -1,0 +1,56 @@
+"""Settings from the environment."""
+
+from pathlib import Path
+
+import pytest
+
+from infermesh_runtime.settings import SettingsError, read
+from infermesh_worker.settings import WorkerSettings
+from infermesh_worker.simulated import SimulatedSettings
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    def set_variables(**values):
+        for name, value in values.items():
+            monkeypatch.setenv(f"INFERMESH_{name.upper()}", value)
+
+    return set_variables
+
+
+def test_models_root_follows_home(environment):
+    assert read(WorkerSettings).models_root == Path("~/.infermesh/models").expanduser()
+    environment(home="/data")
+    assert read(WorkerSettings).models_root == Path("/data/models")
+    environment(models="/models")
+    assert read(WorkerSettings).models_root == Path("/models")
+
+
+def test_kv_cache_bytes_takes_units(environment):
+    assert read(WorkerSettings).kv_cache_bytes is None
+    environment(kv_cache_bytes="2GiB")
+    assert read(WorkerSettings).kv_cache_bytes == 2 * 1024**3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_sequences", "0"),
+        ("max_sequences", "many"),
+        ("numerics", "quick"),
+        ("kv_cache_bytes", "2 parsecs"),
+        ("prefix_caching", "perhaps"),
+        ("threads", "-1"),
+        ("max_batched_tokens", "63"),
+    ],
+)
+def test_malformed_value_is_named(environment, name, value):
+    environment(**{name: value})
+    with pytest.raises(SettingsError, match=f"INFERMESH_{name.upper()}"):
+        read(WorkerSettings)
+
+
+def test_simulated_device_is_one_of_ours(environment):
+    environment(sim_device="tpu")
+    with pytest.raises(SettingsError, match="INFERMESH_SIM_DEVICE"):
+        read(SimulatedSettings)
