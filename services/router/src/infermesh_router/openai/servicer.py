@@ -94,10 +94,7 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         """The router's metrics."""
         return HttpBody(content_type=CONTENT_TYPE_LATEST, data=generate_latest(self._registry))
 
-    async def _answer(
-        self, job: Job, shape: Shape, ignored: tuple[str, ...], context: RpcContext, since_s: float
-    ) -> None:
-        begin = _tell_who_serves(context, ignored)
+    async def _answer(self, job: Job, shape: Shape, begin: Begin, context: RpcContext, since_s: float) -> None:
         answer = self._stream if job.stream else self._answer_whole
         try:
             await answer(job, shape, begin, context, since_s)
