@@ -23,6 +23,7 @@ from infermesh_worker.testing import simulated_worker_process
 START = Start(options={}, max_sequences=4, max_batched_tokens=64, prefix_caching=True)
 
 RUNNER_THAT_FAILS = """
+from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.loaded_model import LoadedModel
 from infermesh_worker.simulated import build_tokenizer
 from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner
@@ -34,6 +35,9 @@ class Broken(SimulatedRunner):
 def build(options):
     return LoadedModel(runner=Broken(SimulatedOptions(vocab_size=259)), tokenizer=build_tokenizer(),
                        eos_token_ids=frozenset())
+
+def wrong(options):
+    raise FailedPrecondition("this folder has no graph")
 
 def refuse(options):
     raise OSError("no weights here")
@@ -226,6 +230,12 @@ async def test_model_that_cannot_be_built_fails_with_the_reason(broken_module, b
         assert caught.value.retry_after_s == 10
 
 
+async def test_model_that_can_never_be_built_fails_at_once(broken_module):
+    async with front_of(f"{broken_module}:wrong") as front:
+        status = await status_of(front, State.FAILED)
+        assert status.message == "the model could not be loaded: this folder has no graph"
+
+
 async def test_failing_runner_ends_the_request_with_its_words(broken_module):
     async with front_of(f"{broken_module}:build", first_delay_s=0.01) as front:
         await status_of(front, State.READY)
@@ -239,5 +249,6 @@ async def test_failing_runner_ends_the_request_with_its_words(broken_module):
 
 async def test_restart_waits_longer_after_each_failed_load():
     policy = RestartPolicy()
-    assert [policy.delay_s(failures) for failures in range(6)] == [0.1, 0.1, 0.2, 0.4, 0.8, 10.0]
-    assert RestartPolicy(max_failed_loads=99).delay_s(20) == 10.0
+    assert [policy.delay_s(failures) for failures in range(5)] == [0.1, 0.1, 0.2, 0.4, 0.8]
+    assert policy.delay_s(20) == 10.0
+    assert [policy.gives_up(failures) for failures in (4, 5)] == [False, True]

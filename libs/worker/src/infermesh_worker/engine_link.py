@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Self, cast
 
 import msgspec
@@ -14,8 +15,18 @@ import msgspec
 from infermesh_worker.ipc import Command, Crashed, FrameError, FrameReader, Report, Start, pack, report_decoder
 
 
+@dataclass(frozen=True, slots=True)
+class EngineEnd:
+    """Why an engine process ended."""
+
+    reason: str
+    """For people."""
+    permanent: bool = False
+    """Whether starting it again cannot help."""
+
+
 class EngineLink(asyncio.Protocol):
-    """A running engine process. `ended` resolves to why it ended, once it has."""
+    """A running engine process."""
 
     def __init__(self, on_report: Callable[[Report], None]) -> None:
         self._on_report = on_report
@@ -23,7 +34,7 @@ class EngineLink(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._disconnected = asyncio.Event()
-        self._reason = ""
+        self._end: EngineEnd | None = None
 
     @classmethod
     async def start(cls, build: str, start: Start, on_report: Callable[[Report], None]) -> Self:
@@ -64,12 +75,12 @@ class EngineLink(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    async def ended(self) -> str:
-        """Waits for the end of the process; returns why it ended, for people."""
+    async def ended(self) -> EngineEnd:
+        """Waits for the end of the process; returns why it ended."""
         await self._disconnected.wait()
         self.kill()
         status = await asyncio.to_thread(self._process.wait) if self._process else 0
-        return self._reason or describe_exit(status)
+        return self._end or EngineEnd(describe_exit(status))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is one without being a subclass
@@ -79,7 +90,7 @@ class EngineLink(asyncio.Protocol):
             for payload in self._reader.feed(data):
                 self._receive(report_decoder.decode(payload))
         except (FrameError, msgspec.DecodeError) as error:
-            self._reason = f"the engine process sent what is no frame: {error}"
+            self._end = EngineEnd(f"the engine process sent what is no frame: {error}")
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -87,8 +98,9 @@ class EngineLink(asyncio.Protocol):
 
     def _receive(self, report: Report) -> None:
         if isinstance(report, Crashed):
-            self._reason = f"{report.kind}: {report.message}" if report.message else report.kind
-        self._on_report(report)
+            self._end = EngineEnd(": ".join(filter(None, (report.kind, report.message))), report.permanent)
+        else:
+            self._on_report(report)
 
 
 def _spawn(fd: int, build: str) -> subprocess.Popen[bytes]:

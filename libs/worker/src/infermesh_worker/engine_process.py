@@ -17,7 +17,14 @@ from infermesh_engine.output import Load
 from infermesh_engine.request import GenerationRequest
 from infermesh_engine.runner import ModelRunner
 from infermesh_runtime import logs
-from infermesh_runtime.errors import InfermeshError, Internal
+from infermesh_runtime.errors import (
+    FailedPrecondition,
+    InfermeshError,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    Unimplemented,
+)
 from infermesh_worker.channel import Channel, ParentGoneError
 from infermesh_worker.ipc import Cancel, Command, Crashed, Failure, Loaded, Shutdown, Start, Submit, step_frame
 from infermesh_worker.loaded_model import LoadedModel
@@ -28,6 +35,8 @@ EXIT_CRASHED = 70
 
 _LOAD_INTERVAL_S = 0.1
 _MEMORY_INTERVAL_S = 1.0
+
+_PERMANENT = (FailedPrecondition, InvalidArgument, NotFound, Unimplemented)
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +131,6 @@ def resolve(build: str) -> Build:
 
 def serve(channel: Channel, build: str) -> int:
     """Builds the model that the first frame asks for and serves it; returns the process' exit status."""
-    loading = True
     try:
         start = _receive_start(channel)
         logs.configure(start.log_level)
@@ -133,14 +141,14 @@ def serve(channel: Channel, build: str) -> int:
             prefix_caching=start.prefix_caching,
         )
         engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, config)
-        loading = False
         EngineLoop(engine, model.runner, channel).run()
         engine.close()
     except ParentGoneError:
         return 0
     except Exception as error:
         _log.exception("the engine process ends")
-        channel.send(Crashed(type(error).__name__, str(error), loading))
+        kind = "" if isinstance(error, InfermeshError) else type(error).__name__
+        channel.send(Crashed(kind, str(error), isinstance(error, _PERMANENT)))
         channel.drain()
         return EXIT_CRASHED
     return 0

@@ -114,10 +114,10 @@ class Crashed(msgspec.Struct, array_like=True, tag="crashed", frozen=True):
     """Engine to front, the last frame: why the engine process ends."""
 
     kind: str
-    """Name of the exception's class."""
+    """Name of the exception's class; empty for an InfermeshError, whose message says it all."""
     message: str
-    loading: bool
-    """True when the model could not be built."""
+    permanent: bool = False
+    """True when trying again does not help, as when the model's folder is not what the worker needs."""
 
 
 Report = Loaded | Step | Crashed

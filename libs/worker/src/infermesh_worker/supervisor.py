@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from infermesh_worker.engine_link import EngineLink
+from infermesh_worker.engine_link import EngineEnd, EngineLink
 from infermesh_worker.ipc import Command, Loaded, Report, Shutdown, Start, Step
 from infermesh_worker.status import State, Status
 from infermesh_worker.watched import Watched
@@ -34,8 +34,6 @@ class RestartPolicy:
 
     def delay_s(self, failed_loads: int) -> float:
         """Time to wait before the next start."""
-        if self.gives_up(failed_loads):
-            return self.max_delay_s
         return min(self.first_delay_s * 2.0 ** max(failed_loads - 1, 0), self.max_delay_s)
 
 
@@ -101,25 +99,27 @@ class EngineSupervisor:
     async def _supervise(self) -> None:
         failed_loads = 0
         while not self._stopping:
-            reason = await self._run_engine()
+            end = await self._run_engine()
             loaded, self._loaded = self._loaded, False
             if loaded:
-                self._on_end(reason)
+                self._on_end(end.reason)
             if self._stopping:
                 return
             failed_loads = 0 if loaded else failed_loads + 1
-            delay_s = self._policy.delay_s(failed_loads)
-            self._report_end(reason, failed_loads, delay_s)
+            gives_up = end.permanent or self._policy.gives_up(failed_loads)
+            delay_s = self._policy.max_delay_s if gives_up else self._policy.delay_s(failed_loads)
+            self._report_end(end.reason, failed_loads, gives_up)
+            _log.error("engine ended", extra={"reason": end.reason, "restart_in_s": delay_s})
             await asyncio.sleep(delay_s)
 
-    async def _run_engine(self) -> str:
+    async def _run_engine(self) -> EngineEnd:
         """Runs one engine process to its end; returns why it ended."""
         try:
             self._link = await EngineLink.start(self._build, self._start, self._receive)
             _log.info("engine started", extra={"engine_pid": self._link.pid})
             return await self._link.ended()
         except OSError as error:
-            return f"the engine process could not be started: {error}"
+            return EngineEnd(f"the engine process could not be started: {error}")
         finally:
             self._link = None
 
@@ -140,12 +140,12 @@ class EngineSupervisor:
         free_bytes = report.memory_free_bytes
         self.status.set(replace(status, info=report.info, load=report.load, memory_free_bytes=free_bytes))
 
-    def _report_end(self, reason: str, failed_loads: int, delay_s: float) -> None:
-        _log.error("engine ended", extra={"reason": reason, "failed_loads": failed_loads, "restart_in_s": delay_s})
+    def _report_end(self, reason: str, failed_loads: int, gives_up: bool) -> None:
         if failed_loads:
-            state = State.FAILED if self._policy.gives_up(failed_loads) else State.LOADING
-            message = f"the model could not be loaded ({failed_loads} times in a row): {reason}"
+            times = f" ({failed_loads} times in a row)" if failed_loads > 1 else ""
+            message = f"the model could not be loaded{times}: {reason}"
         else:
-            state, message = State.LOADING, f"the engine is restarted after it ended: {reason}"
+            message = f"the engine is restarted after it ended: {reason}"
+        state = State.FAILED if gives_up else State.LOADING
         idle = replace(self.status.value.load, running=0, waiting=0, waiting_tokens=0, kv_cache_usage=0.0)
         self.status.set(replace(self.status.value, state=state, message=message, load=idle))
