@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(60)
 
 MODEL = "smollm2-135m-instruct"
 GREEDY = pb.SamplingParams(temperature=0)
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
 EIGHT = pb.StopConditions(max_tokens=8, ignore_eos=True)
 
 
@@ -77,7 +78,9 @@ def test_logprobs_and_choices(inference):
     for delta in deltas(events):
         assert len(delta.logprobs) == len(delta.token_ids)
         assert all(len(logprob.top) == 3 for logprob in delta.logprobs)
-    assert sum(e.finished.usage.prompt_tokens for e in events if e.HasField("finished")) == events[0].started.prompt_tokens
+    assert (
+        sum(e.finished.usage.prompt_tokens for e in events if e.HasField("finished")) == events[0].started.prompt_tokens
+    )
 
 
 def test_continuation_goes_on_where_it_stopped(inference):
@@ -148,14 +151,14 @@ def details(error: grpc.RpcError, kind: type) -> object:
     ("fields", "code", "reason", "field"),
     [
         ({"model": "nobody", "text": "x"}, grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND", None),
-        ({}, grpc.StatusCode.INVALID_ARGUMENT, None, "prompt"),
-        ({"text": "x", "sampling": pb.SamplingParams(temperature=-1)}, grpc.StatusCode.INVALID_ARGUMENT, None, "sampling.temperature"),
-        ({"text": "x", "sampling": pb.SamplingParams(top_p=2)}, grpc.StatusCode.INVALID_ARGUMENT, None, "sampling.top_p"),
-        ({"text": "x", "stop": pb.StopConditions(max_tokens=0)}, grpc.StatusCode.INVALID_ARGUMENT, None, "stop.max_tokens"),
-        ({"text": "x", "n": 0}, grpc.StatusCode.INVALID_ARGUMENT, None, "n"),
-        ({"text": "x", "logprobs": pb.LogprobsOptions(top=21)}, grpc.StatusCode.INVALID_ARGUMENT, None, "logprobs.top"),
-        ({"token_ids": tensor([1, 10**6])}, grpc.StatusCode.INVALID_ARGUMENT, None, "token_ids"),
-        ({"text": "x", "format": pb.OutputFormat(json_schema="{")}, grpc.StatusCode.INVALID_ARGUMENT, None, "format.json_schema"),
+        ({}, INVALID, None, "prompt"),
+        ({"text": "x", "sampling": pb.SamplingParams(temperature=-1)}, INVALID, None, "sampling.temperature"),
+        ({"text": "x", "sampling": pb.SamplingParams(top_p=2)}, INVALID, None, "sampling.top_p"),
+        ({"text": "x", "stop": pb.StopConditions(max_tokens=0)}, INVALID, None, "stop.max_tokens"),
+        ({"text": "x", "n": 0}, INVALID, None, "n"),
+        ({"text": "x", "logprobs": pb.LogprobsOptions(top=21)}, INVALID, None, "logprobs.top"),
+        ({"token_ids": tensor([1, 10**6])}, INVALID, None, "token_ids"),
+        ({"text": "x", "format": pb.OutputFormat(json_schema="{")}, INVALID, None, "format.json_schema"),
         ({"text": "x", "device": "cuda"}, grpc.StatusCode.FAILED_PRECONDITION, "DEVICE_NOT_AVAILABLE", None),
     ],
 )  # fmt: skip

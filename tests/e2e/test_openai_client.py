@@ -62,9 +62,7 @@ def test_completion(client):
 
 
 def test_several_choices(client):
-    answer = client.chat.completions.create(
-        model=MODEL, messages=QUESTION, max_tokens=16, n=3, seed=7, temperature=1.2
-    )
+    answer = client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=16, n=3, seed=7, temperature=1.2)
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
     assert len({choice.message.content for choice in answer.choices}) > 1
     chunks = client.chat.completions.create(
@@ -155,9 +153,7 @@ def test_unicode_survives(client):
     text = "Répète: 日本語 🙂 «ça»"
     answer = client.completions.create(model=MODEL, prompt=text, max_tokens=24, temperature=0.7, seed=3)
     answer.choices[0].text.encode()
-    streamed = client.completions.create(
-        model=MODEL, prompt=text, max_tokens=24, temperature=0.7, seed=3, stream=True
-    )
+    streamed = client.completions.create(model=MODEL, prompt=text, max_tokens=24, temperature=0.7, seed=3, stream=True)
     assert "".join(c.choices[0].text for c in streamed) == answer.choices[0].text
 
 

@@ -1,0 +1,247 @@
+"""Every kind of bad input, through Envoy, on the real model: exact status, type, code and param, and nothing lost."""
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.timeout(120)
+
+MODEL = "smollm2-135m-instruct"
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+MESSAGES = [{"role": "user", "content": "Hi"}]
+DEEP = b'{"model": ' + b"[" * 100_000
+MEBIBYTE = 1 << 20
+
+
+def chat(**fields: object) -> dict[str, object]:
+    return {"model": MODEL, "messages": MESSAGES, "max_tokens": 4, **fields}
+
+
+def completion(**fields: object) -> dict[str, object]:
+    return {"model": MODEL, "prompt": "Hi", "max_tokens": 4, **fields}
+
+
+def without(body: dict[str, object], name: str) -> dict[str, object]:
+    return {key: value for key, value in body.items() if key != name}
+
+
+def error_of(response: httpx.Response) -> dict[str, object]:
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"]
+    assert set(response.json()) == {"error"}
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    return error
+
+
+def assert_error(response: httpx.Response, status: int, code: str, param: str | None) -> str:
+    error = error_of(response)
+    found = (response.status_code, error["type"], error["code"], error["param"])
+    assert found == (status, "invalid_request_error", code, param), error
+    return str(error["message"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def still_answers(mesh):
+    """After all of it, the mesh answers as if nothing had been."""
+    yield
+    with mesh.http() as http:
+        assert http.post(CHAT, json=chat()).status_code == 200
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"nonsense", b'{"model": "a",}', b'{"a": 1} {"b": 2}', b"[]", b'"text"', b"null", b"17", DEEP,
+     b'{"model": "a", "model": "b"}', b'{"temperature": NaN}', b'{"model": "\\ud800"}'],
+    ids=lambda body: body[:24].decode(),
+)  # fmt: skip
+def test_malformed_json(http, path, body):
+    assert_error(http.post(path, content=body), 400, "invalid_json", None)
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("body", [b'{"model": "\xff"}', b"\xff\xfe{\x00}\x00", b'{"a": "\xc3"}', b"\x80"])
+def test_invalid_utf8(http, path, body):
+    assert_error(http.post(path, content=body), 400, "invalid_json", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (chat(model=3), "model"),
+        (chat(messages="Hi"), "messages"),
+        (chat(messages=[3]), "messages[0]"),
+        (chat(messages=[{"role": "user", "content": 3}]), "messages[0].content"),
+        (chat(messages=[{"role": "nobody", "content": "Hi"}]), "messages[0].role"),
+        (chat(messages=[]), "messages"),
+        (chat(max_tokens="4"), "max_tokens"),
+        (chat(max_tokens=1.5), "max_tokens"),
+        (chat(stream="yes"), "stream"),
+        (chat(temperature="hot"), "temperature"),
+        (chat(stop=[1]), "stop[0]"),
+        (chat(stop=["a"] * 17), "stop"),
+        (chat(logit_bias={"5": 101}), "logit_bias.5"),
+        (chat(logit_bias={"x": 1}), "logit_bias"),
+        (chat(response_format={"type": "xml"}), "response_format"),
+        (chat(stream_options={"include_usage": 1}), "stream_options.include_usage"),
+        # out of range
+        (chat(temperature=-1), "temperature"),
+        (chat(temperature=2.1), "temperature"),
+        (chat(top_p=2), "top_p"),
+        (chat(top_p=0), "top_p"),
+        (chat(n=0), "n"),
+        (chat(n=129), "n"),
+        (chat(max_tokens=0), "max_tokens"),
+        (chat(max_completion_tokens=0), "max_completion_tokens"),
+        (chat(logprobs=True, top_logprobs=21), "top_logprobs"),
+        (chat(logprobs=True, top_logprobs=-1), "top_logprobs"),
+        (chat(presence_penalty=2.5), "presence_penalty"),
+        (chat(frequency_penalty=-2.5), "frequency_penalty"),
+        (chat(seed=1 << 70), "seed"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value,
+)
+def test_wrong_type_or_range(http, body, param):
+    message = assert_error(http.post(CHAT, json=body), 400, "invalid_argument", param)
+    assert param in message
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": 3}, "prompt"),
+        ({"prompt": [1, "a"]}, "prompt[1]"),
+        ({"prompt": [-1]}, "prompt[0]"),
+        ({"prompt": [10**6]}, "prompt"),
+        ({"temperature": -1}, "temperature"),
+        ({"top_p": 2}, "top_p"),
+        ({"n": 0}, "n"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"logprobs": 21}, "logprobs"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value,
+)
+def test_wrong_type_or_range_of_completions(http, fields, param):
+    assert_error(http.post(COMPLETIONS, json=completion(**fields)), 400, "invalid_argument", param)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        (CHAT, without(chat(), "model"), "model"),
+        (CHAT, without(chat(), "messages"), "messages"),
+        (CHAT, chat(messages=[{"content": "Hi"}]), "messages[0].role"),
+        (COMPLETIONS, without(completion(), "model"), "model"),
+        (COMPLETIONS, without(completion(), "prompt"), "prompt"),
+    ],
+)
+def test_missing_field(http, path, body, param):
+    message = assert_error(http.post(path, json=body), 400, "missing_required_parameter", param)
+    assert param in message
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("path", "make"), [(CHAT, chat), (COMPLETIONS, completion)])
+def test_unknown_model(http, path, make, stream):
+    message = assert_error(http.post(path, json=make(model="gpt-x/y", stream=stream)), 404, "model_not_found", "model")
+    assert "gpt-x/y" in message
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("path", "body"), [
+    (CHAT, chat(messages=[{"role": "user", "content": "word " * 9000}])),
+    (COMPLETIONS, completion(prompt="word " * 9000)),
+])  # fmt: skip
+def test_prompt_beyond_the_context(http, path, body, stream):
+    error = error_of(response := http.post(path, json={**body, "stream": stream}))
+    assert (response.status_code, error["type"], error["code"]) == (
+        400,
+        "invalid_request_error",
+        "context_length_exceeded",
+    )
+    assert "8192" in error["message"]
+    asked = [int(word) for word in error["message"].replace(",", " ").replace(".", " ").split() if word.isdigit()]
+    assert any(9000 <= tokens < 9100 for tokens in asked), error["message"]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "no such type"},
+        {"type": "object", "properties": 3},
+        {"$ref": "#/nowhere"},
+        {"pattern": "(", "type": "string"},
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_invalid_json_schema(http, schema, stream):
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    error = error_of(response := http.post(CHAT, json=chat(response_format=wanted, stream=stream)))
+    assert (response.status_code, error["type"], error["code"]) == (400, "invalid_request_error", "invalid_argument")
+    assert error["param"].startswith("response_format")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        (CHAT, chat(temprature=1), "temprature"),
+        (CHAT, chat(messages=[{"role": "user", "content": "Hi", "mood": "good"}]), "messages[0].mood"),
+        (COMPLETIONS, completion(messages=MESSAGES), "messages"),
+    ],
+)
+def test_unknown_field_is_named(http, path, body, param):
+    message = assert_error(http.post(path, json=body), 400, "unknown_parameter", param)
+    assert param in message
+
+
+def test_field_that_is_not_supported(http):
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    assert_error(http.post(CHAT, json=chat(tools=tools)), 400, "unsupported_parameter", "tools")
+
+
+def test_device_that_is_not_there(http):
+    error = error_of(response := http.post(CHAT, json=chat(device="cuda")))
+    assert (response.status_code, error["code"]) == (400, "device_not_available")
+    assert "cpu" in error["message"]
+
+
+@pytest.mark.parametrize("mebibytes", [65, 100])
+def test_body_too_large(http, mebibytes):
+    for content in (b" " * (mebibytes * MEBIBYTE), (b" " * MEBIBYTE for _ in range(mebibytes))):
+        message = assert_error(http.post(CHAT, content=content), 413, "request_too_large", None)
+        assert "64 MiB" in message
+
+
+def test_body_just_not_too_large(http):
+    """It is read in full; it is the prompt that is too long."""
+    body = b'{"model": "%s", "messages": [{"role": "user", "content": "Hi"}], "nonsense": 1}' % MODEL.encode()
+    padded = body + b" " * (64 * MEBIBYTE - len(body))
+    assert_error(http.post(CHAT, content=padded), 400, "unknown_parameter", "nonsense")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/engines", 404, "not_found"),
+        ("GET", CHAT, 405, "method_not_allowed"),
+        ("POST", "/v1", 404, "not_found"),
+    ],
+)
+def test_bad_path_or_method(http, method, path, status, code):
+    assert_error(http.request(method, path), status, code, None)
+
+
+def test_unknown_fields_may_be_ignored(new_mesh):
+    mesh = new_mesh([("infermesh_worker.simulated", {})], unknown_fields="ignore")
+    mesh.start()
+    mesh.wait_ready()
+    with mesh.http() as http:
+        body = {"model": "simulated", "prompt": "Hi", "max_tokens": 2, "color": 3, "späß": {}}
+        response = http.post(COMPLETIONS, json=body)
+        assert response.status_code == 200
+        assert set(response.headers["x-infermesh-ignored-fields"].split(",")) == {"color", "sp%C3%A4%C3%9F"}
+        assert_error(http.post(COMPLETIONS, json={**body, "n": 0}), 400, "invalid_argument", "n")
+        plain = http.post(COMPLETIONS, json={"model": "simulated", "prompt": "Hi", "max_tokens": 2})
+        assert "x-infermesh-ignored-fields" not in plain.headers
+    mesh.stop()
