@@ -5,7 +5,6 @@ Errors name the fields of the message ("sampling.temperature").
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from infermesh.inference.v1 import inference_pb2 as pb
@@ -16,6 +15,7 @@ from infermesh_engine.output import Load as EngineLoad
 from infermesh_engine.runner import RunnerInfo
 from infermesh_engine.validate import validate
 from infermesh_runtime.errors import DeviceNotAvailable, ModelNotFound
+from infermesh_runtime.rpc_context import RpcContext
 from infermesh_worker import prompt
 from infermesh_worker.ipc import DeltaFrame, LogprobFrame
 from infermesh_worker.served_model import ServedModel
@@ -77,17 +77,15 @@ async def to_generation(
     return generation
 
 
-async def write_responses(
-    stream: Stream, started: pb.Started, write: Callable[[pb.GenerateResponse], Awaitable[None]]
-) -> None:
+async def write_responses(stream: Stream, started: pb.Started, context: RpcContext) -> None:
     """Writes the events of a stream. `started` comes with the first output: what fails before it has no event."""
     deltas, finished = await stream.read()
-    await write(pb.GenerateResponse(started=started))
+    await context.write(pb.GenerateResponse(started=started))
     while deltas or finished:
         for delta in deltas:
-            await write(pb.GenerateResponse(delta=_delta(delta)))
+            await context.write(pb.GenerateResponse(delta=_delta(delta)))
         for end in finished:
-            await write(pb.GenerateResponse(finished=_finished(end)))
+            await context.write(pb.GenerateResponse(finished=_finished(end)))
         deltas, finished = await stream.read()
 
 

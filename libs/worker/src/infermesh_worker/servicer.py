@@ -30,7 +30,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         request_id = self._front.new_request_id()
         generation = await to_generation(request, request_id=request_id, model=self._model, info=info)
         with self._front.open(generation) as stream:
-            await write_responses(stream, to_started(generation, self._model, info), context.write)
+            await write_responses(stream, to_started(generation, self._model, info), context)
 
     async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:
         raise self._unsupported(request.model, "embeddings")
