@@ -39,6 +39,8 @@ CASES = {
     "no prompt": ("prompt", {}),
     "empty text": ("prompt", {"text": ""}),
     "ids of a float type": ("token_ids", {"token_ids": ids([1], np.float32)}),
+    "ids of no type": ("token_ids", {"token_ids": Tensor(shape=[1], data=b"0123")}),
+    "ids of an unknown type": ("token_ids", {"token_ids": Tensor(dtype=99, shape=[1], data=b"0123")}),
     "ids of two dimensions": ("token_ids", {"token_ids": ids([[1, 2]])}),
     "no ids": ("prompt", {"token_ids": ids([])}),
     "id beyond the vocabulary": ("token_ids", {"token_ids": ids([1, 259])}),

@@ -51,7 +51,15 @@ class ChatTemplate:
             values["tools"] = tools
         try:
             return self._template.render(messages=[self._adapt(message) for message in messages], **values)
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        except (
+            TemplateError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             problem = f"the model's chat template refuses it: {error}"
             raise InvalidArgument(problem, fields={"chat.messages": problem}) from error
 

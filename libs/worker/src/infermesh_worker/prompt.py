@@ -66,9 +66,9 @@ def _encode(model: ServedModel, text: str, *, add_special_tokens: bool) -> tuple
 
 
 def _read_ids(tensor: Tensor, vocab_size: int) -> tuple[int, ...]:
+    array = to_numpy(tensor, field="token_ids")
     if tensor.dtype not in _ID_TYPES:
         raise invalid("token_ids", f"INT32 or INT64 is required, not {DataType.Name(tensor.dtype)}")
-    array = to_numpy(tensor, field="token_ids")
     if array.ndim != 1:
         raise invalid("token_ids", f"shape [tokens] is required, not {list(array.shape)}")
     wrong = (array < 0) | (array >= vocab_size)
