@@ -52,7 +52,7 @@ def _convert_gguf(gguf_file: Path, target: Path, progress: Progress) -> None:
             openvino_genai.ContinuousBatchingPipeline(
                 str(readable), scheduler, "CPU", {"enable_save_ov_model": True, "CACHE_DIR": ""}
             )
-        except RuntimeError as error:
+        except (RuntimeError, LookupError, ValueError) as error:  # what C++ exceptions become in Python
             raise FailedPrecondition(
                 f"OpenVINO cannot read this GGUF file: {_last_line(error)}", reason="MODEL_NOT_SUPPORTED"
             ) from error

@@ -12,8 +12,18 @@ from openvino._offline_transformations import paged_attention_transformation
 
 from infermesh_engine.runner import CANDIDATES
 
-INPUTS = ("input_ids", "position_ids", "past_lens", "subsequence_begins", "block_indices", "block_indices_begins")
-"""The arrays of a step, as the transformation names them; max_context_len, rows and inverse_temperatures are beside."""
+INPUTS = (
+    "input_ids",
+    "position_ids",
+    "past_lens",
+    "subsequence_begins",
+    "block_indices",
+    "block_indices_begins",
+    "max_context_len",
+    "rows",
+    "inverse_temperatures",
+)
+"""What a step sets: the transformation's names, and the two that `read` adds. The KV caches are bound once."""
 
 OUTPUTS = ("logits", "top_ids", "top_logits", "logsumexp", "scaled_logsumexp")
 
