@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -17,6 +17,8 @@ from infermesh_router.openai.shape import (
     finish_reason_name,
     usage_object,
 )
+
+T = TypeVar("T")
 
 Begin = Callable[[pb.Started], Awaitable[None]]
 Write = Callable[[bytes], Awaitable[None]]
@@ -61,8 +63,9 @@ class SseSink:
     def __init__(self, job: Job, shape: Shape, begin: Begin, write: Write) -> None:
         self._job = job
         self._encoder = ChunkEncoder(job, shape)
-        self._begin = begin
-        self._write = write if len(job.prompts) == 1 else _in_turn(write)
+        turn = asyncio.Lock()
+        self._begin = begin if len(job.prompts) == 1 else _in_turn(begin, turn)
+        self._write = write if len(job.prompts) == 1 else _in_turn(write, turn)
         self._usage = pb.Usage()
         self._pending = b""
         self.begun = False
@@ -107,12 +110,11 @@ def add_usage(total: pb.Usage, usage: pb.Usage) -> None:
     total.cached_tokens += usage.cached_tokens
 
 
-def _in_turn(write: Write) -> Write:
-    """`write` for several tasks: an RPC takes one message at a time."""
-    lock = asyncio.Lock()
+def _in_turn(send: Callable[[T], Awaitable[None]], turn: asyncio.Lock) -> Callable[[T], Awaitable[None]]:
+    """`send` for several tasks: an RPC sends one thing at a time."""
 
-    async def write_in_turn(data: bytes) -> None:
-        async with lock:
-            await write(data)
+    async def send_in_turn(thing: T) -> None:
+        async with turn:
+            await send(thing)
 
-    return write_in_turn
+    return send_in_turn
