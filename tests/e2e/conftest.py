@@ -121,7 +121,7 @@ def models_root() -> Path:
     root = Path(os.environ.get("INFERMESH_MODELS", home / "models")).absolute()
     if not (root / MODEL / "infermesh.json").exists():
         environment = {**os.environ, "INFERMESH_MODELS": str(root)}
-        command = [sys.executable, "-m", "infermesh_client", "models", "import", MODEL_SOURCE, "--name", MODEL]
+        command = [Path(sys.executable).with_name("infermesh"), "models", "import", MODEL_SOURCE, "--name", MODEL]
         subprocess.run(command, env=environment, check=True, timeout=300)
     return root
 

@@ -1,0 +1,27 @@
+# Envoy with our configuration, rendered and validated here, so that no rendered copy can lag behind its template.
+# Built from the repository's root:
+#   docker build -f deploy/docker/envoy.Dockerfile -t infermesh/envoy .
+ARG PYTHON_TAG=3.11.13-slim-bookworm
+ARG ENVOY_TAG=v1.40.0
+
+FROM python:${PYTHON_TAG} AS config
+COPY deploy/envoy/requirements.lock /src/
+RUN pip install --no-cache-dir -r /src/requirements.lock
+COPY protos /src/protos
+COPY deploy/envoy /src/deploy/envoy
+RUN pip install --no-cache-dir --no-deps /src/protos /src/deploy/envoy && pip check
+COPY protos/infermesh/descriptors.binpb deploy/envoy/src/infermesh_envoy/errors.lua /etc/envoy/
+ARG ROUTER=router:8082
+RUN python -m infermesh_envoy --http 0.0.0.0:8080 --grpc 0.0.0.0:8081 --router "${ROUTER}" --admin-port 9901 \
+    --descriptors /etc/envoy/descriptors.binpb --lua /etc/envoy/errors.lua > /etc/envoy/envoy.yaml
+
+FROM envoyproxy/envoy:${ENVOY_TAG}
+COPY --from=config /etc/envoy /etc/envoy
+RUN envoy --mode validate --config-path /etc/envoy/envoy.yaml
+USER 101
+EXPOSE 8080 8081
+# the image has no HTTP client, but bash
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9901 && printf 'GET /ready HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n' >&3 && grep -q LIVE <&3"]
+ENTRYPOINT ["envoy", "--config-path", "/etc/envoy/envoy.yaml", "--concurrency", "1", "--disable-hot-restart", \
+    "--drain-time-s", "30", "--drain-strategy", "immediate", "--file-flush-interval-msec", "1000", "--log-level", "warning"]

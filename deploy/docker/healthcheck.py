@@ -1,0 +1,22 @@
+"""Exits with 0 when grpc.health.v1 at ADDRESS says SERVING: `python healthcheck.py ADDRESS`. Knows no service."""
+
+import sys
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+TIMEOUT_S = 2
+
+
+def is_serving(address: str) -> bool:
+    """Whether the server as a whole serves. False also when it cannot be reached in time."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+if __name__ == "__main__":
+    sys.exit(not is_serving(sys.argv[1]))

@@ -1,0 +1,47 @@
+# worker-cpu alone (target `worker`), and beside it what imports models for it (target `import`): the client's command
+# with worker-cpu's converter. Built from the repository's root:
+#   docker build -f deploy/docker/worker-cpu.Dockerfile --target worker -t infermesh/worker-cpu .
+ARG PYTHON_TAG=3.11.13-slim-bookworm
+
+FROM python:${PYTHON_TAG} AS build
+RUN python -m venv /opt/infermesh
+ENV PATH=/opt/infermesh/bin:$PATH
+COPY services/worker-cpu/requirements.lock /src/
+RUN pip install --no-cache-dir -r /src/requirements.lock
+COPY protos /src/protos
+COPY libs/runtime /src/libs/runtime
+COPY libs/engine /src/libs/engine
+COPY libs/worker /src/libs/worker
+COPY services/worker-cpu /src/services/worker-cpu
+RUN pip install --no-cache-dir --no-deps \
+    /src/protos /src/libs/runtime /src/libs/engine /src/libs/worker /src/services/worker-cpu && pip check
+
+FROM build AS import-build
+COPY libs/client /src/libs/client
+RUN pip install --no-cache-dir -r /src/libs/client/requirements.lock \
+    && pip install --no-cache-dir --no-deps /src/libs/client && pip check
+
+FROM python:${PYTHON_TAG} AS base
+# the volume of the models takes its owner from this folder
+RUN useradd --system --uid 10001 infermesh && install -d -o infermesh /models
+ENV PATH=/opt/infermesh/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    INFERMESH_HOME=/tmp/infermesh \
+    INFERMESH_MODELS=/models
+USER 10001
+VOLUME /models
+
+FROM base AS import
+COPY --from=import-build /opt/infermesh /opt/infermesh
+ENTRYPOINT ["infermesh", "models", "import"]
+
+FROM base AS worker
+COPY --from=build /opt/infermesh /opt/infermesh
+COPY deploy/docker/healthcheck.py /opt/infermesh/
+ENV INFERMESH_LISTEN=0.0.0.0:8083 \
+    INFERMESH_METRICS_LISTEN=0.0.0.0:9090
+EXPOSE 8083 9090
+# a model is loaded before health is SERVING
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
+    CMD ["python", "/opt/infermesh/healthcheck.py", "127.0.0.1:8083"]
+ENTRYPOINT ["python", "-m", "infermesh_worker_cpu"]
