@@ -101,16 +101,17 @@ class EngineSupervisor:
         while not self._stopping:
             end = await self._run_engine()
             loaded, self._loaded = self._loaded, False
-            if loaded:
-                self._on_end(end.reason)
-            if self._stopping:
-                return
             failed_loads = 0 if loaded else failed_loads + 1
-            gives_up = end.permanent or self._policy.gives_up(failed_loads)
-            delay_s = self._policy.max_delay_s if gives_up else self._policy.delay_s(failed_loads)
-            self._report_end(end.reason, failed_loads, gives_up)
-            _log.error("engine ended", extra={"reason": end.reason, "restart_in_s": delay_s})
-            await asyncio.sleep(delay_s)
+            gives_up = not loaded and (end.permanent or self._policy.gives_up(failed_loads))
+            if not self._stopping:
+                self._report_end(end.reason, failed_loads, gives_up)
+            if loaded:
+                # After the state, so that who hears of a failed stream is not told READY any more.
+                self._on_end(end.reason)
+            if not self._stopping:
+                delay_s = self._policy.max_delay_s if gives_up else self._policy.delay_s(failed_loads)
+                _log.error("engine ended", extra={"reason": end.reason, "restart_in_s": delay_s})
+                await asyncio.sleep(delay_s)
 
     async def _run_engine(self) -> EngineEnd:
         """Runs one engine process to its end; returns why it ended."""
