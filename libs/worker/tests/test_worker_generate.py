@@ -115,7 +115,9 @@ async def test_logprobs_come_with_each_token(stub):
 
 async def test_logprobs_of_zero_alternatives(stub):
     events = await collect(stub, ask(logprobs=pb.LogprobsOptions()))
-    assert all(len(event.delta.logprobs) == 1 for event in events if event.HasField("delta"))
+    deltas = [event.delta for event in events if event.HasField("delta")]
+    assert all(len(delta.logprobs) == len(delta.token_ids) > 0 for delta in deltas)
+    assert not any(entry.top for delta in deltas for entry in delta.logprobs)
 
 
 async def test_json_schema_constrains_the_output(stub):
