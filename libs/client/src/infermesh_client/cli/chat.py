@@ -16,8 +16,6 @@ from infermesh_client.client import Client
 from infermesh_client.request import Event, GenerateOptions, Message
 from infermesh_runtime.errors import InfermeshError, InvalidArgument, Unavailable
 
-_ANSWER_TIMEOUT_S = 10.0
-
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
@@ -75,10 +73,10 @@ def run_chat(endpoint: str | None, prompt: str | None, options: ChatOptions) -> 
     settings, _ = load_settings()
     with connect(endpoint, settings, timeout_s=None) as client:
         if prompt is None and sys.stdin.isatty():
-            _check_answers(endpoint or f"127.0.0.1:{settings.grpc_port}", client)
+            _check_answers(client)
             _converse(client, options)
             return
-        question = sys.stdin.read() if prompt is None else prompt
+        question = sys.stdin.read().strip() if prompt is None else prompt
         if not question.strip():
             raise InvalidArgument("there is nothing to answer: the prompt is empty")
         history = [*_system(options), Message(role="user", content=question)]
@@ -87,10 +85,9 @@ def run_chat(endpoint: str | None, prompt: str | None, options: ChatOptions) -> 
             raise KeyboardInterrupt
 
 
-def _check_answers(_endpoint: str, client: Client) -> None:
+def _check_answers(client: Client) -> None:
     """Fails before the first question rather than after it."""
-    models = client.models()
-    if not models:
+    if not client.models():
         raise Unavailable("no model is served; `infermesh status` says why")
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2
 
+_COLUMNS = ("device", "state", "models", "run/wait", "KV", "tokens/s", "drain")
 _STATE_STYLES = {"READY": "green", "LOADING": "yellow", "DRAINING": "yellow", "FAILED": "red"}
 
 
@@ -74,7 +75,7 @@ def endpoint_row(endpoint: admin_pb2.Endpoint) -> dict[str, Any]:
 
 def endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
     """The endpoints for people."""
-    table = Table("endpoint", "device", "state", "models", "run/wait", "KV", "tokens/s", "to drain")
+    table = Table(Column("endpoint", no_wrap=True), *(Column(name, overflow="fold") for name in _COLUMNS))
     for endpoint in endpoints:
         report, load = endpoint.report, endpoint.report.load
         table.add_row(
@@ -83,7 +84,7 @@ def endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
             _state_cell(endpoint),
             Text("\n".join(model.name for model in report.models)),
             f"{load.running}/{load.waiting}",
-            f"{load.kv_cache_usage:.0%} of {load.kv_cache_tokens}",
+            f"{load.kv_cache_usage:.0%} of {load.kv_cache_tokens / 1e3:.0f}k",
             f"{load.decode_tokens_per_s:.0f} out\n{load.prefill_tokens_per_s:.0f} in",
             f"{endpoint.seconds_to_drain:.1f} s",
         )

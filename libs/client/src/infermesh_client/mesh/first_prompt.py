@@ -27,9 +27,11 @@ def ask(url: str, model: str, prompt: str, *, max_tokens: int, write: Callable[[
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
         "max_tokens": max_tokens,
+        "temperature": 0,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    begun_s = time.monotonic()
     try:
         with (
             httpx.Client(trust_env=False, timeout=60) as client,
@@ -37,13 +39,13 @@ def ask(url: str, model: str, prompt: str, *, max_tokens: int, write: Callable[[
         ):
             if response.is_error:
                 raise Unavailable(f"the first prompt failed: {response.status_code} {response.read().decode()}")
-            return _read(response, write)
+            return _read(response, begun_s, write)
     except httpx.HTTPError as error:
         raise Unavailable(f"the first prompt failed: {error}") from error
 
 
-def _read(response: httpx.Response, write: Callable[[str], None]) -> Timing:
-    begun_s, first_s, last_s, tokens = time.monotonic(), 0.0, 0.0, 0
+def _read(response: httpx.Response, begun_s: float, write: Callable[[str], None]) -> Timing:
+    first_s, last_s, tokens = 0.0, 0.0, 0
     for line in response.iter_lines():
         data = line.removeprefix("data: ")
         if data in (line, "[DONE]"):

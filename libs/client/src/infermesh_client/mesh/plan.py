@@ -111,7 +111,7 @@ def render_envoy_config(plan: MeshPlan, home: Home) -> str:
 def _envoy_command(config: Path) -> Sequence[str]:
     from infermesh_envoy import command  # noqa: PLC0415 - installed where a mesh is run
 
-    return list(command(config))
+    return [str(part) for part in command(config)]
 
 
 def _python(module: str) -> Sequence[str]:

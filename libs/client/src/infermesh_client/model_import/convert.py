@@ -35,7 +35,7 @@ def convert_model(folder: Path, weights: Weights | None, view: ProgressView) -> 
             try:
                 converter: Converter = entry.load()
                 converter(folder, weights=weights, progress=_reporting_to(step))
-            except InfermeshError:
+            except (InfermeshError, OSError):
                 raise
             except Exception as error:  # a boundary: converters are others' code
                 raise FailedPrecondition(f"the conversion for {entry.name} failed: {error}") from error

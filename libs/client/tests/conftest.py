@@ -1,0 +1,175 @@
+"""Owns what the client's tests share: a tiny GGUF file, a home folder, and a real gRPC server to talk to."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from gguf import GGUFWriter, TokenType
+from tokenizers.pre_tokenizers import ByteLevel
+
+from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
+from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from infermesh_runtime.errors import DeviceNotAvailable
+from infermesh_runtime.status import to_status
+
+CHAT_TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+
+def write_gguf(
+    path: Path, *, kind: str = "gpt2", pre: str = "smollm", weight_bytes: int = 4096, **extra: object
+) -> Path:
+    """A GGUF file with byte-level BPE over all bytes, three merges, and one tensor."""
+    alphabet = sorted(ByteLevel.alphabet())
+    tokens = [*SPECIAL, *alphabet, "he", "ll", "hell"]
+    writer = GGUFWriter(path, "llama")
+    writer.add_name("Tiny")
+    writer.add_context_length(512)
+    writer.add_block_count(2)
+    writer.add_embedding_length(64)
+    writer.add_tokenizer_model(kind)
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types([TokenType.CONTROL] * len(SPECIAL) + [TokenType.NORMAL] * (len(tokens) - len(SPECIAL)))
+    writer.add_token_merges(["h e", "l l", "he ll"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_chat_template(CHAT_TEMPLATE)
+    for name, value in extra.items():
+        getattr(writer, name)(value)
+    writer.add_tensor("token_embd.weight", np.zeros(weight_bytes // 4, dtype=np.float32))
+    _finish(writer)
+    return path
+
+
+def write_sentencepiece_gguf(path: Path, *, add_space_prefix: bool = True) -> Path:
+    """A GGUF file with a SentencePiece vocabulary: unknown, bos, eos, all bytes, and a few pieces with scores."""
+    pieces = ["▁", "h", "e", "l", "o", "▁h", "ll", "▁he", "▁hell", "▁hello"]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces, "<tool>"]
+    types = [
+        TokenType.UNKNOWN,
+        *[TokenType.CONTROL] * 2,
+        *[TokenType.BYTE] * 256,
+        *[TokenType.NORMAL] * len(pieces),
+        TokenType.USER_DEFINED,
+    ]
+    writer = GGUFWriter(path, "llama")
+    writer.add_context_length(256)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_scores([0.0] * 259 + [-float(rank) for rank in range(len(pieces))] + [0.0])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_space_prefix(add_space_prefix)
+    writer.add_tensor("token_embd.weight", np.zeros(8, dtype=np.float32))
+    _finish(writer)
+    return path
+
+
+def _finish(writer: GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture
+def make_gguf() -> Callable[..., Path]:
+    return write_gguf
+
+
+@pytest.fixture
+def make_sentencepiece_gguf() -> Callable[..., Path]:
+    return write_sentencepiece_gguf
+
+
+@pytest.fixture
+def tiny_gguf(tmp_path: Path) -> Path:
+    return write_gguf(tmp_path / "tiny.gguf")
+
+
+@pytest.fixture
+def models_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The models folder of a home of the test's own; INFERMESH_* name it, and a port where nobody listens."""
+    for name, value in {"HOME": tmp_path / "home", "GRPC_PORT": 1, "HTTP_PORT": 1}.items():
+        monkeypatch.setenv(f"INFERMESH_{name}", str(value))
+    monkeypatch.delenv("INFERMESH_MODELS", raising=False)
+    monkeypatch.delenv("INFERMESH_MODEL", raising=False)
+    return tmp_path / "home" / "models"
+
+
+@dataclass
+class MeshServicer(inference_pb2_grpc.InferenceServiceServicer, admin_pb2_grpc.AdminServiceServicer):
+    """Answers with words that name the question; remembers requests, and which calls were cancelled."""
+
+    words: tuple[str, ...] = ("Hello", ", ", "world", "!")
+    state: int = inference_pb2.ENDPOINT_STATE_READY
+    requests: list[inference_pb2.GenerateRequest] = field(default_factory=list)
+    endless: bool = False
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def Generate(self, request, context):
+        self.requests.append(request)
+        if request.device == "gpu":
+            _abort(context, DeviceNotAvailable("there is no gpu; there are: cpu", metadata={"devices": "cpu"}))
+        context.add_callback(self.cancelled.set)
+        started = inference_pb2.Started(model="tiny", endpoint="10.0.0.1:7", device=inference_pb2.DEVICE_KIND_CPU)
+        yield inference_pb2.GenerateResponse(started=started)
+        for token, word in enumerate(self.words):
+            yield inference_pb2.GenerateResponse(delta=inference_pb2.Delta(text=word, token_ids=[token]))
+        if self.endless:
+            self.cancelled.wait(30)
+            return
+        finished = inference_pb2.Finished(finish_reason=inference_pb2.FINISH_REASON_STOP)
+        yield inference_pb2.GenerateResponse(finished=finished)
+
+    def Health(self, request, context):
+        return inference_pb2.HealthResponse(report=self._report())
+
+    def ListEndpoints(self, request, context):
+        return admin_pb2.ListEndpointsResponse(endpoints=[self._endpoint()])
+
+    def WatchEndpoints(self, request, context):
+        yield admin_pb2.WatchEndpointsResponse(endpoints=[self._endpoint()])
+
+    def _endpoint(self) -> admin_pb2.Endpoint:
+        return admin_pb2.Endpoint(address="10.0.0.1:7", connected=True, report=self._report(), in_flight=1)
+
+    def _report(self) -> inference_pb2.HealthReport:
+        model = inference_pb2.ModelStatus(name="tiny", state=self.state, context_length=512)
+        device = inference_pb2.Device(kind=inference_pb2.DEVICE_KIND_CPU, name="Test CPU")
+        load = inference_pb2.Load(running=2, waiting=1, kv_cache_usage=0.5, decode_tokens_per_s=123.0)
+        return inference_pb2.HealthReport(state=self.state, device=device, models=[model], load=load)
+
+
+def _abort(context, error) -> None:
+    from grpc_status import rpc_status
+
+    context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
+@dataclass(frozen=True)
+class RunningMesh:
+    """A real gRPC server on this machine."""
+
+    address: str
+    servicer: MeshServicer
+
+
+@pytest.fixture
+def mesh() -> Iterator[RunningMesh]:
+    servicer = MeshServicer()
+    server = grpc.server(ThreadPoolExecutor(8))
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield RunningMesh(f"127.0.0.1:{port}", servicer)
+    server.stop(None).wait()
