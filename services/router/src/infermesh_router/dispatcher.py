@@ -46,12 +46,6 @@ class Generation:
     rest: AsyncIterator[bytes]
     """The events after it. Raises grpc.aio.AioRpcError."""
 
-    async def events(self) -> AsyncIterator[bytes]:
-        """All events after `started`, as they come."""
-        yield self.first
-        async for event in self.rest:
-            yield event
-
 
 class Dispatcher:
     """Sends calls to endpoints. Every method raises InfermeshError only, besides asyncio.CancelledError."""

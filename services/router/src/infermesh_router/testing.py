@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 
@@ -146,7 +147,8 @@ async def running_router(
 
     With `connected`, it has a health report of each of them when the block begins.
     """
-    server = build_server(RouterSettings(workers=workers, **{"drain_s": 5.0, **settings}), resolve=resolve)
+    options: dict[str, Any] = {"drain_s": 5.0, **settings}
+    server = build_server(RouterSettings(workers=workers, **options), resolve=resolve)
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         router = RunningRouter(f"127.0.0.1:{port}", channel)

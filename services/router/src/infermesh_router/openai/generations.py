@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.call import from_generate
-from infermesh_router.dispatcher import Dispatcher
+from infermesh_router.dispatcher import Dispatcher, Generation
 from infermesh_router.openai.convert import Job
 from infermesh_runtime.errors import InfermeshError, Unavailable
 
@@ -43,23 +43,33 @@ async def run_generations(
 async def _run_one(
     dispatcher: Dispatcher, job: Job, index: int, sink: Sink, *, timeout_s: float | None, since_s: float
 ) -> None:
-    base, missing = index * job.choices_per_prompt, job.choices_per_prompt
+    base = index * job.choices_per_prompt
     call = from_generate(job.prompts[index])
-    parse = pb.GenerateResponse.FromString
     async with dispatcher.generate(call, timeout_s, since_s=since_s) as generation:
         await sink.begin(base, generation.started.started)
         try:
-            async for raw in generation.events():
-                event = parse(raw)
-                if event.HasField("delta"):
-                    await sink.take_delta(base, event.delta)
-                elif event.HasField("finished"):
-                    missing -= 1
-                    await sink.take_finished(base, event.finished)
+            complete = await _hand_over(generation, sink, base, job.choices_per_prompt)
         except DecodeError:
             raise _cut(generation.started, "sent a malformed message") from None
-        if missing:
+        if not complete:
             raise _cut(generation.started, "ended its stream early")
+
+
+async def _hand_over(generation: Generation, sink: Sink, base: int, choices: int) -> bool:
+    """Gives the sink every event; whether all choices were finished. Raises DecodeError."""
+    parse = pb.GenerateResponse.FromString
+    event = parse(generation.first)
+    rest = generation.rest
+    while True:
+        if event.HasField("delta"):
+            await sink.take_delta(base, event.delta)
+        elif event.HasField("finished"):
+            choices -= 1
+            await sink.take_finished(base, event.finished)
+        try:
+            event = parse(await anext(rest))
+        except StopAsyncIteration:
+            return choices == 0
 
 
 def _cut(started: pb.GenerateResponse, what: str) -> InfermeshError:

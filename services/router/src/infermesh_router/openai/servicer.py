@@ -34,7 +34,6 @@ _log = logging.getLogger(__name__)
 
 
 JSON = "application/json"
-EVENTS = "text/event-stream; charset=utf-8"
 
 _MAX_HEADER_CHARS = 1000
 
@@ -109,11 +108,7 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
 
     async def _stream(self, job: Job, shape: Shape, begin: Begin, context: RpcContext, since_s: float) -> None:
         """Errors are raised until the first event is written, and told in the stream after it."""
-
-        async def write(data: bytes) -> None:
-            await context.write(HttpBody(content_type=EVENTS, data=data))
-
-        sink = SseSink(job, shape, begin, write)
+        sink = SseSink(job, shape, begin, context)
         timeout_s = context.time_remaining()
         try:
             await run_generations(self._dispatcher, job, sink, timeout_s=timeout_s, since_s=since_s)

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 import orjson
+from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.convert import Job
@@ -18,10 +19,17 @@ from infermesh_router.openai.shape import (
     usage_object,
 )
 
-T = TypeVar("T")
+EVENTS = "text/event-stream; charset=utf-8"
 
 Begin = Callable[[pb.Started], Awaitable[None]]
-Write = Callable[[bytes], Awaitable[None]]
+"""Sends the response's headers."""
+
+
+class Writer(Protocol):
+    """The RPC, as far as a stream needs it."""
+
+    async def write(self, message: HttpBody) -> None:
+        """Sends a message. Only one may be on its way at a time."""
 
 
 class WholeSink:
@@ -60,22 +68,24 @@ class WholeSink:
 class SseSink:
     """Writes each event as it comes. A choice's end waits for the next event, so that an answer ends in one write."""
 
-    def __init__(self, job: Job, shape: Shape, begin: Begin, write: Write) -> None:
+    def __init__(self, job: Job, shape: Shape, begin: Begin, writer: Writer) -> None:
         self._job = job
         self._encoder = ChunkEncoder(job, shape)
-        turn = asyncio.Lock()
-        self._begin = begin if len(job.prompts) == 1 else _in_turn(begin, turn)
-        self._write = write if len(job.prompts) == 1 else _in_turn(write, turn)
+        self._begin = begin
+        self._writer = writer if len(job.prompts) == 1 else _InTurn(writer)
+        self._beginning = asyncio.Lock()
         self._usage = pb.Usage()
+        self._content_type = EVENTS
         self._pending = b""
         self.begun = False
         """Whether something was sent, so that an error can no longer be a status."""
 
     async def begin(self, base: int, started: pb.Started) -> None:
         """Tells who serves, once, and opens the prompt's choices."""
-        if not self.begun:
-            self.begun = True
-            await self._begin(started)
+        async with self._beginning:
+            if not self.begun:
+                await self._begin(started)
+                self.begun = True
         choices = range(base, base + self._job.choices_per_prompt)
         self._pending += b"".join(self._encoder.begin(choice) for choice in choices)
 
@@ -85,7 +95,7 @@ class SseSink:
         if self._pending:
             data, self._pending = self._pending + data, b""
         if data:
-            await self._write(data)
+            await self._writer.write(self._message(data))
 
     async def take_finished(self, base: int, finished: pb.Finished) -> None:
         """The end of a choice."""
@@ -96,11 +106,30 @@ class SseSink:
         """The end of the answer."""
         if self._job.include_usage:
             self._pending += self._encoder.usage(self._usage)
-        await self._write(self._pending + DONE)
+        await self._writer.write(self._message(self._pending + DONE))
 
     async def fail(self, error: dict[str, Any]) -> None:
         """The end of an answer that failed after it had begun."""
-        await self._write(self._pending + error_event(error) + DONE)
+        await self._writer.write(self._message(self._pending + error_event(error) + DONE))
+
+    def _message(self, data: bytes) -> HttpBody:
+        """The next message; the first one says the content type."""
+        message = HttpBody(content_type=self._content_type, data=data)
+        self._content_type = ""
+        return message
+
+
+class _InTurn:
+    """A writer for several tasks: each waits until the others' message is sent."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._turn = asyncio.Lock()
+
+    async def write(self, message: HttpBody) -> None:
+        """Sends a message."""
+        async with self._turn:
+            await self._writer.write(message)
 
 
 def add_usage(total: pb.Usage, usage: pb.Usage) -> None:
@@ -108,13 +137,3 @@ def add_usage(total: pb.Usage, usage: pb.Usage) -> None:
     total.prompt_tokens += usage.prompt_tokens
     total.completion_tokens += usage.completion_tokens
     total.cached_tokens += usage.cached_tokens
-
-
-def _in_turn(send: Callable[[T], Awaitable[None]], turn: asyncio.Lock) -> Callable[[T], Awaitable[None]]:
-    """`send` for several tasks: an RPC sends one thing at a time."""
-
-    async def send_in_turn(thing: T) -> None:
-        async with turn:
-            await send(thing)
-
-    return send_in_turn
