@@ -7,6 +7,7 @@ export INFERMESH_HOME ?= $(CURDIR)/.infermesh
 PACKAGES := protos libs/runtime libs/engine libs/worker libs/client services/router services/worker-cpu deploy/envoy
 SOURCES := $(wildcard libs/*/src services/*/src deploy/envoy/src) protos/generate.py tools
 WORKERS ?= cpu
+HUGGINGFACE_VENV ?= build/venv-huggingface
 
 .PHONY: help setup up down test test-huggingface check format protos lock bench clean
 
@@ -29,6 +30,16 @@ down: setup ## Stop the mesh
 
 test: setup ## Run every test: unit, contract, integration and end to end
 	python -m pytest -q
+
+test-huggingface: $(HUGGINGFACE_VENV)/.installed ## Test the import of Hugging Face folders, in a venv with torch
+	$(HUGGINGFACE_VENV)/bin/python -m pytest -q -W default tests/huggingface
+
+$(HUGGINGFACE_VENV)/.installed: tests/huggingface/requirements.lock
+	python3 -m venv $(HUGGINGFACE_VENV)
+	$(HUGGINGFACE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/huggingface/requirements.lock
+	$(HUGGINGFACE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		$(addprefix -e ,protos libs/runtime libs/engine libs/worker libs/client services/worker-cpu)
+	@touch $@
 
 check: setup ## Lint, types, protos and their drift, locks
 	ruff check .

@@ -1,4 +1,5 @@
-"""Owns the lock files: one for development (requirements.lock) and one for each thing that is deployed alone.
+"""Owns the lock files: one for development (requirements.lock), one for each thing that is deployed alone, and one for
+the lane that tests conversion of Hugging Face folders, whose dependencies (torch) no other environment has.
 
 Every package's pyproject.toml names ranges; the locks pin what was tested. A deployable's lock holds only what it
 installs, at the versions of the development lock, so that worker-cpu has no torch and the router no openvino.
@@ -14,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOYED = ("services/router", "services/worker-cpu", "deploy/envoy", "libs/client")
 PACKAGES = ("protos", "libs/runtime", "libs/engine", "libs/worker", *DEPLOYED)
+HUGGINGFACE_TOOLS = {"pytest", "pytest-asyncio", "pytest-timeout", "setuptools>=77", "torch==2.13.0", "wheel"}
 OPTIONS = (
     "--quiet",
     "--strip-extras",
@@ -41,6 +43,17 @@ def third_party(name: str, asked: dict[str, list[str]]) -> set[str]:
     return found
 
 
+def optional(folder: str, extra: str) -> set[str]:
+    """Requirements of an extra of one of our packages."""
+    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+    return set(project["optional-dependencies"][extra])
+
+
+def without_local_builds(lock: Path) -> None:
+    """Drops "+cpu" and the like: the build that is on this machine is not on the next one."""
+    lock.write_text(re.sub(r"\+\w+$", "", lock.read_text(), flags=re.MULTILINE))
+
+
 def compile_lock(requirements: set[str], lock: Path, constraints: Path | None = None) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".in") as source:
         limit = f"-c {constraints}\n" if constraints else ""
@@ -59,6 +72,11 @@ def main() -> None:
     for folder in DEPLOYED:
         name = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["name"]
         compile_lock(third_party(name, asked), ROOT / folder / "requirements.lock", root_lock)
+    lane = third_party("infermesh-worker-cpu", asked) | third_party("infermesh-client", asked)
+    lane |= optional("services/worker-cpu", "huggingface") | HUGGINGFACE_TOOLS
+    huggingface_lock = ROOT / "tests" / "huggingface" / "requirements.lock"
+    compile_lock(lane, huggingface_lock)
+    without_local_builds(huggingface_lock)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,119 @@
+"""A Hugging Face folder, imported by the command with optimum-intel and NNCF, answers as transformers does.
+
+Runs in a venv of its own (`make test-huggingface`): optimum-intel brings torch, which only worker-xpu may have.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from infermesh_engine.runner import Batch
+from infermesh_worker_cpu.model import build
+
+VOCAB = 512
+TOKENS = 24
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Llama with random weights, as `save_pretrained` leaves it, and a byte-level tokenizer."""
+    folder = tmp_path_factory.mktemp("source")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    return folder
+
+
+def run_import(source: Path, root: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        str(Path(sys.executable).with_name("infermesh")),
+        "models",
+        "import",
+        str(source),
+        "--name",
+        "tiny",
+        *options,
+    ]
+    env = os.environ | {"INFERMESH_MODELS": str(root)}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+def last_logits(folder: Path, ids: np.ndarray) -> np.ndarray:
+    model = build({"folder": str(folder), "numerics": "exact", "kv_cache_bytes": 32 << 20})
+    assert model.eos_token_ids == {1}
+    logits = model.runner.run(
+        Batch(
+            token_ids=ids,
+            positions=np.arange(len(ids)),
+            past_lens=np.zeros(1, np.int32),
+            begins=np.array([0, len(ids)], np.int32),
+            blocks=np.zeros(1, np.int32),
+            block_begins=np.array([0, 1], np.int32),
+            max_context_tokens=len(ids),
+            rows=np.array([len(ids) - 1], np.int32),
+            inverse_temperatures=np.ones(1, np.float32),
+        )
+    )
+    row = logits.row(0).copy()
+    model.runner.close()
+    return row
+
+
+@pytest.mark.parametrize(("weights", "similarity"), [("int8", 0.999), ("int4", 0.93)])
+def test_an_imported_folder_answers_as_transformers_does(
+    source: Path, tmp_path: Path, weights: str, similarity: float
+) -> None:
+    done = run_import(source, tmp_path, "--weights", weights)
+    assert done.returncode == 0, done.stderr
+    ids = np.random.default_rng(0).integers(2, 256, TOKENS)
+    ours = last_logits(tmp_path / "tiny", ids)
+    with torch.no_grad():
+        theirs = LlamaForCausalLM.from_pretrained(source)(torch.tensor(ids[None])).logits[0, -1].numpy()
+    cosine = float(ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs))
+    assert cosine > similarity
+
+
+def test_int4_is_smaller_than_int8(source: Path, tmp_path: Path) -> None:
+    sizes = {}
+    for weights in ("int8", "int4"):
+        assert run_import(source, tmp_path / weights, "--weights", weights).returncode == 0
+        sizes[weights] = (tmp_path / weights / "tiny" / "openvino" / "openvino_model.bin").stat().st_size
+    assert sizes["int4"] < sizes["int8"] * 0.8
+
+
+def test_a_folder_that_optimum_cannot_export_is_one_clear_line(source: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in source.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"model_type": "no_such_architecture"}))
+    done = run_import(broken, tmp_path / "models")
+    assert done.returncode == 1
+    assert "optimum-intel cannot export this model" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "models" / "tiny").exists()
