@@ -119,7 +119,8 @@ class MeshServicer(inference_pb2_grpc.InferenceServiceServicer, admin_pb2_grpc.A
         self.requests.append(request)
         if request.device == "gpu":
             _abort(context, DeviceNotAvailable("there is no gpu; there are: cpu", metadata={"devices": "cpu"}))
-        context.add_callback(self.cancelled.set)
+        if self.endless:
+            context.add_callback(self.cancelled.set)
         started = inference_pb2.Started(model="tiny", endpoint="10.0.0.1:7", device=inference_pb2.DEVICE_KIND_CPU)
         yield inference_pb2.GenerateResponse(started=started)
         for token, word in enumerate(self.words):

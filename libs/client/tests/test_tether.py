@@ -11,7 +11,8 @@ TETHER = [sys.executable, "-m", "infermesh_client.tether"]
 PARENT = """
 import os, subprocess, sys
 tether = [sys.executable, "-m", "infermesh_client.tether", "--parent", str(os.getpid()), "--"]
-child = subprocess.Popen([*tether, sys.executable, "-c", "print('up', flush=True); input()"], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+command = [*tether, sys.executable, "-c", "print('up', flush=True); input()"]
+child = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE)
 child.stdout.readline()
 print(child.pid, flush=True)
 input()

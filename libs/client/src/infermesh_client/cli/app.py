@@ -40,14 +40,19 @@ def main() -> None:
     app()
 
 
-@app.callback()
-def root(
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    """One endpoint over every device you own."""
-    if show_version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"infermesh {version('infermesh-client')}")
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """One endpoint over every device you own."""
 
 
 @app.command()

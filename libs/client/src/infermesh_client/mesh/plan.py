@@ -115,7 +115,7 @@ def _envoy_command(config: Path) -> Sequence[str]:
 
 
 def _python(module: str) -> Sequence[str]:
-    return [sys.executable, "-m", module]
+    return [sys.executable, "-P", "-m", module]
 
 
 def _listen(name: str, listens: Mapping[str, str], metrics: Mapping[str, str]) -> Mapping[str, str]:

@@ -23,7 +23,8 @@ from infermesh_client.settings import Home
 
 _MAX_SOCKET_PATH = 100
 """Unix sockets' paths end at 107 bytes, and supervisord adds its process id while it makes one."""
-_RPC_TIMEOUT_S = 10.0
+_RPC_TIMEOUT_S = 5.0
+_PYTHON = (sys.executable, "-P")  # -P: modules are not looked for in the home folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Supervisor:
         self.config.write_text(self._render(services, stop_wait_s), encoding="utf-8")
         with (self._home.log / "supervisord.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "infermesh_client.mesh.supervisord", str(self.config)],
+                [*_PYTHON, "-m", "infermesh_client.mesh.supervisord", str(self.config)],
+                cwd=self._home.root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -106,12 +108,12 @@ class Supervisor:
 
     def _render(self, services: Sequence[Service], stop_wait_s: float) -> str:
         sections = {
-            "unix_http_server": {"file": _escape(str(self._socket)), "chmod": "0700"},
+            "unix_http_server": {"file": self._relative(self._socket), "chmod": "0700"},
             "supervisord": {
-                "logfile": _escape(str(self._home.log / "supervisord.log")),
+                "logfile": "log/supervisord.log",
                 "logfile_maxbytes": "5MB",
                 "logfile_backups": "1",
-                "pidfile": _escape(str(self._home.run / "supervisord.pid")),
+                "pidfile": "run/supervisord.pid",
                 "silent": "true",
                 "minfds": "1024",
             },
@@ -122,13 +124,16 @@ class Supervisor:
         }
         return "\n".join(_section(name, values) for name, values in sections.items())
 
+    def _relative(self, path: Path) -> str:
+        """Paths below the home are relative: supervisord expands % in some of its paths once and in some twice."""
+        return str(path.relative_to(self._home.root)) if path.is_relative_to(self._home.root) else str(path)
+
     def _program(self, service: Service, stop_wait_s: float) -> Mapping[str, str]:
-        tether = [sys.executable, "-m", "infermesh_client.tether", "--parent"]
+        tether = [*_PYTHON, "-m", "infermesh_client.tether", "--parent"]
         command = f"{_quote(tether)} %(ENV_SUPERVISORD_PID)s -- {_quote(service.command)}"
         return {
             "command": command,
             "environment": ",".join(f'{key}="{_escape(value)}"' for key, value in service.environment.items()),
-            "directory": _escape(str(self._home.root)),
             "priority": str(service.stop_order),
             "autorestart": "true",
             "startsecs": "2",
@@ -137,7 +142,7 @@ class Supervisor:
             "stopwaitsecs": str(int(stop_wait_s)),
             "killasgroup": "true",
             "redirect_stderr": "true",
-            "stdout_logfile": _escape(str(self.log_of(service.name))),
+            "stdout_logfile": self._relative(self.log_of(service.name)),
             "stdout_logfile_maxbytes": "20MB",
             "stdout_logfile_backups": "3",
         }
