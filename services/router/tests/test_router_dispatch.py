@@ -202,6 +202,16 @@ async def test_refusals(start_worker, start_router) -> None:
         await raw.read()
 
 
+async def test_a_named_endpoint_is_asked_for_any_device(start_worker, start_router) -> None:
+    workers = [await start_worker(), await start_worker()]
+    router = await start_router(*workers)
+    events = await generate(router, ask(device=workers[1].address))
+    assert (events[0].started.endpoint, events[0].started.reason) == (workers[1].address, "named_endpoint")
+    await generate(router, ask(device="cpu"))
+    devices = [request.device for worker in workers for request in worker.requests]
+    assert sorted(devices) == ["auto", "cpu"]
+
+
 async def test_without_workers_calls_are_refused_with_a_time_to_retry(start_router) -> None:
     router = await start_router()
     with pytest.raises(Unavailable) as caught:

@@ -16,6 +16,10 @@ INFER = "/infermesh.inference.v1.InferenceService/Infer"
 
 RequestT = TypeVar("RequestT", pb.GenerateRequest, pb.EmbedRequest, pb.InferRequest)
 
+# Serialised messages merge by concatenation, so a field is set without writing the prompt again.
+_ANY = {
+    kind: kind(device="auto").SerializeToString() for kind in (pb.GenerateRequest, pb.EmbedRequest, pb.InferRequest)
+}
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
 
@@ -28,6 +32,12 @@ class Call:
     body: bytes
     wanted: Wanted
     session_id: str = ""
+    any_device: bytes
+    """Serialised field that, appended to the body, asks for any device."""
+
+    def body_for(self, address: str) -> bytes:
+        """The body for that endpoint, which does not know its own address as a device's name."""
+        return self.body + self.any_device if self.wanted.device == address else self.body
 
 
 def read_generate(body: bytes) -> Call:
@@ -46,18 +56,18 @@ def read_embed(body: bytes) -> Call:
     request = _parse(pb.EmbedRequest, body)
     tokens = sum(map(len, request.texts)) // _CHARACTERS_PER_TOKEN
     wanted = Wanted(model=request.model, device=request.device, prompt_tokens=tokens)
-    return Call(method=EMBED, body=body, wanted=wanted)
+    return Call(method=EMBED, body=body, wanted=wanted, any_device=_ANY[pb.EmbedRequest])
 
 
 def read_infer(body: bytes) -> Call:
     """Reads a serialised InferRequest. Raises InvalidArgument."""
     request = _parse(pb.InferRequest, body)
-    return Call(method=INFER, body=body, wanted=Wanted(model=request.model, device=request.device))
+    wanted = Wanted(model=request.model, device=request.device)
+    return Call(method=INFER, body=body, wanted=wanted, any_device=_ANY[pb.InferRequest])
 
 
 def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
     if not request.HasField("seed"):
-        # Serialised messages merge by concatenation, so a field is added without writing the prompt again.
         body += pb.GenerateRequest(seed=secrets.randbits(64)).SerializeToString()
     wanted = Wanted(
         model=request.model,
@@ -65,7 +75,8 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
         prompt_tokens=_estimate_prompt_tokens(request),
         sequences=max(1, request.n),
     )
-    return Call(method=GENERATE, body=body, wanted=wanted, session_id=request.session_id)
+    any_device = _ANY[pb.GenerateRequest]
+    return Call(method=GENERATE, body=body, wanted=wanted, session_id=request.session_id, any_device=any_device)
 
 
 def _estimate_prompt_tokens(request: pb.GenerateRequest) -> int:

@@ -89,7 +89,11 @@ class Dispatcher:
             with self._credited(endpoint, call):
                 try:
                     stub = endpoint.channel.unary_unary(call.method)
-                    return bytes(await stub(call.body, timeout=self._remaining(deadline_s), metadata=_metadata()))
+                    return bytes(
+                        await stub(
+                            call.body_for(endpoint.address), timeout=self._remaining(deadline_s), metadata=_metadata()
+                        )
+                    )
                 except grpc.aio.AioRpcError as error:
                     self._give_up(endpoint, failures, from_rpc_error(error))
 
@@ -101,7 +105,9 @@ class Dispatcher:
             with ExitStack() as cleanup:
                 cleanup.enter_context(self._credited(endpoint, call))
                 stub = endpoint.channel.unary_stream(call.method)
-                stream = stub(call.body, timeout=self._remaining(deadline_s), metadata=_metadata())
+                stream = stub(
+                    call.body_for(endpoint.address), timeout=self._remaining(deadline_s), metadata=_metadata()
+                )
                 cleanup.callback(stream.cancel)
                 self._metrics.overhead_s.observe(self._clock() - since_s)
                 try:
