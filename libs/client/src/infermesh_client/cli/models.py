@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
@@ -71,7 +71,15 @@ def _table(served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifes
     states = {model.name: state_name(model.state) for model in served}
     contexts = {model.name: model.context_length for model in served} | {m.name: m.context_length for m in stored}
     manifests = {manifest.name: manifest for manifest in stored}
-    table = Table("model", "served", "on disk", "context", "source", title=None, caption=str(root))
+    table = Table(
+        Column("model", no_wrap=True),
+        "served",
+        "on disk",
+        "context",
+        Column("source", overflow="fold"),
+        title=None,
+        caption=str(root),
+    )
     for name in sorted(states.keys() | manifests.keys()):
         manifest = manifests.get(name)
         size = f"{manifest.size_bytes / 1e6:.1f} MB {manifest.format}" if manifest else "-"

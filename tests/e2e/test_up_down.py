@@ -1,0 +1,203 @@
+"""`infermesh up` and `down` as a user runs them: the whole mesh as processes, and none of them left behind."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "infermesh_client.cli.app"]
+MODEL = "smollm2-135m-instruct"
+DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Home:
+    """A mesh of the test's own: folder, ports, and the models that the repository's mesh uses too."""
+
+    root: Path
+    environment: dict[str, str]
+
+    def run(self, *arguments: str, **extra: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**self.environment, **extra}
+        result = subprocess.run(
+            [*COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert "Traceback" not in result.stdout + result.stderr
+        return result
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.environment['INFERMESH_HTTP_PORT']}"
+
+    @property
+    def supervisor(self) -> psutil.Process:
+        return psutil.Process(int((self.root / "run" / "supervisord.pid").read_text()))
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of this mesh, whoever its parent is now: what it was started with names the folder."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                ours = process.environ().get("INFERMESH_HOME") == str(self.root)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def service(self, module: str) -> psutil.Process | None:
+        processes = (process for process in self.processes() if module in process.cmdline())
+        return next(processes, None)
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end_s, "not within the deadline"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    root = tmp_path_factory.mktemp("mesh-home")
+    shared = Path(os.environ.get("INFERMESH_HOME", REPOSITORY / ".infermesh"))
+    variables = {
+        "INFERMESH_HOME": str(root),
+        "INFERMESH_MODELS": os.environ.get("INFERMESH_MODELS", str(shared / "models")),
+        "INFERMESH_HTTP_PORT": str(free_port()),
+        "INFERMESH_GRPC_PORT": str(free_port()),
+    }
+    others = {name: value for name, value in os.environ.items() if not name.startswith("INFERMESH_")}
+    home = Home(root, {**others, **variables})
+    yield home
+    home.run("down")
+    assert home.processes() == []
+
+
+@pytest.fixture
+def mesh(home: Home) -> Home:
+    """The mesh, up; a test before may have left it running."""
+    if not home.answers():
+        result = home.run("up")
+        assert result.returncode == 0, result.stderr
+    return home
+
+
+def test_up_answers_and_prints_where_it_is(home: Home) -> None:
+    result = home.run("up")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"Ready after \d+\.\d s", result.stdout)
+    assert re.search(r"\d+ tokens, \d+\.\d tokens/s, TTFT \d+ ms", result.stdout)
+    assert f"{home.url}/v1" in result.stdout
+    assert f"127.0.0.1:{home.environment['INFERMESH_GRPC_PORT']}" in result.stdout
+    assert home.answers()
+    assert {path.name for path in (home.root / "log").iterdir()} >= {"worker-cpu.log", "router.log", "envoy.log"}
+
+
+def test_up_again_says_that_it_runs(mesh: Home) -> None:
+    before = {process.pid for process in mesh.processes()}
+    result = mesh.run("up")
+    assert result.returncode == 0
+    assert "running already" in result.stdout
+    assert f"{mesh.url}/v1" in result.stdout
+    assert {process.pid for process in mesh.processes()} == before
+
+
+def test_the_command_talks_to_it(mesh: Home) -> None:
+    (endpoint,) = json.loads(mesh.run("status", "--json").stdout)["endpoints"]
+    assert endpoint["report"]["device"]["kind"] == "cpu"
+    assert mesh.run("health", "--check").returncode == 0
+    assert MODEL in mesh.run("models").stdout
+    answer = mesh.run("chat", "Say hello.", "--max-tokens", "8")
+    assert answer.returncode == 0
+    assert "tokens/s" in answer.stderr
+    assert f"cpu at {endpoint['address']}" in answer.stderr
+
+
+@pytest.mark.parametrize("module", ["infermesh_router", "infermesh_worker_cpu", "envoy"])
+def test_a_killed_part_is_restarted(module: str, mesh: Home) -> None:
+    config = str(mesh.root / "run" / "envoy.yaml")
+    name = config if module == "envoy" else module
+    first = mesh.service(name)
+    assert first is not None
+    first.kill()
+    wait_for(lambda: (now := mesh.service(name)) is not None and now.pid != first.pid)
+    wait_for(mesh.answers)
+    assert mesh.run("chat", "Say hello.", "--max-tokens", "4").returncode == 0
+
+
+def test_a_killed_supervisor_leaves_no_orphan(mesh: Home) -> None:
+    family = mesh.processes()
+    assert len(family) >= 5  # supervisor, worker and its engine, router, Envoy
+    mesh.supervisor.kill()
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert mesh.processes() == []
+    result = mesh.run("down")
+    assert (result.returncode, result.stdout) == (0, "Nothing runs\n")
+
+
+def test_down_leaves_nothing_and_can_be_repeated(mesh: Home) -> None:
+    result = mesh.run("down")
+    assert result.returncode == 0
+    assert re.search(r"Stopped \d+ processes", result.stdout)
+    assert mesh.processes() == []
+    assert not (mesh.root / "run" / "mesh.json").exists()
+    assert mesh.run("down").returncode == 0
+    status = mesh.run("status")
+    assert (status.returncode, len(status.stderr.splitlines())) == (1, 1)
+
+
+@pytest.mark.parametrize("variable", ["INFERMESH_HTTP_PORT", "INFERMESH_GRPC_PORT"])
+def test_a_taken_port_is_named(variable: str, home: Home) -> None:
+    home.run("down")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(home.environment[variable])))
+        taken.listen()
+        result = home.run("up")
+    assert result.returncode == 1
+    assert f"port {home.environment[variable]} ({variable}) is taken by process {os.getpid()}" in result.stderr
+    assert home.processes() == []
+
+
+def test_a_part_that_fails_shows_its_log_and_stops_all(home: Home) -> None:
+    home.run("down")
+    result = home.run("up", INFERMESH_KV_CACHE_BYTES="plenty")
+    assert result.returncode == 1
+    assert "worker-cpu ended" in result.stderr
+    assert "INFERMESH_KV_CACHE_BYTES" in result.stderr
+    assert home.processes() == []
+
+
+def test_ctrl_c_during_up_stops_all(home: Home) -> None:
+    home.run("down")
+    process = subprocess.Popen([*COMMAND, "up"], env=home.environment, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "waiting for the worker" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert home.processes() == []
