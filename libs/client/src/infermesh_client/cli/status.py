@@ -13,7 +13,7 @@ from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import endpoint_row, endpoints_table, report_row
 from infermesh_client.client import Client
-from infermesh_runtime.errors import Unavailable
+from infermesh_runtime.errors import Unavailable, Unimplemented
 
 _ANSWER_TIMEOUT_S = 10.0
 _RETRY_S = 1.0
@@ -24,7 +24,11 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
     settings, _ = load_settings()
     console = Console(highlight=False)
     with connect(endpoint, settings, timeout_s=_ANSWER_TIMEOUT_S) as client:
-        endpoints = client.endpoints()
+        try:
+            endpoints = client.endpoints()
+        except Unimplemented as error:
+            hint = f"`infermesh health --endpoint {client.endpoint}` asks a worker"
+            raise Unimplemented(f"{client.endpoint} is no router; {hint}") from error
     if as_json:
         print(json.dumps({"endpoints": [endpoint_row(e) for e in endpoints]}, indent=2, ensure_ascii=False))
     elif once or not console.is_terminal:

@@ -94,8 +94,8 @@ def envoy_config(home: Home) -> Path:
     return home.run / "envoy.yaml"
 
 
-def render_envoy_config(plan: MeshPlan, home: Home) -> str:
-    """Envoy's configuration for a plan."""
+def render_envoy_config(plan: MeshPlan) -> str:
+    """Envoy's configuration for a plan. Its access log is its output, which the supervisor keeps and rotates."""
     from infermesh_envoy import Address, EnvoyOptions, render  # noqa: PLC0415 - installed where a mesh is run
 
     options = EnvoyOptions(
@@ -103,7 +103,6 @@ def render_envoy_config(plan: MeshPlan, home: Home) -> str:
         grpc=Address.parse(plan.grpc),
         router=Address.parse(plan.router),
         admin_port=Address.parse(plan.envoy_admin).port,
-        access_log=str(home.log / "access.log"),
     )
     return str(render(options))
 

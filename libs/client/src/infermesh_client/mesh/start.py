@@ -47,7 +47,7 @@ def start_mesh(
     plan = plan_mesh(settings, home, workers, model)
     home.run.mkdir(parents=True, exist_ok=True)
     home.log.mkdir(parents=True, exist_ok=True)
-    envoy_config(home).write_text(render_envoy_config(plan, home), encoding="utf-8")
+    envoy_config(home).write_text(render_envoy_config(plan), encoding="utf-8")
     supervisor = Supervisor(home)
     state = write_state(plan, home)
     started = supervisor.start(plan.services, stop_wait_s=drain_s() + STOP_MARGIN_S)

