@@ -3,13 +3,12 @@ SHELL := /bin/bash
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-export INFERMESH_HOME ?= $(CURDIR)/.infermesh
 PACKAGES := protos libs/runtime libs/engine libs/worker libs/client services/router services/worker-cpu deploy/envoy
 SOURCES := $(wildcard libs/*/src services/*/src deploy/envoy/src) protos/generate.py tools
 WORKERS ?= cpu
 HUGGINGFACE_VENV ?= build/venv-huggingface
 
-.PHONY: help setup up down test test-huggingface check format protos lock bench clean
+.PHONY: help setup up down test test-huggingface check format protos modules lock bench clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -45,6 +44,7 @@ check: setup ## Lint, types, protos and their drift, locks
 	ruff check .
 	ruff format --check .
 	python protos/generate.py --check
+	python tools/module_list.py --check
 	mypy $(SOURCES)
 
 format: setup ## Format the code and fix what the linter can
@@ -54,6 +54,9 @@ format: setup ## Format the code and fix what the linter can
 protos: setup ## Make the stubs from the .proto files
 	python protos/generate.py
 
+modules: setup ## List the modules in ARCHITECTURE.md
+	python tools/module_list.py
+
 lock: setup ## Make the lock files from the pyproject.toml files
 	python tools/lock.py
 
@@ -61,4 +64,4 @@ bench: setup ## Measure engine and mesh beside openvino-genai; the last line is 
 	python benchmarks/mesh.py
 
 clean: ## Remove what the commands above made
-	rm -rf $(VENV) build .infermesh .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

