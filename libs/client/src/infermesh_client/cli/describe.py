@@ -9,7 +9,8 @@ from rich.text import Text
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2
 
-_COLUMNS = ("device", "state", "models", "run/wait", "KV", "tokens/s", "drain")
+_WORDS = ("device", "state", "models")
+_FIGURES = ("run/wait", "KV", "tokens/s", "drain")
 _STATE_STYLES = {"READY": "green", "LOADING": "yellow", "DRAINING": "yellow", "FAILED": "red"}
 
 
@@ -75,7 +76,11 @@ def endpoint_row(endpoint: admin_pb2.Endpoint) -> dict[str, Any]:
 
 def endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
     """The endpoints for people."""
-    table = Table(Column("endpoint", no_wrap=True), *(Column(name, overflow="fold") for name in _COLUMNS))
+    table = Table(
+        Column("endpoint", no_wrap=True),
+        *(Column(n, overflow="fold") for n in _WORDS),
+        *(Column(n, no_wrap=True) for n in _FIGURES),
+    )
     for endpoint in endpoints:
         report, load = endpoint.report, endpoint.report.load
         table.add_row(
