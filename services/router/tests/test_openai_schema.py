@@ -63,6 +63,11 @@ BAD_CHAT = [
     ("logit_bias", {"logit_bias": {"five": 1}}),
     ("logit_bias", {"logit_bias": {str(2**32): 1}}),
     ("logit_bias", {"logit_bias": [1]}),
+    ("logit_bias", {"logit_bias": {"1" * 5000: 1}}),
+    ("logit_bias", {"logit_bias": {"07": 1}}),
+    ("temperature", {"temperature": 10**400}),
+    ("<x>", {"<x>": 1}),
+    ("", {"": 1}),
     ("stream", {"stream": "yes"}),
     ("stream_options", {"stream_options": {"include_usage": True}}),
     ("stream_options.include_obfuscation", {"stream": True, "stream_options": {"include_obfuscation": True}}),
@@ -200,12 +205,13 @@ def test_unknown_fields_may_be_ignored_and_are_named() -> None:
     body = {
         "model": "m",
         "foo": 1,
+        "<x>": 1,
         "messages": [{"role": "user", "content": [{"type": "text", "text": "hi", "b": 1}], "a": 2}],
         "stream": True,
         "stream_options": {"x": 1},
     }
     parsed = parse_body(ChatRequest, json.dumps(body).encode(), ignore_unknown=True)
-    assert set(parsed.ignored) == {"foo", "messages[0].a", "messages[0].content[0].b", "stream_options.x"}
+    assert set(parsed.ignored) == {"foo", "<x>", "messages[0].a", "messages[0].content[0].b", "stream_options.x"}
     assert chat_job(parsed.request).prompts[0].chat.messages[0].content == "hi"
 
 
@@ -214,6 +220,21 @@ def test_a_bad_field_beside_an_ignored_one_is_still_refused() -> None:
     with pytest.raises(InvalidArgument) as caught:
         parse_body(ChatRequest, body, ignore_unknown=True)
     assert list(caught.value.fields) == ["n"]
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("chat_template_kwargs", b'"chat_template_kwargs": {"a": 1e999}'),
+        ("structured_outputs.json", b'"structured_outputs": {"json": {"maximum": 1e999}}'),
+        ("temperature", b'"temperature": 1e999'),
+    ],
+)
+def test_a_number_beyond_a_double_is_refused(path: str, field: bytes) -> None:
+    body = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], ' + field + b"}"
+    with pytest.raises(InvalidArgument) as caught:
+        chat_job(parse_body(ChatRequest, body, ignore_unknown=False).request)
+    assert list(caught.value.fields) == [path]
 
 
 def test_every_fault_is_told() -> None:

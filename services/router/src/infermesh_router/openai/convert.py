@@ -21,6 +21,7 @@ from infermesh_router.openai.schema import ChatRequest, CompletionRequest, Messa
 DEFAULT_COMPLETION_TOKENS = 16
 """OpenAI's default of /v1/completions."""
 
+_TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 _REGEX_SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$#&\-~])")
 _UINT64 = 2**64
 
@@ -126,7 +127,7 @@ def _sampling(request: SamplingRequest) -> pb.SamplingParams:
 
 
 def _token_id(key: str) -> int:
-    if not (key.isascii() and key.isdigit() and int(key) <= UINT32_MAX):
+    if not _TOKEN_ID.fullmatch(key) or int(key) > UINT32_MAX:
         raise invalid("logit_bias", f"has the key {key[:40]!r}, which is no token id")
     return int(key)
 
@@ -147,7 +148,7 @@ def _format(request: SamplingRequest) -> pb.OutputFormat | None:
     if isinstance(wanted, JsonObjectFormat):
         schema = "{}"
     elif isinstance(wanted, JsonSchemaFormat):
-        schema = _dump(wanted.json_schema.schema_ or {})
+        schema = _dump(wanted.json_schema.schema_ or {}, "response_format.json_schema.schema")
     if request.structured_outputs is None:
         return None if schema is None else pb.OutputFormat(json_schema=schema)
     if schema is not None:
@@ -165,7 +166,7 @@ def _structured(outputs: StructuredOutputs) -> pb.OutputFormat:
     if outputs.choice is not None:
         return pb.OutputFormat(regex="|".join(_REGEX_SPECIAL.sub(r"\\\1", choice) for choice in outputs.choice))
     schema = outputs.json_ if outputs.json_ is not None else "{}"
-    return pb.OutputFormat(json_schema=schema if isinstance(schema, str) else _dump(schema))
+    return pb.OutputFormat(json_schema=schema if isinstance(schema, str) else _dump(schema, "structured_outputs.json"))
 
 
 def _fill_chat(chat: pb.ChatPrompt, request: ChatRequest) -> None:
@@ -173,7 +174,7 @@ def _fill_chat(chat: pb.ChatPrompt, request: ChatRequest) -> None:
     if request.add_generation_prompt is not None:
         chat.add_generation_prompt = request.add_generation_prompt
     if request.chat_template_kwargs:
-        chat.template_kwargs_json = _dump(request.chat_template_kwargs)
+        chat.template_kwargs_json = _dump(request.chat_template_kwargs, "chat_template_kwargs")
 
 
 def _message(message: Message, path: str) -> pb.ChatMessage:
@@ -222,5 +223,8 @@ def _with_prompt(base: pb.GenerateRequest, prompt: str | list[int]) -> pb.Genera
     return request
 
 
-def _dump(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def _dump(value: object, path: str) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # 1e999 is JSON, and reads as infinity
+        raise invalid(path, "holds a number that is too large") from None

@@ -40,23 +40,37 @@ _TYPES = {
 }
 
 
+def locate(problem: Mapping[str, Any]) -> list[str | int]:
+    """Where one of pydantic's `errors()` is, without the tags of unions, which are in angle brackets.
+
+    The name of an unknown field is kept whatever it looks like: a client chose it.
+    """
+    *parents, last = problem["loc"]
+    kept = [part for part in parents if not _is_tag(part)]
+    return kept if _is_tag(last) and problem["type"] != "extra_forbidden" else [*kept, last]
+
+
 def format_path(location: Sequence[str | int]) -> str:
-    """("messages", 0, "content") → "messages[0].content". Tags of unions, in angle brackets, are left out."""
+    """["messages", 0, "content"] → "messages[0].content"."""
     path = ""
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif not part.startswith("<"):
+        else:
             path += f".{part}" if path else part
     return path
 
 
 def from_validation(problems: Sequence[Mapping[str, Any]]) -> InvalidArgument:
     """The error of a body's faults (pydantic's `errors()`); the first gives the message."""
-    described = {format_path(problem["loc"]): _describe(problem) for problem in problems}
+    described = {format_path(locate(problem)): _describe(problem) for problem in problems}
     path, description = next(iter(described.items()))
     reason = _REASONS.get(str(problems[0]["type"]))
-    return InvalidArgument(f"'{path}' {description}." if path else description, reason=reason, fields=described)
+    return InvalidArgument(f"'{path}' {description}.", reason=reason, fields=described)
+
+
+def _is_tag(part: str | int) -> bool:
+    return isinstance(part, str) and part.startswith("<")
 
 
 def invalid(path: str, description: str, *, reason: str | None = None) -> InvalidArgument:

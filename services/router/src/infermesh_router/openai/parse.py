@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import jiter
 from pydantic import BaseModel, ValidationError
 
-from infermesh_router.openai.errors import format_path, from_validation
+from infermesh_router.openai.errors import format_path, from_validation, locate
 from infermesh_runtime.errors import InvalidArgument
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -29,7 +29,7 @@ def parse_body(schema: type[ModelT], body: bytes, *, ignore_unknown: bool) -> Pa
         return Parsed(schema.model_validate(document))
     except ValidationError as error:
         problems = error.errors(include_url=False)
-    unknown = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"]
+    unknown = [locate(problem) for problem in problems if problem["type"] == "extra_forbidden"]
     if not ignore_unknown or len(unknown) < len(problems):
         known_problems = [p for p in problems if not (ignore_unknown and p["type"] == "extra_forbidden")]
         raise from_validation(known_problems)
@@ -50,7 +50,7 @@ def _parse_json(body: bytes) -> dict[str, Any]:
 
 def _remove(document: Any, location: Sequence[str | int]) -> None:
     """Takes the field at `location` out of the document."""
-    *parents, last = [part for part in location if isinstance(part, int) or not part.startswith("<")]
+    *parents, last = location
     for part in parents:
         document = document[part]
     del document[last]
