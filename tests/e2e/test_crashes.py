@@ -85,7 +85,9 @@ def test_request_without_stream_gets_a_status(fast_mesh):
     """Nothing was sent yet, so it is an HTTP error; or, tried again on the engine that came back, an answer."""
     worker = fast_mesh.workers[0]
     with fast_mesh.http() as http, grpc.insecure_channel(fast_mesh.envoy.grpc) as channel:
-        watch = inference_pb2_grpc.InferenceServiceStub(channel).WatchHealth(pb.WatchHealthRequest(min_interval_ms=1))
+        watch = inference_pb2_grpc.InferenceServiceStub(channel).WatchHealth(
+            pb.WatchHealthRequest(min_interval_ms=1), timeout=30
+        )
 
         def crash_when_it_runs() -> None:
             assert any(update.report.load.running for update in watch)
