@@ -83,7 +83,7 @@ async def test_deadline_reaches_the_router(router, channel):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert 0 < remaining_s[0] <= 0.5
+    assert 0 < remaining_s[0] < 0.6  # rounded up on its way
     await asyncio.wait_for(cancelled.wait(), 5)
 
 
