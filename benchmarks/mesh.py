@@ -1,4 +1,4 @@
-"""Engine and mesh beside openvino-genai in one run: same model, prompts and machine. The last line is one JSON document.
+"""Engine and mesh beside openvino-genai in one run, on the same model and prompts; the last line is one JSON document.
 
 Every round runs the contestants one after another, so that what disturbs the machine disturbs all; ratios are
 medians over the rounds. Speed is generated tokens over wall time, prefill included. See --help for its options.

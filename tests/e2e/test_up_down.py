@@ -81,12 +81,11 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def home(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     root = tmp_path_factory.mktemp("mesh-home")
-    shared = Path(os.environ.get("INFERMESH_HOME", REPOSITORY / ".infermesh"))
     variables = {
         "INFERMESH_HOME": str(root),
-        "INFERMESH_MODELS": os.environ.get("INFERMESH_MODELS", str(shared / "models")),
+        "INFERMESH_MODELS": str(default_model.parent),
         "INFERMESH_HTTP_PORT": str(free_port()),
         "INFERMESH_GRPC_PORT": str(free_port()),
     }

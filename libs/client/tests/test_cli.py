@@ -137,7 +137,6 @@ def test_up_with_an_unknown_worker(infermesh) -> None:
 
 
 def test_up_with_a_model_that_is_not_there(infermesh, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("infermesh_worker_cpu")
     monkeypatch.setenv("INFERMESH_MODEL", "nope")
     monkeypatch.setattr("infermesh_client.cli.up.check_startable", lambda *_: None)
     result = infermesh("up")

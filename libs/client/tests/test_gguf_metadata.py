@@ -1,10 +1,10 @@
 """GGUF metadata: tokeniser, template and configuration out of files that the package gguf wrote."""
 
 import json
-import os
 import random
 from pathlib import Path
 
+import openvino_genai as genai
 import pytest
 from tokenizers import Tokenizer
 
@@ -141,18 +141,12 @@ def test_other_file_is_refused(tmp_path: Path) -> None:
         read_gguf(tmp_path / "x.gguf")
 
 
-def _default_model() -> Path:
-    root = Path(os.environ.get("INFERMESH_HOME", Path(__file__).parents[3] / ".infermesh")).expanduser()
-    return root / "models" / "smollm2-135m-instruct" / "model.gguf"
-
-
-@pytest.mark.skipif(not _default_model().is_file(), reason="the default model is not imported: make up does it")
-def test_smollm2_equals_openvino_genai() -> None:
-    genai = pytest.importorskip("openvino_genai")
+def test_smollm2_equals_openvino_genai(default_model: Path) -> None:
+    gguf_file = default_model / "model.gguf"
     scheduler = genai.SchedulerConfig()
     scheduler.cache_size = 1
-    theirs = genai.ContinuousBatchingPipeline(str(_default_model()), scheduler, "CPU").get_tokenizer()
-    ours = build_tokenizer(read_gguf(_default_model()).tokenizer)
+    theirs = genai.ContinuousBatchingPipeline(str(gguf_file), scheduler, "CPU").get_tokenizer()
+    ours = build_tokenizer(read_gguf(gguf_file).tokenizer)
     for text in [*TEXTS, *_random_texts(300)]:
         ids = ours.encode(text, add_special_tokens=False).ids
         assert ids == theirs.encode(text, add_special_tokens=False).input_ids.data[0].tolist(), repr(text)

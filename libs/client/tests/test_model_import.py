@@ -11,7 +11,6 @@ from rich.console import Console
 
 from infermesh_client.model_import import convert
 from infermesh_client.model_import.importer import import_model
-from infermesh_client.model_import.manifest import list_manifests, read_manifest
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.staging import ModelExists, remove_model
 from infermesh_runtime.errors import (
@@ -22,6 +21,7 @@ from infermesh_runtime.errors import (
     NotFound,
     ResourceExhausted,
 )
+from infermesh_runtime.model_manifest import model_paths, read_manifest
 
 CONFIG = {"max_position_embeddings": 128, "eos_token_id": 7, "bos_token_id": 1}
 
@@ -67,7 +67,8 @@ def test_gguf_file(tiny_gguf: Path, models_root: Path, view: ProgressView) -> No
 
 
 def test_the_worker_reads_what_was_imported(tiny_gguf: Path, models_root: Path, view: ProgressView) -> None:
-    model_folder = pytest.importorskip("infermesh_worker.model_folder")
+    from infermesh_worker import model_folder
+
     import_model(str(tiny_gguf), "tiny", models_root, view)
     (folder,) = model_folder.list_models(models_root)
     folder.verify()
@@ -252,7 +253,7 @@ def test_remove(tiny_gguf: Path, models_root: Path, view: ProgressView) -> None:
     import_model(str(tiny_gguf), "tiny", models_root, view)
     remove_model(models_root, "tiny")
     assert contents(models_root) == set()
-    assert list_manifests(models_root) == []
+    assert model_paths(models_root) == []
     with pytest.raises(ModelNotFound):
         remove_model(models_root, "tiny")
 

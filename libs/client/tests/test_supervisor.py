@@ -21,8 +21,6 @@ from infermesh_client.mesh.supervisor import Supervisor
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
 
-pytest.importorskip("supervisor")
-
 SLEEPER = [sys.executable, "-c", "import os, signal; print(os.environ['SAY'], os.getpid(), flush=True); signal.pause()"]
 NOWHERE = MeshState(
     http="127.0.0.1:1", grpc="127.0.0.1:1", router="127.0.0.1:1", workers=[], metrics={}, envoy_admin="", model=""
@@ -163,7 +161,6 @@ def test_only_one_up_at_a_time(home: Home) -> None:
 
 
 def test_plan(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("infermesh_envoy")
     monkeypatch.setenv("INFERMESH_WORKERS", "gpu-box:9000")
     plan = plan_mesh(ClientSettings(), home, ["cpu"], "m")
     worker, router, envoy = plan.services

@@ -4,30 +4,19 @@ The command replaces this process. The kernel sends it SIGKILL when the parent e
 supervisor leaves no orphans. Knows nothing of what it runs. Imports as little as it can: it is on every start's path.
 """
 
-import ctypes
 import os
-import signal
 import sys
 
-PR_SET_PDEATHSIG = 1
+from infermesh_runtime.parent import die_with
+
 USAGE = "usage: python -m infermesh_client.tether --parent PID -- COMMAND..."
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Ties this process to `parent_pid`, its parent. Raises OSError when the kernel refuses."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    # The parent may have died before prctl; then this process has been given another parent and no signal will come.
-    if os.getppid() != parent_pid:
-        sys.exit(f"tether: the parent {parent_pid} is gone")
 
 
 def main(arguments: list[str]) -> None:
     """Parses the arguments and becomes the command; exits with 2 on a usage error and 127 when it cannot be run."""
     match arguments:
         case ["--parent", pid, "--", *command] if pid.isdecimal() and command:
-            die_with_parent(int(pid))
+            die_with(int(pid))
         case _:
             print(USAGE, file=sys.stderr)
             sys.exit(2)

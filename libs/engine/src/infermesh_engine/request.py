@@ -1,4 +1,4 @@
-"""Owns what is asked of an engine: requests and their parameters. Knows no wire format and no text: prompts are token ids."""
+"""Owns what is asked of an engine: requests and their parameters. Knows no wire format; prompts are token ids."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How a token is chosen, applied in this order: logit_bias, penalties, grammar mask, temperature, top_k, top_p, min_p."""
+    """How a token is chosen.
+
+    Applied in this order: logit_bias, penalties, grammar mask, temperature, top_k, top_p, min_p.
+    """
 
     temperature: float = 1.0
     """In [0, 2]; 0 is greedy."""

@@ -30,16 +30,16 @@ class RunnerInfo:
     """KV blocks it owns, numbered from 0."""
     weights_bytes: int
     min_run_tokens: int = 1
-    """Fewest new tokens of a sequence in a batch. The engine feeds the last ones again, where there are any, to reach it:
-    some devices compute a run of one token in another order than a longer one."""
+    """Fewest new tokens of a sequence in a batch; the engine feeds earlier ones again, where there are any, to reach
+    it. Some devices compute a run of one token in another order than a longer one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One step's work: for each of S sequences, a run of new tokens whose KV is computed and stored.
 
-    A sequence in decode has one new token, a prefill chunk has many. T is the sum of new tokens, R the rows whose logits
-    are needed (a prefill chunk that does not reach the prompt's end needs none).
+    A sequence in decode has one new token, a prefill chunk has many. T is the sum of new tokens, R the rows whose
+    logits are needed (a prefill chunk that does not reach the prompt's end needs none).
     """
 
     token_ids: NDArray[np.int64]
@@ -86,7 +86,7 @@ class Logits(Protocol):
         ...
 
     def row(self, index: int) -> NDArray[np.float32]:
-        """[vocab], all logits of one row, unscaled. A view where the runner can give one: copy it before you change it."""
+        """[vocab], all logits of one row, unscaled. A view where the runner can give one: do not write to it."""
         ...
 
 
@@ -99,8 +99,8 @@ class ModelRunner(Protocol):
     def run(self, batch: Batch) -> Logits:
         """Computes and stores the new tokens' KV and returns the logits of batch.rows.
 
-        Raises infermesh_runtime.errors.ResourceExhausted when the device's memory cannot hold this batch; nothing of it
-        counts as computed then. Any other exception means the runner cannot be used any more.
+        Raises infermesh_runtime.errors.ResourceExhausted when the device's memory cannot hold this batch; nothing of
+        it counts as computed then. Any other exception means the runner cannot be used any more.
         """
         ...
 

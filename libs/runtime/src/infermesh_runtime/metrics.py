@@ -1,6 +1,7 @@
 """Owns what every process measures about itself and its RPCs, and the HTTP endpoint for it. Knows no engine."""
 
 import asyncio
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Thread
@@ -17,6 +18,8 @@ from infermesh_runtime.server import Part
 from infermesh_runtime.settings import split_host_port
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+_log = logging.getLogger(__name__)
 
 
 def new_registry() -> CollectorRegistry:
@@ -87,7 +90,9 @@ def metrics_part(registry: CollectorRegistry, listen: str) -> Part:
 
     async def start() -> None:
         if listen:
-            serving.callback(serve_metrics(registry, listen).close)
+            server = serve_metrics(registry, listen)
+            serving.callback(server.close)
+            _log.info("serving metrics", extra={"port": server.port})
 
     async def close() -> None:
         await asyncio.to_thread(serving.close)

@@ -7,6 +7,7 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,10 +26,10 @@ from infermesh_runtime.errors import (
     NotFound,
     Unimplemented,
 )
+from infermesh_runtime.parent import die_with
 from infermesh_worker.channel import Channel, ParentGoneError
 from infermesh_worker.ipc import Cancel, Command, Crashed, Failure, Loaded, Shutdown, Start, Submit, step_frame
 from infermesh_worker.loaded_model import LoadedModel
-from infermesh_worker.parent import die_with, ignore_stop_signals
 
 EXIT_CRASHED = 70
 """Exit status after an exception out of the model's build or the runner (EX_SOFTWARE of sysexits.h)."""
@@ -170,7 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--build", required=True, help="package.module:function that builds the model")
     options = parser.parse_args(arguments)
     die_with(options.parent)
-    ignore_stop_signals()
+    # Stopping is the front's business: a signal to the whole process group must not cut running streams.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     status = serve(Channel.from_fd(options.fd), options.build)
     sys.stderr.flush()
     # A device library's threads or destructors must not keep a process whose work is over.

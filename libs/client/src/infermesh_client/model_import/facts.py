@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infermesh_client.model_import.manifest import Format
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.model_manifest import Format
 
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
 

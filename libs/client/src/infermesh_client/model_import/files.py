@@ -1,13 +1,12 @@
 """Owns moving and hashing bytes with progress. Knows no model: it is told which files."""
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from infermesh_client.model_import.manifest import FileEntry
 from infermesh_client.model_import.progress import ProgressView, Step
+from infermesh_runtime.model_manifest import FileEntry, hash_file
 
 _CHUNK_BYTES = 8 << 20
 
@@ -40,14 +39,9 @@ def hash_folder(folder: Path, view: ProgressView) -> dict[str, FileEntry]:
 
 
 def _hash_file(path: Path, step: Step) -> FileEntry:
-    digest, size_bytes = hashlib.sha256(), 0
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size_bytes += len(chunk)
-            step.advance(len(chunk))
-    return FileEntry(size_bytes, digest.hexdigest())
+        return hash_file(file, step.advance)
 
 
 def _hidden(relative: Path) -> bool:

@@ -20,11 +20,11 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError i
 from huggingface_hub.utils.tqdm import tqdm as hub_tqdm
 
 from infermesh_client.model_import.layout import plan_layout
-from infermesh_client.model_import.manifest import Format
 from infermesh_client.model_import.progress import ProgressView, Step
 from infermesh_client.model_import.source import HubModel
 from infermesh_client.model_import.staging import check_free_space
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument, NotFound, Unavailable
+from infermesh_runtime.model_manifest import Format
 
 
 def download_hub_model(model: HubModel, folder: Path, view: ProgressView) -> tuple[str, Format]:

@@ -6,11 +6,11 @@ from pathlib import Path
 from infermesh_client.model_import.convert import Weights, convert_model
 from infermesh_client.model_import.fetch import Fetched, fetch
 from infermesh_client.model_import.files import hash_folder
-from infermesh_client.model_import.manifest import Format, Manifest, write_manifest
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import OpenVinoFolder, check_name, parse_source
 from infermesh_client.model_import.staging import ModelExists, explain_os_error, publish, staging_folder
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.model_manifest import Format, Manifest, write_manifest
 
 
 def import_model(
@@ -31,7 +31,7 @@ def import_model(
             fetched = fetch(parsed, folder, view)
             _convert(folder, weights, view)
             manifest = _describe(folder, name, fetched, view)
-            write_manifest(manifest, folder)
+            write_manifest(folder, manifest)
             publish(folder, target, force=force)
             return manifest
     except OSError as error:
@@ -54,7 +54,7 @@ def _describe(folder: Path, name: str, fetched: Fetched, view: ProgressView) -> 
         eos_token_ids=facts.eos_token_ids,
         bos_token_id=facts.bos_token_id,
         size_bytes=sum(entry.size_bytes for path, entry in files.items() if _is_weight(path, facts.format)),
-        created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        created=datetime.now(UTC).replace(microsecond=0),
         files=files,
     )
 

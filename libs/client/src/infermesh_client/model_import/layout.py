@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from infermesh_client.model_import.manifest import Format
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.model_manifest import Format
 
 _SIDE_FILES = (
     "config.json",
