@@ -24,7 +24,6 @@ from infermesh_worker.served_model import ServedModel
 from infermesh_worker.servicer import InferenceServicer
 from infermesh_worker.settings import WorkerSettings
 
-
 FOLDER_OPTION = "folder"
 """Name of the build option that holds the model folder's path."""
 
