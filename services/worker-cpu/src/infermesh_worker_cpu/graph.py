@@ -25,7 +25,7 @@ INPUTS = (
 )
 """What a step sets: the transformation's names, and the two that `read` adds. The KV caches are bound once."""
 
-OUTPUTS = ("logits", "top_ids", "top_logits", "logsumexp", "scaled_logsumexp")
+OUTPUTS = ("logits", "top_ids", "top_logits", "scaled_logsumexp")
 
 
 class NotPageableError(ValueError):
@@ -37,7 +37,7 @@ def read(core: ov.Core, xml: Path) -> ov.Model:
 
     Further inputs: rows int32 [R] (which tokens' logits are wanted) and inverse_temperatures float32 [R].
     Outputs: logits float32 [R, vocab]; top_ids int32 and top_logits float32 [R, min(CANDIDATES, vocab)], largest first;
-    logsumexp float32 [R] of the logits, and scaled_logsumexp float32 [R] of logits × inverse_temperatures.
+    scaled_logsumexp float32 [R], log Σ exp(logits × inverse_temperatures).
 
     Raises NotPageableError.
     """
@@ -78,25 +78,16 @@ def _add_sampling_outputs(model: ov.Model) -> None:
     vocab = source.get_partial_shape()[-1].get_length()
     logits = ops.reshape(ops.convert(source, "f32"), np.array([-1, vocab], np.int64), special_zero=False)
     top = ops.topk(logits, np.int32(min(CANDIDATES, vocab)), 1, "max", "value", "i32")
-    largest = ops.slice(top.output(0), [0], [1], [1], [1])
-    centred = ops.subtract(logits, largest)
     scale = ops.unsqueeze(inverse_temperatures, np.int32(1))
-    scaled_largest = ops.squeeze(ops.multiply(largest, scale), np.int32(1))
-    outputs = (
-        logits.output(0),
-        top.output(1),
-        top.output(0),
-        ops.add(_log_sum_exp(centred), ops.squeeze(largest, np.int32(1))).output(0),
-        ops.add(_log_sum_exp(ops.multiply(centred, scale)), scaled_largest).output(0),
-    )
+    scaled_largest = ops.multiply(ops.slice(top.output(0), [0], [1], [1], [1]), scale)
+    # The largest probability is exp(largest − log Σ exp): one softmax is cheaper than a sum of exponentials by itself.
+    largest_probability = ops.reduce_max(ops.softmax(ops.multiply(logits, scale), 1), np.int32(1))
+    scaled_logsumexp = ops.subtract(ops.squeeze(scaled_largest, np.int32(1)), ops.log(largest_probability))
+    outputs = (logits.output(0), top.output(1), top.output(0), scaled_logsumexp.output(0))
     model.remove_result(result)
     for name, output in zip(OUTPUTS, outputs, strict=True):
         output.set_names({name})
         model.add_results([ops.result(output)])
-
-
-def _log_sum_exp(centred: ov.Node) -> ov.Node:
-    return ops.log(ops.reduce_sum(ops.exp(centred), np.int32(1)))
 
 
 def _parameter(model: ov.Model, name: str, dtype: type[np.generic]) -> ov.Node:

@@ -5,6 +5,7 @@ Knows no request and no sampling.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,15 +72,24 @@ class BoundInput:
             self._data[...] = array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OpenVinoLogits:
     """Views of the inference request's output tensors, overwritten by its next inference."""
 
     all: NDArray[np.float32]
     top_ids: NDArray[np.int32]
     top_logits: NDArray[np.float32]
-    logsumexp: NDArray[np.float32]
     scaled_logsumexp: NDArray[np.float32]
+    inverse_temperatures: NDArray[np.float32]
+
+    @cached_property
+    def logsumexp(self) -> NDArray[np.float32]:
+        """Asked for with log probabilities only; differs from the scaled one only where a temperature is not 1."""
+        sums = self.scaled_logsumexp.copy()
+        for index in np.flatnonzero(self.inverse_temperatures != 1.0):
+            largest = self.top_logits[index, 0]
+            sums[index] = largest + np.log(np.exp(self.all[index] - largest).sum())
+        return sums
 
     def row(self, index: int) -> NDArray[np.float32]:
         row: NDArray[np.float32] = self.all[index]
@@ -111,8 +121,8 @@ class OpenVinoRunner:
         # Not infer(): it copies every output, 6 MB of logits at 32 rows.
         self._request.start_async()
         self._request.wait()
-        outputs = (self._request.get_output_tensor(index).data[:rows] for index in self._outputs)
-        return _with_ties_by_id(OpenVinoLogits(*outputs))
+        every, ids, top, sums = (self._request.get_output_tensor(index).data[:rows] for index in self._outputs)
+        return _with_ties_by_id(OpenVinoLogits(every, ids, top, sums, batch.inverse_temperatures))
 
     def memory_free_bytes(self) -> int:
         return machine.memory_available_bytes()
