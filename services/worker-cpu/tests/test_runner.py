@@ -59,6 +59,21 @@ def test_the_kv_cache_follows_max_sequences_when_no_size_is_given(default_model:
     runner.close()
 
 
+@pytest.mark.parametrize(("dtype", "element_bytes"), [("u8", 1), ("f16", 2), ("f32", 4)])
+def test_every_kv_precision_runs(default_model: Path, harness_of, dtype: str, element_bytes: int) -> None:
+    model = build({"folder": str(default_model), "kv_cache_bytes": 64 << 20, "kv_cache_dtype": dtype})
+    try:
+        per_block = (64 << 20) / model.runner.info.num_blocks
+        # 30 layers of keys and values, 3 heads of 64 elements, 32 tokens; u8 keeps scales beside its elements.
+        assert per_block == pytest.approx(30 * 2 * 3 * 64 * 32 * element_bytes, rel=0.25)
+        harness = harness_of(model, max_sequences=4, max_batched_tokens=32)
+        text = "One, two, three, four, five, six, seven, eight, nine, ten, one, two, three, four, five, six,"
+        (tokens,) = harness.tokens(harness.request("count", text, tokens=2)).values()
+        assert harness.tokenizer.decode(list(tokens)) == " seven,"
+    finally:
+        model.runner.close()
+
+
 def test_a_kv_cache_without_room_for_a_block_is_refused(default_model: Path) -> None:
     with pytest.raises(FailedPrecondition, match="holds no block"):
         build({"folder": str(default_model), "kv_cache_bytes": 1000})

@@ -42,13 +42,14 @@ class RunnerOptions:
 
 def compile_properties(options: RunnerOptions) -> dict[str, Any]:
     """CPU plugin properties. What makes `exact` exact, and its price, is docs/decisions/0002-exact-numerics.md."""
+    kv_cache_dtype = "f32" if options.numerics == "exact" else options.kv_cache_dtype
     properties: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": options.threads or machine.usable_processors(),
-        "KV_CACHE_PRECISION": "f32" if options.numerics == "exact" else options.kv_cache_dtype,
+        "KV_CACHE_PRECISION": kv_cache_dtype,
     }
-    if options.numerics == "exact":
+    if kv_cache_dtype == "f32":  # the attention kernel takes an f32 cache in f32 only
         properties["INFERENCE_PRECISION_HINT"] = "f32"
     return {**properties, **options.properties}
 

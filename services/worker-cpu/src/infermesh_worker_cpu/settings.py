@@ -11,7 +11,9 @@ class WorkerCpuSettings(WorkerSettings):
     """What worker-cpu takes."""
 
     kv_cache_dtype: Literal["u8", "f16", "f32"] = Field(
-        "u8", description="Precision of the KV cache under numerics fast; exact always keeps f32."
+        "u8",
+        description="Precision of the KV cache under numerics fast (f16: bf16 where the processor computes in it; "
+        "f32: computes in f32 too); exact always keeps f32.",
     )
 
     @model_validator(mode="after")
