@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 
 from infermesh_engine.engine import EngineConfig
-from infermesh_engine.output import Delta, Finished, FinishReason
+from infermesh_engine.grammar import GrammarState
+from infermesh_engine.output import Delta, Failed, Finished, FinishReason
 from infermesh_engine.request import Continuation, GenerationRequest, OutputFormat, SamplingParams, StopConditions
-from infermesh_runtime.errors import ContextLengthExceeded, InvalidArgument, ResourceExhausted
+from infermesh_runtime.errors import ContextLengthExceeded, Internal, InvalidArgument, ResourceExhausted
 
 Bench = Callable[..., Any]
 EOS = 256
@@ -86,6 +87,35 @@ def test_the_end_of_a_grammar_ends_the_choice(make_bench: Bench) -> None:
     choice = bench.finish(request(output_format=constraint, n=1, stop=StopConditions()))["r", 0]
     assert choice.text in {"yes", "no"}
     assert choice.finished.finish_reason is FinishReason.STOP
+
+
+def test_what_breaks_for_one_request_ends_that_one_only(make_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its sampling, where a grammar's mask is made, and after it, where its token is taken."""
+    constrained = request("bad", n=2, output_format=OutputFormat(kind="regex", spec="[a-z]+"))
+    alone = make_bench().finish(request("good"))
+    for broken in ("mask", "consume"):
+        with monkeypatch.context() as patch:
+            patch.setattr(GrammarState, broken, lambda *_: [].pop())
+            engine = make_bench().engine
+            engine.submit(request("good"))
+            engine.submit(constrained)
+            outputs = [output for _ in range(25) for output in engine.step()]
+        (failed,) = [output for output in outputs if output.request_id == "bad"]
+        assert isinstance(failed, Failed)
+        assert isinstance(failed.error, Internal)
+        assert "pop from empty list" in failed.error.message
+        good = [output for output in outputs if isinstance(output, Delta)]
+        assert tuple(token for delta in good for token in delta.token_ids) == alone["good", 0].token_ids
+        assert engine.load().kv_cache_usage == 0
+        assert not engine.has_work
+
+
+def test_a_stop_string_that_is_complete_at_the_limit_is_the_reason(make_bench: Bench) -> None:
+    letters = {chr(byte): i for i, byte in enumerate([*range(0x21, 0x7F)])}
+    force = SamplingParams(logit_bias={letters["b"]: 100})
+    stop = StopConditions(strings=("bbbb", "bb"), max_tokens=3)
+    choice = make_bench().finish(request(stop=stop, sampling=force))["r", 0]
+    assert (choice.text, choice.finished.finish_reason, choice.finished.stop) == ("", FinishReason.STOP, "bb")
 
 
 def test_cancelling_the_only_request_leaves_no_referenced_block(make_bench: Bench) -> None:

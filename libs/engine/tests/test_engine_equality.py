@@ -180,7 +180,7 @@ def test_a_sequence_that_does_not_fit_alone_fails_and_the_others_go_on(make_benc
     while engine.has_work:
         outputs += engine.step()
     (failed,) = [o for o in outputs if isinstance(o, Failed)]
-    assert (failed.request_id, failed.code) == ("long", Code.RESOURCE_EXHAUSTED)
+    assert (failed.request_id, failed.error.code) == ("long", Code.RESOURCE_EXHAUSTED)
     assert [o.request_id for o in outputs if isinstance(o, Finished)] == ["short"]
     assert engine.load().kv_cache_usage == 0
 

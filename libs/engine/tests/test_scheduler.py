@@ -164,5 +164,12 @@ def test_a_first_chunk_is_not_shorter_than_the_runner_wants(make_sequence: Make)
     assert shape(run(s)) == (["a"], [("b", 5)])
 
 
+@pytest.mark.parametrize("tokens", [1, 5])
+def test_a_budget_below_the_shortest_run_still_admits(make_sequence: Make, tokens: int) -> None:
+    s = scheduler(max_sequences=1, max_batched_tokens=1, min_run_tokens=2)
+    s.add(make_sequence(prompt(0, tokens)))
+    assert shape(run(s)) == ([], [("a", min(tokens, 2))])
+
+
 def test_no_work_is_an_empty_plan() -> None:
     assert scheduler().schedule() == Plan([], [])

@@ -5,6 +5,7 @@ from tokenizers import Tokenizer
 
 from infermesh_engine.output import FinishReason
 from infermesh_engine.request import StopConditions
+from infermesh_engine.stop import Released
 from infermesh_engine.text import SequenceText, TextOut
 
 EOS = 256
@@ -70,10 +71,20 @@ def test_stop_string_does_not_begin_in_the_prompt(byte_tokenizer: Tokenizer) -> 
 def test_flush_shows_what_a_longer_output_might_have_hidden(byte_tokenizer: Tokenizer) -> None:
     text = make_text(byte_tokenizer, strings=("stop",))
     assert joined(push_all(text, ids_of(byte_tokenizer, "do not sto"))) == "do not "
-    assert text.flush() == "sto"
+    assert text.flush() == Released("sto", None)
     text = make_text(byte_tokenizer, strings=("b\N{REPLACEMENT CHARACTER}",))
     assert joined(push_all(text, ids_of(byte_tokenizer, "abé")[:-1])) == "a"
-    assert text.flush() == ""
+    assert text.flush() == Released("", "b\N{REPLACEMENT CHARACTER}")
+
+
+def test_a_stop_string_that_waited_for_a_longer_one_counts_at_the_end(byte_tokenizer: Tokenizer) -> None:
+    text = make_text(byte_tokenizer, strings=("abc", "b"))
+    assert joined(push_all(text, ids_of(byte_tokenizer, "xab"))) == "x"
+    out = text.push(EOS)
+    assert (out.text, out.finish_reason, out.stop) == ("a", FinishReason.STOP, "b")
+    text = make_text(byte_tokenizer, strings=("abc", "b"))
+    push_all(text, ids_of(byte_tokenizer, "xab"))
+    assert text.flush() == Released("a", "b")
 
 
 @pytest.mark.parametrize("min_tokens", [0, 3, 6])

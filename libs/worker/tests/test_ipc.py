@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from infermesh_engine.output import Delta, Failed, Finished, FinishReason, Load, TokenLogprob
 from infermesh_engine.request import Continuation, GenerationRequest, OutputFormat, SamplingParams, StopConditions
-from infermesh_runtime.errors import ContextLengthExceeded
+from infermesh_runtime.errors import ContextLengthExceeded, InvalidArgument
 from infermesh_worker.ipc import (
     MAX_FRAME_BYTES,
     Cancel,
@@ -51,13 +51,18 @@ def test_step_holds_every_output():
     entry = TokenLogprob(5, -0.5, b"\xff", (TokenLogprob(6, -1.5, b"a"),))
     finished = Finished("1", 0, FinishReason.STOP, stop="x", prompt_tokens=3)
     error = ContextLengthExceeded("too long", metadata={"prompt_tokens": "9"}, retry_after_s=1.5)
-    outputs = [Delta("1", 0, "é", (5,), (entry,)), finished, Failed("2", 8, "FULL", "no room")]
+    outputs = [
+        Delta("1", 0, "é", (5,), (entry,)),
+        finished,
+        Failed("2", InvalidArgument("no", fields={"format": "no"})),
+    ]
     step = report_decoder.decode(payload(step_frame(outputs, [Failure.of("3", error)], Load(running=1), 77)))
     ((request_id, choice, text, token_ids, logprobs),) = step.deltas
     assert (request_id, choice, text, token_ids) == ("1", 0, "é", [5])
     assert (logprobs[0].token, logprobs[0].top[0].token_id) == (b"\xff", 6)
     assert step.finished == [finished]
     assert [failure.request_id for failure in step.failed] == ["3", "2"]
+    assert step.failed[1].error().fields == {"format": "no"}
     again = step.failed[0].error()
     assert isinstance(again, ContextLengthExceeded)
     assert (again.message, again.metadata, again.retry_after_s) == ("too long", {"prompt_tokens": "9"}, 1.5)

@@ -44,11 +44,12 @@ def _take(sequence: Sequence, token_id: int) -> tuple[str, Ending | None]:
     out = sequence.text.push(token_id)
     if out.finish_reason is not None:
         return out.text, Ending(out.finish_reason, out.stop)
-    if sequence.sampler.finished_by_grammar:
-        return out.text + sequence.text.flush(), Ending(FinishReason.STOP)
-    if sequence.num_tokens >= sequence.limit:
-        return out.text + sequence.text.flush(), Ending(FinishReason.LENGTH)
-    return out.text, None
+    by_grammar = sequence.sampler.finished_by_grammar
+    if not by_grammar and sequence.num_tokens < sequence.limit:
+        return out.text, None
+    rest = sequence.text.flush()
+    stopped = by_grammar or rest.stop is not None
+    return out.text + rest.text, Ending(FinishReason.STOP if stopped else FinishReason.LENGTH, rest.stop or "")
 
 
 def _finished(sequence: Sequence, ending: Ending) -> Finished:

@@ -1,5 +1,6 @@
 """Owns requests from submit to their last output: schedule, run, sample, emit. Knows no wire format and no device."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -19,7 +20,9 @@ from infermesh_engine.scheduler import Plan, Scheduler
 from infermesh_engine.sequence import Sequence
 from infermesh_engine.text import SequenceText
 from infermesh_engine.token_bytes import TokenBytes
-from infermesh_runtime.errors import ContextLengthExceeded, InfermeshError, InvalidArgument, ResourceExhausted
+from infermesh_runtime.errors import ContextLengthExceeded, InfermeshError, Internal, InvalidArgument, ResourceExhausted
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +123,8 @@ class Engine:
     def step(self) -> list[Output]:
         """Runs one batch; for each sequence that got a token its Delta, then its Finished if it ended.
 
-        What the runner raises other than ResourceExhausted passes through; the engine cannot be used after it.
+        What one sequence's sampling or text raises ends its request (Failed) and no other. What the runner raises
+        other than ResourceExhausted passes through; the engine cannot be used after it.
         """
         self._meter.begin()
         outputs: list[Output] = [*self._replayed]
@@ -219,12 +223,15 @@ class Engine:
                 if too_large is not None:
                     outputs.append(self._fail(too_large, error))
 
-    def _emit(self, sequence: Sequence, token: Sampled, outputs: list[Output]) -> None:
+    def _emit(self, sequence: Sequence, token: Sampled | Exception, outputs: list[Output]) -> None:
         if sequence.request_id not in self._requests:
             return  # another choice of the request failed just now
+        if isinstance(token, Exception):
+            outputs.append(self._fail(sequence, token))
+            return
         try:
             delta, finished = emit(sequence, token, self._token_bytes)
-        except InfermeshError as error:  # its grammar's limits; the others go on
+        except Exception as error:  # a boundary: what its grammar or its text raises must not end the others
             outputs.append(self._fail(sequence, error))
             return
         outputs.append(delta)
@@ -232,9 +239,12 @@ class Engine:
             outputs.append(finished)
             self._forget(sequence)
 
-    def _fail(self, sequence: Sequence, error: InfermeshError) -> Failed:
+    def _fail(self, sequence: Sequence, error: Exception) -> Failed:
         self.cancel(sequence.request_id)
-        return Failed(sequence.request_id, int(error.code), error.reason, error.message)
+        if not isinstance(error, InfermeshError):
+            _log.error("a request failed in the engine", exc_info=error)
+            error = Internal(f"internal error in the engine: {error!r}")
+        return Failed(sequence.request_id, error)
 
     def _forget(self, sequence: Sequence) -> None:
         """Frees a sequence that has ended."""

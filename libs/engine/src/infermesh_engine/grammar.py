@@ -1,4 +1,4 @@
-"""Owns output formats: checks and compiles them, and says which tokens may come next. Knows no sampling and no text.
+"""Owns output formats: compiles them, and says which tokens may come next. Knows no sampling and no text.
 
 llguidance does the work; it is given here its tokenizer, bounds that keep hostile input from harming the process, and
 errors in our terms.
@@ -29,13 +29,6 @@ _JSON_OPTIONS: "JsonCompileOptions" = {
     # as llama.cpp bounds it: without a bound a small model pads its JSON with white space until max_tokens
     "whitespace_pattern": r"(\x20|\n{1,2}[\x20\t]{0,20})",
 }
-
-
-def check(output_format: OutputFormat) -> None:
-    """Raises InvalidArgument, its field the constraint's ("format.regex"), when the format cannot be compiled."""
-    message = LLMatcher.validate_grammar(_to_grammar(output_format), limits=_limits())
-    if message:
-        raise _refusal(output_format, message)
 
 
 class GrammarState:
@@ -97,11 +90,14 @@ class GrammarFactory:
     def compile(self, output_format: OutputFormat) -> GrammarState:
         """A state at the start of the output; prepares if nobody did.
 
-        Raises InvalidArgument as `check` does, and Unimplemented where output cannot be constrained.
+        Raises InvalidArgument, its field the constraint's ("format.regex"), when the format cannot be compiled, and
+        Unimplemented where output cannot be constrained.
         """
         matcher = self._compiled.get(output_format)
         if matcher is None:
-            matcher = LLMatcher(self.prepare(), _to_grammar(output_format), log_level=0, limits=_limits())
+            matcher = LLMatcher(
+                self.prepare(), _to_grammar(output_format), log_level=0, limits=LLParserLimits(verbose_errors=False)
+            )
             if matcher.is_error():
                 raise _refusal(output_format, matcher.get_error())
             self._compiled[output_format] = matcher
@@ -147,10 +143,6 @@ def _json_grammar(output_format: OutputFormat) -> str:
         return str(LLMatcher.grammar_from_json_schema(text, _JSON_OPTIONS))
     except ValueError as error:
         raise _refusal(output_format, str(error)) from error
-
-
-def _limits() -> LLParserLimits:
-    return LLParserLimits(verbose_errors=False)
 
 
 def _refusal(output_format: OutputFormat, message: str) -> InvalidArgument:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from infermesh_runtime.errors import InfermeshError
+
 
 class FinishReason(StrEnum):
     STOP = "stop"
@@ -55,11 +57,7 @@ class Failed:
     """The end of a whole request by an error; none of its choices produces anything more."""
 
     request_id: str
-    code: int
-    """A gRPC status code (infermesh_runtime.errors.Code)."""
-    reason: str
-    """UPPER_SNAKE_CASE, as in google.rpc.ErrorInfo."""
-    message: str
+    error: InfermeshError
 
 
 Output = Delta | Finished | Failed

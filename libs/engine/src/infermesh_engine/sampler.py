@@ -119,20 +119,23 @@ class SamplerState:
             row[self._banned] = before
 
 
-def sample(logits: Logits, states: Sequence[SamplerState]) -> list[Sampled]:
-    """The next token of each sequence; `states[i]` belongs to row i. Changes no state: the caller observes tokens."""
-    token_ids: list[int] = logits.top_ids[:, 0].tolist()
+def sample(logits: Logits, states: Sequence[SamplerState]) -> list[Sampled | Exception]:
+    """The next token of each sequence; `states[i]` belongs to row i. Changes no state: the caller observes tokens.
+
+    In place of a token, what its own bias, penalties or grammar raised; the other sequences' tokens stand.
+    """
+    token_ids: list[int | Exception] = logits.top_ids[:, 0].tolist()
     drawn: list[int] = []
     for i, state in enumerate(states):
         if state.needs_row:
-            token_ids[i] = _choose_adjusted(logits.row(i), state)
+            token_ids[i] = _try_adjusted(logits.row(i), state)
         elif not state.greedy:
             drawn.append(i)
     if drawn:
         for i, token_id in zip(drawn, _draw(logits, drawn, states), strict=True):
             token_ids[i] = token_id
     return [
-        Sampled(token_id, None, ()) if state.logprobs is None else _with_logprobs(logits, i, token_id, state.logprobs)
+        token_id if isinstance(token_id, Exception) else _sampled(logits, i, token_id, state.logprobs)
         for i, (token_id, state) in enumerate(zip(token_ids, states, strict=True))
     ]
 
@@ -161,6 +164,13 @@ def _draw(logits: Logits, rows: list[int], states: Sequence[SamplerState]) -> li
     return token_ids
 
 
+def _try_adjusted(row: NDArray[np.float32], state: SamplerState) -> int | Exception:
+    try:
+        return _choose_adjusted(row, state)
+    except Exception as error:  # a boundary: a grammar library met by one request must not end the others
+        return error
+
+
 def _choose_adjusted(row: NDArray[np.float32], state: SamplerState) -> int:
     adjusted = state.adjusted(row)
     if state.greedy:
@@ -174,8 +184,10 @@ def _draws(states: Sequence[SamplerState]) -> tuple[NDArray[np.float64], Draws]:
     return columns[0], Draws(top_k=columns[1], top_p=columns[2], min_p=columns[3], uniforms=columns[4])
 
 
-def _with_logprobs(logits: Logits, row: int, token_id: int, alternatives: int) -> Sampled:
-    """The token with its log probability and those of the `alternatives` most probable ones."""
+def _sampled(logits: Logits, row: int, token_id: int, alternatives: int | None) -> Sampled:
+    """The token, unless None with its log probability and those of the `alternatives` most probable ones."""
+    if alternatives is None:
+        return Sampled(token_id, None, ())
     ids: list[int] = logits.top_ids[row].tolist()
     logsumexp = float(logits.logsumexp[row])
     values: list[float] = logits.top_logits[row].tolist()

@@ -179,11 +179,12 @@ class Scheduler:
             if pending > 1 and (budget >= least or (may_exceed and not chunks)):
                 chunks.append(Chunk(sequence, max(least, min(pending, budget))))
                 budget -= chunks[-1].tokens
-        while self._waiting and budget >= self._min_run_tokens and len(self._running) < self._max_sequences:
+        least = self._min_run_tokens
+        while self._waiting and len(self._running) < self._max_sequences:
             sequence = self._waiting[0]
-            if not self._admit(sequence):
+            if not (budget >= least or (may_exceed and not chunks)) or not self._admit(sequence):
                 break
-            chunks.append(Chunk(sequence, min(sequence.pending, budget)))
+            chunks.append(Chunk(sequence, min(sequence.pending, max(budget, least))))
             budget -= chunks[-1].tokens
         return chunks
 

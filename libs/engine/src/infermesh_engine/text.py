@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from infermesh_engine.detokenizer import Detokenizer
 from infermesh_engine.output import FinishReason
 from infermesh_engine.request import StopConditions
-from infermesh_engine.stop import StopBuffer
+from infermesh_engine.stop import Released, StopBuffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,18 @@ class SequenceText:
             return TextOut(released.text)
         return TextOut(released.text, FinishReason.STOP, released.stop)
 
-    def flush(self) -> str:
-        """The text held back when the output ends by length: what an incomplete character or stop string kept."""
+    def flush(self) -> Released:
+        """What an incomplete character or stop string held back, now that the output ends for another reason."""
         released = self._stop_buffer.push(self._detokenizer.flush())
-        return released.text if released.stop is not None else released.text + self._stop_buffer.flush().text
+        if released.stop is not None:
+            return released
+        rest = self._stop_buffer.flush()
+        return Released(released.text + rest.text, rest.stop)
 
     def _end(self, token_id: int) -> TextOut:
         """The output ends by a token without text; what was held back before it is shown."""
-        stop = ""
-        if token_id in self._stop_token_ids:
+        rest = self.flush()
+        stop = rest.stop or ""
+        if not stop and token_id in self._stop_token_ids:
             stop = self._tokenizer.decode([token_id], skip_special_tokens=False)
-        return TextOut(self.flush(), FinishReason.STOP, stop)
+        return TextOut(rest.text, FinishReason.STOP, stop)

@@ -17,7 +17,7 @@ _MAX_TOP_LOGPROBS = 20
 def validate(request: GenerationRequest, *, vocab_size: int, context_length: int) -> None:
     """Raises InvalidArgument, which names every violation, or ContextLengthExceeded when no room is left for one token.
 
-    Output formats are grammar.check's.
+    Output formats are the engine's to compile.
     """
     violations: dict[str, str] = {}
     for field, why in _violations(request, vocab_size):

@@ -182,7 +182,7 @@ def step_frame(
         elif type(output) is Finished:
             finished.append(output)
         elif type(output) is Failed:
-            failed.append(Failure(output.request_id, output.code, output.reason, output.message))
+            failed.append(Failure.of(output.request_id, output.error))
     return Step(deltas, finished, failed, load, memory_free_bytes)
 
 
