@@ -125,6 +125,7 @@ def make_bench(byte_tokenizer: Tokenizer) -> Callable[..., Bench]:
         max_sequences: int = 16,
         max_batched_tokens: int = 4096,
         prefix_caching: bool = True,
+        tokenizer: Tokenizer = byte_tokenizer,
         wrap: Callable[[ModelRunner], ModelRunner] = lambda runner: runner,
         **device: Any,
     ) -> Bench:
@@ -134,6 +135,6 @@ def make_bench(byte_tokenizer: Tokenizer) -> Callable[..., Bench]:
         config = EngineConfig(
             max_sequences=max_sequences, max_batched_tokens=max_batched_tokens, prefix_caching=prefix_caching
         )
-        return Bench(Engine(wrap(runner), byte_tokenizer, frozenset({EOS}), config, clock))
+        return Bench(Engine(wrap(runner), tokenizer, frozenset({EOS}), config, clock))
 
     return make

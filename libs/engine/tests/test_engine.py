@@ -2,12 +2,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from infermesh_engine.engine import EngineConfig
 from infermesh_engine.grammar import GrammarState
 from infermesh_engine.output import Delta, Failed, Finished, FinishReason
 from infermesh_engine.request import Continuation, GenerationRequest, OutputFormat, SamplingParams, StopConditions
-from infermesh_runtime.errors import ContextLengthExceeded, Internal, InvalidArgument, ResourceExhausted
+from infermesh_runtime.errors import ContextLengthExceeded, Internal, InvalidArgument, ResourceExhausted, Unimplemented
 
 Bench = Callable[..., Any]
 EOS = 256
@@ -180,6 +182,24 @@ def test_load_is_measured(make_bench: Bench) -> None:
     assert (load.running, load.waiting, load.waiting_tokens, load.kv_cache_usage) == (0, 0, 0, 0)
     assert 80 < load.decode_tokens_per_s < 200
     assert load.generated_tokens == 60
+
+
+def test_a_prepared_engine_takes_the_vocabulary_apart_no_more(
+    make_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench()
+    bench.engine.prepare()
+    monkeypatch.setattr("infermesh_engine.grammar.LLTokenizer", lambda *_, **__: [].pop())
+    yes = request(output_format=OutputFormat(kind="regex", spec="yes"))
+    assert bench.finish(yes)["r", 0].text == "yes"
+
+
+def test_a_tokenizer_that_cannot_be_constrained_only_fails_constrained_requests(make_bench: Bench) -> None:
+    engine = make_bench(tokenizer=Tokenizer(WordLevel({"a": 0, "<eos>": EOS}))).engine
+    engine.prepare()
+    engine.submit(request())
+    with pytest.raises(Unimplemented, match="cannot be constrained"):
+        engine.submit(request("constrained", output_format=OutputFormat(kind="regex", spec="yes")))
 
 
 def test_close_drops_everything(make_bench: Bench) -> None:

@@ -11,7 +11,18 @@ from infermesh_engine.request import GenerationRequest, StopConditions
 from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner, VirtualClock
 from infermesh_worker.channel import Channel, ParentGoneError
 from infermesh_worker.engine_process import EngineLoop
-from infermesh_worker.ipc import Cancel, FrameReader, Loaded, Shutdown, Step, Submit, pack, report_decoder, step_frame
+from infermesh_worker.ipc import (
+    Cancel,
+    FrameReader,
+    Loaded,
+    Ping,
+    Shutdown,
+    Step,
+    Submit,
+    pack,
+    report_decoder,
+    step_frame,
+)
 from infermesh_worker.simulated import VOCAB_SIZE, build_tokenizer
 
 
@@ -74,6 +85,38 @@ def test_front_that_never_reads_stops_the_work_but_not_the_commands(sockets):
         ours.sendall(pack(Shutdown()))
         running.result(20)
     assert engine.has_work
+
+
+def test_what_changed_while_the_front_did_not_read_is_told_when_it_does(sockets):
+    ours, theirs = sockets
+    loop, channel, engine = engine_loop(theirs)
+    ours.sendall(pack(Submit(request(max_tokens=8000))))
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(loop.run)
+        while not channel.congested:
+            assert not running.done()
+        ours.sendall(pack(Cancel("1")))
+        while engine.has_work:
+            assert not running.done()
+        steps = (report for report in reports(ours) if isinstance(report, Step))
+        idle = next(step for step in steps if step.load is not None and step.load.running == 0)
+        ours.sendall(pack(Shutdown()))
+        running.result(20)
+    assert idle.load.kv_cache_usage == 0
+
+
+def test_a_ping_is_answered_with_the_load(sockets):
+    ours, theirs = sockets
+    loop, _, _ = engine_loop(theirs)
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(loop.run)
+        received = reports(ours)
+        assert isinstance(next(received), Loaded)
+        for _ in range(2):
+            ours.sendall(pack(Ping()))
+            assert next(received).load is not None
+        ours.sendall(pack(Shutdown()))
+        running.result(20)
 
 
 def test_pending_bytes_are_bounded_and_kept_in_order(sockets):

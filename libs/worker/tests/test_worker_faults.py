@@ -6,6 +6,7 @@ import signal
 from contextlib import asynccontextmanager
 
 import grpc
+import msgspec
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
@@ -21,6 +22,8 @@ from infermesh_worker.supervisor import RestartPolicy
 from infermesh_worker.testing import simulated_worker_process
 
 START = Start(options={}, max_sequences=4, max_batched_tokens=64, prefix_caching=True)
+
+SIMULATED = {"runner": {"vocab_size": 259}, "eos": False}
 
 RUNNER_THAT_FAILS = """
 from infermesh_runtime.errors import FailedPrecondition
@@ -102,6 +105,38 @@ async def test_killed_engine_ends_streams_and_comes_back():
             assert error.retry_after_s
         await reach(stub, pb.ENDPOINT_STATE_READY)
         assert (await stub.Generate(endless(), timeout=30).read()).HasField("started")
+
+
+async def test_engine_that_hangs_is_killed_and_comes_back():
+    async with simulated_worker_process(sim_itl_s=0.001, engine_timeout_s=1) as worker, connected(worker) as stub:
+        calls = [stub.Generate(endless(), timeout=60) for _ in range(2)]
+        for call in calls:
+            await call.read()
+        os.kill((await worker.wait_for("engine started"))["engine_pid"], signal.SIGSTOP)
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await last(call)
+            error = from_rpc_error(caught.value)
+            assert (error.code, error.reason) == (Code.UNAVAILABLE, "ENGINE_CRASHED")
+            assert "said nothing for 1 s" in error.message
+        await reach(stub, pb.ENDPOINT_STATE_READY)
+        assert (await stub.Generate(endless(), timeout=30).read()).HasField("started")
+
+
+async def test_engine_without_work_is_not_taken_for_a_hung_one():
+    """It answers pings, also after it stood still for a while."""
+    async with front_of("infermesh_worker.simulated:build", options=SIMULATED, max_silence_s=1) as front:
+        await status_of(front, State.READY)
+        pid = front.engine_pid
+        os.kill(pid, signal.SIGSTOP)
+        loop = asyncio.get_running_loop()
+        continued = asyncio.Event()
+        loop.call_later(0.5, lambda: (os.kill(pid, signal.SIGCONT), continued.set()))
+        await continued.wait()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.6):
+                await status_of(front, State.LOADING)
+        assert front.engine_pid == pid
 
 
 async def test_health_says_loading_and_why_while_the_engine_restarts():
@@ -187,8 +222,8 @@ async def test_bad_settings_stop_the_start_with_one_line():
 
 
 @asynccontextmanager
-async def front_of(build, **policy):
-    front = Front(build, START, Meter(), RestartPolicy(**policy))
+async def front_of(build, options=None, **policy):
+    front = Front(build, msgspec.structs.replace(START, options=options or {}), Meter(), RestartPolicy(**policy))
     await front.start()
     try:
         yield front

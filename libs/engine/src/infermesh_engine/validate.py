@@ -24,15 +24,16 @@ def validate(request: GenerationRequest, *, vocab_size: int, context_length: int
         violations.setdefault(field, why)
     if violations:
         raise InvalidArgument("; ".join(f"{field} {why}" for field, why in violations.items()), fields=violations)
-    _check_context(len(request.prompt_token_ids), context_length)
+    if len(request.prompt_token_ids) >= context_length:
+        raise context_exceeded(len(request.prompt_token_ids), context_length)
 
 
-def _check_context(prompt_tokens: int, context_length: int) -> None:
-    if prompt_tokens < context_length:
-        return
-    raise ContextLengthExceeded(
-        f"This model's maximum context length is {context_length} tokens. However, your prompt has {prompt_tokens}"
-        " tokens, and at least one is needed for the answer. Please shorten the prompt.",
+def context_exceeded(prompt_tokens: int, context_length: int, *, exact: bool = True) -> ContextLengthExceeded:
+    """The error of a prompt that leaves no room for one token; not `exact`: it has `prompt_tokens` or more."""
+    return ContextLengthExceeded(
+        f"This model's maximum context length is {context_length} tokens. However, your prompt has"
+        f" {'' if exact else 'at least '}{prompt_tokens} tokens, and at least one is needed for the answer. Please shorten"
+        " the prompt.",
         metadata={"prompt_tokens": str(prompt_tokens), "context_length": str(context_length)},
     )
 

@@ -4,6 +4,7 @@ Knows no service: they add servicers and parts.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -161,6 +162,8 @@ class Server:
         """
         with _handled_signals(self._stop_requested.set):
             if await self._start_unless_stopped():
+                gc.collect()
+                gc.freeze()  # what is loaded now stays: collections need not look at it again and again
                 await self._stop_requested.wait()
                 logger.info("stopping", extra={"in_flight": self._in_flight.count})
                 await self.stop()

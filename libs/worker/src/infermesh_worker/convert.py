@@ -6,6 +6,7 @@ Errors name the fields of the message ("sampling.temperature").
 import asyncio
 import secrets
 from datetime import datetime
+from functools import partial
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine import request as engine
@@ -54,10 +55,11 @@ async def to_generation(
     """
     check_model(request.model, model)
     check_device(request.device, info)
-    if prompt.size_bytes(request) < THREAD_FROM_BYTES:
-        token_ids = prompt.tokenize(request, model, info.vocab_size)
-    else:
-        token_ids = await asyncio.to_thread(prompt.tokenize, request, model, info.vocab_size)
+    tokenize = partial(
+        prompt.tokenize, request, model, vocab_size=info.vocab_size, context_length=info.context_length
+    )
+    in_thread = prompt.size_bytes(request) >= THREAD_FROM_BYTES
+    token_ids = await asyncio.to_thread(tokenize) if in_thread else tokenize()
     generation = engine.GenerationRequest(
         request_id=request_id,
         prompt_token_ids=token_ids,
@@ -194,9 +196,10 @@ def _load(load: EngineLoad) -> pb.Load:
 
 def _model_status(status: Status, model: ServedModel) -> pb.ModelStatus:
     info = status.info
+    loaded = State.LOADING if info is None else State.READY
     message = pb.ModelStatus(
         name=model.name,
-        state=pb.ENDPOINT_STATE_READY if status.state is State.DRAINING else _STATES[status.state],
+        state=_STATES[loaded if status.state is State.DRAINING else status.state],
         context_length=info.context_length if info else model.context_length,
         size_bytes=info.weights_bytes if info and info.weights_bytes else model.size_bytes,
     )

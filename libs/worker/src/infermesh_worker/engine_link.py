@@ -65,8 +65,10 @@ class EngineLink(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(pack(command))
 
-    def kill(self) -> None:
-        """Ends the process at once."""
+    def kill(self, reason: str = "") -> None:
+        """Ends the process at once. A `reason`, for people, is why it ended then."""
+        if reason:
+            self._end = EngineEnd(reason)
         if self._process is not None:
             self._process.kill()
 

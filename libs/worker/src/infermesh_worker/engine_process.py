@@ -4,6 +4,7 @@ Started by the front as `python -m infermesh_worker.engine_process --fd N --pare
 """
 
 import argparse
+import gc
 import importlib
 import logging
 import os
@@ -28,7 +29,7 @@ from infermesh_runtime.errors import (
 )
 from infermesh_runtime.parent import die_with
 from infermesh_worker.channel import Channel, ParentGoneError
-from infermesh_worker.ipc import Cancel, Command, Crashed, Failure, Loaded, Shutdown, Start, Submit, step_frame
+from infermesh_worker.ipc import Cancel, Command, Crashed, Failure, Loaded, Ping, Shutdown, Start, Submit, step_frame
 from infermesh_worker.loaded_model import LoadedModel
 
 EXIT_CRASHED = 70
@@ -63,12 +64,14 @@ class EngineLoop:
     def run(self) -> None:
         """Serves until Shutdown. Raises ParentGoneError, and whatever the runner raises."""
         self._channel.send(Loaded(self._runner.info, self._engine.load(), self._memory()))
+        changed = False
         while not self._stopping:
             if self._channel.congested or not self._engine.has_work:
                 self._channel.wait()
-            changed = self._obey()
+            changed |= self._obey()
             if not self._channel.congested and (self._engine.has_work or self._rejected or changed):
                 self._step(changed)
+                changed = False
 
     def _obey(self) -> bool:
         """Carries out the commands that have arrived; returns whether there were any."""
@@ -84,6 +87,8 @@ class EngineLoop:
                 self._submit(request)
             case Cancel(request_id):
                 self._engine.cancel(request_id)
+            case Ping():
+                pass  # every command is answered with the load
             case Shutdown():
                 self._stopping = True
             case Start():
@@ -142,11 +147,14 @@ def serve(channel: Channel, build: str) -> int:
             prefix_caching=start.prefix_caching,
         )
         engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, config)
+        engine.prepare()
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: a full collection takes microseconds instead of milliseconds of a step
         EngineLoop(engine, model.runner, channel).run()
         engine.close()
     except ParentGoneError:
         return 0
-    except Exception as error:
+    except BaseException as error:  # a panic in a Rust library is no Exception; the front must hear of it too
         _log.exception("the engine process ends")
         kind = "" if isinstance(error, InfermeshError) else type(error).__name__
         channel.send(Crashed(kind, str(error), isinstance(error, _PERMANENT)))

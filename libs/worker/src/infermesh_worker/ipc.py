@@ -43,11 +43,15 @@ class Cancel(msgspec.Struct, array_like=True, tag="cancel", frozen=True):
     request_id: str
 
 
+class Ping(msgspec.Struct, array_like=True, tag="ping", frozen=True):
+    """Front to engine: answer with a step frame that holds the load, between two steps."""
+
+
 class Shutdown(msgspec.Struct, array_like=True, tag="shutdown", frozen=True):
     """Front to engine: free the device and exit 0."""
 
 
-Command = Start | Submit | Cancel | Shutdown
+Command = Start | Submit | Cancel | Ping | Shutdown
 
 
 class Loaded(msgspec.Struct, array_like=True, tag="loaded", frozen=True):

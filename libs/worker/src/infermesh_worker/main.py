@@ -23,6 +23,7 @@ from infermesh_worker.readiness import Readiness
 from infermesh_worker.served_model import ServedModel
 from infermesh_worker.servicer import InferenceServicer
 from infermesh_worker.settings import WorkerSettings
+from infermesh_worker.supervisor import RestartPolicy
 
 FOLDER_OPTION = "folder"
 """Name of the build option that holds the model folder's path."""
@@ -45,7 +46,8 @@ async def _serve(settings: WorkerSettings, build: str, options: Mapping[str, Any
         model = ServedModel.from_folder(folder)
         options = {**options, FOLDER_OPTION: str(folder.path)}
     meter, registry = Meter(), new_registry()
-    front = Front(build, _start_frame(settings, options), meter)
+    policy = RestartPolicy(max_silence_s=settings.engine_timeout_s)
+    front = Front(build, _start_frame(settings, options), meter, policy)
     registry.register(WorkerCollector(meter, lambda: front.status.value.load, model.name))
     server = _build_server(settings, front, model, registry)
     await server.serve_until_stopped()

@@ -5,6 +5,7 @@ from typing import Any
 
 from infermesh.inference.v1.inference_pb2 import ChatMessage, ChatPrompt, GenerateRequest, Tool, ToolCall
 from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
+from infermesh_engine.validate import context_exceeded
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import to_numpy
 from infermesh_worker.served_model import ServedModel
@@ -14,13 +15,19 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 _ID_TYPES = (DataType.DATA_TYPE_INT32, DataType.DATA_TYPE_INT64)
 
 
-def tokenize(request: GenerateRequest, model: ServedModel, vocab_size: int) -> tuple[int, ...]:
-    """The prompt's token ids. Raises InvalidArgument naming the field, FailedPrecondition without a template."""
+def tokenize(
+    request: GenerateRequest, model: ServedModel, *, vocab_size: int, context_length: int
+) -> tuple[int, ...]:
+    """The prompt's token ids.
+
+    Raises InvalidArgument naming the field, FailedPrecondition without a template, ContextLengthExceeded for a text that
+    is far too long; what is a little too long is left to `validate`.
+    """
     match request.WhichOneof("prompt"):
         case "text":
-            return _encode(model, request.text, add_special_tokens=True)
+            return _encode(model, request.text, context_length, add_special_tokens=True)
         case "chat":
-            return _encode(model, render_chat(request.chat, model), add_special_tokens=False)
+            return _encode(model, render_chat(request.chat, model), context_length, add_special_tokens=False)
         case "token_ids":
             return _read_ids(request.token_ids, vocab_size)
         case _:
@@ -61,8 +68,14 @@ def invalid(field: str, problem: str) -> InvalidArgument:
     return InvalidArgument(f"{field}: {problem}", fields={field: problem})
 
 
-def _encode(model: ServedModel, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
-    return tuple(model.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
+def _encode(model: ServedModel, text: str, context_length: int, *, add_special_tokens: bool) -> tuple[int, ...]:
+    # Tokenising takes a second a megabyte: what cannot fit is refused by its length alone.
+    least = len(text) // model.longest_token_chars
+    if least >= context_length:
+        raise context_exceeded(least, context_length, exact=False)
+    # As a batch of one: `encode` holds the GIL, and every stream would stand still meanwhile.
+    (encoded,) = model.tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+    return tuple(encoded.ids)
 
 
 def _read_ids(tensor: Tensor, vocab_size: int) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Owns what the front knows of the model it serves: its name, tokenizer and chat template. Knows no device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
@@ -22,6 +22,11 @@ class ServedModel:
     """In tokens; the runner's own counts once it is loaded."""
     size_bytes: int
     created: datetime
+    longest_token_chars: int = field(init=False)
+    """No token of a text stands for more characters than that."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "longest_token_chars", max(map(len, self.tokenizer.get_vocab()), default=1))
 
     @classmethod
     def from_folder(cls, folder: ModelFolder) -> Self:

@@ -17,6 +17,12 @@ class WorkerSettings(ServiceSettings):
     max_sequences: int = Field(64, ge=1, le=4096, description="Most sequences in one batch.")
     max_batched_tokens: int = Field(512, ge=1, le=1 << 20, description="Most tokens in one engine step.")
     prefix_caching: bool = Field(True, description="Whether prompts reuse the KV of a common beginning.")
+    engine_timeout_s: float = Field(
+        120.0,
+        ge=1,
+        le=86400,
+        description="Longest silence of the engine process, and so longest step, in seconds; then it is restarted.",
+    )
     numerics: Literal["fast", "exact"] = Field(
         "fast",
         description="fast: the device's quickest path; exact: equal tokens however a sequence is batched or resumed.",

@@ -9,24 +9,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from infermesh_worker.engine_link import EngineEnd, EngineLink
-from infermesh_worker.ipc import Command, Loaded, Report, Shutdown, Start, Step
+from infermesh_worker.ipc import Command, Loaded, Ping, Report, Shutdown, Start, Step
 from infermesh_worker.status import State, Status
 from infermesh_worker.watched import Watched
 
 _log = logging.getLogger(__name__)
 
 _STOP_S = 5.0
+_PINGS = 4
+"""Unanswered ones in a row that make the longest silence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartPolicy:
-    """When a dead engine process is started again."""
+    """When an engine process is given up, and when it is started again."""
 
     first_delay_s: float = 0.1
     """Doubles with each failed load in a row."""
     max_delay_s: float = 10.0
     max_failed_loads: int = 5
     """Failed loads in a row after which the state is FAILED; it is still tried again every max_delay_s."""
+    max_silence_s: float = 120.0
+    """A loaded engine process that says nothing for so long, in a step or between two, is killed and started again."""
 
     def gives_up(self, failed_loads: int) -> bool:
         """Whether so many failed loads in a row are reported as FAILED."""
@@ -61,6 +65,7 @@ class EngineSupervisor:
         self._policy = policy or RestartPolicy()
         self._link: EngineLink | None = None
         self._loaded = False
+        self._heard = False
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -118,13 +123,32 @@ class EngineSupervisor:
         try:
             self._link = await EngineLink.start(self._build, self._start, self._receive)
             _log.info("engine started", extra={"engine_pid": self._link.pid})
-            return await self._link.ended()
+            watchdog = asyncio.create_task(self._watch(self._link), name="engine watchdog")
+            try:
+                return await self._link.ended()
+            finally:
+                watchdog.cancel()
         except OSError as error:
             return EngineEnd(f"the engine process could not be started: {error}")
         finally:
             self._link = None
 
+    async def _watch(self, link: EngineLink) -> None:
+        """Kills the engine process when it hangs, as in a native call that never returns.
+
+        Silence is counted in pings: after the whole machine stood still, the engine is asked again before it is judged.
+        """
+        unanswered = 0
+        while unanswered < _PINGS:
+            self._heard = False
+            if self._loaded:
+                link.send(Ping())
+            await asyncio.sleep(self._policy.max_silence_s / _PINGS)
+            unanswered = unanswered + 1 if self._loaded and not self._heard else 0
+        link.kill(f"the engine process said nothing for {self._policy.max_silence_s:g} s and was killed")
+
     def _receive(self, report: Report) -> None:
+        self._heard = True
         if isinstance(report, Step):
             self._on_step(report)
             if report.load is not None:
