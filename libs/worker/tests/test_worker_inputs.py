@@ -1,5 +1,7 @@
 """Bad input: the right code, the field's name, and a worker that goes on."""
 
+import asyncio
+
 import grpc
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
 from infermesh_runtime.errors import Code
 from infermesh_runtime.status import from_rpc_error
 from infermesh_runtime.tensors import from_numpy
+from infermesh_worker.prompt import tokenize
+from infermesh_worker.simulated import SPECIAL_TOKENS, VOCAB_SIZE, SimulatedSettings, served_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,6 +94,28 @@ async def test_prompt_beyond_the_context_says_both_lengths(stub, text):
     error = await refused(stub, pb.GenerateRequest(text=text))
     assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "CONTEXT_LENGTH_EXCEEDED")
     assert error.metadata == {"prompt_tokens": str(len(text)), "context_length": "8192"}
+
+
+async def test_text_far_beyond_the_context_is_refused_unread(stub):
+    error = await refused(stub, pb.GenerateRequest(text="x" * 20_000_000))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "CONTEXT_LENGTH_EXCEEDED")
+    longest = max(map(len, SPECIAL_TOKENS))
+    assert error.metadata == {"prompt_tokens": str(20_000_000 // longest), "context_length": "8192"}
+    assert "at least" in error.message
+
+
+async def test_others_run_while_a_long_text_is_tokenised():
+    model = served_model(SimulatedSettings(listen="127.0.0.1:0"))
+    request = pb.GenerateRequest(text="word " * 100_000)
+    tokenizing = asyncio.create_task(
+        asyncio.to_thread(tokenize, request, model, vocab_size=VOCAB_SIZE, context_length=1_000_000)
+    )
+    turns = 0
+    while not tokenizing.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    assert len(await tokenizing) == 500_000
+    assert turns > 10
 
 
 async def test_prompt_beyond_the_cache_is_refused(stub):

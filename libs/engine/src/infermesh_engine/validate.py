@@ -32,8 +32,8 @@ def context_exceeded(prompt_tokens: int, context_length: int, *, exact: bool = T
     """The error of a prompt that leaves no room for one token; not `exact`: it has `prompt_tokens` or more."""
     return ContextLengthExceeded(
         f"This model's maximum context length is {context_length} tokens. However, your prompt has"
-        f" {'' if exact else 'at least '}{prompt_tokens} tokens, and at least one is needed for the answer. Please shorten"
-        " the prompt.",
+        f" {'' if exact else 'at least '}{prompt_tokens} tokens, and at least one is needed for the answer."
+        " Please shorten the prompt.",
         metadata={"prompt_tokens": str(prompt_tokens), "context_length": str(context_length)},
     )
 

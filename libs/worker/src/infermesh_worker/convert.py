@@ -55,9 +55,7 @@ async def to_generation(
     """
     check_model(request.model, model)
     check_device(request.device, info)
-    tokenize = partial(
-        prompt.tokenize, request, model, vocab_size=info.vocab_size, context_length=info.context_length
-    )
+    tokenize = partial(prompt.tokenize, request, model, vocab_size=info.vocab_size, context_length=info.context_length)
     in_thread = prompt.size_bytes(request) >= THREAD_FROM_BYTES
     token_ids = await asyncio.to_thread(tokenize) if in_thread else tokenize()
     generation = engine.GenerationRequest(

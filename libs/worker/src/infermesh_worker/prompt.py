@@ -15,13 +15,11 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 _ID_TYPES = (DataType.DATA_TYPE_INT32, DataType.DATA_TYPE_INT64)
 
 
-def tokenize(
-    request: GenerateRequest, model: ServedModel, *, vocab_size: int, context_length: int
-) -> tuple[int, ...]:
+def tokenize(request: GenerateRequest, model: ServedModel, *, vocab_size: int, context_length: int) -> tuple[int, ...]:
     """The prompt's token ids.
 
-    Raises InvalidArgument naming the field, FailedPrecondition without a template, ContextLengthExceeded for a text that
-    is far too long; what is a little too long is left to `validate`.
+    Raises InvalidArgument naming the field, FailedPrecondition without a template, ContextLengthExceeded for a text
+    that is far too long; what is a little too long is left to `validate`.
     """
     match request.WhichOneof("prompt"):
         case "text":
