@@ -140,6 +140,29 @@ async def test_a_worker_killed_before_its_first_token_is_not_noticed() -> None:
                 assert answer["usage"]["completion_tokens"] == 40
 
 
+async def test_a_worker_that_stands_still_is_given_up_once_its_connection_is_probed() -> None:
+    """As one whose machine or network is gone: no connection is closed, nothing answers."""
+    async with AsyncExitStack() as stack:
+        frozen = await stack.enter_async_context(simulated_worker_process(sim_prefill_tokens_per_s=1))
+        other = await stack.enter_async_context(simulated_worker())
+        address = await frozen.ready()
+        router = await stack.enter_async_context(
+            running_router(address, other, keepalive_s=6, keepalive_timeout_s=0.5)
+        )
+        await router.endpoints_when(ready(2))
+        waiting = [asyncio.create_task(chat(router, max_tokens=4)) for _ in range(2)]
+        await router.endpoints_when(lambda es: any(e.address == address and e.in_flight for e in es))
+        frozen.process.send_signal(signal.SIGSTOP)
+        stack.callback(frozen.process.send_signal, signal.SIGCONT)
+        async with asyncio.timeout(20):
+            for answer in await asyncio.gather(*waiting):
+                assert answer["usage"]["completion_tokens"] == 4
+            await router.endpoints_when(lambda es: [e.connected for e in es].count(True) == 1)
+            assert (await chat(router, max_tokens=4))["usage"]["completion_tokens"] == 4
+        frozen.process.send_signal(signal.SIGCONT)
+        await router.endpoints_when(ready(2))
+
+
 async def test_without_a_ready_worker_requests_are_refused_with_a_time_to_retry() -> None:
     async with simulated_worker_process() as worker:
         address = await worker.ready()

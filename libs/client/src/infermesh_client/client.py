@@ -10,24 +10,24 @@ import grpc
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
+from infermesh_runtime.grpc_options import CHANNEL_OPTIONS
 from infermesh_runtime.status import from_rpc_error
 
 DEFAULT_ENDPOINT = "127.0.0.1:8081"
-_MAX_MESSAGE_BYTES = 64 << 20
 _LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
 
 
 def channel_options(endpoint: str) -> Sequence[tuple[str, int]]:
     """gRPC's options for a connection to `endpoint`; one on this machine never goes through a proxy."""
-    limits = [(f"grpc.max_{way}_message_length", _MAX_MESSAGE_BYTES) for way in ("receive", "send")]
-    return [*limits, ("grpc.enable_http_proxy", 0)] if endpoint.startswith(_LOOPBACK) else limits
+    return [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)] if endpoint.startswith(_LOOPBACK) else CHANNEL_OPTIONS
 
 
 class Client:
     """A connection to a router or a worker; made lazily, shared by threads, closed by `close` or `with`.
 
     Every call raises a class of infermesh_runtime.errors: Unavailable when nothing answers, DeadlineExceeded after
-    `timeout_s` (seconds for one whole call; None waits for ever), otherwise what the endpoint answered.
+    `timeout_s` (seconds for one whole call; None waits as long as the endpoint is alive), otherwise what the endpoint
+    answered.
     """
 
     def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, timeout_s: float | None = None) -> None:

@@ -7,9 +7,20 @@ _MESSAGE_SIZE = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 )
+
+
+def keepalive_timeout(timeout_ms: int) -> tuple[tuple[str, int], ...]:
+    """Closes a connection whose probe is not answered for so long.
+
+    Both are set because gRPC 1.85 reads the first and waits for the second, which is a minute by default
+    (grpc/grpc#39239).
+    """
+    return ("grpc.keepalive_timeout_ms", timeout_ms), ("grpc.http2.ping_timeout_ms", timeout_ms)
+
+
 _KEEPALIVE = (
     ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    *keepalive_timeout(10_000),
     ("grpc.http2.max_pings_without_data", 0),  # a stream may be silent for as long as a prefill takes
 )
 

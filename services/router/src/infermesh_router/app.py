@@ -70,7 +70,10 @@ def build_fleet(settings: RouterSettings) -> Fleet:
     """A fleet that connects and polls as the settings say."""
     options = PollerOptions(connect_timeout_s=settings.connect_timeout_s, backoff_max_s=settings.reconnect_max_s)
     connect: Callable[[str], grpc.aio.Channel] = partial(
-        open_channel, keepalive_s=settings.keepalive_s, reconnect_max_s=settings.reconnect_max_s
+        open_channel,
+        keepalive_s=settings.keepalive_s,
+        keepalive_timeout_s=settings.keepalive_timeout_s,
+        reconnect_max_s=settings.reconnect_max_s,
     )
     return Fleet(open_channel=connect, poll=partial(poll, options=options))
 

@@ -2,14 +2,16 @@
 
 import grpc
 
-from infermesh_runtime.grpc_options import CHANNEL_OPTIONS
+from infermesh_runtime.grpc_options import CHANNEL_OPTIONS, keepalive_timeout
 
 
-def open_channel(address: str, *, keepalive_s: float = 10.0, reconnect_max_s: float = 1.0) -> grpc.aio.Channel:
+def open_channel(
+    address: str, *, keepalive_s: float = 10.0, keepalive_timeout_s: float = 5.0, reconnect_max_s: float = 1.0
+) -> grpc.aio.Channel:
     """A channel with a connection of its own, that probes a silent peer and tries again soon after a failure."""
-    options = dict(CHANNEL_OPTIONS) | {
+    options = dict(CHANNEL_OPTIONS) | dict(keepalive_timeout(int(keepalive_timeout_s * 1000)))
+    options |= {
         "grpc.keepalive_time_ms": int(keepalive_s * 1000),
-        "grpc.keepalive_timeout_ms": 5000,
         "grpc.initial_reconnect_backoff_ms": 50,
         "grpc.min_reconnect_backoff_ms": 1000,
         "grpc.max_reconnect_backoff_ms": int(reconnect_max_s * 1000),

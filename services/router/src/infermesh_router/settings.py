@@ -36,6 +36,9 @@ class RouterSettings(ServiceSettings):
     keepalive_s: float = Field(
         10.0, ge=6, le=3600, description="Silence on a connection after which it is probed, in seconds."
     )
+    keepalive_timeout_s: float = Field(
+        5.0, ge=0.1, le=600, description="Longest wait for a probe's answer; then the endpoint is lost, in seconds."
+    )
     attempts: int = Field(
         3, ge=1, le=100, description="Endpoints to try for a request that fails before its first token."
     )
