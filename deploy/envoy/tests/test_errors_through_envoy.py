@@ -112,6 +112,24 @@ async def test_retry_after_trailer(router, http):
     assert (response.status_code, response.headers["retry-after"]) == (503, "7")
 
 
+async def test_every_503_says_when_to_retry(router, http):
+    router.chat = failing(14, "from a gRPC that knows no RetryInfo")
+    assert (await http.post(CHAT, json={})).headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize("path", ["/health", CHAT, "/nowhere"])
+async def test_answer_to_head_has_no_body(envoy: EnvoyProcess, path):
+    """Bytes after its headers would be read as the beginning of the connection's next answer."""
+    where = envoy.address("rest")
+    reader, writer = await asyncio.open_connection(where.host, where.port)
+    writer.write(f"HEAD {path} HTTP/1.1\r\nhost: a\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+    first = await reader.readuntil(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 404" if path == "/nowhere" else b"HTTP/1.1 405")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404")
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_method_the_router_does_not_have(router, http):
     response = await http.get("/metrics")
     assert response.status_code == 501
@@ -126,6 +144,8 @@ async def test_method_the_router_does_not_have(router, http):
         ("GET", CHAT, 405, "method_not_allowed"),
         ("DELETE", "/v1/models/some/model", 405, "method_not_allowed"),
         ("POST", "/v1/models", 405, "method_not_allowed"),
+        ("PUT", f"{CHAT}?page=2", 405, "method_not_allowed"),
+        ("GET", f"{CHAT}/x", 404, "not_found"),
         ("POST", f"{CHAT}?page=2", 400, "bad_request"),
         ("GET", "/v1/models/%ff", 400, "bad_request"),
         ("GET", "/%00", 400, "bad_request"),
@@ -138,8 +158,8 @@ async def test_bad_path_or_method(http, method, path, status, code):
     if status == 404:
         assert error["message"] == f"There is no {method} {path}"
     if status == 405:
-        assert response.headers["allow"] == ("POST" if path == CHAT else "GET")
-    if status == 404:
+        assert response.headers["allow"] == ("POST" if path.startswith(CHAT) else "GET")
+    if status in {404, 405}:
         assert response.headers["access-control-allow-origin"] == "http://page"
 
 

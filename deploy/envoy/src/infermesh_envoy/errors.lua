@@ -121,6 +121,9 @@ end
 
 -- Refusing while the client still sends would reset its connection: the rest is read and dropped, and then refused.
 function envoy_on_request(handle)
+  if handle:headers():get(":method") == "HEAD" then
+    handle:streamInfo():dynamicMetadata():set("infermesh", "bodiless", true)
+  end
   if not errors.is_utf8(handle:headers():get(":path") or "") then
     handle:respond({ [":status"] = "400", ["content-type"] = "application/json" }, bad_path())
     return
@@ -139,17 +142,18 @@ end
 function envoy_on_response(handle)
   local http_status = tonumber(handle:headers():get(":status"))
   if http_status < 400 then return end
+  local noted = handle:streamInfo():dynamicMetadata():get("infermesh") or {}
+  if noted.bodiless then return end
   local body = handle:body(true) -- waits; what was taken from the handle before is void after
-  local refused = handle:streamInfo():dynamicMetadata():get("infermesh")
-  if refused then
-    answer(handle, 413, body, errors.too_large(refused.too_large))
+  if noted.too_large then
+    answer(handle, 413, body, errors.too_large(noted.too_large))
     return
   end
   local headers = handle:headers()
   local text = body:getBytes(0, body:length())
   local status = errors.status(text, headers:get("grpc-status"), headers:get("grpc-message"))
   if status.error then return end -- Envoy's own
-  local retry_after = errors.retry_after(status)
+  local retry_after = errors.retry_after(status) or headers:get("retry-after") or (http_status == 503 and "1")
   if retry_after then headers:replace("retry-after", retry_after) end
   answer(handle, http_status, body, errors.object(http_status, status))
 end

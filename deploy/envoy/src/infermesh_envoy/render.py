@@ -1,5 +1,6 @@
 """Turns EnvoyOptions into Envoy's YAML. The text is envoy.yaml.j2; only values and the error table are here."""
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,13 @@ GRPC_SERVICES: Final = (
 )
 
 
+METHOD_NOT_ALLOWED: Final = (
+    "invalid_request_error",
+    "method_not_allowed",
+    "%REQ(:PATH)% does not take %REQ(:METHOD)%",
+)
+
+
 def local_errors(timeout_s: float) -> list[tuple[int, str, str, str]]:
     """HTTP status, OpenAI type, code and message of what Envoy answers without the router."""
     wrong, failed, why = "invalid_request_error", "server_error", "(%RESPONSE_CODE_DETAILS%)"
@@ -28,7 +36,6 @@ def local_errors(timeout_s: float) -> list[tuple[int, str, str, str]]:
         (400, wrong, "bad_request", f"The request cannot be read {why}. %LOCAL_REPLY_BODY%"),
         (403, wrong, "forbidden", f"The request is refused {why}"),
         (404, wrong, "not_found", "There is no %REQ(:METHOD)% %REQ(:PATH)%"),
-        (405, wrong, "method_not_allowed", "%REQ(:PATH)% does not take %REQ(:METHOD)%"),
         (408, wrong, "request_timeout", "The request did not arrive in time"),
         (413, wrong, "request_too_large", "The request body is too large"),
         (426, wrong, "upgrade_required", "HTTP/1.1 or HTTP/2 is required"),
@@ -40,13 +47,19 @@ def local_errors(timeout_s: float) -> list[tuple[int, str, str, str]]:
 
 
 def rest_paths(descriptors: Path) -> list[tuple[str, str]]:
-    """Each path of the REST API (up to its first variable) with its method, from the contract's annotations."""
+    """Each path of the REST API with its method, from the contract's annotations."""
     found = FileDescriptorSet.FromString(descriptors.read_bytes())
     methods = (m for file in found.file for service in file.service for m in service.method)
     rules = (
         m.options.Extensions[annotations_pb2.http] for m in methods if m.options.HasExtension(annotations_pb2.http)
     )
     return [(rule.post or rule.get, "POST" if rule.post else "GET") for rule in rules]
+
+
+def path_regex(path: str) -> str:
+    """Matches what the contract's path template does, with or without a query."""
+    fixed, variable, _ = path.partition("{")
+    return re.escape(fixed) + (".+" if variable else r"(\?.*)?")
 
 
 def render(options: EnvoyOptions) -> str:
@@ -75,5 +88,7 @@ def render(options: EnvoyOptions) -> str:
         lua_path=str(options.lua),
         grpc_services=GRPC_SERVICES,
         rest_paths=rest_paths(options.descriptors),
+        path_regex=path_regex,
+        method_not_allowed=METHOD_NOT_ALLOWED,
         local_errors=local_errors(options.timeout_s),
     )
