@@ -122,6 +122,23 @@ def test_token_that_may_not_come_is_an_error_and_not_an_end(factory: GrammarFact
             factory.compile(regex("ab")).consume(early)
 
 
+@pytest.mark.parametrize(
+    ("output_format", "before"),
+    [(lark("start: start"), ""), (json_schema({"$ref": "#"}), ""), (lark('start: "a" b\nb: b'), "a")],
+)
+def test_dead_end_is_an_error_and_not_an_end(
+    factory: GrammarFactory, byte_tokenizer: Tokenizer, output_format: OutputFormat, before: str
+) -> None:
+    state = factory.compile(output_format)
+    for token_id in byte_tokenizer.encode(before).ids:
+        assert allowed(state) == {token_id}
+        state.consume(token_id)
+    with pytest.raises(InvalidArgument, match="no output can satisfy it") as caught:
+        allowed(state)
+    assert list(caught.value.fields) == [f"format.{output_format.kind}"]
+    assert not state.is_finished
+
+
 INVALID = [
     (OutputFormat(kind="json_schema", spec='{"type":'), "not valid JSON"),
     (OutputFormat(kind="json_schema", spec='{"a": NaN}'), "invalid json schema"),

@@ -25,6 +25,7 @@ _MAX_DEFINITIONS = 1000
 _MAX_SPEC_BYTES = 1 << 20
 _MAX_MESSAGE = 500
 _CACHED = 32
+_DEAD_END = "no output can satisfy it"
 _JSON_OPTIONS: "JsonCompileOptions" = {
     # as llama.cpp bounds it: without a bound a small model pads its JSON with white space until max_tokens
     "whitespace_pattern": r"(\x20|\n{1,2}[\x20\t]{0,20})",
@@ -47,8 +48,15 @@ class GrammarState:
         return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
 
     def mask(self, row: NDArray[np.float32]) -> None:
-        """Sets to −inf what may not come next in `row` [vocab], which may be longer than the tokenizer's vocabulary."""
+        """Sets to −inf what may not come next in `row` [vocab], which may be longer than the tokenizer's vocabulary.
+
+        Raises InvalidArgument when nothing may come and the output is not complete: the format describes no output, as
+        {"$ref": "#"} does, or one beyond llguidance's limits.
+        """
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        if self._matcher.is_error():  # the mask admits the end of sequence then, as if the output were complete
+            reason = self._matcher.get_error().strip()
+            raise _refusal(self._format, _DEAD_END if reason.startswith("NoExtension") else reason)
         allowed = np.unpackbits(bits, count=min(8 * len(bits), len(row)), bitorder="little").view(np.bool_)
         np.putmask(row[: len(allowed)], ~allowed, -np.inf)
         row[len(allowed) :] = -np.inf
