@@ -89,7 +89,7 @@ def test_invalid_utf8(http, path, body):
         (chat(temperature=-1), "temperature"),
         (chat(temperature=2.1), "temperature"),
         (chat(top_p=2), "top_p"),
-        (chat(top_p=0), "top_p"),
+        (chat(top_p=-0.1), "top_p"),
         (chat(n=0), "n"),
         (chat(n=129), "n"),
         (chat(max_tokens=0), "max_tokens"),

@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from openai.types import completion_create_params as params
+from openai.types.chat import completion_create_params as chat_params
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.convert import chat_job, completion_job
 from infermesh_router.openai.parse import parse_body
-from infermesh_router.openai.schema import ChatRequest, CompletionRequest
+from infermesh_router.openai.schema import ChatRequest, CompletionRequest, Message
 from infermesh_runtime.errors import InvalidArgument
 
 USER = {"role": "user", "content": "hi"}
@@ -35,7 +37,7 @@ BAD_CHAT = [
     ("temperature", {"temperature": "hot"}),
     ("temperature", {"temperature": True}),
     ("top_p", {"top_p": 2}),
-    ("top_p", {"top_p": 0}),
+    ("top_p", {"top_p": -0.1}),
     ("n", {"n": 0}),
     ("n", {"n": 129}),
     ("n", {"n": 1.5}),
@@ -103,9 +105,9 @@ BAD_CHAT = [
     ("messages[0].tool_call_id", {"messages": [USER | {"tool_call_id": "c"}]}),
     ("messages[0].tool_calls", {"messages": [USER | {"tool_calls": [CALL]}]}),
     ("messages[0].weight", {"messages": [USER | {"weight": 1}]}),
-    ("tools", {"tools": []}),
     ("tools", {"tools": [{"type": "function", "function": {"name": "f"}}]}),
-    ("functions", {"functions": []}),
+    ("tools", {"tools": {}}),
+    ("functions", {"functions": [{"name": "f"}]}),
     ("tool_choice", {"tool_choice": "required"}),
     ("audio", {"audio": {"voice": "alloy", "format": "wav"}}),
     ("modalities", {"modalities": ["text", "audio"]}),
@@ -129,6 +131,7 @@ BAD_CHAT = [
     ("structured_outputs", {"structured_outputs": {"regex": "a"}, "response_format": {"type": "json_object"}}),
     ("structured_outputs.backend", {"structured_outputs": {"regex": "a", "backend": "x"}}),
     ("foo", {"foo": 1}),
+    ("foo", {"bar": None, "foo": 1}),
     ("guided_json", {"guided_json": {}}),
     ("device", {"device": 1}),
 ]
@@ -329,12 +332,41 @@ def test_fields_without_effect_are_taken() -> None:
         safety_identifier="s",
         verbosity="medium",
         response_format={"type": "text"},
-        tools=None,
-        stop=None,
-        n=None,
+        tools=[],
+        functions=[],
+        reasoning_effort="none",
+        logprobs=False,
+        top_logprobs=0,
+        stop=[],
+        logit_bias={},
     )
     assert same == plain
     assert chat(prompt_cache_key="k").session_id == "k"
+
+
+@pytest.mark.parametrize("fields", [ChatRequest.model_fields, ["no_such_field", "<x>", "reasoning_content"]])
+def test_null_means_unset(fields) -> None:
+    """Clients that write all of their fields write null for those that are not set, known here or not."""
+    required = {"model", "messages"}
+    assert chat(**{name: None for name in fields if name not in required}) == chat()
+    kept = {"role": "user", "content": "hi"}
+    names = set(Message.model_fields) - kept.keys() | {"reasoning_content"}
+    assert chat(messages=[kept | dict.fromkeys(names)]) == chat()
+
+
+def test_null_fields_of_completions_mean_unset() -> None:
+    names = (CompletionRequest.model_fields.keys() | {"no_such_field"}) - {"model", "prompt"}
+    assert completion(**dict.fromkeys(names)) == completion()
+
+
+def test_every_field_of_openais_client_is_known() -> None:
+    sent = {ChatRequest: chat_params.CompletionCreateParamsBase, CompletionRequest: params.CompletionCreateParamsBase}
+    for schema, theirs in sent.items():
+        assert theirs.__annotations__.keys() <= schema.model_fields.keys()
+
+
+def test_top_p_zero_is_the_most_probable_token() -> None:
+    assert chat(top_p=0, top_k=40).sampling == pb.SamplingParams(top_k=1)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Job:
 def chat_job(request: ChatRequest) -> Job:
     """Raises InvalidArgument for fields that contradict each other."""
     limit = _pick_limit(request)
-    if request.top_logprobs is not None and not request.logprobs:
+    if request.top_logprobs and not request.logprobs:
         raise invalid("top_logprobs", "needs 'logprobs' to be true")
     prompt = _start_request(request, limit)
     if request.logprobs:
@@ -116,8 +116,8 @@ def _start_request(request: SamplingRequest, limit: int | None) -> pb.GenerateRe
 def _sampling(request: SamplingRequest) -> pb.SamplingParams:
     return pb.SamplingParams(
         temperature=request.temperature,
-        top_k=None if request.top_k is None else max(0, request.top_k),
-        top_p=request.top_p,
+        top_k=1 if request.top_p == 0 else None if request.top_k is None else max(0, request.top_k),
+        top_p=request.top_p or None,
         min_p=request.min_p,
         repetition_penalty=request.repetition_penalty,
         presence_penalty=request.presence_penalty,

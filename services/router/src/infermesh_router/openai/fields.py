@@ -1,5 +1,6 @@
 """Owns the kinds of field that OpenAI's requests are made of, and their limits. Knows no endpoint of the API."""
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
@@ -27,7 +28,14 @@ def _refuse(value: object) -> None:
         raise PydanticCustomError("unsupported", "{shown}is not supported by this server", {"shown": _show(value)})
 
 
+def _refuse_filled(value: object) -> None:
+    if value != []:
+        _refuse(value)
+
+
 Unsupported = Annotated[None, BeforeValidator(_refuse)]
+UnsupportedList = Annotated[None, BeforeValidator(_refuse_filled)]
+"""As Unsupported, and empty lists are fine too: frameworks send them for "none"."""
 
 
 def only(*values: Any) -> BeforeValidator:
@@ -35,7 +43,7 @@ def only(*values: Any) -> BeforeValidator:
 
     def check(value: object) -> object:
         if value is not None and not any(value == v and type(value) is type(v) for v in values):
-            shown = ", ".join(repr(v) for v in values)
+            shown = ", ".join(json.dumps(v) for v in values)
             raise PydanticCustomError("unsupported", "supports only {shown} on this server", {"shown": shown})
         return value
 
@@ -54,7 +62,6 @@ Stop = Annotated[
 """A string, or up to 16 of them (OpenAI takes 4)."""
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
-PositiveRatio = Annotated[float, Field(gt=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Count = Annotated[int, Field(ge=1, le=UINT32_MAX)]
 TokenId = Annotated[int, Field(ge=0, le=UINT32_MAX)]

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 import jiter
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from infermesh_router.openai.errors import format_path, from_validation, locate
 from infermesh_runtime.errors import InvalidArgument
@@ -23,19 +24,25 @@ class Parsed(Generic[ModelT]):
 
 
 def parse_body(schema: type[ModelT], body: bytes, *, ignore_unknown: bool) -> Parsed[ModelT]:
-    """Reads a body. Raises InvalidArgument that names the field, or the position where it is no JSON."""
+    """Reads a body. Raises InvalidArgument that names the field, or the position where it is no JSON.
+
+    An unknown field that is null is as good as absent, and left out without a word.
+    """
     document = _parse_json(body)
     try:
         return Parsed(schema.model_validate(document))
     except ValidationError as error:
         problems = error.errors(include_url=False)
-    unknown = [locate(problem) for problem in problems if problem["type"] == "extra_forbidden"]
-    if not ignore_unknown or len(unknown) < len(problems):
-        known_problems = [p for p in problems if not (ignore_unknown and p["type"] == "extra_forbidden")]
-        raise from_validation(known_problems)
-    for location in unknown:
-        _remove(document, location)
-    return Parsed(schema.model_validate(document), tuple(format_path(location) for location in unknown))
+    if refused := [problem for problem in problems if not _is_passed_over(problem, ignore_unknown)]:
+        raise from_validation(refused)
+    for problem in problems:
+        _remove(document, locate(problem))
+    ignored = tuple(format_path(locate(problem)) for problem in problems if problem["input"] is not None)
+    return Parsed(schema.model_validate(document), ignored)
+
+
+def _is_passed_over(problem: ErrorDetails, ignore_unknown: bool) -> bool:
+    return problem["type"] == "extra_forbidden" and (ignore_unknown or problem["input"] is None)
 
 
 def _parse_json(body: bytes) -> dict[str, Any]:

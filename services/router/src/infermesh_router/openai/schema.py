@@ -14,7 +14,6 @@ from infermesh_router.openai.fields import (
     Bias,
     Count,
     Penalty,
-    PositiveRatio,
     Ratio,
     ResponseFormat,
     Stop,
@@ -24,6 +23,7 @@ from infermesh_router.openai.fields import (
     TokenId,
     TokenIds,
     Unsupported,
+    UnsupportedList,
     only,
 )
 
@@ -37,7 +37,8 @@ class SamplingRequest(Strict):
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: PositiveRatio | None = None
+    top_p: Ratio | None = None
+    """0 leaves the most probable token alone, as OpenAI has it (the contract's is above 0)."""
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, Bias] | None = None
@@ -147,16 +148,16 @@ class ChatRequest(SamplingRequest):
     modalities: Annotated[list[str] | None, only(["text"])] = None
     tool_choice: Annotated[str | None, only("none", "auto")] = None
     function_call: Annotated[str | None, only("none", "auto")] = None
+    reasoning_effort: Annotated[str | None, only("none")] = None
     verbosity: Annotated[str | None, only("medium")] = None
     prompt_cache_retention: Annotated[str | None, only("in_memory", "in-memory")] = None
 
-    tools: Unsupported = None
-    functions: Unsupported = None
+    tools: UnsupportedList = None
+    functions: UnsupportedList = None
     audio: Unsupported = None
     moderation: Unsupported = None
     prediction: Unsupported = None
     prompt_cache_options: Unsupported = None
-    reasoning_effort: Unsupported = None
     web_search_options: Unsupported = None
 
     # vLLM's
@@ -193,4 +194,4 @@ class CompletionRequest(SamplingRequest):
     best_of: int | None = None
     """Only the value of `n`, which is what leaving it out means."""
     echo: Annotated[bool | None, only(False)] = None
-    suffix: Unsupported = None
+    suffix: Annotated[str | None, only("")] = None
