@@ -1,6 +1,7 @@
 """The unmodified openai package against the real model, through Envoy."""
 
 import json
+import re
 
 import openai
 import pytest
@@ -169,6 +170,20 @@ def test_response_headers(client):
     assert raw.headers["x-request-id"] == "e2e-1"
     assert raw.headers["x-infermesh-device"] == "cpu"
     assert raw.headers["x-infermesh-endpoint"].startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize("sent", [b"one-of-mine, plain", "caf\xe9 \u65e5".encode()])
+def test_one_request_id_from_the_client_to_every_log(mesh, http, sent):
+    """HTTP lets bytes through that gRPC's metadata must not hold: behind Envoy they are question marks."""
+    body = {"model": MODEL, "prompt": "Once", "max_tokens": 1}
+    response = http.post("/v1/completions", json=body, headers={b"x-request-id": sent})
+    assert response.status_code == 200
+    assert response.headers.raw.count((b"x-request-id", sent)) == 1
+    logged = re.sub(r"[^ -~]", "?", sent.decode())
+    for program in (mesh.router, *mesh.workers):
+        lines = [json.loads(line) for line in program.log.read_text().splitlines()]
+        found = [line for line in lines if line.get("request_id") == logged and line["message"] == "rpc"]
+        assert [line["code"] for line in found] == ["OK"], program.module
 
 
 async def test_async_client_and_many_at_once(mesh):

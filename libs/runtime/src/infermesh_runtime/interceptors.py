@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -25,6 +26,7 @@ from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc_context import REQUEST_ID_KEY, RpcContext
 
 MAX_REQUEST_ID_CHARS = 128
+_UNSENDABLE = re.compile(r"[^ -~]")
 
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("infermesh.access")
@@ -209,8 +211,9 @@ def _final_code(context: RpcContext, duration_s: float) -> Code:
 
 
 def _request_id(metadata: Iterable[tuple[str, Any]]) -> str:
+    """The client's id, made fit to be sent on: HTTP lets more through than gRPC's metadata may hold."""
     sent = next((value for key, value in metadata or () if key == REQUEST_ID_KEY), "")
-    return sent[:MAX_REQUEST_ID_CHARS] or uuid.uuid4().hex
+    return _UNSENDABLE.sub("?", sent[:MAX_REQUEST_ID_CHARS]) or uuid.uuid4().hex
 
 
 def _unimplemented(method: str) -> Callable[[Any, RpcContext], Awaitable[None]]:
