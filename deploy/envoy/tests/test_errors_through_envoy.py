@@ -208,3 +208,32 @@ async def test_silent_router_times_out(router, http):
     assert (response.status_code, error["type"], error["code"]) == (504, "server_error", "timeout")
     assert response.headers["retry-after"] == "1"
     await asyncio.wait_for(cancelled.wait(), 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-bin", "!!!"),
+        ("grpc-encoding", "zip"),
+        ("grpc-timeout", "soon"),
+        ("grpc-timeout", "9999999999S"),
+        ("grpc-internal-encoding-request", "x"),
+        ("cookie", "c" * 50_000),
+    ],
+)
+async def test_a_header_that_grpc_would_fail_on_does_no_harm(router, http, name, value):
+    async def answer(request, context):
+        yield HttpBody(content_type="application/json", data=b"{}")
+
+    router.chat = answer
+    response = await http.post(CHAT, json={}, headers={name: value})
+    assert (response.status_code, response.content) == (200, b"{}")
+
+
+async def test_grpc_timeout_is_the_deadline(router, http):
+    async def answer(request, context):
+        yield HttpBody(content_type="application/json", data=b'{"s":%d}' % context.time_remaining())
+
+    router.chat = answer
+    response = await http.post(CHAT, json={}, headers={"grpc-timeout": "100S"})
+    assert 90 <= response.json()["s"] <= 100

@@ -96,6 +96,12 @@ async def test_a_request_id_is_made_when_absent_and_cut_when_long(serve) -> None
     assert running.rpcs[1].request_id == "y" * 128
 
 
+async def test_as_many_headers_as_envoy_lets_through_are_taken(serve) -> None:
+    async with serve(Servicer()) as running:
+        for size in [12_000] * 10 + [120_000]:
+            await running.stub.Health(pb.HealthRequest(), metadata=(("cookie", "c" * size),))
+
+
 @pytest.mark.parametrize("method", ["Health", "Generate"])
 async def test_an_error_is_its_status_with_details_and_headers(serve, method: str) -> None:
     metadata, fields = {"model": "x"}, {"model": "unknown"}

@@ -119,6 +119,18 @@ local function bad_path()
   return errors.object(400, { message = '"The path is not UTF-8"', details = { info } })
 end
 
+-- What gRPC reads from headers is not a REST client's to say, but for a valid grpc-timeout: the router would fail on it.
+local function drop_grpc_headers(headers)
+  if (headers:get("content-type") or ""):find("^application/grpc") then return end
+  local dropped = {}
+  for name, value in pairs(headers) do
+    local is_grpc = name:find("^grpc%-") or name:find("%-bin$")
+    local is_timeout = name == "grpc-timeout" and #value <= 9 and value:find("^%d+[HMSmun]$")
+    if is_grpc and not is_timeout then table.insert(dropped, name) end
+  end
+  for _, name in ipairs(dropped) do headers:remove(name) end
+end
+
 -- Refusing while the client still sends would reset its connection: the rest is read and dropped, and then refused.
 function envoy_on_request(handle)
   if handle:headers():get(":method") == "HEAD" then
@@ -128,6 +140,7 @@ function envoy_on_request(handle)
     handle:respond({ [":status"] = "400", ["content-type"] = "application/json" }, bad_path())
     return
   end
+  drop_grpc_headers(handle:headers())
   local limit = handle:metadata():get("max_body_bytes") or math.huge
   local size = tonumber(handle:headers():get("content-length") or 0)
   local received = 0

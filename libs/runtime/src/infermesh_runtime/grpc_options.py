@@ -2,10 +2,17 @@
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
 """A body of 64 MiB and what a message adds to it."""
+MAX_METADATA_BYTES = 192 * 1024
+"""More than Envoy lets through: 60 KiB of headers, and a path that it sends on twice."""
 
 _MESSAGE_SIZE = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+)
+_METADATA_SIZE = (
+    # Browsers' cookies and gateways' tokens. gRPC refuses at random between the two, as RESOURCE_EXHAUSTED: no range.
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
 )
 
 
@@ -29,6 +36,7 @@ CHANNEL_OPTIONS = (*_MESSAGE_SIZE, *_KEEPALIVE)
 
 SERVER_OPTIONS = (
     *_MESSAGE_SIZE,
+    *_METADATA_SIZE,
     *_KEEPALIVE,
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a second server behind it
     ("grpc.keepalive_permit_without_calls", 1),
