@@ -281,6 +281,15 @@ async def test_unknown_fields_are_refused_or_reported(start_worker, start_router
     assert headers["x-infermesh-ignored-fields"] == "foo,b%C3%A4%20r"
 
 
+async def test_a_device_of_a_later_version_has_a_header_too(start_worker, start_router) -> None:
+    async def later(request, _context):
+        yield pb.GenerateResponse(started=pb.Started(model="m", device=99))
+        yield finished()
+
+    _, headers = await chat(await start_router(await start_worker(script=later)))
+    assert headers["x-infermesh-device"] == "unknown"
+
+
 async def test_a_body_may_not_be_too_large(start_worker, start_router) -> None:
     router = await start_router(await start_worker(), max_body_bytes=1024)
     with pytest.raises(InvalidArgument, match="at most 1024"):

@@ -7,6 +7,7 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
+from infermesh_router.servicer import SERVICE
 from infermesh_router.testing import delta, finished, started
 from infermesh_runtime.errors import (
     DeadlineExceeded,
@@ -289,3 +290,34 @@ async def test_a_router_in_front_of_a_router(start_worker, start_router) -> None
     events = await generate(outer, ask())
     assert events[0].started.endpoint == inner.address
     assert events[1:] == [delta("Hello"), delta(" world"), finished()]
+
+
+async def test_a_worker_of_a_later_version_is_used_as_far_as_it_is_known(start_worker, start_router) -> None:
+    """Enums grow: a state, a device and a model's state that this version has no name for break nothing."""
+    later = await start_worker(state=99, device=99)
+    router = await start_router(later, await start_worker(device=99))
+    events = await generate(router, ask())
+    assert events[0].started.endpoint != later.address
+    report = (await pb_grpc.InferenceServiceStub(router.channel).Health(pb.HealthRequest())).report
+    assert report.state == pb.ENDPOINT_STATE_READY
+    assert [model.state for model in report.models] == [pb.ENDPOINT_STATE_READY]
+    alone = await start_router(later)
+    report = (await pb_grpc.InferenceServiceStub(alone.channel).Health(pb.HealthRequest())).report
+    assert report.message == f"{later.address}: unknown"
+
+
+async def test_what_is_no_worker_is_asked_again_and_says_why(start_router) -> None:
+    async def garble(request, context):
+        await context.write(b"\xff\xff")
+
+    server = grpc.aio.server()
+    methods = {"WatchHealth": grpc.unary_stream_rpc_method_handler(garble)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, methods)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    router = await start_router(f"127.0.0.1:{port}", connected=False)
+    (endpoint,) = await router.endpoints_when(lambda listed: bool(listed and listed[0].last_error))
+    assert endpoint.last_error == "its health report cannot be read"
+    assert not endpoint.connected
+    await server.stop(None)
+    await router.endpoints_when(lambda listed: "UNAVAILABLE" in listed[0].last_error)

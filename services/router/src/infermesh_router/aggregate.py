@@ -49,13 +49,18 @@ def combine_models(reports: Sequence[pb.HealthReport]) -> list[pb.ModelStatus]:
     for report in reports:
         for model in report.models:
             known = best.get(model.name)
-            if known is None or _PREFERENCE.index(model.state) < _PREFERENCE.index(known.state):
+            if known is None or _rank(model.state) < _rank(known.state):
                 best[model.name] = model
     return [best[name] for name in sorted(best)]
 
 
 def _best_state(states: Sequence[pb.EndpointState]) -> pb.EndpointState:
-    return min(states, key=_PREFERENCE.index)
+    return min(states, key=_rank)
+
+
+def _rank(state: pb.EndpointState) -> int:
+    """Smaller is better; a state that only a newer worker knows comes last."""
+    return _PREFERENCE.index(state) if state in _PREFERENCE else len(_PREFERENCE)
 
 
 def _explain(endpoints: Sequence[Endpoint]) -> str:
@@ -68,7 +73,7 @@ def _explain_endpoint(endpoint: Endpoint) -> str:
     report = endpoint.last_report
     if not endpoint.connected or report is None:
         return endpoint.last_error or "not reached yet"
-    return report.message or pb.EndpointState.Name(report.state).removeprefix("ENDPOINT_STATE_").lower()
+    return report.message or endpoint.snapshot.state
 
 
 def _combine_devices(reports: Sequence[pb.HealthReport]) -> pb.Device:

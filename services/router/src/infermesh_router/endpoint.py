@@ -20,11 +20,12 @@ _STATES = {
     pb.ENDPOINT_STATE_DRAINING: State.DRAINING,
     pb.ENDPOINT_STATE_FAILED: State.FAILED,
 }
-_DEVICES = {
+DEVICES = {
     pb.DEVICE_KIND_CPU: DeviceKind.CPU,
     pb.DEVICE_KIND_XPU: DeviceKind.XPU,
     pb.DEVICE_KIND_CUDA: DeviceKind.CUDA,
 }
+"""The kinds that this version knows; a newer worker may have others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +120,7 @@ class Endpoint:
             address=self.address,
             connected=self.connected,
             state=state,
-            device=_DEVICES.get(report.device.kind, DeviceKind.UNKNOWN),
+            device=DEVICES.get(report.device.kind, DeviceKind.UNKNOWN),
             models=frozenset(m.name for m in report.models if m.state != pb.ENDPOINT_STATE_FAILED),
             ready_models=_ready_models(report) if state is State.READY else frozenset(),
             waiting_tokens=load.waiting_tokens + sum(lease.prompt_tokens for lease in self._unreported),

@@ -50,13 +50,13 @@ async def _watch(endpoint: Endpoint, options: PollerOptions) -> str:
     try:
         async with asyncio.timeout(options.connect_timeout_s):
             message = await call.read()
-        if message is grpc.aio.EOF:
-            return "its health stream ended before a report"
-        _log.info("endpoint %s is reached", endpoint.address)
-        while message is not grpc.aio.EOF:
+        if isinstance(message, pb.WatchHealthResponse):
+            _log.info("endpoint %s is reached", endpoint.address)
+        while isinstance(message, pb.WatchHealthResponse):
             endpoint.report(message.report)
             message = await call.read()
-        return "its health stream ended"
+        # what is no message of that kind is None
+        return "its health stream ended" if message is grpc.aio.EOF else "its health report cannot be read"
     finally:
         call.cancel()
 

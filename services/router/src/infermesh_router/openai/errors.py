@@ -126,7 +126,7 @@ def _describe(problem: Mapping[str, Any]) -> str:
     if kind in _MESSAGES:
         return _MESSAGES[kind]
     expected = message.removeprefix("Input should ").removeprefix("be ")
-    return message if expected == message else f"must be {expected}{_show_input(problem['input'])}"
+    return message if expected == message else f"must be {expected}{_show_input(problem.get('input'))}"
 
 
 def _show_input(value: object) -> str:

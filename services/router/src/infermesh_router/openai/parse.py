@@ -1,7 +1,8 @@
 """Owns reading a body: JSON, then the schema, then what to do with unknown fields. Knows no particular endpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from json import JSONDecoder
 from typing import Any, Generic, TypeVar
 
 import jiter
@@ -10,6 +11,9 @@ from pydantic_core import ErrorDetails
 
 from infermesh_router.openai.errors import format_path, from_validation, locate
 from infermesh_runtime.errors import InvalidArgument
+
+_MAX_PROBLEMS = 1000
+_decoder = JSONDecoder()
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -53,6 +57,16 @@ def _parse_json(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidArgument("The body must be a JSON object.", reason="INVALID_JSON")
     return document
+
+
+def _list_problems(error: ValidationError) -> Sequence[Mapping[str, Any]]:
+    """All problems of a body. Raises InvalidArgument that names the first where they are too many to list."""
+    if error.error_count() <= _MAX_PROBLEMS:
+        return error.errors(include_url=False)
+    # 64 MiB hold millions: listing them takes microseconds each, in which every stream of the router stands still
+    text = error.json(include_url=False, include_context=False, include_input=False)
+    first, _ = _decoder.raw_decode(text, 1)
+    raise from_validation([first])
 
 
 def _remove(document: Any, location: Sequence[str | int]) -> None:

@@ -16,6 +16,7 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh.openai.v1 import openai_pb2 as pb
 from infermesh.openai.v1 import openai_pb2_grpc as pb_grpc
 from infermesh_router.dispatcher import Dispatcher
+from infermesh_router.endpoint import DEVICES
 from infermesh_router.filters import RETRY_AFTER_S
 from infermesh_router.openai.chat import ChatShape
 from infermesh_router.openai.completions import CompletionShape
@@ -27,6 +28,7 @@ from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema import ChatRequest, CompletionRequest
 from infermesh_router.openai.shape import Shape
 from infermesh_router.openai.sinks import Begin, SseSink, WholeSink
+from infermesh_router.snapshot import DeviceKind
 from infermesh_runtime.errors import InfermeshError, Internal, InvalidArgument, Unavailable
 from infermesh_runtime.rpc_context import RpcContext
 
@@ -143,10 +145,9 @@ def _tell_who_serves(context: RpcContext, ignored: tuple[str, ...]) -> Begin:
     """Response headers: the endpoint, its device, why it was chosen, and the fields that were ignored."""
 
     async def begin(started: inference_pb2.Started) -> None:
-        kind = inference_pb2.DeviceKind.Name(started.device).removeprefix("DEVICE_KIND_").lower()
         headers = [
             ("x-infermesh-endpoint", started.endpoint),
-            ("x-infermesh-device", kind),
+            ("x-infermesh-device", DEVICES.get(started.device, DeviceKind.UNKNOWN)),
             ("x-infermesh-reason", started.reason),
         ]
         if ignored:
