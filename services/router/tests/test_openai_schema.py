@@ -240,6 +240,18 @@ def test_a_number_beyond_a_double_is_refused(path: str, field: bytes) -> None:
     assert list(caught.value.fields) == [path]
 
 
+@pytest.mark.parametrize("ignore", [False, True])
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"messages": [1] * 2_000}, "messages[0]"), ({f"k{i}": 1 for i in range(2_000)}, "k0")],
+)
+def test_of_countless_faults_only_the_first_is_told(fields, param: str, ignore: bool) -> None:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "a"}], **fields}).encode()
+    with pytest.raises(InvalidArgument) as caught:
+        parse_body(ChatRequest, body, ignore_unknown=ignore)
+    assert list(caught.value.fields) == [param]
+
+
 def test_every_fault_is_told() -> None:
     with pytest.raises(InvalidArgument) as caught:
         chat(n=0, top_p=3)

@@ -1,6 +1,6 @@
 """Owns reading a body: JSON, then the schema, then what to do with unknown fields. Knows no particular endpoint."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from json import JSONDecoder
 from typing import Any, Generic, TypeVar
@@ -36,7 +36,7 @@ def parse_body(schema: type[ModelT], body: bytes, *, ignore_unknown: bool) -> Pa
     try:
         return Parsed(schema.model_validate(document))
     except ValidationError as error:
-        problems = error.errors(include_url=False)
+        problems = _list_problems(error)
     if refused := [problem for problem in problems if not _is_passed_over(problem, ignore_unknown)]:
         raise from_validation(refused)
     for problem in problems:
@@ -59,7 +59,7 @@ def _parse_json(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _list_problems(error: ValidationError) -> Sequence[Mapping[str, Any]]:
+def _list_problems(error: ValidationError) -> list[ErrorDetails]:
     """All problems of a body. Raises InvalidArgument that names the first where they are too many to list."""
     if error.error_count() <= _MAX_PROBLEMS:
         return error.errors(include_url=False)
