@@ -7,6 +7,8 @@ here waits for the device or looks at its values, so calls can be captured in a 
 device. A machine without Triton can import this module, not call it.
 """
 
+# Triton has no types and may be absent:
+# mypy: disable-error-code="import-untyped, import-not-found"
 # ruff: noqa: PLC0415, PLR0917 - Triton may be absent, so the kernels are imported where they are called; the attention
 # functions take their arguments in the order of the runner's seam, which the SDPA path shares
 
@@ -36,7 +38,7 @@ class Availability:
 def available(device: torch.device | None = None) -> Availability:
     """Whether the kernels can run on the device (default: torch's accelerator, else CPU).
 
-    On "cpu" they run only under Triton's interpreter (TRITON_INTERPRET=1).
+    On "cpu" they run only under Triton's interpreter (TRITON_INTERPRET=1), whose bf16 dots are wrong in Triton 3.7.1.
     """
     device = device or torch.accelerator.current_accelerator() or torch.device("cpu")
     if importlib.util.find_spec("triton") is None:
@@ -69,8 +71,6 @@ def write_kv(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor,
 
     Raises ValueError where shapes, dtypes or layouts do not go together.
     """
-    from . import triton_attention_kernels as kernels
-
     tokens, kv_heads, head_dim = key.shape
     check_caches(key_cache, value_cache, key.dtype, head_dim)
     if value.shape != key.shape or value.dtype != key.dtype or key_cache.shape[2] != kv_heads:
@@ -79,6 +79,8 @@ def write_kv(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor,
     check_indices(torch.int64, slots=slots)
     if tokens == 0:
         return
+    from . import triton_attention_kernels as kernels
+
     dim_padded = tiling.power_of_two_above(head_dim)
     heads_tile = min(tiling.power_of_two_above(kv_heads), max(1, 2048 // dim_padded))
     kernels.write_kv_kernel[(tokens, -(-kv_heads // heads_tile))](
@@ -116,13 +118,13 @@ def decode(
     default it follows from S, max_blocks and the device, and so may a row's last bits; with a number they depend on
     the row alone. Raises ValueError where shapes, dtypes or layouts do not go together.
     """
-    from . import triton_attention_kernels as kernels
-
     sizes = Geometry.of(query, key_cache, value_cache, out)
     check_indices(torch.int32, block_tables=block_tables, context_lens=context_lens)
     sequences = query.shape[0]
     if sequences == 0:
         return out
+    from . import triton_attention_kernels as kernels
+
     tiles = tiling.decode_tiles(query.device.type, sizes.head_dim, query.element_size(), sizes.group)
     programs = sizes.kv_heads * -(-sizes.group // tiles.rows)
     if splits is None:
@@ -146,19 +148,9 @@ def decode(
         block_tables.stride(0),
         *query.stride()[:2],
         *out.stride()[:2],
-        KV_HEADS=sizes.kv_heads,
-        GROUP=sizes.group,
-        HEAD_DIM=sizes.head_dim,
-        DIM_PADDED=sizes.dim_padded,
-        BLOCK_SIZE=sizes.block_size,
-        ROWS=tiles.rows,
-        TOKENS=tiles.tokens,
+        **_constants(sizes, tiles, sliding_window, softcap),
         STEP=tiling.CHUNK_TOKENS,
         SPLIT=splits > 1,
-        WINDOWED=sliding_window is not None,
-        SOFTCAP=softcap is not None,
-        num_warps=tiles.warps,
-        num_stages=tiles.stages,
     )
     if splits > 1:
         _combine(partials, lses, context_lens, out, sliding_window, sizes)
@@ -209,13 +201,13 @@ def prefill(
     row's bits do not depend on how its prompt was cut or batched. Raises ValueError where shapes, dtypes or layouts
     do not go together.
     """
-    from . import triton_attention_prefill as kernels
-
     sizes = Geometry.of(query, key_cache, value_cache, out)
     check_indices(torch.int32, block_tables=block_tables, begins=begins, context_lens=context_lens)
     tokens, sequences = query.shape[0], context_lens.shape[0]
     if tokens == 0 or sequences == 0:
         return out
+    from . import triton_attention_prefill as kernels
+
     tiles = tiling.prefill_tiles(query.device.type, sizes.head_dim, query.element_size(), max_new * sizes.group)
     programs = (tokens * sizes.group // tiles.rows + sequences) * sizes.kv_heads
     kernels.prefill_kernel[(programs,)](
@@ -233,19 +225,28 @@ def prefill(
         block_tables.stride(0),
         *query.stride()[:2],
         *out.stride()[:2],
-        KV_HEADS=sizes.kv_heads,
-        GROUP=sizes.group,
-        HEAD_DIM=sizes.head_dim,
-        DIM_PADDED=sizes.dim_padded,
-        BLOCK_SIZE=sizes.block_size,
-        ROWS=tiles.rows,
-        TOKENS=tiles.tokens,
-        WINDOWED=sliding_window is not None,
-        SOFTCAP=softcap is not None,
-        num_warps=tiles.warps,
-        num_stages=tiles.stages,
+        **_constants(sizes, tiles, sliding_window, softcap),
     )
     return out
+
+
+def _constants(
+    sizes: Geometry, tiles: tiling.Tiles, sliding_window: int | None, softcap: float | None
+) -> dict[str, int | bool]:
+    """What decode and prefill are compiled for."""
+    return {
+        "KV_HEADS": sizes.kv_heads,
+        "GROUP": sizes.group,
+        "HEAD_DIM": sizes.head_dim,
+        "DIM_PADDED": sizes.dim_padded,
+        "BLOCK_SIZE": sizes.block_size,
+        "ROWS": tiles.rows,
+        "TOKENS": tiles.tokens,
+        "WINDOWED": sliding_window is not None,
+        "SOFTCAP": softcap is not None,
+        "num_warps": tiles.warps,
+        "num_stages": tiles.stages,
+    }
 
 
 @functools.cache

@@ -4,6 +4,8 @@ Imported only by triton_attention, and only where triton can be. Device-neutral:
 intrinsics. Scores are kept in base 2 (scale × log2 e), since exp2 is the instruction that the devices have.
 """
 
+# Triton has no types and may be absent:
+# mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
 # ruff: noqa: N803, PLR0917 - compile-time arguments in capitals, and flat argument lists, are how Triton is written
 
 import triton

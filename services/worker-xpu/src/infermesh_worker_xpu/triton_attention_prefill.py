@@ -1,5 +1,7 @@
 """Owns the Triton kernel of prefill over a paged context. Knows no torch; imported only by triton_attention."""
 
+# Triton has no types and may be absent:
+# mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
 # ruff: noqa: N803, PLR0917 - as in triton_attention_kernels
 
 import triton

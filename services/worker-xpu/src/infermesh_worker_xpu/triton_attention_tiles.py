@@ -1,12 +1,12 @@
 """Owns how large the attention kernels' tiles are, for each device kind, head size and dtype. Knows no Triton.
 
-A table and not an autotuner: tuning at run time would stall a request and break graph capture. Starting values are
-those that flash attention in Triton commonly runs with; none is measured here yet. Enter measured ones with
+A table and not an autotuner: tuning at run time would stall a request and break graph capture. The values are chosen
+by what the compiler reports, not by time: none is measured yet. Enter measured ones with
 benchmarks/triton_attention.py, the device and date beside them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MAX_SPLITS = 64
 """Of one sequence's context in decode; a power of two."""
@@ -16,7 +16,11 @@ PROGRAMS_PER_PROCESSOR = 2
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """One kernel's tile: `rows` of queries (prefill only) against `tokens` of context."""
+    """One kernel's tile, `rows` of queries against `tokens` of context; in DECODE_TILES rows is the most there may be.
+
+    Stages are loads in flight. Decode's keys wait for the table's entry, which takes half of them: 5 keep two tiles of
+    keys and values in shared memory, 3 or 4 only one.
+    """
 
     rows: int
     tokens: int
@@ -24,27 +28,27 @@ class Tiles:
     stages: int
 
 
-# (largest head_dim after padding, bytes an element): tiles
+# (head_dim after padding, bytes an element): tiles. Compiled by Triton 3.7.1 they spill at most 16 bytes a thread on
+# sm_90 and 88 on sm_80, and take less than the 99 KiB of shared memory that the smallest such device has: a test checks
+# it.
 DECODE_TILES: Mapping[tuple[int, int], Tiles] = {
-    (64, 2): Tiles(16, 64, 4, 3),
-    (128, 2): Tiles(16, 64, 4, 3),
-    (256, 2): Tiles(16, 32, 4, 3),
-    (64, 4): Tiles(16, 32, 4, 2),
-    (128, 4): Tiles(16, 32, 4, 2),
-    (256, 4): Tiles(16, 16, 4, 2),
+    (64, 2): Tiles(64, 64, 4, 5),
+    (128, 2): Tiles(32, 64, 4, 5),
+    (256, 2): Tiles(32, 32, 4, 5),
+    (64, 4): Tiles(16, 32, 4, 5),
+    (128, 4): Tiles(16, 16, 4, 5),
+    (256, 4): Tiles(16, 16, 4, 4),
 }
 PREFILL_TILES: Mapping[tuple[int, int], Tiles] = {
-    (64, 2): Tiles(128, 64, 4, 3),
+    (64, 2): Tiles(128, 64, 8, 3),
     (128, 2): Tiles(128, 64, 8, 3),
-    (256, 2): Tiles(64, 32, 8, 2),
-    (64, 4): Tiles(32, 32, 4, 2),
-    (128, 4): Tiles(32, 32, 4, 2),
-    (256, 4): Tiles(16, 16, 4, 2),
+    (256, 2): Tiles(64, 32, 8, 3),
+    (64, 4): Tiles(32, 32, 4, 3),
+    (128, 4): Tiles(32, 16, 8, 3),
+    (256, 4): Tiles(16, 16, 4, 3),
 }
 SMALL_PREFILL_ROWS = 32
-"""Rows (new tokens × heads a KV head) up to which a prefill takes tiles of so many rows."""
-MAX_DECODE_ROWS = 64
-"""Heads of one KV head that one decode program handles; more take several programs."""
+"""Rows (new tokens × heads a KV head) up to which a prefill takes tiles of so many rows and half the warps."""
 CHUNK_TOKENS = 128
 """A decode chunk is a multiple of this; a power of two, and so a multiple of any tile's tokens."""
 COMBINE_SLAB = 16
@@ -56,23 +60,22 @@ def _of(table: Mapping[tuple[int, int], Tiles], device_kind: str, head_dim: int,
     padded = max(64, power_of_two_above(head_dim))
     tiles = table[padded, element_bytes]
     if device_kind == "xpu":  # a warp has 16 lanes there, not 32
-        return Tiles(tiles.rows, tiles.tokens, 2 * tiles.warps, tiles.stages)
+        return replace(tiles, warps=2 * tiles.warps)
     return tiles
 
 
 def decode_tiles(device_kind: str, head_dim: int, element_bytes: int, group: int) -> Tiles:
     """Tiles of decode where `group` query heads share a KV head; rows are ≥ 16, the least that a dot takes."""
     tiles = _of(DECODE_TILES, device_kind, head_dim, element_bytes)
-    rows = min(MAX_DECODE_ROWS, max(16, power_of_two_above(group)))
-    return Tiles(rows, tiles.tokens, tiles.warps, tiles.stages)
+    return replace(tiles, rows=min(tiles.rows, max(16, power_of_two_above(group))))
 
 
 def prefill_tiles(device_kind: str, head_dim: int, element_bytes: int, max_rows: int) -> Tiles:
     """Tiles of prefill whose longest run has max_rows = max_new × heads a KV head."""
     tiles = _of(PREFILL_TILES, device_kind, head_dim, element_bytes)
-    if max_rows > SMALL_PREFILL_ROWS:
+    if max_rows > SMALL_PREFILL_ROWS or tiles.rows <= SMALL_PREFILL_ROWS:
         return tiles
-    return Tiles(min(tiles.rows, SMALL_PREFILL_ROWS), tiles.tokens, tiles.warps, tiles.stages)
+    return replace(tiles, rows=SMALL_PREFILL_ROWS, warps=tiles.warps // 2)
 
 
 def decode_splits(programs: int, max_context_tokens: int, processors: int) -> int:

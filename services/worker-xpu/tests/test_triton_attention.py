@@ -1,0 +1,136 @@
+"""Paged attention through Triton: what it refuses, how it cuts its work, and its kernels, in a process of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from infermesh_worker_xpu import triton_attention
+from infermesh_worker_xpu import triton_attention_tiles as tiling
+
+HERE = Path(__file__).parent
+SOURCE = HERE.parent / "src"
+
+
+def run_python(*arguments, **variables):
+    path = os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": path, **variables},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_kernels_under_the_interpreter():
+    pytest.importorskip("triton")
+    done = run_python(
+        "-m", "pytest", "-q", "-x", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist",
+        str(HERE / "test_triton_attention_kernels.py"),
+        TRITON_INTERPRET="1", OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+def test_kernels_compile_for_cuda_without_spilling(capability, tmp_path):
+    """The interpreter takes programs that the compiler refuses; Triton brings the assembler, so no GPU is needed."""
+    pytest.importorskip("triton")
+    done = run_python(str(HERE / "test_triton_attention_compiled.py"), str(capability), TRITON_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_a_machine_without_triton_imports_it_and_is_told_why():
+    code = (
+        "import sys; sys.modules['triton'] = None\n"
+        "from infermesh_worker_xpu import triton_attention as attention\n"
+        "import importlib.util, torch\n"
+        "print(attention.available(torch.device('cpu')))"
+    )
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "usable=False" in done.stdout
+    assert "not installed" in done.stdout
+
+
+def test_cpu_without_the_interpreter_is_not_available():
+    available = triton_attention.available(torch.device("cpu"))
+    assert not available
+    assert available.reason
+
+
+def arguments(**changes):
+    cache = torch.zeros(2, 16, 2, 32)
+    query = torch.zeros(1, 4, 32)
+    given = {
+        "query": query,
+        "key_cache": cache,
+        "value_cache": cache,
+        "block_tables": torch.zeros(1, 2, dtype=torch.int32),
+        "context_lens": torch.ones(1, dtype=torch.int32),
+        "scale": 1.0,
+        "sliding_window": None,
+        "softcap": None,
+        "out": torch.zeros_like(query),
+    }
+    return given | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"query": torch.zeros(1, 3, 32)}, "3 heads cannot share 2"),
+        ({"query": torch.zeros(1, 4, 64)}, "head size is 64"),
+        ({"query": torch.zeros(1, 4, 32).bfloat16()}, "bfloat16"),
+        ({"key_cache": torch.zeros(2, 2, 16, 32).transpose(1, 2)}, "contiguous"),
+        ({"out": torch.zeros(2, 4, 32)}, "out is"),
+        ({"query": torch.zeros(1, 32, 4).transpose(1, 2)}, "query's last dimension"),
+        ({"context_lens": torch.ones(1, dtype=torch.int64)}, "context_lens must be"),
+        ({"block_tables": torch.zeros(1, 2)}, "block_tables must be"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_any_launch(changes, message):
+    with pytest.raises(ValueError, match=message):
+        triton_attention.decode(**arguments(**changes))
+    with pytest.raises(ValueError, match=message):
+        triton_attention.prefill(**arguments(**changes), begins=torch.tensor([0, 1], dtype=torch.int32), max_new=1)
+
+
+def test_nothing_to_do_is_done_without_a_launch():
+    none = arguments(query=torch.zeros(0, 4, 32), out=torch.zeros(0, 4, 32))
+    assert triton_attention.decode(**none).shape == (0, 4, 32)
+    assert triton_attention.prefill(**none, begins=torch.zeros(2, dtype=torch.int32), max_new=0).shape == (0, 4, 32)
+
+
+@pytest.mark.parametrize(
+    ("programs", "context", "splits"),
+    [
+        (4, 8192, 64),  # one stream of TinyLlama's four KV heads on 132 multiprocessors
+        (4, 512, 4),  # chunks have a least length
+        (32, 8192, 16),  # eight streams
+        (512, 8192, 1),  # the batch fills the device
+        (1, 1, 1),
+    ],
+)
+def test_splits_fill_the_device_and_keep_chunks_long(programs, context, splits):
+    assert tiling.decode_splits(programs, context, processors=132) == splits
+
+
+def test_rows_cover_the_heads_of_a_kv_head_and_no_more_than_the_table_allows():
+    assert tiling.decode_tiles("cuda", 128, 2, group=1).rows == 16
+    assert tiling.decode_tiles("cuda", 64, 2, group=20).rows == 32
+    assert tiling.decode_tiles("cuda", 64, 2, group=71).rows == 64
+
+
+def test_xpu_has_twice_the_warps_as_they_have_half_the_lanes():
+    assert tiling.prefill_tiles("xpu", 128, 2, 4096).warps == 2 * tiling.prefill_tiles("cuda", 128, 2, 4096).warps
+
+
+def test_a_short_prefill_takes_small_tiles():
+    assert tiling.prefill_tiles("cuda", 128, 2, max_rows=8).rows == tiling.SMALL_PREFILL_ROWS
+    assert tiling.prefill_tiles("cuda", 128, 2, max_rows=33).rows > tiling.SMALL_PREFILL_ROWS

@@ -1,0 +1,97 @@
+"""A program, run by test_triton_attention: compiles the kernels for a CUDA device that need not be there.
+
+Prints one JSON object a kernel; ends with 1 where one spills more than a few registers or takes too much shared memory.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SHARED_BYTES = 99 * 1024  # what the smallest device of compute capability 8 has
+STACK_BYTES = {80: 96, 90: 32}
+POINTERS = {"tables": "*i32", "context_lens": "*i32", "begins": "*i32", "slots": "*i64"}
+
+
+def signature_of(kernel, constants, dtype):
+    def type_of(name):
+        if name in constants:
+            return "constexpr"
+        if name in POINTERS:
+            return POINTERS[name]
+        if name.startswith("partial"):
+            return "*fp32"
+        if name in ("query", "key", "value", "key_cache", "value_cache", "out"):
+            return "*" + dtype
+        return "fp32" if name in ("scale", "softcap") else "i32"
+
+    signature = {name: type_of(name) for name in kernel.arg_names}
+    aligned = {
+        (i,): [["tt.divisibility", 16]]
+        for i, (name, kind) in enumerate(signature.items())
+        if kind.startswith("*") or name.endswith(("token_stride", "head_stride"))
+    }
+    return signature, aligned
+
+
+def compile_kernel(kernel, constants, dtype, tiles, capability):
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    signature, aligned = signature_of(kernel, constants, dtype)
+    source = ASTSource(kernel, signature, constants, aligned)
+    options = {"num_warps": tiles.warps, "num_stages": tiles.stages}
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+
+
+def stack_bytes(compiled):
+    from triton import knobs
+
+    with tempfile.TemporaryDirectory() as folder:
+        binary = Path(folder) / "kernel.cubin"
+        binary.write_bytes(compiled.asm["cubin"])
+        command = [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", str(binary)]
+        report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return int(re.search(r"STACK:(\d+)", report)[1])
+
+
+def kernels():
+    """(name, kernel, constants, dtype, tiles) of each kind of tile that the tables hold for 16 bits, and one of 32."""
+    from infermesh_worker_xpu import triton_attention_kernels as decoding
+    from infermesh_worker_xpu import triton_attention_prefill as prefilling
+    from infermesh_worker_xpu import triton_attention_tiles as tiling
+
+    for head_dim, bits in [(64, 16), (128, 16), (256, 16), (80, 16), (64, 32)]:
+        dtype, size = ("bf16", 2) if bits == 16 else ("fp32", 4)
+        padded = tiling.power_of_two_above(head_dim)
+        shape = {"KV_HEADS": 2, "GROUP": 4, "HEAD_DIM": head_dim, "DIM_PADDED": padded, "BLOCK_SIZE": 16}
+        masks = {"WINDOWED": head_dim == 256, "SOFTCAP": head_dim == 256}
+        tiles = tiling.decode_tiles("cuda", head_dim, size, 4)
+        cut = {"ROWS": tiles.rows, "TOKENS": tiles.tokens}
+        more = {"STEP": tiling.CHUNK_TOKENS, "SPLIT": head_dim != 80}
+        yield f"decode {head_dim} {dtype}", decoding.decode_kernel, {**shape, **masks, **cut, **more}, dtype, tiles
+        tiles = tiling.prefill_tiles("cuda", head_dim, size, 4096)
+        cut = {"ROWS": tiles.rows, "TOKENS": tiles.tokens}
+        yield f"prefill {head_dim} {dtype}", prefilling.prefill_kernel, {**shape, **masks, **cut}, dtype, tiles
+    small = tiling.Tiles(1, 1, tiling.COMBINE_WARPS, 3)
+    shape = {"HEAD_DIM": 80, "DIM_PADDED": 128, "SPLITS": tiling.MAX_SPLITS, "SLAB": tiling.COMBINE_SLAB}
+    yield "combine", decoding.combine_kernel, {**shape, "STEP": 128, "WINDOWED": True}, "bf16", small
+    shape = {"KV_HEADS": 2, "HEAD_DIM": 80, "DIM_PADDED": 128, "HEADS_TILE": 2}
+    yield "write_kv", decoding.write_kv_kernel, shape, "bf16", small
+
+
+def main(capability: int) -> int:
+    failed = 0
+    for name, kernel, constants, dtype, tiles in kernels():
+        compiled = compile_kernel(kernel, constants, dtype, tiles, capability)
+        stack, shared = stack_bytes(compiled), compiled.metadata.shared
+        failed += stack > STACK_BYTES[capability] or shared > SHARED_BYTES
+        print(json.dumps({"kernel": name, "stack_bytes": stack, "shared_bytes": shared}))
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
