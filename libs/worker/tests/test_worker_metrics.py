@@ -25,22 +25,22 @@ async def scrape(worker):
 async def test_served_requests_are_counted():
     async with simulated_worker_process(metrics_listen="127.0.0.1:0", model="m", sim_itl_s=0.001) as worker:
         async with grpc.aio.insecure_channel(await worker.ready()) as channel:
-            request = pb.GenerateRequest(text="hello", stop=pb.StopConditions(max_tokens=11))
-            for _ in range(2):
-                assert [event async for event in InferenceServiceStub(channel).Generate(request)]
+            stub, prompt = InferenceServiceStub(channel), "hello " * 10
+            for n in (1, 1, 3):
+                request = pb.GenerateRequest(text=prompt, stop=pb.StopConditions(max_tokens=11), n=n)
+                assert [event async for event in stub.Generate(request)]
         samples = await scrape(worker)
     values = {name: sample.value for (name, detail), sample in samples.items() if detail is None}
-    assert values["vllm:prompt_tokens_total"] == 10
-    assert values["vllm:generation_tokens_total"] == 22
-    assert values["vllm:prefix_cache_queries_total"] == 10
-    assert values["vllm:time_to_first_token_seconds_count"] == 2
-    assert values["vllm:inter_token_latency_seconds_count"] == 20
-    assert values["vllm:request_time_per_output_token_seconds_count"] == 2
-    assert values["vllm:e2e_request_latency_seconds_count"] == 2
+    assert values["vllm:prompt_tokens_total"] == 3 * 60
+    assert values["vllm:generation_tokens_total"] == 5 * 11
+    assert values["vllm:prefix_cache_queries_total"] == 5 * 60
+    assert values["vllm:prefix_cache_hits_total"] == 4 * 32
+    assert values["vllm:time_to_first_token_seconds_count"] == 3
+    assert values["vllm:request_time_per_output_token_seconds_count"] == 3
+    assert values["vllm:e2e_request_latency_seconds_count"] == 3
     assert values["vllm:num_requests_running"] == values["vllm:num_requests_waiting"] == 0
     assert values["vllm:kv_cache_usage_perc"] == values["vllm:num_preemptions_total"] == 0
-    assert "vllm:prefix_cache_hits_total" in values
-    assert samples["vllm:request_success_total", "length"].value == 2
+    assert samples["vllm:request_success_total", "length"].value == 5
     assert samples["vllm:request_success_total", "abort"].value == 0
     assert {s.labels["model_name"] for (name, _), s in samples.items() if name.startswith("vllm:")} == {"m"}
     assert samples["grpc_server_handled_total", None].value >= 2
@@ -48,10 +48,10 @@ async def test_served_requests_are_counted():
 
 def test_counts_go_on_when_the_engine_starts_again():
     meter = Meter()
-    meter.load_came(Load(preemptions=3, cached_tokens=10))
+    meter.load_came(Load(preemptions=3, looked_up_tokens=20, cached_tokens=10))
     meter.engine_ended()
-    meter.load_came(Load(preemptions=1, cached_tokens=4))
-    assert (meter.preemptions, meter.cached_tokens) == (4, 14)
+    meter.load_came(Load(preemptions=1, looked_up_tokens=5, cached_tokens=4))
+    assert (meter.preemptions, meter.looked_up_tokens, meter.cached_tokens) == (4, 25, 14)
 
 
 def test_tokens_of_one_step_are_one_gap():
@@ -60,6 +60,9 @@ def test_tokens_of_one_step_are_one_gap():
         meter.tokens_came(timing, 1, now_s)
     assert (meter.ttft_s.count, meter.itl_s.count, meter.generation_tokens) == (1, 2, 5)
     assert meter.itl_s.total == pytest.approx(1.0)
+    meter.request_finished(timing, 2.5)
+    assert (meter.tpot_s.count, meter.tpot_s.total) == (1, pytest.approx(0.5))
+    assert meter.e2e_s.total == pytest.approx(2.5)
 
 
 def test_histogram_counts_up_to_and_with_its_bounds():

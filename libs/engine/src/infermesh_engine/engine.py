@@ -163,6 +163,7 @@ class Engine:
             decode_tokens_per_s=self._meter.decode.per_s,
             kv_cache_tokens=self._cache.num_tokens,
             preemptions=scheduler.preemptions,
+            looked_up_tokens=scheduler.looked_up_tokens,
             cached_tokens=scheduler.cached_tokens,
             generated_tokens=self._generated_tokens,
         )

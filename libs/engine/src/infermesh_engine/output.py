@@ -78,5 +78,8 @@ class Load:
     kv_cache_tokens: int = 0
     """Size of the KV cache, in tokens."""
     preemptions: int = 0
+    looked_up_tokens: int = 0
+    """Prompt tokens of admitted sequences that were looked up in the prefix cache."""
     cached_tokens: int = 0
+    """Those of them that were found there."""
     generated_tokens: int = 0

@@ -54,8 +54,10 @@ class Scheduler:
     def __init__(self, cache: KvCache, *, max_sequences: int, max_batched_tokens: int, min_run_tokens: int = 1) -> None:
         """`min_run_tokens`: RunnerInfo's; a sequence's first chunk is not shorter unless the sequence is."""
         self.preemptions = 0
+        self.looked_up_tokens = 0
+        """Prompt tokens that were looked up in the prefix cache since the start, once for each sequence."""
         self.cached_tokens = 0
-        """Prompt tokens that came from the prefix cache since the start."""
+        """Those of them that were found there."""
         self._cache = cache
         self._max_sequences = max_sequences
         self._max_batched_tokens = max_batched_tokens
@@ -207,8 +209,10 @@ class Scheduler:
 
     def _count_cached(self, sequence: Sequence) -> None:
         sequence.was_admitted = True
-        sequence.cached_tokens = min(sequence.computed, sequence.prompt_tokens) if self._cache.prefix_caching else 0
-        self.cached_tokens += sequence.cached_tokens
+        if self._cache.prefix_caching:
+            sequence.cached_tokens = min(sequence.computed, sequence.prompt_tokens)
+            self.looked_up_tokens += sequence.prompt_tokens
+            self.cached_tokens += sequence.cached_tokens
 
     def _queue_followers(self, leader: Sequence) -> None:
         if leader.computed >= leader.prompt_tokens:

@@ -69,14 +69,15 @@ class Histogram:
 class Timing:
     """When the tokens of one request came, in seconds of the front's clock."""
 
-    __slots__ = ("first_s", "last_s", "prompt_tokens", "submitted_s", "tokens")
+    __slots__ = ("first_s", "last_s", "prompt_tokens", "steps", "submitted_s")
 
     def __init__(self, submitted_s: float, prompt_tokens: int) -> None:
         self.submitted_s = submitted_s
         self.prompt_tokens = prompt_tokens
         self.first_s = 0.0
         self.last_s = 0.0
-        self.tokens = 0
+        self.steps = 0
+        """Engine steps that brought tokens, for one choice or more."""
 
 
 class Meter:
@@ -90,21 +91,24 @@ class Meter:
         self.prompt_tokens = 0
         self.generation_tokens = 0
         self.preemptions = 0
+        self.looked_up_tokens = 0
         self.cached_tokens = 0
         self.finished: Counter[str] = Counter({reason.value: 0 for reason in FinishReason})
         self._last_load = Load()
 
     def tokens_came(self, timing: Timing, count: int, now_s: float) -> None:
         """Counts a delta's tokens. Choices that get tokens in the same step count as one gap."""
-        if not timing.tokens:
+        self.generation_tokens += count
+        if not timing.steps:
             timing.first_s = now_s
             self.prompt_tokens += timing.prompt_tokens
             self.ttft_s.observe(now_s - timing.submitted_s)
         elif timing.last_s != now_s:
             self.itl_s.observe(now_s - timing.last_s)
+        else:
+            return
         timing.last_s = now_s
-        timing.tokens += count
-        self.generation_tokens += count
+        timing.steps += 1
 
     def choice_finished(self, finished: Finished) -> None:
         self.finished[finished.finish_reason.value] += 1
@@ -114,8 +118,8 @@ class Meter:
 
     def request_finished(self, timing: Timing, now_s: float) -> None:
         self.e2e_s.observe(now_s - timing.submitted_s)
-        if timing.tokens > 1:
-            self.tpot_s.observe((timing.last_s - timing.first_s) / (timing.tokens - 1))
+        if timing.steps > 1:
+            self.tpot_s.observe((timing.last_s - timing.first_s) / (timing.steps - 1))
 
     def engine_ended(self) -> None:
         """The next engine counts from 0 again; ours go on."""
@@ -123,6 +127,7 @@ class Meter:
 
     def load_came(self, load: Load) -> None:
         self.preemptions += load.preemptions - self._last_load.preemptions
+        self.looked_up_tokens += load.looked_up_tokens - self._last_load.looked_up_tokens
         self.cached_tokens += load.cached_tokens - self._last_load.cached_tokens
         self._last_load = load
 
@@ -156,7 +161,7 @@ class WorkerCollector(Collector):
             ("vllm:prompt_tokens", "Prompt tokens of requests that got a token.", meter.prompt_tokens),
             ("vllm:generation_tokens", "Tokens generated.", meter.generation_tokens),
             ("vllm:num_preemptions", "Sequences that lost their blocks.", meter.preemptions),
-            ("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.", meter.prompt_tokens),
+            ("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.", meter.looked_up_tokens),
             ("vllm:prefix_cache_hits", "Prompt tokens found in it.", meter.cached_tokens),
         ):
             family = CounterMetricFamily(name, help_text, labels=["model_name"])
