@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from infermesh_client.cli.app import app
+from infermesh_client.mesh.state import MeshState
+from infermesh_client.settings import ClientSettings, Home
 
 COMMAND = [sys.executable, "-m", "infermesh_client.cli.app"]
 
@@ -57,6 +60,25 @@ def test_status_once(mesh, infermesh) -> None:
     assert result.exit_code == 0
     for word in ("10.0.0.1:7", "cpu", "READY", "tiny", "2/1", "50%", "123"):
         assert word in result.stdout
+
+
+def test_a_narrow_terminal_folds_no_state_and_no_address(mesh, infermesh) -> None:
+    lines = infermesh("status", "--once", "--endpoint", mesh.address).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any({"10.0.0.1:7", "READY", "tiny", "2/1"} <= set(line.split()) for line in lines)
+
+
+def test_the_mesh_is_found_on_the_port_it_was_started_with(
+    mesh, infermesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = dict.fromkeys(("http", "router", "envoy_admin", "model"), "") | {"grpc": mesh.address}
+    state = MeshState(**addresses, workers=[], metrics={})
+    run = Home.of(ClientSettings()).run
+    run.mkdir(parents=True)
+    (run / "mesh.json").write_text(json.dumps(asdict(state)))
+    assert infermesh("health").exit_code == 1  # the port that is set counts
+    monkeypatch.delenv("INFERMESH_GRPC_PORT")
+    assert infermesh("health").exit_code == 0
 
 
 def test_status_json(mesh, infermesh) -> None:

@@ -22,7 +22,7 @@ models_app = typer.Typer(help="What is served, and what is on disk.")
 app.add_typer(models_app, name="models")
 
 Endpoint = Annotated[
-    str | None, typer.Option(help="host:port of a router or worker; default 127.0.0.1 and INFERMESH_GRPC_PORT.")
+    str | None, typer.Option(help="host:port of a router or worker; default: the mesh of this machine.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from infermesh_client.client import Client
-from infermesh_client.settings import ClientSettings
+from infermesh_client.mesh.state import read_state
+from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import Unavailable
 
 _NOBODY = ("failed to connect", "connection refused", "Connection refused", "name resolution", "DNS resolution")
@@ -13,7 +14,7 @@ _NOBODY = ("failed to connect", "connection refused", "Connection refused", "nam
 @contextmanager
 def connect(endpoint: str | None, settings: ClientSettings, *, timeout_s: float | None) -> Iterator[Client]:
     """A client of `endpoint`, or of this machine's mesh. Raises Unavailable in words when nobody listens there."""
-    address = endpoint or f"127.0.0.1:{settings.grpc_port}"
+    address = endpoint or _own_mesh(settings)
     try:
         with Client(address, timeout_s=timeout_s) as client:
             yield client
@@ -22,3 +23,9 @@ def connect(endpoint: str | None, settings: ClientSettings, *, timeout_s: float 
             raise
         hint = "" if endpoint else "; `infermesh up` starts a mesh"
         raise Unavailable(f"nothing answers at {address}{hint}", reason="UNREACHABLE") from error
+
+
+def _own_mesh(settings: ClientSettings) -> str:
+    """Where the mesh of this home listens: on the port that is set, else on the one that it was started with."""
+    state = None if "grpc_port" in settings.model_fields_set else read_state(Home.of(settings))
+    return state.grpc if state else f"127.0.0.1:{settings.grpc_port}"

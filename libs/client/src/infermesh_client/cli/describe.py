@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Column, Table
 from rich.text import Text
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2
 
-_WORDS = ("device", "state", "models")
-_FIGURES = ("run/wait", "KV", "tokens/s", "drain")
+_FIGURES = {"run/wait": 8, "KV": 7, "tokens/s": 8, "drain": 5}
+"""The table's columns of figures, and what they need."""
 _STATE_STYLES = {"READY": "green", "LOADING": "yellow", "DRAINING": "yellow", "FAILED": "red"}
 
 
@@ -75,21 +76,23 @@ def endpoint_row(endpoint: admin_pb2.Endpoint) -> dict[str, Any]:
 
 
 def endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
-    """The endpoints for people."""
+    """The endpoints for people, readable from 80 columns on."""
     table = Table(
-        Column("endpoint", no_wrap=True),
-        *(Column(n, overflow="fold") for n in _WORDS),
-        *(Column(n, no_wrap=True) for n in _FIGURES),
+        Column("endpoint", overflow="fold", min_width=15),
+        Column("state", overflow="fold", min_width=11),  # UNREACHABLE
+        Column("models", overflow="fold", min_width=10),
+        *(Column(name, no_wrap=True, min_width=width) for name, width in _FIGURES.items()),
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     for endpoint in endpoints:
         report, load = endpoint.report, endpoint.report.load
         table.add_row(
-            endpoint.address,
-            Text(" ".join(filter(None, (device_name(report.device.kind), report.device.name)))),
+            Text(f"{endpoint.address}\n{device_name(report.device.kind)} {report.device.name}".rstrip()),
             _state_cell(endpoint),
             Text("\n".join(model.name for model in report.models)),
             f"{load.running}/{load.waiting}",
-            f"{load.kv_cache_usage:.0%} of {load.kv_cache_tokens / 1e3:.0f}k",
+            f"{load.kv_cache_usage:.0%}\nof {load.kv_cache_tokens / 1e3:.0f}k",
             f"{load.decode_tokens_per_s:.0f} out\n{load.prefill_tokens_per_s:.0f} in",
             f"{endpoint.seconds_to_drain:.1f} s",
         )
