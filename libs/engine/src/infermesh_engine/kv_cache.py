@@ -17,7 +17,8 @@ def block_key(parent: bytes, token_ids: bytes) -> bytes:
 class KvCache:
     """Gives sequences blocks and takes them back. Full blocks with equal tokens from the first on are shared.
 
-    Shared blocks are full, so nobody writes to them; what a sequence writes goes to blocks of its own.
+    Shared blocks are full, so what a sequence adds goes to blocks of its own. (Where RunnerInfo.min_run_tokens has it
+    feed the last token of a shared block again, that token's KV is rewritten with the same bits.)
     """
 
     def __init__(self, *, num_blocks: int, block_size: int, prefix_caching: bool) -> None:

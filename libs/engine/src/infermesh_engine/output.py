@@ -15,7 +15,9 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """Natural log of a token's probability under the model: temperature 1, before top_k, top_p and min_p."""
+    """Natural log of a token's probability under the model: at temperature 1, before anything that sampling or format
+    change.
+    """
 
     token_id: int
     logprob: float

@@ -102,7 +102,7 @@ class EngineLoop:
         except Exception as error:  # a bug met by one request must not end the others
             _log.exception("a request could not be submitted")
             self._engine.cancel(request.request_id)
-            self._rejected.append(Failure.of(request.request_id, Internal(repr(error))))
+            self._rejected.append(Failure.of(request.request_id, Internal(f"internal error in the engine: {error!r}")))
 
     def _step(self, changed: bool) -> None:
         outputs = self._engine.step() if self._engine.has_work else []
