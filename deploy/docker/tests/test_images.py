@@ -102,4 +102,5 @@ def test_compose_names_what_there_is():
     assert name in services
     assert ["8083", "9090"] in instructions(name, "EXPOSE")
     assert port == "8083"
+    assert set(services["router"]["depends_on"]) == {"worker-cpu", "envoy"}  # what depends is stopped first
     assert [volume.split(":")[0] for volume in services["worker-cpu"]["volumes"]] == list(compose["volumes"])

@@ -54,7 +54,9 @@ async def test_router_comes_goes_and_comes_back(router, start_router, tmp_path, 
                 async with start_router(router, port):
                     assert await seconds_until_answered(client) < 1
             assert_unavailable(await client.post(CHAT, json={}))
+            assert_unavailable(await client.get("/v1/models"))
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert {line["status"] for line in lines} == {200, 503}
     answered = next(line for line in lines if line["status"] == 200)
     assert (answered["listener"], answered["method"], answered["path"]) == ("rest", "POST", CHAT)
+    assert (lines[-1]["method"], lines[-1]["path"]) == ("GET", "/v1/models")
