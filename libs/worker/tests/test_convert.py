@@ -1,0 +1,150 @@
+"""Every field of the contract's messages has its own place in the engine's values, and the other way round."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_engine import request as engine
+from infermesh_engine.output import Finished, FinishReason, Load
+from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner
+from infermesh_worker.convert import to_generation, to_report, write_responses
+from infermesh_worker.ipc import LogprobFrame
+from infermesh_worker.metrics import Timing
+from infermesh_worker.simulated import SimulatedSettings, served_model
+from infermesh_worker.status import State, Status
+from infermesh_worker.stream import Stream
+
+MODEL = served_model(SimulatedSettings())
+INFO = SimulatedRunner(SimulatedOptions(vocab_size=259, context_length=99)).info
+
+
+def fields(message):
+    return {field.name for field in message.DESCRIPTOR.fields}
+
+
+async def convert(**given):
+    return await to_generation(pb.GenerateRequest(text="ab", **given), request_id="r", model=MODEL, info=INFO)
+
+
+async def test_every_field_of_a_request_arrives():
+    sampling = pb.SamplingParams(
+        temperature=0.5,
+        top_k=7,
+        top_p=0.25,
+        min_p=0.125,
+        repetition_penalty=1.5,
+        presence_penalty=-0.5,
+        frequency_penalty=0.75,
+        logit_bias={3: -2.5, 4: 8},
+    )
+    stop = pb.StopConditions(strings=["x", "yz"], token_ids=[5, 6], max_tokens=9, min_tokens=2, ignore_eos=True)
+    assert {field.name for field, _ in sampling.ListFields()} == fields(sampling)
+    assert {field.name for field, _ in stop.ListFields()} == fields(stop)
+    generated = [pb.Continuation(choice=1, token_ids=[8, 9]), pb.Continuation(choice=2, finished=True)]
+    request = await convert(
+        sampling=sampling,
+        stop=stop,
+        logprobs=pb.LogprobsOptions(top=4),
+        n=3,
+        seed=2**64 - 1,
+        priority=-6,
+        generated=generated,
+    )
+    assert request == engine.GenerationRequest(
+        request_id="r",
+        prompt_token_ids=(97, 98),
+        seed=2**64 - 1,
+        sampling=engine.SamplingParams(
+            temperature=0.5,
+            top_k=7,
+            top_p=0.25,
+            min_p=0.125,
+            repetition_penalty=1.5,
+            presence_penalty=-0.5,
+            frequency_penalty=0.75,
+            logit_bias={3: -2.5, 4: 8},
+        ),
+        stop=engine.StopConditions(strings=("x", "yz"), token_ids=(5, 6), max_tokens=9, min_tokens=2, ignore_eos=True),
+        logprobs=4,
+        n=3,
+        priority=-6,
+        generated=(
+            engine.Continuation(choice=1, token_ids=(8, 9)),
+            engine.Continuation(choice=2, token_ids=(), finished=True),
+        ),
+    )
+
+
+async def test_what_a_request_leaves_out_has_the_contracts_default():
+    request = await convert()
+    assert request == engine.GenerationRequest(request_id="r", prompt_token_ids=(97, 98), seed=request.seed)
+    zero = await convert(sampling=pb.SamplingParams(temperature=0), logprobs=pb.LogprobsOptions())
+    assert (zero.sampling.temperature, zero.logprobs) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["json_schema", "regex", "grammar"])
+async def test_each_format_keeps_its_kind(kind):
+    request = await convert(format=pb.OutputFormat(**{kind: "spec"}))
+    assert request.output_format == engine.OutputFormat(kind=kind, spec="spec")
+
+
+class Written:
+    """A context that keeps what is written."""
+
+    def __init__(self):
+        self.events = []
+
+    async def write(self, event):
+        self.events.append(event)
+
+
+async def test_every_field_of_an_output_is_written():
+    stream, context = Stream(1, Timing(0.0, 2)), Written()
+    top = LogprobFrame(11, -1.5, b"b")
+    stream.push(("r", 3, "text", [7], [LogprobFrame(7, -0.5, b"\xff", [top])]))
+    stream.finish(
+        Finished("r", 3, FinishReason.STOP, stop="halt", prompt_tokens=4, completion_tokens=5, cached_tokens=6)
+    )
+    await write_responses(stream, pb.Started(model="m"), context)
+    logprob = pb.TokenLogprob(token_id=7, logprob=-0.5, token=b"\xff")
+    logprob.top.add(token_id=11, logprob=-1.5, token=b"b")
+    usage = pb.Usage(prompt_tokens=4, completion_tokens=5, cached_tokens=6)
+    end = pb.Finished(choice=3, finish_reason=pb.FINISH_REASON_STOP, stop="halt", usage=usage)
+    assert context.events == [
+        pb.GenerateResponse(started=pb.Started(model="m")),
+        pb.GenerateResponse(delta=pb.Delta(choice=3, text="text", token_ids=[7], logprobs=[logprob])),
+        pb.GenerateResponse(finished=end),
+    ]
+
+
+def report_of(**status):
+    return to_report(Status(**status), MODEL, version="1.2", started_at=datetime(2026, 1, 2, tzinfo=UTC))
+
+
+def test_every_field_of_the_load_is_reported():
+    whole = {name: number for number, name in enumerate(sorted(fields(pb.Load())), 1)}
+    load = report_of(load=Load(**whole)).load
+    assert {name: getattr(load, name) for name in whole} == whole
+
+
+def test_a_report_names_device_model_and_process():
+    report = report_of(state=State.READY, info=INFO, memory_free_bytes=33)
+    device, (model,) = report.device, report.models
+    assert (device.name, device.memory_total_bytes, device.memory_free_bytes) == (
+        "simulated",
+        INFO.memory_total_bytes,
+        33,
+    )
+    assert (report.runtime, report.version, report.started_at.seconds) == ("simulated", "1.2", 1767312000)
+    assert (model.name, model.context_length, model.state) == ("simulated", 99, pb.ENDPOINT_STATE_READY)
+
+
+@pytest.mark.parametrize(
+    ("state", "info", "model"), [("draining", INFO, "READY"), ("draining", None, "LOADING"), ("failed", INFO, "FAILED")]
+)
+def test_the_state_of_the_model_is_loading_ready_or_failed(state, info, model):
+    report = report_of(state=State(state), info=info, message="why")
+    assert report.state == pb.EndpointState.Value(f"ENDPOINT_STATE_{state.upper()}")
+    assert report.models[0].state == pb.EndpointState.Value(f"ENDPOINT_STATE_{model}")
+    assert report.message == "why"
