@@ -151,8 +151,8 @@ def prefill(case, cache, query, max_new):
     return out[:-1]
 
 
-def check_prefill(case):
-    cache = Cache(case)
+def check_prefill(case, cache=None):
+    cache = cache or Cache(case)
     query = random_query(case, sum(case.news))
     runs = prefill(case, cache, query, max(case.news)).split(case.news)
     for run, asked, keys, values in zip(runs, query.split(case.news), cache.keys, cache.values, strict=True):
@@ -226,8 +226,11 @@ def test_a_prompt_of_several_tiles():
 
 
 def test_blocks_behind_the_window_are_not_read():
-    case = Case((300, 100), window=20, dtype=torch.float32, splits=2)
+    case = Case((300, 100), news=(9, 9), window=20, dtype=torch.float32, splits=2)
     cache = Cache(case)
+    for row, length in enumerate(case.contexts):
+        cache.forget_before(row, length - 9 - 20 + 1)
+    check_prefill(case, cache)
     for row, length in enumerate(case.contexts):
         cache.forget_before(row, length - 20)
     check_decode(case, cache)
