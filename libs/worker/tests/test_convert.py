@@ -1,5 +1,6 @@
 """Every field of the contract's messages has its own place in the engine's values, and the other way round."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -16,7 +17,7 @@ from infermesh_worker.status import State, Status
 from infermesh_worker.stream import Stream
 
 MODEL = served_model(SimulatedSettings())
-INFO = SimulatedRunner(SimulatedOptions(vocab_size=259, context_length=99)).info
+INFO = replace(SimulatedRunner(SimulatedOptions(vocab_size=259, context_length=99)).info, weights_bytes=77)
 
 
 def fields(message):
@@ -137,7 +138,7 @@ def test_a_report_names_device_model_and_process():
         33,
     )
     assert (report.runtime, report.version, report.started_at.seconds) == ("simulated", "1.2", 1767312000)
-    assert (model.name, model.context_length, model.state) == ("simulated", 99, pb.ENDPOINT_STATE_READY)
+    assert (model.name, model.context_length, model.size_bytes) == ("simulated", 99, 77)
 
 
 @pytest.mark.parametrize(
