@@ -37,11 +37,10 @@ def test_kernels_under_the_interpreter():
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("capability", [80, 90])
-def test_kernels_compile_for_cuda_without_spilling(capability, tmp_path):
+def test_kernels_compile_for_cuda_without_spilling(tmp_path):
     """The interpreter takes programs that the compiler refuses; Triton brings the assembler, so no GPU is needed."""
     pytest.importorskip("triton")
-    done = run_python(str(HERE / "test_triton_attention_compiled.py"), str(capability), TRITON_CACHE_DIR=str(tmp_path))
+    done = run_python(str(HERE / "test_triton_attention_compiled.py"), TRITON_CACHE_DIR=str(tmp_path))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
