@@ -1,0 +1,61 @@
+"""What a request holds is freed with its end: a body of 64 MiB must not wait for the cyclic collector."""
+
+import asyncio
+import gc
+import json
+
+import grpc
+import pytest
+from google.api.httpbody_pb2 import HttpBody
+
+from infermesh.openai.v1 import openai_pb2_grpc
+from infermesh_router.call import Call
+from infermesh_router.openai.convert import Job
+from infermesh_router.testing import delta, say_hello, started
+from infermesh_runtime.errors import ContextLengthExceeded, Unavailable
+
+
+async def refuse(request, context):
+    raise ContextLengthExceeded("too long", fields={"chat.messages": "too long"})
+    yield
+
+
+async def refuse_without_a_field(request, context):
+    raise ContextLengthExceeded("too long")
+    yield
+
+
+async def be_unavailable(request, context):
+    raise Unavailable("busy")
+    yield
+
+
+async def fail_midway(request, context):
+    yield started()
+    yield delta("a")
+    raise Unavailable("crashed")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("script", [say_hello, refuse, refuse_without_a_field, be_unavailable, fail_midway])
+async def test_a_request_leaves_no_cycles(start_worker, start_router, script, stream: bool) -> None:
+    router = await start_router((await start_worker(script=script)))
+    stub = openai_pb2_grpc.OpenAIServiceStub(router.channel)
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            async for _ in stub.CreateChatCompletion(HttpBody(data=json.dumps(body).encode())):
+                pass
+        except grpc.aio.AioRpcError:
+            pass
+        async with asyncio.timeout(5):
+            while held():
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
+
+
+def held() -> list[object]:
+    return [kept for kept in gc.get_objects() if isinstance(kept, Call | Job)]
