@@ -115,9 +115,25 @@ def test_what_breaks_for_one_request_ends_that_one_only(make_bench: Bench, monke
 def test_a_stop_string_that_is_complete_at_the_limit_is_the_reason(make_bench: Bench) -> None:
     letters = {chr(byte): i for i, byte in enumerate([*range(0x21, 0x7F)])}
     force = SamplingParams(logit_bias={letters["b"]: 100})
-    stop = StopConditions(strings=("bbbb", "bb"), max_tokens=3)
-    choice = make_bench().finish(request(stop=stop, sampling=force))["r", 0]
-    assert (choice.text, choice.finished.finish_reason, choice.finished.stop) == ("", FinishReason.STOP, "bb")
+    held = (Continuation(choice=0, token_ids=(letters["a"],)),)
+    stop = StopConditions(strings=("abc", "b"), max_tokens=2)
+    choice = make_bench().finish(request(stop=stop, sampling=force, generated=held))["r", 0]
+    assert (choice.text, choice.finished.finish_reason, choice.finished.stop) == ("a", FinishReason.STOP, "b")
+
+
+def test_a_stop_token_is_not_sampled_before_min_tokens(make_bench: Bench) -> None:
+    force = SamplingParams(logit_bias={65: 100})
+    choice = make_bench().finish(request(sampling=force, stop=StopConditions(token_ids=(65,), min_tokens=3)))["r", 0]
+    assert 65 not in choice.token_ids[:3]
+    assert choice.token_ids[3:] == (65,)
+
+
+def test_cancelling_what_was_at_its_end_already_says_nothing_more(make_bench: Bench) -> None:
+    engine = make_bench().engine
+    engine.submit(request(max_tokens=1, generated=(Continuation(choice=0, token_ids=(5,)),)))
+    engine.cancel("r")
+    assert not engine.has_work
+    assert engine.step() == []
 
 
 def test_cancelling_the_only_request_leaves_no_referenced_block(make_bench: Bench) -> None:
@@ -177,6 +193,10 @@ def test_load_is_measured(make_bench: Bench) -> None:
     assert (load.running, load.waiting, load.waiting_tokens) == (1, 2, 112)
     assert load.kv_cache_usage == pytest.approx(12 / 4096)
     assert load.prefill_tokens_per_s == pytest.approx(1000)
+    engine = make_bench().engine
+    engine.submit(request())
+    assert len(engine.step()) == 1
+    assert engine.load().decode_tokens_per_s == 0  # a prompt's first token is prefill's
     bench.finish()
     load = bench.engine.load()
     assert (load.running, load.waiting, load.waiting_tokens, load.kv_cache_usage) == (0, 0, 0, 0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from infermesh_engine import full_row
-from infermesh_engine.inversion import Draws
+from infermesh_engine.inversion import Draws, invert, total_weights
 from infermesh_engine.request import SamplingParams
 from infermesh_engine.runner import CANDIDATES
 from infermesh_engine.sampler import Sampled, SamplerState, sample
@@ -286,3 +286,13 @@ def test_a_sequence_draws_the_same_alone_in_a_batch_and_continued() -> None:
         for token_id in tokens[:17]:
             state.observe(token_id)
     assert run(continued, 17) == [tokens[17:] for tokens in together]
+
+
+def test_a_sum_that_is_coarser_than_the_weights_gives_the_last_token_nothing() -> None:
+    """The model's sum is a float32: larger by its rounding, its excess over the weights must not become a token's."""
+    weights, excess = np.array([[1.0, 0.5, 1e-12]]), np.array([np.log(1.65)])
+    draws = Draws(top_k=np.zeros(1), top_p=np.ones(1), min_p=np.zeros(1), uniforms=np.array([0.95]))
+    columns, decided = invert(weights, np.exp(excess), draws, complete=True)
+    assert (columns.tolist(), decided.tolist()) == ([1], [True])
+    assert total_weights(weights, excess, vocab_size=1000).tolist() == [weights.sum()]
+    assert total_weights(weights, excess, vocab_size=1 << 40).tolist() == [pytest.approx(1.65)]

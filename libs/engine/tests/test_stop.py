@@ -73,3 +73,7 @@ def test_flush_of_a_complete_string_that_waited_ends_before_it() -> None:
     assert buffer.push("abc") == Released("", None)
     assert buffer.flush() == Released("a", "bc")
     assert buffer.flush() == Released("", None)
+
+
+def test_of_two_that_begin_together_the_shorter_does_not_wait() -> None:
+    assert StopBuffer(("abc", "ab")).push("xab") == Released("x", "ab")

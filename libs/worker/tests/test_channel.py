@@ -105,6 +105,18 @@ def test_what_changed_while_the_front_did_not_read_is_told_when_it_does(sockets)
     assert idle.load.kv_cache_usage == 0
 
 
+def test_the_last_step_tells_that_nothing_runs_any_more(sockets):
+    ours, theirs = sockets
+    loop, _, _ = engine_loop(theirs)
+    ours.sendall(pack(Submit(request(max_tokens=3))))
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(loop.run)
+        last = next(report for report in reports(ours) if isinstance(report, Step) and report.finished)
+        ours.sendall(pack(Shutdown()))
+        running.result(20)
+    assert (last.load.running, last.load.kv_cache_usage) == (0, 0)
+
+
 def test_a_ping_is_answered_with_the_load(sockets):
     ours, theirs = sockets
     loop, _, _ = engine_loop(theirs)

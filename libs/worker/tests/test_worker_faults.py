@@ -278,7 +278,8 @@ async def test_failing_runner_ends_the_request_with_its_words(broken_module):
         with front.open(request) as stream, pytest.raises(Unavailable, match="the device fell off the bus") as caught:
             await stream.read()
         assert caught.value.reason == "ENGINE_CRASHED"
-        await status_of(front, State.LOADING)
+        message = (await status_of(front, State.LOADING)).message
+        assert message == "the engine is restarted after it ended: RuntimeError: the device fell off the bus"
         await status_of(front, State.READY)
 
 
