@@ -146,9 +146,7 @@ async def test_a_worker_that_stands_still_is_given_up_once_its_connection_is_pro
         frozen = await stack.enter_async_context(simulated_worker_process(sim_prefill_tokens_per_s=1))
         other = await stack.enter_async_context(simulated_worker())
         address = await frozen.ready()
-        router = await stack.enter_async_context(
-            running_router(address, other, keepalive_s=6, keepalive_timeout_s=0.5)
-        )
+        router = await stack.enter_async_context(running_router(address, other, keepalive_s=6, keepalive_timeout_s=0.5))
         await router.endpoints_when(ready(2))
         waiting = [asyncio.create_task(chat(router, max_tokens=4)) for _ in range(2)]
         await router.endpoints_when(lambda es: any(e.address == address and e.in_flight for e in es))
