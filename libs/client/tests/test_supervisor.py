@@ -11,10 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infermesh.admin.v1 import admin_pb2
+from infermesh.inference.v1 import inference_pb2
 from infermesh_client.mesh.plan import Service, check_installed, plan_mesh
 from infermesh_client.mesh.ports import check_free_port, pick_free_ports
-from infermesh_client.mesh.ready import wait_until_ready
-from infermesh_client.mesh.start import only_one
+from infermesh_client.mesh.ready import _check_none_failed, wait_until_ready
+from infermesh_client.mesh.start import check_startable, only_one
 from infermesh_client.mesh.state import MeshState, read_state
 from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervisor import Supervisor
@@ -147,6 +149,27 @@ def test_a_taken_port_is_named_with_its_variable() -> None:
         with pytest.raises(FailedPrecondition, match=rf"port {port} \(INFERMESH_HTTP_PORT\) is taken"):
             check_free_port(port, "INFERMESH_HTTP_PORT")
     check_free_port(port, "INFERMESH_HTTP_PORT")
+
+
+def test_one_port_for_both_listeners_is_refused() -> None:
+    settings = ClientSettings(http_port=18080, grpc_port=18080)
+    with pytest.raises(InvalidArgument, match="both 18080"):
+        check_startable(settings, ["cpu"])
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    home = Home.of(ClientSettings(home=tmp_path / "file"))
+    with pytest.raises(FailedPrecondition, match=r"file \(INFERMESH_HOME\): Not a directory"), only_one(home):
+        pass
+
+
+def test_a_worker_that_failed_is_not_waited_for() -> None:
+    report = inference_pb2.HealthReport(state=inference_pb2.ENDPOINT_STATE_FAILED, message="no block")
+    endpoints = [admin_pb2.Endpoint(address="w:1", connected=True, report=report)]
+    _check_none_failed(["w:2"], endpoints)
+    with pytest.raises(FailedPrecondition, match="the worker at w:1 failed: no block"):
+        _check_none_failed(["w:1"], endpoints)
 
 
 def test_free_ports_differ() -> None:

@@ -23,7 +23,8 @@ Report = Callable[[str], None]
 async def wait_until_ready(state: MeshState, supervisor: Supervisor, *, deadline_s: float, report: Report) -> None:
     """Returns when every local worker is READY at the router and Envoy answers.
 
-    Raises FailedPrecondition with the end of its log when a service ends, and DeadlineExceeded after `deadline_s`.
+    Raises FailedPrecondition with the end of its log when a service ends, or with a worker's own words when it is
+    FAILED, and DeadlineExceeded after `deadline_s`.
     """
     waiting = asyncio.create_task(_wait(state, report))
     watching = asyncio.create_task(_watch_services(supervisor))
@@ -59,6 +60,7 @@ async def _workers_ready(state: MeshState, report: Report) -> bool:
                 lagging = [address for address in state.workers if not _is_ready(address, endpoints)]
                 if not lagging:
                     return True
+                _check_none_failed(lagging, endpoints)
                 report(f"waiting for {', '.join(_describe(address, endpoints) for address in lagging)}")
     except (Unavailable, Unimplemented):
         pass
@@ -68,6 +70,14 @@ async def _workers_ready(state: MeshState, report: Report) -> bool:
 def _is_ready(address: str, endpoints: Sequence[admin_pb2.Endpoint]) -> bool:
     ready = inference_pb2.ENDPOINT_STATE_READY
     return any(e.address == address and e.connected and e.report.state == ready for e in endpoints)
+
+
+def _check_none_failed(addresses: Sequence[str], endpoints: Sequence[admin_pb2.Endpoint]) -> None:
+    """Raises FailedPrecondition when one says that waiting does not help."""
+    failed = inference_pb2.ENDPOINT_STATE_FAILED
+    for endpoint in endpoints:
+        if endpoint.address in addresses and endpoint.connected and endpoint.report.state == failed:
+            raise FailedPrecondition(f"the worker at {endpoint.address} failed: {endpoint.report.message}")
 
 
 def _describe(address: str, endpoints: Sequence[admin_pb2.Endpoint]) -> str:

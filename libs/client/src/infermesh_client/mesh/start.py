@@ -13,7 +13,7 @@ from infermesh_client.mesh.state import MeshState, write_state
 from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervisor import Supervisor
 from infermesh_client.settings import ClientSettings, Home
-from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 STOP_MARGIN_S = 10.0
 """What a service may take to end beyond its drain."""
@@ -28,8 +28,12 @@ def drain_s() -> float:
 
 
 def check_startable(settings: ClientSettings, workers: Sequence[str]) -> None:
-    """Raises before anything is started when a package is missing or a port is taken."""
+    """Raises before anything is started when a package is missing, or a port is taken or used twice."""
     check_installed(workers)
+    if settings.http_port == settings.grpc_port:
+        raise InvalidArgument(
+            f"INFERMESH_HTTP_PORT and INFERMESH_GRPC_PORT are both {settings.http_port}; they must differ"
+        )
     check_free_port(settings.http_port, "INFERMESH_HTTP_PORT")
     check_free_port(settings.grpc_port, "INFERMESH_GRPC_PORT")
 
@@ -61,9 +65,15 @@ def start_mesh(
 
 @contextmanager
 def only_one(home: Home) -> Iterator[None]:
-    """Holds the home folder for one `up` at a time. Raises FailedPrecondition when another is at work."""
-    home.run.mkdir(parents=True, exist_ok=True)
-    lock = os.open(home.run / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Holds the home folder for one `up` at a time.
+
+    Raises FailedPrecondition when another is at work, and when the folder cannot be written.
+    """
+    try:
+        home.run.mkdir(parents=True, exist_ok=True)
+        lock = os.open(home.run / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise FailedPrecondition(f"cannot write to {home.root} (INFERMESH_HOME): {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
