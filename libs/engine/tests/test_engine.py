@@ -9,7 +9,7 @@ from infermesh_engine.engine import EngineConfig
 from infermesh_engine.grammar import GrammarState
 from infermesh_engine.output import Delta, Failed, Finished, FinishReason
 from infermesh_engine.request import Continuation, GenerationRequest, OutputFormat, SamplingParams, StopConditions
-from infermesh_runtime.errors import ContextLengthExceeded, Internal, InvalidArgument, ResourceExhausted, Unimplemented
+from infermesh_runtime.errors import ContextLengthExceeded, FailedPrecondition, Internal, InvalidArgument, Unimplemented
 
 Bench = Callable[..., Any]
 EOS = 256
@@ -151,7 +151,7 @@ def test_cancelling_the_only_request_leaves_no_referenced_block(make_bench: Benc
     [
         (request(prompt=()), InvalidArgument),
         (request(prompt=long(0, 64)), ContextLengthExceeded),
-        (request(prompt=long(0, 40)), ResourceExhausted),
+        (request(prompt=long(0, 40)), FailedPrecondition),
         (request(name="busy"), InvalidArgument),
         (request(generated=(Continuation(choice=0, token_ids=(), finished=True),)), InvalidArgument),
         (request(output_format=OutputFormat(kind="regex", spec="(")), InvalidArgument),

@@ -120,7 +120,7 @@ async def test_others_run_while_a_long_text_is_tokenised():
 
 async def test_prompt_beyond_the_cache_is_refused(stub):
     error = await refused(stub, pb.GenerateRequest(text="x" * 5000))
-    assert error.code is Code.RESOURCE_EXHAUSTED
+    assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "KV_CACHE_TOO_SMALL")
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda", "tpu"])

@@ -23,6 +23,7 @@ from infermesh_engine.text import SequenceText
 from infermesh_engine.token_bytes import TokenBytes
 from infermesh_runtime.errors import (
     ContextLengthExceeded,
+    FailedPrecondition,
     InfermeshError,
     Internal,
     InvalidArgument,
@@ -102,7 +103,7 @@ class Engine:
     def submit(self, request: GenerationRequest) -> None:
         """Takes a request that `validate.validate` has passed; its outputs come from `step`.
 
-        Raises ContextLengthExceeded when the prompt leaves no room in the context, ResourceExhausted when it can never
+        Raises ContextLengthExceeded when the prompt leaves no room in the context, FailedPrecondition when it can never
         fit the KV cache, InvalidArgument for a request id in use, for a grammar that does not compile, and when
         there is nothing to run.
         """
@@ -185,8 +186,9 @@ class Engine:
                 metadata={"prompt_tokens": str(prompt), "context_length": str(context)},
             )
         if prompt >= cache:
-            raise ResourceExhausted(
+            raise FailedPrecondition(  # not ResourceExhausted: clients take that as a rate limit and try again
                 f"the prompt has {prompt} tokens and can never fit the KV cache of {cache}",
+                reason="KV_CACHE_TOO_SMALL",
                 metadata={"prompt_tokens": str(prompt), "kv_cache_tokens": str(cache)},
             )
         if request.request_id in self._requests:
