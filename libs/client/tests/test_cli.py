@@ -25,7 +25,7 @@ COMMAND = [sys.executable, "-m", "infermesh_client.cli.app"]
 def infermesh(models_root: Path):
     """Runs the command in this process."""
 
-    def run(*arguments: str, stdin: str | None = None):
+    def run(*arguments: str, stdin: str | bytes | None = None):
         result = CliRunner().invoke(app, list(arguments), input=stdin)
         assert "Traceback" not in result.output
         assert result.exception is None or isinstance(result.exception, SystemExit)
@@ -125,6 +125,14 @@ def test_chat_reads_a_pipe(mesh, infermesh) -> None:
     assert result.stdout == "Hello, world!\n"
     assert mesh.servicer.requests[0].chat.messages[0].content == "what\nis this"
     assert infermesh("chat", "--endpoint", mesh.address, stdin="  \n").exit_code == 1
+
+
+def test_chat_refuses_what_is_no_text(mesh, infermesh) -> None:
+    for result in (
+        infermesh("chat", "--endpoint", mesh.address, stdin=b"\xff\xd8\0binary"),
+        infermesh("chat", "a\udcff", "--endpoint", mesh.address),
+    ):
+        assert (result.exit_code, result.stderr) == (1, "error: the prompt is not text in UTF-8\n")
 
 
 def test_chat_error_of_the_endpoint(mesh, infermesh) -> None:

@@ -76,13 +76,24 @@ def run_chat(endpoint: str | None, prompt: str | None, options: ChatOptions) -> 
             _check_answers(client)
             _converse(client, options)
             return
-        question = sys.stdin.read().strip() if prompt is None else prompt
+        question = _read_input() if prompt is None else prompt
         if not question.strip():
             raise InvalidArgument("there is nothing to answer: the prompt is empty")
+        if not _is_text(question):
+            raise InvalidArgument("the prompt is not text in UTF-8")
         history = [*_system(options), Message(role="user", content=question)]
         answer = _answer(client, history, options)
         if answer.interrupted:
             raise KeyboardInterrupt
+
+
+def _read_input() -> str:
+    """What is piped in, without the white space around it; what is not UTF-8 as lone surrogates, as in arguments."""
+    return sys.stdin.buffer.read().decode(errors="surrogateescape").strip()
+
+
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _check_answers(client: Client) -> None:
