@@ -79,6 +79,11 @@ def test_a_kv_cache_without_room_for_a_block_is_refused(default_model: Path) -> 
         build({"folder": str(default_model), "kv_cache_bytes": 1000})
 
 
+def test_a_kv_cache_larger_than_the_machine_is_refused(default_model: Path) -> None:
+    with pytest.raises(FailedPrecondition, match="does not fit this machine's memory"):
+        build({"folder": str(default_model), "kv_cache_bytes": 1 << 50})
+
+
 def test_exact_refuses_a_quantised_kv_cache(monkeypatch) -> None:
     monkeypatch.setenv("INFERMESH_NUMERICS", "exact")
     assert compile_properties(RunnerOptions(numerics="exact"))["KV_CACHE_PRECISION"] == "f32"

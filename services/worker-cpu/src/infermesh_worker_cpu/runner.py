@@ -190,6 +190,12 @@ def _block_bytes(port: ov.ConstOutput) -> int:
 
 def _num_blocks(options: RunnerOptions, block_size: int, block_bytes: int) -> int:
     if options.kv_cache_bytes:
+        total_bytes = machine.memory_total_bytes()
+        if options.kv_cache_bytes > total_bytes:
+            raise FailedPrecondition(
+                f"a KV cache of {options.kv_cache_bytes} bytes does not fit this machine's memory of {total_bytes}",
+                reason="KV_CACHE_TOO_LARGE",
+            )
         blocks = options.kv_cache_bytes // block_bytes
         if blocks < 1:
             raise FailedPrecondition(
