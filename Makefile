@@ -4,11 +4,11 @@ VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PACKAGES := protos libs/runtime libs/engine libs/worker libs/client services/router services/worker-cpu deploy/envoy
-SOURCES := $(wildcard libs/*/src services/*/src deploy/envoy/src) protos/generate.py tools
+SOURCES := $(wildcard libs/*/src) services/router/src services/worker-cpu/src deploy/envoy/src protos/generate.py tools
 WORKERS ?= cpu
 HUGGINGFACE_VENV ?= build/venv-huggingface
 
-.PHONY: help setup up down test test-huggingface check format protos modules lock bench clean
+.PHONY: help setup up down test test-xpu test-huggingface check format protos modules lock bench clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -32,6 +32,15 @@ test: setup ## Run every test: unit, contract, integration and end to end
 
 test-huggingface: $(HUGGINGFACE_VENV)/.installed ## Test the import of Hugging Face folders, in a venv with torch
 	$(HUGGINGFACE_VENV)/bin/python -m pytest -q -W default tests/huggingface
+
+test-xpu: $(VENV)/.installed-xpu ## Add torch and worker-xpu to the venv; check its types and test it
+	mypy services/worker-xpu/src
+	python -m pytest -q services/worker-xpu
+
+$(VENV)/.installed-xpu: $(VENV)/.installed services/worker-xpu/requirements.lock services/worker-xpu/pyproject.toml
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r services/worker-xpu/requirements.lock
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e services/worker-xpu
+	@touch $@
 
 $(HUGGINGFACE_VENV)/.installed: tests/huggingface/requirements.lock
 	python3 -m venv $(HUGGINGFACE_VENV)

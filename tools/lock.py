@@ -1,5 +1,5 @@
 """Owns the lock files: one for development (requirements.lock), one for each thing that is deployed alone, and one for
-the lane that tests conversion of Hugging Face folders, whose dependencies (torch) no other environment has.
+the lane that tests conversion of Hugging Face folders. What needs torch is installed only where it is asked for.
 
 Every package's pyproject.toml names ranges; the locks pin what was tested. A deployable's lock holds only what it
 installs, at the versions of the development lock, so that worker-cpu has no torch and the router no openvino.
@@ -14,7 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOYED = ("services/router", "services/worker-cpu", "deploy/envoy", "libs/client")
+WORKER_XPU = "services/worker-xpu"
 PACKAGES = ("protos", "libs/runtime", "libs/engine", "libs/worker", *DEPLOYED)
+TORCH = {"torch==2.13.0", "triton==3.7.1"}
 HUGGINGFACE_TOOLS = {"pytest", "pytest-asyncio", "pytest-timeout", "setuptools>=77", "torch==2.13.0", "wheel"}
 OPTIONS = (
     "--quiet",
@@ -30,7 +32,8 @@ OPTIONS = (
 
 def dependencies() -> dict[str, list[str]]:
     """Distribution name of each of our packages to what its pyproject.toml asks for."""
-    projects = (tomllib.loads((ROOT / p / "pyproject.toml").read_text())["project"] for p in PACKAGES)
+    folders = (*PACKAGES, WORKER_XPU)
+    projects = (tomllib.loads((ROOT / p / "pyproject.toml").read_text())["project"] for p in folders)
     return {project["name"]: project.get("dependencies", []) for project in projects}
 
 
@@ -66,12 +69,17 @@ def compile_lock(requirements: set[str], lock: Path, constraints: Path | None = 
 def main() -> None:
     asked = dependencies()
     development = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["dev"]
-    everything = set(development).union(*(third_party(name, asked) for name in asked))
+    everything = set(development).union(*(third_party(name, asked) for name in asked if name != "infermesh-worker-xpu"))
     root_lock = ROOT / "requirements.lock"
     compile_lock(everything, root_lock)
     for folder in DEPLOYED:
         name = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["name"]
         compile_lock(third_party(name, asked), ROOT / folder / "requirements.lock", root_lock)
+    xpu_lock = ROOT / WORKER_XPU / "requirements.lock"
+    compile_lock(
+        third_party("infermesh-worker-xpu", asked) | optional(WORKER_XPU, "quantisation") | TORCH, xpu_lock, root_lock
+    )
+    without_local_builds(xpu_lock)
     lane = third_party("infermesh-worker-cpu", asked) | third_party("infermesh-client", asked)
     lane |= optional("services/worker-cpu", "huggingface") | HUGGINGFACE_TOOLS
     huggingface_lock = ROOT / "tests" / "huggingface" / "requirements.lock"
