@@ -18,7 +18,7 @@ def first_line(path: Path) -> str:
 
 def listed() -> str:
     ours = ("libs/*/src/*.py", "services/*/src/*.py", "deploy/*/src/*.py")
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *ours]
+    command = ["git", "ls-files", *ours]
     names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
     folders: dict[Path, list[str]] = {}
     for path in sorted({Path(name) for name in names if (ROOT / name).exists()}):
