@@ -1,0 +1,32 @@
+"""Builds and runs worker-xpu: `python -m infermesh_worker_xpu`."""
+
+import sys
+
+from infermesh_runtime.settings import load
+from infermesh_worker.main import serve
+
+from .settings import WorkerXpuSettings
+
+
+def main() -> int:
+    """Runs the worker until it is told to stop; returns the process' exit status."""
+    settings = load(WorkerXpuSettings)
+    options = {
+        "device": settings.device,
+        "device_index": settings.device_index,
+        "dtype": settings.dtype,
+        "kv_dtype": settings.kv_dtype,
+        "quantisation": settings.quantisation,
+        "memory_utilisation": settings.memory_utilisation,
+        "attention": settings.attention,
+        "numerics": settings.numerics,
+        "threads": settings.threads,
+        "kv_cache_bytes": int(settings.kv_cache_bytes or 0),
+        "max_sequences": settings.max_sequences,
+        "max_batched_tokens": settings.max_batched_tokens,
+    }
+    return serve(settings, build="infermesh_worker_xpu.model:build", options=options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Owns which tokens of the KV cache a step's sequences read, and which of them a query may see. Knows no kernel."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+SHORT_TOKENS = 256
+"""Contexts of up to this length are always read together: another call costs more than their padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """How a layer's cache [blocks, block_size, kv_heads, head_dim] lies in memory, and how its queries read it."""
+
+    block_size: int
+    kv_heads: int
+    window: int | None
+    dtype: torch.dtype
+    """Of the queries."""
+    device: torch.device
+
+    @classmethod
+    def of(cls, cache: Tensor, window: int | None, query: Tensor) -> Self:
+        """Of a layer's cache and its queries."""
+        return cls(cache.shape[1], cache.shape[2], window, query.dtype, query.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Sequences that are read together, padded to the longest; a prefill's is always one sequence."""
+
+    queries: slice | Tensor
+    """Their queries: indices into the part's tokens."""
+    sequences: int
+    source: slice | Tensor
+    """What to read: a slice of the cache's tokens where one sequence's lie in a row, else of each sequence, KV head and
+    token the index of its vector."""
+    mask: Tensor | None
+    """Added to the scores, 0 or -inf: [S, 1, tokens] of a decode, [new, tokens] of a prefill."""
+    causal: bool = False
+    """Whether each query sees the tokens up to its own index, and there is no mask."""
+
+    def read(self, cache: Tensor, dtype: torch.dtype) -> Tensor:
+        """Keys or values [S, kv_heads, tokens, head_dim]; in place where they lie in a row."""
+        kv_heads, head_dim = cache.shape[2:]
+        if isinstance(self.source, slice):
+            return cache.view(-1, kv_heads, head_dim)[self.source].transpose(0, 1)[None].to(dtype)
+        vectors = cache.view(-1, head_dim).index_select(0, self.source)
+        return vectors.view(self.sequences, kv_heads, -1, head_dim).to(dtype)
+
+
+class Plans:
+    """The gathers of the current step, made in the first layer that needs them and found again in the others."""
+
+    def __init__(self) -> None:
+        self._step: Tensor | None = None
+        self._made: dict[Paging, list[Gather]] = {}
+
+    def get(self, step: Tensor, paging: Paging, make: Callable[[], list[Gather]]) -> list[Gather]:
+        """`step` is a tensor that every layer of a step passes, and no other step."""
+        if self._step is not step:
+            self._step, self._made = step, {}
+        if paging not in self._made:
+            self._made[paging] = make()
+        return self._made[paging]
+
+
+def plan_decode(tables: NDArray[np.int32], contexts: NDArray[np.int32], paging: Paging) -> list[Gather]:
+    """How one query each reads its context [S] (tokens) through the block tables [S, max_blocks]."""
+    begins = np.maximum(contexts - paging.window, 0) if paging.window is not None else np.zeros_like(contexts)
+    counts = contexts - begins
+    plan = []
+    for members in _of_like_length(counts):
+        positions = begins[members, None] + np.arange(counts[members].max())
+        seen = positions < contexts[members, None]
+        positions = np.minimum(positions, contexts[members, None] - 1)
+        tokens = _tokens(tables[members[:, None], positions // paging.block_size], positions, paging)
+        # in order, or the queries and results of a whole step would be copied too
+        queries = slice(None) if len(members) == len(contexts) else torch.from_numpy(members).to(paging.device)
+        mask = None if seen.all() else _additive(seen, paging)[:, None]
+        plan.append(Gather(queries, len(members), _source(tokens, paging), mask))
+    return plan
+
+
+def plan_prefill(
+    tables: NDArray[np.int32], begins: NDArray[np.int32], contexts: NDArray[np.int32], paging: Paging
+) -> list[Gather]:
+    """How runs of queries read their contexts [S] (tokens); begins [S + 1] says where each run begins."""
+    plan = []
+    window = paging.window
+    for table, begin, end, context in zip(
+        tables, begins[:-1].tolist(), begins[1:].tolist(), contexts.tolist(), strict=True
+    ):
+        past = context - (end - begin)
+        keys = np.arange(0 if window is None else max(0, past + 1 - window), context)
+        causal = past == 0 and (window is None or window >= context)
+        mask = None
+        if not causal:
+            queries = np.arange(past, context)[:, None]
+            seen = keys <= queries
+            if window is not None:
+                seen &= keys > queries - window
+            mask = _additive(seen, paging)
+        tokens = _tokens(table[keys // paging.block_size], keys, paging)[None]
+        plan.append(Gather(slice(begin, end), 1, _source(tokens, paging), mask, causal))
+    return plan
+
+
+def _of_like_length(counts: NDArray[np.int32]) -> Iterator[NDArray[np.int64]]:
+    """Indices of contexts of like length: none is padded to more than double, unless all are short."""
+    if counts.max() <= max(SHORT_TOKENS, 2 * counts.min()):
+        yield np.arange(len(counts))
+        return
+    order = np.argsort(-counts, kind="stable")
+    start = 0
+    for i in range(1, len(order) + 1):
+        longest = counts[order[start]]
+        if i == len(order) or (longest > SHORT_TOKENS and 2 * counts[order[i]] < longest):
+            yield order[start:i]
+            start = i
+
+
+def _tokens(blocks: NDArray[np.int32], positions: NDArray[np.integer[Any]], paging: Paging) -> NDArray[np.int64]:
+    """Indices of the cache's tokens."""
+    return blocks.astype(np.int64) * paging.block_size + positions % paging.block_size
+
+
+def _source(tokens: NDArray[np.int64], paging: Paging) -> slice | Tensor:
+    """Of tokens [S, n]."""
+    if len(tokens) == 1 and (np.diff(tokens[0]) == 1).all():
+        return slice(int(tokens[0, 0]), int(tokens[0, -1]) + 1)
+    vectors = tokens[:, None] * paging.kv_heads + np.arange(paging.kv_heads)[:, None]
+    return torch.from_numpy(vectors.ravel()).to(paging.device)
+
+
+def _additive(seen: NDArray[np.bool_], paging: Paging) -> Tensor:
+    hidden = torch.from_numpy(~seen).to(paging.device)
+    return torch.zeros(seen.shape, dtype=paging.dtype, device=paging.device).masked_fill_(hidden, float("-inf"))

@@ -1,0 +1,58 @@
+"""Owns the seam between the model's attention layers and the kernels of a device. Knows no kernel."""
+
+# ruff: noqa: PLR0917 - attention takes its arguments in the order of the seam, kernels.Kernels
+
+from typing import Protocol
+
+from torch import Tensor
+
+BLOCK_SIZE = 32
+"""Tokens a KV block holds."""
+
+
+class Kernels(Protocol):
+    """Attention over a paged KV cache: key_cache and value_cache are [num_blocks, BLOCK_SIZE, kv_heads, head_dim].
+
+    A query at position p sees the keys at positions ≤ p and, with a sliding window of w, > p - w. With a soft cap of c
+    a score s is c · tanh(s / c). Scores are query · key × scale. The tokens' own KV is written before.
+    """
+
+    def write_kv(self, key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
+        """Stores key and value [T, kv_heads, head_dim] at slots [T] int64 (block × BLOCK_SIZE + offset)."""
+        ...
+
+    def decode(
+        self,
+        query: Tensor,
+        key_cache: Tensor,
+        value_cache: Tensor,
+        block_tables: Tensor,
+        context_lens: Tensor,
+        scale: float,
+        sliding_window: int | None,
+        softcap: float | None,
+        out: Tensor,
+    ) -> Tensor:
+        """Attends from one token of each of S sequences: query and out [S, heads, head_dim], block_tables
+        [S, max_blocks] int32, context_lens [S] int32 with the new token. Returns out.
+        """
+        ...
+
+    def prefill(
+        self,
+        query: Tensor,
+        key_cache: Tensor,
+        value_cache: Tensor,
+        block_tables: Tensor,
+        begins: Tensor,
+        context_lens: Tensor,
+        max_new: int,
+        scale: float,
+        sliding_window: int | None,
+        softcap: float | None,
+        out: Tensor,
+    ) -> Tensor:
+        """Attends from the last begins[i + 1] - begins[i] tokens of each of S sequences, at most max_new: query and out
+        [T, heads, head_dim], begins [S + 1] int32, the others as in `decode`. Returns out.
+        """
+        ...

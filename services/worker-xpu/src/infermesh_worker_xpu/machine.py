@@ -1,0 +1,51 @@
+"""Owns what this process may use of the machine: processors and memory, inside a container as on bare metal."""
+
+import os
+from pathlib import Path
+
+import psutil
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_processors(cgroup: Path = CGROUP) -> int:
+    """Processors that the affinity mask and the control group's quota leave, at least 1."""
+    allowed = len(os.sched_getaffinity(0))
+    quota = _words(cgroup / "cpu.max")
+    if len(quota) == 2 and quota[0] != "max":
+        allowed = min(allowed, max(1, int(quota[0]) // int(quota[1])))
+    return allowed
+
+
+def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What the processor's vendor calls it; "CPU" where the system does not say."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "CPU")
+
+
+def memory_total_bytes(cgroup: Path = CGROUP) -> int:
+    """The machine's memory, or the control group's limit where that is less."""
+    return min(psutil.virtual_memory().total, _limit_bytes(cgroup))
+
+
+def memory_available_bytes(cgroup: Path = CGROUP) -> int:
+    """Memory that can be had without swapping, within the control group's limit."""
+    used = _words(cgroup / "memory.current")
+    in_group = _limit_bytes(cgroup) - (int(used[0]) if used else 0)
+    return max(0, min(psutil.virtual_memory().available, in_group))
+
+
+def _limit_bytes(cgroup: Path) -> int:
+    limit = _words(cgroup / "memory.max")
+    return int(limit[0]) if limit and limit[0] != "max" else psutil.virtual_memory().total
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []

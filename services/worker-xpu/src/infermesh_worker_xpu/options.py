@@ -1,0 +1,28 @@
+"""Owns the options that the engine process builds a torch model with. Knows no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .settings import AttentionChoice, DeviceChoice, Dtype, Quantisation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerOptions:
+    """How a model is loaded and how large its KV cache is. The fields are those of WorkerXpuSettings."""
+
+    device: DeviceChoice = "auto"
+    device_index: int = 0
+    dtype: Dtype = "auto"
+    kv_dtype: Dtype = "auto"
+    quantisation: Quantisation = "none"
+    memory_utilisation: float = 0.9
+    attention: AttentionChoice = "auto"
+    numerics: Literal["fast", "exact"] = "fast"
+    threads: int = 0
+    """0: one for each processor this process may use."""
+    kv_cache_bytes: int = 0
+    """0: what is left of an accelerator's memory; on the CPU what max_sequences whole contexts need, at most a quarter
+    of the memory available."""
+    max_sequences: int = 64
+    max_batched_tokens: int = 512
+    context_length: int = 8192

@@ -1,0 +1,130 @@
+"""Owns torch's side of the runner seam: the model, its KV cache, and one forward pass a batch.
+
+Knows no request and no sampling.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from infermesh_engine.runner import Batch, Logits, RunnerInfo
+from infermesh_runtime.errors import FailedPrecondition, ResourceExhausted
+
+from . import attention, kv_memory, step
+from .attention import CurrentStep, LayerSpec, PagedLayer
+from .device import DTYPES, Device
+from .kernels import BLOCK_SIZE, Kernels
+from .logits import TorchLogits
+from .memory_errors import is_out_of_memory
+from .options import RunnerOptions
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerFacts:
+    """What a runner tells of itself and cannot know."""
+
+    attention: str
+    """Name of its kernels."""
+    weights_bytes: int
+
+
+class TorchRunner:
+    """A decoder of transformers on one device.
+
+    Raises FailedPrecondition when the model's attention is none of ours, or its KV cache does not fit.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, device: Device, kernels: Kernels, options: RunnerOptions, facts: RunnerFacts
+    ) -> None:
+        self._model = model
+        self._device = device
+        self._exact = options.numerics == "exact"
+        self._step = CurrentStep()
+        specs, vocab_size = self._loading(lambda: self._record(options))
+        dtype = DTYPES[options.kv_dtype] if options.kv_dtype != "auto" else model.dtype
+        blocks = kv_memory.count_blocks(device, specs, dtype, options)
+        self._loading(lambda: self._bind(specs, kernels, blocks + 1, dtype))
+        self.info = RunnerInfo(
+            device_kind=device.kind,
+            device_name=device.name,
+            memory_total_bytes=device.memory_bytes()[1],
+            runtime=_runtime(device, facts.attention, model.dtype, options),
+            vocab_size=vocab_size,
+            context_length=options.context_length,
+            block_size=BLOCK_SIZE,
+            num_blocks=blocks,
+            weights_bytes=facts.weights_bytes,
+        )
+
+    def run(self, batch: Batch) -> Logits:
+        out_of_memory = ""
+        try:
+            return self._run(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            out_of_memory = str(error).splitlines()[0]
+        # After the except block, which keeps the failed pass' tensors alive through its traceback.
+        self._device.release_memory()
+        _log.warning("a batch did not fit", extra={"tokens": len(batch.token_ids), "problem": out_of_memory})
+        raise ResourceExhausted(f"{self.info.device_name} has no memory for this batch: {out_of_memory}")
+
+    def memory_free_bytes(self) -> int:
+        return self._device.memory_bytes()[0]
+
+    def close(self) -> None:
+        del self._model
+        self._device.release_memory()
+
+    @torch.inference_mode()
+    def _run(self, batch: Batch) -> TorchLogits:
+        wide = step.widened(batch, self.info.num_blocks) if self._exact else batch
+        self._step.value = step.build(wide, block_size=BLOCK_SIZE, device=self._device.handle)
+        logits = self._forward(self._step.value)
+        return TorchLogits(logits, batch.inverse_temperatures)
+
+    def _forward(self, now: step.Step) -> Tensor:
+        return attention.forward(self._model, now.token_ids, now.positions, now.rows)
+
+    @torch.inference_mode()
+    def _record(self, options: RunnerOptions) -> tuple[list[LayerSpec], int]:
+        tokens = 2 if self._device.is_cpu else options.max_batched_tokens
+        rows = min(tokens, options.max_sequences)
+        return attention.record_layers(self._model, tokens=tokens, rows=rows)
+
+    def _bind(self, specs: list[LayerSpec], kernels: Kernels, blocks: int, dtype: torch.dtype) -> None:
+        """The last block is nobody's: padding is written to it."""
+        layers = []
+        for spec in specs:
+            keys, values = (kv_memory.allocate(self._device, spec, blocks, dtype) for _ in range(2))
+            layers.append(PagedLayer(keys, values, kernels, self._step))
+        attention.bind_layers(self._model, layers)
+
+    def _loading(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise FailedPrecondition(
+                f"{self._device.name} has no memory for this model's KV cache and a batch of it: {error}",
+                reason="OUT_OF_MEMORY",
+            ) from error
+
+
+def _runtime(device: Device, attention_name: str, dtype: torch.dtype, options: RunnerOptions) -> str:
+    precision = str(dtype).removeprefix("torch.")
+    if options.quantisation != "none":
+        precision += f", {options.quantisation} weights"
+    warning = f", {device.warning}" if device.warning else ""
+    return f"torch {torch.__version__.partition('+')[0]} ({precision}, {attention_name}{warning})"

@@ -1,0 +1,119 @@
+"""Owns a batch as the device sees it: tensors made once, read by every layer. Knows no model and no kernel."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from infermesh_engine.runner import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """The sequences at the batch's start that have one new token."""
+
+    tokens: int
+    """S of them, so the first S tokens of the batch."""
+    block_tables: Tensor
+    """[S, max_blocks] int32, padded with 0."""
+    context_lens: Tensor
+    """[S] int32, past and new tokens of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """The sequences after those, with any number of new tokens."""
+
+    block_tables: Tensor
+    """[S, max_blocks] int32, padded with 0."""
+    begins: Tensor
+    """[S + 1] int32, where each one's tokens begin, counted from the first token of the first."""
+    context_lens: Tensor
+    """[S] int32, past and new tokens of each."""
+    max_new: int
+    """Largest number of new tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A batch on its device; T new tokens, R rows."""
+
+    token_ids: Tensor
+    """[1, T] int64."""
+    positions: Tensor
+    """[1, T] int64."""
+    slots: Tensor
+    """[T] int64, where each token's KV goes: block × block size + offset."""
+    rows: Tensor
+    """[R] int64, tokens whose logits are needed; R ≥ 1: the last token where the batch needs none."""
+    decode: Decode | None
+    prefill: Prefill | None
+
+    @property
+    def decodes(self) -> int:
+        """Tokens that belong to `decode`."""
+        return self.decode.tokens if self.decode is not None else 0
+
+
+def build(batch: Batch, *, block_size: int, device: torch.device) -> Step:
+    """Copies a batch to its device."""
+    new = np.diff(batch.begins)
+    tables = _padded_tables(batch)
+    sequence_of_token = np.repeat(np.arange(len(new)), new)
+    blocks = tables[sequence_of_token, batch.positions // block_size].astype(np.int64)
+    rows = batch.rows if len(batch.rows) else np.array([len(batch.token_ids) - 1])
+    decodes = int(np.argmax(new != 1)) if (new != 1).any() else len(new)
+    contexts = batch.past_lens + new.astype(np.int32)
+
+    def tensor(array: NDArray[np.generic]) -> Tensor:
+        # the arrays are the engine's buffers, which it writes for the next batch
+        return torch.tensor(array) if device.type == "cpu" else torch.from_numpy(array).to(device)
+
+    decode = prefill = None
+    if decodes:
+        decode = Decode(decodes, tensor(tables[:decodes]), tensor(contexts[:decodes]))
+    if decodes < len(new):
+        begins = batch.begins[decodes:] - batch.begins[decodes]
+        prefill = Prefill(
+            tensor(tables[decodes:]), tensor(begins), tensor(contexts[decodes:]), int(new[decodes:].max())
+        )
+    return Step(
+        token_ids=tensor(batch.token_ids[None]),
+        positions=tensor(batch.positions[None]),
+        slots=tensor(blocks * block_size + batch.positions % block_size),
+        rows=tensor(rows.astype(np.int64)),
+        decode=decode,
+        prefill=prefill,
+    )
+
+
+def widened(batch: Batch, scratch_block: int) -> Batch:
+    """The same batch with at least two tokens and two rows: kernels take other paths for a single row.
+
+    What is added is a one-token sequence on a block that no sequence owns, and a row asked for twice.
+    """
+    if len(batch.token_ids) == 1:
+        batch = replace(
+            batch,
+            token_ids=np.append(batch.token_ids, batch.token_ids[:1]),
+            positions=np.append(batch.positions, np.int64(0)),
+            past_lens=np.append(batch.past_lens, np.int32(0)),
+            begins=np.append(batch.begins, np.int32(2)),
+            blocks=np.append(batch.blocks, np.int32(scratch_block)),
+            block_begins=np.append(batch.block_begins, np.int32(len(batch.blocks) + 1)),
+        )
+    if len(batch.rows) == 1:
+        batch = replace(
+            batch, rows=np.repeat(batch.rows, 2), inverse_temperatures=np.repeat(batch.inverse_temperatures, 2)
+        )
+    return batch
+
+
+def _padded_tables(batch: Batch) -> NDArray[np.int32]:
+    """[S, max_blocks], the block tables side by side."""
+    counts = np.diff(batch.block_begins)
+    tables = np.zeros((len(counts), int(counts.max())), np.int32)
+    tables[np.arange(tables.shape[1]) < counts[:, None]] = batch.blocks
+    return tables

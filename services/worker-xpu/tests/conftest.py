@@ -1,0 +1,248 @@
+"""Tiny models of each architecture, the real model on the real runner, and sequences that the tests feed to runners."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # before torch starts its threads
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from infermesh_engine.engine import Engine, EngineConfig
+from infermesh_engine.output import Delta, Output
+from infermesh_engine.request import GenerationRequest, SamplingParams, StopConditions
+from infermesh_engine.runner import Batch, ModelRunner
+from infermesh_worker.loaded_model import LoadedModel
+from infermesh_worker_xpu.model import build, load_runner
+from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.runner import TorchRunner
+
+VOCAB = 160
+BLOCK = 32
+
+SMALL = {
+    "vocab_size": VOCAB,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+ALTERNATING = ["sliding_attention", "full_attention", "sliding_attention"]
+
+CONFIGS: dict[str, tuple[str, dict[str, object]]] = {
+    "llama": ("llama", {}),
+    "llama-mha": ("llama", {"num_key_value_heads": 4}),
+    "qwen2": ("qwen2", {}),
+    "qwen3": ("qwen3", {}),
+    "mistral-window": ("mistral", {"sliding_window": 9}),
+    "phi3": ("phi3", {"sliding_window": 40}),
+    "phi": ("phi", {}),
+    "gemma2": (
+        "gemma2",
+        {
+            "sliding_window": 12,
+            "layer_types": ALTERNATING,
+            "attn_logit_softcapping": 2.0,
+            "final_logit_softcapping": 5.0,
+            "query_pre_attn_scalar": 16,
+        },
+    ),
+    "gemma3": ("gemma3_text", {"sliding_window": 12, "layer_types": ALTERNATING}),
+    "smollm3": ("smollm3", {}),
+    "olmo2": ("olmo2", {}),
+    "mixtral": ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}),
+}
+"""By name: transformers' model type, and what differs from SMALL."""
+
+
+def tiny_config(name: str) -> PretrainedConfig:
+    model_type, changes = CONFIGS[name]
+    return transformers.AutoConfig.for_model(model_type, **{**SMALL, **changes})
+
+
+def save_tiny(config: PretrainedConfig, folder: Path) -> Path:
+    """Writes a model with random weights that are large enough for attention to matter."""
+    torch.manual_seed(7)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.15)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Callable[[str], Path]:
+    """The folder of a tiny model, by its name in CONFIGS."""
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = save_tiny(tiny_config(name), tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_runner(tiny_folder) -> Callable[..., TorchRunner]:
+    """A runner of a tiny model, in fp32 unless told; the options are RunnerOptions'."""
+
+    def runner(name: str, **options: object) -> TorchRunner:
+        chosen = {"device": "cpu", "dtype": "fp32", "kv_cache_bytes": 8 << 20, "context_length": 512} | options
+        return load_runner(tiny_folder(name), RunnerOptions(**chosen))
+
+    return runner
+
+
+@pytest.fixture(scope="session")
+def reference(tiny_folder) -> Callable[[str, np.ndarray], np.ndarray]:
+    """Logits [T, vocab] of transformers' own eager forward pass over a whole sequence."""
+    models: dict[str, PreTrainedModel] = {}
+
+    def logits(name: str, ids: np.ndarray) -> np.ndarray:
+        if name not in models:
+            models[name] = AutoModelForCausalLM.from_pretrained(
+                tiny_folder(name), attn_implementation="eager", dtype=torch.float32
+            )
+        with torch.inference_mode():
+            return models[name](input_ids=torch.from_numpy(ids)[None]).logits[0].numpy()
+
+    return logits
+
+
+@dataclass
+class Feed:
+    """Sequences of tokens and how much of each a runner has computed; their blocks lie in no order."""
+
+    runner: ModelRunner
+    sequences: list[np.ndarray]
+    seed: int = 0
+    done: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.done = [0] * len(self.sequences)
+        counts = [-(-len(ids) // BLOCK) for ids in self.sequences]
+        shuffled = np.random.default_rng(self.seed).permutation(self.runner.info.num_blocks)[: sum(counts)]
+        self.tables = np.split(shuffled.astype(np.int32), np.cumsum(counts)[:-1])
+
+    def batch(self, runs: dict[int, int], inverse_temperature: float = 1.0) -> Batch:
+        """The next tokens of some sequences, by index: how many; the last of each has a row."""
+        past = [self.done[i] for i in runs]
+        new = list(runs.values())
+        blocks = [self.tables[i][: -(-(self.done[i] + n) // BLOCK)] for i, n in runs.items()]
+        begins = np.cumsum([0, *new]).astype(np.int32)
+        return Batch(
+            token_ids=np.concatenate([self.sequences[i][self.done[i] : self.done[i] + n] for i, n in runs.items()]),
+            positions=np.concatenate([np.arange(p, p + n) for p, n in zip(past, new, strict=True)]),
+            past_lens=np.array(past, np.int32),
+            begins=begins,
+            blocks=np.concatenate(blocks),
+            block_begins=np.cumsum([0, *map(len, blocks)]).astype(np.int32),
+            max_context_tokens=max(p + n for p, n in zip(past, new, strict=True)),
+            rows=(begins[1:] - 1).astype(np.int32),
+            inverse_temperatures=np.full(len(runs), inverse_temperature, np.float32),
+        )
+
+    def run(self, runs: dict[int, int]) -> dict[int, np.ndarray]:
+        """Computes the next tokens; logits after the last of each."""
+        logits = self.runner.run(self.batch(runs))
+        for i, n in runs.items():
+            self.done[i] += n
+        return {i: logits.row(row).copy() for row, i in enumerate(runs)}
+
+
+@pytest.fixture(scope="session")
+def feed() -> type[Feed]:
+    return Feed
+
+
+PROMPTS = (
+    "The sea in winter",
+    "def fibonacci(n):\n    ",
+    "Water boils at",
+    "List three colours: red,",
+    "Once upon a time, in a village by the river, there lived an old clockmaker who",
+    "SELECT name, age FROM people WHERE",
+    "1, 2, 3, 4, 5,",
+    "Dear Sir or Madam,\n\nI am writing to",
+    "The mitochondrion is",
+    "import numpy as np\n\ndef mean(values):",
+    "In 1969,",
+    "Roses are red, violets are blue,",
+    "The recipe calls for flour, eggs and",
+    "A prime number is a number that",
+    "Bonjour, je m'appelle",
+    '{\n  "name": "Ada",\n  "age":',
+    "Photosynthesis turns sunlight into",
+    "The train left the station at noon and",
+    "Q: What do bees make?\nA:",
+    "To be, or not to be, that is",
+)
+"""Twenty varied prompts, from 3 to 20 tokens."""
+
+
+class Harness:
+    """An engine on a loaded model, and the requests that the tests put to it."""
+
+    def __init__(self, model: LoadedModel, **config: int | bool) -> None:
+        self.tokenizer = model.tokenizer
+        self.engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, EngineConfig(**config))
+
+    def ids(self, prompt: str) -> list[int]:
+        return self.tokenizer.encode(prompt, add_special_tokens=False).ids
+
+    def request(self, request_id: str, prompt: str, *, tokens: int = 64, **fields: object) -> GenerationRequest:
+        ids = tuple(self.ids(prompt))
+        chosen = {"sampling": SamplingParams(temperature=0.0), "seed": 7} | fields
+        stop = StopConditions(max_tokens=tokens, ignore_eos=True)
+        return GenerationRequest(request_id=request_id, prompt_token_ids=ids, stop=stop, **chosen)  # type: ignore[arg-type] # fields are the test's own
+
+    def run(self, *requests: GenerationRequest) -> list[Output]:
+        """Runs requests together and returns every output."""
+        for request in requests:
+            self.engine.submit(request)
+        outputs: list[Output] = []
+        while self.engine.has_work:
+            outputs += self.engine.step()
+        return outputs
+
+    def tokens(self, *requests: GenerationRequest) -> dict[str, tuple[int, ...]]:
+        """The tokens that each request, run together with the others, got in choice 0."""
+        result = {request.request_id: () for request in requests}
+        for output in self.run(*requests):
+            if isinstance(output, Delta):
+                result[output.request_id] += output.token_ids
+        return result
+
+
+@pytest.fixture(scope="session")
+def harness_of() -> Callable[..., Harness]:
+    """Makes an engine on a model, with EngineConfig's fields."""
+    return Harness
+
+
+@pytest.fixture(scope="session")
+def prompts() -> tuple[str, ...]:
+    return PROMPTS
+
+
+@pytest.fixture(scope="session")
+def exact_model(default_model: Path) -> Iterator[LoadedModel]:
+    model = build({"folder": str(default_model), "device": "cpu", "numerics": "exact", "kv_cache_bytes": 1 << 30})
+    yield model
+    model.runner.close()

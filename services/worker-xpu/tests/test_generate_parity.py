@@ -1,0 +1,38 @@
+"""Greedy tokens of the real model, through engine and paged attention, are those of transformers' generate."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel
+
+from infermesh_worker_xpu.model import build
+
+TOKENS = 64
+
+
+@pytest.fixture(scope="module")
+def peer(default_model: Path) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(
+        str(default_model), gguf_file="model.gguf", quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+    )
+
+
+def test_twenty_prompts_in_one_batch(default_model: Path, peer, harness_of, prompts) -> None:
+    model = build({"folder": str(default_model), "device": "cpu", "dtype": "fp32", "kv_cache_bytes": 1 << 30})
+    ours = harness_of(model, max_batched_tokens=128)
+    found = ours.tokens(*(ours.request(prompt, prompt, tokens=TOKENS) for prompt in prompts))
+    model.runner.close()
+    for prompt, expected in zip(prompts, generate(peer, [ours.ids(prompt) for prompt in prompts]), strict=True):
+        assert found[prompt] == expected, prompt
+
+
+def generate(peer: PreTrainedModel, prompts: list[list[int]]) -> list[tuple[int, ...]]:
+    """TOKENS greedy tokens after each prompt, padded on the left to one batch."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    output = peer.generate(
+        ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+    return [tuple(row) for row in output[:, width:].tolist()]

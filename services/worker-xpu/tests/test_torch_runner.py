@@ -1,0 +1,182 @@
+"""The runner against the whole row, and what it does when memory is short."""
+
+import numpy as np
+import pytest
+import torch
+
+from infermesh_engine.engine import Engine, EngineConfig
+from infermesh_engine.output import Delta, Failed
+from infermesh_engine.request import GenerationRequest, SamplingParams, StopConditions
+from infermesh_runtime.errors import FailedPrecondition, ResourceExhausted
+from infermesh_worker_xpu import machine
+from infermesh_worker_xpu.logits import TorchLogits
+
+
+@pytest.fixture
+def llama(tiny_runner):
+    runner = tiny_runner("llama")
+    yield runner
+    runner.close()
+
+
+def test_candidates_and_sums_agree_with_the_whole_row() -> None:
+    torch.manual_seed(0)
+    inverse_temperatures = np.array([1.0, 2.0, 0.5], np.float32)
+    logits = TorchLogits(torch.randn(4, 500).bfloat16(), inverse_temperatures)
+    assert logits.top_ids.shape == (3, 64)
+    assert logits.top_ids.dtype == np.int32
+    for index, inverse_temperature in enumerate(inverse_temperatures):
+        row = logits.row(index).astype(np.float64)
+        order = np.lexsort((np.arange(len(row)), -row))[:64]
+        assert np.array_equal(logits.top_logits[index], row[order])
+        # Which of several equal logits is the 64th is open; all others are ordered by id.
+        decided = row[order] > row[order[-1]]
+        assert np.array_equal(logits.top_ids[index][decided], order[decided])
+        assert logits.logsumexp[index] == pytest.approx(np.logaddexp.reduce(row), abs=1e-4)
+        scaled = np.logaddexp.reduce(row * inverse_temperature)
+        assert logits.scaled_logsumexp[index] == pytest.approx(scaled, abs=1e-4)
+
+
+def test_a_small_vocabulary_is_all_candidates() -> None:
+    logits = TorchLogits(torch.randn(2, 20), np.ones(2, np.float32))
+    assert sorted(logits.top_ids[0].tolist()) == list(range(20))
+    assert logits.scaled_logsumexp is logits.logsumexp
+
+
+def test_a_batch_without_rows_computes_kv_only(llama, feed, reference) -> None:
+    ids = np.random.default_rng(1).integers(3, 160, 40)
+    one = feed(llama, [ids])
+    batch = one.batch({0: 30})
+    from dataclasses import replace
+
+    empty = replace(batch, rows=batch.rows[:0], inverse_temperatures=batch.inverse_temperatures[:0])
+    assert llama.run(empty).top_ids.shape == (0, 64)
+    one.done[0] = 30
+    np.testing.assert_allclose(one.run({0: 10})[0], reference("llama", ids)[-1], atol=2e-4, rtol=1e-3)
+
+
+def test_info_tells_the_models_and_the_machines_figures(llama) -> None:
+    info = llama.info
+    assert (info.device_kind, info.vocab_size, info.context_length, info.block_size) == ("cpu", 160, 512, 32)
+    assert info.device_name == machine.processor_name()
+    assert info.memory_total_bytes == machine.memory_total_bytes()
+    assert 0 < llama.memory_free_bytes() <= info.memory_total_bytes
+    # 3 layers, keys and values of 2 heads of 16 in fp32
+    assert info.num_blocks == (8 << 20) // (3 * 2 * 32 * 2 * 16 * 4)
+    assert info.runtime == f"torch {torch.__version__.partition('+')[0]} (float32, sdpa)"
+    assert info.weights_bytes > 100_000
+
+
+def test_no_accelerator_is_said_where_the_runtime_is_told(tiny_runner, monkeypatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    runner = tiny_runner("llama", device="auto")
+    assert runner.info.runtime.endswith("on the processors: torch finds no accelerator)")
+    assert runner.info.device_kind == "cpu"
+
+
+@pytest.mark.parametrize("kind", ["xpu", "cuda"])
+def test_a_device_that_is_not_there_is_refused(kind: str, tiny_runner, monkeypatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    with pytest.raises(FailedPrecondition, match=f"there is no {kind} device"):
+        tiny_runner("llama", device=kind)
+
+
+def test_four_bits_are_refused_on_the_cpu(tiny_runner) -> None:
+    with pytest.raises(FailedPrecondition, match="torchao has no 4-bit kernels for cpu"):
+        tiny_runner("llama", quantisation="int4")
+
+
+def test_a_kv_cache_without_room_for_a_block_is_refused(tiny_runner) -> None:
+    with pytest.raises(FailedPrecondition, match="holds no block"):
+        tiny_runner("llama", kv_cache_bytes=1000)
+
+
+def test_a_folder_without_weights_is_refused(tmp_path) -> None:
+    from infermesh_worker_xpu.model import load_runner
+    from infermesh_worker_xpu.options import RunnerOptions
+
+    with pytest.raises(FailedPrecondition, match="neither"):
+        load_runner(tmp_path, RunnerOptions(device="cpu"))
+
+
+class ShortMemory:
+    """Runs out of memory for passes of more than `limit` tokens, as the device's allocator would."""
+
+    def __init__(self, forward, limit: int, error: Exception) -> None:
+        self.forward, self.limit, self.error = forward, limit, error
+        self.refused = 0
+
+    def __call__(self, *args, **kwargs):
+        if kwargs["input_ids"].shape[1] > self.limit:
+            self.refused += 1
+            raise self.error
+        return self.forward(*args, **kwargs)
+
+
+ERRORS = [
+    torch.OutOfMemoryError("tried to allocate 2 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    MemoryError("numpy"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_out_of_memory_is_resource_exhausted_and_the_next_batch_runs(
+    error, llama, feed, reference, monkeypatch
+) -> None:
+    ids = np.random.default_rng(1).integers(3, 160, 40)
+    one = feed(llama, [ids])
+    monkeypatch.setattr(llama._model, "forward", ShortMemory(llama._model.forward, 16, error))
+    with pytest.raises(ResourceExhausted, match="no memory for this batch"):
+        one.run({0: 40})
+    for _ in range(4):
+        last = one.run({0: 10})[0]
+    np.testing.assert_allclose(last, reference("llama", ids)[-1], atol=2e-4, rtol=1e-3)
+
+
+def test_another_error_is_not_taken_for_it(llama, feed, monkeypatch) -> None:
+    one = feed(llama, [np.arange(3, 20)])
+    monkeypatch.setattr(llama._model, "forward", ShortMemory(None, 0, RuntimeError("size mismatch")))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        one.run({0: 3})
+
+
+def request(request_id: str, length: int) -> GenerationRequest:
+    ids = tuple(int(i) for i in np.random.default_rng(length).integers(3, 160, length))
+    stop = StopConditions(max_tokens=4, ignore_eos=True)
+    sampling = SamplingParams(temperature=0.0)
+    return GenerationRequest(request_id=request_id, prompt_token_ids=ids, sampling=sampling, stop=stop, seed=1)
+
+
+def run_all(runner, default_tokenizer, limit: int, monkeypatch, *lengths: int):
+    short = ShortMemory(runner._model.forward, limit, torch.OutOfMemoryError("full"))
+    monkeypatch.setattr(runner._model, "forward", short)
+    engine = Engine(runner, default_tokenizer, frozenset(), EngineConfig(max_sequences=8, max_batched_tokens=128))
+    for i, length in enumerate(lengths):
+        engine.submit(request(str(i), length))
+    outputs = []
+    while engine.has_work:
+        outputs += engine.step()
+    return outputs, short
+
+
+@pytest.fixture
+def tokenizer(default_model):
+    from infermesh_worker.model_folder import ModelFolder
+
+    return ModelFolder.open(default_model).load_tokenizer()
+
+
+def test_the_batch_shrinks_until_it_fits(llama, tokenizer, monkeypatch) -> None:
+    outputs, short = run_all(llama, tokenizer, 20, monkeypatch, 60, 50, 7)
+    assert short.refused > 0
+    assert sum(len(o.token_ids) for o in outputs if isinstance(o, Delta)) == 12
+    assert not any(isinstance(o, Failed) for o in outputs)
+
+
+def test_a_request_that_cannot_fit_alone_fails_and_the_process_lives(llama, tokenizer, monkeypatch) -> None:
+    outputs, _ = run_all(llama, tokenizer, 0, monkeypatch, 60)
+    assert [o.error.reason for o in outputs if isinstance(o, Failed)] == ["RESOURCE_EXHAUSTED"]
+    monkeypatch.undo()
+    outputs, _ = run_all(llama, tokenizer, 1000, monkeypatch, 60)
+    assert sum(len(o.token_ids) for o in outputs if isinstance(o, Delta)) == 4

@@ -1,0 +1,56 @@
+"""Settings of worker-xpu: what does not go together is refused before anything is loaded."""
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from infermesh_runtime.settings import SettingsError, read
+from infermesh_worker_xpu.settings import WorkerXpuSettings
+
+
+def test_defaults() -> None:
+    settings = WorkerXpuSettings()
+    assert (settings.device, settings.dtype, settings.attention, settings.quantisation) == (
+        "auto",
+        "auto",
+        "auto",
+        "none",
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("INFERMESH_DEVICE", "npu"),
+        ("INFERMESH_DEVICE_INDEX", "-1"),
+        ("INFERMESH_DTYPE", "fp8"),
+        ("INFERMESH_QUANTISATION", "int3"),
+        ("INFERMESH_MEMORY_UTILISATION", "1.2"),
+        ("INFERMESH_ATTENTION", "flash"),
+    ],
+)
+def test_a_malformed_value_is_named(variable: str, value: str, monkeypatch) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=variable):
+        read(WorkerXpuSettings)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("dtype", "bf16", "computes in fp32, not with dtype bf16"),
+        ("kv_dtype", "fp16", "computes in fp32, not with kv_dtype fp16"),
+        ("device", "xpu", "INFERMESH_DEVICE=cpu, not xpu"),
+    ],
+)
+def test_exact_takes_nothing_that_is_not(field: str, value: str, problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        WorkerXpuSettings(numerics="exact", **{field: value})
+
+
+def test_the_front_does_not_load_torch() -> None:
+    """Settings are read, and the front runs, in a process that has no use for it."""
+    program = "import infermesh_worker_xpu.__main__, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
