@@ -1,0 +1,147 @@
+"""Owns what Intel Extension for PyTorch does to a model, and whether it can be used here. Knows no KV cache.
+
+The only module that imports intel_extension_for_pytorch, and only to optimise (docs/decisions/0004-ipex.md).
+"""
+
+import importlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+
+import torch
+from torch import Tensor, nn
+
+PACKAGE = "intel_extension_for_pytorch"
+DISTRIBUTION = "intel-extension-for-pytorch"
+
+_EPSILONS = ("variance_epsilon", "eps", "epsilon")
+_TOLERANCES = {torch.bfloat16: 2**-6, torch.float16: 2**-9}
+_FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What IPEX raises where it cannot go on: it asserts processor features and reads attributes that torch may lack."""
+
+_log = logging.getLogger(__name__)
+
+NormKernel = Callable[[Tensor, Tensor, float], Tensor]
+"""RMS normalisation of the last dimension: (hidden states, weight, epsilon) to the hidden states' shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Optimised:
+    """A model after IPEX has seen it."""
+
+    model: nn.Module
+    """The module that was given, its layers replaced in place."""
+    runtime: str = ""
+    """What Health calls it, as "ipex 2.8"; empty when IPEX is not used."""
+
+
+class FusedNorm(nn.Module):
+    """An RMS normalisation by one kernel instead of torch's six."""
+
+    def __init__(self, weight: nn.Parameter, epsilon: float, kernel: NormKernel) -> None:
+        super().__init__()
+        self.weight = weight
+        self._epsilon = epsilon
+        self._kernel = kernel
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """[..., hidden_size] to the same shape."""
+        return self._kernel(hidden_states, self.weight, self._epsilon)
+
+
+def optimise(model: nn.Module, *, device: torch.device, dtype: torch.dtype) -> Optimised:
+    """Gives a model IPEX's linear layers and RMS normalisations, in place; its attention stays what it was.
+
+    Linear layers that are packed already stay so. Where IPEX is not there, does not match or fails, the model computes
+    as before, and the log says why.
+    """
+    reason = why_unusable(device)
+    if reason:
+        _log.info("without IPEX", extra={"reason": reason})
+        return Optimised(model)
+    try:
+        ipex = importlib.import_module(PACKAGE)
+        # folding would trace the model into another object
+        ipex.optimize(model.eval(), dtype=dtype, inplace=True, conv_bn_folding=False, linear_bn_folding=False)
+        norms = fuse_norms(model, ipex.llm.functional.rms_norm)
+    except _FAILURES as error:
+        _log.warning("IPEX failed; torch serves alone", extra={"reason": f"{type(error).__name__}: {error}"})
+        return Optimised(model)
+    _log.info("optimised by IPEX", extra={"norms": norms, "linears": _count_linears(model)})
+    return Optimised(model, runtime_name())
+
+
+def runtime_name() -> str:
+    """What Health calls the installed IPEX, as "ipex 2.8". Raises PackageNotFoundError when there is none."""
+    return f"ipex {_major_minor(metadata.version(DISTRIBUTION))}"
+
+
+def why_unusable(device: torch.device) -> str:
+    """Why IPEX cannot serve this device in this environment; empty when it can. Does not import it."""
+    try:
+        installed = metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        installed = ""
+    return why_mismatched(installed, torch.__version__, device.type)
+
+
+def why_mismatched(ipex_version: str, torch_version: str, device_kind: str) -> str:
+    """Why this IPEX ("" for none) is none for this torch and kind of device; empty when it is.
+
+    Versions are compared before IPEX is imported, because with another torch its import ends in an error of its own.
+    """
+    if device_kind not in ("xpu", "cpu"):
+        return f"IPEX is for xpu and cpu, not {device_kind}"
+    if not ipex_version:
+        return f"the package {DISTRIBUTION} is not installed"
+    if _major_minor(ipex_version) != _major_minor(torch_version):
+        return f"IPEX {ipex_version} needs torch {_major_minor(ipex_version)}, and this is torch {torch_version}"
+    if device_kind == "xpu" and "xpu" not in ipex_version.partition("+")[2]:
+        return f"IPEX {ipex_version} is built for processors, not for xpu"
+    return ""
+
+
+def fuse_norms(model: nn.Module, kernel: NormKernel) -> int:
+    """Replaces those of the model's RMS normalisations that the kernel computes alike; returns how many."""
+    fused = 0
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            replacement = _fused(child, kernel)
+            if replacement is not None:
+                setattr(parent, name, replacement)
+                fused += 1
+    return fused
+
+
+@torch.inference_mode()
+def _fused(norm: nn.Module, kernel: NormKernel) -> FusedNorm | None:
+    """The same normalisation by `kernel`, or None for another module or another formula, as Gemma's (1 + weight)."""
+    weight = getattr(norm, "weight", None)
+    epsilon = next((getattr(norm, name) for name in _EPSILONS if hasattr(norm, name)), None)
+    named = type(norm).__name__.endswith("RMSNorm")
+    if not named or not isinstance(epsilon, float) or not isinstance(weight, nn.Parameter) or weight.dim() != 1:
+        return None
+    fused = FusedNorm(weight, epsilon, kernel)
+    sample = torch.linspace(-2, 2, 2 * len(weight), device=weight.device).to(weight.dtype).view(2, -1)
+    tolerance = _TOLERANCES.get(weight.dtype, 1e-5)
+    same = torch.allclose(fused(sample).float(), norm(sample).float(), rtol=tolerance, atol=tolerance)
+    return fused if same else None
+
+
+def _count_linears(model: nn.Module) -> int:
+    return sum(type(module).__module__.startswith(PACKAGE) for module in model.modules())
+
+
+def _major_minor(version: str) -> str:
+    return ".".join(version.partition("+")[0].split(".")[:2])
