@@ -8,7 +8,7 @@ from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.output import Delta, Failed
 from infermesh_engine.request import GenerationRequest, SamplingParams, StopConditions
 from infermesh_runtime.errors import FailedPrecondition, ResourceExhausted
-from infermesh_worker_xpu import machine
+from infermesh_worker_xpu import machine, triton_attention
 from infermesh_worker_xpu.logits import TorchLogits
 
 
@@ -89,6 +89,38 @@ def test_four_bits_are_refused_on_the_cpu(tiny_runner) -> None:
 def test_a_kv_cache_without_room_for_a_block_is_refused(tiny_runner) -> None:
     with pytest.raises(FailedPrecondition, match="holds no block"):
         tiny_runner("llama", kv_cache_bytes=1000)
+
+
+def test_triton_on_processors_is_refused_with_its_reason(tiny_runner, monkeypatch) -> None:
+    reason = "the package triton is not installed"
+    monkeypatch.setattr(triton_attention, "available", lambda device: triton_attention.Availability(False, reason))
+    with pytest.raises(FailedPrecondition, match=reason):
+        tiny_runner("llama", attention="triton")
+
+
+def test_what_the_kernels_refuse_is_refused_at_load(tiny_runner, monkeypatch) -> None:
+    def refuse(*args) -> None:
+        raise ValueError("head_dim 16 is odd")
+
+    monkeypatch.setattr("infermesh_worker_xpu.sdpa_attention.write_kv", refuse)
+    with pytest.raises(FailedPrecondition, match="head_dim 16 is odd"):
+        tiny_runner("llama")
+
+
+def test_no_memory_at_load_is_a_failed_precondition(tiny_runner, monkeypatch) -> None:
+    def exhausted(*args) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 80 GiB")
+
+    monkeypatch.setattr("infermesh_worker_xpu.kv_memory.allocate", exhausted)
+    with pytest.raises(FailedPrecondition, match="no memory for this model's KV cache"):
+        tiny_runner("llama")
+
+
+def test_the_processor_has_a_name(tmp_path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nmodel name\t: Ultra 9\nprocessor\t: 1\nmodel name\t: Ultra 9\n")
+    assert machine.processor_name(cpuinfo) == "Ultra 9"
+    assert machine.processor_name(tmp_path / "none") == "CPU"
 
 
 def test_a_folder_without_weights_is_refused(tmp_path) -> None:

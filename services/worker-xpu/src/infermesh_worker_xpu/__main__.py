@@ -1,5 +1,6 @@
 """Builds and runs worker-xpu: `python -m infermesh_worker_xpu`."""
 
+import os
 import sys
 
 from infermesh_runtime.settings import load
@@ -11,6 +12,9 @@ from .settings import WorkerXpuSettings
 def main() -> int:
     """Runs the worker until it is told to stop; returns the process' exit status."""
     settings = load(WorkerXpuSettings)
+    # For the engine process, whose OpenMP reads it once: threads that spin while they wait for one another keep the
+    # processor from the thread they wait for as soon as anything else runs on the machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     options = {
         "device": settings.device,
         "device_index": settings.device_index,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -51,7 +52,7 @@ class TorchRunner:
         self._exact = options.numerics == "exact"
         self._step = CurrentStep()
         specs, vocab_size = self._loading(lambda: self._record(options))
-        dtype = DTYPES[options.kv_dtype] if options.kv_dtype != "auto" else model.dtype
+        dtype = _kv_dtype(model.dtype, options, facts.attention)
         blocks = kv_memory.count_blocks(device, specs, dtype, options)
         self._loading(lambda: self._bind(specs, kernels, blocks + 1, dtype))
         self.info = RunnerInfo(
@@ -65,6 +66,7 @@ class TorchRunner:
             num_blocks=blocks,
             weights_bytes=facts.weights_bytes,
         )
+        self._loading(self._warm_up)
 
     def run(self, batch: Batch) -> Logits:
         out_of_memory = ""
@@ -110,6 +112,27 @@ class TorchRunner:
             layers.append(PagedLayer(keys, values, kernels, self._step))
         attention.bind_layers(self._model, layers)
 
+    def _warm_up(self) -> None:
+        """Runs a decode and a prefill on nobody's block, so that what the kernels refuse is refused at load."""
+        blocks = np.full(2, self.info.num_blocks, np.int32)
+        batch = Batch(
+            token_ids=np.zeros(3, np.int64),
+            positions=np.array([0, 0, 1]),
+            past_lens=np.zeros(2, np.int32),
+            begins=np.array([0, 1, 3], np.int32),
+            blocks=blocks,
+            block_begins=np.arange(3, dtype=np.int32),
+            max_context_tokens=2,
+            rows=np.array([0, 2], np.int32),
+            inverse_temperatures=np.ones(2, np.float32),
+        )
+        try:
+            self._run(batch)
+        except ValueError as error:
+            raise FailedPrecondition(
+                f"the attention kernels cannot serve this model: {error}", reason="MODEL_NOT_SUPPORTED"
+            ) from error
+
     def _loading(self, work: Callable[[], T]) -> T:
         try:
             return work()
@@ -120,6 +143,17 @@ class TorchRunner:
                 f"{self._device.name} has no memory for this model's KV cache and a batch of it: {error}",
                 reason="OUT_OF_MEMORY",
             ) from error
+
+
+def _kv_dtype(weights: torch.dtype, options: RunnerOptions, attention_name: str) -> torch.dtype:
+    """Raises FailedPrecondition for a precision that the kernels do not read."""
+    dtype = DTYPES[options.kv_dtype] if options.kv_dtype != "auto" else weights
+    if attention_name == "triton" and dtype != weights:
+        raise FailedPrecondition(
+            f"Triton's attention reads a KV cache of the weights' precision, not {options.kv_dtype}",
+            reason="DTYPE_NOT_SUPPORTED",
+        )
+    return dtype
 
 
 def _runtime(device: Device, attention_name: str, dtype: torch.dtype, options: RunnerOptions) -> str:
