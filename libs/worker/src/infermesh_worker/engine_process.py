@@ -4,6 +4,7 @@ Started by the front as `python -m infermesh_worker.engine_process --fd N --pare
 """
 
 import argparse
+import ctypes
 import gc
 import importlib
 import logging
@@ -43,6 +44,13 @@ _PERMANENT = (FailedPrecondition, InvalidArgument, NotFound, Unimplemented)
 _log = logging.getLogger(__name__)
 
 Build = Callable[[Mapping[str, Any]], LoadedModel]
+
+
+def give_back_memory() -> None:
+    """Has the C library return what a burst left free in its heap: tens of MB, in a few milliseconds at the most."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others have nothing to give back
+    if trim is not None:
+        trim(0)
 
 
 class EngineLoop:
@@ -87,8 +95,9 @@ class EngineLoop:
                 self._submit(request)
             case Cancel(request_id):
                 self._engine.cancel(request_id)
-            case Ping():
-                pass  # every command is answered with the load
+            case Ping():  # every command is answered with the load; this one finds the time to tidy up
+                if not self._engine.has_work:
+                    give_back_memory()
             case Shutdown():
                 self._stopping = True
             case Start():
