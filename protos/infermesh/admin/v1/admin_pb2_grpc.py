@@ -45,6 +45,21 @@ class AdminServiceStub:
                 request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.WatchEndpointsRequest.SerializeToString,
                 response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.WatchEndpointsResponse.FromString,
                 _registered_method=True)
+        self.DrainEndpoint = channel.unary_unary(
+                '/infermesh.admin.v1.AdminService/DrainEndpoint',
+                request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.DrainEndpointRequest.SerializeToString,
+                response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.DrainEndpointResponse.FromString,
+                _registered_method=True)
+        self.ResumeEndpoint = channel.unary_unary(
+                '/infermesh.admin.v1.AdminService/ResumeEndpoint',
+                request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.ResumeEndpointRequest.SerializeToString,
+                response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.ResumeEndpointResponse.FromString,
+                _registered_method=True)
+        self.RegisterEndpoint = channel.unary_stream(
+                '/infermesh.admin.v1.AdminService/RegisterEndpoint',
+                request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.RegisterEndpointRequest.SerializeToString,
+                response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.RegisterEndpointResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -65,6 +80,28 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrainEndpoint(self, request, context):
+        """Takes an endpoint out of service: no new work; returns when nothing of any router runs on it. What still runs after
+        `move_after_s` is moved to other endpoints.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeEndpoint(self, request, context):
+        """Takes a drained endpoint into service again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterEndpoint(self, request, context):
+        """Makes the caller an endpoint of this router for as long as the call is open. Answers once when it is one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +114,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.WatchEndpoints,
                     request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.WatchEndpointsRequest.FromString,
                     response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.WatchEndpointsResponse.SerializeToString,
+            ),
+            'DrainEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainEndpoint,
+                    request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.DrainEndpointRequest.FromString,
+                    response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.DrainEndpointResponse.SerializeToString,
+            ),
+            'ResumeEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeEndpoint,
+                    request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.ResumeEndpointRequest.FromString,
+                    response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.ResumeEndpointResponse.SerializeToString,
+            ),
+            'RegisterEndpoint': grpc.unary_stream_rpc_method_handler(
+                    servicer.RegisterEndpoint,
+                    request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.RegisterEndpointRequest.FromString,
+                    response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.RegisterEndpointResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +186,298 @@ class AdminService:
             '/infermesh.admin.v1.AdminService/WatchEndpoints',
             infermesh_dot_admin_dot_v1_dot_admin__pb2.WatchEndpointsRequest.SerializeToString,
             infermesh_dot_admin_dot_v1_dot_admin__pb2.WatchEndpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.admin.v1.AdminService/DrainEndpoint',
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.DrainEndpointRequest.SerializeToString,
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.DrainEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.admin.v1.AdminService/ResumeEndpoint',
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.ResumeEndpointRequest.SerializeToString,
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.ResumeEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/infermesh.admin.v1.AdminService/RegisterEndpoint',
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.RegisterEndpointRequest.SerializeToString,
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.RegisterEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class EndpointServiceStub:
+    """Tells one endpoint what to do. Served by every worker; a router serves it too and passes it on to its endpoints.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.LoadModel = channel.unary_unary(
+                '/infermesh.admin.v1.EndpointService/LoadModel',
+                request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/infermesh.admin.v1.EndpointService/UnloadModel',
+                request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/infermesh.admin.v1.EndpointService/Drain',
+                request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
+                response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.DrainResponse.FromString,
+                _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/infermesh.admin.v1.EndpointService/Resume',
+                request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.ResumeResponse.FromString,
+                _registered_method=True)
+
+
+class EndpointServiceServicer:
+    """Tells one endpoint what to do. Served by every worker; a router serves it too and passes it on to its endpoints.
+    """
+
+    def LoadModel(self, request, context):
+        """Loads a model of the endpoint's folder and answers when it is READY. Idle models that are not pinned are unloaded
+        to make room, least recently used first. NOT_FOUND when there is no such model; RESOURCE_EXHAUSTED
+        (MODEL_DOES_NOT_FIT) says what is needed and what is free. A model that is loaded already is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Unloads a model and answers when its memory is free. FAILED_PRECONDITION (MODEL_IN_USE) while requests of it run,
+        unless `force` is set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drain(self, request, context):
+        """Refuses new requests from now on (state DRAINING); what runs goes on. Answers when nothing runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Takes requests again after Drain.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_EndpointServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.LoadModelRequest.FromString,
+                    response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.UnloadModelRequest.FromString,
+                    response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.DrainRequest.FromString,
+                    response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.DrainResponse.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.ResumeRequest.FromString,
+                    response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.ResumeResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'infermesh.admin.v1.EndpointService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('infermesh.admin.v1.EndpointService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class EndpointService:
+    """Tells one endpoint what to do. Served by every worker; a router serves it too and passes it on to its endpoints.
+    """
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.admin.v1.EndpointService/LoadModel',
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.LoadModelRequest.SerializeToString,
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.admin.v1.EndpointService/UnloadModel',
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.UnloadModelRequest.SerializeToString,
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.admin.v1.EndpointService/Drain',
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.admin.v1.EndpointService/Resume',
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.ResumeRequest.SerializeToString,
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.ResumeResponse.FromString,
             options,
             channel_credentials,
             insecure,
