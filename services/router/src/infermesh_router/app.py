@@ -13,6 +13,7 @@ from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1.openai_pb2_grpc import add_OpenAIServiceServicer_to_server
 from infermesh_router.admin import AdminServicer
+from infermesh_router.admission import Admission
 from infermesh_router.aggregate import combine_reports
 from infermesh_router.channel import open_channel
 from infermesh_router.dispatcher import Dispatcher
@@ -40,9 +41,9 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
     fleet = build_fleet(settings)
     make_report = _reporter(fleet)
     metrics.register(FleetCollector(lambda: fleet.endpoints))
-    dispatcher = Dispatcher(
-        fleet, choose=choose, metrics=RouterMetrics(metrics), sessions=Sessions(), attempts=settings.attempts
-    )
+    router_metrics, sessions = RouterMetrics(metrics), Sessions()
+    admission = Admission(fleet, choose=choose, metrics=router_metrics, sessions=sessions)
+    dispatcher = Dispatcher(admission, metrics=router_metrics, sessions=sessions, attempts=settings.attempts)
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=(log_access, RpcMetrics(metrics)))
     inference = InferenceServicer(dispatcher, changes=fleet.changes, make_report=make_report)
     server.add_service(SERVICE, inference_handlers(inference))

@@ -5,34 +5,26 @@ Relays messages as they are; knows no OpenAI and nothing of what the policy weig
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.admission import Admission, Grant
 from infermesh_router.call import Call
 from infermesh_router.endpoint import Endpoint
-from infermesh_router.fleet import Fleet
 from infermesh_router.metrics import RouterMetrics
 from infermesh_router.policy import Choice
 from infermesh_router.sessions import Sessions
-from infermesh_router.snapshot import EndpointSnapshot, Wanted
 from infermesh_runtime.errors import InfermeshError, Internal, Unavailable
 from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc_context import REQUEST_ID_KEY
 from infermesh_runtime.status import from_rpc_error
 
 _log = logging.getLogger(__name__)
-
-
-class Choose(Protocol):
-    """The policy, as `policy.choose`."""
-
-    def __call__(self, endpoints: Sequence[EndpointSnapshot], wanted: Wanted, *, turn: int) -> Choice: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +44,18 @@ class Dispatcher:
 
     def __init__(
         self,
-        fleet: Fleet,
+        admission: Admission,
         *,
-        choose: Choose,
         metrics: RouterMetrics,
         sessions: Sessions,
         attempts: int = 3,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._fleet = fleet
-        self._choose = choose
+        self._admission = admission
         self._metrics = metrics
         self._sessions = sessions
         self._attempts = attempts
         self._clock = clock
-        self._turn = 0
 
     @asynccontextmanager
     async def generate(self, call: Call, timeout_s: float | None, *, since_s: float) -> AsyncIterator[Generation]:
@@ -84,9 +73,9 @@ class Dispatcher:
         deadline_s = self._deadline(timeout_s)
         failures: dict[str, InfermeshError] = {}
         while True:
-            endpoint, _ = self._pick(call, failures)
-            self._metrics.overhead_s.observe(self._clock() - since_s)
-            with self._credited(endpoint, call):
+            with await self._admit(call, deadline_s, failures) as grant:
+                endpoint = grant.endpoint
+                self._metrics.overhead_s.observe(self._clock() - since_s - grant.queued_s)
                 try:
                     stub = endpoint.channel.unary_unary(call.method)
                     return bytes(
@@ -101,17 +90,17 @@ class Dispatcher:
         """A stream that has begun, and what to leave when it is over."""
         failures: dict[str, InfermeshError] = {}
         while True:
-            endpoint, choice = self._pick(call, failures)
             with ExitStack() as cleanup:
-                cleanup.enter_context(self._credited(endpoint, call))
+                grant = cleanup.enter_context(await self._admit(call, deadline_s, failures))
+                endpoint = grant.endpoint
                 stub = endpoint.channel.unary_stream(call.method)
                 stream = stub(
                     call.body_for(endpoint.address), timeout=self._remaining(deadline_s), metadata=_metadata()
                 )
                 cleanup.callback(stream.cancel)
-                self._metrics.overhead_s.observe(self._clock() - since_s)
+                self._metrics.overhead_s.observe(self._clock() - since_s - grant.queued_s)
                 try:
-                    generation = await _read_beginning(stream, choice)
+                    generation = await _read_beginning(stream, grant.choice)
                 except (grpc.aio.AioRpcError, InfermeshError) as error:
                     self._give_up(endpoint, failures, _as_infermesh(error))
                     continue
@@ -119,25 +108,12 @@ class Dispatcher:
                 self._sessions.note(call.session_id, endpoint.address)
                 return generation, cleanup.pop_all()
 
-    def _pick(self, call: Call, failures: Mapping[str, InfermeshError]) -> tuple[Endpoint, Choice]:
-        """The endpoint to try. Raises the last failure when none is left, else the refusal."""
-        wanted = replace(call.wanted, tried=frozenset(failures), session_endpoint=self._sessions.find(call.session_id))
-        self._turn += 1
+    async def _admit(self, call: Call, deadline_s: float | None, failures: Mapping[str, InfermeshError]) -> Grant:
+        """Leave to try an endpoint. Raises the last failure when none is left, else the refusal."""
         try:
-            choice = self._choose(self._fleet.snapshots, wanted, turn=self._turn)
+            return await self._admission.admit(call, deadline_s=deadline_s, tried=frozenset(failures))
         except InfermeshError as refusal:
             raise [refusal, *failures.values()][-1] from None
-        self._metrics.choices.labels(choice.reason).inc()
-        return self._fleet.get(choice.address), choice
-
-    @contextmanager
-    def _credited(self, endpoint: Endpoint, call: Call) -> Iterator[None]:
-        """Credits the endpoint with the call's work while the block runs."""
-        lease = endpoint.acquire(prompt_tokens=call.wanted.prompt_tokens, sequences=call.wanted.sequences)
-        try:
-            yield
-        finally:
-            endpoint.release(lease)
 
     def _give_up(self, endpoint: Endpoint, failures: dict[str, InfermeshError], error: InfermeshError) -> None:
         """Adds the endpoint's failure. Raises it when another endpoint cannot help or may not be tried."""
