@@ -7,8 +7,9 @@ import torch
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.output import Delta, Failed
 from infermesh_engine.request import GenerationRequest, SamplingParams, StopConditions
+from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition, ResourceExhausted
-from infermesh_worker_xpu import machine, triton_attention
+from infermesh_worker_xpu import triton_attention
 from infermesh_worker_xpu.logits import TorchLogits
 
 
@@ -114,13 +115,6 @@ def test_no_memory_at_load_is_a_failed_precondition(tiny_runner, monkeypatch) ->
     monkeypatch.setattr("infermesh_worker_xpu.kv_memory.allocate", exhausted)
     with pytest.raises(FailedPrecondition, match="no memory for this model's KV cache"):
         tiny_runner("llama")
-
-
-def test_the_processor_has_a_name(tmp_path) -> None:
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text("processor\t: 0\nmodel name\t: Ultra 9\nprocessor\t: 1\nmodel name\t: Ultra 9\n")
-    assert machine.processor_name(cpuinfo) == "Ultra 9"
-    assert machine.processor_name(tmp_path / "none") == "CPU"
 
 
 def test_a_folder_without_weights_is_refused(tmp_path) -> None:

@@ -14,9 +14,10 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from infermesh_engine.runner import Batch, Logits, RunnerInfo
+from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
 
-from . import graph, machine
+from . import graph
 
 Numerics = Literal["fast", "exact"]
 KvDtype = Literal["u8", "f16", "f32"]

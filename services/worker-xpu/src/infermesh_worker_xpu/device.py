@@ -7,9 +7,9 @@ from typing import cast
 import torch
 
 from infermesh_engine.runner import DeviceKind
+from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
 
-from . import machine
 from .settings import DeviceChoice, Dtype
 
 _log = logging.getLogger(__name__)

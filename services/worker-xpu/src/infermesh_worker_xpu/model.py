@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.loaded_model import LoadedModel
 from infermesh_worker.model_folder import ModelFolder
 
 from . import device as devices
-from . import machine, triton_attention, weights
+from . import triton_attention, weights
 from .device import Device
 from .exact_attention import ExactKernels
 from .exactness import ensure_exact

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infermesh_worker_cpu import machine
+from infermesh_runtime import machine
 
 
 @pytest.fixture
@@ -46,3 +46,10 @@ def test_a_memory_limit_bounds_total_and_available(cgroup: Path) -> None:
 def test_a_group_over_its_limit_has_none_available(cgroup: Path) -> None:
     (cgroup / "memory.max").write_text("1024\n")
     assert machine.memory_available_bytes(cgroup) == 0
+
+
+def test_the_processor_has_a_name(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nmodel name\t: Ultra 9\nprocessor\t: 1\nmodel name\t: Ultra 9\n")
+    assert machine.processor_name(cpuinfo) == "Ultra 9"
+    assert machine.processor_name(tmp_path / "none") == "CPU"
