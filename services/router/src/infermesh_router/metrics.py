@@ -7,16 +7,49 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from infermesh_router.endpoint import Endpoint
+from infermesh_router.endpoint_stats import StatsByAddress
 
 _OVERHEAD_BUCKETS_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1)
 _FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _REQUEST_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
+_QUEUE_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
 class RouterMetrics:
-    """Counters of dispatching. Model names come from endpoints' reports, so that clients cannot add series."""
+    """Counters of dispatching, and the same by endpoint. Model names come from endpoints' reports: clients add no series.
+
+    `chosen`, `sent` and `moved` count a request on its way; the attributes are for what belongs to no endpoint.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.by_endpoint = StatsByAddress()
+        self.requests = Counter(
+            "infermesh:router_requests",
+            "Requests that have ended, by model and status; the model is empty where no endpoint knows it.",
+            ("model_name", "code"),
+            registry=registry,
+        )
+        self.failovers = Counter(
+            "infermesh:router_failovers",
+            "Running streams that were moved to another endpoint, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self.shed = Counter(
+            "infermesh:router_shed", "Requests refused for want of room, by reason.", ("reason",), registry=registry
+        )
+        self.hedges = Counter(
+            "infermesh:router_hedges", "Requests sent to a second endpoint for being slow.", registry=registry
+        )
+        self.queue_s = Histogram(
+            "vllm:request_queue_time_seconds",
+            "Time a request waited in the router's queue.",
+            ("model_name",),
+            buckets=_QUEUE_BUCKETS_S,
+            registry=registry,
+        )
         self.choices = Counter(
             "infermesh:router_choices", "Endpoints chosen, by reason.", ("reason",), registry=registry
         )
@@ -43,6 +76,21 @@ class RouterMetrics:
             buckets=_REQUEST_BUCKETS_S,
             registry=registry,
         )
+
+    def chosen(self, address: str, reason: str) -> None:
+        """An endpoint was chosen for a request."""
+        self.choices.labels(reason).inc()
+        self.by_endpoint.of(address).choices[reason] += 1
+
+    def sent(self, address: str, *, queued_s: float, overhead_s: float) -> None:
+        """A request was sent to an endpoint; `overhead_s` is without the time in the queue."""
+        self.overhead_s.observe(overhead_s)
+        self.by_endpoint.of(address).note_sent(queued_s=queued_s, overhead_s=overhead_s)
+
+    def moved(self, from_address: str, reason: str) -> None:
+        """A running stream left an endpoint for another one."""
+        self.failovers.labels(reason).inc()
+        self.by_endpoint.of(from_address).failovers += 1
 
 
 class FleetCollector(Collector):
