@@ -99,11 +99,15 @@ def to_started(generation: engine.GenerationRequest, model: ServedModel, info: R
     )
 
 
-def to_report(status: Status, model: ServedModel, version: str, started_at: datetime) -> pb.HealthReport:
+def to_report(
+    status: Status, model: ServedModel, version: str, started_at: datetime, *, max_running: int, max_waiting: int
+) -> pb.HealthReport:
     """What a worker says of itself."""
     report = pb.HealthReport(
         state=_STATES[status.state], message=status.message, load=_load(status.load), version=version
     )
+    report.load.max_running, report.load.max_waiting = max_running, max_waiting
+    report.available.add(name=model.name, size_bytes=model.size_bytes, context_length=model.context_length)
     report.started_at.FromDatetime(started_at)
     report.models.append(_model_status(status, model))
     if status.info is not None:
@@ -200,6 +204,8 @@ def _model_status(status: Status, model: ServedModel) -> pb.ModelStatus:
         state=_STATES[loaded if status.state is State.DRAINING else status.state],
         context_length=info.context_length if info else model.context_length,
         size_bytes=info.weights_bytes if info and info.weights_bytes else model.size_bytes,
+        sequences=status.load.running + status.load.waiting,
+        pinned=True,
     )
     message.created_at.FromDatetime(model.created)
     return message

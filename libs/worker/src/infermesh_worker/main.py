@@ -66,7 +66,14 @@ def _start_frame(settings: WorkerSettings, options: Mapping[str, Any]) -> Start:
 def _build_server(settings: WorkerSettings, front: Front, model: ServedModel, registry: CollectorRegistry) -> Server:
     observers = (log_access, RpcMetrics(registry))
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=observers)
-    report = partial(to_report, model=model, version=version("infermesh-worker"), started_at=datetime.now(UTC))
+    report = partial(
+        to_report,
+        model=model,
+        version=version("infermesh-worker"),
+        started_at=datetime.now(UTC),
+        max_running=settings.max_sequences,
+        max_waiting=settings.max_waiting,
+    )
     servicer = InferenceServicer(front, model, report)
     add_InferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
     host, _ = split_host_port(settings.listen)

@@ -15,6 +15,9 @@ class WorkerSettings(ServiceSettings):
     models: Path | None = Field(None, description="Folder of the model folders; default models under INFERMESH_HOME.")
     model: str = Field("", description="Name of the model to serve; may be left out when there is exactly one.")
     max_sequences: int = Field(64, ge=1, le=4096, description="Most sequences in one batch.")
+    max_waiting: int = Field(
+        64, ge=0, le=1 << 20, description="Most sequences that wait beside those that run; one more is refused."
+    )
     max_batched_tokens: int = Field(512, ge=1, le=1 << 20, description="Most tokens in one engine step.")
     prefix_caching: bool = Field(True, description="Whether prompts reuse the KV of a common beginning.")
     engine_timeout_s: float = Field(
