@@ -1,7 +1,7 @@
 """Owns what the router reads of a request before it sends it on: what it wants, and its size. Knows no endpoint."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
@@ -19,6 +19,11 @@ RequestT = TypeVar("RequestT", pb.GenerateRequest, pb.EmbedRequest, pb.InferRequ
 # Serialised messages merge by concatenation, so a field is set without writing the prompt again.
 _ANY = {
     kind: kind(device="auto").SerializeToString() for kind in (pb.GenerateRequest, pb.EmbedRequest, pb.InferRequest)
+}
+_KINDS: dict[str, type[pb.GenerateRequest | pb.EmbedRequest | pb.InferRequest]] = {
+    GENERATE: pb.GenerateRequest,
+    EMBED: pb.EmbedRequest,
+    INFER: pb.InferRequest,
 }
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
@@ -38,6 +43,17 @@ class Call:
     def body_for(self, address: str) -> bytes:
         """The body for that endpoint, which does not know its own address as a device's name."""
         return self.body + self.any_device if self.wanted.device == address else self.body
+
+    def for_model(self, model: str) -> "Call":
+        """The same call to another model."""
+        if model == self.wanted.model:
+            return self
+        body = self.body + _KINDS[self.method](model=model).SerializeToString()
+        return replace(self, body=body, wanted=replace(self.wanted, model=model))
+
+    def for_client(self, client: str) -> "Call":
+        """The same call, known to come from that client, for fairness."""
+        return replace(self, wanted=replace(self.wanted, client=client))
 
 
 def read_generate(body: bytes) -> Call:
@@ -74,6 +90,9 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
         device=request.device,
         prompt_tokens=_estimate_prompt_tokens(request),
         sequences=max(1, request.n),
+        client=request.client_id,
+        priority=request.priority,
+        max_tokens=request.stop.max_tokens,
     )
     any_device = _ANY[pb.GenerateRequest]
     return Call(method=GENERATE, body=body, wanted=wanted, session_id=request.session_id, any_device=any_device)

@@ -4,7 +4,7 @@ Knows no policy; the conversion from the wire's report to a snapshot is here and
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 
@@ -52,6 +52,7 @@ class Endpoint:
         self._notify = notify
         self._leases: set[Lease] = set()
         self._unreported: set[Lease] = set()
+        self._reported = EndpointSnapshot(address=address, state=State.UNKNOWN, device=DeviceKind.UNKNOWN)
         self._snapshot: EndpointSnapshot | None = None
 
     @property
@@ -85,6 +86,7 @@ class Endpoint:
         newest_s = self._clock() - SETTLE_S
         self._unreported = {lease for lease in self._unreported if lease.since_s > newest_s}
         self.last_report = report
+        self._reported = _read_report(self.address, report)
         self.connected = True
         self.last_error = ""
         self._change()
@@ -105,31 +107,46 @@ class Endpoint:
         self._notify()
 
     def _make_snapshot(self) -> EndpointSnapshot:
-        report = self.last_report
-        if report is None:
-            return EndpointSnapshot(
-                address=self.address,
-                connected=self.connected,
-                state=State.UNKNOWN,
-                device=DeviceKind.UNKNOWN,
-                in_flight=self.in_flight,
-            )
-        state = _STATES.get(report.state, State.UNKNOWN)
-        load = report.load
-        return EndpointSnapshot(
-            address=self.address,
+        return replace(
+            self._reported,
             connected=self.connected,
-            state=state,
-            device=DEVICES.get(report.device.kind, DeviceKind.UNKNOWN),
-            models=frozenset(m.name for m in report.models if m.state != pb.ENDPOINT_STATE_FAILED),
-            ready_models=_ready_models(report) if state is State.READY else frozenset(),
-            waiting_tokens=load.waiting_tokens + sum(lease.prompt_tokens for lease in self._unreported),
-            sequences=load.running + load.waiting + sum(lease.sequences for lease in self._unreported),
-            prefill_tokens_per_s=load.prefill_tokens_per_s,
-            decode_tokens_per_s=load.decode_tokens_per_s,
-            kv_cache_usage=min(1.0, max(0.0, load.kv_cache_usage)),
+            waiting_tokens=self._reported.waiting_tokens + sum(lease.prompt_tokens for lease in self._unreported),
+            sequences=self._reported.sequences + sum(lease.sequences for lease in self._unreported),
             in_flight=self.in_flight,
         )
+
+
+def _read_report(address: str, report: pb.HealthReport) -> EndpointSnapshot:
+    """What a report says, with nothing of what the router knows."""
+    state = _STATES.get(report.state, State.UNKNOWN)
+    load = report.load
+    sizes = {m.name: m.size_bytes for m in report.available} | {m.name: m.size_bytes for m in report.models}
+    return EndpointSnapshot(
+        address=address,
+        state=state,
+        device=DEVICES.get(report.device.kind, DeviceKind.UNKNOWN),
+        models=frozenset(m.name for m in report.models if m.state != pb.ENDPOINT_STATE_FAILED),
+        ready_models=_ready_models(report) if state is State.READY else frozenset(),
+        waiting_tokens=load.waiting_tokens,
+        sequences=load.running + load.waiting,
+        prefill_tokens_per_s=load.prefill_tokens_per_s,
+        decode_tokens_per_s=load.decode_tokens_per_s,
+        kv_cache_usage=min(1.0, max(0.0, load.kv_cache_usage)),
+        kv_cache_tokens=load.kv_cache_tokens,
+        max_running=load.max_running,
+        max_waiting=load.max_waiting,
+        memory_total_bytes=report.device.memory_total_bytes,
+        memory_free_bytes=report.device.memory_free_bytes,
+        evictable_bytes=_evictable_bytes(report),
+        available={m.name: m.memory_bytes for m in report.available},
+        model_sizes={name: size for name, size in sizes.items() if size},
+    )
+
+
+def _evictable_bytes(report: pb.HealthReport) -> int:
+    return sum(
+        m.memory_bytes for m in report.models if m.state == pb.ENDPOINT_STATE_READY and not m.pinned and not m.sequences
+    )
 
 
 def _ready_models(report: pb.HealthReport) -> frozenset[str]:

@@ -40,6 +40,8 @@ class Choice:
 
     address: str
     reason: str
+    prompt_tokens: int = 0
+    """Tokens of the prompt that it is expected to prefill, not counting those in its prefix cache: what to credit."""
 
 
 DEFAULT_RULES = Rules()
@@ -55,7 +57,7 @@ def choose(
     """
     candidates = _apply_filters(endpoints, wanted, rules.filters)
     if len(candidates) == 1:
-        return Choice(candidates[0].address, _reason_of_only(candidates[0], wanted))
+        return Choice(candidates[0].address, _reason_of_only(candidates[0], wanted), wanted.prompt_tokens)
     scored = [(scorer, scorer.score(candidates, wanted)) for scorer in rules.scorers]
     totals = [0.0] * len(candidates)
     for scorer, scores in scored:
@@ -67,7 +69,8 @@ def choose(
         fewest = min(candidates[i].in_flight for i in ties)
         ties = [i for i in ties if candidates[i].in_flight == fewest]
     picked = ties[turn % len(ties)]
-    return Choice(candidates[picked].address, RETRY if wanted.tried else _reason_of_pick(picked, totals, scored))
+    reason = RETRY if wanted.tried else _reason_of_pick(picked, totals, scored)
+    return Choice(candidates[picked].address, reason, wanted.prompt_tokens)
 
 
 def _apply_filters(

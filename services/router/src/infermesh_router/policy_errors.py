@@ -1,6 +1,4 @@
-"""Owns the policy's refusals that something can be done about: wait, or load the model. Knows no endpoint."""
-
-# ruff: noqa: N818 - a class is named after its status
+"""Owns the policy's refusals that can be helped: wait, load the model, free memory. Knows no endpoint."""
 
 from infermesh_runtime.errors import ResourceExhausted, Unavailable
 
@@ -15,3 +13,9 @@ class ModelNotLoaded(Unavailable):
     """No endpoint has the model loaded, but one could load it; metadata holds `model`."""
 
     reason = "MODEL_NOT_LOADED"
+
+
+class ModelDoesNotFit(ResourceExhausted):
+    """No endpoint has the memory for the model; metadata holds `model`, `needed_bytes` and `free_bytes`, at best."""
+
+    reason = "MODEL_DOES_NOT_FIT"

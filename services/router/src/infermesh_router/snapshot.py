@@ -1,6 +1,7 @@
 """Owns what a decision is made from: an endpoint at one moment, and what a request wants. No I/O, no gRPC."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 DEFAULT_PREFILL_TOKENS_PER_S = 1000.0
@@ -50,8 +51,35 @@ class EndpointSnapshot:
     """Measured, summed over sequences; 0 before the first."""
     kv_cache_usage: float = 0.0
     """Share of the KV blocks that running sequences hold, in [0, 1]."""
+    kv_cache_tokens: int = 0
+    """Size of the KV cache; 0: unknown."""
     in_flight: int = 0
     """Requests of this router on it."""
+    max_running: int = 0
+    """Most sequences that run at once; 0: unknown."""
+    max_waiting: int = 0
+    """Most sequences that may wait in its own queue; 0 with max_running: unknown."""
+    memory_total_bytes: int = 0
+    """0: unknown."""
+    memory_free_bytes: int = 0
+    evictable_bytes: int = 0
+    """Memory of idle models that are not pinned."""
+    available: Mapping[str, int] = field(default_factory=dict)
+    """Models it could load, each with the bytes of memory that loading takes; those loaded among them."""
+    model_sizes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of the weights of the models it has or could load; a size that is not known is left out."""
+    breaker_open: bool = False
+    """Whether its circuit breaker lets nothing through."""
+
+    @property
+    def capacity(self) -> int:
+        """Sequences that it takes, running and waiting; 0: unknown."""
+        return self.max_running + self.max_waiting if self.max_running else 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes one more sequence; one whose capacity is not known does."""
+        return not self.capacity or self.sequences < self.capacity
 
     @property
     def seconds_to_drain(self) -> float:
@@ -80,3 +108,19 @@ class Wanted:
     """Address of the endpoint that served the last request of this session."""
     tried: frozenset[str] = frozenset()
     """Addresses of endpoints on which this request failed."""
+    blocks: tuple[int, ...] = ()
+    """Hashes of the prompt's blocks, each of all up to its end (`prefix`); empty: a short prompt."""
+    client: str = ""
+    """Who asks, for fairness while requests wait; empty: unknown."""
+    priority: int = 0
+    """Larger is served first among waiting requests."""
+    max_tokens: int = 0
+    """Most tokens to generate for a sequence; 0: not given."""
+    cached_tokens: Mapping[str, int] = field(default_factory=dict)
+    """Address → tokens of the prompt that its prefix cache is expected to hold; left out: none."""
+    preferred_device: str = ""
+    """ "gpu" or "cpu" when a rule prefers one (`preference`), else ""."""
+    preference_reason: str = ""
+    """The kind of rule that prefers it: "device_preference" or "size_rule"."""
+    overflowing: bool = False
+    """Whether requests that prefer the GPU may spill to the CPU now (`overflow`)."""
