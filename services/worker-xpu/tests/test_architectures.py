@@ -77,6 +77,8 @@ def test_the_window_matters_in_these_tests(tiny_folder, reference) -> None:
 
 @pytest.mark.parametrize("options", [{"dtype": "bf16"}, {"kv_dtype": "bf16"}, {"quantisation": "int8"}], ids=str)
 def test_less_precision_stays_near(options: dict[str, str], tiny_runner, reference, feed) -> None:
+    if "quantisation" in options:
+        pytest.importorskip("torchao")
     runner = tiny_runner("llama", **options)
     ids = np.random.default_rng(3).integers(3, 160, 70)
     one = feed(runner, [ids])

@@ -115,6 +115,24 @@ def test_a_matching_package_optimises_in_place(installed: ModuleType) -> None:
     torch.testing.assert_close(actual, expected)
 
 
+def test_a_loaded_model_is_optimised_and_its_runtime_says_so(installed: ModuleType, tiny_runner) -> None:
+    release = torch.__version__.split("+")[0]
+    runtime = tiny_runner("llama").info.runtime
+    assert runtime == f"torch {release}, ipex {'.'.join(release.split('.')[:2])} (float32, sdpa)"
+    assert len(installed.calls) == 1
+
+
+def test_exact_numerics_are_torch_s_alone(installed: ModuleType, tiny_runner) -> None:
+    assert "ipex" not in tiny_runner("llama", numerics="exact").info.runtime
+    assert installed.calls == []
+
+
+def test_quantised_weights_are_torchao_s_alone(installed: ModuleType, tiny_runner) -> None:
+    pytest.importorskip("torchao")
+    assert "ipex" not in tiny_runner("llama", quantisation="int8").info.runtime
+    assert installed.calls == []
+
+
 def test_only_norms_of_the_kernel_s_formula_are_replaced() -> None:
     model = tiny_model()
     weight = model[1].weight

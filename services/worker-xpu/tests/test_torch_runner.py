@@ -64,7 +64,8 @@ def test_info_tells_the_models_and_the_machines_figures(llama) -> None:
     assert 0 < llama.memory_free_bytes() <= info.memory_total_bytes
     # 3 layers, keys and values of 2 heads of 16 in fp32
     assert info.num_blocks == (8 << 20) // (3 * 2 * 32 * 2 * 16 * 4)
-    assert info.runtime == f"torch {torch.__version__.partition('+')[0]} (float32, sdpa)"
+    assert info.runtime.startswith(f"torch {torch.__version__.partition('+')[0]}")
+    assert info.runtime.endswith(" (float32, sdpa)")
     assert info.weights_bytes > 100_000
 
 
@@ -83,6 +84,7 @@ def test_a_device_that_is_not_there_is_refused(kind: str, tiny_runner, monkeypat
 
 
 def test_four_bits_are_refused_on_the_cpu(tiny_runner) -> None:
+    pytest.importorskip("torchao")
     with pytest.raises(FailedPrecondition, match="torchao has no 4-bit kernels for cpu"):
         tiny_runner("llama", quantisation="int4")
 

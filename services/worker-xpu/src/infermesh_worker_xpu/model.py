@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
@@ -14,7 +15,7 @@ from infermesh_worker.loaded_model import LoadedModel
 from infermesh_worker.model_folder import ModelFolder
 
 from . import device as devices
-from . import triton_attention, weights
+from . import ipex, triton_attention, weights
 from .device import Device
 from .exact_attention import ExactKernels
 from .exactness import ensure_exact
@@ -47,8 +48,9 @@ def load_runner(folder: Path, options: RunnerOptions) -> TorchRunner:
         options = replace(options, dtype="fp32")
     torch.set_num_threads(options.threads or machine.usable_processors())
     model = weights.load(folder, device, device.dtype(options.dtype), options)
+    extension = _extend(model, device, options)
     attention, kernels = choose_kernels(device, options)
-    runner = TorchRunner(model, device, kernels, options, RunnerFacts(attention, weights.size_bytes(model)))
+    runner = TorchRunner(model, device, kernels, options, RunnerFacts(attention, weights.size_bytes(model), extension))
     if options.numerics == "exact":
         ensure_exact(runner)
     return runner
@@ -70,6 +72,13 @@ def choose_kernels(device: Device, options: RunnerOptions) -> tuple[str, Kernels
         raise FailedPrecondition(f"Triton cannot run here: {usable.reason}", reason="TRITON_NOT_AVAILABLE")
     _log.warning("attention without Triton is slow", extra={"reason": usable.reason})
     return "sdpa", SdpaKernels()
+
+
+def _extend(model: PreTrainedModel, device: Device, options: RunnerOptions) -> str:
+    """Lets IPEX optimise the model where it is installed; returns its name, empty where it is not used."""
+    if options.numerics == "exact" or options.quantisation != "none":
+        return ""
+    return ipex.optimise(model, device=device.handle, dtype=model.dtype).runtime
 
 
 def _check_exact(device: Device) -> None:

@@ -36,6 +36,8 @@ class RunnerFacts:
     attention: str
     """Name of its kernels."""
     weights_bytes: int
+    extension: str = ""
+    """What computes beside torch, as "ipex 2.8"; empty when torch does alone."""
 
 
 class TorchRunner:
@@ -59,7 +61,7 @@ class TorchRunner:
             device_kind=device.kind,
             device_name=device.name,
             memory_total_bytes=device.memory_bytes()[1],
-            runtime=_runtime(device, facts.attention, model.dtype, options),
+            runtime=_runtime(device, facts, model.dtype, options),
             vocab_size=vocab_size,
             context_length=options.context_length,
             block_size=BLOCK_SIZE,
@@ -156,9 +158,10 @@ def _kv_dtype(weights: torch.dtype, options: RunnerOptions, attention_name: str)
     return dtype
 
 
-def _runtime(device: Device, attention_name: str, dtype: torch.dtype, options: RunnerOptions) -> str:
+def _runtime(device: Device, facts: RunnerFacts, dtype: torch.dtype, options: RunnerOptions) -> str:
     precision = str(dtype).removeprefix("torch.")
     if options.quantisation != "none":
         precision += f", {options.quantisation} weights"
     warning = f", {device.warning}" if device.warning else ""
-    return f"torch {torch.__version__.partition('+')[0]} ({precision}, {attention_name}{warning})"
+    extension = f", {facts.extension}" if facts.extension else ""
+    return f"torch {torch.__version__.partition('+')[0]}{extension} ({precision}, {facts.attention}{warning})"
