@@ -32,6 +32,9 @@ class RunnerInfo:
     min_run_tokens: int = 1
     """Fewest new tokens of a sequence in a batch; the engine feeds earlier ones again, where there are any, to reach
     it. Some devices compute a run of one token in another order than a longer one."""
+    samples: bool = False
+    """Whether the runner is a `launch.SamplingRunner` and is to be used as one: it samples on its device, and is given
+    the next batch while one is running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,8 @@ class Batch:
     """
 
     token_ids: NDArray[np.int64]
-    """[T], the new tokens, sequence after sequence."""
+    """[T], the new tokens, sequence after sequence. -1 - r, which only a `launch.SamplingRunner` is given, is the token
+    that row r of the launch before this one gets, which may not be known to the host yet."""
     positions: NDArray[np.int64]
     """[T], position of each in its sequence."""
     past_lens: NDArray[np.int32]
