@@ -6,12 +6,13 @@ import socket
 import pytest
 from pydantic import ValidationError
 
-from infermesh_router.registry import Registry, resolve_with_dns
+from infermesh_router.registry import Registry, Source
+from infermesh_router.resolver import Resolver, resolve_with_dns
 from infermesh_router.settings import RouterSettings
 from infermesh_router.target import parse_target
 
 
-class Resolver:
+class Names:
     def __init__(self) -> None:
         self.answer: list[str] | OSError = []
 
@@ -21,19 +22,22 @@ class Resolver:
         return [f"{address}:{port}" for address in self.answer]
 
 
-def make(*targets: str) -> tuple[Registry, Resolver, list[set[str]]]:
-    resolver, seen = Resolver(), []
-    registry = Registry(
-        [parse_target(t) for t in targets], lambda a: seen.append(set(a)), interval_s=0.001, resolve=resolver
+def make(*targets: str) -> tuple[Resolver, Names, list[set[str]]]:
+    names, seen = Names(), []
+    resolver = Resolver(
+        [parse_target(t) for t in targets],
+        lambda fixed, resolved: seen.append({*fixed, *resolved}),
+        interval_s=0.001,
+        resolve=names,
     )
-    return registry, resolver, seen
+    return resolver, names, seen
 
 
 async def test_endpoints_appear_and_disappear() -> None:
-    registry, resolver, seen = make("static:1", "dns:///workers:9000")
+    resolver, names, seen = make("static:1", "dns:///workers:9000")
     for answer in (["10.0.0.1"], ["10.0.0.1", "10.0.0.2"], ["10.0.0.1", "10.0.0.2"], ["10.0.0.2"]):
-        resolver.answer = answer
-        await registry.refresh()
+        names.answer = answer
+        await resolver.refresh()
     assert seen == [
         {"static:1", "10.0.0.1:9000"},
         {"static:1", "10.0.0.1:9000", "10.0.0.2:9000"},
@@ -42,35 +46,59 @@ async def test_endpoints_appear_and_disappear() -> None:
 
 
 async def test_a_resolver_that_fails_takes_nothing_away_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    registry, resolver, seen = make("dns:///workers:9000")
-    resolver.answer = ["10.0.0.1"]
-    await registry.refresh()
-    resolver.answer = socket.gaierror(socket.EAI_AGAIN, "try again")
-    await registry.refresh()
-    await registry.refresh()
+    resolver, names, seen = make("dns:///workers:9000")
+    names.answer = ["10.0.0.1"]
+    await resolver.refresh()
+    names.answer = socket.gaierror(socket.EAI_AGAIN, "try again")
+    await resolver.refresh()
+    await resolver.refresh()
     assert seen == [{"10.0.0.1:9000"}]
     assert [r.getMessage() for r in caplog.records].count(caplog.records[0].getMessage()) == 1
     assert "cannot resolve workers" in caplog.text
 
 
 async def test_a_name_that_is_gone_has_no_endpoints() -> None:
-    registry, resolver, seen = make("dns:///workers:9000")
-    resolver.answer = ["10.0.0.1"]
-    await registry.refresh()
-    resolver.answer = socket.gaierror(socket.EAI_NONAME, "unknown")
-    await registry.refresh()
+    resolver, names, seen = make("dns:///workers:9000")
+    names.answer = ["10.0.0.1"]
+    await resolver.refresh()
+    names.answer = socket.gaierror(socket.EAI_NONAME, "unknown")
+    await resolver.refresh()
     assert seen[-1] == set()
 
 
 async def test_run_resolves_again_and_again() -> None:
-    resolver, seen = Resolver(), asyncio.Queue()
-    registry = Registry([parse_target("dns:///workers:9000")], seen.put_nowait, interval_s=0.001, resolve=resolver)
-    task = asyncio.create_task(registry.run())
+    names, seen = Names(), asyncio.Queue()
+    resolver = Resolver(
+        [parse_target("dns:///workers:9000")], lambda *found: seen.put_nowait(found), interval_s=0.001, resolve=names
+    )
+    task = asyncio.create_task(resolver.run())
     async with asyncio.timeout(5):
-        assert await seen.get() == set()
-        resolver.answer = ["10.0.0.9"]
-        assert await seen.get() == {"10.0.0.9:9000"}
+        assert await seen.get() == (set(), set())
+        names.answer = ["10.0.0.9"]
+        assert await seen.get() == (set(), {"10.0.0.9:9000"})
+        resolver.set_targets([parse_target("b:1")])
+        assert await seen.get() == ({"b:1"}, set())
+        resolver.set_targets([parse_target("b:1"), parse_target("dns:///workers:9000")])
+        assert await seen.get() == ({"b:1"}, {"10.0.0.9:9000"})
     task.cancel()
+
+
+def test_an_address_that_came_in_several_ways_stays_until_it_left_in_all_of_them() -> None:
+    seen: list[set[str]] = []
+    registry = Registry(lambda addresses: seen.append(set(addresses)))
+    registry.replace(Source.FILE, ["a:1", "b:1"])
+    with registry.registered("a:1"), registry.registered("c:1"), registry.registered("c:1"):
+        assert [registry.source_of(address) for address in ("a:1", "b:1", "c:1", "d:1")] == [
+            "file",
+            "file",
+            "registered",
+            "",
+        ]
+        registry.replace(Source.FILE, ["b:1"])
+        assert registry.source_of("a:1") == "registered"
+        registry.replace(Source.STATIC, ["b:1"])
+        assert registry.source_of("b:1") == "static"
+    assert seen == [{"a:1", "b:1"}, {"a:1", "b:1", "c:1"}, {"a:1", "b:1"}, {"b:1"}]
 
 
 async def test_the_systems_resolver() -> None:

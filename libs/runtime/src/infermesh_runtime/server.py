@@ -31,6 +31,7 @@ ENDLESS_METHODS = frozenset(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         "/infermesh.inference.v1.InferenceService/WatchHealth",
         "/infermesh.admin.v1.AdminService/WatchEndpoints",
+        "/infermesh.admin.v1.AdminService/RegisterEndpoint",
     }
 )
 """Streams that last until their client leaves: a stop does not wait for them."""

@@ -1,13 +1,17 @@
-"""Owns the router's AdminService: what it knows of its endpoints, for people. Knows no policy."""
+"""Owns the router's AdminService: its endpoints for people and for those that want to be one. Knows no policy."""
 
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
-from infermesh_router.endpoint import Endpoint
-from infermesh_router.fleet import Fleet
+from infermesh_router.changes import Changes
+from infermesh_router.drain import Drains
+from infermesh_router.listing import Listing
+from infermesh_router.registration import registered_address
+from infermesh_router.registry import Registry
 from infermesh_runtime.rpc_context import RpcContext
 
 _DEFAULT_INTERVAL_MS = 500
@@ -16,37 +20,42 @@ _DEFAULT_INTERVAL_MS = 500
 class AdminServicer(pb_grpc.AdminServiceServicer):
     """AdminService over a fleet."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, listing: Listing, *, changes: Changes, drains: Drains, registry: Registry) -> None:
+        self._listing = listing
+        self._changes = changes
+        self._drains = drains
+        self._registry = registry
 
-    async def ListEndpoints(
-        self,
-        request: pb.ListEndpointsRequest,
-        context: RpcContext,
-    ) -> pb.ListEndpointsResponse:
+    async def ListEndpoints(self, request: pb.ListEndpointsRequest, context: RpcContext) -> pb.ListEndpointsResponse:
         """Lists them once."""
-        return pb.ListEndpointsResponse(endpoints=self._list())
+        return pb.ListEndpointsResponse(endpoints=self._listing.endpoints(), queues=self._listing.queues())
 
     async def WatchEndpoints(
-        self,
-        request: pb.WatchEndpointsRequest,
-        context: RpcContext,
+        self, request: pb.WatchEndpointsRequest, context: RpcContext
     ) -> AsyncIterator[pb.WatchEndpointsResponse]:
         """Lists them now and on every change."""
         interval_s = (request.min_interval_ms or _DEFAULT_INTERVAL_MS) / 1000
-        async for endpoints in self._fleet.changes.follow(self._list, interval_s):
-            yield pb.WatchEndpointsResponse(endpoints=endpoints)
+        async for response in self._changes.follow(self._watched, interval_s):
+            yield response
 
-    def _list(self) -> list[pb.Endpoint]:
-        return [_to_proto(endpoint) for endpoint in self._fleet.endpoints]
+    async def DrainEndpoint(self, request: pb.DrainEndpointRequest, context: RpcContext) -> pb.DrainEndpointResponse:
+        """Answers when nothing runs on it."""
+        move_after_s = request.move_after_s if request.HasField("move_after_s") else None
+        return pb.DrainEndpointResponse(moved=await self._drains.drain(request.address, move_after_s=move_after_s))
 
+    async def ResumeEndpoint(self, request: pb.ResumeEndpointRequest, context: RpcContext) -> pb.ResumeEndpointResponse:
+        """Takes it into service again."""
+        await self._drains.resume(request.address)
+        return pb.ResumeEndpointResponse()
 
-def _to_proto(endpoint: Endpoint) -> pb.Endpoint:
-    return pb.Endpoint(
-        address=endpoint.address,
-        connected=endpoint.connected,
-        report=endpoint.last_report,
-        in_flight=endpoint.in_flight,
-        seconds_to_drain=endpoint.snapshot.seconds_to_drain,
-        last_error=endpoint.last_error,
-    )
+    async def RegisterEndpoint(
+        self, request: pb.RegisterEndpointRequest, context: RpcContext
+    ) -> AsyncIterator[pb.RegisterEndpointResponse]:
+        """Answers once, and lasts until the caller leaves."""
+        address = registered_address(request.address, context.peer())
+        with self._registry.registered(address):
+            yield pb.RegisterEndpointResponse(address=address)
+            await asyncio.Event().wait()
+
+    def _watched(self) -> pb.WatchEndpointsResponse:
+        return pb.WatchEndpointsResponse(endpoints=self._listing.endpoints(), queues=self._listing.queues())

@@ -1,6 +1,5 @@
 """Owns how a router's parts are put together. Knows no settings file and no process: `__main__` does."""
 
-import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -17,12 +16,16 @@ from infermesh_router.admission import Admission
 from infermesh_router.aggregate import combine_reports
 from infermesh_router.channel import open_channel
 from infermesh_router.dispatcher import Dispatcher
+from infermesh_router.drain import Drains
 from infermesh_router.fleet import Fleet
+from infermesh_router.listing import Listing
+from infermesh_router.membership import Membership
 from infermesh_router.metrics import FleetCollector, RouterMetrics
 from infermesh_router.openai.servicer import OpenAIServicer
 from infermesh_router.policy import choose
 from infermesh_router.poller import PollerOptions, poll
-from infermesh_router.registry import Registry, Resolve, resolve_with_dns
+from infermesh_router.registry import Registry
+from infermesh_router.resolver import Resolve, resolve_with_dns
 from infermesh_router.servicer import SERVICE, InferenceServicer, inference_handlers
 from infermesh_router.sessions import Sessions
 from infermesh_router.settings import RouterSettings
@@ -47,7 +50,12 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=(log_access, RpcMetrics(metrics)))
     inference = InferenceServicer(dispatcher, changes=fleet.changes, make_report=make_report)
     server.add_service(SERVICE, inference_handlers(inference))
-    add_AdminServiceServicer_to_server(AdminServicer(fleet), server)  # type: ignore[no-untyped-call] # generated
+    registry = Registry(fleet.set_addresses)
+    listing = Listing(fleet, source_of=registry.source_of, stats=router_metrics.by_endpoint, queues=lambda: ())
+    drains = Drains(fleet, lambda _address: 0)
+    add_AdminServiceServicer_to_server(  # type: ignore[no-untyped-call] # generated
+        AdminServicer(listing, changes=fleet.changes, drains=drains, registry=registry), server
+    )
     add_OpenAIServiceServicer_to_server(  # type: ignore[no-untyped-call] # generated
         OpenAIServicer(
             dispatcher,
@@ -58,10 +66,7 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         ),
         server,
     )
-    registry = Registry(
-        settings.targets(), fleet.set_addresses, interval_s=settings.resolve_interval_s, resolve=resolve
-    )
-    server.add_part(_fleet_part(fleet, registry))
+    server.add_part(_fleet_part(fleet, Membership(settings, registry, resolve)))
     server.add_part(_readiness_part(server, settings.listen))
     server.add_part(metrics_part(metrics, settings.metrics_listen))
     return server
@@ -86,19 +91,12 @@ def _reporter(fleet: Fleet) -> Callable[[], pb.HealthReport]:
     return lambda: combine_reports(fleet.endpoints, version=own_version, started_at=started_at)
 
 
-def _fleet_part(fleet: Fleet, registry: Registry) -> Part:
-    resolving: list[asyncio.Task[None]] = []
-
-    async def start() -> None:
-        resolving.append(asyncio.create_task(registry.run()))
-
+def _fleet_part(fleet: Fleet, membership: Membership) -> Part:
     async def close() -> None:
-        for task in resolving:
-            task.cancel()
-        await asyncio.gather(*resolving, return_exceptions=True)
+        await membership.close()
         await fleet.close()
 
-    return Part(name="fleet", start=start, close=close)
+    return Part(name="fleet", start=membership.start, close=close)
 
 
 def _readiness_part(server: Server, listen: str) -> Part:

@@ -1,4 +1,4 @@
-"""Owns what became of the requests sent to each endpoint since the router started. Knows no policy and no connection."""
+"""Owns what became of the requests sent to each endpoint since the router started. Knows no policy."""
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable

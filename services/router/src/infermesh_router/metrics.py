@@ -18,7 +18,7 @@ _QUEUE_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 
 
 class RouterMetrics:
-    """Counters of dispatching, and the same by endpoint. Model names come from endpoints' reports: clients add no series.
+    """Counters of dispatching, and the same by endpoint. Model names are those of reports: clients cannot add series.
 
     `chosen`, `sent` and `moved` count a request on its way; the attributes are for what belongs to no endpoint.
     """

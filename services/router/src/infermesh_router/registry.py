@@ -1,78 +1,61 @@
-"""Owns the set of endpoint addresses: a static list, and names re-resolved from time to time. Knows no connections."""
+"""Owns the set of endpoint addresses, and how each came into it. Knows no names, no files and no connections."""
 
-import asyncio
-import logging
-import socket
-from collections.abc import Awaitable, Callable, Sequence
-
-from infermesh_router.target import Target, join_host_port
-
-_log = logging.getLogger(__name__)
-
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""(host, port) → addresses as host:port. Raises OSError when the name cannot be resolved."""
-
-_GONE = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 
 
-async def resolve_with_dns(host: str, port: int) -> list[str]:
-    """Every address of `host`, by the system's resolver. Raises socket.gaierror."""
-    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [join_host_port(str(address[0]), port) for *_, address in infos]
+class Source(StrEnum):
+    """How an address became an endpoint's; for one that came in several ways, the first of these."""
+
+    STATIC = "static"
+    DNS = "dns"
+    FILE = "file"
+    REGISTERED = "registered"
 
 
 class Registry:
-    """Tells `on_change` the addresses whenever they change.
+    """Tells `on_change` the addresses whenever they change; `replace` takes lists, `registered` one that may leave."""
 
-    A name that does not exist has no endpoints; one whose resolution fails otherwise keeps those it had, so that a
-    resolver's hiccup takes no worker away. Either is logged once, until it resolves again.
-    """
-
-    def __init__(
-        self,
-        targets: Sequence[Target],
-        on_change: Callable[[frozenset[str]], None],
-        *,
-        interval_s: float = 5.0,
-        resolve: Resolve = resolve_with_dns,
-    ) -> None:
-        self._targets = tuple(targets)
+    def __init__(self, on_change: Callable[[frozenset[str]], None]) -> None:
         self._on_change = on_change
-        self._interval_s = interval_s
-        self._resolve = resolve
-        self._resolved: dict[Target, frozenset[str]] = {}
-        self._failing: set[Target] = set()
-        self._addresses: frozenset[str] | None = None
+        self._lists: dict[Source, frozenset[str]] = {}
+        self._registered: Counter[str] = Counter()
+        self._told: frozenset[str] | None = None
 
-    async def run(self) -> None:
-        """Resolves now and every interval, until cancelled; returns at once when no target is a name."""
-        await self.refresh()
-        while any(target.resolve for target in self._targets):
-            await asyncio.sleep(self._interval_s)
-            await self.refresh()
+    @property
+    def addresses(self) -> frozenset[str]:
+        """All of them (host:port)."""
+        return frozenset().union(self._registered, *self._lists.values())
 
-    async def refresh(self) -> None:
-        """Resolves every name once and tells what changed."""
-        found = await asyncio.gather(*(self._look_up(target) for target in self._targets))
-        addresses = frozenset().union(*found)
-        if addresses != self._addresses:
-            self._addresses = addresses
-            self._on_change(addresses)
+    def source_of(self, address: str) -> str:
+        """How the address came; "" when it has left."""
+        for source in Source:
+            if address in self._lists.get(source, ()):
+                return source
+        return Source.REGISTERED if address in self._registered else ""
 
-    async def _look_up(self, target: Target) -> frozenset[str]:
-        if not target.resolve:
-            return frozenset({target.address})
+    def replace(self, source: Source, addresses: Iterable[str]) -> None:
+        """These, and no others, come from `source` now."""
+        self._lists[source] = frozenset(addresses)
+        self._tell()
+
+    @contextmanager
+    def registered(self, address: str) -> Iterator[None]:
+        """The address is an endpoint while the block runs, and as long as another block or list has it."""
+        self._registered[address] += 1
+        self._tell()
         try:
-            self._resolved[target] = frozenset(await self._resolve(target.host, target.port))
-        except OSError as error:
-            self._note_failure(target, error)
-        else:
-            self._failing.discard(target)
-        return self._resolved.get(target, frozenset())
+            yield
+        finally:
+            self._registered[address] -= 1
+            if not self._registered[address]:
+                del self._registered[address]
+            self._tell()
 
-    def _note_failure(self, target: Target, error: OSError) -> None:
-        if isinstance(error, socket.gaierror) and error.errno in _GONE:
-            self._resolved.pop(target, None)
-        if target not in self._failing:
-            self._failing.add(target)
-            _log.warning("cannot resolve %s: %s; trying again every %g s", target.host, error, self._interval_s)
+    def _tell(self) -> None:
+        addresses = self.addresses
+        if addresses != self._told:
+            self._told = addresses
+            self._on_change(addresses)

@@ -21,6 +21,10 @@ class RouterSettings(ServiceSettings):
         (),
         description="Endpoints to dispatch to, comma list of host:port or dns:///name:port (every address of a name).",
     )
+    workers_file: str = Field(
+        "",
+        description="File with more of them, one a line, # begins a comment; read again when it changes. Empty: none.",
+    )
     resolve_interval_s: float = Field(
         5.0, gt=0, le=3600, description="Time between two resolutions of the dns:/// names, in seconds."
     )

@@ -12,7 +12,7 @@ from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh_router.app import build_server
-from infermesh_router.registry import Resolve, resolve_with_dns
+from infermesh_router.resolver import Resolve, resolve_with_dns
 from infermesh_router.settings import RouterSettings
 from infermesh_runtime.interceptors import RpcInterceptor
 from infermesh_runtime.rpc_context import RpcContext

@@ -1,0 +1,117 @@
+"""Draining through the router: the endpoint is told, what runs is waited for or moved, and it can come back."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import grpc
+import pytest
+
+from infermesh.admin.v1 import admin_pb2 as pb
+from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
+from infermesh_router.channel import open_channel
+from infermesh_router.drain import Drains
+from infermesh_router.fleet import Fleet
+from infermesh_runtime.errors import NotFound, Unavailable, Unimplemented
+from infermesh_runtime.status import from_rpc_error
+
+
+@dataclass
+class DrainingWorker(pb_grpc.EndpointServiceServicer):
+    """A worker that drains when `idle` is set."""
+
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    drained: asyncio.Event = field(default_factory=asyncio.Event)
+    resumed: int = 0
+
+    async def Drain(self, request: pb.DrainRequest, context: grpc.aio.ServicerContext) -> pb.DrainResponse:
+        self.drained.set()
+        await self.idle.wait()
+        return pb.DrainResponse()
+
+    async def Resume(self, request: pb.ResumeRequest, context: grpc.aio.ServicerContext) -> pb.ResumeResponse:
+        self.resumed += 1
+        return pb.ResumeResponse()
+
+
+async def never(_endpoint: object) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+async def worker():
+    """A worker, its address, and a fleet of it."""
+    servicer, server = DrainingWorker(), grpc.aio.server()
+    pb_grpc.add_EndpointServiceServicer_to_server(servicer, server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    fleet = Fleet(open_channel=open_channel, poll=never)
+    fleet.set_addresses([address])
+    yield servicer, address, fleet, server
+    await fleet.close()
+    await server.stop(None)
+
+
+async def test_a_drain_lasts_until_nothing_runs_and_moves_nothing_by_default(worker) -> None:
+    servicer, address, fleet, _ = worker
+    drains = Drains(fleet, lambda _: pytest.fail("nothing is to be moved"))
+    draining = asyncio.create_task(drains.drain(address, move_after_s=None))
+    async with asyncio.timeout(10):
+        await servicer.drained.wait()
+        assert not draining.done()
+        servicer.idle.set()
+        assert await draining == 0
+
+
+async def test_what_still_runs_is_moved_and_looked_for_again(worker) -> None:
+    servicer, address, fleet, _ = worker
+    counts = [2, 0, 1]
+
+    def move(moved_from: str) -> int:
+        assert moved_from == address
+        moved = counts.pop(0)
+        if not counts:
+            servicer.idle.set()
+        return moved
+
+    async with asyncio.timeout(10):
+        assert await Drains(fleet, move, move_again_s=0.01).drain(address, move_after_s=0.0) == 3
+    assert servicer.drained.is_set()
+
+
+async def test_resume(worker) -> None:
+    servicer, address, fleet, _ = worker
+    await Drains(fleet, lambda _: 0).resume(address)
+    assert servicer.resumed == 1
+
+
+async def test_an_unknown_endpoint_is_refused_with_those_there_are(worker) -> None:
+    _, address, fleet, _ = worker
+    drains = Drains(fleet, lambda _: 0)
+    for call in (drains.resume("x:1"), drains.drain("x:1", move_after_s=None)):
+        with pytest.raises(NotFound, match=f"no endpoint 'x:1'; there are: {address}"):
+            await call
+
+
+async def test_an_endpoint_that_dies_while_it_drains_is_an_error(worker) -> None:
+    servicer, address, fleet, server = worker
+    draining = asyncio.create_task(Drains(fleet, lambda _: 0).drain(address, move_after_s=None))
+    async with asyncio.timeout(10):
+        await servicer.drained.wait()
+        await server.stop(None)
+        with pytest.raises(Unavailable):
+            await draining
+
+
+async def test_over_the_wire(start_worker, start_router) -> None:
+    """A worker that does not know how to drain says so itself."""
+    worker = await start_worker()
+    router = await start_router(worker)
+    admin = pb_grpc.AdminServiceStub(router.channel)
+    for call, kind in (
+        (admin.DrainEndpoint(pb.DrainEndpointRequest(address="x:1")), NotFound),
+        (admin.ResumeEndpoint(pb.ResumeEndpointRequest(address="x:1")), NotFound),
+        (admin.DrainEndpoint(pb.DrainEndpointRequest(address=worker.address)), Unimplemented),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert isinstance(from_rpc_error(caught.value), kind)
