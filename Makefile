@@ -8,7 +8,7 @@ SOURCES := $(wildcard libs/*/src) services/router/src services/worker-cpu/src de
 WORKERS ?= cpu
 HUGGINGFACE_VENV ?= build/venv-huggingface
 
-.PHONY: help setup up down test test-xpu test-huggingface check format protos modules lock bench clean
+.PHONY: help setup up down test test-xpu test-huggingface check format protos modules lock bench bench-router clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -71,6 +71,10 @@ lock: setup ## Make the lock files from the pyproject.toml files
 
 bench: setup ## Measure engine and mesh beside openvino-genai; the last line is one JSON document
 	python benchmarks/mesh.py
+
+bench-router: setup ## Measure what the router adds, beside other routers, and how it chooses in simulated fleets
+	python benchmarks/fleet.py
+	python benchmarks/router_overhead.py
 
 clean: ## Remove what the commands above made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,44 @@
+"""The least that a client of streamed chat completions can be: one kept connection, times taken at the bytes.
+
+No library: one that parses costs more than what is measured, and differs from request to request.
+"""
+
+import asyncio
+import json
+import time
+
+
+class HttpStreams:
+    """One connection to an OpenAI endpoint; requests one after another."""
+
+    def __init__(self, address: str, model: str) -> None:
+        self._host, _, self._port = address.rpartition(":")
+        self._model = model
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, prompt: str, tokens: int) -> float:
+        """Streams one answer to its end; returns the seconds to its first event. Raises RuntimeError for an error."""
+        if self._streams is None or self._streams[0].at_eof():  # servers close connections that wait too long
+            self._streams = await asyncio.open_connection(self._host, int(self._port))
+        reader, writer = self._streams
+        message = {"role": "user", "content": prompt}
+        body = json.dumps(
+            {"model": self._model, "messages": [message], "max_tokens": tokens, "temperature": 0, "stream": True}
+        ).encode()
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: {self._host}:{self._port}\r\n"
+            f"authorization: Bearer benchmark\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        began_s = time.perf_counter()
+        writer.write(head.encode() + body)
+        first_s, received = 0.0, b""
+        while not received.endswith(b"0\r\n\r\n"):
+            data = await reader.read(65536)
+            if not data:
+                raise RuntimeError(f"the connection closed: {received[-300:]!r}")
+            received += data
+            if not first_s and b"data:" in received:  # our router sends the role's chunk with the first token's
+                first_s = time.perf_counter() - began_s
+        if not received.startswith(b"HTTP/1.1 200") or b"[DONE]" not in received:
+            raise RuntimeError(f"no stream: {received[:500]!r}")
+        return first_s

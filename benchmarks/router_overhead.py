@@ -1,0 +1,193 @@
+"""What a router adds to a request: TTFT over gRPC and REST, and CPU a token, beside other routers in the same run.
+
+A simulated worker gives 200 tokens/s a stream. Ours is measured against asking the worker itself; other routers, which
+speak HTTP only, against asking a simulated OpenAI endpoint of the same pace. The contestants of a round run one after
+another, with 1 and with 16 streams; figures are medians over the rounds of p50 minus the direct p50 of that round.
+Peers that are asked for (--peers) get a venv each below build/. The last line is one JSON document.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import uvloop
+from http_stream import HttpStreams
+from overhead_parts import (
+    PEERS,
+    Peer,
+    free_port,
+    run_envoy,
+    run_peer,
+    run_process,
+    run_router,
+    run_worker,
+    wait_for_http,
+)
+
+from infermesh.inference.v1 import inference_pb2 as pb
+
+ITL_S = 0.005
+STREAMS = (1, 16)
+_GENERATE = "/infermesh.inference.v1.InferenceService/Generate"
+_PROMPT = "Tell me something about routers. " * 4
+
+Ask = Callable[[int, str, int], Awaitable[float]]
+"""(stream, prompt, tokens) → seconds to the first token; returns when the answer is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One way to the tokens."""
+
+    name: str
+    direct: str
+    """Name of the contestant that it is compared with; its own when it is one of those."""
+    ask: Ask
+    processes: Sequence[psutil.Process] = ()
+    """Those whose CPU time counts."""
+
+
+class GrpcStreams:
+    """One channel; messages are not parsed."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.aio.insecure_channel(address)
+        self._call = self._channel.unary_stream(_GENERATE)
+
+    async def ask(self, stream: int, prompt: str, tokens: int) -> float:  # noqa: ARG002 - streams share the channel
+        """Streams one answer to its end; returns the seconds to the event after `started`."""
+        message = pb.ChatMessage(role="user", content=prompt)
+        request = pb.GenerateRequest(
+            chat=pb.ChatPrompt(messages=[message]),
+            sampling=pb.SamplingParams(temperature=0),
+            stop=pb.StopConditions(max_tokens=tokens, ignore_eos=True),
+        )
+        body, began_s, first_s, events = request.SerializeToString(), time.perf_counter(), 0.0, 0
+        async for _ in self._call(body):
+            events += 1
+            if events == 2:
+                first_s = time.perf_counter() - began_s
+        return first_s
+
+
+def http_ask(address: str, model: str) -> Ask:
+    """An `Ask` over HTTP with one connection a stream."""
+    connections: dict[int, HttpStreams] = {}
+
+    async def ask(stream: int, prompt: str, tokens: int) -> float:
+        connection = connections.setdefault(stream, HttpStreams(address, model))
+        return await connection.ask(prompt, tokens)
+
+    return ask
+
+
+async def measure(contestant: Contestant, streams: int, requests: int, seed: int) -> dict[str, float]:
+    """TTFT p50 in ms and the CPU time of the contestant's processes, in µs a token."""
+    rng = random.Random(seed)
+    # answers of different length: streams that begin together must not stay together
+    lengths = [[rng.randint(8, 24) for _ in range(requests)] for _ in range(streams)]
+    await asyncio.gather(*(contestant.ask(i, _PROMPT, 2) for i in range(streams)))
+    before_s = cpu_s(contestant.processes)
+
+    async def run(stream: int) -> list[float]:
+        return [await contestant.ask(stream, f"{i} {_PROMPT}", tokens) for i, tokens in enumerate(lengths[stream])]
+
+    times = [t for stream in await asyncio.gather(*map(run, range(streams))) for t in stream]
+    used_s = cpu_s(contestant.processes) - before_s
+    return {"ttft_ms": statistics.median(times) * 1e3, "cpu_us_per_token": used_s / sum(map(sum, lengths)) * 1e6}
+
+
+def cpu_s(processes: Sequence[psutil.Process]) -> float:
+    """Processor seconds that the processes have used, children included."""
+    family = [member for process in processes for member in (process, *process.children(recursive=True))]
+    return sum(sum(member.cpu_times()[:2]) for member in family)
+
+
+def start_ours(parts: ExitStack) -> list[Contestant]:
+    """The simulated worker, a router before it, and Envoy before that."""
+    worker = run_worker(parts, ITL_S)
+    router, router_process = run_router(parts, worker)
+    http, envoy_process = run_envoy(parts, router)
+    return [
+        Contestant("grpc_direct", "grpc_direct", GrpcStreams(worker).ask),
+        Contestant("grpc_router", "grpc_direct", GrpcStreams(router).ask, [router_process]),
+        Contestant("rest_envoy_router", "grpc_direct", http_ask(http, "simulated"), [router_process, envoy_process]),
+    ]
+
+
+async def start_peers(parts: ExitStack, peers: Sequence[Peer]) -> list[Contestant]:
+    """The simulated OpenAI endpoint, and each peer before it; a peer that does not start is left out, and said so."""
+    backend = f"127.0.0.1:{free_port()}"
+    script = str(Path(__file__).with_name("openai_backend.py"))
+    run_process(parts, [sys.executable, script, "--port", backend.rpartition(":")[2], "--itl-s", str(ITL_S)])
+    await wait_for_http(backend, "/health")
+    contestants = [Contestant("http_direct", "http_direct", http_ask(backend, "simulated"))]
+    for peer in peers:
+        try:
+            address, process = await run_peer(parts, peer, backend)
+            ask = http_ask(address, "simulated")
+            await ask(0, "hello", 2)
+        except (RuntimeError, OSError, TimeoutError, subprocess.CalledProcessError) as error:
+            print(f"{peer.name} is left out: {error}", file=sys.stderr)
+            continue
+        contestants.append(Contestant(peer.name, "http_direct", ask, [process]))
+    return contestants
+
+
+async def run(options: argparse.Namespace) -> dict[str, Any]:
+    """All rounds."""
+    chosen = [PEERS[name] for name in options.peers.split(",") if name]
+    figures: dict[tuple[str, int], list[dict[str, float]]] = {}
+    with ExitStack() as parts:
+        contestants = start_ours(parts)
+        if chosen:
+            contestants += await start_peers(parts, chosen)
+        for number in range(options.rounds):
+            for streams in STREAMS:
+                requests = max(2, options.requests // (4 if streams > 1 else 1))
+                for contestant in contestants:
+                    figure = await measure(contestant, streams, requests, seed=number)
+                    figures.setdefault((contestant.name, streams), []).append(figure)
+                    print(f"round {number} {streams:2d} {contestant.name:18s} {figure}", file=sys.stderr)
+    return {"itl_s": ITL_S, "rounds": options.rounds, "contestants": summarise(contestants, figures)}
+
+
+def summarise(
+    contestants: Sequence[Contestant], figures: dict[tuple[str, int], list[dict[str, float]]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Medians by contestant and streams."""
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for contestant in contestants:
+        for streams in STREAMS:
+            own, direct = figures[contestant.name, streams], figures[contestant.direct, streams]
+            added = [mine["ttft_ms"] - base["ttft_ms"] for mine, base in zip(own, direct, strict=True)]
+            result.setdefault(contestant.name, {})[str(streams)] = {
+                "ttft_p50_ms": round(statistics.median(f["ttft_ms"] for f in own), 3),
+                "added_ttft_p50_ms": round(statistics.median(added), 3),
+                "cpu_us_per_token": round(statistics.median(f["cpu_us_per_token"] for f in own), 1),
+            }
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=60, help="a stream and round with 1 stream; a quarter with 16")
+    parser.add_argument("--peers", default=",".join(PEERS), help=f"comma list of {', '.join(PEERS)}; empty for none")
+    print(json.dumps(uvloop.run(run(parser.parse_args()))))
+
+
+if __name__ == "__main__":
+    main()
