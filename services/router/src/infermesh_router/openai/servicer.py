@@ -142,14 +142,18 @@ def _json(document: dict[str, object]) -> HttpBody:
 
 
 def _tell_who_serves(context: RpcContext, ignored: tuple[str, ...]) -> Begin:
-    """Response headers: the endpoint, its device, why it was chosen, and the fields that were ignored."""
+    """Response headers: who serves and why, what that took so far, and the fields that were ignored."""
 
     async def begin(started: inference_pb2.Started) -> None:
         headers = [
             ("x-infermesh-endpoint", started.endpoint),
             ("x-infermesh-device", DEVICES.get(started.device, DeviceKind.UNKNOWN)),
             ("x-infermesh-reason", started.reason),
+            ("x-infermesh-queued-ms", str(started.queued_ms)),
+            ("x-infermesh-overhead-ms", f"{started.overhead_ms:.1f}"),
         ]
+        if started.loading_ms:
+            headers.append(("x-infermesh-loading-ms", str(started.loading_ms)))
         if ignored:
             shown = ",".join(quote(path, safe="[]") for path in ignored)
             headers.append(("x-infermesh-ignored-fields", shown[:_MAX_HEADER_CHARS]))

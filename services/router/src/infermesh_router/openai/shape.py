@@ -4,6 +4,7 @@ A chunk's text is escaped and put between two constants: a token costs no dictio
 """
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.convert import Job
 
 DONE = b"data: [DONE]\n\n"
+_END = b"}\n\n"
 
 _FINISH_REASONS = {
     pb.FINISH_REASON_STOP: "stop",
@@ -83,6 +85,12 @@ def usage_object(usage: pb.Usage) -> dict[str, Any]:
     }
 
 
+def failovers_member(failovers: Iterable[pb.Failover]) -> dict[str, Any]:
+    """The member `infermesh` of an answer or a chunk, with the moves of its stream; no member when there was none."""
+    moves = [{"from": move.from_endpoint, "to": move.to_endpoint, "reason": move.reason} for move in failovers]
+    return {"infermesh": {"failovers": moves}} if moves else {}
+
+
 def finish_reason_name(reason: pb.FinishReason) -> str:
     """OpenAI's name; "stop" for what it has no name for."""
     return _FINISH_REASONS.get(reason, "stop")
@@ -94,7 +102,7 @@ class ChunkEncoder:
     def __init__(self, job: Job, shape: Shape) -> None:
         self._shape = shape
         self._head = b"data: " + orjson.dumps(head(job, shape.chunk_object))[:-1]
-        self._usage = b',"usage":null}\n\n' if job.include_usage else b"}\n\n"
+        self._usage = b',"usage":null}\n\n' if job.include_usage else _END
         choices = range(len(job.prompts) * job.choices_per_prompt)
         self._before = [self._head + b',"choices":[{"index":%d' % choice for choice in choices]
         self._text_before = [before + shape.text_before for before in self._before]
@@ -115,16 +123,23 @@ class ChunkEncoder:
             return b""
         return self._text_before[choice] + orjson.dumps(text) + self._text_after
 
-    def finish(self, choice: int, finish_reason: str) -> bytes:
+    def finish(self, choice: int, finished: pb.Finished) -> bytes:
         """The event that closes a choice."""
-        return self._choice(choice, self._shape.finish_chunk(finish_reason))
+        event = self._choice(choice, self._shape.finish_chunk(finish_reason_name(finished.finish_reason)))
+        return _with_failovers(event, finished.failovers)
 
-    def usage(self, usage: pb.Usage) -> bytes:
+    def usage(self, usage: pb.Usage, failovers: Iterable[pb.Failover]) -> bytes:
         """The event that closes a stream with include_usage."""
-        return self._head + b',"choices":[],"usage":' + orjson.dumps(usage_object(usage)) + b"}\n\n"
+        event = self._head + b',"choices":[],"usage":' + orjson.dumps(usage_object(usage)) + _END
+        return _with_failovers(event, failovers)
 
     def _choice(self, choice: int, members: dict[str, Any]) -> bytes:
         return self._before[choice] + b"," + orjson.dumps(members)[1:] + self._after
+
+
+def _with_failovers(event: bytes, failovers: Iterable[pb.Failover]) -> bytes:
+    member = failovers_member(failovers)
+    return event.removesuffix(_END) + b"," + orjson.dumps(member)[1:] + b"\n\n" if member else event
 
 
 def error_event(error: dict[str, Any]) -> bytes:

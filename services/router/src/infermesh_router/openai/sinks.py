@@ -1,7 +1,7 @@
 """Owns what becomes of a generation's events: one body, or server-sent events as they come. Knows no endpoint."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -15,6 +15,7 @@ from infermesh_router.openai.shape import (
     ChunkEncoder,
     Shape,
     error_event,
+    failovers_member,
     finish_reason_name,
     usage_object,
 )
@@ -42,6 +43,7 @@ class WholeSink:
         self._begun = False
         self._answers = [Answer() for _ in range(len(job.prompts) * job.choices_per_prompt)]
         self._usage = pb.Usage()
+        self._failovers = _Failovers()
 
     async def begin(self, base: int, started: pb.Started) -> None:  # noqa: ARG002 - a sink's shape
         """Tells who serves, once."""
@@ -59,10 +61,12 @@ class WholeSink:
         """The end of a choice."""
         self._answers[base + finished.choice].finish_reason = finish_reason_name(finished.finish_reason)
         add_usage(self._usage, finished.usage)
+        self._failovers.note(base, finished)
 
     def body(self) -> bytes:
         """The answer as JSON."""
-        return orjson.dumps(self._shape.whole(self._job, self._answers) | {"usage": usage_object(self._usage)})
+        answer = self._shape.whole(self._job, self._answers) | {"usage": usage_object(self._usage)}
+        return orjson.dumps(answer | failovers_member(self._failovers.all))
 
 
 class SseSink:
@@ -75,6 +79,7 @@ class SseSink:
         self._writer = writer if len(job.prompts) == 1 else _InTurn(writer)
         self._beginning = asyncio.Lock()
         self._usage = pb.Usage()
+        self._failovers = _Failovers()
         self._content_type = EVENTS
         self._pending = b""
         self.begun = False
@@ -99,13 +104,14 @@ class SseSink:
 
     async def take_finished(self, base: int, finished: pb.Finished) -> None:
         """The end of a choice."""
-        self._pending += self._encoder.finish(base + finished.choice, finish_reason_name(finished.finish_reason))
+        self._pending += self._encoder.finish(base + finished.choice, finished)
         add_usage(self._usage, finished.usage)
+        self._failovers.note(base, finished)
 
     async def end(self) -> None:
         """The end of the answer."""
         if self._job.include_usage:
-            self._pending += self._encoder.usage(self._usage)
+            self._pending += self._encoder.usage(self._usage, self._failovers.all)
         await self._writer.write(self._message(self._pending + DONE))
 
     async def fail(self, error: dict[str, Any]) -> None:
@@ -130,6 +136,23 @@ class _InTurn:
         """Sends a message."""
         async with self._turn:
             await self._writer.write(message)
+
+
+class _Failovers:
+    """The moves of a job's streams. Each choice tells those of its stream until it ended: the longest list has all."""
+
+    def __init__(self) -> None:
+        self._by_stream: dict[int, Sequence[pb.Failover]] = {}
+
+    @property
+    def all(self) -> list[pb.Failover]:
+        """Each once, in the order of the prompts."""
+        return [move for base in sorted(self._by_stream) for move in self._by_stream[base]]
+
+    def note(self, base: int, finished: pb.Finished) -> None:
+        """A choice of the stream ended."""
+        if len(finished.failovers) > len(self._by_stream.get(base, ())):
+            self._by_stream[base] = list(finished.failovers)
 
 
 def add_usage(total: pb.Usage, usage: pb.Usage) -> None:
