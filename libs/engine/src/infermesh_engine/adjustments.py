@@ -43,6 +43,22 @@ class Adjustments:
             slot = self._slot(token_id)
             self._counts[slot] += 1
 
+    @property
+    def bias(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Token ids and what is added to their logits."""
+        return self._biased_ids, self._bias
+
+    @property
+    def seen(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Token ids that penalties apply to, and how often each is in the output. Views, valid until `observe`."""
+        return self._ids[: self._length], self._counts[: self._length]
+
+    @property
+    def penalties(self) -> tuple[float, float, float]:
+        """Repetition, frequency, presence."""
+        params = self._params
+        return params.repetition_penalty, params.frequency_penalty, params.presence_penalty
+
     def apply(self, row: NDArray[np.float32]) -> None:
         """Changes `row` [vocab] in place."""
         if len(self._bias):

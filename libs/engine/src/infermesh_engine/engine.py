@@ -12,8 +12,10 @@ from infermesh_engine.batch import BatchBuilder
 from infermesh_engine.emission import emit, replay
 from infermesh_engine.grammar import GrammarFactory
 from infermesh_engine.kv_cache import KvCache
+from infermesh_engine.launch import SamplingRunner
 from infermesh_engine.meter import Meter
 from infermesh_engine.output import Failed, Finished, Load, Output
+from infermesh_engine.pipeline import Pipeline
 from infermesh_engine.request import GenerationRequest
 from infermesh_engine.runner import Logits, ModelRunner
 from infermesh_engine.sampler import Sampled, SamplerState, sample
@@ -85,6 +87,9 @@ class Engine:
             info=self._info,
         )
         self._meter = Meter(clock)
+        self._pipeline: Pipeline | None = None
+        if isinstance(runner, SamplingRunner) and self._info.samples:
+            self._pipeline = Pipeline(runner, self._scheduler, self._batches, self._meter, self)
         self._requests: dict[str, list[Sequence]] = {}
         self._replayed: list[Finished] = []
         self._arrivals = 0
@@ -93,7 +98,8 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether `step` has something to do or to say."""
-        return self._scheduler.has_work or bool(self._replayed)
+        in_flight = self._pipeline is not None and self._pipeline.in_flight
+        return self._scheduler.has_work or bool(self._replayed) or in_flight
 
     def prepare(self) -> None:
         """Does now what the first constrained request would else make all others wait for (0.3 to 2.4 s)."""
@@ -137,20 +143,41 @@ class Engine:
     def step(self) -> list[Output]:
         """Runs one batch; for each sequence that got a token its Delta, then its Finished if it ended.
 
+        On a runner that samples, batches overlap, and the tokens are those of the batch before (see pipeline.py).
         What one sequence's sampling or text raises ends its request (Failed) and no other. What the runner raises
         other than ResourceExhausted passes through; the engine cannot be used after it.
         """
-        self._meter.begin()
         outputs: list[Output] = [*self._replayed]
         self._replayed.clear()
+        if self._pipeline is not None:
+            self._generated_tokens += self._pipeline.step(outputs)
+            return outputs
+        self._meter.begin()
         plan, sampled, logits = self._run(outputs)
         self._scheduler.commit(plan)
         tokens = sample(logits, [sequence.sampler for sequence in sampled]) if logits is not None and sampled else ()
         for sequence, token in zip(sampled, tokens, strict=True):
-            self._emit(sequence, token, outputs)
+            self.take(sequence, token, outputs)
         self._generated_tokens += len(sampled)
         self._meter.end(prefill_tokens=plan.prefill_tokens, decode_tokens=len(plan.decodes))
         return outputs
+
+    def take(self, sequence: Sequence, token: Sampled | Exception, outputs: list[Output]) -> None:
+        """For the steps alone: gives a sequence its token, or fails its request; a no-op where it is gone."""
+        if sequence not in self._requests.get(sequence.request_id, ()):
+            return  # another choice of the request failed just now, or it ended while the token was on its way
+        if isinstance(token, Exception):
+            outputs.append(self._fail(sequence, token))
+            return
+        try:
+            delta, finished = emit(sequence, token, self._token_bytes)
+        except Exception as error:  # a boundary: what its grammar or its text raises must not end the others
+            outputs.append(self._fail(sequence, error))
+            return
+        outputs.append(delta)
+        if finished is not None:
+            outputs.append(finished)
+            self._forget(sequence)
 
     def load(self) -> Load:
         """What the engine is doing."""
@@ -230,30 +257,14 @@ class Engine:
         while True:
             plan = self._scheduler.schedule()
             sampled = plan.sampled
-            if not plan.decodes and not plan.prefills:
+            if plan.is_empty:
                 return plan, sampled, None
             try:
                 return plan, sampled, self._runner.run(self._batches.build(plan, sampled))
             except ResourceExhausted as error:
                 too_large = self._scheduler.shrink(plan)
                 if too_large is not None:
-                    outputs.append(self._fail(too_large, error))
-
-    def _emit(self, sequence: Sequence, token: Sampled | Exception, outputs: list[Output]) -> None:
-        if sequence.request_id not in self._requests:
-            return  # another choice of the request failed just now
-        if isinstance(token, Exception):
-            outputs.append(self._fail(sequence, token))
-            return
-        try:
-            delta, finished = emit(sequence, token, self._token_bytes)
-        except Exception as error:  # a boundary: what its grammar or its text raises must not end the others
-            outputs.append(self._fail(sequence, error))
-            return
-        outputs.append(delta)
-        if finished is not None:
-            outputs.append(finished)
-            self._forget(sequence)
+                    self.take(too_large, error, outputs)
 
     def _fail(self, sequence: Sequence, error: Exception) -> Failed:
         self.cancel(sequence.request_id)

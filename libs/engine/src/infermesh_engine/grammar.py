@@ -50,6 +50,16 @@ class GrammarState:
     def mask(self, row: NDArray[np.float32]) -> None:
         """Sets to −inf what may not come next in `row` [vocab], which may be longer than the tokenizer's vocabulary.
 
+        Raises as `allowed_bits`.
+        """
+        bits = self.allowed_bits()
+        allowed = np.unpackbits(bits, count=min(8 * len(bits), len(row)), bitorder="little").view(np.bool_)
+        np.putmask(row[: len(allowed)], ~allowed, -np.inf)
+        row[len(allowed) :] = -np.inf
+
+    def allowed_bits(self) -> NDArray[np.uint8]:
+        """What may come next: bit i & 7 of byte i >> 3 for token i, as far as the tokenizer's vocabulary goes.
+
         Raises InvalidArgument when nothing may come and the output is not complete: the format describes no output, as
         {"$ref": "#"} does, or one beyond llguidance's limits.
         """
@@ -57,9 +67,7 @@ class GrammarState:
         if self._matcher.is_error():  # the mask admits the end of sequence then, as if the output were complete
             reason = self._matcher.get_error().strip()
             raise _refusal(self._format, _DEAD_END if reason.startswith("NoExtension") else reason)
-        allowed = np.unpackbits(bits, count=min(8 * len(bits), len(row)), bitorder="little").view(np.bool_)
-        np.putmask(row[: len(allowed)], ~allowed, -np.inf)
-        row[len(allowed) :] = -np.inf
+        return bits
 
     def consume(self, token_id: int) -> None:
         """Goes on after a token. An end-of-sequence token after the end changes nothing.

@@ -1,12 +1,12 @@
 """Owns the seam to runners that sample on their device: what they are told and what they give back. Knows no device.
 
-A step of such a runner is `launch` (the forward pass), `sample`, `wait`. Only `wait` waits for the device, so the engine
-launches batch n + 1, whose tokens are still on their way, before it waits for those of batch n:
+A step of such a runner is `launch` (the forward pass), `sample`, `wait`. Only `wait` waits for the device, so the
+engine launches batch n + 1, whose tokens are still on their way, before it waits for those of batch n:
 
     launch n+1 · wait n · emit n · sample n+1 · launch n+2 · wait n+1 · …
 
-How batch n + 1 is to be sampled is said after the tokens of batch n are known, while its forward pass runs. So penalties,
-grammars and bans are the host's, and nothing has to wait for them.
+How batch n + 1 is to be sampled is said after the tokens of batch n are known, while its forward pass runs. So
+penalties, grammars and bans are the host's, and nothing has to wait for them.
 """
 
 from dataclasses import dataclass

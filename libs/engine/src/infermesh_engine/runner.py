@@ -29,6 +29,10 @@ class RunnerInfo:
     num_blocks: int
     """KV blocks it owns, numbered from 0."""
     weights_bytes: int
+    kv_cache_bytes: int = 0
+    """Memory set aside for the KV blocks, touched or not; 0: not known."""
+    memory_bytes: int = 0
+    """Device memory it holds in all; 0: not known, and estimated from the process and the two above."""
     min_run_tokens: int = 1
     """Fewest new tokens of a sequence in a batch; the engine feeds earlier ones again, where there are any, to reach
     it. Some devices compute a run of one token in another order than a longer one."""

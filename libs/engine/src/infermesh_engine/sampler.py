@@ -108,6 +108,36 @@ class SamplerState:
             self._ban(row)
         return row
 
+    @property
+    def adjustments(self) -> Adjustments:
+        """Bias and penalties."""
+        return self._adjustments
+
+    @property
+    def mask(self) -> NDArray[np.uint8] | None:
+        """[⌈vocab / 8⌉], the tokens that the grammar and bans admit, bit i & 7 of byte i >> 3; None without a grammar.
+
+        Raises as GrammarState.allowed_bits.
+        """
+        if self._grammar is None:
+            return None
+        mask = np.zeros(-(-self.vocab_size // 8), dtype=np.uint8)
+        bits = self._grammar.allowed_bits()[: len(mask)]
+        mask[: len(bits)] = bits
+        if self.vocab_size % 8:
+            mask[-1] &= (1 << self.vocab_size % 8) - 1
+        if self._position < self._ban_until:
+            left = mask.copy()
+            np.bitwise_and.at(left, self._banned >> 3, ~np.left_shift(1, self._banned & 7).astype(np.uint8))
+            return left if left.any() else mask
+        return mask
+
+    @property
+    def banned(self) -> NDArray[np.int64]:
+        """Tokens that may not come now where there is no grammar, unless they are all there are."""
+        is_banned = self._position < self._ban_until and len(self._banned) < self.vocab_size
+        return self._banned if is_banned else self._banned[:0]
+
     def _changes_logits(self) -> bool:
         return self._adjustments.changes_logits or self._grammar is not None or self._position < self._ban_until
 

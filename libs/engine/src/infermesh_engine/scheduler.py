@@ -1,6 +1,7 @@
 """Owns who runs in the next step and with how many tokens. Knows no logits, no text and no device."""
 
 from bisect import insort
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from infermesh_engine.kv_cache import KvCache
@@ -33,6 +34,10 @@ class Plan:
 
     decodes: list[Sequence] = field(default_factory=list)
     prefills: list[Chunk] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.decodes and not self.prefills
 
     @property
     def prefill_tokens(self) -> int:
@@ -110,27 +115,52 @@ class Scheduler:
     def schedule(self) -> Plan:
         """Decides the next step within the token budget: decodes first, then chunks of prompts. May preempt.
 
-        May be called again without a commit between; the plan is empty only if there is no work.
+        May be called again without a commit between; the plan is empty only if there is no work, or none before
+        expected tokens have come.
         """
         decodes = self._schedule_decodes(self._token_limit)
         chunks = self._schedule_prefills(self._token_limit - len(decodes), may_exceed=not decodes)
         return Plan(decodes, chunks)
 
     def commit(self, plan: Plan) -> None:
-        """Counts the plan's tokens as computed."""
+        """Counts the plan's tokens as computed, and lets others use them."""
+        self.advance(plan)
+        self.settle(plan)
+
+    def advance(self, plan: Plan) -> None:
+        """Counts the plan's tokens as computed for the next plan of the same sequences, and for nobody else."""
         for sequence in plan.decodes:
             sequence.computed += 1
-            if sequence.computed == sequence.capacity:
+        for chunk in plan.prefills:
+            chunk.sequence.computed += chunk.tokens
+
+    def settle(self, plan: Plan, completed: Iterable[Sequence] = ()) -> None:
+        """Lets others use what an advanced plan computed; its sequences may have been preempted or removed since.
+
+        `completed`: sequences that the plan left nothing to compute of, where they may have been preempted.
+        """
+        size = self._cache.block_size
+        for sequence in plan.decodes:
+            if sequence.computed % size == 0:
                 self._cache.publish(sequence)
             if sequence.followers:
                 self._queue_followers(sequence)
         for chunk in plan.prefills:
-            chunk.sequence.computed += chunk.tokens
             self._cache.publish(chunk.sequence)
-            if chunk.sequence.followers:
+            if chunk.sequence.followers and chunk.sequence.computed >= chunk.sequence.prompt_tokens:
                 self._queue_followers(chunk.sequence)
+        for sequence in completed:
+            if sequence.followers:
+                self._queue_followers(sequence)
         if self._token_limit < self._max_batched_tokens:
             self._recover()
+
+    def revoke(self, plan: Plan) -> None:
+        """Takes back an advanced plan that was not computed after all: its sequences lose their blocks and wait."""
+        for sequence in [*plan.decodes, *(chunk.sequence for chunk in plan.prefills)]:
+            if sequence in self._running:
+                self._running.remove(sequence)
+                self._preempt(sequence)
 
     def shrink(self, plan: Plan) -> Sequence | None:
         """Lowers the token budget after the plan did not fit the device; what is left out keeps its blocks.
@@ -148,8 +178,8 @@ class Scheduler:
     def _schedule_decodes(self, budget: int) -> list[Sequence]:
         decodes: list[Sequence] = []
         for sequence in self._running:  # preempting takes from its end, which iteration allows
-            if sequence.num_tokens - sequence.computed != 1:
-                continue
+            if sequence.num_tokens - sequence.computed != 1 or sequence.num_tokens >= sequence.limit:
+                continue  # at its limit when its last token is expected
             if len(decodes) == budget:
                 break
             if sequence.computed == sequence.capacity and not self._grow(sequence):
@@ -215,11 +245,10 @@ class Scheduler:
             self.cached_tokens += sequence.cached_tokens
 
     def _queue_followers(self, leader: Sequence) -> None:
-        if leader.computed >= leader.prompt_tokens:
-            for sequence in leader.followers:
-                sequence.keys = leader.keys[: sequence.prompt_tokens // self._cache.block_size]
-                self.add(sequence)
-            leader.followers = []
+        for sequence in leader.followers:
+            sequence.keys = leader.keys[: sequence.prompt_tokens // self._cache.block_size]
+            self.add(sequence)
+        leader.followers = []
 
     def _shared_tokens(self, follower: Sequence) -> int:
         """Tokens that it will share with its leader: the prompt's full blocks, but never its last token."""

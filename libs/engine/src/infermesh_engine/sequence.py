@@ -40,6 +40,9 @@ class GrowingArray(Generic[IntT]):
         self._array[self._length] = value
         self._length += 1
 
+    def pop(self) -> None:
+        self._length -= 1
+
     def clear(self) -> None:
         self._length = 0
 
@@ -126,3 +129,13 @@ class Sequence:
         self.tokens.append(token_id)
         self.num_tokens += 1
         self.last_token = token_id
+
+    def expect(self, row: int) -> None:
+        """Counts a token that row `row` of a launch will bring, and holds its place as a batch names it."""
+        self.append(-1 - row)
+
+    def unexpect(self) -> None:
+        """Takes the place back, because the token is here or will not come."""
+        self.tokens.pop()
+        self.num_tokens -= 1
+        self.last_token = int(self.tokens.view[-1])
