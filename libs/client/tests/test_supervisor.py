@@ -13,13 +13,14 @@ import pytest
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2
-from infermesh_client.mesh.plan import Service, check_installed, plan_mesh
+from infermesh_client.mesh.plan import Service, plan_mesh
 from infermesh_client.mesh.ports import check_free_port, pick_free_ports
 from infermesh_client.mesh.ready import _check_none_failed, wait_until_ready
 from infermesh_client.mesh.start import check_startable, only_one
 from infermesh_client.mesh.state import MeshState, read_state
 from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.mesh.workers import Worker
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
 
@@ -154,7 +155,7 @@ def test_a_taken_port_is_named_with_its_variable() -> None:
 def test_one_port_for_both_listeners_is_refused() -> None:
     settings = ClientSettings(http_port=18080, grpc_port=18080)
     with pytest.raises(InvalidArgument, match="both 18080"):
-        check_startable(settings, ["cpu"])
+        check_startable(settings, [Worker("cpu")])
 
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -185,17 +186,12 @@ def test_only_one_up_at_a_time(home: Home) -> None:
 
 def test_plan(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERMESH_WORKERS", "gpu-box:9000")
-    plan = plan_mesh(ClientSettings(), home, ["cpu"], "m")
+    plan = plan_mesh(ClientSettings(), home, [Worker("cpu")], "m")
     worker, router, envoy = plan.services
     assert (worker.name, router.name, envoy.name) == ("worker-cpu", "router", "envoy")
     assert router.environment["INFERMESH_WORKERS"] == f"{plan.workers[0]},gpu-box:9000"
     assert worker.environment["INFERMESH_LISTEN"] == plan.workers[0]
     assert worker.environment["INFERMESH_MODEL"] == "m"
-
-
-def test_unknown_worker() -> None:
-    with pytest.raises(InvalidArgument, match="there are: cpu"):
-        check_installed(["tpu"])
 
 
 def test_state_that_cannot_be_read_is_none(home: Home) -> None:

@@ -57,7 +57,9 @@ def root(
 
 @app.command()
 def up(
-    workers: Annotated[str, typer.Option(help="Comma list of the workers to start: cpu.")] = "cpu",
+    workers: Annotated[
+        str, typer.Option(help="Comma list of the workers to start: cpu, xpu, or xpu:0,xpu:1 for one a device.")
+    ] = "cpu",
     timeout_s: Annotated[float, typer.Option(min=1, help="Longest wait until all is ready, in seconds.")] = 180.0,
 ) -> None:
     """Start workers, router and Envoy, ask one question, and leave them running."""
@@ -80,10 +82,36 @@ def status(
     as_json: AsJson = False,
     endpoint: Endpoint = None,
 ) -> None:
-    """Follow the endpoints: device, state, models, load, tokens/s."""
+    """Follow the endpoints: device, state, models, load, tokens/s, what the router did with them, and what waits."""
     from infermesh_client.cli.status import run_status  # noqa: PLC0415
 
     run_status(endpoint, once=once, as_json=as_json)
+
+
+@app.command()
+def drain(
+    address: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Its address (host:port), as status lists it.")],
+    move_after: Annotated[
+        float | None,
+        typer.Option(min=0, help="Move what still runs after so many seconds to other endpoints; default: never."),
+    ] = None,
+    endpoint: Endpoint = None,
+) -> None:
+    """Take an endpoint out of service, and wait until nothing runs on it."""
+    from infermesh_client.cli.drain import run_drain  # noqa: PLC0415
+
+    run_drain(address, endpoint, move_after_s=move_after)
+
+
+@app.command()
+def resume(
+    address: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Its address (host:port), as status lists it.")],
+    endpoint: Endpoint = None,
+) -> None:
+    """Take a drained endpoint into service again."""
+    from infermesh_client.cli.drain import run_resume  # noqa: PLC0415
+
+    run_resume(address, endpoint)
 
 
 @app.command()
@@ -148,6 +176,34 @@ def import_model(
     from infermesh_client.cli.models import run_import  # noqa: PLC0415
 
     run_import(source, name, None if weights is None else weights.value, force=force)
+
+
+@models_app.command("load")
+def load_model(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    pin: Annotated[bool, typer.Option("--pin", help="Never unload it to make room, nor for being idle.")] = False,
+    keep_alive: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds without a request after which it is unloaded; 0: never; default: theirs."),
+    ] = None,
+    endpoint: Endpoint = None,
+) -> None:
+    """Load a model: on the worker that is named, else where the mesh's router places it."""
+    from infermesh_client.cli.models import run_load  # noqa: PLC0415
+
+    run_load(name, endpoint, pinned=pin, keep_alive_s=keep_alive)
+
+
+@models_app.command("unload")
+def unload_model(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    force: Annotated[bool, typer.Option("--force", help="Also while requests of it run; they are moved.")] = False,
+    endpoint: Endpoint = None,
+) -> None:
+    """Unload a model from memory; it stays on disk."""
+    from infermesh_client.cli.models import run_unload  # noqa: PLC0415
+
+    run_unload(name, endpoint, force=force)
 
 
 @models_app.command("remove")

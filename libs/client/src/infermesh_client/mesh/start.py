@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from infermesh_client.mesh.plan import check_installed, envoy_config, plan_mesh, render_envoy_config
+from infermesh_client.mesh.plan import envoy_config, plan_mesh, render_envoy_config
 from infermesh_client.mesh.ports import check_free_port
 from infermesh_client.mesh.ready import wait_until_ready
 from infermesh_client.mesh.state import MeshState, write_state
 from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.mesh.workers import Worker, check_installed
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
@@ -27,7 +28,7 @@ def drain_s() -> float:
         return 30.0
 
 
-def check_startable(settings: ClientSettings, workers: Sequence[str]) -> None:
+def check_startable(settings: ClientSettings, workers: Sequence[Worker]) -> None:
     """Raises before anything is started when a package is missing, or a port is taken or used twice."""
     check_installed(workers)
     if settings.http_port == settings.grpc_port:
@@ -41,7 +42,7 @@ def check_startable(settings: ClientSettings, workers: Sequence[str]) -> None:
 def start_mesh(
     settings: ClientSettings,
     home: Home,
-    workers: Sequence[str],
+    workers: Sequence[Worker],
     model: str,
     *,
     deadline_s: float,

