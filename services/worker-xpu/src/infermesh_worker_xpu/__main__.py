@@ -23,6 +23,7 @@ def main() -> int:
         "quantisation": settings.quantisation,
         "memory_utilisation": settings.memory_utilisation,
         "attention": settings.attention,
+        "graphs": settings.graphs,
         "numerics": settings.numerics,
         "threads": settings.threads,
         "kv_cache_bytes": int(settings.kv_cache_bytes or 0),

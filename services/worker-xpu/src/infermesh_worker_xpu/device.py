@@ -10,7 +10,7 @@ from infermesh_engine.runner import DeviceKind
 from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
 
-from .settings import DeviceChoice, Dtype
+from .options import DeviceChoice, Dtype
 
 _log = logging.getLogger(__name__)
 

@@ -19,10 +19,13 @@ def block_bytes(specs: Sequence[LayerSpec], dtype: torch.dtype) -> int:
     return sum(2 * BLOCK_SIZE * spec.kv_heads * spec.head_dim for spec in specs) * dtype.itemsize
 
 
-def count_blocks(device: Device, specs: Sequence[LayerSpec], dtype: torch.dtype, options: RunnerOptions) -> int:
+def count_blocks(
+    device: Device, specs: Sequence[LayerSpec], dtype: torch.dtype, options: RunnerOptions, *, reserved_bytes: int = 0
+) -> int:
     """Blocks that the options and the device's memory allow, once the model is loaded and has run.
 
-    Raises FailedPrecondition when there is no room for one.
+    `reserved_bytes` of an accelerator's memory are left to others. Raises FailedPrecondition when there is no room for
+    one.
     """
     each = block_bytes(specs, dtype)
     wanted = options.max_sequences * -(-options.context_length // BLOCK_SIZE)
@@ -34,7 +37,7 @@ def count_blocks(device: Device, specs: Sequence[LayerSpec], dtype: torch.dtype,
         room = free // 4
         count = min(wanted, room // each)
     else:
-        room = max(0, int(total * options.memory_utilisation) - (total - free))
+        room = max(0, int(total * options.memory_utilisation) - (total - free) - reserved_bytes)
         count = min(wanted, room // each)
     if count < 1:
         raise FailedPrecondition(

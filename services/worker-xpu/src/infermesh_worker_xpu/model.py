@@ -15,7 +15,7 @@ from infermesh_worker.loaded_model import LoadedModel
 from infermesh_worker.model_folder import ModelFolder
 
 from . import device as devices
-from . import ipex, triton_attention, weights
+from . import graphs, ipex, triton_attention, weights
 from .device import Device
 from .exact_attention import ExactKernels
 from .exactness import ensure_exact
@@ -50,7 +50,9 @@ def load_runner(folder: Path, options: RunnerOptions) -> TorchRunner:
     model = weights.load(folder, device, device.dtype(options.dtype), options)
     extension = _extend(model, device, options)
     attention, kernels = choose_kernels(device, options)
-    runner = TorchRunner(model, device, kernels, options, RunnerFacts(attention, weights.size_bytes(model), extension))
+    facts = RunnerFacts(attention, weights.size_bytes(model), extension)
+    make_graph = _choose_graphs(device, attention, options)
+    runner = TorchRunner(model, device, kernels, options, facts, make_graph=make_graph)
     if options.numerics == "exact":
         ensure_exact(runner)
     return runner
@@ -79,6 +81,14 @@ def _extend(model: PreTrainedModel, device: Device, options: RunnerOptions) -> s
     if options.numerics == "exact" or options.quantisation != "none":
         return ""
     return ipex.optimise(model, device=device.handle, dtype=model.dtype).runtime
+
+
+def _choose_graphs(device: Device, attention: str, options: RunnerOptions) -> graphs.GraphMaker | None:
+    reason = graphs.why_unusable(device, attention, options)
+    if reason:
+        _log.info("decode steps are not captured", extra={"reason": reason})
+        return None
+    return graphs.graph_maker(device)
 
 
 def _check_exact(device: Device) -> None:

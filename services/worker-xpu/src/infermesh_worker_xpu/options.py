@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from .settings import AttentionChoice, DeviceChoice, Dtype, Quantisation
+DeviceChoice = Literal["auto", "xpu", "cuda", "cpu"]
+Dtype = Literal["auto", "bf16", "fp16", "fp32"]
+Quantisation = Literal["none", "int8", "int4"]
+AttentionChoice = Literal["auto", "triton", "sdpa"]
+GraphsChoice = Literal["auto", "off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +21,7 @@ class RunnerOptions:
     quantisation: Quantisation = "none"
     memory_utilisation: float = 0.9
     attention: AttentionChoice = "auto"
+    graphs: GraphsChoice = "auto"
     numerics: Literal["fast", "exact"] = "fast"
     threads: int = 0
     """0: one for each processor this process may use."""

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from infermesh_runtime.errors import FailedPrecondition
 
 from .device import Device
-from .settings import Quantisation
+from .options import Quantisation
 
 INT4_GROUP = 128
 _INT4_PACKING = {"cuda": "tile_packed_to_4d", "xpu": "plain_int32"}

@@ -10,15 +10,16 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from infermesh_engine.runner import Batch, Logits, RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, ResourceExhausted
 
-from . import attention, kv_memory, step
-from .attention import CurrentStep, LayerSpec, PagedLayer
+from . import attention, kv_memory
+from .attention import LayerSpec
 from .device import DTYPES, Device
+from .forward import ForwardPass
+from .graphs import GraphMaker, bucket_sizes
 from .kernels import BLOCK_SIZE, Kernels
 from .logits import TorchLogits
 from .memory_errors import is_out_of_memory
@@ -47,28 +48,38 @@ class TorchRunner:
     """
 
     def __init__(
-        self, model: PreTrainedModel, device: Device, kernels: Kernels, options: RunnerOptions, facts: RunnerFacts
+        self,
+        model: PreTrainedModel,
+        device: Device,
+        kernels: Kernels,
+        options: RunnerOptions,
+        facts: RunnerFacts,
+        *,
+        make_graph: GraphMaker | None = None,
     ) -> None:
+        """`make_graph` captures steps of decodes; without it every step is launched kernel by kernel."""
         self._model = model
         self._device = device
-        self._exact = options.numerics == "exact"
-        self._step = CurrentStep()
+        self._pass = ForwardPass(model, device, exact=options.numerics == "exact")
         specs, vocab_size = self._loading(lambda: self._record(options))
         dtype = _kv_dtype(model.dtype, options, facts.attention)
-        blocks = kv_memory.count_blocks(device, specs, dtype, options)
-        self._loading(lambda: self._bind(specs, kernels, blocks + 1, dtype))
+        blocks = self._loading(lambda: self._bind(specs, kernels, dtype, options, make_graph))
+        self._loading(lambda: self._warm_up(blocks))
+        if make_graph is not None:
+            sizes = bucket_sizes(options.max_sequences)
+            self._loading(lambda: self._pass.capture(make_graph, sizes, options.context_length))
         self.info = RunnerInfo(
             device_kind=device.kind,
             device_name=device.name,
             memory_total_bytes=device.memory_bytes()[1],
-            runtime=_runtime(device, facts, model.dtype, options),
+            runtime=_runtime(device, facts, model.dtype, options, graphs=bool(self._pass.graph_sizes)),
             vocab_size=vocab_size,
             context_length=options.context_length,
             block_size=BLOCK_SIZE,
             num_blocks=blocks,
             weights_bytes=facts.weights_bytes,
+            kv_cache_bytes=blocks * kv_memory.block_bytes(specs, dtype),
         )
-        self._loading(self._warm_up)
 
     def run(self, batch: Batch) -> Logits:
         out_of_memory = ""
@@ -87,18 +98,13 @@ class TorchRunner:
         return self._device.memory_bytes()[0]
 
     def close(self) -> None:
-        del self._model
+        del self._model, self._pass
         self._device.release_memory()
 
     @torch.inference_mode()
     def _run(self, batch: Batch) -> TorchLogits:
-        wide = step.widened(batch, self.info.num_blocks) if self._exact else batch
-        self._step.value = step.build(wide, block_size=BLOCK_SIZE, device=self._device.handle)
-        logits = self._forward(self._step.value)
+        logits = self._pass.logits(self._pass.prepare(batch))
         return TorchLogits(logits, batch.inverse_temperatures)
-
-    def _forward(self, now: step.Step) -> Tensor:
-        return attention.forward(self._model, now.token_ids, now.positions, now.rows)
 
     @torch.inference_mode()
     def _record(self, options: RunnerOptions) -> tuple[list[LayerSpec], int]:
@@ -106,17 +112,29 @@ class TorchRunner:
         rows = min(tokens, options.max_sequences)
         return attention.record_layers(self._model, tokens=tokens, rows=rows)
 
-    def _bind(self, specs: list[LayerSpec], kernels: Kernels, blocks: int, dtype: torch.dtype) -> None:
-        """The last block is nobody's: padding is written to it."""
-        layers = []
-        for spec in specs:
-            keys, values = (kv_memory.allocate(self._device, spec, blocks, dtype) for _ in range(2))
-            layers.append(PagedLayer(keys, values, kernels, self._step))
-        attention.bind_layers(self._model, layers)
+    def _bind(
+        self,
+        specs: list[LayerSpec],
+        kernels: Kernels,
+        dtype: torch.dtype,
+        options: RunnerOptions,
+        make_graph: GraphMaker | None,
+    ) -> int:
+        """Gives the model as many KV blocks as fit beside the graphs; returns how many."""
+        reserved_bytes = 0
+        if make_graph is not None:
+            self._pass.bind(specs, kernels, 0, dtype)
+            self._warm_up(0)
+            sizes = bucket_sizes(options.max_sequences)
+            reserved_bytes = self._pass.measure_graphs(make_graph, sizes, options.context_length)
+            self._record(options)  # the captures gave back what the allocator kept for the largest pass
+        blocks = kv_memory.count_blocks(self._device, specs, dtype, options, reserved_bytes=reserved_bytes)
+        self._pass.bind(specs, kernels, blocks, dtype)
+        return blocks
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, nobody: int) -> None:
         """Runs a decode and a prefill on nobody's block, so that what the kernels refuse is refused at load."""
-        blocks = np.full(2, self.info.num_blocks, np.int32)
+        blocks = np.full(2, nobody, np.int32)
         batch = Batch(
             token_ids=np.zeros(3, np.int64),
             positions=np.array([0, 0, 1]),
@@ -158,10 +176,12 @@ def _kv_dtype(weights: torch.dtype, options: RunnerOptions, attention_name: str)
     return dtype
 
 
-def _runtime(device: Device, facts: RunnerFacts, dtype: torch.dtype, options: RunnerOptions) -> str:
+def _runtime(device: Device, facts: RunnerFacts, dtype: torch.dtype, options: RunnerOptions, *, graphs: bool) -> str:
     precision = str(dtype).removeprefix("torch.")
     if options.quantisation != "none":
         precision += f", {options.quantisation} weights"
     warning = f", {device.warning}" if device.warning else ""
     extension = f", {facts.extension}" if facts.extension else ""
-    return f"torch {torch.__version__.partition('+')[0]}{extension} ({precision}, {facts.attention}{warning})"
+    captured = ", graphs" if graphs else ""
+    version = torch.__version__.partition("+")[0]
+    return f"torch {version}{extension} ({precision}, {facts.attention}{captured}{warning})"

@@ -1,15 +1,12 @@
 """Owns the settings of worker-xpu beyond those of every worker."""
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from infermesh_worker.settings import WorkerSettings
 
-DeviceChoice = Literal["auto", "xpu", "cuda", "cpu"]
-Dtype = Literal["auto", "bf16", "fp16", "fp32"]
-Quantisation = Literal["none", "int8", "int4"]
-AttentionChoice = Literal["auto", "triton", "sdpa"]
+from .options import AttentionChoice, DeviceChoice, Dtype, GraphsChoice, Quantisation
 
 
 class WorkerXpuSettings(WorkerSettings):
@@ -31,6 +28,9 @@ class WorkerXpuSettings(WorkerSettings):
     )
     attention: AttentionChoice = Field(
         "auto", description="Attention kernels; auto: triton on accelerators, sdpa on processors."
+    )
+    graphs: GraphsChoice = Field(
+        "auto", description="Whether decode steps are captured as CUDA or XPU graphs; auto: where device and model can."
     )
 
     @model_validator(mode="after")

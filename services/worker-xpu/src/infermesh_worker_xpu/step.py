@@ -1,13 +1,15 @@
 """Owns a batch as the device sees it: tensors made once, read by every layer. Knows no model and no kernel."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from infermesh_engine.runner import Batch
+
+from .upload import Upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ class Step:
         return self.decode.tokens if self.decode is not None else 0
 
 
-def build(batch: Batch, *, block_size: int, device: torch.device) -> Step:
-    """Copies a batch to its device."""
+def build(batch: Batch, *, block_size: int, upload: Upload) -> Step:
+    """Copies a batch to its device; its arrays are the engine's buffers, which may be written again afterwards."""
     new = np.diff(batch.begins)
     tables = _padded_tables(batch)
     sequence_of_token = np.repeat(np.arange(len(new)), new)
@@ -66,26 +68,24 @@ def build(batch: Batch, *, block_size: int, device: torch.device) -> Step:
     rows = batch.rows if len(batch.rows) else np.array([len(batch.token_ids) - 1])
     decodes = int(np.argmax(new != 1)) if (new != 1).any() else len(new)
     contexts = batch.past_lens + new.astype(np.int32)
-
-    def tensor(array: NDArray[np.generic]) -> Tensor:
-        # the arrays are the engine's buffers, which it writes for the next batch
-        return torch.tensor(array) if device.type == "cpu" else torch.from_numpy(array).to(device)
-
-    decode = prefill = None
+    arrays: list[NDArray[Any]] = [
+        batch.token_ids[None],
+        batch.positions[None],
+        blocks * block_size + batch.positions % block_size,
+        rows.astype(np.int64),
+    ]
     if decodes:
-        decode = Decode(decodes, tensor(tables[:decodes]), tensor(contexts[:decodes]))
+        arrays += [tables[:decodes], contexts[:decodes]]
     if decodes < len(new):
-        begins = batch.begins[decodes:] - batch.begins[decodes]
-        prefill = Prefill(
-            tensor(tables[decodes:]), tensor(begins), tensor(contexts[decodes:]), int(new[decodes:].max())
-        )
+        arrays += [tables[decodes:], batch.begins[decodes:] - batch.begins[decodes], contexts[decodes:]]
+    sent = iter(upload.send(arrays))
     return Step(
-        token_ids=tensor(batch.token_ids[None]),
-        positions=tensor(batch.positions[None]),
-        slots=tensor(blocks * block_size + batch.positions % block_size),
-        rows=tensor(rows.astype(np.int64)),
-        decode=decode,
-        prefill=prefill,
+        token_ids=next(sent),
+        positions=next(sent),
+        slots=next(sent),
+        rows=next(sent),
+        decode=Decode(decodes, next(sent), next(sent)) if decodes else None,
+        prefill=Prefill(next(sent), next(sent), next(sent), int(new[decodes:].max())) if decodes < len(new) else None,
     )
 
 

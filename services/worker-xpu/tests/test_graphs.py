@@ -1,0 +1,255 @@
+"""Decode steps through graphs: buckets, padding and static buffers on CPU torch, where a graph's replay is eager."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from infermesh_worker_xpu import device as devices
+from infermesh_worker_xpu import graphs, kv_memory, weights
+from infermesh_worker_xpu.graphs import DecodeGraphs, bucket_sizes, why_unusable
+from infermesh_worker_xpu.model import choose_kernels
+from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.runner import RunnerFacts, TorchRunner
+from infermesh_worker_xpu.static_step import StaticDecodes
+from infermesh_worker_xpu.upload import ALIGNMENT_BYTES, Upload, layout
+
+CPU = torch.device("cpu")
+
+
+class EagerGraph:
+    """Runs the work again at each replay, into the memory of the first result, as a captured graph does."""
+
+    def __init__(self) -> None:
+        self.replays = 0
+
+    def capture(self, work: Callable[[], Tensor]) -> None:
+        self._work = work
+        self._result = work()
+
+    def replay(self) -> Tensor:
+        self.replays += 1
+        return self._result.copy_(self._work())
+
+
+@pytest.fixture
+def made() -> list[EagerGraph]:
+    """The graphs that the runner under test has made, in the order of their captures."""
+    return []
+
+
+@pytest.fixture
+def graph_runner(tiny_folder, made) -> Callable[..., TorchRunner]:
+    def runner(name: str, *, make=None, **changes: object) -> TorchRunner:
+        chosen = {"device": "cpu", "dtype": "fp32", "kv_cache_bytes": 8 << 20, "context_length": 512}
+        options = RunnerOptions(**{**chosen, "max_sequences": 8, **changes})
+        device = devices.select("cpu", 0)
+        model = weights.load(tiny_folder(name), device, torch.float32, options)
+        attention, kernels = choose_kernels(device, options)
+
+        def make_graph() -> EagerGraph:
+            made.append(EagerGraph())
+            return made[-1]
+
+        facts = RunnerFacts(attention, weights.size_bytes(model))
+        return TorchRunner(model, device, kernels, options, facts, make_graph=make or make_graph)
+
+    return runner
+
+
+def test_buckets_are_fine_where_steps_are_short_and_end_with_the_largest_batch() -> None:
+    assert bucket_sizes(1) == [1]
+    assert bucket_sizes(3) == [1, 2, 3]
+    assert bucket_sizes(36) == [1, 2, 4, 8, 16, 24, 32, 36]
+    assert bucket_sizes(300)[-4:] == [256, 272, 288, 300]
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral-window", "gemma2", "phi", "qwen3"])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_logits_are_those_of_the_plain_path(name, count, graph_runner, tiny_runner, feed) -> None:
+    made: list[EagerGraph] = []
+
+    def make() -> EagerGraph:
+        made.append(EagerGraph())
+        return made[-1]
+
+    plain, captured = tiny_runner(name), graph_runner(name, make=make)
+    draw = np.random.default_rng(count)
+    sequences = [draw.integers(3, 160, length) for length in draw.integers(20, 120, count)]
+    feeds = [feed(runner, sequences) for runner in (plain, captured)]
+    prompts = {i: len(ids) - 12 for i, ids in enumerate(sequences)}
+    for each in feeds:
+        each.run(prompts)
+    for _ in range(12):  # crosses a block's end
+        expected, found = (each.run(dict.fromkeys(prompts, 1)) for each in feeds)
+        for i in prompts:
+            np.testing.assert_allclose(found[i], expected[i], atol=1e-4, rtol=1e-4)
+    assert sum(graph.replays for graph in made) == 12
+
+
+def test_batch_sizes_that_change_use_their_buckets_and_never_each_others_rows(graph_runner, feed, reference, made):
+    runner = graph_runner("llama")
+    sequences = [np.random.default_rng(i).integers(3, 160, 60) for i in range(7)]
+    each = feed(runner, sequences)
+    each.run(dict.fromkeys(range(7), 20))
+    for members in ([0, 1, 2, 3, 4, 5, 6], [3], [5, 1], [6, 0, 2], [2], [4, 3, 1, 0, 6]):
+        for i, row in each.run(dict.fromkeys(members, 1)).items():
+            expected = reference("llama", sequences[i][: each.done[i]])[-1]
+            np.testing.assert_allclose(row, expected, atol=2e-4, rtol=1e-3)
+    by_size = dict(zip([8, 4, 2, 1], made[-4:], strict=True))
+    assert {size: graph.replays for size, graph in by_size.items()} == {8: 2, 4: 1, 2: 1, 1: 2}
+
+
+def test_a_prefill_and_a_batch_without_rows_are_not_captured(graph_runner, feed, reference, made) -> None:
+    runner = graph_runner("llama")
+    sequences = [np.random.default_rng(i).integers(3, 160, 50) for i in range(2)]
+    each = feed(runner, sequences)
+    each.run({0: 30})
+    mixed = each.run({0: 1, 1: 40})
+    batch = each.batch({0: 1})
+    runner.run(replace(batch, rows=batch.rows[:0], inverse_temperatures=batch.inverse_temperatures[:0]))
+    assert sum(graph.replays for graph in made) == 0
+    np.testing.assert_allclose(mixed[1], reference("llama", sequences[1][:40])[-1], atol=2e-4, rtol=1e-3)
+
+
+def test_padding_writes_to_nobodys_block_only(graph_runner, feed) -> None:
+    runner = graph_runner("llama")
+    attention = next(m for m in runner._model.modules() if hasattr(m, "layer_idx"))
+    layer = attention.infermesh_layer
+    each = feed(runner, [np.arange(3, 60) for _ in range(3)])
+    each.run(dict.fromkeys(range(3), 40))
+    before = layer.key_cache.clone()
+    each.run(dict.fromkeys(range(3), 1))
+    changed = (layer.key_cache != before).flatten(2).any(2).nonzero().tolist()
+    own = [[int(table[40 // 32]), 40 % 32] for table in each.tables]
+    assert sorted(changed) == sorted(entry for entry in changed if entry in own or entry[0] == runner.info.num_blocks)
+    assert all(entry in changed for entry in own)
+
+
+def test_health_says_that_graphs_serve(graph_runner, tiny_runner) -> None:
+    assert graph_runner("llama").info.runtime.endswith("(float32, sdpa, graphs)")
+    assert tiny_runner("llama").info.runtime.endswith("(float32, sdpa)")
+
+
+class ShortOfMemory(EagerGraph):
+    def capture(self, work: Callable[[], Tensor]) -> None:
+        super().capture(work)
+        if len(self._result) > 2:
+            raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+
+
+def test_sizes_without_memory_are_left_out_and_run_plainly(graph_runner, feed, reference, caplog) -> None:
+    runner = graph_runner("llama", make=ShortOfMemory)
+    assert runner._pass.graph_sizes == [1, 2]
+    assert [record.sequences for record in caplog.records if "no memory for a graph" in record.message][-2:] == [8, 4]
+    ids = np.random.default_rng(0).integers(3, 160, 50)
+    each = feed(runner, [ids] * 3)
+    each.run(dict.fromkeys(range(3), 40))
+    for members in (range(3), range(2)):
+        for i, row in each.run(dict.fromkeys(members, 1)).items():
+            np.testing.assert_allclose(row, reference("llama", ids[: each.done[i]])[-1], atol=2e-4, rtol=1e-3)
+
+
+class Uncapturable(EagerGraph):
+    def capture(self, work: Callable[[], Tensor]) -> None:
+        raise RuntimeError("called a synchronizing CUDA operation")
+
+
+def test_a_model_that_cannot_be_captured_is_served_plainly(graph_runner, feed, reference, caplog) -> None:
+    runner = graph_runner("llama", make=Uncapturable)
+    assert any("served without graphs" in record.message for record in caplog.records)
+    assert "graphs" not in runner.info.runtime
+    ids = np.arange(3, 30)
+    each = feed(runner, [ids])
+    each.run({0: 20})
+    np.testing.assert_allclose(each.run({0: 1})[0], reference("llama", ids[:21])[-1], atol=2e-4, rtol=1e-3)
+
+
+def test_memory_of_graphs_is_taken_from_the_kv_cache(graph_runner, monkeypatch) -> None:
+    seen = []
+    count = kv_memory.count_blocks
+
+    def noted(*args, reserved_bytes):
+        seen.append(reserved_bytes)
+        return count(*args, reserved_bytes=reserved_bytes)
+
+    monkeypatch.setattr(kv_memory, "count_blocks", noted)
+    free = iter([1000, 900, 890])
+    monkeypatch.setattr("infermesh_worker_xpu.forward.ForwardPass._free_bytes", lambda self: next(free))
+    graph_runner("llama")
+    assert seen == [100 + 3 * 10]  # sizes 8, 4, 2, 1
+
+
+def test_graphs_are_for_accelerators_with_kernels_that_do_not_wait() -> None:
+    cpu = devices.select("cpu", 0)
+    assert why_unusable(cpu, "sdpa", RunnerOptions()) == "processors have no graphs"
+    cuda = devices.Device(torch.device("cuda", 0))
+    assert why_unusable(cuda, "triton", RunnerOptions()) == ""
+    assert "sdpa attention waits" in why_unusable(cuda, "sdpa", RunnerOptions())
+    assert why_unusable(cuda, "triton", RunnerOptions(graphs="off")) == "INFERMESH_GRAPHS=off"
+    xpu = devices.Device(torch.device("xpu", 0))
+    assert why_unusable(xpu, "triton", RunnerOptions()) == ""
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_torch_has_what_a_device_graph_calls(kind) -> None:
+    module = torch.get_device_module(kind)
+    assert callable(module.graph)
+    assert callable(module.graph_pool_handle)
+    assert callable(module.stream)
+    assert hasattr(module, "CUDAGraph" if kind == "cuda" else "XPUGraph")
+
+
+def test_work_that_waits_is_refused_where_torch_can_tell() -> None:
+    class Module:
+        mode = 0
+
+        def get_sync_debug_mode(self) -> int:
+            return self.mode
+
+        def set_sync_debug_mode(self, mode) -> None:
+            self.mode = mode
+
+    module = Module()
+    with graphs._refusing_to_wait(module):
+        assert module.mode == "error"
+    assert module.mode == 0
+    with graphs._refusing_to_wait(torch.xpu):
+        pass
+
+
+def test_static_memory_is_the_same_for_every_step_of_a_size() -> None:
+    inputs = StaticDecodes(max_rows=8, max_blocks=5, nobody=7, block_size=32, device=CPU)
+    first, again = inputs.step(4), inputs.step(4)
+    assert first.decode.block_tables is not again.decode.block_tables
+    for name in ("token_ids", "positions", "slots", "rows"):
+        assert getattr(first, name).data_ptr() == getattr(again, name).data_ptr()
+        assert getattr(first, name).data_ptr() % 8 == 0
+    inputs.fill(None, 4)
+    assert first.slots.tolist() == [7 * 32] * 4
+    assert first.decode.block_tables[:, 0].tolist() == [7] * 4
+    assert first.decode.context_lens.tolist() == [1] * 4
+    assert inputs.step(8).decode.block_tables.shape == (8, 5)
+
+
+def test_an_upload_keeps_shapes_and_values_and_not_the_arrays() -> None:
+    arrays = [np.arange(3), np.zeros((0, 4), np.int32), np.arange(6, dtype=np.int32).reshape(2, 3)[:, ::2]]
+    sent = Upload(CPU).send(arrays)
+    assert [tuple(t.shape) for t in sent] == [(3,), (0, 4), (2, 2)]
+    arrays[0][:] = 9
+    assert sent[0].tolist() == [0, 1, 2]
+    assert sent[2].tolist() == [[0, 2], [3, 5]]
+
+
+def test_arrays_are_aligned_in_their_buffer() -> None:
+    assert layout([8, 0, 20]) == ([0, 16, 16], 48)
+    assert ALIGNMENT_BYTES == 16
+
+
+def test_nothing_captured_takes_no_batch(feed, tiny_runner) -> None:
+    inputs = StaticDecodes(max_rows=2, max_blocks=5, nobody=7, block_size=32, device=CPU)
+    empty = DecodeGraphs(inputs, lambda step: step.slots, EagerGraph)
+    assert empty.bucket(feed(tiny_runner("llama"), [np.arange(3, 9)]).batch({0: 1})) is None
