@@ -7,6 +7,7 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.prefix import hash_prompt
 from infermesh_router.snapshot import Wanted
 from infermesh_runtime.errors import InvalidArgument
 
@@ -90,6 +91,7 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
         device=request.device,
         prompt_tokens=_estimate_prompt_tokens(request),
         sequences=max(1, request.n),
+        blocks=hash_prompt(request),
         client=request.client_id,
         priority=request.priority,
         max_tokens=request.stop.max_tokens,

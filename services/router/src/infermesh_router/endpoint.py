@@ -13,6 +13,8 @@ from infermesh_router.snapshot import DeviceKind, EndpointSnapshot, State
 
 SETTLE_S = 0.02
 """Age below which sent work is taken to be missing from a report that arrives: both travel for some time."""
+RATE_HALF_LIFE_S = 60.0
+"""Time in which half of a peak of a measured rate is forgotten."""
 
 _STATES = {
     pb.ENDPOINT_STATE_LOADING: State.LOADING,
@@ -52,6 +54,7 @@ class Endpoint:
         self._notify = notify
         self._leases: set[Lease] = set()
         self._unreported: set[Lease] = set()
+        self._reported_s = 0.0
         self._reported = EndpointSnapshot(address=address, state=State.UNKNOWN, device=DeviceKind.UNKNOWN)
         self._snapshot: EndpointSnapshot | None = None
 
@@ -86,7 +89,7 @@ class Endpoint:
         newest_s = self._clock() - SETTLE_S
         self._unreported = {lease for lease in self._unreported if lease.since_s > newest_s}
         self.last_report = report
-        self._reported = _read_report(self.address, report)
+        self._reported = self._keep_peaks(_read_report(self.address, report))
         self.connected = True
         self.last_error = ""
         self._change()
@@ -101,6 +104,19 @@ class Endpoint:
         """A call failed for the endpoint's fault."""
         self.last_error = reason
         self._change()
+
+    def _keep_peaks(self, reported: EndpointSnapshot) -> EndpointSnapshot:
+        """The report with the rates it lately had at best: with few sequences an endpoint measures what they take."""
+        before, now_s = self._reported, self._clock()
+        kept = 0.5 ** ((now_s - self._reported_s) / RATE_HALF_LIFE_S)
+        self._reported_s = now_s
+        if reported.ready_models != before.ready_models:
+            return reported
+        return replace(
+            reported,
+            prefill_tokens_per_s=max(reported.prefill_tokens_per_s, before.prefill_tokens_per_s * kept),
+            decode_tokens_per_s=max(reported.decode_tokens_per_s, before.decode_tokens_per_s * kept),
+        )
 
     def _change(self) -> None:
         self._snapshot = None

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import grpc
 
 from infermesh_router.changes import Changes
 from infermesh_router.endpoint import Endpoint
 from infermesh_router.snapshot import EndpointSnapshot
+from infermesh_router.table import Table
 
 
 class Fleet:
@@ -19,13 +21,18 @@ class Fleet:
         *,
         open_channel: Callable[[str], grpc.aio.Channel],
         poll: Callable[[Endpoint], Awaitable[None]],
+        on_cache_lost: Callable[[str], None] = lambda _address: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`on_cache_lost` is told the address of an endpoint whose prefix cache is empty from now on."""
         self.changes = Changes()
         self._open_channel = open_channel
         self._poll = poll
+        self._on_cache_lost = on_cache_lost
         self._clock = clock
         self._endpoints: dict[str, Endpoint] = {}
+        self._table = Table()
+        self._stale: set[str] = set()
         self._pollers: dict[str, asyncio.Future[None]] = {}
         self._farewells: set[asyncio.Task[None]] = set()
 
@@ -35,9 +42,13 @@ class Fleet:
         return [self._endpoints[address] for address in sorted(self._endpoints)]
 
     @property
-    def snapshots(self) -> list[EndpointSnapshot]:
-        """What is known of each endpoint now, in the order they came."""
-        return [endpoint.snapshot for endpoint in self._endpoints.values()]
+    def snapshots(self) -> Table:
+        """What is known of each endpoint now, in the order they came; follows later changes when asked for again."""
+        while self._stale:
+            address = self._stale.pop()
+            if (endpoint := self._endpoints.get(address)) is not None:
+                self._refresh(endpoint.snapshot)
+        return self._table
 
     def get(self, address: str) -> Endpoint:
         """The endpoint at the address. Raises KeyError."""
@@ -50,6 +61,7 @@ class Fleet:
             self._add(address)
         for address in sorted(self._endpoints.keys() - wanted):
             self._remove(address)
+        self._table = Table(endpoint.snapshot for endpoint in self._endpoints.values())
         self.changes.notify()
 
     async def close(self) -> None:
@@ -57,18 +69,31 @@ class Fleet:
         pollers, endpoints = list(self._pollers.values()), list(self._endpoints.values())
         self._pollers.clear()
         self._endpoints.clear()
+        self._table = Table()
         for task in (*pollers, *self._farewells):
             task.cancel()
         await asyncio.gather(*pollers, *self._farewells, return_exceptions=True)
         await asyncio.gather(*(endpoint.channel.close() for endpoint in endpoints))
 
     def _add(self, address: str) -> None:
-        endpoint = Endpoint(address, self._open_channel(address), clock=self._clock, notify=self.changes.notify)
+        notify = partial(self._note_change, address)
+        endpoint = Endpoint(address, self._open_channel(address), clock=self._clock, notify=notify)
         self._endpoints[address] = endpoint
         self._pollers[address] = asyncio.ensure_future(self._poll(endpoint))
 
+    def _note_change(self, address: str) -> None:
+        self._stale.add(address)
+        self.changes.notify()
+
+    def _refresh(self, snapshot: EndpointSnapshot) -> None:
+        before = self._table.at(snapshot.address)
+        self._table.update(snapshot)
+        if before.ready_models and not snapshot.ready_models:
+            self._on_cache_lost(snapshot.address)
+
     def _remove(self, address: str) -> None:
         endpoint = self._endpoints.pop(address)
+        self._on_cache_lost(address)
         self._pollers.pop(address).cancel()
         farewell = asyncio.ensure_future(self._close_when_idle(endpoint))
         self._farewells.add(farewell)

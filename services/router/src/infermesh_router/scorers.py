@@ -1,20 +1,27 @@
-"""Owns how good each endpoint is for a request. Pure: a scorer gives each endpoint, in order, a number in [0, 1].
+"""Owns how good each endpoint is for a request. Pure: a scorer gives each row of a table a number in [0, 1].
 
-A scorer's weight says how much of its score counts; SCORERS holds the defaults.
+Rows outside the mask of candidates get a number too, which is not looked at. A scorer's weight says how much of its
+score counts; SCORERS holds the defaults. Weights are relative to seconds to drain: an affinity of weight w outweighs
+being slower by the factor 1 / (1 - w), so that one below 1 never keeps a request on an endpoint that is far behind.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from infermesh_router.snapshot import (
     DEFAULT_DECODE_TOKENS_PER_S,
     DEFAULT_PREFILL_TOKENS_PER_S,
     EXPECTED_OUTPUT_TOKENS,
-    EndpointSnapshot,
+    DeviceKind,
     Wanted,
 )
+from infermesh_router.table import CPU_BITS, DEVICE_BITS, GPU_BITS, Floats, Mask, Table
 
-Endpoints = Sequence[EndpointSnapshot]
+HALVING_S = 1.0
+"""Time behind an idle endpoint that halves the drain score."""
+Score = Callable[[Table, Mask, Wanted], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,43 +30,100 @@ class Scorer:
 
     name: str
     weight: float
-    score: Callable[[Endpoints, Wanted], list[float]]
+    score: Score
 
 
-def score_drain(endpoints: Endpoints, wanted: Wanted) -> list[float]:
-    """1 / (1 + seconds to drain all it has and this request): halves at one second.
+def score_drain(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
+    """(HALVING_S + s of the quickest candidate) / (HALVING_S + s), s: seconds to drain all it has and this request.
 
-    seconds = (waiting + prompt tokens) / prefill rate + (sequences + asked) x EXPECTED_OUTPUT_TOKENS / decode rate.
-    A rate that has not been measured is taken as the best among the candidates, so that a new endpoint gets work and
-    is measured; where none has been, as the default.
+    s = (waiting + prompt - cached tokens) / prefill rate + (sequences + asked) x EXPECTED_OUTPUT_TOKENS / decode rate;
+    cached: what the prefix index expects there, none when it knows nothing. A rate that has not been measured is taken
+    as the best among the candidates, so that a new endpoint gets work and is measured; where none has been, as the
+    default. Relative to the quickest, so that the score tells endpoints apart however long all queues are.
     """
-    prefill = max(e.prefill_tokens_per_s for e in endpoints) or DEFAULT_PREFILL_TOKENS_PER_S
-    decode = max(e.decode_tokens_per_s for e in endpoints) or DEFAULT_DECODE_TOKENS_PER_S
-    prompt, asked, expected = wanted.prompt_tokens, wanted.sequences, EXPECTED_OUTPUT_TOKENS
-    return [
-        1.0
-        / (
-            1.0
-            + (e.waiting_tokens + prompt) / (e.prefill_tokens_per_s or prefill)
-            + (e.sequences + asked) * expected / (e.decode_tokens_per_s or decode)
-        )
-        for e in endpoints
-    ]
+    prefill = _filled(table.prefill_tokens_per_s, candidates, DEFAULT_PREFILL_TOKENS_PER_S)
+    decode = _filled(table.decode_tokens_per_s, candidates, DEFAULT_DECODE_TOKENS_PER_S)
+    tokens = table.waiting_tokens + wanted.prompt_tokens
+    for address, cached in wanted.cached_tokens.items():
+        if (row := table.row(address)) is not None:
+            tokens[row] -= min(cached, wanted.prompt_tokens)
+    behind = tokens / prefill + (table.sequences + wanted.sequences) * EXPECTED_OUTPUT_TOKENS / decode + HALVING_S
+    scores: Floats = np.minimum(1.0, behind.min(where=candidates, initial=np.inf) / behind)
+    return scores
 
 
-def score_kv_headroom(endpoints: Endpoints, wanted: Wanted) -> list[float]:  # noqa: ARG001 - a scorer's shape
-    """Share of the KV cache that no running sequence holds; 1 where nothing is reported."""
-    return [1.0 - e.kv_cache_usage for e in endpoints]
+def score_kv_headroom(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
+    """1 - kv_cache_usage: the share of the KV cache that no running sequence holds; 1 where nothing is reported."""
+    headroom: Floats = 1.0 - table.kv_cache_usage
+    return headroom
 
 
-def score_session(endpoints: Endpoints, wanted: Wanted) -> list[float]:
-    """1 for the endpoint that served the session's last request, whose prefix cache knows it; 0 for the others."""
-    address = wanted.session_endpoint
-    return [1.0 if e.address == address else 0.0 for e in endpoints]
+def score_prefix(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
+    """Expected cached tokens / prompt tokens; 0 where the prefix index knows nothing, or the prompt is empty."""
+    scores = np.zeros(len(table))
+    for address, cached in wanted.cached_tokens.items():
+        if (row := table.row(address)) is not None and wanted.prompt_tokens:
+            scores[row] = min(1.0, cached / wanted.prompt_tokens)
+    return scores
+
+
+def score_session(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
+    """1 for the endpoint that served the session's last request; 0 for the others, and all without a session."""
+    scores = np.zeros(len(table))
+    if (row := table.row(wanted.session_endpoint)) is not None:
+        scores[row] = 1.0
+    return scores
+
+
+def score_device_preference(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - same
+    """1 on the device that the model's own rule in mesh.yaml prefers, 0 elsewhere; all 0 without such a rule."""
+    return _score_preferred(table, wanted, "device_preference")
+
+
+def score_size_rule(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
+    """1 on the device that the size rules prefer for the model, 0 elsewhere; all 0 when its size is not known."""
+    return _score_preferred(table, wanted, "size_rule")
+
+
+def cost_scorer(by_device: Mapping[str, float], by_endpoint: Mapping[str, float]) -> Score:
+    """A scorer: 1 - cost per token / the dearest's; a cost that is not given is 0, so that without any all score 1.
+
+    The costs are in any one unit, by kind of device ("cpu", "xpu", "cuda", "unknown") and, before it, by address.
+    """
+    by_bits = np.zeros(16)
+    for kind, cost in by_device.items():
+        by_bits[DEVICE_BITS[DeviceKind(kind)]] = cost
+
+    def score_cost(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
+        costs = by_bits[table.device_bits]
+        for address, cost in by_endpoint.items():
+            if (row := table.row(address)) is not None:
+                costs[row] = cost
+        dearest = costs.max(where=candidates, initial=0.0)
+        return 1.0 - np.minimum(1.0, costs / dearest) if dearest else np.ones(len(table))
+
+    return score_cost
+
+
+def _score_preferred(table: Table, wanted: Wanted, reason: str) -> Floats:
+    bits = 0
+    if wanted.preference_reason == reason:
+        bits = GPU_BITS if wanted.preferred_device == "gpu" else CPU_BITS
+    return table.on_device(bits).astype(np.float64)
+
+
+def _filled(rates: Floats, candidates: Mask, default: float) -> Floats:
+    """The rates, where they are not measured the best of the candidates or the default."""
+    best = float(rates.max(where=candidates, initial=0.0)) or default
+    return np.where(rates > 0, rates, best)
 
 
 SCORERS: tuple[Scorer, ...] = (
     Scorer("least_seconds_to_drain", 1.0, score_drain),
     Scorer("kv_headroom", 0.2, score_kv_headroom),
+    Scorer("prefix_affinity", 0.3, score_prefix),
     Scorer("session_affinity", 0.3, score_session),
+    Scorer("device_preference", 0.5, score_device_preference),
+    Scorer("size_rule", 0.2, score_size_rule),
+    Scorer("least_cost", 0.2, cost_scorer({}, {})),
 )

@@ -108,6 +108,8 @@ class Wanted:
     """Address of the endpoint that served the last request of this session."""
     tried: frozenset[str] = frozenset()
     """Addresses of endpoints on which this request failed."""
+    alias: str = ""
+    """The name that the client used, when it stands for `model`."""
     blocks: tuple[int, ...] = ()
     """Hashes of the prompt's blocks, each of all up to its end (`prefix`); empty: a short prompt."""
     client: str = ""
