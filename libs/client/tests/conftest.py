@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -14,7 +15,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
-from infermesh_runtime.errors import DeviceNotAvailable
+from infermesh_runtime.errors import DeviceNotAvailable, NotFound, ResourceExhausted
 from infermesh_runtime.status import to_status
 
 CHAT_TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -106,12 +107,19 @@ def models_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @dataclass
-class MeshServicer(inference_pb2_grpc.InferenceServiceServicer, admin_pb2_grpc.AdminServiceServicer):
+class MeshServicer(
+    inference_pb2_grpc.InferenceServiceServicer,
+    admin_pb2_grpc.AdminServiceServicer,
+    admin_pb2_grpc.EndpointServiceServicer,
+):
     """Answers with words that name the question; remembers requests, and which calls were cancelled."""
 
     words: tuple[str, ...] = ("Hello", ", ", "world", "!")
     state: int = inference_pb2.ENDPOINT_STATE_READY
     requests: list[inference_pb2.GenerateRequest] = field(default_factory=list)
+    orders: list[Any] = field(default_factory=list)
+    """Requests to drain, resume, load and unload."""
+    queues: list[admin_pb2.ModelQueue] = field(default_factory=list)
     endless: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -135,18 +143,55 @@ class MeshServicer(inference_pb2_grpc.InferenceServiceServicer, admin_pb2_grpc.A
         return inference_pb2.HealthResponse(report=self._report())
 
     def ListEndpoints(self, request, context):
-        return admin_pb2.ListEndpointsResponse(endpoints=[self._endpoint()])
+        return admin_pb2.ListEndpointsResponse(endpoints=[self._endpoint()], queues=self.queues)
 
     def WatchEndpoints(self, request, context):
-        yield admin_pb2.WatchEndpointsResponse(endpoints=[self._endpoint()])
+        yield admin_pb2.WatchEndpointsResponse(endpoints=[self._endpoint()], queues=self.queues)
+
+    def DrainEndpoint(self, request, context):
+        self.orders.append(request)
+        self._check(request.address, context)
+        return admin_pb2.DrainEndpointResponse(moved=2 if request.HasField("move_after_s") else 0)
+
+    def ResumeEndpoint(self, request, context):
+        self.orders.append(request)
+        self._check(request.address, context)
+        return admin_pb2.ResumeEndpointResponse()
+
+    def LoadModel(self, request, context):
+        self.orders.append(request)
+        if request.model == "huge":
+            _abort(context, ResourceExhausted("huge needs 9 GB, 3 GB are free", reason="MODEL_DOES_NOT_FIT"))
+        return admin_pb2.LoadModelResponse(unloaded=["other"])
+
+    def UnloadModel(self, request, context):
+        self.orders.append(request)
+        return admin_pb2.UnloadModelResponse()
+
+    def _check(self, address, context) -> None:
+        if address != "10.0.0.1:7":
+            _abort(context, NotFound(f"There is no endpoint '{address}'; there are: 10.0.0.1:7."))
 
     def _endpoint(self) -> admin_pb2.Endpoint:
-        return admin_pb2.Endpoint(address="10.0.0.1:7", connected=True, report=self._report(), in_flight=1)
+        return admin_pb2.Endpoint(
+            address="10.0.0.1:7",
+            connected=True,
+            report=self._report(),
+            in_flight=1,
+            breaker=admin_pb2.BREAKER_STATE_HALF_OPEN,
+            choices={"least_loaded": 12, "session": 3},
+            failovers=4,
+            queued_ms=56.4,
+            overhead_ms=0.34,
+            source="registered",
+        )
 
     def _report(self) -> inference_pb2.HealthReport:
         model = inference_pb2.ModelStatus(name="tiny", state=self.state, context_length=512)
         device = inference_pb2.Device(kind=inference_pb2.DEVICE_KIND_CPU, name="Test CPU")
-        load = inference_pb2.Load(running=2, waiting=1, kv_cache_usage=0.5, decode_tokens_per_s=123.0)
+        load = inference_pb2.Load(
+            running=2, waiting=1, kv_cache_usage=0.5, decode_tokens_per_s=123.0, cached_tokens=12345
+        )
         return inference_pb2.HealthReport(state=self.state, device=device, models=[model], load=load)
 
 
@@ -170,6 +215,7 @@ def mesh() -> Iterator[RunningMesh]:
     server = grpc.server(ThreadPoolExecutor(8))
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, server)
+    admin_pb2_grpc.add_EndpointServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield RunningMesh(f"127.0.0.1:{port}", servicer)

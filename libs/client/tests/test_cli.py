@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from infermesh.admin.v1 import admin_pb2
 from infermesh_client.cli.app import app
 from infermesh_client.mesh.state import MeshState
 from infermesh_client.settings import ClientSettings, Home
@@ -37,7 +38,7 @@ def infermesh(models_root: Path):
 def test_help_names_every_command(infermesh) -> None:
     result = infermesh("--help")
     assert result.exit_code == 0
-    for name in ("up", "down", "status", "health", "chat", "models"):
+    for name in ("up", "down", "status", "drain", "resume", "health", "chat", "models"):
         assert f"│ {name} " in result.output
 
 
@@ -46,7 +47,16 @@ def test_version(infermesh) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["status"], ["status", "--json"], ["health"], ["health", "--check"], ["chat", "hi"]]
+    "arguments",
+    [
+        ["status"],
+        ["status", "--json"],
+        ["health"],
+        ["health", "--check"],
+        ["chat", "hi"],
+        ["drain", "a:1"],
+        ["models", "load", "m"],
+    ],
 )
 def test_unreachable_mesh_is_one_line_and_exit_1(arguments: list[str], infermesh) -> None:
     result = infermesh(*arguments)
@@ -60,6 +70,55 @@ def test_status_once(mesh, infermesh) -> None:
     assert result.exit_code == 0
     for word in ("10.0.0.1:7", "cpu", "READY", "tiny", "2/1", "50%", "123"):
         assert word in result.stdout
+
+
+def test_status_says_what_the_router_did_and_what_waits(mesh, infermesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh.servicer.queues = [admin_pb2.ModelQueue(model="tiny", waiting=3, oldest_ms=1234)]
+    monkeypatch.setenv("COLUMNS", "120")
+    lines = infermesh("status", "--once", "--endpoint", mesh.address).stdout.splitlines()
+    assert max(map(len, lines)) <= 120
+    routing = {"10.0.0.1:7", "registered", "half-open", "1", "least_loaded", "12", "56", "ms", "0.3", "12.3k", "4"}
+    assert any(routing <= set(line.split()) for line in lines)
+    assert any("session 3" in line for line in lines)
+    assert lines[-1].strip() == "waiting: 3 for tiny (oldest 1.2 s)"
+    document = json.loads(infermesh("status", "--json", "--endpoint", mesh.address).stdout)
+    assert document["queues"] == [{"model": "tiny", "waiting": 3, "oldest_ms": 1234}]
+    (endpoint,) = document["endpoints"]
+    assert endpoint["breaker"] == "half-open"
+    assert endpoint["choices"] == {"least_loaded": 12, "session": 3}
+    assert (endpoint["failovers"], endpoint["source"]) == (4, "registered")
+    assert (endpoint["queued_ms"], endpoint["overhead_ms"]) == pytest.approx((56.4, 0.34))
+
+
+def test_drain_and_resume(mesh, infermesh) -> None:
+    result = infermesh("drain", "10.0.0.1:7", "--endpoint", mesh.address)
+    assert result.exit_code == 0
+    assert "Drained 10.0.0.1:7: nothing runs on it." in result.stderr
+    result = infermesh("drain", "10.0.0.1:7", "--move-after", "1.5", "--endpoint", mesh.address)
+    assert "nothing runs on it; 2 streams were moved." in result.stderr
+    assert infermesh("resume", "10.0.0.1:7", "--endpoint", mesh.address).exit_code == 0
+    waits, moves, resumes = mesh.servicer.orders
+    assert not waits.HasField("move_after_s")
+    assert moves.move_after_s == 1.5
+    assert resumes.address == "10.0.0.1:7"
+
+
+@pytest.mark.parametrize("command", ["drain", "resume"])
+def test_an_unknown_endpoint_is_refused_with_those_there_are(command: str, mesh, infermesh) -> None:
+    result = infermesh(command, "x:1", "--endpoint", mesh.address)
+    assert result.exit_code == 1
+    assert result.stderr.endswith("error: There is no endpoint 'x:1'; there are: 10.0.0.1:7.\n")
+
+
+def test_models_are_loaded_and_unloaded(mesh, infermesh) -> None:
+    result = infermesh("models", "load", "tiny", "--pin", "--keep-alive", "60", "--endpoint", mesh.address)
+    assert result.stderr == "Loaded tiny; unloaded to make room: other\n"
+    assert infermesh("models", "unload", "tiny", "--force", "--endpoint", mesh.address).stderr == "Unloaded tiny\n"
+    load, unload = mesh.servicer.orders
+    assert (load.model, load.pinned, load.keep_alive_s) == ("tiny", True, 60)
+    assert (unload.model, unload.force) == ("tiny", True)
+    result = infermesh("models", "load", "huge", "--endpoint", mesh.address)
+    assert (result.exit_code, result.stderr) == (1, "error: huge needs 9 GB, 3 GB are free\n")
 
 
 def test_a_narrow_terminal_folds_no_state_and_no_address(mesh, infermesh) -> None:

@@ -8,7 +8,7 @@ import pytest
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client import AsyncClient, Client
 from infermesh_client.request import build_request
-from infermesh_runtime.errors import DeviceNotAvailable, InvalidArgument, Unavailable
+from infermesh_runtime.errors import DeviceNotAvailable, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
 
@@ -123,3 +123,25 @@ def test_what_is_not_given_is_not_set() -> None:
 def test_bad_options_are_refused_before_anything_is_sent(prompt: object, options: dict[str, object]) -> None:
     with pytest.raises(InvalidArgument):
         build_request(prompt, options)  # type: ignore[arg-type] # bad on purpose
+
+
+def test_orders_to_endpoints(mesh) -> None:
+    with Client(mesh.address, timeout_s=5) as client:
+        assert client.drain_endpoint("10.0.0.1:7", move_after_s=0) == 2
+        client.resume_endpoint("10.0.0.1:7")
+        assert client.load_model("tiny", keep_alive_s=0) == ("other",)
+        client.unload_model("tiny")
+        with pytest.raises(NotFound, match="there are: 10.0.0.1:7"):
+            client.drain_endpoint("x:1")
+    assert mesh.servicer.orders[2].HasField("keep_alive_s")
+
+
+async def test_async_orders_to_endpoints(mesh) -> None:
+    async with AsyncClient(mesh.address, timeout_s=5) as client:
+        assert await client.drain_endpoint("10.0.0.1:7") == 0
+        await client.resume_endpoint("10.0.0.1:7")
+        assert await client.load_model("tiny", pinned=True) == ("other",)
+        await client.unload_model("tiny", force=True)
+        with pytest.raises(ResourceExhausted, match="9 GB"):
+            await client.load_model("huge")
+    assert not mesh.servicer.orders[2].HasField("keep_alive_s")

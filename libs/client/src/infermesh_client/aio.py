@@ -27,6 +27,7 @@ class AsyncClient:
         self._channel = grpc.aio.insecure_channel(endpoint, options=channel_options(endpoint))
         self._inference: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
         self._admin: Any = admin_pb2_grpc.AdminServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._endpoint: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
     async def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> AsyncGenerator[Event]:
         """Streams the events of a generation; `aclose` or cancelling the task cancels the call."""
@@ -47,18 +48,60 @@ class AsyncClient:
         """The models that the endpoint serves or loads."""
         return tuple((await self.health()).models)
 
-    async def endpoints(self) -> Sequence[admin_pb2.Endpoint]:
-        """The router's endpoints, sorted by address. Raises Unimplemented at a worker."""
+    async def listing(self) -> admin_pb2.ListEndpointsResponse:
+        """The router's endpoints, sorted by address, and its queues. Raises Unimplemented at a worker."""
         with _translated_errors():
-            response = await self._admin.ListEndpoints(admin_pb2.ListEndpointsRequest(), timeout=self._timeout_s)
-        return tuple(response.endpoints)
+            response: admin_pb2.ListEndpointsResponse = await self._admin.ListEndpoints(
+                admin_pb2.ListEndpointsRequest(), timeout=self._timeout_s
+            )
+        return response
 
-    async def watch_endpoints(self, *, min_interval_ms: int = 500) -> AsyncGenerator[Sequence[admin_pb2.Endpoint]]:
-        """The router's endpoints now and on every change; `aclose` ends it."""
+    async def watch_listing(self, *, min_interval_ms: int = 500) -> AsyncGenerator[admin_pb2.WatchEndpointsResponse]:
+        """The same now and on every change; `aclose` ends it."""
         request = admin_pb2.WatchEndpointsRequest(min_interval_ms=min_interval_ms)
         async with aclosing(self._stream(self._admin.WatchEndpoints, request)) as responses:
             async for response in responses:
-                yield tuple(response.endpoints)
+                yield response
+
+    async def endpoints(self) -> Sequence[admin_pb2.Endpoint]:
+        """The router's endpoints, sorted by address. Raises Unimplemented at a worker."""
+        return tuple((await self.listing()).endpoints)
+
+    async def watch_endpoints(self, *, min_interval_ms: int = 500) -> AsyncGenerator[Sequence[admin_pb2.Endpoint]]:
+        """The router's endpoints now and on every change; `aclose` ends it."""
+        async with aclosing(self.watch_listing(min_interval_ms=min_interval_ms)) as listings:
+            async for listing in listings:
+                yield tuple(listing.endpoints)
+
+    async def drain_endpoint(self, address: str, *, move_after_s: float | None = None) -> int:
+        """Takes an endpoint out of service, and waits until nothing runs on it; how many streams were moved away.
+
+        Streams that still run after `move_after_s` are moved; None waits for them. Raises NotFound.
+        """
+        request = admin_pb2.DrainEndpointRequest(address=address, move_after_s=move_after_s)
+        with _translated_errors():
+            return int((await self._admin.DrainEndpoint(request, timeout=self._timeout_s)).moved)
+
+    async def resume_endpoint(self, address: str) -> None:
+        """Takes a drained endpoint into service again. Raises NotFound."""
+        request = admin_pb2.ResumeEndpointRequest(address=address)
+        with _translated_errors():
+            await self._admin.ResumeEndpoint(request, timeout=self._timeout_s)
+
+    async def load_model(self, model: str, *, pinned: bool = False, keep_alive_s: float | None = None) -> Sequence[str]:
+        """Loads a model, at a router on the endpoint that suits it; the models that were unloaded to make room.
+
+        Raises NotFound, and ResourceExhausted when it does not fit.
+        """
+        request = admin_pb2.LoadModelRequest(model=model, pinned=pinned, keep_alive_s=keep_alive_s)
+        with _translated_errors():
+            return tuple((await self._endpoint.LoadModel(request, timeout=self._timeout_s)).unloaded)
+
+    async def unload_model(self, model: str, *, force: bool = False) -> None:
+        """Unloads a model. Raises NotFound, and FailedPrecondition while requests of it run, unless `force` is set."""
+        request = admin_pb2.UnloadModelRequest(model=model, force=force)
+        with _translated_errors():
+            await self._endpoint.UnloadModel(request, timeout=self._timeout_s)
 
     async def close(self) -> None:
         """Closes the connection; running calls end with Cancelled."""

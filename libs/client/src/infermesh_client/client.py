@@ -36,6 +36,7 @@ class Client:
         self._channel = grpc.insecure_channel(endpoint, options=channel_options(endpoint))
         self._inference: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
         self._admin: Any = admin_pb2_grpc.AdminServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._endpoint: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
     def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> Iterator[Event]:
         """Streams the events of a generation; closing the iterator cancels the call."""
@@ -56,17 +57,57 @@ class Client:
         """The models that the endpoint serves or loads."""
         return tuple(self.health().models)
 
+    def listing(self) -> admin_pb2.ListEndpointsResponse:
+        """The router's endpoints, sorted by address, and its queues. Raises Unimplemented at a worker."""
+        with _translated_errors():
+            response: admin_pb2.ListEndpointsResponse = self._admin.ListEndpoints(
+                admin_pb2.ListEndpointsRequest(), timeout=self._timeout_s
+            )
+        return response
+
+    def watch_listing(self, *, min_interval_ms: int = 500) -> Iterator[admin_pb2.WatchEndpointsResponse]:
+        """The same now and on every change; closing the iterator ends it."""
+        request = admin_pb2.WatchEndpointsRequest(min_interval_ms=min_interval_ms)
+        yield from self._stream(self._admin.WatchEndpoints, request)
+
     def endpoints(self) -> Sequence[admin_pb2.Endpoint]:
         """The router's endpoints, sorted by address. Raises Unimplemented at a worker."""
-        with _translated_errors():
-            response = self._admin.ListEndpoints(admin_pb2.ListEndpointsRequest(), timeout=self._timeout_s)
-        return tuple(response.endpoints)
+        return tuple((self.listing()).endpoints)
 
     def watch_endpoints(self, *, min_interval_ms: int = 500) -> Iterator[Sequence[admin_pb2.Endpoint]]:
         """The router's endpoints now and on every change; closing the iterator ends it."""
-        request = admin_pb2.WatchEndpointsRequest(min_interval_ms=min_interval_ms)
-        for response in self._stream(self._admin.WatchEndpoints, request):
-            yield tuple(response.endpoints)
+        for listing in self.watch_listing(min_interval_ms=min_interval_ms):
+            yield tuple(listing.endpoints)
+
+    def drain_endpoint(self, address: str, *, move_after_s: float | None = None) -> int:
+        """Takes an endpoint out of service, and waits until nothing runs on it; how many streams were moved away.
+
+        Streams that still run after `move_after_s` are moved; None waits for them. Raises NotFound.
+        """
+        request = admin_pb2.DrainEndpointRequest(address=address, move_after_s=move_after_s)
+        with _translated_errors():
+            return int((self._admin.DrainEndpoint(request, timeout=self._timeout_s)).moved)
+
+    def resume_endpoint(self, address: str) -> None:
+        """Takes a drained endpoint into service again. Raises NotFound."""
+        request = admin_pb2.ResumeEndpointRequest(address=address)
+        with _translated_errors():
+            self._admin.ResumeEndpoint(request, timeout=self._timeout_s)
+
+    def load_model(self, model: str, *, pinned: bool = False, keep_alive_s: float | None = None) -> Sequence[str]:
+        """Loads a model, at a router on the endpoint that suits it; the models that were unloaded to make room.
+
+        Raises NotFound, and ResourceExhausted when it does not fit.
+        """
+        request = admin_pb2.LoadModelRequest(model=model, pinned=pinned, keep_alive_s=keep_alive_s)
+        with _translated_errors():
+            return tuple((self._endpoint.LoadModel(request, timeout=self._timeout_s)).unloaded)
+
+    def unload_model(self, model: str, *, force: bool = False) -> None:
+        """Unloads a model. Raises NotFound, and FailedPrecondition while requests of it run, unless `force` is set."""
+        request = admin_pb2.UnloadModelRequest(model=model, force=force)
+        with _translated_errors():
+            self._endpoint.UnloadModel(request, timeout=self._timeout_s)
 
     def close(self) -> None:
         """Closes the connection; running calls end with Cancelled."""

@@ -1,18 +1,9 @@
-"""Owns the words and figures for the contract's messages, as dictionaries for JSON and as cells for tables."""
+"""Owns the words and figures for the contract's messages, as dictionaries for JSON. Knows no tables."""
 
-from collections.abc import Sequence
 from typing import Any
-
-from rich import box
-from rich.table import Column, Table
-from rich.text import Text
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2
-
-_FIGURES = {"run/wait": 8, "KV": 7, "tokens/s": 8, "drain": 5}
-"""The table's columns of figures, and what they need."""
-_STATE_STYLES = {"READY": "green", "LOADING": "yellow", "DRAINING": "yellow", "FAILED": "red"}
 
 
 def state_name(state: int) -> str:
@@ -24,6 +15,12 @@ def state_name(state: int) -> str:
 def device_name(kind: int) -> str:
     """cpu, xpu, cuda; "" when it is not set."""
     name = _enum_name(inference_pb2.DeviceKind, kind, "DEVICE_KIND_").lower()
+    return "" if name == "unspecified" else name
+
+
+def breaker_name(state: int) -> str:
+    """closed, open, half-open; "" when it is not set."""
+    name = _enum_name(admin_pb2.BreakerState, state, "BREAKER_STATE_").lower().replace("_", "-")
     return "" if name == "unspecified" else name
 
 
@@ -40,6 +37,10 @@ def model_row(model: inference_pb2.ModelStatus) -> dict[str, Any]:
         "context_length": model.context_length,
         "size_bytes": model.size_bytes,
         "created_at": model.created_at.ToJsonString() if model.HasField("created_at") else None,
+        "memory_bytes": model.memory_bytes,
+        "sequences": model.sequences,
+        "pinned": model.pinned,
+        "last_used_at": model.last_used_at.ToJsonString() if model.HasField("last_used_at") else None,
     }
 
 
@@ -56,6 +57,9 @@ def report_row(report: inference_pb2.HealthReport) -> dict[str, Any]:
             "memory_free_bytes": report.device.memory_free_bytes,
         },
         "models": [model_row(model) for model in report.models],
+        "available": [
+            {field.name: getattr(model, field.name) for field in model.DESCRIPTOR.fields} for model in report.available
+        ],
         "load": {descriptor.name: getattr(load, descriptor.name) for descriptor in load.DESCRIPTOR.fields},
         "runtime": report.runtime,
         "version": report.version,
@@ -72,38 +76,18 @@ def endpoint_row(endpoint: admin_pb2.Endpoint) -> dict[str, Any]:
         "in_flight": endpoint.in_flight,
         "seconds_to_drain": endpoint.seconds_to_drain,
         "last_error": endpoint.last_error,
+        "breaker": breaker_name(endpoint.breaker),
+        "choices": dict(endpoint.choices),
+        "failovers": endpoint.failovers,
+        "queued_ms": round(endpoint.queued_ms, 3),
+        "overhead_ms": round(endpoint.overhead_ms, 3),
+        "source": endpoint.source,
     }
 
 
-def endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
-    """The endpoints for people, readable from 80 columns on."""
-    table = Table(
-        Column("endpoint", overflow="fold", min_width=15),
-        Column("state", overflow="fold", min_width=11),  # UNREACHABLE
-        Column("models", overflow="fold", min_width=10),
-        *(Column(name, no_wrap=True, min_width=width) for name, width in _FIGURES.items()),
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    for endpoint in endpoints:
-        report, load = endpoint.report, endpoint.report.load
-        table.add_row(
-            Text(f"{endpoint.address}\n{device_name(report.device.kind)} {report.device.name}".rstrip()),
-            _state_cell(endpoint),
-            Text("\n".join(model.name for model in report.models)),
-            f"{load.running}/{load.waiting}",
-            f"{load.kv_cache_usage:.0%}\nof {load.kv_cache_tokens / 1e3:.0f}k",
-            f"{load.decode_tokens_per_s:.0f} out\n{load.prefill_tokens_per_s:.0f} in",
-            f"{endpoint.seconds_to_drain:.1f} s",
-        )
-    return table
-
-
-def _state_cell(endpoint: admin_pb2.Endpoint) -> Text:
-    if not endpoint.connected:
-        return Text(f"UNREACHABLE {endpoint.last_error}".strip(), style="red")
-    name = state_name(endpoint.report.state)
-    return Text(f"{name} {endpoint.report.message}".strip(), style=_STATE_STYLES.get(name, ""))
+def queue_row(queue: admin_pb2.ModelQueue) -> dict[str, Any]:
+    """A model's queue for JSON."""
+    return {"model": queue.model, "waiting": queue.waiting, "oldest_ms": queue.oldest_ms}
 
 
 def _enum_name(enum: Any, number: int, prefix: str) -> str:

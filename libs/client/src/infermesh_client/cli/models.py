@@ -41,6 +41,23 @@ def run_remove(name: str) -> None:
     error_console().print(f"Removed {name}")
 
 
+def run_load(name: str, endpoint: str | None, *, pinned: bool, keep_alive_s: float | None) -> None:
+    """Loads a model on the endpoint, or where the mesh's router places it. Raises InfermeshError."""
+    settings, _ = load_settings()
+    with connect(endpoint, settings, timeout_s=None) as client:
+        unloaded = client.load_model(name, pinned=pinned, keep_alive_s=keep_alive_s)
+    made_room = f"; unloaded to make room: {', '.join(unloaded)}" if unloaded else ""
+    error_console().print(f"Loaded {name}{made_room}", markup=False, soft_wrap=True)
+
+
+def run_unload(name: str, endpoint: str | None, *, force: bool) -> None:
+    """Unloads a model from the endpoint, or from every endpoint of the mesh. Raises InfermeshError."""
+    settings, _ = load_settings()
+    with connect(endpoint, settings, timeout_s=None) as client:
+        client.unload_model(name, force=force)
+    error_console().print(f"Unloaded {name}", markup=False, soft_wrap=True)
+
+
 def run_list(endpoint: str | None, *, as_json: bool) -> None:
     """Prints what is served, where a mesh answers, and what is on disk."""
     settings, home = load_settings()

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import connect
-from infermesh_client.cli.describe import endpoint_row, endpoints_table, report_row
+from infermesh_client.cli.describe import endpoint_row, queue_row, report_row
+from infermesh_client.cli.tables import mesh_view
 from infermesh_client.client import Client
 from infermesh_runtime.errors import Unavailable, Unimplemented
 
@@ -20,19 +21,26 @@ _RETRY_S = 1.0
 
 
 def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
-    """Prints the router's endpoints, once or, on a terminal, until Ctrl-C. Raises Unavailable when nobody answers."""
+    """Prints the router's endpoints and queues, once or, on a terminal, until Ctrl-C.
+
+    Raises Unavailable when nobody answers.
+    """
     settings, _ = load_settings()
     console = Console(highlight=False)
     with connect(endpoint, settings, timeout_s=_ANSWER_TIMEOUT_S) as client:
         try:
-            endpoints = client.endpoints()
+            listing = client.listing()
         except Unimplemented as error:
             hint = f"`infermesh health --endpoint {client.endpoint}` asks a worker"
             raise Unimplemented(f"{client.endpoint} is no router; {hint}") from error
     if as_json:
-        print(json.dumps({"endpoints": [endpoint_row(e) for e in endpoints]}, indent=2, ensure_ascii=False))
+        rows = {
+            "endpoints": [endpoint_row(endpoint) for endpoint in listing.endpoints],
+            "queues": [queue_row(queue) for queue in listing.queues],
+        }
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
     elif once or not console.is_terminal:
-        console.print(endpoints_table(endpoints))
+        console.print(mesh_view(listing))
     else:
         with connect(endpoint, settings, timeout_s=None) as client, suppress(KeyboardInterrupt):
             _follow(client, console)
@@ -58,8 +66,8 @@ def _follow(client: Client, console: Console) -> None:
     with Live(console=console, auto_refresh=False) as live:
         while True:
             try:
-                for endpoints in client.watch_endpoints():
-                    live.update(endpoints_table(endpoints), refresh=True)
+                for listing in client.watch_listing():
+                    live.update(mesh_view(listing), refresh=True)
             except Unavailable as error:
                 live.update(
                     Text(f"the mesh does not answer ({error.message}); waiting for it", style="red"), refresh=True

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from infermesh_client.cli.boundary import error_console, load_settings
-from infermesh_client.cli.describe import endpoints_table
+from infermesh_client.cli.tables import endpoints_table
 from infermesh_client.client import Client
 from infermesh_client.mesh.first_prompt import ask
 from infermesh_client.mesh.start import STOP_MARGIN_S, check_startable, drain_s, only_one, start_mesh

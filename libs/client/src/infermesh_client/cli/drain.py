@@ -1,0 +1,39 @@
+"""Owns `infermesh drain` and `infermesh resume`: what they print. Draining is the router's."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.connection import connect
+from infermesh_client.client import Client
+from infermesh_runtime.errors import Unimplemented
+
+_ANSWER_TIMEOUT_S = 20.0
+
+
+def run_drain(address: str, router: str | None, *, move_after_s: float | None) -> None:
+    """Waits until nothing runs on the endpoint. Raises InfermeshError."""
+    console = error_console()
+    with _router(router, timeout_s=None) as client:
+        console.print(f"Draining {address}; Ctrl-C stops waiting and leaves it draining.", soft_wrap=True)
+        moved = client.drain_endpoint(address, move_after_s=move_after_s)
+    count = f"; {moved} {'stream was' if moved == 1 else 'streams were'} moved" if moved else ""
+    console.print(f"Drained {address}: nothing runs on it{count}.", soft_wrap=True)
+
+
+def run_resume(address: str, router: str | None) -> None:
+    """Takes the endpoint into service again. Raises InfermeshError."""
+    with _router(router, timeout_s=_ANSWER_TIMEOUT_S) as client:
+        client.resume_endpoint(address)
+    error_console().print(f"{address} takes requests again.", soft_wrap=True)
+
+
+@contextmanager
+def _router(address: str | None, *, timeout_s: float | None) -> Iterator[Client]:
+    settings, _ = load_settings()
+    with connect(address, settings, timeout_s=timeout_s) as client:
+        try:
+            client.listing()
+        except Unimplemented as error:
+            raise Unimplemented(f"{client.endpoint} is no router; a router drains its endpoints") from error
+        yield client
