@@ -4,13 +4,14 @@ llguidance does the work; it is given here its tokenizer, bounds that keep hosti
 errors in our terms.
 """
 
+# ruff: noqa: PLC0415 - llguidance is imported where a format is compiled: engines without it run what is unconstrained
+
 import json
 from collections import OrderedDict
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 import numpy as np
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -18,6 +19,7 @@ from infermesh_engine.request import OutputFormat
 from infermesh_runtime.errors import InvalidArgument, Unimplemented
 
 if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
     from llguidance._lib import JsonCompileOptions
 
 _MAX_DEFINITIONS = 1000
@@ -37,7 +39,7 @@ class GrammarState:
 
     __slots__ = ("_eos_token_ids", "_format", "_matcher")
 
-    def __init__(self, matcher: LLMatcher, output_format: OutputFormat, eos_token_ids: AbstractSet[int]) -> None:
+    def __init__(self, matcher: "LLMatcher", output_format: OutputFormat, eos_token_ids: AbstractSet[int]) -> None:
         self._matcher = matcher
         self._format = output_format
         self._eos_token_ids = eos_token_ids
@@ -89,7 +91,7 @@ class GrammarFactory:
         self._bound: LLTokenizer | None = None
         self._compiled: OrderedDict[OutputFormat, LLMatcher] = OrderedDict()
 
-    def prepare(self) -> LLTokenizer:
+    def prepare(self) -> "LLTokenizer":
         """Takes the vocabulary apart, once: 0.3 s and 30 MB for 49,000 tokens, 2.4 s and 110 MB for 262,000.
 
         Other threads stand still meanwhile: call it while loading if the first constrained request must not wait.
@@ -97,6 +99,8 @@ class GrammarFactory:
         Raises Unimplemented when the tokenizer is neither byte-level nor has byte tokens.
         """
         if self._bound is None:
+            from llguidance import LLTokenizer
+
             try:
                 self._bound = LLTokenizer(self._tokenizer.to_str(), eos_token=sorted(self._eos_token_ids) or None)
             except ValueError as error:
@@ -111,6 +115,8 @@ class GrammarFactory:
         """
         matcher = self._compiled.get(output_format)
         if matcher is None:
+            from llguidance import LLMatcher, LLParserLimits
+
             matcher = LLMatcher(
                 self.prepare(), _to_grammar(output_format), log_level=0, limits=LLParserLimits(verbose_errors=False)
             )
@@ -125,6 +131,8 @@ class GrammarFactory:
 
 def _to_grammar(output_format: OutputFormat) -> str:
     """The format as llguidance takes it. Raises InvalidArgument for what must not reach llguidance."""
+    from llguidance import LLMatcher
+
     spec = output_format.spec
     if len(spec.encode(errors="replace")) > _MAX_SPEC_BYTES:
         raise _refusal(output_format, f"longer than {_MAX_SPEC_BYTES} bytes")
@@ -155,6 +163,8 @@ def _json_grammar(output_format: OutputFormat) -> str:
     elif not schema:
         # the contract's "any JSON object"; to JSON Schema it is any value
         text = '{"type": "object"}'
+    from llguidance import LLMatcher
+
     try:
         return str(LLMatcher.grammar_from_json_schema(text, _JSON_OPTIONS))
     except ValueError as error:

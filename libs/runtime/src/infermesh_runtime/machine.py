@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import psutil
-
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -29,19 +27,31 @@ def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 def memory_total_bytes(cgroup: Path = CGROUP) -> int:
     """The machine's memory, or the control group's limit where that is less."""
-    return min(psutil.virtual_memory().total, _limit_bytes(cgroup))
+    return min(_installed_bytes(), _limit_bytes(cgroup))
 
 
 def memory_available_bytes(cgroup: Path = CGROUP) -> int:
     """Memory that can be had without swapping, within the control group's limit."""
     used = _words(cgroup / "memory.current")
     in_group = _limit_bytes(cgroup) - (int(used[0]) if used else 0)
-    return max(0, min(psutil.virtual_memory().available, in_group))
+    return max(0, min(_available_bytes(), in_group))
+
+
+def _installed_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """What the kernel says can be had without swapping; free pages where it does not say."""
+    for line in meminfo.read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _limit_bytes(cgroup: Path) -> int:
     limit = _words(cgroup / "memory.max")
-    return int(limit[0]) if limit and limit[0] != "max" else psutil.virtual_memory().total
+    return int(limit[0]) if limit and limit[0] != "max" else _installed_bytes()
 
 
 def _words(path: Path) -> list[str]:
