@@ -15,6 +15,7 @@ from infermesh_engine.runner import ModelRunner
 from infermesh_engine.sampler import SamplerState
 from infermesh_engine.sequence import Sequence
 from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner, VirtualClock
+from infermesh_engine.simulated_launch import SimulatedSamplingRunner
 from infermesh_engine.text import SequenceText
 
 EOS = 256
@@ -127,14 +128,15 @@ def make_bench(byte_tokenizer: Tokenizer) -> Callable[..., Bench]:
         prefix_caching: bool = True,
         tokenizer: Tokenizer = byte_tokenizer,
         wrap: Callable[[ModelRunner], ModelRunner] = lambda runner: runner,
+        runner: type[SimulatedRunner | SimulatedSamplingRunner] = SimulatedRunner,
         **device: Any,
     ) -> Bench:
         clock = VirtualClock()
         options = {"vocab_size": 257, "block_size": 4, "num_blocks": 4096, "context_length": 1024} | device
-        runner = SimulatedRunner(SimulatedOptions(**options), clock=clock, sleep=clock.sleep)
+        device_runner = runner(SimulatedOptions(**options), clock=clock, sleep=clock.sleep)
         config = EngineConfig(
             max_sequences=max_sequences, max_batched_tokens=max_batched_tokens, prefix_caching=prefix_caching
         )
-        return Bench(Engine(wrap(runner), tokenizer, frozenset({EOS}), config, clock))
+        return Bench(Engine(wrap(device_runner), tokenizer, frozenset({EOS}), config, clock))
 
     return make

@@ -91,11 +91,11 @@ class Tokens:
 
     token_ids: NDArray[np.int64]
     """[R]"""
-    logprobs: NDArray[np.float32] | None = None
+    logprobs: NDArray[np.floating] | None = None
     """[R], of each token; meaningful where asked for; None when nobody asked."""
     top_ids: NDArray[np.int32] | None = None
     """[R, K], the most probable tokens, most probable first, ties by smaller id; K ≥ what any row asked for."""
-    top_logprobs: NDArray[np.float32] | None = None
+    top_logprobs: NDArray[np.floating] | None = None
     """[R, K]"""
 
 

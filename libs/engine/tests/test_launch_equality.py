@@ -1,0 +1,370 @@
+"""The overlapped engine says what the synchronous one says, whatever comes and whatever fails."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infermesh_engine.launch import SamplingBatch, Tokens
+from infermesh_engine.output import Delta, Failed, Finished
+from infermesh_engine.request import Continuation, GenerationRequest, OutputFormat, SamplingParams, StopConditions
+from infermesh_engine.runner import Batch
+from infermesh_engine.simulated_launch import SimulatedLaunch, SimulatedSamplingRunner
+from infermesh_runtime.errors import Code, ResourceExhausted
+
+Bench = Callable[..., Any]
+EOS = 256
+
+
+@pytest.fixture(scope="session")
+def make_ahead(make_bench: Bench) -> Bench:
+    def make(**options: Any) -> Any:
+        return make_bench(runner=SimulatedSamplingRunner, **options)
+
+    return make
+
+
+def plain(choices: Any) -> dict[Any, Any]:
+    return {key: (c.token_ids, c.text, c.logprobs, replace(c.finished, cached_tokens=0)) for key, c in choices.items()}
+
+
+def sampling(draw: st.DrawFn) -> SamplingParams:
+    return SamplingParams(
+        temperature=draw(st.sampled_from([0.0, 1.0, 3.0])),
+        top_k=draw(st.sampled_from([0, 0, 5, 100])),
+        top_p=draw(st.sampled_from([1.0, 1.0, 0.8])),
+        min_p=draw(st.sampled_from([0.0, 0.0, 0.1])),
+        repetition_penalty=draw(st.sampled_from([1.0, 1.0, 1.4])),
+        presence_penalty=draw(st.sampled_from([0.0, 0.0, 0.7])),
+        frequency_penalty=draw(st.sampled_from([0.0, 0.0, 0.4])),
+        # <eos> comes now and then, so that sequences end in the midst of a launch
+        logit_bias={EOS: draw(st.sampled_from([6.0, 7.5])), 66: 5.0} if draw(st.booleans()) else {},
+    )
+
+
+def stop(draw: st.DrawFn) -> StopConditions:
+    return StopConditions(
+        strings=draw(st.sampled_from([(), ("a",), ("b", "cd"), ("e", "f", "g", "h")])),
+        token_ids=draw(st.sampled_from([(), (70, 71, 72)])),
+        max_tokens=draw(st.integers(1, 14)),
+        min_tokens=draw(st.sampled_from([0, 0, 4])),
+        ignore_eos=draw(st.booleans()),
+    )
+
+
+FORMATS = [
+    None,
+    None,
+    None,
+    OutputFormat(kind="regex", spec="[ab]{3,9}c"),
+    OutputFormat(kind="regex", spec="(yes|no)+"),
+]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    request: GenerationRequest
+    step: int
+    cancelled_after: int | None
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> list[Arrival]:
+    made = []
+    for number in range(draw(st.integers(1, 6))):
+        letter = draw(st.integers(0, 1))  # few different prompts, so that prefixes are shared
+        request = GenerationRequest(
+            request_id=str(number),
+            prompt_token_ids=tuple((letter + i // 5) % 256 for i in range(draw(st.integers(1, 35)))),
+            seed=draw(st.integers(0, 3)),
+            n=draw(st.sampled_from([1, 1, 2, 3])),
+            priority=draw(st.integers(-1, 1)),
+            sampling=sampling(draw),
+            stop=stop(draw),
+            output_format=draw(st.sampled_from(FORMATS)),
+            logprobs=draw(st.sampled_from([None, None, 0, 3])),
+        )
+        cancelled_after = draw(st.one_of(st.none(), st.none(), st.integers(0, 20)))
+        made.append(Arrival(request, draw(st.integers(0, 15)), cancelled_after))
+    return made
+
+
+class FailingRunner(SimulatedSamplingRunner):
+    """Runs out of memory where it is told to; what a failed launch computed cannot be read."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.faults: Iterator[str] = iter(())
+        self.launches: list[tuple[Batch, FailingLaunch]] = []
+
+    def launch(self, batch: Batch) -> Any:
+        fault = next(self.faults, "")
+        if fault == "launch":
+            raise ResourceExhausted("out of device memory")
+        launched = FailingLaunch(super().launch(batch), fault, self)
+        copy = {name: getattr(batch, name).copy() for name in ("positions", "begins", "blocks", "block_begins")}
+        self.launches.append((replace(batch, **copy), launched))
+        return launched
+
+    def lose(self, launched: "FailingLaunch") -> None:
+        """Forgets the KV that the launch and those after it wrote."""
+        first = next(i for i, (_, one) in enumerate(self.launches) if one is launched)
+        for batch, _ in self.launches[first:]:
+            for index in range(len(batch.begins) - 1):
+                table = batch.blocks[batch.block_begins[index] : batch.block_begins[index + 1]]
+                places = batch.positions[batch.begins[index] : batch.begins[index + 1]]
+                size = self.info.block_size
+                self._runner._written[table[places // size], places % size] = False
+
+
+class FailingLaunch:
+    def __init__(self, launch: SimulatedLaunch, fault: str, runner: FailingRunner) -> None:
+        self._launch = launch
+        self._fault = fault
+        self._runner = runner
+
+    def sample(self, sampling: SamplingBatch) -> None:
+        if self._fault == "sample":
+            raise ResourceExhausted("out of device memory")
+        self._launch.sample(sampling)
+
+    def wait(self) -> Tokens:
+        if self._fault == "wait":
+            self._runner.lose(self)
+            raise ResourceExhausted("out of device memory")
+        return self._launch.wait()
+
+
+def play(bench: Any, arrivals: list[Arrival]) -> None:
+    step, last = 0, max(arrival.step for arrival in arrivals)
+    while step <= last or bench.engine.has_work:
+        for arrival in arrivals:
+            if arrival.step == step:
+                bench.engine.submit(arrival.request)
+            if arrival.cancelled_after is not None and arrival.step + arrival.cancelled_after == step:
+                bench.engine.cancel(arrival.request.request_id)
+        bench.step()
+        step += 1
+        assert step < 3000, "the engine does not come to an end"
+    load = bench.engine.load()
+    assert (load.running, load.waiting, load.waiting_tokens, load.kv_cache_usage) == (0, 0, 0, 0)
+
+
+def compare(make_bench: Bench, bench: Any, arrivals: list[Arrival]) -> None:
+    """Each equal to itself alone in a synchronous engine; where it was cancelled, equal as far as it came."""
+    for arrival in arrivals:
+        alone = make_bench(prefix_caching=False, max_sequences=1, num_blocks=64).finish(arrival.request)
+        for key, expected in plain(alone).items():
+            got = bench.choices.get(key)
+            if arrival.cancelled_after is None or (got is not None and got.finished is not None):
+                assert plain({key: got})[key] == expected
+            elif got is not None:
+                assert expected[0][: len(got.token_ids)] == got.token_ids
+
+
+LIMITS = {
+    "num_blocks": st.integers(12, 30),
+    "max_sequences": st.integers(1, 6),
+    "max_batched_tokens": st.integers(6, 40),
+    "prefix_caching": st.booleans(),
+    "min_run_tokens": st.integers(1, 2),
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(arrivals=arrivals(), **LIMITS)
+def test_whatever_comes_is_answered_as_the_synchronous_engine_does(
+    make_bench: Bench, make_ahead: Bench, arrivals: list[Arrival], **limits: Any
+) -> None:
+    bench = make_ahead(**limits)
+    play(bench, arrivals)
+    compare(make_bench, bench, arrivals)
+
+
+@settings(max_examples=150, deadline=None)
+@given(arrivals=arrivals(), faults=st.data(), **LIMITS)
+def test_memory_that_runs_out_anywhere_changes_nothing(
+    make_bench: Bench, arrivals: list[Arrival], faults: st.DataObject, **limits: Any
+) -> None:
+    rates = st.sampled_from(["", "", "", "", "launch", "sample", "wait"])
+    # two in a row could meet a sequence alone, which is then rightly refused: that is another test
+    drawn = faults.draw(st.lists(rates, max_size=40))
+    bench = make_bench(runner=FailingRunner, **limits)
+    runner = bench.engine._runner
+    runner.faults = iter(drawn)
+    failed: set[str] = set()
+    step_of = bench.engine.step
+
+    def step() -> list[Any]:
+        outputs = step_of()
+        failed.update(o.request_id for o in outputs if isinstance(o, Failed))
+        return [o for o in outputs if not isinstance(o, Failed)]
+
+    bench.engine.step = step
+    play(bench, arrivals)
+    compare(make_bench, bench, [a for a in arrivals if a.request.request_id not in failed])
+    for arrival in arrivals:
+        if arrival.request.request_id in failed:
+            compare(make_bench, bench, [replace(arrival, cancelled_after=arrival.cancelled_after or 0)])
+
+
+def long(start: int, tokens: int) -> tuple[int, ...]:
+    return tuple((start + 7 * i) % 256 for i in range(tokens))
+
+
+def request(name: str = "r", prompt: tuple[int, ...] = (1, 2, 3), **fields: Any) -> GenerationRequest:
+    conditions = StopConditions(max_tokens=fields.pop("max_tokens", 20), ignore_eos=True)
+    return GenerationRequest(request_id=name, prompt_token_ids=prompt, **{"seed": 7, "stop": conditions, **fields})
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        request("drawn", long(2, 40), seed=3, logprobs=2),
+        request("penalised", long(3, 17), sampling=SamplingParams(repetition_penalty=1.3, presence_penalty=0.5)),
+        request("three", long(5, 30), n=3, max_tokens=11),
+        request(
+            "shaped",
+            long(6, 20),
+            output_format=OutputFormat(kind="regex", spec="[ab]{3,40}c"),
+            stop=StopConditions(strings=("baab", "bbb"), max_tokens=35, min_tokens=6),
+        ),
+    ],
+    ids=lambda one: one.request_id,
+)
+def test_a_continuation_at_every_index_equals_the_undisturbed_stream(
+    make_bench: Bench, make_ahead: Bench, one: GenerationRequest
+) -> None:
+    alone = plain(make_bench(prefix_caching=False).finish(one))
+    engine = make_ahead(max_batched_tokens=64).engine
+    engine.submit(one)
+    outputs: list[Any] = []
+    cuts = []
+    while engine.has_work:
+        outputs += engine.step()
+        cuts.append(list(outputs))
+    for cut in cuts:
+        ended = {o.choice for o in cut if isinstance(o, Finished)}
+        tokens = {
+            choice: tuple(t for o in cut if isinstance(o, Delta) and o.choice == choice for t in o.token_ids)
+            for choice in range(one.n)
+        }
+        generated = tuple(
+            Continuation(choice=choice, token_ids=ids, finished=choice in ended)
+            for choice, ids in tokens.items()
+            if ids
+        )
+        if len(ended) == one.n:
+            continue
+        after = make_ahead(max_batched_tokens=16).finish(replace(one, request_id="c", generated=generated))
+        for choice in set(range(one.n)) - ended:
+            assert tokens[choice] + after["c", choice].token_ids == alone[one.request_id, choice][0]
+            assert after["c", choice].finished.completion_tokens == alone[one.request_id, choice][3].completion_tokens
+
+
+def test_a_sequence_that_does_not_fit_alone_fails_after_its_tokens_and_the_others_go_on(make_bench: Bench) -> None:
+    class Small(SimulatedSamplingRunner):
+        def launch(self, batch: Batch) -> SimulatedLaunch:
+            if batch.max_context_tokens > 30:
+                raise ResourceExhausted("out of device memory")
+            return super().launch(batch)
+
+    engine = make_bench(runner=Small).engine
+    engine.submit(request("long", long(0, 25), n=2))
+    engine.submit(request("short"))
+    outputs = []
+    while engine.has_work:
+        outputs += engine.step()
+    (failed,) = [o for o in outputs if isinstance(o, Failed)]
+    assert (failed.request_id, failed.error.code) == ("long", Code.RESOURCE_EXHAUSTED)
+    assert [o.request_id for o in outputs if isinstance(o, Finished)] == ["short"]
+    tokens = sum(isinstance(o, Delta) and (o.request_id, o.choice) == ("long", 0) for o in outputs)
+    assert tokens == 6  # the last of them computed nothing any more
+    assert engine.load().kv_cache_usage == 0
+
+
+def test_an_end_that_comes_late_is_the_end(make_bench: Bench, make_ahead: Bench) -> None:
+    """The token of the launch that was made meanwhile is dropped, and counted nowhere."""
+    force = SamplingParams(logit_bias={EOS: 100})
+    bench = make_ahead()
+    ended = bench.finish(request("ended", sampling=force, stop=StopConditions(min_tokens=4)), request("other"))
+    assert ended["ended", 0].token_ids[4:] == (EOS,)
+    assert ended["ended", 0].finished.completion_tokens == 5
+    load = bench.engine.load()
+    assert (load.generated_tokens, load.kv_cache_usage) == (5 + 20, 0)
+    sync = make_bench()
+    sync.finish(request("ended", sampling=force, stop=StopConditions(min_tokens=4)), request("other"))
+    assert sync.engine.load().generated_tokens == load.generated_tokens
+
+
+def test_max_tokens_launches_no_step_too_many(make_bench: Bench) -> None:
+    sizes = []
+
+    class Counting(SimulatedSamplingRunner):
+        def launch(self, batch: Batch) -> SimulatedLaunch:
+            sizes.append(len(batch.token_ids))
+            return super().launch(batch)
+
+    make_bench(runner=Counting).finish(request(max_tokens=4))
+    assert sizes == [3, 1, 1, 1]
+
+
+def test_cancelled_in_flight_and_asked_again_under_the_same_id(make_ahead: Bench, make_bench: Bench) -> None:
+    bench = make_ahead()
+    bench.engine.submit(request("r", long(0, 9)))
+    bench.step()
+    bench.step()
+    before = len(bench.choices["r", 0].token_ids)
+    assert before == 1
+    bench.engine.cancel("r")
+    assert bench.engine.load().kv_cache_usage == 0
+    assert bench.engine.has_work  # a launch has not landed
+    bench.choices.clear()
+    assert plain(bench.finish(request("r", long(1, 9)))) == plain(make_bench().finish(request("r", long(1, 9))))
+
+
+def test_what_a_grammar_raises_ends_that_request_only(make_ahead: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from infermesh_engine.grammar import GrammarState
+
+    constrained = request("bad", n=2, output_format=OutputFormat(kind="regex", spec="[a-z]+"))
+    alone = make_ahead().finish(request("good"))
+    for broken in ("allowed_bits", "consume"):
+        with monkeypatch.context() as patch:
+            patch.setattr(GrammarState, broken, lambda *_: [].pop())
+            engine = make_ahead().engine
+            engine.submit(request("good"))
+            engine.submit(constrained)
+            outputs = []
+            while engine.has_work:
+                outputs += engine.step()
+        (failed,) = [output for output in outputs if output.request_id == "bad"]
+        assert isinstance(failed, Failed)
+        good = [output for output in outputs if isinstance(output, Delta)]
+        assert tuple(token for delta in good for token in delta.token_ids) == alone["good", 0].token_ids
+        assert engine.load().kv_cache_usage == 0
+
+
+def test_blocks_are_found_again_by_the_next_turn(make_ahead: Bench, make_bench: Bench) -> None:
+    bench = make_ahead()
+    answer = bench.finish(request("turn 1", long(0, 10), max_tokens=23))["turn 1", 0].token_ids
+    turn_2 = request("turn 2", (*long(0, 10), *answer, 5, 6))
+    again = bench.finish(turn_2)["turn 2", 0]
+    assert again.finished.cached_tokens == 32
+    assert again.token_ids == make_bench(prefix_caching=False).finish(turn_2)["turn 2", 0].token_ids
+
+
+def test_the_device_does_not_wait_for_the_host(make_ahead: Bench) -> None:
+    """Each decode step takes the device's time and no more, though the host takes as long between steps."""
+    bench = make_ahead(base_itl_s=0.01, slope_itl_s=0.0, prefill_tokens_per_s=1e9)
+    clock = bench.engine._runner._clock
+    bench.engine.submit(request(max_tokens=11))
+    while bench.engine.has_work:
+        bench.step()
+        clock.sleep(0.009)
+    assert clock() < 11 * 0.0101 + 2 * 0.009
+    assert bench.engine.load().decode_tokens_per_s == pytest.approx(100, rel=0.15)
+    assert np.isfinite(bench.engine.load().prefill_tokens_per_s)
