@@ -1,18 +1,28 @@
-"""Owns when a request may go to an endpoint: at once, when its turn comes, or never. Knows no stream and no wire."""
+"""Owns when a request may go to an endpoint: at once, when its turn comes, or never. Knows no stream."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Protocol, Self
+from dataclasses import replace
+from typing import Protocol
 
+from infermesh.admin.v1 import admin_pb2
 from infermesh_router.call import Call
-from infermesh_router.endpoint import Endpoint, Lease
 from infermesh_router.fleet import Fleet
+from infermesh_router.grant import Applicant, Grant
 from infermesh_router.metrics import RouterMetrics
+from infermesh_router.model_queue import AdmissionLimits
 from infermesh_router.policy import Choice
+from infermesh_router.policy_errors import ModelNotLoaded, Saturated
 from infermesh_router.sessions import Sessions
 from infermesh_router.snapshot import EndpointSnapshot, Wanted
+from infermesh_router.waiting_room import WaitingRoom
+
+__all__ = ["Admission", "AdmissionLimits", "Choose", "Grant", "Loader"]
+
+ABSENT_S = 5.0
+"""How long requests that wait outlast that nothing could serve them: endpoints restart and reconnect within it."""
+_MOST_LOADS = 3
 
 
 class Choose(Protocol):
@@ -21,29 +31,11 @@ class Choose(Protocol):
     def __call__(self, endpoints: Sequence[EndpointSnapshot], wanted: Wanted, *, turn: int) -> Choice: ...
 
 
-@dataclass(slots=True, eq=False)
-class Grant:
-    """Leave to send one request to an endpoint. A context manager: leaving it ends the endpoint's lease."""
+class Loader(Protocol):
+    """What makes a model ready, as `placement.Placement`."""
 
-    endpoint: Endpoint
-    choice: Choice
-    queued_s: float
-    """Time the request waited, loading included."""
-    loading_s: float
-    """The part of queued_s in which its model was loaded."""
-    lease: Lease
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """The request is done with the endpoint, well or not. Releasing twice is safe."""
-        self.endpoint.release(self.lease)
+    async def ensure(self, wanted: Wanted) -> None:
+        """Returns when the model is ready somewhere. Raises InfermeshError. Cancelling it leaves the load going on."""
 
 
 class Admission:
@@ -56,35 +48,97 @@ class Admission:
         choose: Choose,
         metrics: RouterMetrics,
         sessions: Sessions,
+        loader: Loader | None = None,
+        limits: Callable[[str], AdmissionLimits] = lambda _model: AdmissionLimits(),
         clock: Callable[[], float] = time.perf_counter,
+        absent_s: float = ABSENT_S,
     ) -> None:
         self._fleet = fleet
         self._choose = choose
         self._metrics = metrics
         self._sessions = sessions
+        self._loader = loader
         self._clock = clock
         self._turn = 0
+        self._room = WaitingRoom(
+            self._place, changes=fleet.changes, limits=limits, metrics=metrics, clock=clock, absent_s=absent_s
+        )
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait, of all models."""
+        return sum(len(queue.waiting) for queue in self._room.queues)
+
+    def queues(self) -> list[admin_pb2.ModelQueue]:
+        """The queues in which something waits."""
+        now_s = self._clock()
+        return [
+            admin_pb2.ModelQueue(
+                model=queue.model,
+                waiting=len(queue.waiting),
+                oldest_ms=round(1000 * (now_s - oldest.item.applicant.since_s)),
+            )
+            for queue in self._room.queues
+            if (oldest := queue.waiting.oldest) is not None
+        ]
 
     async def admit(
         self,
         call: Call,
         *,
-        deadline_s: float | None,  # noqa: ARG002 - for the queue
+        deadline_s: float | None,
         tried: frozenset[str] = frozenset(),
-        resumed: bool = False,  # noqa: ARG002 - for the queue
+        resumed: bool = False,
     ) -> Grant:
         """Leave to send the call, credited to its endpoint until the grant is left.
 
         `deadline_s` is absolute, by the admission's clock (time.perf_counter); `tried` are endpoints it failed on;
-        `resumed` marks a stream that goes on after a failure and passes everything that waits. Raises InfermeshError.
+        `resumed` marks a stream that goes on after a failure and passes everything that waits. Raises InfermeshError:
+        what the policy refuses with, ResourceExhausted (QUEUE_FULL, DEADLINE_TOO_SHORT) when it is shed, and
+        DeadlineExceeded when its deadline passes while it waits. Cancelling it leaves nothing behind.
         """
-        return self._grant(call, tried)
+        applicant = Applicant(call, tried, resumed, self._clock(), deadline_s)
+        loads = 0
+        while True:
+            try:
+                return await self._place_or_wait(applicant)
+            except ModelNotLoaded:
+                if loads == _MOST_LOADS or self._loader is None:
+                    raise
+            loads += 1
+            await self._load(self._loader, applicant)
 
-    def _grant(self, call: Call, tried: frozenset[str]) -> Grant:
-        wanted = replace(call.wanted, tried=tried, session_endpoint=self._sessions.find(call.session_id))
+    async def _place_or_wait(self, applicant: Applicant) -> Grant:
+        if not self._room.must_wait(applicant):
+            try:
+                return self._place(applicant)
+            except Saturated:
+                pass
+        return await self._room.wait(applicant)
+
+    async def _load(self, loader: Loader, applicant: Applicant) -> None:
+        began_s = self._clock()
+        applicant.waited = True
+        timeout_s = None if applicant.deadline_s is None else max(0.0, applicant.deadline_s - began_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await loader.ensure(replace(applicant.call.wanted, tried=applicant.tried))
+        except TimeoutError:
+            raise self._room.expire(applicant) from None
+        finally:
+            applicant.loading_s += self._clock() - began_s
+
+    def _place(self, applicant: Applicant) -> Grant:
+        """Raises what the policy refuses with."""
+        wanted = applicant.call.wanted
+        session_endpoint = self._sessions.find(applicant.call.session_id)
+        if session_endpoint or applicant.tried:
+            wanted = replace(wanted, tried=applicant.tried, session_endpoint=session_endpoint)
         self._turn += 1
         choice = self._choose(self._fleet.snapshots, wanted, turn=self._turn)
-        self._metrics.choices.labels(choice.reason).inc()
         endpoint = self._fleet.get(choice.address)
-        lease = endpoint.acquire(prompt_tokens=wanted.prompt_tokens, sequences=wanted.sequences)
-        return Grant(endpoint, choice, 0.0, 0.0, lease)
+        lease = endpoint.acquire(prompt_tokens=choice.prompt_tokens, sequences=wanted.sequences)
+        queued_s = self._clock() - applicant.since_s if applicant.waited else 0.0
+        self._metrics.chosen(choice.address, choice.reason)
+        self._metrics.queue_s.labels(wanted.model).observe(queued_s)
+        return Grant(endpoint, choice, queued_s, applicant.loading_s, lease)

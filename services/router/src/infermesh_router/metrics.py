@@ -6,14 +6,14 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from infermesh.admin.v1 import admin_pb2
+from infermesh_router.breaker import BreakerState
 from infermesh_router.endpoint import Endpoint
 from infermesh_router.endpoint_stats import StatsByAddress
 
 _OVERHEAD_BUCKETS_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1)
 _FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _REQUEST_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-
-
 _QUEUE_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -39,6 +39,12 @@ class RouterMetrics:
         )
         self.shed = Counter(
             "infermesh:router_shed", "Requests refused for want of room, by reason.", ("reason",), registry=registry
+        )
+        self.loads = Counter(
+            "infermesh:router_loads",
+            "Models loaded because requests asked for them, by outcome.",
+            ("outcome",),
+            registry=registry,
         )
         self.hedges = Counter(
             "infermesh:router_hedges", "Requests sent to a second endpoint for being slow.", registry=registry
@@ -93,6 +99,22 @@ class RouterMetrics:
         self.by_endpoint.of(from_address).failovers += 1
 
 
+class QueueCollector(Collector):
+    """How many requests wait at the moment of a scrape."""
+
+    def __init__(self, queues: Callable[[], Iterable[admin_pb2.ModelQueue]]) -> None:
+        self._queues = queues
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """One value a model that something waits for."""
+        family = GaugeMetricFamily(
+            "infermesh:router_queue_length", "Requests that wait for an endpoint.", labels=("model_name",)
+        )
+        for queue in self._queues():
+            family.add_metric((queue.model,), queue.waiting)
+        yield family
+
+
 class FleetCollector(Collector):
     """The endpoints' state at the moment of a scrape."""
 
@@ -115,6 +137,7 @@ class FleetCollector(Collector):
             endpoints,
             lambda e: e.snapshot.seconds_to_drain,
         )
+        yield _breaker_states(endpoints)
         reporting = [e for e in endpoints if e.connected and e.last_report is not None]
         for name, text, value in _LOADS:
             yield _gauge(name, text, reporting, value)
@@ -129,6 +152,19 @@ _LOADS: tuple[tuple[str, str, Callable[[Endpoint], float]], ...] = (
     ("vllm:num_requests_waiting", "Sequences waiting.", _load("waiting")),
     ("vllm:kv_cache_usage_perc", "Share of the KV cache in use, in [0, 1].", _load("kv_cache_usage")),
 )
+
+
+def _breaker_states(endpoints: Iterable[Endpoint]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "infermesh:router_breaker_state",
+        "Whether the endpoint's circuit breaker is in the state: 1 for one of its three states.",
+        labels=("endpoint", "state"),
+    )
+    for endpoint in endpoints:
+        now = endpoint.breaker.state
+        for state in BreakerState:
+            family.add_metric((endpoint.address, state.value), float(state is now))
+    return family
 
 
 def _gauge(

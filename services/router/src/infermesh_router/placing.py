@@ -12,6 +12,7 @@ from infermesh_router.policy_errors import ModelDoesNotFit
 from infermesh_router.snapshot import DeviceKind, EndpointSnapshot, Wanted
 from infermesh_runtime.errors import InfermeshError, Unavailable
 
+LOADING = "loading"
 _GPUS = frozenset({DeviceKind.XPU, DeviceKind.CUDA})
 
 
@@ -36,7 +37,7 @@ def place(endpoints: Sequence[EndpointSnapshot], wanted: Wanted) -> Placement:
         raise _refuse(endpoints, wanted)
     for endpoint in able:
         if wanted.model in endpoint.models:
-            return Placement(endpoint.address, "loading")
+            return Placement(endpoint.address, LOADING)
     fitting = [e for e in able if _fits(e, wanted.model)]
     if not fitting:
         raise _refuse_size(able, wanted.model)
