@@ -1,19 +1,17 @@
 """Every field of the contract's messages has its own place in the engine's values, and the other way round."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine import request as engine
-from infermesh_engine.output import Finished, FinishReason, Load
+from infermesh_engine.output import Finished, FinishReason
 from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner
-from infermesh_worker.convert import to_generation, to_report, write_responses
+from infermesh_worker.convert import to_generation, write_responses
 from infermesh_worker.ipc import LogprobFrame
 from infermesh_worker.metrics import Timing
 from infermesh_worker.simulated import SimulatedSettings, served_model
-from infermesh_worker.status import State, Status
 from infermesh_worker.stream import Stream
 
 MODEL = served_model(SimulatedSettings())
@@ -117,35 +115,3 @@ async def test_every_field_of_an_output_is_written():
         pb.GenerateResponse(delta=pb.Delta(choice=3, text="text", token_ids=[7], logprobs=[logprob])),
         pb.GenerateResponse(finished=end),
     ]
-
-
-def report_of(**status):
-    return to_report(Status(**status), MODEL, version="1.2", started_at=datetime(2026, 1, 2, tzinfo=UTC))
-
-
-def test_every_field_of_the_load_is_reported():
-    whole = {name: number for number, name in enumerate(sorted(fields(pb.Load())), 1)}
-    load = report_of(load=Load(**whole)).load
-    assert {name: getattr(load, name) for name in whole} == whole
-
-
-def test_a_report_names_device_model_and_process():
-    report = report_of(state=State.READY, info=INFO, memory_free_bytes=33)
-    device, (model,) = report.device, report.models
-    assert (device.name, device.memory_total_bytes, device.memory_free_bytes) == (
-        "simulated",
-        INFO.memory_total_bytes,
-        33,
-    )
-    assert (report.runtime, report.version, report.started_at.seconds) == ("simulated", "1.2", 1767312000)
-    assert (model.name, model.context_length, model.size_bytes) == ("simulated", 99, 77)
-
-
-@pytest.mark.parametrize(
-    ("state", "info", "model"), [("draining", INFO, "READY"), ("draining", None, "LOADING"), ("failed", INFO, "FAILED")]
-)
-def test_the_state_of_the_model_is_loading_ready_or_failed(state, info, model):
-    report = report_of(state=State(state), info=info, message="why")
-    assert report.state == pb.EndpointState.Value(f"ENDPOINT_STATE_{state.upper()}")
-    assert report.models[0].state == pb.EndpointState.Value(f"ENDPOINT_STATE_{model}")
-    assert report.message == "why"

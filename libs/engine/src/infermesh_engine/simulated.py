@@ -29,6 +29,11 @@ class SimulatedOptions:
     vocab_size: int = 512
     context_length: int = 8192
     device_kind: DeviceKind = "cpu"
+    memory_total_bytes: int = 16 << 30
+    """Memory that the device is said to have. All of it is said to be free: nothing is really taken."""
+    weights_bytes: int = 0
+    memory_bytes: int = 0
+    """RunnerInfo.memory_bytes."""
     min_run_tokens: int = 1
     """RunnerInfo.min_run_tokens; a shorter run with past tokens to feed again is refused."""
 
@@ -75,13 +80,15 @@ class SimulatedRunner:
         return RunnerInfo(
             device_kind=options.device_kind,
             device_name="simulated",
-            memory_total_bytes=self._kv.nbytes,
+            memory_total_bytes=options.memory_total_bytes,
             runtime="simulated",
             vocab_size=options.vocab_size,
             context_length=options.context_length,
             block_size=options.block_size,
             num_blocks=options.num_blocks,
-            weights_bytes=0,
+            weights_bytes=options.weights_bytes,
+            kv_cache_bytes=self._kv.nbytes,
+            memory_bytes=options.memory_bytes,
             min_run_tokens=options.min_run_tokens,
         )
 
@@ -102,7 +109,7 @@ class SimulatedRunner:
         return logits
 
     def memory_free_bytes(self) -> int:
-        return 0
+        return self._options.memory_total_bytes
 
     def close(self) -> None:
         self._written[:] = False

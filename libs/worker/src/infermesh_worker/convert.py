@@ -5,28 +5,25 @@ Errors name the fields of the message ("sampling.temperature").
 
 import asyncio
 import secrets
-from datetime import datetime
 from functools import partial
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine import request as engine
 from infermesh_engine.output import Finished as FinishedOutput
 from infermesh_engine.output import FinishReason as Reason
-from infermesh_engine.output import Load as EngineLoad
 from infermesh_engine.runner import RunnerInfo
 from infermesh_engine.validate import validate
-from infermesh_runtime.errors import DeviceNotAvailable, ModelNotFound
+from infermesh_runtime.errors import DeviceNotAvailable
 from infermesh_runtime.rpc_context import RpcContext
 from infermesh_worker import prompt
 from infermesh_worker.ipc import DeltaFrame, LogprobFrame
 from infermesh_worker.served_model import ServedModel
-from infermesh_worker.status import State, Status
 from infermesh_worker.stream import Stream
 
 THREAD_FROM_BYTES = 4096
 """Prompts from this size on are tokenised in a thread, so that other streams go on meanwhile."""
 
-_DEVICE_KINDS = {
+DEVICE_KINDS = {
     "cpu": pb.DEVICE_KIND_CPU,
     "xpu": pb.DEVICE_KIND_XPU,
     "cuda": pb.DEVICE_KIND_CUDA,
@@ -38,12 +35,6 @@ _FINISH_REASONS = {
     Reason.TOOL_CALLS: pb.FINISH_REASON_TOOL_CALLS,
     Reason.CANCELLED: pb.FINISH_REASON_CANCELLED,
 }
-_STATES = {
-    State.LOADING: pb.ENDPOINT_STATE_LOADING,
-    State.READY: pb.ENDPOINT_STATE_READY,
-    State.DRAINING: pb.ENDPOINT_STATE_DRAINING,
-    State.FAILED: pb.ENDPOINT_STATE_FAILED,
-}
 
 
 async def to_generation(
@@ -51,9 +42,8 @@ async def to_generation(
 ) -> engine.GenerationRequest:
     """The validated engine request, its prompt tokenised and its seed drawn when it has none.
 
-    Raises ModelNotFound, DeviceNotAvailable, ContextLengthExceeded and InvalidArgument.
+    Raises DeviceNotAvailable, ContextLengthExceeded and InvalidArgument.
     """
-    check_model(request.model, model)
     check_device(request.device, info)
     tokenize = partial(prompt.tokenize, request, model, vocab_size=info.vocab_size, context_length=info.context_length)
     in_thread = prompt.size_bytes(request) >= THREAD_FROM_BYTES
@@ -93,38 +83,10 @@ def to_started(generation: engine.GenerationRequest, model: ServedModel, info: R
     """Who serves a request; endpoint and reason are the router's to say."""
     return pb.Started(
         model=model.name,
-        device=_DEVICE_KINDS[info.device_kind],
+        device=DEVICE_KINDS[info.device_kind],
         prompt_tokens=len(generation.prompt_token_ids),
         seed=generation.seed,
     )
-
-
-def to_report(
-    status: Status, model: ServedModel, version: str, started_at: datetime, *, max_running: int, max_waiting: int
-) -> pb.HealthReport:
-    """What a worker says of itself."""
-    report = pb.HealthReport(
-        state=_STATES[status.state], message=status.message, load=_load(status.load), version=version
-    )
-    report.load.max_running, report.load.max_waiting = max_running, max_waiting
-    report.available.add(name=model.name, size_bytes=model.size_bytes, context_length=model.context_length)
-    report.started_at.FromDatetime(started_at)
-    report.models.append(_model_status(status, model))
-    if status.info is not None:
-        report.runtime = status.info.runtime
-        report.device.kind = _DEVICE_KINDS[status.info.device_kind]
-        report.device.name = status.info.device_name
-        report.device.memory_total_bytes = status.info.memory_total_bytes
-        report.device.memory_free_bytes = status.memory_free_bytes
-    return report
-
-
-def check_model(name: str, model: ServedModel) -> None:
-    """Raises ModelNotFound naming what is served."""
-    if name not in ("", model.name):
-        raise ModelNotFound(
-            f"model {name!r} is not served here; served: {model.name}", metadata={"model": name, "models": model.name}
-        )
 
 
 def check_device(device: str, info: RunnerInfo) -> None:
@@ -179,33 +141,3 @@ def _finished(output: FinishedOutput) -> pb.Finished:
     )
     reason = _FINISH_REASONS[output.finish_reason]
     return pb.Finished(choice=output.choice, finish_reason=reason, stop=output.stop, usage=usage)
-
-
-def _load(load: EngineLoad) -> pb.Load:
-    return pb.Load(
-        running=load.running,
-        waiting=load.waiting,
-        waiting_tokens=load.waiting_tokens,
-        kv_cache_usage=load.kv_cache_usage,
-        prefill_tokens_per_s=load.prefill_tokens_per_s,
-        decode_tokens_per_s=load.decode_tokens_per_s,
-        kv_cache_tokens=load.kv_cache_tokens,
-        preemptions=load.preemptions,
-        cached_tokens=load.cached_tokens,
-        generated_tokens=load.generated_tokens,
-    )
-
-
-def _model_status(status: Status, model: ServedModel) -> pb.ModelStatus:
-    info = status.info
-    loaded = State.LOADING if info is None else State.READY
-    message = pb.ModelStatus(
-        name=model.name,
-        state=_STATES[loaded if status.state is State.DRAINING else status.state],
-        context_length=info.context_length if info else model.context_length,
-        size_bytes=info.weights_bytes if info and info.weights_bytes else model.size_bytes,
-        sequences=status.load.running + status.load.waiting,
-        pinned=True,
-    )
-    message.created_at.FromDatetime(model.created)
-    return message

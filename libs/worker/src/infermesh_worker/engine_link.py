@@ -23,6 +23,10 @@ class EngineEnd:
     """For people."""
     permanent: bool = False
     """Whether starting it again cannot help."""
+    code: int = 0
+    """The gRPC code of the error that it ended with; 0 when that is none of ours."""
+    error_reason: str = ""
+    """Its reason, as in ErrorInfo."""
 
 
 class EngineLink(asyncio.Protocol):
@@ -100,7 +104,8 @@ class EngineLink(asyncio.Protocol):
 
     def _receive(self, report: Report) -> None:
         if isinstance(report, Crashed):
-            self._end = EngineEnd(": ".join(filter(None, (report.kind, report.message))), report.permanent)
+            words = ": ".join(filter(None, (report.kind, report.message)))
+            self._end = EngineEnd(words, report.permanent, report.code, report.reason)
         else:
             self._on_report(report)
 

@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import psutil
+
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.output import Load
 from infermesh_engine.request import GenerationRequest
-from infermesh_engine.runner import ModelRunner
+from infermesh_engine.runner import ModelRunner, RunnerInfo
 from infermesh_runtime import logs
 from infermesh_runtime.errors import (
     FailedPrecondition,
@@ -53,6 +55,17 @@ def give_back_memory() -> None:
         trim(0)
 
 
+def memory_bytes(info: RunnerInfo) -> int:
+    """Memory that the loaded model holds: measured by the runner, else this process' own and the KV cache.
+
+    A KV cache on the CPU costs address space until it is used: at the load, it is no part of the resident memory yet.
+    """
+    if info.memory_bytes:
+        return info.memory_bytes
+    own_bytes = psutil.Process().memory_info().rss if info.device_kind == "cpu" else info.weights_bytes
+    return own_bytes + info.kv_cache_bytes
+
+
 class EngineLoop:
     """Runs an engine for a front until it is told to stop."""
 
@@ -71,7 +84,8 @@ class EngineLoop:
 
     def run(self) -> None:
         """Serves until Shutdown. Raises ParentGoneError, and whatever the runner raises."""
-        self._channel.send(Loaded(self._runner.info, self._engine.load(), self._memory()))
+        info = self._runner.info
+        self._channel.send(Loaded(info, self._engine.load(), self._memory(), memory_bytes(info)))
         changed = False
         while not self._stopping:
             if self._channel.congested or not self._engine.has_work:
@@ -166,7 +180,8 @@ def serve(channel: Channel, build: str) -> int:
     except BaseException as error:  # a panic in a Rust library is no Exception; the front must hear of it too
         _log.exception("the engine process ends")
         kind = "" if isinstance(error, InfermeshError) else type(error).__name__
-        channel.send(Crashed(kind, str(error), isinstance(error, _PERMANENT)))
+        code, reason = (int(error.code), error.reason) if isinstance(error, InfermeshError) else (0, "")
+        channel.send(Crashed(kind, str(error), isinstance(error, _PERMANENT), code, reason))
         channel.drain()
         return EXIT_CRASHED
     return 0

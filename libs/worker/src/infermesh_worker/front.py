@@ -39,8 +39,14 @@ class Front:
         self._clock = clock
         self._ids = itertools.count(1)
         self._streams: dict[str, Stream] = {}
+        self._retired: InfermeshError | None = None
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def sequences(self) -> int:
+        """Choices of all requests that have not ended."""
+        return sum(stream.open_choices for stream in self._streams.values())
 
     @property
     def status(self) -> Watched[Status]:
@@ -62,6 +68,8 @@ class Front:
 
     def require_ready(self) -> RunnerInfo:
         """What runs the requests. Raises Unavailable when the worker takes none."""
+        if self._retired is not None:
+            raise self._retired
         status = self.status.value
         if status.state is not State.READY or status.info is None:
             raise status.refusal()
@@ -94,6 +102,11 @@ class Front:
         finally:
             self._fail_all(Unavailable("the worker stopped before the request was done", reason="WORKER_DRAINING"))
             self.status.close()
+
+    def retire(self, error: InfermeshError) -> None:
+        """Ends every stream with `error`, and refuses all requests with it from now on."""
+        self._retired = error
+        self._fail_all(error)
 
     async def stop(self) -> None:
         """Ends the engine process; nothing of it is left when this returns."""

@@ -60,6 +60,8 @@ class Loaded(msgspec.Struct, array_like=True, tag="loaded", frozen=True):
     info: RunnerInfo
     load: Load
     memory_free_bytes: int
+    memory_bytes: int = 0
+    """Memory that the model holds, its KV cache as if all of it were in use."""
 
 
 class Failure(msgspec.Struct, array_like=True, frozen=True):
@@ -122,6 +124,10 @@ class Crashed(msgspec.Struct, array_like=True, tag="crashed", frozen=True):
     message: str
     permanent: bool = False
     """True when trying again does not help, as when the model's folder is not what the worker needs."""
+    code: int = 0
+    """Of an InfermeshError, for who asked for the model; 0 for other exceptions."""
+    reason: str = ""
+    """Of an InfermeshError, as in ErrorInfo."""
 
 
 Report = Loaded | Step | Crashed

@@ -5,8 +5,9 @@ The hot path adds to plain numbers; Prometheus' objects are made when somebody a
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
+from operator import attrgetter
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -132,56 +133,79 @@ class Meter:
         self._last_load = load
 
 
-class WorkerCollector(Collector):
-    """Gives Prometheus the meter's numbers and the engine's load, labelled with the model's name."""
+class Meters:
+    """A meter for each model that this process has served, also when it is not loaded any more."""
 
-    def __init__(self, meter: Meter, load: Callable[[], Load], model_name: str) -> None:
-        self._meter = meter
-        self._load = load
-        self._model_name = model_name
+    def __init__(self) -> None:
+        self._meters: dict[str, Meter] = {}
+
+    def of(self, model: str) -> Meter:
+        """The model's meter, the same each time."""
+        return self._meters.setdefault(model, Meter())
+
+    def items(self) -> list[tuple[str, Meter]]:
+        return list(self._meters.items())
+
+
+class WorkerCollector(Collector):
+    """Gives Prometheus the meters' numbers and the engines' load, labelled with the models' names."""
+
+    def __init__(self, meters: Meters, loads: Callable[[], Mapping[str, Load]]) -> None:
+        """`loads`: of the models that are loaded now."""
+        self._meters = meters
+        self._loads = loads
 
     def collect(self) -> Iterable[Metric]:
-        yield from self._gauges(self._load())
-        yield from self._counters()
-        yield from self._histograms()
+        loads, meters = self._loads(), self._meters.items()
+        yield from self._gauges([(name, loads.get(name, Load())) for name, _ in meters])
+        yield from self._counters(meters)
+        yield self._successes(meters)
+        yield from self._histograms(meters)
 
-    def _gauges(self, load: Load) -> Iterable[Metric]:
+    def _gauges(self, loads: Sequence[tuple[str, Load]]) -> Iterable[Metric]:
         for name, help_text, value in (
-            ("vllm:num_requests_running", "Sequences in the running batch.", load.running),
-            ("vllm:num_requests_waiting", "Sequences waiting for it.", load.waiting),
-            ("vllm:kv_cache_usage_perc", "Share of the KV blocks in use; 1 means all.", load.kv_cache_usage),
+            ("vllm:num_requests_running", "Sequences in the running batch.", attrgetter("running")),
+            ("vllm:num_requests_waiting", "Sequences waiting for it.", attrgetter("waiting")),
+            ("vllm:kv_cache_usage_perc", "Share of the KV blocks in use; 1 means all.", attrgetter("kv_cache_usage")),
         ):
             family = GaugeMetricFamily(name, help_text, labels=["model_name"])
-            family.add_metric([self._model_name], value)
+            for model, load in loads:
+                family.add_metric([model], value(load))
             yield family
 
-    def _counters(self) -> Iterable[Metric]:
-        meter = self._meter
+    def _counters(self, meters: Sequence[tuple[str, Meter]]) -> Iterable[Metric]:
         for name, help_text, value in (
-            ("vllm:prompt_tokens", "Prompt tokens of requests that got a token.", meter.prompt_tokens),
-            ("vllm:generation_tokens", "Tokens generated.", meter.generation_tokens),
-            ("vllm:num_preemptions", "Sequences that lost their blocks.", meter.preemptions),
-            ("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.", meter.looked_up_tokens),
-            ("vllm:prefix_cache_hits", "Prompt tokens found in it.", meter.cached_tokens),
+            ("vllm:prompt_tokens", "Prompt tokens of requests that got a token.", attrgetter("prompt_tokens")),
+            ("vllm:generation_tokens", "Tokens generated.", attrgetter("generation_tokens")),
+            ("vllm:num_preemptions", "Sequences that lost their blocks.", attrgetter("preemptions")),
+            (
+                "vllm:prefix_cache_queries",
+                "Prompt tokens looked up in the prefix cache.",
+                attrgetter("looked_up_tokens"),
+            ),
+            ("vllm:prefix_cache_hits", "Prompt tokens found in it.", attrgetter("cached_tokens")),
         ):
             family = CounterMetricFamily(name, help_text, labels=["model_name"])
-            family.add_metric([self._model_name], value)
+            for model, meter in meters:
+                family.add_metric([model], value(meter))
             yield family
-        success = CounterMetricFamily(
-            "vllm:request_success", "Choices that ended, by reason.", labels=["model_name", "finished_reason"]
-        )
-        for reason, count in meter.finished.items():
-            success.add_metric([self._model_name, "abort" if reason == "cancelled" else reason], count)
-        yield success
 
-    def _histograms(self) -> Iterable[Metric]:
-        meter = self._meter
+    def _successes(self, meters: Sequence[tuple[str, Meter]]) -> Metric:
+        labels = ["model_name", "finished_reason"]
+        family = CounterMetricFamily("vllm:request_success", "Choices that ended, by reason.", labels=labels)
+        for model, meter in meters:
+            for reason, count in meter.finished.items():
+                family.add_metric([model, "abort" if reason == "cancelled" else reason], count)
+        return family
+
+    def _histograms(self, meters: Sequence[tuple[str, Meter]]) -> Iterable[Metric]:
         for name, help_text, histogram in (
-            ("vllm:time_to_first_token_seconds", "From the request to its first token.", meter.ttft_s),
-            ("vllm:inter_token_latency_seconds", "Between a request's tokens.", meter.itl_s),
-            ("vllm:request_time_per_output_token_seconds", "Mean of that for each request.", meter.tpot_s),
-            ("vllm:e2e_request_latency_seconds", "From the request to its last token.", meter.e2e_s),
+            ("vllm:time_to_first_token_seconds", "From the request to its first token.", attrgetter("ttft_s")),
+            ("vllm:inter_token_latency_seconds", "Between a request's tokens.", attrgetter("itl_s")),
+            ("vllm:request_time_per_output_token_seconds", "Mean of that for each request.", attrgetter("tpot_s")),
+            ("vllm:e2e_request_latency_seconds", "From the request to its last token.", attrgetter("e2e_s")),
         ):
             family = HistogramMetricFamily(name, help_text, labels=["model_name"])
-            family.add_metric([self._model_name], histogram.cumulative(), histogram.total)
+            for model, meter in meters:
+                family.add_metric([model], histogram(meter).cumulative(), histogram(meter).total)
             yield family

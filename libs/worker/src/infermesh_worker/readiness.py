@@ -5,8 +5,9 @@ import logging
 from collections.abc import Callable
 
 from infermesh_runtime.server import Server
-from infermesh_worker.status import State, Status
+from infermesh_worker.status import State
 from infermesh_worker.watched import Watched
+from infermesh_worker.worker_status import WorkerStatus
 
 _log = logging.getLogger(__name__)
 
@@ -14,7 +15,7 @@ _log = logging.getLogger(__name__)
 class Readiness:
     """Follows the status while it runs: SERVING when READY, and one log line for each change of state."""
 
-    def __init__(self, status: Watched[Status], server: Server, address: Callable[[], str]) -> None:
+    def __init__(self, status: Watched[WorkerStatus], server: Server, address: Callable[[], str]) -> None:
         """`address`: where the server listens, once it does."""
         self._status = status
         self._server = server

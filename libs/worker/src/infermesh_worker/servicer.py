@@ -8,29 +8,28 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
 from infermesh_runtime.errors import Unimplemented
 from infermesh_runtime.rpc_context import RpcContext
-from infermesh_worker.convert import check_model, to_generation, to_started, write_responses
-from infermesh_worker.front import Front
-from infermesh_worker.served_model import ServedModel
-from infermesh_worker.status import Status
+from infermesh_worker.convert import to_generation, to_started, write_responses
+from infermesh_worker.worker import Worker
+from infermesh_worker.worker_status import WorkerStatus
 
 DEFAULT_INTERVAL_MS = 100
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
-    """infermesh.inference.v1.InferenceService over one text-generation model."""
+    """infermesh.inference.v1.InferenceService over a worker's text-generation models."""
 
-    def __init__(self, front: Front, model: ServedModel, report: Callable[[Status], pb.HealthReport]) -> None:
+    def __init__(self, worker: Worker, report: Callable[[WorkerStatus], pb.HealthReport]) -> None:
         """`report` makes the health report of a status."""
-        self._front = front
-        self._model = model
+        self._worker = worker
         self._report = report
 
     async def Generate(self, request: pb.GenerateRequest, context: RpcContext) -> None:
-        info = self._front.require_ready()
-        request_id = self._front.new_request_id()
-        generation = await to_generation(request, request_id=request_id, model=self._model, info=info)
-        with self._front.open(generation) as stream:
-            await write_responses(stream, to_started(generation, self._model, info), context)
+        with self._worker.use(request.model) as hosted:
+            info, served = hosted.front.require_ready(), hosted.served
+            request_id = hosted.front.new_request_id()
+            generation = await to_generation(request, request_id=request_id, model=served, info=info)
+            with self._worker.models.open(hosted, generation) as stream:
+                await write_responses(stream, to_started(generation, served, info), context)
 
     async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:
         raise self._unsupported(request.model, "embeddings")
@@ -39,13 +38,13 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         raise self._unsupported(request.model, "tensor inference")
 
     async def Health(self, request: pb.HealthRequest, context: RpcContext) -> pb.HealthResponse:
-        return pb.HealthResponse(report=self._report(self._front.status.value))
+        return pb.HealthResponse(report=self._report(self._worker.status.value))
 
     async def WatchHealth(self, request: pb.WatchHealthRequest, context: RpcContext) -> None:
         interval_s = (request.min_interval_ms or DEFAULT_INTERVAL_MS) / 1000
-        async for status in self._front.status.changes(interval_s):
+        async for status in self._worker.status.changes(interval_s):
             await context.write(pb.WatchHealthResponse(report=self._report(status)))
 
     def _unsupported(self, name: str, what: str) -> Unimplemented:
-        check_model(name, self._model)
-        return Unimplemented(f"model {self._model.name!r} does text generation, not {what}")
+        model = self._worker.models.find(name).served.name
+        return Unimplemented(f"model {model!r} does text generation, not {what}")

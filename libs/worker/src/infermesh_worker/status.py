@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from infermesh_engine.output import Load
 from infermesh_engine.runner import RunnerInfo
-from infermesh_runtime.errors import Unavailable
+from infermesh_runtime.errors import InfermeshError, Unavailable, from_code
 
 
 class State(StrEnum):
@@ -21,16 +21,36 @@ _RETRY_AFTER_S = {State.LOADING: 1.0, State.DRAINING: 1.0, State.FAILED: 10.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadFailure:
+    """Why a model's last load failed."""
+
+    message: str
+    code: int
+    """A gRPC code; 0 when the error was none of ours."""
+    reason: str
+
+    def error(self) -> InfermeshError:
+        """The error for who asked for the model."""
+        if not self.code:
+            return Unavailable(self.message, reason="MODEL_LOAD_FAILED")
+        return from_code(self.code, self.message, reason=self.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A worker at one moment."""
+    """A model's engine at one moment."""
 
     state: State = State.LOADING
     message: str = ""
     """Why it is in this state, for people; empty when READY."""
+    load_failure: LoadFailure | None = None
+    """Of the last load; None when it succeeded or none has ended."""
     info: RunnerInfo | None = None
     """The runner; of the last engine process while the next one loads, None before the first."""
     load: Load = field(default_factory=Load)
     memory_free_bytes: int = 0
+    memory_bytes: int = 0
+    """Memory that the model holds, its KV cache as if all of it were in use; 0 before the first load."""
 
     def refusal(self) -> Unavailable:
         """The error that a request gets in this state."""

@@ -31,6 +31,11 @@ class Stream:
         """Whether nothing more will be pushed."""
         return self._open_choices == 0 or self._error is not None
 
+    @property
+    def open_choices(self) -> int:
+        """Choices that have not ended."""
+        return 0 if self._error is not None else self._open_choices
+
     def push(self, delta: DeltaFrame) -> None:
         self._deltas.append(delta)
         if self._waiter is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from infermesh_worker.engine_link import EngineEnd, EngineLink
 from infermesh_worker.ipc import Command, Loaded, Ping, Report, Shutdown, Start, Step
-from infermesh_worker.status import State, Status
+from infermesh_worker.status import LoadFailure, State, Status
 from infermesh_worker.watched import Watched
 
 _log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class EngineSupervisor:
             failed_loads = 0 if loaded else failed_loads + 1
             gives_up = not loaded and (end.permanent or self._policy.gives_up(failed_loads))
             if not self._stopping:
-                self._report_end(end.reason, failed_loads, gives_up)
+                self._report_end(end, failed_loads, gives_up)
             if loaded:
                 # After the state, so that who hears of a failed stream is not told READY any more.
                 self._on_end(end.reason)
@@ -161,16 +161,25 @@ class EngineSupervisor:
     def _report_loaded(self, report: Loaded) -> None:
         status = self.status.value
         if not self._stopping:
-            status = replace(status, state=State.READY, message="")
-        free_bytes = report.memory_free_bytes
-        self.status.set(replace(status, info=report.info, load=report.load, memory_free_bytes=free_bytes))
+            status = replace(status, state=State.READY, message="", load_failure=None)
+        self.status.set(
+            replace(
+                status,
+                info=report.info,
+                load=report.load,
+                memory_free_bytes=report.memory_free_bytes,
+                memory_bytes=report.memory_bytes,
+            )
+        )
 
-    def _report_end(self, reason: str, failed_loads: int, gives_up: bool) -> None:
+    def _report_end(self, end: EngineEnd, failed_loads: int, gives_up: bool) -> None:
+        failure = None
         if failed_loads:
             times = f" ({failed_loads} times in a row)" if failed_loads > 1 else ""
-            message = f"the model could not be loaded{times}: {reason}"
+            message = f"the model could not be loaded{times}: {end.reason}"
+            failure = LoadFailure(message=message, code=end.code, reason=end.error_reason)
         else:
-            message = f"the engine is restarted after it ended: {reason}"
+            message = f"the engine is restarted after it ended: {end.reason}"
         state = State.FAILED if gives_up else State.LOADING
         idle = replace(self.status.value.load, running=0, waiting=0, waiting_tokens=0, kv_cache_usage=0.0)
-        self.status.set(replace(self.status.value, state=state, message=message, load=idle))
+        self.status.set(replace(self.status.value, state=state, message=message, load=idle, load_failure=failure))

@@ -1,7 +1,7 @@
 """Owns a value that others follow. Knows nothing of what it is."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -15,10 +15,16 @@ class Watched(Generic[T]):
         self._version = 0
         self._changed = asyncio.Event()
         self._closed = asyncio.Event()
+        self._listeners: list[Callable[[T], None]] = []
 
     @property
     def value(self) -> T:
         return self._value
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more changes are told."""
+        return self._closed.is_set()
 
     def set(self, value: T) -> None:
         """Replaces the value; an equal one is no change."""
@@ -27,6 +33,12 @@ class Watched(Generic[T]):
         self._value = value
         self._version += 1
         self._wake()
+        for listener in self._listeners:
+            listener(value)
+
+    def listen(self, listener: Callable[[T], None]) -> None:
+        """Has `listener` called with each new value, before `set` returns."""
+        self._listeners.append(listener)
 
     def close(self) -> None:
         """Ends every stream of changes after its last value."""

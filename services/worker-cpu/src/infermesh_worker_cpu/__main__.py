@@ -1,10 +1,13 @@
 """Builds and runs worker-cpu: `python -m infermesh_worker_cpu`."""
 
 import sys
+from functools import partial
 
 from infermesh_runtime.settings import load
+from infermesh_worker.backend import folder_backend
 from infermesh_worker.main import serve
 
+from .front import footprint
 from .settings import WorkerCpuSettings
 
 
@@ -18,7 +21,14 @@ def main() -> int:
         "kv_cache_bytes": int(settings.kv_cache_bytes or 0),
         "max_sequences": settings.max_sequences,
     }
-    return serve(settings, build="infermesh_worker_cpu.model:build", options=options)
+    backend = folder_backend(
+        settings,
+        build="infermesh_worker_cpu.model:build",
+        probe="infermesh_worker_cpu.front:probe",
+        options=options,
+        footprint=partial(footprint, settings=settings),
+    )
+    return serve(settings, backend)
 
 
 if __name__ == "__main__":

@@ -168,6 +168,7 @@ def _runner_info(core: ov.Core, compiled: ov.CompiledModel, options: RunnerOptio
     block_size = list(values.partial_shape)[-2].get_length()
     block_bytes = sum(_block_bytes(port) for port in caches)
     logits = next(port for port in compiled.outputs if "logits" in port.get_names())
+    num_blocks = _num_blocks(options, block_size, block_bytes)
     return RunnerInfo(
         device_kind="cpu",
         device_name=core.get_property("CPU", "FULL_DEVICE_NAME"),
@@ -176,8 +177,9 @@ def _runner_info(core: ov.Core, compiled: ov.CompiledModel, options: RunnerOptio
         vocab_size=logits.partial_shape[-1].get_length(),
         context_length=options.context_length,
         block_size=block_size,
-        num_blocks=_num_blocks(options, block_size, block_bytes),
+        num_blocks=num_blocks,
         weights_bytes=options.weights_bytes,
+        kv_cache_bytes=num_blocks * block_bytes,
         min_run_tokens=2 if options.numerics == "exact" else 1,
     )
 

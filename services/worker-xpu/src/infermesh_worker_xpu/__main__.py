@@ -2,10 +2,13 @@
 
 import os
 import sys
+from functools import partial
 
 from infermesh_runtime.settings import load
+from infermesh_worker.backend import folder_backend
 from infermesh_worker.main import serve
 
+from .front import footprint
 from .settings import WorkerXpuSettings
 
 
@@ -30,7 +33,14 @@ def main() -> int:
         "max_sequences": settings.max_sequences,
         "max_batched_tokens": settings.max_batched_tokens,
     }
-    return serve(settings, build="infermesh_worker_xpu.model:build", options=options)
+    backend = folder_backend(
+        settings,
+        build="infermesh_worker_xpu.model:build",
+        probe="infermesh_worker_xpu.front:probe",
+        options=options,
+        footprint=partial(footprint, settings=settings),
+    )
+    return serve(settings, backend)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,50 @@
+"""Owns the RPCs that tell a worker what to do: load, unload, drain, resume. Knows no engine and no device."""
+
+# ruff: noqa: ARG002 - RPCs have the contract's signatures
+
+import math
+
+from infermesh.admin.v1 import admin_pb2 as pb
+from infermesh.admin.v1 import admin_pb2_grpc
+from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.rpc_context import RpcContext
+from infermesh_worker.worker import Worker
+
+
+class EndpointServicer(admin_pb2_grpc.EndpointServiceServicer):
+    """infermesh.admin.v1.EndpointService over a worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    async def LoadModel(self, request: pb.LoadModelRequest, context: RpcContext) -> pb.LoadModelResponse:
+        keep_alive_s = _keep_alive_s(request)
+        name = _model(request.model)
+        unloaded = await self._worker.models.load(name, pinned=request.pinned, keep_alive_s=keep_alive_s)
+        return pb.LoadModelResponse(unloaded=unloaded)
+
+    async def UnloadModel(self, request: pb.UnloadModelRequest, context: RpcContext) -> pb.UnloadModelResponse:
+        await self._worker.models.unload(_model(request.model), force=request.force)
+        return pb.UnloadModelResponse()
+
+    async def Drain(self, request: pb.DrainRequest, context: RpcContext) -> pb.DrainResponse:
+        await self._worker.drain_requests()
+        return pb.DrainResponse()
+
+    async def Resume(self, request: pb.ResumeRequest, context: RpcContext) -> pb.ResumeResponse:
+        self._worker.resume()
+        return pb.ResumeResponse()
+
+
+def _model(name: str) -> str:
+    if not name:
+        raise InvalidArgument("model: is required", fields={"model": "is required"})
+    return name
+
+
+def _keep_alive_s(request: pb.LoadModelRequest) -> float | None:
+    if not request.HasField("keep_alive_s"):
+        return None
+    if not (math.isfinite(request.keep_alive_s) and request.keep_alive_s >= 0):
+        raise InvalidArgument("keep_alive_s: must be 0 or more", fields={"keep_alive_s": "must be 0 or more"})
+    return request.keep_alive_s

@@ -1,0 +1,122 @@
+"""Owns that routers know of this worker: one open RegisterEndpoint call to each. Knows no model and no request."""
+
+import asyncio
+import ipaddress
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+import grpc
+
+from infermesh.admin.v1 import admin_pb2 as pb
+from infermesh.admin.v1.admin_pb2_grpc import AdminServiceStub
+from infermesh_runtime.grpc_options import CHANNEL_OPTIONS
+from infermesh_runtime.settings import split_host_port
+
+DNS = "dns:///"
+RESOLVE_S = 10.0
+"""How often a name that stands for several routers is looked up."""
+FIRST_DELAY_S = 0.2
+MAX_DELAY_S = 10.0
+
+_OPTIONS = (
+    *CHANNEL_OPTIONS,
+    ("grpc.initial_reconnect_backoff_ms", int(1000 * FIRST_DELAY_S)),
+    ("grpc.max_reconnect_backoff_ms", int(1000 * MAX_DELAY_S)),
+)
+
+_log = logging.getLogger(__name__)
+
+
+def advertised_address(advertise: str, port: int) -> str:
+    """The address to register: `advertise` (host:port) with `port` in place of 0, without a host that is a wildcard."""
+    host, given = split_host_port(advertise)
+    return f"{_shown_host(host)}:{given or port}"
+
+
+def _shown_host(host: str) -> str:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return ""
+    return f"[{host}]" if address.version == 6 else host
+
+
+class Registration:
+    """Keeps this worker registered with every router until it is stopped. Used from one event loop."""
+
+    def __init__(self, routers: Sequence[str], advertise: str, port: Callable[[], int]) -> None:
+        """`routers`: host:port, or dns:///name:port. `port`: where the worker listens, once it does."""
+        self._routers = routers
+        self._advertise = advertise
+        self._port = port
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begins to register; routers that are not there are tried again until they are."""
+        address = advertised_address(self._advertise, self._port())
+        for router in self._routers:
+            follow = self._follow_name if router.startswith(DNS) else self._stay_registered
+            self._tasks.append(asyncio.create_task(follow(router, address), name=f"registration {router}"))
+
+    async def stop(self) -> None:
+        """Leaves every router."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _follow_name(self, router: str, address: str) -> None:
+        """Stays registered with each address of a name, as they come and go."""
+        staying: dict[str, asyncio.Task[None]] = {}
+        try:
+            while True:
+                found = await _resolve(router.removeprefix(DNS))
+                for gone in [target for target in staying if found is not None and target not in found]:
+                    staying.pop(gone).cancel()
+                for target in (found or set()) - staying.keys():
+                    staying[target] = asyncio.create_task(self._stay_registered(target, address))
+                await asyncio.sleep(RESOLVE_S)
+        finally:
+            for task in staying.values():
+                task.cancel()
+            await asyncio.gather(*staying.values(), return_exceptions=True)
+
+    async def _stay_registered(self, router: str, address: str) -> None:
+        async with grpc.aio.insecure_channel(router, options=_OPTIONS) as channel:
+            delay_s, known_problem = FIRST_DELAY_S, ""
+            while True:
+                stub = AdminServiceStub(channel)  # type: ignore[no-untyped-call] # generated
+                was_registered, problem = await _register(stub, router, address)
+                delay_s = FIRST_DELAY_S if was_registered else min(2 * delay_s, MAX_DELAY_S)
+                if was_registered or problem != known_problem:
+                    _log.warning("not registered", extra={"router": router, "reason": problem})
+                known_problem = problem
+                # Not all workers at once, when a router comes back.
+                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+
+
+async def _register(stub: AdminServiceStub, router: str, address: str) -> tuple[bool, str]:
+    """Registers and stays so until the call ends; returns whether it was registered, and why it is not any more."""
+    registered = False
+    try:
+        async for response in stub.RegisterEndpoint(pb.RegisterEndpointRequest(address=address)):
+            if not registered:
+                _log.info("registered", extra={"router": router, "address": response.address})
+            registered = True
+    except grpc.aio.AioRpcError as error:
+        return registered, f"{error.code().name}: {error.details()}"
+    return registered, "the router ended the registration"
+
+
+async def _resolve(name: str) -> set[str] | None:
+    """host:port of each address of "name:port"; None when the name cannot be looked up now."""
+    host, port = split_host_port(name)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=1)
+    except OSError as error:
+        _log.warning("routers not found", extra={"name": name, "reason": str(error)})
+        return None
+    addresses = {sockaddr[0] for *_, sockaddr in found}
+    return {f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}" for address in addresses}

@@ -1,0 +1,48 @@
+"""Owns what the front of worker-cpu knows before a model is loaded: the machine, and what a model will take of it.
+
+Imports no openvino.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from infermesh_runtime import machine
+from infermesh_worker.footprint import Footprint, kv_token_bytes
+from infermesh_worker.model_folder import ModelFolder
+from infermesh_worker.worker_status import DeviceFacts
+
+from .settings import WorkerCpuSettings
+
+WEIGHTS = "openvino/openvino_model.bin"
+"""Beside the graph that convert_model writes."""
+
+_PROCESS_BYTES = 128 << 20
+"""Resident memory of an engine process without its model."""
+_WEIGHTS_FACTOR = 1.25
+"""Resident memory by bytes of weights: the plugin packs them anew for its kernels (0.25 GB in all for 92 MB)."""
+_ELEMENT_BYTES = {"u8": 1.125, "f16": 2.0, "f32": 4.0}
+"""Of a number in the KV cache; u8 has a scale and a zero point for each head."""
+
+
+def probe(options: Mapping[str, Any]) -> DeviceFacts:  # noqa: ARG001 - there is only one device
+    """The machine, as the engine process reports it once a model is loaded."""
+    return DeviceFacts(
+        kind="cpu",
+        name=machine.processor_name(),
+        memory_total_bytes=machine.memory_total_bytes(),
+        memory_free_bytes=machine.memory_available_bytes(),
+        runtime="openvino",
+    )
+
+
+def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | None:
+    """What a model will take; None when it was imported without a graph for this kind of worker."""
+    weights = folder.path / WEIGHTS
+    if not weights.is_file():
+        return None
+    element_bytes = _ELEMENT_BYTES["f32" if settings.numerics == "exact" else settings.kv_cache_dtype]
+    tokens = settings.max_sequences * folder.manifest.context_length
+    return Footprint(
+        base_bytes=_PROCESS_BYTES + int(_WEIGHTS_FACTOR * weights.stat().st_size),
+        kv_wanted_bytes=tokens * kv_token_bytes(folder.path, element_bytes),
+    )

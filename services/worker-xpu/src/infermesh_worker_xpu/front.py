@@ -1,0 +1,57 @@
+"""Owns what the front of worker-xpu knows before a model is loaded: its device, and what a model will take of it.
+
+Imports no torch where the front calls it; `probe` does, in a process of its own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from infermesh_worker.footprint import Footprint, kv_token_bytes
+from infermesh_worker.model_folder import ModelFolder
+from infermesh_worker.worker_status import DeviceFacts
+
+from .settings import WorkerXpuSettings
+
+GGUF = "model.gguf"
+
+_PROCESS_BYTES = 1 << 30
+"""torch itself and a step's working memory."""
+_BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
+_GGUF_BITS = 5
+"""Of a weight in a GGUF file, about; safetensors files hold 16 bits mostly."""
+_QUANTISED_SHARE = {"none": 1.0, "int8": 0.6, "int4": 0.4}
+"""Memory by that of bf16 weights; the embeddings and the head stay as they are."""
+
+
+def probe(options: Mapping[str, Any]) -> DeviceFacts:
+    """The device that the options choose. Raises FailedPrecondition when there is none such."""
+    import torch  # noqa: PLC0415 - not in the front
+
+    from . import device as devices  # noqa: PLC0415 - imports torch
+
+    device = devices.select(options["device"], options["device_index"])
+    free, total = device.memory_bytes()
+    return DeviceFacts(
+        kind=device.kind,
+        name=device.name,
+        memory_total_bytes=total,
+        memory_free_bytes=free,
+        runtime=f"torch {torch.__version__}",
+    )
+
+
+def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | None:
+    """What a model will take; None for one that has no weights that torch reads."""
+    manifest = folder.manifest
+    gguf = not any(folder.path.glob("*.safetensors"))
+    if gguf and not (folder.path / GGUF).is_file():
+        return None
+    precision = "fp32" if settings.numerics == "exact" else settings.dtype
+    bits = _BITS.get(precision, 16)
+    factor = bits / (_GGUF_BITS if gguf else 16) * _QUANTISED_SHARE[settings.quantisation]
+    element_bytes = _BITS.get(settings.kv_dtype, bits) / 8
+    tokens = settings.max_sequences * manifest.context_length
+    return Footprint(
+        base_bytes=_PROCESS_BYTES + int(factor * manifest.size_bytes),
+        kv_wanted_bytes=tokens * kv_token_bytes(folder.path, element_bytes),
+    )
