@@ -22,7 +22,8 @@ from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = "smollm2-135m-instruct"
-CPU, SIMULATED, ROUTER = "infermesh_worker_cpu", "infermesh_worker.simulated", "infermesh_router"
+CPU, XPU, SIMULATED = "infermesh_worker_cpu", "infermesh_worker_xpu", "infermesh_worker.simulated"
+ROUTER = "infermesh_router"
 READY = inference_pb2.ENDPOINT_STATE_READY
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 45.0
@@ -106,12 +107,12 @@ class Mesh:
                 stopping.callback(program.stop)
             stopping.callback(self.envoy.stop)
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Returns when every worker takes requests and the router knows it; fails with the logs otherwise.
 
         The workers are asked first: for a moment after a crash the router still has the report from before it.
         """
-        deadline_s = time.monotonic() + READY_TIMEOUT_S
+        deadline_s = time.monotonic() + timeout_s
         while not (
             all(is_ready(worker.address) for worker in self.workers) and is_ready(self.envoy.grpc, self.workers)
         ):
@@ -142,7 +143,7 @@ def new_mesh(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
             folder = tmp_path_factory.mktemp("mesh")
             real = {"models": default_model.parent, "model": MODEL, "kv_cache_bytes": "256MiB"}
             programs = [
-                Program(module, folder / f"worker-{i}.log", {**(real if module == CPU else {}), **settings})
+                Program(module, folder / f"worker-{i}.log", {**(real if module in (CPU, XPU) else {}), **settings})
                 for i, (module, settings) in enumerate(workers)
             ]
             endpoints = ",".join(program.address for program in programs)

@@ -21,7 +21,7 @@ def readable_copy(source: Path, target: Path, progress: Any) -> Path:
         os.link(source, target)
         return target
     writer = gguf.GGUFWriter(target, reader.fields["general.architecture"].contents())
-    _copy_metadata(reader, writer)
+    copy_metadata(reader, writer)
     for number, tensor in enumerate(reader.tensors):
         progress("requantising to Q8_0", number / len(reader.tensors))
         _add_tensor(writer, tensor)
@@ -32,7 +32,8 @@ def readable_copy(source: Path, target: Path, progress: Any) -> Path:
     return target
 
 
-def _copy_metadata(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:
+def copy_metadata(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:
+    """Gives a new file all that the other says beside its tensors; the writer was told the architecture already."""
     for field in reader.fields.values():
         if field.name == "general.architecture" or field.name.startswith("GGUF."):
             continue
