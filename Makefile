@@ -6,9 +6,14 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PACKAGES := protos libs/runtime libs/engine libs/worker libs/client services/router services/worker-cpu deploy/envoy
 SOURCES := $(wildcard libs/*/src) services/router/src services/worker-cpu/src deploy/envoy/src protos/generate.py tools
 WORKERS ?= cpu
+# Index of torch's builds for a device; empty: whatever pip finds. README, "Devices", says when one is needed
+TORCH_INDEX ?=
+XPU_LOCK := services/worker-xpu/requirements.lock
 HUGGINGFACE_VENV ?= build/venv-huggingface
+IPEX_VENV ?= build/venv-ipex
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup up down test test-xpu test-huggingface check format protos modules lock bench bench-router clean
+.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface check format protos modules lock bench bench-router clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -17,11 +22,11 @@ setup: $(VENV)/.installed ## Make the development venv with every package and to
 
 $(VENV)/.installed: requirements.lock $(PACKAGES:%=%/pyproject.toml)
 	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e %)
+	$(PYTHON) $(PIP_INSTALL) -r requirements.lock
+	$(PYTHON) $(PIP_INSTALL) --no-deps --no-build-isolation $(PACKAGES:%=-e %)
 	@touch $@
 
-up: setup ## Start the mesh, ask it one question, leave it running
+up: setup $(if $(findstring xpu,$(WORKERS)),setup-xpu) ## Start the mesh (WORKERS=cpu,xpu), ask it one question, leave it running
 	infermesh up --workers $(WORKERS)
 
 down: setup ## Stop the mesh
@@ -33,19 +38,37 @@ test: setup ## Run every test: unit, contract, integration and end to end
 test-huggingface: $(HUGGINGFACE_VENV)/.installed ## Test the import of Hugging Face folders, in a venv with torch
 	$(HUGGINGFACE_VENV)/bin/python -m pytest -q -W default tests/huggingface
 
-test-xpu: $(VENV)/.installed-xpu ## Add torch and worker-xpu to the venv; check its types and test it
-	mypy services/worker-xpu/src
-	python -m pytest -q services/worker-xpu
+setup-xpu: $(VENV)/.installed-xpu ## Add torch and worker-xpu to the venv
 
-$(VENV)/.installed-xpu: $(VENV)/.installed services/worker-xpu/requirements.lock services/worker-xpu/pyproject.toml
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r services/worker-xpu/requirements.lock
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e services/worker-xpu
+test-xpu: setup-xpu ## Check worker-xpu's types and test it, alone and in a mesh with worker-cpu
+	mypy services/worker-xpu/src
+	python -m pytest -q services/worker-xpu tests/e2e/test_device_choice.py
+
+# torch's own indexes have the Triton that goes with each build, under names of their own: the lock's would lie over it
+$(VENV)/.installed-xpu: $(VENV)/.installed $(XPU_LOCK) services/worker-xpu/pyproject.toml
+ifeq ($(TORCH_INDEX),)
+	$(PYTHON) $(PIP_INSTALL) -r $(XPU_LOCK)
+else
+	$(PYTHON) $(PIP_INSTALL) --index-url $(TORCH_INDEX) $(shell grep '^torch==' $(XPU_LOCK))
+	grep -vE '^(torch|triton)==' $(XPU_LOCK) | $(PYTHON) $(PIP_INSTALL) -r /dev/stdin
+endif
+	$(PYTHON) $(PIP_INSTALL) --no-deps --no-build-isolation -e services/worker-xpu
+	@touch $@
+
+test-ipex: $(IPEX_VENV)/.installed ## Test worker-xpu with Intel's extension, in a venv with the last torch it knows (6 GB)
+	GOMP_SPINCOUNT=0 $(IPEX_VENV)/bin/python -m pytest -q -W default services/worker-xpu/tests tests/ipex
+
+$(IPEX_VENV)/.installed: tests/ipex/requirements.lock
+	python3 -m venv $(IPEX_VENV)
+	$(IPEX_VENV)/bin/python $(PIP_INSTALL) --no-deps -r tests/ipex/requirements.lock
+	$(IPEX_VENV)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation \
+		$(addprefix -e ,protos libs/runtime libs/engine libs/worker libs/client services/worker-xpu)
 	@touch $@
 
 $(HUGGINGFACE_VENV)/.installed: tests/huggingface/requirements.lock
 	python3 -m venv $(HUGGINGFACE_VENV)
-	$(HUGGINGFACE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/huggingface/requirements.lock
-	$(HUGGINGFACE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	$(HUGGINGFACE_VENV)/bin/python $(PIP_INSTALL) -r tests/huggingface/requirements.lock
+	$(HUGGINGFACE_VENV)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation \
 		$(addprefix -e ,protos libs/runtime libs/engine libs/worker libs/client services/worker-cpu)
 	@touch $@
 
