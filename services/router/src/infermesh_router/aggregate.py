@@ -1,5 +1,6 @@
 """Owns the router's own health report: its endpoints' reports as one. Knows no connections."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -27,8 +28,13 @@ _SUMMED = (
 )
 
 
-def combine_reports(endpoints: Sequence[Endpoint], *, version: str, started_at: Timestamp) -> pb.HealthReport:
-    """READY if an endpoint is; models of all in their best state; loads and memory summed over the connected ones."""
+def combine_reports(
+    endpoints: Sequence[Endpoint], *, version: str, started_at: Timestamp, queued: int = 0
+) -> pb.HealthReport:
+    """READY if an endpoint is; models of all in their best state; loads and memory summed over the connected ones.
+
+    `queued` is how many sequences wait in the router itself.
+    """
     reports = [e.last_report for e in endpoints if e.connected and e.last_report is not None]
     state = _best_state([report.state for report in reports]) if reports else pb.ENDPOINT_STATE_LOADING
     return pb.HealthReport(
@@ -36,7 +42,8 @@ def combine_reports(endpoints: Sequence[Endpoint], *, version: str, started_at: 
         message="" if state == pb.ENDPOINT_STATE_READY else _explain(endpoints),
         device=_combine_devices(reports),
         models=combine_models(reports),
-        load=_combine_loads(reports),
+        available=combine_available(reports),
+        load=_combine_loads(reports, queued),
         runtime="infermesh router",
         version=version,
         started_at=started_at,
@@ -44,14 +51,34 @@ def combine_reports(endpoints: Sequence[Endpoint], *, version: str, started_at: 
 
 
 def combine_models(reports: Sequence[pb.HealthReport]) -> list[pb.ModelStatus]:
-    """One status for each model, sorted by name: the one in the best state."""
+    """One status for each model, sorted by name: the one in the best state, with the sequences of all."""
     best: dict[str, pb.ModelStatus] = {}
+    sequences: Counter[str] = Counter()
     for report in reports:
         for model in report.models:
+            sequences[model.name] += model.sequences
             known = best.get(model.name)
             if known is None or _rank(model.state) < _rank(known.state):
                 best[model.name] = model
-    return [best[name] for name in sorted(best)]
+    return [_with_sequences(best[name], sequences[name]) for name in sorted(best)]
+
+
+def combine_available(reports: Sequence[pb.HealthReport]) -> list[pb.AvailableModel]:
+    """Each model that some endpoint could load, sorted by name, as on the endpoint where it takes the least memory."""
+    least: dict[str, pb.AvailableModel] = {}
+    for report in reports:
+        for model in report.available:
+            known = least.get(model.name)
+            if known is None or model.memory_bytes < known.memory_bytes:
+                least[model.name] = model
+    return [least[name] for name in sorted(least)]
+
+
+def _with_sequences(model: pb.ModelStatus, sequences: int) -> pb.ModelStatus:
+    combined = pb.ModelStatus()
+    combined.CopyFrom(model)
+    combined.sequences = sequences
+    return combined
 
 
 def _best_state(states: Sequence[pb.EndpointState]) -> pb.EndpointState:
@@ -85,9 +112,14 @@ def _combine_devices(reports: Sequence[pb.HealthReport]) -> pb.Device:
     )
 
 
-def _combine_loads(reports: Sequence[pb.HealthReport]) -> pb.Load:
+def _combine_loads(reports: Sequence[pb.HealthReport], queued: int) -> pb.Load:
     loads = [report.load for report in reports]
     combined = pb.Load(**{name: sum(getattr(load, name) for load in loads) for name in _SUMMED})
+    combined.waiting += queued
+    ready = [report.load for report in reports if report.state == pb.ENDPOINT_STATE_READY]
+    if all(load.max_running for load in ready):  # what one of them does not know, their sum does not say
+        combined.max_running = sum(load.max_running for load in ready)
+        combined.max_waiting = sum(load.max_waiting for load in ready)
     if combined.kv_cache_tokens:
         held = sum(load.kv_cache_usage * load.kv_cache_tokens for load in loads)
         combined.kv_cache_usage = held / combined.kv_cache_tokens
