@@ -71,15 +71,23 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
         """Listens, on the address it had if it was started before."""
         self._server = grpc.aio.server(interceptors=[RpcInterceptor(())])
         pb_grpc.add_InferenceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call] # generated
+        self.add_services(self._server)
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await self._server.start()
+
+    def add_services(self, server: grpc.aio.Server) -> None:
+        """What a subclass serves besides."""
 
     async def stop(self) -> None:
         """Cuts every connection."""
         if self._server is not None:
             server, self._server = self._server, None
             await server.stop(None)
+
+    def tell(self) -> None:
+        """Reports anew."""
+        self._changed.set()
 
     def become(self, state: pb.EndpointState) -> None:
         """Reports another state."""

@@ -1,0 +1,305 @@
+"""Models that requests ask for are loaded, once, where they fit, before endpoints that follow a script."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
+
+from infermesh.admin.v1 import admin_pb2
+from infermesh.admin.v1 import admin_pb2_grpc as admin_grpc
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.app import build_fleet
+from infermesh_router.fleet import Fleet
+from infermesh_router.metrics import RouterMetrics
+from infermesh_router.models import Models
+from infermesh_router.placement import Placement, Residence
+from infermesh_router.policy import place
+from infermesh_router.policy_errors import ModelDoesNotFit
+from infermesh_router.settings import RouterSettings
+from infermesh_router.snapshot import Wanted
+from infermesh_router.testing import ScriptedWorker
+from infermesh_runtime.errors import (
+    DeviceNotAvailable,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    ModelNotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+
+READY, LOADING = pb.ENDPOINT_STATE_READY, pb.ENDPOINT_STATE_LOADING
+
+
+@dataclass
+class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
+    """A worker that loads what it is told to, when `may_load` is set; its models take a byte each."""
+
+    models: tuple[str, ...] = ()
+    available: tuple[str, ...] = ("m", "n")
+    memory_bytes: int = 1
+    refusal: Exception | None = None
+    loads: list[admin_pb2.LoadModelRequest] = field(default_factory=list)
+    unloads: list[admin_pb2.UnloadModelRequest] = field(default_factory=list)
+    may_load: asyncio.Event = field(default_factory=asyncio.Event)
+    loading: dict[str, pb.EndpointState] = field(default_factory=dict)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_load.set()
+
+    def add_services(self, server: grpc.aio.Server) -> None:
+        admin_grpc.add_EndpointServiceServicer_to_server(self, server)
+
+    async def LoadModel(self, request, context) -> admin_pb2.LoadModelResponse:
+        self.loads.append(request)
+        self.asked.set()
+        self.show(request.model, LOADING)
+        await self.may_load.wait()
+        if self.refusal is not None:
+            self.hide(request.model)
+            raise self.refusal
+        unloaded = () if self.memory_bytes > len(self.models) else self.models[:1]
+        self.models = (*self.models[len(unloaded) :], request.model)
+        self.hide(request.model)
+        return admin_pb2.LoadModelResponse(unloaded=unloaded)
+
+    async def UnloadModel(self, request, context) -> admin_pb2.UnloadModelResponse:
+        self.unloads.append(request)
+        if self.refusal is not None:
+            raise self.refusal
+        self.models = tuple(name for name in self.models if name != request.model)
+        self.tell()
+        return admin_pb2.UnloadModelResponse()
+
+    def show(self, model: str, state: pb.EndpointState) -> None:
+        self.loading[model] = state
+        self.tell()
+
+    def hide(self, model: str) -> None:
+        self.loading.pop(model, None)
+        self.tell()
+
+    def _report(self) -> pb.HealthReport:
+        report = super()._report()
+        report.models.extend(pb.ModelStatus(name=name, state=state) for name, state in self.loading.items())
+        for model in report.models:
+            model.memory_bytes = 1
+        report.device.memory_total_bytes = self.memory_bytes
+        report.device.memory_free_bytes = self.memory_bytes - len(self.models)
+        report.available.extend(pb.AvailableModel(name=name, memory_bytes=1) for name in self.available)
+        return report
+
+
+@dataclass
+class Mesh:
+    fleet: Fleet
+    placement: Placement
+    registry: CollectorRegistry
+
+    def loads(self, outcome: str) -> float | None:
+        return self.registry.get_sample_value("infermesh:router_loads_total", {"outcome": outcome})
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                await self.fleet.changes.wait_beyond(self.fleet.changes.version)
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Callable[..., Awaitable[Mesh]]]:
+    async with AsyncExitStack() as stack:
+
+        async def begin(*workers: LoadingWorker, **options: object) -> Mesh:
+            return await stack.enter_async_context(running_mesh(*workers, **options))
+
+        yield begin
+
+
+@asynccontextmanager
+async def running_mesh(*workers: LoadingWorker, **options: object) -> AsyncIterator[Mesh]:
+    for worker in workers:
+        await worker.start()
+    fleet, registry = build_fleet(RouterSettings()), CollectorRegistry()
+    placement = Placement(fleet, place=place, metrics=RouterMetrics(registry), **options)
+    mesh = Mesh(fleet, placement, registry)
+    fleet.set_addresses(worker.address for worker in workers)
+    await mesh.until(lambda: all(endpoint.connected for endpoint in fleet.endpoints))
+    try:
+        yield mesh
+    finally:
+        await placement.close()
+        await fleet.close()
+        for worker in workers:
+            await worker.stop()
+
+
+async def test_a_model_is_loaded_with_its_rule(start) -> None:
+    worker = LoadingWorker()
+    mesh = await start(worker, residence=lambda model: Residence(pinned=model == "m", keep_alive_s=7))
+    await mesh.placement.ensure(Wanted(model="m"))
+    assert worker.loads == [admin_pb2.LoadModelRequest(model="m", pinned=True, keep_alive_s=7)]
+    assert "m" in mesh.fleet.get(worker.address).snapshot.ready_models
+    assert (mesh.loads("loaded"), mesh.placement.loading) == (1, 0)
+
+
+async def test_all_who_want_a_model_share_one_load(start) -> None:
+    worker = LoadingWorker(memory_bytes=4)
+    mesh = await start(worker)
+    worker.may_load.clear()
+    tasks = [asyncio.create_task(mesh.placement.ensure(Wanted(model="m"))) for _ in range(20)]
+    await worker.asked.wait()
+    other = asyncio.create_task(mesh.placement.ensure(Wanted(model="n")))
+    await asyncio.sleep(0)
+    worker.may_load.set()
+    await asyncio.gather(*tasks, other)
+    assert sorted(request.model for request in worker.loads) == ["m", "n"]
+
+
+async def test_the_load_goes_on_when_the_client_leaves(start) -> None:
+    worker = LoadingWorker()
+    mesh = await start(worker)
+    worker.may_load.clear()
+    task = asyncio.create_task(mesh.placement.ensure(Wanted(model="m")))
+    await worker.asked.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert mesh.placement.loading == 1
+    worker.may_load.set()
+    await mesh.until(lambda: "m" in mesh.fleet.get(worker.address).snapshot.ready_models)
+
+
+async def test_a_model_that_loads_somewhere_is_waited_for(start) -> None:
+    worker, other = LoadingWorker(), LoadingWorker()
+    mesh = await start(worker, other)
+    worker.show("m", LOADING)
+    await mesh.until(lambda: "m" in mesh.fleet.get(worker.address).snapshot.models)
+    task = asyncio.create_task(mesh.placement.ensure(Wanted(model="m")))
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    worker.show("m", READY)
+    await task
+    assert not worker.loads
+    assert not other.loads
+
+
+async def test_when_such_a_load_fails_another_endpoint_is_tried(start) -> None:
+    worker, other = LoadingWorker(), LoadingWorker()
+    mesh = await start(worker, other)
+    worker.show("m", LOADING)
+    await mesh.until(lambda: "m" in mesh.fleet.get(worker.address).snapshot.models)
+    task = asyncio.create_task(mesh.placement.ensure(Wanted(model="m")))
+    await asyncio.sleep(0)
+    worker.hide("m")
+    await task
+    assert len(other.loads) == 1
+
+
+async def test_a_load_that_fails_is_tried_on_one_other_endpoint(start) -> None:
+    workers = [LoadingWorker(refusal=Internal("no such luck")) for _ in range(3)]
+    mesh = await start(*workers)
+    with pytest.raises(Internal, match="no such luck"):
+        await mesh.placement.ensure(Wanted(model="m"))
+    assert sum(len(worker.loads) for worker in workers) == 2
+    assert mesh.loads("failed") == 1
+    workers[0].refusal = workers[1].refusal = workers[2].refusal = None
+    await mesh.placement.ensure(Wanted(model="m"))
+
+
+async def test_an_endpoint_that_dies_while_it_loads_is_replaced(start) -> None:
+    worker, other = LoadingWorker(), LoadingWorker(device=pb.DEVICE_KIND_XPU)
+    mesh = await start(worker, other)
+    worker.may_load.clear()
+    task = asyncio.create_task(mesh.placement.ensure(Wanted(model="m")))
+    dying, staying = (worker, other) if await _asked_first(worker, other) is worker else (other, worker)
+    await dying.stop()
+    await task
+    assert len(staying.loads) == 1
+
+
+async def _asked_first(*workers: LoadingWorker) -> LoadingWorker:
+    waits = {asyncio.create_task(worker.asked.wait()): worker for worker in workers}
+    done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in pending:
+        wait.cancel()
+    return waits[done.pop()]
+
+
+async def test_the_refusal_says_what_is_needed_and_what_is_free(start) -> None:
+    worker = LoadingWorker()
+    mesh = await start(worker)
+    mesh.fleet.get(worker.address).report(_busy_report())
+    with pytest.raises(ModelDoesNotFit, match=r"needs .* at best") as caught:
+        await mesh.placement.ensure(Wanted(model="m"))
+    assert caught.value.metadata["needed_bytes"] == "5000"
+    assert caught.value.metadata["free_bytes"] == "1000"
+
+
+def _busy_report() -> pb.HealthReport:
+    return pb.HealthReport(
+        state=READY,
+        device=pb.Device(kind=pb.DEVICE_KIND_CPU, memory_total_bytes=9000, memory_free_bytes=1000),
+        models=[pb.ModelStatus(name="busy", state=READY, memory_bytes=8000, sequences=1)],
+        available=[pb.AvailableModel(name="m", memory_bytes=5000)],
+    )
+
+
+async def test_an_endpoint_that_finds_no_memory_after_all_is_believed(start) -> None:
+    refusal = ResourceExhausted("needs 5, free 1", reason="MODEL_DOES_NOT_FIT", metadata={"needed_bytes": "5"})
+    mesh = await start(LoadingWorker(refusal=refusal))
+    with pytest.raises(ResourceExhausted, match="needs 5, free 1") as caught:
+        await mesh.placement.ensure(Wanted(model="m"))
+    assert caught.value.reason == "MODEL_DOES_NOT_FIT"
+    assert caught.value.metadata["needed_bytes"] == "5"
+
+
+async def test_the_device_asked_for_is_kept(start) -> None:
+    cpu, xpu = LoadingWorker(), LoadingWorker(device=pb.DEVICE_KIND_XPU)
+    mesh = await start(cpu, xpu)
+    await mesh.placement.ensure(Wanted(model="m", device="xpu"))
+    assert (len(cpu.loads), len(xpu.loads)) == (0, 1)
+    with pytest.raises(DeviceNotAvailable):
+        await mesh.placement.ensure(Wanted(model="n", device="cuda"))
+    with pytest.raises(ModelNotFound):
+        await mesh.placement.ensure(Wanted(model="unheard-of"))
+
+
+async def test_a_load_that_takes_too_long_is_given_up(start) -> None:
+    worker = LoadingWorker()
+    mesh = await start(worker, load_timeout_s=0.05)
+    worker.may_load.clear()
+    with pytest.raises(Unavailable, match="in time"):
+        await mesh.placement.ensure(Wanted(model="m"))
+    assert mesh.placement.loading == 0
+
+
+async def test_operators_load_and_unload(start) -> None:
+    one, two = LoadingWorker(), LoadingWorker(models=("m",), memory_bytes=2)
+    mesh = await start(one, two)
+    models = Models(mesh.fleet, mesh.placement)
+    request = admin_pb2.LoadModelRequest(model="m", pinned=True)
+    assert await models.load(request) == []
+    assert (one.loads, two.loads) == ([], [request])  # it has it already, and is told that it is pinned
+    await models.load(admin_pb2.LoadModelRequest(model="n"))
+    with pytest.raises(ModelNotFound, match="does not exist; available: m, n"):
+        await models.load(admin_pb2.LoadModelRequest(model="unheard-of"))
+    with pytest.raises(InvalidArgument):
+        await models.load(admin_pb2.LoadModelRequest())
+    await models.unload(admin_pb2.UnloadModelRequest(model="m", force=True))
+    assert two.unloads == [admin_pb2.UnloadModelRequest(model="m", force=True)]
+    await mesh.until(lambda: "m" not in mesh.fleet.get(two.address).snapshot.models)
+    with pytest.raises(ModelNotFound, match="loaded nowhere"):
+        await models.unload(admin_pb2.UnloadModelRequest(model="m"))
+
+
+async def test_an_unload_that_is_refused_is_told(start) -> None:
+    refusal = FailedPrecondition("2 requests run", reason="MODEL_IN_USE")
+    worker = LoadingWorker(models=("m",), refusal=refusal)
+    mesh = await start(worker)
+    with pytest.raises(FailedPrecondition, match="2 requests run"):
+        await Models(mesh.fleet, mesh.placement).unload(admin_pb2.UnloadModelRequest(model="m"))
