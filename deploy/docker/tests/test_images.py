@@ -15,8 +15,15 @@ from infermesh_envoy import command
 REPOSITORY = Path(__file__).resolve().parents[3]
 DOCKER = REPOSITORY / "deploy" / "docker"
 PACKAGES = ("protos", "libs/runtime", "libs/engine", "libs/worker", "libs/client", "services/router",
-            "services/worker-cpu", "deploy/envoy")  # fmt: skip
-IMAGES = {"router": "services/router", "worker-cpu": "services/worker-cpu", "envoy": "deploy/envoy"}
+            "services/worker-cpu", "services/worker-xpu", "deploy/envoy")  # fmt: skip
+IMAGES = {
+    "router": "services/router",
+    "worker-cpu": "services/worker-cpu",
+    "worker-xpu": "services/worker-xpu",
+    "envoy": "deploy/envoy",
+}
+PROFILES = {"worker-xpu": "xpu", "worker-cuda": "cuda"}
+"""Services that run only where their profile is asked for: both are worker-xpu's image, for another device each."""
 
 
 def project(folder: str) -> dict:
@@ -59,7 +66,9 @@ def test_context_holds_what_is_copied(image):
             assert any(source == each or source.startswith(f"{each}/") for each in allowed), source
 
 
-@pytest.mark.parametrize(("image", "foreign"), [("router", ("openvino", "torch")), ("worker-cpu", ("torch",))])
+@pytest.mark.parametrize(
+    ("image", "foreign"), [("router", ("openvino", "torch")), ("worker-cpu", ("torch",)), ("worker-xpu", ("openvino",))]
+)
 def test_lock_has_no_other_device_stack(image, foreign):
     lock = (REPOSITORY / IMAGES[image] / "requirements.lock").read_text()
     assert not re.search(rf"^({'|'.join(foreign)})\b", lock, re.MULTILINE)
@@ -97,10 +106,51 @@ def test_compose_names_what_there_is():
         if target := service["build"].get("target"):
             assert f"AS {target}\n" in dockerfile.read_text()
         assert service["read_only"]
-    target = services["router"]["environment"]["INFERMESH_WORKERS"]
-    name, port = target.removeprefix("dns:///").split(":")
-    assert name in services
-    assert ["8083", "9090"] in instructions(name, "EXPOSE")
-    assert port == "8083"
+    targets = services["router"]["environment"]["INFERMESH_WORKERS"].split(",")
+    names = [target.removeprefix("dns:///").removesuffix(":8083") for target in targets]
+    assert names == ["worker-cpu", *PROFILES]
+    assert all(["8083", "9090"] in instructions(image, "EXPOSE") for image in ("worker-cpu", "worker-xpu"))
     assert set(services["router"]["depends_on"]) == {"worker-cpu", "envoy"}  # what depends is stopped first
-    assert [volume.split(":")[0] for volume in services["worker-cpu"]["volumes"]] == list(compose["volumes"])
+    for name in names:
+        assert [volume.split(":")[0] for volume in services[name]["volumes"]] == list(compose["volumes"])
+
+
+def test_compose_starts_a_gpu_s_worker_only_where_it_is_asked_for():
+    services = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())["services"]
+    assert {name: service["profiles"] for name, service in services.items() if "profiles" in service} == {
+        name: [profile] for name, profile in PROFILES.items()
+    }
+    for name, profile in PROFILES.items():
+        assert services[name]["build"]["dockerfile"] == "deploy/docker/worker-xpu.Dockerfile"
+        declared = {words[0].partition("=")[0] for words in instructions("worker-xpu", "ARG")}
+        assert set(services[name]["build"]["args"]) <= declared
+        assert services[name]["environment"]["INFERMESH_DEVICE"] == profile
+        assert services[name]["environment"]["INFERMESH_MODEL"]
+        assert services[name]["tmpfs"] == ["/tmp:exec"]
+
+
+@pytest.mark.parametrize("index", ["", "file:///wheels"])
+def test_torch_comes_from_the_index_that_is_told_with_that_index_s_triton(index, tmp_path):
+    """The image's own command, with a pip that notes what it is asked for."""
+    locked = (REPOSITORY / "services/worker-xpu/requirements.lock").read_text()
+    torch = next(line for line in locked.splitlines() if line.startswith("torch=="))
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(locked)
+    pip = tmp_path / "pip"
+    pip.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    pip.chmod(0o755)
+    text = (DOCKER / "worker-xpu.Dockerfile").read_text().replace("\\\n", " ")
+    (run,) = (line.removeprefix("RUN ") for line in text.splitlines() if "TORCH_INDEX}" in line)
+    run = run.replace("/src/requirements.lock", str(lock))
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "TORCH_INDEX": index}
+    subprocess.run(["/bin/sh", "-c", run], check=True, env=environment)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    rest = f"install --no-cache-dir -r {lock}"
+    if index:
+        assert asked == [f"install --no-cache-dir --index-url {index} {torch}", rest]
+        gone = {line for line in locked.splitlines() if line.startswith(("torch==", "triton=="))}
+        assert set(lock.read_text().splitlines()) == set(locked.splitlines()) - gone
+        assert "torchao" in lock.read_text()
+    else:
+        assert asked == [rest]
+        assert lock.read_text() == locked
