@@ -83,6 +83,10 @@ def select(kind: DeviceChoice, index: int) -> Device:
     if kind == "cpu":
         return Device(torch.device("cpu"))
     if kind == "auto" and accelerator is None:
+        if index:  # whoever numbers devices means accelerators
+            raise FailedPrecondition(
+                f"there is no accelerator {index}: torch {torch.__version__} finds none", reason="DEVICE_NOT_AVAILABLE"
+            )
         _log.warning(NO_ACCELERATOR)
         return Device(torch.device("cpu"), NO_ACCELERATOR)
     if accelerator is None or accelerator.type not in (("xpu", "cuda") if kind == "auto" else (kind,)):
