@@ -6,10 +6,18 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
+
+import grpc
+
+from infermesh.admin.v1.admin_pb2 import LoadModelRequest
+from infermesh.admin.v1.admin_pb2_grpc import EndpointServiceStub
+from infermesh.inference.v1.inference_pb2 import HealthReport, HealthRequest, WatchHealthRequest
+from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from infermesh_runtime.grpc_options import CHANNEL_OPTIONS
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -106,10 +114,49 @@ class WorkerProcess:
 async def simulated_worker(**settings: object) -> AsyncIterator[str]:
     """A simulated worker, ready for requests; yields its address (host:port) and stops it at the end.
 
-    Settings are those of SimulatedSettings: simulated_worker(model="m", sim_itl_s=0.001, sim_device="xpu").
+    Settings are those of SimulatedSettings: simulated_worker(model="m", sim_itl_s=0.001, sim_device="xpu"), and for
+    several models simulated_worker(model="none", sim_models="a:6GiB,b:6GiB", sim_memory_bytes="8GiB").
     """
     async with simulated_worker_process(**settings) as worker:
         yield await worker.ready()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStubs:
+    """A connection to a worker: what it serves, and what it is told to do."""
+
+    inference: InferenceServiceStub
+    endpoint: EndpointServiceStub
+
+    async def report(self) -> HealthReport:
+        """Its health now."""
+        report: HealthReport = (await self.inference.Health(HealthRequest(), timeout=READY_TIMEOUT_S)).report
+        return report
+
+    async def report_when(self, fits: Callable[[HealthReport], bool]) -> HealthReport:
+        """Its first health report that fits, waiting for it."""
+        watch = self.inference.WatchHealth(WatchHealthRequest(min_interval_ms=1), timeout=READY_TIMEOUT_S)
+        async for response in watch:
+            report: HealthReport = response.report
+            if fits(report):
+                watch.cancel()
+                return report
+        raise RuntimeError("the health stream ended")
+
+    async def load(self, *models: str, **fields: Any) -> list[str]:
+        """Loads models one after the other; returns what was unloaded for them. `fields`: LoadModelRequest's."""
+        unloaded: list[str] = []
+        for model in models:
+            request = LoadModelRequest(model=model, **fields)
+            unloaded += (await self.endpoint.LoadModel(request, timeout=READY_TIMEOUT_S)).unloaded
+        return unloaded
+
+
+@asynccontextmanager
+async def connected(worker: WorkerProcess) -> AsyncIterator[WorkerStubs]:
+    """A connection to a worker that is ready."""
+    async with grpc.aio.insecure_channel(await worker.ready(), options=CHANNEL_OPTIONS) as channel:
+        yield WorkerStubs(InferenceServiceStub(channel), EndpointServiceStub(channel))  # type: ignore[no-untyped-call] # generated
 
 
 @asynccontextmanager
