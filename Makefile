@@ -6,8 +6,9 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PACKAGES := protos libs/runtime libs/engine libs/worker libs/client services/router services/worker-cpu deploy/envoy
 SOURCES := $(wildcard libs/*/src) services/router/src services/worker-cpu/src deploy/envoy/src protos/generate.py tools
 WORKERS ?= cpu
-# Index of torch's builds for a device; empty: whatever pip finds. README, "Devices", says when one is needed
-TORCH_INDEX ?=
+INSTALLED_INDEX := $(shell cat $(VENV)/.installed-xpu 2>/dev/null)
+# Index of torch's builds for a device, remembered; empty: what pip finds. README, "GPUs", says when one is needed
+TORCH_INDEX ?= $(INSTALLED_INDEX)
 XPU_LOCK := services/worker-xpu/requirements.lock
 HUGGINGFACE_VENV ?= build/venv-huggingface
 IPEX_VENV ?= build/venv-ipex
@@ -45,7 +46,8 @@ test-xpu: setup-xpu ## Check worker-xpu's types and test it, alone and in a mesh
 	python -m pytest -q services/worker-xpu tests/e2e/test_device_choice.py
 
 # torch's own indexes have the Triton that goes with each build, under names of their own: the lock's would lie over it
-$(VENV)/.installed-xpu: $(VENV)/.installed $(XPU_LOCK) services/worker-xpu/pyproject.toml
+$(VENV)/.installed-xpu: $(VENV)/.installed $(XPU_LOCK) services/worker-xpu/pyproject.toml \
+		$(if $(filter-out $(INSTALLED_INDEX),$(TORCH_INDEX)),other-torch)
 ifeq ($(TORCH_INDEX),)
 	$(PYTHON) $(PIP_INSTALL) -r $(XPU_LOCK)
 else
@@ -53,7 +55,11 @@ else
 	grep -vE '^(torch|triton)==' $(XPU_LOCK) | $(PYTHON) $(PIP_INSTALL) -r /dev/stdin
 endif
 	$(PYTHON) $(PIP_INSTALL) --no-deps --no-build-isolation -e services/worker-xpu
-	@touch $@
+	@echo "$(TORCH_INDEX)" > $@
+
+.PHONY: other-torch
+other-torch: $(VENV)/.installed
+	$(PYTHON) -m pip uninstall --quiet --yes torch triton triton-xpu pytorch-triton-xpu
 
 test-ipex: $(IPEX_VENV)/.installed ## Test worker-xpu with Intel's extension, in a venv with the last torch it knows (6 GB)
 	GOMP_SPINCOUNT=0 $(IPEX_VENV)/bin/python -m pytest -q -W default services/worker-xpu/tests tests/ipex
@@ -94,6 +100,9 @@ lock: setup ## Make the lock files from the pyproject.toml files
 
 bench: setup ## Measure engine and mesh beside openvino-genai; the last line is one JSON document
 	python benchmarks/mesh.py
+
+bench-xpu: $(VENV)/.installed-xpu ## Measure worker-xpu on processors beside transformers; the last line is one JSON document
+	python benchmarks/xpu.py
 
 bench-router: setup ## Measure what the router adds, beside other routers, and how it chooses in simulated fleets
 	python benchmarks/fleet.py
