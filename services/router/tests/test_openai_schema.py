@@ -334,14 +334,12 @@ def test_nothing_is_set_that_was_not_asked_for() -> None:
 def test_fields_without_effect_are_taken() -> None:
     plain = chat()
     same = chat(
-        user="u",
         metadata={"a": "b"},
         store=False,
         service_tier="auto",
         parallel_tool_calls=True,
         tool_choice="none",
         modalities=["text"],
-        safety_identifier="s",
         verbosity="medium",
         response_format={"type": "text"},
         tools=[],
@@ -354,6 +352,11 @@ def test_fields_without_effect_are_taken() -> None:
     )
     assert same == plain
     assert chat(prompt_cache_key="k").session_id == "k"
+
+
+def test_the_client_is_named_for_fairness() -> None:
+    assert chat(user="u").client_id == "u"
+    assert chat(user="u", safety_identifier="s").client_id == "s"
 
 
 @pytest.mark.parametrize("fields", [ChatRequest.model_fields, ["no_such_field", "<x>", "reasoning_content"]])

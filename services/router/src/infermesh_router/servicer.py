@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 import grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.call import read_embed, read_generate, read_infer
+from infermesh_router.call import Call, read_embed, read_generate, read_infer
 from infermesh_router.changes import Changes
+from infermesh_router.client_name import name_client
 from infermesh_router.dispatcher import Dispatcher
 from infermesh_runtime.rpc_context import RpcContext
 
@@ -30,7 +31,7 @@ class InferenceServicer:
     async def Generate(self, request: bytes, context: RpcContext) -> None:
         """Relays a stream; its first event is rewritten to say who serves and why."""
         since_s = time.perf_counter()
-        call = read_generate(request)
+        call = _named(read_generate(request), context)
         async with self._dispatcher.generate(call, context.time_remaining(), since_s=since_s) as generation:
             await context.write(generation.started.SerializeToString())
             await context.write(generation.first)
@@ -41,12 +42,14 @@ class InferenceServicer:
     async def Embed(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
         since_s = time.perf_counter()
-        return await self._dispatcher.send(read_embed(request), context.time_remaining(), since_s=since_s)
+        call = _named(read_embed(request), context)
+        return await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
 
     async def Infer(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
         since_s = time.perf_counter()
-        return await self._dispatcher.send(read_infer(request), context.time_remaining(), since_s=since_s)
+        call = _named(read_infer(request), context)
+        return await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
 
     async def Health(self, request: pb.HealthRequest, context: RpcContext) -> pb.HealthResponse:
         """Reports once."""
@@ -61,6 +64,14 @@ class InferenceServicer:
         interval_s = (request.min_interval_ms or _DEFAULT_INTERVAL_MS) / 1000
         async for report in self._changes.follow(self._make_report, interval_s):
             yield pb.WatchHealthResponse(report=report)
+
+
+def _named(call: Call, context: RpcContext) -> Call:
+    """The call, with the name of its client where it says none and one can be made."""
+    if call.wanted.client:
+        return call
+    client = name_client(context.invocation_metadata())
+    return call.for_client(client) if client else call
 
 
 def inference_handlers(servicer: InferenceServicer) -> dict[str, grpc.RpcMethodHandler]:

@@ -51,6 +51,7 @@ def chat_job(request: ChatRequest) -> Job:
     prompt = _start_request(request, limit)
     if request.logprobs:
         prompt.logprobs.top = request.top_logprobs or 0
+    prompt.client_id = request.safety_identifier or prompt.client_id
     if not prompt.session_id:
         prompt.session_id = request.prompt_cache_key or ""
     _fill_chat(prompt.chat, request)
@@ -110,6 +111,7 @@ def _start_request(request: SamplingRequest, limit: int | None) -> pb.GenerateRe
         priority=-(request.priority or 0),
         device=request.device or "",
         session_id=request.session_id or "",
+        client_id=request.user or "",
     )
 
 

@@ -1,6 +1,6 @@
 """Owns what bodies of /v1/chat/completions and /v1/completions may hold: each field is honoured, or refused by name.
 
-Fields that have no effect on an answer by what they mean (user, metadata, ...) are taken and not used. Ranges are
+Fields that have no effect on an answer by what they mean (metadata, ...) are taken and not used. Ranges are
 OpenAI's; where ours are wider, the field says so. Knows nothing of how a request is answered.
 """
 

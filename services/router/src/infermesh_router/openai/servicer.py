@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from infermesh.inference.v1 import inference_pb2
 from infermesh.openai.v1 import openai_pb2 as pb
 from infermesh.openai.v1 import openai_pb2_grpc as pb_grpc
+from infermesh_router.client_name import name_client
 from infermesh_router.dispatcher import Dispatcher
 from infermesh_router.endpoint import DEVICES
 from infermesh_router.filters import RETRY_AFTER_S
@@ -96,6 +97,7 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         return HttpBody(content_type=CONTENT_TYPE_LATEST, data=generate_latest(self._registry))
 
     async def _answer(self, job: Job, shape: Shape, begin: Begin, context: RpcContext, since_s: float) -> None:
+        _name_client(job, context)
         answer = self._stream if job.stream else self._answer_whole
         try:
             await answer(job, shape, begin, context, since_s)
@@ -135,6 +137,13 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
                 f"The body has {len(body.data)} bytes; at most {self._max_body_bytes} are taken.",
                 reason="REQUEST_TOO_LARGE",
             )
+
+
+def _name_client(job: Job, context: RpcContext) -> None:
+    """Names the client in prompts whose body does not."""
+    for prompt in job.prompts:
+        if not prompt.client_id:
+            prompt.client_id = name_client(context.invocation_metadata())
 
 
 def _json(document: dict[str, object]) -> HttpBody:
