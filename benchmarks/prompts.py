@@ -7,7 +7,9 @@ NEW_TOKENS = 128
 _ORDINARY_TOKENS = range(300, 40_000)
 
 
-def prompts(round_number: int, streams: int) -> list[list[int]]:
-    """`streams` prompts of PROMPT_TOKENS token ids each. Every round's differ, so no prefix cache can answer."""
+def prompts(
+    round_number: int, streams: int, *, tokens: int = PROMPT_TOKENS, vocabulary: range = _ORDINARY_TOKENS
+) -> list[list[int]]:
+    """`streams` prompts of `tokens` token ids each. Every round's differ, so no prefix cache can answer."""
     draw = random.Random(f"{round_number}/{streams}")
-    return [draw.choices(_ORDINARY_TOKENS, k=PROMPT_TOKENS) for _ in range(streams)]
+    return [draw.choices(vocabulary, k=tokens) for _ in range(streams)]

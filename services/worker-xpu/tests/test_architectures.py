@@ -6,7 +6,7 @@ import torch
 import transformers
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker_xpu.model import load_runner
+from infermesh_worker_xpu.load import load_runner
 from infermesh_worker_xpu.options import RunnerOptions
 
 ARCHITECTURES = (

@@ -11,7 +11,7 @@ from torch import Tensor
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu import graphs, kv_memory, weights
 from infermesh_worker_xpu.graphs import DecodeGraphs, bucket_sizes, why_unusable
-from infermesh_worker_xpu.model import choose_kernels
+from infermesh_worker_xpu.load import choose_kernels
 from infermesh_worker_xpu.options import RunnerOptions
 from infermesh_worker_xpu.runner import RunnerFacts, TorchRunner
 from infermesh_worker_xpu.static_step import StaticDecodes

@@ -1,30 +1,14 @@
 """Owns what the engine process loads: a model folder's torch model, its tokenizer and its end-of-sequence tokens."""
 
-import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import PreTrainedModel
-
-from infermesh_runtime import machine
-from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.loaded_model import LoadedModel
 from infermesh_worker.model_folder import ModelFolder
 
-from . import device as devices
-from . import graphs, ipex, triton_attention, weights
-from .device import Device
-from .exact_attention import ExactKernels
-from .exactness import ensure_exact
-from .kernels import Kernels
+from .load import load_runner
 from .options import RunnerOptions
-from .runner import RunnerFacts, TorchRunner
-from .sdpa_attention import SdpaKernels
-
-_log = logging.getLogger(__name__)
 
 
 def build(options: Mapping[str, Any]) -> LoadedModel:
@@ -38,62 +22,3 @@ def build(options: Mapping[str, Any]) -> LoadedModel:
     return LoadedModel(
         runner=runner, tokenizer=folder.load_tokenizer(), eos_token_ids=frozenset(folder.manifest.eos_token_ids)
     )
-
-
-def load_runner(folder: Path, options: RunnerOptions) -> TorchRunner:
-    """A runner of the weights in a folder, which needs no manifest. Raises FailedPrecondition."""
-    device = devices.select(options.device, options.device_index)
-    if options.numerics == "exact":
-        _check_exact(device)
-        options = replace(options, dtype="fp32")
-    torch.set_num_threads(options.threads or machine.usable_processors())
-    model = weights.load(folder, device, device.dtype(options.dtype), options)
-    extension = _extend(model, device, options)
-    attention, kernels = choose_kernels(device, options)
-    facts = RunnerFacts(attention, weights.size_bytes(model), extension)
-    make_graph = _choose_graphs(device, attention, options)
-    runner = TorchRunner(model, device, kernels, options, facts, make_graph=make_graph)
-    if options.numerics == "exact":
-        ensure_exact(runner)
-    return runner
-
-
-def choose_kernels(device: Device, options: RunnerOptions) -> tuple[str, Kernels]:
-    """The attention that the options ask for, or the device's own, and its name.
-
-    Raises FailedPrecondition when Triton is asked for and cannot run on the device.
-    """
-    if options.numerics == "exact":
-        return "exact", ExactKernels()
-    if options.attention == "sdpa" or (options.attention == "auto" and device.is_cpu):
-        return "sdpa", SdpaKernels()
-    usable = triton_attention.available(device.handle)
-    if usable:
-        return "triton", triton_attention
-    if options.attention == "triton":
-        raise FailedPrecondition(f"Triton cannot run here: {usable.reason}", reason="TRITON_NOT_AVAILABLE")
-    _log.warning("attention without Triton is slow", extra={"reason": usable.reason})
-    return "sdpa", SdpaKernels()
-
-
-def _extend(model: PreTrainedModel, device: Device, options: RunnerOptions) -> str:
-    """Lets IPEX optimise the model where it is installed; returns its name, empty where it is not used."""
-    if options.numerics == "exact" or options.quantisation != "none":
-        return ""
-    return ipex.optimise(model, device=device.handle, dtype=model.dtype).runtime
-
-
-def _choose_graphs(device: Device, attention: str, options: RunnerOptions) -> graphs.GraphMaker | None:
-    reason = graphs.why_unusable(device, attention, options)
-    if reason:
-        _log.info("decode steps are not captured", extra={"reason": reason})
-        return None
-    return graphs.graph_maker(device)
-
-
-def _check_exact(device: Device) -> None:
-    if not device.is_cpu:
-        raise FailedPrecondition(
-            f"INFERMESH_NUMERICS=exact is for processors; this device is {device.kind} ({device.name})",
-            reason="NUMERICS_NOT_SUPPORTED",
-        )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
 
@@ -60,6 +60,8 @@ def _from_pretrained(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     if any(folder.glob("*.safetensors")):
         chosen = {"use_safetensors": True}
     elif (folder / GGUF).is_file():
+        from transformers import GgufConfig  # noqa: PLC0415 - for GGUF alone, and not in every version that runs the rest
+
         chosen = {"gguf_file": GGUF, "quantization_config": GgufConfig(dequantize=True)}
     else:
         raise FailedPrecondition(

@@ -1,0 +1,105 @@
+"""The benchmarks of worker-xpu go through all they do, and gpu.py with little installed."""
+
+import json
+import subprocess
+import sys
+import venv
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+INSTALLED = ("torch", "triton", "transformers", "numpy")
+"""What a machine has that runs gpu.py, with what these need themselves."""
+NOT_INSTALLED = ("pydantic", "msgspec", "llguidance", "psutil", "grpc", "infermesh_engine", "torchao", "accelerate")
+"""What it has not; pydantic is required by one huggingface_hub of several, and no model needs it."""
+SMALL = ["--rounds", "1", "--streams", "1", "3", "--prompt-tokens", "20", "--new-tokens", "12"]
+
+
+def closure(*names: str) -> dict[str, metadata.Distribution]:
+    """Distributions and all that they require here, by name."""
+    found: dict[str, metadata.Distribution] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found[name] = metadata.distribution(name)
+        for line in found[name].requires or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+    return found
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory) -> Path:
+    """A Python that has INSTALLED and nothing else, no package of ours either."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder, symlinks=True, with_pip=False)
+    python = folder / "bin" / "python"
+    command = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+    for distribution in closure(*INSTALLED).values():
+        tops = {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__", *NOT_INSTALLED}
+        for top in tops:
+            if not (site / top).exists():
+                (site / top).symlink_to(Path(str(distribution.locate_file(top))))
+    return python
+
+
+def run(python: str | Path, script: str, *arguments: str) -> dict:
+    """The JSON document on the last line of standard output."""
+    command = [str(python), str(BENCHMARKS / script), *arguments]
+    found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    assert found.returncode == 0, found.stderr[-4000:]
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def test_gpu_needs_no_package_beyond_torch_triton_transformers_and_numpy(bare_python) -> None:
+    for module in NOT_INSTALLED:
+        absent = subprocess.run([bare_python, "-c", f"import {module}"], check=False, capture_output=True)
+        assert b"ModuleNotFoundError" in absent.stderr, module
+    check = ["--checked", "2", "--check-tokens", "16", "--dtype", "fp32"]
+    document = run(bare_python, "gpu.py", "--device", "cpu", "--tiny", *SMALL, *check)
+    assert document["benchmark"] == "gpu"
+    assert document["greedy"]["agrees"], document["greedy"]
+    assert document["greedy"]["tokens_compared"] > 0
+    assert [result["streams"] for result in document["results"]] == [1, 3]
+    for result in document["results"]:
+        assert all(speed > 0 for speed in result["tokens_per_s"].values())
+    assert document["results"][0]["share_of_bound"] > 0
+    assert document["results"][0]["target_tokens_per_s"] == 800
+    assert document["weights_bytes"] > 400_000
+
+
+def test_xpu_compares_with_transformers_on_processors(tiny_folder, tmp_path) -> None:
+    for file in tiny_folder("llama").iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    words = {f"w{i}": i for i in range(160)}
+    Tokenizer(WordLevel(words, unk_token="w0")).save(str(tmp_path / "tokenizer.json"))
+    arguments = ["--folder", str(tmp_path), "--dtype", "fp32", "--last-token", "160", *SMALL]
+    document = run(sys.executable, "xpu.py", *arguments)
+    assert document["benchmark"] == "xpu"
+    assert document["bar"] == 3.0
+    assert document["greedy"]["agrees"], document["greedy"]
+    assert document["greedy"]["tokens_compared"] > 16
+    assert document["meets_bar"] == all(r["engine_over_transformers"] >= 3 for r in document["results"])
+
+
+def test_comparison_ends_at_the_first_near_tie_and_sees_what_differs(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from torch_duel import compare
+
+    theirs = [{"token_ids": [1, 2, 3], "logprobs": [-1.0, -1.0, -1.0], "gaps": [0.5, 0.5, 0.001]}]
+    same = compare([{"token_ids": [1, 2, 9], "logprobs": [-1.0, -1.01, -5.0]}], theirs)
+    assert (same["tokens_compared"], same["ended_by_near_tie"], same["agrees"]) == (2, 1, True)
+    assert same["largest_logprob_difference"] == 0.01
+    other = compare([{"token_ids": [1, 7, 9], "logprobs": [-1.0, -1.0, -5.0]}], theirs)
+    assert (other["mismatches"], other["gaps_at_mismatches"], other["agrees"]) == (1, [0.5], False)
+    far = compare([{"token_ids": [1, 2, 3], "logprobs": [-1.0, -1.5, -5.0]}], theirs)
+    assert not far["agrees"]
