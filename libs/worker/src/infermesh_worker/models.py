@@ -222,6 +222,8 @@ class Models:
         """Starts a model's engine process."""
         front = self._make_front(opened, kv_bytes)
         name = opened.served.name
+        # before the model's own listener, which makes the report
+        front.status.listen(lambda status: self._device.learn(status.info) if status.info else None)
         hosted = HostedModel(
             opened.served,
             front,
@@ -231,7 +233,6 @@ class Models:
             clock=self._clock,
             on_change=self._on_change,
         )
-        front.status.listen(lambda status: self._device.learn(status.info) if status.info else None)
         self._models[name] = hosted
         self._keep_alives[name] = KeepAlive(hosted, lambda: self._expire(name))
         await front.start()
