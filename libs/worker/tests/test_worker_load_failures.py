@@ -43,7 +43,7 @@ class Catalog:
         }
 
     def open(self, name):
-        return OpenedModel(served_model(SETTINGS, name), {**build_options(SETTINGS), "name": name})
+        return OpenedModel(served_model(SETTINGS, name), {**build_options(SETTINGS, name), "name": name})
 
 
 def device(ask=None):
