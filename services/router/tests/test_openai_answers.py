@@ -225,7 +225,7 @@ async def test_a_stream_cut_short_is_an_error_event(start_worker, start_router, 
             await asyncio.Event().wait()
 
     worker = await start_worker(script=cut)
-    router = await start_router(worker)
+    router = await start_router(worker, failover_wait_s=0.1)
     running = asyncio.create_task(chat(router, stream=True))
     if ending == "killed":
         await told.wait()

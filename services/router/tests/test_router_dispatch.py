@@ -62,6 +62,8 @@ async def generate(
 async def test_a_stream_is_relayed_and_started_says_who_serves(start_worker, start_router) -> None:
     worker = await start_worker()
     events = await generate(await start_router(worker), ask(seed=7))
+    assert 0 < events[0].started.overhead_ms < 10_000
+    events[0].started.ClearField("overhead_ms")
     assert events[0].started == pb.Started(
         model="m", endpoint=worker.address, device=pb.DEVICE_KIND_CPU, reason="only_endpoint", prompt_tokens=3, seed=7
     )
@@ -117,13 +119,27 @@ async def test_attempts_are_limited(start_worker, start_router) -> None:
     assert sum(len(worker.requests) for worker in workers) == 2
 
 
-async def test_after_the_first_token_nothing_is_retried(start_worker, start_router) -> None:
+async def test_a_stream_that_fails_everywhere_ends_with_the_error_after_so_many_moves(
+    start_worker, start_router
+) -> None:
     workers = [await start_worker(script=fail_after_a_token) for _ in range(2)]
-    router = await start_router(*workers)
+    router = await start_router(*workers, max_failovers=1)
     events: list[pb.GenerateResponse] = []
     with pytest.raises(Unavailable, match="engine crashed"):
         await generate(router, ask(), events)
-    assert [event.delta.text for event in events] == ["", "Hel"]
+    assert [event.delta.text for event in events] == ["", "Hel", "Hel"]
+    assert [len(worker.requests) for worker in workers] == [1, 1]
+    again = max((worker.requests[0] for worker in workers), key=lambda request: len(request.generated))
+    assert again.generated == [pb.Continuation(choice=0, token_ids=[1])]
+
+
+async def test_without_failover_a_stream_that_fails_in_its_middle_ends_with_the_error(
+    start_worker, start_router
+) -> None:
+    workers = [await start_worker(script=fail_after_a_token) for _ in range(2)]
+    router = await start_router(*workers, max_failovers=0)
+    with pytest.raises(Unavailable, match="engine crashed"):
+        await generate(router, ask())
     assert sum(len(worker.requests) for worker in workers) == 1
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
+from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server, add_EndpointServiceServicer_to_server
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1.openai_pb2_grpc import add_OpenAIServiceServicer_to_server
 from infermesh_router.admin import AdminServicer
@@ -17,12 +17,16 @@ from infermesh_router.aggregate import combine_reports
 from infermesh_router.channel import open_channel
 from infermesh_router.dispatcher import Dispatcher
 from infermesh_router.drain import Drains
+from infermesh_router.endpoint_servicer import EndpointServicer
 from infermesh_router.fleet import Fleet
+from infermesh_router.gate import Gate
 from infermesh_router.listing import Listing
 from infermesh_router.membership import Membership
-from infermesh_router.metrics import FleetCollector, RouterMetrics
+from infermesh_router.metrics import FleetCollector, QueueCollector, RouterMetrics
+from infermesh_router.models import Models
 from infermesh_router.openai.servicer import OpenAIServicer
-from infermesh_router.policy import choose
+from infermesh_router.placement import Placement
+from infermesh_router.policy import choose, place
 from infermesh_router.poller import PollerOptions, poll
 from infermesh_router.registry import Registry
 from infermesh_router.resolver import Resolve, resolve_with_dns
@@ -42,20 +46,33 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
     """A router's server, ready to start. `resolve` turns names into addresses."""
     metrics = new_registry()
     fleet = build_fleet(settings)
-    make_report = _reporter(fleet)
+    gate = Gate(fleet.changes)
     metrics.register(FleetCollector(lambda: fleet.endpoints))
     router_metrics, sessions = RouterMetrics(metrics), Sessions()
-    admission = Admission(fleet, choose=choose, metrics=router_metrics, sessions=sessions)
-    dispatcher = Dispatcher(admission, metrics=router_metrics, sessions=sessions, attempts=settings.attempts)
+    placement = Placement(fleet, place=place, metrics=router_metrics)
+    admission = Admission(fleet, choose=choose, metrics=router_metrics, sessions=sessions, loader=placement)
+    metrics.register(QueueCollector(admission.queues))
+    make_report = _reporter(fleet, gate, admission)
+    dispatcher = Dispatcher(
+        admission,
+        fleet=fleet,
+        choose=choose,
+        metrics=router_metrics,
+        sessions=sessions,
+        gate=gate,
+        options=settings.dispatch_options(),
+    )
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=(log_access, RpcMetrics(metrics)))
     inference = InferenceServicer(dispatcher, changes=fleet.changes, make_report=make_report)
     server.add_service(SERVICE, inference_handlers(inference))
     registry = Registry(fleet.set_addresses)
-    listing = Listing(fleet, source_of=registry.source_of, stats=router_metrics.by_endpoint, queues=lambda: ())
-    drains = Drains(fleet, lambda _address: 0)
+    listing = Listing(fleet, source_of=registry.source_of, stats=router_metrics.by_endpoint, queues=admission.queues)
+    drains = Drains(fleet, dispatcher.move_streams)
     add_AdminServiceServicer_to_server(  # type: ignore[no-untyped-call] # generated
         AdminServicer(listing, changes=fleet.changes, drains=drains, registry=registry), server
     )
+    endpoint_servicer = EndpointServicer(Models(fleet, placement), gate, set_serving=server.set_serving)
+    add_EndpointServiceServicer_to_server(endpoint_servicer, server)  # type: ignore[no-untyped-call] # generated
     add_OpenAIServiceServicer_to_server(  # type: ignore[no-untyped-call] # generated
         OpenAIServicer(
             dispatcher,
@@ -67,6 +84,7 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         server,
     )
     server.add_part(_fleet_part(fleet, Membership(settings, registry, resolve)))
+    server.add_part(Part(name="placement", close=placement.close))
     server.add_part(_readiness_part(server, settings.listen))
     server.add_part(metrics_part(metrics, settings.metrics_listen))
     return server
@@ -81,14 +99,23 @@ def build_fleet(settings: RouterSettings) -> Fleet:
         keepalive_timeout_s=settings.keepalive_timeout_s,
         reconnect_max_s=settings.reconnect_max_s,
     )
-    return Fleet(open_channel=connect, poll=partial(poll, options=options))
+    return Fleet(open_channel=connect, poll=partial(poll, options=options), breaker=settings.breaker_options())
 
 
-def _reporter(fleet: Fleet) -> Callable[[], pb.HealthReport]:
+def _reporter(fleet: Fleet, gate: Gate, admission: Admission) -> Callable[[], pb.HealthReport]:
     started_at = Timestamp()
     started_at.GetCurrentTime()
     own_version = version("infermesh-router")
-    return lambda: combine_reports(fleet.endpoints, version=own_version, started_at=started_at)
+
+    def report() -> pb.HealthReport:
+        combined = combine_reports(
+            fleet.endpoints, version=own_version, started_at=started_at, queued=admission.waiting
+        )
+        if gate.draining:
+            combined.state, combined.message = pb.ENDPOINT_STATE_DRAINING, "an operator drains it"
+        return combined
+
+    return report
 
 
 def _fleet_part(fleet: Fleet, membership: Membership) -> Part:

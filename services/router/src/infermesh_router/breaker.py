@@ -1,4 +1,4 @@
-"""Owns whether an endpoint that keeps failing is let be: closed, open, half-open. Pure; knows no endpoint and no error."""
+"""Owns whether what keeps failing is let be: closed, open, half-open. Pure; knows no endpoint and no error."""
 
 import random
 import time
@@ -54,8 +54,7 @@ class Breaker:
         draw: Callable[[], float] = random.random,
         on_change: Callable[[BreakerState], None] = lambda _state: None,
     ) -> None:
-        """`draw` gives numbers in [0, 1); `on_change` is told the state when it or `admits` may be another one by an event,
-        not by the passing of time."""
+        """`draw` gives numbers in [0, 1); `on_change` is told the state when an event changes it or `admits`."""
         self._options = options or BreakerOptions()
         self._clock = clock
         self._draw = draw
@@ -130,9 +129,8 @@ class Breaker:
     def _rate_is_high(self) -> bool:
         oldest_s = self._clock() - self._options.window_s
         recent = [ok for when_s, ok in self._outcomes if when_s >= oldest_s]
-        return (
-            len(recent) >= self._options.min_outcomes
-            and recent.count(False) >= self._options.failure_rate * len(recent)
+        return len(recent) >= self._options.min_outcomes and recent.count(False) >= self._options.failure_rate * len(
+            recent
         )
 
     def _open(self) -> None:

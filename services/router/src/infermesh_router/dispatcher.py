@@ -1,30 +1,32 @@
-"""Owns a request's way to an endpoint: choose, send, and choose again when it fails before its first token.
+"""Owns calls from their arrival to their last message: each one's relay, and what relays share.
 
-Relays messages as they are; knows no OpenAI and nothing of what the policy weighs.
+Knows no OpenAI and nothing of what the policy weighs. A stream's own way is relay's.
 """
 
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.admission import Admission, Grant
+from infermesh_router.admission import Admission, Choose
+from infermesh_router.attempt import Attempt, Attempts, request_metadata, tell_breaker
 from infermesh_router.call import Call
-from infermesh_router.endpoint import Endpoint
+from infermesh_router.dispatch_options import DispatchOptions
+from infermesh_router.faults import DRAINED, to_error
+from infermesh_router.fleet import Fleet
+from infermesh_router.gate import Gate
+from infermesh_router.grant import Grant
+from infermesh_router.hedge import FirstTokenDelays
 from infermesh_router.metrics import RouterMetrics
-from infermesh_router.policy import Choice
+from infermesh_router.relay import Relay, RelayParts
+from infermesh_router.retries import Retries
+from infermesh_router.retry_budget import RetryBudget
 from infermesh_router.sessions import Sessions
-from infermesh_runtime.errors import InfermeshError, Internal, Unavailable
-from infermesh_runtime.logs import REQUEST_ID
-from infermesh_runtime.rpc_context import REQUEST_ID_KEY
-from infermesh_runtime.status import from_rpc_error
-
-_log = logging.getLogger(__name__)
+from infermesh_router.stall_watch import StallWatch
+from infermesh_runtime.errors import Cancelled, Code, InfermeshError, ResourceExhausted, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Generation:
     first: bytes
     """The second event, as it came."""
     rest: AsyncIterator[bytes]
-    """The events after it. Raises grpc.aio.AioRpcError."""
+    """The events after it, up to the end of every choice, over as many endpoints as it takes. Raises InfermeshError."""
 
 
 class Dispatcher:
@@ -46,16 +48,36 @@ class Dispatcher:
         self,
         admission: Admission,
         *,
+        fleet: Fleet,
+        choose: Choose,
         metrics: RouterMetrics,
         sessions: Sessions,
-        attempts: int = 3,
+        gate: Gate | None = None,
+        options: DispatchOptions | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        options = options or DispatchOptions()
+        self._fleet = fleet
+        self._gate = gate or Gate(fleet.changes)
+        self._choose = choose
         self._admission = admission
         self._metrics = metrics
-        self._sessions = sessions
-        self._attempts = attempts
+        self._options = options
         self._clock = clock
+        self._budget = RetryBudget(ratio=options.retry_ratio)
+        watch = StallWatch(options.patience)
+        self._attempts = Attempts(connect_s=options.patience.connect_s, on_open=watch.add, on_close=watch.remove)
+        self._parts = RelayParts(
+            admission=admission,
+            attempts=self._attempts,
+            budget=self._budget,
+            delays=FirstTokenDelays(),
+            metrics=metrics,
+            sessions=sessions,
+            options=options,
+            elsewhere=self._could_serve,
+            clock=clock,
+        )
 
     @asynccontextmanager
     async def generate(self, call: Call, timeout_s: float | None, *, since_s: float) -> AsyncIterator[Generation]:
@@ -63,68 +85,73 @@ class Dispatcher:
 
         `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter).
         """
-        generation, cleanup = await self._begin(call, self._deadline(timeout_s), since_s)
-        with cleanup, _errors():
-            yield generation
-            self._metrics.request_s.labels(generation.started.started.model).observe(self._clock() - since_s)
+        relay = Relay(self._parts, call, deadline_s=self._deadline(timeout_s), since_s=since_s)
+        with self._counted() as label:
+            started, first = await relay.begin()
+            model = started.started.model
+            label(model)
+            rest = relay.events()
+            try:
+                yield Generation(started, first, rest)
+            finally:
+                relay.close()
+                await rest.aclose()
+            self._metrics.request_s.labels(model).observe(self._clock() - since_s)
 
     async def send(self, call: Call, timeout_s: float | None, *, since_s: float) -> bytes:
         """The answer to a unary call, as it came."""
         deadline_s = self._deadline(timeout_s)
-        failures: dict[str, InfermeshError] = {}
-        while True:
-            with await self._admit(call, deadline_s, failures) as grant:
-                endpoint = grant.endpoint
-                self._metrics.overhead_s.observe(self._clock() - since_s - grant.queued_s)
+        retries = Retries(self._options.attempts, self._budget, self._metrics)
+        with self._counted():
+            while True:
                 try:
-                    stub = endpoint.channel.unary_unary(call.method)
-                    return bytes(
-                        await stub(
-                            call.body_for(endpoint.address), timeout=self._remaining(deadline_s), metadata=_metadata()
-                        )
-                    )
-                except grpc.aio.AioRpcError as error:
-                    self._give_up(endpoint, failures, from_rpc_error(error))
+                    grant = await self._admission.admit(call, deadline_s=deadline_s, tried=retries.tried)
+                except InfermeshError as refusal:
+                    raise retries.last or refusal from None
+                with grant:
+                    address, overhead_s = grant.endpoint.address, self._clock() - since_s - grant.queued_s
+                    self._metrics.sent(address, queued_s=grant.queued_s, overhead_s=overhead_s)
+                    try:
+                        return await _send(grant, call, self._remaining(deadline_s))
+                    except InfermeshError as error:
+                        failure = error
+                await retries.after(address, failure)
 
-    async def _begin(self, call: Call, deadline_s: float | None, since_s: float) -> tuple[Generation, ExitStack]:
-        """A stream that has begun, and what to leave when it is over."""
-        failures: dict[str, InfermeshError] = {}
-        while True:
-            with ExitStack() as cleanup:
-                grant = cleanup.enter_context(await self._admit(call, deadline_s, failures))
-                endpoint = grant.endpoint
-                stub = endpoint.channel.unary_stream(call.method)
-                stream = stub(
-                    call.body_for(endpoint.address), timeout=self._remaining(deadline_s), metadata=_metadata()
-                )
-                cleanup.callback(stream.cancel)
-                self._metrics.overhead_s.observe(self._clock() - since_s - grant.queued_s)
-                try:
-                    generation = await _read_beginning(stream, grant.choice)
-                except (grpc.aio.AioRpcError, InfermeshError) as error:
-                    self._give_up(endpoint, failures, _as_infermesh(error))
-                    continue
-                self._metrics.first_token_s.labels(generation.started.started.model).observe(self._clock() - since_s)
-                self._sessions.note(call.session_id, endpoint.address)
-                return generation, cleanup.pop_all()
+    def move_streams(self, address: str) -> int:
+        """Moves the streams that run on an endpoint to others; how many. Those nobody else could go on with stay."""
+        error = Unavailable(f"Endpoint {address} is being drained.", reason=DRAINED)
+        return sum(_may_move(attempt) and attempt.abandon(error) for attempt in self._attempts.on(address))
 
-    async def _admit(self, call: Call, deadline_s: float | None, failures: Mapping[str, InfermeshError]) -> Grant:
-        """Leave to try an endpoint. Raises the last failure when none is left, else the refusal."""
+    def _could_serve(self, call: Call, tried: frozenset[str]) -> bool:
+        """Whether an endpoint but those could serve the call, now or when it has room."""
         try:
-            return await self._admission.admit(call, deadline_s=deadline_s, tried=frozenset(failures))
-        except InfermeshError as refusal:
-            raise [refusal, *failures.values()][-1] from None
+            self._choose(self._fleet.snapshots, replace(call.wanted, tried=tried), turn=0)
+        except ResourceExhausted:
+            return True
+        except InfermeshError:
+            return False
+        return True
 
-    def _give_up(self, endpoint: Endpoint, failures: dict[str, InfermeshError], error: InfermeshError) -> None:
-        """Adds the endpoint's failure. Raises it when another endpoint cannot help or may not be tried."""
-        if not isinstance(error, Unavailable):
-            raise error
-        failures[endpoint.address] = _with_retry(error)
-        endpoint.note_error(error.message)
-        _log.warning("endpoint %s failed before its first token: %s", endpoint.address, error.message)
-        if len(failures) >= self._attempts:
-            raise error
-        self._metrics.retries.inc()
+    @contextmanager
+    def _counted(self) -> Iterator[Callable[[str], None]]:
+        """Counts the request by its model, which the block tells when it knows it, and its status."""
+        model, code = "", Code.OK
+
+        def label(name: str) -> None:
+            nonlocal model
+            model = name
+
+        try:
+            with self._gate.entered():
+                yield label
+        except InfermeshError as error:
+            code = error.code
+            raise
+        except BaseException:
+            code = Cancelled.code
+            raise
+        finally:
+            self._metrics.requests.labels(model, code.name).inc()
 
     def _deadline(self, timeout_s: float | None) -> float | None:
         return None if timeout_s is None else self._clock() + timeout_s
@@ -133,43 +160,23 @@ class Dispatcher:
         return None if deadline_s is None else max(0.0, deadline_s - self._clock())
 
 
-async def _read_beginning(stream: grpc.aio.UnaryStreamCall, choice: Choice) -> Generation:
-    """Reads the first two events. Raises AioRpcError, and Unavailable when there are none."""
-    events = aiter(stream)
+def _may_move(attempt: Attempt) -> bool:
+    return attempt.left is None and attempt.may_move()
+
+
+async def _send(grant: Grant, call: Call, timeout_s: float | None) -> bytes:
+    """A unary call's answer. Raises InfermeshError; the endpoint's breaker learns the outcome."""
+    endpoint = grant.endpoint
+    probe = endpoint.breaker.enter()
+    stub = endpoint.channel.unary_unary(call.method)
     try:
-        started = pb.GenerateResponse.FromString(await anext(events))
-        first = await anext(events)
-    except StopAsyncIteration:
-        raise Unavailable(f"Endpoint {choice.address} ended its stream before a token.", reason="STREAM_CUT") from None
-    except DecodeError:
-        raise Unavailable(f"Endpoint {choice.address} sent a malformed message.", reason="STREAM_CUT") from None
-    if started.WhichOneof("event") != "started":
-        raise Internal(f"Endpoint {choice.address} did not begin its stream with `started`.")
-    started.started.endpoint = choice.address
-    started.started.reason = choice.reason
-    return Generation(started, first, events)
-
-
-def _metadata() -> tuple[tuple[str, str], ...]:
-    request_id = REQUEST_ID.get()
-    return ((REQUEST_ID_KEY, request_id),) if request_id else ()
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Turns a failed call into its InfermeshError."""
-    try:
-        yield
+        answer = await stub(call.body_for(endpoint.address), timeout=timeout_s, metadata=request_metadata())
     except grpc.aio.AioRpcError as error:
-        raise _with_retry(from_rpc_error(error)) from error
-
-
-def _as_infermesh(error: grpc.aio.AioRpcError | InfermeshError) -> InfermeshError:
-    return from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else error
-
-
-def _with_retry(error: InfermeshError) -> InfermeshError:
-    """The error, saying when to try again if it is one that passes."""
-    if isinstance(error, Unavailable) and error.retry_after_s is None:
-        error.retry_after_s = 1.0
-    return error
+        failure = to_error(error)
+        tell_breaker(endpoint, failure, probe=probe)
+        raise failure from error
+    except BaseException:
+        tell_breaker(endpoint, None, probe=probe, complete=False)
+        raise
+    tell_breaker(endpoint, None, probe=probe)
+    return bytes(answer)

@@ -3,13 +3,18 @@
 Knows no policy; the conversion from the wire's report to a snapshot is here and nowhere else.
 """
 
+import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.breaker import Breaker, BreakerOptions, BreakerState
 from infermesh_router.snapshot import DeviceKind, EndpointSnapshot, State
+
+_log = logging.getLogger(__name__)
 
 SETTLE_S = 0.02
 """Age below which sent work is taken to be missing from a report that arrives: both travel for some time."""
@@ -43,7 +48,13 @@ class Endpoint:
     """One endpoint. `acquire` and `release` come in pairs; `report`, `lose` and `note_error` say what was learnt."""
 
     def __init__(
-        self, address: str, channel: grpc.aio.Channel, *, clock: Callable[[], float], notify: Callable[[], None]
+        self,
+        address: str,
+        channel: grpc.aio.Channel,
+        *,
+        clock: Callable[[], float],
+        notify: Callable[[], None],
+        breaker: BreakerOptions | None = None,
     ) -> None:
         self.address = address
         self.channel = channel
@@ -52,8 +63,12 @@ class Endpoint:
         self.last_error = ""
         self._clock = clock
         self._notify = notify
+        self.breaker = Breaker(breaker, clock=clock, on_change=self._breaker_changed)
+        self._breaker_state = BreakerState.CLOSED
         self._leases: set[Lease] = set()
         self._unreported: set[Lease] = set()
+        self._ended: list[tuple[float, Lease]] = []
+        """Work that ended since the last report that may count it, and when."""
         self._reported_s = 0.0
         self._reported = EndpointSnapshot(address=address, state=State.UNKNOWN, device=DeviceKind.UNKNOWN)
         self._snapshot: EndpointSnapshot | None = None
@@ -80,16 +95,24 @@ class Endpoint:
 
     def release(self, lease: Lease) -> None:
         """The work ended, well or not. Releasing twice is safe."""
+        if lease not in self._leases:
+            return
         self._leases.discard(lease)
-        self._unreported.discard(lease)
+        if lease in self._unreported:
+            self._unreported.discard(lease)
+        else:
+            self._ended.append((self._clock(), lease))
         self._change()
 
     def report(self, report: pb.HealthReport) -> None:
         """A health report arrived."""
         newest_s = self._clock() - SETTLE_S
         self._unreported = {lease for lease in self._unreported if lease.since_s > newest_s}
+        self._ended = [(ended_s, lease) for ended_s, lease in self._ended if ended_s > newest_s]
+        if not self.connected:
+            self.breaker.renew()
         self.last_report = report
-        self._reported = self._keep_peaks(_read_report(self.address, report))
+        self._reported = self._read(report)
         self.connected = True
         self.last_error = ""
         self._change()
@@ -105,35 +128,57 @@ class Endpoint:
         self.last_error = reason
         self._change()
 
-    def _keep_peaks(self, reported: EndpointSnapshot) -> EndpointSnapshot:
+    def _read(self, report: pb.HealthReport) -> EndpointSnapshot:
         """The report with the rates it lately had at best: with few sequences an endpoint measures what they take."""
         before, now_s = self._reported, self._clock()
-        kept = 0.5 ** ((now_s - self._reported_s) / RATE_HALF_LIFE_S)
+        ready = _ready_models(report)
+        kept = 0.5 ** ((now_s - self._reported_s) / RATE_HALF_LIFE_S) if ready == before.ready_models else 0.0
         self._reported_s = now_s
-        if reported.ready_models != before.ready_models:
-            return reported
-        return replace(
-            reported,
-            prefill_tokens_per_s=max(reported.prefill_tokens_per_s, before.prefill_tokens_per_s * kept),
-            decode_tokens_per_s=max(reported.decode_tokens_per_s, before.decode_tokens_per_s * kept),
+        return _read_report(
+            self.address,
+            report,
+            ready_models=ready,
+            prefill_tokens_per_s=max(report.load.prefill_tokens_per_s, before.prefill_tokens_per_s * kept),
+            decode_tokens_per_s=max(report.load.decode_tokens_per_s, before.decode_tokens_per_s * kept),
         )
+
+    def _breaker_changed(self, state: BreakerState) -> None:
+        if state is not self._breaker_state:
+            self._breaker_state = state
+            _log.warning("breaker of endpoint %s: %s", self.address, state.value)
+        if state is BreakerState.OPEN:  # it is half-open by the passing of time, which changes the snapshot
+            asyncio.get_running_loop().call_later(self.breaker.opens_in_s, self._change)
+        self._change()
 
     def _change(self) -> None:
         self._snapshot = None
         self._notify()
 
     def _make_snapshot(self) -> EndpointSnapshot:
+        reported = self._reported
+        sent = sum(lease.sequences for lease in self._unreported)
+        ended = sum(lease.sequences for _, lease in self._ended)
+        own = sum(lease.sequences for lease in self._leases)
         return replace(
-            self._reported,
+            reported,
             connected=self.connected,
-            waiting_tokens=self._reported.waiting_tokens + sum(lease.prompt_tokens for lease in self._unreported),
-            sequences=self._reported.sequences + sum(lease.sequences for lease in self._unreported),
+            waiting_tokens=reported.waiting_tokens + sum(lease.prompt_tokens for lease in self._unreported),
+            # what runs for this router is there, however late the reports are
+            sequences=max(own, reported.sequences + sent - ended),
             in_flight=self.in_flight,
+            breaker_open=not self.breaker.admits,
         )
 
 
-def _read_report(address: str, report: pb.HealthReport) -> EndpointSnapshot:
-    """What a report says, with nothing of what the router knows."""
+def _read_report(
+    address: str,
+    report: pb.HealthReport,
+    *,
+    ready_models: frozenset[str],
+    prefill_tokens_per_s: float,
+    decode_tokens_per_s: float,
+) -> EndpointSnapshot:
+    """What a report says, with the rates given."""
     state = _STATES.get(report.state, State.UNKNOWN)
     load = report.load
     sizes = {m.name: m.size_bytes for m in report.available} | {m.name: m.size_bytes for m in report.models}
@@ -142,11 +187,11 @@ def _read_report(address: str, report: pb.HealthReport) -> EndpointSnapshot:
         state=state,
         device=DEVICES.get(report.device.kind, DeviceKind.UNKNOWN),
         models=frozenset(m.name for m in report.models if m.state != pb.ENDPOINT_STATE_FAILED),
-        ready_models=_ready_models(report) if state is State.READY else frozenset(),
+        ready_models=ready_models,
         waiting_tokens=load.waiting_tokens,
         sequences=load.running + load.waiting,
-        prefill_tokens_per_s=load.prefill_tokens_per_s,
-        decode_tokens_per_s=load.decode_tokens_per_s,
+        prefill_tokens_per_s=prefill_tokens_per_s,
+        decode_tokens_per_s=decode_tokens_per_s,
         kv_cache_usage=min(1.0, max(0.0, load.kv_cache_usage)),
         kv_cache_tokens=load.kv_cache_tokens,
         max_running=load.max_running,
@@ -166,4 +211,6 @@ def _evictable_bytes(report: pb.HealthReport) -> int:
 
 
 def _ready_models(report: pb.HealthReport) -> frozenset[str]:
+    if report.state != pb.ENDPOINT_STATE_READY:
+        return frozenset()
     return frozenset(m.name for m in report.models if m.state == pb.ENDPOINT_STATE_READY)

@@ -7,6 +7,7 @@ from functools import partial
 
 import grpc
 
+from infermesh_router.breaker import BreakerOptions
 from infermesh_router.changes import Changes
 from infermesh_router.endpoint import Endpoint
 from infermesh_router.snapshot import EndpointSnapshot
@@ -23,6 +24,7 @@ class Fleet:
         poll: Callable[[Endpoint], Awaitable[None]],
         on_cache_lost: Callable[[str], None] = lambda _address: None,
         clock: Callable[[], float] = time.monotonic,
+        breaker: BreakerOptions | None = None,
     ) -> None:
         """`on_cache_lost` is told the address of an endpoint whose prefix cache is empty from now on."""
         self.changes = Changes()
@@ -30,6 +32,7 @@ class Fleet:
         self._poll = poll
         self._on_cache_lost = on_cache_lost
         self._clock = clock
+        self._breaker = breaker
         self._endpoints: dict[str, Endpoint] = {}
         self._table = Table()
         self._stale: set[str] = set()
@@ -77,7 +80,8 @@ class Fleet:
 
     def _add(self, address: str) -> None:
         notify = partial(self._note_change, address)
-        endpoint = Endpoint(address, self._open_channel(address), clock=self._clock, notify=notify)
+        channel = self._open_channel(address)
+        endpoint = Endpoint(address, channel, clock=self._clock, notify=notify, breaker=self._breaker)
         self._endpoints[address] = endpoint
         self._pollers[address] = asyncio.ensure_future(self._poll(endpoint))
 

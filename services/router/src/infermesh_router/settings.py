@@ -1,9 +1,13 @@
 """Owns what can be set on a router. Knows nothing of how it is used."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from infermesh_router.breaker import BreakerOptions
+from infermesh_router.dispatch_options import DispatchOptions
+from infermesh_router.patience import Patience
 from infermesh_router.target import Target, parse_target
 from infermesh_runtime.settings import CommaList, ServiceSettings
 
@@ -32,7 +36,7 @@ class RouterSettings(ServiceSettings):
         5.0,
         gt=0,
         le=600,
-        description="Longest wait for an endpoint's first health report before trying anew, in seconds.",
+        description="Longest wait for a connection to an endpoint, and for its first health report, in seconds.",
     )
     reconnect_max_s: float = Field(
         1.0, gt=0, le=60, description="Longest pause between two tries to reach an endpoint, in seconds."
@@ -46,6 +50,54 @@ class RouterSettings(ServiceSettings):
     attempts: int = Field(
         3, ge=1, le=100, description="Endpoints to try for a request that fails before its first token."
     )
+    retry_ratio: float = Field(
+        0.2, ge=0, le=10, description="Retries and hedges for each request, beside 10 a second and 100 saved up."
+    )
+    max_failovers: int = Field(
+        5, ge=0, le=100, description="Endpoints to try for a stream that fails in its middle, over its life; 0: none."
+    )
+    failover_wait_s: float = Field(
+        5.0, ge=0, le=600, description="Longest wait for an endpoint that could go on with such a stream, in seconds."
+    )
+    first_token_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        le=3600,
+        description="Least silence before a first token after which another endpoint is tried, in seconds; the time "
+        "that the endpoint needs for its queue and the prompt, by its own figures, is added three times.",
+    )
+    first_token_timeout_max_s: float = Field(
+        600.0, gt=0, le=86400, description="The same at most, and where an endpoint's rate is not known, in seconds."
+    )
+    stall_timeout_s: float = Field(
+        5.0,
+        gt=0,
+        le=3600,
+        description="Least silence in the middle of a stream after which another endpoint goes on, in seconds; 50 "
+        "times the measured gap between tokens where that is more.",
+    )
+    stall_timeout_max_s: float = Field(
+        120.0, gt=0, le=86400, description="The same at most, and where no other endpoint could go on, in seconds."
+    )
+    hedge_after_s: float = Field(
+        0.0, ge=0, le=3600, description="Delay of the first token after which a second endpoint is asked; 0: never."
+    )
+    hedge_when_slow: bool = Field(
+        False, description="Ask a second endpoint after the delay that 95 % of the last 200 requests did not exceed."
+    )
+    breaker_failures: int = Field(
+        5, ge=1, le=1_000_000, description="Failures in a row after which an endpoint gets no requests for a while."
+    )
+    breaker_failure_rate: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of failures among an endpoint's last requests, 10 or more, that does the same.",
+    )
+    breaker_open_s: float = Field(
+        1.0, gt=0, le=3600, description="That while, in seconds; doubled each time the endpoint then fails again."
+    )
+    breaker_open_max_s: float = Field(30.0, gt=0, le=3600, description="That while at most, in seconds.")
     unknown_fields: Literal["reject", "ignore"] = Field(
         "reject",
         description="What to do with a field of a REST body that is not known: reject, or ignore and name it in the "
@@ -58,3 +110,30 @@ class RouterSettings(ServiceSettings):
     def targets(self) -> tuple[Target, ...]:
         """The workers, parsed."""
         return tuple(parse_target(worker) for worker in self.workers)
+
+    def dispatch_options(self) -> DispatchOptions:
+        """How hard the dispatcher tries."""
+        return DispatchOptions(
+            attempts=self.attempts,
+            max_failovers=self.max_failovers,
+            failover_wait_s=self.failover_wait_s,
+            hedge_after_s=self.hedge_after_s or math.inf,
+            hedge_when_slow=self.hedge_when_slow,
+            retry_ratio=self.retry_ratio,
+            patience=Patience(
+                connect_s=self.connect_timeout_s,
+                first_token_min_s=self.first_token_timeout_s,
+                first_token_max_s=max(self.first_token_timeout_s, self.first_token_timeout_max_s),
+                stall_min_s=self.stall_timeout_s,
+                stall_max_s=max(self.stall_timeout_s, self.stall_timeout_max_s),
+            ),
+        )
+
+    def breaker_options(self) -> BreakerOptions:
+        """When an endpoint gets no requests."""
+        return BreakerOptions(
+            consecutive_failures=self.breaker_failures,
+            failure_rate=self.breaker_failure_rate,
+            open_min_s=self.breaker_open_s,
+            open_max_s=max(self.breaker_open_s, self.breaker_open_max_s),
+        )

@@ -1,0 +1,77 @@
+"""Owns what an endpoint's error means: the client's, the endpoint's, or nobody's. Knows no stream and no breaker.
+
+INTERNAL, UNKNOWN and DATA_LOSS are the endpoint's fault: they count on its breaker, and the request is tried elsewhere
+once. Another endpoint that says the same is believed, for then the request is what is wrong.
+"""
+
+from enum import Enum, auto
+
+import grpc
+
+from infermesh_runtime.errors import Code, DeviceNotAvailable, InfermeshError, ResourceExhausted, Unavailable
+from infermesh_runtime.status import from_rpc_error
+
+QUEUE_FULL = "QUEUE_FULL"
+STREAM_CUT = "STREAM_CUT"
+STREAM_SILENT = "STREAM_SILENT"
+FIRST_TOKEN_TIMEOUT = "FIRST_TOKEN_TIMEOUT"  # noqa: S105 - a reason, not a secret
+CONNECT_TIMEOUT = "CONNECT_TIMEOUT"
+MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
+DRAINED = "DRAINED"
+"""The router itself takes the stream off the endpoint."""
+
+_LEAVING = frozenset(
+    {"WORKER_DRAINING", "WORKER_LOADING", "WORKER_FAILED", "MODEL_NOT_LOADED", "MODEL_UNLOADED", DRAINED}
+)
+_ONCE = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
+
+
+class Verdict(Enum):
+    """What to do after an error."""
+
+    REFUSE = auto()
+    """The client's own: it is told."""
+    BUSY = auto()
+    """The endpoint's queue is full: the request waits for its turn again."""
+    LEAVE = auto()
+    """The endpoint does not serve now, as it may: another one is tried, and nothing counts against this one."""
+    FAULT = auto()
+    """The endpoint failed: another one is tried."""
+    FAULT_ONCE = auto()
+    """The same, but only one other is."""
+
+
+def judge(error: InfermeshError) -> Verdict:
+    """What an error means before the first token."""
+    if isinstance(error, DeviceNotAvailable):  # a router's answer, which did not say what devices are behind it
+        return Verdict.LEAVE
+    if isinstance(error, Unavailable):
+        return Verdict.LEAVE if error.reason in _LEAVING else Verdict.FAULT
+    if isinstance(error, ResourceExhausted) and error.reason == QUEUE_FULL:
+        return Verdict.BUSY
+    return Verdict.FAULT_ONCE if error.code in _ONCE else Verdict.REFUSE
+
+
+def judge_running(error: InfermeshError) -> Verdict:
+    """What an error means in the middle of a stream, which the endpoint had accepted.
+
+    RESOURCE_EXHAUSTED and CANCELLED, which the client did not cause, end the stream here and may not elsewhere.
+    """
+    if error.code in (Code.RESOURCE_EXHAUSTED, Code.CANCELLED, Code.ABORTED):
+        return Verdict.LEAVE
+    return judge(error)
+
+
+def to_error(error: grpc.aio.AioRpcError) -> InfermeshError:
+    """The error of a failed call; a connection that broke is a cut stream."""
+    found = from_rpc_error(error)
+    if isinstance(found, Unavailable) and found.reason == Unavailable.reason:
+        found.reason = STREAM_CUT
+    return found
+
+
+def with_retry(error: InfermeshError) -> InfermeshError:
+    """The error, saying when to try again if it is one that passes."""
+    if isinstance(error, Unavailable) and error.retry_after_s is None:
+        error.retry_after_s = 1.0
+    return error
