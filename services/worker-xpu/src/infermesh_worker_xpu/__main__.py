@@ -27,6 +27,7 @@ def main() -> int:
         "memory_utilisation": settings.memory_utilisation,
         "attention": settings.attention,
         "graphs": settings.graphs,
+        "sampling": settings.sampling,
         "numerics": settings.numerics,
         "threads": settings.threads,
         "kv_cache_bytes": int(settings.kv_cache_bytes or 0),

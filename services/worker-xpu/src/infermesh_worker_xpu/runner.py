@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from infermesh_engine.runner import Batch, Logits, RunnerInfo
@@ -21,6 +22,7 @@ from .device import DTYPES, Device
 from .forward import ForwardPass
 from .graphs import GraphMaker, bucket_sizes
 from .kernels import BLOCK_SIZE, Kernels
+from .launches import Launch, TokenBoard
 from .logits import TorchLogits
 from .memory_errors import is_out_of_memory
 from .options import RunnerOptions
@@ -61,6 +63,8 @@ class TorchRunner:
         self._model = model
         self._device = device
         self._pass = ForwardPass(model, device, exact=options.numerics == "exact")
+        self._board = TokenBoard(device.handle, max_rows=options.max_sequences)
+        self._samples = _samples(device, options)
         specs, vocab_size = self._loading(lambda: self._record(options))
         dtype = _kv_dtype(model.dtype, options, facts.attention)
         blocks = self._loading(lambda: self._bind(specs, kernels, dtype, options, make_graph))
@@ -79,19 +83,27 @@ class TorchRunner:
             num_blocks=blocks,
             weights_bytes=facts.weights_bytes,
             kv_cache_bytes=blocks * kv_memory.block_bytes(specs, dtype),
+            samples=self._samples,
         )
 
     def run(self, batch: Batch) -> Logits:
+        return self._guarded(lambda: self._run(batch))
+
+    def launch(self, batch: Batch) -> Launch:
+        return Launch(self._guarded(lambda: self._queue(batch)), self._board, self._guarded)
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        """Does a step's work; raises ResourceExhausted where the device has no memory for it."""
         out_of_memory = ""
         try:
-            return self._run(batch)
+            return work()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             out_of_memory = str(error).splitlines()[0]
         # After the except block, which keeps the failed pass' tensors alive through its traceback.
         self._device.release_memory()
-        _log.warning("a batch did not fit", extra={"tokens": len(batch.token_ids), "problem": out_of_memory})
+        _log.warning("a batch did not fit", extra={"problem": out_of_memory})
         raise ResourceExhausted(f"{self.info.device_name} has no memory for this batch: {out_of_memory}")
 
     def memory_free_bytes(self) -> int:
@@ -107,10 +119,20 @@ class TorchRunner:
         return TorchLogits(logits, batch.inverse_temperatures)
 
     @torch.inference_mode()
+    def _queue(self, batch: Batch) -> Tensor:
+        prepared = self._pass.prepare(batch)
+        if (batch.token_ids < 0).any():
+            self._board.fill(prepared.step.token_ids)
+        return self._pass.logits(prepared)
+
+    @torch.inference_mode()
     def _record(self, options: RunnerOptions) -> tuple[list[LayerSpec], int]:
         tokens = 2 if self._device.is_cpu else options.max_batched_tokens
         rows = min(tokens, options.max_sequences)
-        return attention.record_layers(self._model, tokens=tokens, rows=rows)
+        specs, vocab_size = attention.record_layers(self._model, tokens=tokens, rows=rows)
+        if self._samples:
+            self._board.rehearse(rows, vocab_size, self._model.dtype)
+        return specs, vocab_size
 
     def _bind(
         self,
@@ -163,6 +185,13 @@ class TorchRunner:
                 f"{self._device.name} has no memory for this model's KV cache and a batch of it: {error}",
                 reason="OUT_OF_MEMORY",
             ) from error
+
+
+def _samples(device: Device, options: RunnerOptions) -> bool:
+    """Whether tokens are chosen on the device. On processors that overlaps nothing: they compute during the launch."""
+    if options.sampling == "auto":
+        return not device.is_cpu and options.numerics == "fast"
+    return options.sampling == "device"
 
 
 def _kv_dtype(weights: torch.dtype, options: RunnerOptions, attention_name: str) -> torch.dtype:

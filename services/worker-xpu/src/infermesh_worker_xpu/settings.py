@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from infermesh_worker.settings import WorkerSettings
 
-from .options import AttentionChoice, DeviceChoice, Dtype, GraphsChoice, Quantisation
+from .options import AttentionChoice, DeviceChoice, Dtype, GraphsChoice, Quantisation, SamplingChoice
 
 
 class WorkerXpuSettings(WorkerSettings):
@@ -32,6 +32,11 @@ class WorkerXpuSettings(WorkerSettings):
     graphs: GraphsChoice = Field(
         "auto", description="Whether decode steps are captured as CUDA or XPU graphs; auto: where device and model can."
     )
+    sampling: SamplingChoice = Field(
+        "auto",
+        description="Where tokens are chosen; device: where the logits are, and each step is prepared while another "
+        "runs; auto: device on accelerators, host on processors.",
+    )
 
     @model_validator(mode="after")
     def _exact_keeps_fp32(self) -> Self:
@@ -40,6 +45,8 @@ class WorkerXpuSettings(WorkerSettings):
                 asked = getattr(self, name)
                 if asked not in ("auto", "fp32"):
                     raise ValueError(f"INFERMESH_NUMERICS=exact computes in fp32, not with {name} {asked}")
+            if self.sampling == "device":
+                raise ValueError("INFERMESH_NUMERICS=exact samples on the host, not with INFERMESH_SAMPLING=device")
             if self.device not in ("auto", "cpu"):
                 raise ValueError(f"INFERMESH_NUMERICS=exact is for INFERMESH_DEVICE=cpu, not {self.device}")
         return self
