@@ -3,9 +3,16 @@
 from collections.abc import Callable, Iterable
 
 from infermesh.admin.v1 import admin_pb2 as pb
+from infermesh_router.breaker import BreakerState
 from infermesh_router.endpoint import Endpoint
 from infermesh_router.endpoint_stats import StatsByAddress
 from infermesh_router.fleet import Fleet
+
+_BREAKERS = {
+    BreakerState.CLOSED: pb.BREAKER_STATE_CLOSED,
+    BreakerState.OPEN: pb.BREAKER_STATE_OPEN,
+    BreakerState.HALF_OPEN: pb.BREAKER_STATE_HALF_OPEN,
+}
 
 
 class Listing:
@@ -41,7 +48,7 @@ class Listing:
             in_flight=endpoint.in_flight,
             seconds_to_drain=endpoint.snapshot.seconds_to_drain,
             last_error=endpoint.last_error,
-            breaker=pb.BREAKER_STATE_CLOSED,
+            breaker=_BREAKERS[endpoint.breaker.state],
             choices=stats.choices,
             failovers=stats.failovers,
             queued_ms=stats.queued_ms,
