@@ -105,6 +105,6 @@ class Chooser:
 
     def _overflow(self, table: Table, wanted: Wanted) -> bool:
         accelerators = table.ready(wanted.model) & table.usable & table.on_device(GPU_BITS)
-        drain_s = float(table.seconds_to_drain().min(where=accelerators, initial=float("inf")))
+        drain_s = float(table.seconds_to_drain()[accelerators].min(initial=float("inf")))
         overflow = self._overflows.setdefault(wanted.model, Overflow(self._rules.overflow))
         return overflow.update(drain_s, self._clock())

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infermesh_router.filters import FILTERS, Filter, check_ambiguity, explain_refusal
+from infermesh_router.filters import FILTERS, Filter, check_ambiguity, explain_refusal, keep_untried
 from infermesh_router.placing import Placement, place
 from infermesh_router.prefix import pick_by_hash
 from infermesh_router.scorers import SCORERS, Scorer
 from infermesh_router.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.table import CPU_BITS, GPU_BITS, Floats, Mask, Table, as_table
-from infermesh_runtime.errors import Unavailable
+from infermesh_runtime.errors import InfermeshError, Unavailable
 
 __all__ = ["Choice", "Placement", "Rules", "choose", "place"]
 
@@ -92,14 +92,23 @@ def choose(
 def _apply_filters(table: Table, wanted: Wanted, filters: Sequence[Filter]) -> Mask:
     if not len(table):
         raise Unavailable("No endpoint is known.", reason="NO_ENDPOINT", retry_after_s=1.0)
-    candidates: Mask = np.ones(len(table), bool)
+    candidates = everyone = np.ones(len(table), bool)
+    for rule in filters:
+        candidates = rule.keep(table, candidates, wanted)
+    if not candidates.any():
+        raise _refusal(table, everyone, wanted, filters)
+    check_ambiguity(table, candidates, wanted)
+    return candidates
+
+
+def _refusal(table: Table, candidates: Mask, wanted: Wanted, filters: Sequence[Filter]) -> InfermeshError:
+    """The error of the first filter that leaves none."""
     for rule in filters:
         kept = rule.keep(table, candidates, wanted)
         if not kept.any():
-            raise explain_refusal(rule, table, candidates, wanted)
+            return explain_refusal(rule, table, candidates, wanted)
         candidates = kept
-    check_ambiguity(table, candidates, wanted)
-    return candidates
+    raise AssertionError("the filters left somebody")
 
 
 def _pick(
@@ -147,5 +156,5 @@ def _reason_of_fallback(table: Table, row: int, wanted: Wanted) -> str:
     accelerators = table.serving(wanted.model) & table.on_device(GPU_BITS)
     if not accelerators.any():
         return ""
-    able = accelerators & table.usable & table.ready(wanted.model)
-    return CPU_OVERFLOW if any(e.address not in wanted.tried for e in table.select(able)) else GPU_UNAVAILABLE
+    able = keep_untried(table, accelerators & table.usable & table.ready(wanted.model), wanted)
+    return CPU_OVERFLOW if able.any() else GPU_UNAVAILABLE

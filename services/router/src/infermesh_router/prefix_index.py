@@ -12,6 +12,8 @@ from infermesh_router.prefix import block_tokens, prefix_tokens
 DEFAULT_CAPACITY_TOKENS = 32_768
 """Of an endpoint's cache, where it does not report its size."""
 _FEWEST_CAPACITY_TOKENS = 1024
+_MOST_HOLDERS = 128
+"""Endpoints that are kept for a block: a prefix that so many hold is found without more."""
 
 
 class _Cache:
@@ -44,9 +46,12 @@ class PrefixIndex:
         holders = self._holders
         found: dict[str, int] = {}
         for index in range(len(blocks) - 1, -1, -1):
-            for address in holders.get(blocks[index], ()):
-                if address not in found:
-                    found[address] = prefix_tokens(index + 1)
+            held_by = holders.get(blocks[index])
+            if held_by is None or len(held_by) <= len(found):  # who holds a block holds what is before it, too
+                continue
+            tokens = prefix_tokens(index + 1)
+            for address in held_by - found.keys():
+                found[address] = tokens
         return found
 
     def note(self, blocks: Sequence[int], address: str, capacity_tokens: int = 0) -> None:
@@ -75,9 +80,12 @@ class PrefixIndex:
         if block in cache.blocks:
             cache.blocks.move_to_end(block)
             return
+        holders = self._holders.setdefault(block, set())
+        if len(holders) >= _MOST_HOLDERS:
+            return
+        holders.add(address)
         cache.blocks[block] = tokens
         cache.tokens += tokens
-        self._holders.setdefault(block, set()).add(address)
         self._blocks += 1
 
     def _drop_oldest(self, cache: _Cache, address: str) -> None:

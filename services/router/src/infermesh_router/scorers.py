@@ -44,11 +44,10 @@ def score_drain(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
     prefill = _filled(table.prefill_tokens_per_s, candidates, DEFAULT_PREFILL_TOKENS_PER_S)
     decode = _filled(table.decode_tokens_per_s, candidates, DEFAULT_DECODE_TOKENS_PER_S)
     tokens = table.waiting_tokens + wanted.prompt_tokens
-    for address, cached in wanted.cached_tokens.items():
-        if (row := table.row(address)) is not None:
-            tokens[row] -= min(cached, wanted.prompt_tokens)
+    if wanted.cached_tokens:
+        tokens -= np.minimum(table.spread(wanted.cached_tokens), wanted.prompt_tokens)
     behind = tokens / prefill + (table.sequences + wanted.sequences) * EXPECTED_OUTPUT_TOKENS / decode + HALVING_S
-    scores: Floats = np.minimum(1.0, behind.min(where=candidates, initial=np.inf) / behind)
+    scores: Floats = np.minimum(1.0, behind[candidates].min() / behind)
     return scores
 
 
@@ -60,10 +59,9 @@ def score_kv_headroom(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
 
 def score_prefix(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
     """Expected cached tokens / prompt tokens; 0 where the prefix index knows nothing, or the prompt is empty."""
-    scores = np.zeros(len(table))
-    for address, cached in wanted.cached_tokens.items():
-        if (row := table.row(address)) is not None and wanted.prompt_tokens:
-            scores[row] = min(1.0, cached / wanted.prompt_tokens)
+    if not wanted.cached_tokens or not wanted.prompt_tokens:
+        return np.zeros(len(table))
+    scores: Floats = np.minimum(1.0, table.spread(wanted.cached_tokens) / wanted.prompt_tokens)
     return scores
 
 
@@ -114,10 +112,14 @@ def _score_preferred(table: Table, wanted: Wanted, reason: str) -> Floats:
 
 def _filled(rates: Floats, candidates: Mask, default: float) -> Floats:
     """The rates, where they are not measured the best of the candidates or the default."""
-    best = float(rates.max(where=candidates, initial=0.0)) or default
-    return np.where(rates > 0, rates, best)
+    measured = rates > 0
+    if measured.all():
+        return rates
+    return np.where(measured, rates, float(rates[candidates].max()) or default)
 
 
+COST_WEIGHT = 0.2
+"""Default weight of the scorer "least_cost", which is there when costs are given."""
 SCORERS: tuple[Scorer, ...] = (
     Scorer("least_seconds_to_drain", 1.0, score_drain),
     Scorer("kv_headroom", 0.2, score_kv_headroom),
@@ -125,5 +127,4 @@ SCORERS: tuple[Scorer, ...] = (
     Scorer("session_affinity", 0.3, score_session),
     Scorer("device_preference", 0.5, score_device_preference),
     Scorer("size_rule", 0.2, score_size_rule),
-    Scorer("least_cost", 0.2, cost_scorer({}, {})),
 )

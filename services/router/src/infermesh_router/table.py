@@ -1,6 +1,7 @@
 """Owns the fleet's snapshots as columns, so that a choice among thousands is a few array operations. Knows no rule."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import overload
 
 import numpy as np
@@ -65,6 +66,13 @@ class Table(Sequence[EndpointSnapshot]):
     def at(self, address: str) -> EndpointSnapshot:
         """The snapshot of the endpoint at the address. Raises KeyError."""
         return self._snapshots[self._rows[address]]
+
+    def spread(self, values: Mapping[str, int]) -> Floats:
+        """The values, by address, as a column; 0 where there is none, and nothing for addresses that are not here."""
+        column = np.zeros(len(self) + 1)
+        strangers = repeat(len(self))
+        column[list(map(self._rows.get, values, strangers))] = list(values.values())
+        return column[:-1]
 
     def update(self, snapshot: EndpointSnapshot) -> None:
         """Replaces the snapshot of the same address. Raises KeyError when there is none."""

@@ -1,0 +1,69 @@
+"""Owns the requests of benchmarks/fleet.py: when they come, their lengths, what they share. Knows no endpoint."""
+
+import random
+from dataclasses import dataclass
+
+from infermesh_router.prefix import hash_blocks
+
+_BYTES_PER_TOKEN = 4
+_SYSTEM_TOKENS = (512, 1024, 2048)
+_BURST_EVERY_S, _BURST_LASTS_S, _BURST_FACTOR = 8.0, 1.5, 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a trace."""
+
+    at_s: float
+    prompt_tokens: int
+    output_tokens: int
+    blocks: tuple[int, ...]
+    """The router's own hashes of its prompt; the simulated workers' caches know blocks by them, too."""
+
+
+@dataclass(slots=True)
+class _Conversation:
+    text: bytes
+
+
+def make_trace(*, requests_per_s: float, duration_s: float, groups: int, seed: int) -> list[Request]:
+    """Requests in bursts. Six in ten share one of `groups` system prompts (Zipf), the others go on a conversation."""
+    rng = random.Random(seed)
+    systems = [rng.randbytes(_BYTES_PER_TOKEN * rng.choice(_SYSTEM_TOKENS)) for _ in range(groups)]
+    weights = [1 / (rank + 1) for rank in range(groups)]
+    conversations: list[_Conversation] = []
+    requests = []
+    at_s = 0.0
+    while True:
+        at_s += rng.expovariate(_rate(at_s, requests_per_s))
+        if at_s >= duration_s:
+            return requests
+        if rng.random() < 0.6:
+            prompt = rng.choices(systems, weights)[0] + _text(rng, 32, 512)
+        else:
+            prompt = _go_on(rng, conversations, systems, weights)
+        output_tokens = min(512, max(8, round(rng.lognormvariate(4.6, 0.6))))
+        requests.append(Request(at_s, len(prompt) // _BYTES_PER_TOKEN, output_tokens, hash_blocks(prompt)))
+
+
+def _rate(at_s: float, mean: float) -> float:
+    """Requests per second at a moment; `mean` over a whole period."""
+    quiet = mean * _BURST_EVERY_S / (_BURST_EVERY_S + (_BURST_FACTOR - 1) * _BURST_LASTS_S)
+    return quiet * _BURST_FACTOR if at_s % _BURST_EVERY_S > _BURST_EVERY_S - _BURST_LASTS_S else quiet
+
+
+def _text(rng: random.Random, least_tokens: int, most_tokens: int) -> bytes:
+    return rng.randbytes(_BYTES_PER_TOKEN * rng.randint(least_tokens, most_tokens))
+
+
+def _go_on(rng: random.Random, conversations: list[_Conversation], systems: list[bytes], weights: list[float]) -> bytes:
+    """The prompt of a conversation's next turn: all before, and something new. Conversations end at 4,000 tokens."""
+    if not conversations or rng.random() < 0.25:
+        conversations.append(_Conversation(rng.choices(systems, weights)[0]))
+    index = rng.randrange(len(conversations))
+    conversation = conversations[index]
+    conversation.text += _text(rng, 64, 384)
+    prompt = conversation.text
+    if len(prompt) > 4000 * _BYTES_PER_TOKEN:
+        conversations.pop(index)
+    return prompt[: 4032 * _BYTES_PER_TOKEN]
