@@ -3,14 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import grpc
 import pytest
 from prometheus_client import CollectorRegistry
 
 from infermesh.admin.v1 import admin_pb2
-from infermesh.admin.v1 import admin_pb2_grpc as admin_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.app import build_fleet
 from infermesh_router.fleet import Fleet
@@ -21,7 +19,7 @@ from infermesh_router.policy import place
 from infermesh_router.policy_errors import ModelDoesNotFit
 from infermesh_router.settings import RouterSettings
 from infermesh_router.snapshot import Wanted
-from infermesh_router.testing import ScriptedWorker
+from infermesh_router.testing_models import LoadingWorker
 from infermesh_runtime.errors import (
     DeviceNotAvailable,
     FailedPrecondition,
@@ -33,66 +31,6 @@ from infermesh_runtime.errors import (
 )
 
 READY, LOADING = pb.ENDPOINT_STATE_READY, pb.ENDPOINT_STATE_LOADING
-
-
-@dataclass
-class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
-    """A worker that loads what it is told to, when `may_load` is set; its models take a byte each."""
-
-    models: tuple[str, ...] = ()
-    available: tuple[str, ...] = ("m", "n")
-    memory_bytes: int = 1
-    refusal: Exception | None = None
-    loads: list[admin_pb2.LoadModelRequest] = field(default_factory=list)
-    unloads: list[admin_pb2.UnloadModelRequest] = field(default_factory=list)
-    may_load: asyncio.Event = field(default_factory=asyncio.Event)
-    loading: dict[str, pb.EndpointState] = field(default_factory=dict)
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        self.may_load.set()
-
-    def add_services(self, server: grpc.aio.Server) -> None:
-        admin_grpc.add_EndpointServiceServicer_to_server(self, server)
-
-    async def LoadModel(self, request, context) -> admin_pb2.LoadModelResponse:
-        self.loads.append(request)
-        self.asked.set()
-        self.show(request.model, LOADING)
-        await self.may_load.wait()
-        if self.refusal is not None:
-            self.hide(request.model)
-            raise self.refusal
-        unloaded = () if self.memory_bytes > len(self.models) else self.models[:1]
-        self.models = (*self.models[len(unloaded) :], request.model)
-        self.hide(request.model)
-        return admin_pb2.LoadModelResponse(unloaded=unloaded)
-
-    async def UnloadModel(self, request, context) -> admin_pb2.UnloadModelResponse:
-        self.unloads.append(request)
-        if self.refusal is not None:
-            raise self.refusal
-        self.models = tuple(name for name in self.models if name != request.model)
-        self.tell()
-        return admin_pb2.UnloadModelResponse()
-
-    def show(self, model: str, state: pb.EndpointState) -> None:
-        self.loading[model] = state
-        self.tell()
-
-    def hide(self, model: str) -> None:
-        self.loading.pop(model, None)
-        self.tell()
-
-    def _report(self) -> pb.HealthReport:
-        report = super()._report()
-        report.models.extend(pb.ModelStatus(name=name, state=state) for name, state in self.loading.items())
-        for model in report.models:
-            model.memory_bytes = 1
-        report.device.memory_total_bytes = self.memory_bytes
-        report.device.memory_free_bytes = self.memory_bytes - len(self.models)
-        report.available.extend(pb.AvailableModel(name=name, memory_bytes=1) for name in self.available)
-        return report
 
 
 @dataclass
@@ -215,8 +153,10 @@ async def test_an_endpoint_that_dies_while_it_loads_is_replaced(start) -> None:
     worker, other = LoadingWorker(), LoadingWorker(device=pb.DEVICE_KIND_XPU)
     mesh = await start(worker, other)
     worker.may_load.clear()
+    other.may_load.clear()
     task = asyncio.create_task(mesh.placement.ensure(Wanted(model="m")))
     dying, staying = (worker, other) if await _asked_first(worker, other) is worker else (other, worker)
+    staying.may_load.set()
     await dying.stop()
     await task
     assert len(staying.loads) == 1
