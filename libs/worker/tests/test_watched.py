@@ -2,7 +2,7 @@
 
 import asyncio
 
-from infermesh_worker.watched import Watched
+from infermesh_worker.watched import Derived, Watched
 
 
 async def take(changes, count):
@@ -43,3 +43,31 @@ async def test_close_ends_every_follower_after_the_last_value():
     async with asyncio.timeout(5):
         assert [value async for value in slow] == ["b"]
         assert [value async for value in quick] == ["b"]
+
+
+async def test_derived_value_is_made_when_somebody_looks_and_told_when_it_is_another():
+    made, source = [], [1]
+
+    def make():
+        made.append(source[0])
+        return source[0]
+
+    derived = Derived(make)
+    for _ in range(3):
+        derived.touch()
+    assert made == []
+    changes = derived.changes()
+    assert await anext(changes) == 1
+    following = asyncio.create_task(anext(changes))
+    await asyncio.sleep(0)
+    derived.touch()
+    await asyncio.sleep(0)
+    assert not following.done()
+    source[0] = 2
+    assert derived.value == 2
+    derived.touch()
+    assert await following == 2
+    assert not derived.closed
+    derived.close()
+    assert derived.closed
+    assert [value async for value in changes] == []

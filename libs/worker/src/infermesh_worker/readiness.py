@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 from infermesh_runtime.server import Server
 from infermesh_worker.status import State
-from infermesh_worker.watched import Watched
+from infermesh_worker.watched import Derived
 from infermesh_worker.worker_status import WorkerStatus
+
+_INTERVAL_S = 0.05
+"""Looking more often would cost a busy worker something, and tell nobody more."""
 
 _log = logging.getLogger(__name__)
 
@@ -15,7 +18,7 @@ _log = logging.getLogger(__name__)
 class Readiness:
     """Follows the status while it runs: SERVING when READY, and one log line for each change of state."""
 
-    def __init__(self, status: Watched[WorkerStatus], server: Server, address: Callable[[], str]) -> None:
+    def __init__(self, status: Derived[WorkerStatus], server: Server, address: Callable[[], str]) -> None:
         """`address`: where the server listens, once it does."""
         self._status = status
         self._server = server
@@ -32,7 +35,7 @@ class Readiness:
 
     async def _follow(self) -> None:
         state: State | None = None
-        async for status in self._status.changes():
+        async for status in self._status.changes(_INTERVAL_S):
             if status.state is state:
                 continue
             state = status.state

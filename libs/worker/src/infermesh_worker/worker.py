@@ -14,7 +14,7 @@ from infermesh_worker.device import Device
 from infermesh_worker.hosted_model import HostedModel
 from infermesh_worker.models import Limits, MakeFront, Models
 from infermesh_worker.status import State, Status
-from infermesh_worker.watched import Watched
+from infermesh_worker.watched import Derived
 from infermesh_worker.worker_status import AvailableView, ModelView, WorkerStatus, overall_state, sum_loads
 
 RESCAN_S = 1.0
@@ -38,8 +38,9 @@ class Worker:
         self._requests = 0
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.models = Models(catalog, make_front, device, limits, on_change=self._refresh)
-        self.status: Watched[WorkerStatus] = Watched(self._view())
+        self.status = Derived(self._view)
+        """What there is to say, to be read or followed."""
+        self.models = Models(catalog, make_front, device, limits, on_change=self.status.touch)
 
     async def start(self) -> None:
         """Starts the home model's engine process; `status` tells when requests are taken."""
@@ -82,7 +83,7 @@ class Worker:
         if self.status.closed:
             raise FailedPrecondition("the worker is stopping", reason="WORKER_DRAINING")
         self._refusal = None
-        self._refresh()
+        self.status.touch()
         self._wake()
 
     async def drain(self) -> None:
@@ -102,7 +103,7 @@ class Worker:
 
     def _refuse(self, why: str) -> None:
         self._refusal = Status(state=State.DRAINING, message=why)
-        self._refresh()
+        self.status.touch()
 
     async def _find_device(self) -> None:
         try:
@@ -110,7 +111,7 @@ class Worker:
         except FailedPrecondition as error:
             _log.error(error.message)
             self._device_problem = error.message
-        self._refresh()
+        self.status.touch()
 
     async def _follow_catalog(self) -> None:
         while True:
@@ -124,9 +125,6 @@ class Worker:
         # Those that wait now are woken; those that come later wait for the next change.
         self._changed.set()
         self._changed.clear()
-
-    def _refresh(self) -> None:
-        self.status.set(self._view())
 
     def _view(self) -> WorkerStatus:
         models = tuple(model.view() for model in self.models.loaded)
