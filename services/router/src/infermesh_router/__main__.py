@@ -3,6 +3,7 @@
 import sys
 
 from infermesh_router.app import build_server
+from infermesh_router.config_file import MeshConfigError
 from infermesh_router.settings import RouterSettings
 from infermesh_runtime import logs
 from infermesh_runtime.server import run
@@ -18,7 +19,11 @@ def main() -> int:
     """The command."""
     settings = load(RouterSettings)
     logs.configure(settings.log_level)
-    return run(lambda: serve(settings))
+    try:
+        return run(lambda: serve(settings))
+    except MeshConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

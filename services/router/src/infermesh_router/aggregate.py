@@ -1,7 +1,7 @@
 """Owns the router's own health report: its endpoints' reports as one. Knows no connections."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -29,19 +29,27 @@ _SUMMED = (
 
 
 def combine_reports(
-    endpoints: Sequence[Endpoint], *, version: str, started_at: Timestamp, queued: int = 0
+    endpoints: Sequence[Endpoint],
+    *,
+    version: str,
+    started_at: Timestamp,
+    queued: int = 0,
+    aliases: Mapping[str, Iterable[str]] | None = None,
 ) -> pb.HealthReport:
     """READY if an endpoint is; models of all in their best state; loads and memory summed over the connected ones.
 
-    `queued` is how many sequences wait in the router itself.
+    `queued` is how many sequences wait in the router itself; `aliases` are listed as models, before those of the name.
     """
     reports = [e.last_report for e in endpoints if e.connected and e.last_report is not None]
+    models = combine_models(reports)
+    aliases = aliases or {}
+    named = [model for model in models if model.name not in aliases]
     state = _best_state([report.state for report in reports]) if reports else pb.ENDPOINT_STATE_LOADING
     return pb.HealthReport(
         state=state,
         message="" if state == pb.ENDPOINT_STATE_READY else _explain(endpoints),
         device=_combine_devices(reports),
-        models=combine_models(reports),
+        models=[*named, *list_aliases(models, aliases)],
         available=combine_available(reports),
         load=_combine_loads(reports, queued),
         runtime="infermesh router",
@@ -61,6 +69,21 @@ def combine_models(reports: Sequence[pb.HealthReport]) -> list[pb.ModelStatus]:
             if known is None or _rank(model.state) < _rank(known.state):
                 best[model.name] = model
     return [_with_sequences(best[name], sequences[name]) for name in sorted(best)]
+
+
+def list_aliases(models: Sequence[pb.ModelStatus], aliases: Mapping[str, Iterable[str]]) -> list[pb.ModelStatus]:
+    """A status for each alias of which a model is listed, sorted by name: its models' best, without their figures."""
+    by_name = {model.name: model for model in models}
+    listed = []
+    for alias in sorted(aliases):
+        known = [by_name[name] for name in aliases[alias] if name in by_name]
+        if known:
+            best = min(known, key=lambda model: _rank(model.state))
+            shortest = min(model.context_length for model in known)
+            listed.append(
+                pb.ModelStatus(name=alias, state=best.state, context_length=shortest, created_at=best.created_at)
+            )
+    return listed
 
 
 def combine_available(reports: Sequence[pb.HealthReport]) -> list[pb.AvailableModel]:

@@ -1,9 +1,12 @@
 """Owns how a router's parts are put together. Knows no settings file and no process: `__main__` does."""
 
+import asyncio
 import logging
+import signal
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -14,7 +17,10 @@ from infermesh.openai.v1.openai_pb2_grpc import add_OpenAIServiceServicer_to_ser
 from infermesh_router.admin import AdminServicer
 from infermesh_router.admission import Admission
 from infermesh_router.aggregate import combine_reports
+from infermesh_router.aliases import Aliases
 from infermesh_router.channel import open_channel
+from infermesh_router.chooser import Chooser
+from infermesh_router.config_file import ConfigFile
 from infermesh_router.dispatcher import Dispatcher
 from infermesh_router.drain import Drains
 from infermesh_router.endpoint_servicer import EndpointServicer
@@ -22,11 +28,13 @@ from infermesh_router.fleet import Fleet
 from infermesh_router.gate import Gate
 from infermesh_router.listing import Listing
 from infermesh_router.membership import Membership
+from infermesh_router.mesh_config import MeshConfig
+from infermesh_router.mesh_rules import admission_limits, choice_rules, residence
 from infermesh_router.metrics import FleetCollector, QueueCollector, RouterMetrics
 from infermesh_router.models import Models
 from infermesh_router.openai.servicer import OpenAIServicer
 from infermesh_router.placement import Placement
-from infermesh_router.policy import choose, place
+from infermesh_router.policy import choose
 from infermesh_router.poller import PollerOptions, poll
 from infermesh_router.registry import Registry
 from infermesh_router.resolver import Resolve, resolve_with_dns
@@ -43,16 +51,28 @@ _log = logging.getLogger(__name__)
 
 
 def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dns) -> Server:
-    """A router's server, ready to start. `resolve` turns names into addresses."""
+    """A router's server, ready to start. `resolve` turns names into addresses. Raises MeshConfigError."""
     metrics = new_registry()
-    fleet = build_fleet(settings)
+    mesh = ConfigFile(Path(settings.mesh_config) if settings.mesh_config else None)
+    chooser, aliases = Chooser(), Aliases()
+    mesh.follow(partial(_apply_config, chooser, aliases))
+    fleet = build_fleet(settings, on_cache_lost=chooser.prefixes.forget)
     gate = Gate(fleet.changes)
     metrics.register(FleetCollector(lambda: fleet.endpoints))
     router_metrics, sessions = RouterMetrics(metrics), Sessions()
-    placement = Placement(fleet, place=place, metrics=router_metrics)
-    admission = Admission(fleet, choose=choose, metrics=router_metrics, sessions=sessions, loader=placement)
+    placement = Placement(
+        fleet, place=chooser.place, metrics=router_metrics, residence=lambda model: residence(mesh.config, model)
+    )
+    admission = Admission(
+        fleet,
+        choose=chooser,
+        metrics=router_metrics,
+        sessions=sessions,
+        loader=placement,
+        limits=lambda model: admission_limits(mesh.config, model),
+    )
     metrics.register(QueueCollector(admission.queues))
-    make_report = _reporter(fleet, gate, admission)
+    make_report = _reporter(fleet, gate, admission, aliases)
     dispatcher = Dispatcher(
         admission,
         fleet=fleet,
@@ -61,6 +81,7 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         sessions=sessions,
         gate=gate,
         options=settings.dispatch_options(),
+        resolve=aliases.resolve,
     )
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=(log_access, RpcMetrics(metrics)))
     inference = InferenceServicer(dispatcher, changes=fleet.changes, make_report=make_report)
@@ -84,13 +105,14 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         server,
     )
     server.add_part(_fleet_part(fleet, Membership(settings, registry, resolve)))
+    server.add_part(_mesh_part(mesh))
     server.add_part(Part(name="placement", close=placement.close))
     server.add_part(_readiness_part(server, settings.listen))
     server.add_part(metrics_part(metrics, settings.metrics_listen))
     return server
 
 
-def build_fleet(settings: RouterSettings) -> Fleet:
+def build_fleet(settings: RouterSettings, *, on_cache_lost: Callable[[str], None]) -> Fleet:
     """A fleet that connects and polls as the settings say."""
     options = PollerOptions(connect_timeout_s=settings.connect_timeout_s, backoff_max_s=settings.reconnect_max_s)
     connect: Callable[[str], grpc.aio.Channel] = partial(
@@ -99,23 +121,51 @@ def build_fleet(settings: RouterSettings) -> Fleet:
         keepalive_timeout_s=settings.keepalive_timeout_s,
         reconnect_max_s=settings.reconnect_max_s,
     )
-    return Fleet(open_channel=connect, poll=partial(poll, options=options), breaker=settings.breaker_options())
+    return Fleet(
+        open_channel=connect,
+        poll=partial(poll, options=options),
+        breaker=settings.breaker_options(),
+        on_cache_lost=on_cache_lost,
+    )
 
 
-def _reporter(fleet: Fleet, gate: Gate, admission: Admission) -> Callable[[], pb.HealthReport]:
+def _reporter(fleet: Fleet, gate: Gate, admission: Admission, aliases: Aliases) -> Callable[[], pb.HealthReport]:
     started_at = Timestamp()
     started_at.GetCurrentTime()
     own_version = version("infermesh-router")
 
     def report() -> pb.HealthReport:
         combined = combine_reports(
-            fleet.endpoints, version=own_version, started_at=started_at, queued=admission.waiting
+            fleet.endpoints,
+            version=own_version,
+            started_at=started_at,
+            queued=admission.waiting,
+            aliases=aliases.models(),
         )
         if gate.draining:
             combined.state, combined.message = pb.ENDPOINT_STATE_DRAINING, "an operator drains it"
         return combined
 
     return report
+
+
+def _apply_config(chooser: Chooser, aliases: Aliases, config: MeshConfig) -> None:
+    chooser.rules = choice_rules(config)
+    aliases.targets = config.aliases
+
+
+def _mesh_part(mesh: ConfigFile) -> Part:
+    """Without a file SIGHUP keeps its meaning, which is to end."""
+
+    async def start() -> None:
+        if mesh.path is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, mesh.reload)
+
+    async def close() -> None:
+        if mesh.path is not None:
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+
+    return Part(name="mesh configuration", start=start, close=close)
 
 
 def _fleet_part(fleet: Fleet, membership: Membership) -> Part:

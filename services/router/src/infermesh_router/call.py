@@ -7,7 +7,7 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.prefix import hash_prompt
+from infermesh_router.prefix import hash_prompt, readdress
 from infermesh_router.snapshot import Wanted
 from infermesh_runtime.errors import InvalidArgument
 
@@ -50,7 +50,8 @@ class Call:
         if model == self.wanted.model:
             return self
         body = self.body + _KINDS[self.method](model=model).SerializeToString()
-        return replace(self, body=body, wanted=replace(self.wanted, model=model))
+        blocks = readdress(self.wanted.blocks, self.wanted.model, model)
+        return replace(self, body=body, wanted=replace(self.wanted, model=model, blocks=blocks))
 
     def for_client(self, client: str) -> "Call":
         """The same call, known to come from that client, for fairness."""

@@ -54,9 +54,12 @@ class Dispatcher:
         sessions: Sessions,
         gate: Gate | None = None,
         options: DispatchOptions | None = None,
+        resolve: Callable[[Call], Call] = lambda call: call,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """`resolve` gives the call to the model that an alias stands for."""
         options = options or DispatchOptions()
+        self._resolve = resolve
         self._fleet = fleet
         self._gate = gate or Gate(fleet.changes)
         self._choose = choose
@@ -85,7 +88,7 @@ class Dispatcher:
 
         `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter).
         """
-        relay = Relay(self._parts, call, deadline_s=self._deadline(timeout_s), since_s=since_s)
+        relay = Relay(self._parts, self._resolve(call), deadline_s=self._deadline(timeout_s), since_s=since_s)
         with self._counted() as label:
             started, first = await relay.begin()
             model = started.started.model
@@ -100,7 +103,7 @@ class Dispatcher:
 
     async def send(self, call: Call, timeout_s: float | None, *, since_s: float) -> bytes:
         """The answer to a unary call, as it came."""
-        deadline_s = self._deadline(timeout_s)
+        call, deadline_s = self._resolve(call), self._deadline(timeout_s)
         retries = Retries(self._options.attempts, self._budget, self._metrics)
         with self._counted():
             while True:

@@ -33,7 +33,13 @@ def hash_prompt(request: pb.GenerateRequest) -> tuple[int, ...]:
         prompt = _narrow(request.token_ids)
     else:
         prompt = b"".join(_serialise_chat(request.chat))
-    return hash_blocks(prompt, f"{request.model}\0{kind}".encode())
+    return readdress(hash_blocks(prompt, str(kind).encode()), "", request.model)
+
+
+def readdress(blocks: tuple[int, ...], model: str, other: str) -> tuple[int, ...]:
+    """The hashes of the same prompt to another model."""
+    change = _hash_model(model) ^ _hash_model(other)
+    return tuple(block ^ change for block in blocks)
 
 
 def hash_blocks(prompt: bytes, salt: bytes = b"") -> tuple[int, ...]:
@@ -57,6 +63,10 @@ def block_tokens(index: int) -> int:
 def prefix_tokens(blocks: int) -> int:
     """About how many tokens the first `blocks` blocks have."""
     return _ENDS[blocks] // BYTES_PER_TOKEN
+
+
+def _hash_model(model: str) -> int:
+    return int.from_bytes(blake2b(model.encode(), digest_size=_HASH_BYTES).digest()) if model else 0
 
 
 def hash_address(address: str) -> int:

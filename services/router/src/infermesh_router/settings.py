@@ -29,6 +29,10 @@ class RouterSettings(ServiceSettings):
         "",
         description="File with more of them, one a line, # begins a comment; read again when it changes. Empty: none.",
     )
+    mesh_config: str = Field(
+        "",
+        description="mesh.yaml: weights, rules by model, aliases, overflow; read again on SIGHUP. Empty: the defaults.",
+    )
     resolve_interval_s: float = Field(
         5.0, gt=0, le=3600, description="Time between two resolutions of the dns:/// names, in seconds."
     )
