@@ -1,0 +1,60 @@
+"""docs/router.md is true: each setting, field of mesh.yaml, reason and metric is in it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from infermesh_router import policy
+from infermesh_router.mesh_config import MeshConfig, ModelRule, Target
+from infermesh_router.metrics import RouterMetrics
+from infermesh_router.scorers import SCORERS
+from infermesh_router.settings import RouterSettings
+from infermesh_runtime.settings import describe
+
+TEXT = (Path(__file__).parents[3] / "docs" / "router.md").read_text(encoding="utf-8")
+
+
+def mesh_yaml() -> str:
+    found = re.search(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    assert found
+    return found.group(1)
+
+
+@pytest.mark.parametrize("option", describe(RouterSettings), ids=lambda option: option.variable)
+def test_settings(option) -> None:
+    default = f"`{option.default}`" if option.default else ""
+    assert f"| `{option.variable}` | {default} | {option.help} |" in TEXT
+
+
+def test_reasons() -> None:
+    told = {line.split()[0] for line in (policy.__doc__ or "").splitlines() if line.startswith("  ")}
+    assert told >= {scorer.name for scorer in SCORERS}
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", TEXT.split("## What the client")[0], re.MULTILINE)) == told
+
+
+def test_the_yaml_is_the_default() -> None:
+    assert MeshConfig.model_validate(YAML(typ="safe").load(mesh_yaml())) == MeshConfig()
+
+
+@pytest.mark.parametrize("section", [MeshConfig, ModelRule, Target])
+def test_every_field_of_the_yaml(section: type[BaseModel]) -> None:
+    for name in section.model_fields:
+        assert re.search(rf"\b{name}:", mesh_yaml()), name
+
+
+def test_its_examples_are_valid() -> None:
+    examples = re.sub(r"^(models|aliases): \{\}.*$", r"\1:", mesh_yaml(), flags=re.MULTILINE).replace("\n#  ", "\n  ")
+    config = MeshConfig.model_validate(YAML(typ="safe").load(examples))
+    assert config.models["qwen2.5-coder-7b"].pinned
+    assert [target.weight for target in config.aliases["chat"]] == [1, 9]
+
+
+def test_metrics() -> None:
+    registry = CollectorRegistry()
+    RouterMetrics(registry)
+    for family in registry.collect():
+        assert family.name in TEXT
