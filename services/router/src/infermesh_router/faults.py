@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 import grpc
 
-from infermesh_runtime.errors import Code, DeviceNotAvailable, InfermeshError, ResourceExhausted, Unavailable
+from infermesh_runtime.errors import Code, DeviceNotAvailable, InfermeshError, NotFound, ResourceExhausted, Unavailable
 from infermesh_runtime.status import from_rpc_error
 
 QUEUE_FULL = "QUEUE_FULL"
@@ -23,6 +23,8 @@ DRAINED = "DRAINED"
 _LEAVING = frozenset(
     {"WORKER_DRAINING", "WORKER_LOADING", "WORKER_FAILED", "MODEL_NOT_LOADED", "MODEL_UNLOADED", DRAINED}
 )
+_PASSING = frozenset({QUEUE_FULL, "MODEL_NOT_LOADED"})
+"""What its report did not say yet: its queue is full; the model was unloaded, and is loaded again where it suits."""
 _ONCE = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
 
 
@@ -32,7 +34,7 @@ class Verdict(Enum):
     REFUSE = auto()
     """The client's own: it is told."""
     BUSY = auto()
-    """The endpoint's queue is full: the request waits for its turn again."""
+    """The endpoint cannot take it, as its next report will say: the request is admitted again."""
     LEAVE = auto()
     """The endpoint does not serve now, as it may: another one is tried, and nothing counts against this one."""
     FAULT = auto()
@@ -47,7 +49,7 @@ def judge(error: InfermeshError) -> Verdict:
         return Verdict.LEAVE
     if isinstance(error, Unavailable):
         return Verdict.LEAVE if error.reason in _LEAVING else Verdict.FAULT
-    if isinstance(error, ResourceExhausted) and error.reason == QUEUE_FULL:
+    if error.reason in _PASSING and isinstance(error, ResourceExhausted | NotFound):
         return Verdict.BUSY
     return Verdict.FAULT_ONCE if error.code in _ONCE else Verdict.REFUSE
 

@@ -1,13 +1,14 @@
 """Owns loading and unloading a model on the endpoints because an operator says so. Knows no request and no queue."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh_router.endpoint import Endpoint
 from infermesh_router.filters import list_models
 from infermesh_router.fleet import Fleet
-from infermesh_router.placement import Placement, endpoint_service, load_on
+from infermesh_router.placement import REPORT_TIMEOUT_S, Placement, endpoint_service, load_on
 from infermesh_router.snapshot import Wanted
 from infermesh_runtime.errors import InvalidArgument, ModelNotFound
 
@@ -42,6 +43,15 @@ class Models:
         for failure in failures:
             if failure is not None:
                 raise failure
+        await self._reported_gone(model, {endpoint.address for endpoint in having})
+
+    async def _reported_gone(self, model: str, addresses: Collection[str]) -> None:
+        """Returns when their reports show it no more, or after a while: the next request is placed by them."""
+        changes = self._fleet.changes
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REPORT_TIMEOUT_S):
+                while any(e.address in addresses and model in e.snapshot.models for e in self._connected()):
+                    await changes.wait_beyond(changes.version)
 
     def _connected(self) -> list[Endpoint]:
         return [endpoint for endpoint in self._fleet.endpoints if endpoint.connected]

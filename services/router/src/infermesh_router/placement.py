@@ -5,7 +5,7 @@ Where to load is the policy's; how to make room is the endpoint's. Knows no requ
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -17,6 +17,7 @@ from infermesh_router import placing
 from infermesh_router.endpoint import Endpoint
 from infermesh_router.fleet import Fleet
 from infermesh_router.metrics import RouterMetrics
+from infermesh_router.policy_errors import ModelDoesNotFit
 from infermesh_router.snapshot import EndpointSnapshot, State, Wanted
 from infermesh_runtime.errors import Cancelled, InfermeshError, Unavailable
 from infermesh_runtime.status import from_rpc_error
@@ -27,6 +28,9 @@ LOAD_TIMEOUT_S = 1800.0
 REPORT_TIMEOUT_S = 10.0
 """Longest wait for an endpoint's report to show a model that it said it had loaded."""
 _ENDPOINTS_TO_TRY = 2
+_SETTLE_S = 0.3
+"""What a request or a model leaves free is in its endpoint's report within about this time."""
+_SETTLE_STEP_S = 0.02
 
 Place = Callable[[Sequence[EndpointSnapshot], Wanted], placing.Placement]
 
@@ -114,7 +118,7 @@ class Placement:
         failure: InfermeshError | None = None
         for _ in range(_ENDPOINTS_TO_TRY):
             try:
-                target = self._place(self._fleet.snapshots, wanted)
+                target = await self._find_place(wanted)
             except InfermeshError as refusal:
                 raise failure or refusal from None
             try:
@@ -129,6 +133,19 @@ class Placement:
             wanted = replace(wanted, tried=wanted.tried | {target.address})
         assert failure is not None  # noqa: S101 - the loop ran
         raise failure
+
+    async def _find_place(self, wanted: Wanted) -> placing.Placement:
+        """Raises what the policy refuses with; for want of memory only when no report changes that for a moment."""
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + _SETTLE_S
+        while True:
+            endpoints = self._fleet.snapshots
+            try:
+                return self._place(endpoints, wanted)
+            except ModelDoesNotFit:
+                if loop.time() >= give_up_s or not _could_fit(endpoints, wanted.model):
+                    raise
+            await asyncio.sleep(_SETTLE_STEP_S)
 
     async def _load_on(self, target: placing.Placement, request: pb.LoadModelRequest) -> list[str]:
         unloaded: list[str] = []
@@ -176,6 +193,11 @@ class Placement:
             metadata={"model": model, "endpoint": address},
             retry_after_s=1.0,
         )
+
+
+def _could_fit(endpoints: Iterable[EndpointSnapshot], model: str) -> bool:
+    """Whether an endpoint with nothing loaded would have the memory."""
+    return any(model in e.available and e.available[model] <= e.memory_total_bytes for e in endpoints)
 
 
 async def load_on(endpoint: Endpoint, request: pb.LoadModelRequest) -> list[str]:
