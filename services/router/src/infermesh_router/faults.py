@@ -22,6 +22,7 @@ DRAINED = "DRAINED"
 
 _LEAVING = frozenset(
     {"WORKER_DRAINING", "WORKER_LOADING", "WORKER_FAILED", "MODEL_NOT_LOADED", "MODEL_UNLOADED", DRAINED}
+    | {"ROUTER_DRAINING", "NO_ENDPOINT"}  # what a router says whose own endpoints are leaving
 )
 _PASSING = frozenset({QUEUE_FULL, "MODEL_NOT_LOADED"})
 """What its report did not say yet: its queue is full; the model was unloaded, and is loaded again where it suits."""
