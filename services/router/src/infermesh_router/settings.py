@@ -77,11 +77,14 @@ class RouterSettings(ServiceSettings):
         5.0,
         gt=0,
         le=3600,
-        description="Least silence in the middle of a stream after which another endpoint goes on, in seconds; 50 "
-        "times the measured gap between tokens where that is more.",
+        description="Least silence in the middle of a stream after which another endpoint goes on, in seconds; "
+        "stall_gaps times the measured gap between tokens where that is more.",
     )
     stall_timeout_max_s: float = Field(
         120.0, gt=0, le=86400, description="The same at most, and where no other endpoint could go on, in seconds."
+    )
+    stall_gaps: float = Field(
+        50.0, ge=1, le=100_000, description="Gaps between tokens, as measured, that a stream may be silent for."
     )
     hedge_after_s: float = Field(
         0.0, ge=0, le=3600, description="Delay of the first token after which a second endpoint is asked; 0: never."
@@ -130,6 +133,7 @@ class RouterSettings(ServiceSettings):
                 first_token_max_s=max(self.first_token_timeout_s, self.first_token_timeout_max_s),
                 stall_min_s=self.stall_timeout_s,
                 stall_max_s=max(self.stall_timeout_s, self.stall_timeout_max_s),
+                stall_gaps=self.stall_gaps,
             ),
         )
 

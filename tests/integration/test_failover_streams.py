@@ -1,0 +1,196 @@
+"""Property: whatever happens to a stream at whichever event, the client gets what it would have got undisturbed."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
+from infermesh_router.testing import RunningRouter, running_router
+from infermesh_worker.faulty import Fault, FaultKind, FaultyWorker
+
+SETTINGS = {
+    "stall_timeout_s": 0.6,
+    "first_token_timeout_s": 0.6,
+    "first_token_timeout_max_s": 0.6,
+    "stall_timeout_max_s": 20.0,
+    "attempts": 20,
+    "stall_gaps": 2,
+    "max_failovers": 50,
+    "retry_ratio": 10,
+    "breaker_failures": 1_000_000,
+    "breaker_failure_rate": 1.0,
+}
+CONCURRENT = 24
+REASONS = {
+    FaultKind.CRASH: "ENGINE_CRASHED",
+    FaultKind.INTERNAL: "INTERNAL",
+    FaultKind.END: "STREAM_CUT",
+    FaultKind.SILENCE: "STREAM_SILENT",
+    FaultKind.MALFORMED: "MALFORMED_MESSAGE",
+}
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {"a": {"type": "integer", "maximum": 99}, "b": {"enum": ["x", "yy"]}},
+        "required": ["a", "b"],
+        "additionalProperties": False,
+    }
+)
+
+
+def ask(max_tokens: int = 14, **fields: object) -> pb.GenerateRequest:
+    stop = pb.StopConditions(max_tokens=max_tokens, **fields.pop("stop", {}))
+    return pb.GenerateRequest(model="simulated", text="Once upon", stop=stop, **{"seed": 5, **fields})
+
+
+def letters(stop: list[str] = (), count: int = 24) -> pb.GenerateRequest:
+    constraint = pb.OutputFormat(regex=f"[ab]{{{count}}}")
+    return ask(count + 4, format=constraint, stop={"strings": stop})
+
+
+VARIANTS = {
+    "bytes, cut by max_tokens": ask(),
+    "greedy": ask(sampling=pb.SamplingParams(temperature=0)),
+    "seed and temperature": ask(seed=11, sampling=pb.SamplingParams(temperature=1.7, top_p=0.95, top_k=40)),
+    "penalties": ask(
+        sampling=pb.SamplingParams(repetition_penalty=1.4, presence_penalty=0.7, frequency_penalty=0.5),
+        format=pb.OutputFormat(regex="[a-f]{13}"),
+    ),
+    "stop string": letters(["abb", "bab", "aaaa"]),
+    "stop string that begins and is not met": letters(["ab" * 7, "ba" * 9], count=14),
+    "characters of several bytes": ask(24, format=pb.OutputFormat(regex="[äß€😀]{5}")),
+    "logprobs": ask(10, logprobs=pb.LogprobsOptions(top=3)),
+    "three choices": ask(9, n=3, logprobs=pb.LogprobsOptions(top=1)),
+    "three choices that end apart": ask(16, n=3, format=pb.OutputFormat(regex="[ab]{1,9}c")),
+    "JSON schema": ask(40, format=pb.OutputFormat(json_schema=SCHEMA)),
+    "minimum": ask(12, stop={"min_tokens": 9, "token_ids": list(range(128))}),
+}
+
+
+@dataclass
+class Choice:
+    """All that a client got of one choice."""
+
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[pb.TokenLogprob] = field(default_factory=list)
+    finished: list[tuple[object, ...]] = field(default_factory=list)
+
+
+@dataclass
+class Answer:
+    """All that a client got."""
+
+    choices: dict[int, Choice] = field(default_factory=dict)
+    events: int = 0
+    started: list[pb.Started] = field(default_factory=list)
+    failovers: list[pb.Failover] = field(default_factory=list)
+
+    def take(self, event: pb.GenerateResponse) -> None:
+        if event.HasField("started"):
+            self.started.append(event.started)
+            return
+        self.events += 1
+        part = event.delta if event.HasField("delta") else event.finished
+        choice = self.choices.setdefault(part.choice, Choice())
+        assert not choice.finished, "an event after the choice's end"
+        if event.HasField("delta"):
+            choice.text += part.text
+            choice.token_ids += part.token_ids
+            choice.logprobs += part.logprobs
+        else:
+            usage = (part.usage.prompt_tokens, part.usage.completion_tokens, part.usage.cached_tokens)
+            choice.finished.append((part.finish_reason, part.stop, usage))
+            self.failovers = list(part.failovers)
+
+
+async def generate(
+    router: RunningRouter,
+    request: pb.GenerateRequest,
+    request_id: str,
+    watch: Callable[[Answer], None] = lambda _: None,
+) -> Answer:
+    """The whole answer; `watch` sees it after each event."""
+    answer = Answer()
+    metadata = (("x-request-id", request_id),)
+    async for event in pb_grpc.InferenceServiceStub(router.channel).Generate(request, metadata=metadata, timeout=60):
+        answer.take(event)
+        watch(answer)
+    return answer
+
+
+@asynccontextmanager
+async def two_workers(**settings: object) -> AsyncIterator[tuple[RunningRouter, dict[str, Fault], list[FaultyWorker]]]:
+    faults: dict[str, Fault] = {}
+    workers = [FaultyWorker(faults) for _ in range(2)]
+    for worker in workers:
+        await worker.start()
+    try:
+        async with running_router(*(worker.address for worker in workers), **{**SETTINGS, **settings}) as router:
+            yield router, faults, workers
+    finally:
+        for worker in workers:
+            await worker.stop()
+
+
+async def check(
+    router: RunningRouter, faults: dict[str, Fault], request: pb.GenerateRequest, whole: Answer, fault: Fault
+) -> None:
+    """One stream with a fault is as the undisturbed one, and says that it moved."""
+    request_id = f"{fault.kind}-{fault.events}"
+    faults[request_id] = fault
+    answer = await generate(router, request, request_id)
+    assert request_id not in faults, "the fault did not happen"
+    assert answer.choices == whole.choices, fault
+    assert len(answer.started) == 1
+    if 0 < fault.events < whole.events:
+        moved = [failover.reason for failover in answer.failovers]
+        assert REASONS[fault.kind] in moved, (fault, moved)
+        assert answer.failovers[0].from_endpoint == answer.started[0].endpoint
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+async def test_a_fault_at_any_event_changes_nothing(variant: str) -> None:
+    request = VARIANTS[variant]
+    async with two_workers() as (router, faults, _):
+        whole = await generate(router, request, "undisturbed")
+        assert all(choice.finished for choice in whole.choices.values())
+        turns = asyncio.Semaphore(CONCURRENT)
+
+        async def one(fault: Fault) -> None:
+            async with turns:
+                await check(router, faults, request, whole, fault)
+
+        async with asyncio.TaskGroup() as group:
+            for kind, index in itertools.product(FaultKind, range(whole.events + 1)):
+                group.create_task(one(Fault(kind, index)))
+
+
+@pytest.mark.parametrize("variant", ["stop string", "three choices"])
+async def test_a_connection_cut_at_any_event_changes_nothing(variant: str) -> None:
+    request = VARIANTS[variant]
+    async with two_workers(stall_timeout_s=20.0) as (router, faults, workers):
+        by_address = {worker.address: worker for worker in workers}
+        whole = await generate(router, request, "undisturbed")
+
+        async def cut_after(index: int) -> Answer:
+            request_id = f"cut-{index}"
+            faults[request_id] = Fault(FaultKind.SILENCE, index)
+
+            def watch(answer: Answer) -> None:
+                if answer.events == index:
+                    by_address[answer.started[0].endpoint].link.cut()
+
+            return await generate(router, request, request_id, watch)
+
+        for index in range(1, whole.events + 1):
+            await router.endpoints_when(lambda listed: all(endpoint.connected for endpoint in listed))
+            answer = await cut_after(index)
+            assert answer.choices == whole.choices
+            assert index == whole.events or [moved.reason for moved in answer.failovers] == ["STREAM_CUT"]
