@@ -35,7 +35,8 @@ class Harness:
 
     def __init__(self, model: LoadedModel, **config: int | bool) -> None:
         self.tokenizer = model.tokenizer
-        self.engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, EngineConfig(**config))
+        chosen = EngineConfig(**config)  # type: ignore[arg-type] # fields are the test's own
+        self.engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, chosen)
 
     def ids(self, prompt: str) -> list[int]:
         return self.tokenizer.encode(prompt, add_special_tokens=False).ids
@@ -57,7 +58,7 @@ class Harness:
 
     def tokens(self, *requests: GenerationRequest) -> dict[str, tuple[int, ...]]:
         """The tokens that each request, run together with the others, got in choice 0."""
-        result = {request.request_id: () for request in requests}
+        result: dict[str, tuple[int, ...]] = {request.request_id: () for request in requests}
         for output in self.run(*requests):
             if isinstance(output, Delta):
                 result[output.request_id] += output.token_ids

@@ -14,6 +14,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from infermesh_engine.runner import Batch, Logits, RunnerInfo
+from infermesh_engine.widening import widened
 from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
 
@@ -119,7 +120,7 @@ class OpenVinoRunner:
 
     def run(self, batch: Batch) -> Logits:
         rows = len(batch.rows)
-        self._set_inputs(_widened(batch, self.info.num_blocks) if self._exact else batch)
+        self._set_inputs(widened(batch, self.info.num_blocks) if self._exact else batch)
         # Not infer(): it copies every output, 6 MB of logits at 32 rows.
         self._request.start_async()
         self._request.wait()
@@ -209,30 +210,6 @@ def _num_blocks(options: RunnerOptions, block_size: int, block_bytes: int) -> in
         return blocks
     wanted = options.max_sequences * -(-options.context_length // block_size)
     return max(1, min(wanted, machine.memory_available_bytes() // 4 // block_bytes))
-
-
-def _widened(batch: Batch, scratch_block: int) -> Batch:
-    """The same batch with at least two tokens and two rows: a matrix product of one row sums in another order.
-
-    What is added is a one-token sequence on a block that no sequence owns, and a row asked for twice.
-    """
-    if len(batch.token_ids) == 1:
-        batch = replace(
-            batch,
-            token_ids=np.append(batch.token_ids, batch.token_ids[:1]),
-            positions=np.append(batch.positions, np.int64(0)),
-            past_lens=np.append(batch.past_lens, np.int32(0)),
-            begins=np.append(batch.begins, np.int32(2)),
-            blocks=np.append(batch.blocks, np.int32(scratch_block)),
-            block_begins=np.append(batch.block_begins, np.int32(len(batch.blocks) + 1)),
-        )
-    if len(batch.rows) == 1:
-        batch = replace(
-            batch,
-            rows=np.repeat(batch.rows, 2),
-            inverse_temperatures=np.repeat(batch.inverse_temperatures, 2),
-        )
-    return batch
 
 
 def _with_ties_by_id(logits: OpenVinoLogits) -> OpenVinoLogits:

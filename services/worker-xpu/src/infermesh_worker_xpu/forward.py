@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from infermesh_engine.runner import Batch
+from infermesh_engine.widening import widened
 
 from . import attention, kv_memory, step
 from .attention import CurrentStep, LayerSpec, PagedLayer
@@ -103,7 +104,7 @@ class ForwardPass:
         """Queues the batch's copy to the device; the arrays of the batch may be written again."""
         rows = max(1, len(batch.rows))
         if self._exact:
-            batch = step.widened(batch, self._nobody)
+            batch = widened(batch, self._nobody)
         size = self._graphs.bucket(batch) if self._graphs is not None else None
         if self._graphs is not None and size is not None:
             return Prepared(self._graphs.stage(batch, size), rows, size)

@@ -1,6 +1,6 @@
 """Owns a batch as the device sees it: tensors made once, read by every layer. Knows no model and no kernel."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -87,28 +87,6 @@ def build(batch: Batch, *, block_size: int, upload: Upload) -> Step:
         decode=Decode(decodes, next(sent), next(sent)) if decodes else None,
         prefill=Prefill(next(sent), next(sent), next(sent), int(new[decodes:].max())) if decodes < len(new) else None,
     )
-
-
-def widened(batch: Batch, scratch_block: int) -> Batch:
-    """The same batch with at least two tokens and two rows: kernels take other paths for a single row.
-
-    What is added is a one-token sequence on a block that no sequence owns, and a row asked for twice.
-    """
-    if len(batch.token_ids) == 1:
-        batch = replace(
-            batch,
-            token_ids=np.append(batch.token_ids, batch.token_ids[:1]),
-            positions=np.append(batch.positions, np.int64(0)),
-            past_lens=np.append(batch.past_lens, np.int32(0)),
-            begins=np.append(batch.begins, np.int32(2)),
-            blocks=np.append(batch.blocks, np.int32(scratch_block)),
-            block_begins=np.append(batch.block_begins, np.int32(len(batch.blocks) + 1)),
-        )
-    if len(batch.rows) == 1:
-        batch = replace(
-            batch, rows=np.repeat(batch.rows, 2), inverse_temperatures=np.repeat(batch.inverse_temperatures, 2)
-        )
-    return batch
 
 
 def _padded_tables(batch: Batch) -> NDArray[np.int32]:
