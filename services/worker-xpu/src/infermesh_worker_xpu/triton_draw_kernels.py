@@ -1,0 +1,195 @@
+"""Owns the Triton kernel that draws a row's token from its whole vocabulary without sorting it. Knows no torch.
+
+Imported only by triton_draw, and only where Triton can be. Device-neutral. Tokens rank by logit, equal ones by smaller
+id. A place in that order is searched for by bisection over the bits of float32: each pass over the row sums what lies
+above eight thresholds, so that eleven find any float. What is summed is probability relative to the largest, or tokens.
+"""
+
+# Triton has no types and may be absent:
+# mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
+# ruff: noqa: N803, PLR0917 - compile-time arguments in capitals, and flat argument lists, are how Triton is written
+
+import triton
+import triton.language as tl
+
+_BELOW_ALL = tl.constexpr(-(1 << 31))
+_ABOVE_ALL = tl.constexpr(1 << 31)
+_THRESHOLDS = tl.constexpr(8)
+
+
+@triton.jit
+def _load(
+    row: tl.tensor, begin: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, BLOCK: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """A block's ids, whether they are tokens, keys (int64, ascending with the logits) and weights."""
+    ids = begin + tl.arange(0, BLOCK)
+    valid = ids < vocab
+    logits = tl.load(row + ids, mask=valid, other=float("-inf"))
+    bits = tl.where(logits == 0.0, 0.0, logits).to(tl.int32, bitcast=True)  # -0.0 becomes 0.0
+    keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.int64)
+    weights = tl.where(valid, tl.exp((logits - largest) * scale), 0.0)
+    return ids, valid, keys, weights
+
+
+@triton.jit
+def _search(
+    row: tl.tensor,
+    vocab: tl.tensor,
+    largest: tl.tensor,
+    scale: tl.tensor,
+    goal: tl.tensor,
+    STRICT: tl.constexpr,
+    COUNT: tl.constexpr,
+    SUM: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> tl.tensor:
+    """The largest key at and above which more than `goal` lies (at least as much, if not STRICT); else _BELOW_ALL."""
+    low = tl.full((), _BELOW_ALL, tl.int64)
+    high = tl.full((), _ABOVE_ALL, tl.int64)
+    steps = tl.arange(0, _THRESHOLDS).to(tl.int64) + 1
+    while high - low > 1:
+        span = high - low
+        thresholds = low + span * steps // (_THRESHOLDS + 1)
+        sums = tl.zeros((_THRESHOLDS,), SUM)
+        for begin in range(0, vocab, BLOCK):
+            _ids, valid, keys, weights = _load(row, begin, vocab, largest, scale, BLOCK)
+            if COUNT:
+                weights = tl.where(valid, 1.0, 0.0)
+            above = keys[:, None] >= thresholds[None, :]
+            sums += tl.sum(tl.where(above, weights[:, None], 0.0), 0).to(SUM)
+        reached = sums > goal if STRICT else sums >= goal
+        passed = tl.sum(reached.to(tl.int64), 0)
+        high = low + span * (passed + 1) // (_THRESHOLDS + 1)
+        low += span * passed // (_THRESHOLDS + 1)
+    return low
+
+
+@triton.jit
+def _at(
+    row: tl.tensor,
+    vocab: tl.tensor,
+    largest: tl.tensor,
+    scale: tl.tensor,
+    key: tl.tensor,
+    SUM: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Tokens above a key, what they weigh, tokens of the key, and what one of them weighs."""
+    count = tl.zeros((), tl.int64)
+    mass = tl.zeros((), SUM)
+    equals = tl.zeros((), tl.int64)
+    weight = tl.zeros((), tl.float32)
+    for begin in range(0, vocab, BLOCK):
+        _ids, valid, keys, weights = _load(row, begin, vocab, largest, scale, BLOCK)
+        above = valid & (keys > key)
+        equal = valid & (keys == key)
+        count += tl.sum(above.to(tl.int64), 0)
+        mass += tl.sum(tl.where(above, weights, 0.0), 0).to(SUM)
+        equals += tl.sum(equal.to(tl.int64), 0)
+        weight = tl.maximum(weight, tl.max(tl.where(equal, weights, 0.0), 0))
+    return count, mass, equals, tl.maximum(weight, 1e-37).to(SUM)
+
+
+@triton.jit
+def _mass_of(
+    row: tl.tensor,
+    vocab: tl.tensor,
+    largest: tl.tensor,
+    scale: tl.tensor,
+    kept: tl.tensor,
+    SUM: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> tl.tensor:
+    """What the first `kept` tokens weigh."""
+    key = _search(row, vocab, largest, scale, kept.to(SUM), False, True, SUM, BLOCK)
+    count, mass, _equals, weight = _at(row, vocab, largest, scale, key, SUM, BLOCK)
+    return mass + (kept - count).to(SUM) * weight
+
+
+@triton.jit
+def _place_of(
+    row: tl.tensor,
+    vocab: tl.tensor,
+    largest: tl.tensor,
+    scale: tl.tensor,
+    goal: tl.tensor,
+    STRICT: tl.constexpr,
+    SUM: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> tl.tensor:
+    """The first place at which the tokens up to it weigh more than `goal` (at least as much, if not STRICT)."""
+    key = _search(row, vocab, largest, scale, goal, STRICT, False, SUM, BLOCK)
+    count, mass, equals, weight = _at(row, vocab, largest, scale, key, SUM, BLOCK)
+    ratio = tl.maximum((goal - mass) / weight, 0.0)
+    among = tl.floor(ratio) if STRICT else tl.ceil(ratio) - 1.0
+    # in float32 the quotient may be beyond int64, the count of equals never is
+    among = tl.minimum(among, equals.to(SUM) - 1.0)
+    return count + tl.maximum(among, 0.0).to(tl.int64)
+
+
+@triton.jit
+def _token_at(
+    row: tl.tensor,
+    vocab: tl.tensor,
+    largest: tl.tensor,
+    scale: tl.tensor,
+    place: tl.tensor,
+    SUM: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> tl.tensor:
+    """The token at a place."""
+    key = _search(row, vocab, largest, scale, (place + 1).to(SUM), False, True, SUM, BLOCK)
+    before, _mass, _equals, _weight = _at(row, vocab, largest, scale, key, SUM, BLOCK)
+    token = tl.zeros((), tl.int64)
+    for begin in range(0, vocab, BLOCK):
+        ids, valid, keys, _weights = _load(row, begin, vocab, largest, scale, BLOCK)
+        equal = (valid & (keys == key)).to(tl.int64)
+        is_it = (equal > 0) & (before + tl.cumsum(equal, 0) == place + 1)
+        token += tl.sum(tl.where(is_it, ids, 0).to(tl.int64), 0)
+        before += tl.sum(equal, 0)
+    return token
+
+
+@triton.jit(do_not_specialize=["rows", "vocab"])
+def draw_kernel(
+    logits: tl.tensor,
+    largest: tl.tensor,
+    totals: tl.tensor,
+    floats: tl.tensor,
+    top_ks: tl.tensor,
+    decided: tl.tensor,
+    tokens: tl.tensor,
+    rows: tl.tensor,
+    vocab: tl.tensor,
+    SUM: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Draws the token of each row [rows, vocab] that is not decided, one program a row. `floats` is DrawTensors."""
+    at = tl.program_id(0)
+    if tl.load(decided + at) == 0:
+        row = logits + at.to(tl.int64) * vocab
+        peak = tl.load(largest + at)
+        scale = tl.load(floats + at).to(tl.float32)
+        top_p = tl.load(floats + rows + at)
+        min_p = tl.load(floats + 2 * rows + at)
+        uniform = tl.load(floats + 3 * rows + at)
+        top_k = tl.load(top_ks + at)
+        mass = tl.load(totals + at)
+        kept = tl.zeros((), tl.int64) + vocab
+        if top_k > 0:
+            kept = tl.minimum(kept, top_k)
+            mass = _mass_of(row, vocab, peak, scale, kept, SUM, BLOCK)
+        if top_p < 1.0:
+            place = _place_of(row, vocab, peak, scale, top_p * mass, False, SUM, BLOCK)
+            kept = tl.minimum(kept, place + 1)
+        if min_p > 0.0:
+            count = tl.zeros((), tl.int64)
+            for begin in range(0, vocab, BLOCK):
+                _ids, valid, _keys, weights = _load(row, begin, vocab, peak, scale, BLOCK)
+                count += tl.sum((valid & (weights.to(SUM) >= min_p)).to(tl.int64), 0)
+            kept = tl.minimum(kept, tl.maximum(count, 1))
+        if kept < vocab:
+            mass = _mass_of(row, vocab, peak, scale, kept, SUM, BLOCK)
+        place = _place_of(row, vocab, peak, scale, uniform * mass, True, SUM, BLOCK)
+        place = tl.minimum(place, kept - 1)
+        tl.store(tokens + at, _token_at(row, vocab, peak, scale, place, SUM, BLOCK))

@@ -1,0 +1,77 @@
+"""Drawing through Triton: where it is used, and its kernel, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from infermesh_worker_xpu import triton_draw
+from infermesh_worker_xpu.drawing import draw_by_sorting
+
+HERE = Path(__file__).parent
+
+COMPILE = """
+import triton
+from triton import language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from infermesh_worker_xpu.triton_draw_kernels import draw_kernel
+for kind, wide in (("fp64", tl.float64), ("fp32", tl.float32)):
+    kinds = {"logits": "*fp32", "largest": "*fp32", "totals": "*" + kind, "floats": "*" + kind, "top_ks": "*i64"}
+    kinds |= {"decided": "*i32", "tokens": "*i64", "rows": "i32", "vocab": "i32", "SUM": "constexpr"}
+    source = ASTSource(draw_kernel, kinds | {"BLOCK": "constexpr"}, {"SUM": wide, "BLOCK": 1024})
+    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
+    assert compiled.metadata.shared < 48 * 1024
+"""
+
+
+def run_python(*arguments, **variables):
+    path = os.pathsep.join([str(HERE.parent / "src"), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": path, **variables},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_the_kernel_under_the_interpreter():
+    pytest.importorskip("triton")
+    done = run_python(
+        "-m", "pytest", "-q", "-x", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist",
+        str(HERE / "test_triton_draw_kernels.py"),
+        TRITON_INTERPRET="1", OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_the_kernel_compiles_for_cuda(tmp_path):
+    """The interpreter takes programs that the compiler refuses; Triton brings the assembler, so no GPU is needed."""
+    pytest.importorskip("triton")
+    done = run_python("-c", COMPILE, TRITON_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_kernel_that_fails_or_draws_otherwise_is_not_used(monkeypatch, caplog):
+    rows = triton_draw.trial(torch.device("cpu"))
+    monkeypatch.setattr(triton_draw.triton_attention, "available", lambda _: True)
+    monkeypatch.setattr(triton_draw, "trial", lambda _: rows)
+    device = torch.device("meta")  # stands for an accelerator
+
+    def broken(_):
+        raise RuntimeError("no such instruction")
+
+    for draw, says in ((broken, "no such instruction"), (lambda o: o.chosen, "other tokens")):
+        monkeypatch.setattr(triton_draw, "draw_open", draw)
+        assert triton_draw.choose(device) is draw_by_sorting
+        assert says in caplog.records[-1].reason
+    same = draw_by_sorting(rows)
+    right = lambda _: same  # noqa: E731 - to compare by identity
+    monkeypatch.setattr(triton_draw, "draw_open", right)
+    assert triton_draw.choose(device) is right
+    assert triton_draw.choose(torch.device("cpu")) is draw_by_sorting
