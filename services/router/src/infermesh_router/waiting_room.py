@@ -21,7 +21,8 @@ from infermesh_runtime.errors import InfermeshError
 
 _GRANTS_A_TURN = 64
 _PAUSE_FACTOR = 20
-"""A round of offers that placed nothing is followed by a pause of this many times what it took: at most 5 % of CPU."""
+"""A round of offers that placed nothing is followed by a pause of this many times what it took: about 5 % of CPU."""
+_LONGEST_PAUSE_S = 0.02
 
 
 @dataclass(slots=True, eq=False)
@@ -153,7 +154,7 @@ class WaitingRoom:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._absent_s if absent else None):
                     await self._changes.wait_beyond(version)
-            await asyncio.sleep(_PAUSE_FACTOR * took_s)
+            await asyncio.sleep(min(_PAUSE_FACTOR * took_s, _LONGEST_PAUSE_S))
 
     def _offer(self, queue: Queue) -> int:
         """Places those who are next, as far as there is room; how many were."""
