@@ -27,6 +27,7 @@ def main() -> int:
         "memory_utilisation": settings.memory_utilisation,
         "attention": settings.attention,
         "graphs": settings.graphs,
+        "compile": settings.compile,
         "sampling": settings.sampling,
         "numerics": settings.numerics,
         "threads": settings.threads,

@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
 
+from . import compiling, graphs, ipex, triton_attention, weights
 from . import device as devices
-from . import graphs, ipex, triton_attention, weights
 from .device import Device
 from .exact_attention import ExactKernels
 from .exactness import ensure_exact
@@ -35,6 +35,9 @@ def load_runner(folder: Path, options: RunnerOptions) -> TorchRunner:
     attention, kernels = choose_kernels(device, options)
     facts = RunnerFacts(attention, weights.size_bytes(model), extension)
     make_graph = _choose_graphs(device, attention, options)
+    reason = compiling.why_not(device, options, captured=make_graph is not None)
+    if reason or not compiling.compile_layers(model):
+        _log.info("layers run as they are", extra={"reason": reason or "torch.compile failed"})
     runner = TorchRunner(model, device, kernels, options, facts, make_graph=make_graph)
     if options.numerics == "exact":
         ensure_exact(runner)

@@ -8,6 +8,7 @@ Dtype = Literal["auto", "bf16", "fp16", "fp32"]
 Quantisation = Literal["none", "int8", "int4"]
 AttentionChoice = Literal["auto", "triton", "sdpa"]
 GraphsChoice = Literal["auto", "off"]
+CompileChoice = Literal["auto", "on", "off"]
 SamplingChoice = Literal["auto", "host", "device"]
 
 
@@ -23,6 +24,7 @@ class RunnerOptions:
     memory_utilisation: float = 0.9
     attention: AttentionChoice = "auto"
     graphs: GraphsChoice = "auto"
+    compile: CompileChoice = "auto"
     sampling: SamplingChoice = "auto"
     numerics: Literal["fast", "exact"] = "fast"
     threads: int = 0

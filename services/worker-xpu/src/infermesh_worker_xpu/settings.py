@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from infermesh_worker.settings import WorkerSettings
 
-from .options import AttentionChoice, DeviceChoice, Dtype, GraphsChoice, Quantisation, SamplingChoice
+from .options import AttentionChoice, CompileChoice, DeviceChoice, Dtype, GraphsChoice, Quantisation, SamplingChoice
 
 
 class WorkerXpuSettings(WorkerSettings):
@@ -36,6 +36,11 @@ class WorkerXpuSettings(WorkerSettings):
         "auto",
         description="Where tokens are chosen; device: where the logits are, and each step is prepared while another "
         "runs; auto: device on accelerators, host on processors.",
+    )
+
+    compile: CompileChoice = Field(
+        "auto",
+        description="Whether torch.compile fuses a layer's small kernels; auto: where decode steps are captured.",
     )
 
     @model_validator(mode="after")

@@ -1,0 +1,60 @@
+"""Layers that torch.compile has fused compute what they did, and a model that it cannot take stays as it was."""
+
+import numpy as np
+import pytest
+import torch
+
+from infermesh_worker_xpu import attention, compiling, linear, weights
+from infermesh_worker_xpu import device as devices
+from infermesh_worker_xpu.compiling import compile_layers, decoder_layers, why_not
+from infermesh_worker_xpu.load import choose_kernels
+from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.runner import RunnerFacts, TorchRunner
+
+OPTIONS = RunnerOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=512, max_sequences=8)
+
+
+@pytest.fixture
+def unpacked_model(tiny_folder, monkeypatch):
+    """A model whose layers can be compiled here: packed ones cannot."""
+    monkeypatch.setattr(linear, "pack", lambda model: 0)
+    device = devices.select("cpu", 0)
+    return weights.load(tiny_folder("llama"), device, torch.float32, OPTIONS)
+
+
+def test_compiled_layers_compute_the_same(unpacked_model, tiny_runner, feed) -> None:
+    # traced and cut as for inductor, which would take minutes here
+    assert compile_layers(unpacked_model, backend="aot_eager")
+    attention_name, kernels = choose_kernels(devices.select("cpu", 0), OPTIONS)
+    facts = RunnerFacts(attention_name, 1)
+    compiled = TorchRunner(unpacked_model, devices.select("cpu", 0), kernels, OPTIONS, facts)
+    sequences = [np.random.default_rng(i).integers(3, 160, 60) for i in range(3)]
+    feeds = [feed(runner, sequences) for runner in (tiny_runner("llama"), compiled)]
+    for runs in ({0: 30, 1: 12, 2: 7}, {0: 1, 1: 1, 2: 1}, {1: 1}, {0: 9, 2: 1}):
+        expected, found = (each.run(runs) for each in feeds)
+        for i in runs:
+            np.testing.assert_allclose(found[i], expected[i], atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_that_torch_cannot_compile_stays_as_it_was(unpacked_model, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(compiling, "TRIED_TOKENS", (1,))
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: broken)
+    assert not compile_layers(unpacked_model)
+    assert any("layers are not compiled" in record.message for record in caplog.records)
+    assert all(layer._compiled_call_impl is None for layer in decoder_layers(unpacked_model))
+    assert unpacked_model.config._attn_implementation == attention.IMPLEMENTATION
+    specs, vocab = attention.record_layers(unpacked_model, tokens=3, rows=1)
+    assert (len(specs), vocab) == (3, 160)
+
+
+def test_layers_are_compiled_where_decode_steps_are_captured() -> None:
+    cuda, cpu = devices.Device(torch.device("cuda", 0)), devices.select("cpu", 0)
+    assert why_not(cuda, RunnerOptions(), captured=True) == ""
+    assert "without graphs" in why_not(cuda, RunnerOptions(), captured=False)
+    assert why_not(cuda, RunnerOptions(compile="on"), captured=False) == ""
+    assert why_not(cuda, RunnerOptions(compile="off"), captured=True) == "INFERMESH_COMPILE=off"
+    assert "packed" in why_not(cpu, RunnerOptions(compile="on"), captured=False)
