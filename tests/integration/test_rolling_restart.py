@@ -108,7 +108,7 @@ class Pool:
 
 
 @asynccontextmanager
-async def mesh(how: str, folder: Path) -> AsyncIterator[tuple[Pool, dict[str, WorkerProcess]]]:
+async def mesh(how: str, folder: Path, count: int = WORKERS) -> AsyncIterator[tuple[Pool, dict[str, WorkerProcess]]]:
     """A router and its workers, by address."""
     async with AsyncExitStack() as stack:
         pool = Pool(how, stack, folder)
@@ -121,7 +121,7 @@ async def mesh(how: str, folder: Path) -> AsyncIterator[tuple[Pool, dict[str, Wo
         }[how]
         router = await stack.enter_async_context(running_router(*targets, connected=False, **options))
         pool.router = router
-        for started in await asyncio.gather(*(pool.start() for _ in range(WORKERS))):
+        for started in await asyncio.gather(*(pool.start() for _ in range(count))):
             workers[started[1]] = started[0]
         await all_ready(router, set(workers))
         yield pool, workers
@@ -163,7 +163,7 @@ async def test_a_rolling_restart_under_load_fails_no_request(how: str, tmp_path:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("move_after_s", [None, 0.1])
 async def test_a_drain_under_load_fails_no_request(move_after_s: float | None, tmp_path: Path) -> None:
-    async with mesh("registered", tmp_path) as (pool, workers):
+    async with mesh("registered", tmp_path, count=2) as (pool, workers):
         admin, load = admin_pb2_grpc.AdminServiceStub(pool.router.channel), Load(pool.router)
         drained, *_ = workers
         async with load.running():

@@ -103,18 +103,42 @@ async def test_the_quicker_device_gets_more() -> None:
         assert served.count(quick) > served.count(slow)
 
 
-async def test_a_killed_worker_ends_its_streams_with_an_error_event_and_the_next_request_works() -> None:
+async def test_the_streams_of_a_killed_worker_go_on_at_another_one() -> None:
     async with AsyncExitStack() as stack:
         workers = [await stack.enter_async_context(simulated_worker_process(sim_itl_s=0.05)) for _ in range(2)]
         by_address = {await worker.ready(): worker for worker in workers}
         router = await stack.enter_async_context(running_router(*by_address))
         await router.endpoints_when(ready(2))
+        undisturbed = (await chat(router, max_tokens=40))["choices"][0]["message"]["content"]
+        call = openai_pb2_grpc.OpenAIServiceStub(router.channel).CreateChatCompletion(
+            body(max_tokens=40, stream=True, stream_options={"include_usage": True})
+        )
+        data = (await call.read()).data
+        left = dict(await call.initial_metadata())["x-infermesh-endpoint"]
+        by_address[left].process.send_signal(signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while (message := await call.read()) is not grpc.aio.EOF:
+                data += message.data
+        *chunks, usage, done = events(data)
+        assert done == "[DONE]"
+        assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks) == undisturbed
+        assert usage["usage"]["completion_tokens"] == 40
+        (failover,) = usage["infermesh"]["failovers"]
+        assert (failover["from"], failover["to"]) == (left, next(a for a in by_address if a != left))
+        await router.endpoints_when(ready(1))
+
+
+async def test_a_stream_that_nobody_can_go_on_with_ends_with_an_error_event() -> None:
+    async with (
+        simulated_worker_process(sim_itl_s=0.05) as worker,
+        running_router(await worker.ready(), failover_wait_s=0.1) as router,
+    ):
+        await router.endpoints_when(ready(1))
         call = openai_pb2_grpc.OpenAIServiceStub(router.channel).CreateChatCompletion(
             body(max_tokens=1000, stream=True)
         )
         data = (await call.read()).data
-        headers = dict(await call.initial_metadata())
-        by_address[headers["x-infermesh-endpoint"]].process.send_signal(signal.SIGKILL)
+        worker.process.send_signal(signal.SIGKILL)
         async with asyncio.timeout(20):
             while (message := await call.read()) is not grpc.aio.EOF:
                 data += message.data
@@ -122,8 +146,6 @@ async def test_a_killed_worker_ends_its_streams_with_an_error_event_and_the_next
         *_, error, done = events(data)
         assert error["error"]["type"] == "server_error"
         assert done == "[DONE]"
-        assert (await chat(router, max_tokens=4))["usage"]["completion_tokens"] == 4
-        await router.endpoints_when(ready(1))
 
 
 async def test_a_worker_killed_before_its_first_token_is_not_noticed() -> None:
