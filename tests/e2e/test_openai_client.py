@@ -50,6 +50,17 @@ def test_chat_stream_equals_the_whole_answer(client):
     assert all(c.usage is None for c in chunks[:-1])
 
 
+def test_headers_say_who_answers_why_and_what_that_took(client):
+    raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=QUESTION, max_tokens=2)
+    headers = raw.headers
+    assert headers["x-infermesh-device"] == "cpu"
+    assert headers["x-infermesh-reason"] == "only_endpoint"
+    assert headers["x-infermesh-endpoint"].count(":") == 1
+    assert int(headers["x-infermesh-queued-ms"]) >= 0
+    assert 0 < float(headers["x-infermesh-overhead-ms"]) < 1000
+    assert raw.parse().usage.prompt_tokens_details.cached_tokens >= 0
+
+
 def test_completion(client):
     answer = client.completions.create(model=MODEL, prompt="Once upon a time", max_tokens=12, temperature=0)
     assert answer.object == "text_completion"
