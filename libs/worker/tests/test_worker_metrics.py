@@ -11,7 +11,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from infermesh_engine.output import Load
 from infermesh_worker.metrics import Histogram, Meter, Timing
-from infermesh_worker.testing import simulated_worker_process
+from infermesh_worker.testing import connected, simulated_worker_process
 
 
 async def scrape(worker):
@@ -44,6 +44,23 @@ async def test_served_requests_are_counted():
     assert samples["vllm:request_success_total", "abort"].value == 0
     assert {s.labels["model_name"] for (name, _), s in samples.items() if name.startswith("vllm:")} == {"m"}
     assert samples["grpc_server_handled_total", None].value >= 2
+
+
+async def test_each_model_has_its_own_label_also_when_it_is_unloaded():
+    settings = {"metrics_listen": "127.0.0.1:0", "model": "none", "sim_models": "a:1,b:1", "sim_memory_bytes": 1}
+    async with simulated_worker_process(**settings) as worker, connected(worker) as stubs:
+        for model, tokens in (("a", 3), ("b", 5), ("a", 3)):
+            await stubs.load(model)
+            request = pb.GenerateRequest(text="hello", stop=pb.StopConditions(max_tokens=tokens))
+            assert [event async for event in stubs.inference.Generate(request)]
+        port = (await worker.wait_for("serving metrics"))["port"]
+        with await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{port}/metrics") as response:
+            families = text_string_to_metric_families(response.read().decode())
+        samples = [sample for family in families for sample in family.samples]
+    generated = {s.labels["model_name"]: s.value for s in samples if s.name == "vllm:generation_tokens_total"}
+    assert generated == {"a": 6, "b": 5}
+    running = {s.labels["model_name"]: s.value for s in samples if s.name == "vllm:num_requests_running"}
+    assert running == {"a": 0, "b": 0}
 
 
 def test_counts_go_on_when_the_engine_starts_again():

@@ -42,12 +42,33 @@ def test_kv_cache_bytes_takes_units(environment):
         ("prefix_caching", "perhaps"),
         ("threads", "-1"),
         ("max_batched_tokens", "63"),
+        ("max_waiting", "-1"),
+        ("memory_bytes", "0"),
+        ("keep_alive_s", "-1"),
+        ("keep_alive_s", "nan"),
+        ("routers", "router"),
+        ("advertise", "here"),
     ],
 )
 def test_malformed_value_is_named(environment, name, value):
     environment(**{name: value})
     with pytest.raises(SettingsError, match=f"INFERMESH_{name.upper()}"):
         read(WorkerSettings)
+
+
+def test_simulated_models_have_sizes(environment):
+    environment(sim_models="a:1GiB, b/c:d:20 ,", sim_memory_bytes="2GiB")
+    settings = read(SimulatedSettings)
+    assert settings.sim_models == (("a", 1 << 30), ("b/c:d", 20))
+    assert settings.model_bytes("a") == 1 << 30
+    assert settings.model_bytes("simulated") == 0
+
+
+@pytest.mark.parametrize("value", ["a", "a:many", "a:1,b"])
+def test_simulated_model_without_a_size_is_refused(environment, value):
+    environment(sim_models=value)
+    with pytest.raises(SettingsError, match="INFERMESH_SIM_MODELS"):
+        read(SimulatedSettings)
 
 
 def test_simulated_device_is_one_of_ours(environment):

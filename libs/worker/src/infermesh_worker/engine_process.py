@@ -38,6 +38,9 @@ from infermesh_worker.loaded_model import LoadedModel
 EXIT_CRASHED = 70
 """Exit status after an exception out of the model's build or the runner (EX_SOFTWARE of sysexits.h)."""
 
+_DEVICE_CONTEXT_BYTES = 512 << 20
+"""What a process on an accelerator takes beside weights and KV cache, about: the context, working memory of a step."""
+
 _LOAD_INTERVAL_S = 0.1
 _MEMORY_INTERVAL_S = 1.0
 
@@ -62,8 +65,9 @@ def memory_bytes(info: RunnerInfo) -> int:
     """
     if info.memory_bytes:
         return info.memory_bytes
-    own_bytes = psutil.Process().memory_info().rss if info.device_kind == "cpu" else info.weights_bytes
-    return own_bytes + info.kv_cache_bytes
+    if info.device_kind == "cpu":
+        return psutil.Process().memory_info().rss + info.kv_cache_bytes
+    return info.weights_bytes + info.kv_cache_bytes + _DEVICE_CONTEXT_BYTES
 
 
 class EngineLoop:

@@ -15,7 +15,7 @@ from infermesh_worker.status import State
 from infermesh_worker.worker_status import ModelView
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
     """How long a model stays."""
 
@@ -53,6 +53,12 @@ class HostedModel:
         front.status.listen(lambda _: on_change())
 
     @property
+    def is_loading(self) -> bool:
+        """Whether it has never been READY, and has not failed to be."""
+        status = self.front.status.value
+        return status.info is None and status.load_failure is None
+
+    @property
     def in_use(self) -> bool:
         return self._requests > 0
 
@@ -63,14 +69,14 @@ class HostedModel:
 
     @property
     def idle_s(self) -> float:
-        """How long no request has used it; 0 while one does."""
-        return 0.0 if self.in_use else self._clock() - self._last_used_s
+        """How long no request has used it; 0 while one does, and while it loads."""
+        return 0.0 if self.in_use or self.is_loading else self._clock() - self._last_used_s
 
     @property
     def overdue(self) -> bool:
         """Whether it has been idle for longer than it is kept."""
         retention = self.retention
-        return not (retention.pinned or self.in_use) and 0 < retention.keep_alive_s <= self.idle_s
+        return not retention.pinned and 0 < retention.keep_alive_s <= self.idle_s
 
     @contextmanager
     def used(self) -> Iterator[None]:
@@ -80,14 +86,22 @@ class HostedModel:
             yield
         finally:
             self._requests -= 1
-            self._last_used_s = self._clock()
+            self.touch()
             self._last_used_at = datetime.now(UTC)
             self._on_change()
 
+    def touch(self) -> None:
+        """Counts how long it is idle from now on."""
+        self._last_used_s = self._clock()
+
     async def loaded(self) -> None:
-        """Waits until it is READY. Raises what its load failed with, and Unavailable when the worker stops."""
+        """Waits until it is READY, when its idle time begins.
+
+        Raises what its load failed with, and Unavailable when the worker stops.
+        """
         async for status in self.front.status.changes():
             if status.state is State.READY:
+                self._last_used_s = self._clock()
                 return
             if status.load_failure is not None:
                 raise status.load_failure.error()
@@ -109,10 +123,9 @@ class HostedModel:
 
     def holding(self) -> Holding:
         """What it holds, and whether it may go."""
-        loading = self.front.status.value.info is None
         return Holding(
             name=self.served.name,
             memory_bytes=self.memory_bytes,
-            evictable=not (self.retention.pinned or self.in_use or loading),
+            evictable=not (self.retention.pinned or self.in_use or self.is_loading),
             last_used_s=self._last_used_s,
         )

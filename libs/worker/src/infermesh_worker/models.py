@@ -7,11 +7,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 
 from infermesh_engine.request import GenerationRequest
-from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, ModelNotFound, NotFound, Unavailable
+from infermesh_runtime.errors import (
+    FailedPrecondition,
+    InfermeshError,
+    ModelNotFound,
+    NotFound,
+    Unavailable,
+)
 from infermesh_worker.catalog import Catalog, CatalogEntry, OpenedModel
 from infermesh_worker.device import Device
 from infermesh_worker.front import Front
@@ -19,6 +25,7 @@ from infermesh_worker.hosted_model import HostedModel, Retention
 from infermesh_worker.keep_alive import KeepAlive
 from infermesh_worker.memory_plan import plan_eviction
 from infermesh_worker.queue_bound import QueueBound
+from infermesh_worker.requested_model import requested_model
 from infermesh_worker.stream import Stream
 
 _log = logging.getLogger(__name__)
@@ -61,6 +68,8 @@ class Models:
         self._models: dict[str, HostedModel] = {}
         self._keep_alives: dict[str, KeepAlive] = {}
         self._leaving: list[HostedModel] = []
+        self._default = Retention(pinned=False, keep_alive_s=limits.keep_alive_s)
+        self._wishes: dict[str, Retention] = {}
         self._one_at_a_time = asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[tuple[str, ...]]] = {}
         self._expiries: set[asyncio.Task[None]] = set()
@@ -89,28 +98,12 @@ class Models:
         """Starts loading the model that the worker was started for; it is pinned."""
         entry = self.entries.get(opened.served.name)
         estimate = self._needed_bytes(entry) if entry else opened.served.size_bytes
-        retention = Retention(pinned=True, keep_alive_s=self._limits.keep_alive_s)
+        retention = replace(self._default, pinned=True)
         await self._host(opened, retention, kv_bytes=self._limits.kv_cache_bytes, estimated_bytes=estimate, home=True)
 
     def find(self, name: str) -> HostedModel:
-        """The model that a request names; the only one when it names none.
-
-        Raises InvalidArgument when several are loaded, and NotFound: MODEL_NOT_LOADED for one that could be loaded.
-        """
-        if not name:
-            return self._only()
-        if (hosted := self._models.get(name)) is not None:
-            return hosted
-        if name in self.entries:
-            raise NotFound(
-                f"model {name!r} is available here but not loaded",
-                reason="MODEL_NOT_LOADED",
-                metadata={"model": name, "models": ", ".join(self._models)},
-            )
-        served = ", ".join(self._models) or "none"
-        raise ModelNotFound(
-            f"model {name!r} is not served here; served: {served}", metadata={"model": name, "models": served}
-        )
+        """The model that a request names; raises as `requested_model`."""
+        return self._models[requested_model(name, self._models, self.entries)]
 
     @contextmanager
     def open(self, hosted: HostedModel, request: GenerationRequest) -> Iterator[Stream]:
@@ -132,8 +125,11 @@ class Models:
         if task is None:
             task = self._tasks[name] = asyncio.create_task(self._load(name), name=f"load {name}")
             task.add_done_callback(lambda done: self._load_done(name, done))
-        unloaded = await asyncio.shield(task)
+        # Before, so that a model that shall be pinned is so as soon as it is there; after, should it have come anew.
         self._retain(name, pinned, keep_alive_s)
+        unloaded = await asyncio.shield(task)
+        if name in self._models:
+            self._retain(name, pinned, keep_alive_s)
         return unloaded
 
     async def unload(self, name: str, *, force: bool = False) -> None:
@@ -162,28 +158,20 @@ class Models:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(model.front.stop() for model in (*self._models.values(), *self._leaving)))
 
-    def _only(self) -> HostedModel:
-        if len(self._models) == 1:
-            return next(iter(self._models.values()))
-        if not self._models:
-            names = ", ".join(self.entries) or "none"
-            raise NotFound(f"no model is loaded here; available: {names}", reason="MODEL_NOT_LOADED")
-        problem = f"several models are served here, say which one: {', '.join(self._models)}"
-        raise InvalidArgument(problem, fields={"model": problem})
-
     async def _load(self, name: str) -> tuple[str, ...]:
         async with self._one_at_a_time:
             if name in self._models:
                 await self._models[name].loaded()
                 return ()
             entry = await self._entry(name)
+            await self._home_loaded()
             await self._device.known()
             evicted = await self._make_room(entry)
             opened = await asyncio.to_thread(self._catalog.open, name)
             self._refuse_when_closed()
             hosted = await self._host(
                 opened,
-                Retention(pinned=False, keep_alive_s=self._limits.keep_alive_s),
+                self._wishes.pop(name, self._default),
                 kv_bytes=entry.footprint.kv_bytes(self._device.budget_bytes, self._limits.kv_cache_bytes),
                 estimated_bytes=self._needed_bytes(entry),
                 home=False,
@@ -193,9 +181,17 @@ class Models:
             except BaseException:
                 await self._remove(name)
                 raise
+            hosted.touch()
             self._keep_alives[name].arm()
             _log.info("model loaded", extra={"model": name, "unloaded": evicted, "memory_bytes": hosted.memory_bytes})
             return evicted
+
+    async def _home_loaded(self) -> None:
+        """Until it is, nobody knows what it holds."""
+        for hosted in self.loaded:
+            if hosted.is_loading:
+                with suppress(InfermeshError):
+                    await hosted.loaded()
 
     async def _entry(self, name: str) -> CatalogEntry:
         if name not in self.entries:
@@ -255,13 +251,17 @@ class Models:
 
     def _retain(self, name: str, pinned: bool, keep_alive_s: float | None) -> None:
         hosted = self._models.get(name)
+        kept = hosted.retention if hosted else self._wishes.get(name, self._default)
+        wanted = Retention(
+            pinned=kept.pinned or pinned,
+            keep_alive_s=kept.keep_alive_s if keep_alive_s is None else keep_alive_s,
+        )
         if hosted is None:
-            return
-        hosted.retention.pinned |= pinned
-        if keep_alive_s is not None:
-            hosted.retention.keep_alive_s = keep_alive_s
-        self._keep_alives[name].arm()
-        self._on_change()
+            self._wishes[name] = wanted
+        elif wanted != kept:
+            hosted.retention = wanted
+            self._keep_alives[name].arm()
+            self._on_change()
 
     def _expire(self, name: str) -> None:
         task = asyncio.create_task(self._unload_idle(name), name=f"unload {name}")
@@ -287,6 +287,7 @@ class Models:
 
     def _load_done(self, name: str, task: asyncio.Task[tuple[str, ...]]) -> None:
         del self._tasks[name]
+        self._wishes.pop(name, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("model not loaded", extra={"model": name, "reason": str(error)})
 
