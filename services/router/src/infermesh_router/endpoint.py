@@ -138,8 +138,8 @@ class Endpoint:
             self.address,
             report,
             ready_models=ready,
-            prefill_tokens_per_s=max(report.load.prefill_tokens_per_s, before.prefill_tokens_per_s * kept),
-            decode_tokens_per_s=max(report.load.decode_tokens_per_s, before.decode_tokens_per_s * kept),
+            prefill_tokens_per_s=max(_rate(report.load.prefill_tokens_per_s), before.prefill_tokens_per_s * kept),
+            decode_tokens_per_s=max(_rate(report.load.decode_tokens_per_s), before.decode_tokens_per_s * kept),
         )
 
     def _breaker_changed(self, state: BreakerState) -> None:
@@ -202,6 +202,11 @@ def _read_report(
         available={m.name: m.memory_bytes for m in report.available},
         model_sizes={name: size for name, size in sizes.items() if size},
     )
+
+
+def _rate(tokens_per_s: float) -> float:
+    """The rate, 0 (not measured) where it cannot be one: it divides."""
+    return tokens_per_s if 0.01 <= tokens_per_s <= 1e9 else 0.0
 
 
 def _evictable_bytes(report: pb.HealthReport) -> int:

@@ -1,0 +1,162 @@
+"""mesh.yaml: what it means, what is refused and how, aliases, reloading."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
+from infermesh_router.aliases import Aliases
+from infermesh_router.call import Call, read_generate
+from infermesh_router.config_file import ConfigFile, MeshConfigError, read_config
+from infermesh_router.mesh_config import MeshConfig, Target
+from infermesh_router.mesh_rules import admission_limits, choice_rules, residence
+from infermesh_router.scorers import SCORERS
+from infermesh_router.testing import running_router
+
+GOOD = """
+weights: {kv_headroom: 0.5}
+cost_per_token:
+  devices: {cuda: 2.5}
+  endpoints: {"10.0.0.1:50051": 0}
+models:
+  big: {prefer: cpu, pinned: true, max_waiting: 5, weights: {prefix_affinity: 0}}
+  small: {keep_alive_s: 60, max_wait_s: 2}
+size_rules:
+  - {prefer: gpu, under: 4GB}
+  - {prefer: cpu}
+aliases:
+  fast: small
+  split: [{model: small, weight: 9}, {model: big}]
+overflow: {start_s: 10, stop_s: 1}
+admission: {max_waiting: 7, max_wait_s: 30}
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mesh.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_what_the_file_says_reaches_each_part(tmp_path: Path) -> None:
+    config = read_config(write(tmp_path, GOOD))
+    rules = choice_rules(config)
+    weights = {scorer.name: scorer.weight for scorer in rules.default.scorers}
+    assert (weights["kv_headroom"], weights["least_cost"], weights["prefix_affinity"]) == (0.5, 0.2, 0.3)
+    assert {s.name: s.weight for s in rules.by_model["big"].scorers}["prefix_affinity"] == 0
+    assert rules.devices == {"big": "cpu"}
+    assert [(rule.device, rule.under_bytes) for rule in rules.size_rules] == [("gpu", 4 * 10**9), ("cpu", None)]
+    assert (rules.overflow.start_s, rules.overflow.stop_s) == (10, 1)
+    assert (admission_limits(config, "big").max_waiting, admission_limits(config, "big").max_wait_s) == (5, 30)
+    assert (admission_limits(config, "other").max_waiting, admission_limits(config, "small").max_wait_s) == (7, 2)
+    assert (residence(config, "big").pinned, residence(config, "small").keep_alive_s) == (True, 60)
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    assert read_config(write(tmp_path, "")) == MeshConfig() == ConfigFile().config
+    assert choice_rules(MeshConfig()).default.scorers == SCORERS
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("weights:\n  kv: 1\n", r"mesh.yaml:2: weights.kv: is no setting"),
+        ("weights:\n  kv_headroom: -1\n", r":2: weights.kv_headroom: Input should be greater than or equal to 0"),
+        ("models:\n  m:\n    prefer: tpu\n", r":3: models.m.prefer: Input should be 'gpu' or 'cpu' \(is 'tpu'\)"),
+        ("size_rules:\n  - prefer: gpu\n  - under: 3\n", r":3: size_rules.1.prefer: Field required"),
+        ("overflow: {start_s: 1, stop_s: 2}\n", r":1: overflow: stop_s must be less than start_s"),
+        ("\naliases:\n  a: b\n  b: c\n", r":2: aliases: a stands for b, which is an alias itself"),
+        ("aliases: {a: []}\n", r":1: aliases.a: "),
+        ("weights: {}\nweights: {}\n", r":2: found duplicate key"),
+        ("weights: [\n", r":\d: "),
+        ("- 1\n", r":1: must be a mapping"),
+        ("weights: .inf\n", r":1: weights: "),
+        ("admission: {max_wait_s: .nan}\n", r":1: admission.max_wait_s: "),
+    ],
+)
+def test_a_bad_file_is_refused_with_file_line_and_reason(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(MeshConfigError, match=problem):
+        read_config(write(tmp_path, text))
+
+
+def test_every_problem_is_named_and_a_missing_file_is_one(tmp_path: Path) -> None:
+    with pytest.raises(MeshConfigError) as caught:
+        read_config(write(tmp_path, "x: 1\ny: 2\n"))
+    assert [line.split(": ")[0].rpartition(":")[2] for line in str(caught.value).splitlines()] == ["1", "2"]
+    with pytest.raises(MeshConfigError, match="No such file"):
+        read_config(tmp_path / "none.yaml")
+
+
+def test_a_bad_reload_is_logged_and_the_old_one_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = ConfigFile(write(tmp_path, "admission: {max_waiting: 3}\n"))
+    seen: list[int] = []
+    file.follow(lambda config: seen.append(config.admission.max_waiting))
+    write(tmp_path, "admission: {max_wait: 4}\n")
+    assert not file.reload()
+    assert "mesh.yaml:1: admission.max_wait: is no setting" in caplog.text
+    write(tmp_path, "admission: {max_waiting: 5}\n")
+    assert file.reload()
+    assert seen == [3, 5]
+    assert file.config.admission.max_waiting == 5
+
+
+def call(model: str, **fields: object) -> Call:
+    return read_generate(pb.GenerateRequest(model=model, text="hi", **fields).SerializeToString())
+
+
+def test_an_alias_re_addresses_the_call_and_other_names_pass() -> None:
+    aliases = Aliases({"fast": (Target(model="small"),)})
+    resolved = aliases.resolve(call("fast", n=2))
+    assert (resolved.wanted.model, resolved.wanted.alias, resolved.wanted.sequences) == ("small", "fast", 2)
+    assert pb.GenerateRequest.FromString(resolved.body).model == "small"
+    other = call("small")
+    assert aliases.resolve(other) is other
+
+
+@pytest.mark.parametrize("field", ["session_id", "client_id"])
+def test_a_split_follows_its_weights_and_is_sticky(field: str) -> None:
+    targets = {"split": (Target(model="a", weight=3), Target(model="b", weight=1))}
+    chosen = [Aliases(targets).resolve(call("split", **{field: f"s{i}"})).wanted.model for i in range(1000)]
+    assert 700 < chosen.count("a") < 800
+    again = [Aliases(targets).resolve(call("split", **{field: f"s{i}"})).wanted.model for i in range(1000)]
+    assert chosen == again
+
+
+def test_a_split_draws_where_nobody_is_known() -> None:
+    draws = iter([0.0, 0.74, 0.76, 0.999])
+    aliases = Aliases({"s": (Target(model="a", weight=3), Target(model="b"))}, draw=lambda: next(draws))
+    assert [aliases.resolve(call("s")).wanted.model for _ in range(4)] == ["a", "a", "b", "b"]
+
+
+async def test_a_router_serves_aliases_and_takes_new_ones_on_sighup(start_worker: Callable, tmp_path: Path) -> None:
+    worker = await start_worker()
+    path = write(tmp_path, "aliases: {fast: m, gone: x}\n")
+    async with running_router(worker.address, mesh_config=str(path)) as router:
+        stub = pb_grpc.InferenceServiceStub(router.channel)
+        events = [e async for e in stub.Generate(pb.GenerateRequest(model="fast", text="hi"))]
+        assert events[0].started.model == worker.requests[0].model == "m"
+        report = (await stub.Health(pb.HealthRequest())).report
+        assert [model.name for model in report.models] == ["m", "fast"]
+        with pytest.raises(Exception, match="'x', for which 'gone' is an alias, does not exist"):
+            [e async for e in stub.Generate(pb.GenerateRequest(model="gone", text="hi"))]
+        write(tmp_path, "aliases: {other: m}\n")
+        os.kill(os.getpid(), signal.SIGHUP)
+        async for response in stub.WatchHealth(pb.WatchHealthRequest(min_interval_ms=10)):
+            worker.become(pb.ENDPOINT_STATE_READY)
+            if [model.name for model in response.report.models] == ["m", "other"]:
+                break
+        events = [e async for e in stub.Generate(pb.GenerateRequest(model="other", text="hi"))]
+        assert events[0].started.model == "m"
+
+
+def test_a_router_does_not_start_on_a_bad_file(tmp_path: Path, capsys, monkeypatch) -> None:
+    from infermesh_router.__main__ import main
+
+    monkeypatch.setattr("sys.argv", ["infermesh-router"])
+    monkeypatch.setenv("INFERMESH_MESH_CONFIG", str(write(tmp_path, "x: 1\n")))
+    assert main() == 2
+    assert capsys.readouterr().err.strip().endswith("mesh.yaml:1: x: is no setting")

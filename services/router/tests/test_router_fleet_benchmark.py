@@ -1,0 +1,25 @@
+"""The policy against round robin, random and least requests on a small simulated fleet: which way, not how much."""
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module("fleet")
+    for name in ("fleet", "fleet_trace", "fleet_worker"):
+        sys.modules.pop(name, None)
+
+
+def test_ours_is_better_on_each_measure(fleet) -> None:
+    figures = asyncio.run(fleet.compare(10, 40.0, 7))
+    assert figures["requests"] > 500
+    assert figures["goodput_over_round_robin"] > 1
+    assert figures["best_on_each_measure"]
