@@ -58,9 +58,9 @@ async def scrape(router: RunningRouter) -> Metrics:
     return Metrics((await stub.GetMetrics(openai_pb2.GetMetricsRequest())).data.decode())
 
 
-async def generate(router: RunningRouter, model: str = "m") -> list[pb.GenerateResponse]:
+async def generate(router: RunningRouter, model: str = "m", **fields: object) -> list[pb.GenerateResponse]:
     stub = pb_grpc.InferenceServiceStub(router.channel)
-    return [event async for event in stub.Generate(pb.GenerateRequest(model=model, text="hi"))]
+    return [event async for event in stub.Generate(pb.GenerateRequest(model=model, text="hi", **fields))]
 
 
 async def listed(router: RunningRouter) -> dict[str, admin_pb2.Endpoint]:
@@ -79,9 +79,12 @@ async def test_an_answer_and_a_refusal(start_worker, start_router) -> None:
     await generate(router)
     with pytest.raises(grpc.aio.AioRpcError):
         await generate(router, "no-such-model")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await generate(router, device="cuda")
     metrics = await scrape(router)
     assert metrics.value("infermesh:router_requests_total", model_name="m", code="OK") == 1
     assert metrics.value("infermesh:router_requests_total", model_name="", code="NOT_FOUND") == 1
+    assert metrics.value("infermesh:router_requests_total", model_name="m", code="FAILED_PRECONDITION") == 1
     assert metrics.value("infermesh:router_choices_total", reason="only_endpoint") == 1
     assert metrics.value("infermesh:router_overhead_seconds_count") == 1
     assert metrics.value("vllm:request_queue_time_seconds_count", model_name="m") == 1

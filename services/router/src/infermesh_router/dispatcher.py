@@ -88,8 +88,9 @@ class Dispatcher:
 
         `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter).
         """
-        relay = Relay(self._parts, self._resolve(call), deadline_s=self._deadline(timeout_s), since_s=since_s)
-        with self._counted() as label:
+        call = self._resolve(call)
+        relay = Relay(self._parts, call, deadline_s=self._deadline(timeout_s), since_s=since_s)
+        with self._counted(call) as label:
             started, first = await relay.begin()
             model = started.started.model
             label(model)
@@ -105,7 +106,7 @@ class Dispatcher:
         """The answer to a unary call, as it came."""
         call, deadline_s = self._resolve(call), self._deadline(timeout_s)
         retries = Retries(self._options.attempts, self._budget, self._metrics)
-        with self._counted():
+        with self._counted(call):
             while True:
                 try:
                     grant = await self._admission.admit(call, deadline_s=deadline_s, tried=retries.tried)
@@ -136,7 +137,7 @@ class Dispatcher:
         return True
 
     @contextmanager
-    def _counted(self) -> Iterator[Callable[[str], None]]:
+    def _counted(self, call: Call) -> Iterator[Callable[[str], None]]:
         """Counts the request by its model, which the block tells when it knows it, and its status."""
         model, code = "", Code.OK
 
@@ -154,7 +155,13 @@ class Dispatcher:
             code = Cancelled.code
             raise
         finally:
-            self._metrics.requests.labels(model, code.name).inc()
+            self._metrics.requests.labels(model or self._known(call.wanted.model), code.name).inc()
+
+    def _known(self, model: str) -> str:
+        """The model's name if an endpoint has it or could load it, else "": clients cannot add series."""
+        endpoints = self._fleet.snapshots
+        known = endpoints.serving(model).any() or any(model in endpoint.available for endpoint in endpoints)
+        return model if known else ""
 
     def _deadline(self, timeout_s: float | None) -> float | None:
         return None if timeout_s is None else self._clock() + timeout_s
