@@ -62,7 +62,7 @@ async def start() -> AsyncIterator[Callable[..., Awaitable[Mesh]]]:
 async def running_mesh(*workers: LoadingWorker, **options: object) -> AsyncIterator[Mesh]:
     for worker in workers:
         await worker.start()
-    fleet, registry = build_fleet(RouterSettings()), CollectorRegistry()
+    fleet, registry = build_fleet(RouterSettings(), on_cache_lost=lambda _address: None), CollectorRegistry()
     placement = Placement(fleet, place=place, metrics=RouterMetrics(registry), **options)
     mesh = Mesh(fleet, placement, registry)
     fleet.set_addresses(worker.address for worker in workers)

@@ -11,7 +11,6 @@ from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh.openai.v1 import openai_pb2_grpc
-from infermesh_router.model_queue import AdmissionLimits
 from infermesh_router.testing import RunningRouter, delta, finished, started
 from infermesh_router.testing_models import LoadingWorker
 from infermesh_runtime.errors import ResourceExhausted, Unavailable
@@ -178,14 +177,15 @@ async def test_the_router_drains_and_resumes(start_worker, start_router) -> None
     assert len(await generate(router)) == 3
 
 
-async def test_rest_is_told_when_to_try_again(start_worker, start_router, monkeypatch) -> None:
-    monkeypatch.setattr("infermesh_router.admission.AdmissionLimits", lambda: AdmissionLimits(max_waiting=0))
+async def test_rest_is_told_when_to_try_again(start_worker, start_router, tmp_path) -> None:
+    mesh = tmp_path / "mesh.yaml"
+    mesh.write_text("admission: {max_waiting: 0}\n")
     script = Held()
-    router = await start_router(await start_worker(script=script, load=ONE))
+    router = await start_router(await start_worker(script=script, load=ONE), mesh_config=str(mesh))
     running = asyncio.create_task(generate(router))
     await router.endpoints_when(lambda listed: listed[0].in_flight == 1)
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
-    call = openai_pb2_grpc.OpenAIServiceStub(router.channel).CreateChatCompletion(HttpBody(data=body))
+    call = openai_pb2_grpc.OpenAIServiceStub(router.channel).CreateChatCompletion(HttpBody(data=body), timeout=20)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     refusal = from_rpc_error(caught.value)
