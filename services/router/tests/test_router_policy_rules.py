@@ -120,12 +120,15 @@ def test_a_small_model_goes_to_the_gpu_until_it_overflows_and_says_so() -> None:
     now_s = 0.0
     chooser = Chooser(clock=lambda: now_s)
     assert ask(chooser, [cpu(), gpu()]) == ("gpu", "only_endpoint")
+    now_s = 0.1
     assert ask(chooser, [cpu(), gpu(sequences=20)]) == ("gpu", "only_endpoint")  # 2.6 s to drain: not yet
+    now_s = 0.2
     assert ask(chooser, [cpu(), gpu(sequences=40)]) == ("cpu", "cpu_overflow")
     now_s = 1.0
     assert ask(chooser, [cpu(), gpu(sequences=20)]) == ("cpu", "cpu_overflow")
     now_s = 5.0
     assert ask(chooser, [cpu(), gpu(sequences=8)])[0] == "gpu"
+    now_s = 5.1
     assert ask(chooser, [cpu(), gpu(sequences=20)]) == ("gpu", "only_endpoint")
 
 

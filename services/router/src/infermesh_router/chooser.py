@@ -11,6 +11,8 @@ from infermesh_router.prefix_index import PrefixIndex
 from infermesh_router.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.table import GPU_BITS, Table, as_table
 
+LOOK_EVERY_S = 0.01
+"""Time for which an answer about overflow holds: reports are rarer than choices may be."""
 _MODELS_KEPT = 256
 """Models whose preference is kept; a client may name as many as it likes."""
 
@@ -40,7 +42,8 @@ class Chooser:
         self._rules = rules or ChoiceRules()
         self.prefixes = prefixes or PrefixIndex()
         self._clock = clock
-        self._overflows: dict[str, Overflow] = {}
+        self._overflows: dict[str, tuple[Overflow, bool, float]] = {}
+        """By model: its state, whether it spills, and when that was looked at."""
         self._preferences: dict[str, Preference] = {}
         self._known: tuple[Table, int] | None = None
 
@@ -104,7 +107,12 @@ class Chooser:
         return preference
 
     def _overflow(self, table: Table, wanted: Wanted) -> bool:
+        now_s = self._clock()
+        overflow, spills, looked_s = self._overflows.get(wanted.model) or (Overflow(self._rules.overflow), False, -1.0)
+        if 0 <= now_s - looked_s < LOOK_EVERY_S:
+            return spills
         accelerators = table.ready(wanted.model) & table.usable & table.on_device(GPU_BITS)
         drain_s = float(table.seconds_to_drain()[accelerators].min(initial=float("inf")))
-        overflow = self._overflows.setdefault(wanted.model, Overflow(self._rules.overflow))
-        return overflow.update(drain_s, self._clock())
+        spills = overflow.update(drain_s, now_s)
+        self._overflows[wanted.model] = overflow, spills, now_s
+        return spills

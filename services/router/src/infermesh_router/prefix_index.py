@@ -60,9 +60,14 @@ class PrefixIndex:
             return
         cache = self._caches.setdefault(address, _Cache())
         self._caches.move_to_end(address)
+        held = cache.blocks
         # the last block first, so that a prefix outlives what follows it
         for index in range(len(blocks) - 1, -1, -1):
-            self._touch(cache, blocks[index], block_tokens(index), address)
+            block = blocks[index]
+            if block in held:
+                held.move_to_end(block)
+            else:
+                self._add(cache, block, block_tokens(index), address)
         capacity_tokens = max(capacity_tokens or DEFAULT_CAPACITY_TOKENS, _FEWEST_CAPACITY_TOKENS)
         while cache.tokens > capacity_tokens:
             self._drop_oldest(cache, address)
@@ -76,10 +81,7 @@ class PrefixIndex:
             self._drop_oldest(cache, address)
         self._caches.pop(address, None)
 
-    def _touch(self, cache: _Cache, block: int, tokens: int, address: str) -> None:
-        if block in cache.blocks:
-            cache.blocks.move_to_end(block)
-            return
+    def _add(self, cache: _Cache, block: int, tokens: int, address: str) -> None:
         holders = self._holders.setdefault(block, set())
         if len(holders) >= _MOST_HOLDERS:
             return

@@ -104,9 +104,9 @@ def cost_scorer(by_device: Mapping[str, float], by_endpoint: Mapping[str, float]
 
 
 def _score_preferred(table: Table, wanted: Wanted, reason: str) -> Floats:
-    bits = 0
-    if wanted.preference_reason == reason:
-        bits = GPU_BITS if wanted.preferred_device == "gpu" else CPU_BITS
+    if wanted.preference_reason != reason:
+        return np.zeros(len(table))
+    bits = GPU_BITS if wanted.preferred_device == "gpu" else CPU_BITS
     return table.on_device(bits).astype(np.float64)
 
 

@@ -44,6 +44,8 @@ class Table(Sequence[EndpointSnapshot]):
         self.structure_version = 0
         """Counts the changes of devices and models."""
         self._rows = {s.address: row for row, s in enumerate(self._snapshots)}
+        self._spread_values: Mapping[str, int] = {}
+        self._spread_column: Floats = np.zeros(rows)
         self._serving: dict[str, Mask] = {}
         self._ready: dict[str, Mask] = {}
         for row, snapshot in enumerate(self._snapshots):
@@ -68,11 +70,16 @@ class Table(Sequence[EndpointSnapshot]):
         return self._snapshots[self._rows[address]]
 
     def spread(self, values: Mapping[str, int]) -> Floats:
-        """The values, by address, as a column; 0 where there is none, and nothing for addresses that are not here."""
-        column = np.zeros(len(self) + 1)
-        strangers = repeat(len(self))
-        column[list(map(self._rows.get, values, strangers))] = list(values.values())
-        return column[:-1]
+        """The values, by address, as a column; 0 where there is none, and nothing for addresses that are not here.
+
+        Kept for the next call with the same object, which must not have changed.
+        """
+        if self._spread_values is not values:
+            column = np.zeros(len(self) + 1)
+            strangers = repeat(len(self))
+            column[list(map(self._rows.get, values, strangers))] = list(values.values())
+            self._spread_values, self._spread_column = values, column[:-1]
+        return self._spread_column
 
     def update(self, snapshot: EndpointSnapshot) -> None:
         """Replaces the snapshot of the same address. Raises KeyError when there is none."""
