@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from infermesh_worker_xpu import triton_draw
-from infermesh_worker_xpu.drawing import draw_by_sorting
+from infermesh_worker_xpu import drawing, triton_draw
 
 HERE = Path(__file__).parent
 
@@ -20,9 +19,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from infermesh_worker_xpu.triton_draw_kernels import draw_kernel
 for kind, wide in (("fp64", tl.float64), ("fp32", tl.float32)):
-    kinds = {"logits": "*fp32", "largest": "*fp32", "totals": "*" + kind, "floats": "*" + kind, "top_ks": "*i64"}
-    kinds |= {"decided": "*i32", "tokens": "*i64", "rows": "i32", "vocab": "i32", "SUM": "constexpr"}
-    source = ASTSource(draw_kernel, kinds | {"BLOCK": "constexpr"}, {"SUM": wide, "BLOCK": 1024})
+    kinds = {"logits": "*fp32", "top_keys": "*i64", "floats": "*" + kind, "top_ks": "*i64", "tokens": "*i64"}
+    constants = {"K": 64, "SUM": wide, "BLOCK": 1024}
+    kinds |= {"rows": "i32", "vocab": "i32"} | dict.fromkeys(constants, "constexpr")
+    source = ASTSource(draw_kernel, kinds, constants)
     compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
     assert compiled.metadata.shared < 48 * 1024
 """
@@ -63,15 +63,19 @@ def test_a_kernel_that_fails_or_draws_otherwise_is_not_used(monkeypatch, caplog)
     monkeypatch.setattr(triton_draw, "trial", lambda _: rows)
     device = torch.device("meta")  # stands for an accelerator
 
-    def broken(_):
+    def broken(_logits, _draws):
         raise RuntimeError("no such instruction")
 
-    for draw, says in ((broken, "no such instruction"), (lambda o: o.chosen, "other tokens")):
-        monkeypatch.setattr(triton_draw, "draw_open", draw)
-        assert triton_draw.choose(device) is draw_by_sorting
+    def otherwise(logits, draws):
+        return drawing.draw(logits, draws) + 1
+
+    def right(logits, draws):
+        return drawing.draw(logits, draws)
+
+    for draw, says in ((broken, "no such instruction"), (otherwise, "other tokens")):
+        monkeypatch.setattr(triton_draw, "draw", draw)
+        assert triton_draw.choose(device) is drawing.draw
         assert says in caplog.records[-1].reason
-    same = draw_by_sorting(rows)
-    right = lambda _: same  # noqa: E731 - to compare by identity
-    monkeypatch.setattr(triton_draw, "draw_open", right)
+    monkeypatch.setattr(triton_draw, "draw", right)
     assert triton_draw.choose(device) is right
-    assert triton_draw.choose(torch.device("cpu")) is draw_by_sorting
+    assert triton_draw.choose(torch.device("cpu")) is drawing.draw

@@ -4,7 +4,6 @@ Knows no edits and no request.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,34 +14,16 @@ from . import ranking
 from .inversion import Numbers, invert, relative_weights, total_weights
 from .sampling_upload import DrawTensors
 
-
-@dataclass(frozen=True, slots=True)
-class OpenRows:
-    """D rows of which some are not decided by their first tokens."""
-
-    logits: Tensor
-    """[D, V] float32."""
-    largest: Tensor
-    """[D, 1], each row's largest logit."""
-    totals: Tensor
-    """[D], the sum of each row's weights."""
-    draws: DrawTensors
-    chosen: Tensor
-    """[D], the tokens of rows that are decided."""
-    decided: Tensor
-    """[D] bool."""
+Draw = Callable[[Tensor, DrawTensors], Tensor]
+"""Token ids [D] int64 of float32 logits [D, V], the rows of a batch's draws."""
 
 
-DrawOpen = Callable[[OpenRows], Tensor]
-"""Returns `chosen`, with the rows that are not decided drawn from all their tokens."""
-
-
-def draw(logits: Tensor, draws: DrawTensors, draw_open: DrawOpen) -> Tensor:
-    """Token ids [D] of float32 logits [D, V], the rows of `draws`."""
+def draw(logits: Tensor, draws: DrawTensors) -> Tensor:
+    """`Draw` in torch, which needs nothing else."""
     vocab_size = logits.shape[1]
     largest, most_probable = logits.max(1, keepdim=True)
     count = min(CANDIDATES, vocab_size)
-    numbers = numbers_of(draws)
+    numbers = _numbers(draws)
     ids, candidates = ranking.top(logits, count)
     weights = relative_weights(candidates, largest, numbers)
     is_open = count < vocab_size and len(draws.open_rows) > 0
@@ -51,26 +32,25 @@ def draw(logits: Tensor, draws: DrawTensors, draw_open: DrawOpen) -> Tensor:
     columns, decided = invert(weights, totals, numbers, complete=count == vocab_size)
     chosen = ids.gather(1, columns[:, None])[:, 0]
     if is_open:
-        chosen = draw_open(OpenRows(logits, largest, totals, draws, chosen, decided))
-    # all excluded, or a broken model's NaN: as the engine's sampler has it
+        # Which rows are undecided is an accelerator's knowledge, and asking it would wait for it.
+        rows = (~decided).nonzero()[:, 0] if logits.device.type == "cpu" else draws.open_rows
+        if len(rows):
+            drawn = _draw_by_sorting(logits[rows], totals[rows], numbers.of(rows))
+            chosen = chosen.index_copy(0, rows, torch.where(decided[rows], chosen[rows], drawn))
+    return unless_broken(chosen, largest, most_probable)
+
+
+def unless_broken(chosen: Tensor, largest: Tensor, most_probable: Tensor) -> Tensor:
+    """`chosen` [D], but the argmax where the maximum is not finite: all excluded, or a broken model's NaN."""
     return torch.where(largest[:, 0].isfinite(), chosen, most_probable[:, 0])
 
 
-def draw_by_sorting(open_rows: OpenRows) -> Tensor:
-    """`DrawOpen` in torch. On an accelerator it sorts all rows that may be undecided: which are, it cannot ask."""
-    chosen, decided, draws = open_rows.chosen, open_rows.decided, open_rows.draws
-    rows = (~decided).nonzero()[:, 0] if decided.device.type == "cpu" else draws.open_rows
-    if not len(rows):
-        return chosen
-    numbers = numbers_of(draws).of(rows)
-    ids, ranked = ranking.top(open_rows.logits[rows], open_rows.logits.shape[1])
-    weights = relative_weights(ranked, open_rows.largest[rows], numbers)
-    columns, _ = invert(weights, open_rows.totals[rows], numbers, complete=True)
-    drawn = ids.gather(1, columns[:, None])[:, 0]
-    return chosen.index_copy(0, rows, torch.where(decided[rows], chosen[rows], drawn))
+def _draw_by_sorting(logits: Tensor, totals: Tensor, numbers: Numbers) -> Tensor:
+    ids, ranked = ranking.top(logits, logits.shape[1])
+    columns, _ = invert(relative_weights(ranked, ranked[:, :1], numbers), totals, numbers, complete=True)
+    return ids.gather(1, columns[:, None])[:, 0]
 
 
-def numbers_of(draws: DrawTensors) -> Numbers:
-    """The draws' numbers by name."""
+def _numbers(draws: DrawTensors) -> Numbers:
     inverse_temperatures, top_p, min_p, uniforms = draws.floats.unbind()
     return Numbers(inverse_temperatures, draws.top_k, top_p, min_p, uniforms)

@@ -34,7 +34,7 @@ class TokenBoard:
         self._floats = sampling_upload.wide(device)
         self._upload = Upload(device)
         self._download = Download(device)
-        self._draw_open = triton_draw.choose(device)
+        self._draw = triton_draw.choose(device)
 
     def fill(self, token_ids: Tensor) -> None:
         """Writes the tokens that `token_ids`, a step's on the device, names as -1 - row in their places."""
@@ -45,7 +45,7 @@ class TokenBoard:
     def sample(self, logits: Tensor, batch: SamplingBatch) -> None:
         """Queues the choice of tokens from logits [R, vocab] and their copy to the host."""
         sent = sampling_upload.send(batch, logits.shape[1], self._upload, self._floats)
-        chosen = sampling.choose(logits, sent, self._draw_open)
+        chosen = sampling.choose(logits, sent, self._draw)
         self._tokens[: batch.rows].copy_(chosen.token_ids)
         self._download.begin(chosen.tensors)
 

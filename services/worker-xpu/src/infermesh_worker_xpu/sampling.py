@@ -14,8 +14,8 @@ from torch import Tensor
 
 from infermesh_engine.launch import SamplingBatch, Tokens
 
-from . import logit_edits, ranking
-from .drawing import DrawOpen, draw, draw_by_sorting
+from . import drawing, logit_edits, ranking
+from .drawing import Draw
 from .sampling_upload import Asked, SamplingTensors
 
 
@@ -46,9 +46,9 @@ class Chosen:
         return [self.token_ids] if asked is None else [self.token_ids, asked.chosen, asked.top_ids, asked.top]
 
 
-def choose(logits: Tensor, batch: SamplingTensors, draw_open: DrawOpen = draw_by_sorting) -> Chosen:
+def choose(logits: Tensor, batch: SamplingTensors, draw: Draw = drawing.draw) -> Chosen:
     """The tokens of logits [R, V] of any float type, which it leaves as they are."""
-    token_ids = _token_ids(logits, batch, draw_open)
+    token_ids = _token_ids(logits, batch, draw)
     return Chosen(token_ids, None if batch.asked is None else _logprobs(logits, token_ids, batch.asked))
 
 
@@ -70,7 +70,7 @@ def _spread(array: NDArray[Any], rows: NDArray[np.int64], count: int) -> NDArray
     return spread
 
 
-def _token_ids(logits: Tensor, batch: SamplingTensors, draw_open: DrawOpen) -> Tensor:
+def _token_ids(logits: Tensor, batch: SamplingTensors, draw: Draw) -> Tensor:
     if batch.edits is not None:
         logits = logits.to(torch.float32, copy=True)
         logit_edits.apply(logits, batch.edits)
@@ -78,8 +78,8 @@ def _token_ids(logits: Tensor, batch: SamplingTensors, draw_open: DrawOpen) -> T
     if draws is None:
         return logits.argmax(1)
     if len(draws.rows) == len(logits):
-        return draw(logits.float(), draws, draw_open)
-    drawn = draw(logits[draws.rows].float(), draws, draw_open)
+        return draw(logits.float(), draws)
+    drawn = draw(logits[draws.rows].float(), draws)
     return logits.argmax(1).index_copy_(0, draws.rows, drawn)
 
 

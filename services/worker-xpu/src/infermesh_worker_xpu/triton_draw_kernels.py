@@ -1,4 +1,4 @@
-"""Owns the Triton kernel that draws a row's token from its whole vocabulary without sorting it. Knows no torch.
+"""Owns the Triton kernel that draws tokens: from a row's first ones, else from all without sorting. Knows no torch.
 
 Imported only by triton_draw, and only where Triton can be. Device-neutral. Tokens rank by logit, equal ones by smaller
 id. A place in that order is searched for by bisection over the bits of float32: each pass over the row sums what lies
@@ -150,46 +150,122 @@ def _token_at(
     return token
 
 
+@triton.jit
+def _draw_from_all(
+    row: tl.tensor,
+    vocab: tl.tensor,
+    largest: tl.tensor,
+    scale: tl.tensor,
+    total: tl.tensor,
+    top_k: tl.tensor,
+    top_p: tl.tensor,
+    min_p: tl.tensor,
+    uniform: tl.tensor,
+    SUM: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> tl.tensor:
+    """The token that a draw chooses from all of a row."""
+    mass = total
+    kept = tl.zeros((), tl.int64) + vocab
+    if top_k > 0:
+        kept = tl.minimum(kept, top_k)
+        mass = _mass_of(row, vocab, largest, scale, kept, SUM, BLOCK)
+    if top_p < 1.0:
+        limit = _place_of(row, vocab, largest, scale, top_p * mass, False, SUM, BLOCK)
+        kept = tl.minimum(kept, limit + 1)
+    if min_p > 0.0:
+        count = tl.zeros((), tl.int64)
+        for begin in range(0, vocab, BLOCK):
+            _ids, valid, _keys, weights = _load(row, begin, vocab, largest, scale, BLOCK)
+            count += tl.sum((valid & (weights.to(SUM) >= min_p)).to(tl.int64), 0)
+        kept = tl.minimum(kept, tl.maximum(count, 1))
+    if kept < vocab:
+        mass = _mass_of(row, vocab, largest, scale, kept, SUM, BLOCK)
+    place = _place_of(row, vocab, largest, scale, uniform * mass, True, SUM, BLOCK)
+    return _token_at(row, vocab, largest, scale, tl.minimum(place, kept - 1), SUM, BLOCK)
+
+
+@triton.jit
+def _total(
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, SUM: tl.constexpr, BLOCK: tl.constexpr
+) -> tl.tensor:
+    """What all tokens weigh."""
+    total = tl.zeros((), SUM)
+    for begin in range(0, vocab, BLOCK):
+        _ids, _valid, _keys, weights = _load(row, begin, vocab, largest, scale, BLOCK)
+        total += tl.sum(weights, 0).to(SUM)
+    return total
+
+
+@triton.jit
+def _prefix(sums: tl.tensor, count: tl.tensor, K: tl.constexpr) -> tl.tensor:
+    """What the first `count` of K tokens weigh, all K where there are fewer."""
+    return tl.sum(tl.where(tl.arange(0, K) == tl.minimum(count, K) - 1, sums, 0.0), 0)
+
+
+@triton.jit
+def _invert(
+    weights: tl.tensor,
+    total: tl.tensor,
+    top_k: tl.tensor,
+    top_p: tl.tensor,
+    min_p: tl.tensor,
+    uniform: tl.tensor,
+    K: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """inversion.invert of one row's first K weights: the column, and whether it is decided."""
+    sums = tl.cumsum(weights, 0)
+    unlimited = tl.full((), 1 << 40, tl.int64)
+    by_top_k = tl.where(top_k > 0, top_k, unlimited)
+    mass = tl.where(top_k > 0, _prefix(sums, by_top_k, K), total)
+    by_top_p = tl.sum((sums < top_p * mass).to(tl.int64), 0) + 1
+    by_top_p = tl.where((top_p < 1.0) & (by_top_p <= K), by_top_p, unlimited)
+    by_min_p = tl.sum((weights >= min_p).to(tl.int64), 0)
+    by_min_p = tl.where(by_min_p == K, unlimited, by_min_p)
+    kept = tl.maximum(tl.minimum(tl.minimum(by_top_k, by_top_p), by_min_p), 1)
+    bounded = kept <= K
+    target = uniform * tl.where(bounded, _prefix(sums, kept, K), total)
+    column = tl.minimum(tl.sum((sums <= target).to(tl.int64), 0), tl.minimum(kept, K) - 1)
+    ambiguous = (top_k > K) & (top_p < 1.0)
+    unfiltered = (top_k == 0) & (top_p >= 1.0) & (min_p <= 0.0)
+    return column, (ambiguous == 0) & (bounded | (unfiltered & (target < _prefix(sums, unlimited, K))))
+
+
 @triton.jit(do_not_specialize=["rows", "vocab"])
 def draw_kernel(
     logits: tl.tensor,
-    largest: tl.tensor,
-    totals: tl.tensor,
+    top_keys: tl.tensor,
     floats: tl.tensor,
     top_ks: tl.tensor,
-    decided: tl.tensor,
     tokens: tl.tensor,
     rows: tl.tensor,
     vocab: tl.tensor,
+    K: tl.constexpr,
     SUM: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Draws the token of each row [rows, vocab] that is not decided, one program a row. `floats` is DrawTensors."""
+    """Draws the token of each row [rows, vocab], one program a row: from its first K < vocab tokens where they decide.
+
+    `top_keys` [rows, K] are ranking.keys of those; `floats` is DrawTensors.floats.
+    """
     at = tl.program_id(0)
-    if tl.load(decided + at) == 0:
-        row = logits + at.to(tl.int64) * vocab
-        peak = tl.load(largest + at)
-        scale = tl.load(floats + at).to(tl.float32)
-        top_p = tl.load(floats + rows + at)
-        min_p = tl.load(floats + 2 * rows + at)
-        uniform = tl.load(floats + 3 * rows + at)
-        top_k = tl.load(top_ks + at)
-        mass = tl.load(totals + at)
-        kept = tl.zeros((), tl.int64) + vocab
-        if top_k > 0:
-            kept = tl.minimum(kept, top_k)
-            mass = _mass_of(row, vocab, peak, scale, kept, SUM, BLOCK)
-        if top_p < 1.0:
-            place = _place_of(row, vocab, peak, scale, top_p * mass, False, SUM, BLOCK)
-            kept = tl.minimum(kept, place + 1)
-        if min_p > 0.0:
-            count = tl.zeros((), tl.int64)
-            for begin in range(0, vocab, BLOCK):
-                _ids, valid, _keys, weights = _load(row, begin, vocab, peak, scale, BLOCK)
-                count += tl.sum((valid & (weights.to(SUM) >= min_p)).to(tl.int64), 0)
-            kept = tl.minimum(kept, tl.maximum(count, 1))
-        if kept < vocab:
-            mass = _mass_of(row, vocab, peak, scale, kept, SUM, BLOCK)
-        place = _place_of(row, vocab, peak, scale, uniform * mass, True, SUM, BLOCK)
-        place = tl.minimum(place, kept - 1)
-        tl.store(tokens + at, _token_at(row, vocab, peak, scale, place, SUM, BLOCK))
+    row = logits + at.to(tl.int64) * vocab
+    inverse_temperature = tl.load(floats + at)
+    top_p = tl.load(floats + rows + at)
+    min_p = tl.load(floats + 2 * rows + at)
+    uniform = tl.load(floats + 3 * rows + at)
+    top_k = tl.load(top_ks + at)
+    scale = inverse_temperature.to(tl.float32)
+    keys = tl.load(top_keys + at * K + tl.arange(0, K))
+    ascending = (keys >> 32).to(tl.int32)
+    values = (ascending ^ ((ascending >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)
+    largest = tl.max(values, 0)
+    weights = tl.exp((values.to(SUM) - largest.to(SUM)) * inverse_temperature)
+    total = tl.sum(weights, 0)
+    if (top_k == 0) | (top_k > K):
+        total = _total(row, vocab, largest, scale, SUM, BLOCK)
+    column, decided = _invert(weights, total, top_k, top_p, min_p, uniform, K)
+    token = 0x7FFFFFFF - (tl.sum(tl.where(tl.arange(0, K) == column, keys, 0), 0) & 0x7FFFFFFF)
+    if decided == 0:
+        token = _draw_from_all(row, vocab, largest, scale, total, top_k, top_p, min_p, uniform, SUM, BLOCK)
+    tl.store(tokens + at, token)
