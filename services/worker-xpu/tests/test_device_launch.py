@@ -57,6 +57,12 @@ def logprobs(outputs) -> dict[tuple[str, int], list[float]]:
     }
 
 
+@pytest.fixture(autouse=True)
+def torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPEX's kernels give a preempted sequence's second prefill other last bits, and here tokens are compared."""
+    monkeypatch.setattr("infermesh_worker_xpu.ipex.why_unusable", lambda device: "not in these tests")
+
+
 def requests_of(ids_of, tokens: int = 24) -> list[GenerationRequest]:
     def one(number: int, sampling: SamplingParams, **fields) -> GenerationRequest:
         stop = fields.pop("stop", StopConditions(max_tokens=tokens, ignore_eos=True))
