@@ -14,7 +14,7 @@ HUGGINGFACE_VENV ?= build/venv-huggingface
 IPEX_VENV ?= build/venv-ipex
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface check format protos modules lock bench bench-router clean
+.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface check format protos modules lock bench bench-router bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20

@@ -87,13 +87,14 @@ class Peer:
 
     @torch.inference_mode()
     def _greedy(self, token_ids: list[int]) -> dict[str, list[float]]:
-        """`generate`'s tokens, their log probabilities, and how far the second token was behind at each."""
-        given = torch.tensor([token_ids], device=self._task.device)
+        """`generate`'s tokens, their log probabilities, how far the second was behind, and the best one's rounding."""
+        task = self._task
+        given = torch.tensor([token_ids], device=task.device)
         out = self._model.generate(
             given,
             attention_mask=torch.ones_like(given),
             generation_config=self._config,
-            max_new_tokens=self._task.check_tokens,
+            max_new_tokens=task.check_tokens,
             return_dict_in_generate=True,
             output_logits=True,
         )
@@ -104,6 +105,7 @@ class Peer:
             "token_ids": tokens.tolist(),
             "logprobs": logits.log_softmax(1).gather(1, tokens[:, None])[:, 0].tolist(),
             "gaps": (best[:, 0] - best[:, 1]).tolist(),
+            "spacings": (best[:, 0].abs().log2().floor().exp2() * torch.finfo(DTYPES[task.dtype]).eps).tolist(),
         }
 
 

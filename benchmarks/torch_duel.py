@@ -42,9 +42,13 @@ def check(ours: Contestant, peer: Contestant, streams: int) -> tuple[dict[str, A
 
 
 def compare(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Each answer of ours beside the peer's up to its first near-tie or the first token that differs."""
+    """Each answer of ours beside the peer's up to its first near-tie or the first token that differs.
+
+    Logits in bf16 are up to 0.125 apart at 16 and more, so a gap is also told in such steps of rounding.
+    """
     compared = ties = 0
     mismatches: list[float] = []
+    roundings: list[float] = []
     differences: list[float] = []
     for answer, expected in zip(ours, theirs, strict=True):
         for i, gap in enumerate(expected["gaps"]):
@@ -54,6 +58,7 @@ def compare(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[st
             compared += 1
             if answer["token_ids"][i] != expected["token_ids"][i]:
                 mismatches.append(gap)
+                roundings.append(gap / expected["spacings"][i])
                 break
             differences.append(abs(answer["logprobs"][i] - expected["logprobs"][i]))
     return {
@@ -62,6 +67,7 @@ def compare(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[st
         "ended_by_near_tie": ties,
         "mismatches": len(mismatches),
         "gaps_at_mismatches": [round(gap, 4) for gap in mismatches],
+        "roundings_at_mismatches": [round(steps, 2) for steps in roundings],
         "largest_logprob_difference": round(max(differences, default=0.0), 5),
         "agrees": not mismatches and max(differences, default=0.0) <= LOGPROB_TOLERANCE,
     }

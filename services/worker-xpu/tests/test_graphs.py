@@ -55,7 +55,7 @@ def graph_runner(tiny_folder, made) -> Callable[..., TorchRunner]:
             return made[-1]
 
         facts = RunnerFacts(attention, weights.size_bytes(model))
-        return TorchRunner(model, device, kernels, options, facts, make_graph=make or make_graph)
+        return TorchRunner(model, device, kernels, options, facts, new_pool=lambda: make or make_graph)
 
     return runner
 

@@ -95,11 +95,14 @@ def test_comparison_ends_at_the_first_near_tie_and_sees_what_differs(monkeypatch
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from torch_duel import compare
 
-    theirs = [{"token_ids": [1, 2, 3], "logprobs": [-1.0, -1.0, -1.0], "gaps": [0.5, 0.5, 0.001]}]
+    theirs = [
+        {"token_ids": [1, 2, 3], "logprobs": [-1.0, -1.0, -1.0], "gaps": [0.5, 0.5, 0.001], "spacings": [0.25] * 3}
+    ]
     same = compare([{"token_ids": [1, 2, 9], "logprobs": [-1.0, -1.01, -5.0]}], theirs)
     assert (same["tokens_compared"], same["ended_by_near_tie"], same["agrees"]) == (2, 1, True)
     assert same["largest_logprob_difference"] == 0.01
     other = compare([{"token_ids": [1, 7, 9], "logprobs": [-1.0, -1.0, -5.0]}], theirs)
     assert (other["mismatches"], other["gaps_at_mismatches"], other["agrees"]) == (1, [0.5], False)
+    assert other["roundings_at_mismatches"] == [2.0]
     far = compare([{"token_ids": [1, 2, 3], "logprobs": [-1.0, -1.5, -5.0]}], theirs)
     assert not far["agrees"]

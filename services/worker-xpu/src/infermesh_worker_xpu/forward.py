@@ -18,7 +18,7 @@ from infermesh_engine.widening import widened
 from . import attention, kv_memory, step
 from .attention import CurrentStep, LayerSpec, PagedLayer
 from .device import Device
-from .graphs import DecodeGraphs, GraphMaker
+from .graphs import DecodeGraphs, GraphPool
 from .kernels import BLOCK_SIZE, Kernels
 from .static_step import StaticDecodes
 from .step import Step
@@ -70,9 +70,9 @@ class ForwardPass:
         attention.bind_layers(self._model, layers)
 
     @torch.inference_mode()
-    def capture(self, make_graph: GraphMaker, sizes: Sequence[int], context_length: int) -> None:
+    def capture(self, new_pool: GraphPool, sizes: Sequence[int], context_length: int) -> None:
         """Captures decodes of these sizes; where the model cannot be captured, none, and the log says why."""
-        graphs = self._new_graphs(make_graph, sizes, context_length)
+        graphs = self._new_graphs(new_pool, sizes, context_length)
         try:
             graphs.capture(sizes)
         except RuntimeError as error:
@@ -82,12 +82,12 @@ class ForwardPass:
         self._graphs = graphs
 
     @torch.inference_mode()
-    def measure_graphs(self, make_graph: GraphMaker, sizes: Sequence[int], context_length: int) -> int:
+    def measure_graphs(self, new_pool: GraphPool, sizes: Sequence[int], context_length: int) -> int:
         """Bytes that `capture` takes: the two largest sizes are captured and dropped, the others cost as the second.
 
         0 where the model cannot be captured.
         """
-        graphs = self._new_graphs(make_graph, sizes, context_length)
+        graphs = self._new_graphs(new_pool, sizes, context_length)
         descending = sorted(sizes, reverse=True)
         free = [self._free_bytes()]
         for size in descending[:2]:
@@ -121,7 +121,7 @@ class ForwardPass:
         self._step.value = now
         return attention.forward(self._model, now.token_ids, now.positions, now.rows)
 
-    def _new_graphs(self, make_graph: GraphMaker, sizes: Sequence[int], context_length: int) -> DecodeGraphs:
+    def _new_graphs(self, new_pool: GraphPool, sizes: Sequence[int], context_length: int) -> DecodeGraphs:
         inputs = StaticDecodes(
             max_rows=max(sizes),
             max_blocks=-(-context_length // BLOCK_SIZE),
@@ -129,7 +129,7 @@ class ForwardPass:
             block_size=BLOCK_SIZE,
             device=self._device.handle,
         )
-        return DecodeGraphs(inputs, self._run, make_graph)
+        return DecodeGraphs(inputs, self._run, new_pool())
 
     def _free_bytes(self) -> int:
         self._device.release_memory()

@@ -44,11 +44,14 @@ class Graph(Protocol):
 GraphMaker = Callable[[], Graph]
 """Makes graphs that share one pool of memory."""
 
+GraphPool = Callable[[], GraphMaker]
+"""Makes such a maker with a pool of its own: torch cannot go on in a pool whose graphs are gone."""
+
 
 class DeviceGraph:
     """A CUDA or XPU graph of torch: torch.cuda.CUDAGraph, torch.xpu.XPUGraph (torch 2.11 and later)."""
 
-    def __init__(self, device: torch.device, pool: object, stream: torch.Stream) -> None:
+    def __init__(self, device: torch.device, pool: object, stream: Any) -> None:
         """`pool` and `stream` are shared by all graphs of a runner."""
         self._module = torch.get_device_module(device)
         self._pool, self._stream = pool, stream
@@ -57,6 +60,7 @@ class DeviceGraph:
 
     def capture(self, work: Callable[[], Tensor]) -> None:
         # the outer context puts the stream back where a failed capture leaves it set
+        self._stream.wait_stream(self._module.current_stream())  # on which the inputs are being filled
         with self._module.stream(self._stream):
             work()  # compiles kernels and starts libraries, which no capture may do
             with _refusing_to_wait(self._module):

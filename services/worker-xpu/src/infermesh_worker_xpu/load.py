@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -34,11 +35,11 @@ def load_runner(folder: Path, options: RunnerOptions) -> TorchRunner:
     extension = _extend(model, device, options)
     attention, kernels = choose_kernels(device, options)
     facts = RunnerFacts(attention, weights.size_bytes(model), extension)
-    make_graph = _choose_graphs(device, attention, options)
-    reason = compiling.why_not(device, options, captured=make_graph is not None)
+    new_pool = _choose_graphs(device, attention, options)
+    reason = compiling.why_not(device, options, captured=new_pool is not None)
     if reason or not compiling.compile_layers(model):
         _log.info("layers run as they are", extra={"reason": reason or "torch.compile failed"})
-    runner = TorchRunner(model, device, kernels, options, facts, make_graph=make_graph)
+    runner = TorchRunner(model, device, kernels, options, facts, new_pool=new_pool)
     if options.numerics == "exact":
         ensure_exact(runner)
     return runner
@@ -69,12 +70,12 @@ def _extend(model: PreTrainedModel, device: Device, options: RunnerOptions) -> s
     return ipex.optimise(model, device=device.handle, dtype=model.dtype).runtime
 
 
-def _choose_graphs(device: Device, attention: str, options: RunnerOptions) -> graphs.GraphMaker | None:
+def _choose_graphs(device: Device, attention: str, options: RunnerOptions) -> graphs.GraphPool | None:
     reason = graphs.why_unusable(device, attention, options)
     if reason:
         _log.info("decode steps are not captured", extra={"reason": reason})
         return None
-    return graphs.graph_maker(device)
+    return partial(graphs.graph_maker, device)
 
 
 def _check_exact(device: Device) -> None:

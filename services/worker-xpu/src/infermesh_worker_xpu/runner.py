@@ -20,7 +20,7 @@ from . import attention, kv_memory
 from .attention import LayerSpec
 from .device import DTYPES, Device
 from .forward import ForwardPass
-from .graphs import GraphMaker, bucket_sizes
+from .graphs import GraphPool, bucket_sizes
 from .kernels import BLOCK_SIZE, Kernels
 from .launches import Launch, TokenBoard
 from .logits import TorchLogits
@@ -57,9 +57,9 @@ class TorchRunner:
         options: RunnerOptions,
         facts: RunnerFacts,
         *,
-        make_graph: GraphMaker | None = None,
+        new_pool: GraphPool | None = None,
     ) -> None:
-        """`make_graph` captures steps of decodes; without it every step is launched kernel by kernel."""
+        """`new_pool` captures steps of decodes; without it every step is launched kernel by kernel."""
         self._model = model
         self._device = device
         self._pass = ForwardPass(model, device, exact=options.numerics == "exact")
@@ -67,11 +67,11 @@ class TorchRunner:
         self._samples = _samples(device, options)
         specs, vocab_size = self._loading(lambda: self._record(options))
         dtype = _kv_dtype(model.dtype, options, facts.attention)
-        blocks = self._loading(lambda: self._bind(specs, kernels, dtype, options, make_graph))
+        blocks = self._loading(lambda: self._bind(specs, kernels, dtype, options, new_pool))
         self._loading(lambda: self._warm_up(blocks))
-        if make_graph is not None:
+        if new_pool is not None:
             sizes = bucket_sizes(options.max_sequences)
-            self._loading(lambda: self._pass.capture(make_graph, sizes, options.context_length))
+            self._loading(lambda: self._pass.capture(new_pool, sizes, options.context_length))
         self.info = RunnerInfo(
             device_kind=device.kind,
             device_name=device.name,
@@ -140,15 +140,15 @@ class TorchRunner:
         kernels: Kernels,
         dtype: torch.dtype,
         options: RunnerOptions,
-        make_graph: GraphMaker | None,
+        new_pool: GraphPool | None,
     ) -> int:
         """Gives the model as many KV blocks as fit beside the graphs; returns how many."""
         reserved_bytes = 0
-        if make_graph is not None:
+        if new_pool is not None:
             self._pass.bind(specs, kernels, 0, dtype)
             self._warm_up(0)
             sizes = bucket_sizes(options.max_sequences)
-            reserved_bytes = self._pass.measure_graphs(make_graph, sizes, options.context_length)
+            reserved_bytes = self._pass.measure_graphs(new_pool, sizes, options.context_length)
             self._record(options)  # the captures gave back what the allocator kept for the largest pass
         blocks = kv_memory.count_blocks(self._device, specs, dtype, options, reserved_bytes=reserved_bytes)
         self._pass.bind(specs, kernels, blocks, dtype)
