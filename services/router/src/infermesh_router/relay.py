@@ -103,6 +103,7 @@ class Relay:
         """Cancels what still runs."""
         if self._attempt is not None:
             self._parts.attempts.close(self._attempt, None, complete=False)
+            self._attempt = None  # it knows this relay: together they would wait for the cyclic collector
 
     @property
     def _running(self) -> Attempt:
