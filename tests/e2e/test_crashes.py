@@ -21,8 +21,8 @@ SHORT = {"model": MODEL, "prompt": "Once", "max_tokens": 4}
 
 @pytest.fixture(scope="module")
 def fast_mesh(new_mesh):
-    """As users have it: the real model with the default numerics."""
-    mesh = new_mesh([("infermesh_worker_cpu", {})])
+    """The real model with the default numerics. Streams do not wait for the worker to come back, as they would."""
+    mesh = new_mesh([("infermesh_worker_cpu", {})], failover_wait_s=0)
     mesh.start()
     mesh.wait_ready()
     return mesh

@@ -109,9 +109,9 @@ class Engine:
     def submit(self, request: GenerationRequest) -> None:
         """Takes a request that `validate.validate` has passed; its outputs come from `step`.
 
-        Raises ContextLengthExceeded when the prompt leaves no room in the context, FailedPrecondition when it can never
-        fit the KV cache, InvalidArgument for a request id in use, for a grammar that does not compile, and when
-        there is nothing to run.
+        Raises ContextLengthExceeded when the prompt leaves no room in the context, FailedPrecondition when it, or what
+        was generated already, can never fit the KV cache, InvalidArgument for a request id in use, for a grammar that
+        does not compile, and when there is nothing to run.
         """
         self._check(request)
         self._arrivals += 1
@@ -217,6 +217,13 @@ class Engine:
                 f"the prompt has {prompt} tokens and can never fit the KV cache of {cache}",
                 reason="KV_CACHE_TOO_SMALL",
                 metadata={"prompt_tokens": str(prompt), "kv_cache_tokens": str(cache)},
+            )
+        longest = prompt + max((len(part.token_ids) for part in request.generated if not part.finished), default=0)
+        if longest > min(context, cache):  # it would end at a token that the client has long had
+            raise FailedPrecondition(
+                f"prompt and generated tokens are {longest}, and at most {min(context, cache)} fit",
+                reason="CONTINUATION_TOO_LONG",
+                metadata={"tokens": str(longest), "room_tokens": str(min(context, cache))},
             )
         if request.request_id in self._requests:
             raise InvalidArgument(f"a request {request.request_id!r} is already running")
