@@ -16,54 +16,10 @@ import pytest
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_worker.link import Link
 from infermesh_worker.testing import WorkerProcess
 
 WAIT_S = 60.0
-
-
-class Link:
-    """A TCP relay before a worker, which can be cut. Its address stays when the worker is started again."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._connections: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
-        self.address = ""
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
-        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    def cut(self) -> None:
-        """Resets every connection; new ones are taken."""
-        for writer in self._connections:
-            writer.transport.abort()
-
-    async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        self.cut()
-        await self._server.wait_closed()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            onward_reader, onward = await asyncio.open_connection("127.0.0.1", self._port)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._connections |= {writer, onward}
-        with contextlib.suppress(ConnectionError):
-            await asyncio.gather(_pump(reader, onward), _pump(onward_reader, writer))
-        for end in (writer, onward):
-            self._connections.discard(end)
-            end.transport.abort()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-    writer.transport.abort()
 
 
 @dataclass
@@ -178,8 +134,8 @@ ROUTER_SETTINGS = {"stall_timeout_s": 1.5, "first_token_timeout_s": 1.5, "reconn
 async def new_worker(parts: AsyncExitStack, module: str, settings: dict[str, object]) -> Worker:
     """A worker that is not started yet; it ends with `parts`, frozen or not."""
     port = free_port()
-    link = Link(port)
-    await link.start()
+    link = Link()
+    await link.start(port)
     parts.push_async_callback(link.stop)
     worker = Worker(module, {**settings, "listen": f"127.0.0.1:{port}"}, link)
 
