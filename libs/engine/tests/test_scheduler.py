@@ -216,3 +216,20 @@ def test_a_budget_below_the_shortest_run_still_admits(make_sequence: Make, token
 
 def test_no_work_is_an_empty_plan() -> None:
     assert scheduler().schedule() == Plan([], [])
+
+
+def test_followers_of_a_leader_preempted_before_its_plan_was_settled_are_queued(make_sequence: Make) -> None:
+    s = scheduler()
+    leader = make_sequence(prompt(0, 6), request_id="a", choice=0)
+    leader.followers = [make_sequence(prompt(0, 6), request_id="a", choice=1)]
+    s.add(leader)
+    plan = s.schedule()
+    completed = plan.sampled
+    s.advance(plan)
+    s.revoke(plan)  # as a later plan may preempt it
+    assert (s.running, s.waiting, leader.computed) == (0, 2, 0)
+    s.settle(plan, completed)
+    assert leader.followers == []
+    assert (s.running, s.waiting) == (0, 2)
+    s.remove(leader)
+    assert shape(s.schedule()) == ([], [("a", 6)])
