@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from infermesh_engine.launch import SamplingBatch, Tokens
 from infermesh_engine.output import Delta, Failed, Finished
@@ -99,33 +100,24 @@ class FailingRunner(SimulatedSamplingRunner):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.faults: Iterator[str] = iter(())
-        self.launches: list[tuple[Batch, FailingLaunch]] = []
 
     def launch(self, batch: Batch) -> Any:
         fault = next(self.faults, "")
         if fault == "launch":
             raise ResourceExhausted("out of device memory")
-        launched = FailingLaunch(super().launch(batch), fault, self)
-        copy = {name: getattr(batch, name).copy() for name in ("positions", "begins", "blocks", "block_begins")}
-        self.launches.append((replace(batch, **copy), launched))
-        return launched
+        before = self._runner._written.copy()
+        return FailingLaunch(super().launch(batch), fault, lambda: self._forget(before))
 
-    def lose(self, launched: "FailingLaunch") -> None:
-        """Forgets the KV that the launch and those after it wrote."""
-        first = next(i for i, (_, one) in enumerate(self.launches) if one is launched)
-        for batch, _ in self.launches[first:]:
-            for index in range(len(batch.begins) - 1):
-                table = batch.blocks[batch.block_begins[index] : batch.block_begins[index + 1]]
-                places = batch.positions[batch.begins[index] : batch.begins[index + 1]]
-                size = self.info.block_size
-                self._runner._written[table[places // size], places % size] = False
+    def _forget(self, before: NDArray[np.bool_]) -> None:
+        """Forgets the KV that was written since, also by the launch after; what is fed again had the same bits."""
+        self._runner._written &= before
 
 
 class FailingLaunch:
-    def __init__(self, launch: SimulatedLaunch, fault: str, runner: FailingRunner) -> None:
+    def __init__(self, launch: SimulatedLaunch, fault: str, forget: Callable[[], None]) -> None:
         self._launch = launch
         self._fault = fault
-        self._runner = runner
+        self._forget = forget
 
     def sample(self, sampling: SamplingBatch) -> None:
         if self._fault == "sample":
@@ -134,7 +126,7 @@ class FailingLaunch:
 
     def wait(self) -> Tokens:
         if self._fault == "wait":
-            self._runner.lose(self)
+            self._forget()
             raise ResourceExhausted("out of device memory")
         return self._launch.wait()
 
