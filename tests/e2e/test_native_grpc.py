@@ -118,6 +118,15 @@ def test_list_endpoints(channel, mesh):
     assert endpoint.report.runtime.startswith("openvino")
 
 
+def test_models_are_loaded_and_unloaded_through_envoy(channel):
+    endpoints = admin_pb2_grpc.EndpointServiceStub(channel)
+    assert not endpoints.LoadModel(admin_pb2.LoadModelRequest(model=MODEL)).unloaded
+    with pytest.raises(grpc.RpcError) as caught:
+        endpoints.UnloadModel(admin_pb2.UnloadModelRequest(model="nosuch"))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    assert MODEL in caught.value.details()
+
+
 def test_standard_health_service(channel):
     stub = health_pb2_grpc.HealthStub(channel)
     for service in ("", "infermesh.inference.v1.InferenceService"):

@@ -69,6 +69,11 @@ def test_a_status_without_details_keeps_code_and_message() -> None:
     assert (type(got), got.message, got.reason) == (errors.NotFound, "gone", "NOT_FOUND")
 
 
+def test_an_error_without_a_word_has_a_message_all_the_same() -> None:
+    got = status.from_rpc_error(rpc_error(grpc.StatusCode.UNIMPLEMENTED, (), ""))
+    assert "UNIMPLEMENTED" in got.message
+
+
 def test_unreadable_or_contradicting_details_are_left_out() -> None:
     garbage = rpc_error(grpc.StatusCode.NOT_FOUND, ((status.DETAILS_KEY, b"\xff\xff\xff"),))
     contradiction = status_pb2.Status(code=3, message="other").SerializeToString()

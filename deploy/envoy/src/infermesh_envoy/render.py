@@ -16,6 +16,7 @@ FRAMING_BYTES: Final = 64 << 10  # what gRPC and HttpBody add to a body, with ro
 GRPC_SERVICES: Final = (
     "infermesh.inference.v1.InferenceService",
     "infermesh.admin.v1.AdminService",
+    "infermesh.admin.v1.EndpointService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",

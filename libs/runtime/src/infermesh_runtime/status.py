@@ -119,7 +119,7 @@ def _code_and_message(error: Any) -> tuple[Code, str]:
     code = error.code() if callable(getattr(error, "code", None)) else None
     if code is None or code is grpc.StatusCode.OK:
         return Code.UNKNOWN, str(error)
-    return Code(code.value[0]), error.details() or ""
+    return Code(code.value[0]), error.details() or f"the answer is {code.name}, and does not say why"
 
 
 def _read_details(error: Any) -> status_pb2.Status | None:
