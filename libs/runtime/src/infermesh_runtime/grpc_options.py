@@ -40,6 +40,6 @@ SERVER_OPTIONS = (
     *_KEEPALIVE,
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a second server behind it
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 """For servers: a client that vanished frees what it holds within 40 s; clients may ping every 5 s, idle or not."""
