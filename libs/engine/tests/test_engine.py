@@ -209,7 +209,7 @@ def test_a_prepared_engine_takes_the_vocabulary_apart_no_more(
 ) -> None:
     bench = make_bench()
     bench.engine.prepare()
-    monkeypatch.setattr("infermesh_engine.grammar.LLTokenizer", lambda *_, **__: [].pop())
+    monkeypatch.setattr("llguidance.LLTokenizer", lambda *_, **__: [].pop())
     yes = request(output_format=OutputFormat(kind="regex", spec="yes"))
     assert bench.finish(yes)["r", 0].text == "yes"
 

@@ -4,6 +4,7 @@ INTERNAL, UNKNOWN and DATA_LOSS are the endpoint's fault: they count on its brea
 once. Another endpoint that says the same is believed, for then the request is what is wrong.
 """
 
+from copy import copy
 from enum import Enum, auto
 
 import grpc
@@ -74,7 +75,11 @@ def to_error(error: grpc.aio.AioRpcError) -> InfermeshError:
 
 
 def with_retry(error: InfermeshError) -> InfermeshError:
-    """The error, saying when to try again if it is one that passes."""
+    """The error anew, saying when to try again if it is one that passes.
+
+    A copy, because a raised error holds the frames it passed: one that they hold too waits for the cyclic collector.
+    """
+    error = copy(error)
     if isinstance(error, Unavailable) and error.retry_after_s is None:
         error.retry_after_s = 1.0
     return error

@@ -91,7 +91,7 @@ class Relay:
                         yield take(message)
                         attempt.progress += 1
             except InfermeshError as error:
-                fault = error
+                fault = with_retry(error)
             if self._delivered.is_complete(self._call.body):
                 self._parts.attempts.close(attempt, fault)
                 return
