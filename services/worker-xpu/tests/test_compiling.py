@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from infermesh_worker_xpu import attention, compiling, linear, weights
 from infermesh_worker_xpu import device as devices
@@ -18,6 +19,7 @@ OPTIONS = RunnerOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, cont
 def unpacked_model(tiny_folder, monkeypatch):
     """A model whose layers can be compiled here: packed ones cannot."""
     monkeypatch.setattr(linear, "pack", lambda model: 0)
+    torch._dynamo.reset()
     device = devices.select("cpu", 0)
     return weights.load(tiny_folder("llama"), device, torch.float32, OPTIONS)
 
@@ -25,6 +27,7 @@ def unpacked_model(tiny_folder, monkeypatch):
 def test_compiled_layers_compute_the_same(unpacked_model, tiny_runner, feed) -> None:
     # traced and cut as for inductor, which would take minutes here
     assert compile_layers(unpacked_model, backend="aot_eager")
+    made_at_load = counters["stats"]["unique_graphs"]
     attention_name, kernels = choose_kernels(devices.select("cpu", 0), OPTIONS)
     facts = RunnerFacts(attention_name, 1)
     compiled = TorchRunner(unpacked_model, devices.select("cpu", 0), kernels, OPTIONS, facts)
@@ -34,6 +37,7 @@ def test_compiled_layers_compute_the_same(unpacked_model, tiny_runner, feed) -> 
         expected, found = (each.run(runs) for each in feeds)
         for i in runs:
             np.testing.assert_allclose(found[i], expected[i], atol=1e-4, rtol=1e-4)
+    assert counters["stats"]["unique_graphs"] == made_at_load  # another would stop a step for seconds
 
 
 def test_a_model_that_torch_cannot_compile_stays_as_it_was(unpacked_model, monkeypatch, caplog) -> None:

@@ -57,7 +57,7 @@ class Upload:
     def send(self, arrays: Sequence[NDArray[Any]]) -> list[Tensor]:
         """The arrays as tensors on the device, of the same shapes and dtypes; they may be written again at once."""
         if self._device.type == "cpu":
-            return [torch.tensor(array) for array in arrays]
+            return [torch.from_numpy(array.copy()) for array in arrays]
         offsets, size_bytes = layout([array.nbytes for array in arrays])
         if self._staging is None or size_bytes > self._staging.size_bytes:
             self._staging = Staging(2 * size_bytes, self._device)
