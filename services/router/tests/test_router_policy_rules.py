@@ -55,6 +55,15 @@ def test_an_endpoint_without_room_is_passed_over_and_all_without_is_saturated() 
     assert caught.value.retry_after_s >= 1
 
 
+def test_a_model_on_disk_that_nobody_may_load_is_not_said_to_be_unknown() -> None:
+    with pytest.raises(DeviceNotAvailable, match="'gpu'; there are: cpu"):
+        choose([disk("a", device=DeviceKind.CPU)], Wanted(model="m", device="gpu"))
+    for why in ({"state": State.DRAINING}, {"connected": False}):
+        with pytest.raises(Unavailable, match="can load the model 'm' now .a (draining|lost)") as caught:
+            choose([disk("a", **why)], W)
+        assert (caught.value.reason, caught.value.retry_after_s) == ("NO_ENDPOINT", 1)
+
+
 def test_what_is_larger_than_every_endpoint_goes_to_an_empty_one() -> None:
     wanted = Wanted(model="m", sequences=16)
     empty, busy = endpoint("empty", max_running=4), endpoint("busy", max_running=4, sequences=1)

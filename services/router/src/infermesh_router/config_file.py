@@ -64,6 +64,8 @@ def read_config(path: Path) -> MeshConfig:
         raise MeshConfigError(f"{path}{line}: {error.problem or error.context}") from None
     except YAMLError as error:
         raise MeshConfigError(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:  # a value that is not what its tag or form says; too deep a nesting
+        raise MeshConfigError(f"{path}: {error}") from None
     if tree is not None and not isinstance(tree, dict):
         raise MeshConfigError(f"{path}:1: must be a mapping of sections")
     try:

@@ -38,7 +38,12 @@ def keep_serving(table: Table, kept: Mask, wanted: Wanted) -> Mask:
 
 
 def refuse_model(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:
-    """ModelNotFound that lists the models; Unavailable while no endpoint has said what it serves."""
+    """ModelNotFound that lists the models; Unavailable while no endpoint has said what it serves.
+
+    Where endpoints have the model, but only on disk, the reason why none of them may load it: device or state.
+    """
+    if having := [e for e in endpoints if wanted.model in e.available]:
+        return _refuse_loading(having, wanted)
     models = list_models(endpoints)
     if not models:
         return Unavailable("No endpoint has its model loaded yet.", reason="NO_ENDPOINT", retry_after_s=RETRY_AFTER_S)
@@ -49,6 +54,13 @@ def refuse_model(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:
         metadata={"model": wanted.model, "available": ",".join(models)} | ({"alias": wanted.alias} if alias else {}),
         fields={"model": f"available: {available}"},
     )
+
+
+def _refuse_loading(having: Endpoints, wanted: Wanted) -> InfermeshError:
+    if not any(fits_device(e, wanted) for e in having):
+        return refuse_device(having, wanted)
+    states = ", ".join(f"{e.address} {e.state if e.connected else 'lost'}" for e in having[:8])
+    return _unavailable(f"No endpoint can load the model '{wanted.model}' now ({states}).")
 
 
 def keep_device(table: Table, kept: Mask, wanted: Wanted) -> Mask:

@@ -7,10 +7,10 @@ evicts_idle (fits when idle models are unloaded), gpu_unavailable (a CPU, though
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from infermesh_router.filters import RETRY_AFTER_S, can_load, fits_device, refuse_device, refuse_model
+from infermesh_router.filters import can_load, refuse_model
 from infermesh_router.policy_errors import ModelDoesNotFit
 from infermesh_router.snapshot import DeviceKind, EndpointSnapshot, Wanted
-from infermesh_runtime.errors import InfermeshError, Unavailable
+from infermesh_runtime.errors import InfermeshError
 
 LOADING = "loading"
 _GPUS = frozenset({DeviceKind.XPU, DeviceKind.CUDA})
@@ -34,7 +34,7 @@ def place(endpoints: Sequence[EndpointSnapshot], wanted: Wanted) -> Placement:
     """
     able = [e for e in endpoints if can_load(e, wanted)]
     if not able:
-        raise _refuse(endpoints, wanted)
+        raise refuse_model(endpoints, wanted)
     for endpoint in able:
         if wanted.model in endpoint.models:
             return Placement(endpoint.address, LOADING)
@@ -80,21 +80,6 @@ def _reason(best: EndpointSnapshot, fitting: Sequence[EndpointSnapshot], wanted:
     if wanted.preferred_device and not all(_is_preferred(e, wanted) for e in fitting):
         return wanted.preference_reason
     return "memory_free" if _fits_free(best, wanted.model) else "evicts_idle"
-
-
-def _refuse(endpoints: Sequence[EndpointSnapshot], wanted: Wanted) -> InfermeshError:
-    """Why no endpoint could load the model, whatever its memory."""
-    having = [e for e in endpoints if wanted.model in e.available]
-    if not having:
-        return refuse_model(endpoints, wanted)
-    if not any(fits_device(e, wanted) for e in having):
-        return refuse_device(having, wanted)
-    states = ", ".join(f"{e.address} {e.state if e.connected else 'lost'}" for e in having[:8])
-    return Unavailable(
-        f"No endpoint can load the model '{wanted.model}' now ({states}).",
-        reason="NO_ENDPOINT",
-        retry_after_s=RETRY_AFTER_S,
-    )
 
 
 def _refuse_size(able: Sequence[EndpointSnapshot], model: str) -> InfermeshError:
