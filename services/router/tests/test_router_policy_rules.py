@@ -59,7 +59,7 @@ def test_a_model_on_disk_that_nobody_may_load_is_not_said_to_be_unknown() -> Non
     with pytest.raises(DeviceNotAvailable, match="'gpu'; there are: cpu"):
         choose([disk("a", device=DeviceKind.CPU)], Wanted(model="m", device="gpu"))
     for why in ({"state": State.DRAINING}, {"connected": False}):
-        with pytest.raises(Unavailable, match="can load the model 'm' now .a (draining|lost)") as caught:
+        with pytest.raises(Unavailable, match=r"can load the model 'm' now .a (draining|lost)") as caught:
             choose([disk("a", **why)], W)
         assert (caught.value.reason, caught.value.retry_after_s) == ("NO_ENDPOINT", 1)
 
