@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
 
-from . import attention, linear, quantisation
+from . import attention, linear, merging, quantisation
 from .device import Device
 from .memory_errors import is_out_of_memory
 from .options import RunnerOptions
@@ -36,6 +36,8 @@ def load(folder: Path, device: Device, dtype: torch.dtype, options: RunnerOption
     model.train(mode=False)
     try:
         nn.Module.to(model, device.handle)
+        if not device.is_cpu:  # packed layers gain nothing by it
+            _log.info("layers merged", extra={"layers": merging.merge(model)})
         quantisation.quantise(model, options.quantisation, device)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

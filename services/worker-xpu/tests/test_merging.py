@@ -1,0 +1,93 @@
+"""Layers that read the same input are one product, whatever they are called, and compute what they did."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+
+from infermesh_worker_xpu import attention, linear, merging, weights
+from infermesh_worker_xpu import device as devices
+from infermesh_worker_xpu.compiling import compile_layers
+from infermesh_worker_xpu.merging import Merged, Part
+from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.runner import RunnerFacts, TorchRunner
+from infermesh_worker_xpu.sdpa_attention import SdpaKernels
+
+OPTIONS = RunnerOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=512, max_sequences=8)
+GROUPS = {"llama": 2, "qwen2": 2, "qwen3": 2, "gemma2": 2, "gemma3": 2, "smollm3": 2, "olmo2": 2, "phi": 1, "phi3": 0}
+"""By architecture: groups of such layers in each of its three layers."""
+
+
+@pytest.fixture
+def load(tiny_folder, monkeypatch):
+    """Loads a tiny model as an accelerator would: its linear layers are torch's."""
+    monkeypatch.setattr(linear, "pack", lambda model: 0)
+    device = devices.select("cpu", 0)
+    return lambda name: weights.load(tiny_folder(name), device, torch.float32, OPTIONS)
+
+
+def runner_of(model) -> TorchRunner:
+    return TorchRunner(model, devices.select("cpu", 0), SdpaKernels(), OPTIONS, RunnerFacts("sdpa", 1))
+
+
+def run_both(feed, plain, merged) -> None:
+    """Mixed steps give the same logits."""
+    sequences = [np.random.default_rng(i).integers(3, 160, 60) for i in range(3)]
+    feeds = [feed(runner, sequences) for runner in (plain, merged)]
+    for runs in ({0: 30, 1: 12, 2: 7}, {0: 1, 1: 1, 2: 1}, {1: 1}, {0: 9, 2: 1}):
+        expected, found = (each.run(runs) for each in feeds)
+        for i in runs:
+            np.testing.assert_allclose(found[i], expected[i], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_merged_layers_compute_the_same(name, load, tiny_runner, feed) -> None:
+    model = load(name)
+    size_bytes = weights.size_bytes(model)
+    count = merging.merge(model)
+    merged = [module for module in model.modules() if isinstance(module, Merged)]
+    assert len(merged) == 3 * GROUPS[name]
+    assert count == sum(len(each.sizes) for each in merged)
+    assert weights.size_bytes(model) == size_bytes
+    run_both(feed, tiny_runner(name), runner_of(model))
+    assert all(each.input is None and not each.results for each in merged)
+
+
+def test_a_llama_layer_has_four_products(load) -> None:
+    model = load("llama")
+    merging.merge(model)
+    layer = model.model.layers[0]
+    assert [type(getattr(layer.self_attn, f"{name}_proj")) for name in "qkvo"] == [Part, Part, Part, nn.Linear]
+    assert sum(type(module) is nn.Linear for module in layer.modules()) == 4
+
+
+def test_compiled_and_merged_layers_are_compiled_once(load, tiny_runner, feed) -> None:
+    model = load("llama")
+    merging.merge(model)
+    torch._dynamo.reset()
+    assert compile_layers(model, backend="aot_eager")
+    made_at_load = counters["stats"]["unique_graphs"]
+    run_both(feed, tiny_runner("llama"), runner_of(model))
+    assert counters["stats"]["unique_graphs"] == made_at_load
+
+
+def test_a_part_never_answers_for_another_input() -> None:
+    layers = [nn.Linear(4, size) for size in (3, 5)]
+    merged = Merged(layers)
+    first, second = Part(merged, 0), Part(merged, 1)
+    a, b = torch.randn(2, 4), torch.randn(2, 4)
+    first(a)  # whose other half nobody asks for, as when memory was short in between
+    torch.testing.assert_close(second(b), layers[1](b))
+    torch.testing.assert_close(first(a), layers[0](a))
+    torch.testing.assert_close(second(a), layers[1](a))
+
+
+def test_only_accelerators_merge(load, monkeypatch) -> None:
+    merged = []
+    monkeypatch.setattr(merging, "merge", lambda model: merged.append(model) or 0)
+    load("llama")
+    assert merged == []
+    monkeypatch.setattr(devices.Device, "is_cpu", False)
+    assert merged == [load("llama")]
+    assert merged[0].config._attn_implementation == attention.IMPLEMENTATION
