@@ -98,7 +98,7 @@ async def test_an_endpoint_that_dies_while_it_drains_is_an_error(worker) -> None
     async with asyncio.timeout(10):
         await servicer.drained.wait()
         await server.stop(None)
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match=f"Endpoint {address} is lost"):
             await draining
 
 

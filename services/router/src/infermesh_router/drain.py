@@ -10,7 +10,7 @@ from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.endpoint import Endpoint
 from infermesh_router.fleet import Fleet
-from infermesh_runtime.errors import NotFound
+from infermesh_runtime.errors import NotFound, Unavailable
 from infermesh_runtime.status import from_rpc_error
 
 _MOVE_AGAIN_S = 0.5
@@ -36,7 +36,7 @@ class Drains:
         """
         stub = _stub(self._find(address))
         moved = 0
-        with _errors():
+        with _errors(address):
             draining = asyncio.ensure_future(stub.Drain(pb.DrainRequest()))
             try:
                 pause_s = move_after_s
@@ -51,7 +51,7 @@ class Drains:
     async def resume(self, address: str) -> None:
         """The endpoint takes requests again. Raises NotFound, and what the endpoint answers."""
         stub = _stub(self._find(address))
-        with _errors():
+        with _errors(address):
             await stub.Resume(pb.ResumeRequest(), timeout=_ANSWER_TIMEOUT_S)
 
     def _find(self, address: str) -> Endpoint:
@@ -72,8 +72,11 @@ def _stub(endpoint: Endpoint) -> pb_grpc.EndpointServiceStub:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def _errors(address: str) -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from error
+        found = from_rpc_error(error)
+        if isinstance(found, Unavailable) and found.reason == Unavailable.reason:
+            found = Unavailable(f"Endpoint {address} is lost ({found.message}).", reason="ENDPOINT_LOST")
+        raise found from error

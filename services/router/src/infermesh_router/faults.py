@@ -70,7 +70,7 @@ def to_error(error: grpc.aio.AioRpcError) -> InfermeshError:
     """The error of a failed call; a connection that broke is a cut stream."""
     found = from_rpc_error(error)
     if isinstance(found, Unavailable) and found.reason == Unavailable.reason:
-        found.reason = STREAM_CUT
+        return Unavailable(f"The connection to the endpoint broke ({found.message}).", reason=STREAM_CUT)
     return found
 
 
