@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from infermesh_worker_xpu import attention, linear, merging, weights
+from infermesh_worker_xpu import attention, linear, merging, quantisation, weights
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.compiling import compile_layers
 from infermesh_worker_xpu.merging import Merged, Part
@@ -60,6 +60,19 @@ def test_a_llama_layer_has_four_products(load) -> None:
     layer = model.model.layers[0]
     assert [type(getattr(layer.self_attn, f"{name}_proj")) for name in "qkvo"] == [Part, Part, Part, nn.Linear]
     assert sum(type(module) is nn.Linear for module in layer.modules()) == 4
+
+
+def test_merged_layers_are_quantised_to_the_same_numbers(load, feed) -> None:
+    pytest.importorskip("torchao")
+    device, found = devices.select("cpu", 0), []
+    for merge in (lambda model: 0, merging.merge):
+        model = load("llama")
+        merge(model)
+        quantisation.quantise(model, "int8", device)
+        each = feed(runner_of(model), [np.arange(3, 60)])
+        each.run({0: 30})
+        found.append(each.run({0: 1})[0])
+    np.testing.assert_allclose(found[1], found[0], atol=1e-4, rtol=1e-4)
 
 
 def test_compiled_and_merged_layers_are_compiled_once(load, tiny_runner, feed) -> None:

@@ -41,8 +41,11 @@ def quantise(model: PreTrainedModel, kind: Quantisation, device: Device) -> None
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call] # transformers'
 
     def chosen(module: nn.Module, name: str) -> bool:  # noqa: ARG001 - torchao's
-        fits = kind == "int8" or (isinstance(module, nn.Linear) and module.in_features % INT4_GROUP == 0)
-        return isinstance(module, nn.Linear) and module is not head and fits
+        if not isinstance(module, nn.Linear) or module is head:
+            return False
+        if type(module.weight) is not nn.Parameter:  # done already: a merged layer is met in each of its places
+            return False
+        return kind == "int8" or module.in_features % INT4_GROUP == 0
 
     quantize_(model, _config(kind, device), filter_fn=chosen)
 
