@@ -112,7 +112,7 @@ class Chooser:
         if 0 <= now_s - looked_s < LOOK_EVERY_S:
             return spills
         accelerators = table.ready(wanted.model) & table.usable & table.on_device(GPU_BITS)
-        drain_s = float(table.seconds_to_drain()[accelerators].min(initial=float("inf")))
+        drain_s = float(table.drain_s[accelerators].min(initial=float("inf")))
         spills = overflow.update(drain_s, now_s)
         self._overflows[wanted.model] = overflow, spills, now_s
         return spills

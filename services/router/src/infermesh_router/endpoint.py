@@ -6,7 +6,7 @@ Knows no policy; the conversion from the wire's report to a snapshot is here and
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import grpc
 
@@ -66,6 +66,8 @@ class Endpoint:
         self.breaker = Breaker(breaker, clock=clock, on_change=self._breaker_changed)
         self._breaker_state = BreakerState.CLOSED
         self._leases: set[Lease] = set()
+        self._own_sequences = 0
+        """Of all leases."""
         self._unreported: set[Lease] = set()
         self._ended: list[tuple[float, Lease]] = []
         """Work that ended since the last report that may count it, and when."""
@@ -89,6 +91,7 @@ class Endpoint:
         """Credits work that is being sent, until a report that must contain it."""
         lease = Lease(prompt_tokens, sequences, self._clock())
         self._leases.add(lease)
+        self._own_sequences += sequences
         self._unreported.add(lease)
         self._change()
         return lease
@@ -98,6 +101,7 @@ class Endpoint:
         if lease not in self._leases:
             return
         self._leases.discard(lease)
+        self._own_sequences -= lease.sequences
         if lease in self._unreported:
             self._unreported.discard(lease)
         else:
@@ -107,8 +111,10 @@ class Endpoint:
     def report(self, report: pb.HealthReport) -> None:
         """A health report arrived."""
         newest_s = self._clock() - SETTLE_S
-        self._unreported = {lease for lease in self._unreported if lease.since_s > newest_s}
-        self._ended = [(ended_s, lease) for ended_s, lease in self._ended if ended_s > newest_s]
+        if self._unreported:
+            self._unreported = {lease for lease in self._unreported if lease.since_s > newest_s}
+        if self._ended:
+            self._ended = [(ended_s, lease) for ended_s, lease in self._ended if ended_s > newest_s]
         if not self.connected:
             self.breaker.renew()
         self.last_report = report
@@ -156,16 +162,18 @@ class Endpoint:
 
     def _make_snapshot(self) -> EndpointSnapshot:
         reported = self._reported
-        sent = sum(lease.sequences for lease in self._unreported)
-        ended = sum(lease.sequences for _, lease in self._ended)
-        own = sum(lease.sequences for lease in self._leases)
-        return replace(
-            reported,
+        waiting_tokens, sequences = reported.waiting_tokens, reported.sequences
+        for lease in self._unreported:
+            waiting_tokens += lease.prompt_tokens
+            sequences += lease.sequences
+        for _, lease in self._ended:
+            sequences -= lease.sequences
+        return reported.with_load(
             connected=self.connected,
-            waiting_tokens=reported.waiting_tokens + sum(lease.prompt_tokens for lease in self._unreported),
+            waiting_tokens=waiting_tokens,
             # what runs for this router is there, however late the reports are
-            sequences=max(own, reported.sequences + sent - ended),
-            in_flight=self.in_flight,
+            sequences=max(self._own_sequences, sequences),
+            in_flight=len(self._leases),
             breaker_open=not self.breaker.admits,
         )
 

@@ -20,7 +20,7 @@ RETRY_AFTER_S = 1.0
 _DEVICE_NAMES = {"gpu": GPU_BITS, "cpu": CPU_BITS, "xpu": 2, "cuda": 4}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Filter:
     """One rule about who may answer."""
 
@@ -30,6 +30,8 @@ class Filter:
     """Called with the endpoints of which `keep` kept none."""
     loading_helps: bool = False
     """Whether the refusal is ModelNotLoaded when an endpoint could load the model."""
+    stable: bool = False
+    """Whether `keep` looks at no load, and of the request at its model and device only."""
 
 
 def keep_serving(table: Table, kept: Mask, wanted: Wanted) -> Mask:
@@ -136,8 +138,7 @@ def refuse_tried(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:  # noq
 
 def keep_with_room(table: Table, kept: Mask, wanted: Wanted) -> Mask:
     """Those that take the request's sequences now, and those that have none: what is larger than all must run too."""
-    sequences = table.sequences
-    with_room: Mask = kept & ((sequences + wanted.sequences <= table.capacity) | (sequences == 0))
+    with_room: Mask = kept & (table.room >= wanted.sequences)
     return with_room
 
 
@@ -158,11 +159,11 @@ def keep_preferred(table: Table, kept: Mask, wanted: Wanted) -> Mask:
 
 
 FILTERS: tuple[Filter, ...] = (
-    Filter("model", keep_serving, refuse_model, loading_helps=True),
-    Filter("device", keep_device, refuse_device, loading_helps=True),
-    Filter("connected", keep_connected, refuse_disconnected, loading_helps=True),
-    Filter("ready", keep_ready, refuse_unready, loading_helps=True),
-    Filter("breaker", keep_unbroken, refuse_broken, loading_helps=True),
+    Filter("model", keep_serving, refuse_model, loading_helps=True, stable=True),
+    Filter("device", keep_device, refuse_device, loading_helps=True, stable=True),
+    Filter("connected", keep_connected, refuse_disconnected, loading_helps=True, stable=True),
+    Filter("ready", keep_ready, refuse_unready, loading_helps=True, stable=True),
+    Filter("breaker", keep_unbroken, refuse_broken, loading_helps=True, stable=True),
     Filter("untried", keep_untried, refuse_tried),
     Filter("room", keep_with_room, refuse_full),
     Filter("overflow", keep_preferred, refuse_unready),  # keeps all rather than none
@@ -198,7 +199,7 @@ def fits_device(endpoint: EndpointSnapshot, wanted: Wanted) -> bool:
 
 def check_ambiguity(table: Table, kept: Mask, wanted: Wanted) -> None:
     """Raises InvalidArgument when no model is named and the endpoints that are left serve several."""
-    if wanted.model:
+    if wanted.model or len(table.models) <= 1:
         return
     models = sorted(frozenset().union(*(e.models for e in table.select(kept))))
     if len(models) > 1:

@@ -17,7 +17,7 @@ Reasons, as told to clients in Started.reason:
   gpu_unavailable         a CPU, though the model prefers the GPU: no accelerator that has the model can take it now
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,32 +77,44 @@ def choose(
     """
     table = as_table(endpoints)
     candidates = _apply_filters(table, wanted, rules.filters)
-    rows = np.flatnonzero(candidates)
+    rows = candidates.nonzero()[0]
+    if not len(rows):
+        raise _refusal(table, wanted, rules.filters)
+    check_ambiguity(table, candidates, wanted)
     if len(rows) == 1:
         row = int(rows[0])
         return _make_choice(table, row, wanted, _reason_of_only(table[row], wanted))
-    scored = [(scorer, scorer.score(table, candidates, wanted)) for scorer in rules.scorers if scorer.weight]
-    totals = np.where(candidates, 0.0, -np.inf)
-    for scorer, scores in scored:
-        totals += scorer.weight * scores
+    scored, totals = [], np.where(candidates, 0.0, -np.inf)
+    for scorer in rules.scorers:
+        if scorer.weight and (scores := scorer.score(table, candidates, wanted)) is not None:
+            scored.append((scorer, scores))
+            totals += scorer.weight * scores
     row, reason = _pick(table, totals, scored, wanted, turn)
     return _make_choice(table, row, wanted, reason)
 
 
-def _apply_filters(table: Table, wanted: Wanted, filters: Sequence[Filter]) -> Mask:
+def _apply_filters(table: Table, wanted: Wanted, filters: tuple[Filter, ...]) -> Mask:
     if not len(table):
         raise Unavailable("No endpoint is known.", reason="NO_ENDPOINT", retry_after_s=1.0)
-    candidates = everyone = np.ones(len(table), bool)
+    key = (filters, wanted.model, wanted.device)
+    candidates = table.keep(key, lambda: _apply_stable(table, wanted, filters))
     for rule in filters:
-        candidates = rule.keep(table, candidates, wanted)
-    if not candidates.any():
-        raise _refusal(table, everyone, wanted, filters)
-    check_ambiguity(table, candidates, wanted)
+        if not rule.stable:
+            candidates = rule.keep(table, candidates, wanted)
     return candidates
 
 
-def _refusal(table: Table, candidates: Mask, wanted: Wanted, filters: Sequence[Filter]) -> InfermeshError:
+def _apply_stable(table: Table, wanted: Wanted, filters: Iterable[Filter]) -> Mask:
+    candidates = np.ones(len(table), bool)
+    for rule in filters:
+        if rule.stable:
+            candidates = rule.keep(table, candidates, wanted)
+    return candidates
+
+
+def _refusal(table: Table, wanted: Wanted, filters: Iterable[Filter]) -> InfermeshError:
     """The error of the first filter that leaves none."""
+    candidates = np.ones(len(table), bool)
     for rule in filters:
         kept = rule.keep(table, candidates, wanted)
         if not kept.any():
@@ -115,7 +127,7 @@ def _pick(
     table: Table, totals: Floats, scored: Sequence[tuple[Scorer, Floats]], wanted: Wanted, turn: int
 ) -> tuple[int, str]:
     """The row with the best total, and the reason. Where nothing is known of a prefix, its hash decides among near."""
-    best = totals.max()
+    best = totals[totals.argmax()]
     if wanted.blocks and not wanted.cached_tokens and not wanted.session_endpoint:
         near = np.flatnonzero(totals >= best - NEAR)
         if len(near) > 1:

@@ -82,10 +82,13 @@ class PrefixIndex:
         self._caches.pop(address, None)
 
     def _add(self, cache: _Cache, block: int, tokens: int, address: str) -> None:
-        holders = self._holders.setdefault(block, set())
-        if len(holders) >= _MOST_HOLDERS:
+        holders = self._holders.get(block)
+        if holders is None:
+            self._holders[block] = {address}
+        elif len(holders) < _MOST_HOLDERS:
+            holders.add(address)
+        else:
             return
-        holders.add(address)
         cache.blocks[block] = tokens
         cache.tokens += tokens
         self._blocks += 1

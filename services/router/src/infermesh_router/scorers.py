@@ -1,8 +1,9 @@
 """Owns how good each endpoint is for a request. Pure: a scorer gives each row of a table a number in [0, 1].
 
-Rows outside the mask of candidates get a number too, which is not looked at. A scorer's weight says how much of its
-score counts; SCORERS holds the defaults. Weights are relative to seconds to drain: an affinity of weight w outweighs
-being slower by the factor 1 / (1 - w), so that one below 1 never keeps a request on an endpoint that is far behind.
+Rows outside the mask of candidates get a number too, which is not looked at; None is the same for all. A scorer's
+weight says how much of its score counts; SCORERS holds the defaults. Weights are relative to seconds to drain: an
+affinity of weight w outweighs being slower by the factor 1 / (1 - w), so that one below 1 never keeps a request on an
+endpoint that is far behind.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +22,8 @@ from infermesh_router.table import CPU_BITS, DEVICE_BITS, GPU_BITS, Floats, Mask
 
 HALVING_S = 1.0
 """Time behind an idle endpoint that halves the drain score."""
-Score = Callable[[Table, Mask, Wanted], Floats]
+Score = Callable[[Table, Mask, Wanted], Floats | None]
+"""None: it does not tell them apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,21 @@ def score_drain(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
     as the best among the candidates, so that a new endpoint gets work and is measured; where none has been, as the
     default. Relative to the quickest, so that the score tells endpoints apart however long all queues are.
     """
-    prefill = _filled(table.prefill_tokens_per_s, candidates, DEFAULT_PREFILL_TOKENS_PER_S)
-    decode = _filled(table.decode_tokens_per_s, candidates, DEFAULT_DECODE_TOKENS_PER_S)
-    tokens = table.waiting_tokens + wanted.prompt_tokens
+    token_s, sequence_s, drain_s = table.token_s, table.sequence_s, table.drain_s
+    if not table.is_measured:
+        token_s = 1.0 / _filled(table.prefill_tokens_per_s, candidates, DEFAULT_PREFILL_TOKENS_PER_S)
+        sequence_s = EXPECTED_OUTPUT_TOKENS / _filled(
+            table.decode_tokens_per_s, candidates, DEFAULT_DECODE_TOKENS_PER_S
+        )
+        drain_s = table.waiting_tokens * token_s + table.sequences * sequence_s
+    behind = token_s * wanted.prompt_tokens
     if wanted.cached_tokens:
-        tokens -= np.minimum(table.spread(wanted.cached_tokens), wanted.prompt_tokens)
-    behind = tokens / prefill + (table.sequences + wanted.sequences) * EXPECTED_OUTPUT_TOKENS / decode + HALVING_S
-    scores: Floats = np.minimum(1.0, behind[candidates].min() / behind)
-    return scores
+        behind -= token_s * np.minimum(table.spread(wanted.cached_tokens), wanted.prompt_tokens)
+    behind += drain_s
+    behind += sequence_s * wanted.sequences
+    behind += HALVING_S
+    scores: Floats = behind[candidates].min() / behind
+    return np.minimum(scores, 1.0, out=scores)
 
 
 def score_kv_headroom(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
@@ -57,34 +66,36 @@ def score_kv_headroom(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
     return headroom
 
 
-def score_prefix(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
-    """Expected cached tokens / prompt tokens; 0 where the prefix index knows nothing, or the prompt is empty."""
+def score_prefix(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
+    """Expected cached tokens / prompt tokens; None where the prefix index knows nothing, or the prompt is empty."""
     if not wanted.cached_tokens or not wanted.prompt_tokens:
-        return np.zeros(len(table))
+        return None
     scores: Floats = np.minimum(1.0, table.spread(wanted.cached_tokens) / wanted.prompt_tokens)
     return scores
 
 
-def score_session(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
-    """1 for the endpoint that served the session's last request; 0 for the others, and all without a session."""
+def score_session(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
+    """1 for the endpoint that served the session's last request, 0 for the others; None without a session."""
+    row = table.row(wanted.session_endpoint)
+    if row is None:
+        return None
     scores = np.zeros(len(table))
-    if (row := table.row(wanted.session_endpoint)) is not None:
-        scores[row] = 1.0
+    scores[row] = 1.0
     return scores
 
 
-def score_device_preference(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - same
-    """1 on the device that the model's own rule in mesh.yaml prefers, 0 elsewhere; all 0 without such a rule."""
+def score_device_preference(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - same
+    """1 on the device that the model's own rule in mesh.yaml prefers, 0 elsewhere; None without such a rule."""
     return _score_preferred(table, wanted, "device_preference")
 
 
-def score_size_rule(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
-    """1 on the device that the size rules prefer for the model, 0 elsewhere; all 0 when its size is not known."""
+def score_size_rule(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
+    """1 on the device that the size rules prefer for the model, 0 elsewhere; None when its size is not known."""
     return _score_preferred(table, wanted, "size_rule")
 
 
 def cost_scorer(by_device: Mapping[str, float], by_endpoint: Mapping[str, float]) -> Score:
-    """A scorer: 1 - cost per token / the dearest's; a cost that is not given is 0, so that without any all score 1.
+    """A scorer: 1 - cost per token / the dearest's; a cost that is not given is 0, so that without any it says nothing.
 
     The costs are in any one unit, by kind of device ("cpu", "xpu", "cuda", "unknown") and, before it, by address.
     """
@@ -92,20 +103,20 @@ def cost_scorer(by_device: Mapping[str, float], by_endpoint: Mapping[str, float]
     for kind, cost in by_device.items():
         by_bits[DEVICE_BITS[DeviceKind(kind)]] = cost
 
-    def score_cost(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
+    def score_cost(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
         costs = by_bits[table.device_bits]
         for address, cost in by_endpoint.items():
             if (row := table.row(address)) is not None:
                 costs[row] = cost
         dearest = costs.max(where=candidates, initial=0.0)
-        return 1.0 - np.minimum(1.0, costs / dearest) if dearest else np.ones(len(table))
+        return 1.0 - np.minimum(1.0, costs / dearest) if dearest else None
 
     return score_cost
 
 
-def _score_preferred(table: Table, wanted: Wanted, reason: str) -> Floats:
+def _score_preferred(table: Table, wanted: Wanted, reason: str) -> Floats | None:
     if wanted.preference_reason != reason:
-        return np.zeros(len(table))
+        return None
     bits = GPU_BITS if wanted.preferred_device == "gpu" else CPU_BITS
     return table.on_device(bits).astype(np.float64)
 

@@ -1,8 +1,9 @@
 """Owns what a decision is made from: an endpoint at one moment, and what a request wants. No I/O, no gRPC."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 
 DEFAULT_PREFILL_TOKENS_PER_S = 1000.0
 DEFAULT_DECODE_TOKENS_PER_S = 100.0
@@ -71,6 +72,20 @@ class EndpointSnapshot:
     breaker_open: bool = False
     """Whether its circuit breaker lets nothing through."""
 
+    def with_load(
+        self, *, connected: bool, waiting_tokens: int, sequences: int, in_flight: int, breaker_open: bool
+    ) -> "EndpointSnapshot":
+        """The same with these. `dataclasses.replace` would take three times as long, at each report and request."""
+        other = object.__new__(EndpointSnapshot)
+        for write, value in zip(_WRITES, _READ_ALL(self), strict=True):
+            write(other, value)
+        _set(other, "connected", connected)
+        _set(other, "waiting_tokens", waiting_tokens)
+        _set(other, "sequences", sequences)
+        _set(other, "in_flight", in_flight)
+        _set(other, "breaker_open", breaker_open)
+        return other
+
     @property
     def capacity(self) -> int:
         """Sequences that it takes, running and waiting; 0: unknown."""
@@ -91,6 +106,11 @@ class EndpointSnapshot:
         prefill = self.waiting_tokens / (self.prefill_tokens_per_s or DEFAULT_PREFILL_TOKENS_PER_S)
         decode = self.sequences * EXPECTED_OUTPUT_TOKENS / (self.decode_tokens_per_s or DEFAULT_DECODE_TOKENS_PER_S)
         return prefill + decode
+
+
+_READ_ALL = attrgetter(*(f.name for f in fields(EndpointSnapshot)))
+_WRITES = [getattr(EndpointSnapshot, f.name).__set__ for f in fields(EndpointSnapshot)]
+_set = object.__setattr__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Owns the fleet's snapshots as columns, so that a choice among thousands is a few array operations. Knows no rule."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import overload
 
@@ -31,9 +31,11 @@ class Table(Sequence[EndpointSnapshot]):
     def __init__(self, snapshots: Iterable[EndpointSnapshot] = ()) -> None:
         self._snapshots = list(snapshots)
         rows = len(self._snapshots)
-        self._loads = np.zeros((7, rows))
+        self._loads = np.zeros((10, rows))
         self.waiting_tokens, self.sequences, self.prefill_tokens_per_s = self._loads[:3]
-        self.decode_tokens_per_s, self.kv_cache_usage, self.in_flight, self.capacity = self._loads[3:]
+        self.decode_tokens_per_s, self.kv_cache_usage, self.in_flight, self.room = self._loads[3:7]
+        self.drain_s, self.token_s, self.sequence_s = self._loads[7:]
+        """`seconds_to_drain`, and what one more token to prefill and one more sequence add to it."""
         self.device_bits = np.zeros(rows, np.uint8)
         self.usable: Mask = np.zeros(rows, bool)
         """Connected, and the circuit breaker lets requests through."""
@@ -44,12 +46,16 @@ class Table(Sequence[EndpointSnapshot]):
         self.structure_version = 0
         """Counts the changes of devices and models."""
         self._rows = {s.address: row for row, s in enumerate(self._snapshots)}
+        self._unmeasured: set[int] = set()
+        self._kept: dict[Hashable, Mask] = {}
+        self._models: frozenset[str] | None = None
         self._spread_values: Mapping[str, int] = {}
         self._spread_column: Floats = np.zeros(rows)
         self._serving: dict[str, Mask] = {}
         self._ready: dict[str, Mask] = {}
         for row, snapshot in enumerate(self._snapshots):
-            self._write(row, snapshot)
+            self._write_loads(row, snapshot)
+            self._write_state(row, snapshot)
 
     def __len__(self) -> int:
         return len(self._snapshots)
@@ -85,15 +91,26 @@ class Table(Sequence[EndpointSnapshot]):
         """Replaces the snapshot of the same address. Raises KeyError when there is none."""
         row = self._rows[snapshot.address]
         before, self._snapshots[row] = self._snapshots[row], snapshot
-        self._write(row, snapshot)
+        self._write_loads(row, snapshot)
+        if _state(before) != _state(snapshot):
+            self._write_state(row, snapshot)
         if before.models != snapshot.models or before.ready_models != snapshot.ready_models:
             self._write_models(row, snapshot)
+            self._kept.clear()
+            self._models = None
         if _structure(before) != _structure(snapshot):
             self.structure_version += 1
 
     def select(self, mask: Mask) -> list[EndpointSnapshot]:
         """The snapshots where the mask is true."""
         return [self._snapshots[row] for row in np.flatnonzero(mask)]
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Those that some endpoint lists."""
+        if self._models is None:
+            self._models = frozenset().union(*(s.models for s in self._snapshots))
+        return self._models
 
     def serving(self, model: str) -> Mask:
         """Which list the model; for an empty name, which list any."""
@@ -108,13 +125,19 @@ class Table(Sequence[EndpointSnapshot]):
         mask: Mask = (self.device_bits & bits) != 0
         return mask
 
-    def seconds_to_drain(self) -> Floats:
-        """`EndpointSnapshot.seconds_to_drain` of each."""
-        prefill, decode = self.prefill_tokens_per_s, self.decode_tokens_per_s
-        waiting_s = self.waiting_tokens / np.where(prefill > 0, prefill, DEFAULT_PREFILL_TOKENS_PER_S)
-        tokens = self.sequences * EXPECTED_OUTPUT_TOKENS
-        seconds: Floats = waiting_s + tokens / np.where(decode > 0, decode, DEFAULT_DECODE_TOKENS_PER_S)
-        return seconds
+    def keep(self, key: Hashable, make: Callable[[], Mask]) -> Mask:
+        """A mask made from devices, models, connections and breakers alone; made again when one of those changes."""
+        mask = self._kept.get(key)
+        if mask is None:
+            if len(self._kept) >= _MODELS_KEPT:
+                self._kept.clear()
+            mask = self._kept[key] = make()
+        return mask
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether every endpoint's rates have been measured."""
+        return not self._unmeasured
 
     def _masks(self, model: str) -> tuple[Mask, Mask]:
         serving = self._serving.get(model)
@@ -126,17 +149,30 @@ class Table(Sequence[EndpointSnapshot]):
             self._ready[model] = np.array([_has(s.ready_models, model) for s in self._snapshots], bool)
         return serving, self._ready[model]
 
-    def _write(self, row: int, s: EndpointSnapshot) -> None:
+    def _write_loads(self, row: int, s: EndpointSnapshot) -> None:
         self.version += 1
+        prefill, decode, sequences = s.prefill_tokens_per_s, s.decode_tokens_per_s, s.sequences
+        token_s = 1.0 / (prefill or DEFAULT_PREFILL_TOKENS_PER_S)
+        sequence_s = EXPECTED_OUTPUT_TOKENS / (decode or DEFAULT_DECODE_TOKENS_PER_S)
         self._loads[:, row] = (
             s.waiting_tokens,
-            s.sequences,
-            s.prefill_tokens_per_s,
-            s.decode_tokens_per_s,
+            sequences,
+            prefill,
+            decode,
             s.kv_cache_usage,
             s.in_flight,
-            s.capacity or np.inf,
+            _room(s),
+            s.waiting_tokens * token_s + sequences * sequence_s,
+            token_s,
+            sequence_s,
         )
+        if prefill and decode:
+            self._unmeasured.discard(row)
+        else:
+            self._unmeasured.add(row)
+
+    def _write_state(self, row: int, s: EndpointSnapshot) -> None:
+        self._kept.clear()
         self.device_bits[row] = DEVICE_BITS[s.device]
         self.connected[row] = s.connected
         self.usable[row] = s.connected and not s.breaker_open
@@ -155,6 +191,16 @@ def as_table(endpoints: Sequence[EndpointSnapshot]) -> Table:
 
 def _has(models: frozenset[str], model: str) -> bool:
     return model in models if model else bool(models)
+
+
+def _room(s: EndpointSnapshot) -> float:
+    """Sequences that it takes now; any number where it has none: what is larger than its capacity must run too."""
+    capacity = s.capacity
+    return capacity - s.sequences if capacity and s.sequences else np.inf
+
+
+def _state(s: EndpointSnapshot) -> tuple[object, ...]:
+    return s.device, s.connected, s.breaker_open
 
 
 def _structure(s: EndpointSnapshot) -> tuple[object, ...]:
