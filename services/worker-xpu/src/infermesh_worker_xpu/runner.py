@@ -4,11 +4,10 @@ Knows no request and no sampling.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -16,7 +15,7 @@ from transformers import PreTrainedModel
 from infermesh_engine.runner import Batch, Logits, RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, ResourceExhausted
 
-from . import attention, kv_memory
+from . import attention, kv_memory, warm_up
 from .attention import LayerSpec
 from .device import DTYPES, Device
 from .forward import ForwardPass
@@ -68,7 +67,9 @@ class TorchRunner:
         specs, vocab_size = self._loading(lambda: self._record(options))
         dtype = _kv_dtype(model.dtype, options, facts.attention)
         blocks = self._loading(lambda: self._bind(specs, kernels, dtype, options, new_pool))
-        self._loading(lambda: self._warm_up(blocks))
+        self._loading(lambda: self._warm_up([warm_up.shortest(blocks)]))
+        if facts.attention == "triton" and not device.is_cpu:  # the interpreter compiles nothing
+            self._loading(lambda: self._warm_up(warm_up.all_kernels(blocks, options.context_length)))
         if new_pool is not None:
             sizes = bucket_sizes(options.max_sequences)
             self._loading(lambda: self._pass.capture(new_pool, sizes, options.context_length))
@@ -146,30 +147,20 @@ class TorchRunner:
         reserved_bytes = 0
         if new_pool is not None:
             self._pass.bind(specs, kernels, 0, dtype)
-            self._warm_up(0)
+            self._warm_up([warm_up.shortest(0)])
             sizes = bucket_sizes(options.max_sequences)
             reserved_bytes = self._pass.measure_graphs(new_pool, sizes, options.context_length)
-            self._record(options)  # the captures gave back what the allocator kept for the largest pass
+            self._device.release_memory()  # which the captures that are gone still hold
+            self._record(options)  # of the largest pass the allocator kept no memory
         blocks = kv_memory.count_blocks(self._device, specs, dtype, options, reserved_bytes=reserved_bytes)
         self._pass.bind(specs, kernels, blocks, dtype)
         return blocks
 
-    def _warm_up(self, nobody: int) -> None:
-        """Runs a decode and a prefill on nobody's block, so that what the kernels refuse is refused at load."""
-        blocks = np.full(2, nobody, np.int32)
-        batch = Batch(
-            token_ids=np.zeros(3, np.int64),
-            positions=np.array([0, 0, 1]),
-            past_lens=np.zeros(2, np.int32),
-            begins=np.array([0, 1, 3], np.int32),
-            blocks=blocks,
-            block_begins=np.arange(3, dtype=np.int32),
-            max_context_tokens=2,
-            rows=np.array([0, 2], np.int32),
-            inverse_temperatures=np.ones(2, np.float32),
-        )
+    def _warm_up(self, batches: Iterable[Batch]) -> None:
+        """Runs batches on nobody's block, so that what the kernels refuse is refused at load."""
         try:
-            self._run(batch)
+            for batch in batches:
+                self._run(batch)
         except ValueError as error:
             raise FailedPrecondition(
                 f"the attention kernels cannot serve this model: {error}", reason="MODEL_NOT_SUPPORTED"
