@@ -122,6 +122,13 @@ async def test_the_model_of_the_settings_is_pinned():
         assert await stubs.load("b", "c") == ["b"]
 
 
+async def test_the_model_of_the_settings_is_pinned_again_when_it_was_unloaded():
+    async with several(model="a") as stubs:
+        await stubs.endpoint.UnloadModel(admin.UnloadModelRequest(model="a"))
+        assert await stubs.load("a") == []
+        assert [model.pinned for model in (await stubs.report()).models] == [True]
+
+
 async def test_a_load_waits_for_the_home_model_so_that_its_memory_is_known():
     settings = {"model": "a", "sim_models": "a:40,b:40", "sim_memory_bytes": 100, "sim_load_s": 0.5}
     async with simulated_worker_process(**settings) as worker:

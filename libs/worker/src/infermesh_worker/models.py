@@ -74,6 +74,7 @@ class Models:
         self._tasks: dict[str, asyncio.Task[tuple[str, ...]]] = {}
         self._expiries: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._home_name = ""
         self.entries: Mapping[str, CatalogEntry] = {}
         """The catalog as it was last read."""
 
@@ -98,7 +99,7 @@ class Models:
         """Starts loading the model that the worker was started for; it is pinned."""
         entry = self.entries.get(opened.served.name)
         estimate = self._needed_bytes(entry) if entry else opened.served.size_bytes
-        retention = replace(self._default, pinned=True)
+        self._home_name, retention = opened.served.name, replace(self._default, pinned=True)
         await self._host(opened, retention, kv_bytes=self._limits.kv_cache_bytes, estimated_bytes=estimate, home=True)
 
     def find(self, name: str) -> HostedModel:
@@ -171,7 +172,7 @@ class Models:
             self._refuse_when_closed()
             hosted = await self._host(
                 opened,
-                self._wishes.pop(name, self._default),
+                self._wishes.pop(name, self._default_of(name)),
                 kv_bytes=entry.footprint.kv_bytes(self._device.budget_bytes, self._limits.kv_cache_bytes),
                 estimated_bytes=self._needed_bytes(entry),
                 home=False,
@@ -251,7 +252,7 @@ class Models:
 
     def _retain(self, name: str, pinned: bool, keep_alive_s: float | None) -> None:
         hosted = self._models.get(name)
-        kept = hosted.retention if hosted else self._wishes.get(name, self._default)
+        kept = hosted.retention if hosted else self._wishes.get(name, self._default_of(name))
         wanted = Retention(
             pinned=kept.pinned or pinned,
             keep_alive_s=kept.keep_alive_s if keep_alive_s is None else keep_alive_s,
@@ -262,6 +263,10 @@ class Models:
             hosted.retention = wanted
             self._keep_alives[name].arm()
             self._on_change()
+
+    def _default_of(self, name: str) -> Retention:
+        """How long a model stays of which nothing is said: the settings' own always, also when it was unloaded once."""
+        return replace(self._default, pinned=name == self._home_name)
 
     def _expire(self, name: str) -> None:
         task = asyncio.create_task(self._unload_idle(name), name=f"unload {name}")

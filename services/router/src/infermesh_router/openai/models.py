@@ -1,35 +1,47 @@
 """Owns the answers of /v1/models. Knows no I/O."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.errors import ModelNotFound
 
 
-def list_models(models: Sequence[pb.ModelStatus]) -> dict[str, Any]:
-    """The body of /v1/models: those that can answer."""
-    return {"object": "list", "data": [_model(model) for model in models if model.state == pb.ENDPOINT_STATE_READY]}
+def list_models(report: pb.HealthReport) -> dict[str, Any]:
+    """The body of /v1/models: those that can answer, now or once they are loaded."""
+    return {"object": "list", "data": list(_models(report).values())}
 
 
-def find_model(models: Sequence[pb.ModelStatus], name: str) -> dict[str, Any]:
+def find_model(report: pb.HealthReport, name: str) -> dict[str, Any]:
     """The body of /v1/models/NAME. Raises ModelNotFound."""
-    ready = {model.name: model for model in models if model.state == pb.ENDPOINT_STATE_READY}
-    if name not in ready:
-        available = ", ".join(sorted(ready)) or "none"
+    models = _models(report)
+    if name not in models:
+        available = ", ".join(models) or "none"
         raise ModelNotFound(
             f"The model '{name}' does not exist; available: {available}.",
-            metadata={"model": name, "available": ",".join(sorted(ready))},
+            metadata={"model": name, "available": ",".join(models)},
             fields={"model": f"available: {available}"},
         )
-    return _model(ready[name])
+    return models[name]
 
 
-def _model(model: pb.ModelStatus) -> dict[str, Any]:
+def _models(report: pb.HealthReport) -> dict[str, dict[str, Any]]:
+    """Those that are ready, and where an endpoint is ready those that it could load, by name, sorted."""
+    found = {
+        model.name: _describe(model.name, model.context_length, model.created_at.seconds)
+        for model in report.models
+        if model.state == pb.ENDPOINT_STATE_READY
+    }
+    if report.state == pb.ENDPOINT_STATE_READY:
+        for model in report.available:
+            found.setdefault(model.name, _describe(model.name, model.context_length, 0))
+    return dict(sorted(found.items()))
+
+
+def _describe(name: str, context_length: int, created_s: int) -> dict[str, Any]:
     return {
-        "id": model.name,
+        "id": name,
         "object": "model",
-        "created": model.created_at.seconds,
+        "created": created_s,
         "owned_by": "infermesh",
-        "max_model_len": model.context_length,  # vLLM's name
+        "max_model_len": context_length,  # vLLM's name
     }

@@ -76,12 +76,12 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         await self._answer(completion_job(parsed.request), CompletionShape(), begin, context, since_s)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: RpcContext) -> HttpBody:
-        """Lists the models that can answer."""
-        return _json(list_models(self._make_report().models))
+        """Lists the models that can answer, now or once they are loaded."""
+        return _json(list_models(self._make_report()))
 
     async def GetModel(self, request: pb.GetModelRequest, context: RpcContext) -> HttpBody:
         """Describes one of them."""
-        return _json(find_model(self._make_report().models, request.model))
+        return _json(find_model(self._make_report(), request.model))
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: RpcContext) -> HttpBody:
         """Says whether a request could be served now."""

@@ -1,0 +1,36 @@
+"""/v1/models says what a request may name: what is ready, and what would be loaded for it."""
+
+import pytest
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.openai.models import find_model, list_models
+from infermesh_runtime.errors import ModelNotFound
+
+READY, LOADING = pb.ENDPOINT_STATE_READY, pb.ENDPOINT_STATE_LOADING
+
+
+def report(state: pb.EndpointState = READY) -> pb.HealthReport:
+    return pb.HealthReport(
+        state=state,
+        models=[
+            pb.ModelStatus(name="loaded", state=READY, context_length=8),
+            pb.ModelStatus(name="coming", state=LOADING, context_length=8),
+        ],
+        available=[pb.AvailableModel(name=name, context_length=4) for name in ("coming", "disk", "loaded")],
+    )
+
+
+def ids(body: dict) -> list[str]:
+    return [model["id"] for model in body["data"]]
+
+
+def test_models_on_disk_are_listed_where_an_endpoint_could_load_them() -> None:
+    assert ids(list_models(report())) == ["coming", "disk", "loaded"]
+    assert find_model(report(), "disk")["max_model_len"] == 4
+    assert find_model(report(), "loaded")["max_model_len"] == 8
+    assert ids(list_models(report(LOADING))) == ["loaded"]
+
+
+def test_a_name_that_nobody_has_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ModelNotFound, match="'x' does not exist; available: coming, disk, loaded"):
+        find_model(report(), "x")
