@@ -7,7 +7,7 @@ from torch._dynamo.utils import counters
 
 from infermesh_worker_xpu import attention, compiling, linear, weights
 from infermesh_worker_xpu import device as devices
-from infermesh_worker_xpu.compiling import compile_layers, decoder_layers, why_not
+from infermesh_worker_xpu.compiling import compile_layers, compiled_modules, why_not
 from infermesh_worker_xpu.load import choose_kernels
 from infermesh_worker_xpu.options import RunnerOptions
 from infermesh_worker_xpu.runner import RunnerFacts, TorchRunner
@@ -49,10 +49,15 @@ def test_a_model_that_torch_cannot_compile_stays_as_it_was(unpacked_model, monke
     monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: broken)
     assert not compile_layers(unpacked_model)
     assert any("layers are not compiled" in record.message for record in caplog.records)
-    assert all(layer._compiled_call_impl is None for layer in decoder_layers(unpacked_model))
+    assert all(layer._compiled_call_impl is None for layer in compiled_modules(unpacked_model))
     assert unpacked_model.config._attn_implementation == attention.IMPLEMENTATION
     specs, vocab = attention.record_layers(unpacked_model, tokens=3, rows=1)
     assert (len(specs), vocab) == (3, 160)
+
+
+def test_the_last_norm_and_the_rotary_embedding_are_compiled_too(unpacked_model) -> None:
+    decoder = unpacked_model.model
+    assert compiled_modules(unpacked_model) == [*decoder.layers, decoder.norm, decoder.rotary_emb]
 
 
 def test_layers_are_compiled_where_decode_steps_are_captured() -> None:

@@ -1,4 +1,4 @@
-"""Owns torch.compile of a model's decoder layers: when it is done, and going on without. Knows no kernel of ours.
+"""Owns torch.compile of a model's layers: when it is done, and going on without. Knows no kernel of ours.
 
 Attention stays outside: our kernels are launched between two compiled halves of each layer. All layers share what
 their code compiles to, for one token and for any number.
@@ -34,33 +34,35 @@ def why_not(device: Device, options: RunnerOptions, *, captured: bool) -> str:
 
 
 def compile_layers(model: PreTrainedModel, backend: str = "inductor") -> bool:
-    """Compiles the decoder layers now, for one token and for more; returns whether they are compiled.
+    """Compiles `compiled_modules` now, for one token and for more; returns whether they are compiled.
 
     Where torch cannot, the model stays as it is and the log says why.
     """
-    layers = decoder_layers(model)
+    modules = compiled_modules(model)
     untraced = torch.compiler.disable(attention.attend)  # type: ignore[no-untyped-call] # torch's
     AttentionInterface.register(UNTRACED, untraced)
     model.set_attn_implementation(UNTRACED)
-    for layer in layers:
-        layer.compile(dynamic=True, backend=backend)
+    for module in modules:
+        module.compile(dynamic=True, backend=backend)
     try:
         with torch.inference_mode():
             for tokens in TRIED_TOKENS:
                 attention.record_layers(model, tokens=tokens, rows=1)
     except Exception as error:  # a boundary: dynamo, inductor and the compiler they call raise what they like
         _log.warning("layers are not compiled", extra={"reason": f"{type(error).__name__}: {str(error)[:300]}"})
-        for layer in layers:
-            layer._compiled_call_impl = None
+        for module in modules:
+            module._compiled_call_impl = None
         model.set_attn_implementation(attention.IMPLEMENTATION)
         return False
     return True
 
 
-def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
-    """The modules that hold one attention module each, in the model's order."""
+def compiled_modules(model: PreTrainedModel) -> list[nn.Module]:
+    """The decoder layers, and what stands beside them: the last norm and the rotary embedding, but no table."""
     count = model.config.get_text_config().num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return list(module)
+    for parent in model.modules():
+        for layers in parent.children():
+            if isinstance(layers, nn.ModuleList) and len(layers) == count:
+                beside = [each for each in parent.children() if each is not layers]
+                return [*layers, *(each for each in beside if not isinstance(each, (nn.Embedding, nn.Dropout)))]
     return []

@@ -30,8 +30,8 @@ class RunnerOptions:
     threads: int = 0
     """0: one for each processor this process may use."""
     kv_cache_bytes: int = 0
-    """0: what is left of an accelerator's memory; on the CPU what max_sequences whole contexts need, at most a quarter
-    of the memory available."""
+    """0: what max_sequences whole contexts need, at most what memory_utilisation leaves on an accelerator and a quarter
+    of the memory available on the CPU."""
     max_sequences: int = 64
     max_batched_tokens: int = 512
     context_length: int = 8192
