@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402 - our packages are found once the checkout is on the path
 
+import gc
 import time
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ def run_all(engine: Engine, requests: list[GenerationRequest]) -> list[list[Delt
 
 def main(task: Task) -> None:
     engine, facts = build_engine(task)
+    gc.collect()
+    gc.freeze()  # as the worker's engine process does
 
     def run(round_number: int, streams: int) -> dict[str, Any]:
         checking = round_number == CHECK_ROUND
