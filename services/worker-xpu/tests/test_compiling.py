@@ -29,8 +29,9 @@ def test_compiled_layers_compute_the_same(unpacked_model, tiny_runner, feed) -> 
     assert compile_layers(unpacked_model, backend="aot_eager")
     made_at_load = counters["stats"]["unique_graphs"]
     attention_name, kernels = choose_kernels(devices.select("cpu", 0), OPTIONS)
-    facts = RunnerFacts(attention_name, 1)
+    facts = RunnerFacts(attention_name, 1, compiled=True)
     compiled = TorchRunner(unpacked_model, devices.select("cpu", 0), kernels, OPTIONS, facts)
+    assert compiled.info.runtime.endswith("(float32, sdpa, compiled)")
     sequences = [np.random.default_rng(i).integers(3, 160, 60) for i in range(3)]
     feeds = [feed(runner, sequences) for runner in (tiny_runner("llama"), compiled)]
     for runs in ({0: 30, 1: 12, 2: 7}, {0: 1, 1: 1, 2: 1}, {1: 1}, {0: 9, 2: 1}):

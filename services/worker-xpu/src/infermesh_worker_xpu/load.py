@@ -34,11 +34,9 @@ def load_runner(folder: Path, options: RunnerOptions) -> TorchRunner:
     model = weights.load(folder, device, device.dtype(options.dtype), options)
     extension = _extend(model, device, options)
     attention, kernels = choose_kernels(device, options)
-    facts = RunnerFacts(attention, weights.size_bytes(model), extension)
     new_pool = _choose_graphs(device, attention, options)
-    reason = compiling.why_not(device, options, captured=new_pool is not None)
-    if reason or not compiling.compile_layers(model):
-        _log.info("layers run as they are", extra={"reason": reason or "torch.compile failed"})
+    compiled = _compile(model, compiling.why_not(device, options, captured=new_pool is not None))
+    facts = RunnerFacts(attention, weights.size_bytes(model), extension, compiled)
     runner = TorchRunner(model, device, kernels, options, facts, new_pool=new_pool)
     if options.numerics == "exact":
         ensure_exact(runner)
@@ -76,6 +74,13 @@ def _choose_graphs(device: Device, attention: str, options: RunnerOptions) -> gr
         _log.info("decode steps are not captured", extra={"reason": reason})
         return None
     return partial(graphs.graph_maker, device)
+
+
+def _compile(model: PreTrainedModel, why_not: str) -> bool:
+    compiled = not why_not and compiling.compile_layers(model)
+    if not compiled:
+        _log.info("layers run as they are", extra={"reason": why_not or "torch.compile failed"})
+    return compiled
 
 
 def _check_exact(device: Device) -> None:

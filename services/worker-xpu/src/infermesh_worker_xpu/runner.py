@@ -40,6 +40,8 @@ class RunnerFacts:
     weights_bytes: int
     extension: str = ""
     """What computes beside torch, as "ipex 2.8"; empty when torch does alone."""
+    compiled: bool = False
+    """Whether torch.compile has made the model's layers."""
 
 
 class TorchRunner:
@@ -203,5 +205,6 @@ def _runtime(device: Device, facts: RunnerFacts, dtype: torch.dtype, options: Ru
     warning = f", {device.warning}" if device.warning else ""
     extension = f", {facts.extension}" if facts.extension else ""
     captured = ", graphs" if graphs else ""
+    compiled = ", compiled" if facts.compiled else ""
     version = torch.__version__.partition("+")[0]
-    return f"torch {version}{extension} ({precision}, {facts.attention}{captured}{warning})"
+    return f"torch {version}{extension} ({precision}, {facts.attention}{captured}{compiled}{warning})"
