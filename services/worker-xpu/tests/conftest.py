@@ -1,6 +1,8 @@
 """Tiny models of each architecture, the real model on the real runner, and sequences that the tests feed to runners."""
 
 import os
+import subprocess
+import sys
 
 # as the worker does, and before torch starts its threads
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -187,3 +189,36 @@ def exact_model(default_model: Path) -> Iterator[LoadedModel]:
     model = build({"folder": str(default_model), "device": "cpu", "numerics": "exact", "kv_cache_bytes": 1 << 30})
     yield model
     model.runner.close()
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., str]:
+    """Runs Python on arguments, with environment variables, on this checkout; what it prints. Fails where it does."""
+
+    def run(*arguments: str, **variables: str) -> str:
+        path = os.pathsep.join([str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            env={**os.environ, "PYTHONPATH": path, **variables},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_interpreted(run_python) -> Callable[[str], None]:
+    """Runs a test file of this folder under Triton's interpreter, which is chosen when Triton is imported."""
+
+    def run(name: str) -> None:
+        pytest.importorskip("triton")
+        options = ("-q", "-x", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist")
+        path = str(Path(__file__).with_name(name))
+        run_python("-m", "pytest", *options, path, TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+
+    return run

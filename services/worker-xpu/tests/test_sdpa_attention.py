@@ -102,10 +102,10 @@ def test_one_layer_functions_are_the_kernels() -> None:
     query = torch.randn(90, HEADS, HEAD_DIM)
     arrays = cache.keys, cache.values, cache.tables
     begins = torch.tensor([0, 40, 90], dtype=torch.int32)
-    whole = sdpa_attention.prefill(
+    whole = SdpaKernels().prefill(
         query, *arrays, begins, cache.context_lens, 50, SCALE, None, None, torch.empty_like(query)
     )
-    last = sdpa_attention.decode(
+    last = SdpaKernels().decode(
         query[[39, 89]], *arrays, cache.context_lens, SCALE, None, None, torch.empty(2, HEADS, HEAD_DIM)
     )
     torch.testing.assert_close(whole[[39, 89]], last)

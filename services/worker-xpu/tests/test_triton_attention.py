@@ -1,8 +1,5 @@
 """Paged attention through Triton: what it refuses, how it cuts its work, and its kernels, in a process of their own."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,49 +9,28 @@ from infermesh_worker_xpu import triton_attention
 from infermesh_worker_xpu import triton_attention_tiles as tiling
 
 HERE = Path(__file__).parent
-SOURCE = HERE.parent / "src"
 
 
-def run_python(*arguments, **variables):
-    path = os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": path, **variables},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def test_kernels_under_the_interpreter(run_interpreted):
+    run_interpreted("test_triton_attention_kernels.py")
 
 
-def test_kernels_under_the_interpreter():
-    pytest.importorskip("triton")
-    done = run_python(
-        "-m", "pytest", "-q", "-x", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist",
-        str(HERE / "test_triton_attention_kernels.py"),
-        TRITON_INTERPRET="1", OMP_NUM_THREADS="1",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-
-
-def test_kernels_compile_for_cuda_without_spilling(tmp_path):
+def test_kernels_compile_for_cuda_without_spilling(tmp_path, run_python):
     """The interpreter takes programs that the compiler refuses; Triton brings the assembler, so no GPU is needed."""
     pytest.importorskip("triton")
-    done = run_python(str(HERE / "test_triton_attention_compiled.py"), TRITON_CACHE_DIR=str(tmp_path))
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    run_python(str(HERE / "test_triton_attention_compiled.py"), TRITON_CACHE_DIR=str(tmp_path))
 
 
-def test_a_machine_without_triton_imports_it_and_is_told_why():
+def test_a_machine_without_triton_imports_it_and_is_told_why(run_python):
     code = (
         "import sys; sys.modules['triton'] = None\n"
         "from infermesh_worker_xpu import triton_attention as attention\n"
         "import importlib.util, torch\n"
         "print(attention.available(torch.device('cpu')))"
     )
-    done = run_python("-c", code)
-    assert done.returncode == 0, done.stderr
-    assert "usable=False" in done.stdout
-    assert "not installed" in done.stdout
+    printed = run_python("-c", code)
+    assert "usable=False" in printed
+    assert "not installed" in printed
 
 
 def test_cpu_without_the_interpreter_is_not_available():

@@ -1,8 +1,5 @@
 """Drawing through Triton: where it is used, and its kernel, in a process of its own."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -28,33 +25,14 @@ for kind, wide in (("fp64", tl.float64), ("fp32", tl.float32)):
 """
 
 
-def run_python(*arguments, **variables):
-    path = os.pathsep.join([str(HERE.parent / "src"), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": path, **variables},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def test_the_kernel_under_the_interpreter(run_interpreted):
+    run_interpreted("test_triton_draw_kernels.py")
 
 
-def test_the_kernel_under_the_interpreter():
-    pytest.importorskip("triton")
-    done = run_python(
-        "-m", "pytest", "-q", "-x", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist",
-        str(HERE / "test_triton_draw_kernels.py"),
-        TRITON_INTERPRET="1", OMP_NUM_THREADS="1",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-
-
-def test_the_kernel_compiles_for_cuda(tmp_path):
+def test_the_kernel_compiles_for_cuda(tmp_path, run_python):
     """The interpreter takes programs that the compiler refuses; Triton brings the assembler, so no GPU is needed."""
     pytest.importorskip("triton")
-    done = run_python("-c", COMPILE, TRITON_CACHE_DIR=str(tmp_path))
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_python("-c", COMPILE, TRITON_CACHE_DIR=str(tmp_path))
 
 
 def test_a_kernel_that_fails_or_draws_otherwise_is_not_used(monkeypatch, caplog):

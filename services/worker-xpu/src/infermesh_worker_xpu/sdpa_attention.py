@@ -85,41 +85,6 @@ def write_kv(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor,
         cache.view(-1, *cache.shape[2:]).index_copy_(0, slots, new.to(cache.dtype))
 
 
-def decode(
-    query: Tensor,
-    key_cache: Tensor,
-    value_cache: Tensor,
-    block_tables: Tensor,
-    context_lens: Tensor,
-    scale: float,
-    sliding_window: int | None,
-    softcap: float | None,
-    out: Tensor,
-) -> Tensor:
-    """`Kernels.decode` of a single layer."""
-    return SdpaKernels().decode(
-        query, key_cache, value_cache, block_tables, context_lens, scale, sliding_window, softcap, out
-    )
-
-
-def prefill(
-    query: Tensor,
-    key_cache: Tensor,
-    value_cache: Tensor,
-    block_tables: Tensor,
-    begins: Tensor,
-    context_lens: Tensor,
-    max_new: int,
-    scale: float,
-    sliding_window: int | None,
-    softcap: float | None,
-    out: Tensor,
-) -> Tensor:
-    """`Kernels.prefill` of a single layer."""
-    tables = block_tables, begins, context_lens, max_new
-    return SdpaKernels().prefill(query, key_cache, value_cache, *tables, scale, sliding_window, softcap, out)
-
-
 def _attend_one(
     query: Tensor, keys: Tensor, values: Tensor, part: Gather, scale: float, softcap: float | None
 ) -> Tensor:
