@@ -440,6 +440,24 @@ async def test_a_deadline_holds_while_the_model_loads(mesh: Mesh) -> None:
     assert mesh.is_idle()
 
 
+async def test_as_many_wait_for_a_load_as_may_wait_and_as_long() -> None:
+    mesh = Mesh(limits=lambda _model: AdmissionLimits(max_waiting=1, max_wait_s=0.2))
+    mesh.add("a:1", models=(), available=("m",))
+    tasks = [asyncio.create_task(mesh.admit()) for _ in range(2)]
+    await settle()
+    with pytest.raises(ResourceExhausted, match="2 requests wait") as caught:
+        await mesh.admit()
+    assert (caught.value.reason, caught.value.retry_after_s) == ("QUEUE_FULL", 5)
+    for task in tasks:
+        with pytest.raises(DeadlineExceeded):
+            await task
+    mesh.report("a:1", models=("m",))
+    with await mesh.admit():
+        pass
+    assert mesh.is_idle()
+    await mesh.fleet.close()
+
+
 async def test_those_who_wait_load_a_model_that_was_unloaded_meanwhile(mesh: Mesh) -> None:
     mesh.add("a:1")
     held = await mesh.admit()

@@ -119,10 +119,12 @@ class Admission:
     async def _load(self, loader: Loader, applicant: Applicant) -> None:
         began_s = self._clock()
         applicant.waited = True
-        timeout_s = None if applicant.deadline_s is None else max(0.0, applicant.deadline_s - began_s)
+        deadline_s = self._room.deadline(applicant)
+        timeout_s = None if deadline_s is None else max(0.0, deadline_s - began_s)
         try:
-            async with asyncio.timeout(timeout_s):
-                await loader.ensure(replace(applicant.call.wanted, tried=applicant.tried))
+            with self._room.loading(applicant):
+                async with asyncio.timeout(timeout_s):
+                    await loader.ensure(replace(applicant.call.wanted, tried=applicant.tried))
         except TimeoutError:
             raise self._room.expire(applicant) from None
         finally:

@@ -90,12 +90,7 @@ class ModelQueue(Generic[T]):
     def full(self, now_s: float) -> InfermeshError:
         """What one is told who finds the queue full, or had to leave it for another."""
         waiting = len(self.waiting)
-        return ResourceExhausted(
-            f"{waiting} requests wait for the model '{self.model}' already, as many as may.",
-            reason=QUEUE_FULL,
-            metadata={"model": self.model, "waiting": str(waiting)},
-            retry_after_s=self._rate.retry_after_s(waiting, now_s),
-        )
+        return queue_full(self.model, waiting, retry_after_s=self._rate.retry_after_s(waiting, now_s))
 
     def _check_deadline(self, wanted: Wanted, deadline_s: float | None, now_s: float) -> None:
         if deadline_s is None:
@@ -112,6 +107,16 @@ class ModelQueue(Generic[T]):
             metadata={"model": self.model, "starts_in_ms": str(round(1000 * starts_in_s)), "ahead": str(ahead)},
             retry_after_s=self._rate.retry_after_s(ahead + 1, now_s),
         )
+
+
+def queue_full(model: str, waiting: int, *, retry_after_s: float) -> ResourceExhausted:
+    """What one is told who may not wait for a model, as so many do already."""
+    return ResourceExhausted(
+        f"{waiting} requests wait for the model '{model}' already, as many as may.",
+        reason=QUEUE_FULL,
+        metadata={"model": model, "waiting": str(waiting)},
+        retry_after_s=retry_after_s,
+    )
 
 
 def expired(model: str, waited_s: float) -> DeadlineExceeded:

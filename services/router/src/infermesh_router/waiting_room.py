@@ -5,8 +5,9 @@ many wait.
 """
 
 import asyncio
-from collections.abc import Callable, Hashable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from infermesh_router.drain_rate import DrainRate
 from infermesh_router.fair_queue import Ticket
 from infermesh_router.grant import Applicant, Grant
 from infermesh_router.metrics import RouterMetrics
-from infermesh_router.model_queue import AdmissionLimits, ModelQueue, expired
+from infermesh_router.model_queue import QUEUE_FULL, AdmissionLimits, ModelQueue, expired, queue_full
 from infermesh_router.policy_errors import ModelNotLoaded, Saturated
 from infermesh_runtime.errors import InfermeshError
 
@@ -23,6 +24,8 @@ _GRANTS_A_TURN = 64
 _PAUSE_FACTOR = 20
 """A round of offers that placed nothing is followed by a pause of this many times what it took: about 5 % of CPU."""
 _LONGEST_PAUSE_S = 0.02
+_RETRY_AFTER_LOADING_S = 5.0
+"""A guess: how long a load takes is not known before its end."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +58,8 @@ class WaitingRoom:
         self._absent_s = absent_s
         self._queues: dict[str, Queue] = {}
         self._rates: dict[str, DrainRate] = {}
+        self._loading: Counter[str] = Counter()
+        """Requests whose model is being loaded, by model, never 0."""
         self._offered_version = -1
         self._offering: asyncio.Task[None] | None = None
 
@@ -77,7 +82,7 @@ class WaitingRoom:
         granted: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
         applicant.waited = True
         limits = self._limits(applicant.call.wanted.model)
-        deadline_s = _earliest(applicant, limits)
+        deadline_s = self.deadline(applicant)
         queue = self._queue_of(applicant.call.wanted.model)
         try:
             ticket = self._enter(queue, _Waiter(applicant, granted), limits, deadline_s)
@@ -93,6 +98,26 @@ class WaitingRoom:
             raise
         finally:
             self._forget_if_empty(queue)
+
+    def deadline(self, applicant: Applicant) -> float | None:
+        """When it may wait no longer, for room or for its model."""
+        return _earliest(applicant, self._limits(applicant.call.wanted.model))
+
+    @contextmanager
+    def loading(self, applicant: Applicant) -> Iterator[None]:
+        """While its model is loaded. ResourceExhausted (QUEUE_FULL) when as many wait as may, beside the first."""
+        model = applicant.call.wanted.model
+        waiting = self._loading[model]
+        if waiting > self._limits(model).max_waiting and not applicant.resumed:
+            self._metrics.shed.labels(QUEUE_FULL).inc()
+            raise queue_full(model, waiting, retry_after_s=_RETRY_AFTER_LOADING_S)
+        self._loading[model] += 1
+        try:
+            yield
+        finally:
+            self._loading[model] -= 1
+            if not self._loading[model]:
+                del self._loading[model]
 
     def expire(self, applicant: Applicant) -> InfermeshError:
         """Counts that its deadline passed, and says so."""
