@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import os
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -228,7 +228,7 @@ def _final_code(context: RpcContext, duration_s: float) -> Code:
 def _request_id(metadata: Iterable[tuple[str, Any]]) -> str:
     """The client's id, made fit to be sent on: HTTP lets more through than gRPC's metadata may hold."""
     sent = next((value for key, value in metadata or () if key == REQUEST_ID_KEY), "")
-    return _UNSENDABLE.sub("?", sent[:MAX_REQUEST_ID_CHARS]) or uuid.uuid4().hex
+    return _UNSENDABLE.sub("?", sent[:MAX_REQUEST_ID_CHARS]) or os.urandom(16).hex()
 
 
 def _unimplemented(method: str) -> Callable[[Any, RpcContext], Awaitable[None]]:

@@ -50,6 +50,8 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
         logger.handlers.clear()
         logger.propagate = True
     logging.captureWarnings(True)
+    # no line has them, and each is looked up for every record
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def _encode(line: dict[str, Any]) -> str:

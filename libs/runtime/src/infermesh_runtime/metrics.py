@@ -14,6 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.interceptors import Rpc
+from infermesh_runtime.series import Series
 from infermesh_runtime.server import Part
 from infermesh_runtime.settings import split_host_port
 
@@ -39,13 +40,17 @@ class RpcMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("grpc_service", "grpc_method", "grpc_code")
-        self._handled = Counter("grpc_server_handled", "RPCs completed, by status code.", labels, registry=registry)
-        self._duration_s = Histogram(
-            "grpc_server_handling_seconds",
-            "Time from an RPC's arrival to its last message.",
-            labels,
-            buckets=DURATION_BUCKETS_S,
-            registry=registry,
+        self._handled = Series(
+            Counter("grpc_server_handled", "RPCs completed, by status code.", labels, registry=registry)
+        )
+        self._duration_s = Series(
+            Histogram(
+                "grpc_server_handling_seconds",
+                "Time from an RPC's arrival to its last message.",
+                labels,
+                buckets=DURATION_BUCKETS_S,
+                registry=registry,
+            )
         )
 
     def __call__(self, rpc: Rpc) -> None:

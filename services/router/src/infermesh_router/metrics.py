@@ -10,6 +10,7 @@ from infermesh.admin.v1 import admin_pb2
 from infermesh_router.breaker import BreakerState
 from infermesh_router.endpoint import Endpoint
 from infermesh_router.endpoint_stats import StatsByAddress
+from infermesh_runtime.series import Series
 
 _OVERHEAD_BUCKETS_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1)
 _FIRST_TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -25,11 +26,13 @@ class RouterMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.by_endpoint = StatsByAddress()
-        self.requests = Counter(
-            "infermesh:router_requests",
-            "Requests that have ended, by model and status; the model is empty where no endpoint knows it.",
-            ("model_name", "code"),
-            registry=registry,
+        self.requests = Series(
+            Counter(
+                "infermesh:router_requests",
+                "Requests that have ended, by model and status; the model is empty where no endpoint knows it.",
+                ("model_name", "code"),
+                registry=registry,
+            )
         )
         self.failovers = Counter(
             "infermesh:router_failovers",
@@ -49,15 +52,17 @@ class RouterMetrics:
         self.hedges = Counter(
             "infermesh:router_hedges", "Requests sent to a second endpoint for being slow.", registry=registry
         )
-        self.queue_s = Histogram(
-            "vllm:request_queue_time_seconds",
-            "Time a request waited in the router's queue.",
-            ("model_name",),
-            buckets=_QUEUE_BUCKETS_S,
-            registry=registry,
+        self.queue_s = Series(
+            Histogram(
+                "vllm:request_queue_time_seconds",
+                "Time a request waited in the router's queue.",
+                ("model_name",),
+                buckets=_QUEUE_BUCKETS_S,
+                registry=registry,
+            )
         )
-        self.choices = Counter(
-            "infermesh:router_choices", "Endpoints chosen, by reason.", ("reason",), registry=registry
+        self.choices = Series(
+            Counter("infermesh:router_choices", "Endpoints chosen, by reason.", ("reason",), registry=registry)
         )
         self.retries = Counter(
             "infermesh:router_retries", "Calls that failed on an endpoint before a token.", registry=registry
@@ -68,19 +73,23 @@ class RouterMetrics:
             buckets=_OVERHEAD_BUCKETS_S,
             registry=registry,
         )
-        self.first_token_s = Histogram(
-            "vllm:time_to_first_token_seconds",
-            "Time from sending a request on to its first token.",
-            ("model_name",),
-            buckets=_FIRST_TOKEN_BUCKETS_S,
-            registry=registry,
+        self.first_token_s = Series(
+            Histogram(
+                "vllm:time_to_first_token_seconds",
+                "Time from sending a request on to its first token.",
+                ("model_name",),
+                buckets=_FIRST_TOKEN_BUCKETS_S,
+                registry=registry,
+            )
         )
-        self.request_s = Histogram(
-            "vllm:e2e_request_latency_seconds",
-            "Time from sending a request on to its end.",
-            ("model_name",),
-            buckets=_REQUEST_BUCKETS_S,
-            registry=registry,
+        self.request_s = Series(
+            Histogram(
+                "vllm:e2e_request_latency_seconds",
+                "Time from sending a request on to its end.",
+                ("model_name",),
+                buckets=_REQUEST_BUCKETS_S,
+                registry=registry,
+            )
         )
 
     def chosen(self, address: str, reason: str) -> None:
