@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh_client.cli.app import app
+from infermesh_client.cli.connection import connect
 from infermesh_client.mesh.state import MeshState
 from infermesh_client.settings import ClientSettings, Home
+from infermesh_runtime.errors import Unavailable
 
 COMMAND = [sys.executable, "-m", "infermesh_client.cli.app"]
 
@@ -346,3 +348,9 @@ def test_status_follows_on_a_terminal(mesh, open_terminal) -> None:
     terminal.read_until("READY")
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.wait() == 0
+
+
+def test_a_lost_worker_that_the_router_tells_of_is_not_a_lost_mesh() -> None:
+    told = Unavailable("Endpoint a:1 is lost (failed to connect to all addresses).", reason="ENDPOINT_LOST")
+    with pytest.raises(Unavailable, match="Endpoint a:1 is lost"), connect("b:2", ClientSettings(), timeout_s=1):
+        raise told

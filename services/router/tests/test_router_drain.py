@@ -102,6 +102,14 @@ async def test_an_endpoint_that_dies_while_it_drains_is_an_error(worker) -> None
             await draining
 
 
+async def test_an_endpoint_that_is_lost_is_named(worker) -> None:
+    _, address, fleet, server = worker
+    await server.stop(None)
+    with pytest.raises(Unavailable, match=f"Endpoint {address} is lost") as caught:
+        await Drains(fleet, lambda _: 0).resume(address)
+    assert caught.value.reason == "ENDPOINT_LOST"
+
+
 async def test_over_the_wire(start_worker, start_router) -> None:
     """A worker that does not know how to drain says so itself."""
     worker = await start_worker()

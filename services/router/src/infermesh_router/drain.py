@@ -9,9 +9,9 @@ import grpc
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.endpoint import Endpoint
+from infermesh_router.faults import to_told
 from infermesh_router.fleet import Fleet
-from infermesh_runtime.errors import NotFound, Unavailable
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.errors import NotFound
 
 _MOVE_AGAIN_S = 0.5
 """A stream that was about to begin when the others were moved is moved after this."""
@@ -76,7 +76,4 @@ def _errors(address: str) -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        found = from_rpc_error(error)
-        if isinstance(found, Unavailable) and found.reason == Unavailable.reason:
-            found = Unavailable(f"Endpoint {address} is lost ({found.message}).", reason="ENDPOINT_LOST")
-        raise found from error
+        raise to_told(error, address) from error

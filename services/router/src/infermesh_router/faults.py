@@ -9,7 +9,15 @@ from enum import Enum, auto
 
 import grpc
 
-from infermesh_runtime.errors import Code, DeviceNotAvailable, InfermeshError, NotFound, ResourceExhausted, Unavailable
+from infermesh_runtime.errors import (
+    Code,
+    DeadlineExceeded,
+    DeviceNotAvailable,
+    InfermeshError,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from infermesh_runtime.status import from_rpc_error
 
 QUEUE_FULL = "QUEUE_FULL"
@@ -18,6 +26,7 @@ STREAM_SILENT = "STREAM_SILENT"
 FIRST_TOKEN_TIMEOUT = "FIRST_TOKEN_TIMEOUT"  # noqa: S105 - a reason, not a secret
 CONNECT_TIMEOUT = "CONNECT_TIMEOUT"
 MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
+ENDPOINT_LOST = "ENDPOINT_LOST"
 DRAINED = "DRAINED"
 """The router itself takes the stream off the endpoint."""
 
@@ -71,6 +80,16 @@ def to_error(error: grpc.aio.AioRpcError) -> InfermeshError:
     found = from_rpc_error(error)
     if isinstance(found, Unavailable) and found.reason == Unavailable.reason:
         return Unavailable(f"The connection to the endpoint broke ({found.message}).", reason=STREAM_CUT)
+    return found
+
+
+def to_told(error: grpc.aio.AioRpcError, address: str) -> InfermeshError:
+    """The error of a failed call for an operator, who is told which endpoint does not answer."""
+    found = from_rpc_error(error)
+    if isinstance(found, DeadlineExceeded):
+        return DeadlineExceeded(f"Endpoint {address} does not answer.")
+    if isinstance(found, Unavailable) and found.reason == Unavailable.reason:
+        return Unavailable(f"Endpoint {address} is lost ({found.message}).", reason=ENDPOINT_LOST)
     return found
 
 

@@ -15,12 +15,12 @@ from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router import placing
 from infermesh_router.endpoint import Endpoint
+from infermesh_router.faults import to_told
 from infermesh_router.fleet import Fleet
 from infermesh_router.metrics import RouterMetrics
 from infermesh_router.policy_errors import ModelDoesNotFit
 from infermesh_router.snapshot import EndpointSnapshot, State, Wanted
 from infermesh_runtime.errors import Cancelled, InfermeshError, Unavailable
-from infermesh_runtime.status import from_rpc_error
 
 _log = logging.getLogger(__name__)
 
@@ -213,4 +213,4 @@ async def endpoint_service(endpoint: Endpoint) -> AsyncIterator[pb_grpc.Endpoint
     try:
         yield pb_grpc.EndpointServiceStub(endpoint.channel)  # type: ignore[no-untyped-call] # generated
     except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from error
+        raise to_told(error, endpoint.address) from error

@@ -19,7 +19,7 @@ def connect(endpoint: str | None, settings: ClientSettings, *, timeout_s: float 
         with Client(address, timeout_s=timeout_s) as client:
             yield client
     except Unavailable as error:
-        if not any(sign in error.message for sign in _NOBODY):
+        if error.reason != Unavailable.reason or not any(sign in error.message for sign in _NOBODY):
             raise
         hint = "" if endpoint else "; `infermesh up` starts a mesh"
         raise Unavailable(f"nothing answers at {address}{hint}", reason="UNREACHABLE") from error
