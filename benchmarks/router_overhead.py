@@ -3,6 +3,7 @@
 A simulated worker gives 200 tokens/s a stream. Ours is measured against asking the worker itself; other routers, which
 speak HTTP only, against asking a simulated OpenAI endpoint of the same pace. The contestants of a round run one after
 another, with 1 and with 16 streams; figures are medians over the rounds of p50 minus the direct p50 of that round.
+CPU a token is that of answers of 192 tokens; CPU a request that of answers of 4 to 12, their tokens included.
 Peers that are asked for (--peers) get a venv each below build/. The last line is one JSON document.
 """
 
@@ -39,6 +40,8 @@ from overhead_parts import (
 from infermesh.inference.v1 import inference_pb2 as pb
 
 ITL_S = 0.005
+LONG_TOKENS = 192
+"""Of the answers that CPU a token is taken from; those that TTFT is taken from have 4 to 12."""
 STREAMS = (1, 16)
 _GENERATE = "/infermesh.inference.v1.InferenceService/Generate"
 _PROMPT = "Tell me something about routers. " * 4
@@ -94,19 +97,30 @@ def http_ask(address: str, model: str) -> Ask:
 
 
 async def measure(contestant: Contestant, streams: int, requests: int, seed: int) -> dict[str, float]:
-    """TTFT p50 in ms and the CPU time of the contestant's processes, in µs a token."""
+    """TTFT p50 in ms, and CPU time of the contestant's processes in µs: a token of long answers, a short request."""
     rng = random.Random(seed)
-    # answers of different length: streams that begin together must not stay together
-    lengths = [[rng.randint(8, 24) for _ in range(requests)] for _ in range(streams)]
     await asyncio.gather(*(contestant.ask(i, _PROMPT, 2) for i in range(streams)))
     before_s = cpu_s(contestant.processes)
 
     async def run(stream: int) -> list[float]:
-        return [await contestant.ask(stream, f"{i} {_PROMPT}", tokens) for i, tokens in enumerate(lengths[stream])]
+        times = []
+        for number in range(requests):
+            # at any time within the worker's step: else one who is later by a little waits for a whole step more
+            await asyncio.sleep(rng.uniform(0, 2 * ITL_S))
+            times.append(await contestant.ask(stream, f"{number} {_PROMPT}", rng.randint(4, 12)))
+        return times
 
     times = [t for stream in await asyncio.gather(*map(run, range(streams))) for t in stream]
-    used_s = cpu_s(contestant.processes) - before_s
-    return {"ttft_ms": statistics.median(times) * 1e3, "cpu_us_per_token": used_s / sum(map(sum, lengths)) * 1e6}
+    between_s = cpu_s(contestant.processes)
+    answers = 1 if streams > 1 else 3
+    for _ in range(answers):
+        await asyncio.gather(*(contestant.ask(i, _PROMPT, LONG_TOKENS) for i in range(streams)))
+    after_s = cpu_s(contestant.processes)
+    return {
+        "ttft_ms": statistics.median(times) * 1e3,
+        "cpu_us_per_token": (after_s - between_s) / (answers * streams * LONG_TOKENS) * 1e6,
+        "cpu_us_per_request": (between_s - before_s) / (streams * requests) * 1e6,
+    }
 
 
 def cpu_s(processes: Sequence[psutil.Process]) -> float:
@@ -177,6 +191,7 @@ def summarise(
                 "ttft_p50_ms": round(statistics.median(f["ttft_ms"] for f in own), 3),
                 "added_ttft_p50_ms": round(statistics.median(added), 3),
                 "cpu_us_per_token": round(statistics.median(f["cpu_us_per_token"] for f in own), 1),
+                "cpu_us_per_request": round(statistics.median(f["cpu_us_per_request"] for f in own), 1),
             }
     return result
 

@@ -13,6 +13,9 @@ from infermesh_router.endpoint import Endpoint
 from infermesh_router.snapshot import EndpointSnapshot
 from infermesh_router.table import Table
 
+_FEW = 32
+"""Endpoints whose snapshots are made at each change, so that no request waits for it; of more only as one asks."""
+
 
 class Fleet:
     """The endpoints, by address. `set_addresses` adds and removes; `close` ends all."""
@@ -47,10 +50,7 @@ class Fleet:
     @property
     def snapshots(self) -> Table:
         """What is known of each endpoint now, in the order they came; follows later changes when asked for again."""
-        while self._stale:
-            address = self._stale.pop()
-            if (endpoint := self._endpoints.get(address)) is not None:
-                self._refresh(endpoint.snapshot)
+        self._refresh_stale()
         return self._table
 
     def get(self, address: str) -> Endpoint:
@@ -86,8 +86,16 @@ class Fleet:
         self._pollers[address] = asyncio.ensure_future(self._poll(endpoint))
 
     def _note_change(self, address: str) -> None:
+        if not self._stale and len(self._endpoints) <= _FEW:
+            asyncio.get_running_loop().call_soon(self._refresh_stale)
         self._stale.add(address)
         self.changes.notify()
+
+    def _refresh_stale(self) -> None:
+        while self._stale:
+            address = self._stale.pop()
+            if (endpoint := self._endpoints.get(address)) is not None:
+                self._refresh(endpoint.snapshot)
 
     def _refresh(self, snapshot: EndpointSnapshot) -> None:
         before = self._table.at(snapshot.address)

@@ -38,6 +38,8 @@ def hash_prompt(request: pb.GenerateRequest) -> tuple[int, ...]:
 
 def readdress(blocks: tuple[int, ...], model: str, other: str) -> tuple[int, ...]:
     """The hashes of the same prompt to another model."""
+    if not blocks:
+        return ()
     change = _hash_model(model) ^ _hash_model(other)
     return tuple(block ^ change for block in blocks)
 
