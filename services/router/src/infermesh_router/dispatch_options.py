@@ -16,7 +16,7 @@ class DispatchOptions:
     """Endpoints to try, over a stream's life, after failures in its middle; 0: such a stream fails.
 
     Leaving an endpoint that is drained, or that does not serve now, is not counted."""
-    failover_wait_s: float = 5.0
+    failover_wait_s: float = 15.0
     """Longest wait for an endpoint that could go on with a stream."""
     hedge_after_s: float = math.inf
     """Delay of the first token after which a request is sent to a second endpoint; infinite: never."""

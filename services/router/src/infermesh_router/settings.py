@@ -61,7 +61,7 @@ class RouterSettings(ServiceSettings):
         5, ge=0, le=100, description="Endpoints to try for a stream that fails in its middle, over its life; 0: none."
     )
     failover_wait_s: float = Field(
-        5.0, ge=0, le=600, description="Longest wait for an endpoint that could go on with such a stream, in seconds."
+        15.0, ge=0, le=600, description="Longest wait for an endpoint that could go on with such a stream, in seconds."
     )
     first_token_timeout_s: float = Field(
         20.0,
