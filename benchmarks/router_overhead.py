@@ -3,7 +3,7 @@
 A simulated worker gives 200 tokens/s a stream. Ours is measured against asking the worker itself; other routers, which
 speak HTTP only, against asking a simulated OpenAI endpoint of the same pace. The contestants of a round run one after
 another, with 1 and with 16 streams; figures are medians over the rounds of p50 minus the direct p50 of that round.
-CPU a token is that of answers of 192 tokens; CPU a request that of answers of 4 to 12, their tokens included.
+CPU a token is that of answers of 192 tokens; CPU a request that of answers of 8 to 24, their tokens included.
 Peers that are asked for (--peers) get a venv each below build/. The last line is one JSON document.
 """
 
@@ -41,7 +41,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 
 ITL_S = 0.005
 LONG_TOKENS = 192
-"""Of the answers that CPU a token is taken from; those that TTFT is taken from have 4 to 12."""
+"""Of the answers that CPU a token is taken from; those that TTFT is taken from have 8 to 24."""
 STREAMS = (1, 16)
 _GENERATE = "/infermesh.inference.v1.InferenceService/Generate"
 _PROMPT = "Tell me something about routers. " * 4
@@ -107,7 +107,7 @@ async def measure(contestant: Contestant, streams: int, requests: int, seed: int
         for number in range(requests):
             # at any time within the worker's step: else one who is later by a little waits for a whole step more
             await asyncio.sleep(rng.uniform(0, 2 * ITL_S))
-            times.append(await contestant.ask(stream, f"{number} {_PROMPT}", rng.randint(4, 12)))
+            times.append(await contestant.ask(stream, f"{number} {_PROMPT}", rng.randint(8, 24)))
         return times
 
     times = [t for stream in await asyncio.gather(*map(run, range(streams))) for t in stream]
