@@ -1,5 +1,7 @@
 """Layers that read the same input are one product, whatever they are called, and compute what they did."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,10 +23,18 @@ GROUPS = {"llama": 2, "qwen2": 2, "qwen3": 2, "gemma2": 2, "gemma3": 2, "smollm3
 
 @pytest.fixture
 def load(tiny_folder, monkeypatch):
-    """Loads a tiny model as an accelerator would: its linear layers are torch's."""
+    """Loads a tiny model as an accelerator would, its linear layers torch's; what is merged, the test merges."""
     monkeypatch.setattr(linear, "pack", lambda model: 0)
     device = devices.select("cpu", 0)
-    return lambda name: weights.load(tiny_folder(name), device, torch.float32, OPTIONS)
+    merge = merging.merge
+
+    def load(name, **changes):
+        with monkeypatch.context() as patch:
+            if merging.merge is merge:
+                patch.setattr(merging, "merge", lambda model: 0)
+            return weights.load(tiny_folder(name), device, torch.float32, replace(OPTIONS, **changes))
+
+    return load
 
 
 class Replayed:
@@ -107,11 +117,30 @@ def test_a_part_never_answers_for_another_input() -> None:
     torch.testing.assert_close(second(a), layers[1](a))
 
 
-def test_only_accelerators_merge(load, monkeypatch) -> None:
+def test_exact_layers_are_not_merged(load, monkeypatch) -> None:
     merged = []
     monkeypatch.setattr(merging, "merge", lambda model: merged.append(model) or 0)
-    load("llama")
+    load("llama", numerics="exact")
     assert merged == []
-    monkeypatch.setattr(devices.Device, "is_cpu", False)
-    assert merged == [load("llama")]
+    model = load("llama")
+    assert merged == [model]
     assert merged[0].config._attn_implementation == attention.IMPLEMENTATION
+
+
+def test_merged_layers_are_packed_on_processors(tiny_folder, monkeypatch, feed) -> None:
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this processor's torch has no oneDNN")
+    device, found = devices.select("cpu", 0), []
+    merge = merging.merge
+    sequences = [np.random.default_rng(i).integers(3, 160, 60) for i in range(3)]
+    for each in (lambda model: 0, merge):
+        monkeypatch.setattr(merging, "merge", each)
+        model = weights.load(tiny_folder("llama"), device, torch.float32, OPTIONS)
+        found.append(feed(runner_of(model), sequences))
+    packed = [module.linear for module in model.modules() if isinstance(module, Merged)]
+    assert len(packed) == 6
+    assert all(type(layer) is linear.PackedLinear for layer in packed)
+    for runs in ({0: 30, 1: 12, 2: 7}, {0: 1, 1: 1, 2: 1}, {1: 1}):
+        expected, merged = (each.run(runs) for each in found)
+        for i in runs:
+            np.testing.assert_allclose(merged[i], expected[i], atol=1e-5, rtol=1e-5)

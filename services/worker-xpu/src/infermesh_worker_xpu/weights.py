@@ -36,7 +36,7 @@ def load(folder: Path, device: Device, dtype: torch.dtype, options: RunnerOption
     model.train(mode=False)
     try:
         nn.Module.to(model, device.handle)
-        if not device.is_cpu:  # packed layers gain nothing by it
+        if options.numerics == "fast":  # exact layers are proved as they are
             _log.info("layers merged", extra={"layers": merging.merge(model)})
         quantisation.quantise(model, options.quantisation, device)
     except (RuntimeError, MemoryError) as error:
