@@ -94,9 +94,6 @@ class Written:
     def __init__(self):
         self.events = []
 
-    async def ensure_initial_metadata(self) -> None:
-        """Has none."""
-
     async def write(self, event):
         self.events.append(event)
 

@@ -69,7 +69,6 @@ async def to_generation(
 
 async def write_responses(stream: Stream, started: pb.Started, context: RpcContext) -> None:
     """Writes the events of a stream. `started` comes with the first output: what fails before it has no event."""
-    await context.ensure_initial_metadata()  # while the prompt is prefilled, for it takes its time
     deltas, finished = await stream.read()
     await context.write(pb.GenerateResponse(started=started))
     while deltas or finished:

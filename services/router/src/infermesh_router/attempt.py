@@ -4,7 +4,7 @@ Knows no other endpoint, and of the messages only that `started` comes first.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 import grpc
@@ -127,27 +127,15 @@ class Attempts:
         return list(self._open.get(address, ()))
 
     async def open(
-        self,
-        grant: Grant,
-        body: bytes,
-        *,
-        timeout_s: float | None,
-        may_move: Callable[[], bool],
-        on_sent: Callable[[], Awaitable[None]] | None = None,
+        self, grant: Grant, body: bytes, *, timeout_s: float | None, may_move: Callable[[], bool]
     ) -> Attempt:
-        """Sends the request; the attempt once its first token is there. Raises InfermeshError. Takes the grant.
-
-        `on_sent` is awaited while the endpoint has the request.
-        """
+        """Sends the request; the attempt once its first token is there. Raises InfermeshError. Takes the grant."""
         endpoint = grant.endpoint
         stream = endpoint.channel.unary_stream(GENERATE)(body, timeout=timeout_s, metadata=request_metadata())
         attempt = Attempt(grant, stream, probe=endpoint.breaker.enter(), may_move=may_move)
         self._open.setdefault(endpoint.address, set()).add(attempt)
         self._on_open(attempt)
         try:
-            if on_sent is not None:
-                await asyncio.sleep(0)  # the call sends its request in a task of its own
-                await on_sent()
             await attempt.begin(self._connect_s)
         except InfermeshError as error:
             self.close(attempt, error)

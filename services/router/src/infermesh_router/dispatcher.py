@@ -4,7 +4,7 @@ Knows no OpenAI and nothing of what the policy weighs. A stream's own way is rel
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
@@ -83,22 +83,13 @@ class Dispatcher:
         )
 
     @asynccontextmanager
-    async def generate(
-        self,
-        call: Call,
-        timeout_s: float | None,
-        *,
-        since_s: float,
-        on_sent: Callable[[], Awaitable[None]] | None = None,
-    ) -> AsyncIterator[Generation]:
+    async def generate(self, call: Call, timeout_s: float | None, *, since_s: float) -> AsyncIterator[Generation]:
         """A Generate stream while the block runs; leaving it cancels what is left of the call.
 
-        `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter). `on_sent` may be awaited,
-        each time that an endpoint has got the request: what it does costs the first token no time.
+        `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter).
         """
         call = self._resolve(call)
-        deadline_s = self._deadline(timeout_s)
-        relay = Relay(self._parts, call, deadline_s=deadline_s, since_s=since_s, on_sent=on_sent)
+        relay = Relay(self._parts, call, deadline_s=self._deadline(timeout_s), since_s=since_s)
         with self._counted(call) as label:
             started, first = await relay.begin()
             model = started.started.model

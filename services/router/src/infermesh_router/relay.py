@@ -5,7 +5,7 @@ Hands events on as they came; knows no OpenAI, no queue and nothing of what the 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from infermesh.inference.v1 import inference_pb2 as pb
@@ -49,18 +49,8 @@ class RelayParts:
 class Relay:
     """One call. `begin`, then `events`; `close` ends what is left of it."""
 
-    def __init__(
-        self,
-        parts: RelayParts,
-        call: Call,
-        *,
-        deadline_s: float | None,
-        since_s: float,
-        on_sent: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        """`on_sent` is awaited while an endpoint has the request, and not when a second one may get it at once."""
+    def __init__(self, parts: RelayParts, call: Call, *, deadline_s: float | None, since_s: float) -> None:
         self._parts = parts
-        self._on_sent = None if parts.options.hedges else on_sent
         self._call = call
         self._deadline_s = deadline_s
         self._since_s = since_s
@@ -170,7 +160,6 @@ class Relay:
             body,
             timeout_s=timeout_s,
             may_move=lambda: self._parts.elsewhere(self._call, frozenset({*self._failed, address})),
-            on_sent=self._on_sent,
         )
 
     def _started(self, attempt: Attempt) -> pb.GenerateResponse:

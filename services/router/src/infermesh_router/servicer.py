@@ -32,8 +32,7 @@ class InferenceServicer:
         """Relays a stream; its first event is rewritten to say who serves and why."""
         since_s = time.perf_counter()
         call = _named(read_generate(request), context)
-        timeout_s, metadata = context.time_remaining(), context.ensure_initial_metadata
-        async with self._dispatcher.generate(call, timeout_s, since_s=since_s, on_sent=metadata) as generation:
+        async with self._dispatcher.generate(call, context.time_remaining(), since_s=since_s) as generation:
             await context.write(generation.started.SerializeToString())
             await context.write(generation.first)
             write = context.write
