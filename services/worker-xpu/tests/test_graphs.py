@@ -191,12 +191,15 @@ def test_graphs_are_for_accelerators_with_kernels_that_do_not_wait() -> None:
     assert "sdpa attention waits" in why_unusable(cuda, "sdpa", RunnerOptions())
     assert why_unusable(cuda, "triton", RunnerOptions(graphs="off")) == "INFERMESH_GRAPHS=off"
     xpu = devices.Device(torch.device("xpu", 0))
-    assert why_unusable(xpu, "triton", RunnerOptions()) == ""
+    why_not = "" if hasattr(torch.xpu, "graph") else f"torch {torch.__version__} has no graphs on xpu"
+    assert why_unusable(xpu, "triton", RunnerOptions()) == why_not
 
 
 @pytest.mark.parametrize("kind", ["cuda", "xpu"])
 def test_torch_has_what_a_device_graph_calls(kind) -> None:
     module = torch.get_device_module(kind)
+    if kind == "xpu" and not hasattr(module, "graph"):
+        pytest.skip("this torch has no graphs on xpu, and the worker does without")
     assert callable(module.graph)
     assert callable(module.graph_pool_handle)
     assert callable(module.stream)

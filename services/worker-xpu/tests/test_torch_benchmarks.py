@@ -39,6 +39,7 @@ def closure(*names: str) -> dict[str, metadata.Distribution]:
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory) -> Path:
     """A Python that has INSTALLED and nothing else, no package of ours either."""
+    pytest.importorskip("triton")
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, symlinks=True, with_pip=False)
     python = folder / "bin" / "python"
