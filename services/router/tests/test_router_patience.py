@@ -2,16 +2,17 @@
 
 import math
 
+import grpc
 import pytest
+from grpc.aio import AioRpcError, Metadata
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.failover import Delivered
-from infermesh_router.faults import Verdict, judge, judge_running
+from infermesh_router.faults import Verdict, judge, judge_running, to_error
 from infermesh_router.hedge import FirstTokenDelays
 from infermesh_router.patience import Patience
 from infermesh_router.snapshot import EndpointSnapshot
 from infermesh_runtime.errors import (
-    Cancelled,
     DeadlineExceeded,
     Internal,
     InvalidArgument,
@@ -53,12 +54,17 @@ def test_slow_is_what_few_of_the_last_requests_were() -> None:
     assert delays.slow_s() == 0.018
 
 
+def cancelled_by_its_server() -> Exception:
+    """What a call gets that reaches a server when it stops."""
+    return to_error(AioRpcError(grpc.StatusCode.CANCELLED, Metadata(), Metadata(), "CANCELLED"))
+
+
 @pytest.mark.parametrize(
     ("error", "before", "running"),
     [
         (InvalidArgument("x"), Verdict.REFUSE, Verdict.REFUSE),
         (DeadlineExceeded("x"), Verdict.REFUSE, Verdict.REFUSE),
-        (Cancelled("x"), Verdict.REFUSE, Verdict.LEAVE),
+        (cancelled_by_its_server(), Verdict.LEAVE, Verdict.LEAVE),
         (ResourceExhausted("x", reason="QUEUE_FULL"), Verdict.BUSY, Verdict.LEAVE),
         (ResourceExhausted("x"), Verdict.REFUSE, Verdict.LEAVE),
         (Unavailable("x", reason="WORKER_DRAINING"), Verdict.LEAVE, Verdict.LEAVE),

@@ -10,6 +10,7 @@ from enum import Enum, auto
 import grpc
 
 from infermesh_runtime.errors import (
+    Cancelled,
     Code,
     DeadlineExceeded,
     DeviceNotAvailable,
@@ -27,11 +28,13 @@ FIRST_TOKEN_TIMEOUT = "FIRST_TOKEN_TIMEOUT"  # noqa: S105 - a reason, not a secr
 CONNECT_TIMEOUT = "CONNECT_TIMEOUT"
 MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
 ENDPOINT_LOST = "ENDPOINT_LOST"
+ENDPOINT_STOPPED = "ENDPOINT_STOPPED"
 DRAINED = "DRAINED"
 """The router itself takes the stream off the endpoint."""
 
 _LEAVING = frozenset(
     {"WORKER_DRAINING", "WORKER_LOADING", "WORKER_FAILED", "MODEL_NOT_LOADED", "MODEL_UNLOADED", DRAINED}
+    | {ENDPOINT_STOPPED}
     | {"ROUTER_DRAINING", "NO_ENDPOINT"}  # what a router says whose own endpoints are leaving
 )
 _PASSING = frozenset({QUEUE_FULL, "MODEL_NOT_LOADED"})
@@ -68,16 +71,22 @@ def judge(error: InfermeshError) -> Verdict:
 def judge_running(error: InfermeshError) -> Verdict:
     """What an error means in the middle of a stream, which the endpoint had accepted.
 
-    RESOURCE_EXHAUSTED and CANCELLED, which the client did not cause, end the stream here and may not elsewhere.
+    RESOURCE_EXHAUSTED and ABORTED, which the client did not cause, end the stream here and may not elsewhere.
     """
-    if error.code in (Code.RESOURCE_EXHAUSTED, Code.CANCELLED, Code.ABORTED):
+    if error.code in (Code.RESOURCE_EXHAUSTED, Code.ABORTED):
         return Verdict.LEAVE
     return judge(error)
 
 
 def to_error(error: grpc.aio.AioRpcError) -> InfermeshError:
-    """The error of a failed call; a connection that broke is a cut stream."""
+    """The error of a failed call; a connection that broke is a cut stream.
+
+    CANCELLED is not the client's doing, of which the router learns otherwise: a server that stops cancels what it has
+    just taken.
+    """
     found = from_rpc_error(error)
+    if isinstance(found, Cancelled):
+        return Unavailable("The endpoint stopped in the middle of the call.", reason=ENDPOINT_STOPPED)
     if isinstance(found, Unavailable) and found.reason == Unavailable.reason:
         return Unavailable(f"The connection to the endpoint broke ({found.message}).", reason=STREAM_CUT)
     return found
