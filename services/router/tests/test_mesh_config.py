@@ -136,8 +136,7 @@ def test_a_split_draws_where_nobody_is_known() -> None:
 
 
 async def test_a_router_serves_aliases_and_takes_new_ones_on_sighup(start_worker: Callable, tmp_path: Path) -> None:
-    """In a process of its own: OpenVINO, once loaded, asks for AMX, whose signal frames pytest's faulthandler's stack
-    does not hold, so that any signal handled here would be a segmentation fault."""
+    """In a process of its own, as signals come to one."""
     worker = await start_worker()
     path = write(tmp_path, "aliases: {fast: m, gone: x}\n")
     process = await WorkerProcess.start("infermesh_router", workers=worker.address, mesh_config=path)

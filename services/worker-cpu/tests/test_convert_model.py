@@ -1,5 +1,7 @@
 """Conversion at import: what OpenVINO can read stays, what it cannot becomes Q8_0 or a clear error."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import gguf
@@ -92,3 +94,17 @@ def test_safetensors_without_the_extra_say_what_to_install(tmp_path: Path, monke
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(FailedPrecondition, match=r"pip install 'infermesh-worker-cpu\[huggingface\]'"):
         convert(tmp_path, weights=None, progress=ignore_progress)
+
+
+def test_signals_are_handled_after_a_conversion(default_model: Path, tmp_path: Path) -> None:
+    """In a process of its own, where a signal that cannot be handled does no other harm."""
+    (tmp_path / "model.gguf").symlink_to(default_model / "model.gguf")
+    script = f"""
+import os, signal, pathlib
+from infermesh_worker_cpu.convert_model import convert
+convert(pathlib.Path({str(tmp_path)!r}), weights=None, progress=lambda *_: None)
+signal.signal(signal.SIGHUP, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGHUP)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[-1:]) == (0, ["handled"]), done.stderr

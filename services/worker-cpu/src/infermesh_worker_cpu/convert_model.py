@@ -11,6 +11,7 @@ import openvino as ov
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 from . import gguf_types, graph
+from .signal_stack import kept_signal_stack
 
 Weights = Literal["int8", "int4"]
 Progress = Callable[[str, float], None]
@@ -29,11 +30,12 @@ def convert(folder: Path, *, weights: Weights | None, progress: Progress) -> Non
     gguf_file = folder / "model.gguf"
     if weights and not any(folder.glob("*.safetensors")):
         raise InvalidArgument("--weights applies to safetensors only; this model is quantised already")
-    if any(folder.glob("*.safetensors")):
-        _export_hugging_face(folder, target, weights or "int8", progress)
-    elif gguf_file.exists():
-        _convert_gguf(gguf_file, target, progress)
-    _check(target / XML)
+    with kept_signal_stack():
+        if any(folder.glob("*.safetensors")):
+            _export_hugging_face(folder, target, weights or "int8", progress)
+        elif gguf_file.exists():
+            _convert_gguf(gguf_file, target, progress)
+        _check(target / XML)
     progress("converted to OpenVINO", 1.0)
 
 
