@@ -47,8 +47,9 @@ def test_a_share_of_failures_opens_it_once_there_are_enough_outcomes() -> None:
     for _ in range(2):
         fail(breaker)
         succeed(breaker)
-    assert breaker.state is BreakerState.CLOSED
     succeed(breaker)
+    fail(breaker)
+    assert breaker.state is BreakerState.CLOSED  # half of them, and no more
     fail(breaker)
     assert breaker.state is BreakerState.OPEN
 

@@ -26,7 +26,7 @@ class BreakerOptions:
     consecutive_failures: int = 5
     """Failures in a row that open it."""
     failure_rate: float = 0.5
-    """Share of failures among the last outcomes that opens it, in (0, 1]."""
+    """Share of failures among the last outcomes above which it opens, in (0, 1]; 1: never for the share."""
     min_outcomes: int = 10
     """Outcomes that a share is taken of, at least."""
     window_s: float = 60.0
@@ -129,9 +129,8 @@ class Breaker:
     def _rate_is_high(self) -> bool:
         oldest_s = self._clock() - self._options.window_s
         recent = [ok for when_s, ok in self._outcomes if when_s >= oldest_s]
-        return len(recent) >= self._options.min_outcomes and recent.count(False) >= self._options.failure_rate * len(
-            recent
-        )
+        allowed = self._options.failure_rate * len(recent)
+        return len(recent) >= self._options.min_outcomes and recent.count(False) > allowed
 
     def _open(self) -> None:
         self._probing = False

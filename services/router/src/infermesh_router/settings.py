@@ -99,7 +99,8 @@ class RouterSettings(ServiceSettings):
         0.5,
         gt=0,
         le=1,
-        description="Share of failures among an endpoint's last requests, 10 or more, that does the same.",
+        description="Share of failures among an endpoint's last requests, 10 or more, above which the same is done; "
+        "1: never.",
     )
     breaker_open_s: float = Field(
         1.0, gt=0, le=3600, description="That while, in seconds; doubled each time the endpoint then fails again."
