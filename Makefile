@@ -83,6 +83,7 @@ check: setup ## Lint, types, protos and their drift, locks
 	ruff format --check .
 	python protos/generate.py --check
 	python tools/module_list.py --check
+	PYTHONPATH=services/worker-xpu/src lint-imports --no-logo
 	mypy $(SOURCES)
 
 format: setup ## Format the code and fix what the linter can
@@ -92,7 +93,7 @@ format: setup ## Format the code and fix what the linter can
 protos: setup ## Make the stubs from the .proto files
 	python protos/generate.py
 
-modules: setup ## List the modules in ARCHITECTURE.md
+modules: setup ## List the modules in docs/modules.md
 	python tools/module_list.py
 
 lock: setup ## Make the lock files from the pyproject.toml files

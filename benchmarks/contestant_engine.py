@@ -9,9 +9,9 @@ from contestant import answer_rounds
 from prompts import NEW_TOKENS, prompts
 
 from infermesh_engine.engine import Engine, EngineConfig
-from infermesh_engine.output import Delta
-from infermesh_engine.request import GenerationRequest, SamplingParams, StopConditions
-from infermesh_engine.runner import Batch, Logits, ModelRunner, RunnerInfo
+from infermesh_engine.requests.output import Delta
+from infermesh_engine.requests.request import GenerationRequest, SamplingParams, StopConditions
+from infermesh_engine.runners.runner import Batch, Logits, ModelRunner, RunnerInfo
 from infermesh_worker_cpu.model import build
 
 

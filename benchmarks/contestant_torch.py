@@ -16,8 +16,8 @@ use_checkout()
 from tokenizers import Tokenizer
 
 from infermesh_engine.engine import Engine, EngineConfig
-from infermesh_engine.output import Delta
-from infermesh_engine.request import GenerationRequest, SamplingParams, StopConditions
+from infermesh_engine.requests.output import Delta
+from infermesh_engine.requests.request import GenerationRequest, SamplingParams, StopConditions
 from infermesh_worker_xpu.load import load_runner
 from infermesh_worker_xpu.options import RunnerOptions
 

@@ -21,10 +21,10 @@ from fleet_trace import Request, make_trace
 from fleet_worker import MODEL, DeviceClass, Job, Worker
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.chooser import Chooser
-from infermesh_router.endpoint import Endpoint, Lease
-from infermesh_router.fleet import Fleet
-from infermesh_router.snapshot import Wanted
+from infermesh_router.fleet.endpoint import Endpoint, Lease
+from infermesh_router.fleet.fleet import Fleet
+from infermesh_router.policy.chooser import Chooser
+from infermesh_router.policy.snapshot import Wanted
 
 REPORT_EVERY_S = 0.05
 REPORT_DELAY_S = 0.05

@@ -30,7 +30,7 @@ KV_BYTES = 256 << 20
 PROGRAMS = {
     "router": "infermesh_router",
     "worker_front": "-m infermesh_worker_cpu",
-    "engine_process": "infermesh_worker.engine_process",
+    "engine_process": "infermesh_worker.engine_process.process",
     "envoy": "_bin/envoy",
 }
 """Part of the mesh to what only its command line holds."""

@@ -93,7 +93,7 @@ def run_worker(parts: ExitStack, itl_s: float) -> str:
     """A simulated worker whose streams do not slow each other; returns its address."""
     address = f"127.0.0.1:{free_port()}"
     settings = {"LISTEN": address, "SIM_ITL_S": str(itl_s), "SIM_SLOPE_S": "0", "SIM_PREFILL_TOKENS_PER_S": "1000000"}
-    run_process(parts, [sys.executable, "-m", "infermesh_worker.simulated"], _variables(settings))
+    run_process(parts, [sys.executable, "-m", "infermesh_worker.testing.simulated"], _variables(settings))
     return address
 
 

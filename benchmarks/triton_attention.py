@@ -24,7 +24,7 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "services" / "worker-xpu" / "src"))
 
-from infermesh_worker_xpu import triton_attention
+from infermesh_worker_xpu.attention import triton_attention
 
 COLD_BYTES = 256 << 20  # several times an L2
 MAX_LAYERS = 256

@@ -1,4 +1,4 @@
-"""Owns the last section of ARCHITECTURE.md: each module's own first line. Writes it, or checks it (--check)."""
+"""Writes docs/modules.md, which lists every module with its own first line; --check says whether it is up to date."""
 
 import ast
 import subprocess
@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "ARCHITECTURE.md"
-HEADING = "## Modules\n"
+PAGE = ROOT / "docs" / "modules.md"
+HEADING = """# Modules
+
+`make modules` makes this page from the first line of each module. ARCHITECTURE.md shows how the rooms fit together.
+
+"""
 
 
 def first_line(path: Path) -> str:
@@ -24,19 +28,19 @@ def listed() -> str:
     for path in sorted({Path(name) for name in names if (ROOT / name).exists()}):
         if line := first_line(ROOT / path):
             folders.setdefault(path.parent, []).append(f"- `{path.name}` — {line}")
-    sections = (f"### {folder}\n\n" + "\n".join(lines) for folder, lines in folders.items())
-    return HEADING + "\nMade by `make modules` from each module's first line.\n\n" + "\n\n".join(sections) + "\n"
+    sections = (f"## {folder}\n\n" + "\n".join(lines) for folder, lines in folders.items())
+    return HEADING + "\n\n".join(sections) + "\n"
 
 
 def main() -> int:
-    page = PAGE.read_text(encoding="utf-8")
-    fresh = page.partition(HEADING)[0] + listed()
+    fresh = listed()
     if "--check" not in sys.argv:
         PAGE.write_text(fresh, encoding="utf-8")
         return 0
-    if page != fresh:
-        print("ARCHITECTURE.md does not list the modules as they are; run `make modules`", file=sys.stderr)
-    return int(page != fresh)
+    current = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    if current != fresh:
+        print("docs/modules.md is out of date; run `make modules`", file=sys.stderr)
+    return int(current != fresh)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import pytest
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_worker.link import Link
-from infermesh_worker.testing import WorkerProcess
+from infermesh_worker.testing.link import Link
+from infermesh_worker.testing.processes import WorkerProcess
 
 WAIT_S = 60.0
 
@@ -113,7 +113,7 @@ async def mesh(default_model: Path) -> AsyncIterator[Mesh]:
         "threads": 1,
         "max_sequences": 8,
     }
-    kinds = [("infermesh_worker_cpu", real)] * 2 + [("infermesh_worker.simulated", {"sim_itl_s": 0.01})]
+    kinds = [("infermesh_worker_cpu", real)] * 2 + [("infermesh_worker.testing.simulated", {"sim_itl_s": 0.01})]
     async with AsyncExitStack() as parts:
         workers = [await new_worker(parts, module, settings) for module, settings in kinds]
         await asyncio.gather(*(worker.start() for worker in workers))

@@ -22,7 +22,7 @@ from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = "smollm2-135m-instruct"
-CPU, XPU, SIMULATED = "infermesh_worker_cpu", "infermesh_worker_xpu", "infermesh_worker.simulated"
+CPU, XPU, SIMULATED = "infermesh_worker_cpu", "infermesh_worker_xpu", "infermesh_worker.testing.simulated"
 ROUTER = "infermesh_router"
 READY = inference_pb2.ENDPOINT_STATE_READY
 READY_TIMEOUT_S = 90.0
@@ -84,7 +84,7 @@ class Program:
     def engine_pid(self) -> int:
         """The engine process of a worker."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return next(c.pid for c in children if "infermesh_worker.engine_process" in " ".join(c.cmdline()))
+        return next(c.pid for c in children if "infermesh_worker.engine_process.process" in " ".join(c.cmdline()))
 
 
 class Mesh:

@@ -233,7 +233,7 @@ def test_bad_path_or_method(http, method, path, status, code):
 
 
 def test_unknown_fields_may_be_ignored(new_mesh):
-    mesh = new_mesh([("infermesh_worker.simulated", {})], unknown_fields="ignore")
+    mesh = new_mesh([("infermesh_worker.testing.simulated", {})], unknown_fields="ignore")
     mesh.start()
     mesh.wait_ready()
     with mesh.http() as http:

@@ -136,7 +136,7 @@ def test_refused_while_the_engine_is_back_loading(fast_mesh):
 
 def test_other_worker_takes_over(new_mesh):
     """With a second worker, the loss of one is an error for its streams only; new requests are served throughout."""
-    mesh = new_mesh([("infermesh_worker.simulated", {}), ("infermesh_worker.simulated", {})])
+    mesh = new_mesh([("infermesh_worker.testing.simulated", {}), ("infermesh_worker.testing.simulated", {})])
     mesh.start()
     mesh.wait_ready()
     body = {"model": "simulated", "prompt": "Hi", "max_tokens": 2}
@@ -153,7 +153,7 @@ def test_other_worker_takes_over(new_mesh):
 
 
 def test_router_killed_and_back(new_mesh):
-    mesh = new_mesh([("infermesh_worker.simulated", {})])
+    mesh = new_mesh([("infermesh_worker.testing.simulated", {})])
     mesh.start()
     mesh.wait_ready()
     body = {"model": "simulated", "prompt": "Hi", "max_tokens": 2}

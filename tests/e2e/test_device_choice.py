@@ -25,7 +25,7 @@ from infermesh_worker_cpu.gguf_types import copy_metadata
 pytest.importorskip("torch", reason="worker-xpu needs torch: make test-xpu")
 pytest.importorskip("infermesh_worker_xpu", reason="worker-xpu is not installed: make test-xpu")
 
-CPU, XPU, SIMULATED = "infermesh_worker_cpu", "infermesh_worker_xpu", "infermesh_worker.simulated"
+CPU, XPU, SIMULATED = "infermesh_worker_cpu", "infermesh_worker_xpu", "infermesh_worker.testing.simulated"
 MODEL = "smollm2-135m-f16"
 READY_TIMEOUT_S = 240.0
 TOKENS = 32

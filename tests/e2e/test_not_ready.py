@@ -27,7 +27,7 @@ def assert_unavailable(response: httpx.Response) -> dict:
 @pytest.fixture
 def simulated(new_mesh):
     """A mesh that is not started."""
-    made = new_mesh([("infermesh_worker.simulated", {})])
+    made = new_mesh([("infermesh_worker.testing.simulated", {})])
     yield made
     made.stop()
 
@@ -45,7 +45,7 @@ def test_no_worker_is_ready(idle_mesh, path, stream):
 @pytest.fixture(scope="module")
 def idle_mesh(new_mesh):
     """A router and Envoy whose only worker never started."""
-    made = new_mesh([("infermesh_worker.simulated", {})])
+    made = new_mesh([("infermesh_worker.testing.simulated", {})])
     made.router.start()
     made.envoy.start()
     with made.http() as http:

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from infermesh_engine.runner import Batch
+from infermesh_engine.runners.runner import Batch
 from infermesh_worker_cpu.model import build
 
 VOCAB = 512

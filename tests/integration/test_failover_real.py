@@ -16,8 +16,8 @@ from tokenizers import Tokenizer
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
-from infermesh_router.testing import RunningRouter, running_router
-from infermesh_worker.testing import WorkerProcess
+from infermesh_router.testing.router import RunningRouter, running_router
+from infermesh_worker.testing.processes import WorkerProcess
 
 pytestmark = pytest.mark.timeout(300)
 

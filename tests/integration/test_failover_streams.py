@@ -11,8 +11,8 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
-from infermesh_router.testing import RunningRouter, running_router
-from infermesh_worker.faulty import Fault, FaultKind, FaultyWorker
+from infermesh_router.testing.router import RunningRouter, running_router
+from infermesh_worker.testing.faulty import Fault, FaultKind, FaultyWorker
 
 SETTINGS = {
     "stall_timeout_s": 0.6,

@@ -12,8 +12,8 @@ import pytest
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
-from infermesh_router.testing import RunningRouter, running_router
-from infermesh_worker.testing import WorkerProcess
+from infermesh_router.testing.router import RunningRouter, running_router
+from infermesh_worker.testing.processes import WorkerProcess
 
 WORKERS = 3
 CLIENTS = 6

@@ -14,10 +14,10 @@ from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh.openai.v1 import openai_pb2, openai_pb2_grpc
-from infermesh_router.testing import RunningRouter, running_router
+from infermesh_router.testing.router import RunningRouter, running_router
 from infermesh_runtime.errors import ContextLengthExceeded, InvalidArgument, Unavailable
 from infermesh_runtime.status import from_rpc_error
-from infermesh_worker.testing import WorkerProcess, simulated_worker, simulated_worker_process
+from infermesh_worker.testing.processes import WorkerProcess, simulated_worker, simulated_worker_process
 
 
 def body(**fields: object) -> HttpBody:

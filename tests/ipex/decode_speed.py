@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache, GgufConfig, PreTrainedModel
 
-from infermesh_worker_xpu import ipex, linear
+from infermesh_worker_xpu.loading import ipex, linear
 
 DEFAULT_MODEL = Path("build/models/smollm2-135m-instruct")
 PROMPT_TOKENS, STEPS, ROUNDS, THREADS = 64, 16, 6, 2

@@ -13,8 +13,8 @@ import torch
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from infermesh_worker.testing import WorkerProcess
-from infermesh_worker_xpu import ipex
+from infermesh_worker.testing.processes import WorkerProcess
+from infermesh_worker_xpu.loading import ipex
 
 READY_TIMEOUT_S = 300.0
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, GgufConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from infermesh_worker_xpu import ipex, linear
+from infermesh_worker_xpu.loading import ipex, linear
 
 CPU = torch.device("cpu")
 ATTENTION = "ipex_lane_counting"

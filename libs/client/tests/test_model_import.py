@@ -67,7 +67,7 @@ def test_gguf_file(tiny_gguf: Path, models_root: Path, view: ProgressView) -> No
 
 
 def test_the_worker_reads_what_was_imported(tiny_gguf: Path, models_root: Path, view: ProgressView) -> None:
-    from infermesh_worker import model_folder
+    from infermesh_worker.models import model_folder
 
     import_model(str(tiny_gguf), "tiny", models_root, view)
     (folder,) = model_folder.list_models(models_root)

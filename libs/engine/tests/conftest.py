@@ -8,15 +8,15 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from infermesh_engine.engine import Engine, EngineConfig
-from infermesh_engine.kv_cache import PREFIX_ROOT
-from infermesh_engine.output import Failed, Finished, Output, TokenLogprob
-from infermesh_engine.request import GenerationRequest
-from infermesh_engine.runner import ModelRunner
-from infermesh_engine.sampler import SamplerState
-from infermesh_engine.sequence import Sequence
-from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner, VirtualClock
-from infermesh_engine.simulated_launch import SimulatedSamplingRunner
-from infermesh_engine.text import SequenceText
+from infermesh_engine.requests.output import Failed, Finished, Output, TokenLogprob
+from infermesh_engine.requests.request import GenerationRequest
+from infermesh_engine.runners.runner import ModelRunner
+from infermesh_engine.sampling.sampler import SamplerState
+from infermesh_engine.scheduling.kv_cache import PREFIX_ROOT
+from infermesh_engine.scheduling.sequence import Sequence
+from infermesh_engine.simulated.launch import SimulatedSamplingRunner
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, VirtualClock
+from infermesh_engine.text.text import SequenceText
 
 EOS = 256
 

@@ -2,12 +2,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from infermesh_engine.batch import BatchBuilder
-from infermesh_engine.kv_cache import KvCache
-from infermesh_engine.request import SamplingParams
-from infermesh_engine.scheduler import Chunk, Plan
-from infermesh_engine.sequence import Sequence
-from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner
+from infermesh_engine.requests.request import SamplingParams
+from infermesh_engine.scheduling.batch import BatchBuilder
+from infermesh_engine.scheduling.kv_cache import KvCache
+from infermesh_engine.scheduling.scheduler import Chunk, Plan
+from infermesh_engine.scheduling.sequence import Sequence
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 
 Make = Callable[..., Sequence]
 

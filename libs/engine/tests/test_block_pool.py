@@ -3,7 +3,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from infermesh_engine.block_pool import BlockPool
+from infermesh_engine.scheduling.block_pool import BlockPool
 
 
 class BlockPoolMachine(RuleBasedStateMachine):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from infermesh_engine.output import FinishReason
-from infermesh_engine.request import Continuation, GenerationRequest, StopConditions
+from infermesh_engine.requests.output import FinishReason
+from infermesh_engine.requests.request import Continuation, GenerationRequest, StopConditions
 from infermesh_runtime.errors import FailedPrecondition
 
 

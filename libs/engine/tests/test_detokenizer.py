@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from infermesh_engine.detokenizer import Detokenizer
-from infermesh_engine.token_bytes import TokenBytes
+from infermesh_engine.text.detokenizer import Detokenizer
+from infermesh_engine.text.token_bytes import TokenBytes
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 CORPUS = ["the quick brown fox jumps over the lazy dog", "naïve café — 東京 は 🙂🙃 ok", "  two  spaces\n\n"] * 5

@@ -6,9 +6,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from infermesh_engine.engine import EngineConfig
-from infermesh_engine.grammar import GrammarState
-from infermesh_engine.output import Delta, Failed, Finished, FinishReason
-from infermesh_engine.request import Continuation, GenerationRequest, OutputFormat, SamplingParams, StopConditions
+from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason
+from infermesh_engine.requests.request import (
+    Continuation,
+    GenerationRequest,
+    OutputFormat,
+    SamplingParams,
+    StopConditions,
+)
+from infermesh_engine.sampling.grammar import GrammarState
 from infermesh_runtime.errors import ContextLengthExceeded, FailedPrecondition, Internal, InvalidArgument, Unimplemented
 
 Bench = Callable[..., Any]

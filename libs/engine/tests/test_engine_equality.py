@@ -4,9 +4,15 @@ from typing import Any
 
 import pytest
 
-from infermesh_engine.output import Delta, Failed, Finished
-from infermesh_engine.request import Continuation, GenerationRequest, OutputFormat, SamplingParams, StopConditions
-from infermesh_engine.runner import Batch, Logits, ModelRunner
+from infermesh_engine.requests.output import Delta, Failed, Finished
+from infermesh_engine.requests.request import (
+    Continuation,
+    GenerationRequest,
+    OutputFormat,
+    SamplingParams,
+    StopConditions,
+)
+from infermesh_engine.runners.runner import Batch, Logits, ModelRunner
 from infermesh_runtime.errors import Code, ResourceExhausted
 
 Bench = Callable[..., Any]

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infermesh_engine.request import GenerationRequest, SamplingParams, StopConditions
+from infermesh_engine.requests.request import GenerationRequest, SamplingParams, StopConditions
 
 
 @dataclass(frozen=True)

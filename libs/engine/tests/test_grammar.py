@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models
 
-from infermesh_engine.grammar import GrammarFactory, GrammarState
-from infermesh_engine.request import OutputFormat, SamplingParams
-from infermesh_engine.sampler import SamplerState
+from infermesh_engine.requests.request import OutputFormat, SamplingParams
+from infermesh_engine.sampling.grammar import GrammarFactory, GrammarState
+from infermesh_engine.sampling.sampler import SamplerState
 from infermesh_runtime.errors import InvalidArgument, Unimplemented
 
 EOS = 256
@@ -225,5 +225,5 @@ def test_tokenizer_that_hides_its_bytes_cannot_be_constrained() -> None:
 
 
 def test_no_torch_is_imported() -> None:
-    code = "import infermesh_engine.sampler, infermesh_engine.grammar, sys; sys.exit('torch' in sys.modules)"
+    code = "import sys; from infermesh_engine.sampling import grammar, sampler; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

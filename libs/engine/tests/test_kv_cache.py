@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infermesh_engine.kv_cache import KvCache
-from infermesh_engine.sequence import Sequence
+from infermesh_engine.scheduling.kv_cache import KvCache
+from infermesh_engine.scheduling.sequence import Sequence
 
 BLOCK = 4
 Make = Callable[..., Sequence]

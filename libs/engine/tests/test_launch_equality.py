@@ -10,11 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from infermesh_engine.launch import SamplingBatch, Tokens
-from infermesh_engine.output import Delta, Failed, Finished
-from infermesh_engine.request import Continuation, GenerationRequest, OutputFormat, SamplingParams, StopConditions
-from infermesh_engine.runner import Batch
-from infermesh_engine.simulated_launch import SimulatedLaunch, SimulatedSamplingRunner
+from infermesh_engine.requests.output import Delta, Failed, Finished
+from infermesh_engine.requests.request import (
+    Continuation,
+    GenerationRequest,
+    OutputFormat,
+    SamplingParams,
+    StopConditions,
+)
+from infermesh_engine.runners.launch import SamplingBatch, Tokens
+from infermesh_engine.runners.runner import Batch
+from infermesh_engine.simulated.launch import SimulatedLaunch, SimulatedSamplingRunner
 from infermesh_runtime.errors import Code, ResourceExhausted
 
 Bench = Callable[..., Any]
@@ -320,7 +326,7 @@ def test_cancelled_in_flight_and_asked_again_under_the_same_id(make_ahead: Bench
 
 
 def test_what_a_grammar_raises_ends_that_request_only(make_ahead: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from infermesh_engine.grammar import GrammarState
+    from infermesh_engine.sampling.grammar import GrammarState
 
     constrained = request("bad", n=2, output_format=OutputFormat(kind="regex", spec="[a-z]+"))
     alone = make_ahead().finish(request("good"))

@@ -1,7 +1,7 @@
 import pytest
 
 from infermesh_engine.meter import Meter, Rate
-from infermesh_engine.simulated import VirtualClock
+from infermesh_engine.simulated.runner import VirtualClock
 
 
 def test_no_rate_before_the_first_work() -> None:

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from infermesh_engine import full_row
-from infermesh_engine.inversion import Draws, invert, total_weights
-from infermesh_engine.request import SamplingParams
-from infermesh_engine.runner import CANDIDATES
-from infermesh_engine.sampler import Sampled, SamplerState, sample
+from infermesh_engine.requests.request import SamplingParams
+from infermesh_engine.runners.runner import CANDIDATES
+from infermesh_engine.sampling import full_row
+from infermesh_engine.sampling.inversion import Draws, invert, total_weights
+from infermesh_engine.sampling.sampler import Sampled, SamplerState, sample
 
 
 class RowLogits:

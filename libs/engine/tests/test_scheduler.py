@@ -2,9 +2,9 @@ from collections.abc import Callable
 
 import pytest
 
-from infermesh_engine.kv_cache import KvCache
-from infermesh_engine.scheduler import RECOVERY_STEPS, Plan, Scheduler
-from infermesh_engine.sequence import Sequence
+from infermesh_engine.scheduling.kv_cache import KvCache
+from infermesh_engine.scheduling.scheduler import RECOVERY_STEPS, Plan, Scheduler
+from infermesh_engine.scheduling.sequence import Sequence
 
 BLOCK = 4
 Make = Callable[..., Sequence]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from infermesh_engine.runner import Batch
-from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner, UnwrittenKvError, VirtualClock
+from infermesh_engine.runners.runner import Batch
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, UnwrittenKvError, VirtualClock
 
 BLOCK = 4
 

@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from infermesh_engine.output import FinishReason
-from infermesh_engine.request import StopConditions
-from infermesh_engine.stop import Released
-from infermesh_engine.text import SequenceText, TextOut
+from infermesh_engine.requests.output import FinishReason
+from infermesh_engine.requests.request import StopConditions
+from infermesh_engine.text.stop import Released
+from infermesh_engine.text.text import SequenceText, TextOut
 
 EOS = 256
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infermesh_engine.uniform import UniformStream
+from infermesh_engine.sampling.uniform import UniformStream
 
 # Random123's kat_vectors, philox4x64-10: counter, key, the four words
 KNOWN_ANSWERS = [

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from infermesh_engine.request import Continuation, GenerationRequest, SamplingParams, StopConditions
-from infermesh_engine.validate import validate
+from infermesh_engine.requests.request import Continuation, GenerationRequest, SamplingParams, StopConditions
+from infermesh_engine.requests.validate import validate
 from infermesh_runtime.errors import Code, ContextLengthExceeded, InvalidArgument
 
 INF, NAN = float("inf"), float("nan")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from infermesh_engine.runner import Batch
-from infermesh_engine.widening import widened
+from infermesh_engine.runners.runner import Batch
+from infermesh_engine.runners.widening import widened
 
 
 def batch(tokens: int, rows: int) -> Batch:

@@ -6,7 +6,7 @@ import grpc
 import pytest_asyncio
 
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from infermesh_worker.testing import WorkerProcess, simulated_worker_process
+from infermesh_worker.testing.processes import WorkerProcess, simulated_worker_process
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

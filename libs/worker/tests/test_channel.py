@@ -7,11 +7,10 @@ from itertools import islice
 import pytest
 
 from infermesh_engine.engine import Engine, EngineConfig
-from infermesh_engine.request import GenerationRequest, StopConditions
-from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner, VirtualClock
-from infermesh_worker.channel import Channel, ParentGoneError
-from infermesh_worker.engine_process import EngineLoop
-from infermesh_worker.ipc import (
+from infermesh_engine.requests.request import GenerationRequest, StopConditions
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, VirtualClock
+from infermesh_worker.engine_process.channel import Channel, ParentGoneError
+from infermesh_worker.engine_process.ipc import (
     Cancel,
     FrameReader,
     Loaded,
@@ -23,7 +22,8 @@ from infermesh_worker.ipc import (
     report_decoder,
     step_frame,
 )
-from infermesh_worker.simulated import VOCAB_SIZE, build_tokenizer
+from infermesh_worker.engine_process.process import EngineLoop
+from infermesh_worker.testing.simulated import VOCAB_SIZE, build_tokenizer
 
 
 @pytest.fixture

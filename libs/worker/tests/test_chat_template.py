@@ -3,7 +3,7 @@
 import pytest
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_worker.chat_template import ChatTemplate
+from infermesh_worker.models.chat_template import ChatTemplate
 
 USER = {"role": "user", "content": "hi"}
 CHATML = """\

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_engine import request as engine
-from infermesh_engine.output import Finished, FinishReason
-from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner
-from infermesh_worker.convert import to_generation, write_responses
-from infermesh_worker.ipc import LogprobFrame
-from infermesh_worker.metrics import Timing
-from infermesh_worker.simulated import SimulatedSettings, served_model
-from infermesh_worker.stream import Stream
+from infermesh_engine.requests import request as engine
+from infermesh_engine.requests.output import Finished, FinishReason
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
+from infermesh_worker.engine_process.ipc import LogprobFrame
+from infermesh_worker.engine_process.metrics import Timing
+from infermesh_worker.engine_process.stream import Stream
+from infermesh_worker.rpc.convert import to_generation, write_responses
+from infermesh_worker.testing.simulated import SimulatedSettings, served_model
 
 MODEL = served_model(SimulatedSettings())
 INFO = replace(SimulatedRunner(SimulatedOptions(vocab_size=259, context_length=99)).info, weights_bytes=77)

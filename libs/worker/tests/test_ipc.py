@@ -4,10 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infermesh_engine.output import Delta, Failed, Finished, FinishReason, Load, TokenLogprob
-from infermesh_engine.request import Continuation, GenerationRequest, OutputFormat, SamplingParams, StopConditions
+from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason, Load, TokenLogprob
+from infermesh_engine.requests.request import (
+    Continuation,
+    GenerationRequest,
+    OutputFormat,
+    SamplingParams,
+    StopConditions,
+)
 from infermesh_runtime.errors import ContextLengthExceeded, InvalidArgument
-from infermesh_worker.ipc import (
+from infermesh_worker.engine_process.ipc import (
     MAX_FRAME_BYTES,
     Cancel,
     Failure,

@@ -3,8 +3,8 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from infermesh_worker.hosted_model import Retention
-from infermesh_worker.keep_alive import KeepAlive
+from infermesh_worker.models.hosted_model import Retention
+from infermesh_worker.models.keep_alive import KeepAlive
 
 KEEP_S = 0.05
 

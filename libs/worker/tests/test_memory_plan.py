@@ -3,9 +3,9 @@
 import pytest
 
 from infermesh_runtime.errors import ResourceExhausted
-from infermesh_worker.footprint import Footprint, kv_token_bytes
-from infermesh_worker.memory_plan import Holding, plan_eviction
-from infermesh_worker.queue_bound import QueueBound
+from infermesh_worker.models.footprint import Footprint, kv_token_bytes
+from infermesh_worker.models.memory_plan import Holding, plan_eviction
+from infermesh_worker.models.queue_bound import QueueBound
 
 
 def holding(name, memory_bytes, last_used_s=0.0, *, evictable=True):

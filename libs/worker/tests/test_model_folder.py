@@ -8,9 +8,9 @@ import pytest
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.model_manifest import MANIFEST, FileEntry, Manifest, hash_file, write_manifest
-from infermesh_worker.model_folder import ModelFolder, find_model, list_models
-from infermesh_worker.served_model import ServedModel
-from infermesh_worker.simulated import build_tokenizer
+from infermesh_worker.models.model_folder import ModelFolder, find_model, list_models
+from infermesh_worker.models.served_model import ServedModel
+from infermesh_worker.testing.simulated import build_tokenizer
 
 
 def entries_of(folder):

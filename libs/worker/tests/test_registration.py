@@ -12,9 +12,9 @@ from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2
 from infermesh_runtime.settings import SettingsError, read
-from infermesh_worker.registration import Registration, advertised_address
+from infermesh_worker.rpc.registration import Registration, advertised_address
 from infermesh_worker.settings import WorkerSettings
-from infermesh_worker.testing import connected, simulated_worker_process
+from infermesh_worker.testing.processes import connected, simulated_worker_process
 
 
 class Routers(admin_pb2_grpc.AdminServiceServicer):

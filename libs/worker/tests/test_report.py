@@ -6,12 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_engine.output import Load
-from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner
-from infermesh_worker.report import to_report
-from infermesh_worker.simulated import SimulatedSettings, served_model
-from infermesh_worker.status import State, Status
-from infermesh_worker.worker_status import (
+from infermesh_engine.requests.output import Load
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
+from infermesh_worker.engine_process.status import State, Status
+from infermesh_worker.models.worker_status import (
     AvailableView,
     DeviceFacts,
     ModelView,
@@ -19,6 +17,8 @@ from infermesh_worker.worker_status import (
     overall_state,
     sum_loads,
 )
+from infermesh_worker.rpc.report import to_report
+from infermesh_worker.testing.simulated import SimulatedSettings, served_model
 
 INFO = replace(SimulatedRunner(SimulatedOptions(vocab_size=259, context_length=99)).info, weights_bytes=77)
 STARTED = datetime(2026, 1, 2, tzinfo=UTC)

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from infermesh_engine.output import Finished, FinishReason
+from infermesh_engine.requests.output import Finished, FinishReason
 from infermesh_runtime.errors import Unavailable
-from infermesh_worker.metrics import Timing
-from infermesh_worker.stream import Stream, merge
+from infermesh_worker.engine_process.metrics import Timing
+from infermesh_worker.engine_process.stream import Stream, merge
 
 
 def delta(choice, text, *token_ids):

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from infermesh_worker.watched import Derived, Watched
+from infermesh_worker.engine_process.watched import Derived, Watched
 
 
 async def take(changes, count):

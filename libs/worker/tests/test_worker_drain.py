@@ -10,7 +10,7 @@ from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.errors import Code
 from infermesh_runtime.status import from_rpc_error
-from infermesh_worker.testing import connected, simulated_worker_process
+from infermesh_worker.testing.processes import connected, simulated_worker_process
 
 
 def ask(max_tokens):

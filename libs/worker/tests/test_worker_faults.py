@@ -11,15 +11,15 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from infermesh_engine.request import GenerationRequest
+from infermesh_engine.requests.request import GenerationRequest
 from infermesh_runtime.errors import Code, Unavailable
 from infermesh_runtime.status import from_rpc_error
-from infermesh_worker.front import Front
-from infermesh_worker.ipc import Start
-from infermesh_worker.metrics import Meter
-from infermesh_worker.status import State
-from infermesh_worker.supervisor import RestartPolicy
-from infermesh_worker.testing import simulated_worker_process
+from infermesh_worker.engine_process.front import Front
+from infermesh_worker.engine_process.ipc import Start
+from infermesh_worker.engine_process.metrics import Meter
+from infermesh_worker.engine_process.status import State
+from infermesh_worker.engine_process.supervisor import RestartPolicy
+from infermesh_worker.testing.processes import simulated_worker_process
 
 START = Start(options={}, max_sequences=4, max_batched_tokens=64, prefix_caching=True)
 
@@ -125,7 +125,7 @@ async def test_engine_that_hangs_is_killed_and_comes_back():
 
 async def test_engine_without_work_is_not_taken_for_a_hung_one():
     """It answers pings, also after it stood still for a while."""
-    async with front_of("infermesh_worker.simulated:build", options=SIMULATED, max_silence_s=1) as front:
+    async with front_of("infermesh_worker.testing.simulated:build", options=SIMULATED, max_silence_s=1) as front:
         await status_of(front, State.READY)
         pid = front.engine_pid
         os.kill(pid, signal.SIGSTOP)

@@ -11,8 +11,8 @@ from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
 from infermesh_runtime.errors import Code
 from infermesh_runtime.status import from_rpc_error
 from infermesh_runtime.tensors import from_numpy
-from infermesh_worker.prompt import tokenize
-from infermesh_worker.simulated import SPECIAL_TOKENS, VOCAB_SIZE, SimulatedSettings, served_model
+from infermesh_worker.rpc.prompt import tokenize
+from infermesh_worker.testing.simulated import SPECIAL_TOKENS, VOCAB_SIZE, SimulatedSettings, served_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

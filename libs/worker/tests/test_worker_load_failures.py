@@ -6,16 +6,16 @@ import shutil
 import pytest
 
 from infermesh_runtime.errors import FailedPrecondition, ModelNotFound, Unavailable
-from infermesh_worker.catalog import CatalogEntry, FolderCatalog, OpenedModel
-from infermesh_worker.device import Device
-from infermesh_worker.footprint import Footprint
-from infermesh_worker.front import Front
-from infermesh_worker.ipc import Start
-from infermesh_worker.metrics import Meter
-from infermesh_worker.models import Limits
-from infermesh_worker.queue_bound import QueueBound
-from infermesh_worker.simulated import SimulatedSettings, build_options, build_tokenizer, probe, served_model
-from infermesh_worker.status import State
+from infermesh_worker.engine_process.front import Front
+from infermesh_worker.engine_process.ipc import Start
+from infermesh_worker.engine_process.metrics import Meter
+from infermesh_worker.engine_process.status import State
+from infermesh_worker.models.catalog import CatalogEntry, FolderCatalog, OpenedModel
+from infermesh_worker.models.device import Device
+from infermesh_worker.models.footprint import Footprint
+from infermesh_worker.models.models import Limits
+from infermesh_worker.models.queue_bound import QueueBound
+from infermesh_worker.testing.simulated import SimulatedSettings, build_options, build_tokenizer, probe, served_model
 from infermesh_worker.worker import Worker
 
 SETTINGS = SimulatedSettings(sim_memory_bytes=100, sim_models="good:60")

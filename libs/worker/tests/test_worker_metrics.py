@@ -9,9 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from infermesh_engine.output import Load
-from infermesh_worker.metrics import Histogram, Meter, Timing
-from infermesh_worker.testing import connected, simulated_worker_process
+from infermesh_engine.requests.output import Load
+from infermesh_worker.engine_process.metrics import Histogram, Meter, Timing
+from infermesh_worker.testing.processes import connected, simulated_worker_process
 
 
 async def scrape(worker):

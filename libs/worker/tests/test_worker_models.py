@@ -11,7 +11,7 @@ from infermesh.admin.v1.admin_pb2_grpc import EndpointServiceStub
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.errors import Code
 from infermesh_runtime.status import from_rpc_error
-from infermesh_worker.testing import connected, simulated_worker_process
+from infermesh_worker.testing.processes import connected, simulated_worker_process
 
 
 def ask(model, max_tokens=8, **fields):

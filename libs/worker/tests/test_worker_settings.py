@@ -6,7 +6,7 @@ import pytest
 
 from infermesh_runtime.settings import SettingsError, read
 from infermesh_worker.settings import WorkerSettings
-from infermesh_worker.simulated import SimulatedSettings
+from infermesh_worker.testing.simulated import SimulatedSettings
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from infermesh_router.testing import RunningRouter, ScriptedWorker, running_router
+from infermesh_router.testing.router import RunningRouter, ScriptedWorker, running_router
 
 
 @pytest.fixture

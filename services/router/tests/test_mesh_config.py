@@ -9,14 +9,14 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
-from infermesh_router.aliases import Aliases
-from infermesh_router.call import Call, read_generate
-from infermesh_router.config_file import ConfigFile, MeshConfigError, read_config
-from infermesh_router.mesh_config import MeshConfig, Target
-from infermesh_router.mesh_rules import admission_limits, choice_rules, residence
-from infermesh_router.scorers import SCORERS
-from infermesh_router.testing import RunningRouter, ScriptedWorker
-from infermesh_worker.testing import WorkerProcess
+from infermesh_router.config.config_file import ConfigFile, MeshConfigError, read_config
+from infermesh_router.config.mesh_config import MeshConfig
+from infermesh_router.config.mesh_rules import admission_limits, choice_rules, residence
+from infermesh_router.policy.scorers import SCORERS
+from infermesh_router.requests.aliases import Aliases, AliasTarget
+from infermesh_router.requests.call import Call, read_generate
+from infermesh_router.testing.router import RunningRouter, ScriptedWorker
+from infermesh_worker.testing.processes import WorkerProcess
 
 GOOD = """
 weights: {kv_headroom: 0.5}
@@ -112,7 +112,7 @@ def call(model: str, **fields: object) -> Call:
 
 
 def test_an_alias_re_addresses_the_call_and_other_names_pass() -> None:
-    aliases = Aliases({"fast": (Target(model="small"),)})
+    aliases = Aliases({"fast": (AliasTarget(model="small"),)})
     resolved = aliases.resolve(call("fast", n=2))
     assert (resolved.wanted.model, resolved.wanted.alias, resolved.wanted.sequences) == ("small", "fast", 2)
     assert pb.GenerateRequest.FromString(resolved.body).model == "small"
@@ -122,7 +122,7 @@ def test_an_alias_re_addresses_the_call_and_other_names_pass() -> None:
 
 @pytest.mark.parametrize("field", ["session_id", "client_id"])
 def test_a_split_follows_its_weights_and_is_sticky(field: str) -> None:
-    targets = {"split": (Target(model="a", weight=3), Target(model="b", weight=1))}
+    targets = {"split": (AliasTarget(model="a", weight=3), AliasTarget(model="b", weight=1))}
     chosen = [Aliases(targets).resolve(call("split", **{field: f"s{i}"})).wanted.model for i in range(1000)]
     assert 700 < chosen.count("a") < 800
     again = [Aliases(targets).resolve(call("split", **{field: f"s{i}"})).wanted.model for i in range(1000)]
@@ -131,7 +131,7 @@ def test_a_split_follows_its_weights_and_is_sticky(field: str) -> None:
 
 def test_a_split_draws_where_nobody_is_known() -> None:
     draws = iter([0.0, 0.74, 0.76, 0.999])
-    aliases = Aliases({"s": (Target(model="a", weight=3), Target(model="b"))}, draw=lambda: next(draws))
+    aliases = Aliases({"s": (AliasTarget(model="a", weight=3), AliasTarget(model="b"))}, draw=lambda: next(draws))
     assert [aliases.resolve(call("s")).wanted.model for _ in range(4)] == ["a", "a", "b", "b"]
 
 

@@ -10,7 +10,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1 import openai_pb2, openai_pb2_grpc
-from infermesh_router.testing import delta, finished, started
+from infermesh_router.testing.router import delta, finished, started
 from infermesh_runtime.errors import ContextLengthExceeded, InvalidArgument, ModelNotFound, Unavailable
 from infermesh_runtime.status import from_rpc_error
 

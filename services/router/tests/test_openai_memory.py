@@ -9,9 +9,9 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.openai.v1 import openai_pb2_grpc
-from infermesh_router.call import Call
 from infermesh_router.openai.convert import Job
-from infermesh_router.testing import delta, say_hello, started
+from infermesh_router.requests.call import Call
+from infermesh_router.testing.router import delta, say_hello, started
 from infermesh_runtime.errors import ContextLengthExceeded, Unavailable
 
 

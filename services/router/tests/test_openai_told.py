@@ -9,7 +9,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1 import openai_pb2_grpc
-from infermesh_router.testing import delta, started
+from infermesh_router.testing.router import delta, started
 
 MOVE = {"from": "a:1", "to": "b:2", "reason": "ENGINE_CRASHED"}
 

@@ -9,14 +9,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.admission import Admission, Grant
-from infermesh_router.call import Call, from_generate
-from infermesh_router.fleet import Fleet
+from infermesh_router.admission.admission import Admission, Grant
+from infermesh_router.admission.model_queue import AdmissionLimits
+from infermesh_router.admission.sessions import Sessions
+from infermesh_router.fleet.fleet import Fleet
 from infermesh_router.metrics import RouterMetrics
-from infermesh_router.model_queue import AdmissionLimits
-from infermesh_router.policy import Choice, choose
-from infermesh_router.sessions import Sessions
-from infermesh_router.snapshot import EndpointSnapshot, Wanted
+from infermesh_router.policy.choice import Choice, choose
+from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
+from infermesh_router.requests.call import Call, from_generate
 from infermesh_runtime.errors import (
     DeadlineExceeded,
     DeviceNotAvailable,

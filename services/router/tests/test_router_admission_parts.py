@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from infermesh_router.changes import Changes
-from infermesh_router.drain_rate import DrainRate
-from infermesh_router.gate import Gate
-from infermesh_router.model_queue import cost_tokens
-from infermesh_router.snapshot import EXPECTED_OUTPUT_TOKENS, Wanted
+from infermesh_router.admission.drain_rate import DrainRate
+from infermesh_router.admission.gate import Gate
+from infermesh_router.admission.model_queue import cost_tokens
+from infermesh_router.fleet.changes import Changes
+from infermesh_router.policy.snapshot import EXPECTED_OUTPUT_TOKENS, Wanted
 from infermesh_runtime.errors import FailedPrecondition, Unavailable
 
 

@@ -1,7 +1,7 @@
 """The circuit breaker and the retry budget, by a clock of the tests'."""
 
-from infermesh_router.breaker import Breaker, BreakerOptions, BreakerState
-from infermesh_router.retry_budget import RetryBudget
+from infermesh_router.fleet.breaker import Breaker, BreakerOptions, BreakerState
+from infermesh_router.relay.retry_budget import RetryBudget
 
 
 class Clock:

@@ -8,8 +8,8 @@ from google.api.httpbody_pb2 import HttpBody
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh.openai.v1 import openai_pb2_grpc
-from infermesh_router.admission import Admission
-from infermesh_router.client_name import name_client
+from infermesh_router.admission.admission import Admission
+from infermesh_router.requests.client_name import name_client
 
 
 @pytest.fixture

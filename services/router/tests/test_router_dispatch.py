@@ -7,8 +7,8 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
-from infermesh_router.servicer import SERVICE
-from infermesh_router.testing import delta, finished, started
+from infermesh_router.api.inference_servicer import SERVICE
+from infermesh_router.testing.router import delta, finished, started
 from infermesh_runtime.errors import (
     DeadlineExceeded,
     DeviceNotAvailable,

@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from infermesh_router import policy
-from infermesh_router.mesh_config import MeshConfig, ModelRule, Target
+from infermesh_router.config.mesh_config import MeshConfig, ModelRule, Target
+from infermesh_router.config.settings import RouterSettings
 from infermesh_router.metrics import RouterMetrics
-from infermesh_router.scorers import SCORERS
-from infermesh_router.settings import RouterSettings
+from infermesh_router.policy import choice as policy
+from infermesh_router.policy.scorers import SCORERS
 from infermesh_runtime.settings import describe
 
 TEXT = (Path(__file__).parents[3] / "docs" / "router.md").read_text(encoding="utf-8")

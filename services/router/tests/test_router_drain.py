@@ -8,9 +8,9 @@ import pytest
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
-from infermesh_router.channel import open_channel
-from infermesh_router.drain import Drains
-from infermesh_router.fleet import Fleet
+from infermesh_router.fleet.channel import open_channel
+from infermesh_router.fleet.drain import Drains
+from infermesh_router.fleet.fleet import Fleet
 from infermesh_runtime.errors import NotFound, Unavailable, Unimplemented
 from infermesh_runtime.status import from_rpc_error
 

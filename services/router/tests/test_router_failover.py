@@ -12,19 +12,19 @@ from prometheus_client import CollectorRegistry
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
-from infermesh_router.admission import Admission
+from infermesh_router.admission.admission import Admission
+from infermesh_router.admission.sessions import Sessions
 from infermesh_router.app import build_fleet
-from infermesh_router.breaker import BreakerState
-from infermesh_router.call import from_generate
-from infermesh_router.dispatcher import Dispatcher
-from infermesh_router.fleet import Fleet
+from infermesh_router.config.settings import RouterSettings
+from infermesh_router.fleet.breaker import BreakerState
+from infermesh_router.fleet.fleet import Fleet
 from infermesh_router.metrics import RouterMetrics
-from infermesh_router.policy import choose
-from infermesh_router.retries import Retries
-from infermesh_router.retry_budget import RetryBudget
-from infermesh_router.sessions import Sessions
-from infermesh_router.settings import RouterSettings
-from infermesh_router.testing import delta, finished, started
+from infermesh_router.policy.choice import choose
+from infermesh_router.relay.dispatcher import Dispatcher
+from infermesh_router.relay.retries import Retries
+from infermesh_router.relay.retry_budget import RetryBudget
+from infermesh_router.requests.call import from_generate
+from infermesh_router.testing.router import delta, finished, started
 from infermesh_runtime.errors import Internal, InvalidArgument, ResourceExhausted, Unavailable
 from infermesh_runtime.status import from_rpc_error
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infermesh_router.fair_queue import FairQueue, Ticket
+from infermesh_router.admission.fair_queue import FairQueue, Ticket
 
 
 def serve(queue: FairQueue[str], without: tuple[object, ...] = ()) -> str:

@@ -10,8 +10,8 @@ from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh.openai.v1 import openai_pb2, openai_pb2_grpc
-from infermesh_router.endpoint_stats import RECENT, EndpointStats, StatsByAddress
-from infermesh_router.testing import RunningRouter, delta, say_hello, started
+from infermesh_router.fleet.endpoint_stats import RECENT, EndpointStats, StatsByAddress
+from infermesh_router.testing.router import RunningRouter, delta, say_hello, started
 from infermesh_runtime.errors import Unavailable
 
 OURS = (

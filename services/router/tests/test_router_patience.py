@@ -7,11 +7,11 @@ import pytest
 from grpc.aio import AioRpcError, Metadata
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.failover import Delivered
-from infermesh_router.faults import Verdict, judge, judge_running, to_error
-from infermesh_router.hedge import FirstTokenDelays
-from infermesh_router.patience import Patience
-from infermesh_router.snapshot import EndpointSnapshot
+from infermesh_router.fleet.faults import Verdict, judge, judge_running, to_error
+from infermesh_router.policy.snapshot import EndpointSnapshot
+from infermesh_router.relay.failover import Delivered
+from infermesh_router.relay.hedge import FirstTokenDelays
+from infermesh_router.relay.patience import Patience
 from infermesh_runtime.errors import (
     DeadlineExceeded,
     Internal,

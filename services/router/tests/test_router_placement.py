@@ -11,15 +11,15 @@ from prometheus_client import CollectorRegistry
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.app import build_fleet
-from infermesh_router.fleet import Fleet
+from infermesh_router.config.settings import RouterSettings
+from infermesh_router.fleet.fleet import Fleet
 from infermesh_router.metrics import RouterMetrics
-from infermesh_router.models import Models
-from infermesh_router.placement import Placement, Residence
-from infermesh_router.policy import place
-from infermesh_router.policy_errors import ModelDoesNotFit
-from infermesh_router.settings import RouterSettings
-from infermesh_router.snapshot import Wanted
-from infermesh_router.testing_models import LoadingWorker
+from infermesh_router.placement.operator import Models
+from infermesh_router.placement.placement import Placement, Residence
+from infermesh_router.policy.choice import place
+from infermesh_router.policy.refusals import ModelDoesNotFit
+from infermesh_router.policy.snapshot import Wanted
+from infermesh_router.testing.loading_worker import LoadingWorker
 from infermesh_runtime.errors import (
     DeviceNotAvailable,
     FailedPrecondition,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from infermesh_router.policy import choose
-from infermesh_router.snapshot import DeviceKind, EndpointSnapshot, State, Wanted
+from infermesh_router.policy.choice import choose
+from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, State, Wanted
 from infermesh_runtime.errors import DeviceNotAvailable, InvalidArgument, ModelNotFound, Unavailable
 
 M = frozenset({"m"})

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infermesh_router.chooser import ChoiceRules, Chooser
-from infermesh_router.overflow import Overflow, OverflowRule
-from infermesh_router.policy import Rules, choose, place
-from infermesh_router.policy_errors import ModelDoesNotFit, ModelNotLoaded, Saturated
-from infermesh_router.preference import DEFAULT_SIZE_RULES, prefer
-from infermesh_router.scorers import SCORERS, Scorer, cost_scorer
-from infermesh_router.snapshot import DeviceKind, EndpointSnapshot, State, Wanted
-from infermesh_router.table import Table
+from infermesh_router.policy.choice import Rules, choose, place
+from infermesh_router.policy.chooser import ChoiceRules, Chooser
+from infermesh_router.policy.overflow import Overflow, OverflowRule
+from infermesh_router.policy.preference import DEFAULT_SIZE_RULES, prefer
+from infermesh_router.policy.refusals import ModelDoesNotFit, ModelNotLoaded, Saturated
+from infermesh_router.policy.scorers import SCORERS, Scorer, cost_scorer
+from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, State, Wanted
+from infermesh_router.policy.table import Table
 from infermesh_runtime.errors import DeviceNotAvailable, InfermeshError, ModelNotFound, Unavailable
 
 M = frozenset({"m"})

@@ -7,9 +7,16 @@ from hypothesis import strategies as st
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1 import tensor_pb2
-from infermesh_router.call import read_generate
-from infermesh_router.prefix import hash_address, hash_blocks, hash_prompt, pick_by_hash, prefix_tokens, readdress
-from infermesh_router.prefix_index import PrefixIndex
+from infermesh_router.policy.prefix import (
+    hash_address,
+    hash_blocks,
+    hash_prompt,
+    pick_by_hash,
+    prefix_tokens,
+    readdress,
+)
+from infermesh_router.policy.prefix_index import PrefixIndex
+from infermesh_router.requests.call import read_generate
 
 
 def common(one: tuple[int, ...], other: tuple[int, ...]) -> int:

@@ -11,8 +11,8 @@ from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh.openai.v1 import openai_pb2_grpc
-from infermesh_router.testing import RunningRouter, delta, finished, started
-from infermesh_router.testing_models import LoadingWorker
+from infermesh_router.testing.loading_worker import LoadingWorker
+from infermesh_router.testing.router import RunningRouter, delta, finished, started
 from infermesh_runtime.errors import ResourceExhausted, Unavailable
 from infermesh_runtime.status import from_rpc_error
 

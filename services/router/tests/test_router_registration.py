@@ -9,7 +9,7 @@ import pytest
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
-from infermesh_router.registration import registered_address
+from infermesh_router.membership.registration import registered_address
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.status import from_rpc_error
 

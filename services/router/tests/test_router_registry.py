@@ -6,10 +6,10 @@ import socket
 import pytest
 from pydantic import ValidationError
 
-from infermesh_router.registry import Registry, Source
-from infermesh_router.resolver import Resolver, resolve_with_dns
-from infermesh_router.settings import RouterSettings
-from infermesh_router.target import parse_target
+from infermesh_router.config.settings import RouterSettings
+from infermesh_router.membership.registry import Registry, Source
+from infermesh_router.membership.resolver import Resolver, resolve_with_dns
+from infermesh_router.membership.target import parse_target
 
 
 class Names:

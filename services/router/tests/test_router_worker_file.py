@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from infermesh_router import worker_file
-from infermesh_router.target import Target
-from infermesh_router.worker_file import MAX_BYTES, WorkerFile, parse_worker_file
+from infermesh_router.membership import worker_file
+from infermesh_router.membership.target import Target
+from infermesh_router.membership.worker_file import MAX_BYTES, WorkerFile, parse_worker_file
 from infermesh_runtime.errors import FailedPrecondition
 
 Seen = asyncio.Queue[tuple[Target, ...]]

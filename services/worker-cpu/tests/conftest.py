@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from infermesh_worker.engine_testing import PROMPTS, Harness
-from infermesh_worker.loaded_model import LoadedModel
+from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.testing.harness import PROMPTS, Harness
 from infermesh_worker_cpu.model import build
 
 KV_BYTES = 1 << 30

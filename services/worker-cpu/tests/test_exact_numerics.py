@@ -5,9 +5,9 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from infermesh_engine.output import Delta, Finished
-from infermesh_engine.request import Continuation, SamplingParams
-from infermesh_engine.runner import Batch
+from infermesh_engine.requests.output import Delta, Finished
+from infermesh_engine.requests.request import Continuation, SamplingParams
+from infermesh_engine.runners.runner import Batch
 
 SAMPLED = SamplingParams(temperature=0.8, top_p=0.95)
 LONG_PROMPT = "The history of the lighthouse begins with a fire on a hill. " * 12

@@ -7,7 +7,7 @@ import openvino as ov
 import openvino_genai as genai
 import pytest
 
-from infermesh_engine.output import Delta
+from infermesh_engine.requests.output import Delta
 from infermesh_worker_cpu.model import build
 
 NEW_TOKENS = 64

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from infermesh_engine.runner import Batch
+from infermesh_engine.runners.runner import Batch
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_cpu.model import build
 from infermesh_worker_cpu.runner import OpenVinoRunner, RunnerOptions, compile_properties

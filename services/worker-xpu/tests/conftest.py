@@ -17,13 +17,13 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from infermesh_engine.runner import Batch, ModelRunner
-from infermesh_worker.engine_testing import PROMPTS, Harness
-from infermesh_worker.loaded_model import LoadedModel
+from infermesh_engine.runners.runner import Batch, ModelRunner
+from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.testing.harness import PROMPTS, Harness
+from infermesh_worker_xpu.execution.runner import TorchRunner
 from infermesh_worker_xpu.load import load_runner
 from infermesh_worker_xpu.model import build
 from infermesh_worker_xpu.options import RunnerOptions
-from infermesh_worker_xpu.runner import TorchRunner
 
 VOCAB = 160
 BLOCK = 32

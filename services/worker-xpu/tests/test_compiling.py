@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from infermesh_worker_xpu import attention, compiling, linear, weights
 from infermesh_worker_xpu import device as devices
-from infermesh_worker_xpu.compiling import compile_layers, compiled_modules, why_not
+from infermesh_worker_xpu.attention import layers as attention
+from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
 from infermesh_worker_xpu.load import choose_kernels
+from infermesh_worker_xpu.loading import compiling, linear, weights
+from infermesh_worker_xpu.loading.compiling import compile_layers, compiled_modules, why_not
 from infermesh_worker_xpu.options import RunnerOptions
-from infermesh_worker_xpu.runner import RunnerFacts, TorchRunner
 
 OPTIONS = RunnerOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=512, max_sequences=8)
 

@@ -7,13 +7,19 @@ import pytest
 import torch
 
 from infermesh_engine.engine import Engine, EngineConfig
-from infermesh_engine.launch import SamplingBatch, SamplingRunner
-from infermesh_engine.output import Delta, Failed, Finished
-from infermesh_engine.request import Continuation, GenerationRequest, OutputFormat, SamplingParams, StopConditions
-from infermesh_worker.model_folder import ModelFolder
-from infermesh_worker_xpu.download import _packed
-from infermesh_worker_xpu.launches import TokenBoard
-from infermesh_worker_xpu.upload import layout, tensor_at
+from infermesh_engine.requests.output import Delta, Failed, Finished
+from infermesh_engine.requests.request import (
+    Continuation,
+    GenerationRequest,
+    OutputFormat,
+    SamplingParams,
+    StopConditions,
+)
+from infermesh_engine.runners.launch import SamplingBatch, SamplingRunner
+from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker_xpu.sampling.launches import TokenBoard
+from infermesh_worker_xpu.steps.download import _packed
+from infermesh_worker_xpu.steps.upload import layout, tensor_at
 
 
 def play(engine: Engine, requests: list[GenerationRequest]) -> dict[tuple[str, int], list[object]]:
@@ -60,7 +66,7 @@ def logprobs(outputs) -> dict[tuple[str, int], list[float]]:
 @pytest.fixture(autouse=True)
 def torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """IPEX's kernels give a preempted sequence's second prefill other last bits, and here tokens are compared."""
-    monkeypatch.setattr("infermesh_worker_xpu.ipex.why_unusable", lambda device: "not in these tests")
+    monkeypatch.setattr("infermesh_worker_xpu.loading.ipex.why_unusable", lambda device: "not in these tests")
 
 
 def requests_of(ids_of, tokens: int = 24) -> list[GenerationRequest]:

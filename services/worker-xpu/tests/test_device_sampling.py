@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from infermesh_engine import sampling_batch
-from infermesh_engine.request import SamplingParams
-from infermesh_engine.sampler import Sampled, SamplerState, sample
-from infermesh_worker_xpu import ranking, sampling, sampling_upload
-from infermesh_worker_xpu.logits import TorchLogits
-from infermesh_worker_xpu.upload import Upload
+from infermesh_engine.requests.request import SamplingParams
+from infermesh_engine.sampling import sampling_batch
+from infermesh_engine.sampling.sampler import Sampled, SamplerState, sample
+from infermesh_worker_xpu.execution.logits import TorchLogits
+from infermesh_worker_xpu.sampling import ranking, sampling, sampling_upload
+from infermesh_worker_xpu.steps.upload import Upload
 
 
 class Mask:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from infermesh_engine.request import Continuation, SamplingParams
+from infermesh_engine.requests.request import Continuation, SamplingParams
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker_xpu import exactness
+from infermesh_worker_xpu.execution import exactness
 
 SAMPLED = SamplingParams(temperature=0.8, top_p=0.95)
 

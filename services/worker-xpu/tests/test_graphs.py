@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from infermesh_worker_xpu import device as devices
-from infermesh_worker_xpu import graphs, kv_memory, weights
-from infermesh_worker_xpu.graphs import DecodeGraphs, bucket_sizes, why_unusable
+from infermesh_worker_xpu.execution import graphs, kv_memory
+from infermesh_worker_xpu.execution.graphs import DecodeGraphs, bucket_sizes, why_unusable
+from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
 from infermesh_worker_xpu.load import choose_kernels
+from infermesh_worker_xpu.loading import weights
 from infermesh_worker_xpu.options import RunnerOptions
-from infermesh_worker_xpu.runner import RunnerFacts, TorchRunner
-from infermesh_worker_xpu.static_step import StaticDecodes
-from infermesh_worker_xpu.upload import ALIGNMENT_BYTES, Upload, layout
+from infermesh_worker_xpu.steps.static_step import StaticDecodes
+from infermesh_worker_xpu.steps.upload import ALIGNMENT_BYTES, Upload, layout
 
 CPU = torch.device("cpu")
 
@@ -178,7 +179,7 @@ def test_memory_of_graphs_is_taken_from_the_kv_cache(graph_runner, monkeypatch) 
 
     monkeypatch.setattr(kv_memory, "count_blocks", noted)
     free = iter([1000, 900, 890])
-    monkeypatch.setattr("infermesh_worker_xpu.forward.ForwardPass._free_bytes", lambda self: next(free))
+    monkeypatch.setattr("infermesh_worker_xpu.execution.forward.ForwardPass._free_bytes", lambda self: next(free))
     graph_runner("llama")
     assert seen == [100 + 3 * 10]  # sizes 8, 4, 2, 1
 

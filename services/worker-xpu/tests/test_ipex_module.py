@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infermesh_worker_xpu import ipex
+from infermesh_worker_xpu.loading import ipex
 
 CPU = torch.device("cpu")
 
@@ -159,5 +159,5 @@ def test_a_failing_package_leaves_torch_serving(
 
 
 def test_importing_the_module_imports_no_ipex() -> None:
-    code = f"import infermesh_worker_xpu.ipex, sys; sys.exit({ipex.PACKAGE!r} in sys.modules)"
+    code = f"import infermesh_worker_xpu.loading.ipex, sys; sys.exit({ipex.PACKAGE!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from infermesh_worker_xpu import attention, linear, merging, quantisation, weights
 from infermesh_worker_xpu import device as devices
-from infermesh_worker_xpu.compiling import compile_layers
-from infermesh_worker_xpu.merging import Merged, Part
+from infermesh_worker_xpu.attention import layers as attention
+from infermesh_worker_xpu.attention.sdpa import SdpaKernels
+from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
+from infermesh_worker_xpu.loading import linear, merging, quantisation, weights
+from infermesh_worker_xpu.loading.compiling import compile_layers
+from infermesh_worker_xpu.loading.merging import Merged, Part
 from infermesh_worker_xpu.options import RunnerOptions
-from infermesh_worker_xpu.runner import RunnerFacts, TorchRunner
-from infermesh_worker_xpu.sdpa_attention import SdpaKernels
 
 OPTIONS = RunnerOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=512, max_sequences=8)
 GROUPS = {"llama": 2, "qwen2": 2, "qwen3": 2, "gemma2": 2, "gemma3": 2, "smollm3": 2, "olmo2": 2, "phi": 1, "phi3": 0}

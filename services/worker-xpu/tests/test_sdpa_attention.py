@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from infermesh_worker_xpu import sdpa_attention
-from infermesh_worker_xpu.exact_attention import ExactKernels
-from infermesh_worker_xpu.sdpa_attention import SdpaKernels
+from infermesh_worker_xpu.attention import sdpa as sdpa_attention
+from infermesh_worker_xpu.attention.exact import ExactKernels
+from infermesh_worker_xpu.attention.sdpa import SdpaKernels
 
 HEADS, KV_HEADS, HEAD_DIM, BLOCK, BLOCKS = 6, 2, 16, 16, 128
 SCALE = 0.2

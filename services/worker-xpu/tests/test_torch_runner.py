@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from infermesh_engine.engine import Engine, EngineConfig
-from infermesh_engine.output import Delta, Failed
-from infermesh_engine.request import GenerationRequest, SamplingParams, StopConditions
+from infermesh_engine.requests.output import Delta, Failed
+from infermesh_engine.requests.request import GenerationRequest, SamplingParams, StopConditions
 from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition, ResourceExhausted
-from infermesh_worker_xpu import triton_attention
-from infermesh_worker_xpu.logits import TorchLogits
+from infermesh_worker_xpu.attention import triton_attention
+from infermesh_worker_xpu.execution.logits import TorchLogits
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_what_the_kernels_refuse_is_refused_at_load(tiny_runner, monkeypatch) ->
     def refuse(*args) -> None:
         raise ValueError("head_dim 16 is odd")
 
-    monkeypatch.setattr("infermesh_worker_xpu.sdpa_attention.write_kv", refuse)
+    monkeypatch.setattr("infermesh_worker_xpu.attention.sdpa.write_kv", refuse)
     with pytest.raises(FailedPrecondition, match="head_dim 16 is odd"):
         tiny_runner("llama")
 
@@ -114,7 +114,7 @@ def test_no_memory_at_load_is_a_failed_precondition(tiny_runner, monkeypatch) ->
     def exhausted(*args) -> None:
         raise torch.OutOfMemoryError("tried to allocate 80 GiB")
 
-    monkeypatch.setattr("infermesh_worker_xpu.kv_memory.allocate", exhausted)
+    monkeypatch.setattr("infermesh_worker_xpu.execution.kv_memory.allocate", exhausted)
     with pytest.raises(FailedPrecondition, match="no memory for this model's KV cache"):
         tiny_runner("llama")
 
@@ -190,7 +190,7 @@ def run_all(runner, default_tokenizer, limit: int, monkeypatch, *lengths: int):
 
 @pytest.fixture
 def tokenizer(default_model):
-    from infermesh_worker.model_folder import ModelFolder
+    from infermesh_worker.models.model_folder import ModelFolder
 
     return ModelFolder.open(default_model).load_tokenizer()
 

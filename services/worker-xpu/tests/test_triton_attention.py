@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from infermesh_worker_xpu import triton_attention
-from infermesh_worker_xpu import triton_attention_tiles as tiling
+from infermesh_worker_xpu.attention import triton_attention
+from infermesh_worker_xpu.attention import triton_tiles as tiling
 
 HERE = Path(__file__).parent
 

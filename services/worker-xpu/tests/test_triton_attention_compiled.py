@@ -61,9 +61,9 @@ def stack_bytes(compiled):
 
 def kernels():
     """(name, kernel, constants, dtype, tiles) of each kind of tile that the tables hold for 16 bits, and one of 32."""
-    from infermesh_worker_xpu import triton_attention_kernels as decoding
-    from infermesh_worker_xpu import triton_attention_prefill as prefilling
-    from infermesh_worker_xpu import triton_attention_tiles as tiling
+    from infermesh_worker_xpu.attention import triton_kernels as decoding
+    from infermesh_worker_xpu.attention import triton_prefill as prefilling
+    from infermesh_worker_xpu.attention import triton_tiles as tiling
 
     for head_dim, bits in [(64, 16), (80, 16), (256, 16), (64, 32)]:
         dtype, size = ("bf16", 2) if bits == 16 else ("fp32", 4)

@@ -17,7 +17,8 @@ if __test__:
     from triton import language as tl
     from triton.runtime import interpreter
 
-    from infermesh_worker_xpu import triton_attention, triton_attention_tiles
+    from infermesh_worker_xpu.attention import triton_attention
+    from infermesh_worker_xpu.attention import triton_tiles as triton_attention_tiles
 
     TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
     DTYPES = list(TOLERANCE)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from infermesh_worker_xpu import drawing, triton_draw
+from infermesh_worker_xpu.sampling import drawing, triton_draw
 
 HERE = Path(__file__).parent
 

@@ -10,8 +10,8 @@ __test__ = os.environ.get("TRITON_INTERPRET") == "1"
 if __test__:
     import torch
 
-    from infermesh_worker_xpu import drawing, triton_draw
-    from infermesh_worker_xpu.sampling_upload import DrawTensors
+    from infermesh_worker_xpu.sampling import drawing, triton_draw
+    from infermesh_worker_xpu.sampling.sampling_upload import DrawTensors
 
 CPU = "cpu"
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from infermesh_worker_xpu import device as devices
-from infermesh_worker_xpu import kv_memory, warm_up, weights
-from infermesh_worker_xpu import triton_attention_tiles as tiling
-from infermesh_worker_xpu.kernels import BLOCK_SIZE
+from infermesh_worker_xpu.attention import triton_tiles as tiling
+from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE
+from infermesh_worker_xpu.attention.sdpa import SdpaKernels
+from infermesh_worker_xpu.execution import kv_memory, warm_up
+from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
+from infermesh_worker_xpu.loading import weights
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import RunnerOptions
-from infermesh_worker_xpu.runner import RunnerFacts, TorchRunner
-from infermesh_worker_xpu.sdpa_attention import SdpaKernels
 
 OPTIONS = RunnerOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=600, max_sequences=4)
 

@@ -7,7 +7,7 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from infermesh_worker.testing import WorkerProcess
+from infermesh_worker.testing.processes import WorkerProcess
 
 READY_TIMEOUT_S = 300.0
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infermesh_engine.output import Delta, Finished, FinishReason, TokenLogprob
-from infermesh_engine.sequence import Sequence
+from infermesh_engine.requests.output import Delta, Finished, FinishReason, TokenLogprob
+from infermesh_engine.scheduling.sequence import Sequence
 
 if TYPE_CHECKING:
-    from infermesh_engine.sampler import Sampled
-    from infermesh_engine.token_bytes import TokenBytes
+    from infermesh_engine.sampling.sampler import Sampled
+    from infermesh_engine.text.token_bytes import TokenBytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,21 +8,21 @@ from time import monotonic
 
 from tokenizers import Tokenizer
 
-from infermesh_engine.batch import BatchBuilder
 from infermesh_engine.emission import emit, replay
-from infermesh_engine.grammar import GrammarFactory
-from infermesh_engine.kv_cache import KvCache
-from infermesh_engine.launch import SamplingRunner
 from infermesh_engine.meter import Meter
-from infermesh_engine.output import Failed, Finished, Load, Output
 from infermesh_engine.pipeline import Pipeline
-from infermesh_engine.request import GenerationRequest
-from infermesh_engine.runner import Logits, ModelRunner
-from infermesh_engine.sampler import Sampled, SamplerState, sample
-from infermesh_engine.scheduler import Plan, Scheduler
-from infermesh_engine.sequence import Sequence
-from infermesh_engine.text import SequenceText
-from infermesh_engine.token_bytes import TokenBytes
+from infermesh_engine.requests.output import Failed, Finished, Load, Output
+from infermesh_engine.requests.request import GenerationRequest
+from infermesh_engine.runners.launch import SamplingRunner
+from infermesh_engine.runners.runner import Logits, ModelRunner
+from infermesh_engine.sampling.grammar import GrammarFactory
+from infermesh_engine.sampling.sampler import Sampled, SamplerState, sample
+from infermesh_engine.scheduling.batch import BatchBuilder
+from infermesh_engine.scheduling.kv_cache import KvCache
+from infermesh_engine.scheduling.scheduler import Plan, Scheduler
+from infermesh_engine.scheduling.sequence import Sequence
+from infermesh_engine.text.text import SequenceText
+from infermesh_engine.text.token_bytes import TokenBytes
 from infermesh_runtime.errors import (
     ContextLengthExceeded,
     FailedPrecondition,

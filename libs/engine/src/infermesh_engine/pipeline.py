@@ -9,14 +9,14 @@ would get there is dropped.
 from dataclasses import dataclass
 from typing import Protocol
 
-from infermesh_engine import sampling_batch
-from infermesh_engine.batch import BatchBuilder
-from infermesh_engine.launch import Launched, SamplingRunner
 from infermesh_engine.meter import Meter
-from infermesh_engine.output import Output
-from infermesh_engine.sampler import Sampled
-from infermesh_engine.scheduler import Plan, Scheduler
-from infermesh_engine.sequence import Sequence
+from infermesh_engine.requests.output import Output
+from infermesh_engine.runners.launch import Launched, SamplingRunner
+from infermesh_engine.sampling import sampling_batch
+from infermesh_engine.sampling.sampler import Sampled
+from infermesh_engine.scheduling.batch import BatchBuilder
+from infermesh_engine.scheduling.scheduler import Plan, Scheduler
+from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_runtime.errors import ResourceExhausted
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infermesh_worker.catalog import Catalog, FolderCatalog, OpenedModel
-from infermesh_worker.footprint import Footprint
-from infermesh_worker.model_folder import ModelFolder, find_model, list_models
+from infermesh_worker.models.catalog import Catalog, FolderCatalog, OpenedModel
+from infermesh_worker.models.footprint import Footprint
+from infermesh_worker.models.model_folder import ModelFolder, find_model, list_models
 from infermesh_worker.settings import WorkerSettings
 
 NO_MODEL = "none"

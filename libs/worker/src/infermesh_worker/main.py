@@ -10,28 +10,28 @@ from prometheus_client import CollectorRegistry
 
 from infermesh.admin.v1.admin_pb2_grpc import add_EndpointServiceServicer_to_server
 from infermesh.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
-from infermesh_engine.output import Load
+from infermesh_engine.requests.output import Load
 from infermesh_runtime import logs
 from infermesh_runtime.interceptors import log_access
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.server import Part, Server, run
 from infermesh_runtime.settings import split_host_port
 from infermesh_worker.backend import Backend
-from infermesh_worker.catalog import OpenedModel
-from infermesh_worker.device import Device
-from infermesh_worker.device_probe import probe_device
-from infermesh_worker.endpoint_servicer import EndpointServicer
-from infermesh_worker.front import Front
-from infermesh_worker.ipc import Start
-from infermesh_worker.metrics import Meters, WorkerCollector
-from infermesh_worker.models import Limits
-from infermesh_worker.queue_bound import QueueBound
-from infermesh_worker.readiness import Readiness
-from infermesh_worker.registration import Registration
-from infermesh_worker.report import to_report
-from infermesh_worker.servicer import InferenceServicer
+from infermesh_worker.engine_process.front import Front
+from infermesh_worker.engine_process.ipc import Start
+from infermesh_worker.engine_process.metrics import Meters, WorkerCollector
+from infermesh_worker.engine_process.supervisor import RestartPolicy
+from infermesh_worker.models.catalog import OpenedModel
+from infermesh_worker.models.device import Device
+from infermesh_worker.models.device_probe import probe_device
+from infermesh_worker.models.models import Limits
+from infermesh_worker.models.queue_bound import QueueBound
+from infermesh_worker.rpc.endpoint_servicer import EndpointServicer
+from infermesh_worker.rpc.readiness import Readiness
+from infermesh_worker.rpc.registration import Registration
+from infermesh_worker.rpc.report import to_report
+from infermesh_worker.rpc.servicer import InferenceServicer
 from infermesh_worker.settings import WorkerSettings
-from infermesh_worker.supervisor import RestartPolicy
 from infermesh_worker.worker import Worker
 
 KV_OPTION = "kv_cache_bytes"

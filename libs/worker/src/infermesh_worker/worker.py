@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker.catalog import Catalog, OpenedModel
-from infermesh_worker.device import Device
-from infermesh_worker.hosted_model import HostedModel
-from infermesh_worker.models import Limits, MakeFront, Models
-from infermesh_worker.status import State, Status
-from infermesh_worker.watched import Derived
-from infermesh_worker.worker_status import AvailableView, ModelView, WorkerStatus, overall_state, sum_loads
+from infermesh_worker.engine_process.status import State, Status
+from infermesh_worker.engine_process.watched import Derived
+from infermesh_worker.models.catalog import Catalog, OpenedModel
+from infermesh_worker.models.device import Device
+from infermesh_worker.models.hosted_model import HostedModel
+from infermesh_worker.models.models import Limits, MakeFront, Models
+from infermesh_worker.models.worker_status import AvailableView, ModelView, WorkerStatus, overall_state, sum_loads
 
 RESCAN_S = 1.0
 """How often the model folders are looked at."""

@@ -14,34 +14,34 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server, add_EndpointServiceServicer_to_server
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1.openai_pb2_grpc import add_OpenAIServiceServicer_to_server
-from infermesh_router.admin import AdminServicer
-from infermesh_router.admission import Admission
-from infermesh_router.aggregate import combine_reports
-from infermesh_router.aliases import Aliases
-from infermesh_router.channel import open_channel
-from infermesh_router.chooser import Chooser
-from infermesh_router.config_file import ConfigFile
-from infermesh_router.dispatcher import Dispatcher
-from infermesh_router.drain import Drains
-from infermesh_router.endpoint_servicer import EndpointServicer
-from infermesh_router.fleet import Fleet
-from infermesh_router.gate import Gate
-from infermesh_router.listing import Listing
-from infermesh_router.membership import Membership
-from infermesh_router.mesh_config import MeshConfig
-from infermesh_router.mesh_rules import admission_limits, choice_rules, residence
+from infermesh_router.admission.admission import Admission
+from infermesh_router.admission.gate import Gate
+from infermesh_router.admission.sessions import Sessions
+from infermesh_router.api.admin_servicer import AdminServicer
+from infermesh_router.api.aggregate import combine_reports
+from infermesh_router.api.endpoint_servicer import EndpointServicer
+from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
+from infermesh_router.api.listing import Listing
+from infermesh_router.config.config_file import ConfigFile
+from infermesh_router.config.mesh_config import MeshConfig
+from infermesh_router.config.mesh_rules import admission_limits, alias_targets, choice_rules, residence
+from infermesh_router.config.settings import RouterSettings
+from infermesh_router.fleet.channel import open_channel
+from infermesh_router.fleet.drain import Drains
+from infermesh_router.fleet.fleet import Fleet
+from infermesh_router.fleet.poller import PollerOptions, poll
+from infermesh_router.membership.membership import Membership
+from infermesh_router.membership.registry import Registry
+from infermesh_router.membership.resolver import Resolve, resolve_with_dns
+from infermesh_router.membership.target import join_host_port
 from infermesh_router.metrics import FleetCollector, QueueCollector, RouterMetrics
-from infermesh_router.models import Models
 from infermesh_router.openai.servicer import OpenAIServicer
-from infermesh_router.placement import Placement
-from infermesh_router.policy import choose
-from infermesh_router.poller import PollerOptions, poll
-from infermesh_router.registry import Registry
-from infermesh_router.resolver import Resolve, resolve_with_dns
-from infermesh_router.servicer import SERVICE, InferenceServicer, inference_handlers
-from infermesh_router.sessions import Sessions
-from infermesh_router.settings import RouterSettings
-from infermesh_router.target import join_host_port
+from infermesh_router.placement.operator import Models
+from infermesh_router.placement.placement import Placement
+from infermesh_router.policy.choice import choose
+from infermesh_router.policy.chooser import Chooser
+from infermesh_router.relay.dispatcher import Dispatcher
+from infermesh_router.requests.aliases import Aliases
 from infermesh_runtime.interceptors import log_access
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.server import Part, Server
@@ -104,7 +104,14 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         ),
         server,
     )
-    server.add_part(_fleet_part(fleet, Membership(settings, registry, resolve)))
+    membership = Membership(
+        registry,
+        targets=settings.targets(),
+        workers_file=Path(settings.workers_file) if settings.workers_file else None,
+        resolve=resolve,
+        resolve_interval_s=settings.resolve_interval_s,
+    )
+    server.add_part(_fleet_part(fleet, membership))
     server.add_part(_mesh_part(mesh))
     server.add_part(Part(name="placement", close=placement.close))
     server.add_part(_readiness_part(server, settings.listen))
@@ -151,7 +158,7 @@ def _reporter(fleet: Fleet, gate: Gate, admission: Admission, aliases: Aliases) 
 
 def _apply_config(chooser: Chooser, aliases: Aliases, config: MeshConfig) -> None:
     chooser.rules = choice_rules(config)
-    aliases.targets = config.aliases
+    aliases.targets = alias_targets(config)
 
 
 def _mesh_part(mesh: ConfigFile) -> Part:

@@ -7,9 +7,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from infermesh.admin.v1 import admin_pb2
-from infermesh_router.breaker import BreakerState
-from infermesh_router.endpoint import Endpoint
-from infermesh_router.endpoint_stats import StatsByAddress
+from infermesh_router.fleet.breaker import BreakerState
+from infermesh_router.fleet.endpoint import Endpoint
+from infermesh_router.fleet.endpoint_stats import StatsByAddress
 from infermesh_runtime.series import Series
 
 _OVERHEAD_BUCKETS_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from infermesh_runtime import machine
-from infermesh_worker.footprint import Footprint, kv_token_bytes
-from infermesh_worker.model_folder import ModelFolder
-from infermesh_worker.worker_status import DeviceFacts
+from infermesh_worker.models.footprint import Footprint, kv_token_bytes
+from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker.models.worker_status import DeviceFacts
 
 from .settings import WorkerCpuSettings
 

@@ -10,7 +10,7 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
-from infermesh_engine.runner import CANDIDATES
+from infermesh_engine.runners.runner import CANDIDATES
 
 INPUTS = (
     "input_ids",

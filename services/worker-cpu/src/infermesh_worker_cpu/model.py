@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker.loaded_model import LoadedModel
-from infermesh_worker.model_folder import ModelFolder
+from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.models.model_folder import ModelFolder
 
 from .convert_model import XML
 from .runner import OpenVinoRunner, RunnerOptions

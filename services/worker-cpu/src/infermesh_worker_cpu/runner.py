@@ -13,8 +13,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from infermesh_engine.runner import Batch, Logits, RunnerInfo
-from infermesh_engine.widening import widened
+from infermesh_engine.runners.runner import Batch, Logits, RunnerInfo
+from infermesh_engine.runners.widening import widened
 from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
 

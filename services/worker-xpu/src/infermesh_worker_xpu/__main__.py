@@ -7,9 +7,8 @@ from functools import partial
 from infermesh_runtime.settings import load
 from infermesh_worker.backend import folder_backend
 from infermesh_worker.main import serve
-
-from .front import footprint
-from .settings import WorkerXpuSettings
+from infermesh_worker_xpu.front import footprint
+from infermesh_worker_xpu.settings import WorkerXpuSettings
 
 
 def main() -> int:

@@ -6,11 +6,10 @@ from typing import cast
 
 import torch
 
-from infermesh_engine.runner import DeviceKind
+from infermesh_engine.runners.runner import DeviceKind
 from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
-
-from .options import DeviceChoice, Dtype
+from infermesh_worker_xpu.options import DeviceChoice, Dtype
 
 _log = logging.getLogger(__name__)
 

@@ -6,11 +6,10 @@ Imports no torch where the front calls it; `probe` does, in a process of its own
 from collections.abc import Mapping
 from typing import Any
 
-from infermesh_worker.footprint import Footprint, kv_token_bytes
-from infermesh_worker.model_folder import ModelFolder
-from infermesh_worker.worker_status import DeviceFacts
-
-from .settings import WorkerXpuSettings
+from infermesh_worker.models.footprint import Footprint, kv_token_bytes
+from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker.models.worker_status import DeviceFacts
+from infermesh_worker_xpu.settings import WorkerXpuSettings
 
 GGUF = "model.gguf"
 
@@ -27,7 +26,7 @@ def probe(options: Mapping[str, Any]) -> DeviceFacts:
     """The device that the options choose. Raises FailedPrecondition when there is none such."""
     import torch  # noqa: PLC0415 - not in the front
 
-    from . import device as devices  # noqa: PLC0415 - imports torch
+    from infermesh_worker_xpu import device as devices  # noqa: PLC0415 - imports torch
 
     device = devices.select(options["device"], options["device_index"])
     free, total = device.memory_bytes()

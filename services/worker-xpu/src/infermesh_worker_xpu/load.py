@@ -10,16 +10,17 @@ from transformers import PreTrainedModel
 
 from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
-
-from . import compiling, graphs, ipex, triton_attention, weights
-from . import device as devices
-from .device import Device
-from .exact_attention import ExactKernels
-from .exactness import ensure_exact
-from .kernels import Kernels
-from .options import RunnerOptions
-from .runner import RunnerFacts, TorchRunner
-from .sdpa_attention import SdpaKernels
+from infermesh_worker_xpu import device as devices
+from infermesh_worker_xpu.attention import triton_attention
+from infermesh_worker_xpu.attention.exact import ExactKernels
+from infermesh_worker_xpu.attention.kernels import Kernels
+from infermesh_worker_xpu.attention.sdpa import SdpaKernels
+from infermesh_worker_xpu.device import Device
+from infermesh_worker_xpu.execution import graphs
+from infermesh_worker_xpu.execution.exactness import ensure_exact
+from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
+from infermesh_worker_xpu.loading import compiling, ipex, weights
+from infermesh_worker_xpu.options import RunnerOptions
 
 _log = logging.getLogger(__name__)
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infermesh_worker.loaded_model import LoadedModel
-from infermesh_worker.model_folder import ModelFolder
-
-from .load import load_runner
-from .options import RunnerOptions
+from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker_xpu.load import load_runner
+from infermesh_worker_xpu.options import RunnerOptions
 
 
 def build(options: Mapping[str, Any]) -> LoadedModel:

@@ -5,8 +5,15 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from infermesh_worker.settings import WorkerSettings
-
-from .options import AttentionChoice, CompileChoice, DeviceChoice, Dtype, GraphsChoice, Quantisation, SamplingChoice
+from infermesh_worker_xpu.options import (
+    AttentionChoice,
+    CompileChoice,
+    DeviceChoice,
+    Dtype,
+    GraphsChoice,
+    Quantisation,
+    SamplingChoice,
+)
 
 
 class WorkerXpuSettings(WorkerSettings):

@@ -10,12 +10,7 @@ from dataclasses import dataclass, field
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1 import tensor_pb2
 from infermesh_router.openai.errors import invalid
-from infermesh_router.openai.fields import (
-    UINT32_MAX,
-    JsonObjectFormat,
-    JsonSchemaFormat,
-    StructuredOutputs,
-)
+from infermesh_router.openai.fields import UINT32_MAX, JsonObjectFormat, JsonSchemaFormat, StructuredOutputs
 from infermesh_router.openai.schema import ChatRequest, CompletionRequest, Message, SamplingRequest, TextPart
 
 DEFAULT_COMPLETION_TOKENS = 16

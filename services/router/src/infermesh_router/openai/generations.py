@@ -4,9 +4,9 @@ import asyncio
 from typing import Protocol
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.call import from_generate
-from infermesh_router.dispatcher import Dispatcher, Generation
 from infermesh_router.openai.convert import Job
+from infermesh_router.relay.dispatcher import Dispatcher, Generation
+from infermesh_router.requests.call import from_generate
 
 
 class Sink(Protocol):

@@ -15,10 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from infermesh.inference.v1 import inference_pb2
 from infermesh.openai.v1 import openai_pb2 as pb
 from infermesh.openai.v1 import openai_pb2_grpc as pb_grpc
-from infermesh_router.client_name import name_client
-from infermesh_router.dispatcher import Dispatcher
-from infermesh_router.endpoint import DEVICES
-from infermesh_router.filters import RETRY_AFTER_S
+from infermesh_router.fleet.endpoint import DEVICES
 from infermesh_router.openai.chat import ChatShape
 from infermesh_router.openai.completions import CompletionShape
 from infermesh_router.openai.convert import Job, chat_job, completion_job
@@ -29,7 +26,10 @@ from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema import ChatRequest, CompletionRequest
 from infermesh_router.openai.shape import Shape
 from infermesh_router.openai.sinks import Begin, SseSink, WholeSink
-from infermesh_router.snapshot import DeviceKind
+from infermesh_router.policy.filters import RETRY_AFTER_S
+from infermesh_router.policy.snapshot import DeviceKind
+from infermesh_router.relay.dispatcher import Dispatcher
+from infermesh_router.requests.client_name import name_client
 from infermesh_runtime.errors import InfermeshError, Internal, InvalidArgument, Unavailable
 from infermesh_runtime.rpc_context import RpcContext
 

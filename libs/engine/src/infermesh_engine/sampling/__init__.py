@@ -1,0 +1,1 @@
+"""Chooses the next token: penalties, grammars, probabilities, random numbers."""

@@ -1,0 +1,130 @@
+"""Owns how the sampler states of a batch are told to a device that samples, and how its tokens are read. Knows no text.
+
+Penalties are sent as lists of the tokens seen, each step anew: the state stays the host's, where a continuation, a
+preemption or a dropped token changes nothing about it.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infermesh_engine.runners.launch import Draws, Edits, SamplingBatch, Tokens
+from infermesh_engine.sampling.sampler import Sampled, SamplerState
+
+Row = tuple[int, SamplerState]
+"""A row of a batch and whose it is."""
+
+
+def build(rows: Sequence[Row], count: int) -> tuple[SamplingBatch, dict[int, Exception]]:
+    """How `rows` of a batch of `count` rows are to be sampled; and, by row, what a request's own grammar raised."""
+    drawn = [row for row in rows if not row[1].greedy]
+    edited = [row for row in rows if row[1].needs_row]
+    edits, errors = _edits(edited, count) if edited else (None, {})
+    batch = SamplingBatch(
+        rows=count,
+        draws=_draws(drawn) if drawn else None,
+        edits=edits,
+        alternatives=_alternatives(rows, count) if any(state.logprobs is not None for _, state in rows) else None,
+    )
+    return batch, errors
+
+
+def read(tokens: Tokens, rows: Iterable[Row]) -> list[Sampled]:
+    """The tokens of `rows`, with the log probabilities that each asked for."""
+    token_ids = tokens.token_ids.tolist()
+    if tokens.logprobs is None or tokens.top_ids is None or tokens.top_logprobs is None:
+        return [Sampled(token_ids[row], None, ()) for row, _ in rows]
+    logprobs = tokens.logprobs.tolist()
+    sampled = []
+    for row, state in rows:
+        if state.logprobs is None:
+            sampled.append(Sampled(token_ids[row], None, ()))
+            continue
+        ids = tokens.top_ids[row, : state.logprobs].tolist()
+        top = tuple(zip(ids, tokens.top_logprobs[row].tolist(), strict=False))
+        sampled.append(Sampled(token_ids[row], logprobs[row], top))
+    return sampled
+
+
+def _draws(rows: Sequence[Row]) -> Draws:
+    columns = np.array([(row, *state.filters, state.uniform) for row, state in rows]).T
+    return Draws(
+        rows=columns[0].astype(np.int64),
+        inverse_temperatures=columns[1],
+        top_k=columns[2].astype(np.int64),
+        top_p=columns[3],
+        min_p=columns[4],
+        uniforms=columns[5],
+    )
+
+
+def _alternatives(rows: Sequence[Row], count: int) -> NDArray[np.int32]:
+    alternatives = np.full(count, -1, dtype=np.int32)
+    for row, state in rows:
+        if state.logprobs is not None:
+            alternatives[row] = state.logprobs
+    return alternatives
+
+
+def _edits(rows: Sequence[Row], count: int) -> tuple[Edits, dict[int, Exception]]:
+    penalties = np.zeros((count, 3), dtype=np.float32)
+    penalties[:, 0] = 1
+    bias, seen, banned = _Pairs(), _Pairs(), _Pairs()
+    masks: dict[int, NDArray[np.uint8]] = {}
+    errors: dict[int, Exception] = {}
+    for row, state in rows:
+        try:
+            mask = state.mask
+        except Exception as error:  # a boundary: a grammar library met by one request must not end the others
+            errors[row] = error
+            continue
+        if mask is not None:
+            masks[row] = mask
+        else:
+            banned.add(row, state.banned)
+        bias.add(row, *state.adjustments.bias)
+        seen.add(row, *state.adjustments.seen)
+        penalties[row] = state.adjustments.penalties
+    edits = Edits(
+        bias_rows=bias.rows,
+        bias_ids=bias.ids,
+        bias=bias.values,
+        seen_rows=seen.rows,
+        seen_ids=seen.ids,
+        seen_counts=seen.values,
+        penalties=penalties,
+        mask_rows=np.array(list(masks), dtype=np.int32),
+        masks=np.stack(list(masks.values())) if masks else np.empty((0, 0), dtype=np.uint8),
+        banned_rows=banned.rows,
+        banned_ids=banned.ids,
+    )
+    return edits, errors
+
+
+class _Pairs:
+    """Lists of (row, token id) and a value of each, joined row by row."""
+
+    def __init__(self) -> None:
+        self._rows: list[int] = []
+        self._ids: list[NDArray[np.int64]] = []
+        self._values: list[NDArray[np.float32]] = []
+
+    def add(self, row: int, ids: NDArray[np.int64], values: NDArray[np.float32] | None = None) -> None:
+        if len(ids):
+            self._rows.append(row)
+            self._ids.append(ids)
+            if values is not None:
+                self._values.append(values)
+
+    @property
+    def rows(self) -> NDArray[np.int32]:
+        return np.repeat(np.array(self._rows, dtype=np.int32), [len(ids) for ids in self._ids])
+
+    @property
+    def ids(self) -> NDArray[np.int32]:
+        return np.concatenate([np.empty(0, dtype=np.int64), *self._ids]).astype(np.int32)
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        return np.concatenate([np.empty(0, dtype=np.float32), *self._values])

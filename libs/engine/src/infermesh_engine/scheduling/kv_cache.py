@@ -1,0 +1,111 @@
+"""Owns the sequences' block tables and the prefix cache over them. Knows no device: a block is a number."""
+
+from hashlib import blake2b
+
+from infermesh_engine.scheduling.block_pool import BlockPool
+from infermesh_engine.scheduling.sequence import Sequence
+
+PREFIX_ROOT = bytes(16)
+"""Root of the key chain of every sequence while prefix caching is on."""
+
+
+def block_key(parent: bytes, token_ids: bytes) -> bytes:
+    """Key of a full block: 16 bytes that depend on its tokens and, by the parent's key, on all tokens before it."""
+    return blake2b(parent + token_ids, digest_size=16).digest()
+
+
+class KvCache:
+    """Gives sequences blocks and takes them back. Full blocks with equal tokens from the first on are shared.
+
+    Shared blocks are full, so what a sequence adds goes to blocks of its own. (Where RunnerInfo.min_run_tokens has it
+    feed the last token of a shared block again, that token's KV is rewritten with the same bits.)
+    """
+
+    def __init__(self, *, num_blocks: int, block_size: int, prefix_caching: bool) -> None:
+        """Without `prefix_caching` a block is only shared while a sequence still references it (n > 1)."""
+        self.block_size = block_size
+        self.prefix_caching = prefix_caching
+        self.pool = BlockPool(num_blocks, retain=prefix_caching)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.pool.num_blocks * self.block_size
+
+    @property
+    def usage(self) -> float:
+        """Share of the blocks that sequences reference, in [0, 1]."""
+        return self.pool.referenced / self.pool.num_blocks
+
+    def prefix_root(self, request_id: str, *, has_siblings: bool) -> bytes | None:
+        """Where the key chain of a request's sequences begins, which decides with whom they share blocks."""
+        if self.prefix_caching:
+            return PREFIX_ROOT
+        return blake2b(request_id.encode(), digest_size=16).digest() if has_siblings else None
+
+    def match(self, sequence: Sequence) -> list[int]:
+        """The blocks that hold the sequence's first tokens already; never its last token. Changes no block."""
+        blocks: list[int] = []
+        root = sequence.prefix_root
+        if root is None:
+            return blocks
+        for index in range((sequence.num_tokens - 1) // self.block_size):
+            block = self.pool.find(self._key(sequence, root, index))
+            if block is None:
+                break
+            blocks.append(block)
+        return blocks
+
+    def can_allocate(self, sequence: Sequence, prefix: list[int], *, headroom_blocks: int) -> bool:
+        """Whether all the sequence's tokens fit beside what is referenced and `headroom_blocks`, given its match."""
+        from_cached = sum(self.pool.references(block) == 0 for block in prefix)
+        new = self._blocks_for(sequence.num_tokens) - len(prefix)
+        return new + headroom_blocks <= self.pool.available - from_cached
+
+    def allocate(self, sequence: Sequence, prefix: list[int]) -> None:
+        """Gives the sequence its matched prefix and blocks for the rest of its tokens."""
+        for block in prefix:
+            self.pool.share(block)
+            sequence.blocks.append(block)
+        for _ in range(self._blocks_for(sequence.num_tokens) - len(prefix)):
+            sequence.blocks.append(self.pool.allocate())
+        sequence.capacity = len(sequence.blocks) * self.block_size
+        sequence.computed = len(prefix) * self.block_size
+        sequence.published = len(prefix)
+
+    def can_grow(self) -> bool:
+        return self.pool.available > 0
+
+    def grow(self, sequence: Sequence) -> None:
+        """Gives the sequence one more block."""
+        sequence.blocks.append(self.pool.allocate())
+        sequence.capacity += self.block_size
+
+    def publish(self, sequence: Sequence) -> None:
+        """Makes the sequence's full, computed blocks findable by others."""
+        full = sequence.computed // self.block_size
+        root = sequence.prefix_root
+        if root is None or full == sequence.published:
+            return
+        table = sequence.blocks.view
+        for index in range(sequence.published, full):
+            self.pool.publish(int(table[index]), self._key(sequence, root, index))
+        sequence.published = full
+
+    def free(self, sequence: Sequence) -> None:
+        """Takes the sequence's blocks; a no-op when it has none."""
+        # Last block first: a prefix is worth more than what follows it, so it is evicted later.
+        for block in reversed(sequence.blocks.view.tolist()):
+            self.pool.release(block)
+        sequence.blocks.clear()
+        sequence.capacity = sequence.computed = sequence.published = 0
+
+    def _blocks_for(self, tokens: int) -> int:
+        return -(-tokens // self.block_size)
+
+    def _key(self, sequence: Sequence, root: bytes, index: int) -> bytes:
+        keys = sequence.keys
+        while len(keys) <= index:
+            parent = keys[-1] if keys else root
+            begin = len(keys) * self.block_size
+            keys.append(block_key(parent, sequence.tokens.view[begin : begin + self.block_size].tobytes()))
+        return keys[index]

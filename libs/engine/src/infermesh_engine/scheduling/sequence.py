@@ -1,0 +1,141 @@
+"""Owns what the engine knows of one sequence: its tokens, its blocks, how far it is. Knows no scheduling."""
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infermesh_engine.requests.request import GenerationRequest
+
+if TYPE_CHECKING:
+    from infermesh_engine.sampling.sampler import SamplerState
+    from infermesh_engine.text.text import SequenceText
+
+IntT = TypeVar("IntT", np.int32, np.int64)
+
+
+class GrowingArray(Generic[IntT]):
+    """Integers that are appended one by one and read as one array."""
+
+    __slots__ = ("_array", "_length")
+
+    def __init__(self, values: NDArray[IntT]) -> None:
+        self._array: NDArray[IntT] = values
+        self._length = len(values)
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def view(self) -> NDArray[IntT]:
+        """All values, without a copy; valid until the next append."""
+        view: NDArray[IntT] = self._array[: self._length]
+        return view
+
+    def append(self, value: int) -> None:
+        if self._length == len(self._array):
+            grown = np.empty(max(16, 2 * self._length), dtype=self._array.dtype)
+            grown[: self._length] = self._array
+            self._array = grown
+        self._array[self._length] = value
+        self._length += 1
+
+    def pop(self) -> None:
+        self._length -= 1
+
+    def clear(self) -> None:
+        self._length = 0
+
+
+class Sequence:
+    """One choice of a request: the prompt, what was generated, and where its KV is.
+
+    Always `computed ≤ num_tokens`; while running, the blocks have room for `capacity ≥ computed` tokens. A sequence
+    whose KV is all computed but its last token's is in decode.
+    """
+
+    __slots__ = (
+        "blocks",
+        "cached_tokens",
+        "capacity",
+        "choice",
+        "computed",
+        "followers",
+        "keys",
+        "last_token",
+        "limit",
+        "num_tokens",
+        "order",
+        "prefix_root",
+        "prompt_tokens",
+        "published",
+        "request_id",
+        "sampler",
+        "text",
+        "tokens",
+        "was_admitted",
+    )
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        choice: int,
+        *,
+        arrival: int,
+        limit: int,
+        prefix_root: bytes | None,
+        sampler: "SamplerState",
+        text: "SequenceText",
+    ) -> None:
+        self.request_id = request.request_id
+        self.choice = choice
+        self.order = (-request.priority, arrival, choice)
+        """Smaller is served first and preempted last."""
+        self.limit = limit
+        """Prompt and output together end here, in tokens."""
+        self.sampler = sampler
+        self.text = text
+        self.tokens = GrowingArray(np.array(request.prompt_token_ids, dtype=np.int64))
+        self.num_tokens = self.prompt_tokens = len(self.tokens)
+        self.last_token = request.prompt_token_ids[-1]
+        self.computed = 0
+        """Tokens whose KV is in the blocks."""
+        self.blocks = GrowingArray(np.empty(0, dtype=np.int32))
+        self.capacity = 0
+        """Tokens that the blocks have room for."""
+        self.prefix_root = prefix_root
+        """Start of the chain of its blocks' keys; None when its blocks are shared with nobody."""
+        self.keys: list[bytes] = []
+        """Keys of its full blocks, as far as they were needed."""
+        self.published = 0
+        """Blocks of the table that were published or came from the cache."""
+        self.cached_tokens = 0
+        """Tokens of the prompt that came from the prefix cache when it was first admitted; before that, an estimate."""
+        self.was_admitted = False
+        self.followers: list[Sequence] = []
+        """Choices of the same request that wait until the prompt's KV is computed, to share it."""
+
+    @property
+    def completion_tokens(self) -> int:
+        return self.num_tokens - self.prompt_tokens
+
+    @property
+    def pending(self) -> int:
+        """Tokens whose KV is not computed; 1 in decode."""
+        return self.num_tokens - self.computed
+
+    def append(self, token_id: int) -> None:
+        """Adds a token of the output; its KV is computed by a later step."""
+        self.tokens.append(token_id)
+        self.num_tokens += 1
+        self.last_token = token_id
+
+    def expect(self, row: int) -> None:
+        """Counts a token that row `row` of a launch will bring, and holds its place as a batch names it."""
+        self.append(-1 - row)
+
+    def unexpect(self) -> None:
+        """Takes the place back, because the token is here or will not come."""
+        self.tokens.pop()
+        self.num_tokens -= 1
+        self.last_token = int(self.tokens.view[-1])

@@ -1,0 +1,172 @@
+"""Owns a runner without a device: real KV bookkeeping, made-up logits, made-up time. Knows no engine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, sleep
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infermesh_engine.runners.runner import Batch, DeviceKind, RunnerInfo
+from infermesh_engine.simulated.logits import SimulatedLogits, Vocabulary, mix
+
+
+class UnwrittenKvError(RuntimeError):
+    """A batch read KV that was never computed: a real device would have answered nonsense."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedOptions:
+    """What the simulated device is like. A step takes prefill time plus, if it decodes, base plus slope × sequences."""
+
+    prefill_tokens_per_s: float = 10_000.0
+    base_itl_s: float = 0.007
+    """Time of a decode step, whatever its size."""
+    slope_itl_s: float = 0.0005
+    """Further time of a decode step for each sequence in it."""
+    num_blocks: int = 1024
+    block_size: int = 32
+    vocab_size: int = 512
+    context_length: int = 8192
+    device_kind: DeviceKind = "cpu"
+    memory_total_bytes: int = 16 << 30
+    """Memory that the device is said to have. All of it is said to be free: nothing is really taken."""
+    weights_bytes: int = 0
+    memory_bytes: int = 0
+    """RunnerInfo.memory_bytes."""
+    min_run_tokens: int = 1
+    """RunnerInfo.min_run_tokens; a shorter run with past tokens to feed again is refused."""
+
+
+class VirtualClock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+class SimulatedRunner:
+    """Stores KV in blocks like a device and derives logits from all that it reads back through the block tables.
+
+    So a wrong table, position, past length or a lost block changes the tokens, and KV that was never written raises
+    UnwrittenKvError. Logits are exact: the same prefix gives the same bits in any batch and any chunks.
+    """
+
+    def __init__(
+        self,
+        options: SimulatedOptions,
+        *,
+        clock: Callable[[], float] = monotonic,
+        sleep: Callable[[float], None] = sleep,
+    ) -> None:
+        """Pass a VirtualClock and its `sleep` to run without real time passing."""
+        self._options = options
+        self._clock = clock
+        self._sleep = sleep
+        shape = (options.num_blocks, options.block_size)
+        self._kv: NDArray[np.uint64] = np.zeros(shape, dtype=np.uint64)
+        self._written: NDArray[np.bool_] = np.zeros(shape, dtype=np.bool_)
+        self._vocabulary = Vocabulary(options.vocab_size)
+
+    @property
+    def info(self) -> RunnerInfo:
+        options = self._options
+        return RunnerInfo(
+            device_kind=options.device_kind,
+            device_name="simulated",
+            memory_total_bytes=options.memory_total_bytes,
+            runtime="simulated",
+            vocab_size=options.vocab_size,
+            context_length=options.context_length,
+            block_size=options.block_size,
+            num_blocks=options.num_blocks,
+            weights_bytes=options.weights_bytes,
+            kv_cache_bytes=self._kv.nbytes,
+            memory_bytes=options.memory_bytes,
+            min_run_tokens=options.min_run_tokens,
+        )
+
+    def run(self, batch: Batch) -> SimulatedLogits:
+        """Raises ValueError for a batch that breaks the contract and UnwrittenKvError for KV that is not there."""
+        until_s = self._clock() + self._step_s(batch)
+        _check(batch, self._options)
+        rows, row = batch.rows.tolist(), 0
+        digests = np.empty(len(rows), dtype=np.uint64)
+        for index in range(len(batch.past_lens)):
+            begin, end = int(batch.begins[index]), int(batch.begins[index + 1])
+            context = self._store(batch, index, begin, end)
+            while row < len(rows) and rows[row] < end:
+                digests[row] = _digest(context[: len(context) - (end - 1 - rows[row])])
+                row += 1
+        logits = SimulatedLogits(self._vocabulary, digests, batch.inverse_temperatures)
+        self._sleep(max(0.0, until_s - self._clock()))
+        return logits
+
+    def memory_free_bytes(self) -> int:
+        return self._options.memory_total_bytes
+
+    def close(self) -> None:
+        self._written[:] = False
+
+    def _store(self, batch: Batch, index: int, begin: int, end: int) -> NDArray[np.uint64]:
+        """Stores the new tokens' KV of one sequence; returns [past + new], the KV of its whole context as read back."""
+        table = batch.blocks[batch.block_begins[index] : batch.block_begins[index + 1]]
+        past = int(batch.past_lens[index])
+        size = self._options.block_size
+        read = self._kv[table].reshape(-1)
+        if not self._written[table].reshape(-1)[:past].all():
+            raise UnwrittenKvError(f"sequence {index} of the batch reads KV that was never written")
+        # As in a model, the KV of a token depends on all tokens before it: here, a running sum of hashes.
+        before = read[past - 1] if past else np.uint64(0)
+        tokens = batch.token_ids[begin:end].astype(np.uint64) << np.uint64(32) | batch.positions[begin:end].astype(
+            np.uint64
+        )
+        new = before + np.cumsum(mix(tokens), dtype=np.uint64)
+        slots = np.arange(past, past + end - begin)
+        self._kv[table[slots // size], slots % size] = new
+        self._written[table[slots // size], slots % size] = True
+        read[past : past + end - begin] = new
+        return read[: past + end - begin]
+
+    def _step_s(self, batch: Batch) -> float:
+        new = np.diff(batch.begins)
+        decoding = new <= self._options.min_run_tokens
+        decodes = int(decoding.sum())
+        prefill_tokens = int(new[~decoding].sum())
+        decode_s = self._options.base_itl_s + self._options.slope_itl_s * decodes if decodes else 0.0
+        return decode_s + prefill_tokens / self._options.prefill_tokens_per_s
+
+
+def _digest(context: NDArray[np.uint64]) -> np.uint64:
+    """Of every stored value and its place, so that one wrong block changes it."""
+    places = np.arange(len(context), dtype=np.uint64)
+    return np.uint64(mix(context ^ (places * np.uint64(0x9E3779B97F4A7C15))).sum(dtype=np.uint64))
+
+
+def _check(batch: Batch, options: SimulatedOptions) -> None:
+    new = np.diff(batch.begins)
+    blocks = np.diff(batch.block_begins)
+    context = batch.past_lens + new
+    firsts = batch.positions[batch.begins[:-1]]
+    problems = {
+        "a sequence has no new token": (new < 1).any(),
+        "a run is too short": ((new < options.min_run_tokens) & (batch.past_lens > 0)).any(),
+        "begins do not cover the tokens": batch.begins[0] != 0 or batch.begins[-1] != len(batch.token_ids),
+        "a block table is not exactly as long as needed": (blocks != -(-context // options.block_size)).any(),
+        "block_begins do not cover the blocks": batch.block_begins[-1] != len(batch.blocks),
+        "a block does not exist": ((batch.blocks < 0) | (batch.blocks >= options.num_blocks)).any(),
+        "a token does not exist": ((batch.token_ids < 0) | (batch.token_ids >= options.vocab_size)).any(),
+        "a position does not follow the past": (firsts != batch.past_lens).any(),
+        "a context is too long": context.max() > options.context_length or context.max() != batch.max_context_tokens,
+        "rows and inverse_temperatures differ in length": len(batch.rows) != len(batch.inverse_temperatures),
+        "rows do not ascend": (np.diff(batch.rows) <= 0).any(),
+    }
+    wrong = [problem for problem, found in problems.items() if found]
+    if wrong:
+        raise ValueError("; ".join(wrong))

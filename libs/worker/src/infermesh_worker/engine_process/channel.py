@@ -1,0 +1,86 @@
+"""Owns the engine process' end of the socket: frames in and out without blocking. Knows no engine and no front."""
+
+import select
+import socket
+from collections import deque
+from typing import Self
+
+from infermesh_worker.engine_process.ipc import Command, FrameReader, Report, command_decoder, pack
+
+_RECEIVE_BYTES = 1 << 18
+
+
+class ParentGoneError(Exception):
+    """The other end of the socket was closed."""
+
+
+class Channel:
+    """A non-blocking socket with a bounded buffer for what the front has not read yet."""
+
+    def __init__(self, sock: socket.socket, *, max_pending_bytes: int = 8 * 1024 * 1024) -> None:
+        """Takes the socket over. `max_pending_bytes`: unsent bytes from which on `congested` is true."""
+        self._socket = sock
+        self._socket.setblocking(False)
+        self._reader = FrameReader()
+        self._commands: deque[Command] = deque()
+        self._pending = bytearray()
+        self._max_pending_bytes = max_pending_bytes
+
+    @classmethod
+    def from_fd(cls, fd: int) -> Self:
+        """A channel over an inherited socket."""
+        return cls(socket.socket(fileno=fd))
+
+    @property
+    def congested(self) -> bool:
+        """Whether the front lags so far behind that nothing more should be produced."""
+        return len(self._pending) >= self._max_pending_bytes
+
+    def send(self, frame: Report) -> None:
+        """Sends what the socket takes now and keeps the rest. Raises ParentGoneError."""
+        self._pending += pack(frame)
+        self._flush()
+
+    def receive(self) -> Command | None:
+        """The next command that has arrived, or None; does not wait. Raises ParentGoneError."""
+        while not self._commands and (data := self._read()):
+            self._commands.extend(map(command_decoder.decode, self._reader.feed(data)))
+        return self._commands.popleft() if self._commands else None
+
+    def wait(self) -> None:
+        """Waits until a command arrives or, when something is unsent, until the socket takes more of it."""
+        if self._commands:
+            return
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._pending else 0))
+        poll.poll()
+        self._flush()
+
+    def drain(self) -> None:
+        """Sends everything, waiting for the front to read it. Raises ParentGoneError."""
+        self._socket.setblocking(True)
+        self._flush()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _read(self) -> bytes:
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return b""
+        except ConnectionError as error:
+            raise ParentGoneError from error
+        if not data:
+            raise ParentGoneError
+        return data
+
+    def _flush(self) -> None:
+        while self._pending:
+            try:
+                sent = self._socket.send(self._pending)
+            except BlockingIOError:
+                return
+            except ConnectionError as error:
+                raise ParentGoneError from error
+            del self._pending[:sent]

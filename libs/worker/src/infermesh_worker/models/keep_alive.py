@@ -1,0 +1,33 @@
+"""Owns when an idle model's time is over: one timer, armed for the next moment that matters. Knows no engine."""
+
+import asyncio
+from collections.abc import Callable
+
+from infermesh_worker.models.hosted_model import HostedModel
+
+
+class KeepAlive:
+    """Calls `expire` when a model has been idle for its keep-alive time. Used from one event loop."""
+
+    def __init__(self, hosted: HostedModel, expire: Callable[[], None]) -> None:
+        self._hosted = hosted
+        self._expire = expire
+        self._timer: asyncio.TimerHandle | None = None
+
+    def arm(self) -> None:
+        """Starts counting, or counts by a retention that has changed."""
+        self.stop()
+        retention = self._hosted.retention
+        if retention.pinned or retention.keep_alive_s <= 0:
+            return
+        # A model in use is looked at again: what is left then is counted from its last request.
+        left_s = retention.keep_alive_s - self._hosted.idle_s
+        if self._hosted.overdue:
+            self._expire()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(left_s, self.arm)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,60 @@
+"""Owns what the front knows of the model it serves: its name, tokenizer and chat template. Knows no device."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Self
+
+from tokenizers import Tokenizer
+
+from infermesh_runtime.errors import FailedPrecondition
+from infermesh_worker.models.chat_template import ChatTemplate
+from infermesh_worker.models.model_folder import ModelFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A model as requests name and address it."""
+
+    name: str
+    tokenizer: Tokenizer
+    chat_template: ChatTemplate | None
+    context_length: int
+    """In tokens; the runner's own counts once it is loaded."""
+    size_bytes: int
+    created: datetime
+    longest_token_chars: int = field(init=False)
+    """No token of a text stands for more characters than that."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "longest_token_chars", max(map(len, self.tokenizer.get_vocab()), default=1))
+
+    @classmethod
+    def from_folder(cls, folder: ModelFolder) -> Self:
+        """The model of a model folder. Raises FailedPrecondition when its tokenizer or template cannot be used."""
+        manifest, tokenizer = folder.manifest, folder.load_tokenizer()
+        template = folder.chat_template()
+        return cls(
+            name=manifest.name,
+            tokenizer=tokenizer,
+            chat_template=_compile(template, tokenizer, folder) if template is not None else None,
+            context_length=manifest.context_length,
+            size_bytes=manifest.size_bytes,
+            created=manifest.created,
+        )
+
+    def require_chat_template(self) -> ChatTemplate:
+        """Raises FailedPrecondition when the model has none."""
+        if self.chat_template is None:
+            raise FailedPrecondition(
+                f"model {self.name!r} has no chat template (it is a base model): send `text`, or use /v1/completions",
+                reason="NO_CHAT_TEMPLATE",
+                fields={"chat": "the model has no chat template"},
+            )
+        return self.chat_template
+
+
+def _compile(source: str, tokenizer: Tokenizer, folder: ModelFolder) -> ChatTemplate:
+    manifest = folder.manifest
+    bos = tokenizer.id_to_token(manifest.bos_token_id) if manifest.bos_token_id is not None else None
+    eos = tokenizer.id_to_token(manifest.eos_token_ids[0]) if manifest.eos_token_ids else None
+    return ChatTemplate(source, bos_token=bos or "", eos_token=eos or "")

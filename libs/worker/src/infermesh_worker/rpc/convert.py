@@ -1,0 +1,143 @@
+"""Owns the step from the contract's messages to engine values and back. The only place that knows both.
+
+Errors name the fields of the message ("sampling.temperature").
+"""
+
+import asyncio
+import secrets
+from functools import partial
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_engine.requests import request as engine
+from infermesh_engine.requests.output import Finished as FinishedOutput
+from infermesh_engine.requests.output import FinishReason as Reason
+from infermesh_engine.requests.validate import validate
+from infermesh_engine.runners.runner import RunnerInfo
+from infermesh_runtime.errors import DeviceNotAvailable
+from infermesh_runtime.rpc_context import RpcContext
+from infermesh_worker.engine_process.ipc import DeltaFrame, LogprobFrame
+from infermesh_worker.engine_process.stream import Stream
+from infermesh_worker.models.served_model import ServedModel
+from infermesh_worker.rpc import prompt
+
+THREAD_FROM_BYTES = 4096
+"""Prompts from this size on are tokenised in a thread, so that other streams go on meanwhile."""
+
+DEVICE_KINDS = {
+    "cpu": pb.DEVICE_KIND_CPU,
+    "xpu": pb.DEVICE_KIND_XPU,
+    "cuda": pb.DEVICE_KIND_CUDA,
+}
+_ACCEPTED_DEVICES = {"cpu": {"", "auto", "cpu"}, "xpu": {"", "auto", "gpu", "xpu"}, "cuda": {"", "auto", "gpu", "cuda"}}
+_FINISH_REASONS = {
+    Reason.STOP: pb.FINISH_REASON_STOP,
+    Reason.LENGTH: pb.FINISH_REASON_LENGTH,
+    Reason.TOOL_CALLS: pb.FINISH_REASON_TOOL_CALLS,
+    Reason.CANCELLED: pb.FINISH_REASON_CANCELLED,
+}
+
+
+async def to_generation(
+    request: pb.GenerateRequest, *, request_id: str, model: ServedModel, info: RunnerInfo
+) -> engine.GenerationRequest:
+    """The validated engine request, its prompt tokenised and its seed drawn when it has none.
+
+    Raises DeviceNotAvailable, ContextLengthExceeded and InvalidArgument.
+    """
+    check_device(request.device, info)
+    tokenize = partial(prompt.tokenize, request, model, vocab_size=info.vocab_size, context_length=info.context_length)
+    in_thread = prompt.size_bytes(request) >= THREAD_FROM_BYTES
+    token_ids = await asyncio.to_thread(tokenize) if in_thread else tokenize()
+    generation = engine.GenerationRequest(
+        request_id=request_id,
+        prompt_token_ids=token_ids,
+        seed=request.seed if request.HasField("seed") else secrets.randbits(64),
+        sampling=_sampling(request.sampling),
+        stop=_stop(request.stop),
+        output_format=_output_format(request.format) if request.HasField("format") else None,
+        logprobs=request.logprobs.top if request.HasField("logprobs") else None,
+        n=request.n if request.HasField("n") else 1,
+        priority=request.priority,
+        generated=tuple(
+            engine.Continuation(choice=part.choice, token_ids=tuple(part.token_ids), finished=part.finished)
+            for part in request.generated
+        ),
+    )
+    validate(generation, vocab_size=info.vocab_size, context_length=info.context_length)
+    return generation
+
+
+async def write_responses(stream: Stream, started: pb.Started, context: RpcContext) -> None:
+    """Writes the events of a stream. `started` comes with the first output: what fails before it has no event."""
+    deltas, finished = await stream.read()
+    await context.write(pb.GenerateResponse(started=started))
+    while deltas or finished:
+        for delta in deltas:
+            await context.write(pb.GenerateResponse(delta=_delta(delta)))
+        for end in finished:
+            await context.write(pb.GenerateResponse(finished=_finished(end)))
+        deltas, finished = await stream.read()
+
+
+def to_started(generation: engine.GenerationRequest, model: ServedModel, info: RunnerInfo) -> pb.Started:
+    """Who serves a request; endpoint and reason are the router's to say."""
+    return pb.Started(
+        model=model.name,
+        device=DEVICE_KINDS[info.device_kind],
+        prompt_tokens=len(generation.prompt_token_ids),
+        seed=generation.seed,
+    )
+
+
+def check_device(device: str, info: RunnerInfo) -> None:
+    """Raises DeviceNotAvailable naming what there is."""
+    if device.lower() not in _ACCEPTED_DEVICES[info.device_kind]:
+        problem = f"there is no device {device!r} here; there is {info.device_kind} ({info.device_name})"
+        raise DeviceNotAvailable(problem, metadata={"devices": info.device_kind}, fields={"device": problem})
+
+
+def _sampling(message: pb.SamplingParams) -> engine.SamplingParams:
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+    given = {name: getattr(message, name) for name in names if message.HasField(name)}
+    return engine.SamplingParams(**given, logit_bias=dict(message.logit_bias))
+
+
+def _stop(message: pb.StopConditions) -> engine.StopConditions:
+    return engine.StopConditions(
+        strings=tuple(message.strings),
+        token_ids=tuple(message.token_ids),
+        max_tokens=message.max_tokens if message.HasField("max_tokens") else None,
+        min_tokens=message.min_tokens,
+        ignore_eos=message.ignore_eos,
+    )
+
+
+def _output_format(message: pb.OutputFormat) -> engine.OutputFormat:
+    match message.WhichOneof("constraint"):
+        case ("json_schema" | "regex" | "grammar") as kind:
+            return engine.OutputFormat(kind=kind, spec=getattr(message, kind))
+        case _:
+            raise prompt.invalid("format", "one of json_schema, regex and grammar is required")
+
+
+def _delta(frame: DeltaFrame) -> pb.Delta:
+    _, choice, text, token_ids, logprobs = frame
+    if logprobs:
+        return pb.Delta(choice=choice, text=text, token_ids=token_ids, logprobs=map(_logprob, logprobs))
+    return pb.Delta(choice=choice, text=text, token_ids=token_ids)
+
+
+def _logprob(frame: LogprobFrame) -> pb.TokenLogprob:
+    return pb.TokenLogprob(
+        token_id=frame.token_id, logprob=frame.logprob, token=frame.token, top=map(_logprob, frame.top)
+    )
+
+
+def _finished(output: FinishedOutput) -> pb.Finished:
+    usage = pb.Usage(
+        prompt_tokens=output.prompt_tokens,
+        completion_tokens=output.completion_tokens,
+        cached_tokens=output.cached_tokens,
+    )
+    reason = _FINISH_REASONS[output.finish_reason]
+    return pb.Finished(choice=output.choice, finish_reason=reason, stop=output.stop, usage=usage)

@@ -1,0 +1,132 @@
+"""Owns how a prompt message becomes token ids: text, ids or chat. Knows no sampling and no engine."""
+
+import json
+from typing import Any
+
+from infermesh.inference.v1.inference_pb2 import ChatMessage, ChatPrompt, GenerateRequest, Tool, ToolCall
+from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
+from infermesh_engine.requests.validate import context_exceeded
+from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.tensors import to_numpy
+from infermesh_worker.models.served_model import ServedModel
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+
+_ID_TYPES = (DataType.DATA_TYPE_INT32, DataType.DATA_TYPE_INT64)
+
+
+def tokenize(request: GenerateRequest, model: ServedModel, *, vocab_size: int, context_length: int) -> tuple[int, ...]:
+    """The prompt's token ids.
+
+    Raises InvalidArgument naming the field, FailedPrecondition without a template, ContextLengthExceeded for a text
+    that is far too long; what is a little too long is left to `validate`.
+    """
+    match request.WhichOneof("prompt"):
+        case "text":
+            return _encode(model, request.text, context_length, add_special_tokens=True)
+        case "chat":
+            return _encode(model, render_chat(request.chat, model), context_length, add_special_tokens=False)
+        case "token_ids":
+            return _read_ids(request.token_ids, vocab_size)
+        case _:
+            raise invalid("prompt", "one of text, token_ids and chat is required")
+
+
+def size_bytes(request: GenerateRequest) -> int:
+    """How much there is to tokenise; 0 when it comes as token ids."""
+    match request.WhichOneof("prompt"):
+        case "text":
+            return len(request.text)
+        case "chat":
+            return request.chat.ByteSize()
+        case _:
+            return 0
+
+
+def render_chat(chat: ChatPrompt, model: ServedModel) -> str:
+    """The text of a conversation by the model's chat template."""
+    template = model.require_chat_template()
+    if not chat.messages:
+        raise invalid("chat.messages", "at least one message is required")
+    if chat.tools and not template.takes_tools:
+        raise invalid("chat.tools", f"the chat template of model {model.name!r} takes no tools")
+    variables = _parse_object(chat.template_kwargs_json, "chat.template_kwargs_json")
+    if "messages" in variables:
+        raise invalid("chat.template_kwargs_json", "messages cannot be replaced")
+    return template.render(
+        [_message(message, f"chat.messages[{index}]") for index, message in enumerate(chat.messages)],
+        tools=[_tool(tool, f"chat.tools[{index}]") for index, tool in enumerate(chat.tools)],
+        add_generation_prompt=chat.add_generation_prompt if chat.HasField("add_generation_prompt") else True,
+        variables=variables,
+    )
+
+
+def invalid(field: str, problem: str) -> InvalidArgument:
+    """An error about one field of the request."""
+    return InvalidArgument(f"{field}: {problem}", fields={field: problem})
+
+
+def _encode(model: ServedModel, text: str, context_length: int, *, add_special_tokens: bool) -> tuple[int, ...]:
+    # Tokenising takes a second a megabyte: what cannot fit is refused by its length alone.
+    least = len(text) // model.longest_token_chars
+    if least >= context_length:
+        raise context_exceeded(least, context_length, exact=False)
+    # As a batch of one: `encode` holds the GIL, and every stream would stand still meanwhile.
+    (encoded,) = model.tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+    return tuple(encoded.ids)
+
+
+def _read_ids(tensor: Tensor, vocab_size: int) -> tuple[int, ...]:
+    array = to_numpy(tensor, field="token_ids")
+    if tensor.dtype not in _ID_TYPES:
+        raise invalid("token_ids", f"INT32 or INT64 is required, not {DataType.Name(tensor.dtype)}")
+    if array.ndim != 1:
+        raise invalid("token_ids", f"shape [tokens] is required, not {list(array.shape)}")
+    wrong = (array < 0) | (array >= vocab_size)
+    if wrong.any():
+        index = int(wrong.argmax())
+        raise invalid("token_ids", f"element {index} is {array[index]}; the vocabulary has {vocab_size} tokens")
+    return tuple(array.tolist())
+
+
+def _message(message: ChatMessage, field: str) -> dict[str, Any]:
+    if message.role not in ROLES:
+        raise invalid(f"{field}.role", f"must be one of {', '.join(ROLES)}, not {message.role!r}")
+    values: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.name:
+        values["name"] = message.name
+    if message.tool_call_id:
+        values["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        calls = enumerate(message.tool_calls)
+        values["tool_calls"] = [_tool_call(call, f"{field}.tool_calls[{index}]") for index, call in calls]
+    return values
+
+
+def _tool_call(call: ToolCall, field: str) -> dict[str, Any]:
+    arguments = _parse_object(call.arguments_json, f"{field}.arguments_json")
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def _tool(tool: Tool, field: str) -> dict[str, Any]:
+    if not tool.name:
+        raise invalid(f"{field}.name", "is required")
+    parameters = _parse_object(tool.parameters_json, f"{field}.parameters_json")
+    function = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": parameters or {"type": "object", "properties": {}},
+    }
+    return {"type": "function", "function": function}
+
+
+def _parse_object(text: str, field: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise invalid(field, f"is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise invalid(field, "must be a JSON object")
+    return value

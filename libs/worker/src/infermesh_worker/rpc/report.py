@@ -1,0 +1,78 @@
+"""Owns the step from a worker's status to the contract's health report. Knows no engine and no process."""
+
+from datetime import datetime
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_engine.requests.output import Load
+from infermesh_worker.engine_process.status import State
+from infermesh_worker.models.worker_status import ModelView, WorkerStatus
+from infermesh_worker.rpc.convert import DEVICE_KINDS
+
+_STATES = {
+    State.LOADING: pb.ENDPOINT_STATE_LOADING,
+    State.READY: pb.ENDPOINT_STATE_READY,
+    State.DRAINING: pb.ENDPOINT_STATE_DRAINING,
+    State.FAILED: pb.ENDPOINT_STATE_FAILED,
+}
+
+
+def to_report(status: WorkerStatus, version: str, started_at: datetime) -> pb.HealthReport:
+    """What a worker says of itself."""
+    report = pb.HealthReport(
+        state=_STATES[status.state],
+        message=status.message,
+        models=map(_model_status, status.models),
+        load=_load(status.load),
+        version=version,
+        available=[
+            pb.AvailableModel(
+                name=model.name,
+                size_bytes=model.size_bytes,
+                memory_bytes=model.memory_bytes,
+                context_length=model.context_length,
+            )
+            for model in status.available
+        ],
+    )
+    report.load.max_running, report.load.max_waiting = status.max_running, status.max_waiting
+    report.started_at.FromDatetime(started_at)
+    if (device := status.device) is not None:
+        report.runtime = device.runtime
+        report.device.kind = DEVICE_KINDS[device.kind]
+        report.device.name = device.name
+        report.device.memory_total_bytes = device.memory_total_bytes
+        report.device.memory_free_bytes = device.memory_free_bytes
+    return report
+
+
+def _load(load: Load) -> pb.Load:
+    return pb.Load(
+        running=load.running,
+        waiting=load.waiting,
+        waiting_tokens=load.waiting_tokens,
+        kv_cache_usage=load.kv_cache_usage,
+        prefill_tokens_per_s=load.prefill_tokens_per_s,
+        decode_tokens_per_s=load.decode_tokens_per_s,
+        kv_cache_tokens=load.kv_cache_tokens,
+        preemptions=load.preemptions,
+        cached_tokens=load.cached_tokens,
+        generated_tokens=load.generated_tokens,
+    )
+
+
+def _model_status(model: ModelView) -> pb.ModelStatus:
+    served, status, info = model.served, model.status, model.status.info
+    loaded = State.LOADING if info is None else State.READY
+    message = pb.ModelStatus(
+        name=served.name,
+        state=_STATES[loaded if status.state is State.DRAINING else status.state],
+        context_length=info.context_length if info else served.context_length,
+        size_bytes=info.weights_bytes if info and info.weights_bytes else served.size_bytes,
+        memory_bytes=model.memory_bytes,
+        sequences=model.sequences,
+        pinned=model.pinned,
+    )
+    message.created_at.FromDatetime(served.created)
+    if model.last_used_at is not None:
+        message.last_used_at.FromDatetime(model.last_used_at)
+    return message

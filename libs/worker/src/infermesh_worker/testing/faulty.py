@@ -1,0 +1,166 @@
+"""Owns a simulated worker inside a test's process that fails when and how it is told. Knows no test framework.
+
+Its engine is the real one on the simulated runner, in virtual time: a delta for each token, as fast as they are sent.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import grpc
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_engine.engine import Engine, EngineConfig
+from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason, Output, TokenLogprob
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, VirtualClock
+from infermesh_runtime.errors import Internal, Unavailable
+from infermesh_runtime.interceptors import RpcInterceptor
+from infermesh_runtime.rpc_context import REQUEST_ID_KEY, RpcContext
+from infermesh_worker.models.served_model import ServedModel
+from infermesh_worker.rpc.convert import to_generation
+from infermesh_worker.testing.link import Link
+from infermesh_worker.testing.simulated import END_OF_TEXT_ID, VOCAB_SIZE, SimulatedSettings, served_model
+
+# ruff: noqa: ARG002 - RPCs have the contract's signatures
+
+CONTEXT_LENGTH = 1024
+SERVICE = "infermesh.inference.v1.InferenceService"
+_REASONS = {FinishReason.STOP: pb.FINISH_REASON_STOP, FinishReason.LENGTH: pb.FINISH_REASON_LENGTH}
+
+
+class FaultKind(StrEnum):
+    """How a stream fails."""
+
+    CRASH = "crash"
+    """UNAVAILABLE, as when the engine process dies."""
+    INTERNAL = "internal"
+    END = "end"
+    """Status OK before all choices are finished."""
+    SILENCE = "silence"
+    """Nothing more, also until the test cuts `link`."""
+    MALFORMED = "malformed"
+    """A message that is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A stream's failure after so many events beside `started`."""
+
+    kind: FaultKind
+    events: int
+
+
+@dataclass(slots=True)
+class FaultyWorker:
+    """A worker at `address` once started. Workers that share `faults` fail a request once, whichever serves it."""
+
+    faults: dict[str, Fault] = field(default_factory=dict)
+    """By request id; a fault is taken out when it happens."""
+    requests: list[pb.GenerateRequest] = field(default_factory=list)
+    """What it was asked, oldest first."""
+    link: Link = field(default_factory=Link)
+    _server: grpc.aio.Server | None = None
+    _served: ServedModel = field(default_factory=lambda: served_model(SimulatedSettings.model_validate({})))
+
+    @property
+    def address(self) -> str:
+        """host:port, the same after each start."""
+        return self.link.address
+
+    async def start(self) -> None:
+        """Answers until it is stopped."""
+        self._server = grpc.aio.server(interceptors=[RpcInterceptor(())])
+        methods = {
+            "Generate": grpc.unary_stream_rpc_method_handler(self._generate, pb.GenerateRequest.FromString),
+            "WatchHealth": grpc.unary_stream_rpc_method_handler(
+                self._watch_health, pb.WatchHealthRequest.FromString, pb.WatchHealthResponse.SerializeToString
+            ),
+        }
+        self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, methods)])
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+        await self.link.start(port)
+
+    async def stop(self) -> None:
+        """Cuts every connection and answers no more."""
+        await self.link.stop()
+        if self._server is not None:
+            await self._server.stop(None)
+
+    async def _watch_health(
+        self, request: pb.WatchHealthRequest, context: RpcContext
+    ) -> AsyncIterator[pb.WatchHealthResponse]:
+        models = [pb.ModelStatus(name=self._served.name, state=pb.ENDPOINT_STATE_READY, context_length=CONTEXT_LENGTH)]
+        device = pb.Device(kind=pb.DEVICE_KIND_CPU)
+        yield pb.WatchHealthResponse(
+            report=pb.HealthReport(state=pb.ENDPOINT_STATE_READY, device=device, models=models)
+        )
+        await asyncio.Event().wait()
+
+    async def _generate(self, request: pb.GenerateRequest, context: RpcContext) -> None:
+        self.requests.append(request)
+        request_id = dict(context.invocation_metadata()).get(REQUEST_ID_KEY, "")
+        fault = self.faults.get(request_id)
+        sent = -1
+        async for event in self._events(request):
+            await context.write(event.SerializeToString())
+            sent += 1
+            if fault is not None and sent == fault.events:
+                del self.faults[request_id]
+                await self._fail(fault.kind, context)
+                return
+
+    async def _fail(self, kind: FaultKind, context: RpcContext) -> None:
+        match kind:
+            case FaultKind.CRASH:
+                raise Unavailable("the engine crashed", reason="ENGINE_CRASHED")
+            case FaultKind.INTERNAL:
+                raise Internal("a fault of the worker")
+            case FaultKind.SILENCE:
+                await asyncio.Event().wait()
+            case FaultKind.MALFORMED:
+                await context.write(b"\xff\xff\xff")
+                await asyncio.Event().wait()
+
+    async def _events(self, request: pb.GenerateRequest) -> AsyncIterator[pb.GenerateResponse]:
+        """What a worker answers."""
+        clock = VirtualClock()
+        options = SimulatedOptions(vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, num_blocks=64)
+        runner = SimulatedRunner(options, clock=clock, sleep=clock.sleep)
+        engine = Engine(runner, self._served.tokenizer, frozenset({END_OF_TEXT_ID}), EngineConfig(), clock)
+        generation = await to_generation(request, request_id="r", model=self._served, info=runner.info)
+        engine.submit(generation)
+        prompt_tokens = len(generation.prompt_token_ids)
+        yield pb.GenerateResponse(
+            started=pb.Started(
+                model=self._served.name, device=pb.DEVICE_KIND_CPU, prompt_tokens=prompt_tokens, seed=generation.seed
+            )
+        )
+        while engine.has_work:
+            for output in engine.step():
+                yield _to_event(output)
+
+
+def _to_event(output: Output) -> pb.GenerateResponse:
+    match output:
+        case Delta():
+            logprobs = map(_logprob, output.logprobs)
+            delta = pb.Delta(choice=output.choice, text=output.text, token_ids=output.token_ids, logprobs=logprobs)
+            return pb.GenerateResponse(delta=delta)
+        case Finished():
+            usage = pb.Usage(
+                prompt_tokens=output.prompt_tokens,
+                completion_tokens=output.completion_tokens,
+                cached_tokens=output.cached_tokens,
+            )
+            reason = _REASONS[output.finish_reason]
+            finished = pb.Finished(choice=output.choice, finish_reason=reason, stop=output.stop, usage=usage)
+            return pb.GenerateResponse(finished=finished)
+        case Failed():
+            raise output.error
+
+
+def _logprob(entry: TokenLogprob) -> pb.TokenLogprob:
+    top = map(_logprob, entry.top)
+    return pb.TokenLogprob(token_id=entry.token_id, logprob=entry.logprob, token=entry.token, top=top)

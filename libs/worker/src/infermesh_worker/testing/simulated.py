@@ -1,0 +1,199 @@
+"""Owns a worker without a device: the simulated runner in real time, and a tokenizer of one token for each byte.
+
+`python -m infermesh_worker.testing.simulated` runs it; tests of routers and policies use it.
+"""
+
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ByteSize, Field
+from pydantic_settings import NoDecode
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from infermesh_engine.runners.runner import DeviceKind
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
+from infermesh_runtime.errors import ModelNotFound
+from infermesh_runtime.settings import load
+from infermesh_worker.backend import NO_MODEL, Backend
+from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.main import serve
+from infermesh_worker.models.catalog import CatalogEntry, OpenedModel
+from infermesh_worker.models.chat_template import ChatTemplate
+from infermesh_worker.models.footprint import Footprint
+from infermesh_worker.models.served_model import ServedModel
+from infermesh_worker.models.worker_status import DeviceFacts
+from infermesh_worker.settings import WorkerSettings
+
+BLOCK_SIZE = 32
+END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)
+"""Token ids 256, 257 and 258; ids below are bytes."""
+END_OF_TEXT_ID = 256
+VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
+
+_CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
+"""
+
+
+def _parse_models(value: object) -> object:
+    """ "a:1GiB,b:2000" as ((a, 1 GiB), (b, 2000)); what is not written so is left for the type to refuse."""
+    if not isinstance(value, str):
+        return value
+    return tuple(tuple(part.strip().rpartition(":")[::2]) for part in value.split(",") if part.strip())
+
+
+SizedModels = Annotated[tuple[tuple[str, ByteSize], ...], NoDecode, BeforeValidator(_parse_models)]
+
+
+class SimulatedSettings(WorkerSettings):
+    """What the simulated device is like."""
+
+    model: str = Field(
+        "simulated", min_length=1, description="Name of the model that is served from the start; none: none is."
+    )
+    sim_device: DeviceKind = Field("cpu", description="Kind of the simulated device: cpu, xpu or cuda.")
+    sim_models: SizedModels = Field(
+        (), description="Models that can be loaded, name:bytes,...; the bytes are all the memory that one takes."
+    )
+    sim_memory_bytes: ByteSize = Field(ByteSize(16 << 30), ge=1, description="Memory of the device, as in 16GiB.")
+    sim_load_s: float = Field(0.0, ge=0, le=3600, description="Time that loading a model takes, in seconds.")
+    sim_prefill_tokens_per_s: float = Field(10_000.0, gt=0, description="Prefill rate, in tokens/s.")
+    sim_itl_s: float = Field(0.007, ge=0, description="Time of a decode step with one sequence, in seconds.")
+    sim_slope_s: float = Field(0.0005, ge=0, description="Further time of it for each sequence, in seconds.")
+    sim_kv_tokens: int = Field(32_768, ge=BLOCK_SIZE, description="Size of the KV cache, in tokens.")
+    sim_context_length: int = Field(8192, ge=2, description="Longest prompt and output together, in tokens.")
+    sim_eos: bool = Field(False, description="Whether a sampled end-of-text token ends a choice.")
+
+    def model_bytes(self, name: str) -> int:
+        """Memory that a model takes; of one that is not in sim_models, 0."""
+        return next((int(size) for known, size in self.sim_models if known == name), 0)
+
+
+def build(options: Mapping[str, Any]) -> LoadedModel:
+    """Called in the engine process. Options: "runner" (fields of SimulatedOptions), "eos" and "load_s"."""
+    time.sleep(options.get("load_s", 0.0))
+    return LoadedModel(
+        runner=SimulatedRunner(SimulatedOptions(**options["runner"])),
+        tokenizer=build_tokenizer(),
+        eos_token_ids=frozenset({END_OF_TEXT_ID} if options["eos"] else ()),
+    )
+
+
+def probe(options: Mapping[str, Any]) -> DeviceFacts:
+    """Called in a process of its own. Options as those of `build`."""
+    runner = options["runner"]
+    return DeviceFacts(
+        kind=runner["device_kind"],
+        name="simulated",
+        memory_total_bytes=runner["memory_total_bytes"],
+        memory_free_bytes=runner["memory_total_bytes"],
+        runtime="simulated",
+    )
+
+
+def build_tokenizer() -> Tokenizer:
+    """One token for each byte, its id the byte's value, and the special tokens."""
+    vocabulary = {character: byte for byte, character in byte_characters().items()}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in SPECIAL_TOKENS])
+    return tokenizer
+
+
+def byte_characters() -> dict[int, str]:
+    """The character that stands for each byte in byte-level tokenizers (GPT-2's `bytes_to_unicode`)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = (byte for byte in range(256) if byte not in printable)
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + place) for place, byte in enumerate(others)}
+
+
+class SimulatedCatalog:
+    """The models that the settings name; each takes the memory that they say."""
+
+    def __init__(self, settings: SimulatedSettings) -> None:
+        self._settings = settings
+
+    def entries(self) -> Mapping[str, CatalogEntry]:
+        """By name; the one that is served from the start is among them."""
+        settings = self._settings
+        sizes = {name: int(size) for name, size in settings.sim_models}
+        if settings.model != NO_MODEL:
+            sizes.setdefault(settings.model, 0)
+        return {
+            name: CatalogEntry(
+                name=name,
+                size_bytes=size,
+                context_length=settings.sim_context_length,
+                footprint=Footprint(base_bytes=size),
+            )
+            for name, size in sizes.items()
+        }
+
+    def open(self, name: str) -> OpenedModel:
+        """Raises ModelNotFound."""
+        if name not in self.entries():
+            raise ModelNotFound(f"there is no simulated model {name!r}", metadata={"model": name})
+        return OpenedModel(served_model(self._settings, name), build_options(self._settings, name))
+
+
+def served_model(settings: SimulatedSettings, name: str = "") -> ServedModel:
+    """A model as the front serves it; the settings' own without a name."""
+    name = name or settings.model
+    return ServedModel(
+        name=name,
+        tokenizer=build_tokenizer(),
+        chat_template=ChatTemplate(_CHAT_TEMPLATE, eos_token=END_OF_TEXT),
+        context_length=settings.sim_context_length,
+        size_bytes=settings.model_bytes(name),
+        created=datetime.now(UTC),
+    )
+
+
+def build_options(settings: SimulatedSettings, name: str = "") -> dict[str, Any]:
+    """The options of `build` for a model; for the settings' own without a name."""
+    size_bytes = settings.model_bytes(name or settings.model)
+    runner = {
+        "prefill_tokens_per_s": settings.sim_prefill_tokens_per_s,
+        "base_itl_s": settings.sim_itl_s,
+        "slope_itl_s": settings.sim_slope_s,
+        "num_blocks": settings.sim_kv_tokens // BLOCK_SIZE,
+        "block_size": BLOCK_SIZE,
+        "vocab_size": VOCAB_SIZE,
+        "context_length": settings.sim_context_length,
+        "device_kind": settings.sim_device,
+        "memory_total_bytes": int(settings.sim_memory_bytes),
+        "weights_bytes": size_bytes,
+        "memory_bytes": size_bytes or 1,
+    }
+    return {"runner": runner, "eos": settings.sim_eos, "load_s": settings.sim_load_s}
+
+
+def backend(settings: SimulatedSettings) -> Backend:
+    """The simulated kind of worker."""
+    catalog = SimulatedCatalog(settings)
+    return Backend(
+        build="infermesh_worker.testing.simulated:build",
+        probe="infermesh_worker.testing.simulated:probe",
+        options=build_options(settings),
+        catalog=catalog,
+        open_home=lambda: catalog.open(settings.model) if settings.model != NO_MODEL else None,
+        margin=0.0,
+    )
+
+
+def main() -> int:
+    """Runs the worker."""
+    settings = load(SimulatedSettings)
+    return serve(settings, backend(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

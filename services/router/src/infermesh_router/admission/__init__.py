@@ -1,0 +1,1 @@
+"""Decides when a request may go to an endpoint: at once, in its turn, or never."""

@@ -1,0 +1,149 @@
+"""Owns the router's own health report: its endpoints' reports as one. Knows no connections."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.fleet.endpoint import Endpoint
+
+_PREFERENCE = (
+    pb.ENDPOINT_STATE_READY,
+    pb.ENDPOINT_STATE_LOADING,
+    pb.ENDPOINT_STATE_DRAINING,
+    pb.ENDPOINT_STATE_FAILED,
+    pb.ENDPOINT_STATE_UNSPECIFIED,
+)
+_SUMMED = (
+    "running",
+    "waiting",
+    "waiting_tokens",
+    "prefill_tokens_per_s",
+    "decode_tokens_per_s",
+    "kv_cache_tokens",
+    "preemptions",
+    "cached_tokens",
+    "generated_tokens",
+)
+
+
+def combine_reports(
+    endpoints: Sequence[Endpoint],
+    *,
+    version: str,
+    started_at: Timestamp,
+    queued: int = 0,
+    aliases: Mapping[str, Iterable[str]] | None = None,
+) -> pb.HealthReport:
+    """READY if an endpoint is; models of all in their best state; loads and memory summed over the connected ones.
+
+    `queued` is how many sequences wait in the router itself; `aliases` are listed as models, before those of the name.
+    """
+    reports = [e.last_report for e in endpoints if e.connected and e.last_report is not None]
+    models = combine_models(reports)
+    aliases = aliases or {}
+    named = [model for model in models if model.name not in aliases]
+    state = _best_state([report.state for report in reports]) if reports else pb.ENDPOINT_STATE_LOADING
+    return pb.HealthReport(
+        state=state,
+        message="" if state == pb.ENDPOINT_STATE_READY else _explain(endpoints),
+        device=_combine_devices(reports),
+        models=[*named, *list_aliases(models, aliases)],
+        available=combine_available(reports),
+        load=_combine_loads(reports, queued),
+        runtime="infermesh router",
+        version=version,
+        started_at=started_at,
+    )
+
+
+def combine_models(reports: Sequence[pb.HealthReport]) -> list[pb.ModelStatus]:
+    """One status for each model, sorted by name: the one in the best state, with the sequences of all."""
+    best: dict[str, pb.ModelStatus] = {}
+    sequences: Counter[str] = Counter()
+    for report in reports:
+        for model in report.models:
+            sequences[model.name] += model.sequences
+            known = best.get(model.name)
+            if known is None or _rank(model.state) < _rank(known.state):
+                best[model.name] = model
+    return [_with_sequences(best[name], sequences[name]) for name in sorted(best)]
+
+
+def list_aliases(models: Sequence[pb.ModelStatus], aliases: Mapping[str, Iterable[str]]) -> list[pb.ModelStatus]:
+    """A status for each alias of which a model is listed, sorted by name: its models' best, without their figures."""
+    by_name = {model.name: model for model in models}
+    listed = []
+    for alias in sorted(aliases):
+        known = [by_name[name] for name in aliases[alias] if name in by_name]
+        if known:
+            best = min(known, key=lambda model: _rank(model.state))
+            shortest = min(model.context_length for model in known)
+            listed.append(
+                pb.ModelStatus(name=alias, state=best.state, context_length=shortest, created_at=best.created_at)
+            )
+    return listed
+
+
+def combine_available(reports: Sequence[pb.HealthReport]) -> list[pb.AvailableModel]:
+    """Each model that some endpoint could load, sorted by name, as on the endpoint where it takes the least memory."""
+    least: dict[str, pb.AvailableModel] = {}
+    for report in reports:
+        for model in report.available:
+            known = least.get(model.name)
+            if known is None or model.memory_bytes < known.memory_bytes:
+                least[model.name] = model
+    return [least[name] for name in sorted(least)]
+
+
+def _with_sequences(model: pb.ModelStatus, sequences: int) -> pb.ModelStatus:
+    combined = pb.ModelStatus()
+    combined.CopyFrom(model)
+    combined.sequences = sequences
+    return combined
+
+
+def _best_state(states: Sequence[pb.EndpointState]) -> pb.EndpointState:
+    return min(states, key=_rank)
+
+
+def _rank(state: pb.EndpointState) -> int:
+    """Smaller is better; a state that only a newer worker knows comes last."""
+    return _PREFERENCE.index(state) if state in _PREFERENCE else len(_PREFERENCE)
+
+
+def _explain(endpoints: Sequence[Endpoint]) -> str:
+    if not endpoints:
+        return "no endpoint is known"
+    return "; ".join(f"{e.address}: {_explain_endpoint(e)}" for e in endpoints)
+
+
+def _explain_endpoint(endpoint: Endpoint) -> str:
+    report = endpoint.last_report
+    if not endpoint.connected or report is None:
+        return endpoint.last_error or "not reached yet"
+    return report.message or endpoint.snapshot.state
+
+
+def _combine_devices(reports: Sequence[pb.HealthReport]) -> pb.Device:
+    return pb.Device(
+        kind=pb.DEVICE_KIND_UNSPECIFIED,
+        name=", ".join(sorted({r.device.name for r in reports if r.device.name})),
+        memory_total_bytes=sum(r.device.memory_total_bytes for r in reports),
+        memory_free_bytes=sum(r.device.memory_free_bytes for r in reports),
+    )
+
+
+def _combine_loads(reports: Sequence[pb.HealthReport], queued: int) -> pb.Load:
+    loads = [report.load for report in reports]
+    combined = pb.Load(**{name: sum(getattr(load, name) for load in loads) for name in _SUMMED})
+    combined.waiting += queued
+    ready = [report.load for report in reports if report.state == pb.ENDPOINT_STATE_READY]
+    if all(load.max_running for load in ready):  # what one of them does not know, their sum does not say
+        combined.max_running = sum(load.max_running for load in ready)
+        combined.max_waiting = sum(load.max_waiting for load in ready)
+    if combined.kv_cache_tokens:
+        held = sum(load.kv_cache_usage * load.kv_cache_tokens for load in loads)
+        combined.kv_cache_usage = held / combined.kv_cache_tokens
+    return combined

@@ -1,0 +1,41 @@
+"""Owns the router's EndpointService: models placed and passed on, the router itself drained. Knows no endpoint."""
+
+# ruff: noqa: ARG002 - RPCs have the contract's signatures
+
+from collections.abc import Awaitable, Callable
+
+from infermesh.admin.v1 import admin_pb2 as pb
+from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
+from infermesh_router.admission.gate import Gate
+from infermesh_router.placement.operator import Models
+from infermesh_runtime.rpc_context import RpcContext
+
+
+class EndpointServicer(pb_grpc.EndpointServiceServicer):
+    """EndpointService over a fleet. `set_serving` tells those who probe the router whether it takes requests."""
+
+    def __init__(self, models: Models, gate: Gate, *, set_serving: Callable[[bool], Awaitable[None]]) -> None:
+        self._models = models
+        self._gate = gate
+        self._set_serving = set_serving
+
+    async def LoadModel(self, request: pb.LoadModelRequest, context: RpcContext) -> pb.LoadModelResponse:
+        """Answers when the model is ready on an endpoint."""
+        return pb.LoadModelResponse(unloaded=await self._models.load(request))
+
+    async def UnloadModel(self, request: pb.UnloadModelRequest, context: RpcContext) -> pb.UnloadModelResponse:
+        """Answers when no endpoint has it."""
+        await self._models.unload(request)
+        return pb.UnloadModelResponse()
+
+    async def Drain(self, request: pb.DrainRequest, context: RpcContext) -> pb.DrainResponse:
+        """Answers when nothing runs."""
+        await self._set_serving(False)
+        await self._gate.drain()
+        return pb.DrainResponse()
+
+    async def Resume(self, request: pb.ResumeRequest, context: RpcContext) -> pb.ResumeResponse:
+        """Takes requests again."""
+        self._gate.resume()
+        await self._set_serving(True)
+        return pb.ResumeResponse()

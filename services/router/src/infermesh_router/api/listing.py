@@ -1,0 +1,57 @@
+"""Owns how endpoints and queues are listed in the contract's messages. Knows no RPC."""
+
+from collections.abc import Callable, Iterable
+
+from infermesh.admin.v1 import admin_pb2 as pb
+from infermesh_router.fleet.breaker import BreakerState
+from infermesh_router.fleet.endpoint import Endpoint
+from infermesh_router.fleet.endpoint_stats import StatsByAddress
+from infermesh_router.fleet.fleet import Fleet
+
+_BREAKERS = {
+    BreakerState.CLOSED: pb.BREAKER_STATE_CLOSED,
+    BreakerState.OPEN: pb.BREAKER_STATE_OPEN,
+    BreakerState.HALF_OPEN: pb.BREAKER_STATE_HALF_OPEN,
+}
+
+
+class Listing:
+    """What is known of a fleet now."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        source_of: Callable[[str], str],
+        stats: StatsByAddress,
+        queues: Callable[[], Iterable[pb.ModelQueue]],
+    ) -> None:
+        self._fleet = fleet
+        self._source_of = source_of
+        self._stats = stats
+        self._queues = queues
+
+    def endpoints(self) -> list[pb.Endpoint]:
+        """Sorted by address."""
+        return [self._to_proto(endpoint) for endpoint in self._fleet.endpoints]
+
+    def queues(self) -> list[pb.ModelQueue]:
+        """Those in which something waits, sorted by model."""
+        return sorted((queue for queue in self._queues() if queue.waiting), key=lambda queue: queue.model)
+
+    def _to_proto(self, endpoint: Endpoint) -> pb.Endpoint:
+        stats = self._stats.of(endpoint.address)
+        return pb.Endpoint(
+            address=endpoint.address,
+            connected=endpoint.connected,
+            report=endpoint.last_report,
+            in_flight=endpoint.in_flight,
+            seconds_to_drain=endpoint.snapshot.seconds_to_drain,
+            last_error=endpoint.last_error,
+            breaker=_BREAKERS[endpoint.breaker.state],
+            choices=stats.choices,
+            failovers=stats.failovers,
+            queued_ms=stats.queued_ms,
+            overhead_ms=stats.overhead_ms,
+            source=self._source_of(endpoint.address),
+        )

@@ -1,0 +1,1 @@
+"""The router's settings and its mesh.yaml."""

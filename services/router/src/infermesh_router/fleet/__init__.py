@@ -1,0 +1,1 @@
+"""The endpoints as the router sees them: connections, health, circuit breakers."""

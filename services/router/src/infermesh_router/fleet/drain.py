@@ -1,0 +1,79 @@
+"""Owns taking an endpoint out of service and into it again, for every router. Knows no policy and no streams."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from infermesh.admin.v1 import admin_pb2 as pb
+from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
+from infermesh_router.fleet.endpoint import Endpoint
+from infermesh_router.fleet.faults import to_told
+from infermesh_router.fleet.fleet import Fleet
+from infermesh_runtime.errors import NotFound
+
+_MOVE_AGAIN_S = 0.5
+"""A stream that was about to begin when the others were moved is moved after this."""
+_ANSWER_TIMEOUT_S = 10.0
+
+
+class Drains:
+    """Drains and resumes endpoints. `move_streams` moves this router's running streams off an address, and counts."""
+
+    def __init__(
+        self, fleet: Fleet, move_streams: Callable[[str], int], *, move_again_s: float = _MOVE_AGAIN_S
+    ) -> None:
+        self._fleet = fleet
+        self._move_streams = move_streams
+        self._move_again_s = move_again_s
+
+    async def drain(self, address: str, *, move_after_s: float | None) -> int:
+        """Returns when nothing runs on the endpoint: how many streams were moved, those left after `move_after_s`.
+
+        The endpoint itself refuses new requests, so that every router sees it; it stays so when this is cancelled.
+        Raises NotFound for an address that is no endpoint's, and what the endpoint answers.
+        """
+        stub = _stub(self._find(address))
+        moved = 0
+        with _errors(address):
+            draining = asyncio.ensure_future(stub.Drain(pb.DrainRequest()))
+            try:
+                pause_s = move_after_s
+                while not (await asyncio.wait((draining,), timeout=pause_s))[0]:
+                    moved += self._move_streams(address)
+                    pause_s = self._move_again_s
+                await draining
+            finally:
+                draining.cancel()
+        return moved
+
+    async def resume(self, address: str) -> None:
+        """The endpoint takes requests again. Raises NotFound, and what the endpoint answers."""
+        stub = _stub(self._find(address))
+        with _errors(address):
+            await stub.Resume(pb.ResumeRequest(), timeout=_ANSWER_TIMEOUT_S)
+
+    def _find(self, address: str) -> Endpoint:
+        try:
+            return self._fleet.get(address)
+        except KeyError:
+            known = ", ".join(endpoint.address for endpoint in self._fleet.endpoints) or "none"
+            raise NotFound(
+                f"There is no endpoint '{address}'; there are: {known}.",
+                reason="ENDPOINT_NOT_FOUND",
+                metadata={"endpoint": address},
+                fields={"address": f"endpoints: {known}"},
+            ) from None
+
+
+def _stub(endpoint: Endpoint) -> pb_grpc.EndpointServiceStub:
+    return pb_grpc.EndpointServiceStub(endpoint.channel)  # type: ignore[no-untyped-call] # generated
+
+
+@contextmanager
+def _errors(address: str) -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise to_told(error, address) from error

@@ -1,0 +1,119 @@
+"""Owns the endpoints there are: makes, follows and ends one for each address. Knows no names and no policy."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+
+import grpc
+
+from infermesh_router.fleet.breaker import BreakerOptions
+from infermesh_router.fleet.changes import Changes
+from infermesh_router.fleet.endpoint import Endpoint
+from infermesh_router.policy.snapshot import EndpointSnapshot
+from infermesh_router.policy.table import Table
+
+_FEW = 32
+"""Endpoints whose snapshots are made at each change, so that no request waits for it; of more only as one asks."""
+
+
+class Fleet:
+    """The endpoints, by address. `set_addresses` adds and removes; `close` ends all."""
+
+    def __init__(
+        self,
+        *,
+        open_channel: Callable[[str], grpc.aio.Channel],
+        poll: Callable[[Endpoint], Awaitable[None]],
+        on_cache_lost: Callable[[str], None] = lambda _address: None,
+        clock: Callable[[], float] = time.monotonic,
+        breaker: BreakerOptions | None = None,
+    ) -> None:
+        """`on_cache_lost` is told the address of an endpoint whose prefix cache is empty from now on."""
+        self.changes = Changes()
+        self._open_channel = open_channel
+        self._poll = poll
+        self._on_cache_lost = on_cache_lost
+        self._clock = clock
+        self._breaker = breaker
+        self._endpoints: dict[str, Endpoint] = {}
+        self._table = Table()
+        self._stale: set[str] = set()
+        self._pollers: dict[str, asyncio.Future[None]] = {}
+        self._farewells: set[asyncio.Task[None]] = set()
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """All endpoints, sorted by address."""
+        return [self._endpoints[address] for address in sorted(self._endpoints)]
+
+    @property
+    def snapshots(self) -> Table:
+        """What is known of each endpoint now, in the order they came; follows later changes when asked for again."""
+        self._refresh_stale()
+        return self._table
+
+    def get(self, address: str) -> Endpoint:
+        """The endpoint at the address. Raises KeyError."""
+        return self._endpoints[address]
+
+    def set_addresses(self, addresses: Iterable[str]) -> None:
+        """Follows exactly these. What runs on an endpoint that goes may finish."""
+        wanted = frozenset(addresses)
+        for address in sorted(wanted - self._endpoints.keys()):
+            self._add(address)
+        for address in sorted(self._endpoints.keys() - wanted):
+            self._remove(address)
+        self._table = Table(endpoint.snapshot for endpoint in self._endpoints.values())
+        self.changes.notify()
+
+    async def close(self) -> None:
+        """Stops following and closes every connection; calls still running on them are cancelled."""
+        pollers, endpoints = list(self._pollers.values()), list(self._endpoints.values())
+        self._pollers.clear()
+        self._endpoints.clear()
+        self._table = Table()
+        for task in (*pollers, *self._farewells):
+            task.cancel()
+        await asyncio.gather(*pollers, *self._farewells, return_exceptions=True)
+        await asyncio.gather(*(endpoint.channel.close() for endpoint in endpoints))
+
+    def _add(self, address: str) -> None:
+        notify = partial(self._note_change, address)
+        channel = self._open_channel(address)
+        endpoint = Endpoint(address, channel, clock=self._clock, notify=notify, breaker=self._breaker)
+        self._endpoints[address] = endpoint
+        self._pollers[address] = asyncio.ensure_future(self._poll(endpoint))
+
+    def _note_change(self, address: str) -> None:
+        if not self._stale and len(self._endpoints) <= _FEW:
+            asyncio.get_running_loop().call_soon(self._refresh_stale)
+        self._stale.add(address)
+        self.changes.notify()
+
+    def _refresh_stale(self) -> None:
+        while self._stale:
+            address = self._stale.pop()
+            if (endpoint := self._endpoints.get(address)) is not None:
+                self._refresh(endpoint.snapshot)
+
+    def _refresh(self, snapshot: EndpointSnapshot) -> None:
+        before = self._table.at(snapshot.address)
+        self._table.update(snapshot)
+        if before.ready_models and not snapshot.ready_models:
+            self._on_cache_lost(snapshot.address)
+
+    def _remove(self, address: str) -> None:
+        endpoint = self._endpoints.pop(address)
+        self._on_cache_lost(address)
+        self._pollers.pop(address).cancel()
+        farewell = asyncio.ensure_future(self._close_when_idle(endpoint))
+        self._farewells.add(farewell)
+        farewell.add_done_callback(self._farewells.discard)
+
+    async def _close_when_idle(self, endpoint: Endpoint) -> None:
+        try:
+            while endpoint.in_flight:
+                await self.changes.wait_beyond(self.changes.version)
+        finally:
+            await endpoint.channel.close()

@@ -1,0 +1,1 @@
+"""Keeps the set of endpoint addresses: from settings, names, a file, and registrations."""

@@ -1,0 +1,55 @@
+"""Owns how the settings' workers and those of the workers file come into the registry. Knows no endpoints."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from infermesh_router.membership.registry import Registry, Source
+from infermesh_router.membership.resolver import Resolve, Resolver
+from infermesh_router.membership.target import Target
+from infermesh_router.membership.worker_file import WorkerFile
+
+
+class Membership:
+    """Follows names and the file between `start` and `close`. Those that register are none of its concern."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        targets: Sequence[Target],
+        workers_file: Path | None,
+        resolve: Resolve,
+        resolve_interval_s: float,
+    ) -> None:
+        """`targets` are the workers that the settings name; their names are resolved every `resolve_interval_s`."""
+        self._registry = registry
+        make_resolver = partial(Resolver, interval_s=resolve_interval_s, resolve=resolve)
+        self._resolvers = [make_resolver(targets, self._replace_named)]
+        self._file: WorkerFile | None = None
+        if workers_file is not None:
+            of_file = make_resolver((), self._replace_filed)
+            self._resolvers.append(of_file)
+            self._file = WorkerFile(workers_file, of_file.set_targets)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Raises FailedPrecondition when the file cannot be read or has a bad line."""
+        if self._file is not None:
+            await self._file.load()
+            self._tasks.append(asyncio.create_task(self._file.run()))
+        self._tasks += [asyncio.create_task(resolver.run()) for resolver in self._resolvers]
+
+    async def close(self) -> None:
+        """Stops following."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _replace_named(self, fixed: frozenset[str], resolved: frozenset[str]) -> None:
+        self._registry.replace(Source.STATIC, fixed)
+        self._registry.replace(Source.DNS, resolved)
+
+    def _replace_filed(self, fixed: frozenset[str], resolved: frozenset[str]) -> None:
+        self._registry.replace(Source.FILE, fixed | resolved)

@@ -1,0 +1,90 @@
+"""Owns the way from targets to addresses: names are resolved, again and again. Knows no connections."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from infermesh_router.membership.target import Target, join_host_port
+
+_log = logging.getLogger(__name__)
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""(host, port) → addresses as host:port. Raises OSError when the name cannot be resolved."""
+
+_GONE = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+
+
+async def resolve_with_dns(host: str, port: int) -> list[str]:
+    """Every address of `host`, by the system's resolver. Raises socket.gaierror."""
+    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [join_host_port(str(address[0]), port) for *_, address in infos]
+
+
+class Resolver:
+    """Tells `on_change` the addresses of its targets whenever they change, those of names apart from the others.
+
+    A name that does not exist has no endpoints; one whose resolution fails otherwise keeps those it had, so that a
+    resolver's hiccup takes no worker away. Either is logged once, until it resolves again.
+    """
+
+    def __init__(
+        self,
+        targets: Iterable[Target],
+        on_change: Callable[[frozenset[str], frozenset[str]], None],
+        *,
+        interval_s: float = 5.0,
+        resolve: Resolve = resolve_with_dns,
+    ) -> None:
+        self._targets = tuple(targets)
+        self._on_change = on_change
+        self._interval_s = interval_s
+        self._resolve = resolve
+        self._resolved: dict[Target, frozenset[str]] = {}
+        self._failing: set[Target] = set()
+        self._told: tuple[frozenset[str], frozenset[str]] | None = None
+        self._retargeted = asyncio.Event()
+
+    async def run(self) -> None:
+        """Resolves now, every interval while a target is a name, and when the targets change; until cancelled."""
+        while True:
+            self._retargeted.clear()
+            await self.refresh()
+            has_names = any(target.resolve for target in self._targets)
+            try:
+                async with asyncio.timeout(self._interval_s if has_names else None):
+                    await self._retargeted.wait()
+            except TimeoutError:
+                continue
+
+    def set_targets(self, targets: Iterable[Target]) -> None:
+        """Other targets from now on."""
+        self._targets = tuple(targets)
+        self._resolved = {target: found for target, found in self._resolved.items() if target in self._targets}
+        self._failing &= set(self._targets)
+        self._retargeted.set()
+
+    async def refresh(self) -> None:
+        """Resolves every name once and tells what changed."""
+        names = [target for target in self._targets if target.resolve]
+        fixed = frozenset(target.address for target in self._targets if not target.resolve)
+        found = (fixed, frozenset().union(*await asyncio.gather(*(self._look_up(name) for name in names))))
+        if found != self._told:
+            self._told = found
+            self._on_change(*found)
+
+    async def _look_up(self, target: Target) -> frozenset[str]:
+        try:
+            self._resolved[target] = frozenset(await self._resolve(target.host, target.port))
+        except OSError as error:
+            self._note_failure(target, error)
+        else:
+            self._failing.discard(target)
+        return self._resolved.get(target, frozenset())
+
+    def _note_failure(self, target: Target, error: OSError) -> None:
+        if isinstance(error, socket.gaierror) and error.errno in _GONE:
+            self._resolved.pop(target, None)
+        if target not in self._failing:
+            self._failing.add(target)
+            _log.warning("cannot resolve %s: %s; trying again every %g s", target.host, error, self._interval_s)

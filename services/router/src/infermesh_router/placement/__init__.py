@@ -1,0 +1,1 @@
+"""Loads models on endpoints, because a request or an operator wants them."""

@@ -1,0 +1,97 @@
+"""Owns where a model that is loaded nowhere should be loaded. Pure: snapshots in, a place or a refusal out.
+
+Reasons: loading (it is being loaded there), named_endpoint, device_preference, size_rule, memory_free (fits as it is),
+evicts_idle (fits when idle models are unloaded), gpu_unavailable (a CPU, though the model prefers the GPU).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from infermesh_router.policy.filters import can_load, refuse_model
+from infermesh_router.policy.refusals import ModelDoesNotFit
+from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, Wanted
+from infermesh_runtime.errors import InfermeshError
+
+LOADING = "loading"
+_GPUS = frozenset({DeviceKind.XPU, DeviceKind.CUDA})
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where to load a model, and why there."""
+
+    address: str
+    reason: str
+
+
+def place(endpoints: Sequence[EndpointSnapshot], wanted: Wanted) -> Placement:
+    """Where to load `wanted.model`.
+
+    Among those that could load it on the device asked for and have the memory: one that is loading it already; then
+    the preferred device; then those with the memory free before those that must evict; then the one that drains first.
+    Memory that is not reported is taken to suffice: the endpoint itself has the last word. Raises ModelNotFound,
+    DeviceNotAvailable, Unavailable, and ModelDoesNotFit saying what is needed and what is free at best.
+    """
+    able = [e for e in endpoints if can_load(e, wanted)]
+    if not able:
+        raise refuse_model(endpoints, wanted)
+    for endpoint in able:
+        if wanted.model in endpoint.models:
+            return Placement(endpoint.address, LOADING)
+    fitting = [e for e in able if _fits(e, wanted.model)]
+    if not fitting:
+        raise _refuse_size(able, wanted.model)
+    best = min(fitting, key=lambda e: _rank(e, wanted))
+    return Placement(best.address, _reason(best, fitting, wanted))
+
+
+def _rank(endpoint: EndpointSnapshot, wanted: Wanted) -> tuple[bool, bool, float, int, str]:
+    """Smaller is better."""
+    return (
+        bool(wanted.preferred_device) and not _is_preferred(endpoint, wanted),
+        not _fits_free(endpoint, wanted.model),
+        endpoint.seconds_to_drain,
+        endpoint.in_flight,
+        endpoint.address,
+    )
+
+
+def _is_preferred(endpoint: EndpointSnapshot, wanted: Wanted) -> bool:
+    return endpoint.device in (_GPUS if wanted.preferred_device == "gpu" else {DeviceKind.CPU})
+
+
+def _fits_free(endpoint: EndpointSnapshot, model: str) -> bool:
+    return not endpoint.memory_total_bytes or endpoint.available[model] <= endpoint.memory_free_bytes
+
+
+def _fits(endpoint: EndpointSnapshot, model: str) -> bool:
+    return _fits_free(endpoint, model) or endpoint.available[model] <= _free_at_best(endpoint)
+
+
+def _free_at_best(endpoint: EndpointSnapshot) -> int:
+    return endpoint.memory_free_bytes + endpoint.evictable_bytes
+
+
+def _reason(best: EndpointSnapshot, fitting: Sequence[EndpointSnapshot], wanted: Wanted) -> str:
+    if best.address == wanted.device:
+        return "named_endpoint"
+    if wanted.preferred_device == "gpu" and best.device is DeviceKind.CPU:
+        return "gpu_unavailable"
+    if wanted.preferred_device and not all(_is_preferred(e, wanted) for e in fitting):
+        return wanted.preference_reason
+    return "memory_free" if _fits_free(best, wanted.model) else "evicts_idle"
+
+
+def _refuse_size(able: Sequence[EndpointSnapshot], model: str) -> InfermeshError:
+    best = max(able, key=lambda e: _free_at_best(e) - e.available[model])
+    needed, free = best.available[model], _free_at_best(best)
+    return ModelDoesNotFit(
+        f"The model '{model}' needs {needed / 1e9:.2f} GB of memory; at best {free / 1e9:.2f} GB can be freed, on "
+        f"{best.address} ({best.memory_total_bytes / 1e9:.2f} GB in all).",
+        metadata={
+            "model": model,
+            "needed_bytes": str(needed),
+            "free_bytes": str(free),
+            "endpoint": best.address,
+        },
+    )

@@ -1,0 +1,141 @@
+"""Owns how good each endpoint is for a request. Pure: a scorer gives each row of a table a number in [0, 1].
+
+Rows outside the mask of candidates get a number too, which is not looked at; None is the same for all. A scorer's
+weight says how much of its score counts; SCORERS holds the defaults. Weights are relative to seconds to drain: an
+affinity of weight w outweighs being slower by the factor 1 / (1 - w), so that one below 1 never keeps a request on an
+endpoint that is far behind.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from infermesh_router.policy.snapshot import (
+    DEFAULT_DECODE_TOKENS_PER_S,
+    DEFAULT_PREFILL_TOKENS_PER_S,
+    EXPECTED_OUTPUT_TOKENS,
+    DeviceKind,
+    Wanted,
+)
+from infermesh_router.policy.table import CPU_BITS, DEVICE_BITS, GPU_BITS, Floats, Mask, Table
+
+HALVING_S = 1.0
+"""Time behind an idle endpoint that halves the drain score."""
+Score = Callable[[Table, Mask, Wanted], Floats | None]
+"""None: it does not tell them apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """One rule about who answers best; its name is the reason given when it decided."""
+
+    name: str
+    weight: float
+    score: Score
+
+
+def score_drain(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
+    """(HALVING_S + s of the quickest candidate) / (HALVING_S + s), s: seconds to drain all it has and this request.
+
+    s = (waiting + prompt - cached tokens) / prefill rate + (sequences + asked) x EXPECTED_OUTPUT_TOKENS / decode rate;
+    cached: what the prefix index expects there, none when it knows nothing. A rate that has not been measured is taken
+    as the best among the candidates, so that a new endpoint gets work and is measured; where none has been, as the
+    default. Relative to the quickest, so that the score tells endpoints apart however long all queues are.
+    """
+    token_s, sequence_s, drain_s = table.token_s, table.sequence_s, table.drain_s
+    if not table.is_measured:
+        token_s = 1.0 / _filled(table.prefill_tokens_per_s, candidates, DEFAULT_PREFILL_TOKENS_PER_S)
+        sequence_s = EXPECTED_OUTPUT_TOKENS / _filled(
+            table.decode_tokens_per_s, candidates, DEFAULT_DECODE_TOKENS_PER_S
+        )
+        drain_s = table.waiting_tokens * token_s + table.sequences * sequence_s
+    behind = token_s * wanted.prompt_tokens
+    if wanted.cached_tokens:
+        behind -= token_s * np.minimum(table.spread(wanted.cached_tokens), wanted.prompt_tokens)
+    behind += drain_s
+    behind += sequence_s * wanted.sequences
+    behind += HALVING_S
+    scores: Floats = behind[candidates].min() / behind
+    return np.minimum(scores, 1.0, out=scores)
+
+
+def score_kv_headroom(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
+    """1 - kv_cache_usage: the share of the KV cache that no running sequence holds; 1 where nothing is reported."""
+    headroom: Floats = 1.0 - table.kv_cache_usage
+    return headroom
+
+
+def score_prefix(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
+    """Expected cached tokens / prompt tokens; None where the prefix index knows nothing, or the prompt is empty."""
+    if not wanted.cached_tokens or not wanted.prompt_tokens:
+        return None
+    scores: Floats = np.minimum(1.0, table.spread(wanted.cached_tokens) / wanted.prompt_tokens)
+    return scores
+
+
+def score_session(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
+    """1 for the endpoint that served the session's last request, 0 for the others; None without a session."""
+    row = table.row(wanted.session_endpoint)
+    if row is None:
+        return None
+    scores = np.zeros(len(table))
+    scores[row] = 1.0
+    return scores
+
+
+def score_device_preference(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - same
+    """1 on the device that the model's own rule in mesh.yaml prefers, 0 elsewhere; None without such a rule."""
+    return _score_preferred(table, wanted, "device_preference")
+
+
+def score_size_rule(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
+    """1 on the device that the size rules prefer for the model, 0 elsewhere; None when its size is not known."""
+    return _score_preferred(table, wanted, "size_rule")
+
+
+def cost_scorer(by_device: Mapping[str, float], by_endpoint: Mapping[str, float]) -> Score:
+    """A scorer: 1 - cost per token / the dearest's; a cost that is not given is 0, so that without any it says nothing.
+
+    The costs are in any one unit, by kind of device ("cpu", "xpu", "cuda", "unknown") and, before it, by address.
+    """
+    by_bits = np.zeros(16)
+    for kind, cost in by_device.items():
+        by_bits[DEVICE_BITS[DeviceKind(kind)]] = cost
+
+    def score_cost(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
+        costs = by_bits[table.device_bits]
+        for address, cost in by_endpoint.items():
+            if (row := table.row(address)) is not None:
+                costs[row] = cost
+        dearest = costs.max(where=candidates, initial=0.0)
+        return 1.0 - np.minimum(1.0, costs / dearest) if dearest else None
+
+    return score_cost
+
+
+def _score_preferred(table: Table, wanted: Wanted, reason: str) -> Floats | None:
+    if wanted.preference_reason != reason:
+        return None
+    bits = GPU_BITS if wanted.preferred_device == "gpu" else CPU_BITS
+    return table.on_device(bits).astype(np.float64)
+
+
+def _filled(rates: Floats, candidates: Mask, default: float) -> Floats:
+    """The rates, where they are not measured the best of the candidates or the default."""
+    measured = rates > 0
+    if measured.all():
+        return rates
+    return np.where(measured, rates, float(rates[candidates].max()) or default)
+
+
+COST_WEIGHT = 0.2
+"""Default weight of the scorer "least_cost", which is there when costs are given."""
+SCORERS: tuple[Scorer, ...] = (
+    Scorer("least_seconds_to_drain", 1.0, score_drain),
+    Scorer("kv_headroom", 0.2, score_kv_headroom),
+    Scorer("prefix_affinity", 0.3, score_prefix),
+    Scorer("session_affinity", 0.3, score_session),
+    Scorer("device_preference", 0.5, score_device_preference),
+    Scorer("size_rule", 0.2, score_size_rule),
+)

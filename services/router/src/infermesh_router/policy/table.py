@@ -1,0 +1,208 @@
+"""Owns the fleet's snapshots as columns, so that a choice among thousands is a few array operations. Knows no rule."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infermesh_router.policy.prefix import hash_address
+from infermesh_router.policy.snapshot import (
+    DEFAULT_DECODE_TOKENS_PER_S,
+    DEFAULT_PREFILL_TOKENS_PER_S,
+    EXPECTED_OUTPUT_TOKENS,
+    DeviceKind,
+    EndpointSnapshot,
+)
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+DEVICE_BITS = {DeviceKind.CPU: 1, DeviceKind.XPU: 2, DeviceKind.CUDA: 4, DeviceKind.UNKNOWN: 8}
+CPU_BITS, GPU_BITS, UNKNOWN_BITS = 1, 2 | 4, 8
+_MODELS_KEPT = 256
+"""Models whose masks are kept; a client may name as many as it likes."""
+
+
+class Table(Sequence[EndpointSnapshot]):
+    """Snapshots by row. `update` replaces one; every column has one element a row and must not be written to."""
+
+    def __init__(self, snapshots: Iterable[EndpointSnapshot] = ()) -> None:
+        self._snapshots = list(snapshots)
+        rows = len(self._snapshots)
+        self._loads = np.zeros((10, rows))
+        self.waiting_tokens, self.sequences, self.prefill_tokens_per_s = self._loads[:3]
+        self.decode_tokens_per_s, self.kv_cache_usage, self.in_flight, self.room = self._loads[3:7]
+        self.drain_s, self.token_s, self.sequence_s = self._loads[7:]
+        """`seconds_to_drain`, and what one more token to prefill and one more sequence add to it."""
+        self.device_bits = np.zeros(rows, np.uint8)
+        self.usable: Mask = np.zeros(rows, bool)
+        """Connected, and the circuit breaker lets requests through."""
+        self.connected: Mask = np.zeros(rows, bool)
+        self.address_hashes = np.array([hash_address(s.address) for s in self._snapshots], np.uint64)
+        self.version = 0
+        """Counts the changes."""
+        self.structure_version = 0
+        """Counts the changes of devices and models."""
+        self._rows = {s.address: row for row, s in enumerate(self._snapshots)}
+        self._unmeasured: set[int] = set()
+        self._kept: dict[Hashable, Mask] = {}
+        self._models: frozenset[str] | None = None
+        self._spread_values: Mapping[str, int] = {}
+        self._spread_column: Floats = np.zeros(rows)
+        self._serving: dict[str, Mask] = {}
+        self._ready: dict[str, Mask] = {}
+        for row, snapshot in enumerate(self._snapshots):
+            self._write_loads(row, snapshot)
+            self._write_state(row, snapshot)
+
+    def __len__(self) -> int:
+        return len(self._snapshots)
+
+    @overload
+    def __getitem__(self, index: int) -> EndpointSnapshot: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[EndpointSnapshot]: ...
+    def __getitem__(self, index: int | slice) -> EndpointSnapshot | list[EndpointSnapshot]:
+        return self._snapshots[index]
+
+    def row(self, address: str) -> int | None:
+        """The row of the endpoint at the address."""
+        return self._rows.get(address)
+
+    def at(self, address: str) -> EndpointSnapshot:
+        """The snapshot of the endpoint at the address. Raises KeyError."""
+        return self._snapshots[self._rows[address]]
+
+    def spread(self, values: Mapping[str, int]) -> Floats:
+        """The values, by address, as a column; 0 where there is none, and nothing for addresses that are not here.
+
+        Kept for the next call with the same object, which must not have changed.
+        """
+        if self._spread_values is not values:
+            column = np.zeros(len(self) + 1)
+            strangers = repeat(len(self))
+            column[list(map(self._rows.get, values, strangers))] = list(values.values())
+            self._spread_values, self._spread_column = values, column[:-1]
+        return self._spread_column
+
+    def update(self, snapshot: EndpointSnapshot) -> None:
+        """Replaces the snapshot of the same address. Raises KeyError when there is none."""
+        row = self._rows[snapshot.address]
+        before, self._snapshots[row] = self._snapshots[row], snapshot
+        self._write_loads(row, snapshot)
+        if _state(before) != _state(snapshot):
+            self._write_state(row, snapshot)
+        if before.models != snapshot.models or before.ready_models != snapshot.ready_models:
+            self._write_models(row, snapshot)
+            self._kept.clear()
+            self._models = None
+        if _structure(before) != _structure(snapshot):
+            self.structure_version += 1
+
+    def select(self, mask: Mask) -> list[EndpointSnapshot]:
+        """The snapshots where the mask is true."""
+        return [self._snapshots[row] for row in np.flatnonzero(mask)]
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Those that some endpoint lists."""
+        if self._models is None:
+            self._models = frozenset().union(*(s.models for s in self._snapshots))
+        return self._models
+
+    def serving(self, model: str) -> Mask:
+        """Which list the model; for an empty name, which list any."""
+        return self._masks(model)[0]
+
+    def ready(self, model: str) -> Mask:
+        """Which can answer with the model; for an empty name, with any."""
+        return self._masks(model)[1]
+
+    def on_device(self, bits: int) -> Mask:
+        """Which have a device of those kinds."""
+        mask: Mask = (self.device_bits & bits) != 0
+        return mask
+
+    def keep(self, key: Hashable, make: Callable[[], Mask]) -> Mask:
+        """A mask made from devices, models, connections and breakers alone; made again when one of those changes."""
+        mask = self._kept.get(key)
+        if mask is None:
+            if len(self._kept) >= _MODELS_KEPT:
+                self._kept.clear()
+            mask = self._kept[key] = make()
+        return mask
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether every endpoint's rates have been measured."""
+        return not self._unmeasured
+
+    def _masks(self, model: str) -> tuple[Mask, Mask]:
+        serving = self._serving.get(model)
+        if serving is None:
+            if len(self._serving) >= _MODELS_KEPT:
+                self._serving.clear()
+                self._ready.clear()
+            serving = self._serving[model] = np.array([_has(s.models, model) for s in self._snapshots], bool)
+            self._ready[model] = np.array([_has(s.ready_models, model) for s in self._snapshots], bool)
+        return serving, self._ready[model]
+
+    def _write_loads(self, row: int, s: EndpointSnapshot) -> None:
+        self.version += 1
+        prefill, decode, sequences = s.prefill_tokens_per_s, s.decode_tokens_per_s, s.sequences
+        token_s = 1.0 / (prefill or DEFAULT_PREFILL_TOKENS_PER_S)
+        sequence_s = EXPECTED_OUTPUT_TOKENS / (decode or DEFAULT_DECODE_TOKENS_PER_S)
+        self._loads[:, row] = (
+            s.waiting_tokens,
+            sequences,
+            prefill,
+            decode,
+            s.kv_cache_usage,
+            s.in_flight,
+            _room(s),
+            s.waiting_tokens * token_s + sequences * sequence_s,
+            token_s,
+            sequence_s,
+        )
+        if prefill and decode:
+            self._unmeasured.discard(row)
+        else:
+            self._unmeasured.add(row)
+
+    def _write_state(self, row: int, s: EndpointSnapshot) -> None:
+        self._kept.clear()
+        self.device_bits[row] = DEVICE_BITS[s.device]
+        self.connected[row] = s.connected
+        self.usable[row] = s.connected and not s.breaker_open
+
+    def _write_models(self, row: int, snapshot: EndpointSnapshot) -> None:
+        for model, mask in self._serving.items():
+            mask[row] = _has(snapshot.models, model)
+        for model, mask in self._ready.items():
+            mask[row] = _has(snapshot.ready_models, model)
+
+
+def as_table(endpoints: Sequence[EndpointSnapshot]) -> Table:
+    """The endpoints as a table: themselves, if they are one."""
+    return endpoints if isinstance(endpoints, Table) else Table(endpoints)
+
+
+def _has(models: frozenset[str], model: str) -> bool:
+    return model in models if model else bool(models)
+
+
+def _room(s: EndpointSnapshot) -> float:
+    """Sequences that it takes now; any number where it has none: what is larger than its capacity must run too."""
+    capacity = s.capacity
+    return capacity - s.sequences if capacity and s.sequences else np.inf
+
+
+def _state(s: EndpointSnapshot) -> tuple[object, ...]:
+    return s.device, s.connected, s.breaker_open
+
+
+def _structure(s: EndpointSnapshot) -> tuple[object, ...]:
+    """What the preference of a device is made from."""
+    return s.device, s.models, s.available, s.model_sizes, s.memory_total_bytes

@@ -1,0 +1,1 @@
+"""Carries one request from its endpoint to its client, across failures."""

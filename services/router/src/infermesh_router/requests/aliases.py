@@ -1,0 +1,63 @@
+"""Owns what a model's alias stands for: one model, or several that share its requests by weight. Knows no endpoint."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import accumulate
+
+from infermesh_router.requests.call import Call
+
+_HASH_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class AliasTarget:
+    """One of the models that an alias stands for."""
+
+    model: str
+    weight: float = 1.0
+    """Its share of the requests is its weight over the sum of all."""
+
+
+class Aliases:
+    """Alias → targets. `resolve` re-addresses a call."""
+
+    def __init__(
+        self,
+        targets: Mapping[str, Sequence[AliasTarget]] | None = None,
+        *,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`draw` gives numbers in [0, 1) for calls without session and client."""
+        self.targets: Mapping[str, Sequence[AliasTarget]] = targets or {}
+        self._draw = draw
+
+    def models(self) -> dict[str, list[str]]:
+        """Alias → the models that it stands for."""
+        return {alias: [target.model for target in targets] for alias, targets in self.targets.items()}
+
+    def resolve(self, call: Call) -> Call:
+        """The call to the model that its alias stands for; the call itself when it names none.
+
+        Calls of a session, and else of a client, always go to the same of several targets, by hash: on every router,
+        and for as long as the weights stay.
+        """
+        alias = call.wanted.model
+        targets = self.targets.get(alias)
+        if not targets:
+            return call
+        resolved = call.for_model(_pick(targets, self._fraction(call, alias)))
+        return replace(resolved, wanted=replace(resolved.wanted, alias=alias))
+
+    def _fraction(self, call: Call, alias: str) -> float:
+        who = call.session_id or call.wanted.client
+        if not who:
+            return self._draw()
+        digest = blake2b(f"{alias}\0{who}".encode(), digest_size=_HASH_BYTES).digest()
+        return int.from_bytes(digest) / (1 << 8 * _HASH_BYTES)
+
+
+def _pick(targets: Sequence[AliasTarget], fraction: float) -> str:
+    sums = list(accumulate(target.weight for target in targets))
+    return next(t.model for t, upto in zip(targets, sums, strict=True) if fraction * sums[-1] < upto)

@@ -1,0 +1,118 @@
+"""Owns what the router reads of a request before it sends it on: what it wants, and its size. Knows no endpoint."""
+
+import secrets
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.policy.prefix import hash_prompt, readdress
+from infermesh_router.policy.snapshot import Wanted
+from infermesh_runtime.errors import InvalidArgument
+
+GENERATE = "/infermesh.inference.v1.InferenceService/Generate"
+EMBED = "/infermesh.inference.v1.InferenceService/Embed"
+INFER = "/infermesh.inference.v1.InferenceService/Infer"
+
+RequestT = TypeVar("RequestT", pb.GenerateRequest, pb.EmbedRequest, pb.InferRequest)
+
+# Serialised messages merge by concatenation, so a field is set without writing the prompt again.
+_ANY = {
+    kind: kind(device="auto").SerializeToString() for kind in (pb.GenerateRequest, pb.EmbedRequest, pb.InferRequest)
+}
+_KINDS: dict[str, type[pb.GenerateRequest | pb.EmbedRequest | pb.InferRequest]] = {
+    GENERATE: pb.GenerateRequest,
+    EMBED: pb.EmbedRequest,
+    INFER: pb.InferRequest,
+}
+_CHARACTERS_PER_TOKEN = 4
+_TOKENS_PER_MESSAGE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request, ready to be sent to an endpoint, as often as needed."""
+
+    method: str
+    body: bytes
+    wanted: Wanted
+    session_id: str = ""
+    any_device: bytes
+    """Serialised field that, appended to the body, asks for any device."""
+
+    def body_for(self, address: str) -> bytes:
+        """The body for that endpoint, which does not know its own address as a device's name."""
+        return self.body + self.any_device if self.wanted.device == address else self.body
+
+    def for_model(self, model: str) -> "Call":
+        """The same call to another model."""
+        if model == self.wanted.model:
+            return self
+        body = self.body + _KINDS[self.method](model=model).SerializeToString()
+        blocks = readdress(self.wanted.blocks, self.wanted.model, model)
+        return replace(self, body=body, wanted=replace(self.wanted, model=model, blocks=blocks))
+
+    def for_client(self, client: str) -> "Call":
+        """The same call, known to come from that client, for fairness."""
+        return replace(self, wanted=replace(self.wanted, client=client))
+
+
+def read_generate(body: bytes) -> Call:
+    """Reads a serialised GenerateRequest; gives it a seed when it has none. Raises InvalidArgument."""
+    request = _parse(pb.GenerateRequest, body)
+    return _generate_call(request, body)
+
+
+def from_generate(request: pb.GenerateRequest) -> Call:
+    """The call of a request that the router made itself."""
+    return _generate_call(request, request.SerializeToString())
+
+
+def read_embed(body: bytes) -> Call:
+    """Reads a serialised EmbedRequest. Raises InvalidArgument."""
+    request = _parse(pb.EmbedRequest, body)
+    tokens = sum(map(len, request.texts)) // _CHARACTERS_PER_TOKEN
+    wanted = Wanted(model=request.model, device=request.device, prompt_tokens=tokens)
+    return Call(method=EMBED, body=body, wanted=wanted, any_device=_ANY[pb.EmbedRequest])
+
+
+def read_infer(body: bytes) -> Call:
+    """Reads a serialised InferRequest. Raises InvalidArgument."""
+    request = _parse(pb.InferRequest, body)
+    wanted = Wanted(model=request.model, device=request.device)
+    return Call(method=INFER, body=body, wanted=wanted, any_device=_ANY[pb.InferRequest])
+
+
+def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
+    if not request.HasField("seed"):
+        body += pb.GenerateRequest(seed=secrets.randbits(64)).SerializeToString()
+    wanted = Wanted(
+        model=request.model,
+        device=request.device,
+        prompt_tokens=_estimate_prompt_tokens(request),
+        sequences=max(1, request.n),
+        blocks=hash_prompt(request),
+        client=request.client_id,
+        priority=request.priority,
+        max_tokens=request.stop.max_tokens,
+    )
+    any_device = _ANY[pb.GenerateRequest]
+    return Call(method=GENERATE, body=body, wanted=wanted, session_id=request.session_id, any_device=any_device)
+
+
+def _estimate_prompt_tokens(request: pb.GenerateRequest) -> int:
+    """Tokens of the prompt where given, else a quarter of its characters."""
+    kind = request.WhichOneof("prompt")
+    if kind == "token_ids":
+        return request.token_ids.shape[0] if request.token_ids.shape else 0
+    if kind == "text":
+        return len(request.text) // _CHARACTERS_PER_TOKEN
+    return sum(len(m.content) // _CHARACTERS_PER_TOKEN + _TOKENS_PER_MESSAGE for m in request.chat.messages)
+
+
+def _parse(kind: type[RequestT], body: bytes) -> RequestT:
+    try:
+        return kind.FromString(body)
+    except DecodeError as error:
+        raise InvalidArgument("the request message is not valid protobuf", reason="MALFORMED_MESSAGE") from error

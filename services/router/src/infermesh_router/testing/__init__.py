@@ -1,0 +1,1 @@
+"""Runs routers and scripted workers inside a test. No service imports it."""

@@ -1,0 +1,81 @@
+"""Owns a scripted worker that loads and unloads models, for tests. Knows no test framework."""
+
+# ruff: noqa: ARG002 - RPCs have the contract's signatures
+
+import asyncio
+from dataclasses import dataclass, field
+
+import grpc
+
+from infermesh.admin.v1 import admin_pb2
+from infermesh.admin.v1 import admin_pb2_grpc as admin_grpc
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.testing.router import ScriptedWorker
+from infermesh_runtime.rpc_context import RpcContext
+
+
+@dataclass
+class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
+    """A worker that loads what it is told to, when `may_load` is set; its models take a byte each."""
+
+    models: tuple[str, ...] = ()
+    available: tuple[str, ...] = ("m", "n")
+    memory_bytes: int = 1
+    refusal: Exception | None = None
+    loads: list[admin_pb2.LoadModelRequest] = field(default_factory=list)
+    unloads: list[admin_pb2.UnloadModelRequest] = field(default_factory=list)
+    may_load: asyncio.Event = field(default_factory=asyncio.Event)
+    shown: dict[str, pb.EndpointState] = field(default_factory=dict)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_load.set()
+
+    def add_services(self, server: grpc.aio.Server) -> None:
+        """EndpointService."""
+        admin_grpc.add_EndpointServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call] # generated
+
+    async def LoadModel(self, request: admin_pb2.LoadModelRequest, context: RpcContext) -> admin_pb2.LoadModelResponse:
+        """Loads, unloading the first model when there is no memory."""
+        self.loads.append(request)
+        self.asked.set()
+        self.show(request.model, pb.ENDPOINT_STATE_LOADING)
+        await self.may_load.wait()
+        if self.refusal is not None:
+            self.hide(request.model)
+            raise self.refusal
+        unloaded = () if self.memory_bytes > len(self.models) else self.models[:1]
+        self.models = (*self.models[len(unloaded) :], request.model)
+        self.hide(request.model)
+        return admin_pb2.LoadModelResponse(unloaded=unloaded)
+
+    async def UnloadModel(
+        self, request: admin_pb2.UnloadModelRequest, context: RpcContext
+    ) -> admin_pb2.UnloadModelResponse:
+        """Unloads."""
+        self.unloads.append(request)
+        if self.refusal is not None:
+            raise self.refusal
+        self.models = tuple(name for name in self.models if name != request.model)
+        self.tell()
+        return admin_pb2.UnloadModelResponse()
+
+    def show(self, model: str, state: pb.EndpointState) -> None:
+        """Reports a model in that state."""
+        self.shown[model] = state
+        self.tell()
+
+    def hide(self, model: str) -> None:
+        """Reports it in that state no more."""
+        self.shown.pop(model, None)
+        self.tell()
+
+    def _report(self) -> pb.HealthReport:
+        report = super()._report()
+        report.models.extend(pb.ModelStatus(name=name, state=state) for name, state in self.shown.items())
+        for model in report.models:
+            model.memory_bytes = 1
+        report.device.memory_total_bytes = self.memory_bytes
+        report.device.memory_free_bytes = self.memory_bytes - len(self.models)
+        report.available.extend(pb.AvailableModel(name=name, memory_bytes=1) for name in self.available)
+        return report

@@ -1,0 +1,170 @@
+"""Owns how tests run a router: in this process, before workers that follow a script. Knows no test framework."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
+from infermesh_router.app import build_server
+from infermesh_router.config.settings import RouterSettings
+from infermesh_router.membership.resolver import Resolve, resolve_with_dns
+from infermesh_runtime.interceptors import RpcInterceptor
+from infermesh_runtime.rpc_context import RpcContext
+
+# ruff: noqa: ARG002 - RPCs have the contract's signatures
+
+Script = Callable[[pb.GenerateRequest, RpcContext], AsyncIterator[pb.GenerateResponse]]
+WAIT_S = 20.0
+
+
+def started(model: str = "m", seed: int = 0) -> pb.GenerateResponse:
+    """The first event of a stream."""
+    return pb.GenerateResponse(started=pb.Started(model=model, device=pb.DEVICE_KIND_CPU, prompt_tokens=3, seed=seed))
+
+
+def delta(text: str, choice: int = 0, logprobs: Sequence[pb.TokenLogprob] = ()) -> pb.GenerateResponse:
+    """One token's output."""
+    return pb.GenerateResponse(delta=pb.Delta(choice=choice, text=text, token_ids=[1], logprobs=logprobs))
+
+
+def finished(choice: int = 0, reason: pb.FinishReason = pb.FINISH_REASON_STOP) -> pb.GenerateResponse:
+    """The end of a choice of two tokens; the prompt of three, one of them cached, is counted in choice 0."""
+    prompt = choice == 0
+    usage = pb.Usage(prompt_tokens=3 * prompt, completion_tokens=2, cached_tokens=1 * prompt)
+    return pb.GenerateResponse(finished=pb.Finished(choice=choice, finish_reason=reason, usage=usage))
+
+
+async def say_hello(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
+    """ "Hello world" in two deltas for each choice."""
+    yield started(request.model, request.seed)
+    for choice in range(request.n or 1):
+        yield delta("Hello", choice)
+        yield delta(" world", choice)
+        yield finished(choice)
+
+
+@dataclass
+class ScriptedWorker(pb_grpc.InferenceServiceServicer):
+    """A worker on a real port that answers Generate as `script` says, and keeps what it was asked."""
+
+    script: Script = say_hello
+    models: tuple[str, ...] = ("m",)
+    device: pb.DeviceKind = pb.DEVICE_KIND_CPU
+    state: pb.EndpointState = pb.ENDPOINT_STATE_READY
+    load: pb.Load = field(default_factory=pb.Load)
+    address: str = ""
+    requests: list[pb.GenerateRequest] = field(default_factory=list)
+    metadata: list[dict[str, str]] = field(default_factory=list)
+    remaining_s: list[float | None] = field(default_factory=list)
+    interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a Generate was cancelled or ran out of time."""
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Listens, on the address it had if it was started before."""
+        self._server = grpc.aio.server(interceptors=[RpcInterceptor(())])
+        pb_grpc.add_InferenceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call] # generated
+        self.add_services(self._server)
+        port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
+        self.address = f"127.0.0.1:{port}"
+        await self._server.start()
+
+    def add_services(self, server: grpc.aio.Server) -> None:
+        """What a subclass serves besides."""
+
+    async def stop(self) -> None:
+        """Cuts every connection."""
+        if self._server is not None:
+            server, self._server = self._server, None
+            await server.stop(None)
+
+    def tell(self) -> None:
+        """Reports anew."""
+        self._changed.set()
+
+    def become(self, state: pb.EndpointState) -> None:
+        """Reports another state."""
+        self.state = state
+        self._changed.set()
+
+    async def WatchHealth(
+        self,
+        request: pb.WatchHealthRequest,
+        context: RpcContext,
+    ) -> AsyncIterator[pb.WatchHealthResponse]:
+        """Reports now and when it becomes something else."""
+        while True:
+            self._changed.clear()
+            yield pb.WatchHealthResponse(report=self._report())
+            await self._changed.wait()
+
+    async def Generate(self, request: pb.GenerateRequest, context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
+        """Follows the script."""
+        self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.remaining_s.append(context.time_remaining())
+        try:
+            async for event in self.script(request, context):
+                yield event
+        except asyncio.CancelledError:
+            self.interrupted.set()
+            raise
+
+    async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:
+        """Counts the texts."""
+        return pb.EmbedResponse(model=request.model, usage=pb.Usage(prompt_tokens=len(request.texts)))
+
+    def _report(self) -> pb.HealthReport:
+        models = [pb.ModelStatus(name=name, state=self.state, context_length=2048) for name in self.models]
+        return pb.HealthReport(state=self.state, device=pb.Device(kind=self.device), models=models, load=self.load)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRouter:
+    """A router under test."""
+
+    address: str
+    channel: grpc.aio.Channel
+
+    async def endpoints_when(self, enough: Callable[[Sequence[admin_pb2.Endpoint]], bool]) -> list[admin_pb2.Endpoint]:
+        """Its endpoints, once `enough` says so. Raises TimeoutError."""
+        stub = admin_pb2_grpc.AdminServiceStub(self.channel)  # type: ignore[no-untyped-call] # generated
+        call = stub.WatchEndpoints(admin_pb2.WatchEndpointsRequest(min_interval_ms=1))
+        try:
+            async with asyncio.timeout(WAIT_S):
+                async for listed in call:
+                    if enough(listed.endpoints):
+                        return list(listed.endpoints)
+        finally:
+            call.cancel()
+        raise AssertionError("the stream of endpoints ended")
+
+
+@asynccontextmanager
+async def running_router(
+    *workers: str, resolve: Resolve = resolve_with_dns, connected: bool = True, **settings: object
+) -> AsyncIterator[RunningRouter]:
+    """A router in this process, in front of `workers` (host:port); settings by field name.
+
+    With `connected`, it has a health report of each of them when the block begins.
+    """
+    options: dict[str, Any] = {"drain_s": 5.0, **settings}
+    server = build_server(RouterSettings(workers=workers, **options), resolve=resolve)
+    port = await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        router = RunningRouter(f"127.0.0.1:{port}", channel)
+        try:
+            if connected:
+                await router.endpoints_when(
+                    lambda listed: len(listed) >= len(workers) and all(endpoint.connected for endpoint in listed)
+                )
+            yield router
+        finally:
+            await server.stop()

@@ -1,0 +1,1 @@
+"""Paged attention: the seam to transformers, and the kernels behind it."""

@@ -1,0 +1,159 @@
+"""Owns paged attention whose result for a query does not depend on what it is computed with. Knows no model.
+
+Every product has the same shape, QUERIES queries by KEYS keys counted from the sequence's start, and the tiles of a
+context are added in its order. A tile that a query may not see changes nothing of its sums, not even a bit.
+"""
+
+# ruff: noqa: PLR0917 - attention takes its arguments in the order of the seam, kernels.Kernels
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from infermesh_worker_xpu.attention.sdpa import write_kv
+
+QUERIES = 4
+KEYS = 256
+_LOWEST = -1e30
+"""Below every score, and finite: the difference to itself is 0."""
+
+
+class Tile(NamedTuple):
+    """Up to QUERIES neighbouring queries of one sequence."""
+
+    sequence: int
+    token: int
+    """The first one's index in the batch."""
+    position: int
+    """Its position in the sequence."""
+    queries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a layer asks of attention."""
+
+    scale: float
+    window: int | None
+    softcap: float | None
+
+
+class ExactKernels:
+    """`kernels.Kernels` in float32 on the CPU, the same bits however a sequence is cut or batched."""
+
+    def write_kv(self, key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
+        write_kv(key, value, key_cache, value_cache, slots)
+
+    def decode(
+        self,
+        query: Tensor,
+        key_cache: Tensor,
+        value_cache: Tensor,
+        block_tables: Tensor,
+        context_lens: Tensor,
+        scale: float,
+        sliding_window: int | None,
+        softcap: float | None,
+        out: Tensor,
+    ) -> Tensor:
+        tiles = [Tile(i, i, context - 1, 1) for i, context in enumerate(context_lens.tolist())]
+        return _attend(query, key_cache, value_cache, block_tables, tiles, Shape(scale, sliding_window, softcap), out)
+
+    def prefill(
+        self,
+        query: Tensor,
+        key_cache: Tensor,
+        value_cache: Tensor,
+        block_tables: Tensor,
+        begins: Tensor,
+        context_lens: Tensor,
+        max_new: int,  # noqa: ARG002 - of the seam
+        scale: float,
+        sliding_window: int | None,
+        softcap: float | None,
+        out: Tensor,
+    ) -> Tensor:
+        tiles = list(_tiles(begins.tolist(), context_lens.tolist()))
+        return _attend(query, key_cache, value_cache, block_tables, tiles, Shape(scale, sliding_window, softcap), out)
+
+
+def _tiles(begins: list[int], contexts: list[int]) -> Iterator[Tile]:
+    for sequence, context in enumerate(contexts):
+        begin, end = begins[sequence], begins[sequence + 1]
+        for token in range(begin, end, QUERIES):
+            yield Tile(sequence, token, context - (end - token), min(QUERIES, end - token))
+
+
+def _attend(
+    query: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    tables: Tensor,
+    tiles: list[Tile],
+    shape: Shape,
+    out: Tensor,
+) -> Tensor:
+    """Attends from each tile; `query` and `out` [T, heads, head_dim]."""
+    heads, head_dim = query.shape[1:]
+    kv_heads = key_cache.shape[2]
+    first = torch.tensor([tile.token for tile in tiles])
+    counts = torch.tensor([tile.queries for tile in tiles])
+    offsets = torch.arange(QUERIES)
+    tokens = torch.minimum(first[:, None] + offsets, (first + counts - 1)[:, None])
+    positions = torch.tensor([tile.position for tile in tiles])[:, None] + offsets
+    # [tile × kv head, query × group, head_dim]
+    rows = (
+        query[tokens]
+        .view(len(tiles), QUERIES, kv_heads, -1, head_dim)
+        .permute(0, 2, 1, 3, 4)
+        .reshape(len(tiles) * kv_heads, -1, head_dim)
+    )
+    sequences = torch.tensor([tile.sequence for tile in tiles])
+    sums = _sums(rows, key_cache, value_cache, tables[sequences], positions, shape)
+    result = sums.view(len(tiles), kv_heads, QUERIES, -1, head_dim).permute(0, 2, 1, 3, 4).reshape(-1, heads, head_dim)
+    wanted = (offsets < counts[:, None]).ravel()
+    out[tokens.ravel()[wanted]] = result[wanted]
+    return out
+
+
+def _sums(
+    rows: Tensor, key_cache: Tensor, value_cache: Tensor, tables: Tensor, positions: Tensor, shape: Shape
+) -> Tensor:
+    """Attention of rows [tiles × kv_heads, queries × group, head_dim], of the tiles' block tables and positions."""
+    block_size, kv_heads = key_cache.shape[1:3]
+    group = rows.shape[1] // QUERIES
+    largest = rows.new_full((*rows.shape[:2], 1), _LOWEST)
+    weights = rows.new_zeros((*rows.shape[:2], 1))
+    sums = torch.zeros_like(rows)
+    for begin in range(0, int(positions.max()) + 1, KEYS):
+        columns = torch.arange(begin // block_size, (begin + KEYS) // block_size).clamp_(max=tables.shape[1] - 1)
+        blocks = tables[:, columns].long().ravel()
+        keys, values = (_gathered(cache, blocks, kv_heads) for cache in (key_cache, value_cache))
+        scores = torch.bmm(rows, keys.transpose(1, 2)) * shape.scale
+        if shape.softcap is not None:
+            scores = shape.softcap * torch.tanh(scores / shape.softcap)
+        seen = _seen(positions, begin, shape.window)[:, None, :, None].expand(-1, kv_heads, -1, group, -1)
+        scores.masked_fill_(~seen.reshape(scores.shape), float("-inf"))
+        highest = torch.maximum(largest, scores.amax(-1, keepdim=True))
+        kept = torch.exp(largest - highest)
+        scores = torch.exp(scores - highest)
+        weights = weights * kept + scores.sum(-1, keepdim=True)
+        sums = sums * kept + torch.bmm(scores, values)
+        largest = highest
+    return sums / weights
+
+
+def _gathered(cache: Tensor, blocks: Tensor, kv_heads: int) -> Tensor:
+    """[tiles × kv_heads, KEYS, head_dim] of the blocks, KEYS tokens of each tile."""
+    tokens = cache.index_select(0, blocks).view(-1, KEYS, kv_heads, cache.shape[3])
+    return tokens.transpose(1, 2).reshape(-1, KEYS, cache.shape[3])
+
+
+def _seen(positions: Tensor, begin: int, window: int | None) -> Tensor:
+    """[tiles, queries, KEYS], whether the query at a position sees the keys from `begin` on."""
+    keys = torch.arange(begin, begin + KEYS)
+    seen = keys <= positions[:, :, None]
+    return seen if window is None else seen & (keys > positions[:, :, None] - window)

@@ -1,0 +1,81 @@
+"""Owns the proof, on the machine at hand, that a runner computes a prefix the same way however it is cut or batched.
+
+Which kernels a processor takes, and where threads cut a tensor, is not ours to know: so the loaded model is asked.
+"""
+
+import logging
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from infermesh_engine.runners.runner import Batch, ModelRunner
+from infermesh_runtime.errors import FailedPrecondition
+from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE
+
+_log = logging.getLogger(__name__)
+
+TOKENS = 41
+"""Length of the prefix that is tried: more than a block, and no multiple of anything."""
+
+CUTS: tuple[tuple[int, ...], ...] = ((1,) * TOKENS, (7, 33, 1), (32, 9), (2, 3, 5, 31))
+COPIES = (2, 3, 5)
+"""How many sequences of the same tokens are decoded together."""
+
+
+def ensure_exact(runner: ModelRunner) -> None:
+    """Takes away processor threads until the runner is exact. Raises FailedPrecondition when it is not with one.
+
+    Writes to the KV cache, so it is for a runner that nobody uses yet.
+    """
+    while (difference := find_difference(runner)) is not None:
+        threads = torch.get_num_threads()
+        if threads == 1:
+            raise FailedPrecondition(
+                f"INFERMESH_NUMERICS=exact does not hold on {runner.info.device_name} for this model: {difference}",
+                reason="NUMERICS_NOT_SUPPORTED",
+            )
+        _log.warning("not exact with these threads", extra={"threads": threads, "difference": difference})
+        torch.set_num_threads(threads // 2)
+
+
+def find_difference(runner: ModelRunner) -> str | None:
+    """What changes the logits after a prefix, or None; tries as many cuts and batches as the KV cache has room for."""
+    ids = np.random.default_rng(0).integers(0, runner.info.vocab_size, TOKENS)
+    if runner.info.num_blocks * BLOCK_SIZE < TOKENS:
+        return None
+    expected = _logits(runner, ids, (TOKENS,), copies=1)
+    for cut in CUTS:
+        if not np.array_equal(_logits(runner, ids, cut, copies=1), expected):
+            return f"computed in {len(cut)} runs of {cut[:3]}… tokens it differs from one run"
+    for copies in COPIES:
+        if runner.info.num_blocks * BLOCK_SIZE < copies * (TOKENS + BLOCK_SIZE):
+            break
+        found = _logits(runner, ids, (TOKENS - 1, 1), copies=copies)
+        if not np.array_equal(found, np.repeat(expected, copies, 0)):
+            return f"in a batch of {copies} it differs from alone"
+    return None
+
+
+def _logits(runner: ModelRunner, ids: NDArray[np.int64], cut: tuple[int, ...], *, copies: int) -> NDArray[np.float32]:
+    """[copies, vocab] after the last token of `copies` sequences of the same tokens, fed in runs of these lengths."""
+    each = -(-len(ids) // BLOCK_SIZE)
+    done = 0
+    for run in cut:
+        done += run
+        blocks = -(-done // BLOCK_SIZE)
+        tables = [np.arange(blocks) + copy * each for copy in range(copies)]
+        logits = runner.run(
+            Batch(
+                token_ids=np.tile(ids[done - run : done], copies),
+                positions=np.tile(np.arange(done - run, done), copies),
+                past_lens=np.full(copies, done - run, np.int32),
+                begins=np.arange(copies + 1, dtype=np.int32) * run,
+                blocks=np.concatenate(tables).astype(np.int32),
+                block_begins=np.arange(copies + 1, dtype=np.int32) * blocks,
+                max_context_tokens=done,
+                rows=np.arange(1, copies + 1, dtype=np.int32) * run - 1,
+                inverse_temperatures=np.ones(copies, np.float32),
+            )
+        )
+    return np.stack([logits.row(copy) for copy in range(copies)])

@@ -1,0 +1,42 @@
+"""Owns the batches that a runner runs at load, so that no request waits while a kernel is compiled. Knows no model."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from infermesh_engine.runners.runner import Batch
+from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE
+
+SHORT_TOKENS, LONG_TOKENS = 2, 64
+"""Prompts on either side of where kernels take larger tiles."""
+SHORTEST_SPLIT_TOKENS = 256
+"""Contexts of decodes from here on are cut into more parts each time they double."""
+
+
+def shortest(nobody: int) -> Batch:
+    """A decode and a prefill on nobody's block."""
+    return _decode_and_prefill(nobody, 1, SHORT_TOKENS)
+
+
+def all_kernels(nobody: int, context_length: int) -> Iterator[Batch]:
+    """Batches that between them need every kernel that a batch of that context can need."""
+    context = SHORTEST_SPLIT_TOKENS
+    while context < context_length:
+        yield _decode_and_prefill(nobody, context, LONG_TOKENS)
+        context *= 2
+    yield _decode_and_prefill(nobody, context_length, min(LONG_TOKENS, context_length))
+
+
+def _decode_and_prefill(nobody: int, context: int, new: int) -> Batch:
+    counts = [-(-tokens // BLOCK_SIZE) for tokens in (context, new)]
+    return Batch(
+        token_ids=np.zeros(1 + new, np.int64),
+        positions=np.array([context - 1, *range(new)]),
+        past_lens=np.array([context - 1, 0], np.int32),
+        begins=np.array([0, 1, 1 + new], np.int32),
+        blocks=np.full(sum(counts), nobody, np.int32),
+        block_begins=np.array([0, counts[0], sum(counts)], np.int32),
+        max_context_tokens=max(context, new),
+        rows=np.array([0, new], np.int32),
+        inverse_temperatures=np.ones(2, np.float32),
+    )

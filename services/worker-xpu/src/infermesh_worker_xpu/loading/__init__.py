@@ -1,0 +1,1 @@
+"""Loads weights and prepares the model: merged, quantised, compiled."""

@@ -1,0 +1,91 @@
+"""Owns how a model folder's weights become a transformers model on a device. Knows no KV cache and no request."""
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from infermesh_runtime.errors import FailedPrecondition
+from infermesh_worker_xpu.attention import layers as attention
+from infermesh_worker_xpu.device import Device
+from infermesh_worker_xpu.loading import linear, merging, quantisation
+from infermesh_worker_xpu.memory_errors import is_out_of_memory
+from infermesh_worker_xpu.options import RunnerOptions
+
+GGUF = "model.gguf"
+
+_log = logging.getLogger(__name__)
+
+
+def load(folder: Path, device: Device, dtype: torch.dtype, options: RunnerOptions) -> PreTrainedModel:
+    """Loads safetensors, or dequantises GGUF, on the device, with paged attention.
+
+    Raises FailedPrecondition when the folder holds neither, or a model that cannot be served so.
+    """
+    attention.register()
+    quantisation.check(options.quantisation, device, dtype)
+    model = _from_pretrained(folder, dtype)
+    attention.check_layers(model)
+    model.requires_grad_(requires_grad=False)
+    model.train(mode=False)
+    try:
+        nn.Module.to(model, device.handle)
+        if options.numerics == "fast":  # exact layers are proved as they are
+            _log.info("layers merged", extra={"layers": merging.merge(model)})
+        quantisation.quantise(model, options.quantisation, device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise FailedPrecondition(
+            f"the model does not fit the memory of {device.name}: {error}", reason="OUT_OF_MEMORY"
+        ) from error
+    if device.is_cpu:
+        _log.info("weights packed", extra={"layers": linear.pack(model)})
+    return model
+
+
+def size_bytes(model: PreTrainedModel) -> int:
+    """Memory of the weights, as loaded."""
+    tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    packed = sum(module.nbytes for module in model.modules() if isinstance(module, linear.PackedLinear))
+    return packed + sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _from_pretrained(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    chosen: dict[str, Any] = {}
+    if any(folder.glob("*.safetensors")):
+        chosen = {"use_safetensors": True}
+    elif (folder / GGUF).is_file():
+        from transformers import GgufConfig  # noqa: PLC0415 - for GGUF alone, and not in every version that runs the rest
+
+        chosen = {"gguf_file": GGUF, "quantization_config": GgufConfig(dequantize=True)}
+    else:
+        raise FailedPrecondition(
+            f"{folder} has neither *.safetensors nor {GGUF}: worker-xpu reads no other weights",
+            reason="MODEL_NOT_SUPPORTED",
+        )
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call] # transformers'
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers'
+    try:
+        # a progress bar of its own that no setting turns off
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+            model = AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                dtype=dtype,
+                attn_implementation=attention.IMPLEMENTATION,
+                local_files_only=True,
+                trust_remote_code=False,
+                **chosen,
+            )
+    except (ValueError, KeyError, OSError, RuntimeError, ImportError, NotImplementedError) as error:
+        raise FailedPrecondition(
+            f"transformers {transformers.__version__} cannot load {folder}: {error}", reason="MODEL_NOT_SUPPORTED"
+        ) from error
+    loaded: PreTrainedModel = model
+    return loaded

@@ -1,0 +1,92 @@
+"""Owns sampling where the logits are: `launch.SamplingBatch` in torch. Knows no model, no request and no host.
+
+Nothing here waits for an accelerator. A row's token does not depend on the other rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from infermesh_engine.runners.launch import SamplingBatch, Tokens
+from infermesh_worker_xpu.sampling import drawing, logit_edits, ranking
+from infermesh_worker_xpu.sampling.drawing import Draw
+from infermesh_worker_xpu.sampling.sampling_upload import Asked, SamplingTensors
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbs:
+    """Of A rows, at temperature 1 and before any edit; float32."""
+
+    chosen: Tensor
+    """[A]"""
+    top_ids: Tensor
+    """[A, K] int64"""
+    top: Tensor
+    """[A, K]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Tokens of R rows on their device, and the log probabilities of the rows that asked for them, in their order."""
+
+    token_ids: Tensor
+    """[R] int64."""
+    logprobs: LogProbs | None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that the host wants, as `to_tokens` takes it."""
+        asked = self.logprobs
+        return [self.token_ids] if asked is None else [self.token_ids, asked.chosen, asked.top_ids, asked.top]
+
+
+def choose(logits: Tensor, batch: SamplingTensors, draw: Draw = drawing.draw) -> Chosen:
+    """The tokens of logits [R, V] of any float type, which it leaves as they are."""
+    token_ids = _token_ids(logits, batch, draw)
+    return Chosen(token_ids, None if batch.asked is None else _logprobs(logits, token_ids, batch.asked))
+
+
+def to_tokens(arrays: Sequence[NDArray[Any]], batch: SamplingBatch) -> Tokens:
+    """What the engine is told, of `Chosen.tensors` on the host."""
+    if batch.alternatives is None:
+        return Tokens(token_ids=arrays[0])
+    rows = np.flatnonzero(batch.alternatives >= 0)
+    logprobs, top_ids, top = (_spread(array, rows, batch.rows) for array in arrays[1:])
+    return Tokens(token_ids=arrays[0], logprobs=logprobs, top_ids=top_ids.astype(np.int32), top_logprobs=top)
+
+
+def _spread(array: NDArray[Any], rows: NDArray[np.int64], count: int) -> NDArray[Any]:
+    """The array's rows in their places among `count`."""
+    if len(rows) == count:
+        return array
+    spread = np.zeros((count, *array.shape[1:]), dtype=array.dtype)
+    spread[rows] = array
+    return spread
+
+
+def _token_ids(logits: Tensor, batch: SamplingTensors, draw: Draw) -> Tensor:
+    if batch.edits is not None:
+        logits = logits.to(torch.float32, copy=True)
+        logit_edits.apply(logits, batch.edits)
+    draws = batch.draws
+    if draws is None:
+        return logits.argmax(1)
+    if len(draws.rows) == len(logits):
+        return draw(logits.float(), draws)
+    drawn = draw(logits[draws.rows].float(), draws)
+    return logits.argmax(1).index_copy_(0, draws.rows, drawn)
+
+
+def _logprobs(logits: Tensor, token_ids: Tensor, asked: Asked) -> LogProbs:
+    if len(asked.rows) < len(logits):
+        logits, token_ids = logits[asked.rows], token_ids[asked.rows]
+    logits = logits.float()
+    sums = logits.logsumexp(1, keepdim=True)
+    ids, top = ranking.top(logits, min(max(1, asked.alternatives), logits.shape[1]))
+    chosen = logits.gather(1, token_ids[:, None]) - sums
+    return LogProbs(chosen[:, 0], ids, top - sums)

@@ -1,0 +1,1 @@
+"""A step's inputs on the device, and their way there and back."""
