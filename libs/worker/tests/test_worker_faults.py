@@ -27,9 +27,9 @@ SIMULATED = {"runner": {"vocab_size": 259}, "eos": False}
 
 RUNNER_THAT_FAILS = """
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker.loaded_model import LoadedModel
-from infermesh_worker.simulated import build_tokenizer
-from infermesh_engine.simulated import SimulatedOptions, SimulatedRunner
+from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.testing.simulated import build_tokenizer
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 
 class Broken(SimulatedRunner):
     def run(self, batch):
