@@ -120,7 +120,7 @@ def test_up_again_says_that_it_runs(mesh: Home) -> None:
     before = {process.pid for process in mesh.processes()}
     result = mesh.run("up")
     assert result.returncode == 0
-    assert "running already" in result.stdout
+    assert "already running" in result.stdout
     assert f"{mesh.url}/v1" in result.stdout
     assert {process.pid for process in mesh.processes()} == before
 
@@ -155,7 +155,7 @@ def test_a_killed_supervisor_leaves_no_orphan(mesh: Home) -> None:
     assert psutil.wait_procs(family, timeout=20)[1] == []
     assert mesh.processes() == []
     result = mesh.run("down")
-    assert (result.returncode, result.stdout) == (0, "Nothing runs\n")
+    assert (result.returncode, result.stdout) == (0, "No mesh is running\n")
 
 
 def test_down_leaves_nothing_and_can_be_repeated(mesh: Home) -> None:

@@ -1,13 +1,13 @@
-"""Owns the SDK's public names. Imports them on first use: the command and the tether start without gRPC."""
+"""The public names of the Python SDK, imported on first use so that the command starts without loading gRPC."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from infermesh_client.aio import AsyncClient
     from infermesh_client.client import Client
-    from infermesh_client.request import Event, GenerateOptions, Message, Prompt
+    from infermesh_client.request import ChatMessage, Event, GenerateOptions, Prompt
 
-__all__ = ["AsyncClient", "Client", "Event", "GenerateOptions", "Message", "Prompt"]
+__all__ = ["AsyncClient", "ChatMessage", "Client", "Event", "GenerateOptions", "Prompt"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Owns the asynchronous client. Knows the contract's RPCs and nothing of what is behind the endpoint."""
+"""Asynchronous client of a router or a worker, over gRPC."""
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -16,95 +16,114 @@ from infermesh_runtime.status import from_rpc_error
 
 
 class AsyncClient:
-    """A connection to a router or a worker; to be made in a running event loop, closed by `close` or `async with`.
+    """A connection to a router or a worker at `endpoint` (host:port); create it inside a running event loop.
 
-    Calls and their errors are those of Client.
+    The connection opens with the first call. `close`, or leaving an `async with` block, closes it. The calls take the
+    arguments, return the results and raise the errors that those of Client do.
     """
 
     def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, timeout_s: float | None = None) -> None:
         self.endpoint = endpoint
         self._timeout_s = timeout_s
         self._channel = grpc.aio.insecure_channel(endpoint, options=channel_options(endpoint))
-        self._inference: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
-        self._admin: Any = admin_pb2_grpc.AdminServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
-        self._endpoint: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._admin_stub: Any = admin_pb2_grpc.AdminServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._endpoint_stub: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
     async def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> AsyncGenerator[Event]:
-        """Streams the events of a generation; `aclose` or cancelling the task cancels the call."""
+        """Sends a prompt and yields the events of the answer as they arrive.
+
+        The events are one Started, any number of Delta, and one Finished for each choice. The request is sent when the
+        first event is asked for; `aclose`, or cancelling the task, cancels it. `GenerateOptions` lists the options.
+
+        Raises InvalidArgument for a bad prompt or option, before anything is sent.
+        """
         request = build_request(prompt, options)
-        async with aclosing(self._stream(self._inference.Generate, request)) as responses:
+        async with aclosing(self._stream(self._inference_stub.Generate, request)) as responses:
             async for response in responses:
                 if (event := event_of(response)) is not None:
                     yield event
 
     async def health(self) -> inference_pb2.HealthReport:
-        """State, device, models and load of the endpoint; a router's are those of its endpoints together."""
+        """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""
         with _translated_errors():
-            response = await self._inference.Health(inference_pb2.HealthRequest(), timeout=self._timeout_s)
+            response = await self._inference_stub.Health(inference_pb2.HealthRequest(), timeout=self._timeout_s)
         report: inference_pb2.HealthReport = response.report
         return report
 
     async def models(self) -> Sequence[inference_pb2.ModelStatus]:
-        """The models that the endpoint serves or loads."""
+        """Returns the models that the endpoint serves or is loading."""
         return tuple((await self.health()).models)
 
     async def listing(self) -> admin_pb2.ListEndpointsResponse:
-        """The router's endpoints, sorted by address, and its queues. Raises Unimplemented at a worker."""
+        """Returns the router's endpoints, sorted by address, and its queues. Raises Unimplemented for a worker."""
         with _translated_errors():
-            response: admin_pb2.ListEndpointsResponse = await self._admin.ListEndpoints(
+            response: admin_pb2.ListEndpointsResponse = await self._admin_stub.ListEndpoints(
                 admin_pb2.ListEndpointsRequest(), timeout=self._timeout_s
             )
         return response
 
     async def watch_listing(self, *, min_interval_ms: int = 500) -> AsyncGenerator[admin_pb2.WatchEndpointsResponse]:
-        """The same now and on every change; `aclose` ends it."""
+        """Yields the router's endpoints and queues now and after every change, until `aclose`.
+
+        Changes within `min_interval_ms` milliseconds are merged into one. Raises Unimplemented for a worker.
+        """
         request = admin_pb2.WatchEndpointsRequest(min_interval_ms=min_interval_ms)
-        async with aclosing(self._stream(self._admin.WatchEndpoints, request)) as responses:
+        async with aclosing(self._stream(self._admin_stub.WatchEndpoints, request)) as responses:
             async for response in responses:
                 yield response
 
     async def endpoints(self) -> Sequence[admin_pb2.Endpoint]:
-        """The router's endpoints, sorted by address. Raises Unimplemented at a worker."""
+        """Returns the router's endpoints, sorted by address. Raises Unimplemented for a worker."""
         return tuple((await self.listing()).endpoints)
 
     async def watch_endpoints(self, *, min_interval_ms: int = 500) -> AsyncGenerator[Sequence[admin_pb2.Endpoint]]:
-        """The router's endpoints now and on every change; `aclose` ends it."""
+        """Yields the router's endpoints now and after every change, as `watch_listing` does."""
         async with aclosing(self.watch_listing(min_interval_ms=min_interval_ms)) as listings:
             async for listing in listings:
                 yield tuple(listing.endpoints)
 
     async def drain_endpoint(self, address: str, *, move_after_s: float | None = None) -> int:
-        """Takes an endpoint out of service, and waits until nothing runs on it; how many streams were moved away.
+        """Takes the endpoint at `address` (host:port) out of service and waits until no request runs on it.
 
-        Streams that still run after `move_after_s` are moved; None waits for them. Raises NotFound.
+        Streams that are still running after `move_after_s` seconds are moved to other endpoints; None lets them finish.
+        Returns the number of streams moved. Raises NotFound when the router has no such endpoint.
         """
         request = admin_pb2.DrainEndpointRequest(address=address, move_after_s=move_after_s)
         with _translated_errors():
-            return int((await self._admin.DrainEndpoint(request, timeout=self._timeout_s)).moved)
+            return int((await self._admin_stub.DrainEndpoint(request, timeout=self._timeout_s)).moved)
 
     async def resume_endpoint(self, address: str) -> None:
-        """Takes a drained endpoint into service again. Raises NotFound."""
+        """Puts a drained endpoint back into service. Raises NotFound when the router has no such endpoint."""
         request = admin_pb2.ResumeEndpointRequest(address=address)
         with _translated_errors():
-            await self._admin.ResumeEndpoint(request, timeout=self._timeout_s)
+            await self._admin_stub.ResumeEndpoint(request, timeout=self._timeout_s)
 
     async def load_model(self, model: str, *, pinned: bool = False, keep_alive_s: float | None = None) -> Sequence[str]:
-        """Loads a model, at a router on the endpoint that suits it; the models that were unloaded to make room.
+        """Loads a model into memory and waits until it is ready; a router chooses the endpoint.
 
-        Raises NotFound, and ResourceExhausted when it does not fit.
+        `pinned` keeps it loaded until it is unloaded by request. `keep_alive_s` unloads it after that many seconds
+        without a request; 0 never does, None keeps the endpoint's own setting.
+
+        Returns the names of the models that were unloaded to make room. Raises NotFound when there is no such model,
+        and ResourceExhausted when it does not fit.
         """
         request = admin_pb2.LoadModelRequest(model=model, pinned=pinned, keep_alive_s=keep_alive_s)
         with _translated_errors():
-            return tuple((await self._endpoint.LoadModel(request, timeout=self._timeout_s)).unloaded)
+            return tuple((await self._endpoint_stub.LoadModel(request, timeout=self._timeout_s)).unloaded)
 
     async def unload_model(self, model: str, *, force: bool = False) -> None:
-        """Unloads a model. Raises NotFound, and FailedPrecondition while requests of it run, unless `force` is set."""
+        """Unloads a model and waits until its memory is free; a router unloads it from all of its endpoints.
+
+        `force` ends the requests that are using it; a router moves them. Raises NotFound when it is not loaded, and
+        FailedPrecondition when it is in use and `force` is not set.
+        """
         request = admin_pb2.UnloadModelRequest(model=model, force=force)
         with _translated_errors():
-            await self._endpoint.UnloadModel(request, timeout=self._timeout_s)
+            await self._endpoint_stub.UnloadModel(request, timeout=self._timeout_s)
 
     async def close(self) -> None:
-        """Closes the connection; running calls end with Cancelled."""
+        """Closes the connection; running calls raise Cancelled."""
         await self._channel.close()
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Owns the synchronous client. Knows the contract's RPCs and nothing of what is behind the endpoint."""
+"""Synchronous client of a router or a worker, over gRPC."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,99 +18,119 @@ _LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
 
 
 def channel_options(endpoint: str) -> Sequence[tuple[str, int]]:
-    """gRPC's options for a connection to `endpoint`; one on this machine never goes through a proxy."""
+    """gRPC channel options for `endpoint`; a connection to this machine bypasses any HTTP proxy."""
     return [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)] if endpoint.startswith(_LOOPBACK) else CHANNEL_OPTIONS
 
 
 class Client:
-    """A connection to a router or a worker; made lazily, shared by threads, closed by `close` or `with`.
+    """A connection to a router or a worker at `endpoint` (host:port).
 
-    Every call raises a class of infermesh_runtime.errors: Unavailable when nothing answers, DeadlineExceeded after
-    `timeout_s` (seconds for one whole call; None waits as long as the endpoint is alive), otherwise what the endpoint
-    answered.
+    The connection opens with the first call. Threads may share a client. `close`, or leaving a `with` block, closes it.
+
+    `timeout_s` limits each whole call, a stream included, in seconds; None sets no limit. Every call raises a class of
+    infermesh_runtime.errors: Unavailable when nothing answers at `endpoint`, DeadlineExceeded after `timeout_s`, or the
+    error that the endpoint returned.
     """
 
     def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, timeout_s: float | None = None) -> None:
         self.endpoint = endpoint
         self._timeout_s = timeout_s
         self._channel = grpc.insecure_channel(endpoint, options=channel_options(endpoint))
-        self._inference: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
-        self._admin: Any = admin_pb2_grpc.AdminServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
-        self._endpoint: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._admin_stub: Any = admin_pb2_grpc.AdminServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._endpoint_stub: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
     def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> Iterator[Event]:
-        """Streams the events of a generation; closing the iterator cancels the call."""
+        """Sends a prompt and yields the events of the answer as they arrive.
+
+        The events are one Started, any number of Delta, and one Finished for each choice. The request is sent when the
+        first event is asked for; closing the iterator cancels it. `GenerateOptions` lists the options.
+
+        Raises InvalidArgument for a bad prompt or option, before anything is sent.
+        """
         request = build_request(prompt, options)
-        for response in self._stream(self._inference.Generate, request):
+        for response in self._stream(self._inference_stub.Generate, request):
             if (event := event_of(response)) is not None:
                 yield event
 
     def health(self) -> inference_pb2.HealthReport:
-        """State, device, models and load of the endpoint; a router's are those of its endpoints together."""
+        """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""
         with _translated_errors():
-            report: inference_pb2.HealthReport = self._inference.Health(
+            report: inference_pb2.HealthReport = self._inference_stub.Health(
                 inference_pb2.HealthRequest(), timeout=self._timeout_s
             ).report
         return report
 
     def models(self) -> Sequence[inference_pb2.ModelStatus]:
-        """The models that the endpoint serves or loads."""
+        """Returns the models that the endpoint serves or is loading."""
         return tuple(self.health().models)
 
     def listing(self) -> admin_pb2.ListEndpointsResponse:
-        """The router's endpoints, sorted by address, and its queues. Raises Unimplemented at a worker."""
+        """Returns the router's endpoints, sorted by address, and its queues. Raises Unimplemented for a worker."""
         with _translated_errors():
-            response: admin_pb2.ListEndpointsResponse = self._admin.ListEndpoints(
+            response: admin_pb2.ListEndpointsResponse = self._admin_stub.ListEndpoints(
                 admin_pb2.ListEndpointsRequest(), timeout=self._timeout_s
             )
         return response
 
     def watch_listing(self, *, min_interval_ms: int = 500) -> Iterator[admin_pb2.WatchEndpointsResponse]:
-        """The same now and on every change; closing the iterator ends it."""
+        """Yields the router's endpoints and queues now and after every change, until the iterator is closed.
+
+        Changes within `min_interval_ms` milliseconds are merged into one. Raises Unimplemented for a worker.
+        """
         request = admin_pb2.WatchEndpointsRequest(min_interval_ms=min_interval_ms)
-        yield from self._stream(self._admin.WatchEndpoints, request)
+        yield from self._stream(self._admin_stub.WatchEndpoints, request)
 
     def endpoints(self) -> Sequence[admin_pb2.Endpoint]:
-        """The router's endpoints, sorted by address. Raises Unimplemented at a worker."""
-        return tuple((self.listing()).endpoints)
+        """Returns the router's endpoints, sorted by address. Raises Unimplemented for a worker."""
+        return tuple(self.listing().endpoints)
 
     def watch_endpoints(self, *, min_interval_ms: int = 500) -> Iterator[Sequence[admin_pb2.Endpoint]]:
-        """The router's endpoints now and on every change; closing the iterator ends it."""
+        """Yields the router's endpoints now and after every change, as `watch_listing` does."""
         for listing in self.watch_listing(min_interval_ms=min_interval_ms):
             yield tuple(listing.endpoints)
 
     def drain_endpoint(self, address: str, *, move_after_s: float | None = None) -> int:
-        """Takes an endpoint out of service, and waits until nothing runs on it; how many streams were moved away.
+        """Takes the endpoint at `address` (host:port) out of service and waits until no request runs on it.
 
-        Streams that still run after `move_after_s` are moved; None waits for them. Raises NotFound.
+        Streams that are still running after `move_after_s` seconds are moved to other endpoints; None lets them finish.
+        Returns the number of streams moved. Raises NotFound when the router has no such endpoint.
         """
         request = admin_pb2.DrainEndpointRequest(address=address, move_after_s=move_after_s)
         with _translated_errors():
-            return int((self._admin.DrainEndpoint(request, timeout=self._timeout_s)).moved)
+            return int((self._admin_stub.DrainEndpoint(request, timeout=self._timeout_s)).moved)
 
     def resume_endpoint(self, address: str) -> None:
-        """Takes a drained endpoint into service again. Raises NotFound."""
+        """Puts a drained endpoint back into service. Raises NotFound when the router has no such endpoint."""
         request = admin_pb2.ResumeEndpointRequest(address=address)
         with _translated_errors():
-            self._admin.ResumeEndpoint(request, timeout=self._timeout_s)
+            self._admin_stub.ResumeEndpoint(request, timeout=self._timeout_s)
 
     def load_model(self, model: str, *, pinned: bool = False, keep_alive_s: float | None = None) -> Sequence[str]:
-        """Loads a model, at a router on the endpoint that suits it; the models that were unloaded to make room.
+        """Loads a model into memory and waits until it is ready; a router chooses the endpoint.
 
-        Raises NotFound, and ResourceExhausted when it does not fit.
+        `pinned` keeps it loaded until it is unloaded by request. `keep_alive_s` unloads it after that many seconds
+        without a request; 0 never does, None keeps the endpoint's own setting.
+
+        Returns the names of the models that were unloaded to make room. Raises NotFound when there is no such model,
+        and ResourceExhausted when it does not fit.
         """
         request = admin_pb2.LoadModelRequest(model=model, pinned=pinned, keep_alive_s=keep_alive_s)
         with _translated_errors():
-            return tuple((self._endpoint.LoadModel(request, timeout=self._timeout_s)).unloaded)
+            return tuple((self._endpoint_stub.LoadModel(request, timeout=self._timeout_s)).unloaded)
 
     def unload_model(self, model: str, *, force: bool = False) -> None:
-        """Unloads a model. Raises NotFound, and FailedPrecondition while requests of it run, unless `force` is set."""
+        """Unloads a model and waits until its memory is free; a router unloads it from all of its endpoints.
+
+        `force` ends the requests that are using it; a router moves them. Raises NotFound when it is not loaded, and
+        FailedPrecondition when it is in use and `force` is not set.
+        """
         request = admin_pb2.UnloadModelRequest(model=model, force=force)
         with _translated_errors():
-            self._endpoint.UnloadModel(request, timeout=self._timeout_s)
+            self._endpoint_stub.UnloadModel(request, timeout=self._timeout_s)
 
     def close(self) -> None:
-        """Closes the connection; running calls end with Cancelled."""
+        """Closes the connection; running calls raise Cancelled."""
         self._channel.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Owns how arguments become a GenerateRequest. Knows no connection: both clients send what this builds."""
+"""Builds the GenerateRequest that both clients send, from a prompt and keyword options."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict, cast
@@ -10,11 +10,15 @@ from infermesh.tensor.v1 import tensor_pb2
 from infermesh_runtime.errors import InvalidArgument
 
 Event = inference_pb2.Started | inference_pb2.Delta | inference_pb2.Finished
-"""What a Generate stream yields: one Started, any number of Delta, one Finished for each choice."""
+"""One event of a generation: a stream is one Started, any number of Delta, and one Finished for each choice."""
 
 
-class Message(TypedDict):
-    """One message of a conversation."""
+class ChatMessage(TypedDict):
+    """One message of a conversation.
+
+    `name` is the speaker's name, for chat templates that use one. `tool_call_id`, in a "tool" message, names the call
+    that this is the result of.
+    """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str
@@ -22,12 +26,18 @@ class Message(TypedDict):
     tool_call_id: NotRequired[str]
 
 
-Prompt = str | Sequence[int] | Sequence[Message]
-"""Text as it is, token ids, or a conversation for the model's chat template."""
+Prompt = str | Sequence[int] | Sequence[ChatMessage]
+"""Text to continue as it is, token ids, or a conversation that the model's chat template renders."""
 
 
 class GenerateOptions(TypedDict, total=False):
-    """Options of generate; the contract's comments (inference.proto) give meaning, range and default of each."""
+    """Options of `generate`. An option that is missing or None has the default of the contract.
+
+    inference.proto gives the meaning, range and default of each: model, device, session_id, priority, seed, n, logprobs
+    (its `top`) in GenerateRequest; max_tokens, min_tokens, stop, stop_token_ids and ignore_eos in StopConditions;
+    temperature to logit_bias in SamplingParams. Of json_schema, regex and grammar (OutputFormat) only one may be given.
+    `tools` needs a conversation as the prompt.
+    """
 
     model: str
     device: str
@@ -77,15 +87,16 @@ _FORMATS = ("json_schema", "regex", "grammar")
 
 
 def build_request(prompt: Prompt, options: GenerateOptions) -> inference_pb2.GenerateRequest:
-    """The request of a prompt and its options; None values count as not given. Raises InvalidArgument."""
+    """Builds the request. Raises InvalidArgument for a bad prompt, or an unknown, malformed or conflicting option."""
     given = {name: value for name, value in options.items() if value is not None}
     unknown = given.keys() - GenerateOptions.__annotations__.keys()
     if unknown:
-        raise InvalidArgument(f"generate has no option {', '.join(sorted(unknown))}")
+        names = ", ".join(sorted(unknown))
+        raise InvalidArgument(f"generate has no option {names}; GenerateOptions lists those it has")
     try:
         return _build(prompt, given)
     except (TypeError, ValueError) as error:  # protobuf's own checks of types and ranges
-        raise InvalidArgument(f"bad option: {error}") from error
+        raise InvalidArgument(f"the request is malformed: {error}") from error
 
 
 def _build(prompt: Prompt, given: Mapping[str, Any]) -> inference_pb2.GenerateRequest:
@@ -98,7 +109,7 @@ def _build(prompt: Prompt, given: Mapping[str, Any]) -> inference_pb2.GenerateRe
         request.stop.CopyFrom(inference_pb2.StopConditions(**stop))
     formats = _pick(given, _FORMATS)
     if len(formats) > 1:
-        raise ValueError(f"only one of {', '.join(formats)} can be given")
+        raise ValueError(f"only one output format can be given, but these were: {', '.join(formats)}")
     if formats:
         request.format.CopyFrom(inference_pb2.OutputFormat(**formats))
     if "logprobs" in given:
@@ -116,12 +127,12 @@ def _set_prompt(request: inference_pb2.GenerateRequest, prompt: Prompt, given: M
     elif not prompt:
         raise ValueError("the prompt is empty")
     elif isinstance(prompt[0], Mapping):
-        messages = [inference_pb2.ChatMessage(**message) for message in cast(Sequence[Message], prompt)]
+        messages = [inference_pb2.ChatMessage(**message) for message in cast(Sequence[ChatMessage], prompt)]
         request.chat.CopyFrom(inference_pb2.ChatPrompt(messages=messages, tools=given.get("tools", ())))
     else:
         request.token_ids.CopyFrom(_token_tensor(prompt))
     if "tools" in given and not request.HasField("chat"):
-        raise ValueError("tools need a conversation as the prompt")
+        raise ValueError("tools can be given only with a conversation (a list of messages) as the prompt")
 
 
 def _token_tensor(token_ids: Sequence[object]) -> tensor_pb2.Tensor:
@@ -130,7 +141,7 @@ def _token_tensor(token_ids: Sequence[object]) -> tensor_pb2.Tensor:
 
 
 def event_of(response: inference_pb2.GenerateResponse) -> Event | None:
-    """The event of a response; None for a kind that this version does not know."""
+    """Returns the event in a response, or None for a kind of event that this version does not know."""
     kind = response.WhichOneof("event")
     event: Event | None = getattr(response, kind) if kind else None
     return event

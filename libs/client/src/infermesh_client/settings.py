@@ -1,4 +1,4 @@
-"""Owns where the mesh of this user lives: folders and ports, read from INFERMESH_* once. Knows no process."""
+"""Settings of the command: the folders and ports of this user's mesh, read once from INFERMESH_* variables."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,35 +8,37 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ClientSettings(BaseSettings):
-    """What the command `infermesh` takes from the environment."""
+    """The environment variables that the command `infermesh` reads."""
 
     model_config = SettingsConfigDict(env_prefix="INFERMESH_", frozen=True, extra="ignore", validate_default=True)
 
-    home: Path = Field(Path("~/.infermesh"), description="Folder of logs, run-time files and models.")
-    models: Path | None = Field(None, description="Folder of the models; default: models in INFERMESH_HOME.")
-    http_port: int = Field(8080, ge=1, le=65535, description="Port of Envoy's REST listener on 127.0.0.1.")
-    grpc_port: int = Field(8081, ge=1, le=65535, description="Port of Envoy's gRPC listener on 127.0.0.1.")
+    home: Path = Field(Path("~/.infermesh"), description="Folder for logs, run-time files and models.")
+    models: Path | None = Field(
+        None, description="Folder where models are stored; by default the folder models in INFERMESH_HOME."
+    )
+    http_port: int = Field(8080, ge=1, le=65535, description="Port on 127.0.0.1 where Envoy serves the REST API.")
+    grpc_port: int = Field(8081, ge=1, le=65535, description="Port on 127.0.0.1 where Envoy serves gRPC.")
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folders of one mesh."""
+    """The folders of one mesh on this machine."""
 
     root: Path
     models: Path
 
     @classmethod
     def of(cls, settings: ClientSettings) -> "Home":
-        """The absolute folders that the settings name; creates nothing."""
+        """Resolves the folders that the settings name to absolute paths; creates nothing."""
         root = settings.home.expanduser().absolute()
         return cls(root, settings.models.expanduser().absolute() if settings.models else root / "models")
 
     @property
     def log(self) -> Path:
-        """One log file for each process."""
+        """Folder of the log files, one for each process."""
         return self.root / "log"
 
     @property
     def run(self) -> Path:
-        """Files of the running mesh: mesh.json, rendered configurations, the supervisor's socket."""
+        """Folder of the running mesh's files: mesh.json, rendered configurations, the supervisor's socket."""
         return self.root / "run"

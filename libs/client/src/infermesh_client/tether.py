@@ -1,7 +1,7 @@
-"""Owns `python -m infermesh_client.tether --parent PID -- COMMAND...`: runs a command that dies with its parent.
+"""Runs a command that dies with its parent: `python -m infermesh_client.tether --parent PID -- COMMAND...`.
 
 The command replaces this process. The kernel sends it SIGKILL when the parent ends, however that happens, so a killed
-supervisor leaves no orphans. Knows nothing of what it runs. Imports as little as it can: it is on every start's path.
+supervisor leaves no orphans. Every service starts through this module, so it imports as little as it can.
 """
 
 import os
@@ -13,7 +13,7 @@ USAGE = "usage: python -m infermesh_client.tether --parent PID -- COMMAND..."
 
 
 def main(arguments: list[str]) -> None:
-    """Parses the arguments and becomes the command; exits with 2 on a usage error and 127 when it cannot be run."""
+    """Becomes the command that the arguments name. Exits with 2 on a usage error, 127 if the command cannot be run."""
     match arguments:
         case ["--parent", pid, "--", *command] if pid.isdecimal() and command:
             die_with(int(pid))

@@ -1,1 +1,1 @@
-"""Owns the command `infermesh`: arguments in, lines and exit codes out. `app` is its entry."""
+"""The command `infermesh`; `app` is its entry point."""

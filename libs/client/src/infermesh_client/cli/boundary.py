@@ -1,4 +1,4 @@
-"""Owns how the command ends: every error becomes one clear line and an exit code, never a traceback."""
+"""Turns every error of the command into a clear message and an exit code, never a traceback."""
 
 import os
 import sys
@@ -17,11 +17,11 @@ from infermesh_runtime.settings import SettingsError, read
 _INTERRUPTED = 130
 
 
-class Group(TyperGroup):
-    """The command's root: runs a subcommand and explains what it raises."""
+class ErrorReportingGroup(TyperGroup):
+    """The root command: runs a subcommand and reports what it raises."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs it. Exit codes: 1 for an error, 2 for bad settings or arguments, 130 for Ctrl-C."""
+        """Runs the subcommand. Exits with 1 for an error, 2 for bad settings or arguments, 130 for Ctrl-C."""
         try:
             return super().invoke(ctx)
         except (typer.TyperException, typer.Exit, typer.Abort):
@@ -35,18 +35,18 @@ class Group(TyperGroup):
         except BrokenPipeError:  # the reader of our output has gone, as in `infermesh status --once | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
-        except Exception as error:  # the outermost boundary: a fault of ours
-            _fail(f"unexpected {type(error).__name__}: {error}{_keep_traceback()}", 1)
+        except Exception as error:  # the outermost boundary: what comes here is a bug of ours
+            _fail(f"unexpected {type(error).__name__}: {error}. This is a bug in infermesh{_keep_traceback()}.", 1)
 
 
 def load_settings() -> tuple[ClientSettings, Home]:
-    """The settings and the folders they name. Raises SettingsError."""
+    """Reads the settings and the folders they name. Raises SettingsError."""
     settings = read(ClientSettings)
     return settings, Home.of(settings)
 
 
 def error_console() -> Console:
-    """Where people are told things that are not the command's output."""
+    """A console on stderr, for messages that are not the command's output."""
     return Console(stderr=True, highlight=False)
 
 
@@ -56,7 +56,7 @@ def _fail(message: str, code: int) -> None:
 
 
 def _keep_traceback() -> str:
-    """Writes the traceback to a file and says where it is; says nothing when it cannot."""
+    """Appends the traceback to a log file and returns words that name it; empty when it cannot be written."""
     try:
         folder = Path(os.environ.get("INFERMESH_HOME", "~/.infermesh")).expanduser() / "log"
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,4 +65,4 @@ def _keep_traceback() -> str:
             traceback.print_exc(file=log)
     except OSError:
         return ""
-    return f" (details: {path})"
+    return f"; {path} has the details"

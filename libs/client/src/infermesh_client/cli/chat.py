@@ -1,4 +1,4 @@
-"""Owns `infermesh chat`: the conversation on a terminal, one-shot and piped. Generation is the SDK's."""
+"""Runs `infermesh chat`: one answer, an answer to piped input, or a conversation on a terminal."""
 
 import sys
 import time
@@ -13,13 +13,13 @@ from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import device_name
 from infermesh_client.client import Client
-from infermesh_client.request import Event, GenerateOptions, Message
+from infermesh_client.request import ChatMessage, Event, GenerateOptions
 from infermesh_runtime.errors import InfermeshError, InvalidArgument, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """What every answer of a chat is asked with; None: the endpoint's default."""
+    """Options for every answer of a chat; None takes the endpoint's default."""
 
     system: str | None
     model: str
@@ -28,7 +28,7 @@ class ChatOptions:
     max_tokens: int | None
 
     def for_generate(self) -> GenerateOptions:
-        """As the SDK takes them."""
+        """The options in the form that the SDK takes."""
         options = GenerateOptions(model=self.model, device=self.device)
         if self.temperature is not None:
             options["temperature"] = self.temperature
@@ -38,8 +38,8 @@ class ChatOptions:
 
 
 @dataclass(slots=True)
-class Answer:
-    """One answer while it comes, and how fast it came."""
+class ChatAnswer:
+    """One answer as it arrives, and how fast it arrived."""
 
     text: str = ""
     tokens: int = 0
@@ -50,14 +50,14 @@ class Answer:
     _last_s: float = 0.0
 
     def add(self, delta: inference_pb2.Delta) -> None:
-        """Counts new output."""
+        """Adds new text and counts its tokens."""
         self._last_s = time.monotonic()
         self._first_s = self._first_s or self._last_s
         self.tokens += len(delta.token_ids)
         self.text += delta.text
 
     def describe(self) -> str:
-        """Tokens, TTFT, tokens per second, and who answered."""
+        """One line with the tokens, TTFT, tokens per second, and the device and endpoint that answered."""
         parts = [f"{self.tokens} tokens"]
         if self._first_s:
             parts.append(f"TTFT {self._first_s - self._begun_s:.2f} s")
@@ -69,7 +69,7 @@ class Answer:
 
 
 def run_chat(endpoint: str | None, prompt: str | None, options: ChatOptions) -> None:
-    """Answers one prompt, or what is piped in, or chats until the end of the input. Raises InfermeshError."""
+    """Answers `prompt`, or piped input, or on a terminal chats until the input ends. Raises InfermeshError."""
     settings, _ = load_settings()
     with connect(endpoint, settings, timeout_s=None) as client:
         if prompt is None and sys.stdin.isatty():
@@ -78,17 +78,17 @@ def run_chat(endpoint: str | None, prompt: str | None, options: ChatOptions) -> 
             return
         question = _read_input() if prompt is None else prompt
         if not question.strip():
-            raise InvalidArgument("there is nothing to answer: the prompt is empty")
+            raise InvalidArgument("the prompt is empty; give a question as the argument or through a pipe")
         if not _is_text(question):
-            raise InvalidArgument("the prompt is not text in UTF-8")
-        history = [*_system(options), Message(role="user", content=question)]
+            raise InvalidArgument("the prompt is not UTF-8 text")
+        history = [*_system(options), ChatMessage(role="user", content=question)]
         answer = _answer(client, history, options)
         if answer.interrupted:
             raise KeyboardInterrupt
 
 
 def _read_input() -> str:
-    """What is piped in, without the white space around it; what is not UTF-8 as lone surrogates, as in arguments."""
+    """Reads piped input and strips it. Bytes that are not UTF-8 become lone surrogates, as they do in arguments."""
     return sys.stdin.buffer.read().decode(errors="surrogateescape").strip()
 
 
@@ -97,33 +97,33 @@ def _is_text(text: str) -> bool:
 
 
 def _check_answers(client: Client) -> None:
-    """Fails before the first question rather than after it."""
+    """Raises Unavailable when no model is served, before the user types a question."""
     if not client.models():
-        raise Unavailable("no model is served; `infermesh status` says why")
+        raise Unavailable("no model is served yet; `infermesh status` shows the state of the workers")
 
 
 def _converse(client: Client, options: ChatOptions) -> None:
     import readline  # noqa: F401, PLC0415 - input() gets line editing and history by its import
 
     console = error_console()
-    console.print("Ctrl-C stops an answer, Ctrl-D ends the chat, /clear forgets it.", style="dim")
+    console.print("Ctrl-C stops an answer, Ctrl-D ends the chat, /clear starts a new conversation.", style="dim")
     history = _system(options)
     for question in _questions():
         if question == "/clear":
             history = _system(options)
             continue
-        history.append(Message(role="user", content=question))
+        history.append(ChatMessage(role="user", content=question))
         try:
             answer = _answer(client, history, options)
         except InfermeshError as error:
-            history.pop()  # so that the next question does not fail for this one's reason
+            history.pop()  # otherwise the next question would fail for the same reason
             console.print(f"error: {error.message}", style="red", markup=False, soft_wrap=True)
         else:
-            history.append(Message(role="assistant", content=answer.text))
+            history.append(ChatMessage(role="assistant", content=answer.text))
 
 
 def _questions() -> Iterator[str]:
-    """Lines that say something, until Ctrl-D, /exit, or Ctrl-C at the prompt."""
+    """Yields the lines that are not blank, until Ctrl-D, /exit, or Ctrl-C at the prompt."""
     while True:
         try:
             question = input("> ").strip()
@@ -136,9 +136,9 @@ def _questions() -> Iterator[str]:
             yield question
 
 
-def _answer(client: Client, history: list[Message], options: ChatOptions) -> Answer:
-    """Streams one answer to the terminal; Ctrl-C ends it and keeps what came."""
-    answer = Answer()
+def _answer(client: Client, history: list[ChatMessage], options: ChatOptions) -> ChatAnswer:
+    """Streams one answer to the terminal; Ctrl-C stops it and keeps the text so far."""
+    answer = ChatAnswer()
     events: Iterator[Event] = client.generate(history, **options.for_generate())
     try:
         with closing(events):  # type: ignore[type-var] # a generator, though typed as an iterator
@@ -153,7 +153,7 @@ def _answer(client: Client, history: list[Message], options: ChatOptions) -> Ans
     return answer
 
 
-def _show(event: Event, answer: Answer) -> None:
+def _show(event: Event, answer: ChatAnswer) -> None:
     match event:
         case inference_pb2.Started():
             answer.started = event
@@ -167,5 +167,5 @@ def _dim(console: Console, line: str) -> None:
     console.print(line, style="dim", markup=False, soft_wrap=True)
 
 
-def _system(options: ChatOptions) -> list[Message]:
-    return [Message(role="system", content=options.system)] if options.system else []
+def _system(options: ChatOptions) -> list[ChatMessage]:
+    return [ChatMessage(role="system", content=options.system)] if options.system else []

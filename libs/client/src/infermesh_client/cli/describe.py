@@ -1,4 +1,4 @@
-"""Owns the words and figures for the contract's messages, as dictionaries for JSON. Knows no tables."""
+"""Turns the contract's messages into names and dictionaries for JSON output."""
 
 from typing import Any
 
@@ -7,30 +7,30 @@ from infermesh.inference.v1 import inference_pb2
 
 
 def state_name(state: int) -> str:
-    """READY, LOADING, ...; UNKNOWN when it is not set."""
+    """The state's name, such as READY; UNKNOWN when it is not set."""
     name = _enum_name(inference_pb2.EndpointState, state, "ENDPOINT_STATE_")
     return "UNKNOWN" if name == "UNSPECIFIED" else name
 
 
 def device_name(kind: int) -> str:
-    """cpu, xpu, cuda; "" when it is not set."""
+    """cpu, xpu or cuda; "" when it is not set."""
     name = _enum_name(inference_pb2.DeviceKind, kind, "DEVICE_KIND_").lower()
     return "" if name == "unspecified" else name
 
 
 def breaker_name(state: int) -> str:
-    """closed, open, half-open; "" when it is not set."""
+    """closed, open or half-open; "" when it is not set."""
     name = _enum_name(admin_pb2.BreakerState, state, "BREAKER_STATE_").lower().replace("_", "-")
     return "" if name == "unspecified" else name
 
 
 def finish_reason_name(reason: int) -> str:
-    """stop, length, ..."""
+    """The reason's name, such as stop or length."""
     return _enum_name(inference_pb2.FinishReason, reason, "FINISH_REASON_").lower()
 
 
 def model_row(model: inference_pb2.ModelStatus) -> dict[str, Any]:
-    """A served model for JSON."""
+    """A served model as a dictionary."""
     return {
         "name": model.name,
         "state": state_name(model.state),
@@ -45,7 +45,7 @@ def model_row(model: inference_pb2.ModelStatus) -> dict[str, Any]:
 
 
 def report_row(report: inference_pb2.HealthReport) -> dict[str, Any]:
-    """A health report for JSON."""
+    """A health report as a dictionary."""
     load = report.load
     return {
         "state": state_name(report.state),
@@ -68,7 +68,7 @@ def report_row(report: inference_pb2.HealthReport) -> dict[str, Any]:
 
 
 def endpoint_row(endpoint: admin_pb2.Endpoint) -> dict[str, Any]:
-    """An endpoint for JSON."""
+    """An endpoint as a dictionary."""
     return {
         "address": endpoint.address,
         "connected": endpoint.connected,
@@ -86,7 +86,7 @@ def endpoint_row(endpoint: admin_pb2.Endpoint) -> dict[str, Any]:
 
 
 def queue_row(queue: admin_pb2.ModelQueue) -> dict[str, Any]:
-    """A model's queue for JSON."""
+    """A model's queue as a dictionary."""
     return {"model": queue.model, "waiting": queue.waiting, "oldest_ms": queue.oldest_ms}
 
 

@@ -1,4 +1,4 @@
-"""Owns `infermesh drain` and `infermesh resume`: what they print. Draining is the router's."""
+"""Runs `infermesh drain` and `infermesh resume`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,20 +12,20 @@ _ANSWER_TIMEOUT_S = 20.0
 
 
 def run_drain(address: str, router: str | None, *, move_after_s: float | None) -> None:
-    """Waits until nothing runs on the endpoint. Raises InfermeshError."""
+    """Drains the endpoint and waits until no request runs on it. Raises InfermeshError."""
     console = error_console()
     with _router(router, timeout_s=None) as client:
-        console.print(f"Draining {address}; Ctrl-C stops waiting and leaves it draining.", soft_wrap=True)
+        console.print(f"Draining {address}. Ctrl-C stops waiting; the endpoint stays out of service.", soft_wrap=True)
         moved = client.drain_endpoint(address, move_after_s=move_after_s)
     count = f"; {moved} {'stream was' if moved == 1 else 'streams were'} moved" if moved else ""
-    console.print(f"Drained {address}: nothing runs on it{count}.", soft_wrap=True)
+    console.print(f"Drained {address}: no request runs on it{count}.", soft_wrap=True)
 
 
 def run_resume(address: str, router: str | None) -> None:
-    """Takes the endpoint into service again. Raises InfermeshError."""
+    """Puts the endpoint back into service. Raises InfermeshError."""
     with _router(router, timeout_s=_ANSWER_TIMEOUT_S) as client:
         client.resume_endpoint(address)
-    error_console().print(f"{address} takes requests again.", soft_wrap=True)
+    error_console().print(f"{address} is back in service.", soft_wrap=True)
 
 
 @contextmanager
@@ -35,5 +35,7 @@ def _router(address: str | None, *, timeout_s: float | None) -> Iterator[Client]
         try:
             client.listing()
         except Unimplemented as error:
-            raise Unimplemented(f"{client.endpoint} is no router; a router drains its endpoints") from error
+            raise Unimplemented(
+                f"{client.endpoint} is a worker, not a router; give the address of its router with --endpoint"
+            ) from error
         yield client

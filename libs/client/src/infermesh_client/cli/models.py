@@ -1,4 +1,4 @@
-"""Owns `infermesh models`: what it prints. Importing is model_import's, serving the mesh's."""
+"""Runs `infermesh models` and its subcommands: list, import, load, unload and remove."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import model_row, state_name
-from infermesh_client.model_import.convert import Weights
+from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import check_name
 from infermesh_client.model_import.staging import remove_model
@@ -21,8 +21,8 @@ from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.model_manifest import Manifest, model_paths, read_manifest
 
 
-def run_import(source: str, name: str, weights: Weights | None, *, force: bool) -> None:
-    """Imports a model. Raises InfermeshError."""
+def run_import(source: str, name: str, weights: WeightPrecision | None, *, force: bool) -> None:
+    """Imports a model and prints what it became. Raises InfermeshError."""
     from infermesh_client.model_import.importer import import_model  # noqa: PLC0415 - loads the Hub's client
 
     _, home = load_settings()
@@ -30,19 +30,19 @@ def run_import(source: str, name: str, weights: Weights | None, *, force: bool) 
     manifest = import_model(source, name, home.models, ProgressView(console), weights=weights, force=force)
     size = f"{manifest.size_bytes / 1e6:.1f} MB of {manifest.format} weights"
     console.print(
-        f"Imported {name}: {size}, context {manifest.context_length}, in {home.models / name}", soft_wrap=True
+        f"Imported {name}: {size}, context of {manifest.context_length} tokens, in {home.models / name}", soft_wrap=True
     )
 
 
 def run_remove(name: str) -> None:
-    """Removes a model. Raises ModelNotFound."""
+    """Deletes a model from the models folder. Raises ModelNotFound."""
     _, home = load_settings()
     remove_model(home.models, check_name(name))
     error_console().print(f"Removed {name}")
 
 
 def run_load(name: str, endpoint: str | None, *, pinned: bool, keep_alive_s: float | None) -> None:
-    """Loads a model on the endpoint, or where the mesh's router places it. Raises InfermeshError."""
+    """Loads a model on the endpoint; a router chooses one of its own. Raises InfermeshError."""
     settings, _ = load_settings()
     with connect(endpoint, settings, timeout_s=None) as client:
         unloaded = client.load_model(name, pinned=pinned, keep_alive_s=keep_alive_s)
@@ -51,7 +51,7 @@ def run_load(name: str, endpoint: str | None, *, pinned: bool, keep_alive_s: flo
 
 
 def run_unload(name: str, endpoint: str | None, *, force: bool) -> None:
-    """Unloads a model from the endpoint, or from every endpoint of the mesh. Raises InfermeshError."""
+    """Unloads a model from the endpoint; a router unloads it everywhere. Raises InfermeshError."""
     settings, _ = load_settings()
     with connect(endpoint, settings, timeout_s=None) as client:
         client.unload_model(name, force=force)
@@ -59,7 +59,7 @@ def run_unload(name: str, endpoint: str | None, *, force: bool) -> None:
 
 
 def run_list(endpoint: str | None, *, as_json: bool) -> None:
-    """Prints what is served, where a mesh answers, and what is on disk."""
+    """Prints the models that the mesh serves, if one is running, and those on disk. Raises InfermeshError."""
     settings, home = load_settings()
     stored = [read_manifest(path) for path in model_paths(home.models)]
     try:
@@ -70,7 +70,7 @@ def run_list(endpoint: str | None, *, as_json: bool) -> None:
             raise
         served = None
         if not as_json:
-            error_console().print(f"Nothing is served: {error.message}", markup=False, soft_wrap=True)
+            error_console().print(f"No model is served: {error.message}", markup=False, soft_wrap=True)
     if as_json:
         print(json.dumps(_document(served, stored, home.models), indent=2, ensure_ascii=False))
     else:

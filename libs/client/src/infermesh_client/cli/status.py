@@ -1,4 +1,4 @@
-"""Owns `infermesh status` and `infermesh health`: what they print and their exit codes."""
+"""Runs `infermesh status` and `infermesh health`."""
 
 import json
 import time
@@ -23,7 +23,7 @@ _RETRY_S = 1.0
 def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
     """Prints the router's endpoints and queues, once or, on a terminal, until Ctrl-C.
 
-    Raises Unavailable when nobody answers.
+    Raises Unavailable when nothing answers and Unimplemented when a worker does.
     """
     settings, _ = load_settings()
     console = Console(highlight=False)
@@ -31,8 +31,8 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
         try:
             listing = client.listing()
         except Unimplemented as error:
-            hint = f"`infermesh health --endpoint {client.endpoint}` asks a worker"
-            raise Unimplemented(f"{client.endpoint} is no router; {hint}") from error
+            hint = f"`infermesh health --endpoint {client.endpoint}` shows its state"
+            raise Unimplemented(f"{client.endpoint} is a worker, not a router; {hint}") from error
     if as_json:
         rows = {
             "endpoints": [endpoint_row(endpoint) for endpoint in listing.endpoints],
@@ -47,7 +47,7 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
 
 
 def run_health(endpoint: str | None, *, check: bool, as_json: bool) -> None:
-    """Prints an endpoint's health; with `check` exits with 1 unless it is READY."""
+    """Prints an endpoint's health. With `check`, exits with 1 unless it is READY. Raises InfermeshError."""
     settings, _ = load_settings()
     with connect(endpoint, settings, timeout_s=_ANSWER_TIMEOUT_S) as client:
         row = report_row(client.health())
@@ -62,7 +62,7 @@ def run_health(endpoint: str | None, *, check: bool, as_json: bool) -> None:
 
 
 def _follow(client: Client, console: Console) -> None:
-    """Redraws the table on every change; a mesh that goes away is waited for."""
+    """Redraws the tables on every change. When the mesh goes away, waits for it to come back."""
     with Live(console=console, auto_refresh=False) as live:
         while True:
             try:
@@ -70,6 +70,7 @@ def _follow(client: Client, console: Console) -> None:
                     live.update(mesh_view(listing), refresh=True)
             except Unavailable as error:
                 live.update(
-                    Text(f"the mesh does not answer ({error.message}); waiting for it", style="red"), refresh=True
+                    Text(f"the mesh does not answer ({error.message}); trying again every second", style="red"),
+                    refresh=True,
                 )
             time.sleep(_RETRY_S)

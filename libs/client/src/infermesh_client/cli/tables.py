@@ -1,4 +1,4 @@
-"""Owns what `infermesh status` shows of a mesh: tables of endpoints, and what waits. Knows no connection."""
+"""Draws the tables of `infermesh status`: endpoints, routing and waiting requests."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,14 +11,14 @@ from infermesh.admin.v1 import admin_pb2
 from infermesh_client.cli.describe import breaker_name, device_name, state_name
 
 _FIGURES = {"run/wait": 8, "KV": 7, "tokens/s": 8, "drain": 5}
-"""The first table's columns of figures, and what they need."""
+"""Columns of figures in the first table, and their width in characters."""
 _STATE_STYLES = {"READY": "green", "LOADING": "yellow", "DRAINING": "yellow", "FAILED": "red"}
 _BREAKER_STYLES = {"open": "red", "half-open": "yellow"}
 _THOUSAND = 1000
 
 
 def mesh_view(listing: admin_pb2.ListEndpointsResponse | admin_pb2.WatchEndpointsResponse) -> RenderableType:
-    """The endpoints for people, what the router did with them, and what waits; readable from 80 columns on."""
+    """Both tables of the endpoints, and a line for waiting requests; readable on terminals of 80 columns or more."""
     parts: list[RenderableType] = [endpoints_table(listing.endpoints), routing_table(listing.endpoints)]
     if listing.queues:
         parts.append(_queues_line(listing.queues))
@@ -26,7 +26,7 @@ def mesh_view(listing: admin_pb2.ListEndpointsResponse | admin_pb2.WatchEndpoint
 
 
 def endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
-    """What the endpoints say about themselves."""
+    """What each endpoint reports: state, models, load and speed."""
     table = Table(
         Column("endpoint", overflow="fold", min_width=15),
         Column("state", overflow="fold", min_width=11),  # UNREACHABLE
@@ -50,7 +50,7 @@ def endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
 
 
 def routing_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
-    """What the router did with them."""
+    """How the router treats each endpoint: breaker, requests in flight, reasons for choosing it, times."""
     table = Table(
         Column("endpoint", overflow="fold", min_width=15),
         "source",
@@ -97,7 +97,7 @@ def _most_first(choices: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
 
 
 def _short(count: int) -> str:
-    """999, 12.3k, 4.5M."""
+    """Shortens a count to the form 999, 12.3k or 4.5M."""
     if count < _THOUSAND:
         return str(count)
     thousands = count / _THOUSAND

@@ -1,4 +1,4 @@
-"""Owns `infermesh up` and `infermesh down`: their order of steps and what they print."""
+"""Runs `infermesh up` and `infermesh down`."""
 
 import os
 import time
@@ -28,7 +28,7 @@ _FIRST_PROMPT_TOKENS = 96
 
 
 def run_up(workers: Sequence[str], timeout_s: float) -> None:
-    """Starts the mesh, shows its first answer, and prints where it is. What it raises leaves nothing running."""
+    """Starts the mesh, shows a first answer, and prints its addresses. When it raises, nothing is left running."""
     settings, home = load_settings()
     chosen = parse_workers(workers)
     console = Console(highlight=False)
@@ -39,36 +39,36 @@ def run_up(workers: Sequence[str], timeout_s: float) -> None:
         check_startable(settings, chosen)
         model = _ensure_model(home)
         begun_s = time.monotonic()
-        with _status(error_console()) as report:
-            state = start_mesh(settings, home, chosen, model, deadline_s=timeout_s, report=report)
+        with _status(error_console()) as show_status:
+            state = start_mesh(settings, home, chosen, model, deadline_s=timeout_s, show_status=show_status)
         console.print(f"Ready after {time.monotonic() - begun_s:.1f} s")
         _first_answer(console, home, state)
         _print_addresses(console, home, state)
 
 
 def run_down() -> None:
-    """Stops the mesh and says so."""
+    """Stops the mesh and prints how many processes ended."""
     _, home = load_settings()
-    with _status(error_console()) as report:
-        report("stopping the mesh")
+    with _status(error_console()) as show_status:
+        show_status("stopping the mesh")
         stopped = stop_mesh(home, wait_s=2 * (drain_s() + STOP_MARGIN_S))
-    print(f"Stopped {stopped} processes" if stopped else "Nothing runs")
+    print(f"Stopped {stopped} processes" if stopped else "No mesh is running")
 
 
 def _ensure_model(home: Home) -> str:
-    """The model to serve; the default one is imported when it is not there. Raises ModelNotFound for another."""
+    """Returns the model to serve, importing the default one if needed. Raises ModelNotFound for any other."""
     name = os.environ.get("INFERMESH_MODEL") or DEFAULT_MODEL
     if (home.models / name / MANIFEST).is_file():
         return name
     if name != DEFAULT_MODEL:
         raise ModelNotFound(
             f"there is no model {name!r} (INFERMESH_MODEL) in {home.models}; "
-            f"bring it with `infermesh models import SOURCE --name {name}`"
+            f"import it with `infermesh models import SOURCE --name {name}`, or choose one of `infermesh models`"
         )
     from infermesh_client.model_import.importer import import_model  # noqa: PLC0415 - loads the Hub's client
 
     view = ProgressView(error_console())
-    view.say(f"Importing the default model {name}, once")
+    view.say(f"Importing the default model {name} (only the first time)")
     import_model(DEFAULT_MODEL_SOURCE, name, home.models, view)
     return name
 
@@ -95,7 +95,7 @@ def _write(console: Console) -> Callable[[str], None]:
 
 
 def _print_running(console: Console, home: Home) -> None:
-    console.print("The mesh is running already")
+    console.print("The mesh is already running")
     state = read_state(home)
     if state is None:
         return
@@ -103,7 +103,7 @@ def _print_running(console: Console, home: Home) -> None:
         with Client(state.router, timeout_s=5) as client:
             console.print(endpoints_table(client.endpoints()))
     except InfermeshError as error:
-        console.print(f"its router does not answer: {error.message}", style="red", markup=False, soft_wrap=True)
+        console.print(f"Its router does not answer: {error.message}", style="red", markup=False, soft_wrap=True)
     _print_addresses(console, home, state)
 
 
@@ -114,23 +114,23 @@ def _print_addresses(console: Console, home: Home, state: MeshState) -> None:
         *(f"metrics       http://{address}/metrics   ({name})" for name, address in state.metrics.items()),
         f"Envoy admin   http://{state.envoy_admin}",
         f"logs          {home.log}",
-        "`infermesh status` follows it, `infermesh chat` talks to it, `infermesh down` stops it.",
+        "`infermesh chat` talks to the mesh, `infermesh status` watches it, `infermesh down` stops it.",
     ]
     console.print("\n" + "\n".join(lines), markup=False, soft_wrap=True)
 
 
 @contextmanager
 def _status(console: Console) -> Iterator[Callable[[str], None]]:
-    """Shows one changing line on a terminal, and a line for each change elsewhere."""
+    """Yields a function that shows the current status: one changing line on a terminal, new lines elsewhere."""
     if console.is_terminal:
         with console.status("starting the mesh") as status:
             yield status.update
         return
-    said: list[str] = []
+    shown: list[str] = []
 
     def say(text: str) -> None:
-        if text not in said:
-            said.append(text)
+        if text not in shown:
+            shown.append(text)
             console.print(text, markup=False, soft_wrap=True)
 
     yield say

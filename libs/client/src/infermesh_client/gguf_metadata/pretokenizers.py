@@ -1,6 +1,6 @@
-"""Owns how text is cut before byte-level BPE, by the names that GGUF files use (`tokenizer.ggml.pre`).
+"""Defines how text is split before byte-level BPE, by the names that GGUF files use (`tokenizer.ggml.pre`).
 
-The names are those of llama.cpp's llama-vocab.cpp; the expressions are the original ones of the models' tokenizer.json.
+The names come from llama.cpp's llama-vocab.cpp, the expressions from the models' original tokenizer.json.
 """
 
 from dataclasses import dataclass
@@ -33,20 +33,20 @@ _DEEPSEEK3 = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreTokenizer:
-    """One family of byte-level BPE."""
+    """How one family of byte-level BPE tokenizers splits its text."""
 
     expressions: tuple[str, ...] = ()
-    """Applied in order, each match a piece of its own; empty: GPT-2's expression, which is ByteLevel's own."""
+    """Regular expressions, applied in order; each match becomes a piece. Empty: GPT-2's, built into ByteLevel."""
     split_digits: bool = False
-    """Every digit is a piece of its own, before anything else."""
+    """Whether to make every digit its own piece first."""
     normalizer: Literal["NFC"] | None = None
     ignore_merges: bool = False
-    """A piece that is a token is taken whole, whatever the merges would make of it."""
+    """Whether a piece that is a token is used as it is, without applying merges."""
     add_bos: bool = False
     """Whether a prompt begins with the bos token when the file does not say."""
 
     def build(self, *, add_prefix_space: bool) -> pre_tokenizers.PreTokenizer:
-        """The pre-tokeniser of the package tokenizers."""
+        """Builds the pre-tokenizer of the package tokenizers."""
         steps: list[pre_tokenizers.PreTokenizer] = []
         if self.split_digits:
             steps.append(pre_tokenizers.Digits(individual_digits=True))
@@ -55,7 +55,7 @@ class PreTokenizer:
         return steps[0] if len(steps) == 1 else pre_tokenizers.Sequence(steps)
 
     def build_normalizer(self) -> normalizers.Normalizer | None:
-        """The normaliser of the package tokenizers."""
+        """Builds the normalizer of the package tokenizers, if the family has one."""
         return normalizers.NFC() if self.normalizer == "NFC" else None
 
 
@@ -79,4 +79,4 @@ _FAMILIES: tuple[tuple[PreTokenizer, tuple[str, ...]], ...] = (
     (PreTokenizer(expressions=_DEEPSEEK3), ("deepseek-v3", "hunyuan-dense")),
 )
 PRE_TOKENIZERS: dict[str, PreTokenizer] = {name: family for family, names in _FAMILIES for name in names}
-"""By the name in the GGUF file."""
+"""Families by the name in the GGUF file."""

@@ -1,4 +1,4 @@
-"""Owns what a GGUF file says about its model and tokeniser. Knows no weights: the package gguf maps them unread."""
+"""Reads what a GGUF file says about its model and tokenizer; the weights stay unread."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,22 +12,23 @@ MAGIC = b"GGUF"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufTokenizer:
-    """The tokeniser as stored under tokenizer.ggml.*; sequences are indexed by token id."""
+    """The tokenizer as stored under tokenizer.ggml.*; tokens, types and scores are indexed by token id."""
 
     model: str
-    """Kind: "gpt2" is byte-level BPE, "llama" SentencePiece."""
+    """Its kind: "gpt2" is byte-level BPE, "llama" is SentencePiece."""
     pre: str
-    """Name of the pre-tokeniser; "" when the file names none."""
+    """Name of the pre-tokenizer; "" when the file names none."""
     tokens: Sequence[str]
     types: Sequence[int]
-    """gguf.TokenType of each token."""
+    """The gguf.TokenType of each token."""
     merges: Sequence[str]
     scores: Sequence[float]
     special_ids: Mapping[str, int]
-    """"bos", "eos", "eot", "eom", "unknown", ... to token ids, where given and in the vocabulary."""
+    """Token ids by name ("bos", "eos", "eot", "eom", "unknown", ...), if given and in the vocabulary."""
     add_bos: bool | None
-    """None: the file does not say."""
+    """Whether a prompt begins with the bos token; None when the file does not say."""
     add_space_prefix: bool | None
+    """Whether a space is put before the text; None when the file does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class GgufModel:
 
     architecture: str
     hyperparameters: Mapping[str, Any]
-    """The scalars of the architecture's section, without its prefix: "context_length", "block_count", ..."""
+    """Scalars of the architecture's section, without its prefix: "context_length", "block_count", ..."""
     name: str
     chat_template: str | None
     tokenizer: GgufTokenizer
@@ -48,14 +49,14 @@ class GgufModel:
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether the file begins as GGUF files do."""
+    """Whether the file begins with the letters GGUF."""
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def read_gguf(path: Path) -> GgufModel:
-    """Reads the metadata. Raises InvalidArgument for a file that is no GGUF, cut short, or holds no language model."""
-    from gguf import GGUFReader  # noqa: PLC0415 - slow to import, needed by imports of GGUF files alone
+    """Reads the metadata. Raises InvalidArgument if the file is not GGUF, is cut short, or holds no language model."""
+    from gguf import GGUFReader  # noqa: PLC0415 - slow to import, and needed for GGUF files only
 
     if not is_gguf(path):
         raise InvalidArgument(f"{path} is not a GGUF file: it does not begin with the letters GGUF")
@@ -63,7 +64,7 @@ def read_gguf(path: Path) -> GgufModel:
         fields = GGUFReader(path).fields
         return _model(path, fields)
     except (ValueError, KeyError, IndexError, OverflowError, TypeError) as error:
-        raise InvalidArgument(f"{path} is not a whole GGUF file of a language model: {error}") from error
+        raise InvalidArgument(f"{path} is cut short, damaged, or not a language model: {error}") from error
 
 
 def _model(path: Path, fields: Mapping[str, Any]) -> GgufModel:

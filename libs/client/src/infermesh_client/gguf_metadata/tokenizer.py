@@ -1,4 +1,4 @@
-"""Owns making a tokenizer out of what a GGUF file stores. Knows byte-level BPE and SentencePiece, and no file."""
+"""Builds a tokenizer from the byte-level BPE or SentencePiece data that a GGUF file stores."""
 
 from collections.abc import Iterable
 
@@ -15,20 +15,20 @@ _SPACE = "▁"
 
 
 def build_tokenizer(stored: GgufTokenizer) -> Tokenizer:
-    """The tokeniser. Raises InvalidArgument, saying what to do, for a kind that is not known."""
+    """Builds the tokenizer. Raises InvalidArgument, with advice, for an unknown kind or damaged data."""
     match stored.model:
         case "gpt2":
             return _byte_level_bpe(stored)
         case "llama":
             return _sentencepiece_bpe(stored)
         case kind:
-            raise InvalidArgument(f"this GGUF file's tokenizer is of a kind that is not known, {kind!r}: {_ADVICE}")
+            raise InvalidArgument(f"this GGUF file's tokenizer is of an unknown kind, {kind!r}; {_ADVICE}")
 
 
 def _byte_level_bpe(stored: GgufTokenizer) -> Tokenizer:
     family = PRE_TOKENIZERS.get(stored.pre)
     if family is None:
-        raise InvalidArgument(f"this GGUF file's pre-tokenizer {stored.pre!r} is not known: {_ADVICE}")
+        raise InvalidArgument(f"this GGUF file's pre-tokenizer {stored.pre!r} is unknown; {_ADVICE}")
     merges = [_split_merge(merge) for merge in stored.merges]
     tokenizer = Tokenizer(_bpe(stored, merges, ignore_merges=family.ignore_merges))
     if (normalizer := family.build_normalizer()) is not None:
@@ -43,9 +43,9 @@ def _byte_level_bpe(stored: GgufTokenizer) -> Tokenizer:
 
 
 def _sentencepiece_bpe(stored: GgufTokenizer) -> Tokenizer:
-    """As transformers converts SentencePiece models: merges from scores, bytes for what is not in the vocabulary."""
+    """Converts SentencePiece as transformers does: merges come from scores, unknown text becomes bytes."""
     if len(stored.scores) != len(stored.tokens):
-        raise InvalidArgument(f"this GGUF file's SentencePiece tokenizer has no scores: {_ADVICE}")
+        raise InvalidArgument(f"this GGUF file's SentencePiece tokenizer has no scores; {_ADVICE}")
     unknown = stored.special_ids.get("unknown")
     unknown_token = stored.tokens[unknown] if unknown is not None else None
     tokenizer = Tokenizer(
@@ -68,8 +68,8 @@ def _bpe(stored: GgufTokenizer, merges: list[tuple[str, str]], **options: object
     vocabulary = {token: index for index, token in enumerate(stored.tokens)}
     try:
         return BPE(vocab=vocabulary, merges=merges, **options)
-    except Exception as error:  # the package raises bare Exception for merges that are not in the vocabulary
-        raise InvalidArgument(f"this GGUF file's tokenizer is damaged ({error}): {_ADVICE}") from error
+    except Exception as error:  # the package raises a bare Exception for merges outside the vocabulary
+        raise InvalidArgument(f"this GGUF file's tokenizer is damaged ({error}); {_ADVICE}") from error
 
 
 def _split_merge(merge: str) -> tuple[str, str]:
@@ -78,7 +78,7 @@ def _split_merge(merge: str) -> tuple[str, str]:
 
 
 def _merges_from_scores(stored: GgufTokenizer) -> Iterable[tuple[str, str]]:
-    """Every way to join two tokens into a third, best score of the third first; transformers' generate_merges."""
+    """All pairs of tokens that join into a third, by its score, best first; as transformers' generate_merges."""
     ids = {token: index for index, token in enumerate(stored.tokens)}
     kinds = (TokenType.NORMAL, TokenType.USER_DEFINED, TokenType.UNUSED)
     found: list[tuple[float, int, int, str, str]] = []
@@ -93,7 +93,7 @@ def _merges_from_scores(stored: GgufTokenizer) -> Iterable[tuple[str, str]]:
 
 
 def _add_marked_tokens(tokenizer: Tokenizer, stored: GgufTokenizer) -> None:
-    """Control tokens become special, user-defined ones are recognised in the text but printed."""
+    """Marks control tokens as special. User-defined tokens are recognised in text, but not hidden in output."""
 
     def of(*kinds: TokenType) -> list[str]:
         return [token for token, kind in zip(stored.tokens, stored.types, strict=True) if kind in kinds and token]

@@ -1,1 +1,1 @@
-"""Owns the processes of a mesh on this machine: `up` starts them, `down` stops them, a supervisor keeps them."""
+"""Starts, supervises and stops the processes of a mesh on this machine."""

@@ -1,4 +1,4 @@
-"""Owns asking a mesh one question through its REST API, and timing the answer. Knows no gRPC."""
+"""Asks a new mesh one question through its REST API, and times the answer."""
 
 import json
 import time
@@ -11,18 +11,19 @@ from infermesh_runtime.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """How an answer came."""
+class AnswerTiming:
+    """How fast an answer arrived."""
 
     tokens: int
+    """Tokens in the answer."""
     ttft_s: float
-    """From sending the request to the first text."""
+    """Seconds from sending the request to the first text."""
     tokens_per_s: float
-    """After the first token; 0 when there was only one."""
+    """Measured after the first token; 0 when there was only one."""
 
 
-def ask(url: str, model: str, prompt: str, *, max_tokens: int, write: Callable[[str], None]) -> Timing:
-    """Streams the answer of a chat with one question to `write`. Raises Unavailable when it breaks off."""
+def ask(url: str, model: str, prompt: str, *, max_tokens: int, write: Callable[[str], None]) -> AnswerTiming:
+    """Asks `prompt` at the base URL `url` and streams the answer to `write`. Raises Unavailable when that fails."""
     body = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
@@ -44,7 +45,7 @@ def ask(url: str, model: str, prompt: str, *, max_tokens: int, write: Callable[[
         raise Unavailable(f"the first prompt failed: {error}") from error
 
 
-def _read(response: httpx.Response, begun_s: float, write: Callable[[str], None]) -> Timing:
+def _read(response: httpx.Response, begun_s: float, write: Callable[[str], None]) -> AnswerTiming:
     first_s, last_s, tokens = 0.0, 0.0, 0
     for line in response.iter_lines():
         data = line.removeprefix("data: ")
@@ -60,6 +61,6 @@ def _read(response: httpx.Response, begun_s: float, write: Callable[[str], None]
             write(text)
         tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
     if not first_s:
-        raise Unavailable("the first prompt had no answer")
+        raise Unavailable("the first prompt failed: the answer was empty")
     rate = (tokens - 1) / (last_s - first_s) if tokens > 1 and last_s > first_s else 0.0
-    return Timing(tokens=tokens, ttft_s=first_s - begun_s, tokens_per_s=rate)
+    return AnswerTiming(tokens=tokens, ttft_s=first_s - begun_s, tokens_per_s=rate)

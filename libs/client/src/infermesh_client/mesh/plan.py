@@ -1,4 +1,4 @@
-"""Owns what a mesh on this machine consists of: its services, their commands, ports and variables. Starts nothing."""
+"""Plans a mesh on this machine: its processes with their commands, ports and environment variables."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infermesh_client.mesh.ports import HOST, pick_free_ports
-from infermesh_client.mesh.workers import Worker
+from infermesh_client.mesh.workers import WorkerSpec
 from infermesh_client.settings import ClientSettings, Home
 
 ROUTER_MODULE = "infermesh_router"
@@ -15,13 +15,13 @@ ROUTER_MODULE = "infermesh_router"
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One process of the mesh."""
+    """One process of the mesh, to be run by the supervisor."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     stop_order: int
-    """Services with a larger number are stopped first."""
+    """Services with a larger number stop first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +34,14 @@ class MeshPlan:
     router: str
     workers: Sequence[str]
     metrics: Mapping[str, str]
-    """Prometheus metrics by service."""
+    """Address of the Prometheus metrics of each service, by its name."""
     envoy_admin: str
     model: str
-    """What the local workers serve."""
+    """Name of the model that the local workers serve."""
 
 
-def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[Worker], model: str) -> MeshPlan:
-    """Picks ports and writes down the processes. Envoy's configuration is expected at `envoy_config`."""
+def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[WorkerSpec], model: str) -> MeshPlan:
+    """Picks free ports and lists the processes. Envoy will read its configuration from `envoy_config(home)`."""
     ports = iter(pick_free_ports(2 * len(workers) + 3))
     names = [worker.name for worker in workers]
     listens = {name: f"{HOST}:{next(ports)}" for name in (*names, "router")}
@@ -61,7 +61,9 @@ def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[Worker], m
     return MeshPlan(
         services=[
             *processes,
-            Service("router", _python(ROUTER_MODULE), router, 3),  # first: it drains while Envoy still relays
+            Service(
+                "router", _python(ROUTER_MODULE), router, 3
+            ),  # stops first, so that it drains while Envoy still relays
             Service("envoy", _envoy_command(envoy_config(home)), {}, 2),
         ],
         http=f"{HOST}:{settings.http_port}",
@@ -75,13 +77,13 @@ def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[Worker], m
 
 
 def envoy_config(home: Home) -> Path:
-    """Where Envoy's rendered configuration lies."""
+    """Path of Envoy's rendered configuration."""
     return home.run / "envoy.yaml"
 
 
 def render_envoy_config(plan: MeshPlan) -> str:
-    """Envoy's configuration for a plan. Its access log is its output, which the supervisor keeps and rotates."""
-    from infermesh_envoy import Address, EnvoyOptions, render  # noqa: PLC0415 - installed where a mesh is run
+    """Renders Envoy's configuration for a plan. Envoy writes its access log to stdout, which the supervisor rotates."""
+    from infermesh_envoy import Address, EnvoyOptions, render  # noqa: PLC0415 - installed only where a mesh runs
 
     options = EnvoyOptions(
         http=Address.parse(plan.http),
@@ -93,7 +95,7 @@ def render_envoy_config(plan: MeshPlan) -> str:
 
 
 def _envoy_command(config: Path) -> Sequence[str]:
-    from infermesh_envoy import command  # noqa: PLC0415 - installed where a mesh is run
+    from infermesh_envoy import command  # noqa: PLC0415 - installed only where a mesh runs
 
     return [str(part) for part in command(config)]
 
@@ -107,5 +109,5 @@ def _listen(name: str, listens: Mapping[str, str], metrics: Mapping[str, str]) -
 
 
 def _other_workers() -> Sequence[str]:
-    """Workers elsewhere that the user's own INFERMESH_WORKERS names; the router takes them beside the local ones."""
+    """Workers that the user named in INFERMESH_WORKERS; the router uses them in addition to the local ones."""
     return [part for raw in os.environ.get("INFERMESH_WORKERS", "").split(",") if (part := raw.strip())]

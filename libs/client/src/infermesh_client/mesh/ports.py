@@ -1,4 +1,4 @@
-"""Owns finding out which TCP ports of 127.0.0.1 are free. Knows no service."""
+"""Finds free TCP ports on 127.0.0.1, and says which process holds a taken one."""
 
 import errno
 import socket
@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 
 
 def check_free_port(port: int, variable: str) -> None:
-    """Raises FailedPrecondition, naming the port, its variable and who has it, when the port cannot be listened on."""
+    """Raises FailedPrecondition when the port cannot be listened on. The error names its variable and its holder."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -20,12 +20,12 @@ def check_free_port(port: int, variable: str) -> None:
             taken = (
                 f"is taken{_holder(port)}" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
             )
-            message = f"port {port} ({variable}) {taken}; choose another with {variable}=PORT"
+            message = f"port {port} ({variable}) {taken}; choose another one with {variable}=PORT"
             raise FailedPrecondition(message, reason="PORT_TAKEN") from error
 
 
 def pick_free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, all different."""
+    """Picks `count` different ports on which nothing listens now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for sock in sockets:
@@ -41,4 +41,4 @@ def _holder(port: int) -> str:
         holders = {c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.pid}
         return "".join(f" by process {pid} ({psutil.Process(pid).name()})" for pid in sorted(holders)[:1])
     except (psutil.Error, OSError):
-        return ""  # other users' processes are not ours to see
+        return ""  # we may not look at other users' processes

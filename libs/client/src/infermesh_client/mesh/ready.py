@@ -1,4 +1,4 @@
-"""Owns waiting until a starting mesh answers, and noticing when a part of it fails instead. Starts nothing."""
+"""Waits until a starting mesh answers, or raises as soon as a part of it fails."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -16,24 +16,27 @@ from infermesh_runtime.errors import DeadlineExceeded, FailedPrecondition, Unava
 _RETRY_S = 0.1
 _LOG_LINES = 20
 
-Report = Callable[[str], None]
-"""Called with what is waited for."""
+ShowStatus = Callable[[str], None]
+"""Called with a line that says what the start is waiting for."""
 
 
-async def wait_until_ready(state: MeshState, supervisor: Supervisor, *, deadline_s: float, report: Report) -> None:
-    """Returns when every local worker is READY at the router and Envoy answers.
+async def wait_until_ready(
+    state: MeshState, supervisor: Supervisor, *, deadline_s: float, show_status: ShowStatus
+) -> None:
+    """Returns when the router sees every local worker as READY and Envoy answers.
 
-    Raises FailedPrecondition with the end of its log when a service ends, or with a worker's own words when it is
-    FAILED, and DeadlineExceeded after `deadline_s`.
+    Raises FailedPrecondition when a service ends, with the end of its log, or when a worker is FAILED, with its own
+    message. Raises DeadlineExceeded after `deadline_s` seconds.
     """
-    waiting = asyncio.create_task(_wait(state, report))
+    waiting = asyncio.create_task(_wait(state, show_status))
     watching = asyncio.create_task(_watch_services(supervisor))
     try:
         async with asyncio.timeout(deadline_s):
             await asyncio.wait({waiting, watching}, return_when=asyncio.FIRST_COMPLETED)
     except TimeoutError:
         raise DeadlineExceeded(
-            f"the mesh was not ready within {deadline_s:.0f} s; see {supervisor.log_of('*')}"
+            f"the mesh was not ready within {deadline_s:.0f} s; see the logs in {supervisor.log_of('*')}, "
+            "or allow more time with --timeout-s"
         ) from None
     finally:
         for task in (waiting, watching):
@@ -44,16 +47,16 @@ async def wait_until_ready(state: MeshState, supervisor: Supervisor, *, deadline
         raise failures[0]
 
 
-async def _wait(state: MeshState, report: Report) -> None:
-    report("waiting for the router")
-    while not await _workers_ready(state, report):  # noqa: ASYNC110 - until it listens there is no event to wait for
+async def _wait(state: MeshState, show_status: ShowStatus) -> None:
+    show_status("waiting for the router")
+    while not await _workers_ready(state, show_status):  # noqa: ASYNC110 - until it listens there is no event to wait for
         await asyncio.sleep(_RETRY_S)
-    report("waiting for Envoy")
+    show_status("waiting for Envoy")
     await _wait_for_envoy(f"http://{state.http}/health")
 
 
-async def _workers_ready(state: MeshState, report: Report) -> bool:
-    """Follows the router's endpoints until all are ready; False when the router cannot be reached."""
+async def _workers_ready(state: MeshState, show_status: ShowStatus) -> bool:
+    """Watches the router's endpoints until every local worker is ready. False when the router cannot be reached."""
     try:
         async with AsyncClient(state.router) as client:
             async for endpoints in client.watch_endpoints(min_interval_ms=50):
@@ -61,7 +64,7 @@ async def _workers_ready(state: MeshState, report: Report) -> bool:
                 if not lagging:
                     return True
                 _check_none_failed(lagging, endpoints)
-                report(f"waiting for {', '.join(_describe(address, endpoints) for address in lagging)}")
+                show_status(f"waiting for {', '.join(_describe(address, endpoints) for address in lagging)}")
     except (Unavailable, Unimplemented):
         pass
     return False
@@ -73,7 +76,7 @@ def _is_ready(address: str, endpoints: Sequence[admin_pb2.Endpoint]) -> bool:
 
 
 def _check_none_failed(addresses: Sequence[str], endpoints: Sequence[admin_pb2.Endpoint]) -> None:
-    """Raises FailedPrecondition when one says that waiting does not help."""
+    """Raises FailedPrecondition when one of the addresses is FAILED: waiting longer would not help."""
     failed = inference_pb2.ENDPOINT_STATE_FAILED
     for endpoint in endpoints:
         if endpoint.address in addresses and endpoint.connected and endpoint.report.state == failed:
@@ -97,7 +100,7 @@ async def _wait_for_envoy(url: str) -> None:
 
 
 async def _watch_services(supervisor: Supervisor) -> None:
-    """Never returns; raises when a service has ended, or the supervisor has."""
+    """Never returns. Raises FailedPrecondition when a service, or the supervisor itself, has ended."""
     first_pids: dict[str, int] = {}
     answered = False
     while True:
@@ -120,4 +123,4 @@ def _tail(log: Path) -> str:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    return "\n".join([*lines[-_LOG_LINES:], f"(the whole log: {log})"])
+    return "\n".join([*lines[-_LOG_LINES:], f"(the full log is {log})"])

@@ -1,39 +1,42 @@
-"""Owns starting a mesh: checks, plan, supervisor, waiting; and stopping it again when a part fails. Prints nothing."""
+"""Starts a mesh on this machine, and stops it again when a part of it fails."""
 
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from infermesh_client.mesh.plan import envoy_config, plan_mesh, render_envoy_config
 from infermesh_client.mesh.ports import check_free_port
-from infermesh_client.mesh.ready import wait_until_ready
+from infermesh_client.mesh.ready import ShowStatus, wait_until_ready
 from infermesh_client.mesh.state import MeshState, write_state
 from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervisor import Supervisor
-from infermesh_client.mesh.workers import Worker, check_installed
+from infermesh_client.mesh.workers import WorkerSpec, check_installed
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 STOP_MARGIN_S = 10.0
-"""What a service may take to end beyond its drain."""
+"""How long a service may take to end after it has drained, in seconds."""
 
 
 def drain_s() -> float:
-    """The services' own INFERMESH_DRAIN_S, in seconds; they refuse a malformed one themselves."""
+    """The services' INFERMESH_DRAIN_S, in seconds; they report a malformed value themselves."""
     try:
         return float(os.environ.get("INFERMESH_DRAIN_S", "30"))
     except ValueError:
         return 30.0
 
 
-def check_startable(settings: ClientSettings, workers: Sequence[Worker]) -> None:
-    """Raises before anything is started when a package is missing, or a port is taken or used twice."""
+def check_startable(settings: ClientSettings, workers: Sequence[WorkerSpec]) -> None:
+    """Checks, before anything starts, that every package is installed and the ports are free and different.
+
+    Raises FailedPrecondition or InvalidArgument.
+    """
     check_installed(workers)
     if settings.http_port == settings.grpc_port:
         raise InvalidArgument(
-            f"INFERMESH_HTTP_PORT and INFERMESH_GRPC_PORT are both {settings.http_port}; they must differ"
+            f"INFERMESH_HTTP_PORT and INFERMESH_GRPC_PORT are both {settings.http_port}; give them different ports"
         )
     check_free_port(settings.http_port, "INFERMESH_HTTP_PORT")
     check_free_port(settings.grpc_port, "INFERMESH_GRPC_PORT")
@@ -42,13 +45,13 @@ def check_startable(settings: ClientSettings, workers: Sequence[Worker]) -> None
 def start_mesh(
     settings: ClientSettings,
     home: Home,
-    workers: Sequence[Worker],
+    workers: Sequence[WorkerSpec],
     model: str,
     *,
     deadline_s: float,
-    report: Callable[[str], None],
+    show_status: ShowStatus,
 ) -> MeshState:
-    """Starts every process and returns when all answer. When one fails, stops all and raises its error."""
+    """Starts every process and returns when all of them answer. When one fails, stops them all and raises its error."""
     plan = plan_mesh(settings, home, workers, model)
     home.run.mkdir(parents=True, exist_ok=True)
     home.log.mkdir(parents=True, exist_ok=True)
@@ -57,7 +60,7 @@ def start_mesh(
     state = write_state(plan, home)
     started = supervisor.start(plan.services, stop_wait_s=drain_s() + STOP_MARGIN_S)
     try:
-        asyncio.run(wait_until_ready(state, supervisor, deadline_s=deadline_s, report=report))
+        asyncio.run(wait_until_ready(state, supervisor, deadline_s=deadline_s, show_status=show_status))
     except BaseException:
         stop_mesh(home, wait_s=STOP_MARGIN_S, started_pid=started.pid)
         raise
@@ -66,9 +69,9 @@ def start_mesh(
 
 @contextmanager
 def only_one(home: Home) -> Iterator[None]:
-    """Holds the home folder for one `up` at a time.
+    """Locks the home folder, so that only one `up` runs in it at a time.
 
-    Raises FailedPrecondition when another is at work, and when the folder cannot be written.
+    Raises FailedPrecondition when another one is running, or when the folder cannot be written.
     """
     try:
         home.run.mkdir(parents=True, exist_ok=True)
@@ -79,6 +82,8 @@ def only_one(home: Home) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise FailedPrecondition(f"another `infermesh up` is at work in {home.root}") from None
+        raise FailedPrecondition(
+            f"another `infermesh up` is running in {home.root}; wait until it has finished"
+        ) from None
     finally:
         os.close(lock)

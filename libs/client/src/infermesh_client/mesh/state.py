@@ -1,4 +1,4 @@
-"""Owns $INFERMESH_HOME/run/mesh.json: where the running mesh is reached. Knows no process."""
+"""Reads and writes $INFERMESH_HOME/run/mesh.json, which holds the addresses of the running mesh."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class MeshState:
 
 
 def write_state(plan: MeshPlan, home: Home) -> MeshState:
-    """Writes down where the mesh is reached."""
+    """Writes the addresses of a plan to mesh.json and returns them."""
     state = MeshState(
         http=plan.http,
         grpc=plan.grpc,
@@ -40,7 +40,7 @@ def write_state(plan: MeshPlan, home: Home) -> MeshState:
 
 
 def read_state(home: Home) -> MeshState | None:
-    """What was written down; None when there is none that can be read."""
+    """Reads mesh.json; None when it is missing or malformed."""
     try:
         return MeshState(**json.loads((home.run / _FILE_NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -48,5 +48,5 @@ def read_state(home: Home) -> MeshState | None:
 
 
 def remove_state(home: Home) -> None:
-    """Forgets the mesh."""
+    """Deletes mesh.json."""
     (home.run / _FILE_NAME).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Owns stopping a mesh for good: everything that its supervisor started, whatever state it is in. Knows no service."""
+"""Stops a mesh: its supervisor and every process below it, even when the supervisor hangs."""
 
 from contextlib import suppress
 
@@ -10,10 +10,10 @@ from infermesh_client.settings import Home
 
 
 def stop_mesh(home: Home, *, wait_s: float, started_pid: int = 0) -> int:
-    """Stops the mesh and waits until its processes are gone; returns how many there were, 0 when none ran.
+    """Stops the mesh, waits until its processes have ended, and returns how many there were (0: none was running).
 
-    After `wait_s` what is left is killed. `started_pid` is the supervisor's, where the caller knows it: one that is too
-    young to answer would not be found.
+    Processes that are still running after `wait_s` seconds are killed. A caller that has just started the supervisor
+    passes its process id as `started_pid`, because a supervisor that does not answer yet would not be found.
     """
     supervisor = Supervisor(home)
     processes = _processes(supervisor, home, started_pid)
@@ -21,7 +21,7 @@ def stop_mesh(home: Home, *, wait_s: float, started_pid: int = 0) -> int:
         supervisor.shutdown()
     except OSError:
         with suppress(IndexError, psutil.NoSuchProcess):
-            processes[0].terminate()  # means the same to a supervisor, whether it has its socket or not
+            processes[0].terminate()  # SIGTERM does the same, also before it has its socket
     _, alive = psutil.wait_procs(processes, timeout=wait_s)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
@@ -34,7 +34,7 @@ def stop_mesh(home: Home, *, wait_s: float, started_pid: int = 0) -> int:
 
 
 def _processes(supervisor: Supervisor, home: Home, started_pid: int) -> list[psutil.Process]:
-    """The supervisor and all below it. It is asked for its id, or looked up where it does not answer."""
+    """The supervisor and its descendants. If it does not answer, its pid file says which process it is."""
     try:
         pid = started_pid or supervisor.pid()
     except OSError:

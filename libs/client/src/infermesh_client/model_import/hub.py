@@ -1,4 +1,4 @@
-"""Owns downloads from the Hugging Face Hub, or from what HF_ENDPOINT names. Takes only the files that a model needs."""
+"""Downloads the files that a model needs from the Hugging Face Hub, or from the server in HF_ENDPOINT."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError is whichever HTTP library's it uses
+from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError comes from the HTTP library that it uses
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -20,7 +20,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError i
 from huggingface_hub.utils.tqdm import tqdm as hub_tqdm
 
 from infermesh_client.model_import.layout import plan_layout
-from infermesh_client.model_import.progress import ProgressView, Step
+from infermesh_client.model_import.progress import ProgressStep, ProgressView
 from infermesh_client.model_import.source import HubModel
 from infermesh_client.model_import.staging import check_free_space
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument, NotFound, Unavailable
@@ -28,9 +28,9 @@ from infermesh_runtime.model_manifest import Format
 
 
 def download_hub_model(model: HubModel, folder: Path, view: ProgressView) -> tuple[str, Format]:
-    """Downloads the model's files into `folder`; returns the commit they are of and the weights' format.
+    """Downloads the model's files into `folder`. Returns their commit and the format of the weights.
 
-    Raises NotFound, FailedPrecondition (gated or private), InvalidArgument (no model in it) or Unavailable.
+    Raises NotFound, FailedPrecondition (gated or private), InvalidArgument (holds no model) or Unavailable.
     """
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     with _translated_errors(model, api.endpoint):
@@ -45,15 +45,15 @@ def download_hub_model(model: HubModel, folder: Path, view: ProgressView) -> tup
                 api.hf_hub_download(
                     model.repository, name, revision=commit, local_dir=folder, tqdm_class=_reporting_to(step)
                 )
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the Hub client's own notes
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the Hub client's bookkeeping
     for name, target in layout.files.items():
         (folder / target).parent.mkdir(exist_ok=True)
         (folder / name).rename(folder / target)
     return commit, layout.format
 
 
-def _reporting_to(step: Step) -> type[hub_tqdm]:
-    """A progress bar class that shows nothing and tells the step instead."""
+def _reporting_to(step: ProgressStep) -> type[hub_tqdm]:
+    """A tqdm class that draws no bar and reports to the step instead."""
 
     class Reporter(hub_tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -76,23 +76,25 @@ def _translated_errors(model: HubModel, endpoint: str) -> Iterator[None]:
         raise _explain(error, model, endpoint) from error
 
 
-def _explain(error: Exception, model: HubModel, endpoint: str) -> Exception:  # noqa: PLR0911 - one a kind
+def _explain(error: Exception, model: HubModel, endpoint: str) -> Exception:  # noqa: PLR0911 - one return for each kind of error
     where = f"{model.repository} at {endpoint}"
     match error:
         case GatedRepoError():
             return FailedPrecondition(
-                f"{where} is gated: accept its terms on its page and set HF_TOKEN to a token that may read it",
+                f"{where} is gated: accept its terms on its web page, then set HF_TOKEN to a token with access",
                 reason="MODEL_GATED",
             )
         case RevisionNotFoundError():
             return NotFound(f"{where} has no revision {model.revision!r}")
         case RepositoryNotFoundError():
-            return NotFound(f"{where} does not exist, or is private: then set HF_TOKEN to a token that may read it")
+            return NotFound(
+                f"{where} does not exist, or is private; if it is private, set HF_TOKEN to a token with access"
+            )
         case HFValidationError():
-            return InvalidArgument(f"{model.repository!r} is not a Hub id: {error}")
+            return InvalidArgument(f"{model.repository!r} is not a Hugging Face Hub id: {error}")
         case HfHubHTTPError() if error.response.status_code in (401, 403):
-            return FailedPrecondition(f"{where} refuses the access: set HF_TOKEN to a token that may read it")
+            return FailedPrecondition(f"access to {where} was refused; set HF_TOKEN to a token with access")
         case OSError() if error.errno is not None:
-            return error  # of the disk
+            return error  # a fault of the disk; the importer explains it
         case _:
-            return Unavailable(f"the download of {where} failed: {str(error).splitlines()[0]}")
+            return Unavailable(f"downloading {where} failed: {str(error).splitlines()[0]}")

@@ -1,11 +1,12 @@
-"""Owns an import from beginning to end: fetch, convert, hash, publish. Each step's knowledge is in its own module."""
+"""Imports a model: fetches it, converts it, hashes its files and publishes the folder."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
-from infermesh_client.model_import.convert import Weights, convert_model
+from infermesh_client.model_import.convert import convert_model
 from infermesh_client.model_import.fetch import Fetched, fetch
 from infermesh_client.model_import.files import hash_folder
+from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import OpenVinoFolder, check_name, parse_source
 from infermesh_client.model_import.staging import ModelExists, explain_os_error, publish, staging_folder
@@ -14,18 +15,25 @@ from infermesh_runtime.model_manifest import Format, Manifest, write_manifest
 
 
 def import_model(
-    source: str, name: str, root: Path, view: ProgressView, *, weights: Weights | None = None, force: bool = False
+    source: str,
+    name: str,
+    root: Path,
+    view: ProgressView,
+    *,
+    weights: WeightPrecision | None = None,
+    force: bool = False,
 ) -> Manifest:
-    """Makes `root`/`name` out of a source (source.ACCEPTED) and returns its manifest.
+    """Imports a model from `source` (see source.ACCEPTED) into `root`/`name` and returns its manifest.
 
-    The model appears in one rename when all is done. Until then, and after any failure or interruption, the root is as
-    it was. `weights` is the precision that converters compress to; None leaves it to them. Raises InfermeshError.
+    The finished model appears in one rename. Until then, and after a failure or an interruption, `root` is unchanged.
+    `weights` is the precision that converters compress to; None lets each converter choose. `force` replaces a model of
+    this name. Raises InfermeshError.
     """
     target, parsed = root / check_name(name), parse_source(source)
     if weights is not None and isinstance(parsed, OpenVinoFolder):
-        raise InvalidArgument("an OpenVINO IR folder is taken as it is: --weights cannot be given with it")
+        raise InvalidArgument("--weights cannot be given with an OpenVINO IR folder, whose weights are not changed")
     if target.exists() and not force:
-        raise ModelExists(f"there is a model {name!r} in {root} already; use --force to replace it")
+        raise ModelExists(f"{root} already has a model {name!r}; use --force to replace it")
     try:
         with staging_folder(root, name) as folder:
             fetched = fetch(parsed, folder, view)
@@ -38,10 +46,12 @@ def import_model(
         raise explain_os_error(error) from error
 
 
-def _convert(folder: Path, weights: Weights | None, view: ProgressView) -> None:
+def _convert(folder: Path, weights: WeightPrecision | None, view: ProgressView) -> None:
     converted = convert_model(folder, weights, view)
     if not converted and not (folder / "openvino").is_dir():
-        view.say("No converter is installed (infermesh-worker-cpu brings OpenVINO's): imported as it is")
+        view.say(
+            "No converter is installed, so the model is not converted; infermesh-worker-cpu has the one for OpenVINO"
+        )
 
 
 def _describe(folder: Path, name: str, fetched: Fetched, view: ProgressView) -> Manifest:

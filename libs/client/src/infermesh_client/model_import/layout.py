@@ -1,4 +1,4 @@
-"""Owns which files of a Hugging Face or OpenVINO folder make a model, and where they go. Works on names alone."""
+"""Chooses which files of a folder or repository make up a model, from their names alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ _INDEX = "model.safetensors.index.json"
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What to take from where to where, both relative."""
+    """The files of a model to copy."""
 
     format: Format
     files: Mapping[str, str]
-    """Source name to target name."""
+    """Source name to target path, both relative."""
 
 
 def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None) -> Layout:
-    """Chooses a model's files among the names at the top of `place`: OpenVINO IR, else safetensors, else one GGUF.
+    """Chooses a model's files from the names at the top level of `place`: OpenVINO IR, else safetensors, else one GGUF.
 
-    `gguf` names the GGUF file to take. Raises InvalidArgument when there is no model, or more than one.
+    `gguf` names the GGUF file to take. Raises InvalidArgument when there is no model, or more than one GGUF file.
     """
     present = {name for name in names if "/" not in name}
     side = {name: name for name in _SIDE_FILES if name in present}
@@ -49,9 +49,11 @@ def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None) ->
     if len(ggufs) == 1:
         return _gguf_layout(ggufs[0], present)
     if ggufs:
-        raise InvalidArgument(f"{place} holds {len(ggufs)} GGUF files; choose one by adding :FILE — {', '.join(ggufs)}")
+        raise InvalidArgument(
+            f"{place} holds {len(ggufs)} GGUF files; choose one by adding :FILE to the source: {', '.join(ggufs)}"
+        )
     raise InvalidArgument(
-        f"{place} holds neither openvino_model.xml and .bin, nor *.safetensors, nor a .gguf file at its top; "
+        f"{place} has no openvino_model.xml with its .bin, no *.safetensors and no .gguf file at its top level; "
         "pickled weights (*.bin, *.pt) are not accepted"
     )
 
@@ -62,7 +64,7 @@ def _gguf_layout(gguf: str, present: set[str]) -> Layout:
 
 
 def _safetensors(present: set[str]) -> list[str]:
-    """The weights, with the index of a sharded model; not the second copy that some repositories hold."""
+    """The weights, and the index of a sharded model; not the consolidated second copy that some repositories have."""
     weights = sorted(name for name in present if name.endswith(".safetensors") and not name.startswith("consolidated"))
     if _INDEX in present:
         return [_INDEX, *(name for name in weights if name.startswith("model-"))]
@@ -73,7 +75,7 @@ def _checked(model_format: Format, files: Mapping[str, str], place: str) -> Layo
     missing = [name for name in ("config.json", "tokenizer.json") if name not in files]
     if missing:
         raise InvalidArgument(
-            f"{place} has no {' and no '.join(missing)}; a tokenizer.json is made by transformers' "
+            f"{place} has no {' and no '.join(missing)}; to make a tokenizer.json, use transformers' "
             "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
     return Layout(model_format, files)

@@ -1,4 +1,4 @@
-"""Owns how an import shows what it does: a bar on a terminal, plain lines elsewhere. Knows no import."""
+"""Shows the progress of an import: bars on a terminal, plain lines elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,15 +20,15 @@ from rich.progress import (
 from rich.table import Column
 
 
-class Step(Protocol):
-    """One step of an import, while it runs."""
+class ProgressStep(Protocol):
+    """One step of an import, while it is running."""
 
     def set(self, done: float, total: float | None = None) -> None:
-        """Says how far it is, in the step's unit; `total` when it has become known."""
+        """Sets how much is done, in the step's unit, and the total once it is known."""
         ...
 
     def advance(self, amount: float) -> None:
-        """Says that this much more is done."""
+        """Adds to what is done, in the step's unit."""
         ...
 
 
@@ -53,27 +53,27 @@ class _SilentStep:
 
 
 class ProgressView:
-    """Shows steps one after another on a console."""
+    """Shows the steps of an import on a console, one after another."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     @contextmanager
-    def bytes_step(self, title: str, total_bytes: int | None) -> Iterator[Step]:
-        """A step counted in bytes; None: the amount is not known yet."""
+    def bytes_step(self, title: str, total_bytes: int | None) -> Iterator[ProgressStep]:
+        """A step counted in bytes; `total_bytes` is None while the total is not known."""
         size = f" ({total_bytes / 1e6:.1f} MB)" if total_bytes is not None else ""
         columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         with self._step(title, size, total_bytes, *columns) as step:
             yield step
 
     @contextmanager
-    def fraction_step(self, title: str) -> Iterator[Step]:
+    def fraction_step(self, title: str) -> Iterator[ProgressStep]:
         """A step whose progress is a fraction in [0, 1]."""
         with self._step(title, "", 1.0, TaskProgressColumn()) as step:
             yield step
 
     @contextmanager
-    def _step(self, title: str, size: str, total: float | None, *columns: ProgressColumn) -> Iterator[Step]:
+    def _step(self, title: str, size: str, total: float | None, *columns: ProgressColumn) -> Iterator[ProgressStep]:
         if not self._console.is_terminal:
             self._console.print(f"{title}{size}", markup=False, highlight=False, soft_wrap=True)
             yield _SilentStep()

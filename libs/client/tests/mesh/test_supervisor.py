@@ -20,7 +20,7 @@ from infermesh_client.mesh.start import check_startable, only_one
 from infermesh_client.mesh.state import MeshState, read_state
 from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervisor import Supervisor
-from infermesh_client.mesh.workers import Worker
+from infermesh_client.mesh.workers import WorkerSpec
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
 
@@ -120,7 +120,7 @@ def test_a_service_that_ends_fails_the_start_with_its_log(home: Home) -> None:
     broken = Service("broken", [sys.executable, "-c", "print('the reason'); raise SystemExit(3)"], {}, 1)
     supervisor, process = start(home, [*sleepers("one"), broken])
     with pytest.raises(FailedPrecondition, match=r"(?s)broken ended.*the reason"):
-        asyncio.run(wait_until_ready(NOWHERE, supervisor, deadline_s=20, report=lambda text: None))
+        asyncio.run(wait_until_ready(NOWHERE, supervisor, deadline_s=20, show_status=lambda text: None))
     stop_mesh(home, wait_s=20, started_pid=process.pid)
     process.wait(5)
 
@@ -128,7 +128,7 @@ def test_a_service_that_ends_fails_the_start_with_its_log(home: Home) -> None:
 def test_the_deadline(home: Home) -> None:
     supervisor, process = start(home, sleepers("one"))
     with pytest.raises(DeadlineExceeded, match="not ready within"):
-        asyncio.run(wait_until_ready(NOWHERE, supervisor, deadline_s=1, report=lambda text: None))
+        asyncio.run(wait_until_ready(NOWHERE, supervisor, deadline_s=1, show_status=lambda text: None))
     stop_mesh(home, wait_s=20, started_pid=process.pid)
     process.wait(5)
 
@@ -155,7 +155,7 @@ def test_a_taken_port_is_named_with_its_variable() -> None:
 def test_one_port_for_both_listeners_is_refused() -> None:
     settings = ClientSettings(http_port=18080, grpc_port=18080)
     with pytest.raises(InvalidArgument, match="both 18080"):
-        check_startable(settings, [Worker("cpu")])
+        check_startable(settings, [WorkerSpec("cpu")])
 
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_only_one_up_at_a_time(home: Home) -> None:
 
 def test_plan(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERMESH_WORKERS", "gpu-box:9000")
-    plan = plan_mesh(ClientSettings(), home, [Worker("cpu")], "m")
+    plan = plan_mesh(ClientSettings(), home, [WorkerSpec("cpu")], "m")
     worker, router, envoy = plan.services
     assert (worker.name, router.name, envoy.name) == ("worker-cpu", "router", "envoy")
     assert router.environment["INFERMESH_WORKERS"] == f"{plan.workers[0]},gpu-box:9000"

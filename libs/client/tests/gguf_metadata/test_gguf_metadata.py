@@ -8,7 +8,8 @@ import openvino_genai as genai
 import pytest
 from tokenizers import Tokenizer
 
-from infermesh_client.gguf_metadata import end_token_ids, read_gguf, write_metadata
+from infermesh_client.gguf_metadata.reader import read_gguf
+from infermesh_client.gguf_metadata.write import end_token_ids, write_metadata
 from infermesh_client.gguf_metadata.tokenizer import build_tokenizer
 from infermesh_runtime.errors import InvalidArgument
 
@@ -131,7 +132,7 @@ def test_damaged_merges_are_refused(make_gguf, tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [4, 12, 30, 3000, -1])
 def test_truncated_file_is_refused(keep: int, tiny_gguf: Path) -> None:
     tiny_gguf.write_bytes(tiny_gguf.read_bytes()[:keep])
-    with pytest.raises(InvalidArgument, match="not a whole GGUF file"):
+    with pytest.raises(InvalidArgument, match="is cut short, damaged, or not a language model"):
         read_gguf(tiny_gguf)
 
 

