@@ -1,7 +1,7 @@
-"""Owns the committed stubs: makes them from the .proto files, or checks that they still match (--check).
+"""Generates the committed stubs from the .proto files, or checks that they match (--check).
 
-Lints with buf, and writes beside each .proto its Python messages, types and services, and one descriptor set
-(infermesh/descriptors.binpb) that Envoy's transcoder and any reflection-free client can read.
+It lints the .proto files with buf. Beside each of them it writes the Python messages, types and services, and for all
+of them one descriptor set (infermesh/descriptors.binpb), which Envoy's transcoder reads.
 """
 
 import argparse
@@ -20,12 +20,12 @@ REPOSITORY = ROOT.parent
 GOOGLEAPIS = REPOSITORY / "build" / "googleapis"
 IMPORTED = ("annotations.proto", "http.proto", "httpbody.proto")
 SITE_PACKAGES = Path(next(iter(google.api.__path__))).parents[1]
-ERROR_DETAILS = "google/rpc/error_details.proto"  # without their types Envoy writes no JSON for a detailed error
+ERROR_DETAILS = "google/rpc/error_details.proto"  # without these types Envoy cannot write an error's details as JSON
 GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "descriptors.binpb")
 
 
 def copy_googleapis() -> None:
-    """Lays google/api where buf can read it: buf takes modules inside the repository only."""
+    """Copies google/api into the repository, because buf reads only modules inside it."""
     target = GOOGLEAPIS / "google" / "api"
     target.mkdir(parents=True, exist_ok=True)
     source = Path(next(iter(google.api.__path__)))
@@ -38,7 +38,7 @@ def lint() -> None:
 
 
 def generate(out: Path) -> None:
-    """Writes every generated file below `out`, in the layout of the package."""
+    """Writes every generated file below `out`, laid out like the package."""
     (out / "infermesh").mkdir(parents=True, exist_ok=True)
     include = [f"-I{ROOT}", f"-I{SITE_PACKAGES}", f"-I{Path(protoc.__file__).parent / '_proto'}"]
     protos = sorted(str(p) for p in ROOT.glob("infermesh/**/*.proto"))
@@ -54,7 +54,7 @@ def generated_files(root: Path) -> set[Path]:
 
 
 def drifted(fresh: Path) -> list[str]:
-    """Names of the files that differ between the committed stubs and `fresh`, or are on one side only."""
+    """Names of the files that differ between the committed stubs and `fresh`, or exist in only one of them."""
     names = generated_files(ROOT) | generated_files(fresh)
     same = {
         n for n in names if (ROOT / n).exists() and (fresh / n).exists() and filecmp.cmp(ROOT / n, fresh / n, False)
@@ -64,7 +64,9 @@ def drifted(fresh: Path) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the committed stubs differ")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 when the committed stubs differ"
+    )
     check = parser.parse_args().check
     copy_googleapis()
     lint()
@@ -75,7 +77,7 @@ def main() -> int:
         generate(Path(fresh))
         names = drifted(Path(fresh))
     if names:
-        print("stubs differ from the .proto files; run `make protos`:", *names, sep="\n  ", file=sys.stderr)
+        print("these stubs do not match the .proto files; run `make protos`:", *names, sep="\n  ", file=sys.stderr)
     return bool(names)
 
 

@@ -1,8 +1,9 @@
-"""Owns the lock files: one for development (requirements.lock), one for each thing that is deployed alone, and one for
-the lane that tests conversion of Hugging Face folders. What needs torch is installed only where it is asked for.
+"""Makes the lock files from the version ranges in each package's pyproject.toml.
 
-Every package's pyproject.toml names ranges; the locks pin what was tested. A deployable's lock holds only what it
-installs, at the versions of the development lock, so that worker-cpu has no torch and the router no openvino.
+There is one lock for development (requirements.lock), one for each package that is deployed alone, and one for the lane
+that tests the conversion of Hugging Face folders. A deployed package's lock holds only what that package needs, at the
+versions of the development lock, so that worker-cpu has no torch and the router no openvino. Only the locks of
+worker-xpu and of the Hugging Face lane have torch.
 """
 
 import re
@@ -31,14 +32,14 @@ OPTIONS = (
 
 
 def dependencies() -> dict[str, list[str]]:
-    """Distribution name of each of our packages to what its pyproject.toml asks for."""
+    """Maps the name of each of our packages to the requirements in its pyproject.toml."""
     folders = (*PACKAGES, WORKER_XPU)
     projects = (tomllib.loads((ROOT / p / "pyproject.toml").read_text())["project"] for p in folders)
     return {project["name"]: project.get("dependencies", []) for project in projects}
 
 
 def third_party(name: str, asked: dict[str, list[str]]) -> set[str]:
-    """Requirements of a package and of those of ours that it needs, without ours."""
+    """Third-party requirements of one of our packages, including those of our packages that it needs."""
     found: set[str] = set()
     for requirement in asked[name]:
         ours = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
@@ -47,17 +48,18 @@ def third_party(name: str, asked: dict[str, list[str]]) -> set[str]:
 
 
 def optional(folder: str, extra: str) -> set[str]:
-    """Requirements of an extra of one of our packages."""
+    """Requirements of an extra of the package in `folder`."""
     project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
     return set(project["optional-dependencies"][extra])
 
 
 def without_local_builds(lock: Path) -> None:
-    """Drops "+cpu" and the like: the build that is on this machine is not on the next one."""
+    """Removes local build labels such as "+cpu" from versions: other machines have other builds."""
     lock.write_text(re.sub(r"\+\w+$", "", lock.read_text(), flags=re.MULTILINE))
 
 
 def compile_lock(requirements: set[str], lock: Path, constraints: Path | None = None) -> None:
+    """Pins the requirements in `lock`, at the versions in `constraints` where it has them."""
     with tempfile.NamedTemporaryFile("w", suffix=".in") as source:
         limit = f"-c {constraints}\n" if constraints else ""
         source.write(limit + "\n".join(sorted(requirements)) + "\n")

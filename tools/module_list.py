@@ -1,4 +1,4 @@
-"""Writes docs/modules.md, which lists every module with its own first line; --check says whether it is up to date."""
+"""Writes docs/modules.md, a list of every module with its first line, or checks that it is up to date (--check)."""
 
 import ast
 import subprocess
@@ -21,6 +21,7 @@ def first_line(path: Path) -> str:
 
 
 def listed() -> str:
+    """The whole page: a section for each folder, a line for each module."""
     ours = ("libs/*/src/*.py", "services/*/src/*.py", "deploy/*/src/*.py")
     command = ["git", "ls-files", *ours]
     names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()

@@ -1,5 +1,5 @@
-# Envoy with our configuration, rendered and validated here, so that no rendered copy can lag behind its template.
-# Built from the repository's root:
+# Envoy with our configuration. The build renders and validates it, so that it always matches its template.
+# Build it from the root of the repository:
 #   docker build -f deploy/docker/envoy.Dockerfile -t infermesh/envoy .
 ARG PYTHON_TAG=3.11.13-slim-bookworm
 ARG ENVOY_TAG=v1.40.0
@@ -20,7 +20,7 @@ COPY --from=config /etc/envoy /etc/envoy
 RUN envoy --mode validate --config-path /etc/envoy/envoy.yaml
 USER 101
 EXPOSE 8080 8081
-# the image has no HTTP client, but bash
+# the image has no HTTP client, but it has bash
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9901 && printf 'GET /ready HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n' >&3 && grep -q LIVE <&3"]
 ENTRYPOINT ["envoy", "--config-path", "/etc/envoy/envoy.yaml", "--concurrency", "1", "--disable-hot-restart", \

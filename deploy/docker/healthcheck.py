@@ -1,4 +1,4 @@
-"""Exits with 0 when grpc.health.v1 at ADDRESS says SERVING: `python healthcheck.py ADDRESS`. Knows no service."""
+"""Exits with 0 if the gRPC health service at HOST:PORT says SERVING: `python healthcheck.py HOST:PORT`."""
 
 import sys
 
@@ -9,7 +9,7 @@ TIMEOUT_S = 2
 
 
 def is_serving(address: str) -> bool:
-    """Whether the server as a whole serves. False also when it cannot be reached in time."""
+    """Whether the server as a whole is serving. False also when it does not answer in time."""
     with grpc.insecure_channel(address) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)

@@ -1,4 +1,4 @@
-# The router alone: no openvino, no torch. Built from the repository's root:
+# The router alone, without openvino and torch. Build it from the root of the repository:
 #   docker build -f deploy/docker/router.Dockerfile -t infermesh/router .
 ARG PYTHON_TAG=3.11.13-slim-bookworm
 

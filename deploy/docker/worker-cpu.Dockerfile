@@ -1,5 +1,5 @@
-# worker-cpu alone (target `worker`), and beside it what imports models for it (target `import`): the client's command
-# with worker-cpu's converter. Built from the repository's root:
+# Target `worker` is worker-cpu alone. Target `import` imports models for it: the command `infermesh` with worker-cpu's
+# converter. Build them from the root of the repository:
 #   docker build -f deploy/docker/worker-cpu.Dockerfile --target worker -t infermesh/worker-cpu .
 ARG PYTHON_TAG=3.11.13-slim-bookworm
 
@@ -22,7 +22,7 @@ RUN pip install --no-cache-dir -r /src/libs/client/requirements.lock \
     && pip install --no-cache-dir --no-deps /src/libs/client && pip check
 
 FROM python:${PYTHON_TAG} AS base
-# the volume of the models takes its owner from this folder
+# the volume with the models gets its owner from this folder
 RUN useradd --system --uid 10001 infermesh && install -d -o infermesh /models
 ENV PATH=/opt/infermesh/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -41,7 +41,7 @@ COPY deploy/docker/healthcheck.py /opt/infermesh/
 ENV INFERMESH_LISTEN=0.0.0.0:8083 \
     INFERMESH_METRICS_LISTEN=0.0.0.0:9090
 EXPOSE 8083 9090
-# a model is loaded before health is SERVING
+# health is SERVING only when a model is loaded
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python", "/opt/infermesh/healthcheck.py", "127.0.0.1:8083"]
 ENTRYPOINT ["python", "-m", "infermesh_worker_cpu"]

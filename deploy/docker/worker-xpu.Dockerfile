@@ -1,9 +1,9 @@
-# worker-xpu alone, for one kind of device. Built from the repository's root:
+# worker-xpu alone, for one kind of device. Build it from the root of the repository:
 #   docker build -f deploy/docker/worker-xpu.Dockerfile --build-arg TORCH_INDEX=... -t infermesh/worker-xpu .
-# TORCH_INDEX: the index of torch's builds for the device; pytorch.org, "Get started", shows each one. XPU and CPU need
-#   it. Empty: torch as pip's own index has it, which is for CUDA.
-# DRIVER_PACKAGES: Debian packages of the device's user-space driver, which has to go with the host's kernel driver. On
-#   Intel GPUs the Level Zero loader and driver and their headers (for Triton); CUDA's comes from the container runtime.
+# TORCH_INDEX: package index with torch's builds for the device, as shown on pytorch.org under "Get started". XPU and CPU
+#   need one. Empty takes torch from pip's own index, which is built for CUDA.
+# DRIVER_PACKAGES: Debian packages of the device's user-space driver, which must match the host's kernel driver. Intel
+#   GPUs need the Level Zero loader, driver and headers (for Triton); CUDA's driver comes from the container runtime.
 ARG PYTHON_TAG=3.11.13-slim-bookworm
 
 FROM python:${PYTHON_TAG} AS build
@@ -11,7 +11,7 @@ ARG TORCH_INDEX=
 RUN python -m venv /opt/infermesh
 ENV PATH=/opt/infermesh/bin:$PATH
 COPY services/worker-xpu/requirements.lock /src/
-# that index has the Triton that goes with its torch, under a name of its own: the lock's would lie over it
+# The index has its own Triton for its torch, under another package name; the one in the lock would overwrite it.
 RUN if [ -n "${TORCH_INDEX}" ]; then \
         pip install --no-cache-dir --index-url "${TORCH_INDEX}" "$(grep '^torch==' /src/requirements.lock)" \
         && sed -i -E '/^(torch|triton)==/d' /src/requirements.lock; \
@@ -26,8 +26,8 @@ RUN pip install --no-cache-dir --no-deps \
 
 FROM python:${PYTHON_TAG}
 ARG DRIVER_PACKAGES=
-# Triton builds its launchers with a C compiler, on the device it finds
-# hadolint ignore=DL3008,SC2086 # the distribution's own versions; a list of packages
+# Triton compiles its launchers with a C compiler when the worker runs
+# hadolint ignore=DL3008,SC2086 # versions are the distribution's; DRIVER_PACKAGES is a list
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev ${DRIVER_PACKAGES} \
     && rm -rf /var/lib/apt/lists/* \
@@ -45,7 +45,7 @@ ENV PATH=/opt/infermesh/bin:$PATH \
 USER 10001
 VOLUME /models
 EXPOSE 8083 9090
-# a model is loaded and its kernels are built before health is SERVING
+# health is SERVING only when a model is loaded and its kernels are built
 HEALTHCHECK --interval=10s --timeout=5s --start-period=240s \
     CMD ["python", "/opt/infermesh/healthcheck.py", "127.0.0.1:8083"]
 ENTRYPOINT ["python", "-m", "infermesh_worker_xpu"]

@@ -1,4 +1,4 @@
-"""What can be checked of the images without a container engine: contents, Envoy's view, compose."""
+"""Checks the images without a container engine: their contents, Envoy's configuration, and compose.yaml."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Owns what the client's tests share: a tiny GGUF file, a home folder, and a real gRPC server to talk to."""
+"""Shared by the client's tests: tiny GGUF files, a home folder, and a real gRPC server to talk to."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -11,11 +11,12 @@ import grpc
 import numpy as np
 import pytest
 from gguf import GGUFWriter, TokenType
+from grpc_status import rpc_status
 from tokenizers.pre_tokenizers import ByteLevel
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
-from infermesh_runtime.errors import DeviceNotAvailable, NotFound, ResourceExhausted
+from infermesh_runtime.errors import DeviceNotAvailable, InfermeshError, NotFound, ResourceExhausted
 from infermesh_runtime.status import to_status
 
 CHAT_TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -115,7 +116,7 @@ class MeshServicer(
     """Answers with words that name the question; remembers requests, and which calls were cancelled."""
 
     words: tuple[str, ...] = ("Hello", ", ", "world", "!")
-    state: int = inference_pb2.ENDPOINT_STATE_READY
+    state: inference_pb2.EndpointState = inference_pb2.ENDPOINT_STATE_READY
     requests: list[inference_pb2.GenerateRequest] = field(default_factory=list)
     orders: list[Any] = field(default_factory=list)
     """Requests to drain, resume, load and unload."""
@@ -123,7 +124,9 @@ class MeshServicer(
     endless: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
 
-    def Generate(self, request, context):
+    def Generate(
+        self, request: inference_pb2.GenerateRequest, context: grpc.ServicerContext
+    ) -> Iterator[inference_pb2.GenerateResponse]:
         self.requests.append(request)
         if request.device == "gpu":
             _abort(context, DeviceNotAvailable("there is no gpu; there are: cpu", metadata={"devices": "cpu"}))
@@ -139,36 +142,50 @@ class MeshServicer(
         finished = inference_pb2.Finished(finish_reason=inference_pb2.FINISH_REASON_STOP)
         yield inference_pb2.GenerateResponse(finished=finished)
 
-    def Health(self, request, context):
+    def Health(
+        self, request: inference_pb2.HealthRequest, context: grpc.ServicerContext
+    ) -> inference_pb2.HealthResponse:
         return inference_pb2.HealthResponse(report=self._report())
 
-    def ListEndpoints(self, request, context):
+    def ListEndpoints(
+        self, request: admin_pb2.ListEndpointsRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.ListEndpointsResponse:
         return admin_pb2.ListEndpointsResponse(endpoints=[self._endpoint()], queues=self.queues)
 
-    def WatchEndpoints(self, request, context):
+    def WatchEndpoints(
+        self, request: admin_pb2.WatchEndpointsRequest, context: grpc.ServicerContext
+    ) -> Iterator[admin_pb2.WatchEndpointsResponse]:
         yield admin_pb2.WatchEndpointsResponse(endpoints=[self._endpoint()], queues=self.queues)
 
-    def DrainEndpoint(self, request, context):
+    def DrainEndpoint(
+        self, request: admin_pb2.DrainEndpointRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.DrainEndpointResponse:
         self.orders.append(request)
         self._check(request.address, context)
         return admin_pb2.DrainEndpointResponse(moved=2 if request.HasField("move_after_s") else 0)
 
-    def ResumeEndpoint(self, request, context):
+    def ResumeEndpoint(
+        self, request: admin_pb2.ResumeEndpointRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.ResumeEndpointResponse:
         self.orders.append(request)
         self._check(request.address, context)
         return admin_pb2.ResumeEndpointResponse()
 
-    def LoadModel(self, request, context):
+    def LoadModel(
+        self, request: admin_pb2.LoadModelRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.LoadModelResponse:
         self.orders.append(request)
         if request.model == "huge":
             _abort(context, ResourceExhausted("huge needs 9 GB, 3 GB are free", reason="MODEL_DOES_NOT_FIT"))
         return admin_pb2.LoadModelResponse(unloaded=["other"])
 
-    def UnloadModel(self, request, context):
+    def UnloadModel(
+        self, request: admin_pb2.UnloadModelRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.UnloadModelResponse:
         self.orders.append(request)
         return admin_pb2.UnloadModelResponse()
 
-    def _check(self, address, context) -> None:
+    def _check(self, address: str, context: grpc.ServicerContext) -> None:
         if address != "10.0.0.1:7":
             _abort(context, NotFound(f"There is no endpoint '{address}'; there are: 10.0.0.1:7."))
 
@@ -195,15 +212,13 @@ class MeshServicer(
         return inference_pb2.HealthReport(state=self.state, device=device, models=[model], load=load)
 
 
-def _abort(context, error) -> None:
-    from grpc_status import rpc_status
-
+def _abort(context: grpc.ServicerContext, error: InfermeshError) -> None:
     context.abort_with_status(rpc_status.to_status(to_status(error)))
 
 
 @dataclass(frozen=True)
 class RunningMesh:
-    """A real gRPC server on this machine."""
+    """A real gRPC server on this machine, and what answers in it."""
 
     address: str
     servicer: MeshServicer
@@ -213,9 +228,9 @@ class RunningMesh:
 def mesh() -> Iterator[RunningMesh]:
     servicer = MeshServicer()
     server = grpc.server(ThreadPoolExecutor(8))
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, server)
-    admin_pb2_grpc.add_EndpointServiceServicer_to_server(servicer, server)
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
+    admin_pb2_grpc.add_EndpointServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield RunningMesh(f"127.0.0.1:{port}", servicer)

@@ -6,25 +6,28 @@ from contextlib import aclosing, closing
 import pytest
 
 from infermesh.inference.v1 import inference_pb2
-from infermesh_client import AsyncClient, Client
+from infermesh_client import AsyncClient, ChatMessage, Client
 from infermesh_client.request import build_request
 from infermesh_runtime.errors import DeviceNotAvailable, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from libs.client.tests.conftest import RunningMesh
 
-CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+CHAT: list[ChatMessage] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
 
 
-def test_events_of_a_stream(mesh) -> None:
+def test_events_of_a_stream(mesh: RunningMesh) -> None:
     with Client(mesh.address) as client:
         started, *deltas, finished = client.generate(CHAT, temperature=0, max_tokens=5)
+    assert isinstance(started, inference_pb2.Started)
     assert started.endpoint == "10.0.0.1:7"
-    assert "".join(delta.text for delta in deltas) == "Hello, world!"
+    assert "".join(delta.text for delta in deltas if isinstance(delta, inference_pb2.Delta)) == "Hello, world!"
+    assert isinstance(finished, inference_pb2.Finished)
     assert finished.finish_reason == inference_pb2.FINISH_REASON_STOP
     (request,) = mesh.servicer.requests
     assert [message.content for message in request.chat.messages] == ["Be brief.", "hi"]
     assert (request.sampling.temperature, request.stop.max_tokens) == (0.0, 5)
 
 
-async def test_async_events_of_a_stream(mesh) -> None:
+async def test_async_events_of_a_stream(mesh: RunningMesh) -> None:
     async with AsyncClient(mesh.address) as client:
         events = [event async for event in client.generate("text")]
         assert len(events) == 6
@@ -34,7 +37,7 @@ async def test_async_events_of_a_stream(mesh) -> None:
         assert [len(endpoints) async for endpoints in client.watch_endpoints()] == [1]
 
 
-def test_health_models_endpoints(mesh) -> None:
+def test_health_models_endpoints(mesh: RunningMesh) -> None:
     with Client(mesh.address, timeout_s=5) as client:
         assert client.health().device.name == "Test CPU"
         assert [model.name for model in client.models()] == ["tiny"]
@@ -42,7 +45,7 @@ def test_health_models_endpoints(mesh) -> None:
         assert [len(endpoints) for endpoints in client.watch_endpoints()] == [1]
 
 
-def test_closing_the_iterator_cancels_the_call(mesh) -> None:
+def test_closing_the_iterator_cancels_the_call(mesh: RunningMesh) -> None:
     mesh.servicer.endless = True
     with Client(mesh.address) as client:
         with closing(client.generate("text")) as events:
@@ -50,7 +53,7 @@ def test_closing_the_iterator_cancels_the_call(mesh) -> None:
         assert mesh.servicer.cancelled.wait(5)
 
 
-async def test_closing_the_async_iterator_cancels_the_call(mesh) -> None:
+async def test_closing_the_async_iterator_cancels_the_call(mesh: RunningMesh) -> None:
     mesh.servicer.endless = True
     async with AsyncClient(mesh.address) as client:
         async with aclosing(client.generate("text")) as events:
@@ -58,7 +61,7 @@ async def test_closing_the_async_iterator_cancels_the_call(mesh) -> None:
         assert await asyncio.to_thread(mesh.servicer.cancelled.wait, 5)
 
 
-async def test_cancelling_the_task_cancels_the_call(mesh) -> None:
+async def test_cancelling_the_task_cancels_the_call(mesh: RunningMesh) -> None:
     mesh.servicer.endless = True
     started = asyncio.Event()
 
@@ -75,7 +78,7 @@ async def test_cancelling_the_task_cancels_the_call(mesh) -> None:
             await task
 
 
-def test_errors_keep_their_class_and_details(mesh) -> None:
+def test_errors_keep_their_class_and_details(mesh: RunningMesh) -> None:
     with Client(mesh.address) as client, pytest.raises(DeviceNotAvailable, match="there is no gpu") as caught:
         list(client.generate("text", device="gpu"))
     assert caught.value.metadata == {"devices": "cpu"}
@@ -90,7 +93,7 @@ def test_prompts() -> None:
     assert build_request("text", {}).text == "text"
     tokens = build_request([1, 2, 3], {}).token_ids
     assert (list(tokens.shape), tokens.data[:8]) == ([3], (1).to_bytes(8, "little"))
-    assert build_request([{"role": "user", "content": "x"}], {}).chat.messages[0].role == "user"
+    assert build_request(CHAT[1:], {}).chat.messages[0].role == "user"
 
 
 def test_options_go_where_the_contract_has_them() -> None:
@@ -125,7 +128,7 @@ def test_bad_options_are_refused_before_anything_is_sent(prompt: object, options
         build_request(prompt, options)  # type: ignore[arg-type] # bad on purpose
 
 
-def test_orders_to_endpoints(mesh) -> None:
+def test_orders_to_endpoints(mesh: RunningMesh) -> None:
     with Client(mesh.address, timeout_s=5) as client:
         assert client.drain_endpoint("10.0.0.1:7", move_after_s=0) == 2
         client.resume_endpoint("10.0.0.1:7")
@@ -136,7 +139,7 @@ def test_orders_to_endpoints(mesh) -> None:
     assert mesh.servicer.orders[2].HasField("keep_alive_s")
 
 
-async def test_async_orders_to_endpoints(mesh) -> None:
+async def test_async_orders_to_endpoints(mesh: RunningMesh) -> None:
     async with AsyncClient(mesh.address, timeout_s=5) as client:
         assert await client.drain_endpoint("10.0.0.1:7") == 0
         await client.resume_endpoint("10.0.0.1:7")

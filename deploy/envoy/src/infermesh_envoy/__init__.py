@@ -1,4 +1,4 @@
-"""infermesh's Envoy: `render` makes its configuration, `command` starts it. Knows nothing of the router's inside."""
+"""Envoy for infermesh: renders its configuration and runs it in front of a router."""
 
 from infermesh_envoy.options import Address, EnvoyOptions
 from infermesh_envoy.process import EnvoyProcess, command

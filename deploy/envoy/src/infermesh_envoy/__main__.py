@@ -1,4 +1,4 @@
-"""Prints the configuration for the options on the command line."""
+"""Prints the Envoy configuration for the options on the command line."""
 
 import argparse
 import sys
@@ -10,19 +10,60 @@ from infermesh_envoy.render import render
 
 
 def parse(arguments: Sequence[str]) -> EnvoyOptions:
-    """Reads the command line; exits with 2 and one line on stderr when it is wrong."""
+    """Parses the command line. Exits with 2 and a message on stderr when it is malformed."""
     default = EnvoyOptions()
     parser = argparse.ArgumentParser(prog="python -m infermesh_envoy", description=__doc__)
-    parser.add_argument("--http", type=Address.parse, default=default.http, help="REST listener (%(default)s)")
-    parser.add_argument("--grpc", type=Address.parse, default=default.grpc, help="gRPC listener (%(default)s)")
-    parser.add_argument("--router", type=Address.parse, default=default.router, help="the router (%(default)s)")
-    parser.add_argument("--admin-port", type=int, default=default.admin_port, help="on 127.0.0.1 (any free port)")
-    parser.add_argument("--access-log", default=default.access_log, help="file for JSON lines (standard output)")
-    parser.add_argument("--timeout-s", type=float, default=default.timeout_s, help="longest silence (%(default)s)")
-    parser.add_argument("--cors-origin", action="append", dest="cors_origins", help="repeatable; any when absent")
-    parser.add_argument("--node-id", default=default.node_id, help="name in logs and statistics (%(default)s)")
-    parser.add_argument("--descriptors", type=Path, default=default.descriptors, help="descriptor set Envoy reads")
-    parser.add_argument("--lua", type=Path, default=default.lua, help="error filter Envoy reads")
+    parser.add_argument(
+        "--http",
+        type=Address.parse,
+        default=default.http,
+        help="where to serve the REST API, host:port (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--grpc", type=Address.parse, default=default.grpc, help="where to serve gRPC, host:port (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--router",
+        type=Address.parse,
+        default=default.router,
+        help="where the router listens, host:port (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--admin-port",
+        type=int,
+        default=default.admin_port,
+        help="port of Envoy's admin page on 127.0.0.1 (default: any free port)",
+    )
+    parser.add_argument(
+        "--access-log", default=default.access_log, help="file for one JSON line per request (default: standard output)"
+    )
+    parser.add_argument(
+        "--timeout-s",
+        type=float,
+        default=default.timeout_s,
+        help="seconds without data after which a REST request ends (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cors-origin",
+        action="append",
+        dest="cors_origins",
+        help="origin whose web pages may call the API; may be repeated (default: any)",
+    )
+    parser.add_argument(
+        "--node-id", default=default.node_id, help="name of this Envoy in logs and statistics (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--descriptors",
+        type=Path,
+        default=default.descriptors,
+        help="file with the protobuf descriptor set (default: the committed one)",
+    )
+    parser.add_argument(
+        "--lua",
+        type=Path,
+        default=default.lua,
+        help="file with the Lua filter for errors (default: errors.lua of this package)",
+    )
     values = vars(parser.parse_args(arguments))
     values["cors_origins"] = tuple(values["cors_origins"] or default.cors_origins)
     return EnvoyOptions(**values)

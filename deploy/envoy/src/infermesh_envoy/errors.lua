@@ -1,7 +1,7 @@
--- Gives the router's errors OpenAI's shape, and lets an upload that is too large end before it is refused.
--- What Envoy answers by itself is shaped by local_reply_config; this file leaves it alone.
+-- Turns the router's errors into OpenAI's error objects, and refuses an upload that is too large after it has ended.
+-- Errors that Envoy answers by itself are handled by local_reply_config, not here.
 
-errors = {} -- global, for the tests
+errors = {} -- global, so that the tests can call it
 
 local NAMES = { -- google.rpc.Code, from 1
   "cancelled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists", "permission_denied",
@@ -9,14 +9,14 @@ local NAMES = { -- google.rpc.Code, from 1
   "data_loss", "unauthenticated",
 }
 local TYPES = { [401] = "authentication_error", [403] = "permission_error", [429] = "rate_limit_error" }
-local UTF8 = { -- what a character beyond ASCII is made of
+local UTF8 = { -- the byte sequences of characters beyond ASCII
   "[\194-\223][\128-\191]", "\224[\160-\191][\128-\191]", "[\225-\236\238\239][\128-\191][\128-\191]",
   "\237[\128-\159][\128-\191]", "\240[\144-\191][\128-\191][\128-\191]",
   "[\241-\243][\128-\191][\128-\191][\128-\191]", "\244[\128-\143][\128-\191][\128-\191]",
 }
 local GRPC_HEADERS = { "grpc-status", "grpc-message", "grpc-status-details-bin" }
 
--- Where the string that opens at `at` closes.
+-- The position of the quote that closes the string opened at `at`.
 local function closing_quote(text, at)
   repeat
     at = text:find('["\\]', at + 1)
@@ -26,8 +26,9 @@ local function closing_quote(text, at)
   return at
 end
 
--- Reads one JSON value at `at`; returns it and where it ends. Strings keep their quotes and escapes, numbers and words
--- their text: what is read here is only compared or put back into JSON. Raises on text that is not JSON.
+-- Reads the JSON value at `at`; returns it and the position of its end. Strings keep their quotes and escapes, and
+-- numbers and words stay text, because values are only compared or put back into JSON. Raises an error for text that
+-- is not JSON.
 function errors.read(text, at)
   at = text:find("%S", at)
   local first = text:sub(at, at)
@@ -54,13 +55,13 @@ function errors.read(text, at)
   return value, at
 end
 
--- Writes a string as JSON.
+-- Writes a string as a JSON string.
 function errors.quote(text)
   local escaped = text:gsub('[%c"\\]', function(c) return string.format("\\u%04x", c:byte()) end)
   return '"' .. escaped .. '"'
 end
 
--- The detail of this google.rpc type in a google.rpc.Status, or an empty table.
+-- The detail of the given google.rpc type in a google.rpc.Status, or an empty table.
 local function detail(status, name)
   for _, found in ipairs(status.details or {}) do
     if found["@type"] == '"type.googleapis.com/google.rpc.' .. name .. '"' then return found end
@@ -68,7 +69,7 @@ local function detail(status, name)
   return {}
 end
 
--- OpenAI's error object for a google.rpc.Status as read() returns it.
+-- Makes OpenAI's error object from a google.rpc.Status, as read() returns it.
 function errors.object(http_status, status)
   local kind = TYPES[http_status] or (http_status < 499 and "invalid_request_error" or "server_error")
   local violation = (detail(status, "BadRequest").fieldViolations or {})[1] or {}
@@ -77,20 +78,21 @@ function errors.object(http_status, status)
     status.message or '""', kind, violation.field or "null", reason:lower())
 end
 
--- The same for a body beyond the limit, in bytes.
+-- The error object for a request body larger than `limit` bytes.
 function errors.too_large(limit)
   local message = string.format("The request body is larger than %g MiB", limit / 2 ^ 20)
   local info = { ["@type"] = '"type.googleapis.com/google.rpc.ErrorInfo"', reason = '"request_too_large"' }
   return errors.object(413, { message = errors.quote(message), details = { info } })
 end
 
--- Whole seconds after which to try again, at least 1; nil when the status does not say.
+-- Seconds after which to try again, a whole number of at least 1; nil when the status does not say.
 function errors.retry_after(status)
   local seconds = (detail(status, "RetryInfo").retryDelay or ""):match('^"([%d.]+)s"$')
   return seconds and tostring(math.max(1, math.ceil(tonumber(seconds))))
 end
 
--- The status as Envoy's transcoder wrote it, or, where a detail was of a type it does not know, from the headers.
+-- Reads the status that Envoy's transcoder wrote as the body. When a detail has a type that the transcoder does not
+-- know, there is no such body, and the headers give the status.
 function errors.status(text, grpc_status, grpc_message)
   local ok, status = pcall(errors.read, text, 1)
   if ok and type(status) == "table" then return status end
@@ -99,7 +101,7 @@ function errors.status(text, grpc_status, grpc_message)
   return { code = grpc_status, message = errors.quote(message) }
 end
 
--- Whether a path, unescaped, is UTF-8 (RFC 3629): protobuf takes no other string.
+-- Whether a path is UTF-8 (RFC 3629) when unescaped: protobuf accepts no other string.
 function errors.is_utf8(path)
   local text = path:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
   for _, sequence in ipairs(UTF8) do text = text:gsub(sequence, " ") end
@@ -119,7 +121,7 @@ local function bad_path()
   return errors.object(400, { message = '"The path is not UTF-8"', details = { info } })
 end
 
--- What gRPC reads from headers is not a REST client's to say, but for a valid grpc-timeout: the router would fail on it.
+-- Removes headers that gRPC would read from a REST request, but for a valid grpc-timeout: bad ones fail the router.
 local function drop_grpc_headers(headers)
   if (headers:get("content-type") or ""):find("^application/grpc") then return end
   local dropped = {}
@@ -131,7 +133,8 @@ local function drop_grpc_headers(headers)
   for _, name in ipairs(dropped) do headers:remove(name) end
 end
 
--- Refusing while the client still sends would reset its connection: the rest is read and dropped, and then refused.
+-- Refusing a request while the client still sends would reset its connection, so the rest of a body that is too large
+-- is read and dropped before the answer refuses it.
 function envoy_on_request(handle)
   if handle:headers():get(":method") == "HEAD" then
     handle:streamInfo():dynamicMetadata():set("infermesh", "bodiless", true)
@@ -157,7 +160,7 @@ function envoy_on_response(handle)
   if http_status < 400 then return end
   local noted = handle:streamInfo():dynamicMetadata():get("infermesh") or {}
   if noted.bodiless then return end
-  local body = handle:body(true) -- waits; what was taken from the handle before is void after
+  local body = handle:body(true) -- waits for the body; objects taken from the handle before this are invalid afterwards
   if noted.too_large then
     answer(handle, 413, body, errors.too_large(noted.too_large))
     return
@@ -165,7 +168,7 @@ function envoy_on_response(handle)
   local headers = handle:headers()
   local text = body:getBytes(0, body:length())
   local status = errors.status(text, headers:get("grpc-status"), headers:get("grpc-message"))
-  if status.error then return end -- Envoy's own
+  if status.error then return end -- an error that Envoy answered by itself
   local retry_after = errors.retry_after(status) or headers:get("retry-after") or (http_status == 503 and "1")
   if retry_after then headers:replace("retry-after", retry_after) end
   answer(handle, http_status, body, errors.object(http_status, status))

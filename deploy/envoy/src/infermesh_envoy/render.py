@@ -1,4 +1,4 @@
-"""Turns EnvoyOptions into Envoy's YAML. The text is envoy.yaml.j2; only values and the error table are here."""
+"""Renders envoy.yaml.j2 with the values of EnvoyOptions and a table of error messages."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from infermesh_envoy.options import MEBIBYTE, Address, EnvoyOptions
 
 CONNECTION_BUFFER_BYTES: Final = MEBIBYTE
-FRAMING_BYTES: Final = 64 << 10  # what gRPC and HttpBody add to a body, with room for one more read of the socket
+FRAMING_BYTES: Final = 64 << 10  # what gRPC and HttpBody add to a body, plus room for one more read of the socket
 
 GRPC_SERVICES: Final = (
     "infermesh.inference.v1.InferenceService",
@@ -26,29 +26,29 @@ GRPC_SERVICES: Final = (
 METHOD_NOT_ALLOWED: Final = (
     "invalid_request_error",
     "method_not_allowed",
-    "%REQ(:PATH)% does not take %REQ(:METHOD)%",
+    "%REQ(:PATH)% does not accept the method %REQ(:METHOD)%",
 )
 
 
 def local_errors(timeout_s: float) -> list[tuple[int, str, str, str]]:
-    """HTTP status, OpenAI type, code and message of what Envoy answers without the router."""
+    """HTTP status, OpenAI error type, code and message of each error that Envoy answers without the router."""
     wrong, failed, why = "invalid_request_error", "server_error", "(%RESPONSE_CODE_DETAILS%)"
     return [
-        (400, wrong, "bad_request", f"The request cannot be read {why}. %LOCAL_REPLY_BODY%"),
+        (400, wrong, "bad_request", f"The request is malformed {why}. %LOCAL_REPLY_BODY%"),
         (403, wrong, "forbidden", f"The request is refused {why}"),
         (404, wrong, "not_found", "There is no %REQ(:METHOD)% %REQ(:PATH)%"),
         (408, wrong, "request_timeout", "The request did not arrive in time"),
         (413, wrong, "request_too_large", "The request body is too large"),
         (426, wrong, "upgrade_required", "HTTP/1.1 or HTTP/2 is required"),
         (431, wrong, "headers_too_large", "The request headers are too large"),
-        (500, failed, "internal", f"The answer could not be passed on {why}"),
-        (503, failed, "unavailable", f"The mesh cannot answer now {why}; try again"),
-        (504, failed, "timeout", f"Nothing came for {timeout_s:g} s"),
+        (500, failed, "internal", f"The router's answer could not be passed on {why}"),
+        (503, failed, "unavailable", f"The mesh cannot serve the request now {why}; try again"),
+        (504, failed, "timeout", f"No data arrived for {timeout_s:g} s"),
     ]
 
 
 def rest_paths(descriptors: Path) -> list[tuple[str, str]]:
-    """Each path of the REST API with its method, from the contract's annotations."""
+    """Each path of the REST API with its HTTP method, from the annotations in the .proto files."""
     found = FileDescriptorSet.FromString(descriptors.read_bytes())
     methods = (m for file in found.file for service in file.service for m in service.method)
     rules = (
@@ -58,13 +58,13 @@ def rest_paths(descriptors: Path) -> list[tuple[str, str]]:
 
 
 def path_regex(path: str) -> str:
-    """Matches what the contract's path template does, with or without a query."""
+    """A regular expression that matches what the path template does, with or without a query string."""
     fixed, variable, _ = path.partition("{")
     return re.escape(fixed) + (".+" if variable else r"(\?.*)?")
 
 
 def render(options: EnvoyOptions) -> str:
-    """The complete configuration as YAML, for `envoy --config-path`."""
+    """Returns the complete configuration as YAML, for `envoy --config-path`."""
     environment = Environment(
         loader=PackageLoader("infermesh_envoy", "."),
         undefined=StrictUndefined,

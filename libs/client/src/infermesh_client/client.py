@@ -1,6 +1,6 @@
 """Synchronous client of a router or a worker, over gRPC."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -40,7 +40,7 @@ class Client:
         self._admin_stub: Any = admin_pb2_grpc.AdminServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
         self._endpoint_stub: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
 
-    def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> Iterator[Event]:
+    def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> Generator[Event]:
         """Sends a prompt and yields the events of the answer as they arrive.
 
         The events are one Started, any number of Delta, and one Finished for each choice. The request is sent when the
@@ -73,7 +73,7 @@ class Client:
             )
         return response
 
-    def watch_listing(self, *, min_interval_ms: int = 500) -> Iterator[admin_pb2.WatchEndpointsResponse]:
+    def watch_listing(self, *, min_interval_ms: int = 500) -> Generator[admin_pb2.WatchEndpointsResponse]:
         """Yields the router's endpoints and queues now and after every change, until the iterator is closed.
 
         Changes within `min_interval_ms` milliseconds are merged into one. Raises Unimplemented for a worker.
@@ -85,7 +85,7 @@ class Client:
         """Returns the router's endpoints, sorted by address. Raises Unimplemented for a worker."""
         return tuple(self.listing().endpoints)
 
-    def watch_endpoints(self, *, min_interval_ms: int = 500) -> Iterator[Sequence[admin_pb2.Endpoint]]:
+    def watch_endpoints(self, *, min_interval_ms: int = 500) -> Generator[Sequence[admin_pb2.Endpoint]]:
         """Yields the router's endpoints now and after every change, as `watch_listing` does."""
         for listing in self.watch_listing(min_interval_ms=min_interval_ms):
             yield tuple(listing.endpoints)

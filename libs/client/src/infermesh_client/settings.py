@@ -12,12 +12,14 @@ class ClientSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="INFERMESH_", frozen=True, extra="ignore", validate_default=True)
 
-    home: Path = Field(Path("~/.infermesh"), description="Folder for logs, run-time files and models.")
+    home: Path = Field(default=Path("~/.infermesh"), description="Folder for logs, run-time files and models.")
     models: Path | None = Field(
-        None, description="Folder where models are stored; by default the folder models in INFERMESH_HOME."
+        default=None, description="Folder where models are stored; by default the folder models in INFERMESH_HOME."
     )
-    http_port: int = Field(8080, ge=1, le=65535, description="Port on 127.0.0.1 where Envoy serves the REST API.")
-    grpc_port: int = Field(8081, ge=1, le=65535, description="Port on 127.0.0.1 where Envoy serves gRPC.")
+    http_port: int = Field(
+        default=8080, ge=1, le=65535, description="Port on 127.0.0.1 where Envoy serves the REST API."
+    )
+    grpc_port: int = Field(default=8081, ge=1, le=65535, description="Port on 127.0.0.1 where Envoy serves gRPC.")
 
 
 @dataclass(frozen=True, slots=True)

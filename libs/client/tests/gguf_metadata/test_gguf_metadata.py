@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import openvino_genai as genai
@@ -9,8 +10,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from infermesh_client.gguf_metadata.reader import read_gguf
-from infermesh_client.gguf_metadata.write import end_token_ids, write_metadata
 from infermesh_client.gguf_metadata.tokenizer import build_tokenizer
+from infermesh_client.gguf_metadata.write import end_token_ids, write_metadata
 from infermesh_runtime.errors import InvalidArgument
 
 TEXTS = [
@@ -57,7 +58,7 @@ def test_control_tokens_are_recognised_in_text_and_skipped_in_output(tiny_gguf: 
         ("deepseek-v3", ["a", "12", "Ġb"]),
     ],
 )
-def test_pre_tokenizer_by_name(pre: str, pieces: list[str], make_gguf, tmp_path: Path) -> None:
+def test_pre_tokenizer_by_name(pre: str, pieces: list[str], make_gguf: Callable[..., Path], tmp_path: Path) -> None:
     tokenizer = build_tokenizer(read_gguf(make_gguf(tmp_path / "m.gguf", pre=pre)).tokenizer)
     assert [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str("a12 b")] == pieces
     for text in TEXTS:
@@ -66,7 +67,7 @@ def test_pre_tokenizer_by_name(pre: str, pieces: list[str], make_gguf, tmp_path:
         assert tokenizer.decode(ids, skip_special_tokens=False) == normal
 
 
-def test_bos_is_added_where_the_file_says_so(make_gguf, tmp_path: Path) -> None:
+def test_bos_is_added_where_the_file_says_so(make_gguf: Callable[..., Path], tmp_path: Path) -> None:
     tokenizer = build_tokenizer(read_gguf(make_gguf(tmp_path / "m.gguf", add_add_bos_token=True)).tokenizer)
     assert tokenizer.encode("he").tokens == ["<|im_start|>", "he"]
     assert tokenizer.encode("he", add_special_tokens=False).tokens == ["he"]
@@ -75,7 +76,7 @@ def test_bos_is_added_where_the_file_says_so(make_gguf, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["hello", " hello", "hello  hello\n", "héllo 日本 😀", "he<tool>llo", ""])
 @pytest.mark.parametrize("add_space_prefix", [True, False])
 def test_sentencepiece_round_trips_with_bytes(
-    text: str, add_space_prefix: bool, make_sentencepiece_gguf, tmp_path: Path
+    text: str, add_space_prefix: bool, make_sentencepiece_gguf: Callable[..., Path], tmp_path: Path
 ) -> None:
     stored = read_gguf(make_sentencepiece_gguf(tmp_path / "m.gguf", add_space_prefix=add_space_prefix)).tokenizer
     tokenizer = build_tokenizer(stored)
@@ -87,7 +88,7 @@ def test_sentencepiece_round_trips_with_bytes(
         assert "<tool>" in encoded.tokens
 
 
-def test_sentencepiece_merges_by_score(make_sentencepiece_gguf, tmp_path: Path) -> None:
+def test_sentencepiece_merges_by_score(make_sentencepiece_gguf: Callable[..., Path], tmp_path: Path) -> None:
     tokenizer = build_tokenizer(read_gguf(make_sentencepiece_gguf(tmp_path / "m.gguf")).tokenizer)
     assert tokenizer.encode("hello", add_special_tokens=False).tokens == ["▁hello"]
 
@@ -117,13 +118,15 @@ def test_given_tokenizer_wins(tiny_gguf: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "pre", "word"), [("t5", "smollm", "'t5'"), ("gpt2", "klingon", "'klingon'")])
-def test_unknown_tokenizer_is_refused_with_advice(kind: str, pre: str, word: str, make_gguf, tmp_path: Path) -> None:
+def test_unknown_tokenizer_is_refused_with_advice(
+    kind: str, pre: str, word: str, make_gguf: Callable[..., Path], tmp_path: Path
+) -> None:
     stored = read_gguf(make_gguf(tmp_path / "m.gguf", kind=kind, pre=pre)).tokenizer
     with pytest.raises(InvalidArgument, match=rf"{word}.*tokenizer\.json beside"):
         build_tokenizer(stored)
 
 
-def test_damaged_merges_are_refused(make_gguf, tmp_path: Path) -> None:
+def test_damaged_merges_are_refused(make_gguf: Callable[..., Path], tmp_path: Path) -> None:
     stored = read_gguf(make_gguf(tmp_path / "m.gguf", add_token_merges=["not there"])).tokenizer
     with pytest.raises(InvalidArgument, match="damaged"):
         build_tokenizer(stored)

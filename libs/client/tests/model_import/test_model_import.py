@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -27,7 +28,7 @@ CONFIG = {"max_position_embeddings": 128, "eos_token_id": 7, "bos_token_id": 1}
 
 
 @pytest.fixture
-def view(tmp_path: Path):
+def view(tmp_path: Path) -> Iterator[ProgressView]:
     with (tmp_path / "progress.txt").open("w") as file:
         yield ProgressView(Console(file=file))
 
@@ -123,7 +124,10 @@ def test_hugging_face_folder(models_root: Path, tmp_path: Path, view: ProgressVi
         ({"config__json": "{}"}, "is not a model"),
         ({"config__json": json.dumps(CONFIG), "model__safetensors": "w"}, "no tokenizer.json"),
         ({"config__json": "nonsense", "model__safetensors": "w", "tokenizer__json": "{}"}, "not JSON"),
-        ({"config__json": "{}", "model__safetensors": "w", "tokenizer__json": "{}"}, "does not give the context length"),
+        (
+            {"config__json": "{}", "model__safetensors": "w", "tokenizer__json": "{}"},
+            "does not give the context",
+        ),
         (
             {"config__json": '{"n_ctx": 8}', "model__safetensors": "w", "tokenizer__json": "{}"},
             "names an end-of-sequence token",
@@ -152,7 +156,7 @@ def test_bad_names(name: str, tiny_gguf: Path, models_root: Path, view: Progress
 
 
 def test_existing_model_is_kept_without_force(
-    tiny_gguf: Path, make_gguf, models_root: Path, view: ProgressView
+    tiny_gguf: Path, make_gguf: Callable[..., Path], models_root: Path, view: ProgressView
 ) -> None:
     first = import_model(str(tiny_gguf), "tiny", models_root, view)
     other = make_gguf(tiny_gguf.with_name("other.gguf"), weight_bytes=8192)
@@ -179,9 +183,9 @@ def test_converter_writes_into_the_model(
     converters: list[EntryPoint],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen = []
+    seen: list[tuple[list[str], str | None]] = []
 
-    def convert_it(folder: Path, *, weights: str | None, progress) -> None:
+    def convert_it(folder: Path, *, weights: str | None, progress: convert.ReportProgress) -> None:
         seen.append((sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")), weights))
         progress("half", 0.5)
         (folder / "testdevice").mkdir()

@@ -139,9 +139,9 @@ def _questions() -> Iterator[str]:
 def _answer(client: Client, history: list[ChatMessage], options: ChatOptions) -> ChatAnswer:
     """Streams one answer to the terminal; Ctrl-C stops it and keeps the text so far."""
     answer = ChatAnswer()
-    events: Iterator[Event] = client.generate(history, **options.for_generate())
+    events = client.generate(history, **options.for_generate())
     try:
-        with closing(events):  # type: ignore[type-var] # a generator, though typed as an iterator
+        with closing(events):
             for event in events:
                 _show(event, answer)
     except KeyboardInterrupt:

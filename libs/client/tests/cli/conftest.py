@@ -1,0 +1,85 @@
+"""Runs the command `infermesh` for its tests: in this process, or on a pseudo-terminal."""
+
+import os
+import pty
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from infermesh_client.cli.app import app
+
+RunCommand = Callable[..., Result]
+"""Called with the arguments and, by name, what stdin holds."""
+COMMAND = [sys.executable, "-m", "infermesh_client.cli.app"]
+
+
+@pytest.fixture
+def infermesh(models_root: Path) -> RunCommand:
+    """Runs the command in this process."""
+
+    def run(*arguments: str, stdin: str | bytes | None = None) -> Result:
+        result = CliRunner().invoke(app, list(arguments), input=stdin)
+        assert "Traceback" not in result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result
+
+    return run
+
+
+class Terminal:
+    """The command on a pseudo-terminal, as a user has it."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def read_until(self, text: str) -> str:
+        """Reads until `text` has come, and returns everything up to its end."""
+        while text not in self.seen:
+            ready, _, _ = select.select([self._master], [], [], 20)
+            assert ready, f"{text!r} did not come after {self.seen!r}"
+            self.seen += os.read(self._master, 4096).decode()
+        before, _, self.seen = self.seen.partition(text)
+        return before + text
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def wait(self) -> int:
+        """Waits for the end and returns the exit code."""
+        return self.process.wait(20)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+
+OpenTerminal = Callable[..., Terminal]
+"""Called with the arguments."""
+
+
+@pytest.fixture
+def open_terminal(models_root: Path) -> Iterator[OpenTerminal]:
+    with ExitStack() as stack:
+
+        def open_one(*arguments: str) -> Terminal:
+            terminal = Terminal(*arguments)
+            stack.callback(terminal.close)
+            return terminal
+
+        yield open_one
