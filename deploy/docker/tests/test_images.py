@@ -6,9 +6,10 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped] # types-PyYAML is not installed
 
 from infermesh_envoy import command
 
@@ -26,8 +27,9 @@ PROFILES = {"worker-xpu": "xpu", "worker-cuda": "cuda"}
 """Services that run only where their profile is asked for: both are worker-xpu's image, for another device each."""
 
 
-def project(folder: str) -> dict:
-    return tomllib.loads((REPOSITORY / folder / "pyproject.toml").read_text())["project"]
+def project(folder: str) -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((REPOSITORY / folder / "pyproject.toml").read_text())["project"]
+    return found
 
 
 def needed_folders(folder: str) -> set[str]:
@@ -49,13 +51,13 @@ def copied_folders(image: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("image", "folder"), IMAGES.items())
-def test_image_holds_its_own_packages_only(image, folder):
+def test_image_holds_its_own_packages_only(image: str, folder: str) -> None:
     extra = {"libs/client"} if image == "worker-cpu" else set()  # its target `import` is the client's command
     assert copied_folders(image) == needed_folders(folder) | extra
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_context_holds_what_is_copied(image):
+def test_context_holds_what_is_copied(image: str) -> None:
     ignored = (DOCKER / f"{image}.Dockerfile.dockerignore").read_text().splitlines()
     allowed = [line.removeprefix("!") for line in ignored if line.startswith("!")]
     for words in instructions(image, "COPY"):
@@ -69,13 +71,13 @@ def test_context_holds_what_is_copied(image):
 @pytest.mark.parametrize(
     ("image", "foreign"), [("router", ("openvino", "torch")), ("worker-cpu", ("torch",)), ("worker-xpu", ("openvino",))]
 )
-def test_lock_has_no_other_device_stack(image, foreign):
+def test_lock_has_no_other_device_stack(image: str, foreign: tuple[str, ...]) -> None:
     lock = (REPOSITORY / IMAGES[image] / "requirements.lock").read_text()
     assert not re.search(rf"^({'|'.join(foreign)})\b", lock, re.MULTILINE)
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_image_is_pinned_and_not_root(image):
+def test_image_is_pinned_and_not_root(image: str) -> None:
     for words in instructions(image, "FROM"):
         assert words[0].partition(":")[2] or words[0] in {"build", "base"}
         assert "latest" not in words[0]
@@ -84,7 +86,7 @@ def test_image_is_pinned_and_not_root(image):
     assert instructions(image, "HEALTHCHECK")
 
 
-def test_envoy_takes_the_configuration_that_the_image_renders(tmp_path):
+def test_envoy_takes_the_configuration_that_the_image_renders(tmp_path: Path) -> None:
     (run,) = (words for words in instructions("envoy", "RUN") if "infermesh_envoy" in words)
     arguments = [word.replace("${ROUTER}", "router:8082") for word in run[run.index("-m") : run.index(">")]]
     sources = {"/etc/envoy/descriptors.binpb": "protos/infermesh/descriptors.binpb",
@@ -97,7 +99,7 @@ def test_envoy_takes_the_configuration_that_the_image_renders(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_compose_names_what_there_is():
+def test_compose_names_what_there_is() -> None:
     compose = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())
     services = compose["services"]
     for service in services.values():
@@ -115,7 +117,7 @@ def test_compose_names_what_there_is():
         assert [volume.split(":")[0] for volume in services[name]["volumes"]] == list(compose["volumes"])
 
 
-def test_compose_starts_a_gpu_s_worker_only_where_it_is_asked_for():
+def test_compose_starts_a_gpu_s_worker_only_where_it_is_asked_for() -> None:
     services = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())["services"]
     assert {name: service["profiles"] for name, service in services.items() if "profiles" in service} == {
         name: [profile] for name, profile in PROFILES.items()
@@ -130,7 +132,7 @@ def test_compose_starts_a_gpu_s_worker_only_where_it_is_asked_for():
 
 
 @pytest.mark.parametrize("index", ["", "file:///wheels"])
-def test_torch_comes_from_the_index_that_is_told_with_that_index_s_triton(index, tmp_path):
+def test_torch_comes_from_the_index_that_is_told_with_that_index_s_triton(index: str, tmp_path: Path) -> None:
     """The image's own command, with a pip that notes what it is asked for."""
     locked = (REPOSITORY / "services/worker-xpu/requirements.lock").read_text()
     torch = next(line for line in locked.splitlines() if line.startswith("torch=="))

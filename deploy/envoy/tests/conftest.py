@@ -1,9 +1,10 @@
 """A scripted router behind a real Envoy: each test says what the router answers."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
 import httpx
@@ -11,13 +12,15 @@ import pytest
 import pytest_asyncio
 from google.api.httpbody_pb2 import HttpBody
 
-from infermesh.inference.v1 import inference_pb2_grpc
-from infermesh.openai.v1 import openai_pb2_grpc
+from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from infermesh.openai.v1 import openai_pb2, openai_pb2_grpc
 from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
 from infermesh_runtime.grpc_options import SERVER_OPTIONS
 
-Answer = Callable[[HttpBody, grpc.aio.ServicerContext], AsyncIterator[HttpBody]]
-ModelAnswer = Callable[[str, grpc.aio.ServicerContext], Awaitable[HttpBody]]
+Context: TypeAlias = grpc.aio.ServicerContext
+ChatHandler = Callable[[HttpBody, Context], AsyncIterator[HttpBody]]
+ModelHandler = Callable[[str, Context], Awaitable[HttpBody]]
+GenerateHandler = Callable[[inference_pb2.GenerateRequest, Context], AsyncIterator[inference_pb2.GenerateResponse]]
 TIMEOUT_S = 3.0
 
 
@@ -25,25 +28,32 @@ TIMEOUT_S = 3.0
 class FakeRouter(openai_pb2_grpc.OpenAIServiceServicer):
     """A real gRPC server whose answers are the test's own functions."""
 
-    chat: Answer | None = None
-    model: ModelAnswer | None = None
-    generate: Callable[..., AsyncIterator[object]] | None = None
+    chat: ChatHandler | None = None
+    model: ModelHandler | None = None
+    generate: GenerateHandler | None = None
     seen: list[dict[str, str]] = field(default_factory=list)
 
-    async def CreateChatCompletion(self, request, context):
+    async def CreateChatCompletion(self, request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
+        assert self.chat is not None
         self.seen.append(dict(context.invocation_metadata()))
         async for message in self.chat(request, context):
             yield message
 
-    async def GetModel(self, request, context):
+    async def GetModel(self, request: openai_pb2.GetModelRequest, context: Context) -> HttpBody:
+        assert self.model is not None
         return await self.model(request.model, context)
 
 
 class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
+    """The native service of the same router."""
+
     def __init__(self, router: FakeRouter) -> None:
         self._router = router
 
-    async def Generate(self, request, context):
+    async def Generate(
+        self, request: inference_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
+        assert self._router.generate is not None
         async for message in self._router.generate(request, context):
             yield message
 
@@ -61,14 +71,14 @@ def envoy_options(router_port: int, folder: Path) -> EnvoyOptions:
 
 def new_server(router: FakeRouter) -> grpc.aio.Server:
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    openai_pb2_grpc.add_OpenAIServiceServicer_to_server(router, server)
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(FakeInference(router), server)
+    openai_pb2_grpc.add_OpenAIServiceServicer_to_server(router, server)  # type: ignore[no-untyped-call] # generated
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(FakeInference(router), server)  # type: ignore[no-untyped-call] # generated
     return server
 
 
 @asynccontextmanager
 async def serve(router: FakeRouter, port: int = 0) -> AsyncIterator[int]:
-    """Runs the router on the port, or any free one; yields which."""
+    """Runs the router on `port`, or on any free port; yields the port."""
     server = new_server(router)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
@@ -76,8 +86,11 @@ async def serve(router: FakeRouter, port: int = 0) -> AsyncIterator[int]:
     await server.stop(None)
 
 
+StartRouter = Callable[[FakeRouter, int], AbstractAsyncContextManager[int]]
+
+
 @pytest.fixture(scope="session")
-def start_router():
+def start_router() -> StartRouter:
     """`serve`, for tests that start and stop routers of their own."""
     return serve
 

@@ -2,8 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-import lupa.luajit21 as luajit
+import lupa.luajit21 as luajit  # type: ignore[import-untyped] # it has no types
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,25 +19,28 @@ JSON = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def errors():
+def errors() -> Any:
     runtime = luajit.LuaRuntime(encoding="utf-8", unpack_returned_tuples=True)
     runtime.execute(EnvoyOptions().lua.read_text())
     return runtime.globals().errors
 
 
 @pytest.fixture(scope="module")
-def errors_on_bytes():
+def errors_on_bytes() -> Any:
     runtime = luajit.LuaRuntime(encoding="latin-1", unpack_returned_tuples=True)
     runtime.execute(Path(EnvoyOptions().lua).read_text())
     return runtime.globals().errors
 
 
 def converted(error: str) -> dict[str, object]:
-    return json.loads(error)["error"]
+    found: dict[str, object] = json.loads(error)["error"]
+    return found
 
 
 @given(message=st.text(), extra=JSON, indent=st.sampled_from([None, 2]), ascii_only=st.booleans())
-def test_message_survives_any_json_around_it(errors, message, extra, indent, ascii_only):
+def test_message_survives_any_json_around_it(
+    errors: Any, message: str, extra: object, indent: int | None, ascii_only: bool
+) -> None:
     document = {"a": extra, "code": 3, "message": message, "z": [extra]}
     text = json.dumps(document, indent=indent, ensure_ascii=ascii_only)
     status = errors.status(text, None, None)
@@ -49,22 +53,22 @@ def test_message_survives_any_json_around_it(errors, message, extra, indent, asc
 
 
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
-def test_quote_is_json(errors, text):
+def test_quote_is_json(errors: Any, text: str) -> None:
     assert json.loads(errors.quote(text)) == text
 
 
 @given(text=st.text(max_size=20))
-def test_text_that_is_not_json_never_raises(errors, text):
+def test_text_that_is_not_json_never_raises(errors: Any, text: str) -> None:
     error = converted(errors.object(500, errors.status("{" + text, "13", "it%20broke%22")))
     assert (error["code"], error["type"]) in {("internal", "server_error"), ("unknown", "server_error")}
 
 
-def test_headers_stand_in_for_a_body_that_is_missing(errors):
+def test_headers_stand_in_for_a_body_that_is_missing(errors: Any) -> None:
     error = converted(errors.object(404, errors.status("", "5", "no %22model%22 %C3%A9")))
     assert (error["code"], error["type"]) == ("not_found", "invalid_request_error")
 
 
-def test_answer_without_any_grpc_status(errors):
+def test_answer_without_any_grpc_status(errors: Any) -> None:
     error = converted(errors.object(502, errors.status("<html>", None, None)))
     assert (error["code"], error["message"]) == ("unknown", "The router's answer is not gRPC")
 
@@ -73,13 +77,13 @@ def test_answer_without_any_grpc_status(errors):
     ("delay", "seconds"),
     [("0s", "1"), ("0.001s", "1"), ("1s", "1"), ("1.000000001s", "2"), ("60s", "60"), ("soon", None)],
 )
-def test_retry_after(errors, delay, seconds):
+def test_retry_after(errors: Any, delay: str, seconds: str | None) -> None:
     detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
     assert errors.retry_after(errors.status(json.dumps({"code": 14, "details": [detail]}), None, None)) == seconds
 
 
 @given(raw=st.binary(max_size=12))
-def test_is_utf8(errors_on_bytes, raw):
+def test_is_utf8(errors_on_bytes: Any, raw: bytes) -> None:
     escaped = "".join(f"%{byte:02X}" for byte in raw)
     try:
         raw.decode()

@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import grpc
 import httpx
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import any_pb2, duration_pb2, wrappers_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from deploy.envoy.tests.conftest import ChatHandler, Context, FakeRouter
 from infermesh_envoy import EnvoyProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -19,14 +23,14 @@ CHAT = "/v1/chat/completions"
 AWKWARD = 'a "model" \\ é 😀\n\t\x01 <x> \u2028 %41'
 
 
-def failing(code: int, message: str, *details, early_headers=()):
+def failing(code: int, message: str, *details: Message, early_headers: Sequence[tuple[str, str]] = ()) -> ChatHandler:
     """A router that fails with this status before its first message."""
-    packed = []
+    packed: list[any_pb2.Any] = []
     for detail in details:
         packed.append(any_pb2.Any())
         packed[-1].Pack(detail)
 
-    async def answer(request, context):
+    async def answer(request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
         if early_headers:
             await context.send_initial_metadata(early_headers)
         status = status_pb2.Status(code=code, message=message, details=packed)
@@ -36,10 +40,10 @@ def failing(code: int, message: str, *details, early_headers=()):
     return answer
 
 
-def error_of(response: httpx.Response) -> dict[str, object]:
+def error_of(response: httpx.Response) -> dict[str, Any]:
     assert response.headers["content-type"] == "application/json"
     assert not [name for name in response.headers if name.startswith("grpc-")]
-    body = response.json()
+    body: dict[str, dict[str, Any]] = response.json()
     assert set(body) == {"error"}
     assert set(body["error"]) == {"message", "type", "param", "code"}
     return body["error"]
@@ -66,7 +70,9 @@ def error_of(response: httpx.Response) -> dict[str, object]:
         (grpc.StatusCode.UNAUTHENTICATED, 401, "authentication_error"),
     ],
 )
-async def test_bare_status(router, http, code, status, kind):
+async def test_bare_status(
+    router: FakeRouter, http: httpx.AsyncClient, code: grpc.StatusCode, status: int, kind: str
+) -> None:
     router.chat = failing(code.value[0], AWKWARD)
     response = await http.post(CHAT, json={})
     assert response.status_code == status
@@ -74,7 +80,9 @@ async def test_bare_status(router, http, code, status, kind):
 
 
 @pytest.mark.parametrize("early_headers", [(), (("x-infermesh-endpoint", "here"),)])
-async def test_detailed_status(router, http, early_headers):
+async def test_detailed_status(
+    router: FakeRouter, http: httpx.AsyncClient, early_headers: Sequence[tuple[str, str]]
+) -> None:
     info = error_details_pb2.ErrorInfo(reason="MODEL_NOT_FOUND", domain="infermesh", metadata={'k"{[': '}]"'})
     fields = [error_details_pb2.BadRequest.FieldViolation(field=name, description=AWKWARD) for name in ("model", "n")]
     retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=2, nanos=1))
@@ -94,15 +102,15 @@ async def test_detailed_status(router, http, early_headers):
     assert response.headers.get("x-infermesh-endpoint") == (early_headers[0][1] if early_headers else None)
 
 
-async def test_detail_of_an_unknown_type(router, http):
+async def test_detail_of_an_unknown_type(router: FakeRouter, http: httpx.AsyncClient) -> None:
     router.chat = failing(3, AWKWARD, wrappers_pb2.StringValue(value="?"))
     response = await http.post(CHAT, json={})
     assert response.status_code == 400
     assert error_of(response)["message"] == AWKWARD
 
 
-async def test_retry_after_trailer(router, http):
-    async def answer(request, context):
+async def test_retry_after_trailer(router: FakeRouter, http: httpx.AsyncClient) -> None:
+    async def answer(request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
         context.set_trailing_metadata((("retry-after", "7"),))
         await context.abort(grpc.StatusCode.UNAVAILABLE, "no worker")
         yield HttpBody()
@@ -112,13 +120,13 @@ async def test_retry_after_trailer(router, http):
     assert (response.status_code, response.headers["retry-after"]) == (503, "7")
 
 
-async def test_every_503_says_when_to_retry(router, http):
+async def test_every_503_says_when_to_retry(router: FakeRouter, http: httpx.AsyncClient) -> None:
     router.chat = failing(14, "from a gRPC that knows no RetryInfo")
     assert (await http.post(CHAT, json={})).headers["retry-after"] == "1"
 
 
 @pytest.mark.parametrize("path", ["/health", CHAT, "/nowhere"])
-async def test_answer_to_head_has_no_body(envoy: EnvoyProcess, path):
+async def test_answer_to_head_has_no_body(envoy: EnvoyProcess, path: str) -> None:
     """Bytes after its headers would be read as the beginning of the connection's next answer."""
     where = envoy.address("rest")
     reader, writer = await asyncio.open_connection(where.host, where.port)
@@ -130,7 +138,7 @@ async def test_answer_to_head_has_no_body(envoy: EnvoyProcess, path):
     await writer.wait_closed()
 
 
-async def test_method_the_router_does_not_have(router, http):
+async def test_method_the_router_does_not_have(router: FakeRouter, http: httpx.AsyncClient) -> None:
     response = await http.get("/metrics")
     assert response.status_code == 501
     assert error_of(response)["code"] == "unimplemented"
@@ -151,7 +159,7 @@ async def test_method_the_router_does_not_have(router, http):
         ("GET", "/%00", 400, "bad_request"),
     ],
 )
-async def test_bad_path_or_method(http, method, path, status, code):
+async def test_bad_path_or_method(http: httpx.AsyncClient, method: str, path: str, status: int, code: str) -> None:
     response = await http.request(method, path, headers={"origin": "http://page"})
     error = error_of(response)
     assert (response.status_code, error["type"], error["code"]) == (status, "invalid_request_error", code)
@@ -176,7 +184,7 @@ async def test_bad_path_or_method(http, method, path, status, code):
         (b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n123", 408, "request_timeout"),
     ],
 )
-async def test_bad_http(envoy: EnvoyProcess, request_bytes, status, code):
+async def test_bad_http(envoy: EnvoyProcess, request_bytes: bytes, status: int, code: str) -> None:
     """These never reach a filter: Envoy refuses them while it reads them."""
     where = envoy.address("rest")
     reader, writer = await asyncio.open_connection(where.host, where.port)
@@ -192,10 +200,10 @@ async def test_bad_http(envoy: EnvoyProcess, request_bytes, status, code):
     assert error["message"]
 
 
-async def test_silent_router_times_out(router, http):
+async def test_silent_router_times_out(router: FakeRouter, http: httpx.AsyncClient) -> None:
     cancelled = asyncio.Event()
 
-    async def answer(request, context):
+    async def answer(request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
         try:
             await asyncio.Event().wait()
         finally:
@@ -221,8 +229,10 @@ async def test_silent_router_times_out(router, http):
         ("cookie", "c" * 50_000),
     ],
 )
-async def test_a_header_that_grpc_would_fail_on_does_no_harm(router, http, name, value):
-    async def answer(request, context):
+async def test_a_header_that_grpc_would_fail_on_does_no_harm(
+    router: FakeRouter, http: httpx.AsyncClient, name: str, value: str
+) -> None:
+    async def answer(request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
         yield HttpBody(content_type="application/json", data=b"{}")
 
     router.chat = answer
@@ -230,8 +240,8 @@ async def test_a_header_that_grpc_would_fail_on_does_no_harm(router, http, name,
     assert (response.status_code, response.content) == (200, b"{}")
 
 
-async def test_grpc_timeout_is_the_deadline(router, http):
-    async def answer(request, context):
+async def test_grpc_timeout_is_the_deadline(router: FakeRouter, http: httpx.AsyncClient) -> None:
+    async def answer(request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
         yield HttpBody(content_type="application/json", data=b'{"s":%d}' % context.time_remaining())
 
     router.chat = answer

@@ -1,29 +1,39 @@
 """The second port passes the native services through unchanged, and nothing else."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
 import pytest_asyncio
 
+from deploy.envoy.tests.conftest import Context, FakeRouter
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh.openai.v1 import openai_pb2, openai_pb2_grpc
+from infermesh_envoy import EnvoyProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def channel(envoy):
+async def channel(envoy: EnvoyProcess) -> AsyncIterator[grpc.aio.Channel]:
     async with grpc.aio.insecure_channel(envoy.grpc) as opened:
         yield opened
+
+
+def inference_stub(channel: grpc.aio.Channel) -> Any:
+    return inference_pb2_grpc.InferenceServiceStub(channel)  # type: ignore[no-untyped-call] # generated
 
 
 def delta(text: str) -> inference_pb2.GenerateResponse:
     return inference_pb2.GenerateResponse(delta=inference_pb2.Delta(text=text))
 
 
-async def test_stream_metadata_and_trailers(router, channel):
-    async def answer(request, context):
+async def test_stream_metadata_and_trailers(router: FakeRouter, channel: grpc.aio.Channel) -> None:
+    async def answer(
+        request: inference_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
         sent = dict(context.invocation_metadata())
         await context.send_initial_metadata((("x-seen", sent["x-request-id"]),))
         context.set_trailing_metadata((("x-last", "é".encode().hex()), ("x-raw-bin", b"\x00\xff")))
@@ -31,7 +41,7 @@ async def test_stream_metadata_and_trailers(router, channel):
         yield delta("b")
 
     router.generate = answer
-    call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(
+    call = inference_stub(channel).Generate(
         inference_pb2.GenerateRequest(text="hi"), metadata=(("x-request-id", "mine"),)
     )
     assert [r.delta.text async for r in call] == ["a", "b"]
@@ -40,37 +50,44 @@ async def test_stream_metadata_and_trailers(router, channel):
     assert (trailers["x-last"], trailers["x-raw-bin"]) == ("c3a9", b"\x00\xff")
 
 
-async def test_errors_keep_their_details(router, channel):
-    async def answer(request, context):
+async def test_errors_keep_their_details(router: FakeRouter, channel: grpc.aio.Channel) -> None:
+    async def answer(
+        request: inference_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
         context.set_trailing_metadata((("grpc-status-details-bin", b"\x08\x05"), ("retry-after", "3")))
         await context.abort(grpc.StatusCode.NOT_FOUND, 'no "model" é')
         yield delta("")
 
     router.generate = answer
-    call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(inference_pb2.GenerateRequest())
+    call = inference_stub(channel).Generate(inference_pb2.GenerateRequest())
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, 'no "model" é')
     assert dict(caught.value.trailing_metadata())["grpc-status-details-bin"] == b"\x08\x05"
 
 
-async def test_silence_longer_than_the_rest_timeout(router, channel):
+async def test_silence_longer_than_the_rest_timeout(router: FakeRouter, channel: grpc.aio.Channel) -> None:
     """Only the client's own deadline counts; the REST listener of this Envoy gives up after 3 s."""
 
-    async def answer(request, context):
+    async def answer(
+        request: inference_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
         await asyncio.sleep(3.5)
         yield delta("late")
 
     router.generate = answer
-    call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(inference_pb2.GenerateRequest(), timeout=20)
+    call = inference_stub(channel).Generate(inference_pb2.GenerateRequest(), timeout=20)
     assert (await call.read()).delta.text == "late"
     call.cancel()
 
 
-async def test_deadline_reaches_the_router(router, channel):
-    remaining_s, cancelled = [], asyncio.Event()
+async def test_deadline_reaches_the_router(router: FakeRouter, channel: grpc.aio.Channel) -> None:
+    remaining_s: list[float] = []
+    cancelled = asyncio.Event()
 
-    async def answer(request, context):
+    async def answer(
+        request: inference_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
         remaining_s.append(context.time_remaining())
         try:
             await asyncio.Event().wait()
@@ -79,7 +96,7 @@ async def test_deadline_reaches_the_router(router, channel):
         yield delta("")
 
     router.generate = answer
-    call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(inference_pb2.GenerateRequest(), timeout=0.5)
+    call = inference_stub(channel).Generate(inference_pb2.GenerateRequest(), timeout=0.5)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
@@ -87,10 +104,12 @@ async def test_deadline_reaches_the_router(router, channel):
     await asyncio.wait_for(cancelled.wait(), 5)
 
 
-async def test_cancel_reaches_the_router(router, channel):
+async def test_cancel_reaches_the_router(router: FakeRouter, channel: grpc.aio.Channel) -> None:
     cancelled = asyncio.Event()
 
-    async def answer(request, context):
+    async def answer(
+        request: inference_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
         try:
             yield delta("a")
             await asyncio.Event().wait()
@@ -98,13 +117,14 @@ async def test_cancel_reaches_the_router(router, channel):
             cancelled.set()
 
     router.generate = answer
-    call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(inference_pb2.GenerateRequest())
+    call = inference_stub(channel).Generate(inference_pb2.GenerateRequest())
     await call.read()
     call.cancel()
     await asyncio.wait_for(cancelled.wait(), 5)
 
 
-async def test_other_services_are_not_there(channel):
+async def test_other_services_are_not_there(channel: grpc.aio.Channel) -> None:
+    stub: Any = openai_pb2_grpc.OpenAIServiceStub(channel)  # type: ignore[no-untyped-call] # generated
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await openai_pb2_grpc.OpenAIServiceStub(channel).GetHealth(openai_pb2.GetHealthRequest())
+        await stub.GetHealth(openai_pb2.GetHealthRequest())
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED

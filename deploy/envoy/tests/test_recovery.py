@@ -4,11 +4,14 @@ import asyncio
 import json
 import socket
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 
+from deploy.envoy.tests.conftest import Context, FakeRouter, StartRouter
 from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -16,14 +19,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 CHAT = "/v1/chat/completions"
 
 
-async def answering(request, context):
+async def answering(request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
     yield HttpBody(content_type="application/json", data=b"{}")
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 async def seconds_until_answered(client: httpx.AsyncClient) -> float:
@@ -42,7 +45,9 @@ def assert_unavailable(response: httpx.Response) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_router_comes_goes_and_comes_back(router, start_router, tmp_path, host):
+async def test_router_comes_goes_and_comes_back(
+    router: FakeRouter, start_router: StartRouter, tmp_path: Path, host: str
+) -> None:
     router.chat = answering
     port, free = free_port(), Address("127.0.0.1", 0)
     log = tmp_path / "access.log"

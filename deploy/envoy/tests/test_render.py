@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped] # types-PyYAML is not installed
 
 from infermesh_envoy import Address, EnvoyOptions, command, render
 from infermesh_envoy.__main__ import parse
@@ -20,7 +20,7 @@ CONTAINER = EnvoyOptions(
 
 
 @pytest.mark.parametrize("options", [EnvoyOptions(), CONTAINER], ids=["local", "container"])
-def test_envoy_accepts_it(options, tmp_path: Path):
+def test_envoy_accepts_it(options: EnvoyOptions, tmp_path: Path) -> None:
     config = tmp_path / "envoy.yaml"
     config.write_text(render(options))
     validate = [*command(config), "--mode", "validate"]
@@ -29,7 +29,7 @@ def test_envoy_accepts_it(options, tmp_path: Path):
     assert "eprecated" not in done.stderr
 
 
-def test_options_are_in_it():
+def test_options_are_in_it() -> None:
     config = yaml.safe_load(render(CONTAINER))
     assert config["node"]["id"] == CONTAINER.node_id
     assert config["admin"]["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9901}
@@ -37,7 +37,7 @@ def test_options_are_in_it():
     assert where == [{"address": "0.0.0.0", "port_value": 8080}, {"address": "::", "port_value": 8081}]
 
 
-def test_command_line():
+def test_command_line() -> None:
     options = parse(["--http", "[::1]:1", "--router", "router:2", "--cors-origin", "https://a", "--timeout-s", "1.5"])
     assert options == EnvoyOptions(
         http=Address("::1", 1), router=Address("router", 2), cors_origins=("https://a",), timeout_s=1.5
@@ -46,7 +46,7 @@ def test_command_line():
 
 
 @pytest.mark.parametrize("wrong", ["8080", "a:b", ":1", "a:65536", "a:-1", ""])
-def test_wrong_address_is_refused(wrong, capsys):
+def test_wrong_address_is_refused(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         parse(["--http", wrong])
     assert stopped.value.code == 2
