@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Answers operators and the `infermesh` command. Served by the router.
+    """For operators and the command `infermesh`. Routers implement it.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """Answers operators and the `infermesh` command. Served by the router.
+    """For operators and the command `infermesh`. Routers implement it.
     """
 
     def ListEndpoints(self, request, context):
@@ -74,29 +74,29 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchEndpoints(self, request, context):
-        """Lists the endpoints now and on every change, until the client cancels.
+        """Lists the endpoints now and after every change, until the client cancels the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DrainEndpoint(self, request, context):
-        """Takes an endpoint out of service: no new work; returns when nothing of any router runs on it. What still runs after
-        `move_after_s` is moved to other endpoints.
+        """Takes an endpoint out of service: it gets no new requests. Answers when no request of any router runs on it.
+        Streams still running after `move_after_s` are moved to other endpoints. NOT_FOUND when there is no such endpoint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeEndpoint(self, request, context):
-        """Takes a drained endpoint into service again.
+        """Puts a drained endpoint back into service. NOT_FOUND when there is no such endpoint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RegisterEndpoint(self, request, context):
-        """Makes the caller an endpoint of this router for as long as the call is open. Answers once when it is one.
+        """Makes the caller an endpoint of this router as long as the call is open. Sends one response, when it is one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,7 +139,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Answers operators and the `infermesh` command. Served by the router.
+    """For operators and the command `infermesh`. Routers implement it.
     """
 
     @staticmethod
@@ -279,7 +279,7 @@ class AdminService:
 
 
 class EndpointServiceStub:
-    """Tells one endpoint what to do. Served by every worker; a router serves it too and passes it on to its endpoints.
+    """Controls one endpoint. Every worker implements it; so does a router, which passes the calls on to its endpoints.
     """
 
     def __init__(self, channel):
@@ -311,35 +311,36 @@ class EndpointServiceStub:
 
 
 class EndpointServiceServicer:
-    """Tells one endpoint what to do. Served by every worker; a router serves it too and passes it on to its endpoints.
+    """Controls one endpoint. Every worker implements it; so does a router, which passes the calls on to its endpoints.
     """
 
     def LoadModel(self, request, context):
-        """Loads a model of the endpoint's folder and answers when it is READY. Idle models that are not pinned are unloaded
-        to make room, least recently used first. NOT_FOUND when there is no such model; RESOURCE_EXHAUSTED
-        (MODEL_DOES_NOT_FIT) says what is needed and what is free. A model that is loaded already is no error.
+        """Loads a model from the endpoint's models folder and answers when it is READY. To make room, idle models that are
+        not pinned are unloaded, least recently used first. Loading a model that is already loaded succeeds. NOT_FOUND when
+        there is no such model; RESOURCE_EXHAUSTED (MODEL_DOES_NOT_FIT) when it does not fit, with the memory needed and
+        free.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Unloads a model and answers when its memory is free. FAILED_PRECONDITION (MODEL_IN_USE) while requests of it run,
-        unless `force` is set.
+        """Unloads a model and answers when its memory is free. NOT_FOUND when it is not loaded; FAILED_PRECONDITION
+        (MODEL_IN_USE) while requests are using it, unless `force` is set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Drain(self, request, context):
-        """Refuses new requests from now on (state DRAINING); what runs goes on. Answers when nothing runs.
+        """Refuses new requests from now on (state DRAINING) and lets running ones finish. Answers when none is running.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Resume(self, request, context):
-        """Takes requests again after Drain.
+        """Accepts requests again after Drain.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -377,7 +378,7 @@ def add_EndpointServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EndpointService:
-    """Tells one endpoint what to do. Served by every worker; a router serves it too and passes it on to its endpoints.
+    """Controls one endpoint. Every worker implements it; so does a router, which passes the calls on to its endpoints.
     """
 
     @staticmethod

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class InferenceServiceStub:
-    """Runs models. Errors are gRPC statuses with google.rpc.ErrorInfo (domain "infermesh") and, for bad input,
-    google.rpc.BadRequest details; they are never fields of a response.
+    """Runs models. Errors are gRPC statuses, never fields of a response. Their details hold a google.rpc.ErrorInfo (domain
+    "infermesh") and, for bad input, a google.rpc.BadRequest.
     """
 
     def __init__(self, channel):
@@ -64,13 +64,13 @@ class InferenceServiceStub:
 
 
 class InferenceServiceServicer:
-    """Runs models. Errors are gRPC statuses with google.rpc.ErrorInfo (domain "infermesh") and, for bad input,
-    google.rpc.BadRequest details; they are never fields of a response.
+    """Runs models. Errors are gRPC statuses, never fields of a response. Their details hold a google.rpc.ErrorInfo (domain
+    "infermesh") and, for bad input, a google.rpc.BadRequest.
     """
 
     def Generate(self, request, context):
-        """Generates text. The stream is one `started`, any number of `delta`, and one `finished` for each choice.
-        Cancelling the call frees the KV blocks of its sequences within one step.
+        """Generates text. The stream has one `started` event, any number of `delta`, and one `finished` for each choice.
+        Cancelling the call frees the KV blocks of its sequences within one engine step.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,7 +98,7 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchHealth(self, request, context):
-        """Reports the same now and on every change, until the client cancels.
+        """Reports the same now and after every change, until the client cancels the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,8 +141,8 @@ def add_InferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InferenceService:
-    """Runs models. Errors are gRPC statuses with google.rpc.ErrorInfo (domain "infermesh") and, for bad input,
-    google.rpc.BadRequest details; they are never fields of a response.
+    """Runs models. Errors are gRPC statuses, never fields of a response. Their details hold a google.rpc.ErrorInfo (domain
+    "infermesh") and, for bad input, a google.rpc.BadRequest.
     """
 
     @staticmethod

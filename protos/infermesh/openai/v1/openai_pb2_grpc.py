@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class OpenAIServiceStub:
-    """The OpenAI-compatible front. Errors before the first message are gRPC statuses, which Envoy turns into OpenAI's error
-    object; an error after it is an `error` event in the stream, followed by `[DONE]`.
+    """The OpenAI-compatible API. An error before the first message is a gRPC status, which Envoy turns into OpenAI's error
+    object. A later error is an `error` event in the stream, followed by `[DONE]`.
     """
 
     def __init__(self, channel):
@@ -70,26 +70,26 @@ class OpenAIServiceStub:
 
 
 class OpenAIServiceServicer:
-    """The OpenAI-compatible front. Errors before the first message are gRPC statuses, which Envoy turns into OpenAI's error
-    object; an error after it is an `error` event in the stream, followed by `[DONE]`.
+    """The OpenAI-compatible API. An error before the first message is a gRPC status, which Envoy turns into OpenAI's error
+    object. A later error is an `error` event in the stream, followed by `[DONE]`.
     """
 
     def CreateChatCompletion(self, request, context):
-        """Answers a conversation; server-sent events when the body says "stream": true.
+        """Answers a conversation. The answer is a stream of server-sent events when the body has "stream": true.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateCompletion(self, request, context):
-        """Continues a text; server-sent events when the body says "stream": true.
+        """Continues a text. The answer is a stream of server-sent events when the body has "stream": true.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models that some endpoint serves.
+        """Lists the models that at least one endpoint serves.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,14 +103,14 @@ class OpenAIServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetHealth(self, request, context):
-        """Answers 200 when a request could be served now, 503 otherwise.
+        """Answers with status 200 when a request could be served now, and 503 otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetMetrics(self, request, context):
-        """The router's metrics in Prometheus' text format.
+        """Returns the router's metrics in Prometheus' text format.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,8 +158,8 @@ def add_OpenAIServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OpenAIService:
-    """The OpenAI-compatible front. Errors before the first message are gRPC statuses, which Envoy turns into OpenAI's error
-    object; an error after it is an `error` event in the stream, followed by `[DONE]`.
+    """The OpenAI-compatible API. An error before the first message is a gRPC status, which Envoy turns into OpenAI's error
+    object. A later error is an `error` event in the stream, followed by `[DONE]`.
     """
 
     @staticmethod
