@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-models_app = typer.Typer(help="List, import, load, unload and remove models.")
+models_app = typer.Typer(help="List, import, load, unload and remove models; without a command, list them.")
 app.add_typer(models_app, name="models")
 
 Endpoint = Annotated[
