@@ -100,14 +100,14 @@ lock: setup ## Make the lock files from the pyproject.toml files
 	python tools/lock.py
 
 bench: setup ## Measure engine and mesh beside openvino-genai; the last line is one JSON document
-	python benchmarks/mesh.py
+	python benchmarks/engine/mesh.py
 
 bench-xpu: $(VENV)/.installed-xpu ## Measure worker-xpu on processors beside transformers; the last line is one JSON document
-	python benchmarks/xpu.py
+	python benchmarks/torch_worker/xpu.py
 
 bench-router: setup ## Measure what the router adds, beside other routers, and how it chooses in simulated fleets
-	python benchmarks/fleet.py
-	python benchmarks/router_overhead.py
+	python benchmarks/router/fleet.py
+	python benchmarks/router/router_overhead.py
 
 clean: ## Remove what the commands above made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

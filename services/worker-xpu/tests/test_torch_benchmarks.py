@@ -12,7 +12,8 @@ from packaging.requirements import Requirement
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+REPOSITORY = Path(__file__).resolve().parents[3]
+BENCHMARKS = REPOSITORY / "benchmarks" / "torch_worker"
 INSTALLED = ("torch", "triton", "transformers", "numpy")
 """What a machine has that runs gpu.py, with what these need themselves."""
 NOT_INSTALLED = ("pydantic", "msgspec", "llguidance", "psutil", "grpc", "infermesh_engine", "torchao", "accelerate")
@@ -93,8 +94,8 @@ def test_xpu_compares_with_transformers_on_processors(tiny_folder, tmp_path) -> 
 
 
 def test_comparison_ends_at_the_first_near_tie_and_sees_what_differs(monkeypatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from torch_duel import compare
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    from benchmarks.torch_worker.duel import compare
 
     theirs = [
         {"token_ids": [1, 2, 3], "logprobs": [-1.0, -1.0, -1.0], "gaps": [0.5, 0.5, 0.001], "spacings": [0.25] * 3}

@@ -1,10 +1,10 @@
-"""Times the Triton attention kernels on a GPU beside their bound in bytes and torch's SDPA; checks each result first.
+"""Checks and times the Triton attention kernels beside torch's SDPA; the last line is a JSON document.
 
-Needs torch and triton; takes our package from the checkout. The last line of standard output is one JSON document.
-`TRITON_INTERPRET=1 python benchmarks/triton_attention.py --tiny` goes through all of it on a machine without a GPU.
+Needs torch and triton; our package comes from the checkout.
+`TRITON_INTERPRET=1 python benchmarks/torch_worker/triton_attention.py --tiny` tries all of it without a GPU.
 
-Each shape runs over as many layers' caches as exceed the L2, captured in one graph where the device has them, as in a
-model's step. SDPA gets its keys and values contiguous, without a block table: it does less than our kernels.
+Each shape runs over enough layers' caches to exceed the L2 cache; on CUDA they are captured in one graph, as a model's
+step would be. SDPA gets its keys and values contiguous, without a block table, so it does less work than our kernels.
 """
 
 import argparse
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import triton.testing
+import triton.testing  # type: ignore[import-untyped] # it has no types
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "services" / "worker-xpu" / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "services" / "worker-xpu" / "src"))
 
 from infermesh_worker_xpu.attention import triton_attention
 
@@ -47,12 +47,12 @@ class Shape:
 
     @property
     def moved_bytes(self) -> int:
-        """Keys and values once, query and output once, in 16 bits."""
+        """Bytes of keys, values, query and output, each moved once, in 16 bits."""
         return self.kv_bytes + 2 * 2 * self.sequences * self.new * self.heads * self.head_dim
 
     @property
     def operations(self) -> int:
-        """Of both products, causal: position p meets p + 1 keys."""
+        """Floating-point operations of both products; with the causal mask position p meets p + 1 keys."""
         past = self.context - self.new
         pairs = self.new * past + self.new * (self.new + 1) // 2
         return 4 * self.sequences * self.heads * self.head_dim * pairs
@@ -71,7 +71,7 @@ TINY = [Shape(2, 40, 1, 4, 2, 32, 64), Shape(1, 300, 1, 4, 2, 80, 320), Shape(2,
 
 
 class Work:
-    """One shape's inputs on the device, for some layers; `ours` and `torch_sdpa` go over all of them once."""
+    """One shape's inputs on the device, for some layers; `ours` and `torch_sdpa` each run all layers once."""
 
     def __init__(self, shape: Shape, device: torch.device, layers: int) -> None:
         self.shape, self.layers = shape, layers
@@ -119,14 +119,14 @@ class Work:
         return found.transpose(1, 2).flatten(0, 1)
 
     def relative_error(self) -> float:
-        """Of our last layer against SDPA's; NaN where an element was not written."""
+        """Returns the error of our last layer relative to SDPA's; NaN where an element was not written."""
         self.ours()
         expected = self.torch_sdpa().float()
         return float((self.out.float() - expected).norm() / expected.norm())
 
 
 def seconds_each(work: Callable[[], object], device: torch.device) -> float:
-    """Median seconds of one call; captured in a graph on CUDA, so that launches cost nothing."""
+    """Returns the median seconds of one call; on CUDA it is captured in a graph, so that launches cost nothing."""
     if device.type == "cpu":
         began = time.perf_counter()
         work()
@@ -142,7 +142,7 @@ def seconds_each(work: Callable[[], object], device: torch.device) -> float:
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes a second, read and written, of a copy on the device."""
+    """Returns the bytes per second, read and written, of a copy on the device."""
     source = torch.randint(0, 255, (1 << (20 if device.type == "cpu" else 32),), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     times = [seconds_each(lambda: target.copy_(source), device) for _ in range(3)]
@@ -168,12 +168,12 @@ def measure(shape: Shape, device: torch.device, bytes_s: float) -> dict[str, Any
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="few small shapes, for the interpreter")
+    parser.add_argument("--tiny", action="store_true", help="use few small shapes, for Triton's interpreter")
     tiny = parser.parse_args().tiny
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     able = triton_attention.available(device)
     if not able:
-        sys.exit(f"no attention through Triton here: {able.reason}")
+        sys.exit(f"The Triton kernels do not run here: {able.reason}")
     torch.manual_seed(0)
     bytes_s = copy_bandwidth(device)
     results = []

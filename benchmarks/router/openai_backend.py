@@ -1,6 +1,6 @@
-"""A simulated OpenAI endpoint over HTTP, for routers that speak no gRPC: tokens at a fixed pace, from `--itl-s`.
+"""Simulates an OpenAI server over HTTP that streams tokens at a fixed pace, for routers that speak no gRPC.
 
-One process, h11 for the protocol. What a router adds in front of it is what is measured, so it does little itself.
+The benchmark measures what a router adds in front of it, so it does as little as it can itself.
 """
 
 import argparse
@@ -16,13 +16,13 @@ _CHUNK = {"id": "chatcmpl-0", "object": "chat.completion.chunk", "created": 0, "
 
 
 def chunk(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
-    """One server-sent event."""
+    """Returns one server-sent event."""
     choices = [{"index": 0, "delta": delta, "finish_reason": finish_reason}]
     return b"data: " + json.dumps({**_CHUNK, "choices": choices}).encode() + b"\n\n"
 
 
 class Connection:
-    """One client connection: requests one after another."""
+    """One client connection, which carries one request after another."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, itl_s: float) -> None:
         self._reader = reader
@@ -31,7 +31,7 @@ class Connection:
         self._protocol = h11.Connection(h11.SERVER)
 
     async def serve(self) -> None:
-        """Until the client closes."""
+        """Answers requests until the client closes the connection."""
         try:
             while (request := await self._event()) is not None and isinstance(request, h11.Request):
                 body = await self._body()
@@ -84,7 +84,7 @@ class Connection:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=int, required=True, help="port of 127.0.0.1 to listen on")
     parser.add_argument("--itl-s", type=float, default=0.005, help="time between two tokens of a stream, in seconds")
     options = parser.parse_args()
     server = await asyncio.start_server(

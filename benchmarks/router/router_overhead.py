@@ -1,11 +1,14 @@
-"""What a router adds to a request: TTFT over gRPC and REST, and CPU a token, beside other routers in the same run.
+"""Measures the time and CPU that a router adds to a request, beside other routers; the last line is a JSON document.
 
-A simulated worker gives 200 tokens/s a stream. Ours is measured against asking the worker itself; other routers, which
-speak HTTP only, against asking a simulated OpenAI endpoint of the same pace. The contestants of a round run one after
-another, with 1 and with 16 streams; figures are medians over the rounds of p50 minus the direct p50 of that round.
-CPU a token is that of answers of 192 tokens; CPU a request that of answers of 8 to 24, their tokens included.
-Peers that are asked for (--peers) get a venv each below build/. The last line is one JSON document.
+A simulated worker gives each stream 200 tokens/s. Our router is compared with asking that worker directly. Other
+routers speak only HTTP, so each is compared with asking a simulated OpenAI server of the same pace directly. Each round
+runs the contestants one after another, with 1 and with 16 streams. The added TTFT is a contestant's median minus the
+direct median of the same round; the figure is the median over the rounds. CPU per token is taken from answers of 192
+tokens; CPU per request from answers of 8 to 24 tokens, and includes those tokens. Each peer named in --peers is
+installed in its own venv under build/.
 """
+
+# ruff: noqa: E402 - `benchmarks` is found once the checkout is on the path
 
 import argparse
 import asyncio
@@ -24,8 +27,12 @@ from typing import Any
 import grpc
 import psutil
 import uvloop
-from http_stream import HttpStreams
-from overhead_parts import (
+
+ROOM = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOM.parents[1]))
+
+from benchmarks.router.http_stream import HttpStreams
+from benchmarks.router.overhead_parts import (
     PEERS,
     Peer,
     free_port,
@@ -36,41 +43,40 @@ from overhead_parts import (
     run_worker,
     wait_for_http,
 )
-
 from infermesh.inference.v1 import inference_pb2 as pb
 
 ITL_S = 0.005
 LONG_TOKENS = 192
-"""Of the answers that CPU a token is taken from; those that TTFT is taken from have 8 to 24."""
+"""Length of the answers that CPU per token is taken from; those that TTFT is taken from have 8 to 24 tokens."""
 STREAMS = (1, 16)
 _GENERATE = "/infermesh.inference.v1.InferenceService/Generate"
 _PROMPT = "Tell me something about routers. " * 4
 
 Ask = Callable[[int, str, int], Awaitable[float]]
-"""(stream, prompt, tokens) → seconds to the first token; returns when the answer is whole."""
+"""Given stream, prompt and tokens, reads a whole answer; returns the seconds until its first token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """One way to the tokens."""
+    """One way to get tokens: direct, or through a router."""
 
     name: str
     direct: str
-    """Name of the contestant that it is compared with; its own when it is one of those."""
+    """Name of the direct contestant that it is compared with; its own name if it is one."""
     ask: Ask
     processes: Sequence[psutil.Process] = ()
-    """Those whose CPU time counts."""
+    """Processes whose CPU time counts."""
 
 
 class GrpcStreams:
-    """One channel; messages are not parsed."""
+    """Streams over one gRPC channel, without parsing messages."""
 
     def __init__(self, address: str) -> None:
         self._channel = grpc.aio.insecure_channel(address)
         self._call = self._channel.unary_stream(_GENERATE)
 
     async def ask(self, stream: int, prompt: str, tokens: int) -> float:  # noqa: ARG002 - streams share the channel
-        """Streams one answer to its end; returns the seconds to the event after `started`."""
+        """Streams one answer to its end; returns the seconds until the event after `started`."""
         message = pb.ChatMessage(role="user", content=prompt)
         request = pb.GenerateRequest(
             chat=pb.ChatPrompt(messages=[message]),
@@ -86,7 +92,7 @@ class GrpcStreams:
 
 
 def http_ask(address: str, model: str) -> Ask:
-    """An `Ask` over HTTP with one connection a stream."""
+    """Returns an `Ask` over HTTP with one connection per stream."""
     connections: dict[int, HttpStreams] = {}
 
     async def ask(stream: int, prompt: str, tokens: int) -> float:
@@ -97,7 +103,7 @@ def http_ask(address: str, model: str) -> Ask:
 
 
 async def measure(contestant: Contestant, streams: int, requests: int, seed: int) -> dict[str, float]:
-    """TTFT p50 in ms, and CPU time of the contestant's processes in µs: a token of long answers, a short request."""
+    """Returns the median TTFT in ms, and CPU time in µs: per token of long answers, and per short request."""
     rng = random.Random(seed)
     await asyncio.gather(*(contestant.ask(i, _PROMPT, 2) for i in range(streams)))
     before_s = cpu_s(contestant.processes)
@@ -105,7 +111,7 @@ async def measure(contestant: Contestant, streams: int, requests: int, seed: int
     async def run(stream: int) -> list[float]:
         times = []
         for number in range(requests):
-            # at any time within the worker's step: else one who is later by a little waits for a whole step more
+            # Spread over the worker's step: otherwise a slightly later request would always wait one step more.
             await asyncio.sleep(rng.uniform(0, 2 * ITL_S))
             times.append(await contestant.ask(stream, f"{number} {_PROMPT}", rng.randint(8, 24)))
         return times
@@ -124,13 +130,13 @@ async def measure(contestant: Contestant, streams: int, requests: int, seed: int
 
 
 def cpu_s(processes: Sequence[psutil.Process]) -> float:
-    """Processor seconds that the processes have used, children included."""
+    """Returns the CPU seconds that the processes and their children have used."""
     family = [member for process in processes for member in (process, *process.children(recursive=True))]
-    return sum(sum(member.cpu_times()[:2]) for member in family)
+    return float(sum(sum(member.cpu_times()[:2]) for member in family))
 
 
 def start_ours(parts: ExitStack) -> list[Contestant]:
-    """The simulated worker, a router before it, and Envoy before that."""
+    """Starts the simulated worker, a router in front of it, and Envoy in front of that."""
     worker = run_worker(parts, ITL_S)
     router, router_process = run_router(parts, worker)
     http, envoy_process = run_envoy(parts, router)
@@ -142,9 +148,9 @@ def start_ours(parts: ExitStack) -> list[Contestant]:
 
 
 async def start_peers(parts: ExitStack, peers: Sequence[Peer]) -> list[Contestant]:
-    """The simulated OpenAI endpoint, and each peer before it; a peer that does not start is left out, and said so."""
+    """Starts the simulated OpenAI server and each peer in front of it; leaves out peers that do not start."""
     backend = f"127.0.0.1:{free_port()}"
-    script = str(Path(__file__).with_name("openai_backend.py"))
+    script = str(ROOM / "openai_backend.py")
     run_process(parts, [sys.executable, script, "--port", backend.rpartition(":")[2], "--itl-s", str(ITL_S)])
     await wait_for_http(backend, "/health")
     contestants = [Contestant("http_direct", "http_direct", http_ask(backend, "simulated"))]
@@ -154,14 +160,14 @@ async def start_peers(parts: ExitStack, peers: Sequence[Peer]) -> list[Contestan
             ask = http_ask(address, "simulated")
             await ask(0, "hello", 2)
         except (RuntimeError, OSError, TimeoutError, subprocess.CalledProcessError) as error:
-            print(f"{peer.name} is left out: {error}", file=sys.stderr)
+            print(f"{peer.name} did not start and is left out: {error}", file=sys.stderr)
             continue
         contestants.append(Contestant(peer.name, "http_direct", ask, [process]))
     return contestants
 
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
-    """All rounds."""
+    """Runs all rounds; returns their figures."""
     chosen = [PEERS[name] for name in options.peers.split(",") if name]
     figures: dict[tuple[str, int], list[dict[str, float]]] = {}
     with ExitStack() as parts:
@@ -181,7 +187,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
 def summarise(
     contestants: Sequence[Contestant], figures: dict[tuple[str, int], list[dict[str, float]]]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Medians by contestant and streams."""
+    """Returns the medians for each contestant and number of streams."""
     result: dict[str, dict[str, dict[str, float]]] = {}
     for contestant in contestants:
         for streams in STREAMS:
@@ -198,9 +204,15 @@ def summarise(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=60, help="a stream and round with 1 stream; a quarter with 16")
-    parser.add_argument("--peers", default=",".join(PEERS), help=f"comma list of {', '.join(PEERS)}; empty for none")
+    parser.add_argument("--rounds", type=int, default=5, help="how many rounds to measure")
+    parser.add_argument(
+        "--requests", type=int, default=60, help="requests of each stream in a round; a quarter of it with 16 streams"
+    )
+    parser.add_argument(
+        "--peers",
+        default=",".join(PEERS),
+        help=f"other routers to measure, comma list of {', '.join(PEERS)}; empty: none",
+    )
     print(json.dumps(uvloop.run(run(parser.parse_args()))))
 
 

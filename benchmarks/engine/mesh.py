@@ -1,8 +1,10 @@
-"""Engine and mesh beside openvino-genai in one run, on the same model and prompts; the last line is one JSON document.
+"""Compares the engine and the mesh with openvino-genai, on one model; the last line is a JSON document.
 
-Every round runs the contestants one after another, so that what disturbs the machine disturbs all; ratios are
-medians over the rounds. Speed is generated tokens over wall time, prefill included. See --help for its options.
+Each round runs the contestants one after another, so that whatever disturbs the machine disturbs them all. Ratios are
+medians over the rounds. Speed is generated tokens divided by wall time, prefill included.
 """
+
+# ruff: noqa: E402 - `benchmarks` is found once the checkout is on the path
 
 import argparse
 import json
@@ -19,21 +21,25 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from contestant import Contestant
-from prompts import NEW_TOKENS, PROMPT_TOKENS
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.contest.contestant import ContestantProcess
+from benchmarks.contest.prompts import NEW_TOKENS, PROMPT_TOKENS
+
+ROOM = Path(__file__).resolve().parent
 MODEL = "smollm2-135m-instruct"
 INFERMESH = str(Path(sys.executable).with_name("infermesh"))
 KV_BYTES = 256 << 20
-"""Small enough that the rounds fill it, so that resident memory minus it is what the engine process itself takes."""
+"""Small enough that the rounds fill it: resident memory less this is what the engine process itself takes."""
 PROGRAMS = {
     "router": "infermesh_router",
     "worker_front": "-m infermesh_worker_cpu",
     "engine_process": "infermesh_worker.engine_process.process",
     "envoy": "_bin/envoy",
 }
-"""Part of the mesh to what only its command line holds."""
+"""Maps each part of the mesh to a text that only its command line contains."""
 
 
 def free_port() -> int:
@@ -44,7 +50,7 @@ def free_port() -> int:
 
 @contextmanager
 def running_mesh(models: Path) -> Iterator[tuple[dict[str, Any], float]]:
-    """`infermesh up` in a home of its own; yields its state file and the seconds from the command to ready."""
+    """Runs `infermesh up` in a folder of its own; yields its state file and the seconds it took to be ready."""
     with tempfile.TemporaryDirectory() as home:
         ports = {"INFERMESH_HTTP_PORT": str(free_port()), "INFERMESH_GRPC_PORT": str(free_port())}
         mesh = {"INFERMESH_HOME": home, "INFERMESH_MODELS": str(models), "INFERMESH_KV_CACHE_BYTES": str(KV_BYTES)}
@@ -58,7 +64,7 @@ def running_mesh(models: Path) -> Iterator[tuple[dict[str, Any], float]]:
                 if line.startswith("Ready after"):
                     ready_s = time.perf_counter() - began
         if up.returncode:
-            raise SystemExit("the mesh did not start")
+            raise SystemExit("The mesh did not start; `infermesh up` says why above.")
         try:
             yield json.loads((Path(home) / "run" / "mesh.json").read_text()), ready_s
         finally:
@@ -66,7 +72,7 @@ def running_mesh(models: Path) -> Iterator[tuple[dict[str, Any], float]]:
 
 
 def resident_mb(home_pid: int) -> dict[str, float]:
-    """Resident memory of each part of the mesh, in MB of 10⁶ bytes."""
+    """Returns the resident memory of each part of the mesh, in MB of 10⁶ bytes."""
     found: dict[str, float] = {}
     for process in psutil.Process(home_pid).children(recursive=True):
         command = " ".join(process.cmdline())
@@ -77,23 +83,27 @@ def resident_mb(home_pid: int) -> dict[str, float]:
 
 
 def supervisor_pid(http: str) -> int:
-    """The supervisor above the Envoy that listens there."""
+    """Returns the process id of the supervisor that started the Envoy listening there."""
     port = int(http.rpartition(":")[2])
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        local = connection.laddr
+        if connection.status == psutil.CONN_LISTEN and local and local.port == port and connection.pid:
             return psutil.Process(connection.pid).ppid()
-    raise SystemExit(f"nothing listens on {http}")
+    raise SystemExit(f"Nothing listens on {http}, where the mesh's Envoy should.")
 
 
-def measure(contestants: dict[str, Contestant], streams: int, rounds: int) -> dict[str, Any]:
-    """Runs a warm-up round and then `rounds`; tokens/s of each contestant and ratios between them, by round."""
+def measure(contestants: dict[str, ContestantProcess], streams: int, rounds: int) -> dict[str, Any]:
+    """Runs a warm-up round and then `rounds`; returns each contestant's tokens/s and the ratios between them."""
     speeds: dict[str, list[float]] = {name: [] for name in contestants}
     details: dict[str, dict[str, Any]] = {}
     for round_number in range(rounds + 1):
         for name, contestant in contestants.items():
             details[name] = contestant.run(round_number, streams)
             if details[name]["tokens"] != streams * NEW_TOKENS:
-                raise SystemExit(f"{name} made {details[name]['tokens']} tokens, not {streams * NEW_TOKENS}")
+                got, wanted = details[name]["tokens"], streams * NEW_TOKENS
+                raise SystemExit(
+                    f"{name} made {got} tokens where {wanted} were asked for; its speed would mean nothing."
+                )
             if round_number:
                 speeds[name].append(details[name]["tokens"] / details[name]["seconds"])
     python_ms = details["engine"]["python_ms_per_step"]
@@ -117,9 +127,15 @@ def ratio(ours: list[float], theirs: list[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, default=REPOSITORY / "build" / "models", help="models root")
-    parser.add_argument("--rounds", type=int, default=5, help="measured rounds of each size")
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32], help="concurrent streams")
+    parser.add_argument("--models", type=Path, default=REPOSITORY / "build" / "models", help="folder of the models")
+    parser.add_argument("--rounds", type=int, default=5, help="how many rounds to measure for each number of streams")
+    parser.add_argument(
+        "--streams",
+        type=int,
+        nargs="+",
+        default=[1, 8, 32],
+        help="how many streams to run at once, one or more numbers",
+    )
     options = parser.parse_args()
     folder = options.models / MODEL
     if not folder.exists():
@@ -128,10 +144,10 @@ def main() -> None:
         subprocess.run(command, env=env, check=True, stdout=sys.stderr)
     with (
         running_mesh(options.models) as (state, ready_s),
-        Contestant("contestant_genai.py", str(folder)) as genai,
-        Contestant("contestant_engine.py", str(folder)) as engine,
-        Contestant("contestant_engine.py", str(folder), "exact") as exact,
-        Contestant("contestant_mesh.py", state["http"].rpartition(":")[2], MODEL) as mesh,
+        ContestantProcess(ROOM / "contestant_genai.py", str(folder)) as genai,
+        ContestantProcess(ROOM / "contestant_engine.py", str(folder)) as engine,
+        ContestantProcess(ROOM / "contestant_engine.py", str(folder), "exact") as exact,
+        ContestantProcess(ROOM / "contestant_mesh.py", state["http"].rpartition(":")[2], MODEL) as mesh,
     ):
         contestants = {"genai": genai, "engine": engine, "mesh": mesh, "engine_exact": exact}
         results = []

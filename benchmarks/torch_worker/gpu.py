@@ -1,8 +1,8 @@
-"""worker-xpu's engine on one accelerator beside transformers' continuous batching; the last line is one JSON document.
+"""Compares worker-xpu with transformers on one accelerator; the last line is a JSON document.
 
-A TinyLlama-1.1B-shaped model with random weights in bf16, prompts of 128 tokens and 256 new ones, 1 and 128 streams.
-Needs torch, triton, transformers and numpy, and takes our packages from the checkout. Both contestants run in
-processes of their own, in turn in every round. `--device cpu --tiny` goes through all of it in under a minute.
+The model has the shape of TinyLlama-1.1B and random bf16 weights; prompts have 128 tokens, answers 256, and 1 and 128
+streams run at once. Needs torch, triton, transformers and numpy; our packages come from the checkout. Each contestant
+runs in its own process, and every round runs both. `--device cpu --tiny` tries all of it in under a minute.
 """
 
 import argparse
@@ -17,15 +17,20 @@ from typing import Any
 
 import torch
 import transformers
-from contestant import Contestant
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from torch_duel import check, measure
-from torch_task import Task
 from transformers import AutoConfig, AutoModelForCausalLM
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.contest.contestant import ContestantProcess
+from benchmarks.torch_worker.duel import check, measure
+from benchmarks.torch_worker.task import Task
+
+ROOM = Path(__file__).resolve().parent
+
 TARGETS = {1: 800.0, 128: 15_000.0}
-"""Streams to the tokens/s that an H200 should reach."""
+"""Maps the number of streams to the tokens/s that an H200 should reach. Not measured yet."""
 TINYLLAMA = {
     "vocab_size": 32_000,
     "hidden_size": 2048,
@@ -47,23 +52,23 @@ TINY = {
 
 
 def save_model(shape: dict[str, int], folder: Path, device: str, dtype: torch.dtype) -> None:
-    """Writes random weights and a tokenizer of as many words."""
+    """Writes random weights, and a tokenizer with one word for each token id."""
     torch.manual_seed(0)
     config = AutoConfig.for_model("llama", **shape, tie_word_embeddings=False)
     with torch.device(device):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call] # transformers has no types here
     model.save_pretrained(folder)
     words = {f"w{i}": i for i in range(shape["vocab_size"])}
     Tokenizer(WordLevel(words, unk_token="w0")).save(str(folder / "tokenizer.json"))
 
 
 def read_bytes_per_token(shape: dict[str, int], weights_bytes: int, itemsize: int) -> int:
-    """Weights that one token's step must read: all but the embeddings, of which it reads a row."""
+    """Returns the bytes that one token's step must read: all weights but the embeddings, of which it reads one row."""
     return weights_bytes - shape["vocab_size"] * shape["hidden_size"] * itemsize
 
 
 def copy_bandwidth(device: str) -> float:
-    """Bytes a second, read and written, of a copy on the device; the median of some."""
+    """Returns the bytes per second, read and written, of a copy on the device: the median of 10."""
     source = torch.randint(0, 255, (1 << (24 if device == "cpu" else 32),), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     times = []
@@ -82,15 +87,15 @@ def copy_bandwidth(device: str) -> float:
 def parse() -> argparse.Namespace:
     accelerator = torch.accelerator.current_accelerator()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default=accelerator.type if accelerator else "cpu")
+    parser.add_argument("--device", default=accelerator.type if accelerator else "cpu", help="cuda, xpu or cpu")
     parser.add_argument("--dtype", choices=["bf16", "fp32"], default="bf16")
-    parser.add_argument("--tiny", action="store_true", help="a tiny model, to go through it all")
-    parser.add_argument("--rounds", type=int, default=3, help="measured rounds of each size")
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 128])
-    parser.add_argument("--prompt-tokens", type=int, default=128)
-    parser.add_argument("--new-tokens", type=int, default=256)
-    parser.add_argument("--checked", type=int, default=8, help="prompts whose greedy tokens are compared")
-    parser.add_argument("--check-tokens", type=int, default=64, help="tokens of each that are compared")
+    parser.add_argument("--tiny", action="store_true", help="use a tiny model, to try every part")
+    parser.add_argument("--rounds", type=int, default=3, help="how many rounds to measure for each number of streams")
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 128], help="how many streams to run at once")
+    parser.add_argument("--prompt-tokens", type=int, default=128, help="length of each prompt, in tokens")
+    parser.add_argument("--new-tokens", type=int, default=256, help="length of each answer, in tokens")
+    parser.add_argument("--checked", type=int, default=8, help="how many prompts to compare greedy tokens on")
+    parser.add_argument("--check-tokens", type=int, default=64, help="how many tokens of each to compare")
     return parser.parse_args()
 
 
@@ -111,7 +116,7 @@ def task_of(options: argparse.Namespace, folder: Path, shape: dict[str, int]) ->
 
 
 def add_targets(result: dict[str, Any], bound: float) -> None:
-    """What one size's speed is measured against."""
+    """Adds the memory-bandwidth bound and the target for this number of streams, where there is one."""
     reached = result["tokens_per_s"]["engine"]
     if result["streams"] == 1:
         result["share_of_bound"] = round(reached / bound, 3)
@@ -122,7 +127,7 @@ def add_targets(result: dict[str, Any], bound: float) -> None:
 
 
 def main() -> None:
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as worker-xpu does; both contestants get it
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as worker-xpu does; both contestants inherit it
     options = parse()
     shape = TINY if options.tiny else TINYLLAMA
     dtype = torch.bfloat16 if options.dtype == "bf16" else torch.float32
@@ -133,8 +138,8 @@ def main() -> None:
             torch.get_device_module(options.device).empty_cache()
         task = task_of(options, Path(name), shape)
         with (
-            Contestant("contestant_torch.py", task.dumps()) as ours,
-            Contestant("contestant_transformers.py", task.dumps()) as peer,
+            ContestantProcess(ROOM / "contestant_torch.py", task.dumps()) as ours,
+            ContestantProcess(ROOM / "contestant_transformers.py", task.dumps()) as peer,
         ):
             greedy, facts = check(ours, peer, min(options.checked, task.max_streams))
             print(json.dumps({**facts, "greedy": greedy}), file=sys.stderr, flush=True)

@@ -1,15 +1,16 @@
-"""Owns what contestants on torch are told, as one JSON argument, and where our packages are in this checkout.
+"""Tells a contestant on torch what to run, as one JSON argument, and puts our packages of this checkout on its path.
 
-Needs no package of ours, so that a machine without them installed can run the rest from the checkout.
+Imports none of our packages: on a machine where they are not installed, the benchmark runs from the checkout.
 """
 
 import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 CHECK_ROUND = -1
-"""Number of the round in which a contestant gives its tokens and their log probabilities, not its speed."""
+"""Number of the round in which a contestant returns its tokens and their log probabilities instead of its speed."""
 _SOURCES = ("libs/runtime/src", "libs/engine/src", "services/worker-xpu/src")
 
 
@@ -18,25 +19,25 @@ class Task:
     """One model on one device, and the size of each request."""
 
     folder: str
-    device: str
-    dtype: str
+    device: Literal["auto", "xpu", "cuda", "cpu"]
+    dtype: Literal["bf16", "fp16", "fp32"]
     prompt_tokens: int
     new_tokens: int
     max_streams: int
     first_token: int
-    """Prompts are drawn from the tokens from here on."""
+    """First of the token ids that prompts are drawn from; `last_token` ends them and is not drawn."""
     last_token: int
     kv_cache_bytes: int
     context_length: int
     check_tokens: int = 0
-    """Tokens of each answer in the check round."""
+    """Length of each answer in the check round, in tokens."""
 
     def dumps(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
     def of_arguments(cls) -> "Task":
-        """The task in this process' first argument."""
+        """Reads the task from this process' first argument."""
         return cls(**json.loads(sys.argv[1]))
 
     @property
@@ -45,6 +46,6 @@ class Task:
 
 
 def use_checkout() -> None:
-    """Puts our packages of this checkout on the path, before any that is installed."""
-    root = Path(__file__).resolve().parents[1]
+    """Puts our packages of this checkout on the path, before any installed ones."""
+    root = Path(__file__).resolve().parents[2]
     sys.path[:0] = [str(root / source) for source in _SOURCES]

@@ -1,8 +1,8 @@
-"""Routing policies on simulated fleets in virtual time, one trace for all; the last line is one JSON document.
+"""Compares routing policies on simulated fleets in virtual time; the last line is a JSON document.
 
-Round robin, random, least requests and infermesh's own code (Fleet, Endpoint, Chooser; nothing is copied) route the
-same requests to fleets of three device classes. Workers report every 50 ms and a report takes 50 ms more to arrive;
-the baselines know their own requests in flight at once. See --help.
+Round robin, random, least requests and infermesh's own classes (Fleet, Endpoint, Chooser) route the same requests to
+fleets of three device classes. Workers report every 50 ms, and a report takes another 50 ms to arrive; the other
+policies know their own requests in flight without delay.
 """
 
 import argparse
@@ -15,11 +15,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
-from fleet_trace import Request, make_trace
-from fleet_worker import MODEL, DeviceClass, Job, Worker
+import grpc
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.router.fleet_trace import Request, make_trace
+from benchmarks.router.fleet_worker import MODEL, DeviceClass, Job, Worker
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.endpoint import Endpoint, Lease
 from infermesh_router.fleet.fleet import Fleet
@@ -36,17 +41,17 @@ CLASSES = {
     "xpu": (0.3, DeviceClass(pb.DEVICE_KIND_XPU, 6_000, 0.020, 0.0005, 100_000, 64)),
     "cpu": (0.5, DeviceClass(pb.DEVICE_KIND_CPU, 1_200, 0.040, 0.002, 60_000, 32)),
 }
-"""Share of the mixed fleet, and what one can do."""
+"""Each class's share of the fleet, and what one endpoint of it can do."""
 POLICIES = ("round_robin", "random", "least_requests", "infermesh")
 CHOICE_BAR_US = 150.0
 GOODPUT_BAR = 1.5
 
 
 class _NoChannel:
-    """Stands where an endpoint's connection is: simulated workers are called, not connected to."""
+    """Takes the place of an endpoint's connection: simulated workers are called, not connected to."""
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing: there is no connection."""
 
 
 class Simulation:
@@ -56,7 +61,8 @@ class Simulation:
         self.now_s = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self.fleet = Fleet(open_channel=lambda _: _NoChannel(), poll=_never, clock=lambda: self.now_s)
+        no_channel = cast(grpc.aio.Channel, _NoChannel())
+        self.fleet = Fleet(open_channel=lambda _: no_channel, poll=_never, clock=lambda: self.now_s)
         self._addresses = [f"10.0.{i // 250}.{i % 250}:50051" for i in range(len(devices))]
         self.fleet.set_addresses(self._addresses)
         self._workers = {a: self._make_worker(d) for a, d in zip(self._addresses, devices, strict=True)}
@@ -66,13 +72,13 @@ class Simulation:
         self.choices_s: list[float] = []
 
     def run(self, trace: list[Request]) -> list[Job]:
-        """Routes every request and plays the fleet until all are done."""
+        """Routes every request and runs the fleet until all are done."""
         jobs = [Job(request) for request in trace]
         for job in jobs:
-            self._at(job.request.at_s, lambda job=job: self._arrive(job))
+            self._at(job.request.at_s, partial(self._arrive, job))
         for index, address in enumerate(self._addresses if self._reporting else []):
             self._report(address)
-            self._at(REPORT_EVERY_S * index / len(self._addresses), lambda a=address: self._report_later(a))
+            self._at(REPORT_EVERY_S * index / len(self._addresses), partial(self._report_later, address))
         self._left = len(jobs)
         while self._left:
             self.now_s, _, act = heapq.heappop(self._events)
@@ -106,7 +112,7 @@ class Simulation:
         self.fleet.get(address).report(self._workers[address].report())
 
     def _report_later(self, address: str) -> None:
-        """A report of now, if anything changed, on its way; and the next one."""
+        """Sends a report if anything changed, which arrives later, and schedules the next one."""
         if self._workers[address].changed:
             report = self._workers[address].report()
             self._at(self.now_s + REPORT_DELAY_S, lambda: self.fleet.get(address).report(report))
@@ -157,14 +163,14 @@ ROUTERS: dict[str, Callable[[Simulation], Route]] = dict(
 
 
 def mixed_fleet(endpoints: int) -> list[DeviceClass]:
-    """That many endpoints in the shares of CLASSES, in a fixed random order."""
+    """Returns that many devices, in the shares of CLASSES and a fixed random order."""
     devices = [device for share, device in CLASSES.values() for _ in range(round(share * endpoints))]
     random.Random(0).shuffle(devices)
     return devices
 
 
 async def compare(endpoints: int, duration_s: float, seed: int) -> dict[str, Any]:
-    """All policies on one fleet and one trace."""
+    """Runs every policy on the same fleet and trace; returns their figures."""
     trace = make_trace(
         requests_per_s=REQUESTS_PER_S_PER_ENDPOINT * endpoints,
         duration_s=duration_s,
@@ -186,7 +192,7 @@ async def compare(endpoints: int, duration_s: float, seed: int) -> dict[str, Any
 
 
 def summarise(jobs: list[Job], duration_s: float) -> dict[str, float]:
-    """The measures of one run."""
+    """Returns the measures of one run."""
     ttft = sorted(job.ttft_s for job in jobs)
     good = sum(job.ttft_s <= TTFT_SLO_S and job.tpot_s <= TPOT_SLO_S for job in jobs)
     return {
@@ -212,10 +218,17 @@ def _line(figures: dict[str, float]) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--endpoints", type=int, nargs="+", default=[10, 100, 1000], help="sizes of the fleets")
-    parser.add_argument("--seconds", type=float, default=None, help="virtual length of the traces (default: by size)")
-    parser.add_argument("--seed", type=int, default=7, help="of the traces")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--endpoints", type=int, nargs="+", default=[10, 100, 1000], help="sizes of the fleets to simulate"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=None,
+        help="length of the traces in virtual seconds; default: 16 to 64, shorter for larger fleets",
+    )
+    parser.add_argument("--seed", type=int, default=7, help="seed of the traces")
     return parser.parse_args()
 
 
@@ -225,7 +238,7 @@ def _durations(options: argparse.Namespace) -> Iterator[tuple[int, float]]:
 
 
 def main() -> int:
-    """Runs, prints, and is 0 when the bars are met."""
+    """Runs and prints everything; returns exit status 0 when every bar is met, else 1."""
     options = _options()
     fleets = {
         endpoints: asyncio.run(compare(endpoints, seconds, options.seed)) for endpoints, seconds in _durations(options)

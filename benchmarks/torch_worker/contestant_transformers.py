@@ -1,4 +1,4 @@
-"""The peer: transformers' continuous batching on the same weights and prompts, and its `generate` for the check."""
+"""Contestant: transformers' continuous batching, on the same weights and prompts; its `generate` checks tokens."""
 
 import os
 import time
@@ -6,9 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from contestant import answer_rounds
-from prompts import prompts
-from torch_task import CHECK_ROUND, Task
+from benchmarks.contest.contestant import answer_rounds
+from benchmarks.contest.prompts import prompts
+from benchmarks.torch_worker.task import CHECK_ROUND, Task
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -19,7 +19,7 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 MEMORY_SHARE = 0.5
-"""Of an accelerator's free memory for its KV cache: more than it needs, and room for the other contestant."""
+"""Share of an accelerator's free memory for its KV cache: more than it needs, and the other contestant still fits."""
 
 
 def load(task: Task) -> Any:
@@ -27,18 +27,20 @@ def load(task: Task) -> Any:
     chosen: dict[str, Any] = {}
     if not any(folder.glob("*.safetensors")):
         chosen = {"gguf_file": "model.gguf", "quantization_config": transformers.GgufConfig(dequantize=True)}
-    transformers.logging.set_verbosity_error()
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=DTYPES[task.dtype], local_files_only=True, **chosen)
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call] # transformers has no types here
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        str(folder), dtype=DTYPES[task.dtype], local_files_only=True, **chosen
+    )
     return model.to(task.device).eval()
 
 
 class Peer:
-    """A model whose continuous batching starts with the first round that needs it, and stays."""
+    """A model whose continuous batching starts with the first measured round and keeps running."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self._model = load(task)
-        self._config = GenerationConfig(
+        self._config = GenerationConfig(  # type: ignore[no-untyped-call] # the same
             do_sample=False, max_new_tokens=task.new_tokens, eos_token_id=-1, pad_token_id=0
         )
         self._manager: Any = None
@@ -56,8 +58,10 @@ class Peer:
 
     def _start(self) -> Any:
         known = {field.name for field in fields(ContinuousBatchingConfig)}
-        # on processors it would take, and touch, most of the machine's memory
-        memory = {"num_blocks": self._blocks()} if self._task.device == "cpu" else {"max_memory_percent": MEMORY_SHARE}
+        # Left alone on processors, it would allocate and touch most of the machine's memory.
+        memory: dict[str, Any] = (
+            {"num_blocks": self._blocks()} if self._task.device == "cpu" else {"max_memory_percent": MEMORY_SHARE}
+        )
         config = ContinuousBatchingConfig(**{name: value for name, value in memory.items() if name in known})
         manager = self._model.init_continuous_batching(
             generation_config=self._config, continuous_batching_config=config
@@ -66,7 +70,7 @@ class Peer:
         return manager
 
     def _blocks(self) -> int:
-        """Enough for all streams at once, in its pages of 256 tokens."""
+        """Returns how many of its pages of 256 tokens hold all streams at once."""
         task = self._task
         return task.max_streams * (1 - (task.prompt_tokens + task.new_tokens) // -256)
 
@@ -77,7 +81,7 @@ class Peer:
             result = self._manager.get_result(timeout=1)
             if result is None:
                 if not self._manager.is_running():
-                    raise RuntimeError("transformers' continuous batching ended")
+                    raise RuntimeError("transformers' continuous batching ended before every request was done.")
             elif result.is_finished() and result.request_id in wanted:
                 if result.error:
                     raise RuntimeError(result.error)
@@ -87,7 +91,7 @@ class Peer:
 
     @torch.inference_mode()
     def _greedy(self, token_ids: list[int]) -> dict[str, list[float]]:
-        """`generate`'s tokens, their log probabilities, how far the second was behind, and the best one's rounding."""
+        """Returns `generate`'s tokens, their log probabilities, each lead over the second, and its rounding step."""
         task = self._task
         given = torch.tensor([token_ids], device=task.device)
         out = self._model.generate(

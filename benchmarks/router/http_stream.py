@@ -1,6 +1,6 @@
-"""The least that a client of streamed chat completions can be: one kept connection, times taken at the bytes.
+"""Streams chat completions over one kept HTTP connection, and times the first event.
 
-No library: one that parses costs more than what is measured, and differs from request to request.
+It uses no HTTP library: parsing would cost more than what is measured, and vary from request to request.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import time
 
 
 class HttpStreams:
-    """One connection to an OpenAI endpoint; requests one after another."""
+    """One connection to an OpenAI server, which answers one request after another."""
 
     def __init__(self, address: str, model: str) -> None:
         self._host, _, self._port = address.rpartition(":")
@@ -17,8 +17,8 @@ class HttpStreams:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, prompt: str, tokens: int) -> float:
-        """Streams one answer to its end; returns the seconds to its first event. Raises RuntimeError for an error."""
-        if self._streams is None or self._streams[0].at_eof():  # servers close connections that wait too long
+        """Streams one answer to its end; returns the seconds until its first event. Raises RuntimeError on failure."""
+        if self._streams is None or self._streams[0].at_eof():  # servers close idle connections
             self._streams = await asyncio.open_connection(self._host, int(self._port))
         reader, writer = self._streams
         message = {"role": "user", "content": prompt}
@@ -35,10 +35,12 @@ class HttpStreams:
         while not received.endswith(b"0\r\n\r\n"):
             data = await reader.read(65536)
             if not data:
-                raise RuntimeError(f"the connection closed: {received[-300:]!r}")
+                raise RuntimeError(
+                    f"The server closed the connection in the middle of an answer; its end: {received[-300:]!r}"
+                )
             received += data
-            if not first_s and b"data:" in received:  # our router sends the role's chunk with the first token's
+            if not first_s and b"data:" in received:  # our router sends the role and the first token together
                 first_s = time.perf_counter() - began_s
         if not received.startswith(b"HTTP/1.1 200") or b"[DONE]" not in received:
-            raise RuntimeError(f"no stream: {received[:500]!r}")
+            raise RuntimeError(f"The server did not answer 200 with a whole stream: {received[:500]!r}")
         return first_s

@@ -1,26 +1,27 @@
-"""Owns how two contestants on torch are compared: interleaved rounds, medians, ratios, and whether tokens agree."""
+"""Compares two contestants on torch: their speed in alternating rounds, and whether their greedy tokens agree."""
 
 import json
 import statistics
 import sys
 from typing import Any
 
-from contestant import Contestant
-from torch_task import CHECK_ROUND, Task
+from benchmarks.contest.contestant import ContestantProcess
+from benchmarks.torch_worker.task import CHECK_ROUND, Task
 
 NEAR_TIE = 1e-2
-"""Gap of the two best logits below which either may be chosen."""
+"""Two best logits closer than this are a near tie: either token may be chosen."""
 LOGPROB_TOLERANCE = 2e-2
 
 
-def measure(ours: Contestant, peer: Contestant, task: Task, streams: int, rounds: int) -> dict[str, Any]:
-    """A warm-up round and then `rounds`, one contestant after the other in each; tokens/s and the median ratio."""
+def measure(ours: ContestantProcess, peer: ContestantProcess, task: Task, streams: int, rounds: int) -> dict[str, Any]:
+    """Runs a warm-up round and then `rounds`, both contestants in each; returns tokens/s and the median ratio."""
     speeds: dict[str, list[float]] = {"engine": [], "transformers": []}
     for round_number in range(rounds + 1):
         for name, contestant in (("engine", ours), ("transformers", peer)):
             found = contestant.run(round_number, streams)
             if found["tokens"] != streams * task.new_tokens:
-                raise SystemExit(f"{name} made {found['tokens']} tokens, not {streams * task.new_tokens}")
+                wanted = streams * task.new_tokens
+                raise SystemExit(f"{name} made {found['tokens']} tokens where {wanted} were asked for.")
             if round_number:
                 speeds[name].append(found["tokens"] / found["seconds"])
     ratios = [a / b for a, b in zip(speeds["engine"], speeds["transformers"], strict=True)]
@@ -34,17 +35,17 @@ def measure(ours: Contestant, peer: Contestant, task: Task, streams: int, rounds
     return result
 
 
-def check(ours: Contestant, peer: Contestant, streams: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(what comparing greedy tokens found, what our contestant says of itself)."""
+def check(ours: ContestantProcess, peer: ContestantProcess, streams: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns how the greedy tokens compare, and what our contestant says of itself."""
     facts = ours.run(CHECK_ROUND, streams)
     answers = facts.pop("answers")
     return compare(answers, peer.run(CHECK_ROUND, streams)["answers"]), facts
 
 
 def compare(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Each answer of ours beside the peer's up to its first near-tie or the first token that differs.
+    """Compares each answer with the peer's, up to the peer's first near tie or the first token that differs.
 
-    Logits in bf16 are up to 0.125 apart at 16 and more, so a gap is also told in such steps of rounding.
+    Neighbouring bf16 values from 16 on are 0.125 or more apart, so each gap is also given in such rounding steps.
     """
     compared = ties = 0
     mismatches: list[float] = []

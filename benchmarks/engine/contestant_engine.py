@@ -1,13 +1,12 @@
-"""Our engine, in process, on the same weights; also measures its own Python work per step."""
+"""Contestant: our engine on OpenVINO, in process; also measures the Python work of a step."""
 
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from contestant import answer_rounds
-from prompts import NEW_TOKENS, prompts
-
+from benchmarks.contest.contestant import answer_rounds
+from benchmarks.contest.prompts import NEW_TOKENS, prompts
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Delta
 from infermesh_engine.requests.request import GenerationRequest, SamplingParams, StopConditions
@@ -16,7 +15,7 @@ from infermesh_worker_cpu.model import build
 
 
 class TimedRunner:
-    """A runner that counts the time spent in the device, so that the rest of a step is the engine's own work."""
+    """A runner that adds up the time spent in the device; the rest of a step is the engine's own work."""
 
     def __init__(self, runner: ModelRunner) -> None:
         self._runner = runner

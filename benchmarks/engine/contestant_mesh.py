@@ -1,7 +1,7 @@
-"""The mesh's client: server-sent events from Envoy over plain sockets, one connection a stream.
+"""Contestant: the whole mesh, asked through Envoy over plain sockets, one connection a stream.
 
-A hand-written reader on purpose: it shares two cores with the mesh, and a full HTTP client costs more per event than
-the mesh does. It checks what it reads: the status, a token in every event, and the usage that the last one states.
+The reader is written by hand because it shares two cores with the mesh, and a full HTTP client costs more per event
+than the mesh does. It checks the status of each answer and the usage that its last event states.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ import time
 from itertools import pairwise
 from typing import Any
 
-from contestant import answer_rounds
-from prompts import NEW_TOKENS, prompts
+from benchmarks.contest.contestant import answer_rounds
+from benchmarks.contest.prompts import NEW_TOKENS, prompts
 
 
 def body(model: str, token_ids: list[int]) -> bytes:
@@ -30,7 +30,7 @@ def body(model: str, token_ids: list[int]) -> bytes:
 
 
 async def stream(port: int, model: str, token_ids: list[int]) -> tuple[int, list[float]]:
-    """Returns the completion tokens of the usage event, and when each event's bytes arrived."""
+    """Returns the completion tokens that the usage event states, and when each piece of the stream arrived."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     payload = body(model, token_ids)
     head = ("POST /v1/completions HTTP/1.1", "Host: bench", "Content-Type: application/json")
@@ -40,14 +40,14 @@ async def stream(port: int, model: str, token_ids: list[int]) -> tuple[int, list
     while b"data: [DONE]" not in received[-64:]:
         chunk = await reader.read(65536)
         if not chunk:
-            raise RuntimeError(f"the stream was cut: {bytes(received[-500:])!r}")
+            raise RuntimeError(f"The stream ended before [DONE]. Its last bytes: {bytes(received[-500:])!r}")
         received += chunk
         arrivals.append(time.perf_counter())
     writer.close()
     if not received.startswith(b"HTTP/1.1 200"):
-        raise RuntimeError(bytes(received[:500]))
+        raise RuntimeError(f"The mesh did not answer 200: {bytes(received[:500])!r}")
     usage = next(line for line in reversed(received.splitlines()) if b'"usage":{' in line)
-    return json.loads(usage.removeprefix(b"data: "))["usage"]["completion_tokens"], arrivals
+    return int(json.loads(usage.removeprefix(b"data: "))["usage"]["completion_tokens"]), arrivals
 
 
 async def run_all(port: int, model: str, round_number: int, streams: int) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""worker-xpu's engine on CPU torch beside transformers' continuous batching, SmolLM2 in bf16; the last line is JSON.
+"""Compares worker-xpu with transformers on processors, SmolLM2 in bf16; the last line is a JSON document.
 
-Both run in processes of their own, in turn in every round, on the same prompts; ratios are medians over the rounds.
-Speed is generated tokens over wall time, prefill included. See --help for its options.
+Each contestant runs in its own process, and every round runs both on the same prompts. Ratios are medians over the
+rounds. Speed is generated tokens divided by wall time, prefill included.
 """
+
+# ruff: noqa: E402 - `benchmarks` is found once the checkout is on the path
 
 import argparse
 import json
@@ -11,19 +13,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contestant import Contestant
-from prompts import NEW_TOKENS, PROMPT_TOKENS
-from torch_duel import check, measure
-from torch_task import Task
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY))
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from benchmarks.contest.contestant import ContestantProcess
+from benchmarks.contest.prompts import NEW_TOKENS, PROMPT_TOKENS
+from benchmarks.torch_worker.duel import check, measure
+from benchmarks.torch_worker.task import Task
+
+ROOM = Path(__file__).resolve().parent
 MODEL = "smollm2-135m-instruct"
 BAR = 3.0
-"""Least ratio to transformers' tokens/s at each size."""
+"""Lowest acceptable ratio to transformers' tokens/s, for each number of streams."""
 
 
 def model_folder(models: Path) -> Path:
-    """The model's folder, imported when it is not there."""
+    """Returns the model's folder; imports the model first if it is missing."""
     folder = models / MODEL
     if not folder.exists():
         infermesh = str(Path(sys.executable).with_name("infermesh"))
@@ -34,19 +39,19 @@ def model_folder(models: Path) -> Path:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, default=REPOSITORY / "build" / "models", help="models root")
-    parser.add_argument("--folder", type=Path, help="another model's folder of weights, instead of SmolLM2's")
-    parser.add_argument("--rounds", type=int, default=3, help="measured rounds of each size")
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32], help="concurrent sequences")
-    parser.add_argument("--prompt-tokens", type=int, default=PROMPT_TOKENS)
-    parser.add_argument("--new-tokens", type=int, default=NEW_TOKENS)
+    parser.add_argument("--models", type=Path, default=REPOSITORY / "build" / "models", help="folder of the models")
+    parser.add_argument("--folder", type=Path, help="folder of another model, to use instead of SmolLM2")
+    parser.add_argument("--rounds", type=int, default=3, help="how many rounds to measure for each number of streams")
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32], help="how many streams to run at once")
+    parser.add_argument("--prompt-tokens", type=int, default=PROMPT_TOKENS, help="length of each prompt, in tokens")
+    parser.add_argument("--new-tokens", type=int, default=NEW_TOKENS, help="length of each answer, in tokens")
     parser.add_argument("--dtype", choices=["bf16", "fp32"], default="bf16")
-    parser.add_argument("--last-token", type=int, default=40_000, help="prompts are drawn from the tokens below this")
+    parser.add_argument("--last-token", type=int, default=40_000, help="draw prompts from the token ids below this")
     return parser.parse_args()
 
 
 def main() -> None:
-    # What worker-xpu sets for its engine process; both contestants get it.
+    # What worker-xpu sets for its engine process; both contestants inherit it.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     options = parse()
     task = Task(
@@ -63,8 +68,8 @@ def main() -> None:
         check_tokens=32,
     )
     with (
-        Contestant("contestant_torch.py", task.dumps()) as ours,
-        Contestant("contestant_transformers.py", task.dumps()) as peer,
+        ContestantProcess(ROOM / "contestant_torch.py", task.dumps()) as ours,
+        ContestantProcess(ROOM / "contestant_transformers.py", task.dumps()) as peer,
     ):
         greedy, facts = check(ours, peer, 4)
         results = [measure(ours, peer, task, streams, options.rounds) for streams in options.streams]

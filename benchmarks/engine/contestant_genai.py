@@ -1,4 +1,4 @@
-"""The peer: openvino-genai's ContinuousBatchingPipeline, in process, on the same GGUF file."""
+"""Contestant: openvino-genai's ContinuousBatchingPipeline, in process, on the same GGUF file."""
 
 import sys
 import time
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import openvino_genai as genai
-from contestant import answer_rounds
-from prompts import NEW_TOKENS, prompts
+
+from benchmarks.contest.contestant import answer_rounds
+from benchmarks.contest.prompts import NEW_TOKENS, prompts
 
 
 def main(model_folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""Owns a worker in virtual time: continuous batching, chunked prefill, KV and prefix cache. Knows no router.
+"""Simulates a worker in virtual time: continuous batching, chunked prefill, KV cache and prefix cache.
 
-A step takes base + slope x decoding sequences + prefilled tokens / prefill rate, and gives each decoding sequence a
-token. While nothing is prefilled, steps up to the next end of a sequence are one event.
+A step lasts base + slope × decoding sequences + prefilled tokens ÷ prefill rate, and gives each decoding sequence one
+token. While nothing is prefilled, all steps until the next sequence ends are one event.
 """
 
 import math
@@ -9,8 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleet_trace import Request
-
+from benchmarks.router.fleet_trace import Request
 from infermesh.inference.v1 import inference_pb2 as pb
 
 BLOCK_TOKENS = 64
@@ -22,7 +21,7 @@ _RATE_WEIGHT = 0.2
 
 @dataclass(frozen=True, slots=True)
 class DeviceClass:
-    """What a kind of endpoint can do."""
+    """How fast and how large one kind of endpoint is."""
 
     kind: pb.DeviceKind
     prefill_tokens_per_s: float
@@ -34,7 +33,7 @@ class DeviceClass:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request on its way, and what became of it."""
+    """A request in the fleet, and its outcome."""
 
     request: Request
     address: str = ""
@@ -46,7 +45,7 @@ class Job:
 
     @property
     def ttft_s(self) -> float:
-        """Arrival to first token."""
+        """Time from arrival to first token."""
         return self.first_token_s - self.request.at_s
 
     @property
@@ -57,7 +56,7 @@ class Job:
 
 @dataclass(slots=True)
 class _Rate:
-    """A measured rate: exponentially weighted by steps, as a worker's meter reports it."""
+    """A measured rate, averaged over steps with exponential weights, as a worker's meter reports it."""
 
     tokens_per_s: float = 0.0
 
@@ -68,7 +67,7 @@ class _Rate:
 
 
 class Worker:
-    """One endpoint. `submit` gives it work; it asks `wake(at_s, version)` to have `advance` called."""
+    """One endpoint. `submit` gives it work; it calls `wake(at_s, version)` to have `advance` called at that time."""
 
     def __init__(self, device: DeviceClass, wake: Callable[[float, int], None], finish: Callable[[Job], None]) -> None:
         self.device = device
@@ -82,7 +81,7 @@ class Worker:
         self._cache: OrderedDict[int, None] = OrderedDict()
         self._held_tokens = 0
         self._step: tuple[float, float, int, int] | None = None
-        """Start, seconds of one, how many, and prefilled tokens of the running steps."""
+        """The running steps: when they began, seconds of each, how many, and tokens prefilled."""
         self._prefill_rate, self._decode_rate = _Rate(), _Rate()
 
     def submit(self, job: Job, now_s: float) -> None:
@@ -93,13 +92,13 @@ class Worker:
             self._begin(now_s)
             return
         start_s, each_s, steps, _ = self._step
-        if steps > 1:  # the running step ends, then the new request is looked at
+        if steps > 1:  # the new request is admitted when the running step ends
             passed = min(steps, max(1, math.ceil((now_s - start_s) / each_s)))
             self._step = (start_s, each_s, passed, 0)
             self._schedule(start_s + passed * each_s)
 
     def advance(self, now_s: float) -> None:
-        """The scheduled steps are over."""
+        """Ends the scheduled steps and begins the next."""
         assert self._step is not None
         _, each_s, steps, prefilled = self._step
         self.changed = True
@@ -116,7 +115,7 @@ class Worker:
         self._begin(now_s)
 
     def report(self) -> pb.HealthReport:
-        """What its WatchHealth would say now."""
+        """Returns what its WatchHealth would report now."""
         self.changed = False
         running = len(self._prefilling) + len(self._decoding)
         load = pb.Load(
@@ -186,7 +185,7 @@ class Worker:
         return max(1, job.request.prompt_tokens - held)
 
     def _remember(self, blocks: tuple[int, ...]) -> None:
-        """Caches the blocks; running sequences leave the rest of the KV cache to it."""
+        """Caches the blocks, in what running sequences leave of the KV cache."""
         for block in reversed(blocks):
             self._cache[block] = None
             self._cache.move_to_end(block)

@@ -1,4 +1,4 @@
-"""Owns the processes of `router_overhead.py`: worker, router, Envoy, peers with their venvs. Measures nothing."""
+"""Starts the processes that router_overhead.py measures: worker, router, Envoy, and peers in venvs of their own."""
 
 import asyncio
 import os
@@ -17,18 +17,18 @@ import psutil
 
 from infermesh_envoy import Address, EnvoyOptions, command, render
 
-BUILD = Path(__file__).resolve().parents[1] / "build"
+BUILD = Path(__file__).resolve().parents[2] / "build"
 _READY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A router of the Python index."""
+    """Another router, from the Python index."""
 
     name: str
     requirement: str
     command: Callable[[Path, str, int], Sequence[str]]
-    """(its bin folder, the endpoint, the port to listen on) → its command line."""
+    """Given its bin folder, the endpoint and the port to listen on, returns its command line."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,14 +63,14 @@ PEERS = {
             "litellm",
             "litellm[proxy]==1.106.2",
             _litellm,
-            {"LITELLM_MASTER_KEY": "benchmark", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},  # no look at the network
+            {"LITELLM_MASTER_KEY": "benchmark", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},  # keeps it off the network
         ),
     )
 }
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
+    """Returns a port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -79,7 +79,7 @@ def free_port() -> int:
 def run_process(
     parts: ExitStack, arguments: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> psutil.Process:
-    """Starts a process that ends with `parts`; its output is dropped."""
+    """Starts a process that ends with `parts`; its output is discarded."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("INFERMESH_")}
     process = subprocess.Popen(
         arguments, env=clean | dict(environment or {}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -90,7 +90,7 @@ def run_process(
 
 
 def run_worker(parts: ExitStack, itl_s: float) -> str:
-    """A simulated worker whose streams do not slow each other; returns its address."""
+    """Starts a simulated worker whose streams do not slow each other; returns its address."""
     address = f"127.0.0.1:{free_port()}"
     settings = {"LISTEN": address, "SIM_ITL_S": str(itl_s), "SIM_SLOPE_S": "0", "SIM_PREFILL_TOKENS_PER_S": "1000000"}
     run_process(parts, [sys.executable, "-m", "infermesh_worker.testing.simulated"], _variables(settings))
@@ -98,14 +98,14 @@ def run_worker(parts: ExitStack, itl_s: float) -> str:
 
 
 def run_router(parts: ExitStack, worker: str) -> tuple[str, psutil.Process]:
-    """Our router before the worker, ready; returns its address and process."""
+    """Starts our router in front of the worker; returns its address and process."""
     address = f"127.0.0.1:{free_port()}"
     settings = {"LISTEN": address, "WORKERS": worker}
     return address, run_process(parts, [sys.executable, "-m", "infermesh_router"], _variables(settings))
 
 
 def run_envoy(parts: ExitStack, router: str) -> tuple[str, psutil.Process]:
-    """Envoy before the router, answering; returns its REST address and process."""
+    """Starts Envoy in front of the router and waits until it answers; returns its REST address and process."""
     http, grpc = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     options = EnvoyOptions(
         http=Address.parse(http), grpc=Address.parse(grpc), router=Address.parse(router), admin_port=free_port()
@@ -121,11 +121,13 @@ def run_envoy(parts: ExitStack, router: str) -> tuple[str, psutil.Process]:
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise TimeoutError("Envoy, the router or the worker did not become ready")
+    raise TimeoutError(
+        f"Envoy at {http} did not answer /health with 200 within {_READY_S:g} s: it, the router or the worker failed."
+    )
 
 
 def install(peer: Peer) -> Path:
-    """Installs the peer in a venv of its own, once; returns its bin folder. Raises CalledProcessError."""
+    """Installs the peer in its own venv, once; returns the venv's bin folder. Raises CalledProcessError."""
     binaries = BUILD / f"venv-{peer.name}" / "bin"
     if not binaries.exists():
         subprocess.run([sys.executable, "-m", "venv", str(binaries.parent)], check=True)
@@ -145,7 +147,7 @@ async def run_peer(parts: ExitStack, peer: Peer, backend: str) -> tuple[str, psu
 
 
 async def wait_for_http(address: str, path: str) -> None:
-    """Returns when the server answers 200. Raises TimeoutError."""
+    """Waits until the server answers 200. Raises TimeoutError."""
     headers = {"authorization": "Bearer benchmark"}
     async with asyncio.timeout(_READY_S), httpx.AsyncClient(trust_env=False, headers=headers) as client:
         while True:

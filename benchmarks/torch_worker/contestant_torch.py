@@ -1,4 +1,4 @@
-"""Our engine on worker-xpu's runner, in process; imports nothing beyond torch, triton, transformers and our own."""
+"""Contestant: our engine on worker-xpu's runner, in process. Needs no package beyond torch, triton and transformers."""
 
 # ruff: noqa: E402 - our packages are found once the checkout is on the path
 
@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from contestant import answer_rounds
-from prompts import prompts
-from torch_task import CHECK_ROUND, Task, use_checkout
+from benchmarks.contest.contestant import answer_rounds
+from benchmarks.contest.prompts import prompts
+from benchmarks.torch_worker.task import CHECK_ROUND, Task, use_checkout
 
 use_checkout()
 
@@ -37,8 +37,8 @@ def request(number: int, token_ids: list[int], tokens: int, logprobs: int | None
 
 def build_engine(task: Task) -> tuple[Engine, dict[str, Any]]:
     options = RunnerOptions(
-        device=task.device,  # type: ignore[arg-type] # checked by the benchmark's options
-        dtype=task.dtype,  # type: ignore[arg-type] # the same
+        device=task.device,
+        dtype=task.dtype,
         kv_cache_bytes=task.kv_cache_bytes,
         max_sequences=task.max_streams,
         max_batched_tokens=max(MAX_BATCHED_TOKENS, task.max_streams),
@@ -58,7 +58,7 @@ def build_engine(task: Task) -> tuple[Engine, dict[str, Any]]:
 
 
 def run_all(engine: Engine, requests: list[GenerationRequest]) -> list[list[Delta]]:
-    """Runs requests together; the deltas of each, in order."""
+    """Runs the requests together; returns the deltas of each, in order."""
     deltas: list[list[Delta]] = [[] for _ in requests]
     for each in requests:
         engine.submit(each)

@@ -1,0 +1,1 @@
+"""What the benchmarks of the engine and of the torch worker share: contestants and their prompts."""

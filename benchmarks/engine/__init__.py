@@ -1,0 +1,1 @@
+"""Compares the engine on OpenVINO and the whole mesh with openvino-genai. Run mesh.py."""
