@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from infermesh.inference.v1 import inference_pb2_grpc
-from infermesh_runtime.grpc_options import CHANNEL_OPTIONS
-from infermesh_runtime.interceptors import Rpc
-from infermesh_runtime.server import Server
+from infermesh_runtime.rpc.interceptor import Rpc
+from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
+from infermesh_runtime.rpc.server import Server
 
 
 @dataclass

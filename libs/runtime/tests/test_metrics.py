@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infermesh_runtime import metrics
 from infermesh_runtime.errors import Code, FailedPrecondition
-from infermesh_runtime.interceptors import Rpc
-from infermesh_runtime.server import Server
+from infermesh_runtime.rpc.interceptor import Rpc
+from infermesh_runtime.rpc.server import Server
 
 
 def scrape(port: int) -> dict[tuple, float]:

@@ -13,9 +13,9 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.interceptors import Rpc
+from infermesh_runtime.rpc.interceptor import Rpc
+from infermesh_runtime.rpc.server import Part
 from infermesh_runtime.series import Series
-from infermesh_runtime.server import Part
 from infermesh_runtime.settings import split_host_port
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)

@@ -12,9 +12,9 @@ from infermesh.admin.v1.admin_pb2_grpc import add_EndpointServiceServicer_to_ser
 from infermesh.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from infermesh_engine.requests.output import Load
 from infermesh_runtime import logs
-from infermesh_runtime.interceptors import log_access
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
-from infermesh_runtime.server import Part, Server, run
+from infermesh_runtime.rpc.interceptor import log_access
+from infermesh_runtime.rpc.server import Part, Server, run
 from infermesh_runtime.settings import split_host_port
 from infermesh_worker.backend import Backend
 from infermesh_worker.engine_process.front import Front

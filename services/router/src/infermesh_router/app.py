@@ -42,9 +42,9 @@ from infermesh_router.policy.choice import choose
 from infermesh_router.policy.chooser import Chooser
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.aliases import Aliases
-from infermesh_runtime.interceptors import log_access
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
-from infermesh_runtime.server import Part, Server
+from infermesh_runtime.rpc.interceptor import log_access
+from infermesh_runtime.rpc.server import Part, Server
 from infermesh_runtime.settings import split_host_port
 
 _log = logging.getLogger(__name__)

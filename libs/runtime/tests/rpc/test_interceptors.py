@@ -11,10 +11,11 @@ from google.rpc import error_details_pb2
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
-from infermesh_runtime import errors, logs, status
+from infermesh_runtime import errors, logs
 from infermesh_runtime.errors import Code
-from infermesh_runtime.grpc_options import MAX_MESSAGE_BYTES
-from infermesh_runtime.interceptors import log_access
+from infermesh_runtime.rpc import status
+from infermesh_runtime.rpc.interceptor import log_access
+from infermesh_runtime.rpc.options import MAX_MESSAGE_BYTES
 
 SERVICE = "/infermesh.inference.v1.InferenceService"
 SETTLE_S = 5

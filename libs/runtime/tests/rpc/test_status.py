@@ -7,8 +7,9 @@ from grpc.aio import AioRpcError, Metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infermesh_runtime import errors, status
+from infermesh_runtime import errors
 from infermesh_runtime.errors import Code, InfermeshError
+from infermesh_runtime.rpc import status
 
 texts = st.text(max_size=60)
 codes = st.sampled_from([c for c in Code if c is not Code.OK])

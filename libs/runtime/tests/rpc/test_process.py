@@ -17,7 +17,8 @@ SERVICE = """
 import asyncio, os, sys
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
-from infermesh_runtime import logs, server, settings
+from infermesh_runtime import logs, settings
+from infermesh_runtime.rpc import server
 
 class Servicer(inference_pb2_grpc.InferenceServiceServicer):
     async def Generate(self, request, context):

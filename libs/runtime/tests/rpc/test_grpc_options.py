@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from grpc._cython import cygrpc
 
-from infermesh_runtime.grpc_options import CHANNEL_OPTIONS, SERVER_OPTIONS
+from infermesh_runtime.rpc.options import CHANNEL_OPTIONS, SERVER_OPTIONS
 
 
 @pytest.fixture(scope="module")

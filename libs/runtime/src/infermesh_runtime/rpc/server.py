@@ -20,9 +20,9 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
-from infermesh_runtime.grpc_options import SERVER_OPTIONS
-from infermesh_runtime.in_flight import InFlight
-from infermesh_runtime.interceptors import Observer, RpcInterceptor, log_access
+from infermesh_runtime.rpc.in_flight import InFlight
+from infermesh_runtime.rpc.interceptor import Observer, RpcInterceptor, log_access
+from infermesh_runtime.rpc.options import SERVER_OPTIONS
 from infermesh_runtime.settings import split_host_port
 
 ENDLESS_METHODS = frozenset(

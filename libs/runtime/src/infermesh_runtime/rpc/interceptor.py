@@ -19,11 +19,11 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import DecodeError
 
-from infermesh_runtime import status
 from infermesh_runtime.errors import Code, InfermeshError, Internal, InvalidArgument, Unavailable, Unimplemented
-from infermesh_runtime.in_flight import InFlight
 from infermesh_runtime.logs import REQUEST_ID
-from infermesh_runtime.rpc_context import REQUEST_ID_KEY, RpcContext
+from infermesh_runtime.rpc import status
+from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
+from infermesh_runtime.rpc.in_flight import InFlight
 
 MAX_REQUEST_ID_CHARS = 128
 _UNSENDABLE = re.compile(r"[^ -~]")

@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.server import Part, Server
+from infermesh_runtime.rpc.server import Part, Server
 
 SERVICE = "infermesh.inference.v1.InferenceService"
 States = health_pb2.HealthCheckResponse
