@@ -14,9 +14,9 @@ from infermesh_engine.runners.runner import ModelRunner
 from infermesh_engine.sampling.sampler import SamplerState
 from infermesh_engine.scheduling.kv_cache import PREFIX_ROOT
 from infermesh_engine.scheduling.sequence import Sequence
-from infermesh_engine.simulated.launch import SimulatedSamplingRunner
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, VirtualClock
-from infermesh_engine.text.text import SequenceText
+from infermesh_engine.simulated.sampling_runner import SimulatedSamplingRunner
+from infermesh_engine.text.sequence_text import SequenceText
 
 EOS = 256
 

@@ -3,9 +3,9 @@ from collections.abc import Callable
 import numpy as np
 
 from infermesh_engine.requests.request import SamplingParams
-from infermesh_engine.scheduling.batch import BatchBuilder
+from infermesh_engine.scheduling.batch_builder import BatchBuilder
 from infermesh_engine.scheduling.kv_cache import KvCache
-from infermesh_engine.scheduling.scheduler import Chunk, Plan
+from infermesh_engine.scheduling.scheduler import Plan, PrefillChunk
 from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 
@@ -32,7 +32,7 @@ def sequences(make_sequence: Make) -> list[Sequence]:
 
 def test_decodes_then_chunks(make_sequence: Make) -> None:
     decode, part, whole = sequences(make_sequence)
-    plan = Plan([decode], [Chunk(part, 3), Chunk(whole, 2)])
+    plan = Plan([decode], [PrefillChunk(part, 3), PrefillChunk(whole, 2)])
     batch = builder().build(plan, plan.sampled)
     assert batch.token_ids.tolist() == [65, 94, 95, 96, 20, 21]
     assert batch.positions.tolist() == [5, 4, 5, 6, 0, 1]
@@ -53,7 +53,7 @@ def test_only_decodes_equals_the_general_path(make_sequence: Make) -> None:
     part.computed = 8
     plan = Plan([decode, part], [])
     fast = builder().build(plan, plan.sampled)
-    general = builder().build(Plan([], [Chunk(decode, 1), Chunk(part, 1)]), [decode, part])
+    general = builder().build(Plan([], [PrefillChunk(decode, 1), PrefillChunk(part, 1)]), [decode, part])
     for field in ("token_ids", "positions", "past_lens", "begins", "blocks", "block_begins", "rows"):
         assert getattr(fast, field).tolist() == getattr(general, field).tolist()
     assert fast.max_context_tokens == general.max_context_tokens == 9
@@ -61,7 +61,7 @@ def test_only_decodes_equals_the_general_path(make_sequence: Make) -> None:
 
 def test_runs_shorter_than_the_runner_wants_feed_the_last_tokens_again(make_sequence: Make) -> None:
     decode, part, whole = sequences(make_sequence)
-    plan = Plan([decode], [Chunk(part, 1), Chunk(whole, 1)])
+    plan = Plan([decode], [PrefillChunk(part, 1), PrefillChunk(whole, 1)])
     batch = builder(min_run_tokens=2).build(plan, plan.sampled)
     assert batch.token_ids.tolist() == [64, 65, 93, 94, 20]
     assert batch.positions.tolist() == [4, 5, 3, 4, 0]

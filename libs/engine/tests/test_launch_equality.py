@@ -18,9 +18,9 @@ from infermesh_engine.requests.request import (
     SamplingParams,
     StopConditions,
 )
-from infermesh_engine.runners.launch import SamplingBatch, Tokens
 from infermesh_engine.runners.runner import Batch
-from infermesh_engine.simulated.launch import SimulatedLaunch, SimulatedSamplingRunner
+from infermesh_engine.runners.sampling_runner import SampledRows, SamplingBatch
+from infermesh_engine.simulated.sampling_runner import SimulatedLaunch, SimulatedSamplingRunner
 from infermesh_runtime.errors import Code, ResourceExhausted
 
 Bench = Callable[..., Any]
@@ -130,7 +130,7 @@ class FailingLaunch:
             raise ResourceExhausted("out of device memory")
         self._launch.sample(sampling)
 
-    def wait(self) -> Tokens:
+    def wait(self) -> SampledRows:
         if self._fault == "wait":
             self._forget()
             raise ResourceExhausted("out of device memory")

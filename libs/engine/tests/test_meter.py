@@ -1,18 +1,18 @@
 import pytest
 
-from infermesh_engine.meter import Meter, Rate
 from infermesh_engine.simulated.runner import VirtualClock
+from infermesh_engine.steps.rate_meter import Rate, RateMeter
 
 
 def test_no_rate_before_the_first_work() -> None:
-    meter = Meter(VirtualClock())
+    meter = RateMeter(VirtualClock())
     assert meter.prefill.per_s == 0
     assert meter.decode.per_s == 0
 
 
 def test_rates_of_steps_and_idle_time_does_not_count() -> None:
     clock = VirtualClock()
-    meter = Meter(clock)
+    meter = RateMeter(clock)
     for _ in range(10):
         meter.begin()
         clock.sleep(0.5)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from infermesh_engine.requests.request import SamplingParams
 from infermesh_engine.runners.runner import CANDIDATES
 from infermesh_engine.sampling import full_row
-from infermesh_engine.sampling.inversion import Draws, invert, total_weights
-from infermesh_engine.sampling.sampler import Sampled, SamplerState, sample
+from infermesh_engine.sampling.inversion import DrawParams, invert, total_weights
+from infermesh_engine.sampling.sampler import SampledToken, SamplerState, sample
 
 
 class RowLogits:
@@ -46,7 +46,7 @@ def make_state(vocab_size: int = 8, **options: Any) -> SamplerState:
     return SamplerState(SamplingParams(**options), vocab_size=vocab_size, **fixed)
 
 
-def one(row: Sequence[float], **options: Any) -> Sampled:
+def one(row: Sequence[float], **options: Any) -> SampledToken:
     state = make_state(vocab_size=len(row), **options)
     (sampled,) = sample(RowLogits([row], [state]), [state])
     return sampled
@@ -255,7 +255,7 @@ def test_looking_at_the_row_at_once_or_after_the_candidates_is_the_same(
     row = (np.random.default_rng(noise).normal(size=2000) * 2).astype(np.float32)
     state = make_state(vocab_size=2000, **options)
     scale, top_k, top_p, min_p = state.filters
-    draws = Draws(*(np.array([value]) for value in (uniform, top_k, top_p, min_p)))
+    draws = DrawParams(*(np.array([value]) for value in (uniform, top_k, top_p, min_p)))
     total = float(np.exp((row - row.max()).astype(np.float64) * scale).sum())
     near = full_row.choose(row, scale, draws, total=total)
     assert near == full_row.choose(row, scale, draws, total=total, beyond=float(np.sort(row)[-64]))
@@ -291,7 +291,7 @@ def test_a_sequence_draws_the_same_alone_in_a_batch_and_continued() -> None:
 def test_a_sum_that_is_coarser_than_the_weights_gives_the_last_token_nothing() -> None:
     """The model's sum is a float32: larger by its rounding, its excess over the weights must not become a token's."""
     weights, excess = np.array([[1.0, 0.5, 1e-12]]), np.array([np.log(1.65)])
-    draws = Draws(top_k=np.zeros(1), top_p=np.ones(1), min_p=np.zeros(1), uniforms=np.array([0.95]))
+    draws = DrawParams(top_k=np.zeros(1), top_p=np.ones(1), min_p=np.zeros(1), uniforms=np.array([0.95]))
     columns, decided = invert(weights, np.exp(excess), draws, complete=True)
     assert (columns.tolist(), decided.tolist()) == ([1], [True])
     assert total_weights(weights, excess, vocab_size=1000).tolist() == [weights.sum()]

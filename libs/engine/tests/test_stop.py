@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infermesh_engine.text.stop import Released, StopBuffer
+from infermesh_engine.text.stop_buffer import Released, StopBuffer
 
 letters = st.text(alphabet="abé", max_size=30)
 strings = st.lists(st.text(alphabet="abé", min_size=1, max_size=5), max_size=4)

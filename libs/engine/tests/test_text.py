@@ -5,8 +5,8 @@ from tokenizers import Tokenizer
 
 from infermesh_engine.requests.output import FinishReason
 from infermesh_engine.requests.request import StopConditions
-from infermesh_engine.text.stop import Released
-from infermesh_engine.text.text import SequenceText, TextOut
+from infermesh_engine.text.sequence_text import SequenceText, TextOut
+from infermesh_engine.text.stop_buffer import Released
 
 EOS = 256
 

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from infermesh.inference.v1 import inference_pb2_grpc
-from infermesh_runtime.rpc.interceptor import Rpc
+from infermesh_runtime.rpc.interceptor import CompletedRpc
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_runtime.rpc.server import Server
 
@@ -17,7 +17,7 @@ from infermesh_runtime.rpc.server import Server
 class Running:
     server: Server
     channel: grpc.aio.Channel
-    rpcs: list[Rpc] = field(default_factory=list)
+    rpcs: list[CompletedRpc] = field(default_factory=list)
 
     @property
     def stub(self):
@@ -37,7 +37,7 @@ def serve() -> Serve:
 
     @contextlib.asynccontextmanager
     async def _serve(servicer: object) -> AsyncIterator[Running]:
-        rpcs: list[Rpc] = []
+        rpcs: list[CompletedRpc] = []
         server = Server(listen="127.0.0.1:0", drain_s=0.2, observers=(rpcs.append,))
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
         port = await server.start()

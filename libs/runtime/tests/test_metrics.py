@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infermesh_runtime import metrics
 from infermesh_runtime.errors import Code, FailedPrecondition
-from infermesh_runtime.rpc.interceptor import Rpc
+from infermesh_runtime.rpc.interceptor import CompletedRpc
 from infermesh_runtime.rpc.server import Server
 
 
@@ -21,8 +21,8 @@ def scrape(port: int) -> dict[tuple, float]:
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
-def rpc(method: str, code: Code, known: bool = True) -> Rpc:
-    return Rpc(method=method, known=known, code=code, duration_s=0.02, peer="p", request_id="r")
+def rpc(method: str, code: Code, known: bool = True) -> CompletedRpc:
+    return CompletedRpc(method=method, known=known, code=code, duration_s=0.02, peer="p", request_id="r")
 
 
 def test_process_and_own_metrics_are_served_until_closed() -> None:

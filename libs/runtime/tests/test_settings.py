@@ -28,13 +28,13 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def load_bad(cls, capsys, argv=()) -> str:
     with pytest.raises(SystemExit) as ended:
-        settings.load(cls, argv)
+        settings.load_or_exit(cls, argv)
     assert ended.value.code == 2
     return capsys.readouterr().err
 
 
 def test_defaults() -> None:
-    got = settings.load(ShopSettings, ())
+    got = settings.load_or_exit(ShopSettings, ())
     assert (got.listen, got.metrics_listen, got.log_level, got.drain_s) == ("127.0.0.1:0", "", "info", 30.0)
     assert got.workers == ()
 
@@ -43,7 +43,7 @@ def test_variables_are_read_and_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERMESH_LISTEN", "[::1]:81")
     monkeypatch.setenv("INFERMESH_LOG_LEVEL", "DEBUG")
     monkeypatch.setenv("INFERMESH_WORKERS", " a:1, dns:///b:2 ,,")
-    got = settings.load(ShopSettings, ())
+    got = settings.load_or_exit(ShopSettings, ())
     assert (got.listen, got.log_level, got.workers) == ("[::1]:81", "debug", ("a:1", "dns:///b:2"))
     with pytest.raises(ValueError, match="frozen"):
         got.listen = "x:1"
@@ -99,14 +99,14 @@ def test_variables_of_other_installed_services_are_known(monkeypatch, tmp_path: 
     register(tmp_path, "other_service:Other")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("INFERMESH_TEAPOTS", "2")
-    settings.load(ShopSettings, ())
+    settings.load_or_exit(ShopSettings, ())
 
 
 @pytest.mark.parametrize("value", ["no_such_module_here:X", "os:NoSuchClass", "os:sep"])
 def test_a_broken_registration_is_told_when_it_matters(monkeypatch, tmp_path: Path, capsys, value: str) -> None:
     register(tmp_path, value)
     monkeypatch.syspath_prepend(tmp_path)
-    settings.load(ShopSettings, ())
+    settings.load_or_exit(ShopSettings, ())
     monkeypatch.setenv("INFERMESH_ODD", "2")
     problem = load_bad(ShopSettings, capsys)
     assert "INFERMESH_ODD is no setting" in problem
@@ -122,7 +122,7 @@ def register(folder: Path, value: str) -> None:
 
 def test_help_lists_every_variable(capsys) -> None:
     with pytest.raises(SystemExit) as ended:
-        settings.load(ShopSettings, ["--help"])
+        settings.load_or_exit(ShopSettings, ["--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
     for option in settings.describe(ShopSettings):

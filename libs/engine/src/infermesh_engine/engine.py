@@ -8,20 +8,20 @@ from time import monotonic
 
 from tokenizers import Tokenizer
 
-from infermesh_engine.emission import emit, replay
-from infermesh_engine.meter import Meter
-from infermesh_engine.pipeline import Pipeline
-from infermesh_engine.requests.output import Failed, Finished, Load, Output
+from infermesh_engine.requests.output import EngineLoad, Failed, Finished, Output
 from infermesh_engine.requests.request import GenerationRequest
-from infermesh_engine.runners.launch import SamplingRunner
 from infermesh_engine.runners.runner import Logits, ModelRunner
+from infermesh_engine.runners.sampling_runner import SamplingRunner
 from infermesh_engine.sampling.grammar import GrammarFactory
-from infermesh_engine.sampling.sampler import Sampled, SamplerState, sample
-from infermesh_engine.scheduling.batch import BatchBuilder
+from infermesh_engine.sampling.sampler import SampledToken, SamplerState, sample
+from infermesh_engine.scheduling.batch_builder import BatchBuilder
 from infermesh_engine.scheduling.kv_cache import KvCache
 from infermesh_engine.scheduling.scheduler import Plan, Scheduler
 from infermesh_engine.scheduling.sequence import Sequence
-from infermesh_engine.text.text import SequenceText
+from infermesh_engine.steps.emission import emit, replay
+from infermesh_engine.steps.overlapped import Pipeline
+from infermesh_engine.steps.rate_meter import RateMeter
+from infermesh_engine.text.sequence_text import SequenceText
 from infermesh_engine.text.token_bytes import TokenBytes
 from infermesh_runtime.errors import (
     ContextLengthExceeded,
@@ -86,7 +86,7 @@ class Engine:
             max_sequences=config.max_sequences,
             info=self._info,
         )
-        self._meter = Meter(clock)
+        self._meter = RateMeter(clock)
         self._pipeline: Pipeline | None = None
         if isinstance(runner, SamplingRunner) and self._info.samples:
             self._pipeline = Pipeline(runner, self._scheduler, self._batches, self._meter, self)
@@ -162,7 +162,7 @@ class Engine:
         self._meter.end(prefill_tokens=plan.prefill_tokens, decode_tokens=len(plan.decodes))
         return outputs
 
-    def take(self, sequence: Sequence, token: Sampled | Exception, outputs: list[Output]) -> None:
+    def take(self, sequence: Sequence, token: SampledToken | Exception, outputs: list[Output]) -> None:
         """For the steps alone: gives a sequence its token, or fails its request; a no-op where it is gone."""
         if sequence not in self._requests.get(sequence.request_id, ()):
             return  # another choice of the request failed just now, or it ended while the token was on its way
@@ -179,10 +179,10 @@ class Engine:
             outputs.append(finished)
             self._forget(sequence)
 
-    def load(self) -> Load:
+    def load(self) -> EngineLoad:
         """What the engine is doing."""
         scheduler = self._scheduler
-        return Load(
+        return EngineLoad(
             running=scheduler.running,
             waiting=scheduler.waiting,
             waiting_tokens=scheduler.waiting_tokens,

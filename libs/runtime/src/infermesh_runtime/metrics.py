@@ -13,8 +13,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.rpc.interceptor import Rpc
-from infermesh_runtime.rpc.server import Part
+from infermesh_runtime.rpc.interceptor import CompletedRpc
+from infermesh_runtime.rpc.server import ServerPart
 from infermesh_runtime.series import Series
 from infermesh_runtime.settings import split_host_port
 
@@ -53,7 +53,7 @@ class RpcMetrics:
             )
         )
 
-    def __call__(self, rpc: Rpc) -> None:
+    def __call__(self, rpc: CompletedRpc) -> None:
         # A method that no service has is the client's invention: counting each apart would let it fill our memory.
         service, _, method = rpc.method.removeprefix("/").rpartition("/") if rpc.known else ("", "", "unknown")
         labels = (service, method, rpc.code.name)
@@ -89,7 +89,7 @@ def serve_metrics(registry: CollectorRegistry, listen: str) -> MetricsServer:
     return MetricsServer(server.server_port, server, thread)
 
 
-def metrics_part(registry: CollectorRegistry, listen: str) -> Part:
+def metrics_part(registry: CollectorRegistry, listen: str) -> ServerPart:
     """A server's part that serves `registry` at `listen` (host:port); it does nothing where that is empty."""
     serving = ExitStack()
 
@@ -102,4 +102,4 @@ def metrics_part(registry: CollectorRegistry, listen: str) -> Part:
     async def close() -> None:
         await asyncio.to_thread(serving.close)
 
-    return Part(name="metrics", start=start, close=close)
+    return ServerPart(name="metrics", start=start, close=close)

@@ -16,7 +16,7 @@ from infermesh_runtime.errors import FailedPrecondition
 MANIFEST = "infermesh.json"
 _CHUNK_BYTES = 8 << 20
 
-Format = Literal["gguf", "safetensors", "openvino"]
+ModelFormat = Literal["gguf", "safetensors", "openvino"]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -35,7 +35,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The model's name in requests."""
     source: str
     """As it was given to the import; a Hub id with the commit that it was resolved to."""
-    format: Format
+    format: ModelFormat
     context_length: Annotated[int, msgspec.Meta(ge=1)]
     """Longest prompt and output together, in tokens."""
     eos_token_ids: tuple[Count, ...]
@@ -56,11 +56,13 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a model folder. Raises FailedPrecondition when there is none or it is wrong."""
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise FailedPrecondition(f"there is no model folder {folder}{present(folder.parent)}")
+        raise FailedPrecondition(f"there is no model folder {folder}{models_hint(folder.parent)}")
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError:
-        raise FailedPrecondition(f"{folder} is no model folder: it has no {MANIFEST}{present(folder.parent)}") from None
+        raise FailedPrecondition(
+            f"{folder} is no model folder: it has no {MANIFEST}{models_hint(folder.parent)}"
+        ) from None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FailedPrecondition(f"{path} cannot be read: {error}") from error
     for name in manifest.files:
@@ -75,7 +77,7 @@ def model_paths(root: Path) -> list[Path]:
     return [folder for folder in folders if not folder.name.startswith(".") and (folder / MANIFEST).is_file()]
 
 
-def present(root: Path) -> str:
+def models_hint(root: Path) -> str:
     """The end of an error message: what models there are, or how to bring one."""
     if names := [folder.name for folder in model_paths(root)]:
         return f"; models in {root}: {', '.join(names)}"

@@ -72,7 +72,7 @@ class ServiceSettings(BaseSettings):
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
-class Option(NamedTuple):
+class SettingVariable(NamedTuple):
     """One environment variable of a service."""
 
     variable: str
@@ -89,7 +89,7 @@ class SettingsError(Exception):
         self.problems = tuple(problems)
 
 
-def load(cls: type[SettingsT], argv: Sequence[str] | None = None) -> SettingsT:
+def load_or_exit(cls: type[SettingsT], argv: Sequence[str] | None = None) -> SettingsT:
     """Reads the settings of this process, or ends it.
 
     `--help` or `-h` in `argv` (default: the command line) prints the variables and exits with 0. Bad settings, and for
@@ -141,10 +141,10 @@ def variables(cls: type[BaseSettings]) -> set[str]:
     return {_variable(cls, name) for name in cls.model_fields}
 
 
-def describe(cls: type[BaseSettings]) -> list[Option]:
+def describe(cls: type[BaseSettings]) -> list[SettingVariable]:
     """The variables of `cls` in the order of their declaration, for documents and `--help`."""
     return [
-        Option(
+        SettingVariable(
             _variable(cls, name), _format_default(info.get_default(call_default_factory=True)), info.description or ""
         )
         for name, info in cls.model_fields.items()

@@ -35,12 +35,12 @@ async def slow():
         await asyncio.Event().wait()
 
 async def main():
-    config = settings.load(settings.ServiceSettings)
+    config = settings.load_or_exit(settings.ServiceSettings)
     logs.configure(config.log_level)
     it = server.Server(listen=config.listen, drain_s=config.drain_s)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(Servicer(), it)
-    it.add_part(server.Part(name="base", close=lambda: note("base closed")))
-    it.add_part(server.Part(name="engine", start=slow, close=lambda: note("engine closed")))
+    it.add_part(server.ServerPart(name="base", close=lambda: note("base closed")))
+    it.add_part(server.ServerPart(name="engine", start=slow, close=lambda: note("engine closed")))
     await it.serve_until_stopped()
 
 sys.exit(server.run(main))

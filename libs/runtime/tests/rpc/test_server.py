@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.rpc.server import Part, Server
+from infermesh_runtime.rpc.server import Server, ServerPart
 
 SERVICE = "infermesh.inference.v1.InferenceService"
 States = health_pb2.HealthCheckResponse
@@ -39,7 +39,7 @@ class Diary:
     def __init__(self) -> None:
         self.entries: list[str] = []
 
-    def part(self, name: str, *, failing: str = "") -> Part:
+    def part(self, name: str, *, failing: str = "") -> ServerPart:
         def write(what: str):
             async def note() -> None:
                 self.entries.append(f"{what} {name}")
@@ -48,7 +48,7 @@ class Diary:
 
             return note
 
-        return Part(name=name, start=write("start"), drain=write("drain"), close=write("close"))
+        return ServerPart(name=name, start=write("start"), drain=write("drain"), close=write("close"))
 
 
 def build(drain_s: float = 5, listen: str = "127.0.0.1:0") -> tuple[Server, Servicer]:
@@ -120,7 +120,7 @@ async def test_watchers_see_the_stop_before_the_drain_ends() -> None:
         draining.set()
         await drained.wait()
 
-    server.add_part(Part(name="engine", drain=drain))
+    server.add_part(ServerPart(name="engine", drain=drain))
     port = await server.start()
     await server.set_serving(True)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -185,7 +185,7 @@ async def test_a_drain_that_hangs_is_left_after_drain_s() -> None:
     server, _ = build(drain_s=0.1)
     diary = Diary()
     server.add_part(diary.part("a"))
-    server.add_part(Part(name="stuck", drain=asyncio.Event().wait))
+    server.add_part(ServerPart(name="stuck", drain=asyncio.Event().wait))
     await server.start()
     await asyncio.wait_for(server.stop(), 5)
     assert diary.entries[-1] == "close a"

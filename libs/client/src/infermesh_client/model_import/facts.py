@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_manifest import Format
+from infermesh_runtime.model_manifest import ModelFormat
 
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
 
@@ -16,13 +16,13 @@ _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length
 class ModelFacts:
     """What the manifest says beside the files."""
 
-    format: Format
+    format: ModelFormat
     context_length: int
     eos_token_ids: tuple[int, ...]
     bos_token_id: int | None
 
 
-def read_facts(folder: Path, model_format: Format) -> ModelFacts:
+def read_facts(folder: Path, model_format: ModelFormat) -> ModelFacts:
     """Reads config.json and generation_config.json. Raises InvalidArgument when they do not say what is needed."""
     config = _read_json(folder / "config.json")
     text = config.get("text_config")

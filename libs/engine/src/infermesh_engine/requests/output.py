@@ -66,7 +66,7 @@ Output = Delta | Finished | Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class EngineLoad:
     """What an engine is doing, measured."""
 
     running: int = 0

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from infermesh_engine.sampling.inversion import Draws, invert
+from infermesh_engine.sampling.inversion import DrawParams, invert
 
 _FIRST_REACH = 7.0
 """How far below the largest scaled logit is looked first: tokens a thousandth as probable."""
@@ -13,7 +13,7 @@ _FURTHER = 3.0
 def choose(
     row: NDArray[np.float32],
     inverse_temperature: float,
-    draws: Draws,
+    draws: DrawParams,
     *,
     total: float | None = None,
     beyond: float | None = None,

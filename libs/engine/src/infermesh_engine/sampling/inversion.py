@@ -11,27 +11,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Float64Array = NDArray[np.float64]
 
 _NEGLIGIBLE_TAIL = 1e-7
 _UNLIMITED = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
+class DrawParams:
     """What S rows are to be decided by; each [S]."""
 
-    uniforms: Floats
+    uniforms: Float64Array
     """In [0, 1)."""
-    top_k: Floats
+    top_k: Float64Array
     """0 keeps all tokens."""
-    top_p: Floats
+    top_p: Float64Array
     """1 keeps all tokens; a share of what top_k keeps."""
-    min_p: Floats
+    min_p: Float64Array
     """0 keeps all tokens."""
 
 
-def total_weights(weights: Floats, excess: Floats, vocab_size: int) -> Floats:
+def total_weights(weights: Float64Array, excess: Float64Array, vocab_size: int) -> Float64Array:
     """[S]: the sum of each row's weights over the whole vocabulary, from its first K and the model's own sum.
 
     `excess` [S] is scaled_logsumexp − largest scaled logit. The model's sum is a float32, coarse where temperatures are
@@ -39,12 +39,12 @@ def total_weights(weights: Floats, excess: Floats, vocab_size: int) -> Floats:
     """
     known = weights.sum(axis=1)
     tail_at_most = weights[:, -1] * (vocab_size - weights.shape[1])
-    totals: Floats = np.where(tail_at_most <= _NEGLIGIBLE_TAIL * known, known, np.maximum(np.exp(excess), known))
+    totals: Float64Array = np.where(tail_at_most <= _NEGLIGIBLE_TAIL * known, known, np.maximum(np.exp(excess), known))
     return totals
 
 
 def invert(
-    weights: Floats, totals: Floats, draws: Draws, *, complete: bool
+    weights: Float64Array, totals: Float64Array, draws: DrawParams, *, complete: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The column chosen in each row, and whether it is decided; both [S]. A complete row always is.
 
@@ -67,7 +67,9 @@ def invert(
     return index, ~ambiguous & (bounded | (unfiltered & (target < sums[:, -1])))
 
 
-def _kept(weights: Floats, sums: Floats, totals: Floats, draws: Draws) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _kept(
+    weights: Float64Array, sums: Float64Array, totals: Float64Array, draws: DrawParams
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """How many tokens the filters keep, at least 1, more than K where that is all K can say; and where they cannot."""
     width = weights.shape[1]
     by_top_k = np.where(draws.top_k > 0, draws.top_k, _UNLIMITED).astype(np.int64)
@@ -81,8 +83,8 @@ def _kept(weights: Floats, sums: Floats, totals: Floats, draws: Draws) -> tuple[
     return kept, (by_top_k > width) & (draws.top_k > 0) & (draws.top_p < 1)
 
 
-def _at(sums: Floats, counts: NDArray[np.int64]) -> Floats:
+def _at(sums: Float64Array, counts: NDArray[np.int64]) -> Float64Array:
     """[S]: the sum of each row's first `counts` tokens, of all K where there are fewer."""
     columns = np.minimum(counts, sums.shape[1]) - 1
-    mass: Floats = sums[np.arange(len(sums)), columns]
+    mass: Float64Array = sums[np.arange(len(sums)), columns]
     return mass

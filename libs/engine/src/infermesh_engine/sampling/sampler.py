@@ -11,7 +11,7 @@ from infermesh_engine.runners.runner import Logits
 from infermesh_engine.sampling import full_row
 from infermesh_engine.sampling.adjustments import Adjustments
 from infermesh_engine.sampling.grammar import GrammarState
-from infermesh_engine.sampling.inversion import Draws, invert, total_weights
+from infermesh_engine.sampling.inversion import DrawParams, invert, total_weights
 from infermesh_engine.sampling.uniform import UniformStream
 
 _GREEDY_BELOW = 1e-5
@@ -19,7 +19,7 @@ _GREEDY_BELOW = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class SampledToken:
     """A chosen token."""
 
     token_id: int
@@ -149,7 +149,7 @@ class SamplerState:
             row[self._banned] = before
 
 
-def sample(logits: Logits, states: Sequence[SamplerState]) -> list[Sampled | Exception]:
+def sample(logits: Logits, states: Sequence[SamplerState]) -> list[SampledToken | Exception]:
     """The next token of each sequence; `states[i]` belongs to row i. Changes no state: the caller observes tokens.
 
     In place of a token, what its own bias, penalties or grammar raised; the other sequences' tokens stand.
@@ -208,19 +208,19 @@ def _choose_adjusted(row: NDArray[np.float32], state: SamplerState) -> int:
     return full_row.choose(adjusted, state.inverse_temperature, _draws([state])[1])
 
 
-def _draws(states: Sequence[SamplerState]) -> tuple[NDArray[np.float64], Draws]:
+def _draws(states: Sequence[SamplerState]) -> tuple[NDArray[np.float64], DrawParams]:
     """Inverse temperatures [S], and the draws, of `states`."""
     columns = np.array([(*state.filters, state.uniform) for state in states]).T
-    return columns[0], Draws(top_k=columns[1], top_p=columns[2], min_p=columns[3], uniforms=columns[4])
+    return columns[0], DrawParams(top_k=columns[1], top_p=columns[2], min_p=columns[3], uniforms=columns[4])
 
 
-def _sampled(logits: Logits, row: int, token_id: int, alternatives: int | None) -> Sampled:
+def _sampled(logits: Logits, row: int, token_id: int, alternatives: int | None) -> SampledToken:
     """The token, unless None with its log probability and those of the `alternatives` most probable ones."""
     if alternatives is None:
-        return Sampled(token_id, None, ())
+        return SampledToken(token_id, None, ())
     ids: list[int] = logits.top_ids[row].tolist()
     logsumexp = float(logits.logsumexp[row])
     values: list[float] = logits.top_logits[row].tolist()
     logit = values[ids.index(token_id)] if token_id in ids else float(logits.row(row)[token_id])
     top = tuple((i, value - logsumexp) for i, value in zip(ids[:alternatives], values, strict=False))
-    return Sampled(token_id, logit - logsumexp, top)
+    return SampledToken(token_id, logit - logsumexp, top)

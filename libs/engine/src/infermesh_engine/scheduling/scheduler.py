@@ -16,7 +16,7 @@ def _order(sequence: Sequence) -> tuple[int, int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class PrefillChunk:
     """The next `tokens` tokens of a sequence, to be prefilled."""
 
     sequence: Sequence
@@ -33,7 +33,7 @@ class Plan:
     """One step: sequences that decode one token each, then prefill chunks."""
 
     decodes: list[Sequence] = field(default_factory=list)
-    prefills: list[Chunk] = field(default_factory=list)
+    prefills: list[PrefillChunk] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -202,21 +202,21 @@ class Scheduler:
         self.preemptions += 1
         insort(self._waiting, sequence, key=_order)
 
-    def _schedule_prefills(self, budget: int, *, may_exceed: bool) -> list[Chunk]:
+    def _schedule_prefills(self, budget: int, *, may_exceed: bool) -> list[PrefillChunk]:
         """Chunks within the budget; `may_exceed`: the first may need more, for a step that would else be empty."""
-        chunks: list[Chunk] = []
+        chunks: list[PrefillChunk] = []
         for sequence in self._running:
             pending = sequence.num_tokens - sequence.computed
             least = 1 if sequence.computed else min(pending, self._min_run_tokens)
             if pending > 1 and (budget >= least or (may_exceed and not chunks)):
-                chunks.append(Chunk(sequence, max(least, min(pending, budget))))
+                chunks.append(PrefillChunk(sequence, max(least, min(pending, budget))))
                 budget -= chunks[-1].tokens
         least = self._min_run_tokens
         while self._waiting and len(self._running) < self._max_sequences:
             sequence = self._waiting[0]
             if not (budget >= least or (may_exceed and not chunks)) or not self._admit(sequence):
                 break
-            chunks.append(Chunk(sequence, min(sequence.pending, max(budget, least))))
+            chunks.append(PrefillChunk(sequence, min(sequence.pending, max(budget, least))))
             budget -= chunks[-1].tokens
         return chunks
 

@@ -33,7 +33,7 @@ access_logger = logging.getLogger("infermesh.access")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rpc:
+class CompletedRpc:
     """A completed RPC."""
 
     method: str
@@ -46,11 +46,11 @@ class Rpc:
     request_id: str
 
 
-Observer = Callable[[Rpc], None]
+RpcObserver = Callable[[CompletedRpc], None]
 
 
-def log_access(rpc: Rpc) -> None:
-    """Writes the access log: one line an RPC, successful health checks at level debug only. An Observer."""
+def log_access(rpc: CompletedRpc) -> None:
+    """Writes the access log: one line an RPC, successful health checks at level debug only. An RpcObserver."""
     probe = rpc.code is Code.OK and rpc.method.startswith("/grpc.health.v1.")
     extra = {
         "method": rpc.method,
@@ -71,7 +71,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
     Handlers are coroutine functions or async generators; others fail with INTERNAL.
     """
 
-    def __init__(self, observers: Sequence[Observer] = (log_access,), in_flight: InFlight | None = None) -> None:
+    def __init__(self, observers: Sequence[RpcObserver] = (log_access,), in_flight: InFlight | None = None) -> None:
         self._observers = tuple(observers)
         self._in_flight = in_flight or InFlight()
 
@@ -98,7 +98,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
     def _observe(self, method: str, known: bool, context: RpcContext, duration_s: float) -> None:
         code = _final_code(context, duration_s)
         peer = unquote(context.peer())
-        rpc = Rpc(
+        rpc = CompletedRpc(
             method=method, known=known, code=code, duration_s=duration_s, peer=peer, request_id=context.request_id
         )
         for observe in self._observers:

@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha import reflection
 
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
 from infermesh_runtime.rpc.in_flight import InFlight
-from infermesh_runtime.rpc.interceptor import Observer, RpcInterceptor, log_access
+from infermesh_runtime.rpc.interceptor import RpcInterceptor, RpcObserver, log_access
 from infermesh_runtime.rpc.options import SERVER_OPTIONS
 from infermesh_runtime.settings import split_host_port
 
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class ServerPart:
     """Something that lives as long as the server: an engine, a registry, a metrics endpoint."""
 
     name: str
@@ -65,14 +65,14 @@ class Server:
     `add_part`, before it starts. Every service's health is NOT_SERVING until `set_serving`.
     """
 
-    def __init__(self, *, listen: str, drain_s: float, observers: Sequence[Observer] = (log_access,)) -> None:
+    def __init__(self, *, listen: str, drain_s: float, observers: Sequence[RpcObserver] = (log_access,)) -> None:
         self._listen = listen
         self._drain_s = drain_s
         self._observers = tuple(observers)
         self._handlers: list[grpc.GenericRpcHandler] = []
         self._services: list[str] = []
-        self._parts: list[Part] = []
-        self._started: list[Part] = []
+        self._parts: list[ServerPart] = []
+        self._started: list[ServerPart] = []
         self._in_flight = InFlight(ENDLESS_METHODS)
         self._health = health_aio.HealthServicer()
         self._stop_requested = asyncio.Event()
@@ -105,7 +105,7 @@ class Server:
         self._handlers.append(grpc.method_handlers_generic_handler(name, handlers))
         self._services.append(name)
 
-    def add_part(self, part: Part) -> None:
+    def add_part(self, part: ServerPart) -> None:
         """Adds a part; parts start in the order they were added, drain together, and close in reverse."""
         self._parts.append(part)
 

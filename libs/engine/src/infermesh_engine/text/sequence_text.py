@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from infermesh_engine.requests.output import FinishReason
 from infermesh_engine.requests.request import StopConditions
 from infermesh_engine.text.detokenizer import Detokenizer
-from infermesh_engine.text.stop import Released, StopBuffer
+from infermesh_engine.text.stop_buffer import Released, StopBuffer
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from infermesh_engine.requests.output import Delta, Finished, FinishReason, Toke
 from infermesh_engine.scheduling.sequence import Sequence
 
 if TYPE_CHECKING:
-    from infermesh_engine.sampling.sampler import Sampled
+    from infermesh_engine.sampling.sampler import SampledToken
     from infermesh_engine.text.token_bytes import TokenBytes
 
 
@@ -20,7 +20,7 @@ class Ending:
     stop: str = ""
 
 
-def emit(sequence: Sequence, sampled: "Sampled", token_bytes: "TokenBytes") -> tuple[Delta, Finished | None]:
+def emit(sequence: Sequence, sampled: "SampledToken", token_bytes: "TokenBytes") -> tuple[Delta, Finished | None]:
     """Adds the sampled token to the sequence; what the client gets of it, and its end if it ended."""
     text, ending = _take(sequence, sampled.token_id)
     logprobs = () if sampled.logprob is None else (_logprob(sampled, sampled.logprob, token_bytes),)
@@ -65,6 +65,6 @@ def _finished(sequence: Sequence, ending: Ending) -> Finished:
     )
 
 
-def _logprob(sampled: "Sampled", logprob: float, token_bytes: "TokenBytes") -> TokenLogprob:
+def _logprob(sampled: "SampledToken", logprob: float, token_bytes: "TokenBytes") -> TokenLogprob:
     top = tuple(TokenLogprob(token_id, value, token_bytes[token_id]) for token_id, value in sampled.top)
     return TokenLogprob(sampled.token_id, logprob, token_bytes[sampled.token_id], top)

@@ -7,8 +7,8 @@ from time import monotonic, sleep
 import numpy as np
 from numpy.typing import NDArray
 
-from infermesh_engine.runners.launch import SamplingBatch, Tokens
 from infermesh_engine.runners.runner import Batch, Logits, RunnerInfo
+from infermesh_engine.runners.sampling_runner import SampledRows, SamplingBatch
 from infermesh_engine.sampling.host_sampling import choose
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, VirtualClock
 
@@ -72,17 +72,17 @@ class SimulatedSamplingRunner:
 
 
 class SimulatedLaunch:
-    """`launch.Launched` on the host."""
+    """`sampling_runner.Launch` on the host."""
 
     def __init__(self, logits: Logits, wait: Callable[[], None]) -> None:
         self._logits = logits
         self._wait = wait
-        self.tokens: Tokens | None = None
+        self.tokens: SampledRows | None = None
 
     def sample(self, sampling: SamplingBatch) -> None:
         self.tokens = choose(self._logits, sampling)
 
-    def wait(self) -> Tokens:
+    def wait(self) -> SampledRows:
         if self.tokens is None:
             raise ValueError("a launch that was not sampled has no tokens")
         self._wait()

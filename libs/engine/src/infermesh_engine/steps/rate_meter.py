@@ -25,7 +25,7 @@ class Rate:
         self._seconds = self._seconds * decay + seconds
 
 
-class Meter:
+class RateMeter:
     """Measures steps. A step that prefills and decodes counts in both rates with its whole time.
 
     So each rate says how fast such tokens went by while there were any, with what else ran beside them.

@@ -19,7 +19,7 @@ from infermesh_engine.runners.runner import Batch, ModelRunner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draws:
+class DrawnRows:
     """Rows that are drawn at random; D of them, each array [D]."""
 
     rows: NDArray[np.int64]
@@ -37,7 +37,7 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edits:
+class LogitEdits:
     """Changes of logits, as lists over all rows of a batch; applied in the order of the fields, in float32.
 
     A pair of row and token id occurs at most once in each list.
@@ -78,15 +78,15 @@ class SamplingBatch:
 
     rows: int
     """R."""
-    draws: Draws | None = None
-    edits: Edits | None = None
+    draws: DrawnRows | None = None
+    edits: LogitEdits | None = None
     alternatives: NDArray[np.int32] | None = None
     """[R]: -1 where no log probabilities are asked for, else how many of the most probable tokens' ≥ 0. None: nobody
     asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
+class SampledRows:
     """What R rows got. Log probabilities are of temperature 1 and the logits before any edit."""
 
     token_ids: NDArray[np.int64]
@@ -99,7 +99,7 @@ class Tokens:
     """[R, K]"""
 
 
-class Launched(Protocol):
+class Launch(Protocol):
     """A batch whose forward pass is on its way. Dropped without `wait`, it stays a batch that was computed or not."""
 
     def sample(self, sampling: SamplingBatch) -> None:
@@ -109,7 +109,7 @@ class Launched(Protocol):
         """
         ...
 
-    def wait(self) -> Tokens:
+    def wait(self) -> SampledRows:
         """The tokens, when they are here. Called once, after `sample`, and in the order of launches.
 
         Raises ResourceExhausted as `ModelRunner.run` does; then a launch that was made after this one is not used.
@@ -125,7 +125,7 @@ class SamplingRunner(ModelRunner, Protocol):
     given blocks that they still write to.
     """
 
-    def launch(self, batch: Batch) -> Launched:
+    def launch(self, batch: Batch) -> Launch:
         """Queues the forward pass of a batch; at most one other is not waited for. Copies what it needs of `batch`.
 
         Raises ResourceExhausted as `run` does.

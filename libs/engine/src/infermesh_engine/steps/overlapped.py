@@ -9,21 +9,21 @@ would get there is dropped.
 from dataclasses import dataclass
 from typing import Protocol
 
-from infermesh_engine.meter import Meter
 from infermesh_engine.requests.output import Output
-from infermesh_engine.runners.launch import Launched, SamplingRunner
+from infermesh_engine.runners.sampling_runner import Launch, SamplingRunner
 from infermesh_engine.sampling import sampling_batch
-from infermesh_engine.sampling.sampler import Sampled
-from infermesh_engine.scheduling.batch import BatchBuilder
+from infermesh_engine.sampling.sampler import SampledToken
+from infermesh_engine.scheduling.batch_builder import BatchBuilder
 from infermesh_engine.scheduling.scheduler import Plan, Scheduler
 from infermesh_engine.scheduling.sequence import Sequence
+from infermesh_engine.steps.rate_meter import RateMeter
 from infermesh_runtime.errors import ResourceExhausted
 
 
 class Taker(Protocol):
     """Who gets the tokens."""
 
-    def take(self, sequence: Sequence, token: Sampled | Exception, outputs: list[Output]) -> None:
+    def take(self, sequence: Sequence, token: SampledToken | Exception, outputs: list[Output]) -> None:
         """Gives a sequence its token, or fails its request; a no-op where the sequence is gone."""
         ...
 
@@ -32,7 +32,7 @@ class Taker(Protocol):
 class _Ready:
     """A launch that is not sampled yet, with the row of each sequence that gets a token."""
 
-    launched: Launched
+    launched: Launch
     plan: Plan
     rows: list[tuple[int, Sequence]]
     count: int
@@ -52,7 +52,7 @@ class _Ready:
 class _Flight:
     """A launch that is sampled, whose tokens are expected; by row, what took the place of a token."""
 
-    launched: Launched
+    launched: Launch
     plan: Plan
     rows: list[tuple[int, Sequence]]
     errors: dict[int, Exception]
@@ -62,7 +62,7 @@ class Pipeline:
     """Launch n + 1, wait for n, emit n, sample n + 1."""
 
     def __init__(
-        self, runner: SamplingRunner, scheduler: Scheduler, batches: BatchBuilder, meter: Meter, taker: Taker
+        self, runner: SamplingRunner, scheduler: Scheduler, batches: BatchBuilder, meter: RateMeter, taker: Taker
     ) -> None:
         self._runner = runner
         self._scheduler = scheduler
