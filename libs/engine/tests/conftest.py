@@ -11,7 +11,7 @@ from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Failed, Finished, Output, TokenLogprob
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import ModelRunner
-from infermesh_engine.sampling.sampler import SamplerState
+from infermesh_engine.sampling.sampler_state import SamplerState
 from infermesh_engine.scheduling.kv_cache import PREFIX_ROOT
 from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, VirtualClock

@@ -5,7 +5,7 @@ import numpy as np
 from infermesh_engine.requests.request import SamplingParams
 from infermesh_engine.scheduling.batch_builder import BatchBuilder
 from infermesh_engine.scheduling.kv_cache import KvCache
-from infermesh_engine.scheduling.scheduler import Plan, PrefillChunk
+from infermesh_engine.scheduling.plan import Plan, PrefillChunk
 from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 

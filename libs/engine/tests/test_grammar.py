@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models
 
 from infermesh_engine.requests.request import OutputFormat, SamplingParams
 from infermesh_engine.sampling.grammar import GrammarFactory, GrammarState
-from infermesh_engine.sampling.sampler import SamplerState
+from infermesh_engine.sampling.sampler_state import SamplerState
 from infermesh_runtime.errors import InvalidArgument, Unimplemented
 
 EOS = 256

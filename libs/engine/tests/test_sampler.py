@@ -11,7 +11,8 @@ from infermesh_engine.requests.request import SamplingParams
 from infermesh_engine.runners.runner import CANDIDATES
 from infermesh_engine.sampling import full_row
 from infermesh_engine.sampling.inversion import DrawParams, invert, total_weights
-from infermesh_engine.sampling.sampler import SampledToken, SamplerState, sample
+from infermesh_engine.sampling.sampler import SampledToken, sample
+from infermesh_engine.sampling.sampler_state import SamplerState
 
 
 class RowLogits:

@@ -3,8 +3,10 @@ from collections.abc import Callable
 import pytest
 
 from infermesh_engine.scheduling.kv_cache import KvCache
-from infermesh_engine.scheduling.scheduler import RECOVERY_STEPS, Plan, Scheduler
+from infermesh_engine.scheduling.plan import Plan
+from infermesh_engine.scheduling.scheduler import Scheduler
 from infermesh_engine.scheduling.sequence import Sequence
+from infermesh_engine.scheduling.step_budget import RECOVERY_STEPS
 
 BLOCK = 4
 Make = Callable[..., Sequence]

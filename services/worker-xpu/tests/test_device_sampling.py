@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from infermesh_engine.requests.request import SamplingParams
 from infermesh_engine.sampling import sampling_batch
-from infermesh_engine.sampling.sampler import SampledToken, SamplerState, sample
+from infermesh_engine.sampling.sampler import SampledToken, sample
+from infermesh_engine.sampling.sampler_state import SamplerState
 from infermesh_worker_xpu.execution.logits import TorchLogits
 from infermesh_worker_xpu.sampling import ranking, sampling, sampling_upload
 from infermesh_worker_xpu.steps.upload import Upload

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infermesh_engine.runners.sampling_runner import DrawnRows, LogitEdits, SampledRows, SamplingBatch
-from infermesh_engine.sampling.sampler import SampledToken, SamplerState
+from infermesh_engine.sampling.sampler import SampledToken
+from infermesh_engine.sampling.sampler_state import SamplerState
 
 RowState = tuple[int, SamplerState]
 """A row of a batch and whose it is."""

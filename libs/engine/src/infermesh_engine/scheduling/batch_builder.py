@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infermesh_engine.runners.runner import Batch, RunnerInfo
-from infermesh_engine.scheduling.scheduler import Plan
+from infermesh_engine.scheduling.plan import Plan
 from infermesh_engine.scheduling.sequence import Sequence
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from infermesh_engine.requests.request import GenerationRequest
 
 if TYPE_CHECKING:
-    from infermesh_engine.sampling.sampler import SamplerState
+    from infermesh_engine.sampling.sampler_state import SamplerState
     from infermesh_engine.text.sequence_text import SequenceText
 
 IntT = TypeVar("IntT", np.int32, np.int64)
