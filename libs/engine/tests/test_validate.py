@@ -91,7 +91,7 @@ def test_other_fields_out_of_range(field: str, change: dict[str, Any]) -> None:
 def test_all_violations_come_in_one_error() -> None:
     bad = replace(REQUEST, sampling=SamplingParams(temperature=-1, top_p=2), n=0, logprobs=21)
     assert list(fields_of(bad)) == ["sampling.temperature", "sampling.top_p", "logprobs.top", "n"]
-    assert fields_of(bad)["sampling.temperature"] == "must be in [0, 2], and is -1"
+    assert fields_of(bad)["sampling.temperature"] == "must be in [0, 2], got -1"
 
 
 def test_prompt_must_leave_room_for_one_token() -> None:

@@ -2,8 +2,8 @@
 
 Between two steps at most one launch is in flight. Its plan already counts as computed and its sequences expect their
 tokens, so the scheduler plans the next step as if the tokens had arrived. What others could see of the launch (cached
-blocks, followers, outputs) waits until it has landed. A sequence that turns out to have ended may already be in the next
-launch; the token that it gets there is dropped.
+blocks, followers, outputs) waits until it has landed. A sequence that turns out to have ended may already be in the
+next launch; the token that it gets there is dropped.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns the text of one output: end conditions, detokenisation and stop strings, in that order. Knows no sampling."""
+"""Turns the tokens of one choice into the text to show, and decides when a stop condition ends it."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -14,21 +14,21 @@ from infermesh_engine.text.stop_buffer import Released, StopBuffer
 
 @dataclass(frozen=True, slots=True)
 class TextOut:
-    """What one token brought."""
+    """The text that one token releases, and whether the output ends."""
 
     text: str
     """Whole characters that cannot be the beginning of a stop string."""
     finish_reason: FinishReason | None = None
     """STOP, or None while the output goes on."""
     stop: str = ""
-    """The stop string or the text of the stop token that ended it; "" after an end-of-sequence token."""
+    """The stop string, or the text of the stop token, that ended it; "" after an end-of-sequence token."""
 
 
 class SequenceText:
-    """Turns the tokens of one output into the text to show, and ends it.
+    """The text of one choice: checks for stop tokens, decodes, then looks for stop strings.
 
-    An end-of-sequence token, stop token or stop string counts only after the first min_tokens tokens; a stop string
-    must lie in what follows them.
+    End-of-sequence tokens, stop tokens and stop strings count only after the first min_tokens tokens; a stop string
+    must lie wholly in the text after them.
     """
 
     __slots__ = (
@@ -57,7 +57,7 @@ class SequenceText:
         self._count = 0
 
     def push(self, token_id: int) -> TextOut:
-        """Takes the next token, sampled or replayed. Nothing is pushed after a finish_reason."""
+        """Takes the next token, sampled or replayed. Nothing may be pushed after a finish_reason."""
         may_stop = self._count >= self._min_tokens
         self._count += 1
         if may_stop and (token_id in self._stop_token_ids or token_id in self._eos_token_ids):
@@ -71,7 +71,7 @@ class SequenceText:
         return TextOut(released.text, FinishReason.STOP, released.stop)
 
     def flush(self) -> Released:
-        """What an incomplete character or stop string held back, now that the output ends for another reason."""
+        """The text held back for an incomplete character or stop string, now that the output ends anyway."""
         released = self._stop_buffer.push(self._detokenizer.flush())
         if released.stop is not None:
             return released
@@ -79,7 +79,7 @@ class SequenceText:
         return Released(released.text + rest.text, rest.stop)
 
     def _end(self, token_id: int) -> TextOut:
-        """The output ends by a token without text; what was held back before it is shown."""
+        """Ends the output with a token that shows no text, and releases what was held back before it."""
         rest = self.flush()
         stop = rest.stop or ""
         if not stop and token_id in self._stop_token_ids:

@@ -1,4 +1,4 @@
-"""Owns stop strings: lets text through up to the first of them, across pieces of text. Knows no tokens."""
+"""Finds stop strings in text that arrives in pieces, and lets the text before them through."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What may be shown after a piece of text came in."""
+    """What may be shown after a piece of text arrived."""
 
     text: str
     stop: str | None
-    """The stop string that was met; nothing is released after it."""
+    """The stop string that was found; nothing is released after it."""
 
 
 class StopBuffer:
-    """Holds back text that may be the beginning of a stop string, until it is known not to be."""
+    """Holds back text that may be the beginning of a stop string until it turns out not to be."""
 
     __slots__ = ("_held", "_initials", "_longest", "_strings")
 
@@ -26,10 +26,10 @@ class StopBuffer:
         self._held = ""
 
     def push(self, piece: str) -> Released:
-        """Takes the next piece. The stop string that begins first ends the text; of several that do, the shortest.
+        """Takes the next piece. The stop string that begins first ends the text; if several begin there, the shortest.
 
-        A complete one waits as long as another that began before it may still be completed, so that the outcome does
-        not depend on how the text was cut into pieces.
+        A complete stop string waits while one that began before it may still be completed, so that the result does not
+        depend on how the text was cut into pieces.
         """
         if not self._held and self._initials.isdisjoint(piece):
             return Released(piece, None)
@@ -43,7 +43,7 @@ class StopBuffer:
         return Released(text[:possible], None)
 
     def flush(self) -> Released:
-        """What was held back, now that no more text comes."""
+        """The text held back, now that no more comes."""
         held, self._held = self._held, ""
         return self._up_to_stop(held)
 
@@ -55,7 +55,7 @@ class StopBuffer:
         return Released(text[:begin], stop)
 
     def _begin_of_possible_stop(self, text: str) -> int:
-        """Where the longest end of `text` begins that begins a stop string; len(text) when none does."""
+        """Where the longest suffix of `text` that may begin a stop string begins; len(text) if there is none."""
         for begin in range(max(0, len(text) - self._longest + 1), len(text)):
             if text[begin] in self._initials and any(string.startswith(text[begin:]) for string in self._strings):
                 return begin
