@@ -224,7 +224,7 @@ def test_a_tokenizer_that_cannot_be_constrained_only_fails_constrained_requests(
     engine = make_bench(tokenizer=Tokenizer(WordLevel({"a": 0, "<eos>": EOS}))).engine
     engine.prepare()
     engine.submit(request())
-    with pytest.raises(Unimplemented, match="cannot be constrained"):
+    with pytest.raises(Unimplemented, match="does not support output formats"):
         engine.submit(request("constrained", output_format=OutputFormat(kind="regex", spec="yes")))
 
 

@@ -1,6 +1,6 @@
-"""Owns sampling as a device is told it, done by the host: the meaning of `launch.SamplingBatch`. Knows no request.
+"""Samples a `SamplingBatch` on the host, as the reference for devices that sample themselves.
 
-The tokens are those that `sampler.sample` chooses from the same logits.
+It chooses the same tokens as `sampler.sample` does from the same logits.
 """
 
 import numpy as np
@@ -61,7 +61,7 @@ def _draw(
 
 
 def _edited(logits: Logits, edits: LogitEdits) -> dict[int, NDArray[np.float32]]:
-    """The rows that edits change, by row."""
+    """The edited copies of the rows that edits change, by row."""
     named = (edits.bias_rows, edits.seen_rows, edits.mask_rows, edits.banned_rows)
     rows = {row: logits.row(row).copy() for row in np.unique(np.concatenate(named)).tolist()}
     for row, values in rows.items():

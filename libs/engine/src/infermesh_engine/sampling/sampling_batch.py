@@ -1,7 +1,7 @@
-"""Owns how the sampler states of a batch are told to a device that samples, and how its tokens are read. Knows no text.
+"""Translates sampler states into the SamplingBatch for a device that samples, and reads the tokens that come back.
 
-Penalties are sent as lists of the tokens seen, each step anew: the state stays the host's, where a continuation, a
-preemption or a dropped token changes nothing about it.
+The lists of penalised tokens are sent anew in each step. So the state stays on the host, where a continuation, a
+preemption or a dropped token needs no special care.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,11 @@ from infermesh_engine.sampling.sampler import SampledToken
 from infermesh_engine.sampling.sampler_state import SamplerState
 
 RowState = tuple[int, SamplerState]
-"""A row of a batch and whose it is."""
+"""A row of a batch, and the state of its sequence."""
 
 
 def build(rows: Sequence[RowState], count: int) -> tuple[SamplingBatch, dict[int, Exception]]:
-    """How `rows` of a batch of `count` rows are to be sampled; and, by row, what a request's own grammar raised."""
+    """How to sample `rows` of a batch of `count` rows; and, by row, the error that a request's grammar raised."""
     drawn = [row for row in rows if not row[1].greedy]
     edited = [row for row in rows if row[1].needs_row]
     edits, errors = _edits(edited, count) if edited else (None, {})
@@ -77,7 +77,7 @@ def _edits(rows: Sequence[RowState], count: int) -> tuple[LogitEdits, dict[int, 
     for row, state in rows:
         try:
             mask = state.mask
-        except Exception as error:  # a boundary: a grammar library met by one request must not end the others
+        except Exception as error:  # an error of one request's grammar must not end the others
             errors[row] = error
             continue
         if mask is not None:
@@ -104,7 +104,7 @@ def _edits(rows: Sequence[RowState], count: int) -> tuple[LogitEdits, dict[int, 
 
 
 class _Pairs:
-    """Lists of (row, token id) and a value of each, joined row by row."""
+    """Lists of rows, token ids and values, joined row by row."""
 
     def __init__(self) -> None:
         self._rows: list[int] = []

@@ -1,4 +1,4 @@
-"""Owns turning a plan into the arrays a runner reads. Knows neither scheduling nor what a runner does with them."""
+"""Turns a plan into the arrays that a runner reads."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from infermesh_engine.scheduling.sequence import Sequence
 
 
 class BatchBuilder:
-    """Builds batches into its own buffers, so a batch is valid until the next one is built."""
+    """Builds batches in its own buffers, so a batch is valid until the next one is built."""
 
     def __init__(self, *, max_batched_tokens: int, max_sequences: int, info: RunnerInfo) -> None:
         self._block_size = info.block_size
@@ -26,7 +26,7 @@ class BatchBuilder:
         self._rows = np.empty(max_sequences, dtype=np.int32)
 
     def build(self, plan: Plan, sampled: list[Sequence]) -> Batch:
-        """The plan's batch; `sampled` is the plan's, in whose order rows are asked for."""
+        """The plan's batch. `sampled` is the plan's; its order is the order of the rows."""
         tables: list[NDArray[np.int32]] = []
         if self._min_run == 1:
             total, longest = self._set_decodes(plan.decodes, tables)
@@ -50,7 +50,7 @@ class BatchBuilder:
         )
 
     def _set_decodes(self, decodes: list[Sequence], tables: list[NDArray[np.int32]]) -> tuple[int, int]:
-        """One token of each; the same as `_add_runs`, for all at once because this is every step's work."""
+        """One token of each sequence. Does what `_add_runs` does, but for all at once, because every step does it."""
         count = len(decodes)
         past = [sequence.computed for sequence in decodes]
         self._past_lens[:count] = past
@@ -64,8 +64,8 @@ class BatchBuilder:
     def _add_runs(
         self, runs: Iterable[tuple[Sequence, int]], tables: list[NDArray[np.int32]], at: int, longest: int
     ) -> tuple[int, int]:
-        """Appends runs of tokens from index `at` on; returns the batch's tokens and its longest context then."""
-        row = len(tables)  # everything before is a decode, which has a row
+        """Appends runs of tokens from index `at` on; returns the batch's new token count and longest context."""
+        row = len(tables)  # all sequences before are decodes, and each has a row
         self._begins[len(tables)] = at
         for sequence, tokens in runs:
             end = sequence.computed + tokens

@@ -1,4 +1,4 @@
-"""Owns the simulated runner as one that samples: launches take the device's time, not the host's. Knows no engine."""
+"""A simulated runner that samples: launches take time on the device, not on the host."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,10 +14,10 @@ from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner,
 
 
 class SimulatedSamplingRunner:
-    """A SimulatedRunner that is launched ahead: the same logits, the same tokens, and a device with a time line.
+    """A SimulatedRunner that runs launches one after another on a time line of its own, with the same tokens.
 
-    A launch begins when it is made or when the one before it ends. Tokens that are not known yet are taken from the
-    launch before, whether or not anyone has waited for it.
+    A launch begins when it is made, or when the one before it ends if that is later. Tokens that are not known yet are
+    taken from the launch before, whether or not anybody has waited for it.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class SimulatedSamplingRunner:
         return logits
 
     def launch(self, batch: Batch) -> "SimulatedLaunch":
-        """Raises as SimulatedRunner.run, and ValueError for a token of a launch that has none."""
+        """Raises what SimulatedRunner.run raises, and ValueError if the launch whose tokens it needs was not sampled."""
         expected = batch.token_ids < 0
         if expected.any():
             token_ids = batch.token_ids.copy()
@@ -64,7 +64,7 @@ class SimulatedSamplingRunner:
 
     def _tokens_of_last(self) -> NDArray[np.int64]:
         if self._last is None or self._last.tokens is None:
-            raise ValueError("a batch asks for tokens of a launch that was not sampled")
+            raise ValueError("the batch needs tokens of the previous launch, which was not sampled")
         return self._last.tokens.token_ids
 
     def _sleep_until(self, time_s: float) -> None:
@@ -84,6 +84,6 @@ class SimulatedLaunch:
 
     def wait(self) -> SampledRows:
         if self.tokens is None:
-            raise ValueError("a launch that was not sampled has no tokens")
+            raise ValueError("the launch has no tokens: call sample() before wait()")
         self._wait()
         return self.tokens

@@ -1,6 +1,6 @@
-"""Owns what a sampled token does to its sequence and what is said about it. Knows no scheduling and no device."""
+"""Adds a sampled token to its sequence and makes the outputs that the client gets for it."""
 
-from collections.abc import Sequence as Tokens
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,24 +21,24 @@ class Ending:
 
 
 def emit(sequence: Sequence, sampled: "SampledToken", token_bytes: "TokenBytes") -> tuple[Delta, Finished | None]:
-    """Adds the sampled token to the sequence; what the client gets of it, and its end if it ended."""
-    text, ending = _take(sequence, sampled.token_id)
+    """Adds the sampled token to the sequence. Returns the token's Delta, and Finished if the sequence ended."""
+    text, ending = _add(sequence, sampled.token_id)
     logprobs = () if sampled.logprob is None else (_logprob(sampled, sampled.logprob, token_bytes),)
     delta = Delta(sequence.request_id, sequence.choice, text, (sampled.token_id,), logprobs)
     return delta, None if ending is None else _finished(sequence, ending)
 
 
-def replay(sequence: Sequence, token_ids: Tokens[int]) -> Finished | None:
-    """Adds tokens that were already delivered, saying nothing of them; the sequence's end if they end it."""
+def replay(sequence: Sequence, token_ids: Iterable[int]) -> Finished | None:
+    """Adds tokens that the client already has, without a Delta. Returns Finished if they end the sequence."""
     for token_id in token_ids:
-        _, ending = _take(sequence, token_id)
+        _, ending = _add(sequence, token_id)
         if ending is not None:
             return _finished(sequence, ending)
     return None
 
 
-def _take(sequence: Sequence, token_id: int) -> tuple[str, Ending | None]:
-    """Adds a token; the text it releases, and how the sequence ends if it does."""
+def _add(sequence: Sequence, token_id: int) -> tuple[str, Ending | None]:
+    """Adds a token. Returns the text it releases, and how the sequence ends if it does."""
     sequence.append(token_id)
     sequence.sampler.observe(token_id)
     out = sequence.text.push(token_id)

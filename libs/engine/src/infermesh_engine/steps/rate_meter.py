@@ -1,11 +1,11 @@
-"""Owns measured rates: tokens per second over the last seconds of work. Knows no engine."""
+"""Measures prefill and decode rates: tokens per second over the last seconds of work."""
 
 from collections.abc import Callable
 from math import exp
 
 
 class Rate:
-    """Tokens per second, older work counting exponentially less. Time without work does not count."""
+    """Tokens per second. Older work counts exponentially less, time without work does not count."""
 
     __slots__ = ("_seconds", "_tokens", "_window_s")
 
@@ -16,7 +16,7 @@ class Rate:
 
     @property
     def per_s(self) -> float:
-        """0 before the first work."""
+        """0 before any work."""
         return self._tokens / self._seconds if self._seconds else 0.0
 
     def add(self, tokens: int, seconds: float) -> None:
@@ -26,13 +26,13 @@ class Rate:
 
 
 class RateMeter:
-    """Measures steps. A step that prefills and decodes counts in both rates with its whole time.
+    """The rates of an engine's steps. A step that prefills and decodes counts with its whole time in both rates.
 
-    So each rate says how fast such tokens went by while there were any, with what else ran beside them.
+    So each rate is the speed of its tokens in steps that had any, including the cost of what ran beside them.
     """
 
     def __init__(self, clock: Callable[[], float], *, window_s: float = 5.0) -> None:
-        """`clock` gives seconds, ever rising; work counts 1/e once `window_s` seconds of work came after it."""
+        """`clock` gives monotonic seconds. Work weighs 1/e once `window_s` seconds of later work have been counted."""
         self._clock = clock
         self._begun_s = 0.0
         self.prefill = Rate(window_s)
@@ -43,7 +43,7 @@ class RateMeter:
         self._begun_s = self._clock()
 
     def end(self, *, prefill_tokens: int, decode_tokens: int) -> None:
-        """Counts the step that began last."""
+        """Counts the step that began at the last `begin`."""
         seconds = self._clock() - self._begun_s
         if prefill_tokens:
             self.prefill.add(prefill_tokens, seconds)
