@@ -236,7 +236,7 @@ def test_close_drops_everything(make_bench: Bench) -> None:
     assert not bench.engine.has_work
 
 
-@pytest.mark.parametrize("limits", [{"max_sequences": 0}, {"max_sequences": 9, "max_batched_tokens": 8}])
-def test_a_config_that_cannot_work_is_refused(limits: dict[str, int]) -> None:
+@pytest.mark.parametrize(("max_sequences", "max_batched_tokens"), [(0, 2048), (9, 8)])
+def test_a_config_that_cannot_work_is_refused(max_sequences: int, max_batched_tokens: int) -> None:
     with pytest.raises(ValueError, match="max_batched_tokens"):
-        EngineConfig(**limits)
+        EngineConfig(max_sequences=max_sequences, max_batched_tokens=max_batched_tokens)

@@ -29,7 +29,7 @@ class RowLogits:
 
     def row(self, index: int) -> NDArray[np.float32]:
         self.reads += 1
-        view = self.rows[index]
+        view: NDArray[np.float32] = self.rows[index]
         view.flags.writeable = False
         return view
 
@@ -37,32 +37,51 @@ class RowLogits:
 def _logsumexp(rows: NDArray[np.float32], scales: NDArray[np.float64]) -> NDArray[np.float32]:
     scaled = rows.astype(np.float64) * scales[:, None]
     largest = scaled.max(axis=1)
-    return (np.log(np.exp(scaled - largest[:, None]).sum(axis=1)) + largest).astype(np.float32)
+    result: NDArray[np.float32] = (np.log(np.exp(scaled - largest[:, None]).sum(axis=1)) + largest).astype(np.float32)
+    return result
 
 
 def make_state(vocab_size: int = 8, **options: Any) -> SamplerState:
-    names = {"seed": 1, "choice": 0, "prompt_token_ids": (), "logprobs": None, "min_tokens": 0, "grammar": None}
+    names: dict[str, Any] = {
+        "seed": 1,
+        "choice": 0,
+        "prompt_token_ids": (),
+        "logprobs": None,
+        "min_tokens": 0,
+        "grammar": None,
+    }
     given_names = {name: options.pop(name) for name in [*names, "banned_until_min_tokens"] if name in options}
     fixed = {"banned_until_min_tokens": frozenset()} | names | given_names
     return SamplerState(SamplingParams(**options), vocab_size=vocab_size, **fixed)
 
 
+def sampled_tokens(rows: Any, states: Sequence[SamplerState]) -> list[SampledToken]:
+    """The tokens of `rows`, none of which fails."""
+    return tokens_of(RowLogits(rows, states), states)
+
+
+def tokens_of(logits: RowLogits, states: Sequence[SamplerState]) -> list[SampledToken]:
+    tokens = sample(logits, states)
+    assert not any(isinstance(token, Exception) for token in tokens), tokens
+    return [token for token in tokens if isinstance(token, SampledToken)]
+
+
 def one(row: Sequence[float], **options: Any) -> SampledToken:
-    state = make_state(vocab_size=len(row), **options)
-    (sampled,) = sample(RowLogits([row], [state]), [state])
+    (sampled,) = sampled_tokens([row], [make_state(vocab_size=len(row), **options)])
     return sampled
 
 
 def frequencies(row: Sequence[float], draws: int = 4000, **options: Any) -> NDArray[np.float64]:
     """How often each token is drawn by as many seeds."""
     states = [make_state(vocab_size=len(row), seed=seed, **options) for seed in range(draws)]
-    sampled = sample(RowLogits([row] * draws, states), states)
+    sampled = sampled_tokens([row] * draws, states)
     return np.bincount([token.token_id for token in sampled], minlength=len(row)) / draws
 
 
 def softmax(row: Sequence[float], temperature: float = 1.0) -> NDArray[np.float64]:
     weights = np.exp(np.array(row) / temperature)
-    return weights / weights.sum()
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
 
 
 def test_greedy_takes_the_largest_and_of_equals_the_smaller_id() -> None:
@@ -98,7 +117,7 @@ def test_order_is_descending_probability_with_ties_by_smaller_id() -> None:
     for seed in range(50):
         state = make_state(vocab_size=4, seed=seed)
         expected = order[int(np.searchsorted(edges, state.uniform, side="right"))]
-        assert sample(RowLogits([row], [state]), [state])[0].token_id == expected
+        assert sampled_tokens([row], [state])[0].token_id == expected
 
 
 def test_penalties_and_bias_change_logits_as_the_contract_says() -> None:
@@ -133,7 +152,7 @@ def test_banned_tokens_come_back_after_min_tokens() -> None:
     state = make_state(vocab_size=3, temperature=0, banned_until_min_tokens=frozenset({0, 2, 70_000}), min_tokens=2)
     chosen = []
     for _ in range(4):
-        (sampled,) = sample(RowLogits([[5, 1, 9]], [state]), [state])
+        (sampled,) = sampled_tokens([[5, 1, 9]], [state])
         chosen.append(sampled.token_id)
         state.observe(sampled.token_id)
     assert chosen == [1, 1, 2, 2]
@@ -172,7 +191,13 @@ def test_a_row_of_nan_ends_in_some_token() -> None:
 
 def test_whole_rows_are_read_only_where_candidates_do_not_decide() -> None:
     row = (-1.5 * np.log(np.arange(1, 3001))).tolist()
-    cheap = [{"temperature": 0}, {"top_k": 64}, {"top_p": 0.8}, {"min_p": 0.01}, {"top_p": 0.8, "min_p": 1e-9}]
+    cheap: list[dict[str, Any]] = [
+        {"temperature": 0},
+        {"top_k": 64},
+        {"top_p": 0.8},
+        {"min_p": 0.01},
+        {"top_p": 0.8, "min_p": 1e-9},
+    ]
     states = [make_state(vocab_size=3000, seed=seed, **options) for seed in range(20) for options in cheap]
     logits = RowLogits([row] * len(states), states)
     sample(logits, states)
@@ -189,7 +214,7 @@ def test_tiny_temperatures_are_as_good_as_greedy(temperature: float) -> None:
     row[700] = 6.0
     states = [make_state(vocab_size=2000, seed=seed, temperature=temperature) for seed in range(200)]
     logits = RowLogits([row] * 200, states)
-    assert {token.token_id for token in sample(logits, states)} == {700}
+    assert {token.token_id for token in tokens_of(logits, states)} == {700}
     assert logits.reads == 0
 
 
@@ -216,7 +241,7 @@ def test_candidates_and_whole_rows_choose_alike(
     if coarse:
         row = np.round(row)  # ties in plenty
     state = make_state(vocab_size=vocab_size, **options)
-    (sampled,) = sample(RowLogits([row], [state]), [state])
+    (sampled,) = sampled_tokens([row], [state])
     assert sampled.token_id == _reference(row, state)
 
 
@@ -269,13 +294,19 @@ def test_a_sequence_draws_the_same_alone_in_a_batch_and_continued() -> None:
     def run(states: list[SamplerState], begin: int) -> list[list[int]]:
         chosen = []
         for step in range(begin, 40):
-            tokens = [token.token_id for token in sample(RowLogits(rows[step, : len(states)], states), states)]
+            tokens = [token.token_id for token in sampled_tokens(rows[step, : len(states)], states)]
             for state, token_id in zip(states, tokens, strict=True):
                 state.observe(token_id)
             chosen.append(tokens)
-        return np.array(chosen).T.tolist()
+        return [list(column) for column in zip(*chosen, strict=True)]
 
-    options = [{}, {"top_p": 0.8}, {"temperature": 0}, {"frequency_penalty": 1.0}, {"top_k": 3, "temperature": 1.7}]
+    options: list[dict[str, Any]] = [
+        {},
+        {"top_p": 0.8},
+        {"temperature": 0},
+        {"frequency_penalty": 1.0},
+        {"top_k": 3, "temperature": 1.7},
+    ]
 
     def fresh() -> list[SamplerState]:
         return [make_state(400, seed=i, **option) for i, option in enumerate(options)]

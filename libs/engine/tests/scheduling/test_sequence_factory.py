@@ -1,5 +1,8 @@
 """A stream that comes from an endpoint with a longer context: refused, never cut at a token that was delivered."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from infermesh_engine.requests.output import FinishReason
@@ -14,7 +17,9 @@ def continued(tokens: int) -> GenerationRequest:
 
 
 @pytest.mark.parametrize("room", [{"context_length": 16}, {"num_blocks": 4, "block_size": 4}])
-def test_more_than_fits_is_refused_and_what_just_fits_ends(make_bench, room) -> None:
+def test_more_than_fits_is_refused_and_what_just_fits_ends(
+    make_bench: Callable[..., Any], room: dict[str, int]
+) -> None:
     with pytest.raises(FailedPrecondition) as caught:
         make_bench(**room).engine.submit(continued(13))
     assert caught.value.reason == "CONTINUATION_TOO_LONG"

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner,
 BLOCK = 4
 
 
-def runner(**options: int | float) -> SimulatedRunner:
+def runner(**options: Any) -> SimulatedRunner:
     clock = VirtualClock()
     return SimulatedRunner(SimulatedOptions(block_size=BLOCK, **options), clock=clock, sleep=clock.sleep)
 

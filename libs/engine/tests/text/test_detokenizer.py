@@ -43,6 +43,12 @@ BOTH = pytest.mark.parametrize("tokenizer", [BYTE_LEVEL, BYTE_FALLBACK], ids=["b
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
+def id_of(tokenizer: Tokenizer, token: str) -> int:
+    token_id = tokenizer.token_to_id(token)
+    assert token_id is not None, token
+    return token_id
+
+
 def pieces_of(tokenizer: Tokenizer, prompt: list[int], token_ids: list[int]) -> list[str]:
     detokenizer = Detokenizer(tokenizer, prompt)
     return [*(detokenizer.push(token_id) for token_id in token_ids), detokenizer.flush()]
@@ -72,7 +78,7 @@ def test_random_byte_level_tokens_add_up_to_the_whole_text(token_ids: list[int])
 
 
 TABLE = TokenBytes(BYTE_LEVEL)
-ID_OF_BYTE = {TABLE[i]: i for i in map(BYTE_LEVEL.token_to_id, pre_tokenizers.ByteLevel.alphabet())}
+ID_OF_BYTE = {TABLE[i]: i for i in (id_of(BYTE_LEVEL, letter) for letter in pre_tokenizers.ByteLevel.alphabet())}
 invalid_bytes = st.sampled_from([0x80, 0xE2, 0x82, 0xF0, 0x9F, 0xC3, 0xFF])
 
 
@@ -111,7 +117,7 @@ def test_incomplete_end_is_shown_as_the_whole_decode_shows_it(tokenizer: Tokeniz
 
 
 def test_first_word_keeps_its_space_after_a_prompt_only() -> None:
-    hello = [BYTE_FALLBACK.token_to_id("▁hello")]
+    hello = [id_of(BYTE_FALLBACK, "▁hello")]
     assert pieces_of(BYTE_FALLBACK, hello, hello)[0] == " hello"
     assert pieces_of(BYTE_FALLBACK, [1], hello)[0] == "hello"
     assert pieces_of(BYTE_FALLBACK, hello + [1] * 6, hello)[0] == " hello", "special tokens hide the word before them"
@@ -119,7 +125,7 @@ def test_first_word_keeps_its_space_after_a_prompt_only() -> None:
 
 @BOTH
 def test_special_tokens_have_no_text_however_many_there_are(tokenizer: Tokenizer) -> None:
-    special = tokenizer.token_to_id("<|end|>") if tokenizer is BYTE_LEVEL else 1
+    special = id_of(tokenizer, "<|end|>") if tokenizer is BYTE_LEVEL else 1
     words = tokenizer.encode("hello hello").ids
     pieces = pieces_of(tokenizer, words, [*words, *[special] * 100, *words])
     assert "".join(pieces) == difference(tokenizer, words, words + words)
@@ -147,8 +153,8 @@ def test_bytes_of_every_byte_level_token_are_what_it_decodes_to() -> None:
 def test_bytes_of_special_and_unknown_tokens(tokenizer: Tokenizer) -> None:
     table = TokenBytes(tokenizer)
     name = "<|end|>" if tokenizer is BYTE_LEVEL else "<s>"
-    assert table[tokenizer.token_to_id(name)] == name.encode()
+    assert table[id_of(tokenizer, name)] == name.encode()
     assert table[100_000] == b""
     if tokenizer is BYTE_FALLBACK:
-        assert table[tokenizer.token_to_id("▁▁")] == b"  ", "added, but not special"
+        assert table[id_of(tokenizer, "▁▁")] == b"  ", "added, but not special"
     assert {table[2 + byte] for byte in range(256)} == {bytes([b]) for b in range(256)} or tokenizer is BYTE_LEVEL

@@ -158,7 +158,7 @@ def _check(batch: Batch, options: SimulatedOptions) -> None:
         "a sequence has no new token": (new < 1).any(),
         "a run is too short": ((new < options.min_run_tokens) & (batch.past_lens > 0)).any(),
         "begins do not cover the tokens": batch.begins[0] != 0 or batch.begins[-1] != len(batch.token_ids),
-        "a block table is longer or shorter than its tokens need": (blocks != -(-context // options.block_size)).any(),
+        "a block table is not exactly as long as its tokens need": (blocks != -(-context // options.block_size)).any(),
         "block_begins do not cover the blocks": batch.block_begins[-1] != len(batch.blocks),
         "a block does not exist": ((batch.blocks < 0) | (batch.blocks >= options.num_blocks)).any(),
         "a token does not exist": ((batch.token_ids < 0) | (batch.token_ids >= options.vocab_size)).any(),

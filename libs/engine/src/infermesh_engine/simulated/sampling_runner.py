@@ -47,7 +47,7 @@ class SimulatedSamplingRunner:
         return logits
 
     def launch(self, batch: Batch) -> "SimulatedLaunch":
-        """Raises what SimulatedRunner.run raises, and ValueError if the launch whose tokens it needs was not sampled."""
+        """Raises what SimulatedRunner.run raises, ValueError if the launch whose tokens it needs was not sampled."""
         expected = batch.token_ids < 0
         if expected.any():
             token_ids = batch.token_ids.copy()
