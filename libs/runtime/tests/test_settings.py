@@ -109,7 +109,7 @@ def test_a_broken_registration_is_told_when_it_matters(monkeypatch, tmp_path: Pa
     settings.load_or_exit(ShopSettings, ())
     monkeypatch.setenv("INFERMESH_ODD", "2")
     problem = load_bad(ShopSettings, capsys)
-    assert "INFERMESH_ODD is no setting" in problem
+    assert "INFERMESH_ODD is not a setting" in problem
     assert value in problem
 
 

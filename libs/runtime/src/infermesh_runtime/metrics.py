@@ -1,4 +1,4 @@
-"""Owns what every process measures about itself and its RPCs, and the HTTP endpoint for it. Knows no engine."""
+"""Measures the process and its RPCs, and serves the metrics over HTTP for Prometheus."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def new_registry() -> CollectorRegistry:
-    """A registry with the metrics of this process: CPU, memory, file descriptors, Python and its garbage collector."""
+    """A registry with this process's metrics: CPU, memory, file descriptors, Python and its garbage collector."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -33,9 +33,9 @@ def new_registry() -> CollectorRegistry:
 
 
 class RpcMetrics:
-    """Counts RPCs and their durations, under go-grpc-prometheus' names, which existing dashboards read.
+    """Counts RPCs and measures their durations, under go-grpc-prometheus' names, so that existing dashboards work.
 
-    An observer for `interceptors.RpcInterceptor`.
+    An observer for `rpc.interceptor.RpcInterceptor`.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -54,7 +54,7 @@ class RpcMetrics:
         )
 
     def __call__(self, rpc: CompletedRpc) -> None:
-        # A method that no service has is the client's invention: counting each apart would let it fill our memory.
+        # Clients can invent method names without end, and a series for each would fill our memory: count them as one.
         service, _, method = rpc.method.removeprefix("/").rpartition("/") if rpc.known else ("", "", "unknown")
         labels = (service, method, rpc.code.name)
         self._handled.labels(*labels).inc()
@@ -85,12 +85,15 @@ def serve_metrics(registry: CollectorRegistry, listen: str) -> MetricsServer:
     try:
         server, thread = start_http_server(port, addr=host, registry=registry)
     except OSError as error:
-        raise FailedPrecondition(f"cannot serve metrics on {listen}: {error.strerror or error}") from error
+        raise FailedPrecondition(
+            f"cannot serve metrics on {listen}: {error.strerror or error}. Free the port, or change"
+            " INFERMESH_METRICS_LISTEN."
+        ) from error
     return MetricsServer(server.server_port, server, thread)
 
 
 def metrics_part(registry: CollectorRegistry, listen: str) -> ServerPart:
-    """A server's part that serves `registry` at `listen` (host:port); it does nothing where that is empty."""
+    """A server part that serves `registry` at `listen` (host:port); does nothing if that is empty."""
     serving = ExitStack()
 
     async def start() -> None:

@@ -1,1 +1,1 @@
-"""gRPC as every service uses it: server, interceptor, error statuses and connection options."""
+"""gRPC as every service uses it: the server, its interceptor, error statuses and connection options."""

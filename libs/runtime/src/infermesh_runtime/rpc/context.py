@@ -1,4 +1,4 @@
-"""Owns what a handler sees of its call: gRPC's own context, which also sends the request id back. Knows no service."""
+"""Wraps gRPC's context of a call so that it sends the request id back to the client."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ REQUEST_ID_KEY = "x-request-id"
 
 
 class RpcContext:
-    """gRPC's ServicerContext, which sends the request id with the first message.
+    """gRPC's ServicerContext, which also sends the request id with the first message.
 
-    After that, `write` is gRPC's own: messages cost nothing extra.
+    After the first message `write` is gRPC's own, so later messages cost nothing extra.
     """
 
     def __init__(self, inner: grpc.aio.ServicerContext, request_id: str) -> None:
@@ -20,7 +20,7 @@ class RpcContext:
         self.request_id = request_id
         self.initial_metadata_sent = False
         self.interrupted = False
-        """Whether the handler was ended by its client, its deadline or the server's stop."""
+        """Whether the client, the deadline or the server's stop ended the handler."""
         self.write = self._write_first
 
     def __getattr__(self, name: str) -> Any:
@@ -28,7 +28,7 @@ class RpcContext:
 
     @property
     def status(self) -> Code:
-        """The status the call ends with: what was set or aborted with, else OK."""
+        """The status the call ends with: the one it was set to or aborted with, or OK."""
         code = self._inner.code()
         return Code(code.value[0] if isinstance(code, grpc.StatusCode) else code or 0)
 
@@ -38,7 +38,7 @@ class RpcContext:
         await self._inner.send_initial_metadata((*initial_metadata, (REQUEST_ID_KEY, self.request_id)))
 
     async def ensure_initial_metadata(self) -> None:
-        """Sends the request id, unless it was sent with earlier metadata."""
+        """Sends the request id unless metadata was already sent."""
         if not self.initial_metadata_sent:
             await self.send_initial_metadata(())
 

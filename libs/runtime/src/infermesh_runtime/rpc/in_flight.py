@@ -1,4 +1,4 @@
-"""Owns the count of running RPCs, so that a stop can wait for those that end. Knows no gRPC."""
+"""Counts running RPCs, so that a stopping server can wait for them."""
 
 import asyncio
 from collections.abc import Collection, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class InFlight:
-    """Running RPCs; those of `endless` methods, which last until their client leaves, are not counted."""
+    """The number of running RPCs. Those of `endless` methods, which run until their client leaves, do not count."""
 
     def __init__(self, endless: Collection[str] = ()) -> None:
         self._endless = frozenset(endless)
@@ -34,5 +34,5 @@ class InFlight:
                 self._idle.set()
 
     async def wait_idle(self) -> None:
-        """Returns when nothing runs; at once if so now."""
+        """Returns once no RPC is running."""
         await self._idle.wait()

@@ -1,7 +1,7 @@
-"""Owns what every RPC goes through: request id, errors to statuses, access log, observers. Knows no service.
+"""Gives each RPC a request id, turns exceptions into statuses, and tells observers how each RPC ended.
 
-One interceptor does it all, once an RPC: it turns every handler into gRPC's coroutine form, in which a message costs
-one `await context.write(message)` and nothing of ours.
+One interceptor does all of this, once an RPC. It turns every handler into gRPC's coroutine form, where a message costs
+one `await context.write(message)` and no code of ours.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class CompletedRpc:
     method: str
     """Full name, "/package.Service/Method", as the client sent it."""
     known: bool
-    """Whether some service has that method."""
+    """Whether any service has that method."""
     code: Code
     duration_s: float
     peer: str
@@ -50,7 +50,7 @@ RpcObserver = Callable[[CompletedRpc], None]
 
 
 def log_access(rpc: CompletedRpc) -> None:
-    """Writes the access log: one line an RPC, successful health checks at level debug only. An RpcObserver."""
+    """An RpcObserver that logs one line for each RPC; successful health checks at level debug only."""
     probe = rpc.code is Code.OK and rpc.method.startswith("/grpc.health.v1.")
     extra = {
         "method": rpc.method,
@@ -63,12 +63,12 @@ def log_access(rpc: CompletedRpc) -> None:
 
 
 class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no types
-    """Gives each RPC a request id, turns what its handler raises into a status, and tells observers how it ended.
+    """The server interceptor that every RPC of a service goes through.
 
-    The request id is the metadata `x-request-id`, or made here; it is in `logs.REQUEST_ID` while the handler runs, and
-    is sent back in the initial metadata, or in the trailing metadata of an error that comes before any.
-    A cancelled or expired call reaches its handler as asyncio.CancelledError, at an `await` or at a `yield`.
-    Handlers are coroutine functions or async generators; others fail with INTERNAL.
+    The request id is the client's `x-request-id` metadata, or a new one. While the handler runs it is in
+    `logs.REQUEST_ID`. It is sent back in the initial metadata, or in the trailing metadata of an error without one.
+    A cancelled or expired call reaches its handler as asyncio.CancelledError, at an `await` or a `yield`. Handlers must
+    be coroutine functions or async generators; others fail with INTERNAL.
     """
 
     def __init__(self, observers: Sequence[RpcObserver] = (log_access,), in_flight: InFlight | None = None) -> None:
@@ -106,9 +106,9 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
 
 
 def _as_raw_handler(handler: Any, serve: Callable[[Any, Any], Awaitable[Any]]) -> grpc.RpcMethodHandler:
-    """A handler that leaves a single request, and a single response, to `serve` as bytes.
+    """A handler that gives `serve` single requests, and takes single responses, as bytes.
 
-    So what cannot be read or written is an error like any other, and a call without a request is not left hanging.
+    So a message that cannot be read or written is an error like any other, and a call without a request does not hang.
     """
     deserialize = handler.request_deserializer if handler.request_streaming else None
     if handler.response_streaming:
@@ -117,7 +117,7 @@ def _as_raw_handler(handler: Any, serve: Callable[[Any, Any], Awaitable[Any]]) -
 
 
 async def _serve(handler: Any, requests: Any, context: RpcContext) -> bytes | None:
-    """Runs the handler and returns its single response, if it is of that kind; ends the call when it raises."""
+    """Runs the handler and returns its response, if it has a single one. Ends the call if the handler raises."""
     try:
         return await _invoke(handler, requests, context)
     except grpc.aio.AbortError:
@@ -128,8 +128,8 @@ async def _serve(handler: Any, requests: Any, context: RpcContext) -> bytes | No
         context.interrupted = True
         if _is_cancelled():
             raise
-        await _abort(context, Unavailable("the server gave up on this call", reason="CALL_ABANDONED"))
-    except grpc.aio.InternalError:  # what a write raises when the client is gone
+        await _abort(context, Unavailable("The server abandoned this call.", reason="CALL_ABANDONED"))
+    except grpc.aio.InternalError:  # raised by a write when the client is gone
         context.interrupted = True
         raise
     except Exception as error:
@@ -156,7 +156,7 @@ async def _invoke(handler: Any, requests: Any, context: RpcContext) -> bytes | N
 async def _read_request(deserialize: Callable[[bytes], Any] | None, context: RpcContext) -> Any:
     raw = await context.read()
     if raw is grpc.aio.EOF:
-        raise InvalidArgument("the call carried no request message")
+        raise InvalidArgument("The call has no request message.")
     if deserialize is None:
         return raw
     try:
@@ -166,7 +166,7 @@ async def _read_request(deserialize: Callable[[bytes], Any] | None, context: Rpc
 
 
 async def _write_all(responses: Any, context: RpcContext) -> None:
-    """Sends what a generator yields. An interruption is raised at its `yield` before it is closed."""
+    """Sends what a generator yields. An interruption is raised at its `yield`, then the generator is closed."""
     try:
         async for response in responses:
             await context.write(response)
@@ -180,9 +180,9 @@ async def _write_all(responses: Any, context: RpcContext) -> None:
 
 def _translate(error: Exception, context: RpcContext) -> InfermeshError:
     if isinstance(error, NotImplementedError) and context.status is Code.UNIMPLEMENTED:
-        return Unimplemented("this endpoint does not implement the method")  # generated for methods left out
+        return Unimplemented("This endpoint does not implement the method.")  # raised by generated code
     logger.error("a handler failed", exc_info=error)
-    problem = f"internal error; the log has more under request id {context.request_id}"
+    problem = f"Internal error. The server's log has details under request id {context.request_id}."
     return Internal(problem, metadata={"request_id": context.request_id})
 
 
@@ -196,21 +196,21 @@ async def _abort(context: RpcContext, error: InfermeshError) -> None:
 
 
 def _let_go_of_frames(error: BaseException) -> None:
-    """Drops the tracebacks of an error and of what caused it.
+    """Drops the tracebacks of an error and of its causes.
 
-    An error in a local variable of a frame that it passed is a cycle, and such frames hold the whole request: a router
-    that refused a few large ones kept a gigabyte until the next full collection.
+    An error held by a local variable of a frame in its own traceback is a reference cycle, and these frames hold the
+    whole request. A router that refused a few large requests kept a gigabyte until the next full collection.
     """
     chain: list[BaseException | None] = [error]
     while chain:
         link = chain.pop()
-        if link is not None and link.__traceback__ is not None:  # a chain may lead back: `raise error from error`
+        if link is not None and link.__traceback__ is not None:  # the check ends cycles, as in `raise error from error`
             link.__traceback__ = None
             chain += (link.__cause__, link.__context__)
 
 
 def _is_cancelled() -> bool:
-    """Whether somebody cancelled this task, as against a CancelledError from something it waited for."""
+    """Whether this task was cancelled itself; otherwise the CancelledError came from something it awaited."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
@@ -219,20 +219,20 @@ def _final_code(context: RpcContext, duration_s: float) -> Code:
     if not context.interrupted or context.status is not Code.OK:
         return context.status
     remaining_s = context.time_remaining()
-    # The client's own timer cancels the call a little before ours would: by the way of the request here, and by the
-    # rounding of the timeout it was sent with, at most 1 %.
+    # The client's timer fires a little before ours: by the time the request took to get here, and by the rounding of
+    # the timeout sent with it, which is at most 1 %.
     expired = remaining_s is not None and remaining_s <= 0.1 + (duration_s + remaining_s) / 100
     return Code.DEADLINE_EXCEEDED if expired else Code.CANCELLED
 
 
 def _request_id(metadata: Iterable[tuple[str, Any]]) -> str:
-    """The client's id, made fit to be sent on: HTTP lets more through than gRPC's metadata may hold."""
+    """The client's id, cleaned so that it can be sent on: HTTP allows characters that gRPC metadata does not."""
     sent = next((value for key, value in metadata or () if key == REQUEST_ID_KEY), "")
     return _UNSENDABLE.sub("?", sent[:MAX_REQUEST_ID_CHARS]) or os.urandom(16).hex()
 
 
 def _unimplemented(method: str) -> Callable[[Any, RpcContext], Awaitable[None]]:
     async def refuse(_requests: Any, _context: RpcContext) -> None:
-        raise Unimplemented(f"there is no method {method}", reason="METHOD_NOT_FOUND")
+        raise Unimplemented(f"There is no method {method}.", reason="METHOD_NOT_FOUND")
 
     return refuse

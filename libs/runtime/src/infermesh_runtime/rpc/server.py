@@ -1,6 +1,6 @@
-"""Owns a service process's life: parts start, the port opens, health is told, a signal stops it all in order.
+"""The gRPC server of a service: starts its parts, opens the port, reports health, and stops in order on a signal.
 
-Knows no service: they add servicers and parts.
+Services add their servicers and parts to it.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ ENDLESS_METHODS = frozenset(
         "/infermesh.admin.v1.AdminService/RegisterEndpoint",
     }
 )
-"""Streams that last until their client leaves: a stop does not wait for them."""
+"""Streams that run until their client leaves; a stop does not wait for them."""
 GRACE_S = 0.25
-"""Time for the last statuses to reach their clients, once nothing but endless streams runs."""
+"""How long the last statuses may take to reach their clients, once only endless streams run."""
 
 Callback = Callable[[], Awaitable[None]]
 
@@ -49,20 +49,20 @@ class ServerPart:
 
     name: str
     start: Callback | None = None
-    """Called before the port is opened. An error stops the start."""
+    """Called before the port opens. An error aborts the start."""
     listening: Callback | None = None
-    """Called once the port is open, where a part has to tell health or the log so. An error stops the start."""
+    """Called once the port is open, for a part that reports health or registers. An error aborts the start."""
     drain: Callback | None = None
-    """Called at the stop, while the server still answers; returns when its work is done. Cancelled after drain_s."""
+    """Called at the stop, while the server still answers. Returns when its work is done; cancelled after drain_s."""
     close: Callback | None = None
-    """Called after the server has stopped, if `start` had succeeded."""
+    """Called after the server has stopped, if `start` succeeded."""
 
 
 class Server:
     """A gRPC server with its parts, grpc.health.v1 and reflection.
 
-    Add servicers as to gRPC's own (`add_InferenceServiceServicer_to_server(servicer, server)`) and parts with
-    `add_part`, before it starts. Every service's health is NOT_SERVING until `set_serving`.
+    Before the start, add servicers as to gRPC's own server (`add_InferenceServiceServicer_to_server(servicer, server)`)
+    and parts with `add_part`. The health of every service is NOT_SERVING until `set_serving`.
     """
 
     def __init__(self, *, listen: str, drain_s: float, observers: Sequence[RpcObserver] = (log_access,)) -> None:
@@ -81,7 +81,7 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port it is bound to; 0 before it started."""
+        """The port it listens on; 0 before the start."""
         return self._port
 
     @property
@@ -94,25 +94,26 @@ class Server:
         self._handlers += generic_rpc_handlers
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:  # noqa: ARG002
-        """Called by the generated add_…_to_server functions, with what they also gave to add_generic_rpc_handlers.
+        """Called by the generated add_…_to_server functions, with handlers that add_generic_rpc_handlers has already
+        got.
 
-        The handlers are not registered a second time: grpc.aio waits on one more future per registered method and call.
+        They are not registered again, because each call of a registered method waits on one more future in grpc.aio.
         """
         self._services.append(service_name)
 
     def add_service(self, name: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
-        """Adds a service that has no generated servicer: handlers by method name."""
+        """Adds a service without a generated servicer, as handlers by method name."""
         self._handlers.append(grpc.method_handlers_generic_handler(name, handlers))
         self._services.append(name)
 
     def add_part(self, part: ServerPart) -> None:
-        """Adds a part; parts start in the order they were added, drain together, and close in reverse."""
+        """Adds a part. Parts start in the order they were added, drain together, and close in reverse order."""
         self._parts.append(part)
 
     async def set_serving(self, serving: bool, *services: str) -> None:
-        """Tells grpc.health.v1 whether `services` serve; without names, all of them and the server itself ("").
+        """Sets the health of `services`; without names, of all services and of the server itself ("").
 
-        Ignored once the server stops.
+        Does nothing once the server stops.
         """
         states = health_pb2.HealthCheckResponse
         state = states.SERVING if serving else states.NOT_SERVING
@@ -122,8 +123,8 @@ class Server:
     async def start(self) -> int:
         """Starts the parts, opens the port and returns it.
 
-        Raises FailedPrecondition when the address cannot be bound, and whatever a part raises; the parts that had
-        started are closed then.
+        Raises FailedPrecondition when the address cannot be bound, and what a part raises; in both cases it first
+        closes the parts that had started.
         """
         try:
             for part in self._parts:
@@ -144,7 +145,7 @@ class Server:
         return self._port
 
     async def stop(self) -> None:
-        """Health NOT_SERVING, drain, stop the server, close the parts; at most drain_s before the server stops."""
+        """Sets health to NOT_SERVING, drains for at most drain_s, stops the server and closes the parts."""
         await self._health.enter_graceful_shutdown()
         await self._drain()
         if self._grpc is not None:
@@ -153,18 +154,18 @@ class Server:
         logger.info("stopped")
 
     def request_stop(self) -> None:
-        """Makes `serve_until_stopped` stop, as a signal does."""
+        """Stops `serve_until_stopped`, as a signal does."""
         self._stop_requested.set()
 
     async def serve_until_stopped(self) -> None:
         """Starts, serves until SIGTERM, SIGINT or `request_stop`, and stops. A second signal ends the process at once.
 
-        Raises what `start` raises. A signal during the start ends it, and closes what had started.
+        Raises what `start` raises. A signal during the start aborts it and closes the parts that had started.
         """
         with _handled_signals(self._stop_requested.set):
             if await self._start_unless_stopped():
                 gc.collect()
-                gc.freeze()  # what is loaded now stays: collections need not look at it again and again
+                gc.freeze()  # what is loaded now stays, so later collections need not scan it
                 await self._stop_requested.wait()
                 logger.info("stopping", extra={"in_flight": self._in_flight.count})
                 await self.stop()
@@ -199,7 +200,10 @@ class Server:
                         logger.error("a part failed to drain", exc_info=result)
                 await self._in_flight.wait_idle()
         except TimeoutError:
-            logger.warning("drained no further", extra={"drain_s": self._drain_s, "in_flight": self._in_flight.count})
+            logger.warning(
+                "stopped draining: drain_s has passed",
+                extra={"drain_s": self._drain_s, "in_flight": self._in_flight.count},
+            )
 
     async def _close_parts(self) -> None:
         while self._started:
@@ -213,9 +217,9 @@ class Server:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    """Runs a service to its end on the fastest event loop there is, and returns the exit code.
+    """Runs a service to its end, on uvloop where it is installed, and returns the exit code.
 
-    An InfermeshError is one log line and 1; any other exception is a bug and is raised.
+    An InfermeshError becomes one log line and exit code 1. Any other exception is a bug and is raised.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
@@ -236,7 +240,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _bind(server: grpc.aio.Server, listen: str) -> int:
     try:
-        _try_bind(listen)  # first, for gRPC does not say why it cannot, and writes to stderr in a format of its own
+        _try_bind(listen)  # first, because gRPC does not say why it failed, and writes to stderr in its own format
         return int(server.add_insecure_port(listen))
     except (OSError, RuntimeError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error

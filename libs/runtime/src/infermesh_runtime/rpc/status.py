@@ -1,4 +1,4 @@
-"""Owns the wire form of errors: InfermeshError ↔ google.rpc.Status and trailing metadata. Knows no server."""
+"""Translates errors to and from the wire: InfermeshError ↔ google.rpc.Status and trailing metadata."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ RETRY_AFTER_KEY = "retry-after"
 
 MAX_MESSAGE_BYTES = 1000
 MAX_DETAILS_BYTES = 3000
-"""Peers refuse more than 8 KiB of metadata. The message is percent-encoded; the details repeat it in base64."""
+"""Peers refuse more than 8 KiB of metadata, where the message is percent-encoded and again in the details as base64."""
 MAX_TEXT_BYTES = 300
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -30,9 +30,10 @@ def to_grpc_code(code: Code) -> grpc.StatusCode:
 
 
 def to_status(error: InfermeshError) -> status_pb2.Status:
-    """The google.rpc.Status of an error: ErrorInfo always, BadRequest for its fields, RetryInfo for its retry_after_s.
+    """The google.rpc.Status of an error, with ErrorInfo, BadRequest if it has fields, RetryInfo if it has
+    retry_after_s.
 
-    Long texts are cut, and fields and metadata that do not fit MAX_DETAILS_BYTES left out, so that it can be sent.
+    Long texts are cut, and fields and metadata that do not fit MAX_DETAILS_BYTES are left out.
     """
     status = status_pb2.Status(code=error.code, message=shorten(error.message, MAX_MESSAGE_BYTES))
     info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason=error.reason)
@@ -54,7 +55,7 @@ def to_status(error: InfermeshError) -> status_pb2.Status:
 
 
 def to_trailing_metadata(error: InfermeshError, status: status_pb2.Status) -> Metadata:
-    """What is sent beside the status: its details, and when to try again in whole seconds, at least 1."""
+    """The metadata sent with the status: its details, and when to retry, in whole seconds and at least 1."""
     details: Metadata = ((DETAILS_KEY, status.SerializeToString()),)
     if error.retry_after_s is None:
         return details
@@ -62,7 +63,7 @@ def to_trailing_metadata(error: InfermeshError, status: status_pb2.Status) -> Me
 
 
 def from_status(status: status_pb2.Status) -> InfermeshError:
-    """The error that `status` stands for. Details of other types are skipped."""
+    """The error that `status` stands for. Details of unknown types are ignored."""
     info, bad_request, retry = (
         error_details_pb2.ErrorInfo(),
         error_details_pb2.BadRequest(),
@@ -80,9 +81,9 @@ def from_status(status: status_pb2.Status) -> InfermeshError:
 
 
 def from_rpc_error(error: grpc.RpcError) -> InfermeshError:
-    """The error that a failed call stands for, with reason, metadata, fields and retry_after_s where its details tell.
+    """The error that a failed call stands for, with reason, metadata, fields and retry_after_s from its details.
 
-    Details that cannot be read, or that contradict the call's code, are left out.
+    Details that cannot be read, or that contradict the call's code, are ignored.
     """
     code, message = _code_and_message(error)
     status = _read_details(error)
@@ -92,7 +93,7 @@ def from_rpc_error(error: grpc.RpcError) -> InfermeshError:
 
 
 def shorten(text: str, limit_bytes: int) -> str:
-    """`text`, cut so that its UTF-8 form fits `limit_bytes`; whole characters only, and no lone surrogates."""
+    """`text`, cut between characters so that its UTF-8 form fits `limit_bytes`; lone surrogates are replaced."""
     encoded = text.encode("utf-8", "replace")
     if len(encoded) <= limit_bytes:
         return encoded.decode()
@@ -100,7 +101,7 @@ def shorten(text: str, limit_bytes: int) -> str:
 
 
 def _within(texts: Mapping[str, str], budget_bytes: int) -> Iterable[tuple[str, str]]:
-    """The leading items of `texts`, shortened, that fit the budget with the overhead of their encoding."""
+    """The first items of `texts`, shortened, as many as fit the budget once encoded."""
     for key, value in texts.items():
         item = shorten(key, MAX_TEXT_BYTES), shorten(value, MAX_TEXT_BYTES)
         budget_bytes -= sum(len(part.encode()) for part in item) + 12
@@ -119,7 +120,7 @@ def _code_and_message(error: Any) -> tuple[Code, str]:
     code = error.code() if callable(getattr(error, "code", None)) else None
     if code is None or code is grpc.StatusCode.OK:
         return Code.UNKNOWN, str(error)
-    return Code(code.value[0]), error.details() or f"the answer is {code.name}, and does not say why"
+    return Code(code.value[0]), error.details() or f"the server answered {code.name} without a message"
 
 
 def _read_details(error: Any) -> status_pb2.Status | None:
