@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import pytest
@@ -20,8 +21,8 @@ class Running:
     rpcs: list[CompletedRpc] = field(default_factory=list)
 
     @property
-    def stub(self):
-        return inference_pb2_grpc.InferenceServiceStub(self.channel)
+    def stub(self) -> Any:
+        return inference_pb2_grpc.InferenceServiceStub(self.channel)  # type: ignore[no-untyped-call] # generated
 
     @property
     def address(self) -> str:
@@ -39,7 +40,7 @@ def serve() -> Serve:
     async def _serve(servicer: object) -> AsyncIterator[Running]:
         rpcs: list[CompletedRpc] = []
         server = Server(listen="127.0.0.1:0", drain_s=0.2, observers=(rpcs.append,))
-        inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
         port = await server.start()
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS) as channel:

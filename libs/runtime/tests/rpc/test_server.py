@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -23,12 +25,12 @@ class Servicer(inference_pb2_grpc.InferenceServiceServicer):
     def __init__(self) -> None:
         self.release = asyncio.Event()
 
-    async def Generate(self, request, context):
+    async def Generate(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.GenerateResponse]:
         yield pb.GenerateResponse(delta=pb.Delta(text="a"))
         await self.release.wait()
         yield pb.GenerateResponse(delta=pb.Delta(text="b"))
 
-    async def WatchHealth(self, request, context):
+    async def WatchHealth(self, request: pb.WatchHealthRequest, context: Any) -> AsyncIterator[pb.WatchHealthResponse]:
         yield pb.WatchHealthResponse()
         await asyncio.Event().wait()
 
@@ -40,7 +42,7 @@ class Diary:
         self.entries: list[str] = []
 
     def part(self, name: str, *, failing: str = "") -> ServerPart:
-        def write(what: str):
+        def write(what: str) -> Callable[[], Awaitable[None]]:
             async def note() -> None:
                 self.entries.append(f"{what} {name}")
                 if what == failing:
@@ -53,7 +55,7 @@ class Diary:
 
 def build(drain_s: float = 5, listen: str = "127.0.0.1:0") -> tuple[Server, Servicer]:
     server, servicer = Server(listen=listen, drain_s=drain_s), Servicer()
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
     return server, servicer
 
 
@@ -80,7 +82,9 @@ async def test_a_part_that_fails_to_start_closes_the_others() -> None:
 
 
 @pytest.mark.parametrize("failing", ["drain", "close"])
-async def test_a_part_that_fails_at_the_stop_does_not_keep_the_others(caplog, failing: str) -> None:
+async def test_a_part_that_fails_at_the_stop_does_not_keep_the_others(
+    caplog: pytest.LogCaptureFixture, failing: str
+) -> None:
     server, _ = build()
     diary = Diary()
     server.add_part(diary.part("a"))
@@ -151,7 +155,7 @@ async def test_a_running_stream_ends_whole_before_the_server_stops() -> None:
     server, servicer = build()
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())
+        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())  # type: ignore[no-untyped-call] # generated
         assert (await call.read()).delta.text == "a"
         stopping = asyncio.ensure_future(server.stop())
         servicer.release.set()
@@ -161,22 +165,22 @@ async def test_a_running_stream_ends_whole_before_the_server_stops() -> None:
         await stopping
 
 
-async def test_a_stream_that_does_not_end_is_cut_after_drain_s(caplog) -> None:
+async def test_a_stream_that_does_not_end_is_cut_after_drain_s(caplog: pytest.LogCaptureFixture) -> None:
     server, _ = build(drain_s=0.1)
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())
+        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())  # type: ignore[no-untyped-call] # generated
         await call.read()
         await asyncio.wait_for(server.stop(), 5)
         assert await call.code() is not grpc.StatusCode.OK
-    assert [r.in_flight for r in caplog.records if r.levelno == logging.WARNING] == [1]
+    assert [vars(r)["in_flight"] for r in caplog.records if r.levelno == logging.WARNING] == [1]
 
 
 async def test_endless_streams_do_not_hold_up_the_stop() -> None:
     server, _ = build(drain_s=60)
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = inference_pb2_grpc.InferenceServiceStub(channel).WatchHealth(pb.WatchHealthRequest())
+        call = inference_pb2_grpc.InferenceServiceStub(channel).WatchHealth(pb.WatchHealthRequest())  # type: ignore[no-untyped-call] # generated
         await call.read()
         await asyncio.wait_for(server.stop(), 5)
 
@@ -185,14 +189,20 @@ async def test_a_drain_that_hangs_is_left_after_drain_s() -> None:
     server, _ = build(drain_s=0.1)
     diary = Diary()
     server.add_part(diary.part("a"))
-    server.add_part(ServerPart(name="stuck", drain=asyncio.Event().wait))
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    server.add_part(ServerPart(name="stuck", drain=hang))
     await server.start()
     await asyncio.wait_for(server.stop(), 5)
     assert diary.entries[-1] == "close a"
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:{port}", "0.0.0.0:{port}", "no.such.host.invalid:1"])
-async def test_an_address_that_cannot_be_bound_is_one_clear_error(listen: str, capfd) -> None:
+async def test_an_address_that_cannot_be_bound_is_one_clear_error(
+    listen: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     first, _ = build()
     listen = listen.format(port=await first.start())
     second, _ = build(listen=listen)
@@ -206,7 +216,7 @@ async def test_an_address_that_cannot_be_bound_is_one_clear_error(listen: str, c
 
 
 async def test_a_service_of_bare_handlers() -> None:
-    async def relay(request: bytes, context) -> None:
+    async def relay(request: bytes, context: Any) -> None:
         await context.write(request + b"!")
 
     server = Server(listen="127.0.0.1:0", drain_s=1)

@@ -32,7 +32,9 @@ def over_the_wire(error: InfermeshError) -> InfermeshError:
     fields=st.dictionaries(texts, texts, max_size=3),
     retry_ms=st.none() | st.integers(0, 10**7),
 )
-def test_nothing_is_lost_on_the_way(head, metadata, fields, retry_ms) -> None:
+def test_nothing_is_lost_on_the_way(
+    head: tuple[Code, str, str], metadata: dict[str, str], fields: dict[str, str], retry_ms: int | None
+) -> None:
     code, message, reason = head
     retry_after_s = None if retry_ms is None else retry_ms / 1000
     sent = errors.from_code(code, message, reason=reason, metadata=metadata, fields=fields, retry_after_s=retry_after_s)
@@ -47,7 +49,9 @@ def test_nothing_is_lost_on_the_way(head, metadata, fields, retry_ms) -> None:
     metadata=st.dictionaries(texts, st.text(max_size=1000), max_size=30),
     fields=st.dictionaries(st.text(max_size=400), st.text(max_size=1000), max_size=30),
 )
-def test_the_trailers_always_fit_the_metadata_limit(message, metadata, fields) -> None:
+def test_the_trailers_always_fit_the_metadata_limit(
+    message: str, metadata: dict[str, str], fields: dict[str, str]
+) -> None:
     error = errors.InvalidArgument("x" * 900 + message, metadata=metadata, fields=fields, retry_after_s=1)
     rich = status.to_status(error)
     assert rich.ByteSize() <= status.MAX_DETAILS_BYTES

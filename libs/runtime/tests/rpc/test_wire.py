@@ -4,6 +4,8 @@ Envoy turns the trailing metadata of such a response, and of no other, into HTTP
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,19 +13,22 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
 from infermesh_runtime.errors import Unavailable
 
+if TYPE_CHECKING:
+    from libs.runtime.tests.conftest import Serve
+
 DATA, HEADERS, SETTINGS = 0, 1, 4
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 
 
 class Servicer(inference_pb2_grpc.InferenceServiceServicer):
-    async def Health(self, request, context):
+    async def Health(self, request: pb.HealthRequest, context: Any) -> pb.HealthResponse:
         raise Unavailable("busy", retry_after_s=3)
 
-    async def Generate(self, request, context):
+    async def Generate(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.GenerateResponse]:
         yield pb.GenerateResponse()
         raise Unavailable("busy")
 
-    async def Embed(self, request, context):
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
         return pb.EmbedResponse()
 
 
@@ -64,6 +69,6 @@ async def answer(port: int, method: str) -> list[tuple[int, bool]]:
         ("Embed", [(HEADERS, False), (DATA, False), (HEADERS, True)]),
     ],
 )
-async def test_frames(serve, method: str, expected: list[tuple[int, bool]]) -> None:
+async def test_frames(serve: "Serve", method: str, expected: list[tuple[int, bool]]) -> None:
     async with serve(Servicer()) as running:
         assert await answer(running.server.port, method) == expected

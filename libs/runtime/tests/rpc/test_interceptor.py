@@ -4,10 +4,12 @@ import asyncio
 import io
 import json
 import logging
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
@@ -16,6 +18,9 @@ from infermesh_runtime.errors import Code
 from infermesh_runtime.rpc import status
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.options import MAX_MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    from libs.runtime.tests.conftest import Serve
 
 SERVICE = "/infermesh.inference.v1.InferenceService"
 SETTLE_S = 5
@@ -35,13 +40,13 @@ class Servicer(inference_pb2_grpc.InferenceServiceServicer):
         self.caught: BaseException | None = None
         self.request_id = ""
 
-    async def Health(self, request, context):
+    async def Health(self, request: pb.HealthRequest, context: Any) -> pb.HealthResponse:
         self.request_id = logs.REQUEST_ID.get()
         if self.error:
             raise self.error
         return pb.HealthResponse(report=pb.HealthReport(version="1"))
 
-    async def Generate(self, request, context):
+    async def Generate(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.GenerateResponse]:
         if self.late or not self.error:
             yield delta("a")
         try:
@@ -54,7 +59,7 @@ class Servicer(inference_pb2_grpc.InferenceServiceServicer):
         finally:
             self.ended.set()
 
-    async def WatchHealth(self, request, context):
+    async def WatchHealth(self, request: pb.WatchHealthRequest, context: Any) -> None:
         """The coroutine form; stands at a write when it is interrupted."""
         try:
             while True:
@@ -66,18 +71,18 @@ class Servicer(inference_pb2_grpc.InferenceServiceServicer):
             self.ended.set()
 
 
-async def fail(call) -> grpc.aio.AioRpcError:
+async def fail(call: Any) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await (exhaust(call) if hasattr(call, "read") else call)
     return failed.value
 
 
-async def exhaust(call) -> None:
+async def exhaust(call: Any) -> None:
     while await call.read() is not grpc.aio.EOF:
         pass
 
 
-async def test_success_echoes_the_request_id_in_initial_metadata(serve) -> None:
+async def test_success_echoes_the_request_id_in_initial_metadata(serve: "Serve") -> None:
     servicer = Servicer()
     async with serve(servicer) as running:
         call = running.stub.Health(pb.HealthRequest(), metadata=(("x-request-id", "mine"),))
@@ -89,7 +94,7 @@ async def test_success_echoes_the_request_id_in_initial_metadata(serve) -> None:
     assert 0 < rpc.duration_s < 5
 
 
-async def test_a_request_id_is_made_when_absent_and_cut_when_long(serve) -> None:
+async def test_a_request_id_is_made_when_absent_and_cut_when_long(serve: "Serve") -> None:
     async with serve(Servicer()) as running:
         await running.stub.Health(pb.HealthRequest())
         await running.stub.Health(pb.HealthRequest(), metadata=(("x-request-id", "y" * 1000),))
@@ -97,14 +102,14 @@ async def test_a_request_id_is_made_when_absent_and_cut_when_long(serve) -> None
     assert running.rpcs[1].request_id == "y" * 128
 
 
-async def test_as_many_headers_as_envoy_lets_through_are_taken(serve) -> None:
+async def test_as_many_headers_as_envoy_lets_through_are_taken(serve: "Serve") -> None:
     async with serve(Servicer()) as running:
         for size in [12_000] * 10 + [120_000]:
             await running.stub.Health(pb.HealthRequest(), metadata=(("cookie", "c" * size),))
 
 
 @pytest.mark.parametrize("method", ["Health", "Generate"])
-async def test_an_error_is_its_status_with_details_and_headers(serve, method: str) -> None:
+async def test_an_error_is_its_status_with_details_and_headers(serve: "Serve", method: str) -> None:
     metadata, fields = {"model": "x"}, {"model": "unknown"}
     error = errors.ModelNotFound("no model 'x'", metadata=metadata, fields=fields, retry_after_s=2.5)
     async with serve(Servicer(error)) as running:
@@ -120,7 +125,7 @@ async def test_an_error_is_its_status_with_details_and_headers(serve, method: st
     assert running.rpcs[0].code is Code.NOT_FOUND
 
 
-async def test_an_error_after_a_message_is_its_status_too(serve) -> None:
+async def test_an_error_after_a_message_is_its_status_too(serve: "Serve") -> None:
     async with serve(Servicer(errors.Unavailable("engine died", reason="ENGINE_CRASHED"), late=True)) as running:
         call = running.stub.Generate(pb.GenerateRequest())
         assert (await call.read()).delta.text == "a"
@@ -128,7 +133,9 @@ async def test_an_error_after_a_message_is_its_status_too(serve) -> None:
     assert (type(got), got.reason) == (errors.Unavailable, "ENGINE_CRASHED")
 
 
-async def test_an_unknown_exception_is_internal_and_its_traceback_stays_here(serve, caplog) -> None:
+async def test_an_unknown_exception_is_internal_and_its_traceback_stays_here(
+    serve: "Serve", caplog: pytest.LogCaptureFixture
+) -> None:
     async with serve(Servicer(ZeroDivisionError("secret"))) as running:
         failed = await fail(running.stub.Health(pb.HealthRequest(), metadata=(("x-request-id", "r-7"),)))
     assert failed.code() is grpc.StatusCode.INTERNAL
@@ -139,7 +146,9 @@ async def test_an_unknown_exception_is_internal_and_its_traceback_stays_here(ser
 
 
 @pytest.mark.parametrize("method", ["Generate", "WatchHealth"])
-async def test_a_cancel_reaches_the_handler_and_is_no_error(serve, caplog, method: str) -> None:
+async def test_a_cancel_reaches_the_handler_and_is_no_error(
+    serve: "Serve", caplog: pytest.LogCaptureFixture, method: str
+) -> None:
     servicer = Servicer()
     async with serve(servicer) as running:
         request = pb.GenerateRequest() if method == "Generate" else pb.WatchHealthRequest()
@@ -152,9 +161,9 @@ async def test_a_cancel_reaches_the_handler_and_is_no_error(serve, caplog, metho
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-async def test_a_cancel_at_a_yield_reaches_the_generator_as_cancellederror(serve) -> None:
+async def test_a_cancel_at_a_yield_reaches_the_generator_as_cancellederror(serve: "Serve") -> None:
     class Flood(Servicer):
-        async def Generate(self, request, context):
+        async def Generate(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.GenerateResponse]:
             try:
                 while True:
                     yield delta("x" * 100_000)
@@ -174,18 +183,18 @@ async def test_a_cancel_at_a_yield_reaches_the_generator_as_cancellederror(serve
     assert [rpc.code for rpc in running.rpcs] == [Code.CANCELLED]
 
 
-async def test_a_client_that_vanishes_cancels_the_handler(serve) -> None:
+async def test_a_client_that_vanishes_cancels_the_handler(serve: "Serve") -> None:
     servicer = Servicer()
     async with serve(servicer) as running:
         channel = grpc.aio.insecure_channel(running.address)
-        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())
+        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())  # type: ignore[no-untyped-call] # generated
         await call.read()
         await channel.close()
         await asyncio.wait_for(servicer.ended.wait(), SETTLE_S)
     assert [rpc.code for rpc in running.rpcs] == [Code.CANCELLED]
 
 
-async def test_an_expired_deadline_cancels_the_handler_and_is_called_so(serve) -> None:
+async def test_an_expired_deadline_cancels_the_handler_and_is_called_so(serve: "Serve") -> None:
     servicer = Servicer()
     async with serve(servicer) as running:
         failed = await fail(running.stub.Generate(pb.GenerateRequest(), timeout=0.2))
@@ -195,7 +204,7 @@ async def test_an_expired_deadline_cancels_the_handler_and_is_called_so(serve) -
     assert [rpc.code for rpc in running.rpcs] == [Code.DEADLINE_EXCEEDED]
 
 
-async def test_a_cancelled_error_of_somebody_else_is_unavailable_not_a_hang(serve) -> None:
+async def test_a_cancelled_error_of_somebody_else_is_unavailable_not_a_hang(serve: "Serve") -> None:
     async with serve(Servicer(asyncio.CancelledError())) as running:
         failed = await fail(running.stub.Health(pb.HealthRequest(), timeout=SETTLE_S))
     assert failed.code() is grpc.StatusCode.UNAVAILABLE
@@ -203,7 +212,7 @@ async def test_a_cancelled_error_of_somebody_else_is_unavailable_not_a_hang(serv
     assert [rpc.code for rpc in running.rpcs] == [Code.UNAVAILABLE]
 
 
-async def test_a_malformed_message_is_invalid_argument(serve) -> None:
+async def test_a_malformed_message_is_invalid_argument(serve: "Serve") -> None:
     async with serve(Servicer()) as running:
         raw = running.channel.unary_stream(f"{SERVICE}/Generate")
         failed = await fail(raw(b"\xff\xff\xff\xff"))
@@ -211,14 +220,14 @@ async def test_a_malformed_message_is_invalid_argument(serve) -> None:
     assert status.from_rpc_error(failed).reason == "MALFORMED_MESSAGE"
 
 
-async def test_a_call_without_a_message_is_answered(serve) -> None:
+async def test_a_call_without_a_message_is_answered(serve: "Serve") -> None:
     async with serve(Servicer()) as running:
         call = running.channel.stream_stream(f"{SERVICE}/Health")(timeout=SETTLE_S)
         await call.done_writing()
         assert (await fail(call)).code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_a_method_that_is_not_there_is_unimplemented(serve) -> None:
+async def test_a_method_that_is_not_there_is_unimplemented(serve: "Serve") -> None:
     async with serve(Servicer()) as running:
         failed = await fail(running.channel.unary_unary("/no.Such/Method")(b""))
         inherited = await fail(running.stub.Embed(pb.EmbedRequest()))
@@ -227,9 +236,9 @@ async def test_a_method_that_is_not_there_is_unimplemented(serve) -> None:
     assert [(rpc.known, rpc.code) for rpc in running.rpcs] == [(False, Code.UNIMPLEMENTED), (True, Code.UNIMPLEMENTED)]
 
 
-async def test_an_abort_of_the_handler_passes(serve) -> None:
-    class Aborting(Servicer):
-        async def Health(self, request, context):
+async def test_an_abort_of_the_handler_passes(serve: "Serve") -> None:
+    class Aborting(inference_pb2_grpc.InferenceServiceServicer):
+        async def Health(self, request: pb.HealthRequest, context: Any) -> None:
             await context.abort(grpc.StatusCode.ABORTED, "so", (("k", "v"),))
 
     async with serve(Aborting()) as running:
@@ -239,9 +248,9 @@ async def test_an_abort_of_the_handler_passes(serve) -> None:
     assert running.rpcs[0].code is Code.ABORTED
 
 
-async def test_metadata_of_the_handler_is_kept(serve) -> None:
+async def test_metadata_of_the_handler_is_kept(serve: "Serve") -> None:
     class Telling(Servicer):
-        async def Health(self, request, context):
+        async def Health(self, request: pb.HealthRequest, context: Any) -> pb.HealthResponse:
             await context.send_initial_metadata((("a", "1"),))
             context.set_trailing_metadata((("b", "2"),))
             raise errors.Unavailable("x")
@@ -253,9 +262,9 @@ async def test_metadata_of_the_handler_is_kept(serve) -> None:
     assert "x-request-id" not in dict(failed.trailing_metadata())
 
 
-async def test_messages_up_to_64_mib_pass_and_larger_ones_are_refused(serve) -> None:
+async def test_messages_up_to_64_mib_pass_and_larger_ones_are_refused(serve: "Serve") -> None:
     class Echo(Servicer):
-        async def Infer(self, request, context):
+        async def Infer(self, request: pb.InferRequest, context: Any) -> pb.InferResponse:
             return pb.InferResponse(model=request.model)
 
     async with serve(Echo()) as running:
@@ -271,9 +280,9 @@ async def test_messages_up_to_64_mib_pass_and_larger_ones_are_refused(serve) -> 
     assert failed.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_a_sync_handler_is_a_fault_of_ours(serve, caplog) -> None:
-    class Sync(Servicer):
-        def Health(self, request, context):
+async def test_a_sync_handler_is_a_fault_of_ours(serve: "Serve", caplog: pytest.LogCaptureFixture) -> None:
+    class Sync(inference_pb2_grpc.InferenceServiceServicer):
+        def Health(self, request: pb.HealthRequest, context: Any) -> pb.HealthResponse:
             return pb.HealthResponse()
 
     async with serve(Sync()) as running:
@@ -282,7 +291,7 @@ async def test_a_sync_handler_is_a_fault_of_ours(serve, caplog) -> None:
     assert "coroutine" in caplog.text
 
 
-async def test_the_access_log_is_one_line_an_rpc(serve) -> None:
+async def test_the_access_log_is_one_line_an_rpc(serve: "Serve") -> None:
     async with serve(Servicer(errors.NotFound("x"))) as running:
         await fail(running.stub.Health(pb.HealthRequest(), metadata=(("x-request-id", "r"),)))
     stream = io.StringIO()
@@ -301,10 +310,10 @@ async def test_the_access_log_is_one_line_an_rpc(serve) -> None:
     assert line["duration_ms"] > 0
 
 
-async def test_error_details_are_readable_by_any_client(serve) -> None:
+async def test_error_details_are_readable_by_any_client(serve: "Serve") -> None:
     async with serve(Servicer(errors.InvalidArgument("bad", fields={"n": "must be ≥ 1"}, retry_after_s=1))) as running:
         failed = await fail(running.stub.Health(pb.HealthRequest()))
-    rich = status.status_pb2.Status.FromString(dict(failed.trailing_metadata())["grpc-status-details-bin"])
+    rich = status_pb2.Status.FromString(dict(failed.trailing_metadata())["grpc-status-details-bin"])
     info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
     for detail in rich.details:
         assert detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(retry)
@@ -313,9 +322,11 @@ async def test_error_details_are_readable_by_any_client(serve) -> None:
     assert retry.retry_delay.seconds == 1
 
 
-async def test_a_handler_that_returns_nothing_is_a_fault_of_ours(serve, caplog) -> None:
-    class Forgetful(Servicer):
-        async def Health(self, request, context):
+async def test_a_handler_that_returns_nothing_is_a_fault_of_ours(
+    serve: "Serve", caplog: pytest.LogCaptureFixture
+) -> None:
+    class Forgetful(inference_pb2_grpc.InferenceServiceServicer):
+        async def Health(self, request: pb.HealthRequest, context: Any) -> None:
             pass
 
     async with serve(Forgetful()) as running:
@@ -324,9 +335,9 @@ async def test_a_handler_that_returns_nothing_is_a_fault_of_ours(serve, caplog) 
     assert [rpc.code for rpc in running.rpcs] == [Code.INTERNAL]
 
 
-async def test_a_status_set_by_the_handler_is_kept(serve) -> None:
-    class Setting(Servicer):
-        async def Health(self, request, context):
+async def test_a_status_set_by_the_handler_is_kept(serve: "Serve") -> None:
+    class Setting(inference_pb2_grpc.InferenceServiceServicer):
+        async def Health(self, request: pb.HealthRequest, context: Any) -> None:
             context.set_code(grpc.StatusCode.OUT_OF_RANGE)
             context.set_details("far")
 
