@@ -140,3 +140,13 @@ def make_bench(byte_tokenizer: Tokenizer) -> Callable[..., Bench]:
         return Bench(Engine(wrap(device_runner), tokenizer, frozenset({EOS}), config, clock))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_ahead(make_bench: Callable[..., Bench]) -> Callable[..., Bench]:
+    """Builds a bench whose runner samples, so that its steps overlap."""
+
+    def make(**options: Any) -> Bench:
+        return make_bench(runner=SimulatedSamplingRunner, **options)
+
+    return make

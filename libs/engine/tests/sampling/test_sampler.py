@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from infermesh_engine.requests.request import SamplingParams
 from infermesh_engine.runners.runner import CANDIDATES
-from infermesh_engine.sampling import full_row
-from infermesh_engine.sampling.inversion import DrawParams, invert, total_weights
 from infermesh_engine.sampling.sampler import SampledToken, sample
 from infermesh_engine.sampling.sampler_state import SamplerState
 
@@ -272,22 +270,6 @@ def _reference(row: NDArray[np.float32], state: SamplerState) -> int:
     return int(order[min(int((sums <= target).sum()), kept - 1)])
 
 
-@settings(max_examples=100, deadline=None)
-@given(options=parameters, noise=st.integers(0, 2**32), uniform=st.floats(0, 1, exclude_max=True))
-def test_looking_at_the_row_at_once_or_after_the_candidates_is_the_same(
-    options: dict[str, Any], noise: int, uniform: float
-) -> None:
-    """Also when all that is known of the row is its logits: the sum computed here stands for the runner's."""
-    row = (np.random.default_rng(noise).normal(size=2000) * 2).astype(np.float32)
-    state = make_state(vocab_size=2000, **options)
-    scale, top_k, top_p, min_p = state.filters
-    draws = DrawParams(*(np.array([value]) for value in (uniform, top_k, top_p, min_p)))
-    total = float(np.exp((row - row.max()).astype(np.float64) * scale).sum())
-    near = full_row.choose(row, scale, draws, total=total)
-    assert near == full_row.choose(row, scale, draws, total=total, beyond=float(np.sort(row)[-64]))
-    assert near == full_row.choose(row, scale, draws, total=total, beyond=float(row.min()))
-
-
 def test_a_sequence_draws_the_same_alone_in_a_batch_and_continued() -> None:
     rows = np.random.default_rng(3).normal(size=(40, 5, 400)).astype(np.float32) * 2
 
@@ -318,13 +300,3 @@ def test_a_sequence_draws_the_same_alone_in_a_batch_and_continued() -> None:
         for token_id in tokens[:17]:
             state.observe(token_id)
     assert run(continued, 17) == [tokens[17:] for tokens in together]
-
-
-def test_a_sum_that_is_coarser_than_the_weights_gives_the_last_token_nothing() -> None:
-    """The model's sum is a float32: larger by its rounding, its excess over the weights must not become a token's."""
-    weights, excess = np.array([[1.0, 0.5, 1e-12]]), np.array([np.log(1.65)])
-    draws = DrawParams(top_k=np.zeros(1), top_p=np.ones(1), min_p=np.zeros(1), uniforms=np.array([0.95]))
-    columns, decided = invert(weights, np.exp(excess), draws, complete=True)
-    assert (columns.tolist(), decided.tolist()) == ([1], [True])
-    assert total_weights(weights, excess, vocab_size=1000).tolist() == [weights.sum()]
-    assert total_weights(weights, excess, vocab_size=1 << 40).tolist() == [pytest.approx(1.65)]

@@ -13,8 +13,9 @@ from infermesh.inference.v1.inference_pb2_grpc import add_InferenceServiceServic
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_runtime import logs
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
+from infermesh_runtime.process import run
 from infermesh_runtime.rpc.interceptor import log_access
-from infermesh_runtime.rpc.server import Server, ServerPart, run
+from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
 from infermesh_worker.backend import Backend
 from infermesh_worker.engine_process.front import Front

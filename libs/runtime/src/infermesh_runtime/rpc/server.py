@@ -6,11 +6,8 @@ Services add their servicers and parts to it.
 import asyncio
 import gc
 import logging
-import os
-import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from infermesh_runtime.errors import FailedPrecondition, InfermeshError
+from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.process import handled_signals
 from infermesh_runtime.rpc.in_flight import InFlight
 from infermesh_runtime.rpc.interceptor import RpcInterceptor, RpcObserver, log_access
 from infermesh_runtime.rpc.options import SERVER_OPTIONS
@@ -162,7 +160,7 @@ class Server:
 
         Raises what `start` raises. A signal during the start aborts it and closes the parts that had started.
         """
-        with _handled_signals(self._stop_requested.set):
+        with handled_signals(self._stop_requested.set):
             if await self._start_unless_stopped():
                 gc.collect()
                 gc.freeze()  # what is loaded now stays, so later collections need not scan it
@@ -216,28 +214,6 @@ class Server:
                 logger.exception("a part failed to close", extra={"part": part.name})
 
 
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    """Runs a service to its end, on uvloop where it is installed, and returns the exit code.
-
-    An InfermeshError becomes one log line and exit code 1. Any other exception is a bug and is raised.
-    """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        try:
-            runner.run(main())
-        except InfermeshError as error:
-            logger.error(error.message, extra={"reason": error.reason, **error.metadata})  # noqa: TRY400 - expected
-            return 1
-    return 0
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - absent on some platforms
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
 def _bind(server: grpc.aio.Server, listen: str) -> int:
     try:
         _try_bind(listen)  # first, because gRPC does not say why it failed, and writes to stderr in its own format
@@ -261,25 +237,3 @@ def _try_bind(listen: str) -> None:
             return
     if problem is not None:
         raise problem
-
-
-@contextmanager
-def _handled_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Calls `stop` at the first SIGTERM or SIGINT and ends the process at the second."""
-    seen: list[int] = []
-
-    def handle(number: int) -> None:
-        if seen:
-            os._exit(128 + number)
-        seen.append(number)
-        stop()
-
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
-        loop.add_signal_handler(number, handle, number)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

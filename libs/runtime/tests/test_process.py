@@ -22,7 +22,7 @@ SERVICE = """
 import asyncio, os, sys
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
-from infermesh_runtime import logs, settings
+from infermesh_runtime import logs, process, settings
 from infermesh_runtime.rpc import server
 
 class Servicer(inference_pb2_grpc.InferenceServiceServicer):
@@ -48,7 +48,7 @@ async def main():
     it.add_part(server.ServerPart(name="engine", start=slow, close=lambda: note("engine closed")))
     await it.serve_until_stopped()
 
-sys.exit(server.run(main))
+sys.exit(process.run(main))
 """
 
 
