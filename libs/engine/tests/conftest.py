@@ -71,7 +71,7 @@ def make_sequence(byte_tokenizer: Tokenizer) -> Callable[..., Sequence]:
 
 @dataclass
 class Choice:
-    """All that came of one choice."""
+    """All outputs of one choice."""
 
     text: str = ""
     token_ids: tuple[int, ...] = ()
@@ -83,7 +83,7 @@ Choices = dict[tuple[str, int], Choice]
 
 
 def collect(choices: Choices, outputs: list[Output]) -> None:
-    """Adds a step's outputs, of which none may come after a choice's end."""
+    """Adds a step's outputs; none may come after the end of its choice."""
     for output in outputs:
         assert not isinstance(output, Failed), output
         choice = choices.setdefault((output.request_id, output.choice), Choice())
@@ -98,7 +98,7 @@ def collect(choices: Choices, outputs: list[Output]) -> None:
 
 @dataclass
 class Bench:
-    """An engine on a simulated runner without time, and what came of its requests."""
+    """An engine on a simulated runner with a virtual clock, and the outputs of its requests."""
 
     engine: Engine
     choices: Choices = field(default_factory=dict)
@@ -107,19 +107,19 @@ class Bench:
         collect(self.choices, self.engine.step())
 
     def finish(self, *requests: GenerationRequest) -> Choices:
-        """Runs until nothing is left to do, within a number of steps that no right engine needs."""
+        """Runs until nothing is left to do; fails after more steps than a correct engine needs."""
         for request in requests:
             self.engine.submit(request)
         for _ in range(20_000):
             if not self.engine.has_work:
                 return self.choices
             self.step()
-        raise AssertionError("the engine does not come to an end")
+        raise AssertionError("the engine does not finish")
 
 
 @pytest.fixture(scope="session")
 def make_bench(byte_tokenizer: Tokenizer) -> Callable[..., Bench]:
-    """Builds a bench: config by EngineConfig's names, the device by SimulatedOptions' names."""
+    """Builds a bench. Options have the names of EngineConfig and SimulatedOptions."""
 
     def make(
         *,

@@ -1,3 +1,5 @@
+"""One engine from submit to close: outputs, cancels, failures and refusals."""
+
 from collections.abc import Callable
 from typing import Any
 
@@ -98,7 +100,7 @@ def test_the_end_of_a_grammar_ends_the_choice(make_bench: Bench) -> None:
 
 
 def test_what_breaks_for_one_request_ends_that_one_only(make_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In its sampling, where a grammar's mask is made, and after it, where its token is taken."""
+    """It may raise while sampling, when the mask is made, and afterwards, when the token is consumed."""
     constrained = request("bad", n=2, output_format=OutputFormat(kind="regex", spec="[a-z]+"))
     alone = make_bench().finish(request("good"))
     for broken in ("mask", "consume"):

@@ -54,7 +54,7 @@ sys.exit(process.run(main))
 
 @pytest.fixture
 async def spawn(tmp_path: Path) -> AsyncIterator[Spawn]:
-    """Starts the service above; what is still alive at the end of the test is killed."""
+    """Starts the service above, and kills at the end of the test what is still running."""
     script = tmp_path / "service.py"
     script.write_text(SERVICE)
     started: list[Process] = []

@@ -1,4 +1,4 @@
-"""Settings are read once and refused loudly; each test runs with its own environment."""
+"""Settings are read from the environment, and wrong ones are refused with a clear message."""
 
 import os
 from collections.abc import Sequence

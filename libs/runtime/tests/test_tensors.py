@@ -1,4 +1,4 @@
-"""Tensor ↔ numpy: every dtype round-trips without a copy, everything that disagrees is refused by name."""
+"""Tensor ↔ numpy: every dtype round-trips without a copy, and inconsistent tensors are refused by name."""
 
 import struct
 from typing import Any

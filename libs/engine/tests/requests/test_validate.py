@@ -1,3 +1,5 @@
+"""The bounds of a request, and the messages for values outside them."""
+
 from dataclasses import replace
 from typing import Any
 

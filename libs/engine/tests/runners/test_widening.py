@@ -1,4 +1,4 @@
-"""A batch without single rows: what is added is nobody's, what was there stays, and larger batches are left alone."""
+"""Widening pads single rows with tokens of no sequence, and leaves larger batches alone."""
 
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+"""Output formats: what they allow, and what is refused."""
+
 import json
 import subprocess
 import sys

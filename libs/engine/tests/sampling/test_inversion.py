@@ -1,3 +1,5 @@
+"""Tokens drawn from sorted weights, from the first of them or from the whole row."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +21,7 @@ filters = st.tuples(
 def test_looking_at_the_row_at_once_or_after_the_candidates_is_the_same(
     filters: tuple[float, int, float, float], noise: int, uniform: float
 ) -> None:
-    """Also when all that is known of the row is its logits: the sum computed here stands for the runner's."""
+    """The sum computed here stands for the one that a runner gives with its logits."""
     row = (np.random.default_rng(noise).normal(size=2000) * 2).astype(np.float32)
     temperature, top_k, top_p, min_p = filters
     scale = float(np.float32(1 / temperature))
@@ -31,7 +33,7 @@ def test_looking_at_the_row_at_once_or_after_the_candidates_is_the_same(
 
 
 def test_a_sum_that_is_coarser_than_the_weights_gives_the_last_token_nothing() -> None:
-    """The model's sum is a float32: larger by its rounding, its excess over the weights must not become a token's."""
+    """The model's float32 sum may be too large by rounding; the last token must not get the difference."""
     weights, excess = np.array([[1.0, 0.5, 1e-12]]), np.array([np.log(1.65)])
     draws = DrawParams(top_k=np.zeros(1), top_p=np.ones(1), min_p=np.zeros(1), uniforms=np.array([0.95]))
     columns, decided = invert(weights, np.exp(excess), draws, complete=True)

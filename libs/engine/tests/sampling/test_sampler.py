@@ -1,3 +1,5 @@
+"""Tokens are chosen with the right probabilities, filters, penalties and log probabilities."""
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,7 +110,7 @@ def test_filters_keep_what_they_say_in_their_order() -> None:
 
 
 def test_order_is_descending_probability_with_ties_by_smaller_id() -> None:
-    """The uniform number of a position walks through the tokens in that order."""
+    """The uniform number of a position is looked up in the cumulative distribution in that order."""
     row = [1.0, 2.0, 1.0, 2.0]
     order = [1, 3, 0, 2]
     edges = np.cumsum(softmax(row)[order])

@@ -1,3 +1,5 @@
+"""The random numbers: uniform, independent, and the same in every version."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,7 +33,7 @@ def test_numpys_philox_is_the_published_one(counter: str, key: str, words: str) 
 
 
 def test_numbers_are_fixed_for_ever() -> None:
-    """A stream that is continued by a later version must draw the same."""
+    """A stream continued by a later version must draw the same numbers."""
     stream = UniformStream(seed=1234, choice=2)
     generator = np.random.Philox(key=np.array([1234, 2], dtype=np.uint64))
     words = generator.random_raw(200)
@@ -50,7 +52,7 @@ def test_order_of_positions_does_not_matter(seed: int, choice: int, positions: l
 
 
 def test_numbers_are_uniform_along_positions_and_across_seeds_and_choices() -> None:
-    """Kolmogorov-Smirnov against the uniform distribution, at a level that a good generator fails once in 10^6."""
+    """Kolmogorov-Smirnov against the uniform distribution, at a level that good generators fail once in 10^6."""
     stream = UniformStream(5, 0)
     samples = [
         [stream.at(i) for i in range(4000)],

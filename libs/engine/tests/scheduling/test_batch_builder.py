@@ -1,3 +1,5 @@
+"""The arrays that a runner gets for a plan."""
+
 from collections.abc import Callable
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The block pool against a simple model of it."""
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st

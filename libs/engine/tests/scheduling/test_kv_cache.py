@@ -1,3 +1,5 @@
+"""Block tables and the prefix cache."""
+
 from collections.abc import Callable
 
 import pytest

@@ -1,3 +1,5 @@
+"""Which sequences a step runs, whom it preempts, and how it recovers from full memory."""
+
 from collections.abc import Callable
 
 import pytest
@@ -86,7 +88,7 @@ def test_who_came_late_but_is_urgent_is_not_the_one_preempted(make_sequence: Mak
 
 
 def test_tokens_that_are_expected_in_the_cache_do_not_wait(make_sequence: Make) -> None:
-    """Until the sequence loses its blocks: then all its tokens are computed again."""
+    """A sequence that loses its blocks has all its tokens computed again."""
     s = scheduler(num_blocks=8)
     s.add(make_sequence(prompt(0, 9), request_id="before"))
     s.remove(run(s).prefills[0].sequence)

@@ -1,3 +1,5 @@
+"""The tokens of a sequence."""
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

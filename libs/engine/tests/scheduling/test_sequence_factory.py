@@ -1,4 +1,4 @@
-"""A stream that comes from an endpoint with a longer context: refused, never cut at a token that was delivered."""
+"""A stream continued from an endpoint with a longer context is refused, never cut at a delivered token."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,3 +1,5 @@
+"""The simulated device checks its batches and takes its time."""
+
 from typing import Any
 
 import numpy as np

@@ -91,7 +91,7 @@ def arrivals(draw: st.DrawFn) -> list[Arrival]:
 
 
 class FailingRunner(SimulatedSamplingRunner):
-    """Runs out of memory where it is told to; what a failed launch computed cannot be read."""
+    """Runs out of memory when told to. What a failed launch computed cannot be read."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -105,7 +105,7 @@ class FailingRunner(SimulatedSamplingRunner):
         return FailingLaunch(super().launch(batch), fault, lambda: self._forget(before))
 
     def _forget(self, before: NDArray[np.bool_]) -> None:
-        """Forgets the KV that was written since, also by the launch after; what is fed again had the same bits."""
+        """Forgets the KV written since then, also by the next launch. Tokens fed again had the same bits before."""
         self._runner._written &= before
 
 
@@ -143,7 +143,7 @@ def play(bench: Any, arrivals: list[Arrival]) -> None:
 
 
 def compare(make_bench: Bench, bench: Any, arrivals: list[Arrival]) -> None:
-    """Each equal to itself alone in a synchronous engine; where it was cancelled, equal as far as it came."""
+    """Each request gives what it gives alone in serial steps; a cancelled one, as far as it goes."""
     for arrival in arrivals:
         alone = make_bench(prefix_caching=False, max_sequences=1, num_blocks=64).finish(arrival.request)
         for key, expected in plain(alone).items():

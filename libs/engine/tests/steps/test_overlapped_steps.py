@@ -103,7 +103,7 @@ def test_a_sequence_that_does_not_fit_alone_fails_after_its_tokens_and_the_other
 
 
 def test_an_end_that_comes_late_is_the_end(make_bench: Bench, make_ahead: Bench) -> None:
-    """The token of the launch that was made meanwhile is dropped, and counted nowhere."""
+    """The token from the launch made in the meantime is dropped and not counted."""
     force = SamplingParams(logit_bias={EOS: 100})
     bench = make_ahead()
     ended = bench.finish(request("ended", sampling=force, stop=StopConditions(min_tokens=4)), request("other"))
@@ -174,7 +174,7 @@ def test_blocks_are_found_again_by_the_next_turn(make_ahead: Bench, make_bench: 
 
 
 def test_the_device_does_not_wait_for_the_host(make_ahead: Bench) -> None:
-    """Each decode step takes the device's time and no more, though the host takes as long between steps."""
+    """Decode steps take only the device's time, although the host takes nearly as long between them."""
     bench = make_ahead(base_itl_s=0.01, slope_itl_s=0.0, prefill_tokens_per_s=1e9)
     clock = bench.engine._runner._clock
     bench.engine.submit(request(max_tokens=11))

@@ -1,3 +1,5 @@
+"""Rates over the last seconds of work."""
+
 import pytest
 
 from infermesh_engine.simulated.runner import VirtualClock

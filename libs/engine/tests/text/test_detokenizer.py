@@ -1,3 +1,5 @@
+"""Text from tokens as they arrive equals the text of all of them."""
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +25,7 @@ def train_byte_level() -> Tokenizer:
 
 
 def build_byte_fallback() -> Tokenizer:
-    """As SentencePiece models of the Llama family are converted."""
+    """A tokenizer like those converted from the Llama family's SentencePiece models."""
     vocab = {"<unk>": 0, "<s>": 1} | {f"<0x{byte:02X}>": 2 + byte for byte in range(256)}
     for token in ["▁", "h", "e", "l", "o", "é", "▁h", "▁he", "ll", "llo", "▁hello", "\n"]:
         vocab[token] = len(vocab)
@@ -93,7 +95,7 @@ def test_long_invalid_runs_are_shown_and_add_up(run: list[int]) -> None:
 
 @given(st.lists(st.integers(0, BYTE_FALLBACK.get_vocab_size() - 1), max_size=40))
 def test_random_byte_fallback_tokens_never_fail(token_ids: list[int]) -> None:
-    """An invalid run of byte tokens changes what was shown as characters, so that only valid ones can add up."""
+    """An invalid run of byte tokens changes characters that were already shown, so only valid runs add up."""
     prompt = BYTE_FALLBACK.encode("hello").ids
     shown = "".join(pieces_of(BYTE_FALLBACK, prompt, token_ids))
     whole = difference(BYTE_FALLBACK, prompt, token_ids)
@@ -103,7 +105,7 @@ def test_random_byte_fallback_tokens_never_fail(token_ids: list[int]) -> None:
 
 
 def test_byte_tokens_that_turn_out_invalid_do_not_stop_the_text() -> None:
-    """tokenizers' own DecodeStream fails at this, and at everything after it."""
+    """tokenizers' own DecodeStream fails here, and on everything after it."""
     ids = [2 + 0xC3, 2 + 0xA9, 2 + 0xFF, *BYTE_FALLBACK.encode("hello hello").ids]
     assert "".join(pieces_of(BYTE_FALLBACK, [], ids)) == f"é{REPLACEMENT} hello hello"
 

@@ -1,3 +1,5 @@
+"""The text of one choice and the conditions that end it."""
+
 from typing import Any
 
 import pytest

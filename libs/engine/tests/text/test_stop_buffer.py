@@ -1,3 +1,5 @@
+"""Stop strings are found however the text is cut."""
+
 from itertools import pairwise
 
 import pytest

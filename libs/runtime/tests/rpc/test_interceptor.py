@@ -1,4 +1,4 @@
-"""What a client of a real server meets when handlers succeed, fail, are cancelled or run out of time."""
+"""What a client of a real server sees when handlers succeed, fail, are cancelled or run out of time."""
 
 import asyncio
 import io
@@ -30,7 +30,7 @@ def delta(text: str) -> pb.GenerateResponse:
 
 
 class Servicer(inference_pb2_grpc.InferenceServiceServicer):
-    """Raises `error` from every method, after one message where `late`; else waits until it is interrupted."""
+    """Raises `error` from every method, after one message if `late`; without one, waits until interrupted."""
 
     def __init__(self, error: BaseException | None = None, *, late: bool = False) -> None:
         self.error = error
@@ -59,7 +59,7 @@ class Servicer(inference_pb2_grpc.InferenceServiceServicer):
             self.ended.set()
 
     async def WatchHealth(self, request: pb.WatchHealthRequest, context: Any) -> None:
-        """The coroutine form; stands at a write when it is interrupted."""
+        """A handler in coroutine form, which is in a write when it is interrupted."""
         try:
             while True:
                 await context.write(pb.WatchHealthResponse(report=pb.HealthReport(message="x" * 100_000)))

@@ -1,4 +1,4 @@
-"""gRPC takes an option that it does not know without a word."""
+"""gRPC ignores unknown options silently, so these tests check that it knows ours."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The order of a server's life, in this process."""
+"""The order in which a server starts, drains and stops."""
 
 import asyncio
 import logging
@@ -36,7 +36,7 @@ class Servicer(inference_pb2_grpc.InferenceServiceServicer):
 
 
 class Diary:
-    """Parts that write down what happened to them."""
+    """Makes parts that record what happens to them."""
 
     def __init__(self) -> None:
         self.entries: list[str] = []
