@@ -21,7 +21,7 @@ from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh_runtime.errors import ResourceExhausted, Unavailable
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 
 pytestmark = pytest.mark.timeout(300)
 

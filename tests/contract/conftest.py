@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from infermesh_runtime.grpc_options import CHANNEL_OPTIONS
+from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_worker.testing.processes import WorkerProcess, simulated_worker
 
 MODEL = "contract-model"

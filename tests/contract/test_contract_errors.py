@@ -6,7 +6,7 @@ import pytest
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
 from infermesh_runtime.errors import Code, InfermeshError
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 
 MODEL = "contract-model"
 CONTEXT_TOKENS = 512

@@ -16,7 +16,7 @@ from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh.openai.v1 import openai_pb2, openai_pb2_grpc
 from infermesh_router.testing.router import RunningRouter, running_router
 from infermesh_runtime.errors import ContextLengthExceeded, InvalidArgument, Unavailable
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_worker.testing.processes import WorkerProcess, simulated_worker, simulated_worker_process
 
 

@@ -15,7 +15,7 @@ from google.api.httpbody_pb2 import HttpBody
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh.openai.v1 import openai_pb2, openai_pb2_grpc
 from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
-from infermesh_runtime.grpc_options import SERVER_OPTIONS
+from infermesh_runtime.rpc.options import SERVER_OPTIONS
 
 Context: TypeAlias = grpc.aio.ServicerContext
 ChatHandler = Callable[[HttpBody, Context], AsyncIterator[HttpBody]]

@@ -17,7 +17,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_runtime.errors import DeviceNotAvailable, InfermeshError, NotFound, ResourceExhausted
-from infermesh_runtime.status import to_status
+from infermesh_runtime.rpc.status import to_status
 
 CHAT_TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

@@ -11,12 +11,12 @@ from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Failed, Finished, Output, TokenLogprob
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import ModelRunner
-from infermesh_engine.sampling.sampler import SamplerState
+from infermesh_engine.sampling.sampler_state import SamplerState
 from infermesh_engine.scheduling.kv_cache import PREFIX_ROOT
 from infermesh_engine.scheduling.sequence import Sequence
-from infermesh_engine.simulated.launch import SimulatedSamplingRunner
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, VirtualClock
-from infermesh_engine.text.text import SequenceText
+from infermesh_engine.simulated.sampling_runner import SimulatedSamplingRunner
+from infermesh_engine.text.sequence_text import SequenceText
 
 EOS = 256
 
@@ -71,7 +71,7 @@ def make_sequence(byte_tokenizer: Tokenizer) -> Callable[..., Sequence]:
 
 @dataclass
 class Choice:
-    """All that came of one choice."""
+    """All outputs of one choice."""
 
     text: str = ""
     token_ids: tuple[int, ...] = ()
@@ -83,7 +83,7 @@ Choices = dict[tuple[str, int], Choice]
 
 
 def collect(choices: Choices, outputs: list[Output]) -> None:
-    """Adds a step's outputs, of which none may come after a choice's end."""
+    """Adds a step's outputs; none may come after the end of its choice."""
     for output in outputs:
         assert not isinstance(output, Failed), output
         choice = choices.setdefault((output.request_id, output.choice), Choice())
@@ -98,7 +98,7 @@ def collect(choices: Choices, outputs: list[Output]) -> None:
 
 @dataclass
 class Bench:
-    """An engine on a simulated runner without time, and what came of its requests."""
+    """An engine on a simulated runner with a virtual clock, and the outputs of its requests."""
 
     engine: Engine
     choices: Choices = field(default_factory=dict)
@@ -107,19 +107,19 @@ class Bench:
         collect(self.choices, self.engine.step())
 
     def finish(self, *requests: GenerationRequest) -> Choices:
-        """Runs until nothing is left to do, within a number of steps that no right engine needs."""
+        """Runs until nothing is left to do; fails after more steps than a correct engine needs."""
         for request in requests:
             self.engine.submit(request)
         for _ in range(20_000):
             if not self.engine.has_work:
                 return self.choices
             self.step()
-        raise AssertionError("the engine does not come to an end")
+        raise AssertionError("the engine does not finish")
 
 
 @pytest.fixture(scope="session")
 def make_bench(byte_tokenizer: Tokenizer) -> Callable[..., Bench]:
-    """Builds a bench: config by EngineConfig's names, the device by SimulatedOptions' names."""
+    """Builds a bench. Options have the names of EngineConfig and SimulatedOptions."""
 
     def make(
         *,
@@ -138,5 +138,15 @@ def make_bench(byte_tokenizer: Tokenizer) -> Callable[..., Bench]:
             max_sequences=max_sequences, max_batched_tokens=max_batched_tokens, prefix_caching=prefix_caching
         )
         return Bench(Engine(wrap(device_runner), tokenizer, frozenset({EOS}), config, clock))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_ahead(make_bench: Callable[..., Bench]) -> Callable[..., Bench]:
+    """Builds a bench whose runner samples, so that its steps overlap."""
+
+    def make(**options: Any) -> Bench:
+        return make_bench(runner=SimulatedSamplingRunner, **options)
 
     return make

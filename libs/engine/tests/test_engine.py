@@ -1,3 +1,5 @@
+"""One engine from submit to close: outputs, cancels, failures and refusals."""
+
 from collections.abc import Callable
 from typing import Any
 
@@ -98,7 +100,7 @@ def test_the_end_of_a_grammar_ends_the_choice(make_bench: Bench) -> None:
 
 
 def test_what_breaks_for_one_request_ends_that_one_only(make_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In its sampling, where a grammar's mask is made, and after it, where its token is taken."""
+    """It may raise while sampling, when the mask is made, and afterwards, when the token is consumed."""
     constrained = request("bad", n=2, output_format=OutputFormat(kind="regex", spec="[a-z]+"))
     alone = make_bench().finish(request("good"))
     for broken in ("mask", "consume"):
@@ -224,7 +226,7 @@ def test_a_tokenizer_that_cannot_be_constrained_only_fails_constrained_requests(
     engine = make_bench(tokenizer=Tokenizer(WordLevel({"a": 0, "<eos>": EOS}))).engine
     engine.prepare()
     engine.submit(request())
-    with pytest.raises(Unimplemented, match="cannot be constrained"):
+    with pytest.raises(Unimplemented, match="does not support output formats"):
         engine.submit(request("constrained", output_format=OutputFormat(kind="regex", spec="yes")))
 
 
@@ -236,7 +238,7 @@ def test_close_drops_everything(make_bench: Bench) -> None:
     assert not bench.engine.has_work
 
 
-@pytest.mark.parametrize("limits", [{"max_sequences": 0}, {"max_sequences": 9, "max_batched_tokens": 8}])
-def test_a_config_that_cannot_work_is_refused(limits: dict[str, int]) -> None:
+@pytest.mark.parametrize(("max_sequences", "max_batched_tokens"), [(0, 2048), (9, 8)])
+def test_a_config_that_cannot_work_is_refused(max_sequences: int, max_batched_tokens: int) -> None:
     with pytest.raises(ValueError, match="max_batched_tokens"):
-        EngineConfig(**limits)
+        EngineConfig(max_sequences=max_sequences, max_batched_tokens=max_batched_tokens)

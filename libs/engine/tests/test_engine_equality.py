@@ -1,3 +1,5 @@
+"""A request gives the same tokens however it is batched, cached, preempted or continued."""
+
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -25,7 +27,7 @@ def request(name: str = "r", prompt: tuple[int, ...] = (1, 2, 3), **fields: Any)
 
 
 def plain(choices: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Tokens, text, log probabilities and reason, without the usage of the cache."""
+    """Tokens, text, log probabilities and finish reason, without the counts of cached tokens."""
     return {
         key: (c.token_ids, c.text, c.logprobs, c.finished.finish_reason, c.finished.completion_tokens)
         for key, c in choices.items()
@@ -54,7 +56,7 @@ MIXED = [
 
 @pytest.fixture(scope="session")
 def alone(make_bench: Bench) -> dict[Any, Any]:
-    """What each of MIXED gives alone, prefilled at once, nothing cached."""
+    """What each of MIXED gives alone, prefilled in one chunk and without a cache."""
     choices: dict[Any, Any] = {}
     for one in MIXED:
         choices |= plain(make_bench(prefix_caching=False, max_sequences=1).finish(one))
@@ -154,7 +156,7 @@ def test_cancel_frees_blocks_at_once_and_disturbs_nobody(make_bench: Bench, alon
 
 
 class SmallRunner:
-    """A runner whose device holds batches of at most so many tokens, or of tokens in so long a context."""
+    """A runner whose device fits only batches up to a number of tokens, or up to a context length."""
 
     def __init__(self, runner: ModelRunner, *, batch_tokens: int, context_tokens: int = 10_000) -> None:
         self._runner = runner

@@ -1,3 +1,5 @@
+"""Random arrivals and cancels give what each request gives alone."""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,7 @@ from infermesh_engine.requests.request import GenerationRequest, SamplingParams,
 
 @dataclass(frozen=True)
 class Arrival:
-    """A request, the step before which it comes, and how many steps later it is cancelled if it is."""
+    """A request, the step before which it arrives, and how many steps later it is cancelled, if at all."""
 
     request: GenerationRequest
     step: int
@@ -67,7 +69,7 @@ def test_whatever_comes_everything_ends_as_if_alone(
 
 
 def _compare(make_bench: Callable[..., Any], bench: Any, arrival: Arrival) -> None:
-    """Equal to the request alone; where it was cancelled, equal as far as it came."""
+    """The outputs equal those of the request alone; if it was cancelled, as far as they go."""
     request = arrival.request
     alone = make_bench(prefix_caching=False, max_sequences=1, num_blocks=64).finish(request)
     for key, expected in alone.items():

@@ -3,25 +3,26 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import pytest
 
 from infermesh.inference.v1 import inference_pb2_grpc
-from infermesh_runtime.grpc_options import CHANNEL_OPTIONS
-from infermesh_runtime.interceptors import Rpc
-from infermesh_runtime.server import Server
+from infermesh_runtime.rpc.interceptor import CompletedRpc
+from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
+from infermesh_runtime.rpc.server import Server
 
 
 @dataclass
 class Running:
     server: Server
     channel: grpc.aio.Channel
-    rpcs: list[Rpc] = field(default_factory=list)
+    rpcs: list[CompletedRpc] = field(default_factory=list)
 
     @property
-    def stub(self):
-        return inference_pb2_grpc.InferenceServiceStub(self.channel)
+    def stub(self) -> Any:
+        return inference_pb2_grpc.InferenceServiceStub(self.channel)  # type: ignore[no-untyped-call] # generated
 
     @property
     def address(self) -> str:
@@ -37,9 +38,9 @@ def serve() -> Serve:
 
     @contextlib.asynccontextmanager
     async def _serve(servicer: object) -> AsyncIterator[Running]:
-        rpcs: list[Rpc] = []
+        rpcs: list[CompletedRpc] = []
         server = Server(listen="127.0.0.1:0", drain_s=0.2, observers=(rpcs.append,))
-        inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
         port = await server.start()
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS) as channel:

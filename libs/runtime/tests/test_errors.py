@@ -1,4 +1,4 @@
-"""The error tree, and that it needs no gRPC."""
+"""The error tree, which does not import gRPC."""
 
 import pickle
 import subprocess

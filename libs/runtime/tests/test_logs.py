@@ -5,6 +5,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def lines() -> Iterator[io.StringIO]:
     logging.captureWarnings(False)
 
 
-def read(stream: io.StringIO) -> list[dict]:
+def read(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 

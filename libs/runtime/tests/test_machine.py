@@ -1,4 +1,4 @@
-"""What a container's limits leave of the machine."""
+"""What a process may use of the machine within a container's limits."""
 
 import os
 from pathlib import Path

@@ -6,23 +6,23 @@ import urllib.error
 import urllib.request
 
 import pytest
-from prometheus_client import Counter
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from infermesh_runtime import metrics
 from infermesh_runtime.errors import Code, FailedPrecondition
-from infermesh_runtime.interceptors import Rpc
-from infermesh_runtime.server import Server
+from infermesh_runtime.rpc.interceptor import CompletedRpc
+from infermesh_runtime.rpc.server import Server
 
 
-def scrape(port: int) -> dict[tuple, float]:
+def scrape(port: int) -> dict[tuple[str, ...], float]:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
         families = text_string_to_metric_families(response.read().decode())
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
-def rpc(method: str, code: Code, known: bool = True) -> Rpc:
-    return Rpc(method=method, known=known, code=code, duration_s=0.02, peer="p", request_id="r")
+def rpc(method: str, code: Code, known: bool = True) -> CompletedRpc:
+    return CompletedRpc(method=method, known=known, code=code, duration_s=0.02, peer="p", request_id="r")
 
 
 def test_process_and_own_metrics_are_served_until_closed() -> None:
@@ -67,8 +67,11 @@ def test_invented_methods_share_one_label() -> None:
     assert value(registry, "grpc_server_handled_total", "", "unknown", "UNIMPLEMENTED") == 20
 
 
-def value(registry, name: str, service: str, method: str, code: str) -> float | None:
-    return registry.get_sample_value(name, {"grpc_service": service, "grpc_method": method, "grpc_code": code})
+def value(registry: CollectorRegistry, name: str, service: str, method: str, code: str) -> float | None:
+    sample: float | None = registry.get_sample_value(
+        name, {"grpc_service": service, "grpc_method": method, "grpc_code": code}
+    )
+    return sample
 
 
 async def test_the_part_serves_while_the_server_runs() -> None:
@@ -86,4 +89,4 @@ async def test_the_part_serves_while_the_server_runs() -> None:
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])

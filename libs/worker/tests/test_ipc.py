@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason, Load, TokenLogprob
+from infermesh_engine.requests.output import Delta, EngineLoad, Failed, Finished, FinishReason, TokenLogprob
 from infermesh_engine.requests.request import (
     Continuation,
     GenerationRequest,
@@ -62,7 +62,7 @@ def test_step_holds_every_output():
         finished,
         Failed("2", InvalidArgument("no", fields={"format": "no"})),
     ]
-    step = report_decoder.decode(payload(step_frame(outputs, [Failure.of("3", error)], Load(running=1), 77)))
+    step = report_decoder.decode(payload(step_frame(outputs, [Failure.of("3", error)], EngineLoad(running=1), 77)))
     ((request_id, choice, text, token_ids, logprobs),) = step.deltas
     assert (request_id, choice, text, token_ids) == ("1", 0, "é", [5])
     assert (logprobs[0].token, logprobs[0].top[0].token_id) == (b"\xff", 6)
@@ -72,7 +72,7 @@ def test_step_holds_every_output():
     again = step.failed[0].error()
     assert isinstance(again, ContextLengthExceeded)
     assert (again.message, again.metadata, again.retry_after_s) == ("too long", {"prompt_tokens": "9"}, 1.5)
-    assert (step.load, step.memory_free_bytes) == (Load(running=1), 77)
+    assert (step.load, step.memory_free_bytes) == (EngineLoad(running=1), 77)
 
 
 @given(st.lists(st.text(max_size=40), max_size=8), st.data())

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_engine.requests.output import Load
+from infermesh_engine.requests.output import EngineLoad
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 from infermesh_worker.engine_process.status import State, Status
 from infermesh_worker.models.worker_status import (
@@ -45,7 +45,7 @@ def report_of(**status):
 def test_every_field_of_the_load_is_reported():
     names = {field.name for field in pb.Load.DESCRIPTOR.fields}
     whole = {name: number for number, name in enumerate(sorted(names - {"max_running", "max_waiting"}), 1)}
-    load = report_of(load=Load(**whole), max_running=71, max_waiting=72).load
+    load = report_of(load=EngineLoad(**whole), max_running=71, max_waiting=72).load
     assert {name: getattr(load, name) for name in names} == whole | {"max_running": 71, "max_waiting": 72}
 
 
@@ -82,6 +82,8 @@ def test_a_worker_is_ready_when_a_model_is_or_when_it_was_started_for_none():
 
 
 def test_loads_are_summed_and_the_cache_usage_is_weighted():
-    total = sum_loads([Load(running=2, kv_cache_usage=0.5, kv_cache_tokens=100), Load(running=1, kv_cache_tokens=300)])
+    total = sum_loads(
+        [EngineLoad(running=2, kv_cache_usage=0.5, kv_cache_tokens=100), EngineLoad(running=1, kv_cache_tokens=300)]
+    )
     assert (total.running, total.kv_cache_tokens, total.kv_cache_usage) == (3, 400, 0.125)
-    assert sum_loads([]) == Load()
+    assert sum_loads([]) == EngineLoad()

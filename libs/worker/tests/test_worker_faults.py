@@ -13,7 +13,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_runtime.errors import Code, Unavailable
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_worker.engine_process.front import Front
 from infermesh_worker.engine_process.ipc import Start
 from infermesh_worker.engine_process.metrics import Meter

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_runtime.tensors import from_numpy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

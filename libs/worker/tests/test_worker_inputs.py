@@ -9,7 +9,7 @@ import pytest
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
 from infermesh_runtime.errors import Code
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_runtime.tensors import from_numpy
 from infermesh_worker.rpc.prompt import tokenize
 from infermesh_worker.testing.simulated import SPECIAL_TOKENS, VOCAB_SIZE, SimulatedSettings, served_model

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from infermesh_engine.requests.output import Load
+from infermesh_engine.requests.output import EngineLoad
 from infermesh_worker.engine_process.metrics import Histogram, Meter, Timing
 from infermesh_worker.testing.processes import connected, simulated_worker_process
 
@@ -65,9 +65,9 @@ async def test_each_model_has_its_own_label_also_when_it_is_unloaded():
 
 def test_counts_go_on_when_the_engine_starts_again():
     meter = Meter()
-    meter.load_came(Load(preemptions=3, looked_up_tokens=20, cached_tokens=10))
+    meter.load_came(EngineLoad(preemptions=3, looked_up_tokens=20, cached_tokens=10))
     meter.engine_ended()
-    meter.load_came(Load(preemptions=1, looked_up_tokens=5, cached_tokens=4))
+    meter.load_came(EngineLoad(preemptions=1, looked_up_tokens=5, cached_tokens=4))
     assert (meter.preemptions, meter.looked_up_tokens, meter.cached_tokens) == (4, 25, 14)
 
 

@@ -12,7 +12,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1 import openai_pb2, openai_pb2_grpc
 from infermesh_router.testing.router import delta, finished, started
 from infermesh_runtime.errors import ContextLengthExceeded, InvalidArgument, ModelNotFound, Unavailable
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 
 USER = {"role": "user", "content": "hi"}
 

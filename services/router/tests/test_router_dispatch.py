@@ -17,7 +17,7 @@ from infermesh_runtime.errors import (
     ModelNotFound,
     Unavailable,
 )
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 
 
 async def fail_before_a_token(request, _context):

@@ -12,7 +12,7 @@ from infermesh_router.fleet.channel import open_channel
 from infermesh_router.fleet.drain import Drains
 from infermesh_router.fleet.fleet import Fleet
 from infermesh_runtime.errors import NotFound, Unavailable, Unimplemented
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 
 
 @dataclass

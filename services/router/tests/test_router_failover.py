@@ -26,7 +26,7 @@ from infermesh_router.relay.retry_budget import RetryBudget
 from infermesh_router.requests.call import from_generate
 from infermesh_router.testing.router import delta, finished, started
 from infermesh_runtime.errors import Internal, InvalidArgument, ResourceExhausted, Unavailable
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 
 
 def ask(**fields: object) -> pb.GenerateRequest:

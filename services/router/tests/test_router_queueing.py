@@ -14,7 +14,7 @@ from infermesh.openai.v1 import openai_pb2_grpc
 from infermesh_router.testing.loading_worker import LoadingWorker
 from infermesh_router.testing.router import RunningRouter, delta, finished, started
 from infermesh_runtime.errors import ResourceExhausted, Unavailable
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 
 ONE = pb.Load(max_running=1)
 

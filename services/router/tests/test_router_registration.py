@@ -11,7 +11,7 @@ from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_router.membership.registration import registered_address
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 
 
 @pytest.mark.parametrize(

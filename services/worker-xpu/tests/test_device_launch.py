@@ -15,7 +15,7 @@ from infermesh_engine.requests.request import (
     SamplingParams,
     StopConditions,
 )
-from infermesh_engine.runners.launch import SamplingBatch, SamplingRunner
+from infermesh_engine.runners.sampling_runner import SamplingBatch, SamplingRunner
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker_xpu.sampling.launches import TokenBoard
 from infermesh_worker_xpu.steps.download import _packed

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from infermesh_engine.requests.request import SamplingParams
 from infermesh_engine.sampling import sampling_batch
-from infermesh_engine.sampling.sampler import Sampled, SamplerState, sample
+from infermesh_engine.sampling.sampler import SampledToken, sample
+from infermesh_engine.sampling.sampler_state import SamplerState
 from infermesh_worker_xpu.execution.logits import TorchLogits
 from infermesh_worker_xpu.sampling import ranking, sampling, sampling_upload
 from infermesh_worker_xpu.steps.upload import Upload
@@ -92,7 +93,7 @@ def logits(rng: np.random.Generator, count: int, vocab: int) -> NDArray[np.float
     return rows
 
 
-def device_tokens(rows: NDArray[np.float32], states: list[SamplerState], wide: torch.dtype) -> list[Sampled]:
+def device_tokens(rows: NDArray[np.float32], states: list[SamplerState], wide: torch.dtype) -> list[SampledToken]:
     named = list(enumerate(states))
     batch, errors = sampling_batch.build(named, len(states))
     assert not errors
@@ -133,7 +134,7 @@ def check(rows: NDArray[np.float32], states: list[SamplerState], wide: torch.dty
     near_ties = 0
     tolerance = 2e-6 if wide == torch.float64 else 2e-5
     for row, state_, want, got in zip(rows, states, expected, device_tokens(rows, states, wide), strict=True):
-        assert isinstance(want, Sampled)
+        assert isinstance(want, SampledToken)
         if got.token_id != want.token_id:
             assert not state_.greedy
             assert accepts(row, state_, got.token_id, tolerance), (state_.filters, got, want)

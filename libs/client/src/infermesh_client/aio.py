@@ -12,7 +12,7 @@ from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_client.client import DEFAULT_ENDPOINT, channel_options
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 
 
 class AsyncClient:

@@ -10,8 +10,8 @@ import grpc
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
-from infermesh_runtime.grpc_options import CHANNEL_OPTIONS
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
+from infermesh_runtime.rpc.status import from_rpc_error
 
 DEFAULT_ENDPOINT = "127.0.0.1:8081"
 _LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")

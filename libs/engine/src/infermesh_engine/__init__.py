@@ -1,1 +1,1 @@
-"""The device-free engine: requests in, tokens and text out. Knows no device, no wire format and no process."""
+"""The inference engine: batches requests, runs them step by step, and turns tokens into text. Holds no device code."""

@@ -1,1 +1,4 @@
-"""What every infermesh service process needs. Import its modules; it imports none, so `errors` is free of gRPC."""
+"""What every infermesh process needs: settings, errors, logs, metrics, the gRPC server.
+
+The package imports none of its modules, so that `errors` can be used without gRPC.
+"""

@@ -1,4 +1,6 @@
-"""Owns the error tree of every infermesh process. Knows no gRPC: `status` turns these into statuses and back.
+"""The error tree of all infermesh processes; each class stands for a gRPC status code.
+
+This module does not import gRPC: `rpc.status` turns these errors into statuses and back.
 
 InfermeshError
 ├── InvalidArgument
@@ -44,11 +46,11 @@ class Code(IntEnum):
 
 
 class InfermeshError(Exception):
-    """An error that a client is told about; a class is its status code.
+    """An error that is reported to a client; its class stands for the status code.
 
-    `message` is for people and goes to the client as it is. `reason` (UPPER_SNAKE_CASE) and `metadata` are for
-    programs, as google.rpc.ErrorInfo. `fields` maps field paths ("sampling.temperature") to what is wrong with them, as
-    google.rpc.BadRequest. `retry_after_s` says when trying again may help; None says nothing about it.
+    `message` is for people and reaches the client unchanged. `reason` (UPPER_SNAKE_CASE) and `metadata` are for
+    programs, as in google.rpc.ErrorInfo. `fields` maps field paths ("sampling.temperature") to what is wrong with them,
+    as in google.rpc.BadRequest. `retry_after_s` says when a retry may help; None makes no promise.
     """
 
     code: Code = Code.UNKNOWN
@@ -73,7 +75,7 @@ class InfermeshError(Exception):
 
 
 class InvalidArgument(InfermeshError):
-    """The request is wrong whatever the state of the system; `fields` says where."""
+    """The request is wrong, whatever the state of the system; `fields` says where."""
 
     code = Code.INVALID_ARGUMENT
     reason = "INVALID_ARGUMENT"
@@ -99,14 +101,14 @@ class ModelNotFound(NotFound):
 
 
 class FailedPrecondition(InfermeshError):
-    """The system is not in the state that the request needs, and trying again does not help."""
+    """The system is not in the state that the request needs, and a retry does not help."""
 
     code = Code.FAILED_PRECONDITION
     reason = "FAILED_PRECONDITION"
 
 
 class DeviceNotAvailable(FailedPrecondition):
-    """The device asked for is not there."""
+    """The requested device does not exist on this machine."""
 
     reason = "DEVICE_NOT_AVAILABLE"
 
@@ -119,7 +121,7 @@ class ResourceExhausted(InfermeshError):
 
 
 class Unavailable(InfermeshError):
-    """Cannot serve now; another endpoint or a later try may."""
+    """Cannot serve now; another endpoint, or a later retry, may."""
 
     code = Code.UNAVAILABLE
     reason = "UNAVAILABLE"
@@ -140,14 +142,14 @@ class Cancelled(InfermeshError):
 
 
 class Unimplemented(InfermeshError):
-    """The endpoint does not do this."""
+    """The endpoint does not support this."""
 
     code = Code.UNIMPLEMENTED
     reason = "UNIMPLEMENTED"
 
 
 class Internal(InfermeshError):
-    """A fault of ours."""
+    """A bug or fault in infermesh."""
 
     code = Code.INTERNAL
     reason = "INTERNAL"
@@ -178,10 +180,9 @@ def from_code(
     fields: Mapping[str, str] | None = None,
     retry_after_s: float | None = None,
 ) -> InfermeshError:
-    """The error of the class that stands for `code` and, where one does, for `reason`.
+    """The error whose class stands for `code` and, if there is a more specific class, for `reason`.
 
-    A code that has no class gives an InfermeshError that carries it. Raises ValueError for OK and for numbers that are
-    no code.
+    A code without a class gives an InfermeshError that carries it. Raises ValueError for OK and for unknown numbers.
     """
     known = Code(code)
     if known is Code.OK:

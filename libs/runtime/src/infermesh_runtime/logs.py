@@ -1,4 +1,4 @@
-"""Owns how a process logs: one JSON object a line on stderr, through stdlib logging. Knows no service."""
+"""Configures logging: one JSON object a line on stderr, through the standard library's logging."""
 
 import json
 import logging
@@ -10,13 +10,13 @@ from typing import Any, TextIO
 import orjson
 
 REQUEST_ID: ContextVar[str] = ContextVar("infermesh_request_id", default="")
-"""Id of the request that the current task works for; "" outside of any."""
+"""Id of the request that the current task works for; "" if none."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as {"ts", "level", "logger", "message"}, "request_id", the record's extras and "exception"."""
+    """Formats a record as {"ts", "level", "logger", "message"}, and "request_id", extras and "exception" if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -36,9 +36,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str = "info", stream: TextIO | None = None) -> None:
-    """Sends the logs and warnings of the whole process to `stream` (default stderr), from `level` on, and nowhere else.
+    """Sends the process's logs of at least `level`, and its warnings, to `stream` (default stderr) and nowhere else.
 
-    Libraries that attach handlers of their own (grpc among them) are made to log through this one.
+    Removes the handlers that libraries such as grpc have attached, so that they log here too.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
@@ -50,12 +50,12 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
         logger.handlers.clear()
         logger.propagate = True
     logging.captureWarnings(True)
-    # no line has them, and each is looked up for every record
+    # no log line contains these, but logging looks them up for every record
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def _encode(line: dict[str, Any]) -> str:
     try:
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # lone surrogates and integers beyond 64 bits, which JSON has and orjson has not
+    except TypeError:  # lone surrogates and integers beyond 64 bits: valid in JSON, refused by orjson
         return json.dumps(line, default=str)

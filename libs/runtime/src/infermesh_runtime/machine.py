@@ -1,4 +1,4 @@
-"""Owns what this process may use of the machine: processors and memory, inside a container as on bare metal."""
+"""Measures what this process may use of the machine: processors and memory, within its container's limits."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_processors(cgroup: Path = CGROUP) -> int:
-    """Processors that the affinity mask and the control group's quota leave, at least 1."""
+    """Processors that the affinity mask and the control group's quota allow, at least 1."""
     allowed = len(os.sched_getaffinity(0))
     quota = _words(cgroup / "cpu.max")
     if len(quota) == 2 and quota[0] != "max":
@@ -16,7 +16,7 @@ def usable_processors(cgroup: Path = CGROUP) -> int:
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """What the processor's vendor calls it; "CPU" where the system does not say."""
+    """The vendor's name of the processor; "CPU" if the system does not say."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
@@ -26,12 +26,12 @@ def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def memory_total_bytes(cgroup: Path = CGROUP) -> int:
-    """The machine's memory, or the control group's limit where that is less."""
+    """The machine's memory, or the control group's limit if that is less."""
     return min(_installed_bytes(), _limit_bytes(cgroup))
 
 
 def memory_available_bytes(cgroup: Path = CGROUP) -> int:
-    """Memory that can be had without swapping, within the control group's limit."""
+    """Memory available without swapping, within the control group's limit."""
     used = _words(cgroup / "memory.current")
     in_group = _limit_bytes(cgroup) - (int(used[0]) if used else 0)
     return max(0, min(_available_bytes(), in_group))
@@ -42,7 +42,7 @@ def _installed_bytes() -> int:
 
 
 def _available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
-    """What the kernel says can be had without swapping; free pages where it does not say."""
+    """The kernel's estimate of memory available without swapping; without one, the free pages."""
     for line in meminfo.read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""Owns what every process measures about itself and its RPCs, and the HTTP endpoint for it. Knows no engine."""
+"""Measures the process and its RPCs, and serves the metrics over HTTP for Prometheus."""
 
 import asyncio
 import logging
@@ -13,9 +13,9 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.interceptors import Rpc
+from infermesh_runtime.rpc.interceptor import CompletedRpc
+from infermesh_runtime.rpc.server import ServerPart
 from infermesh_runtime.series import Series
-from infermesh_runtime.server import Part
 from infermesh_runtime.settings import split_host_port
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def new_registry() -> CollectorRegistry:
-    """A registry with the metrics of this process: CPU, memory, file descriptors, Python and its garbage collector."""
+    """A registry with this process's metrics: CPU, memory, file descriptors, Python and its garbage collector."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -33,9 +33,9 @@ def new_registry() -> CollectorRegistry:
 
 
 class RpcMetrics:
-    """Counts RPCs and their durations, under go-grpc-prometheus' names, which existing dashboards read.
+    """Counts RPCs and measures their durations, under go-grpc-prometheus' names, so that existing dashboards work.
 
-    An observer for `interceptors.RpcInterceptor`.
+    An observer for `rpc.interceptor.RpcInterceptor`.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -53,8 +53,8 @@ class RpcMetrics:
             )
         )
 
-    def __call__(self, rpc: Rpc) -> None:
-        # A method that no service has is the client's invention: counting each apart would let it fill our memory.
+    def __call__(self, rpc: CompletedRpc) -> None:
+        # Clients can invent method names without end, and a series for each would fill our memory: count them as one.
         service, _, method = rpc.method.removeprefix("/").rpartition("/") if rpc.known else ("", "", "unknown")
         labels = (service, method, rpc.code.name)
         self._handled.labels(*labels).inc()
@@ -85,12 +85,15 @@ def serve_metrics(registry: CollectorRegistry, listen: str) -> MetricsServer:
     try:
         server, thread = start_http_server(port, addr=host, registry=registry)
     except OSError as error:
-        raise FailedPrecondition(f"cannot serve metrics on {listen}: {error.strerror or error}") from error
+        raise FailedPrecondition(
+            f"cannot serve metrics on {listen}: {error.strerror or error}. Free the port, or change"
+            " INFERMESH_METRICS_LISTEN."
+        ) from error
     return MetricsServer(server.server_port, server, thread)
 
 
-def metrics_part(registry: CollectorRegistry, listen: str) -> Part:
-    """A server's part that serves `registry` at `listen` (host:port); it does nothing where that is empty."""
+def metrics_part(registry: CollectorRegistry, listen: str) -> ServerPart:
+    """A server part that serves `registry` at `listen` (host:port); does nothing if that is empty."""
     serving = ExitStack()
 
     async def start() -> None:
@@ -102,4 +105,4 @@ def metrics_part(registry: CollectorRegistry, listen: str) -> Part:
     async def close() -> None:
         await asyncio.to_thread(serving.close)
 
-    return Part(name="metrics", start=start, close=close)
+    return ServerPart(name="metrics", start=start, close=close)

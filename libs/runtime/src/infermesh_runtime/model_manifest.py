@@ -1,6 +1,6 @@
-"""Owns `infermesh.json`, the manifest that makes a folder a model. Knows what is in it, not how the files came there.
+"""Reads and writes `infermesh.json`, the manifest that makes a folder a model.
 
-Imports write it, workers read it.
+Model imports write it, workers read it.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from infermesh_runtime.errors import FailedPrecondition
 MANIFEST = "infermesh.json"
 _CHUNK_BYTES = 8 << 20
 
-Format = Literal["gguf", "safetensors", "openvino"]
+ModelFormat = Literal["gguf", "safetensors", "openvino"]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -28,39 +28,41 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What `infermesh.json` says."""
+    """The content of `infermesh.json`."""
 
     schema: Literal[1] = 1
     name: Annotated[str, msgspec.Meta(min_length=1)]
     """The model's name in requests."""
     source: str
-    """As it was given to the import; a Hub id with the commit that it was resolved to."""
-    format: Format
+    """What the import was given; for a Hub id, with the commit that it resolved to."""
+    format: ModelFormat
     context_length: Annotated[int, msgspec.Meta(ge=1)]
     """Longest prompt and output together, in tokens."""
     eos_token_ids: tuple[Count, ...]
     bos_token_id: Count | None
     size_bytes: Count
-    """Of the weights as imported, without what converters made of them."""
+    """Size of the weights as imported, without converted copies."""
     created: Annotated[datetime, msgspec.Meta(tz=True)]
     files: dict[str, FileEntry]
-    """By path relative to the folder, with forward slashes; all of the folder's files but the manifest."""
+    """All files of the folder but the manifest, by relative path with forward slashes."""
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes `infermesh.json`; the last step of an import."""
+    """Writes `infermesh.json`, the last step of an import."""
     (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a model folder. Raises FailedPrecondition when there is none or it is wrong."""
+    """The manifest of a model folder. Raises FailedPrecondition when it is missing or invalid."""
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise FailedPrecondition(f"there is no model folder {folder}{present(folder.parent)}")
+        raise FailedPrecondition(f"there is no model folder {folder}{models_hint(folder.parent)}")
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError:
-        raise FailedPrecondition(f"{folder} is no model folder: it has no {MANIFEST}{present(folder.parent)}") from None
+        raise FailedPrecondition(
+            f"{folder} is not a model folder: it has no {MANIFEST}{models_hint(folder.parent)}"
+        ) from None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FailedPrecondition(f"{path} cannot be read: {error}") from error
     for name in manifest.files:
@@ -70,20 +72,20 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def model_paths(root: Path) -> list[Path]:
-    """The folders under a models root that have a manifest, by name. What an import is still making is hidden."""
+    """The model folders under `root`, by name, without those that an import is still writing."""
     folders = sorted(root.iterdir()) if root.is_dir() else []
     return [folder for folder in folders if not folder.name.startswith(".") and (folder / MANIFEST).is_file()]
 
 
-def present(root: Path) -> str:
-    """The end of an error message: what models there are, or how to bring one."""
+def models_hint(root: Path) -> str:
+    """The end of an error message: which models there are, or how to import one."""
     if names := [folder.name for folder in model_paths(root)]:
         return f"; models in {root}: {', '.join(names)}"
-    return f"; {root} holds no models: bring one with `infermesh models import SOURCE --name NAME`"
+    return f"; {root} holds no models: import one with `infermesh models import SOURCE --name NAME`"
 
 
 def hash_file(file: BinaryIO, advance: Callable[[int], object] = bool) -> FileEntry:
-    """Reads a file to its end; `advance` is called with the size of each piece, in bytes."""
+    """Size and hash of the rest of a file. Calls `advance` with the size of each piece read, in bytes."""
     digest, size_bytes = hashlib.sha256(), 0
     while chunk := file.read(_CHUNK_BYTES):
         digest.update(chunk)

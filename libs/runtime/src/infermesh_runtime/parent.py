@@ -1,6 +1,6 @@
-"""Owns the promise that a child process does not outlive its parent. Knows nothing of what the child does.
+"""Makes sure that a child process does not outlive its parent.
 
-Imports as little as it can: it is on the path of every process's start.
+It imports as little as possible, because every child process imports it first.
 """
 
 import ctypes
@@ -11,14 +11,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent_pid: int) -> None:
-    """Has the kernel kill this process when its parent ends, and ends it at once when the parent is already gone.
+    """Makes the kernel kill this process when its parent ends. Raises SystemExit if the parent has already ended.
 
-    The parent is the thread that started this process, so it must be started from a thread that lives as long as the
-    parent process (the main thread). The promise outlives exec. Raises OSError when the kernel refuses, and SystemExit.
+    To the kernel the parent is the thread that started this process, so start it from a thread that lives as long as
+    the parent process, such as the main thread. This survives exec. Raises OSError when the kernel refuses.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    # The parent may have died before prctl; then this process has been given another parent and no signal will come.
+    # If the parent died before prctl, this process has another parent by now and will get no signal.
     if os.getppid() != parent_pid:
-        raise SystemExit(f"the parent process {parent_pid} is gone")
+        raise SystemExit(f"the parent process {parent_pid} has ended")

@@ -1,4 +1,4 @@
-"""Owns a metric whose series are found fast. Knows no registry."""
+"""Caches the series of a Prometheus metric by their label values."""
 
 from typing import Generic, Protocol, TypeVar
 
@@ -13,9 +13,9 @@ class Labelled(Protocol[ChildT_co]):
 
 
 class Series(Generic[ChildT_co]):
-    """A metric's series by label values. prometheus_client takes a lock and checks all values each time.
+    """A metric's series by label values. Without it, prometheus_client takes a lock and checks the values on each use.
 
-    Series that are removed from the metric come back with their old values: for metrics whose series stay.
+    Only for metrics whose series are never removed: a removed one would come back with its old value.
     """
 
     __slots__ = ("_children", "_metric")
@@ -25,7 +25,7 @@ class Series(Generic[ChildT_co]):
         self._children: dict[tuple[str, ...], ChildT_co] = {}
 
     def labels(self, *values: str) -> ChildT_co:
-        """The series with these values, made by the first call."""
+        """The series with these values; the first call makes it."""
         child = self._children.get(values)
         if child is None:
             child = self._children[values] = self._metric.labels(*values)

@@ -1,4 +1,4 @@
-"""Owns how a service is configured: environment variables INFERMESH_*, read once, refused loudly. Knows no service."""
+"""Reads a service's settings from INFERMESH_* environment variables, and refuses unknown or malformed ones."""
 
 import difflib
 import os
@@ -13,18 +13,18 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "INFERMESH_"
 ENTRY_POINTS = "infermesh.settings"
-"""Entry-point group under which each installed service registers its settings class, so that all know all variables."""
+"""Entry-point group where installed services register their settings classes, so that each knows all variables."""
 
 
 def split_host_port(value: str) -> tuple[str, int]:
-    """Splits "host:port" or "[ipv6]:port". Raises ValueError when it is neither or the port is not in [0, 65535]."""
+    """Splits "host:port" or "[ipv6]:port". Raises ValueError for anything else, or a port outside [0, 65535]."""
     host, colon, port = value.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError("an IPv6 host goes in brackets, as in [::1]:8080")
+        raise ValueError("an IPv6 address must be in brackets, as in [::1]:8080")
     if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError("must be host:port with a port from 0 to 65535 (0: any free one)")
+        raise ValueError("expected host:port with a port from 0 to 65535 (0 picks a free one)")
     return host, int(port)
 
 
@@ -48,12 +48,12 @@ def _lower(value: object) -> object:
 HostPort = Annotated[str, AfterValidator(_check_host_port)]
 OptionalHostPort = Annotated[str, AfterValidator(_check_optional_host_port)]
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
-"""Written "a, b,c" in the variable; blanks around the parts and empty parts are dropped."""
+"""Written as "a, b,c" in the variable. Spaces around the parts, and empty parts, are dropped."""
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 
 
 class ServiceSettings(BaseSettings):
-    """What every service takes. A service adds fields with `Field(default, description=...)`."""
+    """The settings of every service. A service adds its own with `Field(default, description=...)`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", enable_decoding=False, validate_default=True
@@ -72,35 +72,37 @@ class ServiceSettings(BaseSettings):
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
-class Option(NamedTuple):
+class SettingVariable(NamedTuple):
     """One environment variable of a service."""
 
     variable: str
     default: str
-    """As it would be written in the variable; "(required)" when there is none."""
+    """As written in the variable; "(required)" when there is none."""
     help: str
 
 
 class SettingsError(Exception):
-    """Settings that a process must not start with; `problems` has one line for each."""
+    """Settings that a process must not start with; `problems` has one line for each problem."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
 
 
-def load(cls: type[SettingsT], argv: Sequence[str] | None = None) -> SettingsT:
-    """Reads the settings of this process, or ends it.
+def load_or_exit(cls: type[SettingsT], argv: Sequence[str] | None = None) -> SettingsT:
+    """Reads this process's settings from the environment, or ends the process.
 
-    `--help` or `-h` in `argv` (default: the command line) prints the variables and exits with 0. Bad settings, and for
-    a ServiceSettings any other argument (services take none), print one line for each problem and exit with 2.
+    `--help` or `-h` in `argv` (default: the command line) prints the variables and exits with 0. Bad settings print one
+    line for each problem and exit with 2. So does any other argument of a service, since services take none.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if {"--help", "-h"} & set(arguments):
         print(format_help(cls))
         raise SystemExit(0)
     if arguments and issubclass(cls, ServiceSettings):
-        _refuse([f"unexpected argument {arguments[0]!r}: options are environment variables, see --help"])
+        _refuse(
+            [f"unexpected argument {arguments[0]!r}. Services take environment variables instead; --help lists them."]
+        )
     try:
         return read(cls)
     except SettingsError as error:
@@ -108,7 +110,7 @@ def load(cls: type[SettingsT], argv: Sequence[str] | None = None) -> SettingsT:
 
 
 def read(cls: type[SettingsT]) -> SettingsT:
-    """Reads the settings from the environment. Raises SettingsError."""
+    """Reads the settings from the environment. Raises SettingsError, which lists every problem."""
     problems = unknown_variables(cls, os.environ)
     try:
         settings = cls()
@@ -132,7 +134,7 @@ def unknown_variables(cls: type[BaseSettings], environ: Iterable[str]) -> list[s
             known |= variables(_load_class(entry))
         except (ImportError, AttributeError, TypeError) as error:
             broken.append(f"{entry.value} ({error})")
-    doubt = f"; settings that could not be read: {', '.join(broken)}" if broken else ""
+    doubt = f" These settings classes could not be loaded: {', '.join(broken)}." if broken else ""
     return [_describe_unknown(name, known) + doubt for name in strangers if name not in known]
 
 
@@ -141,10 +143,10 @@ def variables(cls: type[BaseSettings]) -> set[str]:
     return {_variable(cls, name) for name in cls.model_fields}
 
 
-def describe(cls: type[BaseSettings]) -> list[Option]:
+def describe(cls: type[BaseSettings]) -> list[SettingVariable]:
     """The variables of `cls` in the order of their declaration, for documents and `--help`."""
     return [
-        Option(
+        SettingVariable(
             _variable(cls, name), _format_default(info.get_default(call_default_factory=True)), info.description or ""
         )
         for name, info in cls.model_fields.items()
@@ -154,7 +156,7 @@ def describe(cls: type[BaseSettings]) -> list[Option]:
 def format_help(cls: type[BaseSettings]) -> str:
     """The text of `--help`."""
     lines = [f"  {o.variable}={o.default}\n      {o.help}" for o in describe(cls)]
-    return "Configured by environment variables, shown with their defaults:\n\n" + "\n".join(lines)
+    return "Settings are environment variables. They are listed with their defaults:\n\n" + "\n".join(lines)
 
 
 def _variable(cls: type[BaseSettings], name: str) -> str:
@@ -164,7 +166,7 @@ def _variable(cls: type[BaseSettings], name: str) -> str:
 def _load_class(entry: EntryPoint) -> type[BaseSettings]:
     loaded = entry.load()
     if not (isinstance(loaded, type) and issubclass(loaded, BaseSettings)):
-        raise TypeError(f"entry point {entry.name} = {entry.value} is no settings class")
+        raise TypeError(f"entry point {entry.name} = {entry.value} is not a settings class")
     return loaded
 
 
@@ -185,20 +187,29 @@ def _format_default(default: Any) -> str:
 
 
 def _describe_problem(cls: type[BaseSettings], detail: Any) -> str:
+    message = _in_our_words(str(detail["msg"]))
     if not detail["loc"]:
-        return str(detail["msg"]).removeprefix("Value error, ")
+        return message
     name = str(detail["loc"][0])
-    message = str(detail["msg"]).removeprefix("Value error, ")
     info = cls.model_fields.get(name)
-    allowed = f" ({info.description})" if info and info.description else ""
+    meaning = f" {info.description}" if info and info.description else ""
     if detail["type"] == "missing":
-        return f"{_variable(cls, name)} is not set, and is required{allowed}"
-    return f"{_variable(cls, name)}={detail['input']!r}: {message}{allowed}"
+        return f"{_variable(cls, name)} is not set, but required.{meaning}"
+    return f"{_variable(cls, name)}={detail['input']!r} is invalid: {message}.{meaning}"
+
+
+def _in_our_words(message: str) -> str:
+    """pydantic's "Input should be a valid number, unable to parse …" as "expected a valid number"."""
+    message = message.removeprefix("Value error, ").partition(", unable to")[0]
+    message = message.replace("Input should be greater than", "expected a value greater than")
+    message = message.replace("Input should be less than", "expected a value less than")
+    return message.replace("Input should be", "expected").removesuffix(".")
 
 
 def _describe_unknown(name: str, known: set[str]) -> str:
     closest = difflib.get_close_matches(name, known, n=1, cutoff=0)
-    return f"{name} is no setting of infermesh; the closest is {closest[0]}" if closest else f"{name} is unknown"
+    hint = f" Did you mean {closest[0]}?" if closest else ""
+    return f"{name} is not a setting of infermesh.{hint}"
 
 
 def _refuse(problems: Sequence[str]) -> NoReturn:

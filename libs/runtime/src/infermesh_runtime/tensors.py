@@ -1,6 +1,6 @@
-"""Owns Tensor ↔ numpy, without copying elements where Python's protobuf allows. Knows no model.
+"""Converts between Tensor messages and numpy arrays, copying elements as little as possible.
 
-Protobuf hands out and takes `bytes`, one copy each; between those bytes and the array there is none.
+Protobuf copies the `bytes` that it gives and takes; between those bytes and the array there is no further copy.
 """
 
 import struct
@@ -36,16 +36,16 @@ _RAW: dict[DataType, np.dtype[Any]] = {
     DataType.DATA_TYPE_FP8_E4M3: np.dtype("u1"),
     DataType.DATA_TYPE_FP8_E5M2: np.dtype("u1"),
 }
-"""What numpy has no type for, as the unsigned integers that hold its bits."""
+"""Types that numpy does not have, as the unsigned integers that hold their bits."""
 _LENGTH = struct.Struct("<I")
 
 
 def to_numpy(tensor: Tensor, *, field: str) -> Array:
     """A read-only array over the elements of `tensor`, of its shape.
 
-    BF16 and FP8 come in ml_dtypes' types where that package is installed, else as uint16 and uint8 holding the bits;
-    BYTES comes as an object array of `bytes`. Raises InvalidArgument naming the tensor (by its name, or `field`, the
-    path of the field that holds it) when dtype, shape and byte length disagree.
+    BF16 and FP8 have ml_dtypes' types if that package is installed, otherwise they are uint16 and uint8 holding the
+    bits. BYTES is an object array of `bytes`. Raises InvalidArgument when dtype, shape and byte length disagree; it
+    names the tensor, or `field`, the path of the field that holds it.
     """
     try:
         array = _decode(tensor.dtype, tuple(tensor.shape), tensor.data)
@@ -58,9 +58,9 @@ def to_numpy(tensor: Tensor, *, field: str) -> Array:
 def from_numpy(array: Array, *, name: str = "", dtype: DataType | None = None) -> Tensor:
     """The tensor that holds `array`, which may have any strides and byte order.
 
-    `dtype` defaults to the array's; BF16 and FP8 also accept uint16 and uint8 arrays holding the bits, and BYTES takes
-    arrays of `str` (as UTF-8) or `bytes`. Raises InvalidArgument naming the tensor when the array holds
-    no `dtype`.
+    `dtype` defaults to the array's. BF16 and FP8 also accept uint16 and uint8 arrays holding the bits, and BYTES
+    accepts arrays of `str` (as UTF-8) or `bytes`. Raises InvalidArgument, which names the tensor, when the array cannot
+    hold `dtype`.
     """
     wanted = _data_type(array.dtype) if dtype is None else dtype
     if wanted is None or not _holds(array.dtype, wanted):
@@ -73,18 +73,18 @@ def from_numpy(array: Array, *, name: str = "", dtype: DataType | None = None) -
 
 
 def numpy_dtype(dtype: DataType) -> np.dtype[Any]:
-    """The numpy type of a tensor's elements. Raises ValueError for UNSPECIFIED and for numbers that are no type."""
+    """The numpy type of a tensor's elements. Raises ValueError for UNSPECIFIED and for unknown numbers."""
     if dtype == DataType.DATA_TYPE_BYTES:
         return np.dtype(object)
     found = dense_types().get(dtype)
     if found is None:
-        raise ValueError(f"dtype {type_name(dtype)} is not one of the defined types")
+        raise ValueError(f"dtype {type_name(dtype)} is not a tensor type")
     return found
 
 
 @cache
 def dense_types() -> dict[DataType, np.dtype[Any]]:
-    """The numpy type of each type with elements of one size; ml_dtypes' for BF16 and FP8 if it is installed."""
+    """The numpy type of each tensor type with fixed-size elements; for BF16 and FP8 ml_dtypes' if installed."""
     try:
         import ml_dtypes  # noqa: PLC0415 - optional: without it these types are raw bits
     except ImportError:
@@ -97,7 +97,7 @@ def dense_types() -> dict[DataType, np.dtype[Any]]:
 
 
 def _decode(dtype: DataType, shape: tuple[int, ...], data: bytes) -> Array:
-    """Raises ValueError saying what disagrees."""
+    """Raises ValueError, which says what disagrees."""
     kind = numpy_dtype(dtype)
     if any(extent < 0 for extent in shape):
         raise ValueError(f"shape {_show(shape)} has a negative dimension")
@@ -106,32 +106,32 @@ def _decode(dtype: DataType, shape: tuple[int, ...], data: bytes) -> Array:
         return _reshape(_unpack(data, count, shape), shape)
     if len(data) != count * kind.itemsize:
         need = f"{type_name(dtype)} of shape {_show(shape)} needs {count * kind.itemsize} bytes"
-        raise ValueError(f"{need}, but {len(data)} came")
+        raise ValueError(f"{need}, got {len(data)}")
     if dtype == DataType.DATA_TYPE_BOOL and data and max(data) > 1:
-        raise ValueError("a BOOL element is neither 0 nor 1")
+        raise ValueError("BOOL elements must be 0 or 1")
     return _reshape(np.frombuffer(data, kind), shape)
 
 
 def _reshape(flat: Array, shape: tuple[int, ...]) -> Array:
     try:
         return flat.reshape(shape)
-    except (ValueError, OverflowError):  # of no elements, or the length would not have matched
-        raise ValueError(f"shape {_show(shape)} is larger than arrays can be") from None
+    except (ValueError, OverflowError):  # only without elements: otherwise the length would not have matched
+        raise ValueError(f"shape {_show(shape)} is too large for an array") from None
 
 
 def _unpack(data: bytes, count: int, shape: tuple[int, ...]) -> Array:
     if count * _LENGTH.size > len(data):
-        raise ValueError(f"BYTES of shape {_show(shape)} needs {count} elements, but only {len(data)} bytes came")
+        raise ValueError(f"BYTES of shape {_show(shape)} needs {count} elements, got only {len(data)} bytes")
     elements = np.empty(count, object)
     offset = 0
     for index in range(count):
         start = offset + _LENGTH.size
         offset = start + _LENGTH.unpack_from(data, offset)[0] if start <= len(data) else start
         if offset > len(data):
-            raise ValueError(f"BYTES element {index} of {count} ends after the {len(data)} bytes that came")
+            raise ValueError(f"BYTES element {index} of {count} ends beyond the {len(data)} bytes of data")
         elements[index] = data[start:offset]
     if offset != len(data):
-        raise ValueError(f"BYTES of shape {_show(shape)} ends at byte {offset}, but {len(data)} came")
+        raise ValueError(f"BYTES of shape {_show(shape)} ends at byte {offset}, but there are {len(data)}")
     return elements
 
 
@@ -139,7 +139,7 @@ def _pack(elements: Iterable[object], name: str) -> bytes:
     parts: list[bytes] = []
     for element in elements:
         if not isinstance(element, str | bytes):
-            raise _invalid(name, "tensor", f"a BYTES element is a {type(element).__name__}, neither str nor bytes")
+            raise _invalid(name, "tensor", f"BYTES elements must be str or bytes, got {type(element).__name__}")
         encoded = element.encode() if isinstance(element, str) else element
         parts += (_LENGTH.pack(len(encoded)), encoded)
     return b"".join(parts)
@@ -162,7 +162,7 @@ def _show(shape: Sequence[int]) -> str:
 
 
 def type_name(dtype: DataType) -> str:
-    """Its name, "FP32"; the number of one that is no type, which DataType.Name refuses."""
+    """Its name, such as "FP32", or its number if it is not a known type."""
     known = cast("int", dtype) in DataType.values()
     return DataType.Name(dtype).removeprefix("DATA_TYPE_") if known else str(dtype)
 

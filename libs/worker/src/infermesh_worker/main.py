@@ -10,11 +10,12 @@ from prometheus_client import CollectorRegistry
 
 from infermesh.admin.v1.admin_pb2_grpc import add_EndpointServiceServicer_to_server
 from infermesh.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
-from infermesh_engine.requests.output import Load
+from infermesh_engine.requests.output import EngineLoad
 from infermesh_runtime import logs
-from infermesh_runtime.interceptors import log_access
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
-from infermesh_runtime.server import Part, Server, run
+from infermesh_runtime.process import run
+from infermesh_runtime.rpc.interceptor import log_access
+from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
 from infermesh_worker.backend import Backend
 from infermesh_worker.engine_process.front import Front
@@ -75,7 +76,7 @@ def _build_worker(settings: WorkerSettings, backend: Backend, meters: Meters) ->
     return Worker(backend.catalog, make_front, device, limits, backend.open_home())
 
 
-def _loads(worker: Worker) -> Mapping[str, Load]:
+def _loads(worker: Worker) -> Mapping[str, EngineLoad]:
     return {model.served.name: model.front.status.value.load for model in worker.models.loaded}
 
 
@@ -98,8 +99,8 @@ def _build_server(settings: WorkerSettings, worker: Worker, registry: CollectorR
     host, _ = split_host_port(settings.listen)
     readiness = Readiness(worker.status, server, lambda: f"{host}:{server.port}")
     registration = Registration(settings.routers, settings.advertise or settings.listen, lambda: server.port)
-    server.add_part(Part(name="registration", listening=registration.start, close=registration.stop))
-    server.add_part(Part(name="models", start=worker.start, drain=worker.drain, close=worker.stop))
-    server.add_part(Part(name="readiness", start=readiness.start, close=readiness.stop))
+    server.add_part(ServerPart(name="registration", listening=registration.start, close=registration.stop))
+    server.add_part(ServerPart(name="models", start=worker.start, drain=worker.drain, close=worker.stop))
+    server.add_part(ServerPart(name="readiness", start=readiness.start, close=readiness.stop))
     server.add_part(metrics_part(registry, settings.metrics_listen))
     return server

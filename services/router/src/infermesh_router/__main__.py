@@ -6,8 +6,8 @@ from infermesh_router.app import build_server
 from infermesh_router.config.config_file import MeshConfigError
 from infermesh_router.config.settings import RouterSettings
 from infermesh_runtime import logs
-from infermesh_runtime.server import run
-from infermesh_runtime.settings import load
+from infermesh_runtime.process import run
+from infermesh_runtime.settings import load_or_exit
 
 
 async def serve(settings: RouterSettings) -> None:
@@ -17,7 +17,7 @@ async def serve(settings: RouterSettings) -> None:
 
 def main() -> int:
     """The command."""
-    settings = load(RouterSettings)
+    settings = load_or_exit(RouterSettings)
     logs.configure(settings.log_level)
     try:
         return run(lambda: serve(settings))

@@ -42,9 +42,9 @@ from infermesh_router.policy.choice import choose
 from infermesh_router.policy.chooser import Chooser
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.aliases import Aliases
-from infermesh_runtime.interceptors import log_access
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
-from infermesh_runtime.server import Part, Server
+from infermesh_runtime.rpc.interceptor import log_access
+from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
     )
     server.add_part(_fleet_part(fleet, membership))
     server.add_part(_mesh_part(mesh))
-    server.add_part(Part(name="placement", close=placement.close))
+    server.add_part(ServerPart(name="placement", close=placement.close))
     server.add_part(_readiness_part(server, settings.listen))
     server.add_part(metrics_part(metrics, settings.metrics_listen))
     return server
@@ -161,7 +161,7 @@ def _apply_config(chooser: Chooser, aliases: Aliases, config: MeshConfig) -> Non
     aliases.targets = alias_targets(config)
 
 
-def _mesh_part(mesh: ConfigFile) -> Part:
+def _mesh_part(mesh: ConfigFile) -> ServerPart:
     """Without a file SIGHUP keeps its meaning, which is to end."""
 
     async def start() -> None:
@@ -172,18 +172,18 @@ def _mesh_part(mesh: ConfigFile) -> Part:
         if mesh.path is not None:
             asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
 
-    return Part(name="mesh configuration", start=start, close=close)
+    return ServerPart(name="mesh configuration", start=start, close=close)
 
 
-def _fleet_part(fleet: Fleet, membership: Membership) -> Part:
+def _fleet_part(fleet: Fleet, membership: Membership) -> ServerPart:
     async def close() -> None:
         await membership.close()
         await fleet.close()
 
-    return Part(name="fleet", start=membership.start, close=close)
+    return ServerPart(name="fleet", start=membership.start, close=close)
 
 
-def _readiness_part(server: Server, listen: str) -> Part:
+def _readiness_part(server: Server, listen: str) -> ServerPart:
     """A router takes requests as soon as it listens: without a ready endpoint it answers UNAVAILABLE itself."""
 
     async def tell() -> None:
@@ -191,4 +191,4 @@ def _readiness_part(server: Server, listen: str) -> Part:
         host, _ = split_host_port(listen)
         _log.info("ready", extra={"listen": join_host_port(host, server.port)})
 
-    return Part(name="readiness", listening=tell)
+    return ServerPart(name="readiness", listening=tell)

@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 
-from infermesh_runtime.settings import load
+from infermesh_runtime.settings import load_or_exit
 from infermesh_worker.backend import folder_backend
 from infermesh_worker.main import serve
 
@@ -13,7 +13,7 @@ from .settings import WorkerCpuSettings
 
 def main() -> int:
     """Runs the worker until it is told to stop; returns the process' exit status."""
-    settings = load(WorkerCpuSettings)
+    settings = load_or_exit(WorkerCpuSettings)
     options = {
         "numerics": settings.numerics,
         "threads": settings.threads,

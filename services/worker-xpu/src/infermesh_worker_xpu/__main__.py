@@ -4,7 +4,7 @@ import os
 import sys
 from functools import partial
 
-from infermesh_runtime.settings import load
+from infermesh_runtime.settings import load_or_exit
 from infermesh_worker.backend import folder_backend
 from infermesh_worker.main import serve
 from infermesh_worker_xpu.front import footprint
@@ -13,7 +13,7 @@ from infermesh_worker_xpu.settings import WorkerXpuSettings
 
 def main() -> int:
     """Runs the worker until it is told to stop; returns the process' exit status."""
-    settings = load(WorkerXpuSettings)
+    settings = load_or_exit(WorkerXpuSettings)
     # For the engine process, whose OpenMP reads it once: threads that spin while they wait for one another keep the
     # processor from the thread they wait for as soon as anything else runs on the machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_manifest import Format
+from infermesh_runtime.model_manifest import ModelFormat
 
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
 
@@ -16,14 +16,14 @@ _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length
 class ModelFacts:
     """What the manifest says about the model, apart from its files."""
 
-    format: Format
+    format: ModelFormat
     context_length: int
     """Longest prompt and output together, in tokens."""
     eos_token_ids: tuple[int, ...]
     bos_token_id: int | None
 
 
-def read_facts(folder: Path, model_format: Format) -> ModelFacts:
+def read_facts(folder: Path, model_format: ModelFormat) -> ModelFacts:
     """Reads config.json and generation_config.json. Raises InvalidArgument when they lack a fact or are malformed."""
     config = _read_json(folder / "config.json")
     text = config.get("text_config")

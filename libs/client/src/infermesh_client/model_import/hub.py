@@ -24,10 +24,10 @@ from infermesh_client.model_import.progress import ProgressStep, ProgressView
 from infermesh_client.model_import.source import HubModel
 from infermesh_client.model_import.staging import check_free_space
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument, NotFound, Unavailable
-from infermesh_runtime.model_manifest import Format
+from infermesh_runtime.model_manifest import ModelFormat
 
 
-def download_hub_model(model: HubModel, folder: Path, view: ProgressView) -> tuple[str, Format]:
+def download_hub_model(model: HubModel, folder: Path, view: ProgressView) -> tuple[str, ModelFormat]:
     """Downloads the model's files into `folder`. Returns their commit and the format of the weights.
 
     Raises NotFound, FailedPrecondition (gated or private), InvalidArgument (holds no model) or Unavailable.

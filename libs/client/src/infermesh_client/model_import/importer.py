@@ -11,7 +11,7 @@ from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import OpenVinoFolder, check_name, parse_source
 from infermesh_client.model_import.staging import ModelExists, explain_os_error, publish, staging_folder
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_manifest import Format, Manifest, write_manifest
+from infermesh_runtime.model_manifest import Manifest, ModelFormat, write_manifest
 
 
 def import_model(
@@ -69,7 +69,7 @@ def _describe(folder: Path, name: str, fetched: Fetched, view: ProgressView) -> 
     )
 
 
-def _is_weight(path: str, model_format: Format) -> bool:
+def _is_weight(path: str, model_format: ModelFormat) -> bool:
     return path.endswith(
         {"gguf": ".gguf", "safetensors": ".safetensors", "openvino": "openvino_model.bin"}[model_format]
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_manifest import Format
+from infermesh_runtime.model_manifest import ModelFormat
 
 _SIDE_FILES = (
     "config.json",
@@ -24,7 +24,7 @@ _INDEX = "model.safetensors.index.json"
 class Layout:
     """The files of a model to copy."""
 
-    format: Format
+    format: ModelFormat
     files: Mapping[str, str]
     """Source name to target path, both relative."""
 
@@ -71,7 +71,7 @@ def _safetensors(present: set[str]) -> list[str]:
     return weights
 
 
-def _checked(model_format: Format, files: Mapping[str, str], place: str) -> Layout:
+def _checked(model_format: ModelFormat, files: Mapping[str, str], place: str) -> Layout:
     missing = [name for name in ("config.json", "tokenizer.json") if name not in files]
     if missing:
         raise InvalidArgument(

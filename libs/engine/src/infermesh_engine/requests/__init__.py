@@ -1,1 +1,1 @@
-"""What an engine is asked, and what it answers."""
+"""What an engine is asked and what it answers. Nothing here depends on a wire format."""

@@ -1,4 +1,4 @@
-"""Owns what an engine says back: per step, a list of outputs over all sequences. Knows no wire format."""
+"""What an engine answers: each step gives a list of outputs over all its sequences."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,21 +15,19 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """Natural log of a token's probability under the model: at temperature 1, before anything that sampling or format
-    change.
-    """
+    """Natural log of a token's probability under the model: at temperature 1, before bias, penalties and grammar."""
 
     token_id: int
     logprob: float
     token: bytes
-    """The bytes it decodes to; may be part of a character."""
+    """The bytes it decodes to; they may be part of a character."""
     top: tuple["TokenLogprob", ...] = ()
     """The most probable tokens at this position, most probable first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """New output of one choice in one step."""
+    """What one step adds to one choice."""
 
     request_id: str
     choice: int
@@ -47,16 +45,16 @@ class Finished:
     choice: int
     finish_reason: FinishReason
     stop: str = ""
-    """The stop string or the text of the stop token that ended it."""
+    """The stop string, or the text of the stop token, that ended it."""
     prompt_tokens: int = 0
-    """Of choice 0 alone, so that the usages of a request's choices add up."""
+    """0 for every choice but the first, so that the counts of a request's choices can be summed."""
     completion_tokens: int = 0
     cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The end of a whole request by an error; none of its choices produces anything more."""
+    """An error that ends a whole request; none of its choices produces anything more."""
 
     request_id: str
     error: InfermeshError
@@ -66,13 +64,13 @@ Output = Delta | Finished | Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """What an engine is doing, measured."""
+class EngineLoad:
+    """What an engine is doing now, and its counts since it started."""
 
     running: int = 0
     waiting: int = 0
     waiting_tokens: int = 0
-    """Tokens yet to be prefilled, of waiting and running sequences, not counting cached ones."""
+    """Tokens yet to be prefilled in waiting and running sequences, without cached ones."""
     kv_cache_usage: float = 0.0
     """Share of the blocks held by running sequences, in [0, 1]."""
     prefill_tokens_per_s: float = 0.0
@@ -83,5 +81,5 @@ class Load:
     looked_up_tokens: int = 0
     """Prompt tokens of admitted sequences that were looked up in the prefix cache."""
     cached_tokens: int = 0
-    """Those of them that were found there."""
+    """Looked-up tokens that were found there."""
     generated_tokens: int = 0

@@ -1,4 +1,4 @@
-"""Owns what is asked of an engine: requests and their parameters. Knows no wire format; prompts are token ids."""
+"""What an engine is asked: a prompt as token ids, and how to continue it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from typing import Literal
 class SamplingParams:
     """How a token is chosen.
 
-    Applied in this order: logit_bias, penalties, grammar mask, temperature, top_k, top_p, min_p.
+    They are applied in this order: logit_bias, penalties, grammar mask, temperature, top_k, top_p, min_p.
     """
 
     temperature: float = 1.0
@@ -21,13 +21,13 @@ class SamplingParams:
     min_p: float = 0.0
     """In [0, 1]."""
     repetition_penalty: float = 1.0
-    """In (0, 2]; over tokens of the prompt and the output."""
+    """In (0, 2]; applies to tokens of the prompt and the output."""
     presence_penalty: float = 0.0
-    """In [-2, 2]; over tokens of the output."""
+    """In [-2, 2]; applies to tokens of the output."""
     frequency_penalty: float = 0.0
-    """In [-2, 2]; over tokens of the output."""
+    """In [-2, 2]; applies to tokens of the output."""
     logit_bias: Mapping[int, float] = field(default_factory=dict)
-    """Token id to addend, each in [-100, 100]."""
+    """Token id to what is added to its logit, in [-100, 100]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,9 @@ class StopConditions:
     token_ids: tuple[int, ...] = ()
     """The choice ends after any of these, whose text is not emitted."""
     max_tokens: int | None = None
-    """None: what the context leaves."""
+    """None: as many as the context has room for."""
     min_tokens: int = 0
-    """No stop string, stop token or end of sequence is honoured before this many tokens."""
+    """Stop strings, stop tokens and end-of-sequence tokens are ignored before this many tokens."""
     ignore_eos: bool = False
 
 
@@ -55,7 +55,7 @@ class OutputFormat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuation:
-    """What one choice of an interrupted stream had already delivered."""
+    """What one choice of an interrupted stream has already delivered."""
 
     choice: int
     token_ids: tuple[int, ...]
@@ -66,8 +66,8 @@ class Continuation:
 class GenerationRequest:
     """One client call: a prompt and how to continue it `n` times.
 
-    Positions of sampling draws count generated tokens from 0, so a request with `generated` draws what the undisturbed
-    one would have drawn.
+    A random draw depends on its position, counted in generated tokens from 0. So a request with `generated` draws what
+    the uninterrupted one would have drawn.
     """
 
     request_id: str
@@ -78,7 +78,7 @@ class GenerationRequest:
     stop: StopConditions = StopConditions()
     output_format: OutputFormat | None = None
     logprobs: int | None = None
-    """None: no log probabilities; k ≥ 0: the sampled token's and the k most probable ones'."""
+    """None: no log probabilities. k ≥ 0: those of the sampled token and of the k most probable ones."""
     n: int = 1
     priority: int = 0
     """Larger is scheduled first."""

@@ -1,4 +1,4 @@
-"""Owns the bounds of a generation request, as inference.proto states them. Knows no engine, only two sizes."""
+"""Checks a generation request against the bounds that inference.proto states."""
 
 import math
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _MAX_TOP_LOGPROBS = 20
 def validate(request: GenerationRequest, *, vocab_size: int, context_length: int) -> None:
     """Raises InvalidArgument, which names every violation, or ContextLengthExceeded when no room is left for one token.
 
-    Output formats are the engine's to compile.
+    Output formats are not checked here; the engine compiles them.
     """
     violations: dict[str, str] = {}
     for field, why in _violations(request, vocab_size):
@@ -29,7 +29,7 @@ def validate(request: GenerationRequest, *, vocab_size: int, context_length: int
 
 
 def context_exceeded(prompt_tokens: int, context_length: int, *, exact: bool = True) -> ContextLengthExceeded:
-    """The error of a prompt that leaves no room for one token; not `exact`: it has `prompt_tokens` or more."""
+    """The error for a prompt that leaves no room for one token. If not `exact`, `prompt_tokens` is a lower bound."""
     return ContextLengthExceeded(
         f"This model's maximum context length is {context_length} tokens. However, your prompt has"
         f" {'' if exact else 'at least '}{prompt_tokens} tokens, and at least one is needed for the answer."
@@ -67,7 +67,7 @@ def _sampling(sampling: SamplingParams, vocab_size: int) -> Iterator[Violation]:
 
 def _stop(stop: StopConditions, vocab_size: int) -> Iterator[Violation]:
     if len(stop.strings) > _MAX_STOP_STRINGS:
-        yield "stop.strings", f"must be at most {_MAX_STOP_STRINGS}, and are {len(stop.strings)}"
+        yield "stop.strings", f"must be at most {_MAX_STOP_STRINGS} strings, got {len(stop.strings)}"
     for i, string in enumerate(stop.strings):
         if not string:
             yield f"stop.strings[{i}]", "must not be empty"
@@ -81,21 +81,21 @@ def _generated(request: GenerationRequest, vocab_size: int) -> Iterator[Violatio
     seen: set[int] = set()
     for i, continuation in enumerate(request.generated):
         if not 0 <= continuation.choice < request.n:
-            yield f"generated[{i}].choice", f"must be in [0, n), and is {continuation.choice} where n is {request.n}"
+            yield f"generated[{i}].choice", f"must be in [0, n) with n = {request.n}, got {continuation.choice}"
         if continuation.choice in seen:
-            yield f"generated[{i}].choice", f"is {continuation.choice} a second time"
+            yield f"generated[{i}].choice", f"must be unique, but {continuation.choice} occurs twice"
         seen.add(continuation.choice)
         yield from _outside_vocabulary(f"generated[{i}].token_ids", continuation.token_ids, vocab_size)
 
 
 def _outside(field: str, value: float, least: float, most: float, *, above: bool = False) -> Iterator[Violation]:
-    """A violation when `value` is not a number in [least, most], or in (least, most] when it must be `above` least."""
+    """A violation unless `value` is a number in [least, most], or in (least, most] if it must be `above` least."""
     inside = math.isfinite(value) and (least < value if above else least <= value) and value <= most
     if not inside:
-        yield field, f"must be in {'(' if above else '['}{least}, {most}], and is {value}"
+        yield field, f"must be in {'(' if above else '['}{least}, {most}], got {value}"
 
 
 def _outside_vocabulary(field: str, token_ids: tuple[int, ...], vocab_size: int) -> Iterator[Violation]:
     wrong = next((token_id for token_id in token_ids if not 0 <= token_id < vocab_size), None)
     if wrong is not None:
-        yield field, f"must be in [0, {vocab_size}), the vocabulary, and {wrong} is not"
+        yield field, f"must be token ids of the vocabulary, in [0, {vocab_size}), got {wrong}"

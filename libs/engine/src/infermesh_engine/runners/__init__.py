@@ -1,1 +1,1 @@
-"""The seam between the engine and a device."""
+"""The interface between the engine and a device."""

@@ -1,4 +1,4 @@
-"""Owns the seam between the engine and a device: what a runner is told and what it gives back. Knows no device."""
+"""The interface of a model runner: what the engine tells it and what it gives back."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 DeviceKind = Literal["cpu", "xpu", "cuda"]
 
 CANDIDATES = 64
-"""Most probable tokens that a runner returns with each row."""
+"""How many of the most probable tokens a runner returns with each row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerInfo:
-    """What a loaded runner is; constant while it lives."""
+    """Facts about a loaded runner; they do not change while it lives."""
 
     device_kind: DeviceKind
     device_name: str
@@ -25,41 +25,41 @@ class RunnerInfo:
     context_length: int
     """Longest prompt and output together, in tokens."""
     block_size: int
-    """Tokens a KV block holds."""
+    """Tokens in a KV block."""
     num_blocks: int
-    """KV blocks it owns, numbered from 0."""
+    """KV blocks the runner has, numbered from 0."""
     weights_bytes: int
     kv_cache_bytes: int = 0
-    """Memory set aside for the KV blocks, touched or not; 0: not known."""
+    """Memory reserved for the KV blocks, touched or not; 0: unknown."""
     memory_bytes: int = 0
-    """Device memory it holds in all; 0: not known, and estimated from the process and the two above."""
+    """All device memory it holds; 0: unknown, so it is estimated from the process and the two above."""
     min_run_tokens: int = 1
-    """Fewest new tokens of a sequence in a batch; the engine feeds earlier ones again, where there are any, to reach
-    it. Some devices compute a run of one token in another order than a longer one."""
+    """Fewest new tokens of a sequence in a batch; the engine feeds earlier tokens again to reach it. Some devices sum
+    in another order for a run of one token than for a longer run."""
     samples: bool = False
-    """Whether the runner is a `launch.SamplingRunner` and is to be used as one: it samples on its device, and is given
-    the next batch while one is running."""
+    """Whether to use the runner as a `sampling_runner.SamplingRunner`: it samples on its device, and gets the next
+    batch while one is running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One step's work: for each of S sequences, a run of new tokens whose KV is computed and stored.
 
-    A sequence in decode has one new token, a prefill chunk has many. T is the sum of new tokens, R the rows whose
-    logits are needed (a prefill chunk that does not reach the prompt's end needs none).
+    A sequence in decode has one new token, a prefill chunk has many. T is the sum of new tokens. R is the number of
+    rows whose logits are needed; a prefill chunk that does not reach the prompt's end needs none.
     """
 
     token_ids: NDArray[np.int64]
-    """[T], the new tokens, sequence after sequence. -1 - r, which only a `launch.SamplingRunner` is given, is the token
-    that row r of the launch before this one gets, which may not be known to the host yet."""
+    """[T], the new tokens, sequence after sequence. -1 - r stands for the token that row r of the previous launch gets,
+    which the host may not know yet; only a `sampling_runner.SamplingRunner` is given it."""
     positions: NDArray[np.int64]
     """[T], position of each in its sequence."""
     past_lens: NDArray[np.int32]
-    """[S], tokens of each sequence whose KV is already in its blocks."""
+    """[S], how many tokens of each sequence have their KV in its blocks already."""
     begins: NDArray[np.int32]
     """[S + 1], where each sequence's new tokens begin in token_ids; the last is T."""
     blocks: NDArray[np.int32]
-    """[B], block tables, sequence after sequence, exactly as long as past and new tokens need."""
+    """[B], block tables, sequence after sequence, each exactly as long as its past and new tokens need."""
     block_begins: NDArray[np.int32]
     """[S + 1], where each sequence's table begins in blocks; the last is B."""
     max_context_tokens: int
@@ -71,16 +71,16 @@ class Batch:
 
 
 class Logits(Protocol):
-    """Logits of the R rows of a batch, in its row order. Valid until the runner's next run."""
+    """Logits of the R rows of a batch, in the batch's row order. Valid until the runner's next run."""
 
     @property
     def top_ids(self) -> NDArray[np.int32]:
-        """[R, K], the K = min(CANDIDATES, vocab) largest logits' token ids, largest first, ties by smaller id."""
+        """[R, K], token ids of the K = min(CANDIDATES, vocab) largest logits, largest first, ties by smaller id."""
         ...
 
     @property
     def top_logits(self) -> NDArray[np.float32]:
-        """[R, K], their logits, unscaled."""
+        """[R, K], the logits of top_ids, unscaled."""
         ...
 
     @property
@@ -94,12 +94,12 @@ class Logits(Protocol):
         ...
 
     def row(self, index: int) -> NDArray[np.float32]:
-        """[vocab], all logits of one row, unscaled. A view where the runner can give one: do not write to it."""
+        """[vocab], all logits of one row, unscaled. It may be a view: do not write to it."""
         ...
 
 
 class ModelRunner(Protocol):
-    """Loads weights, owns KV memory, and turns batches into logits. One thread uses it."""
+    """Holds the weights and the KV memory, and turns batches into logits. It is used from one thread."""
 
     @property
     def info(self) -> RunnerInfo: ...
@@ -107,15 +107,15 @@ class ModelRunner(Protocol):
     def run(self, batch: Batch) -> Logits:
         """Computes and stores the new tokens' KV and returns the logits of batch.rows.
 
-        Raises infermesh_runtime.errors.ResourceExhausted when the device's memory cannot hold this batch; nothing of
-        it counts as computed then. Any other exception means the runner cannot be used any more.
+        Raises infermesh_runtime.errors.ResourceExhausted when the batch does not fit the device's memory; nothing of it
+        counts as computed then. After any other exception the runner cannot be used any more.
         """
         ...
 
     def memory_free_bytes(self) -> int:
-        """Memory of the device that is free now."""
+        """Free memory of the device now."""
         ...
 
     def close(self) -> None:
-        """Frees the device. The runner is not used after it."""
+        """Frees the device. The runner must not be used afterwards."""
         ...

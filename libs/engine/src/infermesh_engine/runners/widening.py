@@ -1,4 +1,4 @@
-"""Owns the batch without single rows, which runners compute under exact numerics. Knows no device and no sequence."""
+"""Pads a batch of one token or one row to two, which exact numerics need."""
 
 from dataclasses import replace
 
@@ -8,9 +8,9 @@ from infermesh_engine.runners.runner import Batch
 
 
 def widened(batch: Batch, scratch_block: int) -> Batch:
-    """The same batch with at least two tokens and two rows: kernels take other paths for a single one.
+    """The same batch with at least two tokens and two rows, because kernels sum in another order for a single one.
 
-    What is added is a one-token sequence on a block that no sequence owns, and a row asked for twice.
+    It adds a one-token sequence on `scratch_block`, which no sequence owns, and asks for the only row twice.
     """
     if len(batch.token_ids) == 1:
         batch = replace(

@@ -1,1 +1,1 @@
-"""Chooses the next token: penalties, grammars, probabilities, random numbers."""
+"""Chooses the next token: logit bias, penalties, grammars, filters and random numbers."""

@@ -1,4 +1,4 @@
-"""Owns what a request changes in logits before temperature: bias and penalties. Knows no sampling."""
+"""Applies logit bias and penalties to a row of logits."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from infermesh_engine.requests.request import SamplingParams
 
 
 class Adjustments:
-    """logit_bias, then the penalties of one sequence, with the counts of tokens seen so far."""
+    """Logit bias and penalties of one sequence, with the counts of the tokens it has seen so far."""
 
     __slots__ = (
         "_bias",
@@ -45,12 +45,12 @@ class Adjustments:
 
     @property
     def bias(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Token ids and what is added to their logits."""
+        """Token ids, and what is added to their logits."""
         return self._biased_ids, self._bias
 
     @property
     def seen(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Token ids that penalties apply to, and how often each is in the output. Views, valid until `observe`."""
+        """The penalised token ids, and how often each is in the output. Views, valid until `observe`."""
         return self._ids[: self._length], self._counts[: self._length]
 
     @property
@@ -75,7 +75,7 @@ class Adjustments:
         row[ids] = logits
 
     def _slot(self, token_id: int) -> int:
-        """Where the token is counted; makes room for it when it is new."""
+        """Index at which the token is counted; makes room for a new one."""
         slot = self._slots.setdefault(token_id, self._length)
         if slot == self._length:
             if slot == len(self._ids):

@@ -1,28 +1,28 @@
-"""Owns looking at a whole row of logits where its most probable tokens do not decide. Knows no request and no batch."""
+"""Draws a token from a whole row of logits, when the most probable tokens alone do not decide."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infermesh_engine.sampling.inversion import Draws, invert
+from infermesh_engine.sampling.inversion import DrawParams, invert
 
 _FIRST_REACH = 7.0
-"""How far below the largest scaled logit is looked first: tokens a thousandth as probable."""
+"""How far below the largest scaled logit to look first: down to tokens a thousandth as probable."""
 _FURTHER = 3.0
 
 
 def choose(
     row: NDArray[np.float32],
     inverse_temperature: float,
-    draws: Draws,
+    draws: DrawParams,
     *,
     total: float | None = None,
     beyond: float | None = None,
 ) -> int:
     """The token that one draw chooses from all of `row` [vocab].
 
-    `total` is the row's sum of weights (see inversion.total_weights); None computes it. `beyond` is a logit below which
-    must be looked, where that is known. Only as many tokens are ranked as the draw needs. A row without a finite
-    maximum (all excluded, or a broken model's NaN) gives its argmax.
+    `total` is the row's sum of weights (see inversion.total_weights); None computes it. `beyond`, if given, is a logit:
+    the tokens down to it did not decide, so the search goes further down at once. Only as many tokens are ranked as the
+    draw needs. A row without a finite maximum (all tokens excluded, or NaN from a broken model) gives its argmax.
     """
     largest = float(row.max())
     if not np.isfinite(largest):
@@ -45,7 +45,7 @@ def choose(
 
 
 def _total(row: NDArray[np.float32], largest: float, inverse_temperature: float) -> float:
-    """The sum of all weights; in float32, which is four times as fast and whose error of 1e-7 is that of the logits."""
+    """The sum of all weights, in float32: four times as fast, and its error of 1e-7 is no larger than the logits'."""
     weights = row - np.float32(largest)
     weights *= np.float32(inverse_temperature)
     np.exp(weights, out=weights)
@@ -53,7 +53,7 @@ def _total(row: NDArray[np.float32], largest: float, inverse_temperature: float)
 
 
 def relative_weights(logits: NDArray[np.float32], inverse_temperatures: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[S, K] probabilities relative to the first of each row, from its logits in descending order."""
+    """[S, K], probabilities relative to the first of each row, whose logits are in descending order."""
     exact = logits.astype(np.float64)
     exact -= exact[:, :1].copy()
     exact *= inverse_temperatures[:, None]
@@ -62,9 +62,9 @@ def relative_weights(logits: NDArray[np.float32], inverse_temperatures: NDArray[
 
 def _rank(row: NDArray[np.float32], ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """`ids` and their logits in descending order of logit, ties by smaller id."""
-    logits = row[ids] + np.float32(0)  # makes -0.0 equal to 0.0 in its bits too
+    logits = row[ids] + np.float32(0)  # turns -0.0 into 0.0, so that their bits are equal too
     bits = logits.view(np.int32)
-    # flipping the magnitude of negative floats makes their bits ascend as they do; the complement descends
+    # flipping the magnitude bits of negative floats makes the bits ascend with the values; the complement descends
     descending = ~np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits)
     keys = (descending.astype(np.int64) << 32) | ids
     keys.sort()

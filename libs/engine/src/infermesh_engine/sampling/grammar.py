@@ -1,10 +1,10 @@
-"""Owns output formats: compiles them, and says which tokens may come next. Knows no sampling and no text.
+"""Compiles output formats (JSON schema, regex, grammar) and says which tokens are allowed next.
 
-llguidance does the work; it is given here its tokenizer, bounds that keep hostile input from harming the process, and
-errors in our terms.
+llguidance does the work. This module gives it the tokenizer, limits the input so that a hostile one cannot harm the
+process, and translates its errors.
 """
 
-# ruff: noqa: PLC0415 - llguidance is imported where a format is compiled: engines without it run what is unconstrained
+# ruff: noqa: PLC0415 - llguidance is imported only to compile a format: unconstrained requests run without it
 
 import json
 from collections import OrderedDict
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
 
 _MAX_DEFINITIONS = 1000
-"""Rules or references of one spec; llguidance follows them by recursion, and a chain of 2,500 overflows its stack."""
+"""Most rules or references in a spec. llguidance follows them recursively; a chain of 2,500 overflows its stack."""
 _MAX_SPEC_BYTES = 1 << 20
 _MAX_MESSAGE = 500
 _CACHED = 32
 _DEAD_END = "no output can satisfy it"
 _JSON_OPTIONS: "JsonCompileOptions" = {
-    # as llama.cpp bounds it: without a bound a small model pads its JSON with white space until max_tokens
+    # llama.cpp's limit: without one, small models pad their JSON with white space until max_tokens
     "whitespace_pattern": r"(\x20|\n{1,2}[\x20\t]{0,20})",
 }
 
 
 class GrammarState:
-    """Where one output is in its grammar."""
+    """The position of one output in its grammar."""
 
     __slots__ = ("_eos_token_ids", "_format", "_matcher")
 
@@ -50,9 +50,9 @@ class GrammarState:
         return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
 
     def mask(self, row: NDArray[np.float32]) -> None:
-        """Sets to −inf what may not come next in `row` [vocab], which may be longer than the tokenizer's vocabulary.
+        """Sets the logits of tokens that are not allowed next to −inf, in `row` [vocab].
 
-        Raises as `allowed_bits`.
+        `row` may be longer than the tokenizer's vocabulary. Raises what `allowed_bits` raises.
         """
         bits = self.allowed_bits()
         allowed = np.unpackbits(bits, count=min(8 * len(bits), len(row)), bitorder="little").view(np.bool_)
@@ -60,21 +60,21 @@ class GrammarState:
         row[len(allowed) :] = -np.inf
 
     def allowed_bits(self) -> NDArray[np.uint8]:
-        """What may come next: bit i & 7 of byte i >> 3 for token i, as far as the tokenizer's vocabulary goes.
+        """The tokens allowed next: bit i & 7 of byte i >> 3 for token i of the tokenizer's vocabulary.
 
-        Raises InvalidArgument when nothing may come and the output is not complete: the format describes no output, as
-        {"$ref": "#"} does, or one beyond llguidance's limits.
+        Raises InvalidArgument when no token is allowed and the output is not complete: the format admits no output, as
+        {"$ref": "#"} does, or exceeds llguidance's limits.
         """
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        if self._matcher.is_error():  # the mask admits the end of sequence then, as if the output were complete
+        if self._matcher.is_error():  # the mask then admits the end of sequence, as if the output were complete
             reason = self._matcher.get_error().strip()
             raise _refusal(self._format, _DEAD_END if reason.startswith("NoExtension") else reason)
         return bits
 
     def consume(self, token_id: int) -> None:
-        """Goes on after a token. An end-of-sequence token after the end changes nothing.
+        """Moves past a token. An end-of-sequence token after the end changes nothing.
 
-        Raises InvalidArgument when the token may not come here, or when the grammar is beyond llguidance's limits.
+        Raises InvalidArgument when the token is not allowed here, or when the grammar exceeds llguidance's limits.
         """
         if self.is_finished and token_id in self._eos_token_ids:
             return
@@ -83,7 +83,7 @@ class GrammarState:
 
 
 class GrammarFactory:
-    """Compiles output formats for one tokenizer; the last few are kept."""
+    """Compiles output formats for one tokenizer and caches the last few."""
 
     def __init__(self, tokenizer: Tokenizer, eos_token_ids: AbstractSet[int]) -> None:
         self._tokenizer = tokenizer
@@ -92,9 +92,9 @@ class GrammarFactory:
         self._compiled: OrderedDict[OutputFormat, LLMatcher] = OrderedDict()
 
     def prepare(self) -> "LLTokenizer":
-        """Takes the vocabulary apart, once: 0.3 s and 30 MB for 49,000 tokens, 2.4 s and 110 MB for 262,000.
+        """Indexes the vocabulary once: 0.3 s and 30 MB for 49,000 tokens, 2.4 s and 110 MB for 262,000.
 
-        Other threads stand still meanwhile: call it while loading if the first constrained request must not wait.
+        It blocks other threads meanwhile, so call it while loading if the first constrained request must not wait.
 
         Raises Unimplemented when the tokenizer is neither byte-level nor has byte tokens.
         """
@@ -104,14 +104,14 @@ class GrammarFactory:
             try:
                 self._bound = LLTokenizer(self._tokenizer.to_str(), eos_token=sorted(self._eos_token_ids) or None)
             except ValueError as error:
-                raise Unimplemented(f"this model's output cannot be constrained: {error}") from error
+                raise Unimplemented(f"this model does not support output formats: {error}") from error
         return self._bound
 
     def compile(self, output_format: OutputFormat) -> GrammarState:
-        """A state at the start of the output; prepares if nobody did.
+        """A state at the start of the output. Calls `prepare` if nobody has.
 
-        Raises InvalidArgument, its field the constraint's ("format.regex"), when the format cannot be compiled, and
-        Unimplemented where output cannot be constrained.
+        Raises InvalidArgument, which names the field ("format.regex"), when the format cannot be compiled, and
+        Unimplemented when the model does not support output formats.
         """
         matcher = self._compiled.get(output_format)
         if matcher is None:
@@ -130,7 +130,7 @@ class GrammarFactory:
 
 
 def _to_grammar(output_format: OutputFormat) -> str:
-    """The format as llguidance takes it. Raises InvalidArgument for what must not reach llguidance."""
+    """The format in llguidance's terms. Raises InvalidArgument for one that must not reach llguidance."""
     from llguidance import LLMatcher
 
     spec = output_format.spec
@@ -161,7 +161,7 @@ def _json_grammar(output_format: OutputFormat) -> str:
     if schema is True:
         text = "{}"
     elif not schema:
-        # the contract's "any JSON object"; to JSON Schema it is any value
+        # {} means "any JSON object" in our API, but "any value" in JSON Schema
         text = '{"type": "object"}'
     from llguidance import LLMatcher
 

@@ -1,17 +1,17 @@
-"""Owns sampling as a device is told it, done by the host: the meaning of `launch.SamplingBatch`. Knows no request.
+"""Samples a `SamplingBatch` on the host, as the reference for devices that sample themselves.
 
-The tokens are those that `sampler.sample` chooses from the same logits.
+It chooses the same tokens as `sampler.sample` does from the same logits.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infermesh_engine.runners.launch import Draws, Edits, SamplingBatch, Tokens
 from infermesh_engine.runners.runner import CANDIDATES, Logits
+from infermesh_engine.runners.sampling_runner import DrawnRows, LogitEdits, SampledRows, SamplingBatch
 from infermesh_engine.sampling import full_row, inversion
 
 
-def choose(logits: Logits, sampling: SamplingBatch) -> Tokens:
+def choose(logits: Logits, sampling: SamplingBatch) -> SampledRows:
     """The tokens of a batch's rows."""
     edited = _edited(logits, sampling.edits) if sampling.edits is not None else {}
     token_ids = np.array(logits.top_ids[: sampling.rows, 0], dtype=np.int64)
@@ -20,10 +20,10 @@ def choose(logits: Logits, sampling: SamplingBatch) -> Tokens:
     if sampling.draws is not None:
         _draw(logits, sampling.draws, edited, token_ids)
     if sampling.alternatives is None:
-        return Tokens(token_ids=token_ids)
+        return SampledRows(token_ids=token_ids)
     chosen = [logits.row(row)[token_id] for row, token_id in enumerate(token_ids.tolist())]
     logsumexp = logits.logsumexp.astype(np.float64)
-    return Tokens(
+    return SampledRows(
         token_ids=token_ids,
         logprobs=np.array(chosen) - logsumexp,
         top_ids=logits.top_ids,
@@ -31,9 +31,11 @@ def choose(logits: Logits, sampling: SamplingBatch) -> Tokens:
     )
 
 
-def _draw(logits: Logits, draws: Draws, edited: dict[int, NDArray[np.float32]], token_ids: NDArray[np.int64]) -> None:
+def _draw(
+    logits: Logits, draws: DrawnRows, edited: dict[int, NDArray[np.float32]], token_ids: NDArray[np.int64]
+) -> None:
     for at, row in enumerate(draws.rows.tolist()):
-        numbers = inversion.Draws(
+        numbers = inversion.DrawParams(
             uniforms=draws.uniforms[at : at + 1],
             top_k=draws.top_k[at : at + 1].astype(np.float64),
             top_p=draws.top_p[at : at + 1],
@@ -58,8 +60,8 @@ def _draw(logits: Logits, draws: Draws, edited: dict[int, NDArray[np.float32]], 
         )
 
 
-def _edited(logits: Logits, edits: Edits) -> dict[int, NDArray[np.float32]]:
-    """The rows that edits change, by row."""
+def _edited(logits: Logits, edits: LogitEdits) -> dict[int, NDArray[np.float32]]:
+    """The edited copies of the rows that edits change, by row."""
     named = (edits.bias_rows, edits.seen_rows, edits.mask_rows, edits.banned_rows)
     rows = {row: logits.row(row).copy() for row in np.unique(np.concatenate(named)).tolist()}
     for row, values in rows.items():

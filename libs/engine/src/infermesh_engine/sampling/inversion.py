@@ -1,9 +1,9 @@
-"""Owns the choice of a token from sorted weights and a uniform number. Knows no model, no request and no token ids.
+"""Chooses a token from sorted weights and a uniform number, by inverting the cumulative distribution.
 
-Rows are tokens in descending order of probability. `weights` [S, K] float64 are probabilities relative to the row's
-most probable token, so the first is 1. The K may be all tokens of the vocabulary that have any weight (`complete`) or
-only the most probable ones; then some rows cannot be decided. Whether a row is decided from its first K tokens or from
-more of them, the token chosen is the same: sums run in the same order and totals are the same numbers.
+Each row lists tokens in descending order of probability. `weights` [S, K] float64 are probabilities relative to the
+row's most probable token, so the first is 1. The K tokens are either all that have any weight (`complete`) or only the
+most probable ones; in the second case some rows cannot be decided. A row that is decided from its first K tokens gets
+the same token as from more of them: sums run in the same order and totals are the same numbers.
 """
 
 from dataclasses import dataclass
@@ -11,44 +11,44 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Float64Array = NDArray[np.float64]
 
 _NEGLIGIBLE_TAIL = 1e-7
 _UNLIMITED = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
-    """What S rows are to be decided by; each [S]."""
+class DrawParams:
+    """The uniform numbers and filters of S rows; each array is [S]."""
 
-    uniforms: Floats
+    uniforms: Float64Array
     """In [0, 1)."""
-    top_k: Floats
+    top_k: Float64Array
     """0 keeps all tokens."""
-    top_p: Floats
-    """1 keeps all tokens; a share of what top_k keeps."""
-    min_p: Floats
+    top_p: Float64Array
+    """1 keeps all tokens; a share of the probability that top_k keeps."""
+    min_p: Float64Array
     """0 keeps all tokens."""
 
 
-def total_weights(weights: Floats, excess: Floats, vocab_size: int) -> Floats:
-    """[S]: the sum of each row's weights over the whole vocabulary, from its first K and the model's own sum.
+def total_weights(weights: Float64Array, excess: Float64Array, vocab_size: int) -> Float64Array:
+    """[S], the sum of each row's weights over the whole vocabulary, from its first K weights and the model's own sum.
 
-    `excess` [S] is scaled_logsumexp − largest scaled logit. The model's sum is a float32, coarse where temperatures are
-    tiny; there the tail is negligible and the K weights say more.
+    `excess` [S] is scaled_logsumexp − largest scaled logit. The model's sum is a float32, which is coarse at tiny
+    temperatures; there the tail is negligible, so the sum of the K weights is more exact.
     """
     known = weights.sum(axis=1)
     tail_at_most = weights[:, -1] * (vocab_size - weights.shape[1])
-    totals: Floats = np.where(tail_at_most <= _NEGLIGIBLE_TAIL * known, known, np.maximum(np.exp(excess), known))
+    totals: Float64Array = np.where(tail_at_most <= _NEGLIGIBLE_TAIL * known, known, np.maximum(np.exp(excess), known))
     return totals
 
 
 def invert(
-    weights: Floats, totals: Floats, draws: Draws, *, complete: bool
+    weights: Float64Array, totals: Float64Array, draws: DrawParams, *, complete: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The column chosen in each row, and whether it is decided; both [S]. A complete row always is.
+    """The column chosen in each row, and whether the row is decided; both [S]. A complete row always is.
 
-    top_k, top_p and min_p each keep a first part of the row; the shortest one is renormalised and its cumulative
+    top_k, top_p and min_p each keep a prefix of the row. The shortest prefix is renormalised, and its cumulative
     distribution inverted at the uniform number.
     """
     width = weights.shape[1]
@@ -58,7 +58,7 @@ def invert(
     mass = np.where(bounded, _at(sums, kept), totals)
     target = draws.uniforms * mass
     if complete:
-        # the model's total may be larger than the sum by its rounding: the last token must not inherit that
+        # rounding may make the model's total larger than the sum: the last token must not get the difference
         target = np.where(target >= sums[:, -1], draws.uniforms * sums[:, -1], target)
     index = np.minimum((sums <= target[:, None]).sum(axis=1), np.minimum(kept, width) - 1)
     if complete:
@@ -67,8 +67,10 @@ def invert(
     return index, ~ambiguous & (bounded | (unfiltered & (target < sums[:, -1])))
 
 
-def _kept(weights: Floats, sums: Floats, totals: Floats, draws: Draws) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """How many tokens the filters keep, at least 1, more than K where that is all K can say; and where they cannot."""
+def _kept(
+    weights: Float64Array, sums: Float64Array, totals: Float64Array, draws: DrawParams
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """How many tokens the filters keep, at least 1 (more than K if K do not tell), and which rows K cannot decide."""
     width = weights.shape[1]
     by_top_k = np.where(draws.top_k > 0, draws.top_k, _UNLIMITED).astype(np.int64)
     mass = np.where(draws.top_k > 0, _at(sums, by_top_k), totals)
@@ -81,8 +83,8 @@ def _kept(weights: Floats, sums: Floats, totals: Floats, draws: Draws) -> tuple[
     return kept, (by_top_k > width) & (draws.top_k > 0) & (draws.top_p < 1)
 
 
-def _at(sums: Floats, counts: NDArray[np.int64]) -> Floats:
-    """[S]: the sum of each row's first `counts` tokens, of all K where there are fewer."""
+def _at(sums: Float64Array, counts: NDArray[np.int64]) -> Float64Array:
+    """[S], the sum of each row's first `counts` tokens, or of all K if there are fewer."""
     columns = np.minimum(counts, sums.shape[1]) - 1
-    mass: Floats = sums[np.arange(len(sums)), columns]
+    mass: Float64Array = sums[np.arange(len(sums)), columns]
     return mass

@@ -1,7 +1,7 @@
-"""Owns how the sampler states of a batch are told to a device that samples, and how its tokens are read. Knows no text.
+"""Translates sampler states into the SamplingBatch for a device that samples, and reads the tokens that come back.
 
-Penalties are sent as lists of the tokens seen, each step anew: the state stays the host's, where a continuation, a
-preemption or a dropped token changes nothing about it.
+The lists of penalised tokens are sent anew in each step. So the state stays on the host, where a continuation, a
+preemption or a dropped token needs no special care.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,15 +9,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from infermesh_engine.runners.launch import Draws, Edits, SamplingBatch, Tokens
-from infermesh_engine.sampling.sampler import Sampled, SamplerState
+from infermesh_engine.runners.sampling_runner import DrawnRows, LogitEdits, SampledRows, SamplingBatch
+from infermesh_engine.sampling.sampler import SampledToken
+from infermesh_engine.sampling.sampler_state import SamplerState
 
-Row = tuple[int, SamplerState]
-"""A row of a batch and whose it is."""
+RowState = tuple[int, SamplerState]
+"""A row of a batch, and the state of its sequence."""
 
 
-def build(rows: Sequence[Row], count: int) -> tuple[SamplingBatch, dict[int, Exception]]:
-    """How `rows` of a batch of `count` rows are to be sampled; and, by row, what a request's own grammar raised."""
+def build(rows: Sequence[RowState], count: int) -> tuple[SamplingBatch, dict[int, Exception]]:
+    """How to sample `rows` of a batch of `count` rows; and, by row, the error that a request's grammar raised."""
     drawn = [row for row in rows if not row[1].greedy]
     edited = [row for row in rows if row[1].needs_row]
     edits, errors = _edits(edited, count) if edited else (None, {})
@@ -30,26 +31,26 @@ def build(rows: Sequence[Row], count: int) -> tuple[SamplingBatch, dict[int, Exc
     return batch, errors
 
 
-def read(tokens: Tokens, rows: Iterable[Row]) -> list[Sampled]:
+def read(tokens: SampledRows, rows: Iterable[RowState]) -> list[SampledToken]:
     """The tokens of `rows`, with the log probabilities that each asked for."""
     token_ids = tokens.token_ids.tolist()
     if tokens.logprobs is None or tokens.top_ids is None or tokens.top_logprobs is None:
-        return [Sampled(token_ids[row], None, ()) for row, _ in rows]
+        return [SampledToken(token_ids[row], None, ()) for row, _ in rows]
     logprobs = tokens.logprobs.tolist()
     sampled = []
     for row, state in rows:
         if state.logprobs is None:
-            sampled.append(Sampled(token_ids[row], None, ()))
+            sampled.append(SampledToken(token_ids[row], None, ()))
             continue
         ids = tokens.top_ids[row, : state.logprobs].tolist()
         top = tuple(zip(ids, tokens.top_logprobs[row].tolist(), strict=False))
-        sampled.append(Sampled(token_ids[row], logprobs[row], top))
+        sampled.append(SampledToken(token_ids[row], logprobs[row], top))
     return sampled
 
 
-def _draws(rows: Sequence[Row]) -> Draws:
+def _draws(rows: Sequence[RowState]) -> DrawnRows:
     columns = np.array([(row, *state.filters, state.uniform) for row, state in rows]).T
-    return Draws(
+    return DrawnRows(
         rows=columns[0].astype(np.int64),
         inverse_temperatures=columns[1],
         top_k=columns[2].astype(np.int64),
@@ -59,7 +60,7 @@ def _draws(rows: Sequence[Row]) -> Draws:
     )
 
 
-def _alternatives(rows: Sequence[Row], count: int) -> NDArray[np.int32]:
+def _alternatives(rows: Sequence[RowState], count: int) -> NDArray[np.int32]:
     alternatives = np.full(count, -1, dtype=np.int32)
     for row, state in rows:
         if state.logprobs is not None:
@@ -67,7 +68,7 @@ def _alternatives(rows: Sequence[Row], count: int) -> NDArray[np.int32]:
     return alternatives
 
 
-def _edits(rows: Sequence[Row], count: int) -> tuple[Edits, dict[int, Exception]]:
+def _edits(rows: Sequence[RowState], count: int) -> tuple[LogitEdits, dict[int, Exception]]:
     penalties = np.zeros((count, 3), dtype=np.float32)
     penalties[:, 0] = 1
     bias, seen, banned = _Pairs(), _Pairs(), _Pairs()
@@ -76,7 +77,7 @@ def _edits(rows: Sequence[Row], count: int) -> tuple[Edits, dict[int, Exception]
     for row, state in rows:
         try:
             mask = state.mask
-        except Exception as error:  # a boundary: a grammar library met by one request must not end the others
+        except Exception as error:  # an error of one request's grammar must not end the others
             errors[row] = error
             continue
         if mask is not None:
@@ -86,7 +87,7 @@ def _edits(rows: Sequence[Row], count: int) -> tuple[Edits, dict[int, Exception]
         bias.add(row, *state.adjustments.bias)
         seen.add(row, *state.adjustments.seen)
         penalties[row] = state.adjustments.penalties
-    edits = Edits(
+    edits = LogitEdits(
         bias_rows=bias.rows,
         bias_ids=bias.ids,
         bias=bias.values,
@@ -103,7 +104,7 @@ def _edits(rows: Sequence[Row], count: int) -> tuple[Edits, dict[int, Exception]
 
 
 class _Pairs:
-    """Lists of (row, token id) and a value of each, joined row by row."""
+    """Lists of rows, token ids and values, joined row by row."""
 
     def __init__(self) -> None:
         self._rows: list[int] = []

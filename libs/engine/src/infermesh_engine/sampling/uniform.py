@@ -1,4 +1,4 @@
-"""Owns the random numbers of sampling: one for each (seed, choice, position), whatever the batch. Knows no logits."""
+"""Makes the random numbers of sampling: one for each seed, choice and position, whatever the batch."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ _WORDS_PER_COUNTER = 4
 
 
 class UniformStream:
-    """The numbers that one choice of one request draws, addressed by position.
+    """The random numbers of one choice of one request, by position.
 
     Number `position` is the upper 53 bits, as a fraction, of word `position` of the Philox4x64-10 stream whose key is
     (seed, choice) and whose first counter is 1 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011,
-    as in numpy.random.Philox, whose raw words are stable between versions of numpy). Words are made a block at a time,
-    because a generator object costs more than 64 words.
+    as in numpy.random.Philox, whose raw words are the same in every version of numpy). Words are made a block at a
+    time, because making a generator costs more than 64 words.
     """
 
     __slots__ = ("_block", "_key", "_numbers")
@@ -24,7 +24,7 @@ class UniformStream:
         self._numbers: list[float] = []
 
     def at(self, position: int) -> float:
-        """The number of `position` ≥ 0, in [0, 1)."""
+        """The number for `position` ≥ 0, in [0, 1)."""
         block, offset = divmod(position, _BLOCK)
         if block != self._block:
             generator = np.random.Philox(key=self._key, counter=block * (_BLOCK // _WORDS_PER_COUNTER))

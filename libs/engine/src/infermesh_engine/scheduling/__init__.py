@@ -1,1 +1,1 @@
-"""Decides which sequences run in a step, and where their KV blocks are."""
+"""Decides which sequences run in a step, and manages their KV blocks."""

@@ -1,20 +1,20 @@
-"""Owns the KV blocks' numbers: what is referenced, what is cached, what is evicted next. Knows no tokens."""
+"""Hands out KV blocks by number, counts their references, and decides which cached block is evicted next."""
 
 from collections import OrderedDict
 
 
 class BlockPool:
-    """Hands out block numbers, counts their references, and keeps published blocks for reuse until they are needed.
+    """The KV blocks of a device. Published blocks stay cached for reuse until their space is needed.
 
-    A block is in one of three states: referenced (by one or more sequences), cached (published and unreferenced; the
-    least recently released is evicted first) or free.
+    A block is in one of three states: referenced by one or more sequences; cached, that is published and unreferenced
+    (the least recently released one is evicted first); or free.
     """
 
     def __init__(self, num_blocks: int, *, retain: bool) -> None:
-        """`retain`: whether published blocks stay cached when their last reference goes; otherwise they become free."""
+        """`retain`: published blocks stay cached when their last reference goes; otherwise they become free."""
         self.num_blocks = num_blocks
         self.releases = 0
-        """How often a block became available; as long as it stands still, `available` has not grown."""
+        """How often a block became available. While this is unchanged, `available` has not grown."""
         self._retain = retain
         self._references = [0] * num_blocks
         self._keys: list[bytes | None] = [None] * num_blocks
@@ -47,7 +47,7 @@ class BlockPool:
         return self._by_key.get(key)
 
     def allocate(self) -> int:
-        """A block with one reference and unknown content, evicting the least recently used cached one if none is free.
+        """Takes a block, with one reference and unknown content. If none is free, evicts the oldest cached one.
 
         Raises IndexError when `available` is 0.
         """
@@ -57,7 +57,7 @@ class BlockPool:
             block, _ = self._cached.popitem(last=False)
             self._unpublish(block)
         else:
-            raise IndexError("every KV block is referenced")
+            raise IndexError("no KV block is available: all are referenced")
         self._references[block] = 1
         return block
 
@@ -70,7 +70,7 @@ class BlockPool:
         self._references[block] += 1
 
     def release(self, block: int) -> None:
-        """Drops a reference; with the last one the block becomes cached (if published) or free.
+        """Drops a reference. Without any, the block becomes cached (if published) or free.
 
         Raises ValueError when the block is not referenced.
         """
@@ -89,7 +89,7 @@ class BlockPool:
         self._free.append(block)
 
     def publish(self, block: int, key: bytes) -> None:
-        """Makes a referenced block findable under the key of its content; the first block published under a key stays.
+        """Lets `find` find a referenced block by the key of its content. The first block published under a key stays.
 
         Raises ValueError when the block is not referenced.
         """

@@ -1,4 +1,4 @@
-"""Owns the sequences' block tables and the prefix cache over them. Knows no device: a block is a number."""
+"""Gives sequences their KV blocks, and shares blocks between sequences that begin with the same tokens."""
 
 from hashlib import blake2b
 
@@ -6,23 +6,24 @@ from infermesh_engine.scheduling.block_pool import BlockPool
 from infermesh_engine.scheduling.sequence import Sequence
 
 PREFIX_ROOT = bytes(16)
-"""Root of the key chain of every sequence while prefix caching is on."""
+"""Start of every sequence's chain of block keys while prefix caching is on."""
 
 
 def block_key(parent: bytes, token_ids: bytes) -> bytes:
-    """Key of a full block: 16 bytes that depend on its tokens and, by the parent's key, on all tokens before it."""
+    """Key of a full block: 16 bytes that depend on its tokens and, through the parent's key, on all before them."""
     return blake2b(parent + token_ids, digest_size=16).digest()
 
 
 class KvCache:
-    """Gives sequences blocks and takes them back. Full blocks with equal tokens from the first on are shared.
+    """The block tables of all sequences, and the prefix cache over their blocks.
 
-    Shared blocks are full, so what a sequence adds goes to blocks of its own. (Where RunnerInfo.min_run_tokens has it
-    feed the last token of a shared block again, that token's KV is rewritten with the same bits.)
+    Full blocks are shared if all tokens from the first to the block's last are equal. A sequence writes new tokens to
+    blocks of its own. (If RunnerInfo.min_run_tokens makes it feed the last token of a shared block again, that token's
+    KV is rewritten with the same bits.)
     """
 
     def __init__(self, *, num_blocks: int, block_size: int, prefix_caching: bool) -> None:
-        """Without `prefix_caching` a block is only shared while a sequence still references it (n > 1)."""
+        """Without `prefix_caching`, only the choices of one request share blocks, while they reference them."""
         self.block_size = block_size
         self.prefix_caching = prefix_caching
         self.pool = BlockPool(num_blocks, retain=prefix_caching)
@@ -37,13 +38,13 @@ class KvCache:
         return self.pool.referenced / self.pool.num_blocks
 
     def prefix_root(self, request_id: str, *, has_siblings: bool) -> bytes | None:
-        """Where the key chain of a request's sequences begins, which decides with whom they share blocks."""
+        """Start of the key chain of a request's sequences, which decides with whom they share blocks; None: nobody."""
         if self.prefix_caching:
             return PREFIX_ROOT
         return blake2b(request_id.encode(), digest_size=16).digest() if has_siblings else None
 
     def match(self, sequence: Sequence) -> list[int]:
-        """The blocks that hold the sequence's first tokens already; never its last token. Changes no block."""
+        """The blocks that already hold the sequence's first tokens, never its last one. Changes no block."""
         blocks: list[int] = []
         root = sequence.prefix_root
         if root is None:
@@ -56,7 +57,7 @@ class KvCache:
         return blocks
 
     def can_allocate(self, sequence: Sequence, prefix: list[int], *, headroom_blocks: int) -> bool:
-        """Whether all the sequence's tokens fit beside what is referenced and `headroom_blocks`, given its match."""
+        """Whether all tokens of the sequence fit and leave `headroom_blocks` free; `prefix` is its match."""
         from_cached = sum(self.pool.references(block) == 0 for block in prefix)
         new = self._blocks_for(sequence.num_tokens) - len(prefix)
         return new + headroom_blocks <= self.pool.available - from_cached
@@ -81,7 +82,7 @@ class KvCache:
         sequence.capacity += self.block_size
 
     def publish(self, sequence: Sequence) -> None:
-        """Makes the sequence's full, computed blocks findable by others."""
+        """Lets others find the sequence's full, computed blocks."""
         full = sequence.computed // self.block_size
         root = sequence.prefix_root
         if root is None or full == sequence.published:
@@ -92,8 +93,8 @@ class KvCache:
         sequence.published = full
 
     def free(self, sequence: Sequence) -> None:
-        """Takes the sequence's blocks; a no-op when it has none."""
-        # Last block first: a prefix is worth more than what follows it, so it is evicted later.
+        """Takes the sequence's blocks back. Does nothing if it has none."""
+        # Last block first: a prefix is more useful than what follows it, so it should be evicted later.
         for block in reversed(sequence.blocks.view.tolist()):
             self.pool.release(block)
         sequence.blocks.clear()

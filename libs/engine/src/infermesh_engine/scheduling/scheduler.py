@@ -1,78 +1,40 @@
-"""Owns who runs in the next step and with how many tokens. Knows no logits, no text and no device."""
+"""Decides which sequences run in the next step and with how many tokens each."""
 
 from bisect import insort
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from infermesh_engine.scheduling.kv_cache import KvCache
+from infermesh_engine.scheduling.plan import Plan, PrefillChunk
 from infermesh_engine.scheduling.sequence import Sequence
-
-RECOVERY_STEPS = 32
-"""Steps that must fit after a batch did not, before a larger one is tried."""
+from infermesh_engine.scheduling.step_budget import StepBudget
 
 
 def _order(sequence: Sequence) -> tuple[int, int, int]:
     return sequence.order
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The next `tokens` tokens of a sequence, to be prefilled."""
-
-    sequence: Sequence
-    tokens: int
-
-    @property
-    def completes(self) -> bool:
-        """Whether nothing of the sequence is left to compute after it, so that its next token can be sampled."""
-        return self.tokens == self.sequence.pending
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One step: sequences that decode one token each, then prefill chunks."""
-
-    decodes: list[Sequence] = field(default_factory=list)
-    prefills: list[Chunk] = field(default_factory=list)
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.decodes and not self.prefills
-
-    @property
-    def prefill_tokens(self) -> int:
-        return sum(chunk.tokens for chunk in self.prefills)
-
-    @property
-    def sampled(self) -> list[Sequence]:
-        """The sequences that get a token, in the order of the batch. Meaningful until the plan is committed."""
-        return self.decodes + [chunk.sequence for chunk in self.prefills if chunk.completes]
-
-
 class Scheduler:
-    """Keeps the waiting and the running sequences, both in serving order: priority, then arrival.
+    """Continuous batching with chunked prefill. Sequences are served by priority, then by arrival.
 
-    A sequence is admitted when blocks for all its tokens are there, so only decodes ever need more; when there are none
-    left, the sequence that is served last loses its blocks and waits again with what it has generated.
+    A sequence is admitted once there are blocks for all its tokens, so only decodes need more blocks later. When none
+    are left, the sequence that would be served last loses its blocks and waits again with the tokens it has generated.
     """
 
     def __init__(self, cache: KvCache, *, max_sequences: int, max_batched_tokens: int, min_run_tokens: int = 1) -> None:
-        """`min_run_tokens`: RunnerInfo's; a sequence's first chunk is not shorter unless the sequence is."""
+        """`min_run_tokens`: RunnerInfo's; a sequence's first chunk is shorter only if the whole sequence is."""
         self.preemptions = 0
         self.looked_up_tokens = 0
         """Prompt tokens that were looked up in the prefix cache since the start, once for each sequence."""
         self.cached_tokens = 0
-        """Those of them that were found there."""
+        """Looked-up tokens that were found there."""
         self._cache = cache
         self._max_sequences = max_sequences
-        self._max_batched_tokens = max_batched_tokens
+        self._budget = StepBudget(max_batched_tokens=max_batched_tokens, min_run_tokens=min_run_tokens)
         self._min_run_tokens = min_run_tokens
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
-        self._token_limit = max_batched_tokens
-        self._steps_within_limit = 0
         self._refused: tuple[Sequence, int] | None = None
-        """The sequence that did not fit when it was last tried, and the cache's count of releases then."""
+        """The last sequence that did not fit, and the cache's count of releases at that time."""
 
     @property
     def running(self) -> int:
@@ -80,7 +42,7 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """Includes choices that wait for their siblings' prompt."""
+        """Includes choices that wait until the prompt they share is computed."""
         leaders = (*self._waiting, *self._running)
         return len(self._waiting) + sum(len(sequence.followers) for sequence in leaders)
 
@@ -90,7 +52,7 @@ class Scheduler:
 
     @property
     def waiting_tokens(self) -> int:
-        """Tokens yet to be prefilled, waiting or running, not counting those that are expected to be cached."""
+        """Tokens yet to be prefilled of all sequences, without those expected in the prefix cache."""
         tokens = sum(sequence.pending for sequence in self._running if sequence.pending > 1)
         tokens += sum(s.num_tokens - (0 if s.was_admitted else s.cached_tokens) for s in self._waiting)
         for leader in (*self._waiting, *self._running):
@@ -98,13 +60,13 @@ class Scheduler:
         return tokens
 
     def add(self, sequence: Sequence) -> None:
-        """Queues a sequence; its followers are queued when the KV of its prompt is computed."""
+        """Queues a sequence. Its followers are queued once the KV of its prompt is computed."""
         if self._cache.prefix_caching:
             sequence.cached_tokens = len(self._cache.match(sequence)) * self._cache.block_size
         insort(self._waiting, sequence, key=_order)
 
     def remove(self, sequence: Sequence) -> None:
-        """Frees the sequence's blocks at once and forgets it and its followers. A no-op when it is not here."""
+        """Frees the sequence's blocks at once, and forgets it and its followers. Does nothing for an unknown one."""
         self._cache.free(sequence)
         if sequence in self._running:
             self._running.remove(sequence)
@@ -113,31 +75,32 @@ class Scheduler:
         sequence.followers = []
 
     def schedule(self) -> Plan:
-        """Decides the next step within the token budget: decodes first, then chunks of prompts. May preempt.
+        """Plans the next step within the token budget: decodes first, then chunks of prompts. May preempt.
 
-        May be called again without a commit between; the plan is empty only if there is no work, or none before
-        expected tokens have come.
+        It may be called again without a commit in between. The plan is empty only if there is no work, or if all of it
+        waits for expected tokens.
         """
-        decodes = self._schedule_decodes(self._token_limit)
-        chunks = self._schedule_prefills(self._token_limit - len(decodes), may_exceed=not decodes)
+        budget = self._budget.tokens
+        decodes = self._schedule_decodes(budget)
+        chunks = self._schedule_prefills(budget - len(decodes), may_exceed=not decodes)
         return Plan(decodes, chunks)
 
     def commit(self, plan: Plan) -> None:
-        """Counts the plan's tokens as computed, and lets others use them."""
+        """Counts the plan's tokens as computed and lets other sequences share them."""
         self.advance(plan)
         self.settle(plan)
 
     def advance(self, plan: Plan) -> None:
-        """Counts the plan's tokens as computed for the next plan of the same sequences, and for nobody else."""
+        """Counts the plan's tokens as computed for these sequences' next plan, but does not share them yet."""
         for sequence in plan.decodes:
             sequence.computed += 1
         for chunk in plan.prefills:
             chunk.sequence.computed += chunk.tokens
 
     def settle(self, plan: Plan, completed: Iterable[Sequence] = ()) -> None:
-        """Lets others use what an advanced plan computed; its sequences may have been preempted or removed since.
+        """Lets others share what an advanced plan computed. Its sequences may have been preempted or removed since.
 
-        `completed`: sequences that the plan left nothing to compute of, where they may have been preempted.
+        `completed`: sequences whose last pending token the plan computed, even if they have been preempted since.
         """
         size = self._cache.block_size
         for sequence in plan.decodes:
@@ -152,34 +115,27 @@ class Scheduler:
         for sequence in completed:
             if sequence.followers:
                 self._queue_followers(sequence)
-        if self._token_limit < self._max_batched_tokens:
-            self._recover()
+        self._budget.recover()
 
     def revoke(self, plan: Plan) -> None:
-        """Takes back an advanced plan that was not computed after all: its sequences lose their blocks and wait."""
+        """Takes back an advanced plan that failed: its sequences lose their blocks and wait again."""
         for sequence in [*plan.decodes, *(chunk.sequence for chunk in plan.prefills)]:
             if sequence in self._running:
                 self._running.remove(sequence)
                 self._preempt(sequence)
 
     def shrink(self, plan: Plan) -> Sequence | None:
-        """Lowers the token budget after the plan did not fit the device; what is left out keeps its blocks.
+        """Lowers the token budget because the plan did not fit the device; sequences left out keep their blocks.
 
-        Returns the sequence that does not even fit alone with its fewest tokens, which the caller has to remove.
+        Returns the sequence that does not fit even alone with its fewest tokens; the caller has to remove it.
         """
-        decodes, prefill = len(plan.decodes), plan.prefill_tokens
-        self._steps_within_limit = 0
-        if decodes + len(plan.prefills) == 1 and prefill <= self._min_run_tokens:
-            self._token_limit = self._max_batched_tokens
-            return plan.decodes[0] if decodes else plan.prefills[0].sequence
-        self._token_limit = max(1, decodes + prefill // 2 if prefill else decodes // 2)
-        return None
+        return self._budget.shrink(plan)
 
     def _schedule_decodes(self, budget: int) -> list[Sequence]:
         decodes: list[Sequence] = []
-        for sequence in self._running:  # preempting takes from its end, which iteration allows
+        for sequence in self._running:  # _grow pops from the end of this list, which is safe during iteration
             if sequence.num_tokens - sequence.computed != 1 or sequence.num_tokens >= sequence.limit:
-                continue  # at its limit when its last token is expected
+                continue  # in prefill, or its expected token is its last
             if len(decodes) == budget:
                 break
             if sequence.computed == sequence.capacity and not self._grow(sequence):
@@ -188,7 +144,7 @@ class Scheduler:
         return decodes
 
     def _grow(self, sequence: Sequence) -> bool:
-        """Adds a block, preempting from the end; False when the sequence itself was preempted."""
+        """Gives the sequence a block, preempting others from the end; False when it was preempted itself."""
         while not self._cache.can_grow():
             victim = self._running.pop()
             self._preempt(victim)
@@ -202,31 +158,31 @@ class Scheduler:
         self.preemptions += 1
         insort(self._waiting, sequence, key=_order)
 
-    def _schedule_prefills(self, budget: int, *, may_exceed: bool) -> list[Chunk]:
-        """Chunks within the budget; `may_exceed`: the first may need more, for a step that would else be empty."""
-        chunks: list[Chunk] = []
+    def _schedule_prefills(self, budget: int, *, may_exceed: bool) -> list[PrefillChunk]:
+        """Chunks within the budget. With `may_exceed` the first one may exceed it, so that the step is not empty."""
+        chunks: list[PrefillChunk] = []
         for sequence in self._running:
             pending = sequence.num_tokens - sequence.computed
             least = 1 if sequence.computed else min(pending, self._min_run_tokens)
             if pending > 1 and (budget >= least or (may_exceed and not chunks)):
-                chunks.append(Chunk(sequence, max(least, min(pending, budget))))
+                chunks.append(PrefillChunk(sequence, max(least, min(pending, budget))))
                 budget -= chunks[-1].tokens
         least = self._min_run_tokens
         while self._waiting and len(self._running) < self._max_sequences:
             sequence = self._waiting[0]
             if not (budget >= least or (may_exceed and not chunks)) or not self._admit(sequence):
                 break
-            chunks.append(Chunk(sequence, min(sequence.pending, max(budget, least))))
+            chunks.append(PrefillChunk(sequence, min(sequence.pending, max(budget, least))))
             budget -= chunks[-1].tokens
         return chunks
 
     def _admit(self, sequence: Sequence) -> bool:
-        """Moves the first waiting sequence to the running ones, if its tokens fit."""
+        """Moves the first waiting sequence to the running ones if its tokens fit."""
         releases = self._cache.pool.releases
         if self._refused == (sequence, releases):
             return False
         prefix = self._cache.match(sequence)
-        # A block of headroom for each running sequence, or the one admitted now would be preempted right away.
+        # Leave a block for each running sequence, or the one admitted now would be preempted right away.
         if not self._cache.can_allocate(sequence, prefix, headroom_blocks=len(self._running)):
             self._refused = (sequence, releases)
             return False
@@ -251,12 +207,6 @@ class Scheduler:
         leader.followers = []
 
     def _shared_tokens(self, follower: Sequence) -> int:
-        """Tokens that it will share with its leader: the prompt's full blocks, but never its last token."""
+        """Tokens it will share with its leader: the full blocks of the prompt, but never its own last token."""
         size = self._cache.block_size
         return min(follower.prompt_tokens, follower.num_tokens - 1) // size * size
-
-    def _recover(self) -> None:
-        self._steps_within_limit += 1
-        if self._steps_within_limit == RECOVERY_STEPS:
-            self._steps_within_limit = 0
-            self._token_limit = min(self._max_batched_tokens, 2 * self._token_limit)

@@ -1,4 +1,4 @@
-"""Owns what the engine knows of one sequence: its tokens, its blocks, how far it is. Knows no scheduling."""
+"""What the engine knows of one sequence: its tokens, its KV blocks, and how much of it is computed."""
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from infermesh_engine.requests.request import GenerationRequest
 
 if TYPE_CHECKING:
-    from infermesh_engine.sampling.sampler import SamplerState
-    from infermesh_engine.text.text import SequenceText
+    from infermesh_engine.sampling.sampler_state import SamplerState
+    from infermesh_engine.text.sequence_text import SequenceText
 
 IntT = TypeVar("IntT", np.int32, np.int64)
 
 
 class GrowingArray(Generic[IntT]):
-    """Integers that are appended one by one and read as one array."""
+    """Integers, appended one at a time and read as one array."""
 
     __slots__ = ("_array", "_length")
 
@@ -48,10 +48,10 @@ class GrowingArray(Generic[IntT]):
 
 
 class Sequence:
-    """One choice of a request: the prompt, what was generated, and where its KV is.
+    """One choice of a request: its prompt, its generated tokens, and its KV blocks.
 
-    Always `computed ≤ num_tokens`; while running, the blocks have room for `capacity ≥ computed` tokens. A sequence
-    whose KV is all computed but its last token's is in decode.
+    Always `computed ≤ num_tokens`. While it runs, its blocks have room for `capacity ≥ computed` tokens. It is in
+    decode when the KV of all tokens but the last is computed.
     """
 
     __slots__ = (
@@ -92,7 +92,7 @@ class Sequence:
         self.order = (-request.priority, arrival, choice)
         """Smaller is served first and preempted last."""
         self.limit = limit
-        """Prompt and output together end here, in tokens."""
+        """Most tokens of prompt and output together."""
         self.sampler = sampler
         self.text = text
         self.tokens = GrowingArray(np.array(request.prompt_token_ids, dtype=np.int64))
@@ -104,16 +104,16 @@ class Sequence:
         self.capacity = 0
         """Tokens that the blocks have room for."""
         self.prefix_root = prefix_root
-        """Start of the chain of its blocks' keys; None when its blocks are shared with nobody."""
+        """Start of its chain of block keys; None if it shares blocks with nobody."""
         self.keys: list[bytes] = []
-        """Keys of its full blocks, as far as they were needed."""
+        """Keys of its full blocks, as many as have been needed so far."""
         self.published = 0
-        """Blocks of the table that were published or came from the cache."""
+        """Leading blocks that were published or came from the cache."""
         self.cached_tokens = 0
-        """Tokens of the prompt that came from the prefix cache when it was first admitted; before that, an estimate."""
+        """Prompt tokens that came from the prefix cache at the first admission; before that, an estimate."""
         self.was_admitted = False
         self.followers: list[Sequence] = []
-        """Choices of the same request that wait until the prompt's KV is computed, to share it."""
+        """Choices of the same request that wait to share the prompt's KV once it is computed."""
 
     @property
     def completion_tokens(self) -> int:
@@ -131,11 +131,11 @@ class Sequence:
         self.last_token = token_id
 
     def expect(self, row: int) -> None:
-        """Counts a token that row `row` of a launch will bring, and holds its place as a batch names it."""
+        """Adds a placeholder for the token that row `row` of a launch will bring, as `Batch.token_ids` names it."""
         self.append(-1 - row)
 
     def unexpect(self) -> None:
-        """Takes the place back, because the token is here or will not come."""
+        """Removes the placeholder: the token has arrived, or will not."""
         self.tokens.pop()
         self.num_tokens -= 1
         self.last_token = int(self.tokens.view[-1])

@@ -1,1 +1,1 @@
-"""A device that is not there, for tests and benchmarks of everything above it."""
+"""A simulated device, for tests and benchmarks of everything above a runner."""

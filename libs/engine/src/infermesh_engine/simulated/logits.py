@@ -1,4 +1,4 @@
-"""Owns the simulated runner's logits: a pure function of a digest, whole rows made only when asked for."""
+"""Makes up the simulated runner's logits from a digest of the context; whole rows only when asked for."""
 
 from functools import cached_property
 from math import gcd
@@ -19,7 +19,7 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 class Vocabulary:
-    """What all rows share: logits of improbable tokens, in [-12, -8), which each row rotates; candidates' places."""
+    """Shared by all rows: logits of improbable tokens in [-12, -8), which each row rotates, and candidates' offsets."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -38,7 +38,7 @@ class Vocabulary:
 
 
 class SimulatedLogits:
-    """Logits of R rows, each made from its digest: the candidates' in (0, 8], all others' below."""
+    """Logits of R rows, each made from its digest: those of the candidates in (0, 8], all others below."""
 
     def __init__(
         self, vocabulary: Vocabulary, digests: NDArray[np.uint64], inverse_temperatures: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Owns a runner without a device: real KV bookkeeping, made-up logits, made-up time. Knows no engine."""
+"""A runner without a device: it stores KV for real, makes up logits, and takes the time that a device would."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,34 +12,34 @@ from infermesh_engine.simulated.logits import SimulatedLogits, Vocabulary, mix
 
 
 class UnwrittenKvError(RuntimeError):
-    """A batch read KV that was never computed: a real device would have answered nonsense."""
+    """A batch read KV that was never computed; a real device would have returned nonsense."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedOptions:
-    """What the simulated device is like. A step takes prefill time plus, if it decodes, base plus slope × sequences."""
+    """The simulated device. A step takes its prefill time plus, if it decodes, base + slope × sequences."""
 
     prefill_tokens_per_s: float = 10_000.0
     base_itl_s: float = 0.007
-    """Time of a decode step, whatever its size."""
+    """Fixed time of a decode step."""
     slope_itl_s: float = 0.0005
-    """Further time of a decode step for each sequence in it."""
+    """Additional time of a decode step for each sequence in it."""
     num_blocks: int = 1024
     block_size: int = 32
     vocab_size: int = 512
     context_length: int = 8192
     device_kind: DeviceKind = "cpu"
     memory_total_bytes: int = 16 << 30
-    """Memory that the device is said to have. All of it is said to be free: nothing is really taken."""
+    """The memory that the device claims to have, all of it free."""
     weights_bytes: int = 0
     memory_bytes: int = 0
     """RunnerInfo.memory_bytes."""
     min_run_tokens: int = 1
-    """RunnerInfo.min_run_tokens; a shorter run with past tokens to feed again is refused."""
+    """RunnerInfo.min_run_tokens; a batch whose run is shorter, though there are past tokens, is refused."""
 
 
 class VirtualClock:
-    """Time that passes only when somebody sleeps."""
+    """A clock that advances only by `sleep`."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -52,10 +52,10 @@ class VirtualClock:
 
 
 class SimulatedRunner:
-    """Stores KV in blocks like a device and derives logits from all that it reads back through the block tables.
+    """Stores KV in blocks as a device does, and derives logits from all it reads back through the block tables.
 
-    So a wrong table, position, past length or a lost block changes the tokens, and KV that was never written raises
-    UnwrittenKvError. Logits are exact: the same prefix gives the same bits in any batch and any chunks.
+    So a wrong table, position or past length, or a lost block, changes the tokens, and reading KV that was never
+    written raises UnwrittenKvError. Logits are exact: a prefix gives the same bits in any batch and any chunks.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class SimulatedRunner:
         )
 
     def run(self, batch: Batch) -> SimulatedLogits:
-        """Raises ValueError for a batch that breaks the contract and UnwrittenKvError for KV that is not there."""
+        """Raises ValueError for a batch that breaks the contract, UnwrittenKvError for KV that was never written."""
         until_s = self._clock() + self._step_s(batch)
         _check(batch, self._options)
         rows, row = batch.rows.tolist(), 0
@@ -115,14 +115,14 @@ class SimulatedRunner:
         self._written[:] = False
 
     def _store(self, batch: Batch, index: int, begin: int, end: int) -> NDArray[np.uint64]:
-        """Stores the new tokens' KV of one sequence; returns [past + new], the KV of its whole context as read back."""
+        """Stores the KV of one sequence's new tokens; returns [past + new], its whole context's KV as read back."""
         table = batch.blocks[batch.block_begins[index] : batch.block_begins[index + 1]]
         past = int(batch.past_lens[index])
         size = self._options.block_size
         read = self._kv[table].reshape(-1)
         if not self._written[table].reshape(-1)[:past].all():
             raise UnwrittenKvError(f"sequence {index} of the batch reads KV that was never written")
-        # As in a model, the KV of a token depends on all tokens before it: here, a running sum of hashes.
+        # As in a model, a token's KV depends on all tokens before it; here it is a running sum of hashes.
         before = read[past - 1] if past else np.uint64(0)
         tokens = batch.token_ids[begin:end].astype(np.uint64) << np.uint64(32) | batch.positions[begin:end].astype(
             np.uint64
@@ -144,7 +144,7 @@ class SimulatedRunner:
 
 
 def _digest(context: NDArray[np.uint64]) -> np.uint64:
-    """Of every stored value and its place, so that one wrong block changes it."""
+    """Depends on every stored value and its position, so one wrong block changes it."""
     places = np.arange(len(context), dtype=np.uint64)
     return np.uint64(mix(context ^ (places * np.uint64(0x9E3779B97F4A7C15))).sum(dtype=np.uint64))
 
@@ -158,7 +158,7 @@ def _check(batch: Batch, options: SimulatedOptions) -> None:
         "a sequence has no new token": (new < 1).any(),
         "a run is too short": ((new < options.min_run_tokens) & (batch.past_lens > 0)).any(),
         "begins do not cover the tokens": batch.begins[0] != 0 or batch.begins[-1] != len(batch.token_ids),
-        "a block table is not exactly as long as needed": (blocks != -(-context // options.block_size)).any(),
+        "a block table is not exactly as long as its tokens need": (blocks != -(-context // options.block_size)).any(),
         "block_begins do not cover the blocks": batch.block_begins[-1] != len(batch.blocks),
         "a block does not exist": ((batch.blocks < 0) | (batch.blocks >= options.num_blocks)).any(),
         "a token does not exist": ((batch.token_ids < 0) | (batch.token_ids >= options.vocab_size)).any(),

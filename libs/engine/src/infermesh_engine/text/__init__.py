@@ -1,1 +1,1 @@
-"""Turns token ids into text, and stops at stop strings."""
+"""Turns token ids into text and ends it at stop strings."""

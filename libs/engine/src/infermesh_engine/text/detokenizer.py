@@ -1,4 +1,4 @@
-"""Owns turning token ids into text as they come, whole characters only. Knows no stop conditions and no sampling."""
+"""Turns token ids into text as they arrive, whole characters only."""
 
 from collections.abc import Sequence
 
@@ -7,19 +7,19 @@ from tokenizers import Tokenizer
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _CONTEXT_TOKENS = (4, 8, 16, 32)
 _LONGEST_CHARACTER = 4
-"""Bytes, so at most tokens, of the longest character in UTF-8."""
+"""Bytes of the longest UTF-8 character, and so the most tokens it can have."""
 _MOST_PENDING = 16
 
 
 class Detokenizer:
     """The text of one output, as the continuation of its prompt: the first word keeps its leading space.
 
-    Special tokens have no text. A prompt that ends inside a character leaves the rest of it to be shown as U+FFFD.
+    Special tokens have no text. If the prompt ends inside a character, the rest of that character becomes U+FFFD.
 
-    This is the algorithm of tokenizers.decoders.DecodeStream, which decodes the last tokens that were shown together
-    with those that were not. DecodeStream itself (0.23) cannot show an incomplete end, decodes ever more tokens while
-    none shows anything, and fails for good when byte tokens that were shown as a character turn out to begin an invalid
-    run (vllm-project/vllm issue 17448).
+    The algorithm is that of tokenizers.decoders.DecodeStream: it decodes the pending tokens together with the last ones
+    that were shown. DecodeStream itself (0.23) cannot show an incomplete end, decodes more and more tokens while none
+    gives text, and fails for good when byte tokens shown as a character turn out to begin an invalid run
+    (vllm-project/vllm issue 17448).
     """
 
     __slots__ = ("_pending", "_shown", "_shown_text", "_tokenizer")
@@ -27,16 +27,16 @@ class Detokenizer:
     def __init__(self, tokenizer: Tokenizer, prompt_token_ids: Sequence[int]) -> None:
         self._tokenizer = tokenizer
         self._pending: list[int] = []
-        """Tokens that are not shown yet."""
+        """Tokens that have not been shown yet."""
         self._shown: list[int] = []
-        """Tokens before them, enough that the next ones look as they do after the whole text."""
+        """The tokens shown before them, enough of them that the next ones decode as they do after the whole text."""
         self._shown_text = ""
         for count in _CONTEXT_TOKENS:
             if not self._shown_text:
                 self._show(list(prompt_token_ids[-count:]))
 
     def push(self, token_id: int) -> str:
-        """The text that is complete after one more token; "" while a character is not."""
+        """The text that one more token completes; "" while a character is incomplete."""
         self._pending.append(token_id)
         text = self._text_of(self._pending)
         if text and not text.endswith(_REPLACEMENT):
@@ -47,13 +47,13 @@ class Detokenizer:
         return ""
 
     def flush(self) -> str:
-        """What is still incomplete, with U+FFFD in place of what is missing. Nothing is pushed after it."""
+        """The text still pending, with U+FFFD for what is missing. Nothing may be pushed afterwards."""
         text = self._text_of(self._pending)
         self._pending = []
         return text
 
     def _text_of(self, token_ids: list[int]) -> str:
-        """The text of tokens that follow the shown ones."""
+        """The text of tokens that follow those already shown."""
         text = self._tokenizer.decode(self._shown + token_ids)
         if text.startswith(self._shown_text):
             return text[len(self._shown_text) :]
@@ -64,7 +64,7 @@ class Detokenizer:
         self._shown_text = self._tokenizer.decode(token_ids)
 
     def _show_invalid(self, text: str) -> str:
-        """Shows more pending tokens than a character has bytes, all but the last that may yet become one."""
+        """Shows the pending tokens once they are too many for one character, except an end that may become one."""
         if not text:
             self._pending = []
             return ""

@@ -1,4 +1,4 @@
-"""Owns the exact bytes of single tokens. Knows no text: a token may be part of a character."""
+"""Looks up the exact bytes of single tokens, which may be part of a character."""
 
 import json
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from tokenizers import Tokenizer
 
 
 class TokenBytes:
-    """The exact bytes of each token of a tokenizer, also of those that are part of a character; made once a tokenizer.
+    """The exact bytes of each token of a tokenizer, computed on first use.
 
-    Byte-level tokens are mapped back through GPT-2's table, SentencePiece's byte tokens (<0xE2>) are their byte and its
-    "▁" a space. Special tokens are their own name. Ids beyond the vocabulary have no bytes.
+    Byte-level tokens are mapped back through GPT-2's table. SentencePiece's byte tokens (<0xE2>) give their byte and
+    its "▁" a space. Special tokens give their own name. Ids beyond the vocabulary have no bytes.
     """
 
     __slots__ = ("_byte_level", "_bytes", "_replacements", "_special", "_tokenizer")
@@ -46,7 +46,7 @@ class TokenBytes:
 
 
 def _decoders(tokenizer: Tokenizer) -> Iterator[dict[str, object]]:
-    """The tokenizer's decoder, or each of its sequence, as tokenizer.json has them."""
+    """The tokenizer's decoder, or each one in its sequence, in the form of tokenizer.json."""
     if tokenizer.decoder is None:
         return
     decoder = json.loads(tokenizer.decoder.__getstate__())
@@ -54,7 +54,7 @@ def _decoders(tokenizer: Tokenizer) -> Iterator[dict[str, object]]:
 
 
 def _replacement(decoder: dict[str, object]) -> tuple[str, str] | None:
-    """What a decoder puts in place of what, in each token; None when it is of another kind."""
+    """What a decoder replaces in each token, and with what; None for other kinds of decoder."""
     match decoder:
         case {"type": "Replace", "pattern": {"String": str(pattern)}, "content": str(content)}:
             return pattern, content
@@ -64,7 +64,7 @@ def _replacement(decoder: dict[str, object]) -> tuple[str, str] | None:
 
 
 def _byte_of_character() -> dict[str, bytes]:
-    """GPT-2's table (openai/gpt-2, src/encoder.py): printable bytes stand for themselves, others are moved."""
+    """GPT-2's table (openai/gpt-2, src/encoder.py): printable bytes stand for themselves, the others are moved."""
     printable = list(chain(range(0x21, 0x7F), range(0xA1, 0xAD), range(0xAE, 0x100)))
     moved = [byte for byte in range(256) if byte not in printable]
     table = {chr(byte): bytes([byte]) for byte in printable}

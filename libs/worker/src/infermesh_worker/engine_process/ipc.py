@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import msgspec
 
-from infermesh_engine.requests.output import Delta, Failed, Finished, Load, Output, TokenLogprob
+from infermesh_engine.requests.output import Delta, EngineLoad, Failed, Finished, Output, TokenLogprob
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import InfermeshError, from_code
@@ -58,7 +58,7 @@ class Loaded(msgspec.Struct, array_like=True, tag="loaded", frozen=True):
     """Engine to front: the model is ready."""
 
     info: RunnerInfo
-    load: Load
+    load: EngineLoad
     memory_free_bytes: int
     memory_bytes: int = 0
     """Memory that the model holds, its KV cache as if all of it were in use."""
@@ -112,7 +112,7 @@ class Step(msgspec.Struct, array_like=True, tag="step", frozen=True):
     deltas: list[DeltaFrame]
     finished: list[Finished] = []
     failed: list[Failure] = []
-    load: Load | None = None
+    load: EngineLoad | None = None
     memory_free_bytes: int = 0
 
 
@@ -179,7 +179,7 @@ report_decoder = msgspec.msgpack.Decoder(Report)
 
 
 def step_frame(
-    outputs: Sequence[Output], rejected: Sequence[Failure], load: Load | None, memory_free_bytes: int
+    outputs: Sequence[Output], rejected: Sequence[Failure], load: EngineLoad | None, memory_free_bytes: int
 ) -> Step:
     """One step's outputs, sorted by kind, and the requests that were refused since the last step."""
     deltas: list[Any] = []

@@ -12,7 +12,7 @@ from operator import attrgetter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from infermesh_engine.requests.output import Finished, FinishReason, Load
+from infermesh_engine.requests.output import EngineLoad, Finished, FinishReason
 
 # vLLM's own bounds (vllm/v1/metrics/loggers.py), so that dashboards' quantiles compare.
 _TTFT_S = (
@@ -95,7 +95,7 @@ class Meter:
         self.looked_up_tokens = 0
         self.cached_tokens = 0
         self.finished: Counter[str] = Counter({reason.value: 0 for reason in FinishReason})
-        self._last_load = Load()
+        self._last_load = EngineLoad()
 
     def tokens_came(self, timing: Timing, count: int, now_s: float) -> None:
         """Counts a delta's tokens. Choices that get tokens in the same step count as one gap."""
@@ -124,9 +124,9 @@ class Meter:
 
     def engine_ended(self) -> None:
         """The next engine counts from 0 again; ours go on."""
-        self._last_load = Load()
+        self._last_load = EngineLoad()
 
-    def load_came(self, load: Load) -> None:
+    def load_came(self, load: EngineLoad) -> None:
         self.preemptions += load.preemptions - self._last_load.preemptions
         self.looked_up_tokens += load.looked_up_tokens - self._last_load.looked_up_tokens
         self.cached_tokens += load.cached_tokens - self._last_load.cached_tokens
@@ -150,19 +150,19 @@ class Meters:
 class WorkerCollector(Collector):
     """Gives Prometheus the meters' numbers and the engines' load, labelled with the models' names."""
 
-    def __init__(self, meters: Meters, loads: Callable[[], Mapping[str, Load]]) -> None:
+    def __init__(self, meters: Meters, loads: Callable[[], Mapping[str, EngineLoad]]) -> None:
         """`loads`: of the models that are loaded now."""
         self._meters = meters
         self._loads = loads
 
     def collect(self) -> Iterable[Metric]:
         loads, meters = self._loads(), self._meters.items()
-        yield from self._gauges([(name, loads.get(name, Load())) for name, _ in meters])
+        yield from self._gauges([(name, loads.get(name, EngineLoad())) for name, _ in meters])
         yield from self._counters(meters)
         yield self._successes(meters)
         yield from self._histograms(meters)
 
-    def _gauges(self, loads: Sequence[tuple[str, Load]]) -> Iterable[Metric]:
+    def _gauges(self, loads: Sequence[tuple[str, EngineLoad]]) -> Iterable[Metric]:
         for name, help_text, value in (
             ("vllm:num_requests_running", "Sequences in the running batch.", attrgetter("running")),
             ("vllm:num_requests_waiting", "Sequences waiting for it.", attrgetter("waiting")),

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from infermesh_engine.engine import Engine, EngineConfig
-from infermesh_engine.requests.output import Load
+from infermesh_engine.requests.output import EngineLoad
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import ModelRunner, RunnerInfo
 from infermesh_runtime import logs
@@ -150,7 +150,7 @@ class EngineLoop:
         if outputs or rejected or load is not None:
             self._channel.send(step_frame(outputs, rejected, load, self._memory() if load else 0))
 
-    def _load(self, changed: bool) -> Load | None:
+    def _load(self, changed: bool) -> EngineLoad | None:
         now_s = self._clock()
         if not changed and now_s < self._load_due_s:
             return None

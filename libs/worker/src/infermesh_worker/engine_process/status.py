@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from infermesh_engine.requests.output import Load
+from infermesh_engine.requests.output import EngineLoad
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import InfermeshError, Unavailable, from_code
 
@@ -47,7 +47,7 @@ class Status:
     """Of the last load; None when it succeeded or none has ended."""
     info: RunnerInfo | None = None
     """The runner; of the last engine process while the next one loads, None before the first."""
-    load: Load = field(default_factory=Load)
+    load: EngineLoad = field(default_factory=EngineLoad)
     memory_free_bytes: int = 0
     memory_bytes: int = 0
     """Memory that the model holds, its KV cache as if all of it were in use; 0 before the first load."""

@@ -12,7 +12,7 @@ from typing import Self
 from tokenizers import Tokenizer
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_manifest import Manifest, hash_file, model_paths, present, read_manifest
+from infermesh_runtime.model_manifest import Manifest, hash_file, model_paths, models_hint, read_manifest
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def find_model(root: Path, name: str) -> ModelFolder:
     folders = list_models(root)
     if len(folders) != 1:
         problem = "say which one to serve with INFERMESH_MODEL" if folders else "there is no model to serve"
-        raise FailedPrecondition(f"{problem}{present(root)}")
+        raise FailedPrecondition(f"{problem}{models_hint(root)}")
     return folders[0]
 
 

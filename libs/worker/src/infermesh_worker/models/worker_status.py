@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from infermesh_engine.requests.output import Load
+from infermesh_engine.requests.output import EngineLoad
 from infermesh_engine.runners.runner import DeviceKind
 from infermesh_worker.engine_process.status import State, Status
 from infermesh_worker.models.served_model import ServedModel
@@ -58,7 +58,7 @@ class WorkerStatus:
     """None until it is known; its free memory is what further models may take."""
     models: tuple[ModelView, ...] = ()
     available: tuple[AvailableView, ...] = ()
-    load: Load = field(default_factory=Load)
+    load: EngineLoad = field(default_factory=EngineLoad)
     """Of all models together."""
     max_running: int = 0
     max_waiting: int = 0
@@ -75,13 +75,13 @@ def overall_state(models: Sequence[ModelView]) -> tuple[State, str]:
     return home.state, home.message
 
 
-def sum_loads(loads: Sequence[Load]) -> Load:
+def sum_loads(loads: Sequence[EngineLoad]) -> EngineLoad:
     """The load of all engines together; the usage of the KV caches is weighted by their sizes."""
     if len(loads) == 1:
         return loads[0]
     tokens = sum(load.kv_cache_tokens for load in loads)
     used = sum(load.kv_cache_usage * load.kv_cache_tokens for load in loads)
-    return Load(
+    return EngineLoad(
         running=sum(load.running for load in loads),
         waiting=sum(load.waiting for load in loads),
         waiting_tokens=sum(load.waiting_tokens for load in loads),

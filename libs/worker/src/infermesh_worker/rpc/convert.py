@@ -14,7 +14,7 @@ from infermesh_engine.requests.output import FinishReason as Reason
 from infermesh_engine.requests.validate import validate
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import DeviceNotAvailable
-from infermesh_runtime.rpc_context import RpcContext
+from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.engine_process.ipc import DeltaFrame, LogprobFrame
 from infermesh_worker.engine_process.stream import Stream
 from infermesh_worker.models.served_model import ServedModel

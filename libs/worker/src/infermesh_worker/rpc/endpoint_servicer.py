@@ -7,7 +7,7 @@ import math
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.rpc_context import RpcContext
+from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.worker import Worker
 
 

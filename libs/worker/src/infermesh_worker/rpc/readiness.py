@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from infermesh_runtime.server import Server
+from infermesh_runtime.rpc.server import Server
 from infermesh_worker.engine_process.status import State
 from infermesh_worker.engine_process.watched import Derived
 from infermesh_worker.models.worker_status import WorkerStatus

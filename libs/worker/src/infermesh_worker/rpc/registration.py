@@ -10,7 +10,7 @@ import grpc
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1.admin_pb2_grpc import AdminServiceStub
-from infermesh_runtime.grpc_options import CHANNEL_OPTIONS
+from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_runtime.settings import split_host_port
 
 DNS = "dns:///"

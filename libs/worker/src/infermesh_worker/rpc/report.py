@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_engine.requests.output import Load
+from infermesh_engine.requests.output import EngineLoad
 from infermesh_worker.engine_process.status import State
 from infermesh_worker.models.worker_status import ModelView, WorkerStatus
 from infermesh_worker.rpc.convert import DEVICE_KINDS
@@ -45,7 +45,7 @@ def to_report(status: WorkerStatus, version: str, started_at: datetime) -> pb.He
     return report
 
 
-def _load(load: Load) -> pb.Load:
+def _load(load: EngineLoad) -> pb.Load:
     return pb.Load(
         running=load.running,
         waiting=load.waiting,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
 from infermesh_runtime.errors import Unimplemented
-from infermesh_runtime.rpc_context import RpcContext
+from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.models.worker_status import WorkerStatus
 from infermesh_worker.rpc.convert import to_generation, to_started, write_responses
 from infermesh_worker.worker import Worker

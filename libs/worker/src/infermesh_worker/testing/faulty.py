@@ -15,8 +15,8 @@ from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason, Output, TokenLogprob
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, VirtualClock
 from infermesh_runtime.errors import Internal, Unavailable
-from infermesh_runtime.interceptors import RpcInterceptor
-from infermesh_runtime.rpc_context import REQUEST_ID_KEY, RpcContext
+from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
+from infermesh_runtime.rpc.interceptor import RpcInterceptor
 from infermesh_worker.models.served_model import ServedModel
 from infermesh_worker.rpc.convert import to_generation
 from infermesh_worker.testing.link import Link

@@ -17,7 +17,7 @@ from infermesh.admin.v1.admin_pb2 import LoadModelRequest
 from infermesh.admin.v1.admin_pb2_grpc import EndpointServiceStub
 from infermesh.inference.v1.inference_pb2 import HealthReport, HealthRequest, WatchHealthRequest
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from infermesh_runtime.grpc_options import CHANNEL_OPTIONS
+from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0

@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from infermesh_engine.runners.runner import DeviceKind
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 from infermesh_runtime.errors import ModelNotFound
-from infermesh_runtime.settings import load
+from infermesh_runtime.settings import load_or_exit
 from infermesh_worker.backend import NO_MODEL, Backend
 from infermesh_worker.engine_process.loaded_model import LoadedModel
 from infermesh_worker.main import serve
@@ -191,7 +191,7 @@ def backend(settings: SimulatedSettings) -> Backend:
 
 def main() -> int:
     """Runs the worker."""
-    settings = load(SimulatedSettings)
+    settings = load_or_exit(SimulatedSettings)
     return serve(settings, backend(settings))
 
 

@@ -12,7 +12,7 @@ from infermesh_router.fleet.changes import Changes
 from infermesh_router.fleet.drain import Drains
 from infermesh_router.membership.registration import registered_address
 from infermesh_router.membership.registry import Registry
-from infermesh_runtime.rpc_context import RpcContext
+from infermesh_runtime.rpc.context import RpcContext
 
 _DEFAULT_INTERVAL_MS = 500
 

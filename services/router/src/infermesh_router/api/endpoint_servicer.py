@@ -8,7 +8,7 @@ from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.admission.gate import Gate
 from infermesh_router.placement.operator import Models
-from infermesh_runtime.rpc_context import RpcContext
+from infermesh_runtime.rpc.context import RpcContext
 
 
 class EndpointServicer(pb_grpc.EndpointServiceServicer):

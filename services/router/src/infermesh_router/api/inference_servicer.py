@@ -12,7 +12,7 @@ from infermesh_router.fleet.changes import Changes
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.call import Call, read_embed, read_generate, read_infer
 from infermesh_router.requests.client_name import name_client
-from infermesh_runtime.rpc_context import RpcContext
+from infermesh_runtime.rpc.context import RpcContext
 
 SERVICE = "infermesh.inference.v1.InferenceService"
 

@@ -2,7 +2,7 @@
 
 import grpc
 
-from infermesh_runtime.grpc_options import CHANNEL_OPTIONS, keepalive_timeout
+from infermesh_runtime.rpc.options import CHANNEL_OPTIONS, keepalive_timeout
 
 
 def open_channel(

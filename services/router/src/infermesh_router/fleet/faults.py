@@ -19,7 +19,7 @@ from infermesh_runtime.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from infermesh_runtime.status import from_rpc_error
+from infermesh_runtime.rpc.status import from_rpc_error
 
 QUEUE_FULL = "QUEUE_FULL"
 STREAM_CUT = "STREAM_CUT"

@@ -31,7 +31,7 @@ from infermesh_router.policy.snapshot import DeviceKind
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.client_name import name_client
 from infermesh_runtime.errors import InfermeshError, Internal, InvalidArgument, Unavailable
-from infermesh_runtime.rpc_context import RpcContext
+from infermesh_runtime.rpc.context import RpcContext
 
 _log = logging.getLogger(__name__)
 

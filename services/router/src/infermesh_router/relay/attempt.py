@@ -24,7 +24,7 @@ from infermesh_router.fleet.faults import (
 from infermesh_router.requests.call import GENERATE
 from infermesh_runtime.errors import InfermeshError, Internal, Unavailable
 from infermesh_runtime.logs import REQUEST_ID
-from infermesh_runtime.rpc_context import REQUEST_ID_KEY
+from infermesh_runtime.rpc.context import REQUEST_ID_KEY
 
 
 class Attempt:

@@ -11,7 +11,7 @@ from infermesh.admin.v1 import admin_pb2
 from infermesh.admin.v1 import admin_pb2_grpc as admin_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.testing.router import ScriptedWorker
-from infermesh_runtime.rpc_context import RpcContext
+from infermesh_runtime.rpc.context import RpcContext
 
 
 @dataclass

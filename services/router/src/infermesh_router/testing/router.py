@@ -14,8 +14,8 @@ from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh_router.app import build_server
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
-from infermesh_runtime.interceptors import RpcInterceptor
-from infermesh_runtime.rpc_context import RpcContext
+from infermesh_runtime.rpc.context import RpcContext
+from infermesh_runtime.rpc.interceptor import RpcInterceptor
 
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infermesh_engine.runners.launch import Draws, SamplingBatch, Tokens
 from infermesh_engine.runners.runner import CANDIDATES
+from infermesh_engine.runners.sampling_runner import DrawnRows, SampledRows, SamplingBatch
 from infermesh_worker_xpu.sampling import sampling, sampling_upload, triton_draw
 from infermesh_worker_xpu.steps.download import Download
 from infermesh_worker_xpu.steps.upload import Upload
@@ -51,7 +51,7 @@ class TokenBoard:
     def rehearse(self, rows: int, vocab_size: int, dtype: torch.dtype) -> None:
         """Samples what takes the most memory, so that the allocator has it before the KV cache takes the rest."""
         ones = np.ones(rows)
-        draws = Draws(
+        draws = DrawnRows(
             rows=np.arange(rows),
             inverse_temperatures=ones,
             top_k=np.zeros(rows, np.int64),
@@ -65,7 +65,7 @@ class TokenBoard:
         self.sample(logits, batch)
         self.wait(batch)
 
-    def wait(self, batch: SamplingBatch) -> Tokens:
+    def wait(self, batch: SamplingBatch) -> SampledRows:
         """What the last sampled batch got."""
         return sampling.to_tokens(self._download.wait(), batch)
 
@@ -87,7 +87,7 @@ class Launch:
         self._guard(lambda: self._board.sample(logits[: sampling.rows], sampling))
         self._batch = sampling
 
-    def wait(self) -> Tokens:
+    def wait(self) -> SampledRows:
         batch = self._batch
         if batch is None:
             raise ValueError("a launch that was not sampled has no tokens")

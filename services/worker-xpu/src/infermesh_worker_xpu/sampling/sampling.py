@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infermesh_engine.runners.launch import SamplingBatch, Tokens
+from infermesh_engine.runners.sampling_runner import SampledRows, SamplingBatch
 from infermesh_worker_xpu.sampling import drawing, logit_edits, ranking
 from infermesh_worker_xpu.sampling.drawing import Draw
 from infermesh_worker_xpu.sampling.sampling_upload import Asked, SamplingTensors
@@ -51,13 +51,13 @@ def choose(logits: Tensor, batch: SamplingTensors, draw: Draw = drawing.draw) ->
     return Chosen(token_ids, None if batch.asked is None else _logprobs(logits, token_ids, batch.asked))
 
 
-def to_tokens(arrays: Sequence[NDArray[Any]], batch: SamplingBatch) -> Tokens:
+def to_tokens(arrays: Sequence[NDArray[Any]], batch: SamplingBatch) -> SampledRows:
     """What the engine is told, of `Chosen.tensors` on the host."""
     if batch.alternatives is None:
-        return Tokens(token_ids=arrays[0])
+        return SampledRows(token_ids=arrays[0])
     rows = np.flatnonzero(batch.alternatives >= 0)
     logprobs, top_ids, top = (_spread(array, rows, batch.rows) for array in arrays[1:])
-    return Tokens(token_ids=arrays[0], logprobs=logprobs, top_ids=top_ids.astype(np.int32), top_logprobs=top)
+    return SampledRows(token_ids=arrays[0], logprobs=logprobs, top_ids=top_ids.astype(np.int32), top_logprobs=top)
 
 
 def _spread(array: NDArray[Any], rows: NDArray[np.int64], count: int) -> NDArray[Any]:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infermesh_engine.runners.launch import Draws, Edits, SamplingBatch
 from infermesh_engine.runners.runner import CANDIDATES
+from infermesh_engine.runners.sampling_runner import DrawnRows, LogitEdits, SamplingBatch
 from infermesh_worker_xpu.steps.upload import Upload
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -89,7 +89,7 @@ def send(batch: SamplingBatch, vocab_size: int, upload: Upload, floats: torch.dt
     )
 
 
-def _of_draws(draws: Draws, floats: torch.dtype) -> Arrays:
+def _of_draws(draws: DrawnRows, floats: torch.dtype) -> Arrays:
     columns = np.stack([draws.inverse_temperatures, draws.top_p, draws.min_p, draws.uniforms])
     return {
         "rows": draws.rows,
@@ -99,7 +99,7 @@ def _of_draws(draws: Draws, floats: torch.dtype) -> Arrays:
     }
 
 
-def _of_edits(edits: Edits, vocab_size: int) -> Arrays:
+def _of_edits(edits: LogitEdits, vocab_size: int) -> Arrays:
     def places(rows: NDArray[np.int32], ids: NDArray[np.int32]) -> NDArray[np.int64]:
         return rows.astype(np.int64) * vocab_size + ids
 

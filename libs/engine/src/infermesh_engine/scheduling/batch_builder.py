@@ -1,0 +1,83 @@
+"""Turns a plan into the arrays that a runner reads."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infermesh_engine.runners.runner import Batch, RunnerInfo
+from infermesh_engine.scheduling.plan import Plan
+from infermesh_engine.scheduling.sequence import Sequence
+
+
+class BatchBuilder:
+    """Builds batches in its own buffers, so a batch is valid until the next one is built."""
+
+    def __init__(self, *, max_batched_tokens: int, max_sequences: int, info: RunnerInfo) -> None:
+        self._block_size = info.block_size
+        self._min_run = info.min_run_tokens
+        tokens = max_batched_tokens + max_sequences * self._min_run
+        self._count = np.arange(max(info.context_length, tokens) + 1, dtype=np.int64)
+        self._token_ids = np.empty(tokens, dtype=np.int64)
+        self._positions = np.empty(tokens, dtype=np.int64)
+        self._past_lens = np.empty(max_sequences, dtype=np.int32)
+        self._begins = np.empty(max_sequences + 1, dtype=np.int32)
+        self._block_begins = np.zeros(max_sequences + 1, dtype=np.int32)
+        self._rows = np.empty(max_sequences, dtype=np.int32)
+
+    def build(self, plan: Plan, sampled: list[Sequence]) -> Batch:
+        """The plan's batch. `sampled` is the plan's; its order is the order of the rows."""
+        tables: list[NDArray[np.int32]] = []
+        if self._min_run == 1:
+            total, longest = self._set_decodes(plan.decodes, tables)
+        else:
+            total, longest = self._add_runs(((sequence, 1) for sequence in plan.decodes), tables, 0, 0)
+        if plan.prefills:
+            runs = ((chunk.sequence, chunk.tokens) for chunk in plan.prefills)
+            total, longest = self._add_runs(runs, tables, total, longest)
+        sequences = len(tables)
+        np.cumsum([len(table) for table in tables], out=self._block_begins[1 : sequences + 1])
+        return Batch(
+            token_ids=self._token_ids[:total],
+            positions=self._positions[:total],
+            past_lens=self._past_lens[:sequences],
+            begins=self._begins[: sequences + 1],
+            blocks=np.concatenate(tables),
+            block_begins=self._block_begins[: sequences + 1],
+            max_context_tokens=longest,
+            rows=self._rows[: len(sampled)],
+            inverse_temperatures=np.array([s.sampler.inverse_temperature for s in sampled], dtype=np.float32),
+        )
+
+    def _set_decodes(self, decodes: list[Sequence], tables: list[NDArray[np.int32]]) -> tuple[int, int]:
+        """One token of each sequence. Does what `_add_runs` does, but for all at once, because every step does it."""
+        count = len(decodes)
+        past = [sequence.computed for sequence in decodes]
+        self._past_lens[:count] = past
+        self._positions[:count] = past
+        self._token_ids[:count] = [sequence.last_token for sequence in decodes]
+        self._begins[: count + 1] = self._count[: count + 1]
+        self._rows[:count] = self._count[:count]
+        tables += [sequence.blocks.view for sequence in decodes]
+        return count, max(past, default=-1) + 1
+
+    def _add_runs(
+        self, runs: Iterable[tuple[Sequence, int]], tables: list[NDArray[np.int32]], at: int, longest: int
+    ) -> tuple[int, int]:
+        """Appends runs of tokens from index `at` on; returns the batch's new token count and longest context."""
+        row = len(tables)  # all sequences before are decodes, and each has a row
+        self._begins[len(tables)] = at
+        for sequence, tokens in runs:
+            end = sequence.computed + tokens
+            past = max(0, min(sequence.computed, end - self._min_run))
+            self._past_lens[len(tables)] = past
+            self._token_ids[at : at + end - past] = sequence.tokens.view[past:end]
+            self._positions[at : at + end - past] = self._count[past:end]
+            at += end - past
+            tables.append(sequence.blocks.view[: -(-end // self._block_size)])
+            self._begins[len(tables)] = at
+            longest = max(longest, end)
+            if end == sequence.num_tokens:
+                self._rows[row] = at - 1
+                row += 1
+        return at, longest

@@ -1,0 +1,1 @@
+"""Runs one step of the engine: schedule, run, sample, emit."""

@@ -1,0 +1,76 @@
+"""Delivers tokens and errors to the requests that are running or waiting, and removes those that end."""
+
+import logging
+
+from infermesh_engine.requests.output import Failed, Output
+from infermesh_engine.sampling.sampler import SampledToken
+from infermesh_engine.scheduling.scheduler import Scheduler
+from infermesh_engine.scheduling.sequence import Sequence
+from infermesh_engine.steps.emission import emit
+from infermesh_engine.text.token_bytes import TokenBytes
+from infermesh_runtime.errors import InfermeshError, Internal
+
+_log = logging.getLogger(__name__)
+
+
+class LiveRequests:
+    """Requests with sequences in the scheduler, by request id."""
+
+    def __init__(self, scheduler: Scheduler, token_bytes: TokenBytes) -> None:
+        self._scheduler = scheduler
+        self._token_bytes = token_bytes
+        self._sequences: dict[str, list[Sequence]] = {}
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._sequences
+
+    def add(self, sequences: list[Sequence]) -> None:
+        """Queues the sequences of one request; all but the first wait until the first has computed their prompt."""
+        leader = sequences[0]
+        self._sequences[leader.request_id] = sequences
+        leader.followers = sequences[1:]
+        self._scheduler.add(leader)
+
+    def cancel(self, request_id: str) -> None:
+        """Removes a request and frees its blocks now. Does nothing for an unknown request."""
+        for sequence in self._sequences.pop(request_id, ()):
+            self._scheduler.remove(sequence)
+
+    def cancel_all(self) -> None:
+        for request_id in list(self._sequences):
+            self.cancel(request_id)
+
+    def deliver(self, sequence: Sequence, token: SampledToken | Exception, outputs: list[Output]) -> None:
+        """Gives a sequence its token, or fails its request, and appends what the client gets to `outputs`.
+
+        Does nothing for a sequence that is gone: another choice of its request failed in this step, or the request
+        ended while its token was computed.
+        """
+        if sequence not in self._sequences.get(sequence.request_id, ()):
+            return
+        if isinstance(token, Exception):
+            outputs.append(self._fail(sequence, token))
+            return
+        try:
+            delta, finished = emit(sequence, token, self._token_bytes)
+        except Exception as error:  # an error of one request's grammar or text must not end the others
+            outputs.append(self._fail(sequence, error))
+            return
+        outputs.append(delta)
+        if finished is not None:
+            outputs.append(finished)
+            self._remove(sequence)
+
+    def _fail(self, sequence: Sequence, error: Exception) -> Failed:
+        self.cancel(sequence.request_id)
+        if not isinstance(error, InfermeshError):
+            _log.error("a request failed in the engine", exc_info=error)
+            error = Internal(f"internal error in the engine: {error!r}")
+        return Failed(sequence.request_id, error)
+
+    def _remove(self, sequence: Sequence) -> None:
+        self._scheduler.remove(sequence)
+        sequences = self._sequences[sequence.request_id]
+        sequences.remove(sequence)
+        if not sequences:
+            del self._sequences[sequence.request_id]

@@ -1,0 +1,150 @@
+"""Overlaps steps: launches the next batch while the last one still runs. For runners that sample on their device.
+
+Between two steps at most one launch is in flight. Its plan already counts as computed and its sequences expect their
+tokens, so the scheduler plans the next step as if the tokens had arrived. What others could see of the launch (cached
+blocks, followers, outputs) waits until it has landed. A sequence that turns out to have ended may already be in the
+next launch; the token that it gets there is dropped.
+"""
+
+from dataclasses import dataclass
+
+from infermesh_engine.requests.output import Output
+from infermesh_engine.runners.sampling_runner import Launch, SamplingRunner
+from infermesh_engine.sampling import sampling_batch
+from infermesh_engine.scheduling.batch_builder import BatchBuilder
+from infermesh_engine.scheduling.plan import Plan
+from infermesh_engine.scheduling.scheduler import Scheduler
+from infermesh_engine.scheduling.sequence import Sequence
+from infermesh_engine.steps.live_requests import LiveRequests
+from infermesh_engine.steps.rate_meter import RateMeter
+from infermesh_runtime.errors import ResourceExhausted
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsampled:
+    """A launch whose forward pass is queued and whose tokens are not chosen yet."""
+
+    launch: Launch
+    plan: Plan
+    rows: list[tuple[int, Sequence]]
+    """The launch's rows whose sequences still want a token."""
+    count: int
+    """Rows of the launch."""
+
+    def without_removed(self) -> "_Unsampled | None":
+        """Without the sequences that have lost their blocks since; None when none is left."""
+        rows = [(row, sequence) for row, sequence in self.rows if sequence.capacity]
+        prefills = [chunk for chunk in self.plan.prefills if chunk.sequence.capacity]
+        if len(rows) == len(self.rows) and len(prefills) == len(self.plan.prefills):
+            return self
+        plan = Plan([sequence for sequence in self.plan.decodes if sequence.capacity], prefills)
+        return None if plan.is_empty else _Unsampled(self.launch, plan, rows, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    """A launch that will bring tokens."""
+
+    launch: Launch
+    plan: Plan
+    rows: list[tuple[int, Sequence]]
+    errors: dict[int, Exception]
+    """By row: the error that its sequence gets in place of a token."""
+
+
+class OverlappedSteps:
+    """Each step launches batch n + 1, waits for batch n, emits n and samples n + 1."""
+
+    def __init__(
+        self,
+        runner: SamplingRunner,
+        scheduler: Scheduler,
+        batches: BatchBuilder,
+        meter: RateMeter,
+        requests: LiveRequests,
+    ) -> None:
+        self._runner = runner
+        self._scheduler = scheduler
+        self._batches = batches
+        self._meter = meter
+        self._requests = requests
+        self._flight: _InFlight | None = None
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a launch has not landed yet, even if all its sequences are gone."""
+        return self._flight is not None
+
+    def step(self, outputs: list[Output]) -> int:
+        """Appends what came of the launch in flight and leaves the next one in flight; returns how many tokens came."""
+        flight, self._flight = self._flight, None
+        ahead, tokens = None, 0
+        if flight is None:
+            self._meter.begin()
+        else:
+            ahead = self._launch_ahead()
+            landed = self._land(flight, outputs)
+            ahead = ahead.without_removed() if ahead is not None and landed is not None else None
+            tokens = landed or 0
+        self._flight = self._start(ahead, outputs)
+        return tokens
+
+    def _launch_ahead(self) -> _Unsampled | None:
+        """Launches what can run behind the launch in flight. If it does not fit, `_start` tries again after landing."""
+        plan = self._scheduler.schedule()
+        if plan.is_empty:
+            return None
+        try:
+            return self._launch(plan)
+        except ResourceExhausted:
+            return None
+
+    def _start(self, ahead: _Unsampled | None, outputs: list[Output]) -> _InFlight | None:
+        """Samples the launch made ahead, or launches the largest batch that fits the device's memory."""
+        while True:
+            plan = self._scheduler.schedule() if ahead is None else ahead.plan
+            if plan.is_empty:
+                return None
+            try:
+                return self._sample(ahead or self._launch(plan))
+            except ResourceExhausted as error:
+                ahead = None
+                self._shrink(plan, error, outputs)
+
+    def _launch(self, plan: Plan) -> _Unsampled:
+        sampled = plan.sampled
+        launch = self._runner.launch(self._batches.build(plan, sampled))
+        return _Unsampled(launch, plan, list(enumerate(sampled)), len(sampled))
+
+    def _sample(self, unsampled: _Unsampled) -> _InFlight:
+        states = [(row, sequence.sampler) for row, sequence in unsampled.rows]
+        batch, errors = sampling_batch.build(states, unsampled.count)
+        unsampled.launch.sample(batch)
+        self._scheduler.advance(unsampled.plan)
+        for row, sequence in unsampled.rows:
+            sequence.expect(row)
+        return _InFlight(unsampled.launch, unsampled.plan, unsampled.rows, errors)
+
+    def _land(self, flight: _InFlight, outputs: list[Output]) -> int | None:
+        """Waits for the tokens and delivers them; returns how many, or None when the launch failed."""
+        try:
+            tokens = flight.launch.wait()
+        except ResourceExhausted as error:
+            for _, sequence in flight.rows:
+                sequence.unexpect()
+            self._scheduler.revoke(flight.plan)
+            self._shrink(flight.plan, error, outputs)
+            return None
+        self._scheduler.settle(flight.plan, (sequence for _, sequence in flight.rows))
+        self._meter.end(prefill_tokens=flight.plan.prefill_tokens, decode_tokens=len(flight.plan.decodes))
+        self._meter.begin()
+        sampled = sampling_batch.read(tokens, [(row, sequence.sampler) for row, sequence in flight.rows])
+        for (row, sequence), token in zip(flight.rows, sampled, strict=True):
+            sequence.unexpect()
+            self._requests.deliver(sequence, flight.errors.get(row, token), outputs)
+        return len(sampled)
+
+    def _shrink(self, plan: Plan, error: ResourceExhausted, outputs: list[Output]) -> None:
+        too_large = self._scheduler.shrink(plan)
+        if too_large is not None:
+            self._requests.deliver(too_large, error, outputs)

@@ -1,0 +1,48 @@
+"""Wraps gRPC's context of a call so that it sends the request id back to the client."""
+
+from typing import Any
+
+import grpc
+
+from infermesh_runtime.errors import Code
+
+REQUEST_ID_KEY = "x-request-id"
+
+
+class RpcContext:
+    """gRPC's ServicerContext, which also sends the request id with the first message.
+
+    After the first message `write` is gRPC's own, so later messages cost nothing extra.
+    """
+
+    def __init__(self, inner: grpc.aio.ServicerContext, request_id: str) -> None:
+        self._inner = inner
+        self.request_id = request_id
+        self.initial_metadata_sent = False
+        self.interrupted = False
+        """Whether the client, the deadline or the server's stop ended the handler."""
+        self.write = self._write_first
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    @property
+    def status(self) -> Code:
+        """The status the call ends with: the one it was set to or aborted with, or OK."""
+        code = self._inner.code()
+        return Code(code.value[0] if isinstance(code, grpc.StatusCode) else code or 0)
+
+    async def send_initial_metadata(self, initial_metadata: Any) -> None:
+        """Sends the handler's metadata and the request id."""
+        self.initial_metadata_sent = True
+        await self._inner.send_initial_metadata((*initial_metadata, (REQUEST_ID_KEY, self.request_id)))
+
+    async def ensure_initial_metadata(self) -> None:
+        """Sends the request id unless metadata was already sent."""
+        if not self.initial_metadata_sent:
+            await self.send_initial_metadata(())
+
+    async def _write_first(self, message: Any) -> None:
+        await self.ensure_initial_metadata()
+        self.write = self._inner.write
+        await self._inner.write(message)
