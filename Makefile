@@ -8,7 +8,7 @@ SOURCES := $(wildcard libs/*/src) services/router/src services/worker-cpu/src de
 TESTS := conftest.py $(wildcard libs/*/tests) services/router/tests deploy/envoy/tests deploy/docker/tests \
 	tests/contract tests/integration tests/e2e tests/chaos
 BENCHMARKS := $(shell find benchmarks -name '*.py')
-TORCH_BENCHMARKS := $(shell grep -lE '^ *(import|from) (torch|transformers|triton|infermesh_worker_xpu)' $(BENCHMARKS))
+TORCH_BENCHMARKS := $(shell grep -lE '^ *(import|from) (torch|transformers|triton|infermesh_worker_xpu)[ .]' $(BENCHMARKS))
 WORKERS ?= cpu
 INSTALLED_INDEX := $(shell cat $(VENV)/.installed-xpu 2>/dev/null)
 # Index of torch's builds for a device, remembered; empty: what pip finds. README, "GPUs", says when one is needed
