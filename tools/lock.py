@@ -1,9 +1,8 @@
-"""Makes the lock files from the version ranges in each package's pyproject.toml.
+"""Makes the lock files from the ranges in every package's pyproject.toml.
 
-There is one lock for development (requirements.lock), one for each package that is deployed alone, and one for the lane
-that tests the conversion of Hugging Face folders. A deployed package's lock holds only what that package needs, at the
-versions of the development lock, so that worker-cpu has no torch and the router no openvino. Only the locks of
-worker-xpu and of the Hugging Face lane have torch.
+There is one lock for development (requirements.lock) and one for each thing that is deployed alone. The latter pins the
+same versions, but only of what that part installs: worker-cpu has no torch, the router no openvino. Two more locks are
+for test lanes: tests/huggingface converts Hugging Face folders, tests/lowest runs on the lowest versions in the ranges.
 """
 
 import re
@@ -11,13 +10,29 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOYED = ("services/router", "services/worker-cpu", "deploy/envoy", "libs/client")
 WORKER_XPU = "services/worker-xpu"
 PACKAGES = ("protos", "libs/runtime", "libs/engine", "libs/worker", *DEPLOYED)
 TORCH = {"torch==2.13.0", "triton==3.7.1"}
+LOWEST_EXTRAS = (("libs/runtime", "ml-dtypes"), ("deploy/envoy", "local"))
+LOWEST_TOOLS = (
+    "buf-bin",
+    "grpcio-status",
+    "grpcio-tools",
+    "hypothesis",
+    "lupa",
+    "openai",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-timeout",
+    "setuptools",
+    "wheel",
+)
 HUGGINGFACE_TOOLS = {"pytest", "pytest-asyncio", "pytest-timeout", "setuptools>=77", "torch==2.13.0", "wheel"}
 OPTIONS = (
     "--quiet",
@@ -31,10 +46,16 @@ OPTIONS = (
 )
 
 
+def project_of(folder: str) -> dict[str, Any]:
+    """The [project] table of one of our packages."""
+    project: dict[str, Any] = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+    return project
+
+
 def dependencies() -> dict[str, list[str]]:
     """Maps the name of each of our packages to the requirements in its pyproject.toml."""
     folders = (*PACKAGES, WORKER_XPU)
-    projects = (tomllib.loads((ROOT / p / "pyproject.toml").read_text())["project"] for p in folders)
+    projects = map(project_of, folders)
     return {project["name"]: project.get("dependencies", []) for project in projects}
 
 
@@ -48,9 +69,8 @@ def third_party(name: str, asked: dict[str, list[str]]) -> set[str]:
 
 
 def optional(folder: str, extra: str) -> set[str]:
-    """Requirements of an extra of the package in `folder`."""
-    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
-    return set(project["optional-dependencies"][extra])
+    """Requirements of an extra of one of our packages."""
+    return set(project_of(folder)["optional-dependencies"][extra])
 
 
 def without_local_builds(lock: Path) -> None:
@@ -68,6 +88,24 @@ def compile_lock(requirements: set[str], lock: Path, constraints: Path | None = 
         subprocess.run(command, cwd=ROOT, check=True)
 
 
+def pinned(names: Iterable[str], lock: Path) -> set[str]:
+    """The lines of a lock that pin these distributions."""
+    lines = lock.read_text().splitlines()
+    return {line for line in lines if line.split("==")[0] in names}
+
+
+def compile_lowest(lock: Path, asked: dict[str, list[str]], development: Path) -> None:
+    """The lowest version that the ranges allow of what our packages import; test tools as in the development lock."""
+    requirements = pinned(LOWEST_TOOLS, development)
+    for folder in PACKAGES:
+        requirements |= third_party(project_of(folder)["name"], asked)
+    for folder, extra in LOWEST_EXTRAS:
+        requirements |= optional(folder, extra)
+    command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--resolution", "lowest-direct"]
+    source = "\n".join(sorted(requirements))
+    subprocess.run([*command, "-o", str(lock), "-"], cwd=ROOT, check=True, input=source, text=True)
+
+
 def main() -> None:
     asked = dependencies()
     development = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["dev"]
@@ -75,8 +113,7 @@ def main() -> None:
     root_lock = ROOT / "requirements.lock"
     compile_lock(everything, root_lock)
     for folder in DEPLOYED:
-        name = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]["name"]
-        compile_lock(third_party(name, asked), ROOT / folder / "requirements.lock", root_lock)
+        compile_lock(third_party(project_of(folder)["name"], asked), ROOT / folder / "requirements.lock", root_lock)
     xpu_lock = ROOT / WORKER_XPU / "requirements.lock"
     compile_lock(
         third_party("infermesh-worker-xpu", asked) | optional(WORKER_XPU, "quantisation") | TORCH, xpu_lock, root_lock
@@ -87,6 +124,7 @@ def main() -> None:
     huggingface_lock = ROOT / "tests" / "huggingface" / "requirements.lock"
     compile_lock(lane, huggingface_lock)
     without_local_builds(huggingface_lock)
+    compile_lowest(ROOT / "tests" / "lowest" / "requirements.lock", asked, root_lock)
 
 
 if __name__ == "__main__":

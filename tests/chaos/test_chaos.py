@@ -1,6 +1,6 @@
-"""Mixed load on two real workers and a simulated one while each is killed, frozen, cut off and drained in turn.
+"""Every answer stays correct while workers under load are killed, frozen, cut off and drained in turn.
 
-`CHAOS_S=60 pytest tests/chaos` is the long form; CHAOS_SEED chooses another schedule.
+`CHAOS_S=60 pytest tests/chaos` disturbs the mesh for longer; CHAOS_SEED chooses another schedule.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import grpc
@@ -22,6 +22,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh_runtime.errors import ResourceExhausted, Unavailable
 from infermesh_runtime.rpc.status import from_rpc_error
+from tests.chaos.mesh import Mesh, Worker, all_ready
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -63,7 +64,7 @@ REQUESTS = {
 
 @dataclass
 class Answer:
-    """What a stream delivered, by choice."""
+    """What a stream delivered, for each choice."""
 
     texts: dict[int, str] = field(default_factory=dict)
     token_ids: dict[int, list[int]] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class Answer:
     reasons: dict[int, int] = field(default_factory=dict)
 
     def take(self, event: pb.GenerateResponse) -> int:
-        """Adds an event; returns the failovers it tells of."""
+        """Adds an event; returns how many failovers it reports."""
         if event.HasField("delta"):
             delta = event.delta
             self.texts[delta.choice] = self.texts.get(delta.choice, "") + delta.text
@@ -87,7 +88,7 @@ class Answer:
 
 @dataclass
 class Tally:
-    """What became of the requests."""
+    """How the requests ended."""
 
     complete: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -95,8 +96,8 @@ class Tally:
     failovers: int = 0
 
 
-async def stream(stub: pb_grpc.InferenceServiceStub, name: str) -> AsyncIterator[pb.GenerateResponse]:
-    """The events after `started`."""
+async def stream(stub: pb_grpc.InferenceServiceStub, name: str) -> AsyncGenerator[pb.GenerateResponse]:
+    """Yields the events after `started`."""
     call = stub.Generate(REQUESTS[name], timeout=DEADLINE_S)
     try:
         first = await call.read()
@@ -108,7 +109,7 @@ async def stream(stub: pb_grpc.InferenceServiceStub, name: str) -> AsyncIterator
 
 
 async def ask(stub: pb_grpc.InferenceServiceStub, name: str, tally: Tally) -> Answer:
-    """A whole answer. Raises AioRpcError."""
+    """Reads a whole answer. Raises AioRpcError."""
     answer, failovers = Answer(), 0
     async for event in stream(stub, name):
         failovers = max(failovers, answer.take(event))
@@ -118,15 +119,15 @@ async def ask(stub: pb_grpc.InferenceServiceStub, name: str, tally: Tally) -> An
 
 
 async def leave(stub: pb_grpc.InferenceServiceStub, name: str) -> None:
-    """Goes away in the middle of an answer."""
+    """Leaves in the middle of an answer."""
     events = stream(stub, name)
     async for _ in events:
         break
     await events.aclose()
 
 
-async def client(mesh, number: int, references: dict[str, Answer], tally: Tally, over: asyncio.Event) -> None:
-    """Asks one thing after another. Every answer equals the undisturbed one, or is a clear refusal."""
+async def client(mesh: Mesh, number: int, references: dict[str, Answer], tally: Tally, over: asyncio.Event) -> None:
+    """Sends one request after another. Each gets the undisturbed answer or a clear refusal."""
     stub = pb_grpc.InferenceServiceStub(mesh.channel)
     names = itertools.cycle(sorted(REQUESTS)[number % len(REQUESTS) :] + sorted(REQUESTS)[: number % len(REQUESTS)])
     for turn, name in enumerate(names):
@@ -146,48 +147,53 @@ async def client(mesh, number: int, references: dict[str, Answer], tally: Tally,
             tally.refused[f"{name}: {refusal.reason}"] += 1
 
 
-async def kill(mesh, worker) -> None:
+async def kill(mesh: Mesh, worker: Worker) -> None:
     await worker.kill_and_start()
 
 
-async def freeze(mesh, worker) -> None:
+async def freeze(mesh: Mesh, worker: Worker) -> None:
     worker.signal(signal.SIGSTOP)
-    await asyncio.sleep(3)  # how long it is frozen, longer than what the router takes for a stall
+    await asyncio.sleep(3)  # frozen for longer than the router's stall timeout
     worker.signal(signal.SIGCONT)
 
 
-async def cut(mesh, worker) -> None:
+async def cut(mesh: Mesh, worker: Worker) -> None:
     worker.link.cut()
 
 
-async def drain(mesh, worker) -> None:
+async def drain(mesh: Mesh, worker: Worker) -> None:
     await mesh.admin.DrainEndpoint(admin_pb2.DrainEndpointRequest(address=worker.address, move_after_s=0.5))
     await mesh.admin.ResumeEndpoint(admin_pb2.ResumeEndpointRequest(address=worker.address))
 
 
-DISTURBANCES: tuple[Callable[..., Awaitable[None]], ...] = (kill, freeze, cut, drain)
+DISTURBANCES: dict[str, Callable[[Mesh, Worker], Awaitable[None]]] = {
+    "kill": kill,
+    "freeze": freeze,
+    "cut": cut,
+    "drain": drain,
+}
 
 
-async def disturb(mesh, rng: random.Random, seconds: float, ready) -> Counter[str]:
-    """One worker at a time, each thing in turn in an order of the seed; returns what was done."""
+async def disturb(mesh: Mesh, rng: random.Random, duration_s: float) -> Counter[str]:
+    """Disturbs one worker at a time, in an order that the seed decides; returns what was done how often."""
     done: Counter[str] = Counter()
     clock = asyncio.get_running_loop().time
-    end_s = clock() + seconds
+    end_s = clock() + duration_s
     while clock() < end_s:
-        round_ = [(action, worker) for action in DISTURBANCES for worker in mesh.workers]
+        round_ = [(name, worker) for name in DISTURBANCES for worker in mesh.workers]
         rng.shuffle(round_)
-        for action, worker in round_:
-            await asyncio.sleep(rng.uniform(0.05, 0.4))  # where in the streams it hits
-            await action(mesh, worker)
-            done[action.__name__] += 1
-            await mesh.wait_until(ready)
+        for name, worker in round_:
+            await asyncio.sleep(rng.uniform(0.05, 0.4))  # so that it hits streams at different tokens
+            await DISTURBANCES[name](mesh, worker)
+            done[name] += 1
+            await mesh.wait_until(all_ready)
             if clock() >= end_s:
                 break
     return done
 
 
 def at_rest(listed: admin_pb2.WatchEndpointsResponse) -> bool:
-    """Nothing runs or waits anywhere, and no KV block is held."""
+    """Whether nothing runs or waits anywhere and no KV block is held."""
     loads = [endpoint.report.load for endpoint in listed.endpoints]
     return not listed.queues and all(
         not (endpoint.in_flight or load.running or load.waiting or load.kv_cache_usage)
@@ -195,7 +201,7 @@ def at_rest(listed: admin_pb2.WatchEndpointsResponse) -> bool:
     )
 
 
-async def test_nothing_is_lost_while_workers_are_killed_frozen_cut_and_drained(mesh, chaos_s, ready) -> None:
+async def test_nothing_is_lost_while_workers_are_killed_frozen_cut_and_drained(mesh: Mesh, chaos_s: float) -> None:
     tally, over = Tally(), asyncio.Event()
     stub = pb_grpc.InferenceServiceStub(mesh.channel)
     references = {name: await ask(stub, name, Tally()) for name in REQUESTS}
@@ -205,12 +211,12 @@ async def test_nothing_is_lost_while_workers_are_killed_frozen_cut_and_drained(m
     async with asyncio.TaskGroup() as group:
         for number in range(CLIENTS):
             group.create_task(client(mesh, number, references, tally, over))
-        done = await disturb(mesh, rng, chaos_s, ready)
+        done = await disturb(mesh, rng, chaos_s)
         over.set()
     await mesh.wait_until(at_rest)
     grown_mb = mesh.resident_mb() - before_mb
     print(f"{dict(done)} {tally} router grew by {grown_mb:.1f} MB", file=sys.stderr)
-    # one worker is disturbed while the other's breaker may still be half-open: a refusal is clear, and seldom
+    # A request may be refused if one worker is disturbed while the other's breaker is still half-open. That is rare.
     assert tally.refused.total() * 4 < tally.complete.total()
     assert tally.complete.total() > CLIENTS
     assert tally.failovers, "no stream was moved: the load missed every disturbance"

@@ -1,9 +1,8 @@
-"""The implementers of InferenceService that the contract is held against: a worker, and the same behind a router."""
+"""Fixtures for the servers that the contract is checked against: a worker, and the same worker behind a router."""
 
 import contextlib
 import signal
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import grpc
 import pytest
@@ -13,27 +12,12 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_worker.testing.processes import WorkerProcess, simulated_worker
-
-MODEL = "contract-model"
-CONTEXT_TOKENS = 512
-
-
-@dataclass(frozen=True)
-class Target:
-    """One running implementer."""
-
-    name: str
-    channel: grpc.aio.Channel
-    worker_address: str
-
-    @property
-    def stub(self) -> InferenceServiceStub:
-        return InferenceServiceStub(self.channel)
+from tests.contract.target import CONTEXT_TOKENS, MODEL, Target
 
 
 @contextlib.asynccontextmanager
 async def router(worker_address: str) -> AsyncIterator[str]:
-    """A router in front of one worker; yields its address once a request would be served."""
+    """Starts a router in front of one worker; yields its address once it serves requests."""
     process = await WorkerProcess.start("infermesh_router", workers=worker_address)
     try:
         address = await process.address()

@@ -1,4 +1,6 @@
-"""Every bad field of a request is a status with ErrorInfo, and with a BadRequest that names it."""
+"""Every bad request fails with a status that carries ErrorInfo, and a bad field with a BadRequest that names it."""
+
+from typing import Any, Protocol, cast
 
 import grpc
 import pytest
@@ -7,37 +9,35 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
 from infermesh_runtime.errors import Code, InfermeshError
 from infermesh_runtime.rpc.status import from_rpc_error
-
-MODEL = "contract-model"
-CONTEXT_TOKENS = 512
+from tests.contract.target import CONTEXT_TOKENS, MODEL, Target
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NAN = float("nan")
 
 
-def ask(**fields) -> pb.GenerateRequest:
+def ask(**fields: Any) -> pb.GenerateRequest:
     return pb.GenerateRequest(**{"text": "hello", **fields})
 
 
-def sampling(**fields) -> pb.GenerateRequest:
+def sampling(**fields: Any) -> pb.GenerateRequest:
     return ask(sampling=pb.SamplingParams(**fields))
 
 
-def stop(**fields) -> pb.GenerateRequest:
+def stop(**fields: Any) -> pb.GenerateRequest:
     return ask(stop=pb.StopConditions(**fields))
 
 
-def ids(dtype: int, shape: list[int], data: bytes) -> pb.GenerateRequest:
+def ids(dtype: DataType, shape: list[int], data: bytes) -> pb.GenerateRequest:
     return pb.GenerateRequest(token_ids=Tensor(dtype=dtype, shape=shape, data=data))
 
 
-def chat(role: str = "user", **fields) -> pb.GenerateRequest:
+def chat(role: str = "user", **fields: Any) -> pb.GenerateRequest:
     messages = [pb.ChatMessage(role=role, content="hi")]
     return pb.GenerateRequest(chat=pb.ChatPrompt(**{"messages": messages, **fields}))
 
 
-def formatted(**fields) -> pb.GenerateRequest:
+def formatted(**fields: Any) -> pb.GenerateRequest:
     return ask(format=pb.OutputFormat(**fields))
 
 
@@ -72,8 +72,8 @@ BAD = [
     ("prompt", pb.GenerateRequest(text="")),
     ("prompt", ids(INT32, [0], b"")),
     ("token_ids", ids(FP32, [1], bytes(4))),
-    ("token_ids", ids(0, [1], bytes(4))),
-    ("token_ids", ids(99, [1], bytes(4))),
+    ("token_ids", ids(DataType.DATA_TYPE_UNSPECIFIED, [1], bytes(4))),
+    ("token_ids", ids(cast("DataType", 99), [1], bytes(4))),
     ("token_ids", ids(INT32, [2], bytes(4))),
     ("token_ids", ids(INT64, [1, 1], bytes(8))),
     ("token_ids", ids(INT32, [-1], b"")),
@@ -95,7 +95,14 @@ BAD = [
 ]
 
 
-async def refuse(call) -> InfermeshError:
+class ResponseStream(Protocol):
+    """A streaming call that has not been read."""
+
+    async def read(self) -> object: ...
+
+
+async def refuse(call: ResponseStream) -> InfermeshError:
+    """The error that a call ends with at its first read."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call.read()
     assert dict(refused.value.trailing_metadata() or ()).get("x-request-id")
@@ -104,7 +111,7 @@ async def refuse(call) -> InfermeshError:
 
 
 @pytest.mark.parametrize(("field", "request_"), BAD, ids=[f"{field}-{i}" for i, (field, _) in enumerate(BAD)])
-async def test_a_bad_field_is_named(target, field: str, request_: pb.GenerateRequest) -> None:
+async def test_a_bad_field_is_named(target: Target, field: str, request_: pb.GenerateRequest) -> None:
     error = await refuse(target.stub.Generate(request_, timeout=20))
     assert error.code is Code.INVALID_ARGUMENT, error.message
     assert error.reason == "INVALID_ARGUMENT"
@@ -112,51 +119,53 @@ async def test_a_bad_field_is_named(target, field: str, request_: pb.GenerateReq
     assert error.message
 
 
-async def test_every_bad_field_is_named_at_once(target) -> None:
+async def test_every_bad_field_is_named_at_once(target: Target) -> None:
     error = await refuse(target.stub.Generate(ask(n=0, sampling=pb.SamplingParams(temperature=-1, top_p=2))))
     assert {"n", "sampling.temperature", "sampling.top_p"} <= set(error.fields)
 
 
-async def test_an_unknown_model(target) -> None:
+async def test_an_unknown_model(target: Target) -> None:
     error = await refuse(target.stub.Generate(ask(model="nobody")))
     assert (error.code, error.reason, error.metadata["model"]) == (Code.NOT_FOUND, "MODEL_NOT_FOUND", "nobody")
     assert MODEL in error.message
 
 
 @pytest.mark.parametrize("device", ["cuda", "gpu", "xpu", "tpu", "127.0.0.1:1"])
-async def test_a_device_that_is_not_there(target, device: str) -> None:
+async def test_an_unknown_device(target: Target, device: str) -> None:
     error = await refuse(target.stub.Generate(ask(device=device)))
     assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "DEVICE_NOT_AVAILABLE")
     assert "cpu" in error.message
 
 
-async def test_a_prompt_beyond_the_context(target) -> None:
+async def test_a_prompt_longer_than_the_context(target: Target) -> None:
     error = await refuse(target.stub.Generate(ask(text="x" * 600)))
     assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "CONTEXT_LENGTH_EXCEEDED")
     assert (error.metadata["prompt_tokens"], error.metadata["context_length"]) == ("600", str(CONTEXT_TOKENS))
 
 
-async def test_bytes_that_are_no_message(target) -> None:
+async def test_bytes_that_are_not_a_message(target: Target) -> None:
     raw = target.channel.unary_stream("/infermesh.inference.v1.InferenceService/Generate")
     error = await refuse(raw(b"\xff\xff\xff\xff", timeout=10))
     assert error.code is Code.INVALID_ARGUMENT
 
 
-async def test_text_that_is_no_utf8(target) -> None:
+async def test_text_that_is_not_utf8(target: Target) -> None:
     raw = target.channel.unary_stream("/infermesh.inference.v1.InferenceService/Generate")
     error = await refuse(raw(b"\x12\x02\xff\xff", timeout=10))
     assert error.code is Code.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("request_", [pb.EmbedRequest(texts=["x"]), pb.InferRequest()])
-async def test_what_the_model_cannot_do_is_unimplemented(target, request_) -> None:
+async def test_what_the_model_cannot_do_is_unimplemented(
+    target: Target, request_: pb.EmbedRequest | pb.InferRequest
+) -> None:
     method = target.stub.Embed if isinstance(request_, pb.EmbedRequest) else target.stub.Infer
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await method(request_, timeout=10)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_method_that_is_not_there(target) -> None:
+async def test_an_unknown_method(target: Target) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await target.channel.unary_unary("/infermesh.inference.v1.InferenceService/Sing")(b"", timeout=10)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -1,4 +1,4 @@
-"""What an endpoint says of itself: Health, WatchHealth, grpc.health.v1 and reflection."""
+"""Health, WatchHealth, grpc.health.v1 and reflection describe the endpoint correctly."""
 
 import asyncio
 
@@ -9,9 +9,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from tests.contract.target import CONTEXT_TOKENS, MODEL, Target
 
-MODEL = "contract-model"
-CONTEXT_TOKENS = 512
 SERVICE = "infermesh.inference.v1.InferenceService"
 SETTLE_S = 10
 
@@ -31,14 +30,14 @@ def check_report(report: pb.HealthReport) -> None:
     assert report.load.kv_cache_tokens > 0
 
 
-async def test_health(target) -> None:
+async def test_health(target: Target) -> None:
     report = (await target.stub.Health(pb.HealthRequest())).report
     check_report(report)
     worker = target.name == "worker"
     assert report.device.kind == (pb.DEVICE_KIND_CPU if worker else pb.DEVICE_KIND_UNSPECIFIED)
 
 
-async def test_watch_health_reports_at_once_and_when_work_is_done(target) -> None:
+async def test_watch_health_reports_at_once_and_after_work(target: Target) -> None:
     watch = target.stub.WatchHealth(pb.WatchHealthRequest(min_interval_ms=1))
     async with asyncio.timeout(SETTLE_S):
         first = (await watch.read()).report
@@ -54,19 +53,19 @@ async def test_watch_health_reports_at_once_and_when_work_is_done(target) -> Non
 
 
 @pytest.mark.parametrize("service", ["", SERVICE])
-async def test_the_standard_health_service_serves(target, service: str) -> None:
+async def test_the_standard_health_service_serves(target: Target, service: str) -> None:
     stub = health_pb2_grpc.HealthStub(target.channel)
     reply = await stub.Check(health_pb2.HealthCheckRequest(service=service))
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_the_standard_health_service_knows_no_others(target) -> None:
+async def test_the_standard_health_service_refuses_unknown_names(target: Target) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as unknown:
         await health_pb2_grpc.HealthStub(target.channel).Check(health_pb2.HealthCheckRequest(service="no.Such"))
     assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_reflection_describes_the_services(target) -> None:
+async def test_reflection_describes_the_services(target: Target) -> None:
     call = reflection_pb2_grpc.ServerReflectionStub(target.channel).ServerReflectionInfo()
     await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     names = {service.name for service in (await call.read()).list_services_response.service}
@@ -79,7 +78,7 @@ async def test_reflection_describes_the_services(target) -> None:
     assert FileDescriptorProto.FromString(files[0]).package == "infermesh.inference.v1"
 
 
-async def test_the_request_id_comes_back(target) -> None:
+async def test_the_request_id_comes_back(target: Target) -> None:
     call = target.stub.Health(pb.HealthRequest(), metadata=(("x-request-id", "mine"),))
     await call
     assert dict(await call.initial_metadata())["x-request-id"] == "mine"

@@ -1,4 +1,4 @@
-"""The .proto files lint, and the committed stubs and descriptors are those of the .proto files."""
+"""The .proto files lint, and the committed stubs and descriptors match them."""
 
 import subprocess
 import sys

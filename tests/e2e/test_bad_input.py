@@ -1,7 +1,12 @@
-"""Every kind of bad input, through Envoy, on the real model: exact status, type, code and param, and nothing lost."""
+"""Bad input gets the exact status, type, code and param through Envoy, and the mesh keeps serving."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
+
+from tests.e2e.mesh import SIMULATED, Mesh, NewMesh
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -24,11 +29,12 @@ def without(body: dict[str, object], name: str) -> dict[str, object]:
     return {key: value for key, value in body.items() if key != name}
 
 
-def error_of(response: httpx.Response) -> dict[str, object]:
+def error_of(response: httpx.Response) -> dict[str, Any]:
+    """The error of a response, whose shape is checked."""
     assert response.headers["content-type"] == "application/json"
     assert response.headers["x-request-id"]
     assert set(response.json()) == {"error"}
-    error = response.json()["error"]
+    error: dict[str, Any] = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["message"]
     return error
@@ -42,8 +48,8 @@ def assert_error(response: httpx.Response, status: int, code: str, param: str | 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def still_answers(mesh):
-    """After all of it, the mesh answers as if nothing had been."""
+def still_answers(mesh: Mesh) -> Iterator[None]:
+    """Checks that the mesh still answers after all tests of this module."""
     yield
     with mesh.http() as http:
         assert http.post(CHAT, json=chat()).status_code == 200
@@ -56,13 +62,13 @@ def still_answers(mesh):
      b'{"model": "a", "model": "b"}', b'{"temperature": NaN}', b'{"model": "\\ud800"}'],
     ids=lambda body: body[:24].decode(),
 )  # fmt: skip
-def test_malformed_json(http, path, body):
+def test_malformed_json(http: httpx.Client, path: str, body: bytes) -> None:
     assert_error(http.post(path, content=body), 400, "invalid_json", None)
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
 @pytest.mark.parametrize("body", [b'{"model": "\xff"}', b"\xff\xfe{\x00}\x00", b'{"a": "\xc3"}', b"\x80"])
-def test_invalid_utf8(http, path, body):
+def test_invalid_utf8(http: httpx.Client, path: str, body: bytes) -> None:
     assert_error(http.post(path, content=body), 400, "invalid_json", None)
 
 
@@ -102,7 +108,7 @@ def test_invalid_utf8(http, path, body):
     ],
     ids=lambda value: None if isinstance(value, dict) else value,
 )
-def test_wrong_type_or_range(http, body, param):
+def test_wrong_type_or_range(http: httpx.Client, body: dict[str, object], param: str) -> None:
     message = assert_error(http.post(CHAT, json=body), 400, "invalid_argument", param)
     assert param in message
 
@@ -122,7 +128,7 @@ def test_wrong_type_or_range(http, body, param):
     ],
     ids=lambda value: None if isinstance(value, dict) else value,
 )
-def test_wrong_type_or_range_of_completions(http, fields, param):
+def test_wrong_type_or_range_of_completions(http: httpx.Client, fields: dict[str, Any], param: str) -> None:
     assert_error(http.post(COMPLETIONS, json=completion(**fields)), 400, "invalid_argument", param)
 
 
@@ -136,14 +142,14 @@ def test_wrong_type_or_range_of_completions(http, fields, param):
         (COMPLETIONS, without(completion(), "prompt"), "prompt"),
     ],
 )
-def test_missing_field(http, path, body, param):
+def test_missing_field(http: httpx.Client, path: str, body: dict[str, object], param: str) -> None:
     message = assert_error(http.post(path, json=body), 400, "missing_required_parameter", param)
     assert param in message
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("path", "make"), [(CHAT, chat), (COMPLETIONS, completion)])
-def test_unknown_model(http, path, make, stream):
+def test_unknown_model(http: httpx.Client, path: str, make: Callable[..., dict[str, object]], stream: bool) -> None:
     message = assert_error(http.post(path, json=make(model="gpt-x/y", stream=stream)), 404, "model_not_found", "model")
     assert "gpt-x/y" in message
 
@@ -153,7 +159,7 @@ def test_unknown_model(http, path, make, stream):
     (CHAT, chat(messages=[{"role": "user", "content": "word " * 9000}])),
     (COMPLETIONS, completion(prompt="word " * 9000)),
 ])  # fmt: skip
-def test_prompt_beyond_the_context(http, path, body, stream):
+def test_prompt_beyond_the_context(http: httpx.Client, path: str, body: dict[str, object], stream: bool) -> None:
     error = error_of(response := http.post(path, json={**body, "stream": stream}))
     assert (response.status_code, error["type"], error["code"]) == (
         400,
@@ -175,7 +181,7 @@ def test_prompt_beyond_the_context(http, path, body, stream):
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_invalid_json_schema(http, schema, stream):
+def test_invalid_json_schema(http: httpx.Client, schema: dict[str, object], stream: bool) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     error = error_of(response := http.post(CHAT, json=chat(response_format=wanted, stream=stream)))
     assert (response.status_code, error["type"], error["code"]) == (400, "invalid_request_error", "invalid_argument")
@@ -190,31 +196,31 @@ def test_invalid_json_schema(http, schema, stream):
         (COMPLETIONS, completion(messages=MESSAGES), "messages"),
     ],
 )
-def test_unknown_field_is_named(http, path, body, param):
+def test_unknown_field_is_named(http: httpx.Client, path: str, body: dict[str, object], param: str) -> None:
     message = assert_error(http.post(path, json=body), 400, "unknown_parameter", param)
     assert param in message
 
 
-def test_field_that_is_not_supported(http):
+def test_field_that_is_not_supported(http: httpx.Client) -> None:
     tools = [{"type": "function", "function": {"name": "f"}}]
     assert_error(http.post(CHAT, json=chat(tools=tools)), 400, "unsupported_parameter", "tools")
 
 
-def test_device_that_is_not_there(http):
+def test_unknown_device(http: httpx.Client) -> None:
     error = error_of(response := http.post(CHAT, json=chat(device="cuda")))
     assert (response.status_code, error["code"]) == (400, "device_not_available")
     assert "cpu" in error["message"]
 
 
 @pytest.mark.parametrize("mebibytes", [65, 100])
-def test_body_too_large(http, mebibytes):
+def test_body_too_large(http: httpx.Client, mebibytes: int) -> None:
     for content in (b" " * (mebibytes * MEBIBYTE), (b" " * MEBIBYTE for _ in range(mebibytes))):
         message = assert_error(http.post(CHAT, content=content), 413, "request_too_large", None)
         assert "64 MiB" in message
 
 
-def test_body_just_not_too_large(http):
-    """It is read in full; it is the prompt that is too long."""
+def test_body_of_the_largest_size(http: httpx.Client) -> None:
+    """It is read in full, so the error is about an unknown field."""
     body = b'{"model": "%s", "messages": [{"role": "user", "content": "Hi"}], "nonsense": 1}' % MODEL.encode()
     padded = body + b" " * (64 * MEBIBYTE - len(body))
     assert_error(http.post(CHAT, content=padded), 400, "unknown_parameter", "nonsense")
@@ -228,12 +234,12 @@ def test_body_just_not_too_large(http):
         ("POST", "/v1", 404, "not_found"),
     ],
 )
-def test_bad_path_or_method(http, method, path, status, code):
+def test_bad_path_or_method(http: httpx.Client, method: str, path: str, status: int, code: str) -> None:
     assert_error(http.request(method, path), status, code, None)
 
 
-def test_unknown_fields_may_be_ignored(new_mesh):
-    mesh = new_mesh([("infermesh_worker.testing.simulated", {})], unknown_fields="ignore")
+def test_unknown_fields_can_be_ignored(new_mesh: NewMesh) -> None:
+    mesh = new_mesh([(SIMULATED, {})], unknown_fields="ignore")
     mesh.start()
     mesh.wait_ready()
     with mesh.http() as http:

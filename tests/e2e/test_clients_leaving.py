@@ -1,12 +1,16 @@
-"""Clients that leave in the middle of a stream, 200 times in a row: what they held is freed, others notice nothing."""
+"""Clients that leave in the middle of a stream free what they held, and other clients do not notice."""
 
 import threading
+from typing import Any
 
+import grpc
 import httpx
+import openai
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh.inference.v1 import inference_pb2_grpc
+from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
+from tests.e2e.mesh import Mesh
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -14,15 +18,15 @@ MODEL = "smollm2-135m-instruct"
 TIMES = 200
 
 
-def wait_until_idle(inference) -> None:
-    """Follows the load until nothing runs, waits or holds a block."""
+def wait_until_idle(inference: InferenceServiceStub) -> None:
+    """Returns once nothing runs, waits or holds a KV block."""
     watch = inference.WatchHealth(pb.WatchHealthRequest(min_interval_ms=1), timeout=30)
     for update in watch:
         load = update.report.load
         if (load.running, load.waiting, load.waiting_tokens, load.kv_cache_usage) == (0, 0, 0, 0):
             watch.cancel()
             return
-    pytest.fail("the watch ended before the load was gone")
+    pytest.fail("WatchHealth ended before the worker was idle")
 
 
 def leave_in_the_middle(http: httpx.Client, *, chat: bool, i: int) -> None:
@@ -34,18 +38,18 @@ def leave_in_the_middle(http: httpx.Client, *, chat: bool, i: int) -> None:
         assert next(response.iter_raw()).startswith(b"data: {")
 
 
-def test_two_hundred_leave_and_one_stays(mesh, channel, client):
-    inference = inference_pb2_grpc.InferenceServiceStub(channel)
+def test_two_hundred_leave_and_one_stays(mesh: Mesh, channel: grpc.Channel, client: openai.OpenAI) -> None:
+    inference = InferenceServiceStub(channel)
     wait_until_idle(inference)
-    asked = {"model": MODEL, "prompt": "A long tale:", "max_tokens": 200, "temperature": 0}
-    extra = {"extra_body": {"ignore_eos": True}}
-    alone = client.completions.create(**asked, **extra).choices[0].text
+    asked: dict[str, Any] = {"model": MODEL, "prompt": "A long tale:", "max_tokens": 200, "temperature": 0}
+    asked["extra_body"] = {"ignore_eos": True}
+    alone = client.completions.create(**asked).choices[0].text
     beside: list[str] = []
     done = threading.Event()
 
     def stay() -> None:
         while not done.is_set():
-            stream = client.completions.create(**asked, **extra, stream=True)
+            stream = client.completions.create(**asked, stream=True)
             beside.append("".join(chunk.choices[0].text for chunk in stream))
 
     staying = threading.Thread(target=stay)
@@ -62,12 +66,12 @@ def test_two_hundred_leave_and_one_stays(mesh, channel, client):
     wait_until_idle(inference)
 
 
-def test_client_that_leaves_before_the_answer_begins(mesh, channel, http):
-    """The prompt is still being read when the client goes: its prefill is dropped too."""
-    inference = inference_pb2_grpc.InferenceServiceStub(channel)
+def test_client_that_leaves_before_the_answer_begins(mesh: Mesh, channel: grpc.Channel, http: httpx.Client) -> None:
+    """The client leaves during prefill, which is dropped too."""
+    inference = InferenceServiceStub(channel)
     body = {"model": MODEL, "max_tokens": 500, "ignore_eos": True}
     for stream in (False, True):
-        prompt = f"stream {stream} " * 2000  # another one each time: the prefix cache knows the last one's beginning
+        prompt = f"stream {stream} " * 2000  # differs from the start, so that the prefix cache does not help
         with pytest.raises(httpx.ReadTimeout):
             http.post(
                 "/v1/completions",
@@ -78,8 +82,8 @@ def test_client_that_leaves_before_the_answer_begins(mesh, channel, http):
     assert http.post("/v1/completions", json={**body, "prompt": "Hi", "max_tokens": 2}).status_code == 200
 
 
-def test_native_calls_cancelled_in_the_middle(mesh, channel):
-    inference = inference_pb2_grpc.InferenceServiceStub(channel)
+def test_native_calls_cancelled_in_the_middle(mesh: Mesh, channel: grpc.Channel) -> None:
+    inference = InferenceServiceStub(channel)
     stop = pb.StopConditions(max_tokens=4000, ignore_eos=True)
     calls = [inference.Generate(pb.GenerateRequest(model=MODEL, text=f"{i}:", stop=stop)) for i in range(8)]
     for call in calls:

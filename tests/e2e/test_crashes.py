@@ -1,9 +1,10 @@
-"""kill -9 of the engine process, of a worker and of the router: an error the client can read, and never a hang."""
+"""When engine process, worker or router is killed with SIGKILL, clients get a readable error and never hang."""
 
 import json
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 
 import grpc
 import openai
@@ -11,6 +12,7 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
+from tests.e2e.mesh import CPU, SIMULATED, Mesh, NewMesh
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -20,16 +22,16 @@ SHORT = {"model": MODEL, "prompt": "Once", "max_tokens": 4}
 
 
 @pytest.fixture(scope="module")
-def fast_mesh(new_mesh):
-    """The real model with the default numerics. Streams do not wait for the worker to come back, as they would."""
-    mesh = new_mesh([("infermesh_worker_cpu", {})], failover_wait_s=0)
+def fast_mesh(new_mesh: NewMesh) -> Mesh:
+    """The real model with the default numerics. Streams fail at once instead of waiting for the worker to return."""
+    mesh = new_mesh([(CPU, {})], failover_wait_s=0)
     mesh.start()
     mesh.wait_ready()
     return mesh
 
 
-def events_after(lines, crash) -> list[str]:
-    """The data of the events that follow the crash, which happens once the stream runs."""
+def events_after(lines: Iterator[str], crash: Callable[[], None]) -> list[str]:
+    """Causes the crash once the stream runs; returns the data of the events that follow."""
     seen = [next(lines) for _ in range(10)]
     assert seen[0].startswith("data: {")
     crash()
@@ -46,7 +48,7 @@ def assert_ends_with_error_event(events: list[str]) -> None:
 
 
 @pytest.mark.parametrize("victim", ["engine process", "worker"])
-def test_stream_ends_with_an_error_event(fast_mesh, victim):
+def test_stream_ends_with_an_error_event(fast_mesh: Mesh, victim: str) -> None:
     worker = fast_mesh.workers[0]
     with fast_mesh.http() as http:
         with http.stream("POST", "/v1/completions", json=LONG) as response:
@@ -66,7 +68,7 @@ def test_stream_ends_with_an_error_event(fast_mesh, victim):
         assert answer.json()["usage"]["completion_tokens"] <= 4
 
 
-def test_openai_client_raises_in_the_middle(fast_mesh):
+def test_openai_client_raises_in_the_middle(fast_mesh: Mesh) -> None:
     worker = fast_mesh.workers[0]
     with fast_mesh.openai() as client:
         stream = client.completions.create(
@@ -81,8 +83,8 @@ def test_openai_client_raises_in_the_middle(fast_mesh):
         fast_mesh.wait_ready()
 
 
-def test_request_without_stream_gets_a_status(fast_mesh):
-    """Nothing was sent yet, so it is an HTTP error; or, tried again on the engine that came back, an answer."""
+def test_request_without_stream_gets_a_status(fast_mesh: Mesh) -> None:
+    """Nothing was sent yet, so the client gets an HTTP error."""
     worker = fast_mesh.workers[0]
     with fast_mesh.http() as http, grpc.insecure_channel(fast_mesh.envoy.grpc) as channel:
         watch = inference_pb2_grpc.InferenceServiceStub(channel).WatchHealth(
@@ -104,7 +106,7 @@ def test_request_without_stream_gets_a_status(fast_mesh):
         fast_mesh.wait_ready()
 
 
-def test_native_stream_ends_unavailable(fast_mesh):
+def test_native_stream_ends_unavailable(fast_mesh: Mesh) -> None:
     worker = fast_mesh.workers[0]
     with grpc.insecure_channel(fast_mesh.envoy.grpc) as channel:
         stop = pb.StopConditions(max_tokens=4000, ignore_eos=True)
@@ -120,8 +122,8 @@ def test_native_stream_ends_unavailable(fast_mesh):
     fast_mesh.wait_ready()
 
 
-def test_refused_while_the_engine_is_back_loading(fast_mesh):
-    """Between crash and readiness a request is answered at once: refused with Retry-After, or served."""
+def test_refused_while_the_engine_is_back_loading(fast_mesh: Mesh) -> None:
+    """Between crash and readiness every request is answered at once: refused with Retry-After, or served."""
     os.kill(fast_mesh.workers[0].engine_pid(), signal.SIGKILL)
     with fast_mesh.http() as http:
         seen = set()
@@ -134,9 +136,9 @@ def test_refused_while_the_engine_is_back_loading(fast_mesh):
                 assert response.json()["error"]["type"] == "server_error"
 
 
-def test_other_worker_takes_over(new_mesh):
-    """With a second worker, the loss of one is an error for its streams only; new requests are served throughout."""
-    mesh = new_mesh([("infermesh_worker.testing.simulated", {}), ("infermesh_worker.testing.simulated", {})])
+def test_other_worker_takes_over(new_mesh: NewMesh) -> None:
+    """With a second worker, new requests are served throughout while the first is gone."""
+    mesh = new_mesh([(SIMULATED, {}), (SIMULATED, {})])
     mesh.start()
     mesh.wait_ready()
     body = {"model": "simulated", "prompt": "Hi", "max_tokens": 2}
@@ -152,8 +154,8 @@ def test_other_worker_takes_over(new_mesh):
     mesh.stop()
 
 
-def test_router_killed_and_back(new_mesh):
-    mesh = new_mesh([("infermesh_worker.testing.simulated", {})])
+def test_router_killed_and_back(new_mesh: NewMesh) -> None:
+    mesh = new_mesh([(SIMULATED, {})])
     mesh.start()
     mesh.wait_ready()
     body = {"model": "simulated", "prompt": "Hi", "max_tokens": 2}

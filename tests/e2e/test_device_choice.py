@@ -1,7 +1,7 @@
-"""Which device answers: worker-cpu and worker-xpu behind one router, on the same weights, and one that acts the GPU.
+"""worker-cpu, worker-xpu and a simulated GPU behind one router: the requested device answers, and answers agree.
 
-worker-xpu runs torch on the processors. The default model in 4 bits is not the same in OpenVINO and in torch
-(docs/decisions/0006-one-model-on-two-devices.md), so both serve it in F16, and exactly.
+worker-xpu runs torch on CPUs. The 4-bit default model gives other values in OpenVINO than in torch
+(docs/decisions/0006-one-model-on-two-devices.md), so both serve it in F16 with exact numerics.
 """
 
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from infermesh_client.model_import.importer import import_model
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_worker_cpu.gguf_types import copy_metadata
+from tests.e2e.mesh import CPU, SIMULATED, XPU, Mesh, NewMesh
 
 pytest.importorskip("torch", reason="worker-xpu needs torch: make test-xpu")
 pytest.importorskip("infermesh_worker_xpu", reason="worker-xpu is not installed: make test-xpu")
 
-CPU, XPU, SIMULATED = "infermesh_worker_cpu", "infermesh_worker_xpu", "infermesh_worker.testing.simulated"
 MODEL = "smollm2-135m-f16"
 READY_TIMEOUT_S = 240.0
 TOKENS = 32
@@ -40,12 +40,12 @@ PROMPTS = (
     "To be, or not to be, that is",
 )
 LOGPROB_TOLERANCE = 5e-3
-"""Between the two devices' arithmetic in fp32; 1e-3 was the most in 20 prompts of 48 tokens."""
+"""Allowed between the fp32 arithmetic of both; the largest seen in 20 prompts of 48 tokens was 1e-3."""
 
 
 @pytest.fixture(scope="module")
 def models(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models root with the default model's weights in F16, which both devices' readers keep as they are."""
+    """A models root with the default model's weights in F16, which both workers load unchanged."""
     root = tmp_path_factory.mktemp("same-weights")
     source = root / "f16.gguf"
     reader = gguf.GGUFReader(default_model / "model.gguf")
@@ -64,8 +64,8 @@ def models(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def mesh(models: Path, new_mesh):
-    """Both real workers. Nothing in it is a GPU."""
+def mesh(models: Path, new_mesh: NewMesh) -> Iterator[Mesh]:
+    """Both real workers, none of them on a GPU."""
     shared = {"models": models, "model": MODEL, "numerics": "exact"}
     made = new_mesh([(CPU, shared), (XPU, {**shared, "device": "cpu"})])
     made.start()
@@ -75,12 +75,12 @@ def mesh(models: Path, new_mesh):
 
 
 @pytest.fixture(scope="module")
-def accelerated(mesh, new_mesh):
-    """The same two workers and a quick one that acts a CUDA device, behind a router and an Envoy of their own."""
+def accelerated(mesh: Mesh, new_mesh: NewMesh) -> Iterator[Mesh]:
+    """The same two workers and a fast simulated CUDA device, behind a router and an Envoy of their own."""
     made = new_mesh([(SIMULATED, {"model": MODEL, "sim_device": "cuda", "sim_itl_s": 0.0005})])
     made.router.settings["workers"] = ",".join(each.address for each in (*mesh.workers, *made.workers))
     made.start()
-    made.workers += mesh.workers  # which run already
+    made.workers += mesh.workers  # they are running already
     made.wait_ready(READY_TIMEOUT_S)
     yield made
     made.stop()
@@ -88,10 +88,14 @@ def accelerated(mesh, new_mesh):
 
 @dataclass(frozen=True)
 class Answer:
-    """Greedy tokens of a device, with the log probabilities of the two best at each."""
+    """A device's greedy tokens, with the log probabilities of the two best candidates at each step."""
 
     tokens: list[int]
     logprobs: list[tuple[float, float]]
+
+
+Comparison = tuple[str, Answer, Answer]
+"""A prompt with the answers of worker-cpu and worker-xpu."""
 
 
 def generate(address: str, device: str, prompt: str, generated: list[int] | None = None) -> Answer:
@@ -110,21 +114,21 @@ def generate(address: str, device: str, prompt: str, generated: list[int] | None
     return Answer([step.token_id for step in steps], tops)
 
 
-def chat(mesh, **fields: object) -> httpx.Response:
+def chat(mesh: Mesh, **fields: object) -> httpx.Response:
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Name a colour."}], "max_tokens": 4} | fields
     with mesh.http() as http:
         return http.post("/v1/chat/completions", json=body)
 
 
-def serving(mesh, **fields: object) -> tuple[str, str]:
-    """Kind and address of the device that answered over REST."""
+def serving(mesh: Mesh, **fields: object) -> tuple[str, str]:
+    """The kind and address of the device that answered over REST."""
     response = chat(mesh, **fields)
     assert response.status_code == 200, response.text
     assert response.json()["usage"]["completion_tokens"] > 0
     return response.headers["x-infermesh-device"], response.headers["x-infermesh-endpoint"]
 
 
-def test_the_router_knows_both_for_what_they_are(mesh) -> None:
+def test_the_router_reports_runtime_and_device_of_both(mesh: Mesh) -> None:
     with grpc.insecure_channel(mesh.envoy.grpc) as channel:
         listed = admin_pb2_grpc.AdminServiceStub(channel).ListEndpoints(admin_pb2.ListEndpointsRequest(), timeout=10)
     reports = {endpoint.address: endpoint.report for endpoint in listed.endpoints}
@@ -135,7 +139,7 @@ def test_the_router_knows_both_for_what_they_are(mesh) -> None:
 
 
 @pytest.mark.parametrize("device", ["gpu", "xpu", "cuda"])
-def test_an_accelerator_that_is_not_there_is_an_error_that_names_what_is(mesh, device: str) -> None:
+def test_a_missing_accelerator_is_an_error_that_names_the_devices_there_are(mesh: Mesh, device: str) -> None:
     response = chat(mesh, device=device)
     assert response.status_code == 400
     error = response.json()["error"]
@@ -150,48 +154,47 @@ def test_an_accelerator_that_is_not_there_is_an_error_that_names_what_is(mesh, d
     assert "there are: cpu" in caught.value.details()
 
 
-def test_each_worker_answers_by_name(mesh) -> None:
+def test_each_worker_answers_by_name(mesh: Mesh) -> None:
     for worker in mesh.workers:
         assert serving(mesh, device=worker.address) == ("cpu", worker.address)
 
 
 @pytest.mark.parametrize("device", ["cpu", "auto", None])
-def test_a_mesh_of_processors_answers_whoever_asks_for_none_else(mesh, device: str | None) -> None:
+def test_a_mesh_without_gpus_answers_requests_that_need_none(mesh: Mesh, device: str | None) -> None:
     kind, address = serving(mesh, **({"device": device} if device else {}))
     assert kind == "cpu"
     assert address in {worker.address for worker in mesh.workers}
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda"])
-def test_a_gpu_is_asked_for_and_answers(accelerated, device: str) -> None:
+def test_a_requested_gpu_answers(accelerated: Mesh, device: str) -> None:
     assert serving(accelerated, device=device) == ("cuda", accelerated.workers[0].address)
 
 
-def test_a_cpu_is_asked_for_and_no_gpu_answers(accelerated) -> None:
+def test_no_gpu_answers_a_request_for_a_cpu(accelerated: Mesh) -> None:
     assert {serving(accelerated, device="cpu")[0] for _ in range(4)} == {"cpu"}
 
 
-def test_the_other_kind_of_gpu_is_an_error_that_names_all(accelerated) -> None:
+def test_another_kind_of_gpu_is_an_error_that_names_all_devices(accelerated: Mesh) -> None:
     response = chat(accelerated, device="xpu")
     assert response.status_code == 400
     assert "there are: cpu, cuda" in response.json()["error"]["message"]
 
 
-def test_auto_takes_the_better_once_all_are_measured(accelerated) -> None:
+def test_auto_takes_the_fastest_once_all_are_measured(accelerated: Mesh) -> None:
     for worker in accelerated.workers:
         generate(accelerated.envoy.grpc, worker.address, PROMPTS[0])
     assert {serving(accelerated)[0] for _ in range(4)} == {"cuda"}
 
 
 @pytest.fixture(scope="module")
-def answers(mesh) -> Iterator[list[tuple[str, Answer, Answer]]]:
-    """Each prompt with the answers of worker-cpu and worker-xpu."""
+def answers(mesh: Mesh) -> list[Comparison]:
     cpu, xpu = (worker.address for worker in mesh.workers)
     return [(p, generate(mesh.envoy.grpc, cpu, p), generate(mesh.envoy.grpc, xpu, p)) for p in PROMPTS]
 
 
-def test_both_devices_choose_the_same_tokens(answers) -> None:
-    """Up to the first near tie, after which each goes on with what it took; few prompts have one."""
+def test_both_devices_choose_the_same_tokens(answers: list[Comparison]) -> None:
+    """They agree up to the first near tie, after which each continues with its own token. Few prompts have one."""
     whole = 0
     for prompt, cpu, xpu in answers:
         assert len(cpu.tokens) == len(xpu.tokens) == TOKENS
@@ -204,8 +207,8 @@ def test_both_devices_choose_the_same_tokens(answers) -> None:
     assert whole >= len(PROMPTS) - 1
 
 
-def test_what_one_device_began_the_other_ends(mesh, answers) -> None:
-    """As after a failover between devices: the tokens are those of an undisturbed stream."""
+def test_one_device_continues_what_the_other_began(mesh: Mesh, answers: list[Comparison]) -> None:
+    """As after a failover between devices, the tokens are those of an undisturbed stream."""
     prompt, cpu, xpu = next((p, c, x) for p, c, x in answers if c.tokens == x.tokens)
     begun = TOKENS // 2
     for worker in mesh.workers:

@@ -1,6 +1,8 @@
-"""A mesh whose parts are not all there yet, or no longer: 503 and when to come back, and recovery without a restart."""
+"""While a part of the mesh is missing, clients get 503 and a time to retry; it recovers without a restart."""
 
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import httpx
@@ -10,31 +12,32 @@ from grpc_status import rpc_status
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
+from tests.e2e.mesh import SIMULATED, Mesh, NewMesh, Program
 
 pytestmark = pytest.mark.timeout(90)
 
 BODY = {"model": "simulated", "prompt": "Hi", "max_tokens": 2}
 
 
-def assert_unavailable(response: httpx.Response) -> dict:
+def assert_unavailable(response: httpx.Response) -> dict[str, Any]:
     assert response.status_code == 503
-    error = response.json()["error"]
+    error: dict[str, Any] = response.json()["error"]
     assert (error["type"], error["param"]) == ("server_error", None)
     assert int(response.headers["retry-after"]) >= 1
     return error
 
 
 @pytest.fixture
-def simulated(new_mesh):
-    """A mesh that is not started."""
-    made = new_mesh([("infermesh_worker.testing.simulated", {})])
+def simulated(new_mesh: NewMesh) -> Iterator[Mesh]:
+    """A mesh that the test starts."""
+    made = new_mesh([(SIMULATED, {})])
     yield made
     made.stop()
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
-def test_no_worker_is_ready(idle_mesh, path, stream):
+def test_no_worker_is_ready(idle_mesh: Mesh, path: str, stream: bool) -> None:
     prompt = {"messages": [{"role": "user", "content": "Hi"}]} if "chat" in path else {"prompt": "Hi"}
     with idle_mesh.http() as http:
         error = assert_unavailable(http.post(path, json={"model": "simulated", "stream": stream, **prompt}))
@@ -43,9 +46,9 @@ def test_no_worker_is_ready(idle_mesh, path, stream):
 
 
 @pytest.fixture(scope="module")
-def idle_mesh(new_mesh):
+def idle_mesh(new_mesh: NewMesh) -> Iterator[Mesh]:
     """A router and Envoy whose only worker never started."""
-    made = new_mesh([("infermesh_worker.testing.simulated", {})])
+    made = new_mesh([(SIMULATED, {})])
     made.router.start()
     made.envoy.start()
     with made.http() as http:
@@ -55,13 +58,13 @@ def idle_mesh(new_mesh):
     made.stop()
 
 
-def test_health_says_so(idle_mesh):
+def test_health_is_unavailable_without_a_worker(idle_mesh: Mesh) -> None:
     with idle_mesh.http() as http:
         assert_unavailable(http.get("/health"))
         assert http.get("/v1/models").json()["data"] == []
 
 
-def test_native_client_is_told_when_to_retry(idle_mesh):
+def test_native_client_is_told_when_to_retry(idle_mesh: Mesh) -> None:
     with grpc.insecure_channel(idle_mesh.envoy.grpc) as channel:
         stub = inference_pb2_grpc.InferenceServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
@@ -72,8 +75,8 @@ def test_native_client_is_told_when_to_retry(idle_mesh):
     assert dict(caught.value.trailing_metadata())["retry-after"]
 
 
-def test_parts_start_in_the_wrong_order(simulated):
-    """Envoy first, then the router, the worker last; each step is visible, none needs another to be started again."""
+def test_parts_start_in_the_wrong_order(simulated: Mesh) -> None:
+    """Envoy starts first, then the router, the worker last. Each step changes the answers, and no part is restarted."""
     simulated.envoy.start()
     with simulated.http() as http:
         assert assert_unavailable(http.post("/v1/completions", json=BODY))["code"] == "unavailable"
@@ -86,7 +89,7 @@ def test_parts_start_in_the_wrong_order(simulated):
         assert http.post("/v1/completions", json=BODY).status_code == 200
 
 
-def test_envoy_finds_the_router_within_a_second(simulated):
+def test_envoy_finds_the_router_within_a_second(simulated: Mesh) -> None:
     simulated.envoy.start()
     with simulated.http() as http:
         assert_unavailable(http.get("/health"))
@@ -98,14 +101,14 @@ def test_envoy_finds_the_router_within_a_second(simulated):
             time.sleep(0.02)
 
 
-def wait_until_listening(program) -> None:
+def wait_until_listening(program: Program) -> None:
     while '"ready"' not in program.log.read_text():
         assert program.process.poll() is None, program.log.read_text()
         time.sleep(0.02)
 
 
-def test_stop_lets_a_running_stream_end(simulated):
-    """SIGTERM of the router: the stream goes on to its end, new requests are refused."""
+def test_stop_lets_a_running_stream_end(simulated: Mesh) -> None:
+    """After the router gets SIGTERM, a running stream goes on to its end and new requests are refused."""
     simulated.start()
     simulated.wait_ready()
     with simulated.http() as http:
@@ -121,7 +124,7 @@ def test_stop_lets_a_running_stream_end(simulated):
         assert_unavailable(http.post("/v1/completions", json=BODY))
 
 
-def test_wrong_setting_stops_the_start(simulated):
+def test_wrong_setting_stops_the_start(simulated: Mesh) -> None:
     simulated.router.settings["wrokers"] = "a:1"
     simulated.router.start()
     assert simulated.router.process.wait(20) == 2

@@ -1,42 +1,55 @@
-"""The unmodified openai package against the real model, through Envoy."""
+"""The unmodified openai package works with the real model through Envoy."""
 
+import asyncio
 import json
 import re
+from typing import Any
 
+import httpx
 import openai
 import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionUserMessageParam
+
+from tests.e2e.mesh import Mesh
 
 pytestmark = pytest.mark.timeout(120)
 
 MODEL = "smollm2-135m-instruct"
-QUESTION = [{"role": "user", "content": "Name three colours of the rainbow."}]
+QUESTION: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "Name three colours of the rainbow."}]
 
 
-def test_models(client):
+def content_of(answer: ChatCompletion, choice: int = 0) -> str:
+    content = answer.choices[choice].message.content
+    assert content is not None
+    return content
+
+
+def test_models(client: openai.OpenAI) -> None:
     (model,) = client.models.list().data
     assert (model.id, model.object) == (MODEL, "model")
     assert client.models.retrieve(MODEL).id == MODEL
 
 
-def test_unknown_model_is_not_retrieved(client):
+def test_unknown_model_is_not_retrieved(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         client.models.retrieve("nobody/nothing")
     assert caught.value.code == "model_not_found"
 
 
-def test_chat(client):
+def test_chat(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=40, temperature=0)
     (choice,) = answer.choices
     assert choice.message.role == "assistant"
-    assert choice.message.content.strip()
+    assert content_of(answer).strip()
     assert choice.finish_reason in {"stop", "length"}
     usage = answer.usage
+    assert usage is not None
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
     assert 0 < usage.completion_tokens <= 40
 
 
-def test_chat_stream_equals_the_whole_answer(client):
-    asked = {"model": MODEL, "messages": QUESTION, "max_tokens": 40, "temperature": 0}
+def test_chat_stream_equals_the_whole_answer(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": MODEL, "messages": QUESTION, "max_tokens": 40, "temperature": 0}
     whole = client.chat.completions.create(**asked)
     chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
     assert chunks[0].choices[0].delta.role == "assistant"
@@ -50,7 +63,7 @@ def test_chat_stream_equals_the_whole_answer(client):
     assert all(c.usage is None for c in chunks[:-1])
 
 
-def test_headers_say_who_answers_why_and_what_that_took(client):
+def test_headers_name_the_endpoint_the_reason_and_the_overhead(client: openai.OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=QUESTION, max_tokens=2)
     headers = raw.headers
     assert headers["x-infermesh-device"] == "cpu"
@@ -58,13 +71,17 @@ def test_headers_say_who_answers_why_and_what_that_took(client):
     assert headers["x-infermesh-endpoint"].count(":") == 1
     assert int(headers["x-infermesh-queued-ms"]) >= 0
     assert 0 < float(headers["x-infermesh-overhead-ms"]) < 1000
-    assert raw.parse().usage.prompt_tokens_details.cached_tokens >= 0
+    usage = raw.parse().usage
+    assert usage is not None
+    assert usage.prompt_tokens_details is not None
+    assert usage.prompt_tokens_details.cached_tokens is not None
 
 
-def test_completion(client):
+def test_completion(client: openai.OpenAI) -> None:
     answer = client.completions.create(model=MODEL, prompt="Once upon a time", max_tokens=12, temperature=0)
     assert answer.object == "text_completion"
     assert answer.choices[0].text
+    assert answer.usage is not None
     assert answer.usage.completion_tokens == 12
     streamed = client.completions.create(
         model=MODEL, prompt="Once upon a time", max_tokens=12, temperature=0, stream=True
@@ -72,7 +89,7 @@ def test_completion(client):
     assert "".join(c.choices[0].text for c in streamed) == answer.choices[0].text
 
 
-def test_several_choices(client):
+def test_several_choices(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=16, n=3, seed=7, temperature=1.2)
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
     assert len({choice.message.content for choice in answer.choices}) > 1
@@ -86,23 +103,26 @@ def test_several_choices(client):
     assert texts == [choice.message.content for choice in answer.choices]
 
 
-def test_seed_repeats(client):
+def test_seed_repeats(client: openai.OpenAI) -> None:
     def ask(seed: int) -> str:
         answer = client.chat.completions.create(
             model=MODEL, messages=QUESTION, max_tokens=32, temperature=1.5, top_p=0.95, seed=seed
         )
-        return answer.choices[0].message.content
+        return content_of(answer)
 
     first = ask(11)
     assert ask(11) == first
     assert ask(12) != first
 
 
-def test_logprobs(client):
+def test_logprobs(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(
         model=MODEL, messages=QUESTION, max_tokens=8, temperature=0, logprobs=True, top_logprobs=20
     )
+    assert answer.choices[0].logprobs is not None
+    assert answer.usage is not None
     tokens = answer.choices[0].logprobs.content
+    assert tokens is not None
     assert len(tokens) == answer.usage.completion_tokens
     for token in tokens:
         ranked = [top.logprob for top in token.top_logprobs]
@@ -110,18 +130,20 @@ def test_logprobs(client):
         assert len(ranked) == 20
         assert token.top_logprobs[0].token == token.token  # greedy
         assert token.logprob == pytest.approx(ranked[0], abs=1e-4)
-    text = b"".join(bytes(token.bytes) for token in tokens).decode()
-    assert text.startswith(answer.choices[0].message.content)
+    text = b"".join(bytes(token.bytes or []) for token in tokens).decode()
+    assert text.startswith(content_of(answer))
 
 
-def test_completion_logprobs(client):
+def test_completion_logprobs(client: openai.OpenAI) -> None:
     answer = client.completions.create(model=MODEL, prompt="One, two,", max_tokens=4, temperature=0, logprobs=3)
     found = answer.choices[0].logprobs
-    assert len(found.tokens) == len(found.token_logprobs) == len(found.top_logprobs) == 4
-    assert "".join(found.tokens) == answer.choices[0].text
+    assert found is not None
+    tokens, logprobs, tops = found.tokens or [], found.token_logprobs or [], found.top_logprobs or []
+    assert len(tokens) == len(logprobs) == len(tops) == 4
+    assert "".join(tokens) == answer.choices[0].text
 
 
-def test_json_schema(client):
+def test_json_schema(client: openai.OpenAI) -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -141,7 +163,7 @@ def test_json_schema(client):
         response_format={"type": "json_schema", "json_schema": {"name": "pet", "schema": schema, "strict": True}},
     )
     assert answer.choices[0].finish_reason == "stop"
-    pet = json.loads(answer.choices[0].message.content)
+    pet = json.loads(content_of(answer))
     assert pet.keys() == {"name", "age", "kind"}
     assert isinstance(pet["name"], str)
     assert len(pet["name"]) <= 20
@@ -150,23 +172,24 @@ def test_json_schema(client):
     assert pet["kind"] in {"cat", "dog"}
 
 
-def test_stop_string_is_not_emitted(client):
-    asked = {"model": MODEL, "messages": QUESTION, "max_tokens": 60, "temperature": 0}
+def test_stop_string_is_not_emitted(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": MODEL, "messages": QUESTION, "max_tokens": 60, "temperature": 0}
     text = client.chat.completions.create(**asked).choices[0].message.content
-    stop = text[12:17]  # wherever the tokens are split
+    stop = text[12:17]  # may begin and end inside a token
     answer = client.chat.completions.create(**asked, stop=[stop, "never to be seen"])
     assert answer.choices[0].message.content == text[: text.index(stop)]
     assert answer.choices[0].finish_reason == "stop"
 
 
-def test_max_tokens_and_length(client):
+def test_max_tokens_and_length(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(
         model=MODEL, messages=QUESTION, max_completion_tokens=3, temperature=0, extra_body={"ignore_eos": True}
     )
+    assert answer.usage is not None
     assert (answer.choices[0].finish_reason, answer.usage.completion_tokens) == ("length", 3)
 
 
-def test_unicode_survives(client):
+def test_unicode_survives(client: openai.OpenAI) -> None:
     text = "Répète: 日本語 🙂 «ça»"
     answer = client.completions.create(model=MODEL, prompt=text, max_tokens=24, temperature=0.7, seed=3)
     answer.choices[0].text.encode()
@@ -174,7 +197,7 @@ def test_unicode_survives(client):
     assert "".join(c.choices[0].text for c in streamed) == answer.choices[0].text
 
 
-def test_response_headers(client):
+def test_response_headers(client: openai.OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(
         model=MODEL, messages=QUESTION, max_tokens=2, extra_headers={"x-request-id": "e2e-1"}
     )
@@ -184,8 +207,8 @@ def test_response_headers(client):
 
 
 @pytest.mark.parametrize("sent", [b"one-of-mine, plain", "caf\xe9 \u65e5".encode()])
-def test_one_request_id_from_the_client_to_every_log(mesh, http, sent):
-    """HTTP lets bytes through that gRPC's metadata must not hold: behind Envoy they are question marks."""
+def test_every_log_has_the_request_id_of_the_client(mesh: Mesh, http: httpx.Client, sent: bytes) -> None:
+    """HTTP headers may contain bytes that gRPC metadata may not; behind Envoy they are question marks."""
     body = {"model": MODEL, "prompt": "Once", "max_tokens": 1}
     response = http.post("/v1/completions", json=body, headers={b"x-request-id": sent})
     assert response.status_code == 200
@@ -197,9 +220,7 @@ def test_one_request_id_from_the_client_to_every_log(mesh, http, sent):
         assert [line["code"] for line in found] == ["OK"], program.module
 
 
-async def test_async_client_and_many_at_once(mesh):
-    import asyncio
-
+async def test_async_client_and_many_at_once(mesh: Mesh) -> None:
     async with openai.AsyncOpenAI(base_url=f"{mesh.envoy.http}/v1", api_key="none", max_retries=0) as client:
 
         async def ask(i: int) -> str:

@@ -1,4 +1,4 @@
-"""`infermesh up` and `down` as a user runs them: the whole mesh as processes, and none of them left behind."""
+"""`infermesh up` and `down`, run as a user does, start the whole mesh and leave no process behind."""
 
 import json
 import os
@@ -17,7 +17,6 @@ import httpx
 import psutil
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "infermesh_client.cli.app"]
 MODEL = "smollm2-135m-instruct"
 DEADLINE_S = 60.0
@@ -25,7 +24,7 @@ DEADLINE_S = 60.0
 
 @dataclass(frozen=True)
 class Home:
-    """A mesh of the test's own: folder, ports, and the models that the repository's mesh uses too."""
+    """A mesh with a folder and ports of its own; the models are those that all tests share."""
 
     root: Path
     environment: dict[str, str]
@@ -47,7 +46,7 @@ class Home:
         return psutil.Process(int((self.root / "run" / "supervisord.pid").read_text()))
 
     def processes(self) -> list[psutil.Process]:
-        """Every process of this mesh, whoever its parent is now: what it was started with names the folder."""
+        """Every process of this mesh, found by the folder in its environment, whatever its parent is now."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -76,7 +75,7 @@ def free_port() -> int:
 def wait_for(condition: Callable[[], object]) -> None:
     end_s = time.monotonic() + DEADLINE_S
     while not condition():
-        assert time.monotonic() < end_s, "not within the deadline"
+        assert time.monotonic() < end_s, f"the condition was not met within {DEADLINE_S:.0f} s"
         time.sleep(0.05)
 
 
@@ -98,14 +97,14 @@ def home(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def mesh(home: Home) -> Home:
-    """The mesh, up; a test before may have left it running."""
+    """The mesh, running; it may still run from the test before."""
     if not home.answers():
         result = home.run("up")
         assert result.returncode == 0, result.stderr
     return home
 
 
-def test_up_answers_and_prints_where_it_is(home: Home) -> None:
+def test_up_answers_a_question_and_prints_the_addresses(home: Home) -> None:
     result = home.run("up")
     assert result.returncode == 0, result.stderr
     assert re.search(r"Ready after \d+\.\d s", result.stdout)
@@ -116,7 +115,7 @@ def test_up_answers_and_prints_where_it_is(home: Home) -> None:
     assert {path.name for path in (home.root / "log").iterdir()} >= {"worker-cpu.log", "router.log", "envoy.log"}
 
 
-def test_up_again_says_that_it_runs(mesh: Home) -> None:
+def test_up_again_reports_that_it_is_running(mesh: Home) -> None:
     before = {process.pid for process in mesh.processes()}
     result = mesh.run("up")
     assert result.returncode == 0
@@ -125,7 +124,7 @@ def test_up_again_says_that_it_runs(mesh: Home) -> None:
     assert {process.pid for process in mesh.processes()} == before
 
 
-def test_the_command_talks_to_it(mesh: Home) -> None:
+def test_the_command_line_reaches_the_mesh(mesh: Home) -> None:
     (endpoint,) = json.loads(mesh.run("status", "--json").stdout)["endpoints"]
     assert endpoint["report"]["device"]["kind"] == "cpu"
     assert mesh.run("health", "--check").returncode == 0
@@ -193,6 +192,7 @@ def test_a_part_that_fails_shows_its_log_and_stops_all(home: Home) -> None:
 def test_ctrl_c_during_up_stops_all(home: Home) -> None:
     home.run("down")
     process = subprocess.Popen([*COMMAND, "up"], env=home.environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
     for line in process.stderr:
         if "waiting for the worker" in line:
             break

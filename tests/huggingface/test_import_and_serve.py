@@ -1,6 +1,6 @@
-"""A Hugging Face folder, imported by the command with optimum-intel and NNCF, answers as transformers does.
+"""A Hugging Face folder that `infermesh models import` converts gives the same logits as transformers.
 
-Runs in a venv of its own (`make test-huggingface`): optimum-intel brings torch, which only worker-xpu may have.
+It runs in a venv of its own (`make test-huggingface`) because optimum-intel brings torch.
 """
 
 import json
@@ -24,7 +24,7 @@ TOKENS = 24
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small Llama with random weights, as `save_pretrained` leaves it, and a byte-level tokenizer."""
+    """A folder with a small Llama of random weights, written by `save_pretrained`, and a byte-level tokenizer."""
     folder = tmp_path_factory.mktemp("source")
     torch.manual_seed(0)
     config = LlamaConfig(

@@ -1,4 +1,4 @@
-"""kill -9 of a real worker, front and engine, under streams that are each at another token: all go on elsewhere."""
+"""Streams at different tokens all continue elsewhere when a real worker, front and engine, is killed with SIGKILL."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,10 +26,10 @@ CPU, XPU = "infermesh_worker_cpu", "infermesh_worker_xpu"
 MODEL = "smollm2-135m-instruct"
 STREAMS = 10
 READY_TIMEOUT_S = 240.0
-"""torch takes long to import where others compute."""
+"""torch takes long to import while other processes compute."""
 TOKENS = 56
-ROUTER = {"stall_timeout_s": 60.0, "first_token_timeout_s": 120.0, "drain_s": 1.0}
-"""Two cores compute for all: silence proves nothing here."""
+ROUTER: dict[str, Any] = {"stall_timeout_s": 60.0, "first_token_timeout_s": 120.0, "drain_s": 1.0}
+"""All processes share two cores, so a silent worker is not necessarily a dead one."""
 PROMPTS = [
     "Once upon a time",
     "The capital of Italy is",
@@ -54,7 +55,7 @@ SCHEMA = {
 
 @dataclass
 class Stream:
-    """A request, and what came of it."""
+    """A request and what was received for it."""
 
     request: pb.GenerateRequest
     started: pb.Started | None = None
@@ -76,7 +77,7 @@ class Stream:
             self.grown.set()
 
     async def reach(self, tokens: int) -> None:
-        """Returns when it has so many tokens, or has ended."""
+        """Returns when it has this many tokens or has ended."""
         while len(self.token_ids) < tokens and self.finished is None:
             self.grown.clear()
             await self.grown.wait()
@@ -112,7 +113,7 @@ async def ready(process: WorkerProcess) -> str:
 
 
 def kill(process: WorkerProcess) -> None:
-    """kill -9 of the front and of the engine process."""
+    """Kills front and engine process with SIGKILL."""
     for each in (*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)):
         os.kill(each.pid, signal.SIGKILL)
 
@@ -120,7 +121,7 @@ def kill(process: WorkerProcess) -> None:
 async def killed_under_way(
     router: RunningRouter, first: tuple[str, WorkerProcess], second: str
 ) -> list[tuple[Stream, int]]:
-    """All requests, on the first worker until it is killed; each with the tokens that it had then."""
+    """Runs all requests on the first worker and kills it; returns each stream with the tokens it had by then."""
     admin = admin_pb2_grpc.AdminServiceStub(router.channel)
     await admin.DrainEndpoint(admin_pb2.DrainEndpointRequest(address=second))
     streams = [Stream(request) for request in REQUESTS]
@@ -138,7 +139,7 @@ async def killed_under_way(
 
 
 def check_moved(done: list[tuple[Stream, int]], first: str, second: str, tokenizer: Tokenizer) -> None:
-    """Every stream is whole, and those that ran on the killed worker say where they went."""
+    """Checks that every stream is complete and that those of the killed worker report where they went."""
     for stream, tokens in done:
         finished = stream.finished
         assert finished is not None
@@ -159,7 +160,7 @@ def check_moved(done: list[tuple[Stream, int]], first: str, second: str, tokeniz
     assert len({tokens for _, tokens in done if tokens}) >= 10
 
 
-async def test_exact_numerics_make_the_stream_the_same(default_model: Path) -> None:
+async def test_exact_numerics_give_the_same_stream(default_model: Path) -> None:
     tokenizer = Tokenizer.from_file(str(default_model / "tokenizer.json"))
     settings = {"numerics": "exact", "kv_cache_bytes": 1 << 28}
     async with worker(CPU, default_model, **settings) as one, worker(CPU, default_model, **settings) as two:
@@ -172,12 +173,14 @@ async def test_exact_numerics_make_the_stream_the_same(default_model: Path) -> N
             for (stream, tokens), undisturbed in zip(done, whole, strict=True):
                 assert stream.token_ids == undisturbed.token_ids, tokens
                 assert stream.text == undisturbed.text
+                assert stream.finished is not None
+                assert undisturbed.finished is not None
                 assert stream.finished.finish_reason == undisturbed.finished.finish_reason
 
 
 @pytest.mark.parametrize("other", [CPU, XPU])
-async def test_fast_numerics_leave_it_whole(default_model: Path, other: str) -> None:
-    """The second worker may be another device: what is delivered stays, and the rest is complete and valid."""
+async def test_fast_numerics_give_a_complete_stream(default_model: Path, other: str) -> None:
+    """The second worker may be another device. What was delivered stays, and the rest is complete and valid."""
     if other == XPU:
         pytest.importorskip("torch", reason="worker-xpu needs torch: make test-xpu")
         pytest.importorskip(XPU, reason="worker-xpu is not installed: make test-xpu")

@@ -1,11 +1,12 @@
-"""Property: whatever happens to a stream at whichever event, the client gets what it would have got undisturbed."""
+"""A stream that fails at any event gives the client what it would have got undisturbed."""
 
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh_router.testing.router import RunningRouter, running_router
 from infermesh_worker.testing.faulty import Fault, FaultKind, FaultyWorker
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "stall_timeout_s": 0.6,
     "first_token_timeout_s": 0.6,
     "first_token_timeout_max_s": 0.6,
@@ -44,12 +45,12 @@ SCHEMA = json.dumps(
 )
 
 
-def ask(max_tokens: int = 14, **fields: object) -> pb.GenerateRequest:
+def ask(max_tokens: int = 14, **fields: Any) -> pb.GenerateRequest:
     stop = pb.StopConditions(max_tokens=max_tokens, **fields.pop("stop", {}))
     return pb.GenerateRequest(model="simulated", text="Once upon", stop=stop, **{"seed": 5, **fields})
 
 
-def letters(stop: list[str] = (), count: int = 24) -> pb.GenerateRequest:
+def letters(stop: Sequence[str] = (), count: int = 24) -> pb.GenerateRequest:
     constraint = pb.OutputFormat(regex=f"[ab]{{{count}}}")
     return ask(count + 4, format=constraint, stop={"strings": stop})
 
@@ -63,11 +64,11 @@ VARIANTS = {
         format=pb.OutputFormat(regex="[a-f]{13}"),
     ),
     "stop string": letters(["abb", "bab", "aaaa"]),
-    "stop string that begins and is not met": letters(["ab" * 7, "ba" * 9], count=14),
+    "stop string that begins but does not complete": letters(["ab" * 7, "ba" * 9], count=14),
     "characters of several bytes": ask(24, format=pb.OutputFormat(regex="[äß€😀]{5}")),
     "logprobs": ask(10, logprobs=pb.LogprobsOptions(top=3)),
     "three choices": ask(9, n=3, logprobs=pb.LogprobsOptions(top=1)),
-    "three choices that end apart": ask(16, n=3, format=pb.OutputFormat(regex="[ab]{1,9}c")),
+    "three choices of different lengths": ask(16, n=3, format=pb.OutputFormat(regex="[ab]{1,9}c")),
     "JSON schema": ask(40, format=pb.OutputFormat(json_schema=SCHEMA)),
     "minimum": ask(12, stop={"min_tokens": 9, "token_ids": list(range(128))}),
 }
@@ -75,7 +76,7 @@ VARIANTS = {
 
 @dataclass
 class Choice:
-    """All that a client got of one choice."""
+    """Everything that a client received of one choice."""
 
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
@@ -85,7 +86,7 @@ class Choice:
 
 @dataclass
 class Answer:
-    """All that a client got."""
+    """Everything that a client received."""
 
     choices: dict[int, Choice] = field(default_factory=dict)
     events: int = 0
@@ -97,17 +98,21 @@ class Answer:
             self.started.append(event.started)
             return
         self.events += 1
-        part = event.delta if event.HasField("delta") else event.finished
-        choice = self.choices.setdefault(part.choice, Choice())
-        assert not choice.finished, "an event after the choice's end"
         if event.HasField("delta"):
-            choice.text += part.text
-            choice.token_ids += part.token_ids
-            choice.logprobs += part.logprobs
+            delta, choice = event.delta, self._open_choice(event.delta.choice)
+            choice.text += delta.text
+            choice.token_ids += delta.token_ids
+            choice.logprobs += delta.logprobs
         else:
-            usage = (part.usage.prompt_tokens, part.usage.completion_tokens, part.usage.cached_tokens)
-            choice.finished.append((part.finish_reason, part.stop, usage))
-            self.failovers = list(part.failovers)
+            finished, choice = event.finished, self._open_choice(event.finished.choice)
+            usage = (finished.usage.prompt_tokens, finished.usage.completion_tokens, finished.usage.cached_tokens)
+            choice.finished.append((finished.finish_reason, finished.stop, usage))
+            self.failovers = list(finished.failovers)
+
+    def _open_choice(self, index: int) -> Choice:
+        choice = self.choices.setdefault(index, Choice())
+        assert not choice.finished, "an event after the choice's end"
+        return choice
 
 
 async def generate(
@@ -116,7 +121,7 @@ async def generate(
     request_id: str,
     watch: Callable[[Answer], None] = lambda _: None,
 ) -> Answer:
-    """The whole answer; `watch` sees it after each event."""
+    """Reads the whole answer; `watch` is called with it after each event."""
     answer = Answer()
     metadata = (("x-request-id", request_id),)
     async for event in pb_grpc.InferenceServiceStub(router.channel).Generate(request, metadata=metadata, timeout=60):
@@ -126,7 +131,7 @@ async def generate(
 
 
 @asynccontextmanager
-async def two_workers(**settings: object) -> AsyncIterator[tuple[RunningRouter, dict[str, Fault], list[FaultyWorker]]]:
+async def two_workers(**settings: Any) -> AsyncIterator[tuple[RunningRouter, dict[str, Fault], list[FaultyWorker]]]:
     faults: dict[str, Fault] = {}
     workers = [FaultyWorker(faults) for _ in range(2)]
     for worker in workers:
@@ -142,7 +147,7 @@ async def two_workers(**settings: object) -> AsyncIterator[tuple[RunningRouter, 
 async def check(
     router: RunningRouter, faults: dict[str, Fault], request: pb.GenerateRequest, whole: Answer, fault: Fault
 ) -> None:
-    """One stream with a fault is as the undisturbed one, and says that it moved."""
+    """Checks that a stream with a fault equals the undisturbed one and reports that it moved."""
     request_id = f"{fault.kind}-{fault.events}"
     faults[request_id] = fault
     answer = await generate(router, request, request_id)

@@ -1,9 +1,10 @@
-"""Models that are on disk but loaded nowhere, and queues, before real worker processes."""
+"""A router loads models on demand, unloads idle ones for others, and queues fairly, with real worker processes."""
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -21,8 +22,8 @@ MEMORY_BYTES = 100
 MODELS = "a:40,b:40,c:40,d:70,e:170"
 
 
-async def generate(router: RunningRouter, model: str, *, tokens: int = TOKENS, **fields: object) -> pb.Started:
-    """Who served a stream, which must be whole. Raises the InfermeshError that its status stands for."""
+async def generate(router: RunningRouter, model: str, *, tokens: int = TOKENS, **fields: Any) -> pb.Started:
+    """Who served a stream, which must be complete. Raises the InfermeshError that its status stands for."""
     stop = pb.StopConditions(max_tokens=tokens, ignore_eos=True)
     request = pb.GenerateRequest(model=model, text="Hello", seed=1, stop=stop, **fields)
     try:
@@ -30,12 +31,13 @@ async def generate(router: RunningRouter, model: str, *, tokens: int = TOKENS, *
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
     assert sum(len(event.delta.token_ids) for event in events) == tokens
-    return events[0].started
+    started: pb.Started = events[0].started
+    return started
 
 
 @asynccontextmanager
 async def mesh(*devices: str, **settings: object) -> AsyncIterator[RunningRouter]:
-    """A router before one worker for each device, which can load MODELS into MEMORY_BYTES."""
+    """A router in front of one worker for each device. Each can load MODELS into MEMORY_BYTES."""
     options = {"model": "none", "sim_models": MODELS, "sim_memory_bytes": MEMORY_BYTES, "sim_itl_s": 0.001} | settings
     async with AsyncExitStack() as stack:
         workers = [await stack.enter_async_context(simulated_worker(sim_device=kind, **options)) for kind in devices]
@@ -47,7 +49,7 @@ async def mesh(*devices: str, **settings: object) -> AsyncIterator[RunningRouter
 
 
 async def loaded(router: RunningRouter) -> list[str]:
-    """The models that are loaded, of all endpoints."""
+    """The names of the loaded models of all endpoints."""
     stub = admin_pb2_grpc.AdminServiceStub(router.channel)
     listed = await stub.ListEndpoints(admin_pb2.ListEndpointsRequest())
     return sorted(model.name for endpoint in listed.endpoints for model in endpoint.report.models)
@@ -57,7 +59,7 @@ def endpoint_service(router: RunningRouter) -> admin_pb2_grpc.EndpointServiceStu
     return admin_pb2_grpc.EndpointServiceStub(router.channel)
 
 
-async def test_a_request_loads_its_model_once_and_is_told() -> None:
+async def test_requests_load_their_model_once_and_report_it() -> None:
     async with mesh("cpu", "xpu", sim_load_s=0.3) as router:
         told = await asyncio.gather(*(generate(router, "a") for _ in range(10)))
         assert all(300 <= started.loading_ms <= started.queued_ms for started in told)
@@ -66,11 +68,11 @@ async def test_a_request_loads_its_model_once_and_is_told() -> None:
         assert (again.loading_ms, again.queued_ms) == (0, 0)
 
 
-async def test_models_spread_over_devices_and_the_device_asked_for_is_kept() -> None:
+async def test_models_spread_over_devices_and_the_requested_device_is_kept() -> None:
     async with mesh("cpu", "xpu") as router:
         assert (await generate(router, "a", device="xpu")).device == pb.DEVICE_KIND_XPU
         assert (await generate(router, "d", device="cpu")).device == pb.DEVICE_KIND_CPU
-        assert (await generate(router, "b")).device == pb.DEVICE_KIND_XPU  # where it is free, and small models prefer
+        assert (await generate(router, "b")).device == pb.DEVICE_KIND_XPU  # it has room, and small models prefer it
         assert await loaded(router) == ["a", "b", "d"]
 
 
@@ -89,7 +91,7 @@ async def test_idle_models_give_way_least_recently_used_first_and_pinned_ones_st
         assert await loaded(router) == ["d"]
 
 
-async def test_what_fits_nowhere_and_what_does_not_exist() -> None:
+async def test_a_model_that_fits_nowhere_and_one_that_does_not_exist() -> None:
     async with mesh("cpu", "xpu") as router:
         with pytest.raises(ResourceExhausted) as caught:
             await generate(router, "e")
@@ -108,10 +110,10 @@ async def test_two_models_that_do_not_fit_together_take_turns() -> None:
 
 
 async def test_an_idle_model_that_expires_is_loaded_again() -> None:
-    async with mesh("cpu", keep_alive_s=0.3) as router:
+    async with mesh("cpu", keep_alive_s=0.3, sim_load_s=0.1) as router:
         for _ in range(3):
-            await generate(router, "a")
-            await asyncio.sleep(0.3)  # about when it is unloaded
+            assert (await generate(router, "a")).loading_ms >= 100
+            await router.endpoints_when(lambda listed: not any(each.report.models for each in listed))
 
 
 async def test_a_flood_is_served_whole_and_fairly() -> None:
@@ -124,7 +126,7 @@ async def test_a_flood_is_served_whole_and_fairly() -> None:
             assert started.loading_ms == 0
 
         flood = [asyncio.create_task(go("flood")) for _ in range(200)]
-        await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)  # all the others wait, or run
+        await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)  # by then all the others run or wait
         few = [asyncio.create_task(go("few")) for _ in range(10)]
         await asyncio.gather(*flood, *few)
         assert Counter(order) == {"flood": 200, "few": 10}

@@ -1,4 +1,4 @@
-"""All workers restarted in turn under load, and one drained by an operator: no request fails, every stream is whole."""
+"""No request fails while all workers are restarted in turn under load, or while an operator drains one."""
 
 import asyncio
 import signal
@@ -23,7 +23,7 @@ SETTINGS = {"sim_itl_s": 0.01, "drain_s": 20}
 
 @dataclass
 class Load:
-    """Clients that ask one question after the other, and what became of each."""
+    """Clients that send one request after another, and what they were answered."""
 
     router: RunningRouter
     texts: list[str] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Load:
     answered: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def ask(self) -> None:
-        """One stream, which must be whole. Raises AioRpcError when it fails."""
+        """Reads one stream, which must be complete. Raises AioRpcError when it fails."""
         request = pb.GenerateRequest(
             model="simulated", text="Hello", seed=7, stop=pb.StopConditions(max_tokens=TOKENS, ignore_eos=True)
         )
@@ -49,14 +49,14 @@ class Load:
             self.answered.notify_all()
 
     async def more(self, count: int) -> None:
-        """Waits for further answers."""
+        """Returns after `count` more answers."""
         enough = len(self.texts) + count
         async with self.answered:
             await self.answered.wait_for(lambda: len(self.texts) >= enough)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Asks all the time while the block runs; the first failure ends it."""
+        """Keeps asking while the block runs; the first failure ends it."""
         over = asyncio.Event()
 
         async def client() -> None:
@@ -73,18 +73,39 @@ class Load:
 
 @dataclass
 class Pool:
-    """Workers, and how the router comes to know of them."""
+    """A router and its workers, which it learns of by registration, DNS or a file."""
 
     how: str
     stack: AsyncExitStack
     folder: Path
-    router: RunningRouter | None = None
+    _router: RunningRouter | None = None
     names: list[str] = field(default_factory=list)
-    """What the name of the DNS variant resolves to; the file's lines in the file's."""
+    """The workers' addresses: what the name resolves to, or the lines of the file."""
+
+    @property
+    def router(self) -> RunningRouter:
+        """The router, once it was started."""
+        assert self._router is not None
+        return self._router
+
+    @asynccontextmanager
+    async def start_router(self) -> AsyncIterator[RunningRouter]:
+        """Runs the router while the block runs."""
+        match self.how:
+            case "dns":
+                context = running_router(
+                    "dns:///workers:1", resolve=self.resolve, connected=False, resolve_interval_s=0.05
+                )
+            case "file":
+                context = running_router(connected=False, workers_file=str(self.folder / "workers"))
+            case _:
+                context = running_router(connected=False)
+        async with context as self._router:
+            yield self._router
 
     async def start(self, listen: str = "127.0.0.1:0") -> tuple[WorkerProcess, str]:
-        """A worker and its address, once it takes requests and the router may know."""
-        extra = {"routers": self.router.address} if self.how == "registered" and self.router else {}
+        """Starts a worker; returns it and its address once it takes requests and is announced to the router."""
+        extra = {"routers": self.router.address} if self.how == "registered" else {}
         worker = await WorkerProcess.start(listen=listen, **SETTINGS, **extra)
         self.stack.push_async_callback(worker.stop)
         address = await worker.ready()
@@ -93,7 +114,7 @@ class Pool:
         return worker, address
 
     async def restart(self, worker: WorkerProcess, address: str) -> str:
-        """Ends a worker as an orchestrator does, and starts another; its address, which a file's worker keeps."""
+        """Stops a worker as an orchestrator does and starts another; returns its address, which only a file's keeps."""
         assert await worker.stop(signal.SIGTERM) == 0
         self.names.remove(address)
         _, fresh = await self.start(address if self.how == "file" else "127.0.0.1:0")
@@ -103,24 +124,18 @@ class Pool:
         (self.folder / "workers").write_text("".join(f"{name}\n" for name in self.names))
 
     async def resolve(self, _host: str, _port: int) -> list[str]:
-        """In place of a DNS server."""
+        """Answers in place of a DNS server."""
         return list(self.names)
 
 
 @asynccontextmanager
 async def mesh(how: str, folder: Path, count: int = WORKERS) -> AsyncIterator[tuple[Pool, dict[str, WorkerProcess]]]:
-    """A router and its workers, by address."""
+    """A pool with `count` workers that are ready, and their processes by address."""
     async with AsyncExitStack() as stack:
         pool = Pool(how, stack, folder)
         workers: dict[str, WorkerProcess] = {}
         (folder / "workers").touch()
-        targets, options = {
-            "registered": ((), {}),
-            "dns": (("dns:///workers:1",), {"resolve": pool.resolve, "resolve_interval_s": 0.05}),
-            "file": ((), {"workers_file": str(folder / "workers")}),
-        }[how]
-        router = await stack.enter_async_context(running_router(*targets, connected=False, **options))
-        pool.router = router
+        router = await stack.enter_async_context(pool.start_router())
         for started in await asyncio.gather(*(pool.start() for _ in range(count))):
             workers[started[1]] = started[0]
         await all_ready(router, set(workers))
@@ -128,7 +143,7 @@ async def mesh(how: str, folder: Path, count: int = WORKERS) -> AsyncIterator[tu
 
 
 async def all_ready(router: RunningRouter, addresses: set[str]) -> list[admin_pb2.Endpoint]:
-    """The endpoints, once these are there and ready."""
+    """The endpoints, once all of these are ready."""
     return await router.endpoints_when(
         lambda listed: (
             addresses <= {e.address for e in listed if e.connected and e.report.state == pb.ENDPOINT_STATE_READY}
@@ -173,7 +188,7 @@ async def test_a_drain_under_load_fails_no_request(move_after_s: float | None, t
             )
             assert move_after_s is not None or answer.moved == 0
             await pool.router.endpoints_when(lambda es: any(is_drained(e, drained) for e in es))
-            await load.more(2 * CLIENTS)  # those that were moved had begun there
+            await load.more(2 * CLIENTS)  # the requests that were moved had begun there
             load.served_by.clear()
             await load.more(3 * CLIENTS)
             assert drained not in load.served_by

@@ -1,23 +1,24 @@
-"""The router in front of simulated workers, which are real processes: load is shared, and one may be killed."""
+"""A router shares load among simulated workers, each a real process, and survives when one is killed or frozen."""
 
 import asyncio
 import json
 import signal
 from contextlib import AsyncExitStack
+from typing import Any
 
 import grpc
 import psutil
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 
-from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh.openai.v1 import openai_pb2, openai_pb2_grpc
 from infermesh_router.testing.router import RunningRouter, running_router
-from infermesh_runtime.errors import ContextLengthExceeded, InvalidArgument, Unavailable
+from infermesh_runtime.errors import ContextLengthExceeded, InfermeshError, InvalidArgument, Unavailable
 from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_worker.testing.processes import WorkerProcess, simulated_worker, simulated_worker_process
+from tests.integration.conditions import ready
 
 
 def body(**fields: object) -> HttpBody:
@@ -25,31 +26,26 @@ def body(**fields: object) -> HttpBody:
     return HttpBody(data=json.dumps(request).encode())
 
 
-async def chat(router: RunningRouter, **fields: object) -> dict:
+async def chat(router: RunningRouter, **fields: object) -> dict[str, Any]:
     call = openai_pb2_grpc.OpenAIServiceStub(router.channel).CreateChatCompletion(body(**fields))
     (answer,) = [message async for message in call]
-    return json.loads(answer.data)
+    completion: dict[str, Any] = json.loads(answer.data)
+    return completion
 
 
-async def refused(router: RunningRouter, **fields: object) -> Exception:
+async def refused(router: RunningRouter, **fields: object) -> InfermeshError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await chat(router, **fields)
     return from_rpc_error(caught.value)
 
 
-def events(data: bytes) -> list:
+def events(data: bytes) -> list[Any]:
+    """The events of a stream as JSON; the last one is the string "[DONE]"."""
     blocks = data.decode().removesuffix("\n\n").split("\n\n")
     return [part if (part := block.removeprefix("data: ")) == "[DONE]" else json.loads(part) for block in blocks]
 
 
-def ready(count: int):
-    def enough(listed: list[admin_pb2.Endpoint]) -> bool:
-        return sum(e.connected and e.report.state == pb.ENDPOINT_STATE_READY for e in listed) == count
-
-    return enough
-
-
-async def test_a_chat_whole_and_in_a_stream_say_the_same() -> None:
+async def test_a_streamed_chat_equals_the_whole_one() -> None:
     async with simulated_worker() as address, running_router(address) as router:
         await router.endpoints_when(ready(1))
         whole = await chat(router, max_tokens=24)
@@ -67,13 +63,13 @@ async def test_a_chat_whole_and_in_a_stream_say_the_same() -> None:
 
 
 async def serve_at_once(router: RunningRouter, count: int) -> list[str]:
-    """Addresses of the endpoints that served `count` requests sent together."""
+    """The addresses of the endpoints that served `count` requests sent together."""
     stub = pb_grpc.InferenceServiceStub(router.channel)
     request = pb.GenerateRequest(model="simulated", text="Hello", stop=pb.StopConditions(max_tokens=16))
 
     async def served_by() -> str:
         first, *_ = [event async for event in stub.Generate(request)]
-        return first.started.endpoint
+        return str(first.started.endpoint)
 
     return await asyncio.gather(*(served_by() for _ in range(count)))
 
@@ -96,14 +92,14 @@ async def test_the_quicker_device_gets_more() -> None:
         running_router(quick, slow) as router,
     ):
         await router.endpoints_when(ready(2))
-        for address in (quick, slow):  # one each, so that both have been measured
+        for address in (quick, slow):  # one request each, so that both have been measured
             assert await chat(router, max_tokens=16, device=address)
         await router.endpoints_when(lambda es: all(e.report.load.decode_tokens_per_s for e in es))
         served = await serve_at_once(router, 12)
         assert served.count(quick) > served.count(slow)
 
 
-async def test_the_streams_of_a_killed_worker_go_on_at_another_one() -> None:
+async def test_the_streams_of_a_killed_worker_continue_on_another() -> None:
     async with AsyncExitStack() as stack:
         workers = [await stack.enter_async_context(simulated_worker_process(sim_itl_s=0.05)) for _ in range(2)]
         by_address = {await worker.ready(): worker for worker in workers}
@@ -128,7 +124,7 @@ async def test_the_streams_of_a_killed_worker_go_on_at_another_one() -> None:
         await router.endpoints_when(ready(1))
 
 
-async def test_a_stream_that_nobody_can_go_on_with_ends_with_an_error_event() -> None:
+async def test_a_stream_that_no_worker_can_continue_ends_with_an_error_event() -> None:
     async with (
         simulated_worker_process(sim_itl_s=0.05) as worker,
         running_router(await worker.ready(), failover_wait_s=0.1) as router,
@@ -148,7 +144,7 @@ async def test_a_stream_that_nobody_can_go_on_with_ends_with_an_error_event() ->
         assert done == "[DONE]"
 
 
-async def test_a_worker_killed_before_its_first_token_is_not_noticed() -> None:
+async def test_clients_do_not_notice_a_worker_killed_before_its_first_token() -> None:
     async with AsyncExitStack() as stack:
         stuck = await stack.enter_async_context(simulated_worker_process(sim_prefill_tokens_per_s=1))
         other = await stack.enter_async_context(simulated_worker(sim_itl_s=0.02))
@@ -162,8 +158,8 @@ async def test_a_worker_killed_before_its_first_token_is_not_noticed() -> None:
                 assert answer["usage"]["completion_tokens"] == 40
 
 
-async def test_a_worker_that_stands_still_is_given_up_once_its_connection_is_probed() -> None:
-    """As one whose machine or network is gone: no connection is closed, nothing answers."""
+async def test_a_frozen_worker_is_given_up_once_its_connection_is_probed() -> None:
+    """As if its machine or network were gone: no connection is closed, and nothing answers."""
     async with AsyncExitStack() as stack:
         frozen = await stack.enter_async_context(simulated_worker_process(sim_prefill_tokens_per_s=1))
         other = await stack.enter_async_context(simulated_worker())
@@ -247,7 +243,7 @@ async def test_a_client_that_leaves_frees_the_worker() -> None:
         assert endpoint.report.load.kv_cache_usage == 0
 
 
-async def test_the_routers_process() -> None:
+async def test_a_router_process_serves_and_stays_small() -> None:
     async with simulated_worker() as address:
         process = await WorkerProcess.start("infermesh_router", workers=address, metrics_listen="127.0.0.1:0")
         try:
