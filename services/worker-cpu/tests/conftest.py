@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.testing.harness import PROMPTS, Harness
 from infermesh_worker_cpu.model import build
 
@@ -13,21 +13,21 @@ KV_BYTES = 1 << 30
 
 
 @pytest.fixture(scope="session")
-def exact_model(default_model: Path) -> Iterator[LoadedModel]:
+def exact_model(default_model: Path) -> Iterator[BuiltModel]:
     model = build({"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": KV_BYTES})
     yield model
     model.runner.close()
 
 
 @pytest.fixture(scope="session")
-def fast_model(default_model: Path) -> Iterator[LoadedModel]:
+def fast_model(default_model: Path) -> Iterator[BuiltModel]:
     model = build({"folder": str(default_model), "kv_cache_bytes": KV_BYTES})
     yield model
     model.runner.close()
 
 
 @pytest.fixture
-def exact(exact_model: LoadedModel) -> Harness:
+def exact(exact_model: BuiltModel) -> Harness:
     return Harness(exact_model, max_sequences=64, max_batched_tokens=512)
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from infermesh_engine.runners.runner import Batch
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_cpu.model import build
-from infermesh_worker_cpu.runner import OpenVinoRunner, RunnerOptions, compile_properties
+from infermesh_worker_cpu.runner import OpenVinoOptions, OpenVinoRunner, compile_properties
 from infermesh_worker_cpu.settings import WorkerCpuSettings
 
 
@@ -54,7 +54,7 @@ def test_info_tells_the_models_and_the_machines_figures(fast_model, exact_model)
 
 def test_the_kv_cache_follows_max_sequences_when_no_size_is_given(default_model: Path) -> None:
     xml = default_model / "openvino" / "openvino_model.xml"
-    runner = OpenVinoRunner(xml, RunnerOptions(max_sequences=2, context_length=640))
+    runner = OpenVinoRunner(xml, OpenVinoOptions(max_sequences=2, context_length=640))
     assert runner.info.num_blocks == 2 * 20
     runner.close()
 
@@ -86,7 +86,7 @@ def test_a_kv_cache_larger_than_the_machine_is_refused(default_model: Path) -> N
 
 def test_exact_refuses_a_quantised_kv_cache(monkeypatch) -> None:
     monkeypatch.setenv("INFERMESH_NUMERICS", "exact")
-    assert compile_properties(RunnerOptions(numerics="exact"))["KV_CACHE_PRECISION"] == "f32"
+    assert compile_properties(OpenVinoOptions(numerics="exact"))["KV_CACHE_PRECISION"] == "f32"
     monkeypatch.setenv("INFERMESH_KV_CACHE_DTYPE", "u8")
     with pytest.raises(ValidationError, match="keeps its KV cache in f32"):
         WorkerCpuSettings()
