@@ -1,19 +1,23 @@
-"""Following a value."""
+"""Following the changes of a value."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import TypeVar
 
 from infermesh_worker.engine_client.watched import DerivedValue, WatchedValue
 
+T = TypeVar("T")
 
-async def take(changes, count):
+
+async def take(changes: AsyncIterator[T], count: int) -> list[T]:
     return [await anext(changes) for _ in range(count)]
 
 
-async def test_first_value_comes_at_once_and_then_each_change():
+async def test_first_value_comes_at_once_and_then_each_change() -> None:
     watched = WatchedValue(1)
     changes = watched.changes()
     assert await anext(changes) == 1
-    following = asyncio.create_task(anext(changes))
+    following = asyncio.ensure_future(anext(changes))
     await asyncio.sleep(0)
     watched.set(1)
     await asyncio.sleep(0)
@@ -22,7 +26,7 @@ async def test_first_value_comes_at_once_and_then_each_change():
     assert await following == 2
 
 
-async def test_changes_within_the_interval_are_merged():
+async def test_changes_within_the_interval_are_merged() -> None:
     watched = WatchedValue(0)
     changes = watched.changes(0.02)
     assert await anext(changes) == 0
@@ -33,7 +37,7 @@ async def test_changes_within_the_interval_are_merged():
     assert asyncio.get_running_loop().time() - started >= 0.015
 
 
-async def test_close_ends_every_follower_after_the_last_value():
+async def test_close_ends_every_follower_after_the_last_value() -> None:
     watched = WatchedValue("a")
     slow, quick = watched.changes(60), watched.changes()
     await take(slow, 1)
@@ -45,10 +49,10 @@ async def test_close_ends_every_follower_after_the_last_value():
         assert [value async for value in quick] == ["b"]
 
 
-async def test_derived_value_is_made_when_somebody_looks_and_told_when_it_is_another():
+async def test_derived_value_is_made_when_somebody_looks_and_told_when_it_is_another() -> None:
     made, source = [], [1]
 
-    def make():
+    def make() -> int:
         made.append(source[0])
         return source[0]
 
@@ -58,7 +62,7 @@ async def test_derived_value_is_made_when_somebody_looks_and_told_when_it_is_ano
     assert made == []
     changes = derived.changes()
     assert await anext(changes) == 1
-    following = asyncio.create_task(anext(changes))
+    following = asyncio.ensure_future(anext(changes))
     await asyncio.sleep(0)
     derived.touch()
     await asyncio.sleep(0)

@@ -1,10 +1,10 @@
-"""Frames: what goes in comes out, however the bytes are cut."""
+"""Frames: what goes in comes out, however the stream of bytes is split."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason, Load, TokenLogprob
+from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason, Load, Output, TokenLogprob
 from infermesh_engine.requests.request import (
     Continuation,
     GenerationRequest,
@@ -16,6 +16,8 @@ from infermesh_runtime.errors import ContextLengthExceeded, InvalidArgument
 from infermesh_worker.engine_process.frames import (
     MAX_FRAME_BYTES,
     CancelCommand,
+    EngineCommand,
+    EngineReport,
     FrameError,
     FrameReader,
     RequestFailure,
@@ -39,25 +41,25 @@ REQUEST = GenerationRequest(
 )
 
 
-def payload(frame):
+def payload(frame: EngineCommand | EngineReport) -> bytes:
     (only,) = FrameReader().feed(pack(frame))
     return only
 
 
-def test_request_survives_the_way():
+def test_request_survives_the_way() -> None:
     assert command_decoder.decode(payload(SubmitCommand(REQUEST))).request == REQUEST
 
 
-def test_start_survives_the_way():
+def test_start_survives_the_way() -> None:
     start = StartCommand(options={"a": [1, "b", None]}, max_sequences=1, max_batched_tokens=2, prefix_caching=False)
     assert command_decoder.decode(payload(start)) == start
 
 
-def test_step_holds_every_output():
+def test_step_holds_every_output() -> None:
     entry = TokenLogprob(5, -0.5, b"\xff", (TokenLogprob(6, -1.5, b"a"),))
     finished = Finished("1", 0, FinishReason.STOP, stop="x", prompt_tokens=3)
     error = ContextLengthExceeded("too long", metadata={"prompt_tokens": "9"}, retry_after_s=1.5)
-    outputs = [
+    outputs: list[Output] = [
         Delta("1", 0, "é", (5,), (entry,)),
         finished,
         Failed("2", InvalidArgument("no", fields={"format": "no"})),
@@ -76,7 +78,7 @@ def test_step_holds_every_output():
 
 
 @given(st.lists(st.text(max_size=40), max_size=8), st.data())
-def test_frames_are_found_however_the_bytes_are_cut(request_ids, data):
+def test_frames_are_found_however_the_bytes_are_cut(request_ids: list[str], data: st.DataObject) -> None:
     stream = b"".join(pack(CancelCommand(request_id)) for request_id in request_ids)
     reader, found = FrameReader(), []
     while stream:
@@ -86,6 +88,6 @@ def test_frames_are_found_however_the_bytes_are_cut(request_ids, data):
     assert [command_decoder.decode(part).request_id for part in found] == request_ids
 
 
-def test_impossible_length_is_refused():
-    with pytest.raises(FrameError, match="is announced"):
+def test_impossible_length_is_refused() -> None:
+    with pytest.raises(FrameError, match="claims 268435457 bytes"):
         FrameReader().feed((MAX_FRAME_BYTES + 1).to_bytes(4, "little"))

@@ -3,18 +3,14 @@
 import asyncio
 import urllib.request
 
-import grpc
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from infermesh_engine.requests.output import Load
-from infermesh_worker.engine_client.metrics import Histogram, RequestMeter, RequestTiming
-from infermesh_worker.testing.processes import connected, simulated_worker_process
+from infermesh_worker.testing.processes import WorkerProcess, connected, simulated_worker_process
 
 
-async def scrape(worker):
+async def scrape(worker: WorkerProcess) -> dict[tuple[str, str | None], Sample]:
     port = (await worker.wait_for("serving metrics"))["port"]
     with await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{port}/metrics") as response:
         families = text_string_to_metric_families(response.read().decode())
@@ -22,13 +18,13 @@ async def scrape(worker):
     return {(s.name, s.labels.get("finished_reason") or s.labels.get("le")): s for s in samples}
 
 
-async def test_served_requests_are_counted():
+async def test_served_requests_are_counted() -> None:
     async with simulated_worker_process(metrics_listen="127.0.0.1:0", model="m", sim_itl_s=0.001) as worker:
-        async with grpc.aio.insecure_channel(await worker.ready()) as channel:
-            stub, prompt = InferenceServiceStub(channel), "hello " * 10
+        async with connected(worker) as stubs:
+            prompt = "hello " * 10
             for n in (1, 1, 3):
                 request = pb.GenerateRequest(text=prompt, stop=pb.StopConditions(max_tokens=11), n=n)
-                assert [event async for event in stub.Generate(request)]
+                assert [event async for event in stubs.inference.Generate(request)]
         samples = await scrape(worker)
     values = {name: sample.value for (name, detail), sample in samples.items() if detail is None}
     assert values["vllm:prompt_tokens_total"] == 3 * 60
@@ -46,7 +42,7 @@ async def test_served_requests_are_counted():
     assert samples["grpc_server_handled_total", None].value >= 2
 
 
-async def test_each_model_has_its_own_label_also_when_it_is_unloaded():
+async def test_each_model_has_its_own_label_also_when_it_is_unloaded() -> None:
     settings = {"metrics_listen": "127.0.0.1:0", "model": "none", "sim_models": "a:1,b:1", "sim_memory_bytes": 1}
     async with simulated_worker_process(**settings) as worker, connected(worker) as stubs:
         for model, tokens in (("a", 3), ("b", 5), ("a", 3)):
@@ -61,29 +57,3 @@ async def test_each_model_has_its_own_label_also_when_it_is_unloaded():
     assert generated == {"a": 6, "b": 5}
     running = {s.labels["model_name"]: s.value for s in samples if s.name == "vllm:num_requests_running"}
     assert running == {"a": 0, "b": 0}
-
-
-def test_counts_go_on_when_the_engine_starts_again():
-    meter = RequestMeter()
-    meter.load_came(Load(preemptions=3, looked_up_tokens=20, cached_tokens=10))
-    meter.engine_ended()
-    meter.load_came(Load(preemptions=1, looked_up_tokens=5, cached_tokens=4))
-    assert (meter.preemptions, meter.looked_up_tokens, meter.cached_tokens) == (4, 25, 14)
-
-
-def test_tokens_of_one_step_are_one_gap():
-    meter, timing = RequestMeter(), RequestTiming(0.0, 5)
-    for now_s in (1.0, 1.0, 1.5, 1.5, 2.0):
-        meter.tokens_came(timing, 1, now_s)
-    assert (meter.ttft_s.count, meter.itl_s.count, meter.generation_tokens) == (1, 2, 5)
-    assert meter.itl_s.total == pytest.approx(1.0)
-    meter.request_finished(timing, 2.5)
-    assert (meter.tpot_s.count, meter.tpot_s.total) == (1, pytest.approx(0.5))
-    assert meter.e2e_s.total == pytest.approx(2.5)
-
-
-def test_histogram_counts_up_to_and_with_its_bounds():
-    histogram = Histogram((1, 2))
-    for value in (0.5, 1, 1.5, 3):
-        histogram.observe(value)
-    assert histogram.cumulative() == [("1.0", 2), ("2.0", 3), ("+Inf", 4)]

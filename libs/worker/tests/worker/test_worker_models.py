@@ -1,7 +1,9 @@
 """A worker of several models: loading, evicting, unloading, and which model a request means."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -9,45 +11,46 @@ import pytest
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.admin.v1.admin_pb2_grpc import EndpointServiceStub
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_runtime.errors import Code
+from infermesh_runtime.errors import Code, InfermeshError
 from infermesh_runtime.status import from_rpc_error
-from infermesh_worker.testing.processes import connected, simulated_worker_process
+from infermesh_worker.testing.processes import WorkerStubs, connected, simulated_worker_process
 
 
-def ask(model, max_tokens=8, **fields):
+def ask(model: str, max_tokens: int = 8, **fields: Any) -> pb.GenerateRequest:
     stop = pb.StopConditions(max_tokens=max_tokens, ignore_eos=True)
     return pb.GenerateRequest(model=model, text="hello", seed=1, stop=stop, **fields)
 
 
-async def text(stubs, model):
+async def text(stubs: WorkerStubs, model: str) -> str:
     events = [event async for event in stubs.inference.Generate(ask(model), timeout=30)]
     assert events[0].started.model == model
     return "".join(event.delta.text for event in events)
 
 
-async def refused(call):
+async def refused(call: Awaitable[object]) -> InfermeshError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return from_rpc_error(caught.value)
 
 
-def generate(stubs, model, **fields):
-    return stubs.inference.Generate(ask(model, **fields), timeout=60).read()
+def generate(stubs: WorkerStubs, model: str, **fields: Any) -> Awaitable[pb.GenerateResponse]:
+    first: Awaitable[pb.GenerateResponse] = stubs.inference.Generate(ask(model, **fields), timeout=60).read()
+    return first
 
 
-def names(report):
+def names(report: pb.HealthReport) -> list[str]:
     return [model.name for model in report.models]
 
 
 @asynccontextmanager
-async def several(**settings):
+async def several(**settings: object) -> AsyncIterator[WorkerStubs]:
     """A worker for 100 bytes of models, of which none is loaded."""
     chosen = {"model": "none", "sim_models": "a:40,b:40,c:40,d:70", "sim_memory_bytes": 100, "sim_itl_s": 0.001}
     async with simulated_worker_process(**chosen | settings) as worker, connected(worker) as stubs:
         yield stubs
 
 
-async def test_worker_without_a_model_is_ready_and_says_what_it_could_load():
+async def test_worker_without_a_model_is_ready_and_says_what_it_could_load() -> None:
     async with several() as stubs:
         report = await stubs.report()
         assert (report.state, list(report.models)) == (pb.ENDPOINT_STATE_READY, [])
@@ -60,7 +63,7 @@ async def test_worker_without_a_model_is_ready_and_says_what_it_could_load():
         assert "a, b, c, d" in error.message
 
 
-async def test_loaded_models_answer_each_under_its_name():
+async def test_loaded_models_answer_each_under_its_name() -> None:
     async with several() as stubs:
         assert await stubs.load("a", "b") == []
         report = await stubs.report()
@@ -73,7 +76,7 @@ async def test_loaded_models_answer_each_under_its_name():
         assert all(model.HasField("last_used_at") for model in (await stubs.report()).models)
 
 
-async def test_which_model_a_request_means():
+async def test_which_model_a_request_means() -> None:
     async with several() as stubs:
         await stubs.load("a")
         assert (await generate(stubs, "")).started.model == "a"
@@ -88,7 +91,7 @@ async def test_which_model_a_request_means():
         assert "a, b" in error.fields["model"]
 
 
-async def test_least_recently_used_idle_model_gives_way():
+async def test_least_recently_used_idle_model_gives_way() -> None:
     async with several() as stubs:
         await stubs.load("a", "b")
         await text(stubs, "a")
@@ -97,7 +100,7 @@ async def test_least_recently_used_idle_model_gives_way():
         assert await stubs.load("a") == []
 
 
-async def test_pinned_and_used_models_stay_and_the_refusal_says_what_is_free():
+async def test_pinned_and_used_models_stay_and_the_refusal_says_what_is_free() -> None:
     async with several() as stubs:
         await stubs.load("a", pinned=True)
         await stubs.load("b")
@@ -114,7 +117,7 @@ async def test_pinned_and_used_models_stay_and_the_refusal_says_what_is_free():
         assert await stubs.load("c") == ["b"]
 
 
-async def test_the_model_of_the_settings_is_pinned():
+async def test_the_model_of_the_settings_is_pinned() -> None:
     async with several(model="a") as stubs:
         assert [model.pinned for model in (await stubs.report()).models] == [True]
         error = await refused(stubs.load("d"))
@@ -122,18 +125,19 @@ async def test_the_model_of_the_settings_is_pinned():
         assert await stubs.load("b", "c") == ["b"]
 
 
-async def test_the_model_of_the_settings_is_pinned_again_when_it_was_unloaded():
+async def test_the_model_of_the_settings_is_pinned_again_when_it_was_unloaded() -> None:
     async with several(model="a") as stubs:
         await stubs.endpoint.UnloadModel(admin.UnloadModelRequest(model="a"))
         assert await stubs.load("a") == []
         assert [model.pinned for model in (await stubs.report()).models] == [True]
 
 
-async def test_a_load_waits_for_the_home_model_so_that_its_memory_is_known():
+async def test_a_load_waits_for_the_home_model_so_that_its_memory_is_known() -> None:
     settings = {"model": "a", "sim_models": "a:40,b:40", "sim_memory_bytes": 100, "sim_load_s": 0.5}
     async with simulated_worker_process(**settings) as worker:
         async with grpc.aio.insecure_channel(await worker.address()) as channel:
-            await EndpointServiceStub(channel).LoadModel(admin.LoadModelRequest(model="b"), timeout=60)
+            endpoint = EndpointServiceStub(channel)  # type: ignore[no-untyped-call] # generated
+            await endpoint.LoadModel(admin.LoadModelRequest(model="b"), timeout=60)
         async with connected(worker) as stubs:
             assert {model.name: model.state for model in (await stubs.report()).models} == {
                 "a": pb.ENDPOINT_STATE_READY,
@@ -141,17 +145,17 @@ async def test_a_load_waits_for_the_home_model_so_that_its_memory_is_known():
             }
 
 
-async def test_memory_bytes_bounds_all_models_together():
+async def test_memory_bytes_bounds_all_models_together() -> None:
     async with several(memory_bytes=50) as stubs:
         assert (await stubs.report()).device.memory_total_bytes == 50
         assert await stubs.load("a", "b") == ["a"]
         assert (await stubs.report()).device.memory_free_bytes == 10
 
 
-async def test_loads_at_the_same_time_share_one_and_come_one_after_the_other():
+async def test_loads_at_the_same_time_share_one_and_come_one_after_the_other() -> None:
     async with several(sim_load_s=1) as stubs:
         loads = [asyncio.create_task(stubs.load(name)) for name in ("a", "a", "b", "a")]
-        report = await stubs.report_when(lambda report: report.models)
+        report = await stubs.report_when(lambda report: bool(report.models))
         (model,) = report.models
         assert (model.state, model.memory_bytes) == (pb.ENDPOINT_STATE_LOADING, 40)
         assert report.state == pb.ENDPOINT_STATE_READY
@@ -161,10 +165,10 @@ async def test_loads_at_the_same_time_share_one_and_come_one_after_the_other():
         assert set(names(await stubs.report())) == {"a", "b"}
 
 
-async def test_a_load_goes_on_when_who_asked_is_gone():
+async def test_a_load_goes_on_when_who_asked_is_gone() -> None:
     async with several(sim_load_s=0.3) as stubs:
         call = stubs.endpoint.LoadModel(admin.LoadModelRequest(model="a"))
-        await stubs.report_when(lambda report: report.models)
+        await stubs.report_when(lambda report: bool(report.models))
         call.cancel()
         await stubs.report_when(lambda report: report.models[0].state == pb.ENDPOINT_STATE_READY)
         await text(stubs, "a")
@@ -180,7 +184,9 @@ async def test_a_load_goes_on_when_who_asked_is_gone():
         (admin.UnloadModelRequest(model="a"), Code.NOT_FOUND, "MODEL_NOT_LOADED"),
     ],
 )
-async def test_wrong_requests_are_refused(worker_of_several, request_, code, reason):
+async def test_wrong_requests_are_refused(
+    worker_of_several: WorkerStubs, request_: admin.LoadModelRequest | admin.UnloadModelRequest, code: Code, reason: str
+) -> None:
     endpoint = worker_of_several.endpoint
     load = isinstance(request_, admin.LoadModelRequest)
     error = await refused((endpoint.LoadModel if load else endpoint.UnloadModel)(request_))
@@ -188,12 +194,12 @@ async def test_wrong_requests_are_refused(worker_of_several, request_, code, rea
 
 
 @pytest.fixture
-async def worker_of_several():
+async def worker_of_several() -> AsyncIterator[WorkerStubs]:
     async with several() as stubs:
         yield stubs
 
 
-async def test_idle_model_is_unloaded_after_its_keep_alive_time_unless_it_has_none():
+async def test_idle_model_is_unloaded_after_its_keep_alive_time_unless_it_has_none() -> None:
     async with several(keep_alive_s=0.2) as stubs:
         await stubs.load("b", keep_alive_s=0)
         await stubs.load("a")
@@ -201,7 +207,7 @@ async def test_idle_model_is_unloaded_after_its_keep_alive_time_unless_it_has_no
         assert await text(stubs, "b")
 
 
-async def test_model_in_use_is_unloaded_by_force_only_and_its_streams_are_told():
+async def test_model_in_use_is_unloaded_by_force_only_and_its_streams_are_told() -> None:
     async with several() as stubs:
         await stubs.load("a")
         running = stubs.inference.Generate(ask("a", max_tokens=8000))
@@ -210,7 +216,7 @@ async def test_model_in_use_is_unloaded_by_force_only_and_its_streams_are_told()
         assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "MODEL_IN_USE")
         await stubs.endpoint.UnloadModel(admin.UnloadModelRequest(model="a", force=True))
 
-        async def rest():
+        async def rest() -> None:
             while await running.read() is not grpc.aio.EOF:
                 pass
 
@@ -222,7 +228,7 @@ async def test_model_in_use_is_unloaded_by_force_only_and_its_streams_are_told()
         await text(stubs, "a")
 
 
-async def test_the_queue_is_bounded_in_sequences():
+async def test_the_queue_is_bounded_in_sequences() -> None:
     async with several(max_sequences=2, max_waiting=3) as stubs:
         await stubs.load("a", "b")
         running = [stubs.inference.Generate(ask("a", max_tokens=8000, n=n)) for n in (1, 4)]

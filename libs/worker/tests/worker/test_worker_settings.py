@@ -1,5 +1,6 @@
 """Settings from the environment."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,15 @@ from infermesh_worker.testing.simulated import SimulatedSettings
 
 
 @pytest.fixture
-def environment(monkeypatch):
-    def set_variables(**values):
+def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def set_variables(**values: str) -> None:
         for name, value in values.items():
             monkeypatch.setenv(f"INFERMESH_{name.upper()}", value)
 
     return set_variables
 
 
-def test_models_root_follows_home(environment):
+def test_models_root_follows_home(environment: Callable[..., None]) -> None:
     assert read(WorkerSettings).models_root == Path("~/.infermesh/models").expanduser()
     environment(home="/data")
     assert read(WorkerSettings).models_root == Path("/data/models")
@@ -26,7 +27,7 @@ def test_models_root_follows_home(environment):
     assert read(WorkerSettings).models_root == Path("/models")
 
 
-def test_kv_cache_bytes_takes_units(environment):
+def test_kv_cache_bytes_takes_units(environment: Callable[..., None]) -> None:
     assert read(WorkerSettings).kv_cache_bytes is None
     environment(kv_cache_bytes="2GiB")
     assert read(WorkerSettings).kv_cache_bytes == 2 * 1024**3
@@ -50,13 +51,13 @@ def test_kv_cache_bytes_takes_units(environment):
         ("advertise", "here"),
     ],
 )
-def test_malformed_value_is_named(environment, name, value):
+def test_malformed_value_is_named(environment: Callable[..., None], name: str, value: str) -> None:
     environment(**{name: value})
     with pytest.raises(SettingsError, match=f"INFERMESH_{name.upper()}"):
         read(WorkerSettings)
 
 
-def test_simulated_models_have_sizes(environment):
+def test_simulated_models_have_sizes(environment: Callable[..., None]) -> None:
     environment(sim_models="a:1GiB, b/c:d:20 ,", sim_memory_bytes="2GiB")
     settings = read(SimulatedSettings)
     assert settings.sim_models == (("a", 1 << 30), ("b/c:d", 20))
@@ -65,13 +66,13 @@ def test_simulated_models_have_sizes(environment):
 
 
 @pytest.mark.parametrize("value", ["a", "a:many", "a:1,b"])
-def test_simulated_model_without_a_size_is_refused(environment, value):
+def test_simulated_model_without_a_size_is_refused(environment: Callable[..., None], value: str) -> None:
     environment(sim_models=value)
     with pytest.raises(SettingsError, match="INFERMESH_SIM_MODELS"):
         read(SimulatedSettings)
 
 
-def test_simulated_device_is_one_of_ours(environment):
+def test_simulated_device_is_one_of_ours(environment: Callable[..., None]) -> None:
     environment(sim_device="tpu")
     with pytest.raises(SettingsError, match="INFERMESH_SIM_DEVICE"):
         read(SimulatedSettings)

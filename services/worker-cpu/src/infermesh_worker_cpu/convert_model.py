@@ -43,7 +43,7 @@ def convert(folder: Path, *, weights: Weights | None, progress: Progress) -> Non
 
 def _convert_gguf(gguf_file: Path, target: Path, progress: Progress) -> None:
     """Converts with openvino-genai, which saves the graph beside the GGUF file: it gets a link in a scratch folder."""
-    import openvino_genai  # noqa: PLC0415 - 100 MB that only an import needs
+    import openvino_genai  # noqa: PLC0415 - takes 100 MB, and only an import needs it
 
     target.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=gguf_file.parent) as scratch:

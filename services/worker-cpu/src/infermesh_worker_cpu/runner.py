@@ -146,7 +146,7 @@ class OpenVinoRunner:
             bound.set(array)
 
     def _allocate_kv(self, compiled: ov.CompiledModel, num_blocks: int) -> list[ov.Tensor]:
-        """Allocates and binds the KV cache. An unused cache costs only address space: pages become resident when written."""
+        """Allocates and binds the KV cache. Its pages become resident when they are first written."""
         tensors = []
         for index, port in enumerate(compiled.inputs):
             if "_cache." in port.get_any_name():
