@@ -1,4 +1,4 @@
-"""The real model on the real runner, and the prompts that the tests share."""
+"""Fixtures: the real model on the real runner, and the prompts that the tests share."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def exact(exact_model: BuiltModel) -> Harness:
 
 @pytest.fixture(scope="session")
 def harness_of() -> Callable[..., Harness]:
-    """Makes an engine on a model, with EngineConfig's fields."""
+    """Makes an engine on a model; takes the fields of EngineConfig."""
     return Harness
 
 
