@@ -228,9 +228,9 @@ class RunningMesh:
 def mesh() -> Iterator[RunningMesh]:
     servicer = MeshServicer()
     server = grpc.server(ThreadPoolExecutor(8))
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
-    admin_pb2_grpc.add_EndpointServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, server)
+    admin_pb2_grpc.add_EndpointServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield RunningMesh(f"127.0.0.1:{port}", servicer)

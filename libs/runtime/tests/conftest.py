@@ -22,7 +22,7 @@ class Running:
 
     @property
     def stub(self) -> Any:
-        return inference_pb2_grpc.InferenceServiceStub(self.channel)  # type: ignore[no-untyped-call] # generated
+        return inference_pb2_grpc.InferenceServiceStub(self.channel)
 
     @property
     def address(self) -> str:
@@ -40,7 +40,7 @@ def serve() -> Serve:
     async def _serve(servicer: object) -> AsyncIterator[Running]:
         rpcs: list[CompletedRpc] = []
         server = Server(listen="127.0.0.1:0", drain_s=0.2, observers=(rpcs.append,))
-        inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
         port = await server.start()
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS) as channel:

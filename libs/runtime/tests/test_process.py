@@ -88,7 +88,7 @@ async def finish(process: Process) -> tuple[int | None, str, list[dict[str, Any]
 
 async def generate(port: int, wait_s: str) -> tuple[grpc.aio.Channel, Any]:
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-    call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest(text=wait_s))  # type: ignore[no-untyped-call] # generated
+    call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest(text=wait_s))
     assert (await call.read()).delta.text == "0"
     return channel, call
 

@@ -1,12 +1,11 @@
-"""A simulated worker for the tests of one module, and what they ask of it."""
+"""A simulated worker shared by the tests of one module, and a stub for it."""
 
 from collections.abc import AsyncIterator
 
-import grpc
 import pytest_asyncio
 
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
-from infermesh_worker.testing.processes import WorkerProcess, simulated_worker_process
+from infermesh_worker.testing.processes import WorkerProcess, connected, simulated_worker_process
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -18,5 +17,5 @@ async def worker() -> AsyncIterator[WorkerProcess]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stub(worker: WorkerProcess) -> AsyncIterator[InferenceServiceStub]:
-    async with grpc.aio.insecure_channel(await worker.address()) as channel:
-        yield InferenceServiceStub(channel)
+    async with connected(worker) as stubs:
+        yield stubs.inference

@@ -1,4 +1,4 @@
-"""Conversion at import: what OpenVINO can read stays, what it cannot becomes Q8_0 or a clear error."""
+"""Conversion at import: tensors that OpenVINO reads stay, others become Q8_0 or a clear error."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def ignore_progress(what: str, share: float) -> None:
 
 
 def write_gguf(path: Path, kinds: dict[str, Kind]) -> np.ndarray:
-    """A file with one 4 × 64 tensor of each kind, all holding the returned values."""
+    """Writes a file with one 4 × 64 tensor of each kind; returns the values that all of them hold."""
     values = np.random.default_rng(1).normal(size=(4, 64)).astype(np.float32)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
@@ -89,7 +89,7 @@ def test_weights_option_is_for_safetensors_only(tmp_path: Path) -> None:
         convert(tmp_path, weights="int4", progress=ignore_progress)
 
 
-def test_safetensors_without_the_extra_say_what_to_install(tmp_path: Path, monkeypatch) -> None:
+def test_safetensors_without_the_extra_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infermesh_worker_cpu.convert_model.find_spec", lambda name: None)
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(FailedPrecondition, match=r"pip install 'infermesh-worker-cpu\[huggingface\]'"):
@@ -97,7 +97,7 @@ def test_safetensors_without_the_extra_say_what_to_install(tmp_path: Path, monke
 
 
 def test_signals_are_handled_after_a_conversion(default_model: Path, tmp_path: Path) -> None:
-    """In a process of its own, where a signal that cannot be handled does no other harm."""
+    """Runs in a process of its own, because a signal that cannot be handled kills it."""
     (tmp_path / "model.gguf").symlink_to(default_model / "model.gguf")
     script = f"""
 import os, signal, pathlib

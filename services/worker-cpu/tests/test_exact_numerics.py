@@ -1,28 +1,36 @@
-"""INFERMESH_NUMERICS=exact: however a sequence's tokens are computed, they come out the same, token for token."""
+"""With INFERMESH_NUMERICS=exact, a sequence gets the same tokens however it is batched or resumed."""
 
 from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from infermesh_engine.requests.output import Delta, Finished
-from infermesh_engine.requests.request import Continuation, SamplingParams
-from infermesh_engine.runners.runner import Batch
+from infermesh_engine.requests.request import Continuation, GenerationRequest, SamplingParams
+from infermesh_engine.runners.runner import Batch, ModelRunner
+from infermesh_worker.engine_process.built_model import BuiltModel
+from infermesh_worker.testing.harness import Harness
 
 SAMPLED = SamplingParams(temperature=0.8, top_p=0.95)
 LONG_PROMPT = "The history of the lighthouse begins with a fire on a hill. " * 12
 
 
 @pytest.fixture(params=["greedy", "sampled"])
-def sampling(request) -> SamplingParams:
+def sampling(request: pytest.FixtureRequest) -> SamplingParams:
     return SamplingParams(temperature=0.0) if request.param == "greedy" else SAMPLED
 
 
-def alone(harness, prompt: str, **fields) -> tuple[int, ...]:
+def alone(harness: Harness, prompt: str, **fields: Any) -> tuple[int, ...]:
     return harness.tokens(harness.request("alone", prompt, **fields))["alone"]
 
 
-def test_a_batch_of_mixed_lengths_equals_one_by_one(exact_model, harness_of, prompts, sampling) -> None:
+def test_a_batch_of_mixed_lengths_equals_one_by_one(
+    exact_model: BuiltModel, harness_of: Callable[..., Harness], prompts: tuple[str, ...], sampling: SamplingParams
+) -> None:
     mixed = (*prompts[::2], LONG_PROMPT, LONG_PROMPT[:200])
     single = harness_of(exact_model, prefix_caching=False, max_batched_tokens=512)
     expected = {prompt: alone(single, prompt, tokens=16, sampling=sampling) for prompt in mixed}
@@ -30,7 +38,9 @@ def test_a_batch_of_mixed_lengths_equals_one_by_one(exact_model, harness_of, pro
     assert batched.tokens(*(batched.request(p, p, tokens=16, sampling=sampling) for p in mixed)) == expected
 
 
-def test_a_prefix_cache_hit_changes_nothing(exact_model, harness_of, sampling) -> None:
+def test_a_prefix_cache_hit_changes_nothing(
+    exact_model: BuiltModel, harness_of: Callable[..., Harness], sampling: SamplingParams
+) -> None:
     uncached = harness_of(exact_model, prefix_caching=False)
     expected = alone(uncached, LONG_PROMPT, sampling=sampling)
     cached = harness_of(exact_model)
@@ -40,7 +50,9 @@ def test_a_prefix_cache_hit_changes_nothing(exact_model, harness_of, sampling) -
     assert next(o for o in outputs if isinstance(o, Finished)).cached_tokens > 0
 
 
-def test_preempt_and_resume_changes_nothing(default_model, harness_of, prompts, sampling) -> None:
+def test_preempt_and_resume_changes_nothing(
+    default_model: Path, harness_of: Callable[..., Harness], prompts: tuple[str, ...], sampling: SamplingParams
+) -> None:
     from infermesh_worker_cpu.model import build
 
     model = build({"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": 12 << 20})
@@ -55,7 +67,9 @@ def test_preempt_and_resume_changes_nothing(default_model, harness_of, prompts, 
         model.runner.close()
 
 
-def test_a_continuation_at_any_index_equals_the_plain_run(exact, prompts, sampling) -> None:
+def test_a_continuation_at_any_index_equals_the_plain_run(
+    exact: Harness, prompts: tuple[str, ...], sampling: SamplingParams
+) -> None:
     prompt, tokens = prompts[4], 40
     expected = alone(exact, prompt, tokens=tokens, sampling=sampling)
     for index in range(1, tokens):
@@ -64,9 +78,9 @@ def test_a_continuation_at_any_index_equals_the_plain_run(exact, prompts, sampli
         assert rest == expected[index:], f"continued at {index}"
 
 
-def test_choices_of_one_request_do_not_depend_on_each_other(exact, prompts) -> None:
-    def by_choice(*requests) -> dict[tuple[str, int], tuple[int, ...]]:
-        tokens = defaultdict(tuple)
+def test_choices_of_one_request_do_not_depend_on_each_other(exact: Harness, prompts: tuple[str, ...]) -> None:
+    def by_choice(*requests: GenerationRequest) -> dict[tuple[str, int], tuple[int, ...]]:
+        tokens: defaultdict[tuple[str, int], tuple[int, ...]] = defaultdict(tuple)
         for output in exact.run(*requests):
             if isinstance(output, Delta):
                 tokens[output.request_id, output.choice] += output.token_ids
@@ -79,7 +93,7 @@ def test_choices_of_one_request_do_not_depend_on_each_other(exact, prompts) -> N
     assert len(set(four.values())) > 1
 
 
-def test_logits_are_bit_identical_however_they_are_batched(exact_model) -> None:
+def test_logits_are_bit_identical_however_they_are_batched(exact_model: BuiltModel) -> None:
     runner = exact_model.runner
     ids = np.random.default_rng(3).integers(300, 40_000, 70)
     whole = last_logits(runner, ids, [70], first_block=0)
@@ -87,8 +101,10 @@ def test_logits_are_bit_identical_however_they_are_batched(exact_model) -> None:
     assert np.array_equal(last_logits(runner, ids, [1] + [2] * 34 + [1], first_block=8, refeed=True), whole)
 
 
-def last_logits(runner, ids, chunks: list[int], *, first_block: int, refeed: bool = False) -> np.ndarray:
-    """Logits after the last token, fed in chunks; `refeed` feeds the previous one again with a single one."""
+def last_logits(
+    runner: ModelRunner, ids: npt.NDArray[np.int64], chunks: list[int], *, first_block: int, refeed: bool = False
+) -> npt.NDArray[np.float32]:
+    """Logits after the last token, fed in chunks. `refeed`: a chunk of one token comes with the token before it."""
     done = 0
     for chunk in chunks:
         past = max(0, done - 1) if refeed and chunk == 1 else done

@@ -1,5 +1,6 @@
-"""Our engine and openvino-genai, on the same weights at the same precision, say the same."""
+"""Our engine and openvino-genai give the same output, with the same weights at the same precision."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,14 @@ import openvino_genai as genai
 import pytest
 
 from infermesh_engine.requests.output import Delta
+from infermesh_worker.testing.harness import Harness
 from infermesh_worker_cpu.model import build
 
 NEW_TOKENS = 64
 UNQUANTISED = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
-"""Quantised activations turn differences in the last bit into differences of a tenth, in either program."""
+"""In either program, quantised activations turn differences in the last bit into differences of a tenth."""
 NEAR_TIE = 1e-2
-"""Gap of the two largest log probabilities below which two correct programs may differ."""
+"""Gap between the two largest log probabilities below which two correct programs may choose different tokens."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def peer(default_model: Path) -> genai.ContinuousBatchingPipeline:
 
 
 @pytest.fixture(scope="module")
-def ours(default_model: Path, harness_of):
+def ours(default_model: Path, harness_of: Callable[..., Harness]) -> Iterator[Harness]:
     model = build(
         {"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": 1 << 29, "properties": UNQUANTISED}
     )
@@ -34,7 +36,7 @@ def ours(default_model: Path, harness_of):
     model.runner.close()
 
 
-def peer_tokens(peer, prompt_ids: list[list[int]]) -> list[list[int]]:
+def peer_tokens(peer: genai.ContinuousBatchingPipeline, prompt_ids: list[list[int]]) -> list[list[int]]:
     config = genai.GenerationConfig()
     config.max_new_tokens = NEW_TOKENS
     config.ignore_eos = True
@@ -43,7 +45,9 @@ def peer_tokens(peer, prompt_ids: list[list[int]]) -> list[list[int]]:
     return [list(result.m_generation_ids[0]) for result in peer.generate(inputs, [config] * len(inputs))]
 
 
-def test_greedy_tokens_equal_the_peers_up_to_a_near_tie(ours, peer, prompts) -> None:
+def test_greedy_tokens_equal_the_peers_up_to_a_near_tie(
+    ours: Harness, peer: genai.ContinuousBatchingPipeline, prompts: tuple[str, ...]
+) -> None:
     requests = [ours.request(prompt, prompt, tokens=NEW_TOKENS, logprobs=2) for prompt in prompts]
     got: dict[str, list[tuple[int, float]]] = {prompt: [] for prompt in prompts}
     for output in ours.run(*requests):
@@ -62,7 +66,9 @@ def test_greedy_tokens_equal_the_peers_up_to_a_near_tie(ours, peer, prompts) -> 
     assert compared > len(prompts) * NEW_TOKENS * 0.8
 
 
-def test_the_tokenizer_equals_the_peers(ours, peer, prompts) -> None:
+def test_the_tokenizer_equals_the_peers(
+    ours: Harness, peer: genai.ContinuousBatchingPipeline, prompts: tuple[str, ...]
+) -> None:
     for text in (
         *prompts,
         "naïve café — 東京 🚀 1234567",

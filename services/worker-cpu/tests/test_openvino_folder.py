@@ -1,18 +1,25 @@
-"""An OpenVINO IR folder, as its exporters leave it, is imported and served as it is."""
+"""A folder with OpenVINO IR, as exporters write it, can be imported and served."""
 
 import io
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
 from infermesh_client.model_import.importer import import_model
 from infermesh_client.model_import.progress import ProgressView
+from infermesh_worker.engine_process.built_model import BuiltModel
+from infermesh_worker.testing.harness import Harness
 from infermesh_worker_cpu.model import build
 
 
 def test_an_ir_folder_says_what_its_source_says(
-    default_model: Path, tmp_path: Path, harness_of, fast_model, prompts
+    default_model: Path,
+    tmp_path: Path,
+    harness_of: Callable[..., Harness],
+    fast_model: BuiltModel,
+    prompts: tuple[str, ...],
 ) -> None:
     source = tmp_path / "exported"
     shutil.copytree(default_model / "openvino", source)

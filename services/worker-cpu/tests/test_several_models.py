@@ -1,4 +1,4 @@
-"""The real model twice under two names, in one worker-cpu: both answer, and one gives way under a small budget."""
+"""One worker-cpu with the real model under several names: two answer, and loading a third evicts one."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ NAMES = ("first", "second", "third")
 
 @pytest.fixture
 def models_root(default_model: Path, tmp_path: Path) -> Path:
-    """Folders of links to the real model's files, with manifests of their own."""
+    """Model folders with links to the real model's files and manifests of their own."""
     manifest = json.loads((default_model / MANIFEST).read_text())
     for name in NAMES:
         folder = tmp_path / name

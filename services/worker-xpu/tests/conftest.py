@@ -18,7 +18,7 @@ import transformers
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from infermesh_engine.runners.runner import Batch, ModelRunner
-from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.testing.harness import PROMPTS, Harness
 from infermesh_worker_xpu.execution.runner import TorchRunner
 from infermesh_worker_xpu.load import load_runner
@@ -185,7 +185,7 @@ def prompts() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def exact_model(default_model: Path) -> Iterator[LoadedModel]:
+def exact_model(default_model: Path) -> Iterator[BuiltModel]:
     model = build({"folder": str(default_model), "device": "cpu", "numerics": "exact", "kv_cache_bytes": 1 << 30})
     yield model
     model.runner.close()

@@ -36,9 +36,9 @@ class Client:
         self.endpoint = endpoint
         self._timeout_s = timeout_s
         self._channel = grpc.insecure_channel(endpoint, options=channel_options(endpoint))
-        self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
-        self._admin_stub: Any = admin_pb2_grpc.AdminServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
-        self._endpoint_stub: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)  # type: ignore[no-untyped-call] # generated
+        self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
+        self._admin_stub: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
+        self._endpoint_stub: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)
 
     def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> Generator[Event]:
         """Sends a prompt and yields the events of the answer as they arrive.

@@ -186,7 +186,7 @@ async def test_a_client_that_vanishes_cancels_the_handler(serve: "Serve") -> Non
     servicer = Servicer()
     async with serve(servicer) as running:
         channel = grpc.aio.insecure_channel(running.address)
-        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())  # type: ignore[no-untyped-call] # generated
+        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())
         await call.read()
         await channel.close()
         await asyncio.wait_for(servicer.ended.wait(), SETTLE_S)

@@ -55,7 +55,7 @@ class Diary:
 
 def build(drain_s: float = 5, listen: str = "127.0.0.1:0") -> tuple[Server, Servicer]:
     server, servicer = Server(listen=listen, drain_s=drain_s), Servicer()
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call] # generated
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
     return server, servicer
 
 
@@ -155,7 +155,7 @@ async def test_a_running_stream_ends_whole_before_the_server_stops() -> None:
     server, servicer = build()
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())  # type: ignore[no-untyped-call] # generated
+        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())
         assert (await call.read()).delta.text == "a"
         stopping = asyncio.ensure_future(server.stop())
         servicer.release.set()
@@ -169,7 +169,7 @@ async def test_a_stream_that_does_not_end_is_cut_after_drain_s(caplog: pytest.Lo
     server, _ = build(drain_s=0.1)
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())  # type: ignore[no-untyped-call] # generated
+        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())
         await call.read()
         await asyncio.wait_for(server.stop(), 5)
         assert await call.code() is not grpc.StatusCode.OK
@@ -180,7 +180,7 @@ async def test_endless_streams_do_not_hold_up_the_stop() -> None:
     server, _ = build(drain_s=60)
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = inference_pb2_grpc.InferenceServiceStub(channel).WatchHealth(pb.WatchHealthRequest())  # type: ignore[no-untyped-call] # generated
+        call = inference_pb2_grpc.InferenceServiceStub(channel).WatchHealth(pb.WatchHealthRequest())
         await call.read()
         await asyncio.wait_for(server.stop(), 5)
 

@@ -1,1 +1,1 @@
-"""Turns an engine into a service: an engine process that alone touches the device, and an asyncio gRPC front."""
+"""Turns an engine into a service: a gRPC front, and one engine process for each loaded model."""

@@ -1,33 +1,37 @@
-"""Owns what makes a kind of worker: what loads its models, and which models there are. Knows no process and no gRPC."""
+"""What a kind of worker brings: the functions that build models and probe the device, and the models there are."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infermesh_worker.models.catalog import Catalog, FolderCatalog, OpenedModel
+from infermesh_worker.models.catalog import Catalog, FolderCatalog
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.model_folder import ModelFolder, find_model, list_models
+from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.settings import WorkerSettings
 
 NO_MODEL = "none"
-"""INFERMESH_MODEL of a worker that starts without a model."""
+"""Value of INFERMESH_MODEL for a worker that starts without a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """What the front needs to know of a kind of worker. Functions are named, as package.module:function."""
+    """A kind of worker, as the front sees it.
+
+    The front never imports a device library, so functions that do are given by name, as package.module:function.
+    """
 
     build: str
-    """Called in an engine process with a model's options (plain values); returns a LoadedModel."""
+    """Called in an engine process with a model's build options (plain values); returns a BuiltModel."""
     probe: str
     """Called in a short-lived process with `options`; returns DeviceFacts."""
     options: Mapping[str, Any]
-    """Of every build and of the probe."""
+    """Options of every build and of the probe."""
     catalog: Catalog
     open_home: Callable[[], OpenedModel | None]
-    """The model that is loaded from the start. Raises FailedPrecondition when there is none of that name."""
+    """Opens the model to load at the start; None: there is none. Raises FailedPrecondition when it cannot be opened."""
     margin: float = 0.1
-    """Share of the device's memory that models leave alone."""
+    """Share of the device's memory that models must leave free, in [0, 1)."""
 
 
 def folder_backend(
@@ -40,7 +44,8 @@ def folder_backend(
 ) -> Backend:
     """A worker whose models are the folders under the settings' models root.
 
-    A model's path is added to its options as "folder". `footprint`: None for a model that this kind cannot load.
+    A model's path is added to its build options as "folder". `footprint` returns None for a model that this kind of
+    worker cannot load.
     """
     catalog = FolderCatalog(settings.models_root, options, footprint)
 

@@ -1,4 +1,4 @@
-"""Owns how a worker process is put together and run. Knows no device: services name what loads the models."""
+"""Assembles and runs the front process of a worker."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,70 +18,71 @@ from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
 from infermesh_worker.backend import Backend
-from infermesh_worker.engine_process.front import Front
-from infermesh_worker.engine_process.ipc import Start
-from infermesh_worker.engine_process.metrics import Meters, WorkerCollector
-from infermesh_worker.engine_process.supervisor import RestartPolicy
-from infermesh_worker.models.catalog import OpenedModel
-from infermesh_worker.models.device import Device
-from infermesh_worker.models.device_probe import probe_device
-from infermesh_worker.models.models import Limits
-from infermesh_worker.models.queue_bound import QueueBound
+from infermesh_worker.device.device_probe import probe_device
+from infermesh_worker.device.worker_device import WorkerDevice
+from infermesh_worker.engine_client.engine_client import EngineClient
+from infermesh_worker.engine_client.metrics import WorkerCollector
+from infermesh_worker.engine_client.request_meter import RequestMeters
+from infermesh_worker.engine_client.supervisor import RestartPolicy
+from infermesh_worker.engine_process.frames import StartCommand
+from infermesh_worker.hosting.model_loader import ModelLimits
+from infermesh_worker.hosting.queue_bound import QueueBound
+from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.endpoint_servicer import EndpointServicer
+from infermesh_worker.rpc.inference_servicer import InferenceServicer
 from infermesh_worker.rpc.readiness import Readiness
 from infermesh_worker.rpc.registration import Registration
 from infermesh_worker.rpc.report import to_report
-from infermesh_worker.rpc.servicer import InferenceServicer
 from infermesh_worker.settings import WorkerSettings
 from infermesh_worker.worker import Worker
 
 KV_OPTION = "kv_cache_bytes"
-"""Name of the build option that holds the size of a model's KV cache; 0: the runner chooses."""
+"""Name of the build option that holds the size of a model's KV cache in bytes; 0: the runner chooses."""
 
 
 def serve(settings: WorkerSettings, backend: Backend) -> int:
     """Runs a worker until SIGTERM or SIGINT; returns the process' exit status.
 
-    One log line says {"message": "ready", "listen": "host:port"} when it takes requests.
+    When it takes requests, it logs {"message": "ready", "listen": "host:port"}.
     """
     logs.configure(settings.log_level)
     return run(partial(_serve, settings, backend))
 
 
 async def _serve(settings: WorkerSettings, backend: Backend) -> None:
-    meters, registry = Meters(), new_registry()
+    meters, registry = RequestMeters(), new_registry()
     worker = _build_worker(settings, backend, meters)
     registry.register(WorkerCollector(meters, partial(_loads, worker)))
     server = _build_server(settings, worker, registry)
     await server.serve_until_stopped()
 
 
-def _build_worker(settings: WorkerSettings, backend: Backend, meters: Meters) -> Worker:
+def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMeters) -> Worker:
     policy = RestartPolicy(max_silence_s=settings.engine_timeout_s)
 
-    def make_front(opened: OpenedModel, kv_cache_bytes: int) -> Front:
-        start = _start_frame(settings, {**opened.options, KV_OPTION: kv_cache_bytes})
-        return Front(backend.build, start, meters.of(opened.served.name), policy)
+    def make_client(opened: OpenedModel, kv_cache_bytes: int) -> EngineClient:
+        start = _start_command(settings, {**opened.build_options, KV_OPTION: kv_cache_bytes})
+        return EngineClient(backend.build, start, meters.of(opened.name), policy)
 
-    device = Device(
+    device = WorkerDevice(
         partial(probe_device, backend.probe, backend.options),
         memory_bytes=int(settings.memory_bytes or 0),
         margin=backend.margin,
     )
-    limits = Limits(
+    limits = ModelLimits(
         bound=QueueBound(max_running=settings.max_sequences, max_waiting=settings.max_waiting),
         keep_alive_s=settings.keep_alive_s,
         kv_cache_bytes=int(settings.kv_cache_bytes or 0),
     )
-    return Worker(backend.catalog, make_front, device, limits, backend.open_home())
+    return Worker(backend.catalog, make_client, device, limits, backend.open_home())
 
 
 def _loads(worker: Worker) -> Mapping[str, EngineLoad]:
-    return {model.served.name: model.front.status.value.load for model in worker.models.loaded}
+    return {model.opened.name: model.client.status.value.load for model in worker.models.all}
 
 
-def _start_frame(settings: WorkerSettings, options: Mapping[str, Any]) -> Start:
-    return Start(
+def _start_command(settings: WorkerSettings, options: Mapping[str, Any]) -> StartCommand:
+    return StartCommand(
         options=dict(options),
         max_sequences=settings.max_sequences,
         max_batched_tokens=settings.max_batched_tokens,
@@ -94,8 +95,8 @@ def _build_server(settings: WorkerSettings, worker: Worker, registry: CollectorR
     observers = (log_access, RpcMetrics(registry))
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=observers)
     report = partial(to_report, version=version("infermesh-worker"), started_at=datetime.now(UTC))
-    add_InferenceServiceServicer_to_server(InferenceServicer(worker, report), server)  # type: ignore[no-untyped-call] # generated
-    add_EndpointServiceServicer_to_server(EndpointServicer(worker), server)  # type: ignore[no-untyped-call] # generated
+    add_InferenceServiceServicer_to_server(InferenceServicer(worker, report), server)
+    add_EndpointServiceServicer_to_server(EndpointServicer(worker), server)
     host, _ = split_host_port(settings.listen)
     readiness = Readiness(worker.status, server, lambda: f"{host}:{server.port}")
     registration = Registration(settings.routers, settings.advertise or settings.listen, lambda: server.port)

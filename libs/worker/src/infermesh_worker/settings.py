@@ -1,4 +1,4 @@
-"""Owns the settings that every worker has. Knows no device: services add theirs by subclassing."""
+"""The settings that all kinds of worker share. Each kind adds its own in a subclass."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -9,54 +9,62 @@ from infermesh_runtime.settings import CommaList, OptionalHostPort, ServiceSetti
 
 
 class WorkerSettings(ServiceSettings):
-    """What every worker takes."""
+    """Settings of every worker."""
 
-    home: Path = Field(Path("~/.infermesh"), description="Folder of everything infermesh keeps on this machine.")
-    models: Path | None = Field(None, description="Folder of the model folders; default models under INFERMESH_HOME.")
+    home: Path = Field(Path("~/.infermesh"), description="Folder for everything that infermesh keeps on this machine.")
+    models: Path | None = Field(None, description="Folder of the model folders. Default: INFERMESH_HOME/models.")
     model: str = Field(
         "",
-        description="Name of the model that is loaded first and stays; may be left out when there is at most one. "
-        "none: models are loaded only when a router asks.",
+        description="Name of the model to load at the start and keep loaded. none: load models only when a router "
+        "asks. Default: the only model there is; must be set if there are several.",
     )
     memory_bytes: ByteSize | None = Field(
-        None, ge=1, description="Memory that all models together may take, as in 16GiB; unset: the device's, less 10 %."
+        None, ge=1, description="Memory for all models together, e.g. 16GiB. Default: the device's memory less 10 %."
     )
     keep_alive_s: float = Field(
         300.0,
         ge=0,
         le=1e9,
         allow_inf_nan=False,
-        description="Time after its last request when a model is unloaded, in seconds; 0: never. "
-        "INFERMESH_MODEL's always stays.",
+        description="How long a model stays loaded after its last request, in seconds. 0: until its memory is needed. "
+        "The model of INFERMESH_MODEL is never unloaded for being idle.",
     )
     routers: CommaList = Field(
         (),
-        description="Routers to register with: host:port, or dns:///name:port for each address of the name.",
+        description="Routers to register with, separated by commas: host:port, or dns:///name:port for every "
+        "address of a name.",
     )
     advertise: OptionalHostPort = Field(
         "",
-        description="Where those routers reach this worker, host:port; port 0 stands for the one it listens on. "
-        "Default: where it listens, and for a wildcard the address that its calls come from.",
+        description="Address at which routers reach this worker, host:port. Port 0 stands for the port it listens on. "
+        "Default: the address it listens on; for a wildcard address, the one that the router sees.",
     )
-    max_sequences: int = Field(64, ge=1, le=4096, description="Most sequences in one batch.")
+    max_sequences: int = Field(64, ge=1, le=4096, description="Maximum number of sequences in one batch of a model.")
     max_waiting: int = Field(
-        64, ge=0, le=1 << 20, description="Most sequences that wait beside those that run; one more is refused."
+        64,
+        ge=0,
+        le=1 << 20,
+        description="Maximum number of sequences that wait, for all models together; further requests are refused.",
     )
-    max_batched_tokens: int = Field(512, ge=1, le=1 << 20, description="Most tokens in one engine step.")
-    prefix_caching: bool = Field(True, description="Whether prompts reuse the KV of a common beginning.")
+    max_batched_tokens: int = Field(512, ge=1, le=1 << 20, description="Maximum number of tokens in one engine step.")
+    prefix_caching: bool = Field(True, description="Whether prompts with a common beginning share its KV cache.")
     engine_timeout_s: float = Field(
         120.0,
         ge=1,
         le=86400,
-        description="Longest silence of the engine process, and so longest step, in seconds; then it is restarted.",
+        description="How long an engine process may be silent before it is restarted, in seconds. "
+        "No step may take longer.",
     )
     numerics: Literal["fast", "exact"] = Field(
         "fast",
-        description="fast: the device's quickest path; exact: equal tokens however a sequence is batched or resumed.",
+        description="fast: the fastest computation on the device. "
+        "exact: the same tokens however a sequence is batched or resumed.",
     )
-    threads: int = Field(0, ge=0, le=4096, description="Processor threads of the engine; 0: chosen from the machine.")
+    threads: int = Field(
+        0, ge=0, le=4096, description="Number of processor threads of an engine process. 0: automatic."
+    )
     kv_cache_bytes: ByteSize | None = Field(
-        None, ge=1, description="Memory of each model's KV cache, as in 2GiB; unset: chosen from the machine's memory."
+        None, ge=1, description="Size of each model's KV cache, e.g. 2GiB. Default: chosen from the device's memory."
     )
 
     @field_validator("routers")

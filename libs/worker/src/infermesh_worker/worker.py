@@ -1,7 +1,4 @@
-"""Owns a worker as a whole: its models, whether it takes requests, and what it says of itself. Knows no gRPC.
-
-Used from one event loop.
-"""
+"""A worker as a whole: its hosted models, whether it takes requests, and its status."""
 
 import asyncio
 import logging
@@ -9,54 +6,72 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker.engine_process.status import State, Status
-from infermesh_worker.engine_process.watched import Derived
-from infermesh_worker.models.catalog import Catalog, OpenedModel
-from infermesh_worker.models.device import Device
-from infermesh_worker.models.hosted_model import HostedModel
-from infermesh_worker.models.models import Limits, MakeFront, Models
-from infermesh_worker.models.worker_status import AvailableView, ModelView, WorkerStatus, overall_state, sum_loads
+from infermesh_worker.device.worker_device import WorkerDevice
+from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
+from infermesh_worker.engine_client.watched import DerivedValue
+from infermesh_worker.hosting.hosted_model import HostedModel
+from infermesh_worker.hosting.hosted_models import HostedModels, MakeClient
+from infermesh_worker.hosting.model_loader import ModelLimits, ModelLoader
+from infermesh_worker.hosting.worker_status import AvailableModel, ModelStatus, WorkerStatus, overall_state, sum_loads
+from infermesh_worker.models.catalog import Catalog
+from infermesh_worker.models.opened_model import OpenedModel
 
 RESCAN_S = 1.0
-"""How often the model folders are looked at."""
+"""How often the model folders are listed."""
 
 _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Requests in, to the model that each names; loads, drains and resumes."""
+    """Hands each request to the model that it names; loads and unloads models; drains and resumes.
+
+    Used from one event loop.
+    """
 
     def __init__(
-        self, catalog: Catalog, make_front: MakeFront, device: Device, limits: Limits, home: OpenedModel | None
+        self,
+        catalog: Catalog,
+        make_client: MakeClient,
+        device: WorkerDevice,
+        limits: ModelLimits,
+        home: OpenedModel | None,
     ) -> None:
-        """`home`: the model that is loaded from the start and stays; None: models come by `models.load` alone."""
+        """`home`: the model that is loaded at the start and pinned; None: models are loaded only through `loader`."""
         self._device = device
         self._limits = limits
         self._home = home
-        self._refusal: Status | None = None
+        self._refusal: EngineStatus | None = None
         self._device_problem = ""
         self._requests = 0
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.status = Derived(self._view)
-        """What there is to say, to be read or followed."""
-        self.models = Models(catalog, make_front, device, limits, on_change=self.status.touch)
+        self.status = DerivedValue(self._make_status)
+        """The worker's status, to be read or followed."""
+        self.models = HostedModels(make_client, device, limits.bound, on_change=self.status.touch)
+        self.loader = ModelLoader(catalog, self.models, device, limits, on_change=self.status.touch)
 
     async def start(self) -> None:
-        """Starts the home model's engine process; `status` tells when requests are taken."""
-        await self.models.rescan()
+        """Starts the home model's engine process. `status` tells when requests are taken."""
+        await self.loader.rescan()
         if self._home is not None:
-            await self.models.start_home(self._home)
+            await self.loader.start_home(self._home)
         else:
             self._tasks.append(asyncio.create_task(self._find_device(), name="device"))
         self._tasks.append(asyncio.create_task(self._follow_catalog(), name="catalog"))
 
+    def find(self, name: str) -> HostedModel:
+        """The hosted model that a request names. Raises the errors of `resolve_model_name`."""
+        return self.models.find(name, self.loader.entries)
+
     @contextmanager
     def use(self, name: str) -> Iterator[HostedModel]:
-        """The model that a request names, kept loaded while the block runs. Raises as Models.find, and Unavailable."""
+        """The model that a request names, kept loaded while the block runs.
+
+        Raises Unavailable while the worker drains, and the errors of `find`.
+        """
         if self._refusal is not None:
             raise self._refusal.refusal()
-        hosted = self.models.find(name)
+        hosted = self.find(name)
         self._requests += 1
         try:
             with hosted.used():
@@ -67,42 +82,47 @@ class Worker:
                 self._wake()
 
     async def drain_requests(self) -> None:
-        """Refuses new requests until `resume`; returns when nothing runs.
+        """Refuses new requests until `resume`; returns when no request runs.
 
-        Raises FailedPrecondition (RESUMED) when it is resumed before.
+        Raises FailedPrecondition (RESUMED) when the worker is resumed before that.
         """
         if self._refusal is None:
-            self._refuse("an operator drains it")
+            self._refuse("an operator asked for a drain")
         while self._requests and self._refusal is not None:
             await self._changed.wait()
         if self._refusal is None:
-            raise FailedPrecondition("the worker was resumed before it was drained", reason="RESUMED")
+            raise FailedPrecondition("The worker was resumed before it had drained.", reason="RESUMED")
 
     def resume(self) -> None:
-        """Takes requests again. Raises FailedPrecondition when the worker is being stopped."""
+        """Takes requests again. Raises FailedPrecondition when the worker is stopping."""
         if self.status.closed:
-            raise FailedPrecondition("the worker is stopping", reason="WORKER_DRAINING")
+            raise FailedPrecondition("The worker is stopping and cannot be resumed.", reason="WORKER_DRAINING")
         self._refusal = None
         self.status.touch()
         self._wake()
 
     async def drain(self) -> None:
-        """Refuses new requests for good and waits for the running ones; those that still run when cancelled fail."""
-        self._refuse("the worker is stopping")
+        """Refuses new requests and loads for good and waits for running requests.
+
+        When this is cancelled, the requests that still run fail.
+        """
+        self._refuse("shutting down")
+        self.loader.close()
         try:
             await self.models.drain()
         finally:
             self.status.close()
 
     async def stop(self) -> None:
-        """Ends every engine process; nothing of them is left when this returns."""
+        """Ends every engine process and waits until it is gone."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.loader.stop()
         await self.models.stop()
 
     def _refuse(self, why: str) -> None:
-        self._refusal = Status(state=State.DRAINING, message=why)
+        self._refusal = EngineStatus(state=ServingState.DRAINING, message=why)
         self.status.touch()
 
     async def _find_device(self) -> None:
@@ -117,20 +137,20 @@ class Worker:
         while True:
             await asyncio.sleep(RESCAN_S)
             try:
-                await self.models.rescan()
+                await self.loader.rescan()
             except OSError as error:
-                _log.warning("the models cannot be listed", extra={"reason": str(error)})
+                _log.warning("cannot list the models", extra={"reason": str(error)})
 
     def _wake(self) -> None:
-        # Those that wait now are woken; those that come later wait for the next change.
+        # Wakes everyone who waits now; later waiters wait for the next change.
         self._changed.set()
         self._changed.clear()
 
-    def _view(self) -> WorkerStatus:
-        models = tuple(model.view() for model in self.models.loaded)
-        loads = [model.status.load for model in models]
+    def _make_status(self) -> WorkerStatus:
+        models = tuple(model.status() for model in self.models.all)
+        loads = [model.engine.load for model in models]
         state, message = self._state(models)
-        free_now = [model.status.memory_free_bytes for model in models if model.status.memory_free_bytes]
+        free_now = [model.engine.memory_free_bytes for model in models if model.engine.memory_free_bytes]
         return WorkerStatus(
             state=state,
             message=message,
@@ -142,31 +162,31 @@ class Worker:
             max_waiting=self._limits.bound.max_waiting,
         )
 
-    def _state(self, models: tuple[ModelView, ...]) -> tuple[State, str]:
+    def _state(self, models: tuple[ModelStatus, ...]) -> tuple[ServingState, str]:
         if self._refusal is not None:
             return self._refusal.state, self._refusal.message
         if self._device_problem and not models:
-            return State.FAILED, self._device_problem
+            return ServingState.FAILED, self._device_problem
         if self._home is None and self._device.facts is None:
-            return State.LOADING, "the device is being looked at"
+            return ServingState.LOADING, "querying the device"
         return overall_state(models)
 
-    def _available(self, models: tuple[ModelView, ...]) -> tuple[AvailableView, ...]:
+    def _available(self, models: tuple[ModelStatus, ...]) -> tuple[AvailableModel, ...]:
         budget_bytes, kv_bytes = self._device.budget_bytes, self._limits.kv_cache_bytes
-        views = {
-            model.served.name: AvailableView(
-                name=model.served.name,
-                size_bytes=model.served.size_bytes,
+        available = {
+            model.opened.name: AvailableModel(
+                name=model.opened.name,
+                size_bytes=model.opened.size_bytes,
                 memory_bytes=model.memory_bytes,
-                context_length=model.served.context_length,
+                context_length=model.opened.context_length,
             )
             for model in models
         }
-        for entry in self.models.entries.values():
-            views[entry.name] = AvailableView(
+        for entry in self.loader.entries.values():
+            available[entry.name] = AvailableModel(
                 name=entry.name,
                 size_bytes=entry.size_bytes,
                 memory_bytes=entry.footprint.needed_bytes(budget_bytes, kv_bytes),
                 context_length=entry.context_length,
             )
-        return tuple(views.values())
+        return tuple(available.values())

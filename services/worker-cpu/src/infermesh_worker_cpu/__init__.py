@@ -1,1 +1,1 @@
-"""The OpenVINO worker: knows its device and its weights, nothing of requests, scheduling or the wire."""
+"""The worker that runs models on the CPU with OpenVINO."""

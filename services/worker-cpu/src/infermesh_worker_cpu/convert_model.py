@@ -1,4 +1,4 @@
-"""Owns the conversion of imported weights to OpenVINO IR, once, at import. Knows nothing of where they came from."""
+"""Converts the weights of a model folder to OpenVINO IR, when the model is imported."""
 
 import tempfile
 from collections.abc import Callable
@@ -15,21 +15,23 @@ from .signal_stack import kept_signal_stack
 
 Weights = Literal["int8", "int4"]
 Progress = Callable[[str, float], None]
-"""Called with what is being done and the share of it that is done, in [0, 1]."""
+"""Called with the current activity and the share of it that is done, in [0, 1]."""
 
 XML = "openvino_model.xml"
 
 
 def convert(folder: Path, *, weights: Weights | None, progress: Progress) -> None:
-    """Writes openvino/openvino_model.{xml,bin} into a model folder from the weights that lie there.
+    """Writes openvino/openvino_model.{xml,bin} into a model folder from the weights in it.
 
-    weights: precision of Hugging Face weights, int8 unless told; GGUF and OpenVINO weights stay as they are.
-    Raises InvalidArgument for an option that does not fit, FailedPrecondition for weights that cannot be converted.
+    `weights`: precision for Hugging Face weights, by default int8. GGUF and OpenVINO weights keep their precision.
+    Raises InvalidArgument when `weights` does not apply, and FailedPrecondition when the weights cannot be converted.
     """
     target = folder / "openvino"
     gguf_file = folder / "model.gguf"
     if weights and not any(folder.glob("*.safetensors")):
-        raise InvalidArgument("--weights applies to safetensors only; this model is quantised already")
+        raise InvalidArgument(
+            "--weights applies only to safetensors; GGUF and OpenVINO weights keep their precision, so leave it out"
+        )
     with kept_signal_stack():
         if any(folder.glob("*.safetensors")):
             _export_hugging_face(folder, target, weights or "int8", progress)
@@ -40,8 +42,8 @@ def convert(folder: Path, *, weights: Weights | None, progress: Progress) -> Non
 
 
 def _convert_gguf(gguf_file: Path, target: Path, progress: Progress) -> None:
-    """openvino-genai reads the GGUF and saves its graph beside the file, so it works on a link elsewhere."""
-    import openvino_genai  # noqa: PLC0415 - 100 MB that only an import needs
+    """Converts with openvino-genai, which saves the graph beside the GGUF file: it gets a link in a scratch folder."""
+    import openvino_genai  # noqa: PLC0415 - takes 100 MB, and only an import needs it
 
     target.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=gguf_file.parent) as scratch:
@@ -53,7 +55,7 @@ def _convert_gguf(gguf_file: Path, target: Path, progress: Progress) -> None:
             openvino_genai.ContinuousBatchingPipeline(
                 str(readable), scheduler, "CPU", {"enable_save_ov_model": True, "CACHE_DIR": ""}
             )
-        except (RuntimeError, LookupError, ValueError) as error:  # what C++ exceptions become in Python
+        except (RuntimeError, LookupError, ValueError) as error:  # C++ exceptions arrive as one of these
             raise FailedPrecondition(
                 f"OpenVINO cannot read this GGUF file: {_last_line(error)}", reason="MODEL_NOT_SUPPORTED"
             ) from error
@@ -64,7 +66,7 @@ def _convert_gguf(gguf_file: Path, target: Path, progress: Progress) -> None:
 def _export_hugging_face(folder: Path, target: Path, weights: Weights, progress: Progress) -> None:
     if find_spec("optimum") is None or find_spec("nncf") is None:
         raise FailedPrecondition(
-            "converting Hugging Face weights needs optimum-intel and NNCF: "
+            "converting Hugging Face weights needs optimum-intel and NNCF, which are not installed: "
             "pip install 'infermesh-worker-cpu[huggingface]'",
             reason="CONVERTER_NOT_INSTALLED",
         )
@@ -78,7 +80,7 @@ def _export_hugging_face(folder: Path, target: Path, weights: Weights, progress:
                 str(folder),
                 output=scratch,
                 task="text-generation-with-past",
-                ov_config=OVConfig(dtype="fp32"),  # keeps it from compressing large models on its own
+                ov_config=OVConfig(dtype="fp32"),  # otherwise it compresses large models by itself
                 local_files_only=True,
             )
         except (ValueError, KeyError, OSError, RuntimeError) as error:
@@ -91,7 +93,7 @@ def _export_hugging_face(folder: Path, target: Path, weights: Weights, progress:
 
 
 def _compressed(xml: Path, weights: Weights) -> ov.Model:
-    """The model with its weights in 8 bits a channel, or in 4 bits a group (its embedding and head in 8)."""
+    """Compresses weights to 8 bits, scaled per channel, or 4 bits, scaled per group (embedding and head: 8 bits)."""
     import nncf  # noqa: PLC0415 - an optional extra
 
     model = ov.Core().read_model(xml)
@@ -104,9 +106,12 @@ def _compressed(xml: Path, weights: Weights) -> ov.Model:
 
 
 def _check(xml: Path) -> None:
-    """Reads the graph as the runner will, so that a model which cannot be served is refused at import."""
+    """Reads the graph as the runner will, so that the import fails for a model that cannot be served."""
     if not xml.exists():
-        raise FailedPrecondition(f"no weights to convert: expected {XML} in {xml.parent}", reason="MODEL_NOT_SUPPORTED")
+        raise FailedPrecondition(
+            f"no weights to convert in {xml.parent.parent}: expected *.safetensors, model.gguf or openvino/{XML}",
+            reason="MODEL_NOT_SUPPORTED",
+        )
     try:
         graph.read(ov.Core(), xml)
     except (graph.NotPageableError, RuntimeError) as error:
@@ -116,6 +121,6 @@ def _check(xml: Path) -> None:
 
 
 def _last_line(error: BaseException) -> str:
-    """OpenVINO's messages open with source locations and end with what was wrong."""
+    """The last line of an OpenVINO message, which tells what was wrong; source locations come before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,31 +1,31 @@
-"""Owns what the front of worker-cpu knows before a model is loaded: the machine, and what a model will take of it.
+"""What the front process knows before a model is loaded: the machine, and how much memory a model will take.
 
-Imports no openvino.
+Does not import openvino, which only engine processes load.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from infermesh_runtime import machine
+from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.models.footprint import Footprint, kv_token_bytes
 from infermesh_worker.models.model_folder import ModelFolder
-from infermesh_worker.models.worker_status import DeviceFacts
 
 from .settings import WorkerCpuSettings
 
 WEIGHTS = "openvino/openvino_model.bin"
-"""Beside the graph that convert_model writes."""
+"""Weights file, beside the graph that convert_model writes."""
 
 _PROCESS_BYTES = 128 << 20
 """Resident memory of an engine process without its model."""
 _WEIGHTS_FACTOR = 1.25
-"""Resident memory by bytes of weights: the plugin packs them anew for its kernels (0.25 GB in all for 92 MB)."""
+"""Resident memory per byte of weights: the plugin repacks them for its kernels (0.25 GB in all for 92 MB)."""
 _ELEMENT_BYTES = {"u8": 1.125, "f16": 2.0, "f32": 4.0}
-"""Of a number in the KV cache; u8 has a scale and a zero point for each head."""
+"""Size of a number in the KV cache; u8 includes a scale and a zero point for each head."""
 
 
 def probe(options: Mapping[str, Any]) -> DeviceFacts:  # noqa: ARG001 - there is only one device
-    """The machine, as the engine process reports it once a model is loaded."""
+    """The facts of this machine."""
     return DeviceFacts(
         kind="cpu",
         name=machine.processor_name(),
@@ -36,7 +36,7 @@ def probe(options: Mapping[str, Any]) -> DeviceFacts:  # noqa: ARG001 - there is
 
 
 def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | None:
-    """What a model will take; None when it was imported without a graph for this kind of worker."""
+    """Memory that a model will take; None when it was imported without an OpenVINO graph."""
     weights = folder.path / WEIGHTS
     if not weights.is_file():
         return None

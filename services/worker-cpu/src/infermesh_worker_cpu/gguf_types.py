@@ -1,4 +1,4 @@
-"""Owns what openvino-genai's GGUF reader can read: a copy of a file in which every other tensor type became Q8_0."""
+"""Copies a GGUF file so that openvino-genai can read it: tensor types that it cannot read become Q8_0."""
 
 import os
 from pathlib import Path
@@ -8,13 +8,13 @@ import gguf
 from gguf import GGMLQuantizationType as Kind
 
 READABLE = frozenset({Kind.F32, Kind.F16, Kind.Q8_0, Kind.Q4_0, Kind.Q4_1, Kind.Q4_K, Kind.Q6_K})
-"""Tensor types that openvino-genai 2026.4 reads (src/cpp/src/gguf_utils)."""
+"""Tensor types that openvino-genai 2026.4 can read (src/cpp/src/gguf_utils)."""
 
 
 def readable_copy(source: Path, target: Path, progress: Any) -> Path:
-    """Returns a path whose tensors are all READABLE: a hard link where they are, else a file with the others as Q8_0.
+    """Makes `target` a file whose tensors are all READABLE: a hard link if `source` is one, otherwise a converted copy.
 
-    Raises ValueError, naming the tensor, when a type cannot be dequantised.
+    Raises ValueError when the type of a tensor cannot be dequantised.
     """
     reader = gguf.GGUFReader(source)
     if all(tensor.tensor_type in READABLE for tensor in reader.tensors):
@@ -33,7 +33,7 @@ def readable_copy(source: Path, target: Path, progress: Any) -> Path:
 
 
 def copy_metadata(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:
-    """Gives a new file all that the other says beside its tensors; the writer was told the architecture already."""
+    """Copies all metadata, but no tensors. The writer must have been created with the architecture."""
     for field in reader.fields.values():
         if field.name == "general.architecture" or field.name.startswith("GGUF."):
             continue

@@ -1,7 +1,4 @@
-"""Owns the OpenVINO graph: from a saved IR to one with paged attention whose outputs are what the sampler needs.
-
-Knows no request and no scheduling.
-"""
+"""Reads a saved OpenVINO IR and adds paged attention and the outputs that the sampler needs."""
 
 from pathlib import Path
 
@@ -23,19 +20,19 @@ INPUTS = (
     "rows",
     "inverse_temperatures",
 )
-"""What a step sets: the transformation's names, and the two that `read` adds. The KV caches are bound once."""
+"""Inputs that every step sets: those of the transformation, and two that `read` adds. KV caches are bound once."""
 
 OUTPUTS = ("logits", "top_ids", "top_logits", "scaled_logsumexp")
 
 
 class NotPageableError(ValueError):
-    """The IR is not a decoder with a KV state that the paged-attention transformation knows."""
+    """The IR is not a decoder whose KV state the paged-attention transformation recognises."""
 
 
 def read(core: ov.Core, xml: Path) -> ov.Model:
-    """Reads an IR of a stateful decoder and returns it with paged attention and the outputs named in OUTPUTS.
+    """Reads the IR of a stateful decoder; returns it with paged attention and the outputs named in OUTPUTS.
 
-    Further inputs: rows int32 [R] (which tokens' logits are wanted) and inverse_temperatures float32 [R].
+    Additional inputs: rows int32 [R] (which tokens' logits are wanted) and inverse_temperatures float32 [R].
     Outputs: logits float32 [R, vocab]; top_ids int32 and top_logits float32 [R, min(CANDIDATES, vocab)], largest first;
     scaled_logsumexp float32 [R], log Σ exp(logits × inverse_temperatures).
 
@@ -44,7 +41,9 @@ def read(core: ov.Core, xml: Path) -> ov.Model:
     model = core.read_model(xml)
     names = {name for output in model.inputs for name in output.get_names()}
     if not {"input_ids", "beam_idx"} <= names or not model.get_sinks():
-        raise NotPageableError(f"{xml} is not a stateful decoder: its inputs are {sorted(names)}")
+        raise NotPageableError(
+            f"{xml} is not a stateful decoder with inputs input_ids and beam_idx: its inputs are {sorted(names)}"
+        )
     paged_attention_transformation(model)
     _gather_rows_before_head(model)
     _add_sampling_outputs(model)
@@ -53,7 +52,7 @@ def read(core: ov.Core, xml: Path) -> ov.Model:
 
 
 def _gather_rows_before_head(model: ov.Model) -> None:
-    """Lets only the wanted rows reach the last MatMul, the dearest one of a prefill."""
+    """Selects the wanted rows before the last MatMul, which is the most expensive one of a prefill."""
     head = _head(model.get_results()[0].input_value(0).get_node())
     hidden = head.input_value(0)
     rows = _parameter(model, "rows", np.int32)
@@ -64,7 +63,7 @@ def _gather_rows_before_head(model: ov.Model) -> None:
 
 
 def _head(node: ov.Node) -> ov.Node:
-    """Walks up from the result to the MatMul that makes the logits (scaling and soft-capping may lie between)."""
+    """Walks up from the result to the MatMul that computes the logits; scaling and soft-capping may come in between."""
     while node.get_type_name() != "MatMul":
         node = node.input_value(0).get_node()
     return node
@@ -80,7 +79,7 @@ def _add_sampling_outputs(model: ov.Model) -> None:
     top = ops.topk(logits, np.int32(min(CANDIDATES, vocab)), 1, "max", "value", "i32")
     scale = ops.unsqueeze(inverse_temperatures, np.int32(1))
     scaled_largest = ops.multiply(ops.slice(top.output(0), [0], [1], [1], [1]), scale)
-    # The largest probability is exp(largest − log Σ exp): one softmax is cheaper than a sum of exponentials by itself.
+    # The largest probability is exp(largest − log Σ exp), so a softmax gives log Σ exp; it is faster than summing exps.
     largest_probability = ops.reduce_max(ops.softmax(ops.multiply(logits, scale), 1), np.int32(1))
     scaled_logsumexp = ops.subtract(ops.squeeze(scaled_largest, np.int32(1)), ops.log(largest_probability))
     outputs = (logits.output(0), top.output(1), top.output(0), scaled_logsumexp.output(0))

@@ -1,21 +1,21 @@
-"""Owns what the engine process loads: a model folder's OpenVINO graph, its tokenizer and its end-of-sequence tokens."""
+"""Builds a model in the engine process from a model folder: runner, tokenizer and end-of-sequence tokens."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.models.model_folder import ModelFolder
 
 from .convert_model import XML
-from .runner import OpenVinoRunner, RunnerOptions
+from .runner import OpenVinoOptions, OpenVinoRunner
 
 
-def build(options: Mapping[str, Any]) -> LoadedModel:
-    """Loads the model of `options["folder"]`; the other options are RunnerOptions' fields.
+def build(options: Mapping[str, Any]) -> BuiltModel:
+    """Builds the model in `options["folder"]`; the other options are fields of OpenVinoOptions.
 
-    Raises FailedPrecondition when the folder holds no OpenVINO graph or one that cannot be served.
+    Raises FailedPrecondition when the folder has no OpenVINO graph, or one that cannot be served.
     """
     folder = ModelFolder.open(Path(options["folder"]))
     xml = folder.path / "openvino" / XML
@@ -27,12 +27,12 @@ def build(options: Mapping[str, Any]) -> LoadedModel:
     chosen = {name: value for name, value in options.items() if name != "folder"}
     runner = OpenVinoRunner(
         xml,
-        RunnerOptions(
+        OpenVinoOptions(
             **chosen,
             context_length=folder.manifest.context_length,
             weights_bytes=xml.with_suffix(".bin").stat().st_size,
         ),
     )
-    return LoadedModel(
+    return BuiltModel(
         runner=runner, tokenizer=folder.load_tokenizer(), eos_token_ids=frozenset(folder.manifest.eos_token_ids)
     )

@@ -1,7 +1,4 @@
-"""Owns OpenVINO's side of the runner seam: the compiled graph, its KV cache, and one inference a batch.
-
-Knows no request and no sampling.
-"""
+"""Runs batches on the CPU with OpenVINO: the compiled graph, its KV cache, and one inference for each batch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -25,25 +22,25 @@ KvDtype = Literal["u8", "f16", "f32"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerOptions:
-    """How the graph is compiled and how large its KV cache is."""
+class OpenVinoOptions:
+    """How the graph is compiled, and how large its KV cache is."""
 
     numerics: Numerics = "fast"
     threads: int = 0
-    """0: one for each processor this process may use."""
+    """Number of threads; 0: one for each processor that this process may use."""
     kv_cache_dtype: KvDtype = "u8"
-    """Of numerics "fast"; "exact" always keeps f32."""
+    """Applies to numerics "fast"; "exact" always uses f32."""
     kv_cache_bytes: int = 0
-    """0: what max_sequences whole contexts need, at most a quarter of the memory available."""
+    """0: enough for max_sequences sequences of full context length, at most a quarter of the available memory."""
     max_sequences: int = 64
     context_length: int = 8192
     weights_bytes: int = 0
     properties: Mapping[str, Any] = field(default_factory=dict)
-    """Further properties of OpenVINO's CPU plugin, for experiments; they win over those above."""
+    """More properties of OpenVINO's CPU plugin, for experiments; they override the ones above."""
 
 
-def compile_properties(options: RunnerOptions) -> dict[str, Any]:
-    """CPU plugin properties. What makes `exact` exact, and its price, is docs/decisions/0002-exact-numerics.md."""
+def compile_properties(options: OpenVinoOptions) -> dict[str, Any]:
+    """Properties of the CPU plugin. docs/decisions/0002-exact-numerics.md explains `exact` and what it costs."""
     kv_cache_dtype = "f32" if options.numerics == "exact" else options.kv_cache_dtype
     properties: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -51,13 +48,13 @@ def compile_properties(options: RunnerOptions) -> dict[str, Any]:
         "INFERENCE_NUM_THREADS": options.threads or machine.usable_processors(),
         "KV_CACHE_PRECISION": kv_cache_dtype,
     }
-    if kv_cache_dtype == "f32":  # the attention kernel takes an f32 cache in f32 only
+    if kv_cache_dtype == "f32":  # the attention kernel accepts an f32 cache only when it computes in f32
         properties["INFERENCE_PRECISION_HINT"] = "f32"
     return {**properties, **options.properties}
 
 
 class BoundInput:
-    """One input of an inference request. Its tensor stays bound while its shape does, as from decode to decode."""
+    """One input of an inference request. Its tensor stays bound while its shape stays, as between decode steps."""
 
     def __init__(self, request: ov.InferRequest, index: int) -> None:
         self._request = request
@@ -66,7 +63,7 @@ class BoundInput:
         self._shape: tuple[int, ...] | None = None
 
     def set(self, array: NDArray[Any]) -> None:
-        """Copies the array into the bound tensor, or binds a new one of its shape."""
+        """Copies the array into the bound tensor, or binds a new tensor when the shape differs."""
         if array.shape != self._shape:
             tensor = ov.Tensor(array.copy(), shared_memory=True)
             self._data, self._shape = tensor.data, array.shape
@@ -77,7 +74,7 @@ class BoundInput:
 
 @dataclass(frozen=True)
 class OpenVinoLogits:
-    """Views of the inference request's output tensors, overwritten by its next inference."""
+    """Views of the inference request's output tensors; its next inference overwrites them."""
 
     all: NDArray[np.float32]
     top_ids: NDArray[np.int32]
@@ -87,7 +84,7 @@ class OpenVinoLogits:
 
     @cached_property
     def logsumexp(self) -> NDArray[np.float32]:
-        """Asked for with log probabilities only; differs from the scaled one only where a temperature is not 1."""
+        """log Σ exp(logits). Computed only for log probabilities; equals the scaled one where the temperature is 1."""
         sums = self.scaled_logsumexp.copy()
         for index in np.flatnonzero(self.inverse_temperatures != 1.0):
             largest = self.top_logits[index, 0]
@@ -100,9 +97,9 @@ class OpenVinoLogits:
 
 
 class OpenVinoRunner:
-    """A decoder on the CPU. Raises FailedPrecondition when the model's graph cannot be paged."""
+    """A decoder on the CPU. Raises FailedPrecondition when its graph cannot use paged attention."""
 
-    def __init__(self, xml: Path, options: RunnerOptions) -> None:
+    def __init__(self, xml: Path, options: OpenVinoOptions) -> None:
         core = ov.Core()
         try:
             model = graph.read(core, xml)
@@ -121,7 +118,7 @@ class OpenVinoRunner:
     def run(self, batch: Batch) -> Logits:
         rows = len(batch.rows)
         self._set_inputs(widened(batch, self.info.num_blocks) if self._exact else batch)
-        # Not infer(): it copies every output, 6 MB of logits at 32 rows.
+        # infer() would copy every output, 6 MB of logits for 32 rows.
         self._request.start_async()
         self._request.wait()
         every, ids, top, sums = (self._request.get_output_tensor(index).data[:rows] for index in self._outputs)
@@ -149,7 +146,7 @@ class OpenVinoRunner:
             bound.set(array)
 
     def _allocate_kv(self, compiled: ov.CompiledModel, num_blocks: int) -> list[ov.Tensor]:
-        """Pages are touched when they are first written, so an idle cache costs address space only."""
+        """Allocates and binds the KV cache. Its pages become resident when they are first written."""
         tensors = []
         for index, port in enumerate(compiled.inputs):
             if "_cache." in port.get_any_name():
@@ -163,7 +160,7 @@ def _output_index(compiled: ov.CompiledModel, name: str) -> int:
     return next(index for index, port in enumerate(compiled.outputs) if name in port.get_names())
 
 
-def _runner_info(core: ov.Core, compiled: ov.CompiledModel, options: RunnerOptions) -> RunnerInfo:
+def _runner_info(core: ov.Core, compiled: ov.CompiledModel, options: OpenVinoOptions) -> RunnerInfo:
     caches = [port for port in compiled.inputs if "_cache." in port.get_any_name()]
     values = next(port for port in caches if port.get_any_name().startswith("value_cache."))
     block_size = list(values.partial_shape)[-2].get_length()
@@ -192,19 +189,20 @@ def _block_bytes(port: ov.ConstOutput) -> int:
     return elements * int(port.element_type.size)
 
 
-def _num_blocks(options: RunnerOptions, block_size: int, block_bytes: int) -> int:
+def _num_blocks(options: OpenVinoOptions, block_size: int, block_bytes: int) -> int:
     if options.kv_cache_bytes:
         total_bytes = machine.memory_total_bytes()
         if options.kv_cache_bytes > total_bytes:
             raise FailedPrecondition(
-                f"a KV cache of {options.kv_cache_bytes} bytes does not fit this machine's memory of {total_bytes}",
+                f"a KV cache of {options.kv_cache_bytes} bytes does not fit this machine's memory of "
+                f"{total_bytes} bytes. Lower INFERMESH_KV_CACHE_BYTES",
                 reason="KV_CACHE_TOO_LARGE",
             )
         blocks = options.kv_cache_bytes // block_bytes
         if blocks < 1:
             raise FailedPrecondition(
-                f"a KV cache of {options.kv_cache_bytes} bytes holds no block: "
-                f"one of {block_size} tokens needs {block_bytes}",
+                f"a KV cache of {options.kv_cache_bytes} bytes is too small: one block of {block_size} tokens needs "
+                f"{block_bytes} bytes. Raise INFERMESH_KV_CACHE_BYTES",
                 reason="KV_CACHE_TOO_SMALL",
             )
         return blocks
@@ -213,7 +211,7 @@ def _num_blocks(options: RunnerOptions, block_size: int, block_bytes: int) -> in
 
 
 def _with_ties_by_id(logits: OpenVinoLogits) -> OpenVinoLogits:
-    """Orders equal candidates by token id: the plugin's TopK leaves their order open (its stable form is slow)."""
+    """Orders equal candidates by token id, which the plugin's TopK does not do (its stable form is slow)."""
     top = logits.top_logits
     if not (top[:, 1:] == top[:, :-1]).any():
         return logits

@@ -1,7 +1,7 @@
-"""Owns keeping a thread's signal stack as it was. Knows nothing of what changes it.
+"""Restores a thread's signal stack after code that replaces it.
 
-OpenVINO's CPU plugin gives the thread that loads it a signal stack of its own, and frees it when another thread unloads
-it: the next signal that the thread handles, such as Ctrl-C, is then a segmentation fault.
+OpenVINO's CPU plugin gives the thread that loads it a new signal stack, and frees that stack when another thread
+unloads the plugin. The next signal that the first thread handles, such as Ctrl-C, then causes a segmentation fault.
 """
 
 import ctypes
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _ON_STACK = 1
-"""SS_ONSTACK, which is told and cannot be asked for."""
+"""SS_ONSTACK: the kernel reports this flag, but refuses it as input."""
 
 
 class _Stack(ctypes.Structure):
@@ -20,7 +20,7 @@ class _Stack(ctypes.Structure):
 
 @contextmanager
 def kept_signal_stack() -> Iterator[None]:
-    """The calling thread has the signal stack after the block that it had before, or none as before."""
+    """Gives the calling thread the signal stack back that it had before the block, or none if it had none."""
     set_stack = ctypes.CDLL(None).sigaltstack
     before = _Stack()
     set_stack(None, ctypes.byref(before))

@@ -6,9 +6,9 @@ Imports no torch where the front calls it; `probe` does, in a process of its own
 from collections.abc import Mapping
 from typing import Any
 
+from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.models.footprint import Footprint, kv_token_bytes
 from infermesh_worker.models.model_folder import ModelFolder
-from infermesh_worker.models.worker_status import DeviceFacts
 from infermesh_worker_xpu.settings import WorkerXpuSettings
 
 GGUF = "model.gguf"

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker_xpu.load import load_runner
 from infermesh_worker_xpu.options import RunnerOptions
 
 
-def build(options: Mapping[str, Any]) -> LoadedModel:
+def build(options: Mapping[str, Any]) -> BuiltModel:
     """Loads the model of `options["folder"]`; the other options are RunnerOptions' fields.
 
     Raises FailedPrecondition when there is no such device, or it cannot run the model so.
@@ -18,6 +18,6 @@ def build(options: Mapping[str, Any]) -> LoadedModel:
     folder = ModelFolder.open(Path(options["folder"]))
     chosen = {name: value for name, value in options.items() if name != "folder"}
     runner = load_runner(folder.path, RunnerOptions(**chosen, context_length=folder.manifest.context_length))
-    return LoadedModel(
+    return BuiltModel(
         runner=runner, tokenizer=folder.load_tokenizer(), eos_token_ids=frozenset(folder.manifest.eos_token_ids)
     )

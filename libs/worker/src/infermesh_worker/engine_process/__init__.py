@@ -1,1 +1,1 @@
-"""The process that owns the device, and the front's side of it."""
+"""What runs in an engine process, the only process that touches the device."""

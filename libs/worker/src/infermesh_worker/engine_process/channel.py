@@ -1,28 +1,28 @@
-"""Owns the engine process' end of the socket: frames in and out without blocking. Knows no engine and no front."""
+"""The engine process' end of the socket to the front: reads and writes frames without blocking."""
 
 import select
 import socket
 from collections import deque
 from typing import Self
 
-from infermesh_worker.engine_process.ipc import Command, FrameReader, Report, command_decoder, pack
+from infermesh_worker.engine_process.frames import EngineCommand, EngineReport, FrameReader, command_decoder, pack
 
 _RECEIVE_BYTES = 1 << 18
 
 
 class ParentGoneError(Exception):
-    """The other end of the socket was closed."""
+    """The front closed its end of the socket."""
 
 
 class Channel:
     """A non-blocking socket with a bounded buffer for what the front has not read yet."""
 
     def __init__(self, sock: socket.socket, *, max_pending_bytes: int = 8 * 1024 * 1024) -> None:
-        """Takes the socket over. `max_pending_bytes`: unsent bytes from which on `congested` is true."""
+        """Takes ownership of the socket. `congested` is true from `max_pending_bytes` unsent bytes on."""
         self._socket = sock
         self._socket.setblocking(False)
         self._reader = FrameReader()
-        self._commands: deque[Command] = deque()
+        self._commands: deque[EngineCommand] = deque()
         self._pending = bytearray()
         self._max_pending_bytes = max_pending_bytes
 
@@ -33,22 +33,22 @@ class Channel:
 
     @property
     def congested(self) -> bool:
-        """Whether the front lags so far behind that nothing more should be produced."""
+        """Whether the front is so far behind that the engine should pause."""
         return len(self._pending) >= self._max_pending_bytes
 
-    def send(self, frame: Report) -> None:
-        """Sends what the socket takes now and keeps the rest. Raises ParentGoneError."""
+    def send(self, frame: EngineReport) -> None:
+        """Sends as much as the socket takes now and keeps the rest. Raises ParentGoneError."""
         self._pending += pack(frame)
         self._flush()
 
-    def receive(self) -> Command | None:
-        """The next command that has arrived, or None; does not wait. Raises ParentGoneError."""
+    def receive(self) -> EngineCommand | None:
+        """The next command that has arrived, or None. Does not wait. Raises ParentGoneError."""
         while not self._commands and (data := self._read()):
             self._commands.extend(map(command_decoder.decode, self._reader.feed(data)))
         return self._commands.popleft() if self._commands else None
 
     def wait(self) -> None:
-        """Waits until a command arrives or, when something is unsent, until the socket takes more of it."""
+        """Waits until a command arrives or, while data is unsent, until the socket takes more of it."""
         if self._commands:
             return
         poll = select.poll()
@@ -57,7 +57,7 @@ class Channel:
         self._flush()
 
     def drain(self) -> None:
-        """Sends everything, waiting for the front to read it. Raises ParentGoneError."""
+        """Sends everything, and waits for the front to read it. Raises ParentGoneError."""
         self._socket.setblocking(True)
         self._flush()
 

@@ -1,4 +1,4 @@
-"""Owns the process that alone touches the device: commands in, one engine step, one frame out. Knows no gRPC.
+"""The engine process: reads commands from the front, runs engine steps, and reports each step in one frame.
 
 The front starts it as
 `python -m infermesh_worker.engine_process.process --fd N --parent PID --build package.module:function`.
@@ -32,26 +32,26 @@ from infermesh_runtime.errors import (
     Unimplemented,
 )
 from infermesh_runtime.parent import die_with
+from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.engine_process.channel import Channel, ParentGoneError
-from infermesh_worker.engine_process.ipc import (
-    Cancel,
-    Command,
-    Crashed,
-    Failure,
-    Loaded,
-    Ping,
-    Shutdown,
-    Start,
-    Submit,
-    step_frame,
+from infermesh_worker.engine_process.frames import (
+    CancelCommand,
+    CrashReport,
+    EngineCommand,
+    LoadedReport,
+    PingCommand,
+    RequestFailure,
+    ShutdownCommand,
+    StartCommand,
+    SubmitCommand,
+    step_report,
 )
-from infermesh_worker.engine_process.loaded_model import LoadedModel
 
 EXIT_CRASHED = 70
-"""Exit status after an exception out of the model's build or the runner (EX_SOFTWARE of sysexits.h)."""
+"""Exit status when building or running the model raised an exception (EX_SOFTWARE of sysexits.h)."""
 
 _DEVICE_CONTEXT_BYTES = 512 << 20
-"""What a process on an accelerator takes beside weights and KV cache, about: the context, working memory of a step."""
+"""Estimate of what a process takes on an accelerator besides weights and KV cache: its context, a step's work space."""
 
 _LOAD_INTERVAL_S = 0.1
 _MEMORY_INTERVAL_S = 1.0
@@ -60,20 +60,21 @@ _PERMANENT = (FailedPrecondition, InvalidArgument, NotFound, Unimplemented)
 
 _log = logging.getLogger(__name__)
 
-Build = Callable[[Mapping[str, Any]], LoadedModel]
+Build = Callable[[Mapping[str, Any]], BuiltModel]
 
 
 def give_back_memory() -> None:
-    """Has the C library return what a burst left free in its heap: tens of MB, in a few milliseconds at the most."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others have nothing to give back
+    """Returns free heap memory to the system after a burst: tens of MB, in a few milliseconds at most."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
     if trim is not None:
         trim(0)
 
 
 def memory_bytes(info: RunnerInfo) -> int:
-    """Memory that the loaded model holds: measured by the runner, else this process' own and the KV cache.
+    """Memory that the built model holds: the runner's own figure if it has one, otherwise an estimate.
 
-    A KV cache on the CPU costs address space until it is used: at the load, it is no part of the resident memory yet.
+    On the CPU the estimate adds the KV cache to the resident memory, because pages of the cache that were never written
+    are not resident yet.
     """
     if info.memory_bytes:
         return info.memory_bytes
@@ -83,7 +84,7 @@ def memory_bytes(info: RunnerInfo) -> int:
 
 
 class EngineLoop:
-    """Runs an engine for a front until it is told to stop."""
+    """Runs an engine until the front tells it to stop."""
 
     def __init__(
         self, engine: Engine, runner: ModelRunner, channel: Channel, clock: Callable[[], float] = time.monotonic
@@ -92,16 +93,16 @@ class EngineLoop:
         self._runner = runner
         self._channel = channel
         self._clock = clock
-        self._rejected: list[Failure] = []
+        self._rejected: list[RequestFailure] = []
         self._load_due_s = 0.0
         self._memory_due_s = 0.0
         self._memory_free_bytes = 0
         self._stopping = False
 
     def run(self) -> None:
-        """Serves until Shutdown. Raises ParentGoneError, and whatever the runner raises."""
+        """Serves until a ShutdownCommand. Raises ParentGoneError, and whatever the runner raises."""
         info = self._runner.info
-        self._channel.send(Loaded(info, self._engine.load(), self._memory(), memory_bytes(info)))
+        self._channel.send(LoadedReport(info, self._engine.load(), self._memory(), memory_bytes(info)))
         changed = False
         while not self._stopping:
             if self._channel.congested or not self._engine.has_work:
@@ -112,43 +113,45 @@ class EngineLoop:
                 changed = False
 
     def _obey(self) -> bool:
-        """Carries out the commands that have arrived; returns whether there were any."""
+        """Executes the commands that have arrived; returns whether there were any."""
         any_came = False
         while (command := self._channel.receive()) is not None:
             self._execute(command)
             any_came = True
         return any_came
 
-    def _execute(self, command: Command) -> None:
+    def _execute(self, command: EngineCommand) -> None:
         match command:
-            case Submit(request):
+            case SubmitCommand(request):
                 self._submit(request)
-            case Cancel(request_id):
+            case CancelCommand(request_id):
                 self._engine.cancel(request_id)
-            case Ping():  # every command is answered with the load; this one finds the time to tidy up
+            case PingCommand():  # every command is answered with the load; an idle engine also tidies up
                 if not self._engine.has_work:
                     give_back_memory()
-            case Shutdown():
+            case ShutdownCommand():
                 self._stopping = True
-            case Start():
-                raise RuntimeError("a start frame came to a started engine process")
+            case StartCommand():
+                raise RuntimeError("the engine process was told to start a second time")
 
     def _submit(self, request: GenerationRequest) -> None:
         try:
             self._engine.submit(request)
         except InfermeshError as error:
-            self._rejected.append(Failure.of(request.request_id, error))
-        except Exception as error:  # a bug met by one request must not end the others
-            _log.exception("a request could not be submitted")
+            self._rejected.append(RequestFailure.of(request.request_id, error))
+        except Exception as error:  # a bug that one request triggers must not end the others
+            _log.exception("could not submit a request")
             self._engine.cancel(request.request_id)
-            self._rejected.append(Failure.of(request.request_id, Internal(f"internal error in the engine: {error!r}")))
+            self._rejected.append(
+                RequestFailure.of(request.request_id, Internal(f"internal error in the engine: {error!r}"))
+            )
 
     def _step(self, changed: bool) -> None:
         outputs = self._engine.step() if self._engine.has_work else []
         rejected, self._rejected = self._rejected, []
         load = self._load(changed or not self._engine.has_work)
         if outputs or rejected or load is not None:
-            self._channel.send(step_frame(outputs, rejected, load, self._memory() if load else 0))
+            self._channel.send(step_report(outputs, rejected, load, self._memory() if load else 0))
 
     def _load(self, changed: bool) -> EngineLoad | None:
         now_s = self._clock()
@@ -166,7 +169,7 @@ class EngineLoop:
 
 
 def resolve(build: str) -> Build:
-    """The function that `package.module:function` names. Raises ValueError, ImportError or AttributeError."""
+    """Imports the function that `package.module:function` names. Raises ValueError, ImportError or AttributeError."""
     module, separator, function = build.partition(":")
     if not separator:
         raise ValueError(f"build must be package.module:function, not {build!r}")
@@ -175,7 +178,7 @@ def resolve(build: str) -> Build:
 
 
 def serve(channel: Channel, build: str) -> int:
-    """Builds the model that the first frame asks for and serves it; returns the process' exit status."""
+    """Builds the model that the first frame describes and serves it; returns the process' exit status."""
     try:
         start = _receive_start(channel)
         logs.configure(start.log_level)
@@ -188,43 +191,43 @@ def serve(channel: Channel, build: str) -> int:
         engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, config)
         engine.prepare()
         gc.collect()
-        gc.freeze()  # what is loaded now stays: a full collection takes microseconds instead of milliseconds of a step
+        gc.freeze()  # the model stays; without it, a full collection takes microseconds instead of milliseconds
         EngineLoop(engine, model.runner, channel).run()
         engine.close()
     except ParentGoneError:
         return 0
-    except BaseException as error:  # a panic in a Rust library is no Exception; the front must hear of it too
-        _log.exception("the engine process ends")
+    except BaseException as error:  # a panic in a Rust library is not an Exception, and the front must hear of it too
+        _log.exception("the engine process failed")
         kind = "" if isinstance(error, InfermeshError) else type(error).__name__
         code, reason = (int(error.code), error.reason) if isinstance(error, InfermeshError) else (0, "")
-        channel.send(Crashed(kind, str(error), isinstance(error, _PERMANENT), code, reason))
+        channel.send(CrashReport(kind, str(error), isinstance(error, _PERMANENT), code, reason))
         channel.drain()
         return EXIT_CRASHED
     return 0
 
 
-def _receive_start(channel: Channel) -> Start:
+def _receive_start(channel: Channel) -> StartCommand:
     while (command := channel.receive()) is None:
         channel.wait()
-    if not isinstance(command, Start):
-        raise TypeError(f"the first frame must be start, not {type(command).__name__}")
+    if not isinstance(command, StartCommand):
+        raise TypeError(f"the first frame must be StartCommand, not {type(command).__name__}")
     return command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The process' entry."""
+    """Entry point of the process."""
     parser = argparse.ArgumentParser(prog="infermesh_worker.engine_process.process", description=__doc__)
-    parser.add_argument("--fd", type=int, required=True, help="inherited socket to the front")
-    parser.add_argument("--parent", type=int, required=True, help="process id of the front")
+    parser.add_argument("--fd", type=int, required=True, help="file descriptor of the inherited socket to the front")
+    parser.add_argument("--parent", type=int, required=True, help="process id of the front; ends with it")
     parser.add_argument("--build", required=True, help="package.module:function that builds the model")
     options = parser.parse_args(arguments)
     die_with(options.parent)
-    # Stopping is the front's business: a signal to the whole process group must not cut running streams.
+    # The front decides when to stop: a signal to the whole process group must not cut off running streams.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     status = serve(Channel.from_fd(options.fd), options.build)
     sys.stderr.flush()
-    # A device library's threads or destructors must not keep a process whose work is over.
+    # Skip the device library's threads and destructors, which could keep the process from ending.
     os._exit(status)
 
 

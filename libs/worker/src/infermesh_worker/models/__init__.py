@@ -1,1 +1,1 @@
-"""The models of a worker: on disk, in memory, and which of them a request means."""
+"""Models before they are loaded: their folders, their estimated size, their tokenizer and chat template."""

@@ -1,4 +1,4 @@
-"""Owns which models a worker could load, and what it takes to open one. Knows no engine and no memory but estimates."""
+"""Lists the models that a worker could load, and opens them."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from infermesh_runtime.errors import FailedPrecondition, ModelNotFound
 from infermesh_runtime.model_manifest import MANIFEST, model_paths
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.model_folder import ModelFolder
-from infermesh_worker.models.served_model import ServedModel
+from infermesh_worker.models.opened_model import OpenedModel
 
 FOLDER_OPTION = "folder"
 """Name of the build option that holds the model folder's path."""
@@ -24,28 +24,20 @@ class CatalogEntry:
 
     name: str
     size_bytes: int
-    """Of its weights on disk."""
+    """Size of its weights on disk."""
     context_length: int
     footprint: Footprint
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedModel:
-    """A model that is about to be loaded: what the front serves, and what its engine process builds it with."""
-
-    served: ServedModel
-    options: Mapping[str, Any]
-
-
 class Catalog(Protocol):
-    """The models there are. Its methods read files: call them in a thread."""
+    """The models that a worker could load. Its methods read files, so call them in a thread."""
 
     def entries(self) -> Mapping[str, CatalogEntry]:
-        """By name, as they are now."""
+        """All models by name, as they are now."""
         ...
 
     def open(self, name: str) -> OpenedModel:
-        """Raises ModelNotFound, and FailedPrecondition when its files cannot be used."""
+        """Opens a model. Raises ModelNotFound, and FailedPrecondition when its files cannot be used."""
         ...
 
 
@@ -55,7 +47,7 @@ class FolderCatalog:
     def __init__(
         self, root: Path, options: Mapping[str, Any], footprint: Callable[[ModelFolder], Footprint | None]
     ) -> None:
-        """`footprint`: None for a model that this kind of worker cannot load. `options`: of every build."""
+        """`options`: build options of every model. `footprint` returns None for a model that cannot be loaded."""
         self._root = root
         self._options = options
         self._footprint = footprint
@@ -64,7 +56,7 @@ class FolderCatalog:
         self._left_out: dict[Path, str] = {}
 
     def entries(self) -> Mapping[str, CatalogEntry]:
-        """By name. Folders that cannot be opened are logged once and left out until they can be."""
+        """All models by name. A folder that cannot be opened is logged once and left out until it can be."""
         entries: dict[str, CatalogEntry] = {}
         paths: dict[str, Path] = {}
         for path in model_paths(self._root):
@@ -79,12 +71,12 @@ class FolderCatalog:
             self.entries()
         path = self._paths.get(name)
         if path is None:
-            raise ModelNotFound(f"model {name!r} is not in {self._root}", metadata={"model": name})
+            raise ModelNotFound(f"There is no model {name!r} in {self._root}.", metadata={"model": name})
         return self.open_folder(ModelFolder.open(path))
 
     def open_folder(self, folder: ModelFolder) -> OpenedModel:
-        """Raises FailedPrecondition when its tokenizer or template cannot be used."""
-        return OpenedModel(ServedModel.from_folder(folder), {**self._options, FOLDER_OPTION: str(folder.path)})
+        """Opens a model folder. Raises FailedPrecondition when its tokenizer or chat template cannot be used."""
+        return OpenedModel.from_folder(folder, {**self._options, FOLDER_OPTION: str(folder.path)})
 
     def _entry(self, path: Path) -> CatalogEntry | None:
         try:
@@ -94,7 +86,7 @@ class FolderCatalog:
                 known = self._known[path] = (written_ns, self._describe(ModelFolder.open(path)))
         except OSError:
             return None
-        except FailedPrecondition as error:  # it may be in the middle of being copied: it is tried again
+        except FailedPrecondition as error:  # the folder may still be being copied, so the next scan tries it again
             if self._left_out.get(path) != error.message:
                 self._left_out[path] = error.message
                 _log.warning("model left out", extra={"folder": str(path), "reason": error.message})

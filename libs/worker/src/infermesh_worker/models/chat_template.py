@@ -1,7 +1,4 @@
-"""Owns how a conversation becomes one text: the model's jinja template, in a sandbox, with transformers' conventions.
-
-Knows no protobuf and no tokenizer.
-"""
+"""Renders a conversation to text with the model's Jinja template, in a sandbox, following transformers' conventions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,20 +13,22 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 Message = Mapping[str, Any]
-"""{"role", "content"} and, where set, "name", "tool_calls" and "tool_call_id", as in OpenAI's API."""
+"""{"role", "content"} and, when set, "name", "tool_calls" and "tool_call_id", as in OpenAI's API."""
 
 
 class ChatTemplate:
     """A compiled chat template."""
 
     def __init__(self, source: str, *, bos_token: str = "", eos_token: str = "") -> None:
-        """Raises FailedPrecondition when `source` is no jinja template. The tokens are variables of the template."""
+        """The tokens become variables of the template. Raises FailedPrecondition when `source` has a syntax error."""
         environment = _environment()
         try:
             self._template = environment.from_string(source)
             names = meta.find_undeclared_variables(environment.parse(source))
         except TemplateSyntaxError as error:
-            raise FailedPrecondition(f"the model's chat template is wrong at line {error.lineno}: {error}") from error
+            raise FailedPrecondition(
+                f"the model's chat template has a syntax error in line {error.lineno}: {error}"
+            ) from error
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
         self._knows_developer = "developer" in source
         self.takes_tools = "tools" in names
@@ -42,9 +41,9 @@ class ChatTemplate:
         add_generation_prompt: bool = True,
         variables: Mapping[str, Any] | None = None,
     ) -> str:
-        """The prompt's text. Raises InvalidArgument with the template's own words when it refuses the conversation.
+        """The text of the prompt. Raises InvalidArgument with the template's message when it rejects the conversation.
 
-        The role "developer" becomes "system" where the template does not know it.
+        The role "developer" becomes "system" when the template does not mention it.
         """
         values = {**self._tokens, **(variables or {}), "add_generation_prompt": add_generation_prompt}
         if tools:
@@ -60,7 +59,7 @@ class ChatTemplate:
             AttributeError,
             RecursionError,
         ) as error:
-            problem = f"the model's chat template refuses it: {error}"
+            problem = f"the model's chat template rejects this conversation: {error}"
             raise InvalidArgument(problem, fields={"chat.messages": problem}) from error
 
     def _adapt(self, message: Message) -> Message:
@@ -80,7 +79,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 class _GenerationBlock(Extension):
-    """{% generation %}…{% endgeneration %} marks the assistant's turn for training; here it is its content."""
+    """{% generation %}…{% endgeneration %} marks the assistant's turn for training; we render only its content."""
 
     tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
 

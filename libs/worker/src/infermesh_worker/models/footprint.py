@@ -1,4 +1,4 @@
-"""Owns how much memory a model will take before it is loaded. Knows no device: workers bring their own factors."""
+"""Estimates how much memory a model will take, before it is loaded."""
 
 import json
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """Memory that a model takes once it is loaded, estimated."""
+    """Estimated memory of a loaded model."""
 
     base_bytes: int
-    """Weights and working memory, whatever the size of the KV cache."""
+    """Weights and working memory, without the KV cache."""
     kv_wanted_bytes: int = 0
-    """A KV cache of max_sequences whole contexts; less does too."""
+    """KV cache for max_sequences sequences of full context length; a smaller one works too."""
 
     def kv_bytes(self, budget_bytes: int, kv_cache_bytes: int) -> int:
-        """The KV cache it gets: `kv_cache_bytes` where that is set (not 0), else at most a quarter of the budget."""
+        """Size of its KV cache: `kv_cache_bytes` if that is set (not 0), otherwise at most a quarter of the budget."""
         return kv_cache_bytes or min(self.kv_wanted_bytes, budget_bytes // 4)
 
     def needed_bytes(self, budget_bytes: int, kv_cache_bytes: int) -> int:
-        """All that it takes. `budget_bytes`: memory of all models together."""
+        """All memory that it takes. `budget_bytes`: memory for all models together."""
         return self.base_bytes + self.kv_bytes(budget_bytes, kv_cache_bytes)
 
 
 def kv_token_bytes(folder: Path, element_bytes: float, *, default: int = 64 * 1024) -> int:
-    """KV cache of one token over all layers, from the folder's config.json; `default` where that does not say.
+    """Bytes of KV cache for one token over all layers, from the folder's config.json, or `default` without one.
 
-    `element_bytes`: of one number in the cache, what quantisation adds included.
+    `element_bytes`: size of one number in the cache, including what quantisation adds.
     """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -40,7 +40,7 @@ def kv_token_bytes(folder: Path, element_bytes: float, *, default: int = 64 * 10
 
 
 def _attention_shape(config: dict[str, Any]) -> tuple[int, int, int]:
-    """Layers, KV heads, and elements of a head. Raises KeyError and TypeError where the config is another."""
+    """Number of layers, number of KV heads, and head size. Raises KeyError or TypeError for an unknown config."""
     heads = int(config["num_attention_heads"])
     size = config.get("head_dim") or int(config["hidden_size"]) // heads
     return int(config["num_hidden_layers"]), int(config.get("num_key_value_heads") or heads), int(size)

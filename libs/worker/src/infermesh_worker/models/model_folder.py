@@ -1,7 +1,7 @@
-"""Owns the model folder as a worker sees it: where its files are, and whether they are whole.
+"""Finds model folders, checks that their files are complete, and reads tokenizer and chat template.
 
-Knows no device and no weights format. The layout: infermesh.json, tokenizer.json, config.json, chat_template.jinja
-(base models have none), the weights, and what a worker's converter added.
+A model folder holds infermesh.json, tokenizer.json, config.json, chat_template.jinja (not for base models), the
+weights, and what the converter of a kind of worker added.
 """
 
 import logging
@@ -22,14 +22,14 @@ CHAT_TEMPLATE = "chat_template.jinja"
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model folder whose manifest is valid and whose files have the sizes that it says."""
+    """A model folder whose manifest is valid and whose files have the sizes listed there."""
 
     path: Path
     manifest: Manifest
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Raises FailedPrecondition saying what is missing or wrong, and what to do."""
+        """Opens a folder. Raises FailedPrecondition that says what is missing or wrong, and what to do."""
         folder = cls(path, read_manifest(path))
         folder._check_sizes()
         return folder
@@ -39,24 +39,24 @@ class ModelFolder:
         return self.path / TOKENIZER
 
     def load_tokenizer(self) -> Tokenizer:
-        """Raises FailedPrecondition when tokenizer.json is missing or is none."""
+        """Reads tokenizer.json. Raises FailedPrecondition when it is missing or invalid."""
         try:
             return Tokenizer.from_str(self.tokenizer_path.read_text(encoding="utf-8"))
         except Exception as error:  # tokenizers raises bare Exception
             raise FailedPrecondition(f"{self.tokenizer_path} cannot be used: {error}") from error
 
     def chat_template(self) -> str | None:
-        """Source of the chat template; None when the model has none."""
+        """Source text of the chat template; None when the model has none."""
         path = self.path / CHAT_TEMPLATE
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def verify(self) -> None:
-        """Reads every file and compares its SHA-256. Raises FailedPrecondition naming the first that differs."""
+        """Compares the SHA-256 of every file. Raises FailedPrecondition that names the first file that differs."""
         for name, entry in self.manifest.files.items():
             with (self.path / name).open("rb") as file:
                 found = hash_file(file)
             if found != entry:
-                raise FailedPrecondition(f"{self.path / name} is not what was imported: {_again(self.manifest)}")
+                raise FailedPrecondition(f"{self.path / name} has changed since the import: {_again(self.manifest)}")
 
     def _check_sizes(self) -> None:
         for name, entry in self.manifest.files.items():
@@ -66,12 +66,12 @@ class ModelFolder:
             size_bytes = path.stat().st_size
             if size_bytes != entry.size_bytes:
                 raise FailedPrecondition(
-                    f"{path} has {size_bytes} bytes, its manifest says {entry.size_bytes}: {_again(self.manifest)}"
+                    f"{path} has {size_bytes} bytes, but its manifest says {entry.size_bytes}: {_again(self.manifest)}"
                 )
 
 
 def list_models(root: Path) -> list[ModelFolder]:
-    """The models under a models root, by name. Folders that cannot be opened are logged and left out."""
+    """The models under a models root, sorted by name. Folders that cannot be opened are logged and left out."""
     folders = []
     for path in model_paths(root):
         try:
@@ -82,15 +82,15 @@ def list_models(root: Path) -> list[ModelFolder]:
 
 
 def find_model(root: Path, name: str) -> ModelFolder:
-    """The model called `name` under a models root; the only one there when `name` is empty.
+    """The model called `name` under a models root. When `name` is empty, the only model there.
 
-    Raises FailedPrecondition listing what there is.
+    Raises FailedPrecondition that lists the models found.
     """
     if name:
         return ModelFolder.open(root / name)
     folders = list_models(root)
     if len(folders) != 1:
-        problem = "say which one to serve with INFERMESH_MODEL" if folders else "there is no model to serve"
+        problem = "several models: choose one with INFERMESH_MODEL" if folders else "there is no model to serve"
         raise FailedPrecondition(f"{problem}{models_hint(root)}")
     return folders[0]
 

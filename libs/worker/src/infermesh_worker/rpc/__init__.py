@@ -1,1 +1,1 @@
-"""A worker's gRPC services, and the conversion between messages and engine values."""
+"""The gRPC services of a worker, and the conversion between protobuf messages and engine values."""

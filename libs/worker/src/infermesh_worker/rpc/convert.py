@@ -1,4 +1,4 @@
-"""Owns the step from the contract's messages to engine values and back. The only place that knows both.
+"""Converts Generate's messages to engine values and back.
 
 Errors name the fields of the message ("sampling.temperature").
 """
@@ -15,13 +15,13 @@ from infermesh_engine.requests.validate import validate
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import DeviceNotAvailable
 from infermesh_runtime.rpc.context import RpcContext
-from infermesh_worker.engine_process.ipc import DeltaFrame, LogprobFrame
-from infermesh_worker.engine_process.stream import Stream
-from infermesh_worker.models.served_model import ServedModel
+from infermesh_worker.engine_client.output_stream import OutputStream
+from infermesh_worker.engine_process.frames import WireDelta, WireLogprob
+from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc import prompt
 
 THREAD_FROM_BYTES = 4096
-"""Prompts from this size on are tokenised in a thread, so that other streams go on meanwhile."""
+"""Size from which prompts are tokenised in a thread, so that other streams are not held up."""
 
 DEVICE_KINDS = {
     "cpu": pb.DEVICE_KIND_CPU,
@@ -38,9 +38,9 @@ _FINISH_REASONS = {
 
 
 async def to_generation(
-    request: pb.GenerateRequest, *, request_id: str, model: ServedModel, info: RunnerInfo
+    request: pb.GenerateRequest, *, request_id: str, model: OpenedModel, info: RunnerInfo
 ) -> engine.GenerationRequest:
-    """The validated engine request, its prompt tokenised and its seed drawn when it has none.
+    """The validated engine request, with its prompt tokenised, and a random seed if the request has none.
 
     Raises DeviceNotAvailable, ContextLengthExceeded and InvalidArgument.
     """
@@ -67,8 +67,8 @@ async def to_generation(
     return generation
 
 
-async def write_responses(stream: Stream, started: pb.Started, context: RpcContext) -> None:
-    """Writes the events of a stream. `started` comes with the first output: what fails before it has no event."""
+async def write_responses(stream: OutputStream, started: pb.Started, context: RpcContext) -> None:
+    """Writes the events of a stream. `started` is written with the first output, so an earlier failure has no event."""
     deltas, finished = await stream.read()
     await context.write(pb.GenerateResponse(started=started))
     while deltas or finished:
@@ -79,8 +79,8 @@ async def write_responses(stream: Stream, started: pb.Started, context: RpcConte
         deltas, finished = await stream.read()
 
 
-def to_started(generation: engine.GenerationRequest, model: ServedModel, info: RunnerInfo) -> pb.Started:
-    """Who serves a request; endpoint and reason are the router's to say."""
+def to_started(generation: engine.GenerationRequest, model: OpenedModel, info: RunnerInfo) -> pb.Started:
+    """The `started` event of a request. The router adds endpoint and reason."""
     return pb.Started(
         model=model.name,
         device=DEVICE_KINDS[info.device_kind],
@@ -90,9 +90,11 @@ def to_started(generation: engine.GenerationRequest, model: ServedModel, info: R
 
 
 def check_device(device: str, info: RunnerInfo) -> None:
-    """Raises DeviceNotAvailable naming what there is."""
+    """Raises DeviceNotAvailable when the request asks for a device that this worker does not have."""
     if device.lower() not in _ACCEPTED_DEVICES[info.device_kind]:
-        problem = f"there is no device {device!r} here; there is {info.device_kind} ({info.device_name})"
+        problem = (
+            f"device {device!r} is not available here: this worker runs on {info.device_kind} ({info.device_name})"
+        )
         raise DeviceNotAvailable(problem, metadata={"devices": info.device_kind}, fields={"device": problem})
 
 
@@ -117,17 +119,17 @@ def _output_format(message: pb.OutputFormat) -> engine.OutputFormat:
         case ("json_schema" | "regex" | "grammar") as kind:
             return engine.OutputFormat(kind=kind, spec=getattr(message, kind))
         case _:
-            raise prompt.invalid("format", "one of json_schema, regex and grammar is required")
+            raise prompt.invalid("format", "must set one of json_schema, regex and grammar")
 
 
-def _delta(frame: DeltaFrame) -> pb.Delta:
+def _delta(frame: WireDelta) -> pb.Delta:
     _, choice, text, token_ids, logprobs = frame
     if logprobs:
         return pb.Delta(choice=choice, text=text, token_ids=token_ids, logprobs=map(_logprob, logprobs))
     return pb.Delta(choice=choice, text=text, token_ids=token_ids)
 
 
-def _logprob(frame: LogprobFrame) -> pb.TokenLogprob:
+def _logprob(frame: WireLogprob) -> pb.TokenLogprob:
     return pb.TokenLogprob(
         token_id=frame.token_id, logprob=frame.logprob, token=frame.token, top=map(_logprob, frame.top)
     )

@@ -1,6 +1,6 @@
-"""Owns the RPCs that tell a worker what to do: load, unload, drain, resume. Knows no engine and no device."""
+"""gRPC service that loads and unloads models of a worker, drains it and resumes it."""
 
-# ruff: noqa: ARG002 - RPCs have the contract's signatures
+# ruff: noqa: ARG002 - gRPC fixes the signatures of RPCs
 
 import math
 
@@ -20,11 +20,11 @@ class EndpointServicer(admin_pb2_grpc.EndpointServiceServicer):
     async def LoadModel(self, request: pb.LoadModelRequest, context: RpcContext) -> pb.LoadModelResponse:
         keep_alive_s = _keep_alive_s(request)
         name = _model(request.model)
-        unloaded = await self._worker.models.load(name, pinned=request.pinned, keep_alive_s=keep_alive_s)
+        unloaded = await self._worker.loader.load(name, pinned=request.pinned, keep_alive_s=keep_alive_s)
         return pb.LoadModelResponse(unloaded=unloaded)
 
     async def UnloadModel(self, request: pb.UnloadModelRequest, context: RpcContext) -> pb.UnloadModelResponse:
-        await self._worker.models.unload(_model(request.model), force=request.force)
+        await self._worker.loader.unload(_model(request.model), force=request.force)
         return pb.UnloadModelResponse()
 
     async def Drain(self, request: pb.DrainRequest, context: RpcContext) -> pb.DrainResponse:
@@ -46,5 +46,8 @@ def _keep_alive_s(request: pb.LoadModelRequest) -> float | None:
     if not request.HasField("keep_alive_s"):
         return None
     if not (math.isfinite(request.keep_alive_s) and request.keep_alive_s >= 0):
-        raise InvalidArgument("keep_alive_s: must be 0 or more", fields={"keep_alive_s": "must be 0 or more"})
+        raise InvalidArgument(
+            "keep_alive_s: must be a finite number of seconds, 0 or more",
+            fields={"keep_alive_s": "must be finite, 0 or more"},
+        )
     return request.keep_alive_s

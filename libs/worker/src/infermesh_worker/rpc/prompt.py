@@ -1,4 +1,4 @@
-"""Owns how a prompt message becomes token ids: text, ids or chat. Knows no sampling and no engine."""
+"""Turns a request's prompt (text, token ids or chat) into token ids."""
 
 import json
 from typing import Any
@@ -8,18 +8,18 @@ from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
 from infermesh_engine.requests.validate import context_exceeded
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import to_numpy
-from infermesh_worker.models.served_model import ServedModel
+from infermesh_worker.models.opened_model import OpenedModel
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 _ID_TYPES = (DataType.DATA_TYPE_INT32, DataType.DATA_TYPE_INT64)
 
 
-def tokenize(request: GenerateRequest, model: ServedModel, *, vocab_size: int, context_length: int) -> tuple[int, ...]:
+def tokenize(request: GenerateRequest, model: OpenedModel, *, vocab_size: int, context_length: int) -> tuple[int, ...]:
     """The prompt's token ids.
 
-    Raises InvalidArgument naming the field, FailedPrecondition without a template, ContextLengthExceeded for a text
-    that is far too long; what is a little too long is left to `validate`.
+    Raises InvalidArgument that names the field, FailedPrecondition for a chat without a chat template, and
+    ContextLengthExceeded for a text that is certainly too long; `validate` checks the exact length later.
     """
     match request.WhichOneof("prompt"):
         case "text":
@@ -29,11 +29,11 @@ def tokenize(request: GenerateRequest, model: ServedModel, *, vocab_size: int, c
         case "token_ids":
             return _read_ids(request.token_ids, vocab_size)
         case _:
-            raise invalid("prompt", "one of text, token_ids and chat is required")
+            raise invalid("prompt", "must set one of text, token_ids and chat")
 
 
 def size_bytes(request: GenerateRequest) -> int:
-    """How much there is to tokenise; 0 when it comes as token ids."""
+    """Size of the text to tokenise; 0 when the prompt is token ids."""
     match request.WhichOneof("prompt"):
         case "text":
             return len(request.text)
@@ -43,16 +43,16 @@ def size_bytes(request: GenerateRequest) -> int:
             return 0
 
 
-def render_chat(chat: ChatPrompt, model: ServedModel) -> str:
-    """The text of a conversation by the model's chat template."""
+def render_chat(chat: ChatPrompt, model: OpenedModel) -> str:
+    """The text of a conversation, rendered by the model's chat template."""
     template = model.require_chat_template()
     if not chat.messages:
         raise invalid("chat.messages", "at least one message is required")
     if chat.tools and not template.takes_tools:
-        raise invalid("chat.tools", f"the chat template of model {model.name!r} takes no tools")
+        raise invalid("chat.tools", f"the chat template of model {model.name!r} does not support tools")
     variables = _parse_object(chat.template_kwargs_json, "chat.template_kwargs_json")
     if "messages" in variables:
-        raise invalid("chat.template_kwargs_json", "messages cannot be replaced")
+        raise invalid("chat.template_kwargs_json", 'must not contain "messages", which come from chat.messages')
     return template.render(
         [_message(message, f"chat.messages[{index}]") for index, message in enumerate(chat.messages)],
         tools=[_tool(tool, f"chat.tools[{index}]") for index, tool in enumerate(chat.tools)],
@@ -66,12 +66,12 @@ def invalid(field: str, problem: str) -> InvalidArgument:
     return InvalidArgument(f"{field}: {problem}", fields={field: problem})
 
 
-def _encode(model: ServedModel, text: str, context_length: int, *, add_special_tokens: bool) -> tuple[int, ...]:
-    # Tokenising takes a second a megabyte: what cannot fit is refused by its length alone.
+def _encode(model: OpenedModel, text: str, context_length: int, *, add_special_tokens: bool) -> tuple[int, ...]:
+    # Tokenising takes a second per megabyte, so a text that cannot fit is refused by its length alone.
     least = len(text) // model.longest_token_chars
     if least >= context_length:
         raise context_exceeded(least, context_length, exact=False)
-    # As a batch of one: `encode` holds the GIL, and every stream would stand still meanwhile.
+    # `encode` holds the GIL and would stop every stream; encoding a batch of one does not.
     (encoded,) = model.tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
     return tuple(encoded.ids)
 
@@ -79,13 +79,13 @@ def _encode(model: ServedModel, text: str, context_length: int, *, add_special_t
 def _read_ids(tensor: Tensor, vocab_size: int) -> tuple[int, ...]:
     array = to_numpy(tensor, field="token_ids")
     if tensor.dtype not in _ID_TYPES:
-        raise invalid("token_ids", f"INT32 or INT64 is required, not {DataType.Name(tensor.dtype)}")
+        raise invalid("token_ids", f"must be INT32 or INT64, not {DataType.Name(tensor.dtype)}")
     if array.ndim != 1:
-        raise invalid("token_ids", f"shape [tokens] is required, not {list(array.shape)}")
+        raise invalid("token_ids", f"must have the shape [tokens], not {list(array.shape)}")
     wrong = (array < 0) | (array >= vocab_size)
     if wrong.any():
         index = int(wrong.argmax())
-        raise invalid("token_ids", f"element {index} is {array[index]}; the vocabulary has {vocab_size} tokens")
+        raise invalid("token_ids", f"element {index} is {array[index]}, but ids must be from 0 to {vocab_size - 1}")
     return tuple(array.tolist())
 
 
@@ -126,7 +126,7 @@ def _parse_object(text: str, field: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise invalid(field, f"is not JSON: {error}") from error
+        raise invalid(field, f"is not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise invalid(field, "must be a JSON object")
     return value

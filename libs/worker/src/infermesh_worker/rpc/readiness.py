@@ -1,25 +1,25 @@
-"""Owns how a worker's state reaches grpc.health.v1 and the log. Knows no requests."""
+"""Publishes a worker's state through grpc.health.v1 and the log."""
 
 import asyncio
 import logging
 from collections.abc import Callable
 
 from infermesh_runtime.rpc.server import Server
-from infermesh_worker.engine_process.status import State
-from infermesh_worker.engine_process.watched import Derived
-from infermesh_worker.models.worker_status import WorkerStatus
+from infermesh_worker.engine_client.engine_status import ServingState
+from infermesh_worker.engine_client.watched import DerivedValue
+from infermesh_worker.hosting.worker_status import WorkerStatus
 
 _INTERVAL_S = 0.05
-"""Looking more often would cost a busy worker something, and tell nobody more."""
+"""Shortest time between two checks, which cost a busy worker CPU time."""
 
 _log = logging.getLogger(__name__)
 
 
 class Readiness:
-    """Follows the status while it runs: SERVING when READY, and one log line for each change of state."""
+    """Follows the worker's status: reports SERVING while it is READY, and logs each change of state."""
 
-    def __init__(self, status: Derived[WorkerStatus], server: Server, address: Callable[[], str]) -> None:
-        """`address`: where the server listens, once it does."""
+    def __init__(self, status: DerivedValue[WorkerStatus], server: Server, address: Callable[[], str]) -> None:
+        """`address` returns where the server listens."""
         self._status = status
         self._server = server
         self._address = address
@@ -34,10 +34,10 @@ class Readiness:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _follow(self) -> None:
-        state: State | None = None
+        state: ServingState | None = None
         async for status in self._status.changes(_INTERVAL_S):
             if status.state is state:
                 continue
             state = status.state
-            await self._server.set_serving(state is State.READY)
+            await self._server.set_serving(state is ServingState.READY)
             _log.info(state.value, extra={"listen": self._address(), "reason": status.message})

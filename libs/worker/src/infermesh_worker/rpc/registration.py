@@ -1,4 +1,4 @@
-"""Owns that routers know of this worker: one open RegisterEndpoint call to each. Knows no model and no request."""
+"""Keeps this worker registered with its routers, through one open RegisterEndpoint call to each."""
 
 import asyncio
 import ipaddress
@@ -15,7 +15,7 @@ from infermesh_runtime.settings import split_host_port
 
 DNS = "dns:///"
 RESOLVE_S = 10.0
-"""How often a name that stands for several routers is looked up."""
+"""How often a name that stands for several routers is resolved."""
 FIRST_DELAY_S = 0.2
 MAX_DELAY_S = 10.0
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def advertised_address(advertise: str, port: int) -> str:
-    """The address to register: `advertise` (host:port) with `port` in place of 0, without a host that is a wildcard."""
+    """The address to register: `advertise` (host:port), with `port` for port 0 and without a wildcard host."""
     host, given = split_host_port(advertise)
     return f"{_shown_host(host)}:{given or port}"
 
@@ -48,27 +48,27 @@ class Registration:
     """Keeps this worker registered with every router until it is stopped. Used from one event loop."""
 
     def __init__(self, routers: Sequence[str], advertise: str, port: Callable[[], int]) -> None:
-        """`routers`: host:port, or dns:///name:port. `port`: where the worker listens, once it does."""
+        """`routers`: host:port, or dns:///name:port. `port` returns the port that the worker listens on."""
         self._routers = routers
         self._advertise = advertise
         self._port = port
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begins to register; routers that are not there are tried again until they are."""
+        """Begins to register. Routers that cannot be reached are retried until they can."""
         address = advertised_address(self._advertise, self._port())
         for router in self._routers:
             follow = self._follow_name if router.startswith(DNS) else self._stay_registered
             self._tasks.append(asyncio.create_task(follow(router, address), name=f"registration {router}"))
 
     async def stop(self) -> None:
-        """Leaves every router."""
+        """Ends the registration with every router."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _follow_name(self, router: str, address: str) -> None:
-        """Stays registered with each address of a name, as they come and go."""
+        """Stays registered with every address of a name, as addresses come and go."""
         staying: dict[str, asyncio.Task[None]] = {}
         try:
             while True:
@@ -87,18 +87,18 @@ class Registration:
         async with grpc.aio.insecure_channel(router, options=_OPTIONS) as channel:
             delay_s, known_problem = FIRST_DELAY_S, ""
             while True:
-                stub = AdminServiceStub(channel)  # type: ignore[no-untyped-call] # generated
+                stub = AdminServiceStub(channel)
                 was_registered, problem = await _register(stub, router, address)
                 delay_s = FIRST_DELAY_S if was_registered else min(2 * delay_s, MAX_DELAY_S)
                 if was_registered or problem != known_problem:
                     _log.warning("not registered", extra={"router": router, "reason": problem})
                 known_problem = problem
-                # Not all workers at once, when a router comes back.
-                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+                # Spreads the workers out, so that they do not all register at once when a router comes back.
+                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
 
 
 async def _register(stub: AdminServiceStub, router: str, address: str) -> tuple[bool, str]:
-    """Registers and stays so until the call ends; returns whether it was registered, and why it is not any more."""
+    """Registers until the call ends; returns whether it was registered, and why that ended."""
     registered = False
     try:
         async for response in stub.RegisterEndpoint(pb.RegisterEndpointRequest(address=address)):
@@ -111,12 +111,12 @@ async def _register(stub: AdminServiceStub, router: str, address: str) -> tuple[
 
 
 async def _resolve(name: str) -> set[str] | None:
-    """host:port of each address of "name:port"; None when the name cannot be looked up now."""
+    """host:port of every address of "name:port"; None when the name cannot be resolved now."""
     host, port = split_host_port(name)
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=1)
     except OSError as error:
-        _log.warning("routers not found", extra={"name": name, "reason": str(error)})
+        _log.warning("cannot resolve the routers' name", extra={"name": name, "reason": str(error)})
         return None
     addresses = {sockaddr[0] for *_, sockaddr in found}
     return {f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}" for address in addresses}

@@ -1,23 +1,23 @@
-"""Owns the step from a worker's status to the contract's health report. Knows no engine and no process."""
+"""Converts a worker's status to a health report."""
 
 from datetime import datetime
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests.output import EngineLoad
-from infermesh_worker.engine_process.status import State
-from infermesh_worker.models.worker_status import ModelView, WorkerStatus
+from infermesh_worker.engine_client.engine_status import ServingState
+from infermesh_worker.hosting.worker_status import ModelStatus, WorkerStatus
 from infermesh_worker.rpc.convert import DEVICE_KINDS
 
 _STATES = {
-    State.LOADING: pb.ENDPOINT_STATE_LOADING,
-    State.READY: pb.ENDPOINT_STATE_READY,
-    State.DRAINING: pb.ENDPOINT_STATE_DRAINING,
-    State.FAILED: pb.ENDPOINT_STATE_FAILED,
+    ServingState.LOADING: pb.ENDPOINT_STATE_LOADING,
+    ServingState.READY: pb.ENDPOINT_STATE_READY,
+    ServingState.DRAINING: pb.ENDPOINT_STATE_DRAINING,
+    ServingState.FAILED: pb.ENDPOINT_STATE_FAILED,
 }
 
 
 def to_report(status: WorkerStatus, version: str, started_at: datetime) -> pb.HealthReport:
-    """What a worker says of itself."""
+    """The health report of a worker."""
     report = pb.HealthReport(
         state=_STATES[status.state],
         message=status.message,
@@ -60,19 +60,19 @@ def _load(load: EngineLoad) -> pb.Load:
     )
 
 
-def _model_status(model: ModelView) -> pb.ModelStatus:
-    served, status, info = model.served, model.status, model.status.info
-    loaded = State.LOADING if info is None else State.READY
+def _model_status(model: ModelStatus) -> pb.ModelStatus:
+    opened, engine, info = model.opened, model.engine, model.engine.info
+    loaded = ServingState.LOADING if info is None else ServingState.READY
     message = pb.ModelStatus(
-        name=served.name,
-        state=_STATES[loaded if status.state is State.DRAINING else status.state],
-        context_length=info.context_length if info else served.context_length,
-        size_bytes=info.weights_bytes if info and info.weights_bytes else served.size_bytes,
+        name=opened.name,
+        state=_STATES[loaded if engine.state is ServingState.DRAINING else engine.state],
+        context_length=info.context_length if info else opened.context_length,
+        size_bytes=info.weights_bytes if info and info.weights_bytes else opened.size_bytes,
         memory_bytes=model.memory_bytes,
         sequences=model.sequences,
         pinned=model.pinned,
     )
-    message.created_at.FromDatetime(served.created)
+    message.created_at.FromDatetime(opened.created)
     if model.last_used_at is not None:
         message.last_used_at.FromDatetime(model.last_used_at)
     return message

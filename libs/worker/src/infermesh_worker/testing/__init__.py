@@ -1,1 +1,1 @@
-"""Workers for tests: simulated, scripted to fail, or behind a link that can be cut. No service imports it."""
+"""Workers for tests: simulated ones, ones that fail on command, and links that can be cut. No service imports it."""

@@ -1,6 +1,6 @@
-"""Owns a simulated worker inside a test's process that fails when and how it is told. Knows no test framework.
+"""A simulated worker inside a test's process that fails when and how the test says.
 
-Its engine is the real one on the simulated runner, in virtual time: a delta for each token, as fast as they are sent.
+It runs the real engine on the simulated runner, in virtual time: one delta for each token, as fast as they can be sent.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner,
 from infermesh_runtime.errors import Internal, Unavailable
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
 from infermesh_runtime.rpc.interceptor import RpcInterceptor
-from infermesh_worker.models.served_model import ServedModel
+from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.convert import to_generation
 from infermesh_worker.testing.link import Link
-from infermesh_worker.testing.simulated import END_OF_TEXT_ID, VOCAB_SIZE, SimulatedSettings, served_model
+from infermesh_worker.testing.simulated import END_OF_TEXT_ID, VOCAB_SIZE, SimulatedSettings, opened_model
 
-# ruff: noqa: ARG002 - RPCs have the contract's signatures
+# ruff: noqa: ARG002 - gRPC fixes the signatures of RPCs
 
 CONTEXT_LENGTH = 1024
 SERVICE = "infermesh.inference.v1.InferenceService"
@@ -33,19 +33,20 @@ class FaultKind(StrEnum):
     """How a stream fails."""
 
     CRASH = "crash"
-    """UNAVAILABLE, as when the engine process dies."""
+    """Ends with UNAVAILABLE, as when the engine process dies."""
     INTERNAL = "internal"
+    """Ends with INTERNAL."""
     END = "end"
-    """Status OK before all choices are finished."""
+    """Ends with status OK before all choices are finished."""
     SILENCE = "silence"
-    """Nothing more, also until the test cuts `link`."""
+    """Sends nothing more and stays open, until the test cuts `link`."""
     MALFORMED = "malformed"
-    """A message that is none."""
+    """Sends bytes that are not a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A stream's failure after so many events beside `started`."""
+    """A stream's failure, after this many events besides `started`."""
 
     kind: FaultKind
     events: int
@@ -53,23 +54,23 @@ class Fault:
 
 @dataclass(slots=True)
 class FaultyWorker:
-    """A worker at `address` once started. Workers that share `faults` fail a request once, whichever serves it."""
+    """A worker at `address`, once started. When workers share `faults`, only one of them fails each request."""
 
     faults: dict[str, Fault] = field(default_factory=dict)
-    """By request id; a fault is taken out when it happens."""
+    """By request id; a fault is removed when it happens."""
     requests: list[pb.GenerateRequest] = field(default_factory=list)
-    """What it was asked, oldest first."""
+    """The requests it got, oldest first."""
     link: Link = field(default_factory=Link)
     _server: grpc.aio.Server | None = None
-    _served: ServedModel = field(default_factory=lambda: served_model(SimulatedSettings.model_validate({})))
+    _model: OpenedModel = field(default_factory=lambda: opened_model(SimulatedSettings.model_validate({})))
 
     @property
     def address(self) -> str:
-        """host:port, the same after each start."""
+        """host:port; stays the same after a restart."""
         return self.link.address
 
     async def start(self) -> None:
-        """Answers until it is stopped."""
+        """Starts answering."""
         self._server = grpc.aio.server(interceptors=[RpcInterceptor(())])
         methods = {
             "Generate": grpc.unary_stream_rpc_method_handler(self._generate, pb.GenerateRequest.FromString),
@@ -83,7 +84,7 @@ class FaultyWorker:
         await self.link.start(port)
 
     async def stop(self) -> None:
-        """Cuts every connection and answers no more."""
+        """Cuts every connection and stops answering."""
         await self.link.stop()
         if self._server is not None:
             await self._server.stop(None)
@@ -91,7 +92,7 @@ class FaultyWorker:
     async def _watch_health(
         self, request: pb.WatchHealthRequest, context: RpcContext
     ) -> AsyncIterator[pb.WatchHealthResponse]:
-        models = [pb.ModelStatus(name=self._served.name, state=pb.ENDPOINT_STATE_READY, context_length=CONTEXT_LENGTH)]
+        models = [pb.ModelStatus(name=self._model.name, state=pb.ENDPOINT_STATE_READY, context_length=CONTEXT_LENGTH)]
         device = pb.Device(kind=pb.DEVICE_KIND_CPU)
         yield pb.WatchHealthResponse(
             report=pb.HealthReport(state=pb.ENDPOINT_STATE_READY, device=device, models=models)
@@ -124,17 +125,17 @@ class FaultyWorker:
                 await asyncio.Event().wait()
 
     async def _events(self, request: pb.GenerateRequest) -> AsyncIterator[pb.GenerateResponse]:
-        """What a worker answers."""
+        """The events that a worker would answer with."""
         clock = VirtualClock()
         options = SimulatedOptions(vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, num_blocks=64)
         runner = SimulatedRunner(options, clock=clock, sleep=clock.sleep)
-        engine = Engine(runner, self._served.tokenizer, frozenset({END_OF_TEXT_ID}), EngineConfig(), clock)
-        generation = await to_generation(request, request_id="r", model=self._served, info=runner.info)
+        engine = Engine(runner, self._model.tokenizer, frozenset({END_OF_TEXT_ID}), EngineConfig(), clock)
+        generation = await to_generation(request, request_id="r", model=self._model, info=runner.info)
         engine.submit(generation)
         prompt_tokens = len(generation.prompt_token_ids)
         yield pb.GenerateResponse(
             started=pb.Started(
-                model=self._served.name, device=pb.DEVICE_KIND_CPU, prompt_tokens=prompt_tokens, seed=generation.seed
+                model=self._model.name, device=pb.DEVICE_KIND_CPU, prompt_tokens=prompt_tokens, seed=generation.seed
             )
         )
         while engine.has_work:

@@ -1,9 +1,9 @@
-"""Owns how tests put requests to an engine on a loaded model, in one process. Knows no device and no test framework."""
+"""Runs requests on an engine with a real model inside a test's process."""
 
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Delta, Output
 from infermesh_engine.requests.request import GenerationRequest, SamplingParams, StopConditions
-from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.engine_process.built_model import BuiltModel
 
 PROMPTS = (
     "The sea in winter",
@@ -27,15 +27,15 @@ PROMPTS = (
     "Q: What do bees make?\nA:",
     "To be, or not to be, that is",
 )
-"""Twenty varied prompts, from 3 to 20 tokens."""
+"""Twenty varied prompts of 3 to 20 tokens."""
 
 
 class Harness:
-    """An engine on a loaded model, and the requests that the tests put to it."""
+    """An engine on a built model, and helpers to make and run requests."""
 
-    def __init__(self, model: LoadedModel, **config: int | bool) -> None:
+    def __init__(self, model: BuiltModel, **config: int | bool) -> None:
         self.tokenizer = model.tokenizer
-        chosen = EngineConfig(**config)  # type: ignore[arg-type] # fields are the test's own
+        chosen = EngineConfig(**config)  # type: ignore[arg-type] # the test knows the fields
         self.engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, chosen)
 
     def ids(self, prompt: str) -> list[int]:
@@ -45,10 +45,10 @@ class Harness:
         ids = tuple(self.ids(prompt))
         chosen = {"sampling": SamplingParams(temperature=0.0), "seed": 7} | fields
         stop = StopConditions(max_tokens=tokens, ignore_eos=True)
-        return GenerationRequest(request_id=request_id, prompt_token_ids=ids, stop=stop, **chosen)  # type: ignore[arg-type] # fields are the test's own
+        return GenerationRequest(request_id=request_id, prompt_token_ids=ids, stop=stop, **chosen)  # type: ignore[arg-type] # the test knows the fields
 
     def run(self, *requests: GenerationRequest) -> list[Output]:
-        """Runs requests together and returns every output."""
+        """Runs requests together; returns all outputs."""
         for request in requests:
             self.engine.submit(request)
         outputs: list[Output] = []
@@ -57,7 +57,7 @@ class Harness:
         return outputs
 
     def tokens(self, *requests: GenerationRequest) -> dict[str, tuple[int, ...]]:
-        """The tokens that each request, run together with the others, got in choice 0."""
+        """Runs requests together; returns the tokens of each by request id. Each request must have one choice."""
         result: dict[str, tuple[int, ...]] = {request.request_id: () for request in requests}
         for output in self.run(*requests):
             if isinstance(output, Delta):

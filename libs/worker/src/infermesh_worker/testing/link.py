@@ -1,11 +1,11 @@
-"""Owns a TCP connection's way to a server of this machine that can be cut. For tests; knows no gRPC."""
+"""A TCP proxy to a server on this machine whose connections a test can cut."""
 
 import asyncio
 import contextlib
 
 
 class Link:
-    """Listens at `address` and passes bytes on to the server's port, both ways."""
+    """Listens at `address` and passes bytes between its clients and the server's port."""
 
     def __init__(self) -> None:
         self.address = ""
@@ -15,20 +15,20 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, port: int) -> None:
-        """Listens, on the address it had if it was started before."""
+        """Listens; after a restart, on the same address as before."""
         self._target = port
         own = int(self.address.rpartition(":")[2] or 0)
         self._listener = await asyncio.start_server(self._accept, "127.0.0.1", own)
         self.address = f"127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
 
     def cut(self) -> None:
-        """Resets every connection; new ones can be made."""
+        """Resets every connection; accepts new ones."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
 
     async def stop(self) -> None:
-        """Resets every connection and takes no new ones."""
+        """Resets every connection and accepts no new ones."""
         if self._listener is not None:
             self._listener.close()
         self.cut()
@@ -36,7 +36,7 @@ class Link:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - the server runs it as one
+        assert task is not None  # noqa: S101 - asyncio runs this in a task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._writers.add(writer)
@@ -52,6 +52,6 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             writer.write(data)
             await writer.drain()
     except OSError:
-        pass  # cut: the other direction is ended too
+        pass  # the link was cut; the other direction ends too
     finally:
         writer.transport.abort()

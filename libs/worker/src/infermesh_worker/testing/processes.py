@@ -1,4 +1,4 @@
-"""Owns how tests run a worker: the simulated one, as the processes that it is. Knows no test framework."""
+"""Starts workers as real processes for tests, reads their logs, and connects to them."""
 
 import asyncio
 import contextlib
@@ -25,18 +25,18 @@ STOP_TIMEOUT_S = 30.0
 
 @dataclass(slots=True)
 class WorkerProcess:
-    """A worker process whose log is read as it runs."""
+    """A worker's front process, whose log is read while it runs."""
 
     process: asyncio.subprocess.Process
     log: list[dict[str, Any]] = field(default_factory=list)
-    """Its log lines so far; a line that is no JSON object is {"message": line}."""
+    """Its log lines so far. A line that is not a JSON object is kept as {"message": line}."""
     _grown: asyncio.Condition = field(default_factory=asyncio.Condition)
     _reader: asyncio.Task[None] | None = None
     _log_ended: bool = False
 
     @classmethod
     async def start(cls, module: str = "infermesh_worker.testing.simulated", /, **settings: object) -> Self:
-        """Starts `python -m module` on a free port, with settings by field name (sim_itl_s=0.001).
+        """Starts `python -m module` with settings given by field name (sim_itl_s=0.001).
 
         INFERMESH_* variables of this process are not passed on.
         """
@@ -55,7 +55,7 @@ class WorkerProcess:
         return self.process.pid
 
     async def wait_for(self, message: str, timeout_s: float = READY_TIMEOUT_S) -> dict[str, Any]:
-        """The first log line with this message, waiting for it. Raises RuntimeError when the process ends before."""
+        """Waits for the first log line with this message. Raises RuntimeError when the process ends before it."""
 
         def found() -> dict[str, Any] | None:
             return next((line for line in self.log if line.get("message") == message), None)
@@ -68,16 +68,16 @@ class WorkerProcess:
         return line
 
     async def address(self) -> str:
-        """host:port where it answers; it may still be loading."""
+        """host:port where it listens, possibly before it is ready."""
         line = await self.wait_for("listening")
         return f"{line['host']}:{line['port']}"
 
     async def ready(self) -> str:
-        """host:port where it answers, once it takes requests."""
+        """host:port where it listens; waits until it takes requests."""
         return str((await self.wait_for("ready"))["listen"])
 
     async def stop(self, signal_number: int = signal.SIGTERM) -> int:
-        """Ends the process and returns its exit status; it is killed when it takes too long."""
+        """Ends the process; returns its exit status. Kills it when it takes too long."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal_number)
         try:
@@ -88,20 +88,20 @@ class WorkerProcess:
             return await self.wait()
 
     async def wait(self) -> int:
-        """Waits until the process has ended by itself; returns its exit status."""
+        """Waits until the process ends by itself; returns its exit status."""
         status = await self.process.wait()
         if self._reader is not None:
             await self._reader
         return status
 
     async def _read_log(self) -> None:
-        assert self.process.stderr is not None  # noqa: S101 - it was asked for
+        assert self.process.stderr is not None  # noqa: S101 - `start` opened the pipe
         async for raw in self.process.stderr:
             await self._note(_parse(raw))
         await self._note(None)
 
     async def _note(self, line: dict[str, Any] | None) -> None:
-        """Adds a log line; None is the end of the log."""
+        """Adds a log line; None marks the end of the log."""
         async with self._grown:
             if line is None:
                 self._log_ended = True
@@ -112,10 +112,10 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def simulated_worker(**settings: object) -> AsyncIterator[str]:
-    """A simulated worker, ready for requests; yields its address (host:port) and stops it at the end.
+    """Runs a simulated worker; yields its address (host:port) once it is ready.
 
-    Settings are those of SimulatedSettings: simulated_worker(model="m", sim_itl_s=0.001, sim_device="xpu"), and for
-    several models simulated_worker(model="none", sim_models="a:6GiB,b:6GiB", sim_memory_bytes="8GiB").
+    Settings are those of SimulatedSettings, for example simulated_worker(model="m", sim_itl_s=0.001, sim_device="xpu"),
+    or with several models simulated_worker(model="none", sim_models="a:6GiB,b:6GiB", sim_memory_bytes="8GiB").
     """
     async with simulated_worker_process(**settings) as worker:
         yield await worker.ready()
@@ -123,18 +123,18 @@ async def simulated_worker(**settings: object) -> AsyncIterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStubs:
-    """A connection to a worker: what it serves, and what it is told to do."""
+    """A connection to a worker: stubs for its two services, and common calls."""
 
     inference: InferenceServiceStub
     endpoint: EndpointServiceStub
 
     async def report(self) -> HealthReport:
-        """Its health now."""
+        """Its current health report."""
         report: HealthReport = (await self.inference.Health(HealthRequest(), timeout=READY_TIMEOUT_S)).report
         return report
 
     async def report_when(self, fits: Callable[[HealthReport], bool]) -> HealthReport:
-        """Its first health report that fits, waiting for it."""
+        """Waits for the first health report for which `fits` returns true."""
         watch = self.inference.WatchHealth(WatchHealthRequest(min_interval_ms=1), timeout=READY_TIMEOUT_S)
         async for response in watch:
             report: HealthReport = response.report
@@ -144,7 +144,7 @@ class WorkerStubs:
         raise RuntimeError("the health stream ended")
 
     async def load(self, *models: str, **fields: Any) -> list[str]:
-        """Loads models one after the other; returns what was unloaded for them. `fields`: LoadModelRequest's."""
+        """Loads models one after the other; returns the models that were unloaded for them."""
         unloaded: list[str] = []
         for model in models:
             request = LoadModelRequest(model=model, **fields)
@@ -154,14 +154,14 @@ class WorkerStubs:
 
 @asynccontextmanager
 async def connected(worker: WorkerProcess) -> AsyncIterator[WorkerStubs]:
-    """A connection to a worker that is ready."""
+    """Connects to a worker once it is ready."""
     async with grpc.aio.insecure_channel(await worker.ready(), options=CHANNEL_OPTIONS) as channel:
-        yield WorkerStubs(InferenceServiceStub(channel), EndpointServiceStub(channel))  # type: ignore[no-untyped-call] # generated
+        yield WorkerStubs(InferenceServiceStub(channel), EndpointServiceStub(channel))
 
 
 @asynccontextmanager
 async def simulated_worker_process(**settings: object) -> AsyncIterator[WorkerProcess]:
-    """As `simulated_worker`, but yields the process, which may still be loading."""
+    """Like `simulated_worker`, but yields the process, possibly before it is ready."""
     worker = await WorkerProcess.start(**settings)
     try:
         yield worker

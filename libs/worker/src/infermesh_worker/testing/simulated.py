@@ -1,6 +1,7 @@
-"""Owns a worker without a device: the simulated runner in real time, and a tokenizer of one token for each byte.
+"""A worker without a device, for tests of routers and policies.
 
-`python -m infermesh_worker.testing.simulated` runs it; tests of routers and policies use it.
+`python -m infermesh_worker.testing.simulated` runs it: the simulated runner in real time, and a tokenizer with one
+token for each byte.
 """
 
 import sys
@@ -18,19 +19,19 @@ from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 from infermesh_runtime.errors import ModelNotFound
 from infermesh_runtime.settings import load_or_exit
 from infermesh_worker.backend import NO_MODEL, Backend
-from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.device.device_facts import DeviceFacts
+from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.main import serve
-from infermesh_worker.models.catalog import CatalogEntry, OpenedModel
+from infermesh_worker.models.catalog import CatalogEntry
 from infermesh_worker.models.chat_template import ChatTemplate
 from infermesh_worker.models.footprint import Footprint
-from infermesh_worker.models.served_model import ServedModel
-from infermesh_worker.models.worker_status import DeviceFacts
+from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.settings import WorkerSettings
 
 BLOCK_SIZE = 32
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)
-"""Token ids 256, 257 and 258; ids below are bytes."""
+"""Token ids 256, 257 and 258; lower ids are bytes."""
 END_OF_TEXT_ID = 256
 VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
 
@@ -43,43 +44,47 @@ _CHAT_TEMPLATE = """\
 
 
 def _parse_models(value: object) -> object:
-    """ "a:1GiB,b:2000" as ((a, 1 GiB), (b, 2000)); what is not written so is left for the type to refuse."""
+    """Splits "a:1GiB,b:2000" into ((a, 1GiB), (b, 2000)); pydantic then checks names and sizes."""
     if not isinstance(value, str):
         return value
     return tuple(tuple(part.strip().rpartition(":")[::2]) for part in value.split(",") if part.strip())
 
 
-SizedModels = Annotated[tuple[tuple[str, ByteSize], ...], NoDecode, BeforeValidator(_parse_models)]
+ModelSizes = Annotated[tuple[tuple[str, ByteSize], ...], NoDecode, BeforeValidator(_parse_models)]
 
 
 class SimulatedSettings(WorkerSettings):
-    """What the simulated device is like."""
+    """Settings of the simulated worker and its device."""
 
     model: str = Field(
-        "simulated", min_length=1, description="Name of the model that is served from the start; none: none is."
+        "simulated",
+        min_length=1,
+        description="Name of the model to load at the start. none: start without a model.",
     )
     sim_device: DeviceKind = Field("cpu", description="Kind of the simulated device: cpu, xpu or cuda.")
-    sim_models: SizedModels = Field(
-        (), description="Models that can be loaded, name:bytes,...; the bytes are all the memory that one takes."
+    sim_models: ModelSizes = Field(
+        (), description="Models that can be loaded and the memory that each takes, as name:size,..., e.g. a:6GiB."
     )
-    sim_memory_bytes: ByteSize = Field(ByteSize(16 << 30), ge=1, description="Memory of the device, as in 16GiB.")
-    sim_load_s: float = Field(0.0, ge=0, le=3600, description="Time that loading a model takes, in seconds.")
-    sim_prefill_tokens_per_s: float = Field(10_000.0, gt=0, description="Prefill rate, in tokens/s.")
-    sim_itl_s: float = Field(0.007, ge=0, description="Time of a decode step with one sequence, in seconds.")
-    sim_slope_s: float = Field(0.0005, ge=0, description="Further time of it for each sequence, in seconds.")
+    sim_memory_bytes: ByteSize = Field(ByteSize(16 << 30), ge=1, description="Memory of the device, e.g. 16GiB.")
+    sim_load_s: float = Field(0.0, ge=0, le=3600, description="How long loading a model takes, in seconds.")
+    sim_prefill_tokens_per_s: float = Field(10_000.0, gt=0, description="Prefill speed, in tokens per second.")
+    sim_itl_s: float = Field(0.007, ge=0, description="Base duration of a decode step, in seconds.")
+    sim_slope_s: float = Field(
+        0.0005, ge=0, description="Duration that each sequence adds to a decode step, in seconds."
+    )
     sim_kv_tokens: int = Field(32_768, ge=BLOCK_SIZE, description="Size of the KV cache, in tokens.")
-    sim_context_length: int = Field(8192, ge=2, description="Longest prompt and output together, in tokens.")
-    sim_eos: bool = Field(False, description="Whether a sampled end-of-text token ends a choice.")
+    sim_context_length: int = Field(8192, ge=2, description="Context length: prompt and output together, in tokens.")
+    sim_eos: bool = Field(False, description="Whether sampling the end-of-text token ends a choice.")
 
     def model_bytes(self, name: str) -> int:
-        """Memory that a model takes; of one that is not in sim_models, 0."""
+        """Memory that a model takes; 0 for one that is not in sim_models."""
         return next((int(size) for known, size in self.sim_models if known == name), 0)
 
 
-def build(options: Mapping[str, Any]) -> LoadedModel:
-    """Called in the engine process. Options: "runner" (fields of SimulatedOptions), "eos" and "load_s"."""
+def build(options: Mapping[str, Any]) -> BuiltModel:
+    """Builds a model in the engine process. Options: "runner" (fields of SimulatedOptions), "eos" and "load_s"."""
     time.sleep(options.get("load_s", 0.0))
-    return LoadedModel(
+    return BuiltModel(
         runner=SimulatedRunner(SimulatedOptions(**options["runner"])),
         tokenizer=build_tokenizer(),
         eos_token_ids=frozenset({END_OF_TEXT_ID} if options["eos"] else ()),
@@ -87,7 +92,7 @@ def build(options: Mapping[str, Any]) -> LoadedModel:
 
 
 def probe(options: Mapping[str, Any]) -> DeviceFacts:
-    """Called in a process of its own. Options as those of `build`."""
+    """The facts of the simulated device; runs in a process of its own. Takes the options of `build`."""
     runner = options["runner"]
     return DeviceFacts(
         kind=runner["device_kind"],
@@ -99,7 +104,7 @@ def probe(options: Mapping[str, Any]) -> DeviceFacts:
 
 
 def build_tokenizer() -> Tokenizer:
-    """One token for each byte, its id the byte's value, and the special tokens."""
+    """A tokenizer with one token for each byte, whose id is the byte's value, and the special tokens."""
     vocabulary = {character: byte for byte, character in byte_characters().items()}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -116,13 +121,13 @@ def byte_characters() -> dict[int, str]:
 
 
 class SimulatedCatalog:
-    """The models that the settings name; each takes the memory that they say."""
+    """The models that the settings list."""
 
     def __init__(self, settings: SimulatedSettings) -> None:
         self._settings = settings
 
     def entries(self) -> Mapping[str, CatalogEntry]:
-        """By name; the one that is served from the start is among them."""
+        """All models by name, including the one that is loaded at the start."""
         settings = self._settings
         sizes = {name: int(size) for name, size in settings.sim_models}
         if settings.model != NO_MODEL:
@@ -140,25 +145,26 @@ class SimulatedCatalog:
     def open(self, name: str) -> OpenedModel:
         """Raises ModelNotFound."""
         if name not in self.entries():
-            raise ModelNotFound(f"there is no simulated model {name!r}", metadata={"model": name})
-        return OpenedModel(served_model(self._settings, name), build_options(self._settings, name))
+            raise ModelNotFound(f"There is no simulated model {name!r}.", metadata={"model": name})
+        return opened_model(self._settings, name)
 
 
-def served_model(settings: SimulatedSettings, name: str = "") -> ServedModel:
-    """A model as the front serves it; the settings' own without a name."""
+def opened_model(settings: SimulatedSettings, name: str = "") -> OpenedModel:
+    """A model as the front opens it; without a name, the one of the settings."""
     name = name or settings.model
-    return ServedModel(
+    return OpenedModel(
         name=name,
         tokenizer=build_tokenizer(),
         chat_template=ChatTemplate(_CHAT_TEMPLATE, eos_token=END_OF_TEXT),
         context_length=settings.sim_context_length,
         size_bytes=settings.model_bytes(name),
         created=datetime.now(UTC),
+        build_options=build_options(settings, name),
     )
 
 
 def build_options(settings: SimulatedSettings, name: str = "") -> dict[str, Any]:
-    """The options of `build` for a model; for the settings' own without a name."""
+    """The options of `build` for a model; without a name, for the one of the settings."""
     size_bytes = settings.model_bytes(name or settings.model)
     runner = {
         "prefill_tokens_per_s": settings.sim_prefill_tokens_per_s,
@@ -177,7 +183,7 @@ def build_options(settings: SimulatedSettings, name: str = "") -> dict[str, Any]
 
 
 def backend(settings: SimulatedSettings) -> Backend:
-    """The simulated kind of worker."""
+    """The simulated worker's backend."""
     catalog = SimulatedCatalog(settings)
     return Backend(
         build="infermesh_worker.testing.simulated:build",
@@ -190,7 +196,7 @@ def backend(settings: SimulatedSettings) -> Backend:
 
 
 def main() -> int:
-    """Runs the worker."""
+    """Runs the worker until it is told to stop; returns the process' exit status."""
     settings = load_or_exit(SimulatedSettings)
     return serve(settings, backend(settings))
 

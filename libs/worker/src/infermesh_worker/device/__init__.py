@@ -1,0 +1,1 @@
+"""The device of a worker: what it is, and how much memory models may take."""

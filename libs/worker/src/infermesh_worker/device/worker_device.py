@@ -1,0 +1,65 @@
+"""The device of a worker: its facts, and how much of its memory models may take."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from infermesh_engine.runners.runner import RunnerInfo
+from infermesh_worker.device.device_facts import DeviceFacts
+
+Probe = Callable[[], Awaitable[DeviceFacts]]
+
+
+class WorkerDevice:
+    """Learns the device's facts from a probe or a loaded runner. Used from one event loop."""
+
+    def __init__(self, probe: Probe, *, memory_bytes: int = 0, margin: float = 0.0) -> None:
+        """`memory_bytes`: memory that models may take; 0: all of the device's except the share `margin`, in [0, 1)."""
+        self._probe = probe
+        self._memory_bytes = memory_bytes
+        self._margin = margin
+        self._lock = asyncio.Lock()
+        self._info: RunnerInfo | None = None
+        self.facts: DeviceFacts | None = None
+        """None until it is known."""
+
+    @property
+    def budget_bytes(self) -> int:
+        """Memory for all models together; 0 until the device is known."""
+        if self.facts is None:
+            return 0
+        return self._memory_bytes or int(self.facts.memory_total_bytes * (1 - self._margin))
+
+    def learn(self, info: RunnerInfo) -> None:
+        """Takes the facts that a loaded runner reports."""
+        if info is self._info:
+            return
+        self._info = info
+        free_bytes = self.facts.memory_free_bytes if self.facts else info.memory_total_bytes
+        self.facts = DeviceFacts(
+            kind=info.device_kind,
+            name=info.device_name,
+            memory_total_bytes=info.memory_total_bytes,
+            memory_free_bytes=free_bytes,
+            runtime=info.runtime,
+        )
+
+    async def known(self) -> DeviceFacts:
+        """The facts; probes the device when they are not known yet. Raises FailedPrecondition when there is none."""
+        async with self._lock:
+            if self.facts is None:
+                facts = await self._probe()
+                self.facts = self.facts or facts
+            return self.facts
+
+    def reported(self, held_bytes: int, free_now_bytes: int) -> DeviceFacts | None:
+        """The facts for a router. Total memory is what all models may take; free memory is what further models may.
+
+        `held_bytes`: memory that the models hold. `free_now_bytes`: free memory that the device last reported; 0: none.
+        """
+        if self.facts is None:
+            return None
+        total_bytes = min(self.facts.memory_total_bytes, self._memory_bytes or self.facts.memory_total_bytes)
+        unclaimed_bytes = max(0, min(self.budget_bytes, total_bytes) - held_bytes)
+        free_bytes = min(unclaimed_bytes, free_now_bytes or self.facts.memory_free_bytes)
+        return replace(self.facts, memory_total_bytes=total_bytes, memory_free_bytes=free_bytes)

@@ -1,0 +1,131 @@
+"""One hosted model: the client of its engine process, how many requests use it, and how long it has been idle."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from infermesh_worker.engine_client.engine_client import EngineClient
+from infermesh_worker.engine_client.engine_status import ServingState
+from infermesh_worker.hosting.memory_plan import Holding
+from infermesh_worker.hosting.worker_status import ModelStatus
+from infermesh_worker.models.opened_model import OpenedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long a model stays loaded."""
+
+    pinned: bool
+    """Never unloaded to make room, nor for being idle."""
+    keep_alive_s: float
+    """How long after its last request it is unloaded; 0: never."""
+
+
+class HostedModel:
+    """A model with its engine process. Used from one event loop."""
+
+    def __init__(
+        self,
+        opened: OpenedModel,
+        client: EngineClient,
+        retention: Retention,
+        *,
+        estimated_bytes: int,
+        home: bool,
+        clock: Callable[[], float],
+        on_change: Callable[[], None],
+    ) -> None:
+        """`estimated_bytes`: memory it is counted with until the engine process reports its own figure.
+
+        `home`: whether the worker was started with it. `on_change` is called when its status may have changed.
+        """
+        self.opened = opened
+        self.client = client
+        self.retention = retention
+        self._estimated_bytes = estimated_bytes
+        self._home = home
+        self._clock = clock
+        self._on_change = on_change
+        self._requests = 0
+        self._last_used_s = clock()
+        self._last_used_at: datetime | None = None
+        client.status.listen(lambda _: on_change())
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether its first load has neither succeeded nor failed."""
+        status = self.client.status.value
+        return status.info is None and status.load_failure is None
+
+    @property
+    def in_use(self) -> bool:
+        return self._requests > 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory it holds, or is about to hold."""
+        return self.client.status.value.memory_bytes or self._estimated_bytes
+
+    @property
+    def idle_s(self) -> float:
+        """Time since its last request; 0 while a request uses it or while it loads."""
+        return 0.0 if self.in_use or self.is_loading else self._clock() - self._last_used_s
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it has been idle for its whole keep-alive time."""
+        retention = self.retention
+        return not retention.pinned and 0 < retention.keep_alive_s <= self.idle_s
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Keeps it loaded while the block runs."""
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            self.touch()
+            self._last_used_at = datetime.now(UTC)
+            self._on_change()
+
+    def touch(self) -> None:
+        """Restarts its idle time."""
+        self._last_used_s = self._clock()
+
+    async def loaded(self) -> None:
+        """Waits until it is READY, which starts its idle time.
+
+        Raises the error of a failed load, and Unavailable when the worker stops.
+        """
+        async for status in self.client.status.changes():
+            if status.state is ServingState.READY:
+                self._last_used_s = self._clock()
+                return
+            if status.load_failure is not None:
+                raise status.load_failure.error()
+            if status.state is ServingState.DRAINING:
+                break
+        raise self.client.status.value.refusal()
+
+    def status(self) -> ModelStatus:
+        """Its status now."""
+        return ModelStatus(
+            opened=self.opened,
+            engine=self.client.status.value,
+            memory_bytes=self.memory_bytes,
+            sequences=self.client.sequences,
+            pinned=self.retention.pinned,
+            last_used_at=self._last_used_at,
+            home=self._home,
+        )
+
+    def holding(self) -> Holding:
+        """The memory it holds, and whether it may be evicted."""
+        return Holding(
+            name=self.opened.name,
+            memory_bytes=self.memory_bytes,
+            evictable=not (self.retention.pinned or self.in_use or self.is_loading),
+            last_used_s=self._last_used_s,
+        )

@@ -1,0 +1,243 @@
+"""Loads and unloads the models of a worker, one at a time, and evicts idle ones to make room."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from infermesh_runtime.errors import FailedPrecondition, InfermeshError, ModelNotFound, NotFound, Unavailable
+from infermesh_worker.device.worker_device import WorkerDevice
+from infermesh_worker.hosting.hosted_model import HostedModel, Retention
+from infermesh_worker.hosting.hosted_models import HostedModels
+from infermesh_worker.hosting.keep_alive import KeepAlive
+from infermesh_worker.hosting.memory_plan import plan_eviction
+from infermesh_worker.hosting.queue_bound import QueueBound
+from infermesh_worker.models.catalog import Catalog, CatalogEntry
+from infermesh_worker.models.opened_model import OpenedModel
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLimits:
+    """How much the models of a worker may take, and for how long."""
+
+    bound: QueueBound
+    keep_alive_s: float
+    """Keep-alive time of models that are loaded without one of their own; 0: they stay."""
+    kv_cache_bytes: int = 0
+    """Size of each model's KV cache; 0: chosen from the model's context length and the memory budget."""
+
+
+class ModelLoader:
+    """Changes which models a worker hosts. Used from one event loop."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        models: HostedModels,
+        device: WorkerDevice,
+        limits: ModelLimits,
+        *,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`on_change` is called after each change of what the worker reports."""
+        self._catalog = catalog
+        self._models = models
+        self._device = device
+        self._limits = limits
+        self._on_change = on_change
+        self._keep_alives: dict[str, KeepAlive] = {}
+        self._default = Retention(pinned=False, keep_alive_s=limits.keep_alive_s)
+        self._wishes: dict[str, Retention] = {}
+        self._one_at_a_time = asyncio.Lock()
+        self._loads: dict[str, asyncio.Task[tuple[str, ...]]] = {}
+        self._expiries: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._home_name = ""
+        self.entries: Mapping[str, CatalogEntry] = {}
+        """The catalog as it was last read."""
+
+    async def rescan(self) -> None:
+        """Reads the catalog again."""
+        entries = await asyncio.to_thread(self._catalog.entries)
+        if entries != self.entries:
+            self.entries = entries
+            self._on_change()
+
+    async def start_home(self, opened: OpenedModel) -> None:
+        """Starts loading the model that the worker was started with, and pins it."""
+        entry = self.entries.get(opened.name)
+        estimate = self._needed_bytes(entry) if entry else opened.size_bytes
+        self._home_name, retention = opened.name, replace(self._default, pinned=True)
+        await self._add(opened, retention, kv_bytes=self._limits.kv_cache_bytes, estimated_bytes=estimate, home=True)
+
+    async def load(self, name: str, *, pinned: bool = False, keep_alive_s: float | None = None) -> tuple[str, ...]:
+        """Loads a model and waits until it is READY; returns the models that were unloaded to make room.
+
+        Callers that ask for the same model at the same time share one load, which goes on when they leave. Raises
+        ModelNotFound, ResourceExhausted (MODEL_DOES_NOT_FIT), Unavailable, and the error of a load that failed.
+        """
+        self._refuse_when_closed()
+        task = self._loads.get(name)
+        if task is None:
+            task = self._loads[name] = asyncio.create_task(self._load(name), name=f"load {name}")
+            task.add_done_callback(lambda done: self._load_done(name, done))
+        # Set before the load, so that a pinned model is never without its pin; set again after it, in case the model
+        # was replaced in the meantime.
+        self._retain(name, pinned, keep_alive_s)
+        unloaded = await asyncio.shield(task)
+        if name in self._models:
+            self._retain(name, pinned, keep_alive_s)
+        return unloaded
+
+    async def unload(self, name: str, *, force: bool = False) -> None:
+        """Unloads a model and waits until its memory is free. With `force`, requests that run on it fail.
+
+        Raises NotFound when it is not loaded and FailedPrecondition (MODEL_IN_USE) while requests run.
+        """
+        if name in self._models:
+            self._check_unused(name, force)
+        async with self._one_at_a_time:
+            self._check_unused(name, force)
+            await self._remove(name)
+
+    def close(self) -> None:
+        """Refuses loads from now on."""
+        self._closed = True
+
+    async def stop(self) -> None:
+        """Stops loads and timers. The hosted models stay as they are."""
+        for keep_alive in self._keep_alives.values():
+            keep_alive.stop()
+        tasks = [*self._loads.values(), *self._expiries]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _load(self, name: str) -> tuple[str, ...]:
+        async with self._one_at_a_time:
+            if (present := self._models.get(name)) is not None:
+                await present.loaded()
+                return ()
+            entry = await self._entry(name)
+            await self._home_loaded()
+            await self._device.known()
+            evicted = await self._make_room(entry)
+            opened = await asyncio.to_thread(self._catalog.open, name)
+            self._refuse_when_closed()
+            hosted = await self._add(
+                opened,
+                self._wishes.pop(name, self._default_of(name)),
+                kv_bytes=entry.footprint.kv_bytes(self._device.budget_bytes, self._limits.kv_cache_bytes),
+                estimated_bytes=self._needed_bytes(entry),
+                home=False,
+            )
+            try:
+                await hosted.loaded()
+            except BaseException:
+                await self._remove(name)
+                raise
+            hosted.touch()
+            self._keep_alives[name].arm()
+            _log.info("model loaded", extra={"model": name, "unloaded": evicted, "memory_bytes": hosted.memory_bytes})
+            return evicted
+
+    async def _home_loaded(self) -> None:
+        """Waits for the home model, whose memory is not known while it loads."""
+        for hosted in self._models.all:
+            if hosted.is_loading:
+                with suppress(InfermeshError):
+                    await hosted.loaded()
+
+    async def _entry(self, name: str) -> CatalogEntry:
+        if name not in self.entries:
+            await self.rescan()
+        if name not in self.entries:
+            names = ", ".join(self.entries) or "none"
+            raise ModelNotFound(
+                f"There is no model {name!r} on this worker. Available models: {names}.",
+                metadata={"model": name, "models": names},
+            )
+        return self.entries[name]
+
+    def _needed_bytes(self, entry: CatalogEntry) -> int:
+        return entry.footprint.needed_bytes(self._device.budget_bytes, self._limits.kv_cache_bytes)
+
+    async def _make_room(self, entry: CatalogEntry) -> tuple[str, ...]:
+        holdings = [model.holding() for model in self._models.all]
+        evicted = plan_eviction(entry.name, self._needed_bytes(entry), self._device.budget_bytes, holdings)
+        await asyncio.gather(*(self._remove(name) for name in evicted))
+        return evicted
+
+    async def _add(
+        self, opened: OpenedModel, retention: Retention, *, kv_bytes: int, estimated_bytes: int, home: bool
+    ) -> HostedModel:
+        hosted = await self._models.add(
+            opened, retention, kv_bytes=kv_bytes, estimated_bytes=estimated_bytes, home=home
+        )
+        self._keep_alives[opened.name] = KeepAlive(hosted, lambda: self._expire(opened.name))
+        return hosted
+
+    async def _remove(self, name: str) -> None:
+        self._keep_alives.pop(name).stop()
+        await self._models.remove(name)
+
+    def _retain(self, name: str, pinned: bool, keep_alive_s: float | None) -> None:
+        hosted = self._models.get(name)
+        kept = hosted.retention if hosted else self._wishes.get(name, self._default_of(name))
+        wanted = Retention(
+            pinned=kept.pinned or pinned,
+            keep_alive_s=kept.keep_alive_s if keep_alive_s is None else keep_alive_s,
+        )
+        if hosted is None:
+            self._wishes[name] = wanted
+        elif wanted != kept:
+            hosted.retention = wanted
+            self._keep_alives[name].arm()
+            self._on_change()
+
+    def _default_of(self, name: str) -> Retention:
+        """The retention of a model whose load asks for none. The home model stays pinned, even after an unload."""
+        return replace(self._default, pinned=name == self._home_name)
+
+    def _expire(self, name: str) -> None:
+        task = asyncio.create_task(self._unload_idle(name), name=f"unload {name}")
+        self._expiries.add(task)
+        task.add_done_callback(self._expiries.discard)
+
+    async def _unload_idle(self, name: str) -> None:
+        async with self._one_at_a_time:
+            hosted = self._models.get(name)
+            if hosted is None:
+                return
+            if hosted.overdue:
+                await self._remove(name)
+            else:
+                self._keep_alives[name].arm()
+
+    def _check_unused(self, name: str, force: bool) -> None:
+        hosted = self._models.get(name)
+        if hosted is None:
+            raise NotFound(
+                f"Model {name!r} is not loaded on this worker.", reason="MODEL_NOT_LOADED", metadata={"model": name}
+            )
+        if hosted.in_use and not force:
+            raise FailedPrecondition(
+                f"Model {name!r} is in use. Wait for its requests to finish, or unload it with force.",
+                reason="MODEL_IN_USE",
+                metadata={"model": name},
+            )
+
+    def _load_done(self, name: str, task: asyncio.Task[tuple[str, ...]]) -> None:
+        del self._loads[name]
+        self._wishes.pop(name, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("model not loaded", extra={"model": name, "reason": str(error)})
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise Unavailable(
+                "The worker is stopping and loads no more models.", reason="WORKER_DRAINING", retry_after_s=1.0
+            )

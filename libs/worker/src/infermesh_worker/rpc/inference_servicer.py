@@ -1,0 +1,50 @@
+"""gRPC service that runs requests on a worker's models and reports its health."""
+
+# ruff: noqa: ARG002 - gRPC fixes the signatures of RPCs
+
+from collections.abc import Callable
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh.inference.v1 import inference_pb2_grpc
+from infermesh_runtime.errors import Unimplemented
+from infermesh_runtime.rpc.context import RpcContext
+from infermesh_worker.hosting.worker_status import WorkerStatus
+from infermesh_worker.rpc.convert import to_generation, to_started, write_responses
+from infermesh_worker.worker import Worker
+
+DEFAULT_INTERVAL_MS = 100
+
+
+class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
+    """infermesh.inference.v1.InferenceService over a worker's text-generation models."""
+
+    def __init__(self, worker: Worker, report: Callable[[WorkerStatus], pb.HealthReport]) -> None:
+        """`report` converts a status to a health report."""
+        self._worker = worker
+        self._report = report
+
+    async def Generate(self, request: pb.GenerateRequest, context: RpcContext) -> None:
+        with self._worker.use(request.model) as hosted:
+            info, model = hosted.client.require_ready(), hosted.opened
+            request_id = hosted.client.new_request_id()
+            generation = await to_generation(request, request_id=request_id, model=model, info=info)
+            with self._worker.models.open(hosted, generation) as stream:
+                await write_responses(stream, to_started(generation, model, info), context)
+
+    async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:
+        raise self._unsupported(request.model, "embeddings")
+
+    async def Infer(self, request: pb.InferRequest, context: RpcContext) -> pb.InferResponse:
+        raise self._unsupported(request.model, "tensor inference")
+
+    async def Health(self, request: pb.HealthRequest, context: RpcContext) -> pb.HealthResponse:
+        return pb.HealthResponse(report=self._report(self._worker.status.value))
+
+    async def WatchHealth(self, request: pb.WatchHealthRequest, context: RpcContext) -> None:
+        interval_s = (request.min_interval_ms or DEFAULT_INTERVAL_MS) / 1000
+        async for status in self._worker.status.changes(interval_s):
+            await context.write(pb.WatchHealthResponse(report=self._report(status)))
+
+    def _unsupported(self, name: str, what: str) -> Unimplemented:
+        model = self._worker.find(name).opened.name
+        return Unimplemented(f"Model {model!r} generates text and does not support {what}.")

@@ -1,0 +1,139 @@
+"""Restarts: an engine process that is idle, cannot be built, or fails while it runs."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from infermesh_engine.requests.request import GenerationRequest
+from infermesh_runtime.errors import Unavailable
+from infermesh_worker.engine_client.engine_client import EngineClient
+from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
+from infermesh_worker.engine_client.request_meter import RequestMeter
+from infermesh_worker.engine_client.supervisor import RestartPolicy
+from infermesh_worker.engine_process.frames import StartCommand
+
+START = StartCommand(options={}, max_sequences=4, max_batched_tokens=64, prefix_caching=True)
+
+
+SIMULATED = {"runner": {"vocab_size": 259}, "eos": False}
+
+
+RUNNER_THAT_FAILS = """
+from infermesh_runtime.errors import FailedPrecondition
+from infermesh_worker.engine_process.built_model import BuiltModel
+from infermesh_worker.testing.simulated import build_tokenizer
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
+
+class Broken(SimulatedRunner):
+    def run(self, batch):
+        raise RuntimeError("the device fell off the bus")
+
+def build(options):
+    return BuiltModel(runner=Broken(SimulatedOptions(vocab_size=259)), tokenizer=build_tokenizer(),
+                       eos_token_ids=frozenset())
+
+def wrong(options):
+    raise FailedPrecondition("this folder has no graph")
+
+def refuse(options):
+    raise OSError("no weights here")
+"""
+
+
+async def test_engine_without_work_is_not_taken_for_a_hung_one() -> None:
+    """It answers pings, also after it stood still for a while."""
+    async with client_of("infermesh_worker.testing.simulated:build", options=SIMULATED, max_silence_s=1) as client:
+        await status_of(client, ServingState.READY)
+        pid = client.engine_pid
+        os.kill(pid, signal.SIGSTOP)
+        loop = asyncio.get_running_loop()
+        continued = asyncio.Event()
+
+        def go_on() -> None:
+            os.kill(pid, signal.SIGCONT)
+            continued.set()
+
+        loop.call_later(0.5, go_on)
+        await continued.wait()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.6):
+                await status_of(client, ServingState.LOADING)
+        assert client.engine_pid == pid
+
+
+@asynccontextmanager
+async def client_of(build: str, options: dict[str, Any] | None = None, **policy: Any) -> AsyncIterator[EngineClient]:
+    client = EngineClient(
+        build, msgspec.structs.replace(START, options=options or {}), RequestMeter(), RestartPolicy(**policy)
+    )
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
+@pytest.fixture
+def broken_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "broken_model.py").write_text(RUNNER_THAT_FAILS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return "broken_model"
+
+
+async def status_of(client: EngineClient, state: ServingState) -> EngineStatus:
+    async with asyncio.timeout(30):
+        async for status in client.status.changes():
+            if status.state is state:
+                return status
+    raise AssertionError("the status ended")
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        ("broken_model:refuse", "OSError: no weights here"),
+        ("broken_model:nothing", "AttributeError"),
+        ("no_such_module:build", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("no_function", "ValueError: build must be package.module:function"),
+    ],
+)
+async def test_model_that_cannot_be_built_fails_with_the_reason(broken_module: str, build: str, reason: str) -> None:
+    async with client_of(build, first_delay_s=0.01, max_failed_loads=2) as client:
+        status = await status_of(client, ServingState.FAILED)
+        assert "could not be loaded (2 times in a row)" in status.message
+        assert reason in status.message
+        with pytest.raises(Unavailable, match="failed") as caught:
+            client.require_ready()
+        assert caught.value.retry_after_s == 10
+
+
+async def test_model_that_can_never_be_built_fails_at_once(broken_module: str) -> None:
+    async with client_of(f"{broken_module}:wrong") as client:
+        status = await status_of(client, ServingState.FAILED)
+        assert status.message == "the model could not be loaded: this folder has no graph"
+
+
+async def test_failing_runner_ends_the_request_with_its_words(broken_module: str) -> None:
+    async with client_of(f"{broken_module}:build", first_delay_s=0.01) as client:
+        await status_of(client, ServingState.READY)
+        request = GenerationRequest(request_id=client.new_request_id(), prompt_token_ids=(1, 2), seed=0)
+        with client.open(request) as stream, pytest.raises(Unavailable, match="the device fell off the bus") as caught:
+            await stream.read()
+        assert caught.value.reason == "ENGINE_CRASHED"
+        message = (await status_of(client, ServingState.LOADING)).message
+        assert message == "restarting the engine process: RuntimeError: the device fell off the bus"
+        await status_of(client, ServingState.READY)
+
+
+async def test_restart_waits_longer_after_each_failed_load() -> None:
+    policy = RestartPolicy()
+    assert [policy.delay_s(failures) for failures in range(5)] == [0.1, 0.1, 0.2, 0.4, 0.8]
+    assert policy.delay_s(20) == 10.0
+    assert [policy.gives_up(failures) for failures in (4, 5)] == [False, True]

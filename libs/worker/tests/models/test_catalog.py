@@ -1,0 +1,70 @@
+"""The catalog follows the model folders as they come and go."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infermesh_runtime.errors import ModelNotFound
+from infermesh_worker.models.catalog import CatalogEntry, FolderCatalog
+from infermesh_worker.models.footprint import Footprint
+from infermesh_worker.testing.simulated import build_tokenizer
+
+MANIFEST = {
+    "schema": 1,
+    "source": "here",
+    "format": "gguf",
+    "context_length": 64,
+    "eos_token_ids": [256],
+    "bos_token_id": None,
+    "size_bytes": 10,
+    "created": "2026-01-02T00:00:00Z",
+    "files": {},
+}
+
+
+def make_folder(root: Path, name: str, **changes: Any) -> Path:
+    folder = root / name
+    folder.mkdir(parents=True)
+    build_tokenizer().save(str(folder / "tokenizer.json"))
+    (folder / "infermesh.json").write_text(json.dumps(MANIFEST | {"name": name} | changes))
+    return folder
+
+
+def catalog_of(root: Path) -> FolderCatalog:
+    return FolderCatalog(
+        root, {"threads": 3}, lambda folder: Footprint(base_bytes=5) if folder.manifest.format == "gguf" else None
+    )
+
+
+def test_catalog_follows_the_folders(tmp_path: Path) -> None:
+    catalog = catalog_of(tmp_path / "models")
+    assert catalog.entries() == {}
+    make_folder(tmp_path / "models", "a")
+    make_folder(tmp_path / "models", "other-format", format="safetensors")
+    entries = catalog.entries()
+    assert entries == {"a": CatalogEntry(name="a", size_bytes=10, context_length=64, footprint=Footprint(base_bytes=5))}
+    shutil.rmtree(tmp_path / "models" / "a")
+    assert catalog.entries() == {}
+    with pytest.raises(ModelNotFound):
+        catalog.open("a")
+
+
+def test_catalog_takes_a_folder_once_its_files_are_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = {"model.gguf": {"size_bytes": 4, "sha256": "0" * 64}}
+    folder = make_folder(tmp_path, "a", files=files)
+    catalog = catalog_of(tmp_path)
+    for _ in range(3):
+        assert catalog.entries() == {}
+    assert [record.message for record in caplog.records] == ["model left out"]
+    (folder / "model.gguf").write_bytes(b"GGUF")
+    assert list(catalog.entries()) == ["a"]
+
+
+def test_opened_model_has_its_folder_among_the_options(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, "a")
+    opened = catalog_of(tmp_path).open("a")
+    assert opened.name == "a"
+    assert opened.build_options == {"threads": 3, "folder": str(folder)}

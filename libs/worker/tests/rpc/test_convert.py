@@ -1,0 +1,120 @@
+"""Every field of the protobuf messages has its own place in the engine's values, and the other way round."""
+
+from dataclasses import replace
+from typing import Any, Literal, cast
+
+import pytest
+from google.protobuf.message import Message
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_engine.requests import request as engine
+from infermesh_engine.requests.output import Finished, FinishReason
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
+from infermesh_runtime.rpc.context import RpcContext
+from infermesh_worker.engine_client.output_stream import OutputStream
+from infermesh_worker.engine_client.request_meter import RequestTiming
+from infermesh_worker.engine_process.frames import WireLogprob
+from infermesh_worker.rpc.convert import to_generation, write_responses
+from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
+
+MODEL = opened_model(SimulatedSettings.model_validate({}))
+INFO = replace(SimulatedRunner(SimulatedOptions(vocab_size=259, context_length=99)).info, weights_bytes=77)
+
+
+def fields(message: Message) -> set[str]:
+    return {field.name for field in message.DESCRIPTOR.fields}
+
+
+async def convert(**given: Any) -> engine.GenerationRequest:
+    return await to_generation(pb.GenerateRequest(text="ab", **given), request_id="r", model=MODEL, info=INFO)
+
+
+async def test_every_field_of_a_request_arrives() -> None:
+    sampling = pb.SamplingParams(
+        temperature=0.5,
+        top_k=7,
+        top_p=0.25,
+        min_p=0.125,
+        repetition_penalty=1.5,
+        presence_penalty=-0.5,
+        frequency_penalty=0.75,
+        logit_bias={3: -2.5, 4: 8},
+    )
+    stop = pb.StopConditions(strings=["x", "yz"], token_ids=[5, 6], max_tokens=9, min_tokens=2, ignore_eos=True)
+    assert {field.name for field, _ in sampling.ListFields()} == fields(sampling)
+    assert {field.name for field, _ in stop.ListFields()} == fields(stop)
+    generated = [pb.Continuation(choice=1, token_ids=[8, 9]), pb.Continuation(choice=2, finished=True)]
+    request = await convert(
+        sampling=sampling,
+        stop=stop,
+        logprobs=pb.LogprobsOptions(top=4),
+        n=3,
+        seed=2**64 - 1,
+        priority=-6,
+        generated=generated,
+    )
+    assert request == engine.GenerationRequest(
+        request_id="r",
+        prompt_token_ids=(97, 98),
+        seed=2**64 - 1,
+        sampling=engine.SamplingParams(
+            temperature=0.5,
+            top_k=7,
+            top_p=0.25,
+            min_p=0.125,
+            repetition_penalty=1.5,
+            presence_penalty=-0.5,
+            frequency_penalty=0.75,
+            logit_bias={3: -2.5, 4: 8},
+        ),
+        stop=engine.StopConditions(strings=("x", "yz"), token_ids=(5, 6), max_tokens=9, min_tokens=2, ignore_eos=True),
+        logprobs=4,
+        n=3,
+        priority=-6,
+        generated=(
+            engine.Continuation(choice=1, token_ids=(8, 9)),
+            engine.Continuation(choice=2, token_ids=(), finished=True),
+        ),
+    )
+
+
+async def test_what_a_request_leaves_out_has_the_contracts_default() -> None:
+    request = await convert()
+    assert request == engine.GenerationRequest(request_id="r", prompt_token_ids=(97, 98), seed=request.seed)
+    zero = await convert(sampling=pb.SamplingParams(temperature=0), logprobs=pb.LogprobsOptions())
+    assert (zero.sampling.temperature, zero.logprobs) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["json_schema", "regex", "grammar"])
+async def test_each_format_keeps_its_kind(kind: Literal["json_schema", "regex", "grammar"]) -> None:
+    request = await convert(format=pb.OutputFormat(**{kind: "spec"}))
+    assert request.output_format == engine.OutputFormat(kind=kind, spec="spec")
+
+
+class Written:
+    """A context that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.events: list[pb.GenerateResponse] = []
+
+    async def write(self, event: pb.GenerateResponse) -> None:
+        self.events.append(event)
+
+
+async def test_every_field_of_an_output_is_written() -> None:
+    stream, context = OutputStream(1, RequestTiming(0.0, 2)), Written()
+    top = WireLogprob(11, -1.5, b"b")
+    stream.push(("r", 3, "text", [7], [WireLogprob(7, -0.5, b"\xff", [top])]))
+    stream.finish(
+        Finished("r", 3, FinishReason.STOP, stop="halt", prompt_tokens=4, completion_tokens=5, cached_tokens=6)
+    )
+    await write_responses(stream, pb.Started(model="m"), cast(RpcContext, context))
+    logprob = pb.TokenLogprob(token_id=7, logprob=-0.5, token=b"\xff")
+    logprob.top.add(token_id=11, logprob=-1.5, token=b"b")
+    usage = pb.Usage(prompt_tokens=4, completion_tokens=5, cached_tokens=6)
+    end = pb.Finished(choice=3, finish_reason=pb.FINISH_REASON_STOP, stop="halt", usage=usage)
+    assert context.events == [
+        pb.GenerateResponse(started=pb.Started(model="m")),
+        pb.GenerateResponse(delta=pb.Delta(choice=3, text="text", token_ids=[7], logprobs=[logprob])),
+        pb.GenerateResponse(finished=end),
+    ]

@@ -1,0 +1,72 @@
+"""Every field of a worker's status has its place in the health report."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_engine.requests.output import EngineLoad
+from infermesh_engine.runners.runner import RunnerInfo
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
+from infermesh_worker.device.device_facts import DeviceFacts
+from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
+from infermesh_worker.hosting.worker_status import (
+    AvailableModel,
+    ModelStatus,
+    WorkerStatus,
+)
+from infermesh_worker.rpc.report import to_report
+from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
+
+INFO = replace(SimulatedRunner(SimulatedOptions(vocab_size=259, context_length=99)).info, weights_bytes=77)
+STARTED = datetime(2026, 1, 2, tzinfo=UTC)
+USED = datetime(2026, 1, 3, tzinfo=UTC)
+DEVICE = DeviceFacts(kind="xpu", name="Arc", memory_total_bytes=100, memory_free_bytes=33, runtime="torch 9")
+
+
+def model(**engine: Any) -> ModelStatus:
+    return ModelStatus(
+        opened=opened_model(SimulatedSettings.model_validate({})),
+        engine=EngineStatus(**engine),
+        memory_bytes=55,
+        sequences=3,
+        pinned=True,
+        last_used_at=USED,
+        home=True,
+    )
+
+
+def report_of(**status: Any) -> pb.HealthReport:
+    return to_report(WorkerStatus(**status), version="1.2", started_at=STARTED)
+
+
+def test_every_field_of_the_load_is_reported() -> None:
+    names = {field.name for field in pb.Load.DESCRIPTOR.fields}
+    whole = {name: number for number, name in enumerate(sorted(names - {"max_running", "max_waiting"}), 1)}
+    load = report_of(load=EngineLoad(**whole), max_running=71, max_waiting=72).load
+    assert {name: getattr(load, name) for name in names} == whole | {"max_running": 71, "max_waiting": 72}
+
+
+def test_a_report_names_device_models_and_process() -> None:
+    available = AvailableModel(name="other", size_bytes=1, memory_bytes=2, context_length=3)
+    report = report_of(state=ServingState.READY, device=DEVICE, models=(model(info=INFO),), available=(available,))
+    expected = pb.Device(kind=pb.DEVICE_KIND_XPU, name="Arc", memory_total_bytes=100, memory_free_bytes=33)
+    assert report.device == expected
+    assert (report.runtime, report.version, report.started_at.seconds) == ("torch 9", "1.2", 1767312000)
+    (status,) = report.models
+    assert (status.name, status.context_length, status.size_bytes) == ("simulated", 99, 77)
+    assert (status.memory_bytes, status.sequences, status.pinned) == (55, 3, True)
+    assert status.last_used_at.ToDatetime(UTC) == USED
+    assert list(report.available) == [pb.AvailableModel(name="other", size_bytes=1, memory_bytes=2, context_length=3)]
+
+
+@pytest.mark.parametrize(
+    ("state", "info", "shown"), [("draining", INFO, "READY"), ("draining", None, "LOADING"), ("failed", INFO, "FAILED")]
+)
+def test_the_state_of_a_model_is_loading_ready_or_failed(state: str, info: RunnerInfo | None, shown: str) -> None:
+    report = report_of(state=ServingState(state), message="why", models=(model(state=ServingState(state), info=info),))
+    assert report.state == pb.EndpointState.Value(f"ENDPOINT_STATE_{state.upper()}")
+    assert report.models[0].state == pb.EndpointState.Value(f"ENDPOINT_STATE_{shown}")
+    assert report.message == "why"
