@@ -24,7 +24,7 @@ def test_kernels_compile_for_cuda_without_spilling(tmp_path, run_python):
 def test_a_machine_without_triton_imports_it_and_is_told_why(run_python):
     code = (
         "import sys; sys.modules['triton'] = None\n"
-        "from infermesh_worker_xpu import triton_attention as attention\n"
+        "from infermesh_worker_xpu.attention import triton_attention as attention\n"
         "import importlib.util, torch\n"
         "print(attention.available(torch.device('cpu')))"
     )

@@ -14,7 +14,7 @@ import triton
 from triton import language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from infermesh_worker_xpu.triton_draw_kernels import draw_kernel
+from infermesh_worker_xpu.sampling.triton_draw_kernels import draw_kernel
 for kind, wide in (("fp64", tl.float64), ("fp32", tl.float32)):
     kinds = {"logits": "*fp32", "top_keys": "*i64", "floats": "*" + kind, "top_ks": "*i64", "tokens": "*i64"}
     constants = {"K": 64, "SUM": wide, "BLOCK": 1024}

@@ -2,7 +2,7 @@
 
 # Triton has no types and may be absent:
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-# ruff: noqa: N803, PLR0917 - as in triton_attention_kernels
+# ruff: noqa: N803, PLR0917 - as in triton_kernels
 
 import triton
 import triton.language as tl
