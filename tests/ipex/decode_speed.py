@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache, GgufConfig, PreTrainedModel
 
-from infermesh_worker_xpu.loading import ipex, linear
+from infermesh_worker_xpu.loading import ipex, packing
 
 DEFAULT_MODEL = Path("build/models/smollm2-135m-instruct")
 PROMPT_TOKENS, STEPS, ROUNDS, THREADS = 64, 16, 6, 2
@@ -51,7 +51,7 @@ def load(folder: Path) -> dict[str, PreTrainedModel]:
     for way, packed, extended in (("packed", True, False), ("packed + ipex", True, True), ("ipex", False, True)):
         model = models[way] = copy.deepcopy(plain)
         if packed:
-            linear.pack(model)
+            packing.pack(model)
         if extended and not ipex.optimise(model, device=torch.device("cpu"), dtype=torch.bfloat16).runtime:
             raise SystemExit(f"IPEX did not optimise: {ipex.why_unusable(torch.device('cpu'))}")
     return models

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, GgufConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from infermesh_worker_xpu.loading import ipex, linear
+from infermesh_worker_xpu.loading import ipex, packing
 
 CPU = torch.device("cpu")
 ATTENTION = "ipex_lane_counting"
@@ -65,7 +65,7 @@ def tiny(model_type: str, dtype: torch.dtype) -> PreTrainedModel:
 def optimised(model: PreTrainedModel, *, packed: bool = False) -> PreTrainedModel:
     other = copy.deepcopy(model)
     if packed:
-        linear.pack(other)
+        packing.pack(other)
     result = ipex.optimise(other, device=CPU, dtype=model.dtype)
     assert result.model is other
     assert result.runtime == "ipex 2.8"

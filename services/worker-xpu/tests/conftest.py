@@ -21,9 +21,9 @@ from infermesh_engine.runners.runner import Batch, ModelRunner
 from infermesh_worker.engine_process.loaded_model import LoadedModel
 from infermesh_worker.testing.harness import PROMPTS, Harness
 from infermesh_worker_xpu.execution.runner import TorchRunner
-from infermesh_worker_xpu.load import load_runner
-from infermesh_worker_xpu.model import build
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.load_model import load_model
+from infermesh_worker_xpu.load_runner import load_runner
+from infermesh_worker_xpu.options import TorchOptions
 
 VOCAB = 160
 BLOCK = 32
@@ -102,11 +102,11 @@ def tiny_folder(tmp_path_factory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def tiny_runner(tiny_folder) -> Callable[..., TorchRunner]:
-    """A runner of a tiny model, in fp32 unless told; the options are RunnerOptions'."""
+    """A runner of a tiny model, in fp32 unless told; the options are TorchOptions'."""
 
     def runner(name: str, **options: object) -> TorchRunner:
         chosen = {"device": "cpu", "dtype": "fp32", "kv_cache_bytes": 8 << 20, "context_length": 512} | options
-        return load_runner(tiny_folder(name), RunnerOptions(**chosen))
+        return load_runner(tiny_folder(name), TorchOptions(**chosen))
 
     return runner
 
@@ -186,7 +186,7 @@ def prompts() -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def exact_model(default_model: Path) -> Iterator[LoadedModel]:
-    model = build({"folder": str(default_model), "device": "cpu", "numerics": "exact", "kv_cache_bytes": 1 << 30})
+    model = load_model({"folder": str(default_model), "device": "cpu", "numerics": "exact", "kv_cache_bytes": 1 << 30})
     yield model
     model.runner.close()
 
@@ -212,13 +212,12 @@ def run_python() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def run_interpreted(run_python) -> Callable[[str], None]:
-    """Runs a test file of this folder under Triton's interpreter, which is chosen when Triton is imported."""
+def run_interpreted(run_python) -> Callable[[Path], None]:
+    """Runs a test file under Triton's interpreter, which is chosen when Triton is imported."""
 
-    def run(name: str) -> None:
+    def run(path: Path) -> None:
         pytest.importorskip("triton")
         options = ("-q", "-x", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist")
-        path = str(Path(__file__).with_name(name))
-        run_python("-m", "pytest", *options, path, TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+        run_python("-m", "pytest", *options, str(path), TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
 
     return run

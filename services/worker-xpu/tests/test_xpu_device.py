@@ -41,10 +41,10 @@ def test_another_kind_than_torch_finds_is_refused(two_xpus: list[int]) -> None:
 
 
 def test_the_processors_are_taken_where_they_are_asked_for(two_xpus: list[int]) -> None:
-    assert devices.select("cpu", 0) == devices.Device(torch.device("cpu"))
+    assert devices.select("cpu", 0) == devices.TorchDevice(torch.device("cpu"))
 
 
 def test_only_the_first_falls_back_to_the_processors(none: None) -> None:
-    assert devices.select("auto", 0) == devices.Device(torch.device("cpu"), devices.NO_ACCELERATOR)
+    assert devices.select("auto", 0) == devices.TorchDevice(torch.device("cpu"), devices.NO_ACCELERATOR)
     with pytest.raises(FailedPrecondition, match=r"no accelerator 1: torch .* finds none"):
         devices.select("auto", 1)

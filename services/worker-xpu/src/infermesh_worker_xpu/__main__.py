@@ -7,7 +7,7 @@ from functools import partial
 from infermesh_runtime.settings import load
 from infermesh_worker.backend import folder_backend
 from infermesh_worker.main import serve
-from infermesh_worker_xpu.front import footprint
+from infermesh_worker_xpu.preflight import footprint
 from infermesh_worker_xpu.settings import WorkerXpuSettings
 
 
@@ -36,8 +36,8 @@ def main() -> int:
     }
     backend = folder_backend(
         settings,
-        build="infermesh_worker_xpu.model:build",
-        probe="infermesh_worker_xpu.front:probe",
+        build="infermesh_worker_xpu.load_model:load_model",
+        probe="infermesh_worker_xpu.preflight:probe",
         options=options,
         footprint=partial(footprint, settings=settings),
     )

@@ -19,7 +19,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class TorchDevice:
     """A torch device that is there."""
 
     handle: torch.device
@@ -73,21 +73,21 @@ class Device:
         return bool(torch.get_device_module(self.handle).is_bf16_supported())
 
 
-def select(kind: DeviceChoice, index: int) -> Device:
+def select(kind: DeviceChoice, index: int) -> TorchDevice:
     """The device to run on; `auto` is the accelerator that torch finds, else the processors, with a warning.
 
     Raises FailedPrecondition when there is no such device, saying which there are.
     """
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if kind == "cpu":
-        return Device(torch.device("cpu"))
+        return TorchDevice(torch.device("cpu"))
     if kind == "auto" and accelerator is None:
         if index:  # whoever numbers devices means accelerators
             raise FailedPrecondition(
                 f"there is no accelerator {index}: torch {torch.__version__} finds none", reason="DEVICE_NOT_AVAILABLE"
             )
         _log.warning(NO_ACCELERATOR)
-        return Device(torch.device("cpu"), NO_ACCELERATOR)
+        return TorchDevice(torch.device("cpu"), NO_ACCELERATOR)
     if accelerator is None or accelerator.type not in (("xpu", "cuda") if kind == "auto" else (kind,)):
         found = "none" if accelerator is None else accelerator.type
         raise FailedPrecondition(
@@ -101,4 +101,4 @@ def select(kind: DeviceChoice, index: int) -> Device:
             reason="DEVICE_NOT_AVAILABLE",
         )
     torch.accelerator.set_device_index(index)
-    return Device(torch.device(accelerator.type, index))
+    return TorchDevice(torch.device(accelerator.type, index))

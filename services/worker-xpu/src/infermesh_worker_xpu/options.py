@@ -13,7 +13,7 @@ SamplingChoice = Literal["auto", "host", "device"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerOptions:
+class TorchOptions:
     """How a model is loaded and how large its KV cache is. The fields are those of WorkerXpuSettings."""
 
     device: DeviceChoice = "auto"

@@ -4,7 +4,7 @@ Every product has the same shape, QUERIES queries by KEYS keys counted from the 
 context are added in its order. A tile that a query may not see changes nothing of its sums, not even a bit.
 """
 
-# ruff: noqa: PLR0917 - attention takes its arguments in the order of the seam, kernels.Kernels
+# ruff: noqa: PLR0917 - attention takes its arguments in the order of the seam, kernels.AttentionKernels
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _LOWEST = -1e30
 """Below every score, and finite: the difference to itself is 0."""
 
 
-class Tile(NamedTuple):
+class QueryTile(NamedTuple):
     """Up to QUERIES neighbouring queries of one sequence."""
 
     sequence: int
@@ -33,7 +33,7 @@ class Tile(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Scoring:
     """What a layer asks of attention."""
 
     scale: float
@@ -42,7 +42,7 @@ class Shape:
 
 
 class ExactKernels:
-    """`kernels.Kernels` in float32 on the CPU, the same bits however a sequence is cut or batched."""
+    """`kernels.AttentionKernels` in float32 on the CPU, the same bits however a sequence is cut or batched."""
 
     def write_kv(self, key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
         write_kv(key, value, key_cache, value_cache, slots)
@@ -59,8 +59,8 @@ class ExactKernels:
         softcap: float | None,
         out: Tensor,
     ) -> Tensor:
-        tiles = [Tile(i, i, context - 1, 1) for i, context in enumerate(context_lens.tolist())]
-        return _attend(query, key_cache, value_cache, block_tables, tiles, Shape(scale, sliding_window, softcap), out)
+        tiles = [QueryTile(i, i, context - 1, 1) for i, context in enumerate(context_lens.tolist())]
+        return _attend(query, key_cache, value_cache, block_tables, tiles, Scoring(scale, sliding_window, softcap), out)
 
     def prefill(
         self,
@@ -77,14 +77,14 @@ class ExactKernels:
         out: Tensor,
     ) -> Tensor:
         tiles = list(_tiles(begins.tolist(), context_lens.tolist()))
-        return _attend(query, key_cache, value_cache, block_tables, tiles, Shape(scale, sliding_window, softcap), out)
+        return _attend(query, key_cache, value_cache, block_tables, tiles, Scoring(scale, sliding_window, softcap), out)
 
 
-def _tiles(begins: list[int], contexts: list[int]) -> Iterator[Tile]:
+def _tiles(begins: list[int], contexts: list[int]) -> Iterator[QueryTile]:
     for sequence, context in enumerate(contexts):
         begin, end = begins[sequence], begins[sequence + 1]
         for token in range(begin, end, QUERIES):
-            yield Tile(sequence, token, context - (end - token), min(QUERIES, end - token))
+            yield QueryTile(sequence, token, context - (end - token), min(QUERIES, end - token))
 
 
 def _attend(
@@ -92,8 +92,8 @@ def _attend(
     key_cache: Tensor,
     value_cache: Tensor,
     tables: Tensor,
-    tiles: list[Tile],
-    shape: Shape,
+    tiles: list[QueryTile],
+    shape: Scoring,
     out: Tensor,
 ) -> Tensor:
     """Attends from each tile; `query` and `out` [T, heads, head_dim]."""
@@ -120,7 +120,7 @@ def _attend(
 
 
 def _sums(
-    rows: Tensor, key_cache: Tensor, value_cache: Tensor, tables: Tensor, positions: Tensor, shape: Shape
+    rows: Tensor, key_cache: Tensor, value_cache: Tensor, tables: Tensor, positions: Tensor, shape: Scoring
 ) -> Tensor:
     """Attention of rows [tiles × kv_heads, queries × group, head_dim], of the tiles' block tables and positions."""
     block_size, kv_heads = key_cache.shape[1:3]

@@ -1,6 +1,6 @@
 """Owns the seam between the model's attention layers and the kernels of a device. Knows no kernel."""
 
-# ruff: noqa: PLR0917 - attention takes its arguments in the order of the seam, kernels.Kernels
+# ruff: noqa: PLR0917 - attention takes its arguments in the order of the seam, kernels.AttentionKernels
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ BLOCK_SIZE = 32
 """Tokens a KV block holds."""
 
 
-class Kernels(Protocol):
+class AttentionKernels(Protocol):
     """Attention over a paged KV cache: key_cache and value_cache are [num_blocks, BLOCK_SIZE, kv_heads, head_dim].
 
     A query at position p sees the keys at positions ≤ p and, with a sliding window of w, > p - w. With a soft cap of c

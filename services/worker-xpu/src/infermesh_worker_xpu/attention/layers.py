@@ -3,7 +3,7 @@
 Knows no kernel and no request.
 """
 
-# ruff: noqa: PLR0917 - attention takes its arguments in the order of the seam, kernels.Kernels
+# ruff: noqa: PLR0917 - attention takes its arguments in the order of the seam, kernels.AttentionKernels
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker_xpu.attention.kernels import Kernels
-from infermesh_worker_xpu.steps.step import Step
+from infermesh_worker_xpu.attention.kernels import AttentionKernels
+from infermesh_worker_xpu.steps.device_step import DeviceStep
 
 IMPLEMENTATION = "infermesh_paged"
 """Name under which the function is registered. It is registered for no masks, so models make none."""
@@ -51,7 +51,7 @@ class CurrentStep:
     __slots__ = ("value",)
 
     def __init__(self) -> None:
-        self.value: Step | None = None
+        self.value: DeviceStep | None = None
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class PagedLayer:
 
     key_cache: Tensor
     value_cache: Tensor
-    kernels: Kernels
+    kernels: AttentionKernels
     step: CurrentStep
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, spec: LayerSpec) -> Tensor:
@@ -93,7 +93,7 @@ class PagedLayer:
         return out
 
 
-class Recorder:
+class LayerRecorder:
     """Stands in for every layer in a model's first forward pass and notes what each asks for."""
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ def record_layers(model: PreTrainedModel, *, tokens: int, rows: int) -> tuple[li
     tokens, rows: size of that run, the largest that will be: its peak of memory is then known to the allocator.
     Raises FailedPrecondition when the model does not use the attention function, or not once a layer.
     """
-    recorder = Recorder()
+    recorder = LayerRecorder()
     modules = [module for module in model.modules() if hasattr(module, "layer_idx")]
     for module in modules:
         setattr(module, _SLOT, recorder)

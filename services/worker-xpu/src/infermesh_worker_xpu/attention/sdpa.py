@@ -3,24 +3,24 @@
 Reads the cache in place where a sequence's tokens lie in a row, and gathers them where they do not.
 """
 
-# ruff: noqa: PLR0917 - the functions take their arguments in the order of the seam, kernels.Kernels
+# ruff: noqa: PLR0917 - the functions take their arguments in the order of the seam, kernels.AttentionKernels
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
-from infermesh_worker_xpu.attention.gather import Gather, Paging, Plans, plan_decode, plan_prefill
+from infermesh_worker_xpu.attention.cache_reads import CacheLayout, CacheRead, ReadPlans, plan_decode, plan_prefill
 
 SMALL_TOKENS = 512
 """Contexts of a single sequence up to this are attended to by one fused call: it starts faster and runs slower."""
 
 
 class SdpaKernels:
-    """`kernels.Kernels` by torch's own operators; on an accelerator it waits for the device in each step."""
+    """`kernels.AttentionKernels` by torch's own operators; on an accelerator it waits for the device in each step."""
 
     def __init__(self) -> None:
-        self._decodes = Plans()
-        self._prefills = Plans()
+        self._decodes = ReadPlans()
+        self._prefills = ReadPlans()
 
     def write_kv(self, key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
         write_kv(key, value, key_cache, value_cache, slots)
@@ -37,9 +37,9 @@ class SdpaKernels:
         softcap: float | None,
         out: Tensor,
     ) -> Tensor:
-        paging = Paging.of(key_cache, sliding_window, query)
+        paging = CacheLayout.of(key_cache, sliding_window, query)
 
-        def make() -> list[Gather]:
+        def make() -> list[CacheRead]:
             return plan_decode(block_tables.cpu().numpy(), context_lens.cpu().numpy(), paging)
 
         # The heads that share a KV head become rows of one product, which reads the KV once.
@@ -63,9 +63,9 @@ class SdpaKernels:
         softcap: float | None,
         out: Tensor,
     ) -> Tensor:
-        paging = Paging.of(key_cache, sliding_window, query)
+        paging = CacheLayout.of(key_cache, sliding_window, query)
 
-        def make() -> list[Gather]:
+        def make() -> list[CacheRead]:
             tables, begins_, contexts = (tensor.cpu().numpy() for tensor in (block_tables, begins, context_lens))
             return plan_prefill(tables, begins_, contexts, paging)
 
@@ -80,13 +80,13 @@ class SdpaKernels:
 
 
 def write_kv(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
-    """`Kernels.write_kv`."""
+    """`AttentionKernels.write_kv`."""
     for new, cache in ((key, key_cache), (value, value_cache)):
         cache.view(-1, *cache.shape[2:]).index_copy_(0, slots, new.to(cache.dtype))
 
 
 def _attend_one(
-    query: Tensor, keys: Tensor, values: Tensor, part: Gather, scale: float, softcap: float | None
+    query: Tensor, keys: Tensor, values: Tensor, part: CacheRead, scale: float, softcap: float | None
 ) -> Tensor:
     """Attention of one token of each sequence: query [S, kv_heads, group, d], keys and values [S, kv_heads, m, d]."""
     if part.sequences == 1 and softcap is None and keys.shape[2] <= SMALL_TOKENS:
@@ -99,7 +99,7 @@ def _attend_one(
 
 
 def _attend_run(
-    query: Tensor, keys: Tensor, values: Tensor, part: Gather, scale: float, softcap: float | None
+    query: Tensor, keys: Tensor, values: Tensor, part: CacheRead, scale: float, softcap: float | None
 ) -> Tensor:
     """Attention of a run of one sequence: query [kv_heads, group, n, d], keys and values [kv_heads, group, m, d]."""
     if softcap is None:

@@ -231,7 +231,7 @@ def prefill(
 
 
 def _constants(
-    sizes: Geometry, tiles: tiling.Tiles, sliding_window: int | None, softcap: float | None
+    sizes: Geometry, tiles: tiling.TileSizes, sliding_window: int | None, softcap: float | None
 ) -> dict[str, int | bool]:
     """What decode and prefill are compiled for."""
     return {

@@ -1,6 +1,6 @@
 """Owns the Triton kernels of paged attention: KV writing, decode with its combining step, prefill. Knows no torch.
 
-Imported only by triton_attention, and only where triton can be. Device-neutral: no inline assembly, no vendor's
+Imported only by triton_attention, and only where triton can be. TorchDevice-neutral: no inline assembly, no vendor's
 intrinsics. Scores are kept in base 2 (scale × log2 e), since exp2 is the instruction that the devices have.
 """
 

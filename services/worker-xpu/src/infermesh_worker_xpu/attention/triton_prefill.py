@@ -104,7 +104,7 @@ def prefill_kernel(
 ) -> None:
     """Grid ((⌊T × GROUP / ROWS⌋ + S) × kv_heads,): ROWS pairs (new token, head of one KV head) of one sequence.
 
-    Tiles run from the last to the first: in a causal prompt the last ones take longest.
+    TileSizes run from the last to the first: in a causal prompt the last ones take longest.
     """
     program = tl.num_programs(0) - 1 - tl.program_id(0)
     kv_head = program % KV_HEADS

@@ -15,7 +15,7 @@ PROGRAMS_PER_PROCESSOR = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Tiles:
+class TileSizes:
     """One kernel's tile, `rows` of queries against `tokens` of context; in DECODE_TILES rows is the most there may be.
 
     Stages are loads in flight. Decode's keys wait for the table's entry, which takes half of them: 5 keep two tiles of
@@ -31,21 +31,21 @@ class Tiles:
 # (head_dim after padding, bytes an element): tiles. Compiled by Triton 3.7.1 they spill at most 16 bytes a thread on
 # sm_90 and 88 on sm_80, and take less than the 99 KiB of shared memory that the smallest such device has: a test checks
 # it.
-DECODE_TILES: Mapping[tuple[int, int], Tiles] = {
-    (64, 2): Tiles(64, 64, 4, 5),
-    (128, 2): Tiles(32, 64, 4, 5),
-    (256, 2): Tiles(32, 32, 4, 5),
-    (64, 4): Tiles(16, 32, 4, 5),
-    (128, 4): Tiles(16, 16, 4, 5),
-    (256, 4): Tiles(16, 16, 4, 4),
+DECODE_TILES: Mapping[tuple[int, int], TileSizes] = {
+    (64, 2): TileSizes(64, 64, 4, 5),
+    (128, 2): TileSizes(32, 64, 4, 5),
+    (256, 2): TileSizes(32, 32, 4, 5),
+    (64, 4): TileSizes(16, 32, 4, 5),
+    (128, 4): TileSizes(16, 16, 4, 5),
+    (256, 4): TileSizes(16, 16, 4, 4),
 }
-PREFILL_TILES: Mapping[tuple[int, int], Tiles] = {
-    (64, 2): Tiles(128, 64, 8, 3),
-    (128, 2): Tiles(128, 64, 8, 3),
-    (256, 2): Tiles(64, 32, 8, 3),
-    (64, 4): Tiles(32, 32, 4, 3),
-    (128, 4): Tiles(32, 16, 8, 3),
-    (256, 4): Tiles(16, 16, 4, 3),
+PREFILL_TILES: Mapping[tuple[int, int], TileSizes] = {
+    (64, 2): TileSizes(128, 64, 8, 3),
+    (128, 2): TileSizes(128, 64, 8, 3),
+    (256, 2): TileSizes(64, 32, 8, 3),
+    (64, 4): TileSizes(32, 32, 4, 3),
+    (128, 4): TileSizes(32, 16, 8, 3),
+    (256, 4): TileSizes(16, 16, 4, 3),
 }
 SMALL_PREFILL_ROWS = 32
 """Rows (new tokens × heads a KV head) up to which a prefill takes tiles of so many rows and half the warps."""
@@ -56,7 +56,7 @@ COMBINE_SLAB = 16
 COMBINE_WARPS = 4
 
 
-def _of(table: Mapping[tuple[int, int], Tiles], device_kind: str, head_dim: int, element_bytes: int) -> Tiles:
+def _of(table: Mapping[tuple[int, int], TileSizes], device_kind: str, head_dim: int, element_bytes: int) -> TileSizes:
     padded = max(64, power_of_two_above(head_dim))
     tiles = table[padded, element_bytes]
     if device_kind == "xpu":  # a warp has 16 lanes there, not 32
@@ -64,14 +64,14 @@ def _of(table: Mapping[tuple[int, int], Tiles], device_kind: str, head_dim: int,
     return tiles
 
 
-def decode_tiles(device_kind: str, head_dim: int, element_bytes: int, group: int) -> Tiles:
-    """Tiles of decode where `group` query heads share a KV head; rows are ≥ 16, the least that a dot takes."""
+def decode_tiles(device_kind: str, head_dim: int, element_bytes: int, group: int) -> TileSizes:
+    """Tile sizes of decode where `group` query heads share a KV head; rows are ≥ 16, the least that a dot takes."""
     tiles = _of(DECODE_TILES, device_kind, head_dim, element_bytes)
     return replace(tiles, rows=min(tiles.rows, max(16, power_of_two_above(group))))
 
 
-def prefill_tiles(device_kind: str, head_dim: int, element_bytes: int, max_rows: int) -> Tiles:
-    """Tiles of prefill whose longest run has max_rows = max_new × heads a KV head."""
+def prefill_tiles(device_kind: str, head_dim: int, element_bytes: int, max_rows: int) -> TileSizes:
+    """Tile sizes of prefill whose longest run has max_rows = max_new × heads a KV head."""
     tiles = _of(PREFILL_TILES, device_kind, head_dim, element_bytes)
     if max_rows > SMALL_PREFILL_ROWS or tiles.rows <= SMALL_PREFILL_ROWS:
         return tiles

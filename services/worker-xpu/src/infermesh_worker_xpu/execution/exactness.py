@@ -26,7 +26,7 @@ COPIES = (2, 3, 5)
 def ensure_exact(runner: ModelRunner) -> None:
     """Takes away processor threads until the runner is exact. Raises FailedPrecondition when it is not with one.
 
-    Writes to the KV cache, so it is for a runner that nobody uses yet.
+    Writes to the KV cache, so it is for a runner that padding_block uses yet.
     """
     while (difference := find_difference(runner)) is not None:
         threads = torch.get_num_threads()

@@ -15,24 +15,23 @@ from transformers import PreTrainedModel
 from infermesh_engine.runners.runner import Batch
 from infermesh_engine.runners.widening import widened
 from infermesh_worker_xpu.attention import layers as attention
-from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE, Kernels
+from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE, AttentionKernels
 from infermesh_worker_xpu.attention.layers import CurrentStep, LayerSpec, PagedLayer
-from infermesh_worker_xpu.device import Device
+from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.execution import kv_memory
 from infermesh_worker_xpu.execution.graphs import DecodeGraphs, GraphPool
-from infermesh_worker_xpu.steps import step
-from infermesh_worker_xpu.steps.static_step import StaticDecodes
-from infermesh_worker_xpu.steps.step import Step
+from infermesh_worker_xpu.steps.decode_buffers import DecodeBuffers
+from infermesh_worker_xpu.steps.device_step import DeviceStep, upload_step
 from infermesh_worker_xpu.steps.upload import Upload
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedBatch:
     """A batch that is on its way to the device."""
 
-    step: Step
+    step: DeviceStep
     """What the model reads; its tensors may be written to until `ForwardPass.logits` is called."""
     rows: int
     """Rows whose logits the batch asked for, at least 1: the first of those that come."""
@@ -43,13 +42,13 @@ class Prepared:
 class ForwardPass:
     """One model and its KV cache. `bind` comes first; the calls of a step are queued on the device, not waited for."""
 
-    def __init__(self, model: PreTrainedModel, device: Device, *, exact: bool) -> None:
+    def __init__(self, model: PreTrainedModel, device: TorchDevice, *, exact: bool) -> None:
         self._model = model
         self._device = device
         self._exact = exact
         self._step = CurrentStep()
         self._upload = Upload(device.handle)
-        self._nobody = 0
+        self._padding_block = 0
         self._graphs: DecodeGraphs | None = None
 
     @property
@@ -57,13 +56,13 @@ class ForwardPass:
         """Batch sizes of decodes that are captured."""
         return self._graphs.sizes if self._graphs is not None else []
 
-    def bind(self, specs: Sequence[LayerSpec], kernels: Kernels, blocks: int, dtype: torch.dtype) -> None:
-        """Allocates a KV cache of `blocks` and one more, nobody's, that padding is written to; drops all graphs.
+    def bind(self, specs: Sequence[LayerSpec], kernels: AttentionKernels, blocks: int, dtype: torch.dtype) -> None:
+        """Allocates a KV cache of `blocks` and one more, padding_block's, that padding is written to; drops all graphs.
 
         Raises torch.OutOfMemoryError or MemoryError.
         """
         self._graphs = None
-        self._nobody = blocks
+        self._padding_block = blocks
         layers = []
         for spec in specs:
             keys, values = (kv_memory.allocate(self._device, spec, blocks + 1, dtype) for _ in range(2))
@@ -101,32 +100,32 @@ class ForwardPass:
         return used[0] + (len(sizes) - 1) * used[-1]
 
     @torch.inference_mode()
-    def prepare(self, batch: Batch) -> Prepared:
+    def prepare(self, batch: Batch) -> PreparedBatch:
         """Queues the batch's copy to the device; the arrays of the batch may be written again."""
         rows = max(1, len(batch.rows))
         if self._exact:
-            batch = widened(batch, self._nobody)
+            batch = widened(batch, self._padding_block)
         size = self._graphs.bucket(batch) if self._graphs is not None else None
         if self._graphs is not None and size is not None:
-            return Prepared(self._graphs.stage(batch, size), rows, size)
-        return Prepared(step.build(batch, block_size=BLOCK_SIZE, upload=self._upload), rows)
+            return PreparedBatch(self._graphs.stage(batch, size), rows, size)
+        return PreparedBatch(upload_step(batch, block_size=BLOCK_SIZE, upload=self._upload), rows)
 
     @torch.inference_mode()
-    def logits(self, prepared: Prepared) -> Tensor:
+    def logits(self, prepared: PreparedBatch) -> Tensor:
         """Logits [rows, vocab]. After a graph they lie in its memory, which the next graph's run writes to."""
         if self._graphs is not None and prepared.graph_size is not None:
             return self._graphs.replay(prepared.graph_size)[: prepared.rows]
         return self._run(prepared.step)[: prepared.rows]
 
-    def _run(self, now: Step) -> Tensor:
+    def _run(self, now: DeviceStep) -> Tensor:
         self._step.value = now
         return attention.forward(self._model, now.token_ids, now.positions, now.rows)
 
     def _new_graphs(self, new_pool: GraphPool, sizes: Sequence[int], context_length: int) -> DecodeGraphs:
-        inputs = StaticDecodes(
+        inputs = DecodeBuffers(
             max_rows=max(sizes),
             max_blocks=-(-context_length // BLOCK_SIZE),
-            nobody=self._nobody,
+            padding_block=self._padding_block,
             block_size=BLOCK_SIZE,
             device=self._device.handle,
         )

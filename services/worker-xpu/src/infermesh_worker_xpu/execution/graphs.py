@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from infermesh_engine.runners.runner import Batch
-from infermesh_worker_xpu.device import Device
+from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
-from infermesh_worker_xpu.options import RunnerOptions
-from infermesh_worker_xpu.steps.static_step import StaticDecodes, is_decodes
-from infermesh_worker_xpu.steps.step import Step
+from infermesh_worker_xpu.options import TorchOptions
+from infermesh_worker_xpu.steps.decode_buffers import DecodeBuffers, is_decodes
+from infermesh_worker_xpu.steps.device_step import DeviceStep
 
 _log = logging.getLogger(__name__)
 
-Forward = Callable[[Step], Tensor]
+Forward = Callable[[DeviceStep], Tensor]
 """Logits [rows, vocab] of a step."""
 
 
@@ -98,7 +98,7 @@ def _refusing_to_wait(module: Any) -> Iterator[None]:
 class DecodeGraphs:
     """Steps of decodes alone, captured at some batch sizes."""
 
-    def __init__(self, inputs: StaticDecodes, forward: Forward, make_graph: GraphMaker) -> None:
+    def __init__(self, inputs: DecodeBuffers, forward: Forward, make_graph: GraphMaker) -> None:
         self._inputs = inputs
         self._forward = forward
         self._make_graph = make_graph
@@ -136,7 +136,7 @@ class DecodeGraphs:
         count = len(batch.token_ids)
         return min((size for size in self._graphs if size >= count), default=None)
 
-    def stage(self, batch: Batch, size: int) -> Step:
+    def stage(self, batch: Batch, size: int) -> DeviceStep:
         """Queues the batch's copy to the device and returns what the graph will read: padded to `size` rows."""
         self._inputs.fill(batch, size)
         return self._inputs.step(size)
@@ -152,7 +152,7 @@ def bucket_sizes(max_sequences: int) -> list[int]:
     return sorted(size for size in sizes if size <= max_sequences)
 
 
-def why_unusable(device: Device, attention: str, options: RunnerOptions) -> str:
+def why_not_captured(device: TorchDevice, attention: str, options: TorchOptions) -> str:
     """Why decode steps are not captured; empty where they are."""
     if options.graphs == "off":
         return "INFERMESH_GRAPHS=off"
@@ -165,7 +165,7 @@ def why_unusable(device: Device, attention: str, options: RunnerOptions) -> str:
     return ""
 
 
-def graph_maker(device: Device) -> GraphMaker:
+def graph_maker(device: TorchDevice) -> GraphMaker:
     """Makes graphs of an accelerator that share a pool of memory and a stream."""
     module = torch.get_device_module(device.handle)
     pool, stream = module.graph_pool_handle(), module.Stream(device.handle)

@@ -9,8 +9,8 @@ from torch import Tensor
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE
 from infermesh_worker_xpu.attention.layers import LayerSpec
-from infermesh_worker_xpu.device import Device
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.device import TorchDevice
+from infermesh_worker_xpu.options import TorchOptions
 
 
 def block_bytes(specs: Sequence[LayerSpec], dtype: torch.dtype) -> int:
@@ -19,7 +19,12 @@ def block_bytes(specs: Sequence[LayerSpec], dtype: torch.dtype) -> int:
 
 
 def count_blocks(
-    device: Device, specs: Sequence[LayerSpec], dtype: torch.dtype, options: RunnerOptions, *, reserved_bytes: int = 0
+    device: TorchDevice,
+    specs: Sequence[LayerSpec],
+    dtype: torch.dtype,
+    options: TorchOptions,
+    *,
+    reserved_bytes: int = 0,
 ) -> int:
     """Blocks that the options and the device's memory allow, once the model is loaded and has run.
 
@@ -47,7 +52,7 @@ def count_blocks(
     return count
 
 
-def allocate(device: Device, spec: LayerSpec, blocks: int, dtype: torch.dtype) -> Tensor:
+def allocate(device: TorchDevice, spec: LayerSpec, blocks: int, dtype: torch.dtype) -> Tensor:
     """Zeros [blocks, BLOCK_SIZE, kv_heads, head_dim]: what no token has written is read too, and masked.
 
     On the CPU its pages are touched when they are first written, so an idle cache costs address space only.

@@ -15,16 +15,16 @@ from transformers import PreTrainedModel
 from infermesh_engine.runners.runner import Batch, Logits, RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, ResourceExhausted
 from infermesh_worker_xpu.attention import layers as attention
-from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE, Kernels
+from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE, AttentionKernels
 from infermesh_worker_xpu.attention.layers import LayerSpec
-from infermesh_worker_xpu.device import DTYPES, Device
+from infermesh_worker_xpu.device import DTYPES, TorchDevice
 from infermesh_worker_xpu.execution import kv_memory, warm_up
 from infermesh_worker_xpu.execution.forward import ForwardPass
 from infermesh_worker_xpu.execution.graphs import GraphPool, bucket_sizes
 from infermesh_worker_xpu.execution.logits import TorchLogits
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
-from infermesh_worker_xpu.options import RunnerOptions
-from infermesh_worker_xpu.sampling.launches import Launch, TokenBoard
+from infermesh_worker_xpu.options import TorchOptions
+from infermesh_worker_xpu.sampling.device_sampler import DeviceSampler, TorchLaunch
 
 _log = logging.getLogger(__name__)
 
@@ -53,9 +53,9 @@ class TorchRunner:
     def __init__(
         self,
         model: PreTrainedModel,
-        device: Device,
-        kernels: Kernels,
-        options: RunnerOptions,
+        device: TorchDevice,
+        kernels: AttentionKernels,
+        options: TorchOptions,
         facts: RunnerFacts,
         *,
         new_pool: GraphPool | None = None,
@@ -64,7 +64,7 @@ class TorchRunner:
         self._model = model
         self._device = device
         self._pass = ForwardPass(model, device, exact=options.numerics == "exact")
-        self._board = TokenBoard(device.handle, max_rows=options.max_sequences)
+        self._sampler = DeviceSampler(device.handle, max_rows=options.max_sequences)
         self._samples = _samples(device, options)
         specs, vocab_size = self._loading(lambda: self._record(options))
         dtype = _kv_dtype(model.dtype, options, facts.attention)
@@ -92,8 +92,8 @@ class TorchRunner:
     def run(self, batch: Batch) -> Logits:
         return self._guarded(lambda: self._run(batch))
 
-    def launch(self, batch: Batch) -> Launch:
-        return Launch(self._guarded(lambda: self._queue(batch)), self._board, self._guarded)
+    def launch(self, batch: Batch) -> TorchLaunch:
+        return TorchLaunch(self._guarded(lambda: self._queue(batch)), self._sampler, self._guarded)
 
     def _guarded(self, work: Callable[[], T]) -> T:
         """Does a step's work; raises ResourceExhausted where the device has no memory for it."""
@@ -125,24 +125,24 @@ class TorchRunner:
     def _queue(self, batch: Batch) -> Tensor:
         prepared = self._pass.prepare(batch)
         if (batch.token_ids < 0).any():
-            self._board.fill(prepared.step.token_ids)
+            self._sampler.fill_in(prepared.step.token_ids)
         return self._pass.logits(prepared)
 
     @torch.inference_mode()
-    def _record(self, options: RunnerOptions) -> tuple[list[LayerSpec], int]:
+    def _record(self, options: TorchOptions) -> tuple[list[LayerSpec], int]:
         tokens = 2 if self._device.is_cpu else options.max_batched_tokens
         rows = min(tokens, options.max_sequences)
         specs, vocab_size = attention.record_layers(self._model, tokens=tokens, rows=rows)
         if self._samples:
-            self._board.rehearse(rows, vocab_size, self._model.dtype)
+            self._sampler.rehearse(rows, vocab_size, self._model.dtype)
         return specs, vocab_size
 
     def _bind(
         self,
         specs: list[LayerSpec],
-        kernels: Kernels,
+        kernels: AttentionKernels,
         dtype: torch.dtype,
-        options: RunnerOptions,
+        options: TorchOptions,
         new_pool: GraphPool | None,
     ) -> int:
         """Gives the model as many KV blocks as fit beside the graphs; returns how many."""
@@ -159,7 +159,7 @@ class TorchRunner:
         return blocks
 
     def _warm_up(self, batches: Iterable[Batch]) -> None:
-        """Runs batches on nobody's block, so that what the kernels refuse is refused at load."""
+        """Runs batches on padding_block's block, so that what the kernels refuse is refused at load."""
         try:
             for batch in batches:
                 self._run(batch)
@@ -180,14 +180,14 @@ class TorchRunner:
             ) from error
 
 
-def _samples(device: Device, options: RunnerOptions) -> bool:
+def _samples(device: TorchDevice, options: TorchOptions) -> bool:
     """Whether tokens are chosen on the device. On processors that overlaps nothing: they compute during the launch."""
     if options.sampling == "auto":
         return not device.is_cpu and options.numerics == "fast"
     return options.sampling == "device"
 
 
-def _kv_dtype(weights: torch.dtype, options: RunnerOptions, attention_name: str) -> torch.dtype:
+def _kv_dtype(weights: torch.dtype, options: TorchOptions, attention_name: str) -> torch.dtype:
     """Raises FailedPrecondition for a precision that the kernels do not read."""
     dtype = DTYPES[options.kv_dtype] if options.kv_dtype != "auto" else weights
     if attention_name == "triton" and dtype != weights:
@@ -198,7 +198,9 @@ def _kv_dtype(weights: torch.dtype, options: RunnerOptions, attention_name: str)
     return dtype
 
 
-def _runtime(device: Device, facts: RunnerFacts, dtype: torch.dtype, options: RunnerOptions, *, graphs: bool) -> str:
+def _runtime(
+    device: TorchDevice, facts: RunnerFacts, dtype: torch.dtype, options: TorchOptions, *, graphs: bool
+) -> str:
     precision = str(dtype).removeprefix("torch.")
     if options.quantisation != "none":
         precision += f", {options.quantisation} weights"

@@ -11,8 +11,8 @@ from torch import nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from infermesh_worker_xpu.attention import layers as attention
-from infermesh_worker_xpu.device import Device
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.device import TorchDevice
+from infermesh_worker_xpu.options import TorchOptions
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ TRIED_TOKENS = (1, 2)
 """One token compiles to code of its own; two stand for any number."""
 
 
-def why_not(device: Device, options: RunnerOptions, *, captured: bool) -> str:
+def why_not_compiled(device: TorchDevice, options: TorchOptions, *, captured: bool) -> str:
     """Why the layers are not compiled; empty where they are. `captured`: whether decode steps will be graphs."""
     if options.compile == "off":
         return "INFERMESH_COMPILE=off"

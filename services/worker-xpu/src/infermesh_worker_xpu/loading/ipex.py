@@ -37,7 +37,7 @@ NormKernel = Callable[[Tensor, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Optimised:
+class OptimisedModel:
     """A model after IPEX has seen it."""
 
     model: nn.Module
@@ -60,7 +60,7 @@ class FusedNorm(nn.Module):
         return self._kernel(hidden_states, self.weight, self._epsilon)
 
 
-def optimise(model: nn.Module, *, device: torch.device, dtype: torch.dtype) -> Optimised:
+def optimise(model: nn.Module, *, device: torch.device, dtype: torch.dtype) -> OptimisedModel:
     """Gives a model IPEX's linear layers and RMS normalisations, in place; its attention stays what it was.
 
     Linear layers that are packed already stay so. Where IPEX is not there, does not match or fails, the model computes
@@ -69,7 +69,7 @@ def optimise(model: nn.Module, *, device: torch.device, dtype: torch.dtype) -> O
     reason = why_unusable(device)
     if reason:
         _log.info("without IPEX", extra={"reason": reason})
-        return Optimised(model)
+        return OptimisedModel(model)
     try:
         ipex = importlib.import_module(PACKAGE)
         # folding would trace the model into another object
@@ -77,9 +77,9 @@ def optimise(model: nn.Module, *, device: torch.device, dtype: torch.dtype) -> O
         norms = fuse_norms(model, ipex.llm.functional.rms_norm)
     except _FAILURES as error:
         _log.warning("IPEX failed; torch serves alone", extra={"reason": f"{type(error).__name__}: {error}"})
-        return Optimised(model)
+        return OptimisedModel(model)
     _log.info("optimised by IPEX", extra={"norms": norms, "linears": _count_linears(model)})
-    return Optimised(model, runtime_name())
+    return OptimisedModel(model, runtime_name())
 
 
 def runtime_name() -> str:

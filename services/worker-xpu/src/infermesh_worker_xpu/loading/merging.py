@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from infermesh_worker_xpu.attention import layers as attention
 
 
-class Merged(nn.Module):
+class MergedLinear(nn.Module):
     """Linear layers under one weight: the first that is called computes all, the last lets go of what that gave."""
 
     def __init__(self, layers: list[nn.Linear]) -> None:
@@ -39,10 +39,10 @@ class Merged(nn.Module):
         return result
 
 
-class Part(nn.Module):
+class MergedPart(nn.Module):
     """A layer that was merged, in its old place."""
 
-    def __init__(self, merged: Merged, index: int) -> None:
+    def __init__(self, merged: MergedLinear, index: int) -> None:
         super().__init__()
         self.merged = merged
         self.index = index
@@ -59,15 +59,15 @@ def merge(model: PreTrainedModel) -> int:
     """
     count = 0
     for calls in _readers(model):
-        merged = Merged([call.layer for call in calls])
+        merged = MergedLinear([call.layer for call in calls])
         for index, call in enumerate(calls):
-            setattr(call.parent, call.name, Part(merged, index))
+            setattr(call.parent, call.name, MergedPart(merged, index))
         count += len(calls)
     return count
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class LinearCall:
     """Of a linear layer, in the model's order."""
 
     parent: nn.Module
@@ -82,18 +82,18 @@ class _Call:
         return id(self.parent), id(self.input), self.layer.bias is None
 
 
-def _readers(model: PreTrainedModel) -> list[list[_Call]]:
+def _readers(model: PreTrainedModel) -> list[list[LinearCall]]:
     """Calls, two and more, of different layers of one module with the same tensor."""
     groups = [list(calls) for _, calls in groupby(_linear_calls(model), lambda call: call.mergeable_with)]
     return [calls for calls in groups if 1 < len(calls) == len({call.name for call in calls})]
 
 
-def _linear_calls(model: PreTrainedModel) -> list[_Call]:
+def _linear_calls(model: PreTrainedModel) -> list[LinearCall]:
     """Every call of a plain linear layer in a forward pass."""
-    calls: list[_Call] = []
+    calls: list[LinearCall] = []
 
     def note(parent: nn.Module, name: str, layer: nn.Linear, given: tuple[Tensor]) -> None:
-        calls.append(_Call(parent, name, layer, given[0]))
+        calls.append(LinearCall(parent, name, layer, given[0]))
 
     hooks = [
         child.register_forward_pre_hook(partial(note, parent, name))

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker_xpu.device import Device
+from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.options import Quantisation
 
 INT4_GROUP = 128
@@ -16,7 +16,7 @@ _INT4_PACKING = {"cuda": "tile_packed_to_4d", "xpu": "plain_int32"}
 """The packing of 4-bit weights that torchao has kernels for, by kind of device."""
 
 
-def check(kind: Quantisation, device: Device, dtype: torch.dtype) -> None:
+def check(kind: Quantisation, device: TorchDevice, dtype: torch.dtype) -> None:
     """Raises FailedPrecondition when the device cannot do it, or torchao is missing."""
     if kind == "none":
         return
@@ -28,7 +28,7 @@ def check(kind: Quantisation, device: Device, dtype: torch.dtype) -> None:
         raise _refusal("4-bit weights need INFERMESH_DTYPE=bf16")
 
 
-def quantise(model: PreTrainedModel, kind: Quantisation, device: Device) -> None:
+def quantise(model: PreTrainedModel, kind: Quantisation, device: TorchDevice) -> None:
     """Quantises the weights of the linear layers in place, except for the head, which decides between tokens.
 
     With int4 a layer whose inputs are no multiple of the group stays as it is.
@@ -49,7 +49,7 @@ def quantise(model: PreTrainedModel, kind: Quantisation, device: Device) -> None
     quantize_(model, _config(kind, device), filter_fn=chosen)
 
 
-def _config(kind: Quantisation, device: Device) -> Any:
+def _config(kind: Quantisation, device: TorchDevice) -> Any:
     from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig  # noqa: PLC0415 - an optional extra
 
     if kind == "int8":

@@ -13,17 +13,17 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_xpu.attention import layers as attention
-from infermesh_worker_xpu.device import Device
-from infermesh_worker_xpu.loading import linear, merging, quantisation
+from infermesh_worker_xpu.device import TorchDevice
+from infermesh_worker_xpu.loading import merging, packing, quantisation
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.options import TorchOptions
 
 GGUF = "model.gguf"
 
 _log = logging.getLogger(__name__)
 
 
-def load(folder: Path, device: Device, dtype: torch.dtype, options: RunnerOptions) -> PreTrainedModel:
+def load(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions) -> PreTrainedModel:
     """Loads safetensors, or dequantises GGUF, on the device, with paged attention.
 
     Raises FailedPrecondition when the folder holds neither, or a model that cannot be served so.
@@ -46,14 +46,14 @@ def load(folder: Path, device: Device, dtype: torch.dtype, options: RunnerOption
             f"the model does not fit the memory of {device.name}: {error}", reason="OUT_OF_MEMORY"
         ) from error
     if device.is_cpu:
-        _log.info("weights packed", extra={"layers": linear.pack(model)})
+        _log.info("weights packed", extra={"layers": packing.pack(model)})
     return model
 
 
 def size_bytes(model: PreTrainedModel) -> int:
     """Memory of the weights, as loaded."""
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    packed = sum(module.nbytes for module in model.modules() if isinstance(module, linear.PackedLinear))
+    packed = sum(module.nbytes for module in model.modules() if isinstance(module, packing.PackedLinear))
     return packed + sum(tensor.nbytes for tensor in tensors.values())
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from infermesh_engine.runners.runner import CANDIDATES
 from infermesh_worker_xpu.sampling import ranking
-from infermesh_worker_xpu.sampling.inversion import Numbers, invert, relative_weights, total_weights
-from infermesh_worker_xpu.sampling.sampling_upload import DrawTensors
+from infermesh_worker_xpu.sampling.inversion import DrawNumbers, invert, relative_weights, total_weights
+from infermesh_worker_xpu.sampling.sampling_tensors import DrawTensors
 
 Draw = Callable[[Tensor, DrawTensors], Tensor]
 """Token ids [D] int64 of float32 logits [D, V], the rows of a batch's draws."""
@@ -26,7 +26,7 @@ def draw(logits: Tensor, draws: DrawTensors) -> Tensor:
     ids, candidates = ranking.top(logits, count)
     weights = relative_weights(candidates, largest, numbers)
     is_open = count < vocab_size and len(draws.open_rows) > 0
-    # where top_k decides, nobody asks for the sum of all
+    # where top_k decides, padding_block asks for the sum of all
     totals = total_weights(logits, largest, numbers) if is_open else weights.sum(1)
     columns, decided = invert(weights, totals, numbers, complete=count == vocab_size)
     chosen = ids.gather(1, columns[:, None])[:, 0]
@@ -44,12 +44,12 @@ def unless_broken(chosen: Tensor, largest: Tensor, most_probable: Tensor) -> Ten
     return torch.where(largest[:, 0].isfinite(), chosen, most_probable[:, 0])
 
 
-def _draw_by_sorting(logits: Tensor, totals: Tensor, numbers: Numbers) -> Tensor:
+def _draw_by_sorting(logits: Tensor, totals: Tensor, numbers: DrawNumbers) -> Tensor:
     ids, ranked = ranking.top(logits, logits.shape[1])
     columns, _ = invert(relative_weights(ranked, ranked[:, :1], numbers), totals, numbers, complete=True)
     return ids.gather(1, columns[:, None])[:, 0]
 
 
-def _numbers(draws: DrawTensors) -> Numbers:
+def _numbers(draws: DrawTensors) -> DrawNumbers:
     inverse_temperatures, top_p, min_p, uniforms = draws.floats.unbind()
-    return Numbers(inverse_temperatures, draws.top_k, top_p, min_p, uniforms)
+    return DrawNumbers(inverse_temperatures, draws.top_k, top_p, min_p, uniforms)

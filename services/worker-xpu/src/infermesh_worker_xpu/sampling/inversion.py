@@ -14,7 +14,7 @@ _UNLIMITED = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class DrawNumbers:
     """`launch.Draws` of S rows on a device, each [S]; the floats are of the type to sum in."""
 
     inverse_temperatures: Tensor
@@ -23,26 +23,26 @@ class Numbers:
     min_p: Tensor
     uniforms: Tensor
 
-    def of(self, rows: Tensor) -> "Numbers":
+    def of(self, rows: Tensor) -> "DrawNumbers":
         """Those of some rows."""
-        return Numbers(
+        return DrawNumbers(
             self.inverse_temperatures[rows], self.top_k[rows], self.top_p[rows], self.min_p[rows], self.uniforms[rows]
         )
 
 
-def relative_weights(logits: Tensor, largest: Tensor, numbers: Numbers) -> Tensor:
+def relative_weights(logits: Tensor, largest: Tensor, numbers: DrawNumbers) -> Tensor:
     """[S, K] probabilities relative to the most probable token, whose logit is `largest` [S, 1]."""
     exact = logits.to(numbers.uniforms.dtype) - largest.to(numbers.uniforms.dtype)
     return torch.exp(exact * numbers.inverse_temperatures[:, None])
 
 
-def total_weights(logits: Tensor, largest: Tensor, numbers: Numbers) -> Tensor:
+def total_weights(logits: Tensor, largest: Tensor, numbers: DrawNumbers) -> Tensor:
     """[S], the sum of all weights of logits [S, V]; each in float32, whose error is that of the logits."""
     scaled = (logits - largest) * numbers.inverse_temperatures[:, None].to(torch.float32)
     return scaled.exp_().sum(1, dtype=numbers.uniforms.dtype)
 
 
-def invert(weights: Tensor, totals: Tensor, numbers: Numbers, *, complete: bool) -> tuple[Tensor, Tensor]:
+def invert(weights: Tensor, totals: Tensor, numbers: DrawNumbers, *, complete: bool) -> tuple[Tensor, Tensor]:
     """The column chosen in each row, and whether it is decided; both [S]. A complete row always is."""
     width = weights.shape[1]
     sums = weights.cumsum(1)
@@ -60,7 +60,7 @@ def invert(weights: Tensor, totals: Tensor, numbers: Numbers, *, complete: bool)
     return index, ~ambiguous & (bounded | (unfiltered & (target < sums[:, -1])))
 
 
-def _kept(weights: Tensor, sums: Tensor, totals: Tensor, numbers: Numbers) -> tuple[Tensor, Tensor]:
+def _kept(weights: Tensor, sums: Tensor, totals: Tensor, numbers: DrawNumbers) -> tuple[Tensor, Tensor]:
     """How many tokens the filters keep, at least 1, more than K where that is all K can say; and where they cannot."""
     width = weights.shape[1]
     limited = numbers.top_k > 0

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from infermesh_worker_xpu.sampling.sampling_upload import EditTensors
+from infermesh_worker_xpu.sampling.sampling_tensors import EditTensors
 
 
 def apply(logits: Tensor, edits: EditTensors) -> None:

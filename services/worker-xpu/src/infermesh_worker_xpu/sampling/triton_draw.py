@@ -16,7 +16,7 @@ from infermesh_engine.runners.runner import CANDIDATES
 from infermesh_worker_xpu.attention import triton_attention
 from infermesh_worker_xpu.sampling import drawing, ranking
 from infermesh_worker_xpu.sampling.drawing import Draw
-from infermesh_worker_xpu.sampling.sampling_upload import DrawTensors, wide
+from infermesh_worker_xpu.sampling.sampling_tensors import DrawTensors, sum_dtype
 
 _log = logging.getLogger(__name__)
 
@@ -24,14 +24,14 @@ _BLOCK = 1024
 _WARPS = 8
 
 
-def choose(device: torch.device) -> Draw:
+def choose_draw(device: torch.device) -> Draw:
     """The way to draw on a device: `draw` where it compiles and draws what torch does, else torch.
 
     Waits for the device, and compiles: for loading.
     """
     if device.type == "cpu" or not triton_attention.available(device):
         return drawing.draw
-    logits, draws = trial(device)
+    logits, draws = trial_rows(device)
     try:
         agrees = torch.equal(draw(logits, draws), drawing.draw(logits, draws))
         problem = "" if agrees else "it draws other tokens"
@@ -43,7 +43,7 @@ def choose(device: torch.device) -> Draw:
     return draw
 
 
-def trial(device: torch.device, *, vocab_size: int = 1111) -> tuple[Tensor, DrawTensors]:
+def trial_rows(device: torch.device, *, vocab_size: int = 1111) -> tuple[Tensor, DrawTensors]:
     """Rows with every kind of filter, most of them undecided by their first tokens."""
     filters = [(0, 1.0, 0.0), (0, 0.9, 0.0), (0, 1.0, 0.02), (70, 1.0, 0.0), (90, 0.8, 0.0), (40, 0.95, 0.01)]
     rows = 2 * len(filters)
@@ -51,7 +51,7 @@ def trial(device: torch.device, *, vocab_size: int = 1111) -> tuple[Tensor, Draw
     logits = torch.randn(rows, vocab_size, generator=torch.Generator().manual_seed(1))
     logits[1::2] = (2 * logits[1::2]).bfloat16().float()  # with equals
     uniforms = (torch.arange(rows) + 0.4) / rows
-    floats = torch.stack([torch.linspace(0.6, 1.4, rows), top_p, min_p, uniforms]).to(device, wide(device))
+    floats = torch.stack([torch.linspace(0.6, 1.4, rows), top_p, min_p, uniforms]).to(device, sum_dtype(device))
     at = torch.arange(rows, device=device)
     return logits.to(device), DrawTensors(rows=at, floats=floats, top_k=top_k.to(device), open_rows=at)
 

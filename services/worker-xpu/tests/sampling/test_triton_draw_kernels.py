@@ -11,13 +11,13 @@ if __test__:
     import torch
 
     from infermesh_worker_xpu.sampling import drawing, triton_draw
-    from infermesh_worker_xpu.sampling.sampling_upload import DrawTensors
+    from infermesh_worker_xpu.sampling.sampling_tensors import DrawTensors
 
 CPU = "cpu"
 
 
 def test_the_trial_of_loading_agrees():
-    logits, draws = triton_draw.trial(torch.device(CPU))
+    logits, draws = triton_draw.trial_rows(torch.device(CPU))
     drawn = triton_draw.draw(logits, draws)
     assert torch.equal(drawn, drawing.draw(logits, draws))
     assert len(set(drawn.tolist())) > 6

@@ -14,7 +14,7 @@ SHORT_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Paging:
+class CacheLayout:
     """How a layer's cache [blocks, block_size, kv_heads, head_dim] lies in memory, and how its queries read it."""
 
     block_size: int
@@ -31,7 +31,7 @@ class Paging:
 
 
 @dataclass(frozen=True, slots=True)
-class Gather:
+class CacheRead:
     """Sequences that are read together, padded to the longest; a prefill's is always one sequence."""
 
     queries: slice | Tensor
@@ -54,14 +54,14 @@ class Gather:
         return vectors.view(self.sequences, kv_heads, -1, head_dim).to(dtype)
 
 
-class Plans:
+class ReadPlans:
     """The gathers of the current step, made in the first layer that needs them and found again in the others."""
 
     def __init__(self) -> None:
         self._step: Tensor | None = None
-        self._made: dict[Paging, list[Gather]] = {}
+        self._made: dict[CacheLayout, list[CacheRead]] = {}
 
-    def get(self, step: Tensor, paging: Paging, make: Callable[[], list[Gather]]) -> list[Gather]:
+    def get(self, step: Tensor, paging: CacheLayout, make: Callable[[], list[CacheRead]]) -> list[CacheRead]:
         """`step` is a tensor that every layer of a step passes, and no other step."""
         if self._step is not step:
             self._step, self._made = step, {}
@@ -70,7 +70,7 @@ class Plans:
         return self._made[paging]
 
 
-def plan_decode(tables: NDArray[np.int32], contexts: NDArray[np.int32], paging: Paging) -> list[Gather]:
+def plan_decode(tables: NDArray[np.int32], contexts: NDArray[np.int32], paging: CacheLayout) -> list[CacheRead]:
     """How one query each reads its context [S] (tokens) through the block tables [S, max_blocks]."""
     begins = np.maximum(contexts - paging.window, 0) if paging.window is not None else np.zeros_like(contexts)
     counts = contexts - begins
@@ -83,13 +83,13 @@ def plan_decode(tables: NDArray[np.int32], contexts: NDArray[np.int32], paging: 
         # in order, or the queries and results of a whole step would be copied too
         queries = slice(None) if len(members) == len(contexts) else torch.from_numpy(members).to(paging.device)
         mask = None if seen.all() else _additive(seen, paging)[:, None]
-        plan.append(Gather(queries, len(members), _source(tokens, paging), mask))
+        plan.append(CacheRead(queries, len(members), _source(tokens, paging), mask))
     return plan
 
 
 def plan_prefill(
-    tables: NDArray[np.int32], begins: NDArray[np.int32], contexts: NDArray[np.int32], paging: Paging
-) -> list[Gather]:
+    tables: NDArray[np.int32], begins: NDArray[np.int32], contexts: NDArray[np.int32], paging: CacheLayout
+) -> list[CacheRead]:
     """How runs of queries read their contexts [S] (tokens); begins [S + 1] says where each run begins."""
     plan = []
     window = paging.window
@@ -107,7 +107,7 @@ def plan_prefill(
                 seen &= keys > queries - window
             mask = _additive(seen, paging)
         tokens = _tokens(table[keys // paging.block_size], keys, paging)[None]
-        plan.append(Gather(slice(begin, end), 1, _source(tokens, paging), mask, causal))
+        plan.append(CacheRead(slice(begin, end), 1, _source(tokens, paging), mask, causal))
     return plan
 
 
@@ -125,12 +125,12 @@ def _of_like_length(counts: NDArray[np.int32]) -> Iterator[NDArray[np.int64]]:
             start = i
 
 
-def _tokens(blocks: NDArray[np.int32], positions: NDArray[np.integer[Any]], paging: Paging) -> NDArray[np.int64]:
+def _tokens(blocks: NDArray[np.int32], positions: NDArray[np.integer[Any]], paging: CacheLayout) -> NDArray[np.int64]:
     """Indices of the cache's tokens."""
     return blocks.astype(np.int64) * paging.block_size + positions % paging.block_size
 
 
-def _source(tokens: NDArray[np.int64], paging: Paging) -> slice | Tensor:
+def _source(tokens: NDArray[np.int64], paging: CacheLayout) -> slice | Tensor:
     """Of tokens [S, n]."""
     if len(tokens) == 1 and (np.diff(tokens[0]) == 1).all():
         return slice(int(tokens[0, 0]), int(tokens[0, -1]) + 1)
@@ -138,6 +138,6 @@ def _source(tokens: NDArray[np.int64], paging: Paging) -> slice | Tensor:
     return torch.from_numpy(vectors.ravel()).to(paging.device)
 
 
-def _additive(seen: NDArray[np.bool_], paging: Paging) -> Tensor:
+def _additive(seen: NDArray[np.bool_], paging: CacheLayout) -> Tensor:
     hidden = torch.from_numpy(~seen).to(paging.device)
     return torch.zeros(seen.shape, dtype=paging.dtype, device=paging.device).masked_fill_(hidden, float("-inf"))

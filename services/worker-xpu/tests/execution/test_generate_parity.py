@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel
 
-from infermesh_worker_xpu.model import build
+from infermesh_worker_xpu.load_model import load_model
 
 TOKENS = 64
 
@@ -19,7 +19,7 @@ def peer(default_model: Path) -> PreTrainedModel:
 
 
 def test_twenty_prompts_in_one_batch(default_model: Path, peer, harness_of, prompts) -> None:
-    model = build({"folder": str(default_model), "device": "cpu", "dtype": "fp32", "kv_cache_bytes": 1 << 30})
+    model = load_model({"folder": str(default_model), "device": "cpu", "dtype": "fp32", "kv_cache_bytes": 1 << 30})
     ours = harness_of(model, max_batched_tokens=128)
     found = ours.tokens(*(ours.request(prompt, prompt, tokens=TOKENS) for prompt in prompts))
     model.runner.close()

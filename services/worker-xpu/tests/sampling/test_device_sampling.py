@@ -14,7 +14,7 @@ from infermesh_engine.requests.request import SamplingParams
 from infermesh_engine.sampling import sampling_batch
 from infermesh_engine.sampling.sampler import Sampled, SamplerState, sample
 from infermesh_worker_xpu.execution.logits import TorchLogits
-from infermesh_worker_xpu.sampling import ranking, sampling, sampling_upload
+from infermesh_worker_xpu.sampling import choosing, ranking, sampling_tensors
 from infermesh_worker_xpu.steps.upload import Upload
 
 
@@ -97,10 +97,10 @@ def device_tokens(rows: NDArray[np.float32], states: list[SamplerState], wide: t
     batch, errors = sampling_batch.build(named, len(states))
     assert not errors
     tensor = torch.from_numpy(rows.copy())
-    sent = sampling_upload.send(batch, rows.shape[1], Upload(torch.device("cpu")), wide)
-    chosen = sampling.choose(tensor, sent)
+    sent = sampling_tensors.upload_batch(batch, rows.shape[1], Upload(torch.device("cpu")), wide)
+    chosen = choosing.choose_tokens(tensor, sent)
     assert np.array_equal(tensor.numpy(), rows, equal_nan=True)
-    return sampling_batch.read(sampling.to_tokens([tensor.numpy() for tensor in chosen.tensors], batch), named)
+    return sampling_batch.read(choosing.to_tokens([tensor.numpy() for tensor in chosen.tensors], batch), named)
 
 
 def accepts(row: NDArray[np.float32], state: SamplerState, got: int, tolerance: float) -> bool:
@@ -204,6 +204,6 @@ def test_half_precision_is_sampled_as_it_is(dtype: torch.dtype) -> None:
     states = [state(rng, 900) for _ in range(12)]
     named = list(enumerate(states))
     batch, _ = sampling_batch.build(named, 12)
-    sent = sampling_upload.send(batch, 900, Upload(torch.device("cpu")), torch.float64)
-    got = sampling.choose(half, sent).token_ids.tolist()
+    sent = sampling_tensors.upload_batch(batch, 900, Upload(torch.device("cpu")), torch.float64)
+    got = choosing.choose_tokens(half, sent).token_ids.tolist()
     assert got == [s.token_id for s in device_tokens(half.float().numpy(), states, torch.float64)]

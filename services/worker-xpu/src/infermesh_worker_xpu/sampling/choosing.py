@@ -15,11 +15,11 @@ from torch import Tensor
 from infermesh_engine.runners.launch import SamplingBatch, Tokens
 from infermesh_worker_xpu.sampling import drawing, logit_edits, ranking
 from infermesh_worker_xpu.sampling.drawing import Draw
-from infermesh_worker_xpu.sampling.sampling_upload import Asked, SamplingTensors
+from infermesh_worker_xpu.sampling.sampling_tensors import LogprobRequest, SamplingTensors
 
 
 @dataclass(frozen=True, slots=True)
-class LogProbs:
+class ChosenLogprobs:
     """Of A rows, at temperature 1 and before any edit; float32."""
 
     chosen: Tensor
@@ -31,12 +31,12 @@ class LogProbs:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenTokens:
     """Tokens of R rows on their device, and the log probabilities of the rows that asked for them, in their order."""
 
     token_ids: Tensor
     """[R] int64."""
-    logprobs: LogProbs | None
+    logprobs: ChosenLogprobs | None
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -45,14 +45,14 @@ class Chosen:
         return [self.token_ids] if asked is None else [self.token_ids, asked.chosen, asked.top_ids, asked.top]
 
 
-def choose(logits: Tensor, batch: SamplingTensors, draw: Draw = drawing.draw) -> Chosen:
+def choose_tokens(logits: Tensor, batch: SamplingTensors, draw: Draw = drawing.draw) -> ChosenTokens:
     """The tokens of logits [R, V] of any float type, which it leaves as they are."""
     token_ids = _token_ids(logits, batch, draw)
-    return Chosen(token_ids, None if batch.asked is None else _logprobs(logits, token_ids, batch.asked))
+    return ChosenTokens(token_ids, None if batch.asked is None else _logprobs(logits, token_ids, batch.asked))
 
 
 def to_tokens(arrays: Sequence[NDArray[Any]], batch: SamplingBatch) -> Tokens:
-    """What the engine is told, of `Chosen.tensors` on the host."""
+    """What the engine is told, of `ChosenTokens.tensors` on the host."""
     if batch.alternatives is None:
         return Tokens(token_ids=arrays[0])
     rows = np.flatnonzero(batch.alternatives >= 0)
@@ -82,11 +82,11 @@ def _token_ids(logits: Tensor, batch: SamplingTensors, draw: Draw) -> Tensor:
     return logits.argmax(1).index_copy_(0, draws.rows, drawn)
 
 
-def _logprobs(logits: Tensor, token_ids: Tensor, asked: Asked) -> LogProbs:
+def _logprobs(logits: Tensor, token_ids: Tensor, asked: LogprobRequest) -> ChosenLogprobs:
     if len(asked.rows) < len(logits):
         logits, token_ids = logits[asked.rows], token_ids[asked.rows]
     logits = logits.float()
     sums = logits.logsumexp(1, keepdim=True)
     ids, top = ranking.top(logits, min(max(1, asked.alternatives), logits.shape[1]))
     chosen = logits.gather(1, token_ids[:, None]) - sums
-    return LogProbs(chosen[:, 0], ids, top - sums)
+    return ChosenLogprobs(chosen[:, 0], ids, top - sums)

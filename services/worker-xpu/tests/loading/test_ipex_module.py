@@ -88,7 +88,7 @@ def test_a_missing_package_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", missing)
     assert "is not installed" in ipex.why_unusable(CPU)
     optimised = ipex.optimise(model := tiny_model(), device=CPU, dtype=torch.float32)
-    assert optimised == ipex.Optimised(model, "")
+    assert optimised == ipex.OptimisedModel(model, "")
 
 
 def test_another_torch_leaves_the_model_alone_and_imports_nothing(

@@ -77,7 +77,7 @@ def kernels():
         tiles = tiling.prefill_tiles("cuda", head_dim, size, 4096)
         cut = {"ROWS": tiles.rows, "TOKENS": tiles.tokens}
         yield f"prefill {head_dim} {dtype}", prefilling.prefill_kernel, {**shape, **masks, **cut}, dtype, tiles
-    small = tiling.Tiles(1, 1, tiling.COMBINE_WARPS, 3)
+    small = tiling.TileSizes(1, 1, tiling.COMBINE_WARPS, 3)
     shape = {"HEAD_DIM": 80, "DIM_PADDED": 128, "SPLITS": tiling.MAX_SPLITS, "SLAB": tiling.COMBINE_SLAB}
     yield "combine", decoding.combine_kernel, {**shape, "STEP": 128, "WINDOWED": True}, "bf16", small
     shape = {"KV_HEADS": 2, "HEAD_DIM": 80, "DIM_PADDED": 128, "HEADS_TILE": 2}

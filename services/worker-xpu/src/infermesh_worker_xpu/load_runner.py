@@ -13,19 +13,19 @@ from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.attention import triton_attention
 from infermesh_worker_xpu.attention.exact import ExactKernels
-from infermesh_worker_xpu.attention.kernels import Kernels
+from infermesh_worker_xpu.attention.kernels import AttentionKernels
 from infermesh_worker_xpu.attention.sdpa import SdpaKernels
-from infermesh_worker_xpu.device import Device
+from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.execution import graphs
 from infermesh_worker_xpu.execution.exactness import ensure_exact
 from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
 from infermesh_worker_xpu.loading import compiling, ipex, weights
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.options import TorchOptions
 
 _log = logging.getLogger(__name__)
 
 
-def load_runner(folder: Path, options: RunnerOptions) -> TorchRunner:
+def load_runner(folder: Path, options: TorchOptions) -> TorchRunner:
     """A runner of the weights in a folder, which needs no manifest. Raises FailedPrecondition."""
     device = devices.select(options.device, options.device_index)
     if options.numerics == "exact":
@@ -36,7 +36,7 @@ def load_runner(folder: Path, options: RunnerOptions) -> TorchRunner:
     extension = _extend(model, device, options)
     attention, kernels = choose_kernels(device, options)
     new_pool = _choose_graphs(device, attention, options)
-    compiled = _compile(model, compiling.why_not(device, options, captured=new_pool is not None))
+    compiled = _compile(model, compiling.why_not_compiled(device, options, captured=new_pool is not None))
     facts = RunnerFacts(attention, weights.size_bytes(model), extension, compiled)
     runner = TorchRunner(model, device, kernels, options, facts, new_pool=new_pool)
     if options.numerics == "exact":
@@ -44,7 +44,7 @@ def load_runner(folder: Path, options: RunnerOptions) -> TorchRunner:
     return runner
 
 
-def choose_kernels(device: Device, options: RunnerOptions) -> tuple[str, Kernels]:
+def choose_kernels(device: TorchDevice, options: TorchOptions) -> tuple[str, AttentionKernels]:
     """The attention that the options ask for, or the device's own, and its name.
 
     Raises FailedPrecondition when Triton is asked for and cannot run on the device.
@@ -62,15 +62,15 @@ def choose_kernels(device: Device, options: RunnerOptions) -> tuple[str, Kernels
     return "sdpa", SdpaKernels()
 
 
-def _extend(model: PreTrainedModel, device: Device, options: RunnerOptions) -> str:
+def _extend(model: PreTrainedModel, device: TorchDevice, options: TorchOptions) -> str:
     """Lets IPEX optimise the model where it is installed; returns its name, empty where it is not used."""
     if options.numerics == "exact" or options.quantisation != "none":
         return ""
     return ipex.optimise(model, device=device.handle, dtype=model.dtype).runtime
 
 
-def _choose_graphs(device: Device, attention: str, options: RunnerOptions) -> graphs.GraphPool | None:
-    reason = graphs.why_unusable(device, attention, options)
+def _choose_graphs(device: TorchDevice, attention: str, options: TorchOptions) -> graphs.GraphPool | None:
+    reason = graphs.why_not_captured(device, attention, options)
     if reason:
         _log.info("decode steps are not captured", extra={"reason": reason})
         return None
@@ -84,7 +84,7 @@ def _compile(model: PreTrainedModel, why_not: str) -> bool:
     return compiled
 
 
-def _check_exact(device: Device) -> None:
+def _check_exact(device: TorchDevice) -> None:
     if not device.is_cpu:
         raise FailedPrecondition(
             f"INFERMESH_NUMERICS=exact is for processors; this device is {device.kind} ({device.name})",

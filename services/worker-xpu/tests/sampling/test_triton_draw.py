@@ -26,7 +26,7 @@ for kind, wide in (("fp64", tl.float64), ("fp32", tl.float32)):
 
 
 def test_the_kernel_under_the_interpreter(run_interpreted):
-    run_interpreted("test_triton_draw_kernels.py")
+    run_interpreted(HERE / "test_triton_draw_kernels.py")
 
 
 def test_the_kernel_compiles_for_cuda(tmp_path, run_python):
@@ -36,9 +36,9 @@ def test_the_kernel_compiles_for_cuda(tmp_path, run_python):
 
 
 def test_a_kernel_that_fails_or_draws_otherwise_is_not_used(monkeypatch, caplog):
-    rows = triton_draw.trial(torch.device("cpu"))
+    rows = triton_draw.trial_rows(torch.device("cpu"))
     monkeypatch.setattr(triton_draw.triton_attention, "available", lambda _: True)
-    monkeypatch.setattr(triton_draw, "trial", lambda _: rows)
+    monkeypatch.setattr(triton_draw, "trial_rows", lambda _: rows)
     device = torch.device("meta")  # stands for an accelerator
 
     def broken(_logits, _draws):
@@ -52,8 +52,8 @@ def test_a_kernel_that_fails_or_draws_otherwise_is_not_used(monkeypatch, caplog)
 
     for draw, says in ((broken, "no such instruction"), (otherwise, "other tokens")):
         monkeypatch.setattr(triton_draw, "draw", draw)
-        assert triton_draw.choose(device) is drawing.draw
+        assert triton_draw.choose_draw(device) is drawing.draw
         assert says in caplog.records[-1].reason
     monkeypatch.setattr(triton_draw, "draw", right)
-    assert triton_draw.choose(device) is right
-    assert triton_draw.choose(torch.device("cpu")) is drawing.draw
+    assert triton_draw.choose_draw(device) is right
+    assert triton_draw.choose_draw(torch.device("cpu")) is drawing.draw

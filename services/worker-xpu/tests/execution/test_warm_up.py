@@ -16,9 +16,9 @@ from infermesh_worker_xpu.execution import kv_memory, warm_up
 from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
 from infermesh_worker_xpu.loading import weights
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.options import TorchOptions
 
-OPTIONS = RunnerOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=600, max_sequences=4)
+OPTIONS = TorchOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=600, max_sequences=4)
 
 
 class Graph:
@@ -42,10 +42,10 @@ def load(tiny_folder, monkeypatch):
     """Loads a runner of the tiny Llama as on an accelerator, which is the processor here."""
     device = devices.select("cpu", 0)
     model = weights.load(tiny_folder("llama"), device, torch.float32, OPTIONS)
-    monkeypatch.setattr(devices.Device, "is_cpu", False)
-    monkeypatch.setattr(devices.Device, "memory_bytes", lambda self: (1 << 30, 1 << 31))
-    monkeypatch.setattr(devices.Device, "release_memory", lambda self: None)
-    monkeypatch.setattr(devices.Device, "name", "a device")
+    monkeypatch.setattr(devices.TorchDevice, "is_cpu", False)
+    monkeypatch.setattr(devices.TorchDevice, "memory_bytes", lambda self: (1 << 30, 1 << 31))
+    monkeypatch.setattr(devices.TorchDevice, "release_memory", lambda self: None)
+    monkeypatch.setattr(devices.TorchDevice, "name", "a device")
 
     def runner(attention: str, **kwargs) -> TorchRunner:
         return TorchRunner(model, device, SdpaKernels(), OPTIONS, RunnerFacts(attention, 1), **kwargs)
@@ -67,7 +67,7 @@ def test_decodes_are_cut_in_every_way_that_a_batch_can_be(programs, context_leng
 
 @pytest.mark.parametrize("group", [1, 4, 8])
 def test_prefills_take_every_size_of_tile(group) -> None:
-    def tiles(new: int) -> tiling.Tiles:
+    def tiles(new: int) -> tiling.TileSizes:
         return tiling.prefill_tiles("cuda", 64, 2, new * group)
 
     batches = [warm_up.shortest(0), *warm_up.all_kernels(0, 2048)]
@@ -92,7 +92,7 @@ def test_a_runner_of_compiled_kernels_runs_them_all_at_load(load, monkeypatch) -
 def test_the_kv_cache_is_counted_when_the_memory_of_measured_graphs_is_back(load, monkeypatch) -> None:
     held: list[int] = []
 
-    def release(_: devices.Device) -> None:
+    def release(_: devices.TorchDevice) -> None:
         gc.collect()
         held.append(len(Graph.alive))
 
@@ -101,7 +101,7 @@ def test_the_kv_cache_is_counted_when_the_memory_of_measured_graphs_is_back(load
         held.append(-1)
         return 8
 
-    monkeypatch.setattr(devices.Device, "release_memory", release)
+    monkeypatch.setattr(devices.TorchDevice, "release_memory", release)
     monkeypatch.setattr(kv_memory, "count_blocks", counted)
     load("triton", new_pool=lambda: Graph)
     assert held[:5] == [0, 1, 2, 0, -1]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from infermesh_engine.runners.runner import Batch
-from infermesh_worker_xpu.steps.step import Decode, Step
+from infermesh_worker_xpu.steps.device_step import DecodePart, DeviceStep
 from infermesh_worker_xpu.steps.upload import Staging, layout, tensor_at
 
 
@@ -25,15 +25,17 @@ class _Views:
     block_tables: NDArray[np.int32]
 
 
-class StaticDecodes:
+class DecodeBuffers:
     """Decodes of up to `max_rows` sequences with block tables of `max_blocks`; filled on the host, read on the device.
 
-    Rows that no sequence has write to `nobody`, a block that is no sequence's, and read one token of it.
+    Rows that no sequence has write to `padding_block`, a block that is no sequence's, and read one token of it.
     """
 
-    def __init__(self, *, max_rows: int, max_blocks: int, nobody: int, block_size: int, device: torch.device) -> None:
+    def __init__(
+        self, *, max_rows: int, max_blocks: int, padding_block: int, block_size: int, device: torch.device
+    ) -> None:
         self._max_blocks = max_blocks
-        self._nobody = nobody
+        self._padding_block = padding_block
         self._block_size = block_size
         size_bytes = self._layout(max_rows)[1]
         self._staging = Staging(size_bytes, device)
@@ -42,7 +44,7 @@ class StaticDecodes:
         self._made: dict[tuple[int, int], _Views] = {}
         self._columns = np.arange(max_blocks)
 
-    def step(self, size: int) -> Step:
+    def step(self, size: int) -> DeviceStep:
         """The step that the device reads in `size` rows: views that are made anew, of memory that stays."""
         offsets, _ = self._layout(size)
         ids, positions, slots = (
@@ -51,12 +53,12 @@ class StaticDecodes:
         )
         contexts = tensor_at(self._device_bytes, offsets[3], (size,), torch.int32)
         tables = tensor_at(self._device_bytes, offsets[4], (size, self._max_blocks), torch.int32)
-        return Step(
+        return DeviceStep(
             token_ids=ids,
             positions=positions,
             slots=slots,
             rows=self._rows[:size],
-            decode=Decode(size, tables, contexts),
+            decode=DecodePart(size, tables, contexts),
             prefill=None,
         )
 
@@ -69,9 +71,9 @@ class StaticDecodes:
             self._fill_rows(views, batch, count)
         views.token_ids[count:] = 0
         views.positions[count:] = 0
-        views.slots[count:] = self._nobody * self._block_size
+        views.slots[count:] = self._padding_block * self._block_size
         views.context_lens[count:] = 1
-        views.block_tables[count:, 0] = self._nobody
+        views.block_tables[count:, 0] = self._padding_block
         self._staging.send(index, self._device_bytes[: self._layout(size)[1]])
 
     def _fill_rows(self, views: _Views, batch: Batch, count: int) -> None:
@@ -82,7 +84,7 @@ class StaticDecodes:
         views.context_lens[:count] = batch.past_lens + 1
         counts = np.diff(batch.block_begins)
         width = int(counts.max())
-        # what was there before stays beyond a context, where nobody reads
+        # what was there before stays beyond a context, where padding_block reads
         views.block_tables[:count, :width][self._columns[:width] < counts[:, None]] = batch.blocks
 
     def _views(self, index: int, size: int) -> _Views:

@@ -120,11 +120,11 @@ def test_no_memory_at_load_is_a_failed_precondition(tiny_runner, monkeypatch) ->
 
 
 def test_a_folder_without_weights_is_refused(tmp_path) -> None:
-    from infermesh_worker_xpu.load import load_runner
-    from infermesh_worker_xpu.options import RunnerOptions
+    from infermesh_worker_xpu.load_runner import load_runner
+    from infermesh_worker_xpu.options import TorchOptions
 
     with pytest.raises(FailedPrecondition, match="neither"):
-        load_runner(tmp_path, RunnerOptions(device="cpu"))
+        load_runner(tmp_path, TorchOptions(device="cpu"))
 
 
 class ShortMemory:

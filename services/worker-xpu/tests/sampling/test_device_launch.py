@@ -17,7 +17,7 @@ from infermesh_engine.requests.request import (
 )
 from infermesh_engine.runners.launch import SamplingBatch, SamplingRunner
 from infermesh_worker.models.model_folder import ModelFolder
-from infermesh_worker_xpu.sampling.launches import TokenBoard
+from infermesh_worker_xpu.sampling.device_sampler import DeviceSampler
 from infermesh_worker_xpu.steps.download import _packed
 from infermesh_worker_xpu.steps.upload import layout, tensor_at
 
@@ -156,8 +156,8 @@ def test_memory_that_runs_out_changes_no_token(
     expected = tokens(runner)
     owner, name = {
         "launch": (runner._model, "forward"),
-        "sample": (TokenBoard, "sample"),
-        "wait": (TokenBoard, "wait"),
+        "sample": (DeviceSampler, "sample"),
+        "wait": (DeviceSampler, "wait"),
     }[place]
     whole, calls = getattr(owner, name), []
 

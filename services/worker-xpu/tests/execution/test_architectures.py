@@ -6,8 +6,8 @@ import torch
 import transformers
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker_xpu.load import load_runner
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.load_runner import load_runner
+from infermesh_worker_xpu.options import TorchOptions
 
 ARCHITECTURES = (
     "llama",
@@ -120,4 +120,4 @@ def test_what_paged_attention_cannot_do_is_refused(name: str, tmp_path) -> None:
     config = transformers.AutoConfig.for_model(model_type, **{**small, **changes})
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     with pytest.raises(FailedPrecondition, match=reason):
-        load_runner(tmp_path, RunnerOptions(device="cpu", dtype="fp32"))
+        load_runner(tmp_path, TorchOptions(device="cpu", dtype="fp32"))

@@ -12,7 +12,7 @@ from infermesh_worker_xpu.steps.upload import Upload
 
 
 @dataclass(frozen=True, slots=True)
-class Decode:
+class DecodePart:
     """The sequences at the batch's start that have one new token."""
 
     tokens: int
@@ -24,7 +24,7 @@ class Decode:
 
 
 @dataclass(frozen=True, slots=True)
-class Prefill:
+class PrefillPart:
     """The sequences after those, with any number of new tokens."""
 
     block_tables: Tensor
@@ -38,7 +38,7 @@ class Prefill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class DeviceStep:
     """A batch on its device; T new tokens, R rows."""
 
     token_ids: Tensor
@@ -49,8 +49,8 @@ class Step:
     """[T] int64, where each token's KV goes: block × block size + offset."""
     rows: Tensor
     """[R] int64, tokens whose logits are needed; R ≥ 1: the last token where the batch needs none."""
-    decode: Decode | None
-    prefill: Prefill | None
+    decode: DecodePart | None
+    prefill: PrefillPart | None
 
     @property
     def decodes(self) -> int:
@@ -58,7 +58,7 @@ class Step:
         return self.decode.tokens if self.decode is not None else 0
 
 
-def build(batch: Batch, *, block_size: int, upload: Upload) -> Step:
+def upload_step(batch: Batch, *, block_size: int, upload: Upload) -> DeviceStep:
     """Copies a batch to its device; its arrays are the engine's buffers, which may be written again afterwards."""
     new = np.diff(batch.begins)
     tables = _padded_tables(batch)
@@ -78,13 +78,15 @@ def build(batch: Batch, *, block_size: int, upload: Upload) -> Step:
     if decodes < len(new):
         arrays += [tables[decodes:], batch.begins[decodes:] - batch.begins[decodes], contexts[decodes:]]
     sent = iter(upload.send(arrays))
-    return Step(
+    return DeviceStep(
         token_ids=next(sent),
         positions=next(sent),
         slots=next(sent),
         rows=next(sent),
-        decode=Decode(decodes, next(sent), next(sent)) if decodes else None,
-        prefill=Prefill(next(sent), next(sent), next(sent), int(new[decodes:].max())) if decodes < len(new) else None,
+        decode=DecodePart(decodes, next(sent), next(sent)) if decodes else None,
+        prefill=PrefillPart(next(sent), next(sent), next(sent), int(new[decodes:].max()))
+        if decodes < len(new)
+        else None,
     )
 
 

@@ -6,18 +6,18 @@ from typing import Any
 
 from infermesh_worker.engine_process.loaded_model import LoadedModel
 from infermesh_worker.models.model_folder import ModelFolder
-from infermesh_worker_xpu.load import load_runner
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.load_runner import load_runner
+from infermesh_worker_xpu.options import TorchOptions
 
 
-def build(options: Mapping[str, Any]) -> LoadedModel:
-    """Loads the model of `options["folder"]`; the other options are RunnerOptions' fields.
+def load_model(options: Mapping[str, Any]) -> LoadedModel:
+    """Loads the model of `options["folder"]`; the other options are TorchOptions' fields.
 
     Raises FailedPrecondition when there is no such device, or it cannot run the model so.
     """
     folder = ModelFolder.open(Path(options["folder"]))
     chosen = {name: value for name, value in options.items() if name != "folder"}
-    runner = load_runner(folder.path, RunnerOptions(**chosen, context_length=folder.manifest.context_length))
+    runner = load_runner(folder.path, TorchOptions(**chosen, context_length=folder.manifest.context_length))
     return LoadedModel(
         runner=runner, tokenizer=folder.load_tokenizer(), eos_token_ids=frozenset(folder.manifest.eos_token_ids)
     )

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.execution import graphs, kv_memory
-from infermesh_worker_xpu.execution.graphs import DecodeGraphs, bucket_sizes, why_unusable
+from infermesh_worker_xpu.execution.graphs import DecodeGraphs, bucket_sizes, why_not_captured
 from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
-from infermesh_worker_xpu.load import choose_kernels
+from infermesh_worker_xpu.load_runner import choose_kernels
 from infermesh_worker_xpu.loading import weights
-from infermesh_worker_xpu.options import RunnerOptions
-from infermesh_worker_xpu.steps.static_step import StaticDecodes
+from infermesh_worker_xpu.options import TorchOptions
+from infermesh_worker_xpu.steps.decode_buffers import DecodeBuffers
 from infermesh_worker_xpu.steps.upload import ALIGNMENT_BYTES, Upload, layout
 
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def made() -> list[EagerGraph]:
 def graph_runner(tiny_folder, made) -> Callable[..., TorchRunner]:
     def runner(name: str, *, make=None, **changes: object) -> TorchRunner:
         chosen = {"device": "cpu", "dtype": "fp32", "kv_cache_bytes": 8 << 20, "context_length": 512}
-        options = RunnerOptions(**{**chosen, "max_sequences": 8, **changes})
+        options = TorchOptions(**{**chosen, "max_sequences": 8, **changes})
         device = devices.select("cpu", 0)
         model = weights.load(tiny_folder(name), device, torch.float32, options)
         attention, kernels = choose_kernels(device, options)
@@ -186,14 +186,14 @@ def test_memory_of_graphs_is_taken_from_the_kv_cache(graph_runner, monkeypatch) 
 
 def test_graphs_are_for_accelerators_with_kernels_that_do_not_wait() -> None:
     cpu = devices.select("cpu", 0)
-    assert why_unusable(cpu, "sdpa", RunnerOptions()) == "processors have no graphs"
-    cuda = devices.Device(torch.device("cuda", 0))
-    assert why_unusable(cuda, "triton", RunnerOptions()) == ""
-    assert "sdpa attention waits" in why_unusable(cuda, "sdpa", RunnerOptions())
-    assert why_unusable(cuda, "triton", RunnerOptions(graphs="off")) == "INFERMESH_GRAPHS=off"
-    xpu = devices.Device(torch.device("xpu", 0))
+    assert why_not_captured(cpu, "sdpa", TorchOptions()) == "processors have no graphs"
+    cuda = devices.TorchDevice(torch.device("cuda", 0))
+    assert why_not_captured(cuda, "triton", TorchOptions()) == ""
+    assert "sdpa attention waits" in why_not_captured(cuda, "sdpa", TorchOptions())
+    assert why_not_captured(cuda, "triton", TorchOptions(graphs="off")) == "INFERMESH_GRAPHS=off"
+    xpu = devices.TorchDevice(torch.device("xpu", 0))
     why_not = "" if hasattr(torch.xpu, "graph") else f"torch {torch.__version__} has no graphs on xpu"
-    assert why_unusable(xpu, "triton", RunnerOptions()) == why_not
+    assert why_not_captured(xpu, "triton", TorchOptions()) == why_not
 
 
 @pytest.mark.parametrize("kind", ["cuda", "xpu"])
@@ -226,7 +226,7 @@ def test_work_that_waits_is_refused_where_torch_can_tell() -> None:
 
 
 def test_static_memory_is_the_same_for_every_step_of_a_size() -> None:
-    inputs = StaticDecodes(max_rows=8, max_blocks=5, nobody=7, block_size=32, device=CPU)
+    inputs = DecodeBuffers(max_rows=8, max_blocks=5, padding_block=7, block_size=32, device=CPU)
     first, again = inputs.step(4), inputs.step(4)
     assert first.decode.block_tables is not again.decode.block_tables
     for name in ("token_ids", "positions", "slots", "rows"):
@@ -254,6 +254,6 @@ def test_arrays_are_aligned_in_their_buffer() -> None:
 
 
 def test_nothing_captured_takes_no_batch(feed, tiny_runner) -> None:
-    inputs = StaticDecodes(max_rows=2, max_blocks=5, nobody=7, block_size=32, device=CPU)
+    inputs = DecodeBuffers(max_rows=2, max_blocks=5, padding_block=7, block_size=32, device=CPU)
     empty = DecodeGraphs(inputs, lambda step: step.slots, EagerGraph)
     assert empty.bucket(feed(tiny_runner("llama"), [np.arange(3, 9)]).batch({0: 1})) is None

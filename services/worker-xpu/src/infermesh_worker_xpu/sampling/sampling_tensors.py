@@ -47,7 +47,7 @@ class EditTensors:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LogprobRequest:
     """Who wants log probabilities."""
 
     rows: Tensor
@@ -63,16 +63,16 @@ class SamplingTensors:
     rows: int
     draws: DrawTensors | None
     edits: EditTensors | None
-    asked: Asked | None
+    asked: LogprobRequest | None
 
 
-def wide(device: torch.device) -> torch.dtype:
+def sum_dtype(device: torch.device) -> torch.dtype:
     """Floats to sum probabilities in: some of Intel's GPUs have no float64."""
     return torch.float32 if device.type == "xpu" else torch.float64
 
 
-def send(batch: SamplingBatch, vocab_size: int, upload: Upload, floats: torch.dtype) -> SamplingTensors:
-    """Queues the copy of a batch; `floats`: see `wide`."""
+def upload_batch(batch: SamplingBatch, vocab_size: int, upload: Upload, floats: torch.dtype) -> SamplingTensors:
+    """Queues the copy of a batch; `floats`: see `sum_dtype`."""
     arrays: Arrays = {}
     if batch.draws is not None:
         arrays |= _of_draws(batch.draws, floats)
@@ -85,7 +85,7 @@ def send(batch: SamplingBatch, vocab_size: int, upload: Upload, floats: torch.dt
         rows=batch.rows,
         draws=None if batch.draws is None else DrawTensors(*(sent[name] for name in DrawTensors.__slots__)),
         edits=None if batch.edits is None else EditTensors(*(sent[name] for name in EditTensors.__slots__)),
-        asked=None if batch.alternatives is None else Asked(sent["asked"], int(batch.alternatives.max())),
+        asked=None if batch.alternatives is None else LogprobRequest(sent["asked"], int(batch.alternatives.max())),
     )
 
 

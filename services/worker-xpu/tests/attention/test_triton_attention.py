@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 
 def test_kernels_under_the_interpreter(run_interpreted):
-    run_interpreted("test_triton_attention_kernels.py")
+    run_interpreted(HERE / "test_triton_attention_kernels.py")
 
 
 def test_kernels_compile_for_cuda_without_spilling(tmp_path, run_python):

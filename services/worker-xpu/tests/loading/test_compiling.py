@@ -8,18 +8,18 @@ from torch._dynamo.utils import counters
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.attention import layers as attention
 from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
-from infermesh_worker_xpu.load import choose_kernels
-from infermesh_worker_xpu.loading import compiling, linear, weights
-from infermesh_worker_xpu.loading.compiling import compile_layers, compiled_modules, why_not
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.load_runner import choose_kernels
+from infermesh_worker_xpu.loading import compiling, packing, weights
+from infermesh_worker_xpu.loading.compiling import compile_layers, compiled_modules, why_not_compiled
+from infermesh_worker_xpu.options import TorchOptions
 
-OPTIONS = RunnerOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=512, max_sequences=8)
+OPTIONS = TorchOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=512, max_sequences=8)
 
 
 @pytest.fixture
 def unpacked_model(tiny_folder, monkeypatch):
     """A model whose layers can be compiled here: packed ones cannot."""
-    monkeypatch.setattr(linear, "pack", lambda model: 0)
+    monkeypatch.setattr(packing, "pack", lambda model: 0)
     torch._dynamo.reset()
     device = devices.select("cpu", 0)
     return weights.load(tiny_folder("llama"), device, torch.float32, OPTIONS)
@@ -63,9 +63,9 @@ def test_the_last_norm_and_the_rotary_embedding_are_compiled_too(unpacked_model)
 
 
 def test_layers_are_compiled_where_decode_steps_are_captured() -> None:
-    cuda, cpu = devices.Device(torch.device("cuda", 0)), devices.select("cpu", 0)
-    assert why_not(cuda, RunnerOptions(), captured=True) == ""
-    assert "without graphs" in why_not(cuda, RunnerOptions(), captured=False)
-    assert why_not(cuda, RunnerOptions(compile="on"), captured=False) == ""
-    assert why_not(cuda, RunnerOptions(compile="off"), captured=True) == "INFERMESH_COMPILE=off"
-    assert "packed" in why_not(cpu, RunnerOptions(compile="on"), captured=False)
+    cuda, cpu = devices.TorchDevice(torch.device("cuda", 0)), devices.select("cpu", 0)
+    assert why_not_compiled(cuda, TorchOptions(), captured=True) == ""
+    assert "without graphs" in why_not_compiled(cuda, TorchOptions(), captured=False)
+    assert why_not_compiled(cuda, TorchOptions(compile="on"), captured=False) == ""
+    assert why_not_compiled(cuda, TorchOptions(compile="off"), captured=True) == "INFERMESH_COMPILE=off"
+    assert "packed" in why_not_compiled(cpu, TorchOptions(compile="on"), captured=False)

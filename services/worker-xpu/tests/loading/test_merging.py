@@ -12,12 +12,12 @@ from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.attention import layers as attention
 from infermesh_worker_xpu.attention.sdpa import SdpaKernels
 from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
-from infermesh_worker_xpu.loading import linear, merging, quantisation, weights
+from infermesh_worker_xpu.loading import merging, packing, quantisation, weights
 from infermesh_worker_xpu.loading.compiling import compile_layers
-from infermesh_worker_xpu.loading.merging import Merged, Part
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.loading.merging import MergedLinear, MergedPart
+from infermesh_worker_xpu.options import TorchOptions
 
-OPTIONS = RunnerOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=512, max_sequences=8)
+OPTIONS = TorchOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=512, max_sequences=8)
 GROUPS = {"llama": 2, "qwen2": 2, "qwen3": 2, "gemma2": 2, "gemma3": 2, "smollm3": 2, "olmo2": 2, "phi": 1, "phi3": 0}
 """By architecture: groups of such layers in each of its three layers."""
 
@@ -25,7 +25,7 @@ GROUPS = {"llama": 2, "qwen2": 2, "qwen3": 2, "gemma2": 2, "gemma3": 2, "smollm3
 @pytest.fixture
 def load(tiny_folder, monkeypatch):
     """Loads a tiny model as an accelerator would, its linear layers torch's; what is merged, the test merges."""
-    monkeypatch.setattr(linear, "pack", lambda model: 0)
+    monkeypatch.setattr(packing, "pack", lambda model: 0)
     device = devices.select("cpu", 0)
     merge = merging.merge
 
@@ -68,7 +68,7 @@ def test_merged_layers_compute_the_same(name, load, tiny_runner, feed) -> None:
     model = load(name)
     size_bytes = weights.size_bytes(model)
     count = merging.merge(model)
-    merged = [module for module in model.modules() if isinstance(module, Merged)]
+    merged = [module for module in model.modules() if isinstance(module, MergedLinear)]
     assert len(merged) == 3 * GROUPS[name]
     assert count == sum(len(each.sizes) for each in merged)
     assert weights.size_bytes(model) == size_bytes
@@ -80,7 +80,12 @@ def test_a_llama_layer_has_four_products(load) -> None:
     model = load("llama")
     merging.merge(model)
     layer = model.model.layers[0]
-    assert [type(getattr(layer.self_attn, f"{name}_proj")) for name in "qkvo"] == [Part, Part, Part, nn.Linear]
+    assert [type(getattr(layer.self_attn, f"{name}_proj")) for name in "qkvo"] == [
+        MergedPart,
+        MergedPart,
+        MergedPart,
+        nn.Linear,
+    ]
     assert sum(type(module) is nn.Linear for module in layer.modules()) == 4
 
 
@@ -109,10 +114,10 @@ def test_merged_and_captured_layers_are_compiled_once(load, tiny_runner, feed) -
 
 def test_a_part_never_answers_for_another_input() -> None:
     layers = [nn.Linear(4, size) for size in (3, 5)]
-    merged = Merged(layers)
-    first, second = Part(merged, 0), Part(merged, 1)
+    merged = MergedLinear(layers)
+    first, second = MergedPart(merged, 0), MergedPart(merged, 1)
     a, b = torch.randn(2, 4), torch.randn(2, 4)
-    first(a)  # whose other half nobody asks for, as when memory was short in between
+    first(a)  # whose other half padding_block asks for, as when memory was short in between
     torch.testing.assert_close(second(b), layers[1](b))
     torch.testing.assert_close(first(a), layers[0](a))
     torch.testing.assert_close(second(a), layers[1](a))
@@ -138,9 +143,9 @@ def test_merged_layers_are_packed_on_processors(tiny_folder, monkeypatch, feed) 
         monkeypatch.setattr(merging, "merge", each)
         model = weights.load(tiny_folder("llama"), device, torch.float32, OPTIONS)
         found.append(feed(runner_of(model), sequences))
-    packed = [module.linear for module in model.modules() if isinstance(module, Merged)]
+    packed = [module.linear for module in model.modules() if isinstance(module, MergedLinear)]
     assert len(packed) == 6
-    assert all(type(layer) is linear.PackedLinear for layer in packed)
+    assert all(type(layer) is packing.PackedLinear for layer in packed)
     for runs in ({0: 30, 1: 12, 2: 7}, {0: 1, 1: 1, 2: 1}, {1: 1}):
         expected, merged = (each.run(runs) for each in found)
         for i in runs:
