@@ -40,9 +40,9 @@ def test_a_malformed_value_is_named(variable: str, value: str, monkeypatch) -> N
 @pytest.mark.parametrize(
     ("field", "value", "problem"),
     [
-        ("dtype", "bf16", "computes in fp32, not with dtype bf16"),
-        ("kv_dtype", "fp16", "computes in fp32, not with kv_dtype fp16"),
-        ("device", "xpu", "INFERMESH_DEVICE=cpu, not xpu"),
+        ("dtype", "bf16", "computes in fp32: dtype must be auto or fp32, not bf16"),
+        ("kv_dtype", "fp16", "computes in fp32: kv_dtype must be auto or fp32, not fp16"),
+        ("device", "xpu", "INFERMESH_DEVICE must be auto or cpu, not xpu"),
     ],
 )
 def test_exact_takes_nothing_that_is_not(field: str, value: str, problem: str) -> None:

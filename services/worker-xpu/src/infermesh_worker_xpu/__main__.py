@@ -14,8 +14,8 @@ from infermesh_worker_xpu.settings import WorkerXpuSettings
 def main() -> int:
     """Runs the worker until it is told to stop; returns the process' exit status."""
     settings = load(WorkerXpuSettings)
-    # For the engine process, whose OpenMP reads it once: threads that spin while they wait for one another keep the
-    # processor from the thread they wait for as soon as anything else runs on the machine.
+    # The engine process inherits this, and its OpenMP reads it once. OpenMP's threads spin by default while they wait;
+    # as soon as anything else runs on the machine, they take the processor from the thread that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     options = {
         "device": settings.device,

@@ -1,4 +1,4 @@
-"""Owns what the engine process loads: a model folder's torch model, its tokenizer and its end-of-sequence tokens."""
+"""Loads a model folder in the engine process: the torch runner, the tokenizer, the end-of-sequence tokens."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +11,9 @@ from infermesh_worker_xpu.options import TorchOptions
 
 
 def load_model(options: Mapping[str, Any]) -> LoadedModel:
-    """Loads the model of `options["folder"]`; the other options are TorchOptions' fields.
+    """Loads the model in `options["folder"]`; the other options are the fields of TorchOptions.
 
-    Raises FailedPrecondition when there is no such device, or it cannot run the model so.
+    Raises FailedPrecondition if the device does not exist or cannot run the model with these options.
     """
     folder = ModelFolder.open(Path(options["folder"]))
     chosen = {name: value for name, value in options.items() if name != "folder"}

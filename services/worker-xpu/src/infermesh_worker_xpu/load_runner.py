@@ -1,4 +1,4 @@
-"""Owns how a folder of weights becomes a runner: device, model, attention, graphs. Knows no manifest and no worker."""
+"""Builds a runner from a folder of weights: picks the device, loads the model, chooses attention and graphs."""
 
 import logging
 from dataclasses import replace
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 def load_runner(folder: Path, options: TorchOptions) -> TorchRunner:
-    """A runner of the weights in a folder, which needs no manifest. Raises FailedPrecondition."""
+    """Loads the weights in a folder, which needs no manifest. Raises FailedPrecondition if the options do not work."""
     device = devices.select(options.device, options.device_index)
     if options.numerics == "exact":
         _check_exact(device)
@@ -45,9 +45,9 @@ def load_runner(folder: Path, options: TorchOptions) -> TorchRunner:
 
 
 def choose_kernels(device: TorchDevice, options: TorchOptions) -> tuple[str, AttentionKernels]:
-    """The attention that the options ask for, or the device's own, and its name.
+    """Name and kernels of the attention that the options ask for; auto: the fastest that runs on the device.
 
-    Raises FailedPrecondition when Triton is asked for and cannot run on the device.
+    Raises FailedPrecondition if the options ask for Triton and it cannot run on the device.
     """
     if options.numerics == "exact":
         return "exact", ExactKernels()
@@ -57,13 +57,15 @@ def choose_kernels(device: TorchDevice, options: TorchOptions) -> tuple[str, Att
     if usable:
         return "triton", triton_attention
     if options.attention == "triton":
-        raise FailedPrecondition(f"Triton cannot run here: {usable.reason}", reason="TRITON_NOT_AVAILABLE")
-    _log.warning("attention without Triton is slow", extra={"reason": usable.reason})
+        raise FailedPrecondition(
+            f"INFERMESH_ATTENTION=triton cannot run here: {usable.reason}", reason="TRITON_NOT_AVAILABLE"
+        )
+    _log.warning("attention runs without Triton, which is slow", extra={"reason": usable.reason})
     return "sdpa", SdpaKernels()
 
 
 def _extend(model: PreTrainedModel, device: TorchDevice, options: TorchOptions) -> str:
-    """Lets IPEX optimise the model where it is installed; returns its name, empty where it is not used."""
+    """If IPEX is installed, it optimises the model. Returns its name and version, or "" if it is not used."""
     if options.numerics == "exact" or options.quantisation != "none":
         return ""
     return ipex.optimise(model, device=device.handle, dtype=model.dtype).runtime
@@ -72,7 +74,7 @@ def _extend(model: PreTrainedModel, device: TorchDevice, options: TorchOptions) 
 def _choose_graphs(device: TorchDevice, attention: str, options: TorchOptions) -> graphs.GraphPool | None:
     reason = graphs.why_not_captured(device, attention, options)
     if reason:
-        _log.info("decode steps are not captured", extra={"reason": reason})
+        _log.info("decode steps run without graphs", extra={"reason": reason})
         return None
     return partial(graphs.graph_maker, device)
 
@@ -80,13 +82,13 @@ def _choose_graphs(device: TorchDevice, attention: str, options: TorchOptions) -
 def _compile(model: PreTrainedModel, why_not: str) -> bool:
     compiled = not why_not and compiling.compile_layers(model)
     if not compiled:
-        _log.info("layers run as they are", extra={"reason": why_not or "torch.compile failed"})
+        _log.info("layers run without torch.compile", extra={"reason": why_not or "torch.compile failed"})
     return compiled
 
 
 def _check_exact(device: TorchDevice) -> None:
     if not device.is_cpu:
         raise FailedPrecondition(
-            f"INFERMESH_NUMERICS=exact is for processors; this device is {device.kind} ({device.name})",
+            f"INFERMESH_NUMERICS=exact runs on the CPU only, and this device is {device.kind} ({device.name}).",
             reason="NUMERICS_NOT_SUPPORTED",
         )

@@ -1,6 +1,6 @@
-"""Owns what the front of worker-xpu knows before a model is loaded: its device, and what a model will take of it.
+"""Says, before a model is loaded, which device is there and how much memory a model will need.
 
-Imports no torch where the front calls it; `probe` does, in a process of its own.
+The worker's front process imports this module and must not load torch: only `probe` does, in a process of its own.
 """
 
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ from infermesh_worker_xpu.settings import WorkerXpuSettings
 GGUF = "model.gguf"
 
 _PROCESS_BYTES = 1 << 30
-"""torch itself and a step's working memory."""
+"""Memory of torch itself and of one step's working tensors."""
 _BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
 _GGUF_BITS = 5
-"""Of a weight in a GGUF file, about; safetensors files hold 16 bits mostly."""
+"""Typical bits a weight in a GGUF file; most safetensors files hold 16."""
 _QUANTISED_SHARE = {"none": 1.0, "int8": 0.6, "int4": 0.4}
-"""Memory by that of bf16 weights; the embeddings and the head stay as they are."""
+"""Memory of the quantised weights as a share of bf16 weights; embeddings and output head are not quantised."""
 
 
 def probe(options: Mapping[str, Any]) -> DeviceFacts:
-    """The device that the options choose. Raises FailedPrecondition when there is none such."""
-    import torch  # noqa: PLC0415 - not in the front
+    """Describes the device that the options choose. Raises FailedPrecondition if it does not exist."""
+    import torch  # noqa: PLC0415 - the front process must not load it
 
     from infermesh_worker_xpu import device as devices  # noqa: PLC0415 - imports torch
 
@@ -40,7 +40,7 @@ def probe(options: Mapping[str, Any]) -> DeviceFacts:
 
 
 def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | None:
-    """What a model will take; None for one that has no weights that torch reads."""
+    """Estimated memory of a model; None if the folder holds no weights that torch reads."""
     manifest = folder.manifest
     gguf = not any(folder.path.glob("*.safetensors"))
     if gguf and not (folder.path / GGUF).is_file():

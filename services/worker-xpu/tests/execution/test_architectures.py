@@ -101,7 +101,7 @@ REFUSED = {
         },
         "chunked_attention",
     ),
-    "alibi": ("bloom", {"n_layer": 1, "n_head": 4}, "call the attention function"),
+    "alibi": ("bloom", {"n_layer": 1, "n_head": 4}, "calls the attention function"),
 }
 
 

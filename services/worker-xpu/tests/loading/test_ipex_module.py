@@ -71,10 +71,10 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ("2.8.10+xpu", "2.8.0+xpu", "xpu", ""),
         ("2.8.10+xpu", "2.8.0+xpu", "cpu", ""),
         ("", "2.13.0+cpu", "cpu", "the package intel-extension-for-pytorch is not installed"),
-        ("2.8.0", "2.13.0+cpu", "cpu", "IPEX 2.8.0 needs torch 2.8, and this is torch 2.13.0+cpu"),
-        ("2.8.0", "2.80.0", "cpu", "IPEX 2.8.0 needs torch 2.8, and this is torch 2.80.0"),
-        ("2.8.0", "2.8.0+xpu", "xpu", "IPEX 2.8.0 is built for processors, not for xpu"),
-        ("2.8.10+xpu", "2.8.0+cu128", "cuda", "IPEX is for xpu and cpu, not cuda"),
+        ("2.8.0", "2.13.0+cpu", "cpu", "IPEX 2.8.0 needs torch 2.8, but torch 2.13.0+cpu is installed"),
+        ("2.8.0", "2.80.0", "cpu", "IPEX 2.8.0 needs torch 2.8, but torch 2.80.0 is installed"),
+        ("2.8.0", "2.8.0+xpu", "xpu", "IPEX 2.8.0 is a CPU build; xpu needs the +xpu build"),
+        ("2.8.10+xpu", "2.8.0+cu128", "cuda", "IPEX supports xpu and cpu, not cuda"),
     ],
 )
 def test_versions_that_match_and_that_do_not(ipex_version: str, torch_version: str, device: str, reason: str) -> None:

@@ -179,7 +179,7 @@ def test_a_launch_is_sampled_once_and_waited_for_after_that(tiny_runner, feed) -
         launch.wait()
     launch.sample(SamplingBatch(rows=1))
     assert launch.wait().token_ids.shape == (1,)
-    with pytest.raises(ValueError, match="sampled once"):
+    with pytest.raises(ValueError, match="sampled only once"):
         launch.sample(SamplingBatch(rows=1))
 
 

@@ -1,4 +1,4 @@
-"""Owns which tokens of the KV cache a step's sequences read, and which of them a query may see. Knows no kernel."""
+"""Plans which tokens of the KV cache a step reads, and builds the masks of what each query may see."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,43 +10,43 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 SHORT_TOKENS = 256
-"""Contexts of up to this length are always read together: another call costs more than their padding."""
+"""Contexts up to this length are always read together: a second call would cost more than their padding."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheLayout:
-    """How a layer's cache [blocks, block_size, kv_heads, head_dim] lies in memory, and how its queries read it."""
+    """Layout of a layer's cache [blocks, block_size, kv_heads, head_dim], and what its queries need of it."""
 
     block_size: int
     kv_heads: int
     window: int | None
     dtype: torch.dtype
-    """Of the queries."""
+    """Precision of the queries."""
     device: torch.device
 
     @classmethod
     def of(cls, cache: Tensor, window: int | None, query: Tensor) -> Self:
-        """Of a layer's cache and its queries."""
+        """The layout of a layer's cache, read by these queries."""
         return cls(cache.shape[1], cache.shape[2], window, query.dtype, query.device)
 
 
 @dataclass(frozen=True, slots=True)
 class CacheRead:
-    """Sequences that are read together, padded to the longest; a prefill's is always one sequence."""
+    """Sequences that are read together, padded to the longest. A prefill reads one sequence at a time."""
 
     queries: slice | Tensor
-    """Their queries: indices into the part's tokens."""
+    """Indices of their queries among the tokens of the step's decode or prefill part."""
     sequences: int
     source: slice | Tensor
-    """What to read: a slice of the cache's tokens where one sequence's lie in a row, else of each sequence, KV head and
-    token the index of its vector."""
+    """What to read: a slice of the cache's tokens if one sequence's tokens are contiguous, else the index of each
+    vector, by sequence, KV head and token."""
     mask: Tensor | None
-    """Added to the scores, 0 or -inf: [S, 1, tokens] of a decode, [new, tokens] of a prefill."""
+    """0 or -inf, added to the scores: [S, 1, tokens] for decode, [new, tokens] for prefill."""
     causal: bool = False
-    """Whether each query sees the tokens up to its own index, and there is no mask."""
+    """Whether each query sees exactly the tokens up to its own index; then there is no mask."""
 
     def read(self, cache: Tensor, dtype: torch.dtype) -> Tensor:
-        """Keys or values [S, kv_heads, tokens, head_dim]; in place where they lie in a row."""
+        """Keys or values [S, kv_heads, tokens, head_dim]; a view without a copy if they are contiguous."""
         kv_heads, head_dim = cache.shape[2:]
         if isinstance(self.source, slice):
             return cache.view(-1, kv_heads, head_dim)[self.source].transpose(0, 1)[None].to(dtype)
@@ -55,14 +55,14 @@ class CacheRead:
 
 
 class ReadPlans:
-    """The gathers of the current step, made in the first layer that needs them and found again in the others."""
+    """The reads of the current step. The first layer that needs them plans them, later layers reuse them."""
 
     def __init__(self) -> None:
         self._step: Tensor | None = None
         self._made: dict[CacheLayout, list[CacheRead]] = {}
 
     def get(self, step: Tensor, paging: CacheLayout, make: Callable[[], list[CacheRead]]) -> list[CacheRead]:
-        """`step` is a tensor that every layer of a step passes, and no other step."""
+        """`step` identifies the step: all its layers pass the same tensor, and no other step does."""
         if self._step is not step:
             self._step, self._made = step, {}
         if paging not in self._made:
@@ -71,7 +71,7 @@ class ReadPlans:
 
 
 def plan_decode(tables: NDArray[np.int32], contexts: NDArray[np.int32], paging: CacheLayout) -> list[CacheRead]:
-    """How one query each reads its context [S] (tokens) through the block tables [S, max_blocks]."""
+    """Reads of S decodes: one query each, with contexts [S] in tokens and block tables [S, max_blocks]."""
     begins = np.maximum(contexts - paging.window, 0) if paging.window is not None else np.zeros_like(contexts)
     counts = contexts - begins
     plan = []
@@ -80,7 +80,7 @@ def plan_decode(tables: NDArray[np.int32], contexts: NDArray[np.int32], paging: 
         seen = positions < contexts[members, None]
         positions = np.minimum(positions, contexts[members, None] - 1)
         tokens = _tokens(tables[members[:, None], positions // paging.block_size], positions, paging)
-        # in order, or the queries and results of a whole step would be copied too
+        # a slice keeps the order: indices would copy the queries and results of the whole step
         queries = slice(None) if len(members) == len(contexts) else torch.from_numpy(members).to(paging.device)
         mask = None if seen.all() else _additive(seen, paging)[:, None]
         plan.append(CacheRead(queries, len(members), _source(tokens, paging), mask))
@@ -90,7 +90,7 @@ def plan_decode(tables: NDArray[np.int32], contexts: NDArray[np.int32], paging: 
 def plan_prefill(
     tables: NDArray[np.int32], begins: NDArray[np.int32], contexts: NDArray[np.int32], paging: CacheLayout
 ) -> list[CacheRead]:
-    """How runs of queries read their contexts [S] (tokens); begins [S + 1] says where each run begins."""
+    """Reads of S prefills, with contexts [S] in tokens; begins [S + 1] says where each run of queries begins."""
     plan = []
     window = paging.window
     for table, begin, end, context in zip(
@@ -112,7 +112,7 @@ def plan_prefill(
 
 
 def _of_like_length(counts: NDArray[np.int32]) -> Iterator[NDArray[np.int64]]:
-    """Indices of contexts of like length: none is padded to more than double, unless all are short."""
+    """Groups indices of contexts of similar length: padding at most doubles a context, unless the context is short."""
     if counts.max() <= max(SHORT_TOKENS, 2 * counts.min()):
         yield np.arange(len(counts))
         return
@@ -126,12 +126,12 @@ def _of_like_length(counts: NDArray[np.int32]) -> Iterator[NDArray[np.int64]]:
 
 
 def _tokens(blocks: NDArray[np.int32], positions: NDArray[np.integer[Any]], paging: CacheLayout) -> NDArray[np.int64]:
-    """Indices of the cache's tokens."""
+    """Indices of tokens in the cache."""
     return blocks.astype(np.int64) * paging.block_size + positions % paging.block_size
 
 
 def _source(tokens: NDArray[np.int64], paging: CacheLayout) -> slice | Tensor:
-    """Of tokens [S, n]."""
+    """`CacheRead.source` of the cache's tokens [S, n]."""
     if len(tokens) == 1 and (np.diff(tokens[0]) == 1).all():
         return slice(int(tokens[0, 0]), int(tokens[0, -1]) + 1)
     vectors = tokens[:, None] * paging.kv_heads + np.arange(paging.kv_heads)[:, None]

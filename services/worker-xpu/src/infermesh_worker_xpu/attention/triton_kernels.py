@@ -1,12 +1,12 @@
-"""Owns the Triton kernels of paged attention: KV writing, decode with its combining step, prefill. Knows no torch.
+"""Triton kernels that write KV and compute decode attention, in chunks that a second kernel combines.
 
-Imported only by triton_attention, and only where triton can be. TorchDevice-neutral: no inline assembly, no vendor's
-intrinsics. Scores are kept in base 2 (scale × log2 e), since exp2 is the instruction that the devices have.
+Only triton_attention imports this module, when Triton is installed. The kernels run on any device: no inline assembly,
+no vendor intrinsics. Scores are kept in base 2 (scale × log2 e), because devices have an instruction for exp2.
 """
 
 # Triton has no types and may be absent:
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-# ruff: noqa: N803, PLR0917 - compile-time arguments in capitals, and flat argument lists, are how Triton is written
+# ruff: noqa: N803, PLR0917 - Triton code has compile-time arguments in capitals and flat argument lists
 
 import triton
 import triton.language as tl
@@ -24,7 +24,7 @@ def _row_offsets(
     HEAD_DIM: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
 ) -> tl.tensor:
-    """Element offsets [N] of each position's row in a cache; 64 bits, as a cache holds more than 2^31 elements."""
+    """Element offsets [N] of each position's row in a cache; 64 bits, as a cache can hold more than 2^31 elements."""
     block = tl.load(table + positions // BLOCK_SIZE, mask=valid, other=0).to(tl.int64)
     return ((block * BLOCK_SIZE + positions % BLOCK_SIZE) * KV_HEADS + kv_head) * HEAD_DIM
 
@@ -47,7 +47,7 @@ def _scores(
 def _accumulate(
     scores: tl.tensor, values: tl.tensor, peak: tl.tensor, total: tl.tensor, acc: tl.tensor
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """One step of the online softmax; a row that has seen no key yet stays at peak -inf, total 0."""
+    """One step of the online softmax. A row that has seen no key yet keeps peak -inf and total 0."""
     new_peak = tl.maximum(peak, tl.max(scores, 1))
     shift = tl.where(new_peak == float("-inf"), 0.0, new_peak)
     weights = tl.exp2(scores - shift[:, None])
@@ -60,7 +60,7 @@ def _accumulate(
 def _chunk(
     context: tl.tensor, window: tl.tensor, splits: tl.tensor, WINDOWED: tl.constexpr, STEP: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor]:
-    """Where a decode row's first chunk begins and how many positions a chunk has: whole steps, the first aligned."""
+    """Start of a decode row's first chunk, aligned to STEP, and the chunk length in positions, a multiple of STEP."""
     first = context * 0
     if WINDOWED:
         first = tl.maximum(context - window, 0) // STEP * STEP
@@ -144,7 +144,7 @@ def decode_kernel(
     first, length = _chunk(context, window, splits, WINDOWED, STEP)
     begin = first + split * length
     end = tl.minimum(begin + length, context)
-    if SPLIT:  # noqa: SIM102 - the outer one is decided at compile time, and Triton has no `and` of the two kinds
+    if SPLIT:  # noqa: SIM102 - decided at compile time, and Triton cannot join it with a run-time condition
         if begin >= end:
             return
 
@@ -196,7 +196,7 @@ def combine_kernel(
     STEP: tl.constexpr,
     WINDOWED: tl.constexpr,
 ) -> None:
-    """Grid (heads, S): weighs one head's chunks by their log2-sum-exp2. A row without context gets zeros."""
+    """Grid (heads, S): sums one head's chunks, weighted by their log2-sum-exp2. A row without context gets zeros."""
     head = tl.program_id(0)
     sequence = tl.program_id(1).to(tl.int64)
     context = tl.load(context_lens + sequence)

@@ -1,4 +1,4 @@
-"""Owns the Triton kernel of prefill over a paged context. Knows no torch; imported only by triton_attention."""
+"""Triton kernel of prefill attention over a paged context."""
 
 # Triton has no types and may be absent:
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
@@ -14,9 +14,9 @@ from infermesh_worker_xpu.attention.triton_kernels import _accumulate, _row_offs
 def _sequence_of(
     tile: tl.tensor, begins: tl.tensor, sequences: tl.tensor, GROUP: tl.constexpr, ROWS: tl.constexpr
 ) -> tl.tensor:
-    """The sequence that a tile belongs to: the last whose first tile, begins × GROUP // ROWS + index, is not after it.
+    """The sequence of a tile: the last one whose first tile, begins × GROUP // ROWS + index, is not after it.
 
-    The + index leaves each sequence room for a partial tile, so that the grid follows from T and S alone.
+    Adding the index leaves room for a partial tile of each sequence, so the grid size depends only on T and S.
     """
     low = tile * 0
     high = low + sequences
@@ -55,7 +55,7 @@ def _attend(
     WINDOWED: tl.constexpr,
     SOFTCAP: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """Goes over positions [begin, end); MASKED false: whole tiles, of which every row sees every position."""
+    """Adds positions [begin, end) to the sums. MASKED false: whole tiles, and every row sees every position."""
     dim = tl.arange(0, DIM_PADDED)
     for start in range(begin, end, TOKENS):
         position = start + tl.arange(0, TOKENS)
@@ -104,7 +104,7 @@ def prefill_kernel(
 ) -> None:
     """Grid ((⌊T × GROUP / ROWS⌋ + S) × kv_heads,): ROWS pairs (new token, head of one KV head) of one sequence.
 
-    TileSizes run from the last to the first: in a causal prompt the last ones take longest.
+    Programs go from the last tile to the first, because in a causal prompt the last tiles take longest.
     """
     program = tl.num_programs(0) - 1 - tl.program_id(0)
     kv_head = program % KV_HEADS

@@ -1,7 +1,4 @@
-"""Owns torch's side of the runner seam: the model, its KV cache, and one forward pass a batch.
-
-Knows no request and no sampling.
-"""
+"""The engine's runner on torch: runs batches on the model and its KV cache."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -33,21 +30,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RunnerFacts:
-    """What a runner tells of itself and cannot know."""
+    """What a runner reports about its model and has to be told."""
 
     attention: str
-    """Name of its kernels."""
+    """Name of the attention kernels."""
     weights_bytes: int
     extension: str = ""
-    """What computes beside torch, as "ipex 2.8"; empty when torch does alone."""
+    """Extension that torch runs with, such as "ipex 2.8"; empty if none."""
     compiled: bool = False
-    """Whether torch.compile has made the model's layers."""
+    """Whether torch.compile compiled the model's layers."""
 
 
 class TorchRunner:
-    """A decoder of transformers on one device.
+    """A transformers decoder model on one device.
 
-    Raises FailedPrecondition when the model's attention is none of ours, or its KV cache does not fit.
+    Raises FailedPrecondition if the model does not call our attention function, or if its KV cache does not fit.
     """
 
     def __init__(
@@ -60,7 +57,7 @@ class TorchRunner:
         *,
         new_pool: GraphPool | None = None,
     ) -> None:
-        """`new_pool` captures steps of decodes; without it every step is launched kernel by kernel."""
+        """With `new_pool`, decode-only steps are captured as graphs; without it, kernels are launched one by one."""
         self._model = model
         self._device = device
         self._pass = ForwardPass(model, device, exact=options.numerics == "exact")
@@ -70,7 +67,7 @@ class TorchRunner:
         dtype = _kv_dtype(model.dtype, options, facts.attention)
         blocks = self._loading(lambda: self._bind(specs, kernels, dtype, options, new_pool))
         self._loading(lambda: self._warm_up([warm_up.shortest(blocks)]))
-        if facts.attention == "triton" and not device.is_cpu:  # the interpreter compiles nothing
+        if facts.attention == "triton" and not device.is_cpu:  # Triton's interpreter on the CPU compiles nothing
             self._loading(lambda: self._warm_up(warm_up.all_kernels(blocks, options.context_length)))
         if new_pool is not None:
             sizes = bucket_sizes(options.max_sequences)
@@ -96,7 +93,7 @@ class TorchRunner:
         return TorchLaunch(self._guarded(lambda: self._queue(batch)), self._sampler, self._guarded)
 
     def _guarded(self, work: Callable[[], T]) -> T:
-        """Does a step's work; raises ResourceExhausted where the device has no memory for it."""
+        """Runs `work` of a step. Raises ResourceExhausted if the device has too little memory for it."""
         out_of_memory = ""
         try:
             return work()
@@ -104,10 +101,10 @@ class TorchRunner:
             if not is_out_of_memory(error):
                 raise
             out_of_memory = str(error).splitlines()[0]
-        # After the except block, which keeps the failed pass' tensors alive through its traceback.
+        # Outside the except block, because its traceback keeps the failed pass's tensors alive.
         self._device.release_memory()
-        _log.warning("a batch did not fit", extra={"problem": out_of_memory})
-        raise ResourceExhausted(f"{self.info.device_name} has no memory for this batch: {out_of_memory}")
+        _log.warning("out of memory for a batch", extra={"problem": out_of_memory})
+        raise ResourceExhausted(f"{self.info.device_name} has too little memory for this batch: {out_of_memory}")
 
     def memory_free_bytes(self) -> int:
         return self._device.memory_bytes()[0]
@@ -145,27 +142,27 @@ class TorchRunner:
         options: TorchOptions,
         new_pool: GraphPool | None,
     ) -> int:
-        """Gives the model as many KV blocks as fit beside the graphs; returns how many."""
+        """Allocates as many KV blocks as fit beside the graphs. Returns how many."""
         reserved_bytes = 0
         if new_pool is not None:
             self._pass.bind(specs, kernels, 0, dtype)
             self._warm_up([warm_up.shortest(0)])
             sizes = bucket_sizes(options.max_sequences)
             reserved_bytes = self._pass.measure_graphs(new_pool, sizes, options.context_length)
-            self._device.release_memory()  # which the captures that are gone still hold
-            self._record(options)  # of the largest pass the allocator kept no memory
+            self._device.release_memory()  # the dropped captures still hold it
+            self._record(options)  # the allocator must again hold the memory of the largest pass
         blocks = kv_memory.count_blocks(self._device, specs, dtype, options, reserved_bytes=reserved_bytes)
         self._pass.bind(specs, kernels, blocks, dtype)
         return blocks
 
     def _warm_up(self, batches: Iterable[Batch]) -> None:
-        """Runs batches on padding_block's block, so that what the kernels refuse is refused at load."""
+        """Runs batches on the padding block, so that a model that the kernels refuse fails at load."""
         try:
             for batch in batches:
                 self._run(batch)
         except ValueError as error:
             raise FailedPrecondition(
-                f"the attention kernels cannot serve this model: {error}", reason="MODEL_NOT_SUPPORTED"
+                f"The attention kernels do not support this model: {error}", reason="MODEL_NOT_SUPPORTED"
             ) from error
 
     def _loading(self, work: Callable[[], T]) -> T:
@@ -175,24 +172,26 @@ class TorchRunner:
             if not is_out_of_memory(error):
                 raise
             raise FailedPrecondition(
-                f"{self._device.name} has no memory for this model's KV cache and a batch of it: {error}",
+                f"{self._device.name} has too little memory for this model's KV cache and one batch: {error}. "
+                "Lower INFERMESH_MAX_BATCHED_TOKENS or INFERMESH_KV_CACHE_BYTES, or use a smaller model.",
                 reason="OUT_OF_MEMORY",
             ) from error
 
 
 def _samples(device: TorchDevice, options: TorchOptions) -> bool:
-    """Whether tokens are chosen on the device. On processors that overlaps nothing: they compute during the launch."""
+    """Whether to sample on the device. On the CPU this gains nothing, because a launch there computes at once."""
     if options.sampling == "auto":
         return not device.is_cpu and options.numerics == "fast"
     return options.sampling == "device"
 
 
 def _kv_dtype(weights: torch.dtype, options: TorchOptions, attention_name: str) -> torch.dtype:
-    """Raises FailedPrecondition for a precision that the kernels do not read."""
+    """Precision of the KV cache. Raises FailedPrecondition if the attention kernels do not read it."""
     dtype = DTYPES[options.kv_dtype] if options.kv_dtype != "auto" else weights
     if attention_name == "triton" and dtype != weights:
         raise FailedPrecondition(
-            f"Triton's attention reads a KV cache of the weights' precision, not {options.kv_dtype}",
+            f"Triton's attention needs the KV cache in the weights' precision, not {options.kv_dtype}. Set "
+            "INFERMESH_KV_DTYPE=auto or INFERMESH_ATTENTION=sdpa.",
             reason="DTYPE_NOT_SUPPORTED",
         )
     return dtype

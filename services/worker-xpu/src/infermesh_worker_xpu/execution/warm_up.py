@@ -1,4 +1,4 @@
-"""Owns the batches that a runner runs at load, so that no request waits while a kernel is compiled. Knows no model."""
+"""Makes the batches that compile every kernel at load, so that no request has to wait for a compilation."""
 
 from collections.abc import Iterator
 
@@ -8,18 +8,18 @@ from infermesh_engine.runners.runner import Batch
 from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE
 
 SHORT_TOKENS, LONG_TOKENS = 2, 64
-"""Prompts on either side of where kernels take larger tiles."""
+"""Two prompt lengths: one for which prefill takes small tiles, one for large tiles."""
 SHORTEST_SPLIT_TOKENS = 256
-"""Contexts of decodes from here on are cut into more parts each time they double."""
+"""From this context length on, decode splits a context into more chunks each time the length doubles."""
 
 
 def shortest(padding_block: int) -> Batch:
-    """A decode and a prefill on padding_block's block."""
+    """A decode and a prefill, both on the padding block."""
     return _decode_and_prefill(padding_block, 1, SHORT_TOKENS)
 
 
 def all_kernels(padding_block: int, context_length: int) -> Iterator[Batch]:
-    """Batches that between them need every kernel that a batch of that context can need."""
+    """Batches that together use every kernel variant that contexts up to `context_length` can need."""
     context = SHORTEST_SPLIT_TOKENS
     while context < context_length:
         yield _decode_and_prefill(padding_block, context, LONG_TOKENS)

@@ -1,17 +1,17 @@
-"""Owns linear layers whose weights lie in memory as the processor's matrix kernels read them. CPU only."""
+"""Linear layers whose weights are stored in the layout that the CPU's matrix kernels read. CPU only."""
 
 import torch
 from torch import Tensor, nn
 
 
 class PackedLinear(nn.Module):
-    """A linear layer by oneDNN with its weight packed once: up to four times as fast as F.linear with few rows.
+    """A linear layer that runs on oneDNN with a weight packed once. Up to four times as fast as F.linear for few rows.
 
-    A row's result does not depend on how many rows there are, as long as there are two.
+    From two rows on, a row's result does not depend on the number of rows.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
-        """Packs the weight of `linear`, which is not changed. Raises RuntimeError where oneDNN cannot."""
+        """Packs a copy of the weight of `linear`. Raises RuntimeError if oneDNN cannot."""
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self._itemsize = linear.weight.dtype.itemsize
@@ -20,7 +20,7 @@ class PackedLinear(nn.Module):
 
     @property
     def nbytes(self) -> int:
-        """Memory of the weight and the bias, without the packing's padding."""
+        """Bytes of the weight and the bias, without the padding that packing adds."""
         bias = 0 if self._bias is None else self._bias.nbytes
         return self.in_features * self.out_features * self._itemsize + bias
 
@@ -31,7 +31,7 @@ class PackedLinear(nn.Module):
 
 
 def pack(model: nn.Module) -> int:
-    """Replaces the model's linear layers by packed ones, as far as this processor has kernels; returns how many."""
+    """Packs the model's linear layers, in place, for which this CPU has kernels. Returns how many."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call] # torch's
         return 0
     packed = 0
@@ -44,7 +44,7 @@ def pack(model: nn.Module) -> int:
 
 
 def _can_pack(linear: nn.Linear) -> bool:
-    if type(linear.weight) is not nn.Parameter:  # torchao's quantised tensors have kernels of their own
+    if type(linear.weight) is not nn.Parameter:  # torchao's quantised tensors have their own kernels
         return False
     match linear.weight.dtype:
         case torch.float32:

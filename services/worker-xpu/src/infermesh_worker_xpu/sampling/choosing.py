@@ -1,4 +1,4 @@
-"""Owns sampling where the logits are: `launch.SamplingBatch` in torch. Knows no model, no request and no host.
+"""Chooses tokens and their log probabilities in torch, on the device that holds the logits.
 
 Nothing here waits for an accelerator. A row's token does not depend on the other rows.
 """
@@ -20,7 +20,7 @@ from infermesh_worker_xpu.sampling.sampling_tensors import LogprobRequest, Sampl
 
 @dataclass(frozen=True, slots=True)
 class ChosenLogprobs:
-    """Of A rows, at temperature 1 and before any edit; float32."""
+    """Log probabilities of A rows, at temperature 1 and before any edit; float32."""
 
     chosen: Tensor
     """[A]"""
@@ -32,7 +32,7 @@ class ChosenLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class ChosenTokens:
-    """Tokens of R rows on their device, and the log probabilities of the rows that asked for them, in their order."""
+    """Tokens of R rows on the device, and log probabilities of the rows that asked for them, in row order."""
 
     token_ids: Tensor
     """[R] int64."""
@@ -40,19 +40,19 @@ class ChosenTokens:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All that the host wants, as `to_tokens` takes it."""
+        """Everything that the host needs, in the order that `to_tokens` expects."""
         asked = self.logprobs
         return [self.token_ids] if asked is None else [self.token_ids, asked.chosen, asked.top_ids, asked.top]
 
 
 def choose_tokens(logits: Tensor, batch: SamplingTensors, draw: Draw = drawing.draw) -> ChosenTokens:
-    """The tokens of logits [R, V] of any float type, which it leaves as they are."""
+    """Chooses tokens from logits [R, V] of any float dtype, which are not changed."""
     token_ids = _token_ids(logits, batch, draw)
     return ChosenTokens(token_ids, None if batch.asked is None else _logprobs(logits, token_ids, batch.asked))
 
 
 def to_tokens(arrays: Sequence[NDArray[Any]], batch: SamplingBatch) -> Tokens:
-    """What the engine is told, of `ChosenTokens.tensors` on the host."""
+    """The engine's `Tokens`, made from `ChosenTokens.tensors` once they are on the host."""
     if batch.alternatives is None:
         return Tokens(token_ids=arrays[0])
     rows = np.flatnonzero(batch.alternatives >= 0)
@@ -61,7 +61,7 @@ def to_tokens(arrays: Sequence[NDArray[Any]], batch: SamplingBatch) -> Tokens:
 
 
 def _spread(array: NDArray[Any], rows: NDArray[np.int64], count: int) -> NDArray[Any]:
-    """The array's rows in their places among `count`."""
+    """The array's rows at their indices `rows` in an array of `count` rows."""
     if len(rows) == count:
         return array
     spread = np.zeros((count, *array.shape[1:]), dtype=array.dtype)

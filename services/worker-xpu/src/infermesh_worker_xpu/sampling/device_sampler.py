@@ -1,6 +1,6 @@
-"""Owns what of a launch stays on the device between steps: its tokens, and their way to the next step and to the host.
+"""Samples on the device and keeps the tokens there, for the next step's inputs and for the host.
 
-Knows no model. On an accelerator only `TorchLaunch.wait` waits.
+On an accelerator, only `TorchLaunch.wait` waits for the device.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 
 class MemoryGuard(Protocol):
-    """Does work on a device; its lack of memory becomes ResourceExhausted."""
+    """Runs work on a device and turns its out-of-memory errors into ResourceExhausted."""
 
     def __call__(self, work: Callable[[], T]) -> T: ...
 
 
 class DeviceSampler:
-    """The tokens that the last launch's rows got, where the next step's inputs find them."""
+    """Samples tokens and holds those of the last launch, which the next step takes as inputs."""
 
     def __init__(self, device: torch.device, *, max_rows: int) -> None:
         self._tokens = torch.zeros(max_rows, dtype=torch.int64, device=device)
@@ -36,20 +36,20 @@ class DeviceSampler:
         self._draw = triton_draw.choose_draw(device)
 
     def fill_in(self, token_ids: Tensor) -> None:
-        """Writes the tokens that `token_ids`, a step's on the device, names as -1 - row in their places."""
+        """Replaces each -1 - row in a step's `token_ids` by the token that this row of the last launch got."""
         known = self._tokens[(-1 - token_ids).clamp_(min=0)]
         token_ids.copy_(torch.where(token_ids < 0, known, token_ids))
 
     @torch.inference_mode()
     def sample(self, logits: Tensor, batch: SamplingBatch) -> None:
-        """Queues the choice of tokens from logits [R, vocab] and their copy to the host."""
+        """Queues sampling from logits [R, vocab] and the copy of the tokens to the host."""
         sent = sampling_tensors.upload_batch(batch, logits.shape[1], self._upload, self._floats)
         chosen = choosing.choose_tokens(logits, sent, self._draw)
         self._tokens[: batch.rows].copy_(chosen.token_ids)
         self._download.begin(chosen.tensors)
 
     def rehearse(self, rows: int, vocab_size: int, dtype: torch.dtype) -> None:
-        """Samples what takes the most memory, so that the allocator has it before the KV cache takes the rest."""
+        """Samples the largest batch, so that torch's allocator holds that memory before the KV cache takes the rest."""
         ones = np.ones(rows)
         draws = Draws(
             rows=np.arange(rows),
@@ -66,7 +66,7 @@ class DeviceSampler:
         self.wait(batch)
 
     def wait(self, batch: SamplingBatch) -> Tokens:
-        """What the last sampled batch got."""
+        """Waits for the tokens of the last sampled batch."""
         return choosing.to_tokens(self._download.wait(), batch)
 
 
@@ -74,7 +74,7 @@ class TorchLaunch:
     """`launch.Launched` of a TorchRunner."""
 
     def __init__(self, logits: Tensor, sampler: DeviceSampler, guard: MemoryGuard) -> None:
-        """`guard` runs what may find no memory on the device."""
+        """`guard` wraps work that may run out of memory on the device."""
         self._logits: Tensor | None = logits
         self._sampler = sampler
         self._guard = guard
@@ -83,12 +83,12 @@ class TorchLaunch:
     def sample(self, sampling: SamplingBatch) -> None:
         logits, self._logits = self._logits, None
         if logits is None:
-            raise ValueError("a launch is sampled once")
+            raise ValueError("A launch can be sampled only once.")
         self._guard(lambda: self._sampler.sample(logits[: sampling.rows], sampling))
         self._batch = sampling
 
     def wait(self) -> Tokens:
         batch = self._batch
         if batch is None:
-            raise ValueError("a launch that was not sampled has no tokens")
+            raise ValueError("This launch was not sampled: call sample before wait.")
         return self._guard(lambda: self._sampler.wait(batch))

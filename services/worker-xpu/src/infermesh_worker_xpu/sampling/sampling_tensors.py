@@ -1,6 +1,6 @@
-"""Owns how `launch.SamplingBatch` reaches a device: all of it in one copy. Knows no maths.
+"""Copies a `launch.SamplingBatch` to a device, all of it in one copy.
 
-One copy, because a second one would wait for memory that the device reads only after its forward pass.
+A second copy would wait for a buffer that the device reads only after its forward pass.
 """
 
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ class DrawTensors:
     rows: Tensor
     """[D] int64"""
     floats: Tensor
-    """[4, D], inverse temperatures, top_p, min_p, uniforms."""
+    """[4, D]: inverse temperatures, top_p, min_p, uniforms."""
     top_k: Tensor
     """[D] int64"""
     open_rows: Tensor
-    """Which of the D rows their first CANDIDATES tokens may not decide, as far as the host knows."""
+    """Indices of the D rows that the first CANDIDATES tokens may not decide, as far as the host can tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class EditTensors:
-    """`launch.Edits` on a device; places are row × vocab + token id."""
+    """`launch.Edits` on a device. A place is row × vocab + token id."""
 
     bias_places: Tensor
     bias: Tensor
@@ -48,12 +48,12 @@ class EditTensors:
 
 @dataclass(frozen=True, slots=True)
 class LogprobRequest:
-    """Who wants log probabilities."""
+    """Which rows want log probabilities, and how many."""
 
     rows: Tensor
     """[A] int64"""
     alternatives: int
-    """The most that any of them wants."""
+    """The largest number of alternatives that any of these rows wants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,12 @@ class SamplingTensors:
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:
-    """Floats to sum probabilities in: some of Intel's GPUs have no float64."""
+    """Float dtype in which probabilities are summed: some Intel GPUs have no float64."""
     return torch.float32 if device.type == "xpu" else torch.float64
 
 
 def upload_batch(batch: SamplingBatch, vocab_size: int, upload: Upload, floats: torch.dtype) -> SamplingTensors:
-    """Queues the copy of a batch; `floats`: see `sum_dtype`."""
+    """Queues the copy of a batch; `floats` is the `sum_dtype` of the device."""
     arrays: Arrays = {}
     if batch.draws is not None:
         arrays |= _of_draws(batch.draws, floats)

@@ -1,6 +1,7 @@
-"""Owns the buffers that captured graphs read: a step of decodes, padded to a fixed size. Knows no model and no graph.
+"""Fixed buffers that captured graphs read: a decode step, padded to a fixed number of rows.
 
-All sizes share the memory of one buffer, each with a layout of its own: steps follow one another on one stream.
+All sizes share the memory of one buffer, each with its own layout. This is safe because steps run one after the other
+on one stream.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from infermesh_worker_xpu.steps.upload import Staging, layout, tensor_at
 
 @dataclass(frozen=True, slots=True)
 class _Views:
-    """One size's arrays in one pinned buffer."""
+    """The arrays of one size in one pinned buffer."""
 
     token_ids: NDArray[np.int64]
     positions: NDArray[np.int64]
@@ -26,9 +27,9 @@ class _Views:
 
 
 class DecodeBuffers:
-    """Decodes of up to `max_rows` sequences with block tables of `max_blocks`; filled on the host, read on the device.
+    """Inputs of up to `max_rows` decodes with block tables of `max_blocks`; filled on the host, read on the device.
 
-    Rows that no sequence has write to `padding_block`, a block that is no sequence's, and read one token of it.
+    Padding rows write to `padding_block`, which no sequence uses, and read one token of it.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class DecodeBuffers:
         self._columns = np.arange(max_blocks)
 
     def step(self, size: int) -> DeviceStep:
-        """The step that the device reads in `size` rows: views that are made anew, of memory that stays."""
+        """The step that the device reads in `size` rows: new views of the same memory at each call."""
         offsets, _ = self._layout(size)
         ids, positions, slots = (
             tensor_at(self._device_bytes, offset, shape, torch.int64)
@@ -63,7 +64,7 @@ class DecodeBuffers:
         )
 
     def fill(self, batch: Batch | None, size: int) -> None:
-        """Queues the copy of a batch of at most `size` decodes to the device; None: of padding alone."""
+        """Queues the copy of a batch of at most `size` decodes to the device; None copies padding only."""
         index = self._staging.next()
         views = self._views(index, size)
         count = 0 if batch is None else len(batch.token_ids)
@@ -79,12 +80,12 @@ class DecodeBuffers:
     def _fill_rows(self, views: _Views, batch: Batch, count: int) -> None:
         views.token_ids[:count] = batch.token_ids
         views.positions[:count] = batch.positions
-        last = batch.blocks[batch.block_begins[1:] - 1].astype(np.int64)  # tables end with the new token's block
+        last = batch.blocks[batch.block_begins[1:] - 1].astype(np.int64)  # a table ends with the new token's block
         views.slots[:count] = last * self._block_size + batch.positions % self._block_size
         views.context_lens[:count] = batch.past_lens + 1
         counts = np.diff(batch.block_begins)
         width = int(counts.max())
-        # what was there before stays beyond a context, where padding_block reads
+        # entries beyond a context keep their old values: nothing reads them
         views.block_tables[:count, :width][self._columns[:width] < counts[:, None]] = batch.blocks
 
     def _views(self, index: int, size: int) -> _Views:
@@ -98,10 +99,10 @@ class DecodeBuffers:
         return self._made[index, size]
 
     def _layout(self, size: int) -> tuple[list[int], int]:
-        """Of token ids, positions, slots (8 bytes each), context lengths and block tables (4 bytes)."""
+        """Layout of token ids, positions, slots (8 bytes each), context lengths and block tables (4 bytes each)."""
         return layout([8 * size, 8 * size, 8 * size, 4 * size, 4 * size * self._max_blocks])
 
 
 def is_decodes(batch: Batch) -> bool:
-    """Whether each of the batch's sequences has one new token and wants its logits."""
+    """Whether every sequence of the batch has one new token and needs its logits."""
     return len(batch.token_ids) == len(batch.past_lens) == len(batch.rows)

@@ -1,4 +1,4 @@
-"""Owns a batch as the device sees it: tensors made once, read by every layer. Knows no model and no kernel."""
+"""Turns a batch into the tensors that every layer reads, on the device."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,28 +13,28 @@ from infermesh_worker_xpu.steps.upload import Upload
 
 @dataclass(frozen=True, slots=True)
 class DecodePart:
-    """The sequences at the batch's start that have one new token."""
+    """The sequences with one new token, at the start of the batch."""
 
     tokens: int
-    """S of them, so the first S tokens of the batch."""
+    """S, the number of these sequences: their tokens are the first S of the batch."""
     block_tables: Tensor
     """[S, max_blocks] int32, padded with 0."""
     context_lens: Tensor
-    """[S] int32, past and new tokens of each."""
+    """[S] int32, past and new tokens of each sequence."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefillPart:
-    """The sequences after those, with any number of new tokens."""
+    """The sequences after the decodes, with any number of new tokens."""
 
     block_tables: Tensor
     """[S, max_blocks] int32, padded with 0."""
     begins: Tensor
-    """[S + 1] int32, where each one's tokens begin, counted from the first token of the first."""
+    """[S + 1] int32, where each sequence's tokens begin, counted from the first sequence's first token."""
     context_lens: Tensor
-    """[S] int32, past and new tokens of each."""
+    """[S] int32, past and new tokens of each sequence."""
     max_new: int
-    """Largest number of new tokens."""
+    """Most new tokens of any of the sequences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,18 +48,18 @@ class DeviceStep:
     slots: Tensor
     """[T] int64, where each token's KV goes: block × block size + offset."""
     rows: Tensor
-    """[R] int64, tokens whose logits are needed; R ≥ 1: the last token where the batch needs none."""
+    """[R] int64, indices of the tokens whose logits are needed; the last token if the batch needs none, so R ≥ 1."""
     decode: DecodePart | None
     prefill: PrefillPart | None
 
     @property
     def decodes(self) -> int:
-        """Tokens that belong to `decode`."""
+        """Number of tokens that belong to `decode`."""
         return self.decode.tokens if self.decode is not None else 0
 
 
 def upload_step(batch: Batch, *, block_size: int, upload: Upload) -> DeviceStep:
-    """Copies a batch to its device; its arrays are the engine's buffers, which may be written again afterwards."""
+    """Copies a batch to the device. The engine may reuse the batch's arrays as soon as this returns."""
     new = np.diff(batch.begins)
     tables = _padded_tables(batch)
     sequence_of_token = np.repeat(np.arange(len(new)), new)
@@ -91,7 +91,7 @@ def upload_step(batch: Batch, *, block_size: int, upload: Upload) -> DeviceStep:
 
 
 def _padded_tables(batch: Batch) -> NDArray[np.int32]:
-    """[S, max_blocks], the block tables side by side."""
+    """[S, max_blocks], the block tables as rows, padded with 0."""
     counts = np.diff(batch.block_begins)
     tables = np.zeros((len(counts), int(counts.max())), np.int32)
     tables[np.arange(tables.shape[1]) < counts[:, None]] = batch.blocks
