@@ -10,11 +10,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from infermesh_engine.runners.runner import Batch, ModelRunner
@@ -24,6 +26,15 @@ from infermesh_worker_xpu.execution.runner import TorchRunner
 from infermesh_worker_xpu.load_model import load_model
 from infermesh_worker_xpu.load_runner import load_runner
 from infermesh_worker_xpu.options import TorchOptions
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+TinyFolder = Callable[[str], Path]
+MakeRunner = Callable[..., TorchRunner]
+MakeHarness = Callable[..., Harness]
+Reference = Callable[[str, Ints], Floats]
+RunPython = Callable[..., str]
+RunInterpreted = Callable[[Path], None]
 
 VOCAB = 160
 BLOCK = 32
@@ -78,7 +89,7 @@ def tiny_config(name: str) -> PretrainedConfig:
 def save_tiny(config: PretrainedConfig, folder: Path) -> Path:
     """Writes a model with random weights that are large enough for attention to matter."""
     torch.manual_seed(7)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -88,7 +99,7 @@ def save_tiny(config: PretrainedConfig, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory) -> Callable[[str], Path]:
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
     """The folder of a tiny model, by its name in CONFIGS."""
     made: dict[str, Path] = {}
 
@@ -101,28 +112,34 @@ def tiny_folder(tmp_path_factory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def tiny_runner(tiny_folder) -> Callable[..., TorchRunner]:
+def tiny_runner(tiny_folder: TinyFolder) -> MakeRunner:
     """A runner of a tiny model, in fp32 unless told; the options are TorchOptions'."""
 
-    def runner(name: str, **options: object) -> TorchRunner:
-        chosen = {"device": "cpu", "dtype": "fp32", "kv_cache_bytes": 8 << 20, "context_length": 512} | options
+    def runner(name: str, **options: Any) -> TorchRunner:
+        chosen: dict[str, Any] = {
+            "device": "cpu",
+            "dtype": "fp32",
+            "kv_cache_bytes": 8 << 20,
+            "context_length": 512,
+        } | options
         return load_runner(tiny_folder(name), TorchOptions(**chosen))
 
     return runner
 
 
 @pytest.fixture(scope="session")
-def reference(tiny_folder) -> Callable[[str, np.ndarray], np.ndarray]:
+def reference(tiny_folder: TinyFolder) -> Reference:
     """Logits [T, vocab] of transformers' own eager forward pass over a whole sequence."""
     models: dict[str, PreTrainedModel] = {}
 
-    def logits(name: str, ids: np.ndarray) -> np.ndarray:
+    def logits(name: str, ids: Ints) -> Floats:
         if name not in models:
             models[name] = AutoModelForCausalLM.from_pretrained(
                 tiny_folder(name), attn_implementation="eager", dtype=torch.float32
             )
         with torch.inference_mode():
-            return models[name](input_ids=torch.from_numpy(ids)[None]).logits[0].numpy()
+            found: Floats = models[name](input_ids=torch.from_numpy(ids)[None]).logits[0].numpy()
+            return found
 
     return logits
 
@@ -132,7 +149,7 @@ class Feed:
     """Sequences of tokens and how much of each a runner has computed; their blocks lie in no order."""
 
     runner: ModelRunner
-    sequences: list[np.ndarray]
+    sequences: list[Ints]
     seed: int = 0
     done: list[int] = field(default_factory=list)
 
@@ -160,7 +177,7 @@ class Feed:
             inverse_temperatures=np.full(len(runs), inverse_temperature, np.float32),
         )
 
-    def run(self, runs: dict[int, int]) -> dict[int, np.ndarray]:
+    def run(self, runs: dict[int, int]) -> dict[int, Floats]:
         """Computes the next tokens; logits after the last of each."""
         logits = self.runner.run(self.batch(runs))
         for i, n in runs.items():
@@ -174,7 +191,7 @@ def feed() -> type[Feed]:
 
 
 @pytest.fixture(scope="session")
-def harness_of() -> Callable[..., Harness]:
+def harness_of() -> MakeHarness:
     """Makes an engine on a model, with EngineConfig's fields."""
     return Harness
 
@@ -192,7 +209,7 @@ def exact_model(default_model: Path) -> Iterator[LoadedModel]:
 
 
 @pytest.fixture(scope="session")
-def run_python() -> Callable[..., str]:
+def run_python() -> RunPython:
     """Runs Python on arguments, with environment variables, on this checkout; what it prints. Fails where it does."""
 
     def run(*arguments: str, **variables: str) -> str:
@@ -212,12 +229,13 @@ def run_python() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def run_interpreted(run_python) -> Callable[[Path], None]:
+def run_interpreted(run_python: RunPython) -> RunInterpreted:
     """Runs a test file under Triton's interpreter, which is chosen when Triton is imported."""
 
     def run(path: Path) -> None:
         pytest.importorskip("triton")
         options = ("-q", "-x", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist")
-        run_python("-m", "pytest", *options, str(path), TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+        siblings = ("-o", f"pythonpath={path.parent}")  # helper modules of the test's folder
+        run_python("-m", "pytest", *options, *siblings, str(path), TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
 
     return run

@@ -1,16 +1,23 @@
 """The benchmarks of worker-xpu go through all they do, and gpu.py with little installed."""
 
+from __future__ import annotations
+
+import importlib
 import json
 import subprocess
 import sys
 import venv
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.requirements import Requirement
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+
+if TYPE_CHECKING:
+    from conftest import TinyFolder
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 INSTALLED = ("torch", "triton", "transformers", "numpy")
@@ -37,13 +44,13 @@ def closure(*names: str) -> dict[str, metadata.Distribution]:
 
 
 @pytest.fixture(scope="session")
-def bare_python(tmp_path_factory) -> Path:
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python that has INSTALLED and nothing else, no package of ours either."""
     pytest.importorskip("triton")
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, symlinks=True, with_pip=False)
     python = folder / "bin" / "python"
-    command = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    command = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
     for distribution in closure(*INSTALLED).values():
         tops = {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__", *NOT_INSTALLED}
@@ -53,15 +60,16 @@ def bare_python(tmp_path_factory) -> Path:
     return python
 
 
-def run(python: str | Path, script: str, *arguments: str) -> dict:
+def run(python: str | Path, script: str, *arguments: str) -> dict[str, Any]:
     """The JSON document on the last line of standard output."""
     command = [str(python), str(BENCHMARKS / script), *arguments]
     found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert found.returncode == 0, found.stderr[-4000:]
-    return json.loads(found.stdout.splitlines()[-1])
+    document: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
+    return document
 
 
-def test_gpu_needs_no_package_beyond_torch_triton_transformers_and_numpy(bare_python) -> None:
+def test_gpu_needs_no_package_beyond_torch_triton_transformers_and_numpy(bare_python: Path) -> None:
     for module in NOT_INSTALLED:
         absent = subprocess.run([bare_python, "-c", f"import {module}"], check=False, capture_output=True)
         assert b"ModuleNotFoundError" in absent.stderr, module
@@ -78,7 +86,7 @@ def test_gpu_needs_no_package_beyond_torch_triton_transformers_and_numpy(bare_py
     assert document["weights_bytes"] > 400_000
 
 
-def test_xpu_compares_with_transformers_on_processors(tiny_folder, tmp_path) -> None:
+def test_xpu_compares_with_transformers_on_processors(tiny_folder: TinyFolder, tmp_path: Path) -> None:
     for file in tiny_folder("llama").iterdir():
         (tmp_path / file.name).symlink_to(file)
     words = {f"w{i}": i for i in range(160)}
@@ -92,9 +100,9 @@ def test_xpu_compares_with_transformers_on_processors(tiny_folder, tmp_path) -> 
     assert document["meets_bar"] == all(r["engine_over_transformers"] >= 3 for r in document["results"])
 
 
-def test_comparison_ends_at_the_first_near_tie_and_sees_what_differs(monkeypatch) -> None:
+def test_comparison_ends_at_the_first_near_tie_and_sees_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from torch_duel import compare
+    compare = importlib.import_module("torch_duel").compare
 
     theirs = [
         {"token_ids": [1, 2, 3], "logprobs": [-1.0, -1.0, -1.0], "gaps": [0.5, 0.5, 0.001], "spacings": [0.25] * 3}

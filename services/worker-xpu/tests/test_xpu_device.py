@@ -5,6 +5,7 @@ import torch
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_xpu import device as devices
+from infermesh_worker_xpu.options import DeviceChoice
 
 
 @pytest.fixture
@@ -23,13 +24,13 @@ def none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["auto", "xpu"])
-def test_each_device_is_taken_by_its_index(kind: str, two_xpus: list[int]) -> None:
+def test_each_device_is_taken_by_its_index(kind: DeviceChoice, two_xpus: list[int]) -> None:
     assert [devices.select(kind, index).handle for index in (0, 1)] == [torch.device("xpu", i) for i in (0, 1)]
     assert two_xpus == [0, 1]
 
 
 @pytest.mark.parametrize("kind", ["auto", "xpu"])
-def test_an_index_that_is_not_there_is_refused(kind: str, two_xpus: list[int]) -> None:
+def test_an_index_that_is_not_there_is_refused(kind: DeviceChoice, two_xpus: list[int]) -> None:
     with pytest.raises(FailedPrecondition, match="xpu device 2 does not exist: torch finds 2, numbered from 0"):
         devices.select(kind, 2)
     assert two_xpus == []

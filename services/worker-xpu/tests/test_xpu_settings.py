@@ -11,7 +11,7 @@ from infermesh_worker_xpu.settings import WorkerXpuSettings
 
 
 def test_defaults() -> None:
-    settings = WorkerXpuSettings()
+    settings = read(WorkerXpuSettings)
     assert (settings.device, settings.dtype, settings.attention, settings.quantisation) == (
         "auto",
         "auto",
@@ -31,7 +31,7 @@ def test_defaults() -> None:
         ("INFERMESH_ATTENTION", "flash"),
     ],
 )
-def test_a_malformed_value_is_named(variable: str, value: str, monkeypatch) -> None:
+def test_a_malformed_value_is_named(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable):
         read(WorkerXpuSettings)
@@ -47,7 +47,7 @@ def test_a_malformed_value_is_named(variable: str, value: str, monkeypatch) -> N
 )
 def test_exact_takes_nothing_that_is_not(field: str, value: str, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
-        WorkerXpuSettings(numerics="exact", **{field: value})
+        WorkerXpuSettings.model_validate({"numerics": "exact", field: value})
 
 
 def test_the_front_does_not_load_torch() -> None:

@@ -6,16 +6,20 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from infermesh_worker_xpu.attention import sdpa as sdpa_attention
 from infermesh_worker_xpu.attention.exact import ExactKernels
+from infermesh_worker_xpu.attention.kernels import AttentionKernels
 from infermesh_worker_xpu.attention.sdpa import SdpaKernels
 
 HEADS, KV_HEADS, HEAD_DIM, BLOCK, BLOCKS = 6, 2, 16, 16, 128
 SCALE = 0.2
 
 
-def expected(query, keys, values, past: int, window: int | None, softcap: float | None) -> torch.Tensor:
+def expected(
+    query: Tensor, keys: Tensor, values: Tensor, past: int, window: int | None, softcap: float | None
+) -> torch.Tensor:
     """Attention of query [n, heads, d] to keys and values [m, kv_heads, d], one score after the other."""
     out = torch.zeros_like(query)
     for i, head in ((i, h) for i in range(len(query)) for h in range(HEADS)):
@@ -40,7 +44,7 @@ class Cache:
         self.tables = torch.zeros((len(lengths), max(counts)), dtype=torch.int32)
         self.context_lens = torch.tensor(lengths, dtype=torch.int32)
         self.parts = []
-        for i, (length, mine) in enumerate(zip(lengths, blocks.split(counts), strict=True)):
+        for i, (length, mine) in enumerate(zip(lengths, torch.split(blocks, counts), strict=True)):
             self.tables[i, : len(mine)] = mine
             key, value = torch.randn(2, length, KV_HEADS, HEAD_DIM)
             positions = torch.arange(length)
@@ -50,14 +54,17 @@ class Cache:
 
 
 @pytest.fixture(params=[SdpaKernels, ExactKernels])
-def kernels(request):
-    return request.param()
+def kernels(request: pytest.FixtureRequest) -> AttentionKernels:
+    made: AttentionKernels = request.param()
+    return made
 
 
 @pytest.mark.parametrize("lengths", [[1], [37], [600], [5, 40, 17, 1], [1100, 3, 20, 500, 90, 16]], ids=str)
 @pytest.mark.parametrize("in_order", [True, False])
 @pytest.mark.parametrize(("window", "softcap"), [(None, None), (20, None), (None, 3.0), (20, 3.0)])
-def test_decode(lengths, in_order: bool, window, softcap, kernels) -> None:
+def test_decode(
+    lengths: list[int], in_order: bool, window: int | None, softcap: float | None, kernels: AttentionKernels
+) -> None:
     cache = Cache(lengths, in_order=in_order)
     query = torch.randn(len(lengths), HEADS, HEAD_DIM)
     out = torch.full_like(query, math.nan)
@@ -70,7 +77,7 @@ def test_decode(lengths, in_order: bool, window, softcap, kernels) -> None:
 
 @pytest.mark.parametrize("in_order", [True, False])
 @pytest.mark.parametrize(("window", "softcap"), [(None, None), (20, None), (None, 3.0), (20, 3.0), (200, None)])
-def test_prefill(in_order: bool, window, softcap, kernels) -> None:
+def test_prefill(in_order: bool, window: int | None, softcap: float | None, kernels: AttentionKernels) -> None:
     lengths, new = [30, 70, 300, 1], [30, 9, 41, 1]
     cache = Cache(lengths, in_order=in_order)
     query = torch.randn(sum(new), HEADS, HEAD_DIM)

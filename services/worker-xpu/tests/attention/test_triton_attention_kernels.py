@@ -1,11 +1,20 @@
 """The Triton kernels against eager attention in float64. Runs in test_triton_attention's process: see there."""
 
+# Triton has no types and may be absent:
+# mypy: disable-error-code="import-untyped, import-not-found"
+
+from __future__ import annotations
+
 import itertools
 import os
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Triton decides at its import whether it interprets; in any other process this module has no tests.
 __test__ = os.environ.get("TRITON_INTERPRET") == "1"
@@ -13,6 +22,7 @@ __test__ = os.environ.get("TRITON_INTERPRET") == "1"
 if __test__:
     import numpy as np
     import torch
+    from attention_cases import DTYPES, Cache, Case, assert_close, eager, random_query
     from torch import Tensor
     from triton import language as tl
     from triton.runtime import interpreter
@@ -20,109 +30,36 @@ if __test__:
     from infermesh_worker_xpu.attention import triton_attention
     from infermesh_worker_xpu.attention import triton_tiles as triton_attention_tiles
 
-    TOLERANCE = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
-    DTYPES = list(TOLERANCE)
-
 
 @pytest.fixture(autouse=True)
-def plain_dot(monkeypatch):
+def plain_dot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replaces the interpreter's dot by one in float64, rounded to float32.
 
     Triton 3.7.1's keeps bf16 as 16-bit integers and multiplies those; and the bits of a row of numpy's matmul depend on
     where in the tile it stands.
     """
 
-    def wide(handle):
+    def wide(handle: interpreter.TensorHandle) -> NDArray[np.float64]:
         data = handle.data
         if handle.dtype.scalar == tl.bfloat16:
             data = (data.astype(np.uint32) << 16).view(np.float32)
-        return data.astype(np.float64)
+        wide_data: NDArray[np.float64] = data.astype(np.float64)
+        return wide_data
 
-    def dot(_, a, b, accumulator, *__):
+    def dot(
+        _: object,
+        a: interpreter.TensorHandle,
+        b: interpreter.TensorHandle,
+        accumulator: interpreter.TensorHandle,
+        *__: object,
+    ) -> interpreter.TensorHandle:
         product = (wide(a) @ wide(b)).astype(np.float32)
         return interpreter.TensorHandle(product + accumulator.data, tl.float32)
 
     monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", dot)
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    contexts: tuple[int, ...]  # past + new of each sequence
-    news: tuple[int, ...] = ()
-    heads: int = 4
-    kv_heads: int = 2
-    head_dim: int = 32
-    block_size: int = 16
-    window: int | None = None
-    softcap: float | None = None
-    dtype: object = None
-    splits: int | None = None
-    spare_blocks: int = 2
-
-    @property
-    def scale(self):
-        return self.head_dim**-0.5
-
-
-class Cache:
-    """Sequences in scattered blocks; whatever was not written, or not to be read, is NaN."""
-
-    def __init__(self, case):
-        self.case = case
-        width = -(-max(*case.contexts, 1) // case.block_size) + case.spare_blocks
-        count = width * len(case.contexts)
-        shape = (count + 1, case.block_size, case.kv_heads, case.head_dim)
-        self.key_cache = torch.full(shape, float("nan"), dtype=case.dtype)
-        self.value_cache = self.key_cache.clone()
-        self.tables = torch.randperm(count).to(torch.int32).view(len(case.contexts), width)
-        self.keys = [self._random(length) for length in case.contexts]
-        self.values = [self._random(length) for length in case.contexts]
-        slots = [
-            self.tables[i].long()[torch.arange(length) // case.block_size] * case.block_size
-            + torch.arange(length) % case.block_size
-            for i, length in enumerate(case.contexts)
-        ]
-        for cache, rows in [(self.key_cache, self.keys), (self.value_cache, self.values)]:
-            cache.flatten(0, 1)[torch.cat(slots)] = torch.cat(rows)
-        for row, length in zip(self.tables, case.contexts, strict=True):
-            row[-(-length // case.block_size) :] = count  # a block of NaN
-
-    def _random(self, length):
-        return torch.randn(length, self.case.kv_heads, self.case.head_dim).to(self.case.dtype)
-
-    def forget_before(self, row, position):
-        """Frees the whole blocks before a position, as an engine does behind a window."""
-        self.tables[row, : position // self.case.block_size] = self.key_cache.shape[0] - 1
-
-
-def eager(case, query: "Tensor", keys: "Tensor", values: "Tensor") -> "Tensor":
-    """Attention in float64 of the last len(query) positions."""
-    query, keys, values = (tensor.double() for tensor in (query, keys, values))
-    group = case.heads // case.kv_heads
-    keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
-    scores = torch.einsum("qhd,khd->hqk", query, keys) * case.scale
-    if case.softcap is not None:
-        scores = case.softcap * torch.tanh(scores / case.softcap)
-    at = torch.arange(len(keys) - len(query), len(keys))[:, None]
-    of = torch.arange(len(keys))[None, :]
-    seen = of <= at
-    if case.window is not None:
-        seen &= of > at - case.window
-    return torch.einsum("hqk,khd->qhd", scores.masked_fill(~seen, -torch.inf).softmax(-1), values)
-
-
-def assert_close(found, expected, dtype):
-    assert torch.isfinite(found).all(), "not all was written, or what is no part of the context was read"
-    error = (found.double() - expected).norm() / expected.norm().clamp_min(1e-30)
-    assert error < TOLERANCE[dtype], f"relative error {error:.2e}"
-
-
-def random_query(case, rows):
-    """A strided view, as a fused projection gives."""
-    return torch.randn(rows, case.heads + 1, case.head_dim).to(case.dtype)[:, : case.heads]
-
-
-def check_decode(case, cache=None):
+def check_decode(case: Case, cache: Cache | None = None) -> tuple[Tensor, Tensor]:
     cache = cache or Cache(case)
     query = random_query(case, len(case.contexts))
     out = torch.full((len(query), case.heads, case.head_dim), float("nan"), dtype=case.dtype)
@@ -140,7 +77,7 @@ def check_decode(case, cache=None):
     return query, out
 
 
-def prefill(case, cache, query, max_new):
+def prefill(case: Case, cache: Cache, query: Tensor, max_new: int) -> Tensor:
     begins = torch.tensor([0, *itertools.accumulate(case.news)], dtype=torch.int32)
     lengths = torch.tensor(case.contexts, dtype=torch.int32)
     out = torch.full((len(query) + 1, case.heads, case.head_dim), float("nan"), dtype=case.dtype)
@@ -152,38 +89,40 @@ def prefill(case, cache, query, max_new):
     return out[:-1]
 
 
-def check_prefill(case, cache=None):
+def check_prefill(case: Case, cache: Cache | None = None) -> None:
     cache = cache or Cache(case)
     query = random_query(case, sum(case.news))
-    runs = prefill(case, cache, query, max(case.news)).split(case.news)
-    for run, asked, keys, values in zip(runs, query.split(case.news), cache.keys, cache.values, strict=True):
+    runs = torch.split(prefill(case, cache, query, max(case.news)), list(case.news))
+    for run, asked, keys, values in zip(
+        runs, torch.split(query, list(case.news)), cache.keys, cache.values, strict=True
+    ):
         if len(run):
             assert_close(run, eager(case, asked, keys, values), case.dtype)
 
 
 @pytest.fixture(autouse=True)
-def seeded(request):
+def seeded(request: pytest.FixtureRequest) -> None:
     torch.manual_seed(sum(request.node.name.encode()))
 
 
-def each_dtype():
+def each_dtype() -> pytest.MarkDecorator:
     return pytest.mark.parametrize("dtype", DTYPES if __test__ else [], ids=str)
 
 
 @each_dtype()
 @pytest.mark.parametrize("head_dim", [32, 64, 80, 96, 128, 256])
-def test_decode_with_each_head_size(head_dim, dtype):
+def test_decode_with_each_head_size(head_dim: int, dtype: torch.dtype) -> None:
     check_decode(Case((1, 16, 37, 0), head_dim=head_dim, dtype=dtype, splits=1))
 
 
 @each_dtype()
 @pytest.mark.parametrize("head_dim", [32, 64, 80, 96, 128, 256])
-def test_prefill_with_each_head_size(head_dim, dtype):
+def test_prefill_with_each_head_size(head_dim: int, dtype: torch.dtype) -> None:
     check_prefill(Case((1, 37, 20), (1, 20, 20), head_dim=head_dim, dtype=dtype))
 
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(1, 1), (3, 3), (8, 1), (6, 2), (21, 3), (71, 1)])
-def test_each_way_to_share_heads(heads, kv_heads):
+def test_each_way_to_share_heads(heads: int, kv_heads: int) -> None:
     case = Case((33, 5), (9, 1), heads=heads, kv_heads=kv_heads, dtype=torch.float32)
     check_decode(case)
     check_decode(replace(case, splits=2))
@@ -193,7 +132,7 @@ def test_each_way_to_share_heads(heads, kv_heads):
 @pytest.mark.parametrize("block_size", [16, 32])
 @pytest.mark.parametrize("window", [None, 1, 5, 16, 40])
 @pytest.mark.parametrize("splits", [1, 4])
-def test_decode_at_borders_of_blocks_windows_and_chunks(block_size, window, splits):
+def test_decode_at_borders_of_blocks_windows_and_chunks(block_size: int, window: int | None, splits: int) -> None:
     lengths = (1, 15, 16, 17, 31, 32, 33, 127, 128, 129, 257)
     check_decode(
         Case(lengths, heads=2, kv_heads=1, block_size=block_size, window=window, dtype=torch.float32, splits=splits)
@@ -202,7 +141,7 @@ def test_decode_at_borders_of_blocks_windows_and_chunks(block_size, window, spli
 
 @pytest.mark.parametrize("block_size", [16, 32])
 @pytest.mark.parametrize("window", [None, 1, 5, 16, 40])
-def test_prefill_at_borders_of_blocks_and_windows(block_size, window):
+def test_prefill_at_borders_of_blocks_and_windows(block_size: int, window: int | None) -> None:
     case = Case(
         (1, 16, 17, 32, 33, 65, 7), (1, 16, 1, 15, 33, 2, 0), heads=3, kv_heads=1, block_size=block_size, window=window
     )
@@ -211,22 +150,22 @@ def test_prefill_at_borders_of_blocks_and_windows(block_size, window):
 
 @each_dtype()
 @pytest.mark.parametrize("softcap", [1.0, 50.0])
-def test_softcap(softcap, dtype):
+def test_softcap(softcap: float, dtype: torch.dtype) -> None:
     case = Case((40, 3), (7, 3), softcap=softcap, window=20, dtype=dtype, splits=2)
     check_decode(case)
     check_prefill(case)
 
 
 @pytest.mark.parametrize("splits", [2, 8, 64])
-def test_a_long_context_in_many_chunks(splits):
+def test_a_long_context_in_many_chunks(splits: int) -> None:
     check_decode(Case((1100, 0, 2), heads=2, kv_heads=1, dtype=torch.float32, splits=splits))
 
 
-def test_a_prompt_of_several_tiles():
+def test_a_prompt_of_several_tiles() -> None:
     check_prefill(Case((150, 130), (150, 70), heads=4, kv_heads=1, dtype=torch.float16))
 
 
-def test_blocks_behind_the_window_are_not_read():
+def test_blocks_behind_the_window_are_not_read() -> None:
     case = Case((300, 100), news=(9, 9), window=20, dtype=torch.float32, splits=2)
     cache = Cache(case)
     for row, length in enumerate(case.contexts):
@@ -238,7 +177,7 @@ def test_blocks_behind_the_window_are_not_read():
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_random_shapes(seed):
+def test_random_shapes(seed: int) -> None:
     choose = random.Random(seed)
     kv_heads, count = choose.choice([1, 2, 3]), choose.randint(1, 5)
     news = (*(choose.choice([0, 1, 2, 15, 16, 17, 30]) for _ in range(count - 1)), choose.randint(1, 40))
@@ -258,17 +197,17 @@ def test_random_shapes(seed):
     check_prefill(case)
 
 
-def test_agrees_with_torch_sdpa():
+def test_agrees_with_torch_sdpa() -> None:
     case = Case((50,), (50,), heads=4, kv_heads=2, dtype=torch.float32)
     cache = Cache(case)
     query = random_query(case, 50)
     found = prefill(case, cache, query, 50)
-    heads_first = (tensor.transpose(0, 1)[None] for tensor in (query, cache.keys[0], cache.values[0]))
-    expected = torch.nn.functional.scaled_dot_product_attention(*heads_first, is_causal=True, enable_gqa=True)
+    q, k, v = (tensor.transpose(0, 1)[None] for tensor in (query, cache.keys[0], cache.values[0]))
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
     assert_close(found, expected[0].transpose(0, 1).double(), torch.float32)
 
 
-def test_a_prompt_in_chunks_has_the_bits_of_the_whole_prompt():
+def test_a_prompt_in_chunks_has_the_bits_of_the_whole_prompt() -> None:
     whole = Case((90,), (90,), dtype=torch.float32)
     cache = Cache(whole)
     query = random_query(whole, 90)
@@ -278,7 +217,7 @@ def test_a_prompt_in_chunks_has_the_bits_of_the_whole_prompt():
         assert torch.equal(prefill(chunk, cache, query[begin:end], 90), expected[begin:end])
 
 
-def test_decode_with_given_splits_has_the_same_bits_alone_and_in_a_batch():
+def test_decode_with_given_splits_has_the_same_bits_alone_and_in_a_batch() -> None:
     case = Case((150, 40, 300), dtype=torch.float32, splits=4)
     cache = Cache(case)
     query, together = check_decode(case, cache)
@@ -290,22 +229,7 @@ def test_decode_with_given_splits_has_the_same_bits_alone_and_in_a_batch():
         assert torch.equal(alone[0], together[i])
 
 
-@each_dtype()
-@pytest.mark.parametrize(("kv_heads", "head_dim"), [(1, 32), (3, 80), (40, 128)])
-def test_write_kv_writes_its_slots_and_nothing_else(kv_heads, head_dim, dtype):
-    key, value = (torch.randn(4, kv_heads + 1, head_dim).to(dtype)[:, :kv_heads] for _ in range(2))
-    key_cache = torch.full((3, 16, kv_heads, head_dim), float("nan"), dtype=dtype)
-    value_cache = key_cache.clone()
-    slots = torch.tensor([47, -1, 0, 20])
-    triton_attention.write_kv(key, value, key_cache, value_cache, slots)
-    for cache, rows in [(key_cache, key), (value_cache, value)]:
-        flat = cache.flatten(0, 1)
-        kept = [0, 2, 3]
-        assert torch.equal(flat[slots[kept]], rows[kept])
-        assert flat.isnan().all((1, 2)).sum() == 48 - len(kept)
-
-
-def test_tiles_are_not_larger_than_a_chunk():
+def test_tiles_are_not_larger_than_a_chunk() -> None:
     tables = [triton_attention_tiles.DECODE_TILES, triton_attention_tiles.PREFILL_TILES]
     for tiles in itertools.chain(*(table.values() for table in tables)):
         assert triton_attention_tiles.CHUNK_TOKENS % tiles.tokens == 0

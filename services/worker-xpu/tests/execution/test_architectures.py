@@ -1,5 +1,10 @@
 """Each architecture through paged attention says what transformers' own forward pass says."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +13,9 @@ import transformers
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_xpu.load_runner import load_runner
 from infermesh_worker_xpu.options import TorchOptions
+
+if TYPE_CHECKING:
+    from conftest import Feed, Floats, MakeRunner, Reference, TinyFolder
 
 ARCHITECTURES = (
     "llama",
@@ -27,9 +35,9 @@ ARCHITECTURES = (
 LENGTHS = (70, 33, 5, 41, 64)
 
 
-def mixed_steps(feed) -> dict[int, list[tuple[int, np.ndarray]]]:
+def mixed_steps(feed: Feed) -> dict[int, list[tuple[int, Floats]]]:
     """Runs LENGTHS in chunks and single tokens, mixed; for each sequence the lengths at which it has logits."""
-    found: dict[int, list[tuple[int, np.ndarray]]] = {i: [] for i in range(len(feed.sequences))}
+    found: dict[int, list[tuple[int, Floats]]] = {i: [] for i in range(len(feed.sequences))}
     steps = [
         {0: 40, 1: 7},
         {2: 1, 1: 1, 0: 10},
@@ -50,7 +58,9 @@ CASES = [("fast", name) for name in ARCHITECTURES] + [
 
 
 @pytest.mark.parametrize(("numerics", "name"), CASES)
-def test_mixed_batches_equal_transformers(numerics: str, name: str, tiny_runner, reference, feed) -> None:
+def test_mixed_batches_equal_transformers(
+    numerics: str, name: str, tiny_runner: MakeRunner, reference: Reference, feed: type[Feed]
+) -> None:
     runner = tiny_runner(name, numerics=numerics)
     rng = np.random.default_rng(3)
     sequences = [rng.integers(3, 160, length) for length in LENGTHS]
@@ -61,12 +71,12 @@ def test_mixed_batches_equal_transformers(numerics: str, name: str, tiny_runner,
     runner.close()
 
 
-def test_a_mixture_of_experts_is_not_exact_and_says_so(tiny_runner) -> None:
+def test_a_mixture_of_experts_is_not_exact_and_says_so(tiny_runner: MakeRunner) -> None:
     with pytest.raises(FailedPrecondition, match="INFERMESH_NUMERICS=exact does not hold"):
         tiny_runner("mixtral", numerics="exact")
 
 
-def test_the_window_matters_in_these_tests(tiny_folder, reference) -> None:
+def test_the_window_matters_in_these_tests(tiny_folder: TinyFolder, reference: Reference) -> None:
     ids = np.random.default_rng(3).integers(3, 160, 70)
     config = transformers.AutoConfig.from_pretrained(tiny_folder("mistral-window"), sliding_window=None)
     unbounded = transformers.AutoModelForCausalLM.from_pretrained(tiny_folder("mistral-window"), config=config)
@@ -76,7 +86,9 @@ def test_the_window_matters_in_these_tests(tiny_folder, reference) -> None:
 
 
 @pytest.mark.parametrize("options", [{"dtype": "bf16"}, {"kv_dtype": "bf16"}, {"quantisation": "int8"}], ids=str)
-def test_less_precision_stays_near(options: dict[str, str], tiny_runner, reference, feed) -> None:
+def test_less_precision_stays_near(
+    options: dict[str, str], tiny_runner: MakeRunner, reference: Reference, feed: type[Feed]
+) -> None:
     if "quantisation" in options:
         pytest.importorskip("torchao")
     runner = tiny_runner("llama", **options)
@@ -106,7 +118,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_what_paged_attention_cannot_do_is_refused(name: str, tmp_path) -> None:
+def test_what_paged_attention_cannot_do_is_refused(name: str, tmp_path: Path) -> None:
     model_type, changes, reason = REFUSED[name]
     small = {
         "vocab_size": 160,
@@ -118,6 +130,7 @@ def test_what_paged_attention_cannot_do_is_refused(name: str, tmp_path) -> None:
         "head_dim": 16,
     }
     config = transformers.AutoConfig.for_model(model_type, **{**small, **changes})
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    made = transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    made.save_pretrained(tmp_path)
     with pytest.raises(FailedPrecondition, match=reason):
         load_runner(tmp_path, TorchOptions(device="cpu", dtype="fp32"))

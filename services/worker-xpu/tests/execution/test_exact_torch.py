@@ -1,26 +1,36 @@
 """INFERMESH_NUMERICS=exact on torch: however a sequence's tokens are computed, they come out the same, bit for bit."""
 
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pytest
 import torch
 
-from infermesh_engine.requests.request import Continuation, SamplingParams
+from infermesh_engine.requests.request import Continuation, GenerationRequest, SamplingParams
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_worker.engine_process.loaded_model import LoadedModel
+from infermesh_worker.testing.harness import Harness
 from infermesh_worker_xpu.execution import exactness
+
+if TYPE_CHECKING:
+    from conftest import Feed, MakeHarness, MakeRunner
 
 SAMPLED = SamplingParams(temperature=0.8, top_p=0.95)
 
 
 @pytest.fixture(params=["greedy", "sampled"])
-def sampling(request) -> SamplingParams:
+def sampling(request: pytest.FixtureRequest) -> SamplingParams:
     return SamplingParams(temperature=0.0) if request.param == "greedy" else SAMPLED
 
 
-def alone(harness, prompt: str, **fields) -> tuple[int, ...]:
+def alone(harness: Harness, prompt: str, **fields: Any) -> tuple[int, ...]:
     return harness.tokens(harness.request("alone", prompt, **fields))["alone"]
 
 
-def test_logits_are_bit_identical_however_they_are_cut(exact_model, feed) -> None:
+def test_logits_are_bit_identical_however_they_are_cut(exact_model: LoadedModel, feed: type[Feed]) -> None:
     ids = np.random.default_rng(3).integers(300, 40_000, 300)
     whole = feed(exact_model.runner, [ids]).run({0: 300})[0]
     for cuts in ([32, 7, 261], [255, 2, 43], [1] * 3 + [294] + [1] * 3, [100, 100, 100]):
@@ -31,7 +41,7 @@ def test_logits_are_bit_identical_however_they_are_cut(exact_model, feed) -> Non
 
 
 @pytest.mark.parametrize("size", [2, 3, 7, 16, 33])
-def test_logits_are_bit_identical_in_any_batch(size: int, exact_model, feed) -> None:
+def test_logits_are_bit_identical_in_any_batch(size: int, exact_model: LoadedModel, feed: type[Feed]) -> None:
     rng = np.random.default_rng(size)
     sequences = [rng.integers(300, 40_000, int(rng.integers(2, 60))) for _ in range(size)]
     together = feed(exact_model.runner, sequences)
@@ -42,7 +52,7 @@ def test_logits_are_bit_identical_in_any_batch(size: int, exact_model, feed) -> 
         assert np.array_equal(single.run({0: len(sequences[i])})[0], rows[i])
 
 
-def test_a_decode_beside_a_prefill_is_bit_identical(exact_model, feed) -> None:
+def test_a_decode_beside_a_prefill_is_bit_identical(exact_model: LoadedModel, feed: type[Feed]) -> None:
     rng = np.random.default_rng(5)
     pair = [rng.integers(300, 40_000, 50), rng.integers(300, 40_000, 90)]
     mixed = feed(exact_model.runner, pair)
@@ -52,7 +62,9 @@ def test_a_decode_beside_a_prefill_is_bit_identical(exact_model, feed) -> None:
         assert np.array_equal(feed(exact_model.runner, [ids], seed=9).run({0: len(ids)})[0], rows[i])
 
 
-def test_a_continuation_at_any_index_equals_the_plain_run(exact_model, harness_of, prompts, sampling) -> None:
+def test_a_continuation_at_any_index_equals_the_plain_run(
+    exact_model: LoadedModel, harness_of: MakeHarness, prompts: tuple[str, ...], sampling: SamplingParams
+) -> None:
     exact = harness_of(exact_model, max_batched_tokens=512)
     expected = alone(exact, prompts[4], tokens=16, sampling=sampling)
     for index in range(1, 16):
@@ -61,15 +73,19 @@ def test_a_continuation_at_any_index_equals_the_plain_run(exact_model, harness_o
         assert rest == expected[index:], f"continued at {index}"
 
 
-def test_preempt_and_resume_changes_nothing(tiny_runner, harness_of, exact_model, prompts, sampling) -> None:
+def test_preempt_and_resume_changes_nothing(
+    tiny_runner: MakeRunner,
+    harness_of: MakeHarness,
+    exact_model: LoadedModel,
+    prompts: tuple[str, ...],
+    sampling: SamplingParams,
+) -> None:
     """On a tiny model, whose KV cache is as small as the test wants it."""
-    from dataclasses import replace
-
     # its vocabulary is smaller than the tokenizer's, so the prompts are made of low token ids
     runner = tiny_runner("llama", numerics="exact", kv_cache_bytes=8 * 3 * 2 * 32 * 2 * 16 * 4)
     model = replace(exact_model, runner=runner)
 
-    def requests(harness):
+    def requests(harness: Harness) -> list[GenerationRequest]:
         made = (harness.request(str(i), "x", tokens=60, sampling=sampling) for i in range(5))
         return [replace(r, prompt_token_ids=tuple(range(3 + i, 23 + i))) for i, r in enumerate(made)]
 
@@ -81,7 +97,7 @@ def test_preempt_and_resume_changes_nothing(tiny_runner, harness_of, exact_model
     runner.close()
 
 
-def test_threads_are_taken_away_until_it_holds(exact_model, monkeypatch) -> None:
+def test_threads_are_taken_away_until_it_holds(exact_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     monkeypatch.setattr(exactness, "find_difference", lambda runner: "threads" if torch.get_num_threads() > 1 else None)
     try:

@@ -1,12 +1,18 @@
 """Greedy tokens of the real model, through engine and paged attention, are those of transformers' generate."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel
 
 from infermesh_worker_xpu.load_model import load_model
+
+if TYPE_CHECKING:
+    from conftest import MakeHarness
 
 TOKENS = 64
 
@@ -18,7 +24,9 @@ def peer(default_model: Path) -> PreTrainedModel:
     )
 
 
-def test_twenty_prompts_in_one_batch(default_model: Path, peer, harness_of, prompts) -> None:
+def test_twenty_prompts_in_one_batch(
+    default_model: Path, peer: PreTrainedModel, harness_of: MakeHarness, prompts: tuple[str, ...]
+) -> None:
     model = load_model({"folder": str(default_model), "device": "cpu", "dtype": "fp32", "kv_cache_bytes": 1 << 30})
     ours = harness_of(model, max_batched_tokens=128)
     found = ours.tokens(*(ours.request(prompt, prompt, tokens=TOKENS) for prompt in prompts))
@@ -27,7 +35,7 @@ def test_twenty_prompts_in_one_batch(default_model: Path, peer, harness_of, prom
         assert found[prompt] == expected, prompt
 
 
-def generate(peer: PreTrainedModel, prompts: list[list[int]]) -> list[tuple[int, ...]]:
+def generate(peer: Any, prompts: list[list[int]]) -> list[tuple[int, ...]]:
     """TOKENS greedy tokens after each prompt, padded on the left to one batch."""
     width = max(map(len, prompts))
     ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])

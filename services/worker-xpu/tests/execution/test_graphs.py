@@ -1,7 +1,10 @@
 """Decode steps through graphs: buckets, padding and static buffers on CPU torch, where a graph's replay is eager."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,9 @@ from infermesh_worker_xpu.load_runner import choose_kernels
 from infermesh_worker_xpu.loading import weights
 from infermesh_worker_xpu.options import TorchOptions
 from infermesh_worker_xpu.steps.decode_buffers import DecodeBuffers
-from infermesh_worker_xpu.steps.upload import ALIGNMENT_BYTES, Upload, layout
+
+if TYPE_CHECKING:
+    from conftest import Feed, MakeRunner, Reference, TinyFolder
 
 CPU = torch.device("cpu")
 
@@ -43,9 +48,9 @@ def made() -> list[EagerGraph]:
 
 
 @pytest.fixture
-def graph_runner(tiny_folder, made) -> Callable[..., TorchRunner]:
-    def runner(name: str, *, make=None, **changes: object) -> TorchRunner:
-        chosen = {"device": "cpu", "dtype": "fp32", "kv_cache_bytes": 8 << 20, "context_length": 512}
+def graph_runner(tiny_folder: TinyFolder, made: list[EagerGraph]) -> MakeRunner:
+    def runner(name: str, *, make: Callable[[], EagerGraph] | None = None, **changes: Any) -> TorchRunner:
+        chosen: dict[str, Any] = {"device": "cpu", "dtype": "fp32", "kv_cache_bytes": 8 << 20, "context_length": 512}
         options = TorchOptions(**{**chosen, "max_sequences": 8, **changes})
         device = devices.select("cpu", 0)
         model = weights.load(tiny_folder(name), device, torch.float32, options)
@@ -70,7 +75,9 @@ def test_buckets_are_fine_where_steps_are_short_and_end_with_the_largest_batch()
 
 @pytest.mark.parametrize("name", ["llama", "mistral-window", "gemma2", "phi", "qwen3"])
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
-def test_logits_are_those_of_the_plain_path(name, count, graph_runner, tiny_runner, feed) -> None:
+def test_logits_are_those_of_the_plain_path(
+    name: str, count: int, graph_runner: MakeRunner, tiny_runner: MakeRunner, feed: type[Feed]
+) -> None:
     made: list[EagerGraph] = []
 
     def make() -> EagerGraph:
@@ -91,7 +98,9 @@ def test_logits_are_those_of_the_plain_path(name, count, graph_runner, tiny_runn
     assert sum(graph.replays for graph in made) == 12
 
 
-def test_batch_sizes_that_change_use_their_buckets_and_never_each_others_rows(graph_runner, feed, reference, made):
+def test_batch_sizes_that_change_use_their_buckets_and_never_each_others_rows(
+    graph_runner: MakeRunner, feed: type[Feed], reference: Reference, made: list[EagerGraph]
+) -> None:
     runner = graph_runner("llama")
     sequences = [np.random.default_rng(i).integers(3, 160, 60) for i in range(7)]
     each = feed(runner, sequences)
@@ -104,7 +113,9 @@ def test_batch_sizes_that_change_use_their_buckets_and_never_each_others_rows(gr
     assert {size: graph.replays for size, graph in by_size.items()} == {8: 2, 4: 1, 2: 1, 1: 2}
 
 
-def test_a_prefill_and_a_batch_without_rows_are_not_captured(graph_runner, feed, reference, made) -> None:
+def test_a_prefill_and_a_batch_without_rows_are_not_captured(
+    graph_runner: MakeRunner, feed: type[Feed], reference: Reference, made: list[EagerGraph]
+) -> None:
     runner = graph_runner("llama")
     sequences = [np.random.default_rng(i).integers(3, 160, 50) for i in range(2)]
     each = feed(runner, sequences)
@@ -116,10 +127,10 @@ def test_a_prefill_and_a_batch_without_rows_are_not_captured(graph_runner, feed,
     np.testing.assert_allclose(mixed[1], reference("llama", sequences[1][:40])[-1], atol=2e-4, rtol=1e-3)
 
 
-def test_padding_writes_to_nobodys_block_only(graph_runner, feed) -> None:
+def test_padding_writes_to_nobodys_block_only(graph_runner: MakeRunner, feed: type[Feed]) -> None:
     runner = graph_runner("llama")
     attention = next(m for m in runner._model.modules() if hasattr(m, "layer_idx"))
-    layer = attention.infermesh_layer
+    layer: Any = attention.infermesh_layer
     each = feed(runner, [np.arange(3, 60) for _ in range(3)])
     each.run(dict.fromkeys(range(3), 40))
     before = layer.key_cache.clone()
@@ -130,7 +141,7 @@ def test_padding_writes_to_nobodys_block_only(graph_runner, feed) -> None:
     assert all(entry in changed for entry in own)
 
 
-def test_health_says_that_graphs_serve(graph_runner, tiny_runner) -> None:
+def test_health_says_that_graphs_serve(graph_runner: MakeRunner, tiny_runner: MakeRunner) -> None:
     assert graph_runner("llama").info.runtime.endswith("(float32, sdpa, graphs)")
     assert tiny_runner("llama").info.runtime.endswith("(float32, sdpa)")
 
@@ -142,10 +153,14 @@ class ShortOfMemory(EagerGraph):
             raise torch.OutOfMemoryError("tried to allocate 2 GiB")
 
 
-def test_sizes_without_memory_are_left_out_and_run_plainly(graph_runner, feed, reference, caplog) -> None:
+def test_sizes_without_memory_are_left_out_and_run_plainly(
+    graph_runner: MakeRunner, feed: type[Feed], reference: Reference, caplog: pytest.LogCaptureFixture
+) -> None:
     runner = graph_runner("llama", make=ShortOfMemory)
     assert runner._pass.graph_sizes == [1, 2]
-    assert [record.sequences for record in caplog.records if "this graph is skipped" in record.message][-2:] == [8, 4]
+    assert [vars(record)["sequences"] for record in caplog.records if "this graph is skipped" in record.message][
+        -2:
+    ] == [8, 4]
     ids = np.random.default_rng(0).integers(3, 160, 50)
     each = feed(runner, [ids] * 3)
     each.run(dict.fromkeys(range(3), 40))
@@ -159,7 +174,9 @@ class Uncapturable(EagerGraph):
         raise RuntimeError("called a synchronizing CUDA operation")
 
 
-def test_a_model_that_cannot_be_captured_is_served_plainly(graph_runner, feed, reference, caplog) -> None:
+def test_a_model_that_cannot_be_captured_is_served_plainly(
+    graph_runner: MakeRunner, feed: type[Feed], reference: Reference, caplog: pytest.LogCaptureFixture
+) -> None:
     runner = graph_runner("llama", make=Uncapturable)
     assert any("runs without graphs" in record.message for record in caplog.records)
     assert "graphs" not in runner.info.runtime
@@ -169,11 +186,11 @@ def test_a_model_that_cannot_be_captured_is_served_plainly(graph_runner, feed, r
     np.testing.assert_allclose(each.run({0: 1})[0], reference("llama", ids[:21])[-1], atol=2e-4, rtol=1e-3)
 
 
-def test_memory_of_graphs_is_taken_from_the_kv_cache(graph_runner, monkeypatch) -> None:
+def test_memory_of_graphs_is_taken_from_the_kv_cache(graph_runner: MakeRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     count = kv_memory.count_blocks
 
-    def noted(*args, reserved_bytes):
+    def noted(*args: Any, reserved_bytes: int) -> int:
         seen.append(reserved_bytes)
         return count(*args, reserved_bytes=reserved_bytes)
 
@@ -197,7 +214,7 @@ def test_graphs_are_for_accelerators_with_kernels_that_do_not_wait() -> None:
 
 
 @pytest.mark.parametrize("kind", ["cuda", "xpu"])
-def test_torch_has_what_a_device_graph_calls(kind) -> None:
+def test_torch_has_what_a_device_graph_calls(kind: str) -> None:
     module = torch.get_device_module(kind)
     if kind == "xpu" and not hasattr(module, "graph"):
         pytest.skip("this torch has no graphs on xpu, and the worker does without")
@@ -209,51 +226,23 @@ def test_torch_has_what_a_device_graph_calls(kind) -> None:
 
 def test_work_that_waits_is_refused_where_torch_can_tell() -> None:
     class Module:
-        mode = 0
+        mode: int | str = 0
 
-        def get_sync_debug_mode(self) -> int:
+        def get_sync_debug_mode(self) -> int | str:
             return self.mode
 
-        def set_sync_debug_mode(self, mode) -> None:
+        def set_sync_debug_mode(self, mode: int | str) -> None:
             self.mode = mode
 
     module = Module()
     with graphs._refusing_to_wait(module):
-        assert module.mode == "error"
-    assert module.mode == 0
+        assert module.get_sync_debug_mode() == "error"
+    assert module.get_sync_debug_mode() == 0
     with graphs._refusing_to_wait(torch.xpu):
         pass
 
 
-def test_static_memory_is_the_same_for_every_step_of_a_size() -> None:
-    inputs = DecodeBuffers(max_rows=8, max_blocks=5, padding_block=7, block_size=32, device=CPU)
-    first, again = inputs.step(4), inputs.step(4)
-    assert first.decode.block_tables is not again.decode.block_tables
-    for name in ("token_ids", "positions", "slots", "rows"):
-        assert getattr(first, name).data_ptr() == getattr(again, name).data_ptr()
-        assert getattr(first, name).data_ptr() % 8 == 0
-    inputs.fill(None, 4)
-    assert first.slots.tolist() == [7 * 32] * 4
-    assert first.decode.block_tables[:, 0].tolist() == [7] * 4
-    assert first.decode.context_lens.tolist() == [1] * 4
-    assert inputs.step(8).decode.block_tables.shape == (8, 5)
-
-
-def test_an_upload_keeps_shapes_and_values_and_not_the_arrays() -> None:
-    arrays = [np.arange(3), np.zeros((0, 4), np.int32), np.arange(6, dtype=np.int32).reshape(2, 3)[:, ::2]]
-    sent = Upload(CPU).send(arrays)
-    assert [tuple(t.shape) for t in sent] == [(3,), (0, 4), (2, 2)]
-    arrays[0][:] = 9
-    assert sent[0].tolist() == [0, 1, 2]
-    assert sent[2].tolist() == [[0, 2], [3, 5]]
-
-
-def test_arrays_are_aligned_in_their_buffer() -> None:
-    assert layout([8, 0, 20]) == ([0, 16, 16], 48)
-    assert ALIGNMENT_BYTES == 16
-
-
-def test_nothing_captured_takes_no_batch(feed, tiny_runner) -> None:
+def test_nothing_captured_takes_no_batch(feed: type[Feed], tiny_runner: MakeRunner) -> None:
     inputs = DecodeBuffers(max_rows=2, max_blocks=5, padding_block=7, block_size=32, device=CPU)
     empty = DecodeGraphs(inputs, lambda step: step.slots, EagerGraph)
     assert empty.bucket(feed(tiny_runner("llama"), [np.arange(3, 9)]).batch({0: 1})) is None

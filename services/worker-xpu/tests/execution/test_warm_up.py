@@ -1,12 +1,16 @@
 """What a runner does at load: every kernel is compiled, and the memory of measured captures is given back."""
 
+from __future__ import annotations
+
 import gc
 import weakref
-from typing import ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.attention import triton_tiles as tiling
@@ -18,18 +22,23 @@ from infermesh_worker_xpu.loading import weights
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
 
+if TYPE_CHECKING:
+    from conftest import TinyFolder
+
+Load = Callable[..., TorchRunner]
+
 OPTIONS = TorchOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=600, max_sequences=4)
 
 
 class Graph:
     """Runs its work again; holds memory while it lives."""
 
-    alive: ClassVar["weakref.WeakSet[Graph]"] = weakref.WeakSet()
+    alive: ClassVar[weakref.WeakSet[Graph]] = weakref.WeakSet()
 
     def __init__(self) -> None:
         self.alive.add(self)
 
-    def capture(self, work) -> None:
+    def capture(self, work: Callable[[], Tensor]) -> None:
         self._work = work
         work()
 
@@ -38,7 +47,7 @@ class Graph:
 
 
 @pytest.fixture
-def load(tiny_folder, monkeypatch):
+def load(tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch) -> Load:
     """Loads a runner of the tiny Llama as on an accelerator, which is the processor here."""
     device = devices.select("cpu", 0)
     model = weights.load(tiny_folder("llama"), device, torch.float32, OPTIONS)
@@ -47,7 +56,7 @@ def load(tiny_folder, monkeypatch):
     monkeypatch.setattr(devices.TorchDevice, "release_memory", lambda self: None)
     monkeypatch.setattr(devices.TorchDevice, "name", "a device")
 
-    def runner(attention: str, **kwargs) -> TorchRunner:
+    def runner(attention: str, **kwargs: Any) -> TorchRunner:
         return TorchRunner(model, device, SdpaKernels(), OPTIONS, RunnerFacts(attention, 1), **kwargs)
 
     return runner
@@ -55,7 +64,7 @@ def load(tiny_folder, monkeypatch):
 
 @pytest.mark.parametrize("programs", [1, 4, 8, 32, 512])
 @pytest.mark.parametrize("context_length", [100, 2048, 5000, 131072])
-def test_decodes_are_cut_in_every_way_that_a_batch_can_be(programs, context_length) -> None:
+def test_decodes_are_cut_in_every_way_that_a_batch_can_be(programs: int, context_length: int) -> None:
     def splits(tokens: int) -> int:
         return tiling.decode_splits(programs, tokens, processors=132)
 
@@ -66,7 +75,7 @@ def test_decodes_are_cut_in_every_way_that_a_batch_can_be(programs, context_leng
 
 
 @pytest.mark.parametrize("group", [1, 4, 8])
-def test_prefills_take_every_size_of_tile(group) -> None:
+def test_prefills_take_every_size_of_tile(group: int) -> None:
     def tiles(new: int) -> tiling.TileSizes:
         return tiling.prefill_tiles("cuda", 64, 2, new * group)
 
@@ -74,11 +83,11 @@ def test_prefills_take_every_size_of_tile(group) -> None:
     assert {tiles(int(np.diff(batch.begins)[1])) for batch in batches} == {tiles(new) for new in range(1, 3000)}
 
 
-def test_a_runner_of_compiled_kernels_runs_them_all_at_load(load, monkeypatch) -> None:
-    contexts = []
+def test_a_runner_of_compiled_kernels_runs_them_all_at_load(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    contexts: list[int] = []
     decode = SdpaKernels.decode
 
-    def noted(self, *args):
+    def noted(self: SdpaKernels, *args: Any) -> Tensor:
         contexts.append(int(args[4].max()))
         return decode(self, *args)
 
@@ -89,14 +98,16 @@ def test_a_runner_of_compiled_kernels_runs_them_all_at_load(load, monkeypatch) -
     assert set(contexts) == {1, 256, 512, 600}
 
 
-def test_the_kv_cache_is_counted_when_the_memory_of_measured_graphs_is_back(load, monkeypatch) -> None:
+def test_the_kv_cache_is_counted_when_the_memory_of_measured_graphs_is_back(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held: list[int] = []
 
     def release(_: devices.TorchDevice) -> None:
         gc.collect()
         held.append(len(Graph.alive))
 
-    def counted(*args, **kwargs) -> int:
+    def counted(*args: Any, **kwargs: Any) -> int:
         assert held[-1] == 0
         held.append(-1)
         return 8
@@ -117,7 +128,7 @@ def test_the_kv_cache_is_counted_when_the_memory_of_measured_graphs_is_back(load
         "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory",
     ],
 )
-def test_libraries_that_allocate_past_torch_run_out_of_memory_too(message) -> None:
+def test_libraries_that_allocate_past_torch_run_out_of_memory_too(message: str) -> None:
     assert is_out_of_memory(RuntimeError(message))
     assert not is_out_of_memory(ValueError(message))
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))

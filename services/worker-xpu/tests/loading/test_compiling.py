@@ -1,9 +1,14 @@
 """Layers that torch.compile has fused compute what they did, and a model that it cannot take stays as it was."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
 import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from transformers import PreTrainedModel
 
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.attention import layers as attention
@@ -13,11 +18,14 @@ from infermesh_worker_xpu.loading import compiling, packing, weights
 from infermesh_worker_xpu.loading.compiling import compile_layers, compiled_modules, why_not_compiled
 from infermesh_worker_xpu.options import TorchOptions
 
+if TYPE_CHECKING:
+    from conftest import Feed, MakeRunner, TinyFolder
+
 OPTIONS = TorchOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=512, max_sequences=8)
 
 
 @pytest.fixture
-def unpacked_model(tiny_folder, monkeypatch):
+def unpacked_model(tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch) -> PreTrainedModel:
     """A model whose layers can be compiled here: packed ones cannot."""
     monkeypatch.setattr(packing, "pack", lambda model: 0)
     torch._dynamo.reset()
@@ -25,7 +33,9 @@ def unpacked_model(tiny_folder, monkeypatch):
     return weights.load(tiny_folder("llama"), device, torch.float32, OPTIONS)
 
 
-def test_compiled_layers_compute_the_same(unpacked_model, tiny_runner, feed) -> None:
+def test_compiled_layers_compute_the_same(
+    unpacked_model: PreTrainedModel, tiny_runner: MakeRunner, feed: type[Feed]
+) -> None:
     # traced and cut as for inductor, which would take minutes here
     assert compile_layers(unpacked_model, backend="aot_eager")
     made_at_load = counters["stats"]["unique_graphs"]
@@ -42,10 +52,12 @@ def test_compiled_layers_compute_the_same(unpacked_model, tiny_runner, feed) -> 
     assert counters["stats"]["unique_graphs"] == made_at_load  # another would stop a step for seconds
 
 
-def test_a_model_that_torch_cannot_compile_stays_as_it_was(unpacked_model, monkeypatch, caplog) -> None:
+def test_a_model_that_torch_cannot_compile_stays_as_it_was(
+    unpacked_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(compiling, "TRIED_TOKENS", (1,))
 
-    def broken(*args, **kwargs):
+    def broken(*args: Any, **kwargs: Any) -> NoReturn:
         raise RuntimeError("no C++ compiler")
 
     monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: broken)
@@ -57,7 +69,7 @@ def test_a_model_that_torch_cannot_compile_stays_as_it_was(unpacked_model, monke
     assert (len(specs), vocab) == (3, 160)
 
 
-def test_the_last_norm_and_the_rotary_embedding_are_compiled_too(unpacked_model) -> None:
+def test_the_last_norm_and_the_rotary_embedding_are_compiled_too(unpacked_model: PreTrainedModel) -> None:
     decoder = unpacked_model.model
     assert compiled_modules(unpacked_model) == [*decoder.layers, decoder.norm, decoder.rotary_emb]
 

@@ -1,12 +1,17 @@
 """Layers that read the same input are one product, whatever they are called, and compute what they did."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._dynamo.utils import counters
+from transformers import PreTrainedModel
 
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.attention import layers as attention
@@ -17,19 +22,24 @@ from infermesh_worker_xpu.loading.compiling import compile_layers
 from infermesh_worker_xpu.loading.merging import MergedLinear, MergedPart
 from infermesh_worker_xpu.options import TorchOptions
 
+if TYPE_CHECKING:
+    from conftest import Feed, MakeRunner, TinyFolder
+
+Load = Callable[..., PreTrainedModel]
+
 OPTIONS = TorchOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=512, max_sequences=8)
 GROUPS = {"llama": 2, "qwen2": 2, "qwen3": 2, "gemma2": 2, "gemma3": 2, "smollm3": 2, "olmo2": 2, "phi": 1, "phi3": 0}
 """By architecture: groups of such layers in each of its three layers."""
 
 
 @pytest.fixture
-def load(tiny_folder, monkeypatch):
+def load(tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch) -> Load:
     """Loads a tiny model as an accelerator would, its linear layers torch's; what is merged, the test merges."""
     monkeypatch.setattr(packing, "pack", lambda model: 0)
     device = devices.select("cpu", 0)
     merge = merging.merge
 
-    def load(name, **changes):
+    def load(name: str, **changes: Any) -> PreTrainedModel:
         with monkeypatch.context() as patch:
             if merging.merge is merge:
                 patch.setattr(merging, "merge", lambda model: 0)
@@ -41,7 +51,7 @@ def load(tiny_folder, monkeypatch):
 class Replayed:
     """A graph that runs its work again."""
 
-    def capture(self, work) -> None:
+    def capture(self, work: Callable[[], Tensor]) -> None:
         self._work = work
         work()
 
@@ -49,11 +59,11 @@ class Replayed:
         return self._work()
 
 
-def runner_of(model, **kwargs) -> TorchRunner:
+def runner_of(model: PreTrainedModel, **kwargs: Any) -> TorchRunner:
     return TorchRunner(model, devices.select("cpu", 0), SdpaKernels(), OPTIONS, RunnerFacts("sdpa", 1), **kwargs)
 
 
-def run_both(feed, plain, merged) -> None:
+def run_both(feed: type[Feed], plain: TorchRunner, merged: TorchRunner) -> None:
     """Mixed steps give the same logits."""
     sequences = [np.random.default_rng(i).integers(3, 160, 60) for i in range(3)]
     feeds = [feed(runner, sequences) for runner in (plain, merged)]
@@ -64,7 +74,7 @@ def run_both(feed, plain, merged) -> None:
 
 
 @pytest.mark.parametrize("name", GROUPS)
-def test_merged_layers_compute_the_same(name, load, tiny_runner, feed) -> None:
+def test_merged_layers_compute_the_same(name: str, load: Load, tiny_runner: MakeRunner, feed: type[Feed]) -> None:
     model = load(name)
     size_bytes = weights.size_bytes(model)
     count = merging.merge(model)
@@ -76,7 +86,7 @@ def test_merged_layers_compute_the_same(name, load, tiny_runner, feed) -> None:
     assert all(each.input is None and not each.results for each in merged)
 
 
-def test_a_llama_layer_has_four_products(load) -> None:
+def test_a_llama_layer_has_four_products(load: Load) -> None:
     model = load("llama")
     merging.merge(model)
     layer = model.model.layers[0]
@@ -89,7 +99,7 @@ def test_a_llama_layer_has_four_products(load) -> None:
     assert sum(type(module) is nn.Linear for module in layer.modules()) == 4
 
 
-def test_merged_layers_are_quantised_to_the_same_numbers(load, feed) -> None:
+def test_merged_layers_are_quantised_to_the_same_numbers(load: Load, feed: type[Feed]) -> None:
     pytest.importorskip("torchao")
     device, found = devices.select("cpu", 0), []
     for merge in (lambda model: 0, merging.merge):
@@ -102,7 +112,7 @@ def test_merged_layers_are_quantised_to_the_same_numbers(load, feed) -> None:
     np.testing.assert_allclose(found[1], found[0], atol=1e-4, rtol=1e-4)
 
 
-def test_merged_and_captured_layers_are_compiled_once(load, tiny_runner, feed) -> None:
+def test_merged_and_captured_layers_are_compiled_once(load: Load, tiny_runner: MakeRunner, feed: type[Feed]) -> None:
     model = load("llama")
     merging.merge(model)
     torch._dynamo.reset()
@@ -117,15 +127,20 @@ def test_a_part_never_answers_for_another_input() -> None:
     merged = MergedLinear(layers)
     first, second = MergedPart(merged, 0), MergedPart(merged, 1)
     a, b = torch.randn(2, 4), torch.randn(2, 4)
-    first(a)  # whose other half padding_block asks for, as when memory was short in between
+    first(a)  # nobody asks for the other half, as when memory runs out in between
     torch.testing.assert_close(second(b), layers[1](b))
     torch.testing.assert_close(first(a), layers[0](a))
     torch.testing.assert_close(second(a), layers[1](a))
 
 
-def test_exact_layers_are_not_merged(load, monkeypatch) -> None:
-    merged = []
-    monkeypatch.setattr(merging, "merge", lambda model: merged.append(model) or 0)
+def test_exact_layers_are_not_merged(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    merged: list[PreTrainedModel] = []
+
+    def noted(model: PreTrainedModel) -> int:
+        merged.append(model)
+        return 0
+
+    monkeypatch.setattr(merging, "merge", noted)
     load("llama", numerics="exact")
     assert merged == []
     model = load("llama")
@@ -133,8 +148,10 @@ def test_exact_layers_are_not_merged(load, monkeypatch) -> None:
     assert merged[0].config._attn_implementation == attention.IMPLEMENTATION
 
 
-def test_merged_layers_are_packed_on_processors(tiny_folder, monkeypatch, feed) -> None:
-    if not torch.backends.mkldnn.is_available():
+def test_merged_layers_are_packed_on_processors(
+    tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch, feed: type[Feed]
+) -> None:
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call] # torch's
         pytest.skip("this processor's torch has no oneDNN")
     device, found = devices.select("cpu", 0), []
     merge = merging.merge
@@ -143,9 +160,9 @@ def test_merged_layers_are_packed_on_processors(tiny_folder, monkeypatch, feed) 
         monkeypatch.setattr(merging, "merge", each)
         model = weights.load(tiny_folder("llama"), device, torch.float32, OPTIONS)
         found.append(feed(runner_of(model), sequences))
-    packed = [module.linear for module in model.modules() if isinstance(module, MergedLinear)]
+    packed: list[nn.Module] = [module.linear for module in model.modules() if isinstance(module, MergedLinear)]
     assert len(packed) == 6
-    assert all(type(layer) is packing.PackedLinear for layer in packed)
+    assert all(isinstance(layer, packing.PackedLinear) for layer in packed)
     for runs in ({0: 30, 1: 12, 2: 7}, {0: 1, 1: 1, 2: 1}, {1: 1}):
         expected, merged = (each.run(runs) for each in found)
         for i in runs:

@@ -1,13 +1,19 @@
 """The torch runner sampling on its device and launched ahead, on CPU torch: the synchronous path's tokens."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from infermesh_engine.engine import Engine, EngineConfig
-from infermesh_engine.requests.output import Delta, Failed, Finished
+from infermesh_engine.requests.output import Delta, Failed, Finished, Output
 from infermesh_engine.requests.request import (
     Continuation,
     GenerationRequest,
@@ -16,15 +22,21 @@ from infermesh_engine.requests.request import (
     StopConditions,
 )
 from infermesh_engine.runners.launch import SamplingBatch, SamplingRunner
+from infermesh_worker.engine_process.loaded_model import LoadedModel
 from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker_xpu.execution.runner import TorchRunner
 from infermesh_worker_xpu.sampling.device_sampler import DeviceSampler
-from infermesh_worker_xpu.steps.download import _packed
-from infermesh_worker_xpu.steps.upload import layout, tensor_at
+
+if TYPE_CHECKING:
+    from conftest import Feed, MakeRunner
+
+Outputs = dict[tuple[str, int], list[Output]]
+Summary = dict[tuple[str, int], tuple[tuple[int, ...], str, tuple[object, ...]]]
 
 
-def play(engine: Engine, requests: list[GenerationRequest]) -> dict[tuple[str, int], list[object]]:
+def play(engine: Engine, requests: list[GenerationRequest]) -> Outputs:
     """All outputs by choice; the requests come one by one while others run."""
-    outputs: dict[tuple[str, int], list[object]] = {}
+    outputs: Outputs = {}
     waiting = list(requests)
     while waiting or engine.has_work:
         if waiting:
@@ -36,9 +48,9 @@ def play(engine: Engine, requests: list[GenerationRequest]) -> dict[tuple[str, i
     return outputs
 
 
-def summary(outputs):
+def summary(outputs: Outputs) -> Summary:
     """Tokens, text and end of each choice; log probabilities apart."""
-    told = {}
+    told: Summary = {}
     for key, said in outputs.items():
         deltas = [o for o in said if isinstance(o, Delta)]
         (end,) = [o for o in said if isinstance(o, Finished)]
@@ -50,7 +62,7 @@ def summary(outputs):
     return told
 
 
-def logprobs(outputs) -> dict[tuple[str, int], list[float]]:
+def logprobs(outputs: Outputs) -> dict[tuple[str, int], list[float]]:
     return {
         key: [
             number
@@ -69,8 +81,8 @@ def torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infermesh_worker_xpu.loading.ipex.why_unusable", lambda device: "not in these tests")
 
 
-def requests_of(ids_of, tokens: int = 24) -> list[GenerationRequest]:
-    def one(number: int, sampling: SamplingParams, **fields) -> GenerationRequest:
+def requests_of(ids_of: Callable[[int], tuple[int, ...]], tokens: int = 24) -> list[GenerationRequest]:
+    def one(number: int, sampling: SamplingParams, **fields: Any) -> GenerationRequest:
         stop = fields.pop("stop", StopConditions(max_tokens=tokens, ignore_eos=True))
         return GenerationRequest(
             request_id=str(number), prompt_token_ids=ids_of(number), sampling=sampling, seed=number, stop=stop, **fields
@@ -90,7 +102,7 @@ def requests_of(ids_of, tokens: int = 24) -> list[GenerationRequest]:
 
 
 @pytest.fixture(scope="module")
-def default_tokenizer(default_model):
+def default_tokenizer(default_model: Path) -> Tokenizer:
     return ModelFolder.open(default_model).load_tokenizer()
 
 
@@ -100,7 +112,9 @@ def prompt(number: int) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "qwen3"])
 @pytest.mark.parametrize("blocks", [200, 7])
-def test_a_tiny_model_says_the_same(tiny_runner, default_tokenizer, name: str, blocks: int) -> None:
+def test_a_tiny_model_says_the_same(
+    tiny_runner: MakeRunner, default_tokenizer: Tokenizer, name: str, blocks: int
+) -> None:
     """With few blocks sequences are preempted, also with a token on its way."""
     if blocks == 7 and name == "gemma2" and not hasattr(torch.xpu, "graph"):
         pytest.skip("torch 2.8 gives a preempted sequence's second prefill other last bits, and a draw falls on them")
@@ -119,7 +133,9 @@ def test_a_tiny_model_says_the_same(tiny_runner, default_tokenizer, name: str, b
     assert all(preemptions) == (blocks == 7)
 
 
-def test_the_real_model_says_the_same(exact_model, prompts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_model_says_the_same(
+    exact_model: LoadedModel, prompts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On kernels whose logits do not depend on what else is in a batch, so that not one token may differ."""
     told, model, info = [], exact_model, exact_model.runner.info
     assert not info.samples
@@ -146,9 +162,9 @@ def test_the_real_model_says_the_same(exact_model, prompts, monkeypatch: pytest.
 
 @pytest.mark.parametrize("place", ["launch", "sample", "wait"])
 def test_memory_that_runs_out_changes_no_token(
-    tiny_runner, default_tokenizer, monkeypatch: pytest.MonkeyPatch, place: str
+    tiny_runner: MakeRunner, default_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    def tokens(runner) -> object:
+    def tokens(runner: TorchRunner) -> object:
         engine = Engine(runner, default_tokenizer, frozenset({2}), EngineConfig(max_sequences=8, max_batched_tokens=64))
         return summary(play(engine, requests_of(prompt)[:5]))
 
@@ -161,7 +177,7 @@ def test_memory_that_runs_out_changes_no_token(
     }[place]
     whole, calls = getattr(owner, name), []
 
-    def short(*args, **kwargs):
+    def short(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         if len(calls) in (3, 4, 9, 17):
             raise torch.OutOfMemoryError("full")
@@ -172,7 +188,7 @@ def test_memory_that_runs_out_changes_no_token(
     assert len(calls) > 17
 
 
-def test_a_launch_is_sampled_once_and_waited_for_after_that(tiny_runner, feed) -> None:
+def test_a_launch_is_sampled_once_and_waited_for_after_that(tiny_runner: MakeRunner, feed: type[Feed]) -> None:
     runner = tiny_runner("llama", sampling="device")
     launch = runner.launch(feed(runner, [np.arange(3, 20)]).batch({0: 17}))
     with pytest.raises(ValueError, match="was not sampled"):
@@ -181,12 +197,3 @@ def test_a_launch_is_sampled_once_and_waited_for_after_that(tiny_runner, feed) -
     assert launch.wait().token_ids.shape == (1,)
     with pytest.raises(ValueError, match="sampled only once"):
         launch.sample(SamplingBatch(rows=1))
-
-
-def test_what_is_packed_for_the_host_is_found_there() -> None:
-    tensors = [torch.arange(3), torch.rand(5), torch.empty((0, 4)), torch.arange(6, dtype=torch.int32).view(2, 3)]
-    packed = _packed(tensors)
-    offsets, size = layout([tensor.nbytes for tensor in tensors])
-    assert packed.numel() == size
-    for tensor, offset in zip(tensors, offsets, strict=True):
-        assert torch.equal(tensor_at(packed, offset, tensor.shape, tensor.dtype), tensor)

@@ -1,11 +1,20 @@
 """Drawing through Triton: where it is used, and its kernel, in a process of its own."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import torch
+from torch import Tensor
 
+from infermesh_worker_xpu.attention import triton_attention
 from infermesh_worker_xpu.sampling import drawing, triton_draw
+from infermesh_worker_xpu.sampling.sampling_tensors import DrawTensors
+
+if TYPE_CHECKING:
+    from conftest import RunInterpreted, RunPython
 
 HERE = Path(__file__).parent
 
@@ -25,35 +34,37 @@ for kind, wide in (("fp64", tl.float64), ("fp32", tl.float32)):
 """
 
 
-def test_the_kernel_under_the_interpreter(run_interpreted):
+def test_the_kernel_under_the_interpreter(run_interpreted: RunInterpreted) -> None:
     run_interpreted(HERE / "test_triton_draw_kernels.py")
 
 
-def test_the_kernel_compiles_for_cuda(tmp_path, run_python):
+def test_the_kernel_compiles_for_cuda(tmp_path: Path, run_python: RunPython) -> None:
     """The interpreter takes programs that the compiler refuses; Triton brings the assembler, so no GPU is needed."""
     pytest.importorskip("triton")
     run_python("-c", COMPILE, TRITON_CACHE_DIR=str(tmp_path))
 
 
-def test_a_kernel_that_fails_or_draws_otherwise_is_not_used(monkeypatch, caplog):
+def test_a_kernel_that_fails_or_draws_otherwise_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = triton_draw.trial_rows(torch.device("cpu"))
-    monkeypatch.setattr(triton_draw.triton_attention, "available", lambda _: True)
+    monkeypatch.setattr(triton_attention, "available", lambda _: True)
     monkeypatch.setattr(triton_draw, "trial_rows", lambda _: rows)
     device = torch.device("meta")  # stands for an accelerator
 
-    def broken(_logits, _draws):
+    def broken(_logits: Tensor, _draws: DrawTensors) -> NoReturn:
         raise RuntimeError("no such instruction")
 
-    def otherwise(logits, draws):
+    def otherwise(logits: Tensor, draws: DrawTensors) -> Tensor:
         return drawing.draw(logits, draws) + 1
 
-    def right(logits, draws):
+    def right(logits: Tensor, draws: DrawTensors) -> Tensor:
         return drawing.draw(logits, draws)
 
     for draw, says in ((broken, "no such instruction"), (otherwise, "other tokens")):
         monkeypatch.setattr(triton_draw, "draw", draw)
         assert triton_draw.choose_draw(device) is drawing.draw
-        assert says in caplog.records[-1].reason
+        assert says in vars(caplog.records[-1])["reason"]
     monkeypatch.setattr(triton_draw, "draw", right)
     assert triton_draw.choose_draw(device) is right
     assert triton_draw.choose_draw(torch.device("cpu")) is drawing.draw

@@ -16,7 +16,7 @@ if __test__:
 CPU = "cpu"
 
 
-def test_the_trial_of_loading_agrees():
+def test_the_trial_of_loading_agrees() -> None:
     logits, draws = triton_draw.trial_rows(torch.device(CPU))
     drawn = triton_draw.draw(logits, draws)
     assert torch.equal(drawn, drawing.draw(logits, draws))
@@ -26,7 +26,7 @@ def test_the_trial_of_loading_agrees():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy of rows that are all excluded or NaN
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("vocab", [65, 1024, 2500])
-def test_rows_with_equals_and_excluded_tokens(vocab, dtype):
+def test_rows_with_equals_and_excluded_tokens(vocab: int, dtype: str) -> None:
     torch.manual_seed(vocab)
     logits = torch.randint(-3, 3, (10, vocab)).float()
     logits[2] = -0.0

@@ -136,21 +136,14 @@ def decode(
     rows = (sequences, sizes.heads, splits) if splits > 1 else (0, 0, 0)
     partials = query.new_empty(*rows, sizes.head_dim, dtype=torch.float32)
     lses = query.new_empty(rows, dtype=torch.float32)
+    tensors = (query, key_cache, value_cache, block_tables, context_lens, out, partials, lses)
+    strides = (block_tables.stride(0), *query.stride()[:2], *out.stride()[:2])
     kernels.decode_kernel[(programs, splits, sequences)](
-        query,
-        key_cache,
-        value_cache,
-        block_tables,
-        context_lens,
-        out,
-        partials,
-        lses,
+        *tensors,
         scale,
         softcap or 1.0,
         sliding_window or 0,
-        block_tables.stride(0),
-        *query.stride()[:2],
-        *out.stride()[:2],
+        *strides,
         **_constants(sizes, tiles, sliding_window, softcap),
         STEP=tiling.CHUNK_TOKENS,
         SPLIT=splits > 1,
@@ -213,21 +206,15 @@ def prefill(
 
     tiles = tiling.prefill_tiles(query.device.type, sizes.head_dim, query.element_size(), max_new * sizes.group)
     programs = (tokens * sizes.group // tiles.rows + sequences) * sizes.kv_heads
+    tensors = (query, key_cache, value_cache, block_tables, begins, context_lens, out)
+    strides = (block_tables.stride(0), *query.stride()[:2], *out.stride()[:2])
     kernels.prefill_kernel[(programs,)](
-        query,
-        key_cache,
-        value_cache,
-        block_tables,
-        begins,
-        context_lens,
-        out,
+        *tensors,
         scale,
         softcap or 1.0,
         sliding_window or 0,
         sequences,
-        block_tables.stride(0),
-        *query.stride()[:2],
-        *out.stride()[:2],
+        *strides,
         **_constants(sizes, tiles, sliding_window, softcap),
     )
     return out

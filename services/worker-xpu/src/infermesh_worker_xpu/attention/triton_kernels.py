@@ -16,17 +16,26 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def _row_offsets(
-    table: tl.tensor,
-    positions: tl.tensor,
-    valid: tl.tensor,
-    kv_head: tl.tensor,
-    KV_HEADS: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    BLOCK_SIZE: tl.constexpr,
-) -> tl.tensor:
+    table: tl.tensor, positions: tl.tensor, valid: tl.tensor, kv_head: tl.tensor,
+    KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_SIZE: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """Element offsets [N] of each position's row in a cache; 64 bits, as a cache can hold more than 2^31 elements."""
     block = tl.load(table + positions // BLOCK_SIZE, mask=valid, other=0).to(tl.int64)
     return ((block * BLOCK_SIZE + positions % BLOCK_SIZE) * KV_HEADS + kv_head) * HEAD_DIM
+
+
+@triton.jit
+def _load_kv(
+    key_cache: tl.tensor, value_cache: tl.tensor, table: tl.tensor, positions: tl.tensor, valid: tl.tensor,
+    kv_head: tl.tensor,
+    KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, DIM_PADDED: tl.constexpr, BLOCK_SIZE: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
+    """Keys and values [N, DIM_PADDED] of the positions, 0 where `valid` is false."""
+    dim = tl.arange(0, DIM_PADDED)
+    offsets = _row_offsets(table, positions, valid, kv_head, KV_HEADS, HEAD_DIM, BLOCK_SIZE)[:, None] + dim[None, :]
+    loaded = valid[:, None] & (dim < HEAD_DIM)[None, :]
+    keys = tl.load(key_cache + offsets, mask=loaded, other=0.0)
+    return keys, tl.load(value_cache + offsets, mask=loaded, other=0.0)
 
 
 @triton.jit
@@ -70,20 +79,11 @@ def _chunk(
 
 @triton.jit
 def write_kv_kernel(
-    key: tl.tensor,
-    value: tl.tensor,
-    key_cache: tl.tensor,
-    value_cache: tl.tensor,
-    slots: tl.tensor,
-    key_token_stride: tl.tensor,
-    key_head_stride: tl.tensor,
-    value_token_stride: tl.tensor,
+    key: tl.tensor, value: tl.tensor, key_cache: tl.tensor, value_cache: tl.tensor, slots: tl.tensor,
+    key_token_stride: tl.tensor, key_head_stride: tl.tensor, value_token_stride: tl.tensor,
     value_head_stride: tl.tensor,
-    KV_HEADS: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    DIM_PADDED: tl.constexpr,
-    HEADS_TILE: tl.constexpr,
-) -> None:
+    KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, DIM_PADDED: tl.constexpr, HEADS_TILE: tl.constexpr,
+) -> None:  # fmt: skip
     """Grid (T, ⌈kv_heads / HEADS_TILE⌉): copies some heads of one token's key and value to its slot."""
     token = tl.program_id(0).to(tl.int64)
     slot = tl.load(slots + token).to(tl.int64)
@@ -101,34 +101,14 @@ def write_kv_kernel(
 
 @triton.jit(do_not_specialize=["table_stride", "window"])
 def decode_kernel(
-    query: tl.tensor,
-    key_cache: tl.tensor,
-    value_cache: tl.tensor,
-    tables: tl.tensor,
-    context_lens: tl.tensor,
-    out: tl.tensor,
-    partials: tl.tensor,
-    partial_lses: tl.tensor,
-    scale: tl.tensor,
-    softcap: tl.tensor,
-    window: tl.tensor,
-    table_stride: tl.tensor,
-    query_token_stride: tl.tensor,
-    query_head_stride: tl.tensor,
-    out_token_stride: tl.tensor,
-    out_head_stride: tl.tensor,
-    KV_HEADS: tl.constexpr,
-    GROUP: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    DIM_PADDED: tl.constexpr,
-    BLOCK_SIZE: tl.constexpr,
-    ROWS: tl.constexpr,
-    TOKENS: tl.constexpr,
-    STEP: tl.constexpr,
-    SPLIT: tl.constexpr,
-    WINDOWED: tl.constexpr,
-    SOFTCAP: tl.constexpr,
-) -> None:
+    query: tl.tensor, key_cache: tl.tensor, value_cache: tl.tensor, tables: tl.tensor, context_lens: tl.tensor,
+    out: tl.tensor, partials: tl.tensor, partial_lses: tl.tensor, scale: tl.tensor, softcap: tl.tensor,
+    window: tl.tensor, table_stride: tl.tensor, query_token_stride: tl.tensor, query_head_stride: tl.tensor,
+    out_token_stride: tl.tensor, out_head_stride: tl.tensor,
+    KV_HEADS: tl.constexpr, GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, DIM_PADDED: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr, ROWS: tl.constexpr, TOKENS: tl.constexpr, STEP: tl.constexpr, SPLIT: tl.constexpr,
+    WINDOWED: tl.constexpr, SOFTCAP: tl.constexpr,
+) -> None:  # fmt: skip
     """Grid (kv_heads × ⌈GROUP / ROWS⌉, splits, S): one chunk of one sequence's context for ROWS heads of a KV head.
 
     SPLIT false: the chunk is the whole context and goes to `out`. SPLIT true: each chunk's normalised sum goes to
@@ -163,10 +143,9 @@ def decode_kernel(
         valid = position < end
         if WINDOWED:
             valid = valid & (position >= context - window)
-        offsets = _row_offsets(table, position, valid, kv_head, KV_HEADS, HEAD_DIM, BLOCK_SIZE)[:, None] + dim[None, :]
-        loaded = valid[:, None] & (dim < HEAD_DIM)[None, :]
-        keys = tl.load(key_cache + offsets, mask=loaded, other=0.0)
-        values = tl.load(value_cache + offsets, mask=loaded, other=0.0)
+        keys, values = _load_kv(
+            key_cache, value_cache, table, position, valid, kv_head, KV_HEADS, HEAD_DIM, DIM_PADDED, BLOCK_SIZE
+        )
         scores = tl.where(valid[None, :], _scores(q, keys, scale, softcap, SOFTCAP), float("-inf"))
         peak, total, acc = _accumulate(scores, values, peak, total, acc)
 
@@ -182,20 +161,11 @@ def decode_kernel(
 
 @triton.jit(do_not_specialize=["window"])
 def combine_kernel(
-    partials: tl.tensor,
-    partial_lses: tl.tensor,
-    context_lens: tl.tensor,
-    out: tl.tensor,
-    window: tl.tensor,
-    out_token_stride: tl.tensor,
-    out_head_stride: tl.tensor,
-    HEAD_DIM: tl.constexpr,
-    DIM_PADDED: tl.constexpr,
-    SPLITS: tl.constexpr,
-    SLAB: tl.constexpr,
-    STEP: tl.constexpr,
+    partials: tl.tensor, partial_lses: tl.tensor, context_lens: tl.tensor, out: tl.tensor, window: tl.tensor,
+    out_token_stride: tl.tensor, out_head_stride: tl.tensor,
+    HEAD_DIM: tl.constexpr, DIM_PADDED: tl.constexpr, SPLITS: tl.constexpr, SLAB: tl.constexpr, STEP: tl.constexpr,
     WINDOWED: tl.constexpr,
-) -> None:
+) -> None:  # fmt: skip
     """Grid (heads, S): sums one head's chunks, weighted by their log2-sum-exp2. A row without context gets zeros."""
     head = tl.program_id(0)
     sequence = tl.program_id(1).to(tl.int64)

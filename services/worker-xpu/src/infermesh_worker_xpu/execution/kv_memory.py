@@ -45,7 +45,8 @@ def count_blocks(
     if count < 1:
         raise FailedPrecondition(
             f"The KV cache may take {room} bytes, but one block of {BLOCK_SIZE} tokens needs {each}; "
-            f"{free} of the device's {total} bytes are free. Raise INFERMESH_KV_CACHE_BYTES or INFERMESH_MEMORY_UTILISATION, or free memory.",
+            f"{free} of the device's {total} bytes are free. "
+            "Raise INFERMESH_KV_CACHE_BYTES or INFERMESH_MEMORY_UTILISATION, or free memory.",
             reason="KV_CACHE_TOO_SMALL",
         )
     return count

@@ -34,16 +34,9 @@ def _load(
 
 @triton.jit
 def _search(
-    row: tl.tensor,
-    vocab: tl.tensor,
-    largest: tl.tensor,
-    scale: tl.tensor,
-    goal: tl.tensor,
-    STRICT: tl.constexpr,
-    COUNT: tl.constexpr,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> tl.tensor:
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, goal: tl.tensor,
+    STRICT: tl.constexpr, COUNT: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """The largest key at and above which the sum exceeds `goal` (or reaches it, if not STRICT); else _BELOW_ALL."""
     low = tl.full((), _BELOW_ALL, tl.int64)
     high = tl.full((), _ABOVE_ALL, tl.int64)
@@ -67,14 +60,9 @@ def _search(
 
 @triton.jit
 def _at(
-    row: tl.tensor,
-    vocab: tl.tensor,
-    largest: tl.tensor,
-    scale: tl.tensor,
-    key: tl.tensor,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, key: tl.tensor,
+    SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
     """Number and weight of the tokens above a key, number of tokens with this key, and weight of one of them."""
     count = tl.zeros((), tl.int64)
     mass = tl.zeros((), SUM)
@@ -93,14 +81,9 @@ def _at(
 
 @triton.jit
 def _mass_of(
-    row: tl.tensor,
-    vocab: tl.tensor,
-    largest: tl.tensor,
-    scale: tl.tensor,
-    kept: tl.tensor,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> tl.tensor:
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, kept: tl.tensor,
+    SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """Weight of the first `kept` tokens."""
     key = _search(row, vocab, largest, scale, kept.to(SUM), False, True, SUM, BLOCK)
     count, mass, _equals, weight = _at(row, vocab, largest, scale, key, SUM, BLOCK)
@@ -109,15 +92,9 @@ def _mass_of(
 
 @triton.jit
 def _place_of(
-    row: tl.tensor,
-    vocab: tl.tensor,
-    largest: tl.tensor,
-    scale: tl.tensor,
-    goal: tl.tensor,
-    STRICT: tl.constexpr,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> tl.tensor:
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, goal: tl.tensor,
+    STRICT: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """The first place whose tokens up to and including it weigh more than `goal` (or as much, if not STRICT)."""
     key = _search(row, vocab, largest, scale, goal, STRICT, False, SUM, BLOCK)
     count, mass, equals, weight = _at(row, vocab, largest, scale, key, SUM, BLOCK)
@@ -130,14 +107,9 @@ def _place_of(
 
 @triton.jit
 def _token_at(
-    row: tl.tensor,
-    vocab: tl.tensor,
-    largest: tl.tensor,
-    scale: tl.tensor,
-    place: tl.tensor,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> tl.tensor:
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, place: tl.tensor,
+    SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """The token at a place."""
     key = _search(row, vocab, largest, scale, (place + 1).to(SUM), False, True, SUM, BLOCK)
     before, _mass, _equals, _weight = _at(row, vocab, largest, scale, key, SUM, BLOCK)
@@ -153,18 +125,10 @@ def _token_at(
 
 @triton.jit
 def _draw_from_all(
-    row: tl.tensor,
-    vocab: tl.tensor,
-    largest: tl.tensor,
-    scale: tl.tensor,
-    total: tl.tensor,
-    top_k: tl.tensor,
-    top_p: tl.tensor,
-    min_p: tl.tensor,
-    uniform: tl.tensor,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> tl.tensor:
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, total: tl.tensor, top_k: tl.tensor,
+    top_p: tl.tensor, min_p: tl.tensor, uniform: tl.tensor,
+    SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """The token that a draw chooses from all of a row."""
     mass = total
     kept = tl.zeros((), tl.int64) + vocab
@@ -206,14 +170,9 @@ def _prefix(sums: tl.tensor, count: tl.tensor, K: tl.constexpr) -> tl.tensor:
 
 @triton.jit
 def _invert(
-    weights: tl.tensor,
-    total: tl.tensor,
-    top_k: tl.tensor,
-    top_p: tl.tensor,
-    min_p: tl.tensor,
-    uniform: tl.tensor,
+    weights: tl.tensor, total: tl.tensor, top_k: tl.tensor, top_p: tl.tensor, min_p: tl.tensor, uniform: tl.tensor,
     K: tl.constexpr,
-) -> tuple[tl.tensor, tl.tensor]:
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
     """As inversion.invert, for one row's first K weights: the column, and whether that choice is certain."""
     sums = tl.cumsum(weights, 0)
     unlimited = tl.full((), 1 << 40, tl.int64)
@@ -234,17 +193,10 @@ def _invert(
 
 @triton.jit(do_not_specialize=["rows", "vocab"])
 def draw_kernel(
-    logits: tl.tensor,
-    top_keys: tl.tensor,
-    floats: tl.tensor,
-    top_ks: tl.tensor,
-    tokens: tl.tensor,
-    rows: tl.tensor,
+    logits: tl.tensor, top_keys: tl.tensor, floats: tl.tensor, top_ks: tl.tensor, tokens: tl.tensor, rows: tl.tensor,
     vocab: tl.tensor,
-    K: tl.constexpr,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> None:
+    K: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> None:  # fmt: skip
     """Draws a token for each row of logits [rows, vocab], one program a row: from K < vocab tokens if they decide.
 
     `top_keys` [rows, K] are the ranking.keys of the first K tokens; `floats` is DrawTensors.floats.

@@ -1,7 +1,13 @@
-"""A program, run by test_triton_attention: compiles the kernels for CUDA devices that need not be there.
+"""Compiles the Triton kernels of attention for CUDA devices that need not be present; test_triton_attention runs it.
 
-Prints one JSON object a kernel; ends with 1 where one spills more than a few registers or takes too much shared memory.
+Prints one JSON object for each kernel. Exits with 1 if a kernel spills more than a few registers or needs too
+much shared memory.
 """
+
+# Triton has no types and may be absent:
+# mypy: disable-error-code="import-untyped, import-not-found"
+
+from __future__ import annotations
 
 import itertools
 import json
@@ -10,14 +16,27 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from triton.compiler import CompiledKernel
+    from triton.runtime import JITFunction
+
+    from infermesh_worker_xpu.attention.triton_tiles import TileSizes
+
+Constants = dict[str, int | bool]
 
 SHARED_BYTES = 99 * 1024  # what the smallest device of compute capability 8 has
 STACK_BYTES = {80: 96, 90: 32}
 POINTERS = {"tables": "*i32", "context_lens": "*i32", "begins": "*i32", "slots": "*i64"}
 
 
-def signature_of(kernel, constants, dtype):
-    def type_of(name):
+def signature_of(
+    kernel: JITFunction, constants: Constants, dtype: str
+) -> tuple[dict[str, str], dict[tuple[int], list[list[object]]]]:
+    def type_of(name: str) -> str:
         if name in constants:
             return "constexpr"
         if name in POINTERS:
@@ -37,18 +56,19 @@ def signature_of(kernel, constants, dtype):
     return signature, aligned
 
 
-def compile_kernel(kernel, constants, dtype, tiles, capability):
+def compile_kernel(
+    kernel: JITFunction, constants: Constants, dtype: str, tiles: TileSizes, capability: int
+) -> CompiledKernel:
     import triton
     from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
 
     signature, aligned = signature_of(kernel, constants, dtype)
-    source = ASTSource(kernel, signature, constants, aligned)
+    source = triton.compiler.ASTSource(kernel, signature, constants, aligned)
     options = {"num_warps": tiles.warps, "num_stages": tiles.stages}
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
 
-def stack_bytes(compiled):
+def stack_bytes(compiled: CompiledKernel) -> int:
     from triton import knobs
 
     with tempfile.TemporaryDirectory() as folder:
@@ -56,10 +76,12 @@ def stack_bytes(compiled):
         binary.write_bytes(compiled.asm["cubin"])
         command = [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", str(binary)]
         report = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        return int(re.search(r"STACK:(\d+)", report)[1])
+        found = re.search(r"STACK:(\d+)", report)
+        assert found, report
+        return int(found[1])
 
 
-def kernels():
+def kernels() -> Iterator[tuple[str, JITFunction, Constants, str, TileSizes]]:
     """(name, kernel, constants, dtype, tiles) of each kind of tile that the tables hold for 16 bits, and one of 32."""
     from infermesh_worker_xpu.attention import triton_kernels as decoding
     from infermesh_worker_xpu.attention import triton_prefill as prefilling
