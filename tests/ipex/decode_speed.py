@@ -46,7 +46,8 @@ def load(folder: Path) -> dict[str, PreTrainedModel]:
     """The model in each way, in bf16."""
     plain = AutoModelForCausalLM.from_pretrained(
         folder, gguf_file="model.gguf", quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
-    ).eval()
+    )
+    plain.train(mode=False)
     models = {"torch": plain}
     for way, packed, extended in (("packed", True, False), ("packed + ipex", True, True), ("ipex", False, True)):
         model = models[way] = copy.deepcopy(plain)

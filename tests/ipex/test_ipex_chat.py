@@ -37,7 +37,7 @@ async def worker(folder: Path, **settings: object) -> AsyncIterator[InferenceSer
     try:
         await process.wait_for("ready", READY_TIMEOUT_S)
         async with grpc.aio.insecure_channel(await process.ready()) as channel:
-            yield InferenceServiceStub(channel)
+            yield InferenceServiceStub(channel)  # type: ignore[no-untyped-call] # generated
     finally:
         assert await process.stop() == 0
 

@@ -92,10 +92,10 @@ def prefill(case: Case, cache: Cache, query: Tensor, max_new: int) -> Tensor:
 def check_prefill(case: Case, cache: Cache | None = None) -> None:
     cache = cache or Cache(case)
     query = random_query(case, sum(case.news))
-    runs = torch.split(prefill(case, cache, query, max(case.news)), list(case.news))
-    for run, asked, keys, values in zip(
-        runs, torch.split(query, list(case.news)), cache.keys, cache.values, strict=True
-    ):
+    lengths = list(case.news)
+    runs = torch.split(prefill(case, cache, query, max(lengths)), lengths)
+    queries = torch.split(query, lengths)
+    for run, asked, keys, values in zip(runs, queries, cache.keys, cache.values, strict=True):
         if len(run):
             assert_close(run, eager(case, asked, keys, values), case.dtype)
 
