@@ -1,4 +1,4 @@
-"""A worker process with IPEX: what Health calls it, a chat over gRPC, and the tokens of a worker without IPEX.
+"""A worker process with IPEX reports it in Health and answers a chat; exact numerics run without it.
 
 Runs in a venv of its own (`make test-ipex`).
 """

@@ -1,4 +1,4 @@
-"""IPEX itself: an optimised model computes what it did, and still calls the attention function that it called before.
+"""With the real IPEX, an optimised model gives the same logits and calls the same attention function.
 
 Runs in a venv of its own (`make test-ipex`): the last IPEX needs torch 2.8.
 """
@@ -39,7 +39,7 @@ class Calls(list[str]):
 
     def attend(self, module: nn.Module, query: Tensor, *others: Any, **options: Any) -> tuple[Tensor, None]:
         self.append(type(module).__name__)
-        # registered for no masks, so the model makes none
+        # no mask function has this name, so the model makes no masks
         return sdpa_attention_forward(module, query, *others, **options)
 
 

@@ -1,10 +1,10 @@
-"""Tiny models of each architecture, the real model on the real runner, and sequences that the tests feed to runners."""
+"""Fixtures: a tiny model of each architecture, the real model, and sequences to feed to a runner."""
 
 import os
 import subprocess
 import sys
 
-# as the worker does, and before torch starts its threads
+# as the worker does; must be set before torch starts its threads
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from collections.abc import Callable, Iterator
@@ -113,7 +113,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
 
 @pytest.fixture(scope="session")
 def tiny_runner(tiny_folder: TinyFolder) -> MakeRunner:
-    """A runner of a tiny model, in fp32 unless told; the options are TorchOptions'."""
+    """Makes a runner of a tiny model, in fp32 by default, with the fields of TorchOptions."""
 
     def runner(name: str, **options: Any) -> TorchRunner:
         chosen: dict[str, Any] = {
@@ -146,7 +146,7 @@ def reference(tiny_folder: TinyFolder) -> Reference:
 
 @dataclass
 class Feed:
-    """Sequences of tokens and how much of each a runner has computed; their blocks lie in no order."""
+    """Sequences of tokens, in scattered blocks, and how many tokens of each a runner has computed."""
 
     runner: ModelRunner
     sequences: list[Ints]
@@ -160,7 +160,7 @@ class Feed:
         self.tables = np.split(shuffled.astype(np.int32), np.cumsum(counts)[:-1])
 
     def batch(self, runs: dict[int, int], inverse_temperature: float = 1.0) -> Batch:
-        """The next tokens of some sequences, by index: how many; the last of each has a row."""
+        """A batch with the next tokens of some sequences: their number by index. The last of each has a row."""
         past = [self.done[i] for i in runs]
         new = list(runs.values())
         blocks = [self.tables[i][: -(-(self.done[i] + n) // BLOCK)] for i, n in runs.items()]
@@ -178,7 +178,7 @@ class Feed:
         )
 
     def run(self, runs: dict[int, int]) -> dict[int, Floats]:
-        """Computes the next tokens; logits after the last of each."""
+        """Computes the next tokens. Returns the logits after the last token of each sequence."""
         logits = self.runner.run(self.batch(runs))
         for i, n in runs.items():
             self.done[i] += n
@@ -192,7 +192,7 @@ def feed() -> type[Feed]:
 
 @pytest.fixture(scope="session")
 def harness_of() -> MakeHarness:
-    """Makes an engine on a model, with EngineConfig's fields."""
+    """Makes an engine for a model, with the fields of EngineConfig."""
     return Harness
 
 
@@ -210,7 +210,7 @@ def exact_model(default_model: Path) -> Iterator[LoadedModel]:
 
 @pytest.fixture(scope="session")
 def run_python() -> RunPython:
-    """Runs Python on arguments, with environment variables, on this checkout; what it prints. Fails where it does."""
+    """Runs Python with arguments and environment variables on this checkout. Returns its output; fails if it fails."""
 
     def run(*arguments: str, **variables: str) -> str:
         path = os.pathsep.join([str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
@@ -230,7 +230,7 @@ def run_python() -> RunPython:
 
 @pytest.fixture(scope="session")
 def run_interpreted(run_python: RunPython) -> RunInterpreted:
-    """Runs a test file under Triton's interpreter, which is chosen when Triton is imported."""
+    """Runs a test file in a process of its own, under Triton's interpreter."""
 
     def run(path: Path) -> None:
         pytest.importorskip("triton")

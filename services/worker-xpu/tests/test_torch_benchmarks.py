@@ -1,4 +1,4 @@
-"""The benchmarks of worker-xpu go through all they do, and gpu.py with little installed."""
+"""The benchmarks of worker-xpu run to the end, and gpu.py needs few packages."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 INSTALLED = ("torch", "triton", "transformers", "numpy")
-"""What a machine has that runs gpu.py, with what these need themselves."""
+"""What gpu.py needs, besides the dependencies of these."""
 NOT_INSTALLED = ("pydantic", "msgspec", "llguidance", "psutil", "grpc", "infermesh_engine", "torchao", "accelerate")
-"""What it has not; pydantic is required by one huggingface_hub of several, and no model needs it."""
+"""What gpu.py must run without. Some versions of huggingface_hub require pydantic, but no model needs it."""
 SMALL = ["--rounds", "1", "--streams", "1", "3", "--prompt-tokens", "20", "--new-tokens", "12"]
 
 
 def closure(*names: str) -> dict[str, metadata.Distribution]:
-    """Distributions and all that they require here, by name."""
+    """The named distributions and all their dependencies, by name."""
     found: dict[str, metadata.Distribution] = {}
     waiting = list(names)
     while waiting:
@@ -45,7 +45,7 @@ def closure(*names: str) -> dict[str, metadata.Distribution]:
 
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python that has INSTALLED and nothing else, no package of ours either."""
+    """A Python with INSTALLED and nothing else, not even our own packages."""
     pytest.importorskip("triton")
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, symlinks=True, with_pip=False)
@@ -61,7 +61,7 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(python: str | Path, script: str, *arguments: str) -> dict[str, Any]:
-    """The JSON document on the last line of standard output."""
+    """Runs a benchmark; returns the JSON document on its last line of output."""
     command = [str(python), str(BENCHMARKS / script), *arguments]
     found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert found.returncode == 0, found.stderr[-4000:]

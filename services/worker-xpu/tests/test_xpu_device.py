@@ -1,4 +1,4 @@
-"""Which device is taken: by kind and index, where there are accelerators and where there are none."""
+"""Which device is chosen by kind and index, with accelerators and without."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from infermesh_worker_xpu.options import DeviceChoice
 
 @pytest.fixture
 def two_xpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Two devices that can be chosen, not used; the list has the indexes that were set."""
+    """Two fake devices, which can be chosen but not used. The list receives the indexes that are set."""
     chosen: list[int] = []
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("xpu"))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)

@@ -1,4 +1,4 @@
-"""Settings of worker-xpu: what does not go together is refused before anything is loaded."""
+"""Settings of worker-xpu: invalid combinations are refused before anything is loaded."""
 
 import subprocess
 import sys
@@ -51,6 +51,6 @@ def test_exact_takes_nothing_that_is_not(field: str, value: str, problem: str) -
 
 
 def test_the_front_does_not_load_torch() -> None:
-    """Settings are read, and the front runs, in a process that has no use for it."""
+    """The front process reads settings and must not spend memory on torch."""
     program = "import infermesh_worker_xpu.__main__, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The worker as the processes that it is: a model answers over gRPC, on torch."""
+"""A real worker process answers over gRPC, on torch."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -32,7 +32,7 @@ class Case:
 
 
 class Cache:
-    """Sequences in scattered blocks; whatever was not written, or not to be read, is NaN."""
+    """Sequences in scattered blocks. Whatever was not written or must not be read is NaN."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -58,7 +58,7 @@ class Cache:
         return torch.randn(length, self.case.kv_heads, self.case.head_dim).to(self.case.dtype)
 
     def forget_before(self, row: int, position: int) -> None:
-        """Frees the whole blocks before a position, as an engine does behind a window."""
+        """Frees the blocks that end before a position, as the engine does behind a sliding window."""
         self.tables[row, : position // self.case.block_size] = self.key_cache.shape[0] - 1
 
 

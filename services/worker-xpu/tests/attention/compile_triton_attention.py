@@ -82,7 +82,7 @@ def stack_bytes(compiled: CompiledKernel) -> int:
 
 
 def kernels() -> Iterator[tuple[str, JITFunction, Constants, str, TileSizes]]:
-    """(name, kernel, constants, dtype, tiles) of each kind of tile that the tables hold for 16 bits, and one of 32."""
+    """(name, kernel, constants, dtype, tiles) for each kind of tile in the 16-bit tables, and for one 32-bit tile."""
     from infermesh_worker_xpu.attention import triton_kernels as decoding
     from infermesh_worker_xpu.attention import triton_prefill as prefilling
     from infermesh_worker_xpu.attention import triton_tiles as tiling

@@ -1,4 +1,4 @@
-"""The plain-torch kernels against attention written out, for contexts that lie in a row, in pieces, and unlike."""
+"""Compares the plain-torch kernels with attention written out, for contiguous, scattered and mixed contexts."""
 
 # ruff: noqa: PLR0917 - as the code it tests
 
@@ -20,7 +20,7 @@ SCALE = 0.2
 def expected(
     query: Tensor, keys: Tensor, values: Tensor, past: int, window: int | None, softcap: float | None
 ) -> torch.Tensor:
-    """Attention of query [n, heads, d] to keys and values [m, kv_heads, d], one score after the other."""
+    """Attention of query [n, heads, d] to keys and values [m, kv_heads, d], one score at a time."""
     out = torch.zeros_like(query)
     for i, head in ((i, h) for i in range(len(query)) for h in range(HEADS)):
         position = past + i
@@ -34,7 +34,7 @@ def expected(
 
 
 class Cache:
-    """A KV cache that holds sequences of these lengths, written through the kernels."""
+    """A KV cache with sequences of these lengths, written by the kernels."""
 
     def __init__(self, lengths: list[int], *, in_order: bool) -> None:
         torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""Paged attention through Triton: what it refuses, how it cuts its work, and its kernels, in a process of their own."""
+"""Paged attention on Triton: inputs it refuses, how it splits its work, and its kernels in a process of their own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_kernels_under_the_interpreter(run_interpreted: RunInterpreted) -> None:
 
 
 def test_kernels_compile_for_cuda_without_spilling(tmp_path: Path, run_python: RunPython) -> None:
-    """The interpreter takes programs that the compiler refuses; Triton brings the assembler, so no GPU is needed."""
+    """The interpreter accepts programs that the compiler refuses. Triton ships the assembler, so no GPU is needed."""
     pytest.importorskip("triton")
     run_python(str(HERE / "compile_triton_attention.py"), TRITON_CACHE_DIR=str(tmp_path))
 
@@ -93,7 +93,7 @@ def test_nothing_to_do_is_done_without_a_launch() -> None:
     ("programs", "context", "splits"),
     [
         (4, 8192, 64),  # one stream of TinyLlama's four KV heads on 132 multiprocessors
-        (4, 512, 4),  # chunks have a least length
+        (4, 512, 4),  # chunks have a minimum length
         (32, 8192, 16),  # eight streams
         (512, 8192, 1),  # the batch fills the device
         (1, 1, 1),

@@ -1,4 +1,4 @@
-"""The Triton kernels against eager attention in float64. Runs in test_triton_attention's process: see there."""
+"""Compares the Triton kernels with attention in float64. test_triton_attention runs this file in its own process."""
 
 # Triton has no types and may be absent:
 # mypy: disable-error-code="import-untyped, import-not-found"
@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Triton decides at its import whether it interprets; in any other process this module has no tests.
+# Triton chooses its interpreter when it is imported, so this file has tests only in the process that sets it.
 __test__ = os.environ.get("TRITON_INTERPRET") == "1"
 
 if __test__:

@@ -1,4 +1,4 @@
-"""The Triton kernel that writes KV: its slots and nothing else. Runs in test_triton_attention's process: see there."""
+"""The Triton kernel writes KV to its slots only. test_triton_attention runs this file in its own process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-# Triton decides at its import whether it interprets; in any other process this module has no tests.
+# Triton chooses its interpreter when it is imported, so this file has tests only in the process that sets it.
 __test__ = os.environ.get("TRITON_INTERPRET") == "1"
 
 if __test__:

@@ -1,4 +1,4 @@
-"""Each architecture through paged attention says what transformers' own forward pass says."""
+"""With paged attention, each architecture gives the logits of transformers' own forward pass."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LENGTHS = (70, 33, 5, 41, 64)
 
 
 def mixed_steps(feed: Feed) -> dict[int, list[tuple[int, Floats]]]:
-    """Runs LENGTHS in chunks and single tokens, mixed; for each sequence the lengths at which it has logits."""
+    """Runs LENGTHS in mixed chunks and single tokens. Returns each sequence's logits and the lengths they belong to."""
     found: dict[int, list[tuple[int, Floats]]] = {i: [] for i in range(len(feed.sequences))}
     steps = [
         {0: 40, 1: 7},

@@ -1,4 +1,4 @@
-"""INFERMESH_NUMERICS=exact on torch: however a sequence's tokens are computed, they come out the same, bit for bit."""
+"""INFERMESH_NUMERICS=exact on torch: the same bits however a sequence is split or batched."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_preempt_and_resume_changes_nothing(
     prompts: tuple[str, ...],
     sampling: SamplingParams,
 ) -> None:
-    """On a tiny model, whose KV cache is as small as the test wants it."""
+    """Uses a tiny model, so that the KV cache can be small enough to preempt."""
     # its vocabulary is smaller than the tokenizer's, so the prompts are made of low token ids
     runner = tiny_runner("llama", numerics="exact", kv_cache_bytes=8 * 3 * 2 * 32 * 2 * 16 * 4)
     model = replace(exact_model, runner=runner)

@@ -1,4 +1,4 @@
-"""Greedy tokens of the real model, through engine and paged attention, are those of transformers' generate."""
+"""The engine on paged attention gives the same greedy tokens as transformers' generate, on the real model."""
 
 from __future__ import annotations
 

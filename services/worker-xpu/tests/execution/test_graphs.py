@@ -1,4 +1,4 @@
-"""Decode steps through graphs: buckets, padding and static buffers on CPU torch, where a graph's replay is eager."""
+"""Decode steps as graphs: sizes and padding, on CPU torch with graphs that replay eagerly."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 
 class EagerGraph:
-    """Runs the work again at each replay, into the memory of the first result, as a captured graph does."""
+    """Each replay runs the work again, into the memory of the first result, as a captured graph does."""
 
     def __init__(self) -> None:
         self.replays = 0
@@ -43,7 +43,7 @@ class EagerGraph:
 
 @pytest.fixture
 def made() -> list[EagerGraph]:
-    """The graphs that the runner under test has made, in the order of their captures."""
+    """The graphs that the runner under test made, in order of capture."""
     return []
 
 
@@ -127,7 +127,7 @@ def test_a_prefill_and_a_batch_without_rows_are_not_captured(
     np.testing.assert_allclose(mixed[1], reference("llama", sequences[1][:40])[-1], atol=2e-4, rtol=1e-3)
 
 
-def test_padding_writes_to_nobodys_block_only(graph_runner: MakeRunner, feed: type[Feed]) -> None:
+def test_padding_writes_to_the_padding_block_only(graph_runner: MakeRunner, feed: type[Feed]) -> None:
     runner = graph_runner("llama")
     attention = next(m for m in runner._model.modules() if hasattr(m, "layer_idx"))
     layer: Any = attention.infermesh_layer

@@ -1,4 +1,4 @@
-"""The runner against the whole row, and what it does when memory is short."""
+"""The runner's candidates and sums, what it reports and refuses, and out-of-memory handling."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_candidates_and_sums_agree_with_the_whole_row() -> None:
         row = logits.row(index).astype(np.float64)
         order = np.lexsort((np.arange(len(row)), -row))[:64]
         assert np.array_equal(logits.top_logits[index], row[order])
-        # Which of several equal logits is the 64th is open; all others are ordered by id.
+        # Which of several equal logits comes 64th is undefined; all others are ordered by id.
         decided = row[order] > row[order[-1]]
         assert np.array_equal(logits.top_ids[index][decided], order[decided])
         assert logits.logsumexp[index] == pytest.approx(np.logaddexp.reduce(row), abs=1e-4)
@@ -144,7 +144,7 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 
 
 class ShortMemory:
-    """Runs out of memory for passes of more than `limit` tokens, as the device's allocator would."""
+    """Runs out of memory in passes of more than `limit` tokens, as a device's allocator would."""
 
     def __init__(self, forward: Callable[..., Any] | None, limit: int, error: Exception) -> None:
         self.forward, self.limit, self.error = forward, limit, error

@@ -1,4 +1,4 @@
-"""What a runner does at load: every kernel is compiled, and the memory of measured captures is given back."""
+"""At load, a runner compiles every kernel and returns the memory of trial captures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPTIONS = TorchOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, conte
 
 
 class Graph:
-    """Runs its work again; holds memory while it lives."""
+    """A graph whose replay runs its work again; the set holds those that are alive."""
 
     alive: ClassVar[weakref.WeakSet[Graph]] = weakref.WeakSet()
 
@@ -48,7 +48,7 @@ class Graph:
 
 @pytest.fixture
 def load(tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Loads a runner of the tiny Llama as on an accelerator, which is the processor here."""
+    """Loads a runner of the tiny Llama on a CPU that pretends to be an accelerator."""
     device = devices.select("cpu", 0)
     model = weights.load(tiny_folder("llama"), device, torch.float32, OPTIONS)
     monkeypatch.setattr(devices.TorchDevice, "is_cpu", False)

@@ -1,4 +1,4 @@
-"""Layers that torch.compile has fused compute what they did, and a model that it cannot take stays as it was."""
+"""torch.compile does not change results, and a model that it cannot compile is left unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPTIONS = TorchOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, conte
 
 @pytest.fixture
 def unpacked_model(tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch) -> PreTrainedModel:
-    """A model whose layers can be compiled here: packed ones cannot."""
+    """A model with unpacked layers, because packed ones cannot be compiled."""
     monkeypatch.setattr(packing, "pack", lambda model: 0)
     torch._dynamo.reset()
     device = devices.select("cpu", 0)
@@ -36,7 +36,7 @@ def unpacked_model(tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch) -> 
 def test_compiled_layers_compute_the_same(
     unpacked_model: PreTrainedModel, tiny_runner: MakeRunner, feed: type[Feed]
 ) -> None:
-    # traced and cut as for inductor, which would take minutes here
+    # aot_eager traces and splits as inductor does, which would take minutes here
     assert compile_layers(unpacked_model, backend="aot_eager")
     made_at_load = counters["stats"]["unique_graphs"]
     attention_name, kernels = choose_kernels(devices.select("cpu", 0), OPTIONS)

@@ -1,4 +1,4 @@
-"""IPEX: when it is used, what it may replace, and that whatever it does the model still computes."""
+"""When IPEX is used, what it replaces, and that the model works whatever IPEX does."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def tiny_model() -> nn.Sequential:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """An IPEX that matches this torch, and notes what it is asked to do."""
+    """A fake IPEX that matches this torch and records its calls."""
     release = torch.__version__.split("+")[0]
     monkeypatch.setattr(metadata, "version", lambda _: f"{release}+cpu")
     package = ModuleType(ipex.PACKAGE)

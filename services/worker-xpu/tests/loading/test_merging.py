@@ -1,4 +1,4 @@
-"""Layers that read the same input are one product, whatever they are called, and compute what they did."""
+"""Layers that read the same input are merged, whatever their names, and give the same results."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Load = Callable[..., PreTrainedModel]
 
 OPTIONS = TorchOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, context_length=512, max_sequences=8)
 GROUPS = {"llama": 2, "qwen2": 2, "qwen3": 2, "gemma2": 2, "gemma3": 2, "smollm3": 2, "olmo2": 2, "phi": 1, "phi3": 0}
-"""By architecture: groups of such layers in each of its three layers."""
+"""By architecture: groups of mergeable linear layers in each decoder layer."""
 
 
 @pytest.fixture
 def load(tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Loads a tiny model as an accelerator would, its linear layers torch's; what is merged, the test merges."""
+    """Loads a tiny model as on an accelerator: linear layers are not packed, and the test does the merging."""
     monkeypatch.setattr(packing, "pack", lambda model: 0)
     device = devices.select("cpu", 0)
     merge = merging.merge
@@ -49,7 +49,7 @@ def load(tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch) -> Load:
 
 
 class Replayed:
-    """A graph that runs its work again."""
+    """A graph whose replay runs its work again."""
 
     def capture(self, work: Callable[[], Tensor]) -> None:
         self._work = work

@@ -1,4 +1,4 @@
-"""The torch runner sampling on its device and launched ahead, on CPU torch: the synchronous path's tokens."""
+"""Sampling on the device with launches ahead gives the tokens of the synchronous path, on CPU torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Summary = dict[tuple[str, int], tuple[tuple[int, ...], str, tuple[object, ...]]]
 
 
 def play(engine: Engine, requests: list[GenerationRequest]) -> Outputs:
-    """All outputs by choice; the requests come one by one while others run."""
+    """All outputs by choice. Requests arrive one by one while others run."""
     outputs: Outputs = {}
     waiting = list(requests)
     while waiting or engine.has_work:
@@ -49,7 +49,7 @@ def play(engine: Engine, requests: list[GenerationRequest]) -> Outputs:
 
 
 def summary(outputs: Outputs) -> Summary:
-    """Tokens, text and end of each choice; log probabilities apart."""
+    """Tokens, text and end of each choice, without log probabilities."""
     told: Summary = {}
     for key, said in outputs.items():
         deltas = [o for o in said if isinstance(o, Delta)]
@@ -77,7 +77,7 @@ def logprobs(outputs: Outputs) -> dict[tuple[str, int], list[float]]:
 
 @pytest.fixture(autouse=True)
 def torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """IPEX's kernels give a preempted sequence's second prefill other last bits, and here tokens are compared."""
+    """With IPEX's kernels, the second prefill of a preempted sequence differs in its last bits, and we compare tokens."""
     monkeypatch.setattr("infermesh_worker_xpu.loading.ipex.why_unusable", lambda device: "not in these tests")
 
 
@@ -115,9 +115,11 @@ def prompt(number: int) -> tuple[int, ...]:
 def test_a_tiny_model_says_the_same(
     tiny_runner: MakeRunner, default_tokenizer: Tokenizer, name: str, blocks: int
 ) -> None:
-    """With few blocks sequences are preempted, also with a token on its way."""
+    """With few blocks, sequences are preempted, even while a token is on its way."""
     if blocks == 7 and name == "gemma2" and not hasattr(torch.xpu, "graph"):
-        pytest.skip("torch 2.8 gives a preempted sequence's second prefill other last bits, and a draw falls on them")
+        pytest.skip(
+            "in torch 2.8 a preempted sequence's second prefill differs in its last bits, and one draw depends on them"
+        )
     told, preemptions = [], []
     for sampling in ("host", "device"):
         runner = tiny_runner(name, sampling=sampling)
@@ -136,7 +138,7 @@ def test_a_tiny_model_says_the_same(
 def test_the_real_model_says_the_same(
     exact_model: LoadedModel, prompts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On kernels whose logits do not depend on what else is in a batch, so that not one token may differ."""
+    """Exact kernels give logits that do not depend on the rest of the batch, so every token must be equal."""
     told, model, info = [], exact_model, exact_model.runner.info
     assert not info.samples
     constrained = [

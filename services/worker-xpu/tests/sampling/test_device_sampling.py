@@ -1,4 +1,4 @@
-"""Tokens chosen in torch are those of the engine's sampler, row by row, but for draws within rounding of a boundary."""
+"""Tokens chosen in torch equal those of the engine's sampler, except for draws within rounding of a boundary."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from infermesh_worker_xpu.steps.upload import Upload
 
 
 class Mask:
-    """A grammar that admits some tokens."""
+    """A grammar that allows some tokens."""
 
     is_finished = False
 
@@ -85,7 +85,7 @@ def state(rng: np.random.Generator, vocab: int, *, plain: bool = False) -> Sampl
 
 def logits(rng: np.random.Generator, count: int, vocab: int) -> NDArray[np.float32]:
     rows = rng.normal(0, rng.choice([0.01, 1.0, 3.0, 8.0]), (count, vocab)).astype(np.float32)
-    if rng.random() < 0.4:  # as of a model in bf16: many are equal
+    if rng.random() < 0.4:  # like a model in bf16, where many logits are equal
         rows = torch.from_numpy(rows).bfloat16().float().numpy()
     if rng.random() < 0.1:
         rows[:] = rng.choice([0.0, -0.0, 1.0], rows.shape)
@@ -104,7 +104,7 @@ def device_tokens(rows: NDArray[np.float32], states: list[SamplerState], wide: t
 
 
 def accepts(row: NDArray[np.float32], state: SamplerState, got: int, tolerance: float) -> bool:
-    """Whether some uniform number within `tolerance` of the state's, and filters moved as little, give the token."""
+    """Whether the token follows from a uniform number and filters within `tolerance` of the state's."""
     adjusted = (state.adjusted(row) if state.needs_row else row).astype(np.float64)
     inverse, top_k, top_p, min_p = state.filters
     order = np.lexsort((np.arange(len(row)), -adjusted))
@@ -126,7 +126,7 @@ def accepts(row: NDArray[np.float32], state: SamplerState, got: int, tolerance: 
 
 
 def check(rows: NDArray[np.float32], states: list[SamplerState], wide: torch.dtype = torch.float64) -> int:
-    """Compares; returns how many tokens differ within rounding."""
+    """Compares both samplers. Returns how many tokens differ, all within rounding."""
     expected = sample(
         TorchLogits(torch.from_numpy(rows), np.array([s.inverse_temperature for s in states], np.float32)), states
     )

@@ -1,4 +1,4 @@
-"""Drawing through Triton: where it is used, and its kernel, in a process of its own."""
+"""Drawing on Triton: when it is used, and its kernel in a process of its own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_kernel_under_the_interpreter(run_interpreted: RunInterpreted) -> No
 
 
 def test_the_kernel_compiles_for_cuda(tmp_path: Path, run_python: RunPython) -> None:
-    """The interpreter takes programs that the compiler refuses; Triton brings the assembler, so no GPU is needed."""
+    """The interpreter accepts programs that the compiler refuses. Triton ships the assembler, so no GPU is needed."""
     pytest.importorskip("triton")
     run_python("-c", COMPILE, TRITON_CACHE_DIR=str(tmp_path))
 

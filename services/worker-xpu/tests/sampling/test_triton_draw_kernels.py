@@ -1,10 +1,10 @@
-"""The Triton kernel of drawing against sorting. Runs in test_triton_draw's process: see there."""
+"""The Triton kernel draws the same tokens as sorting. test_triton_draw runs this file in its own process."""
 
 import os
 
 import pytest
 
-# Triton decides at its import whether it interprets; in any other process this module has no tests.
+# Triton chooses its interpreter when it is imported, so this file has tests only in the process that sets it.
 __test__ = os.environ.get("TRITON_INTERPRET") == "1"
 
 if __test__:
@@ -23,7 +23,7 @@ def test_the_trial_of_loading_agrees() -> None:
     assert len(set(drawn.tolist())) > 6
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy of rows that are all excluded or NaN
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # from numpy, for rows that are all excluded or NaN
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("vocab", [65, 1024, 2500])
 def test_rows_with_equals_and_excluded_tokens(vocab: int, dtype: str) -> None:
