@@ -77,7 +77,7 @@ def logprobs(outputs: Outputs) -> dict[tuple[str, int], list[float]]:
 
 @pytest.fixture(autouse=True)
 def torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With IPEX's kernels, the second prefill of a preempted sequence differs in its last bits, and we compare tokens."""
+    """With IPEX, a preempted sequence's second prefill differs in its last bits, and we compare tokens."""
     monkeypatch.setattr("infermesh_worker_xpu.loading.ipex.why_unusable", lambda device: "not in these tests")
 
 
