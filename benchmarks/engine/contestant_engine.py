@@ -11,7 +11,7 @@ from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Delta
 from infermesh_engine.requests.request import GenerationRequest, SamplingParams, StopConditions
 from infermesh_engine.runners.runner import Batch, Logits, ModelRunner, RunnerInfo
-from infermesh_worker_cpu.model import build
+from infermesh_worker_cpu.build_model import build_model
 
 
 class TimedRunner:
@@ -49,7 +49,7 @@ def request(number: int, token_ids: list[int]) -> GenerationRequest:
 
 
 def main(model_folder: Path, numerics: str) -> None:
-    model = build({"folder": str(model_folder), "numerics": numerics, "kv_cache_bytes": 1 << 30})
+    model = build_model({"folder": str(model_folder), "numerics": numerics, "kv_cache_bytes": 1 << 30})
     runner = TimedRunner(model.runner)
     engine = Engine(runner, model.tokenizer, model.eos_token_ids, EngineConfig(max_batched_tokens=2048))
 

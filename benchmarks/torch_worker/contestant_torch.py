@@ -18,8 +18,8 @@ from tokenizers import Tokenizer
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Delta
 from infermesh_engine.requests.request import GenerationRequest, SamplingParams, StopConditions
-from infermesh_worker_xpu.load import load_runner
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.load_runner import load_runner
+from infermesh_worker_xpu.options import TorchOptions
 
 MAX_BATCHED_TOKENS = 4096
 
@@ -36,7 +36,7 @@ def request(number: int, token_ids: list[int], tokens: int, logprobs: int | None
 
 
 def build_engine(task: Task) -> tuple[Engine, dict[str, Any]]:
-    options = RunnerOptions(
+    options = TorchOptions(
         device=task.device,
         dtype=task.dtype,
         kv_cache_bytes=task.kv_cache_bytes,

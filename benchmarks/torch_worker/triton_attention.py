@@ -32,7 +32,7 @@ BLOCK_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class AttentionCase:
     sequences: int
     context: int  # past + new of each
     new: int  # 1: decode
@@ -60,20 +60,24 @@ class Shape:
 
 TINYLLAMA, LLAMA_8B, GEMMA = (32, 4, 64), (32, 8, 128), (4, 1, 256)
 SHAPES = [
-    *(Shape(s, c, 1, *TINYLLAMA) for s, c in [(1, 384), (1, 8192), (8, 384), (128, 384), (32, 4096)]),
-    *(Shape(s, c, 1, *LLAMA_8B) for s, c in [(1, 1024), (1, 8192), (128, 1024), (32, 8192)]),
-    Shape(32, 4096, 1, *GEMMA),
-    *(Shape(s, c, n, *TINYLLAMA) for s, c, n in [(1, 128, 128), (16, 128, 128), (1, 2048, 2048)]),
-    *(Shape(s, c, n, *LLAMA_8B) for s, c, n in [(1, 2048, 2048), (1, 8192, 512), (8, 1024, 1024)]),
-    Shape(1, 4096, 4096, *GEMMA),
+    *(AttentionCase(s, c, 1, *TINYLLAMA) for s, c in [(1, 384), (1, 8192), (8, 384), (128, 384), (32, 4096)]),
+    *(AttentionCase(s, c, 1, *LLAMA_8B) for s, c in [(1, 1024), (1, 8192), (128, 1024), (32, 8192)]),
+    AttentionCase(32, 4096, 1, *GEMMA),
+    *(AttentionCase(s, c, n, *TINYLLAMA) for s, c, n in [(1, 128, 128), (16, 128, 128), (1, 2048, 2048)]),
+    *(AttentionCase(s, c, n, *LLAMA_8B) for s, c, n in [(1, 2048, 2048), (1, 8192, 512), (8, 1024, 1024)]),
+    AttentionCase(1, 4096, 4096, *GEMMA),
 ]
-TINY = [Shape(2, 40, 1, 4, 2, 32, 64), Shape(1, 300, 1, 4, 2, 80, 320), Shape(2, 40, 20, 4, 2, 32, 64)]
+TINY = [
+    AttentionCase(2, 40, 1, 4, 2, 32, 64),
+    AttentionCase(1, 300, 1, 4, 2, 80, 320),
+    AttentionCase(2, 40, 20, 4, 2, 32, 64),
+]
 
 
 class Work:
     """One shape's inputs on the device, for some layers; `ours` and `torch_sdpa` each run all layers once."""
 
-    def __init__(self, shape: Shape, device: torch.device, layers: int) -> None:
+    def __init__(self, shape: AttentionCase, device: torch.device, layers: int) -> None:
         self.shape, self.layers = shape, layers
         blocks = -(-shape.capacity // BLOCK_SIZE)
         used = -(-shape.context // BLOCK_SIZE)
@@ -149,7 +153,7 @@ def copy_bandwidth(device: torch.device) -> float:
     return 2 * source.numel() / statistics.median(times)
 
 
-def measure(shape: Shape, device: torch.device, bytes_s: float) -> dict[str, Any]:
+def measure(shape: AttentionCase, device: torch.device, bytes_s: float) -> dict[str, Any]:
     cold = 1 if device.type == "cpu" else min(MAX_LAYERS, -(-COLD_BYTES // shape.kv_bytes))
     work = Work(shape, device, cold)
     error = work.relative_error()

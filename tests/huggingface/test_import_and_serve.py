@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from infermesh_engine.runners.runner import Batch
-from infermesh_worker_cpu.model import build
+from infermesh_worker_cpu.build_model import build_model
 
 VOCAB = 512
 TOKENS = 24
@@ -63,7 +63,7 @@ def run_import(source: Path, root: Path, *options: str) -> subprocess.CompletedP
 
 
 def last_logits(folder: Path, ids: np.ndarray) -> np.ndarray:
-    model = build({"folder": str(folder), "numerics": "exact", "kv_cache_bytes": 32 << 20})
+    model = build_model({"folder": str(folder), "numerics": "exact", "kv_cache_bytes": 32 << 20})
     assert model.eos_token_ids == {1}
     logits = model.runner.run(
         Batch(

@@ -1,4 +1,4 @@
-"""Processor threads that sleep while they wait: the lane runs beside others on few cores."""
+"""Makes waiting CPU threads sleep, because this lane runs beside others on few cores."""
 
 import os
 

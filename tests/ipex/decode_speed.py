@@ -2,13 +2,13 @@
 
     build/venv-ipex/bin/python tests/ipex/decode_speed.py [model folder]
 
-Ways, one beside the other in every round: torch's own linear layers; the worker's packed ones; those with IPEX on top,
+Every round measures four variants: torch's own linear layers; the worker's packed ones; packed ones with IPEX on top,
 which is what the worker runs; IPEX alone. Attention and KV cache are transformers'.
 """
 
 import os
 
-os.environ.setdefault("GOMP_SPINCOUNT", "0")  # read when torch is loaded: waiting threads cost no processor time
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # read when torch is loaded; waiting threads then use no CPU time
 
 import copy
 import json
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache, GgufConfig, PreTrainedModel
 
-from infermesh_worker_xpu.loading import ipex, linear
+from infermesh_worker_xpu.loading import ipex, packing
 
 DEFAULT_MODEL = Path("build/models/smollm2-135m-instruct")
 PROMPT_TOKENS, STEPS, ROUNDS, THREADS = 64, 16, 6, 2
@@ -29,7 +29,7 @@ PROMPT_TOKENS, STEPS, ROUNDS, THREADS = 64, 16, 6, 2
 
 @dataclass(slots=True)
 class Figures:
-    """Of every decode step of every round."""
+    """Times of every decode step of every round."""
 
     wall_s: list[float] = field(default_factory=list)
     processor_s: list[float] = field(default_factory=list)
@@ -43,15 +43,16 @@ class Figures:
 
 
 def load(folder: Path) -> dict[str, PreTrainedModel]:
-    """The model in each way, in bf16."""
-    plain = AutoModelForCausalLM.from_pretrained(
+    """The model in each variant, in bf16."""
+    plain: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder, gguf_file="model.gguf", quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
-    ).eval()
+    )
+    plain.train(mode=False)
     models = {"torch": plain}
     for way, packed, extended in (("packed", True, False), ("packed + ipex", True, True), ("ipex", False, True)):
         model = models[way] = copy.deepcopy(plain)
         if packed:
-            linear.pack(model)
+            packing.pack(model)
         if extended and not ipex.optimise(model, device=torch.device("cpu"), dtype=torch.bfloat16).runtime:
             raise SystemExit(f"IPEX did not optimise: {ipex.why_unusable(torch.device('cpu'))}")
     return models

@@ -1,4 +1,4 @@
-"""A worker process with IPEX: what Health calls it, a chat over gRPC, and the tokens of a worker without IPEX.
+"""A worker process with IPEX reports it in Health and answers a chat; exact numerics run without it.
 
 Runs in a venv of its own (`make test-ipex`).
 """
@@ -37,7 +37,7 @@ async def worker(folder: Path, **settings: object) -> AsyncIterator[InferenceSer
     try:
         await process.wait_for("ready", READY_TIMEOUT_S)
         async with grpc.aio.insecure_channel(await process.ready()) as channel:
-            yield InferenceServiceStub(channel)
+            yield InferenceServiceStub(channel)  # type: ignore[no-untyped-call] # generated
     finally:
         assert await process.stop() == 0
 

@@ -1,4 +1,4 @@
-"""IPEX itself: an optimised model computes what it did, and calls the attention function that it called before.
+"""With the real IPEX, an optimised model gives the same logits and calls the same attention function.
 
 Runs in a venv of its own (`make test-ipex`): the last IPEX needs torch 2.8.
 """
@@ -6,6 +6,7 @@ Runs in a venv of its own (`make test-ipex`): the last IPEX needs torch 2.8.
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, GgufConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from infermesh_worker_xpu.loading import ipex, linear
+from infermesh_worker_xpu.loading import ipex, packing
 
 CPU = torch.device("cpu")
 ATTENTION = "ipex_lane_counting"
@@ -36,9 +37,9 @@ pytestmark = pytest.mark.skipif(ipex.why_unusable(CPU) != "", reason=ipex.why_un
 class Calls(list[str]):
     """Names of the modules that called the registered attention function."""
 
-    def attend(self, module: nn.Module, query: Tensor, *others: Tensor, **options: object) -> tuple[Tensor, None]:
+    def attend(self, module: nn.Module, query: Tensor, *others: Any, **options: Any) -> tuple[Tensor, None]:
         self.append(type(module).__name__)
-        # registered for no masks, so the model makes none
+        # no mask function has this name, so the model makes no masks
         return sdpa_attention_forward(module, query, *others, **options)
 
 
@@ -52,20 +53,25 @@ def calls() -> Iterator[Calls]:
 
 def tiny(model_type: str, dtype: torch.dtype) -> PreTrainedModel:
     torch.manual_seed(7)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **SMALL), attn_implementation=ATTENTION)
+    config = AutoConfig.for_model(model_type, **SMALL)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call] # transformers'
+        config, attn_implementation=ATTENTION
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(0, 0.15)
             else:
                 parameter.uniform_(0.5, 1.5)
-    return model.to(dtype).eval()
+    nn.Module.to(model, dtype)
+    model.train(mode=False)
+    return model
 
 
 def optimised(model: PreTrainedModel, *, packed: bool = False) -> PreTrainedModel:
     other = copy.deepcopy(model)
     if packed:
-        linear.pack(other)
+        packing.pack(other)
     result = ipex.optimise(other, device=CPU, dtype=model.dtype)
     assert result.model is other
     assert result.runtime == "ipex 2.8"
@@ -74,7 +80,8 @@ def optimised(model: PreTrainedModel, *, packed: bool = False) -> PreTrainedMode
 
 @torch.inference_mode()
 def logits_of(model: PreTrainedModel, ids: Tensor = IDS) -> Tensor:
-    return model(input_ids=ids, use_cache=False).logits[0].float()
+    logits: Tensor = model(input_ids=ids, use_cache=False).logits[0].float()
+    return logits
 
 
 def count(model: nn.Module, kind: type) -> int:
@@ -105,9 +112,11 @@ def test_a_tiny_model_keeps_its_logits_and_its_attention(
 
 @pytest.fixture(scope="module")
 def smollm2(default_model: Path) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         default_model, gguf_file="model.gguf", quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-    ).eval()
+    )
+    model.train(mode=False)
+    return model
 
 
 def test_the_real_model_in_fp32_is_the_same(smollm2: PreTrainedModel) -> None:
@@ -121,7 +130,8 @@ def test_the_real_model_in_fp32_is_the_same(smollm2: PreTrainedModel) -> None:
 def test_the_real_model_in_bf16_is_no_further_from_fp32_than_torch_is(smollm2: PreTrainedModel) -> None:
     ids = torch.arange(300, 364)[None]
     exact = logits_of(smollm2, ids)
-    plain = copy.deepcopy(smollm2).to(torch.bfloat16)
+    plain = copy.deepcopy(smollm2)
+    nn.Module.to(plain, torch.bfloat16)
     torch_error = (logits_of(plain, ids) - exact).pow(2).mean().sqrt()
     ipex_error = (logits_of(optimised(plain), ids) - exact).pow(2).mean().sqrt()
     assert ipex_error <= 1.25 * torch_error

@@ -7,21 +7,21 @@ import pytest
 
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.testing.harness import PROMPTS, Harness
-from infermesh_worker_cpu.model import build
+from infermesh_worker_cpu.build_model import build_model
 
 KV_BYTES = 1 << 30
 
 
 @pytest.fixture(scope="session")
 def exact_model(default_model: Path) -> Iterator[BuiltModel]:
-    model = build({"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": KV_BYTES})
+    model = build_model({"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": KV_BYTES})
     yield model
     model.runner.close()
 
 
 @pytest.fixture(scope="session")
 def fast_model(default_model: Path) -> Iterator[BuiltModel]:
-    model = build({"folder": str(default_model), "kv_cache_bytes": KV_BYTES})
+    model = build_model({"folder": str(default_model), "kv_cache_bytes": KV_BYTES})
     yield model
     model.runner.close()
 

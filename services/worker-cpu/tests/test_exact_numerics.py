@@ -14,6 +14,7 @@ from infermesh_engine.requests.request import Continuation, GenerationRequest, S
 from infermesh_engine.runners.runner import Batch, ModelRunner
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.testing.harness import Harness
+from infermesh_worker_cpu.build_model import build_model
 
 SAMPLED = SamplingParams(temperature=0.8, top_p=0.95)
 LONG_PROMPT = "The history of the lighthouse begins with a fire on a hill. " * 12
@@ -53,9 +54,8 @@ def test_a_prefix_cache_hit_changes_nothing(
 def test_preempt_and_resume_changes_nothing(
     default_model: Path, harness_of: Callable[..., Harness], prompts: tuple[str, ...], sampling: SamplingParams
 ) -> None:
-    from infermesh_worker_cpu.model import build
 
-    model = build({"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": 12 << 20})
+    model = build_model({"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": 12 << 20})
     try:
         roomy = harness_of(model, prefix_caching=False)
         expected = {p: alone(roomy, p, tokens=64, sampling=sampling) for p in prompts[:5]}

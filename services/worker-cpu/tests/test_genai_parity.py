@@ -10,7 +10,7 @@ import pytest
 
 from infermesh_engine.requests.output import Delta
 from infermesh_worker.testing.harness import Harness
-from infermesh_worker_cpu.model import build
+from infermesh_worker_cpu.build_model import build_model
 
 NEW_TOKENS = 64
 UNQUANTISED = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
@@ -29,7 +29,7 @@ def peer(default_model: Path) -> genai.ContinuousBatchingPipeline:
 
 @pytest.fixture(scope="module")
 def ours(default_model: Path, harness_of: Callable[..., Harness]) -> Iterator[Harness]:
-    model = build(
+    model = build_model(
         {"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": 1 << 29, "properties": UNQUANTISED}
     )
     yield harness_of(model, max_batched_tokens=512)

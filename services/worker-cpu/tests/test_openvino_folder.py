@@ -11,7 +11,7 @@ from infermesh_client.model_import.importer import import_model
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.testing.harness import Harness
-from infermesh_worker_cpu.model import build
+from infermesh_worker_cpu.build_model import build_model
 
 
 def test_an_ir_folder_says_what_its_source_says(
@@ -27,7 +27,7 @@ def test_an_ir_folder_says_what_its_source_says(
         shutil.copy(default_model / name, source / name)
     manifest = import_model(str(source), "ir", tmp_path / "models", ProgressView(Console(file=io.StringIO())))
     assert manifest.format == "openvino"
-    model = build({"folder": str(tmp_path / "models" / "ir"), "kv_cache_bytes": 64 << 20})
+    model = build_model({"folder": str(tmp_path / "models" / "ir"), "kv_cache_bytes": 64 << 20})
     try:
         imported, original = (harness_of(m, max_sequences=4) for m in (model, fast_model))
         assert model.eos_token_ids == fast_model.eos_token_ids

@@ -11,7 +11,7 @@ from infermesh_engine.runners.runner import Batch
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.testing.harness import Harness
-from infermesh_worker_cpu.model import build
+from infermesh_worker_cpu.build_model import build_model
 from infermesh_worker_cpu.runner import OpenVinoOptions, OpenVinoRunner, compile_properties
 from infermesh_worker_cpu.settings import WorkerCpuSettings
 
@@ -66,7 +66,7 @@ def test_the_kv_cache_follows_max_sequences_when_no_size_is_given(default_model:
 def test_every_kv_precision_runs(
     default_model: Path, harness_of: Callable[..., Harness], dtype: str, element_bytes: int
 ) -> None:
-    model = build({"folder": str(default_model), "kv_cache_bytes": 64 << 20, "kv_cache_dtype": dtype})
+    model = build_model({"folder": str(default_model), "kv_cache_bytes": 64 << 20, "kv_cache_dtype": dtype})
     try:
         per_block = (64 << 20) / model.runner.info.num_blocks
         # 30 layers of keys and values, 3 heads of 64 elements, 32 tokens; u8 keeps scales beside its elements.
@@ -81,12 +81,12 @@ def test_every_kv_precision_runs(
 
 def test_a_kv_cache_without_room_for_a_block_is_refused(default_model: Path) -> None:
     with pytest.raises(FailedPrecondition, match="too small: one block of"):
-        build({"folder": str(default_model), "kv_cache_bytes": 1000})
+        build_model({"folder": str(default_model), "kv_cache_bytes": 1000})
 
 
 def test_a_kv_cache_larger_than_the_machine_is_refused(default_model: Path) -> None:
     with pytest.raises(FailedPrecondition, match="does not fit this machine's memory"):
-        build({"folder": str(default_model), "kv_cache_bytes": 1 << 50})
+        build_model({"folder": str(default_model), "kv_cache_bytes": 1 << 50})
 
 
 def test_exact_refuses_a_quantised_kv_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,4 +111,4 @@ def test_a_model_folder_without_a_graph_says_what_to_do(default_model: Path, tmp
     manifest["files"] = {k: v for k, v in manifest["files"].items() if not k.startswith("openvino/")}
     (copied / "infermesh.json").write_bytes(msgspec.json.encode(manifest))
     with pytest.raises(FailedPrecondition, match="import the model again where worker-cpu is installed"):
-        build({"folder": str(copied)})
+        build_model({"folder": str(copied)})

@@ -1,29 +1,40 @@
-"""Tiny models of each architecture, the real model on the real runner, and sequences that the tests feed to runners."""
+"""Fixtures: a tiny model of each architecture, the real model, and sequences to feed to a runner."""
 
 import os
 import subprocess
 import sys
 
-# as the worker does, and before torch starts its threads
+# as the worker does; must be set before torch starts its threads
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from infermesh_engine.runners.runner import Batch, ModelRunner
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.testing.harness import PROMPTS, Harness
+from infermesh_worker_xpu.build_model import build_model
 from infermesh_worker_xpu.execution.runner import TorchRunner
-from infermesh_worker_xpu.load import load_runner
-from infermesh_worker_xpu.model import build
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.load_runner import load_runner
+from infermesh_worker_xpu.options import TorchOptions
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+TinyFolder = Callable[[str], Path]
+MakeRunner = Callable[..., TorchRunner]
+MakeHarness = Callable[..., Harness]
+Reference = Callable[[str, Ints], Floats]
+RunPython = Callable[..., str]
+RunInterpreted = Callable[[Path], None]
 
 VOCAB = 160
 BLOCK = 32
@@ -78,7 +89,7 @@ def tiny_config(name: str) -> PretrainedConfig:
 def save_tiny(config: PretrainedConfig, folder: Path) -> Path:
     """Writes a model with random weights that are large enough for attention to matter."""
     torch.manual_seed(7)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -88,7 +99,7 @@ def save_tiny(config: PretrainedConfig, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory) -> Callable[[str], Path]:
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
     """The folder of a tiny model, by its name in CONFIGS."""
     made: dict[str, Path] = {}
 
@@ -101,38 +112,44 @@ def tiny_folder(tmp_path_factory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def tiny_runner(tiny_folder) -> Callable[..., TorchRunner]:
-    """A runner of a tiny model, in fp32 unless told; the options are RunnerOptions'."""
+def tiny_runner(tiny_folder: TinyFolder) -> MakeRunner:
+    """Makes a runner of a tiny model, in fp32 by default, with the fields of TorchOptions."""
 
-    def runner(name: str, **options: object) -> TorchRunner:
-        chosen = {"device": "cpu", "dtype": "fp32", "kv_cache_bytes": 8 << 20, "context_length": 512} | options
-        return load_runner(tiny_folder(name), RunnerOptions(**chosen))
+    def runner(name: str, **options: Any) -> TorchRunner:
+        chosen: dict[str, Any] = {
+            "device": "cpu",
+            "dtype": "fp32",
+            "kv_cache_bytes": 8 << 20,
+            "context_length": 512,
+        } | options
+        return load_runner(tiny_folder(name), TorchOptions(**chosen))
 
     return runner
 
 
 @pytest.fixture(scope="session")
-def reference(tiny_folder) -> Callable[[str, np.ndarray], np.ndarray]:
+def reference(tiny_folder: TinyFolder) -> Reference:
     """Logits [T, vocab] of transformers' own eager forward pass over a whole sequence."""
     models: dict[str, PreTrainedModel] = {}
 
-    def logits(name: str, ids: np.ndarray) -> np.ndarray:
+    def logits(name: str, ids: Ints) -> Floats:
         if name not in models:
             models[name] = AutoModelForCausalLM.from_pretrained(
                 tiny_folder(name), attn_implementation="eager", dtype=torch.float32
             )
         with torch.inference_mode():
-            return models[name](input_ids=torch.from_numpy(ids)[None]).logits[0].numpy()
+            found: Floats = models[name](input_ids=torch.from_numpy(ids)[None]).logits[0].numpy()
+            return found
 
     return logits
 
 
 @dataclass
 class Feed:
-    """Sequences of tokens and how much of each a runner has computed; their blocks lie in no order."""
+    """Sequences of tokens, in scattered blocks, and how many tokens of each a runner has computed."""
 
     runner: ModelRunner
-    sequences: list[np.ndarray]
+    sequences: list[Ints]
     seed: int = 0
     done: list[int] = field(default_factory=list)
 
@@ -143,7 +160,7 @@ class Feed:
         self.tables = np.split(shuffled.astype(np.int32), np.cumsum(counts)[:-1])
 
     def batch(self, runs: dict[int, int], inverse_temperature: float = 1.0) -> Batch:
-        """The next tokens of some sequences, by index: how many; the last of each has a row."""
+        """A batch with the next tokens of some sequences: their number by index. The last of each has a row."""
         past = [self.done[i] for i in runs]
         new = list(runs.values())
         blocks = [self.tables[i][: -(-(self.done[i] + n) // BLOCK)] for i, n in runs.items()]
@@ -160,8 +177,8 @@ class Feed:
             inverse_temperatures=np.full(len(runs), inverse_temperature, np.float32),
         )
 
-    def run(self, runs: dict[int, int]) -> dict[int, np.ndarray]:
-        """Computes the next tokens; logits after the last of each."""
+    def run(self, runs: dict[int, int]) -> dict[int, Floats]:
+        """Computes the next tokens. Returns the logits after the last token of each sequence."""
         logits = self.runner.run(self.batch(runs))
         for i, n in runs.items():
             self.done[i] += n
@@ -174,8 +191,8 @@ def feed() -> type[Feed]:
 
 
 @pytest.fixture(scope="session")
-def harness_of() -> Callable[..., Harness]:
-    """Makes an engine on a model, with EngineConfig's fields."""
+def harness_of() -> MakeHarness:
+    """Makes an engine for a model, with the fields of EngineConfig."""
     return Harness
 
 
@@ -186,14 +203,14 @@ def prompts() -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def exact_model(default_model: Path) -> Iterator[BuiltModel]:
-    model = build({"folder": str(default_model), "device": "cpu", "numerics": "exact", "kv_cache_bytes": 1 << 30})
+    model = build_model({"folder": str(default_model), "device": "cpu", "numerics": "exact", "kv_cache_bytes": 1 << 30})
     yield model
     model.runner.close()
 
 
 @pytest.fixture(scope="session")
-def run_python() -> Callable[..., str]:
-    """Runs Python on arguments, with environment variables, on this checkout; what it prints. Fails where it does."""
+def run_python() -> RunPython:
+    """Runs Python with arguments and environment variables on this checkout. Returns its output; fails if it fails."""
 
     def run(*arguments: str, **variables: str) -> str:
         path = os.pathsep.join([str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
@@ -212,13 +229,13 @@ def run_python() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def run_interpreted(run_python) -> Callable[[str], None]:
-    """Runs a test file of this folder under Triton's interpreter, which is chosen when Triton is imported."""
+def run_interpreted(run_python: RunPython) -> RunInterpreted:
+    """Runs a test file in a process of its own, under Triton's interpreter."""
 
-    def run(name: str) -> None:
+    def run(path: Path) -> None:
         pytest.importorskip("triton")
         options = ("-q", "-x", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist")
-        path = str(Path(__file__).with_name(name))
-        run_python("-m", "pytest", *options, path, TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+        siblings = ("-o", f"pythonpath={path.parent}")  # helper modules of the test's folder
+        run_python("-m", "pytest", *options, *siblings, str(path), TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
 
     return run

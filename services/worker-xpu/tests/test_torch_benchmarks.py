@@ -1,4 +1,6 @@
-"""The benchmarks of worker-xpu go through all they do, and gpu.py with little installed."""
+"""The benchmarks of worker-xpu run to the end, and gpu.py needs few packages."""
+
+from __future__ import annotations
 
 import json
 import subprocess
@@ -6,23 +8,27 @@ import sys
 import venv
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.requirements import Requirement
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
+if TYPE_CHECKING:
+    from conftest import TinyFolder
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 BENCHMARKS = REPOSITORY / "benchmarks" / "torch_worker"
 INSTALLED = ("torch", "triton", "transformers", "numpy")
-"""What a machine has that runs gpu.py, with what these need themselves."""
+"""What gpu.py needs, besides the dependencies of these."""
 NOT_INSTALLED = ("pydantic", "msgspec", "llguidance", "psutil", "grpc", "infermesh_engine", "torchao", "accelerate")
-"""What it has not; pydantic is required by one huggingface_hub of several, and no model needs it."""
+"""What gpu.py must run without. Some versions of huggingface_hub require pydantic, but no model needs it."""
 SMALL = ["--rounds", "1", "--streams", "1", "3", "--prompt-tokens", "20", "--new-tokens", "12"]
 
 
 def closure(*names: str) -> dict[str, metadata.Distribution]:
-    """Distributions and all that they require here, by name."""
+    """The named distributions and all their dependencies, by name."""
     found: dict[str, metadata.Distribution] = {}
     waiting = list(names)
     while waiting:
@@ -38,13 +44,13 @@ def closure(*names: str) -> dict[str, metadata.Distribution]:
 
 
 @pytest.fixture(scope="session")
-def bare_python(tmp_path_factory) -> Path:
-    """A Python that has INSTALLED and nothing else, no package of ours either."""
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with INSTALLED and nothing else, not even our own packages."""
     pytest.importorskip("triton")
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, symlinks=True, with_pip=False)
     python = folder / "bin" / "python"
-    command = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    command = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
     for distribution in closure(*INSTALLED).values():
         tops = {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__", *NOT_INSTALLED}
@@ -54,15 +60,16 @@ def bare_python(tmp_path_factory) -> Path:
     return python
 
 
-def run(python: str | Path, script: str, *arguments: str) -> dict:
-    """The JSON document on the last line of standard output."""
+def run(python: str | Path, script: str, *arguments: str) -> dict[str, Any]:
+    """Runs a benchmark; returns the JSON document on its last line of output."""
     command = [str(python), str(BENCHMARKS / script), *arguments]
     found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert found.returncode == 0, found.stderr[-4000:]
-    return json.loads(found.stdout.splitlines()[-1])
+    document: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
+    return document
 
 
-def test_gpu_needs_no_package_beyond_torch_triton_transformers_and_numpy(bare_python) -> None:
+def test_gpu_needs_no_package_beyond_torch_triton_transformers_and_numpy(bare_python: Path) -> None:
     for module in NOT_INSTALLED:
         absent = subprocess.run([bare_python, "-c", f"import {module}"], check=False, capture_output=True)
         assert b"ModuleNotFoundError" in absent.stderr, module
@@ -79,7 +86,7 @@ def test_gpu_needs_no_package_beyond_torch_triton_transformers_and_numpy(bare_py
     assert document["weights_bytes"] > 400_000
 
 
-def test_xpu_compares_with_transformers_on_processors(tiny_folder, tmp_path) -> None:
+def test_xpu_compares_with_transformers_on_processors(tiny_folder: TinyFolder, tmp_path: Path) -> None:
     for file in tiny_folder("llama").iterdir():
         (tmp_path / file.name).symlink_to(file)
     words = {f"w{i}": i for i in range(160)}
@@ -93,7 +100,7 @@ def test_xpu_compares_with_transformers_on_processors(tiny_folder, tmp_path) -> 
     assert document["meets_bar"] == all(r["engine_over_transformers"] >= 3 for r in document["results"])
 
 
-def test_comparison_ends_at_the_first_near_tie_and_sees_what_differs(monkeypatch) -> None:
+def test_comparison_ends_at_the_first_near_tie_and_sees_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY))
     from benchmarks.torch_worker.duel import compare
 

@@ -1,4 +1,4 @@
-"""Settings of worker-xpu: what does not go together is refused before anything is loaded."""
+"""Settings of worker-xpu: invalid combinations are refused before anything is loaded."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from infermesh_worker_xpu.settings import WorkerXpuSettings
 
 
 def test_defaults() -> None:
-    settings = WorkerXpuSettings()
+    settings = read(WorkerXpuSettings)
     assert (settings.device, settings.dtype, settings.attention, settings.quantisation) == (
         "auto",
         "auto",
@@ -31,7 +31,7 @@ def test_defaults() -> None:
         ("INFERMESH_ATTENTION", "flash"),
     ],
 )
-def test_a_malformed_value_is_named(variable: str, value: str, monkeypatch) -> None:
+def test_a_malformed_value_is_named(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable):
         read(WorkerXpuSettings)
@@ -40,17 +40,17 @@ def test_a_malformed_value_is_named(variable: str, value: str, monkeypatch) -> N
 @pytest.mark.parametrize(
     ("field", "value", "problem"),
     [
-        ("dtype", "bf16", "computes in fp32, not with dtype bf16"),
-        ("kv_dtype", "fp16", "computes in fp32, not with kv_dtype fp16"),
-        ("device", "xpu", "INFERMESH_DEVICE=cpu, not xpu"),
+        ("dtype", "bf16", "computes in fp32: dtype must be auto or fp32, not bf16"),
+        ("kv_dtype", "fp16", "computes in fp32: kv_dtype must be auto or fp32, not fp16"),
+        ("device", "xpu", "INFERMESH_DEVICE must be auto or cpu, not xpu"),
     ],
 )
 def test_exact_takes_nothing_that_is_not(field: str, value: str, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
-        WorkerXpuSettings(numerics="exact", **{field: value})
+        WorkerXpuSettings.model_validate({"numerics": "exact", field: value})
 
 
 def test_the_front_does_not_load_torch() -> None:
-    """Settings are read, and the front runs, in a process that has no use for it."""
+    """The front process reads settings and must not spend memory on torch."""
     program = "import infermesh_worker_xpu.__main__, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,5 +1,6 @@
-"""The worker as the processes that it is: a model answers over gRPC, on torch."""
+"""A real worker process answers over gRPC, on torch."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -13,7 +14,7 @@ READY_TIMEOUT_S = 300.0
 
 
 @pytest.fixture
-async def stub(default_model: Path):
+async def stub(default_model: Path) -> AsyncIterator[InferenceServiceStub]:
     worker = await WorkerProcess.start(
         "infermesh_worker_xpu",
         models=default_model.parent,
@@ -39,7 +40,7 @@ def chat() -> pb.GenerateRequest:
     )
 
 
-async def test_it_answers_and_says_what_it_is(stub) -> None:
+async def test_it_answers_and_says_what_it_is(stub: InferenceServiceStub) -> None:
     health = (await stub.Health(pb.HealthRequest())).report
     assert health.state == pb.ENDPOINT_STATE_READY
     assert health.runtime.startswith("torch ")

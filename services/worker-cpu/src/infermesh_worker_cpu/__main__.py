@@ -23,7 +23,7 @@ def main() -> int:
     }
     backend = folder_backend(
         settings,
-        build="infermesh_worker_cpu.model:build",
+        build="infermesh_worker_cpu.build_model:build_model",
         probe="infermesh_worker_cpu.front:probe",
         options=options,
         footprint=partial(footprint, settings=settings),

@@ -1,1 +1,1 @@
-"""The torch worker: knows its device and its weights, nothing of requests, scheduling or the wire."""
+"""Worker for GPUs: runs transformers models on torch, on Intel XPU, CUDA or the CPU."""

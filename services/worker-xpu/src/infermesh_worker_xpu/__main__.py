@@ -7,15 +7,15 @@ from functools import partial
 from infermesh_runtime.settings import load_or_exit
 from infermesh_worker.backend import folder_backend
 from infermesh_worker.main import serve
-from infermesh_worker_xpu.front import footprint
+from infermesh_worker_xpu.preflight import footprint
 from infermesh_worker_xpu.settings import WorkerXpuSettings
 
 
 def main() -> int:
     """Runs the worker until it is told to stop; returns the process' exit status."""
     settings = load_or_exit(WorkerXpuSettings)
-    # For the engine process, whose OpenMP reads it once: threads that spin while they wait for one another keep the
-    # processor from the thread they wait for as soon as anything else runs on the machine.
+    # The engine process inherits this, and its OpenMP reads it once. OpenMP's threads spin by default while they wait;
+    # as soon as anything else runs on the machine, they take the processor from the thread that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     options = {
         "device": settings.device,
@@ -36,8 +36,8 @@ def main() -> int:
     }
     backend = folder_backend(
         settings,
-        build="infermesh_worker_xpu.model:build",
-        probe="infermesh_worker_xpu.front:probe",
+        build="infermesh_worker_xpu.build_model:build_model",
+        probe="infermesh_worker_xpu.preflight:probe",
         options=options,
         footprint=partial(footprint, settings=settings),
     )

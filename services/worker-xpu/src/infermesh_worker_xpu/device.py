@@ -1,4 +1,4 @@
-"""Owns the choice of a torch device and what is known about it: name, memory, precisions. Knows no model."""
+"""Chooses the torch device to run on and reports its name, memory and supported precisions."""
 
 import logging
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from infermesh_worker_xpu.options import DeviceChoice, Dtype
 
 _log = logging.getLogger(__name__)
 
-NO_ACCELERATOR = "on the processors: torch finds no accelerator"
+NO_ACCELERATOR = "running on the CPU: torch found no accelerator"
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
-    """A torch device that is there."""
+class TorchDevice:
+    """A torch device that this machine has."""
 
     handle: torch.device
     warning: str = ""
-    """What whoever runs the worker should know about the choice; empty when there is nothing."""
+    """What the operator should know about the choice of this device; empty if nothing."""
 
     @property
     def kind(self) -> DeviceKind:
@@ -36,32 +36,32 @@ class Device:
 
     @property
     def name(self) -> str:
-        """What its vendor calls it."""
+        """The vendor's name for it."""
         if self.is_cpu:
             return machine.processor_name()
         return str(torch.get_device_module(self.handle).get_device_name(self.handle))
 
     def memory_bytes(self) -> tuple[int, int]:
-        """Free and total memory, of the whole device as it is now."""
+        """Free and total bytes of the whole device at this moment, whichever process uses it."""
         if self.is_cpu:
             return machine.memory_available_bytes(), machine.memory_total_bytes()
         free, total = torch.accelerator.memory.get_memory_info(self.handle)
         return free, total
 
     def release_memory(self) -> None:
-        """Gives back what torch keeps for later allocations."""
+        """Returns the memory that torch caches for later allocations to the device."""
         if not self.is_cpu:
             torch.accelerator.memory.empty_cache()
 
     def dtype(self, chosen: Dtype) -> torch.dtype:
-        """The precision that is meant: bf16 for auto where the device computes in it, else fp32.
+        """The torch dtype of a setting. auto: bf16 if the device computes in bf16, else fp32.
 
-        Raises FailedPrecondition for one that the device does not compute in.
+        Raises FailedPrecondition if the device does not compute in the precision.
         """
         if chosen != "auto":
             if chosen == "fp16" and self.is_cpu and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
                 raise FailedPrecondition(
-                    "this processor does not compute in fp16: use INFERMESH_DTYPE=bf16 or fp32",
+                    "This CPU does not compute in fp16. Set INFERMESH_DTYPE to bf16 or fp32.",
                     reason="DTYPE_NOT_SUPPORTED",
                 )
             return DTYPES[chosen]
@@ -73,32 +73,34 @@ class Device:
         return bool(torch.get_device_module(self.handle).is_bf16_supported())
 
 
-def select(kind: DeviceChoice, index: int) -> Device:
-    """The device to run on; `auto` is the accelerator that torch finds, else the processors, with a warning.
+def select(kind: DeviceChoice, index: int) -> TorchDevice:
+    """The device to run on. `auto` takes the accelerator that torch finds, else the CPU, with a warning.
 
-    Raises FailedPrecondition when there is no such device, saying which there are.
+    Raises FailedPrecondition if there is no such device; the message says what torch found.
     """
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if kind == "cpu":
-        return Device(torch.device("cpu"))
+        return TorchDevice(torch.device("cpu"))
     if kind == "auto" and accelerator is None:
-        if index:  # whoever numbers devices means accelerators
+        if index:  # an index means an accelerator: there is only one CPU device
             raise FailedPrecondition(
-                f"there is no accelerator {index}: torch {torch.__version__} finds none", reason="DEVICE_NOT_AVAILABLE"
+                f"Accelerator {index} does not exist: torch {torch.__version__} finds no accelerator.",
+                reason="DEVICE_NOT_AVAILABLE",
             )
         _log.warning(NO_ACCELERATOR)
-        return Device(torch.device("cpu"), NO_ACCELERATOR)
+        return TorchDevice(torch.device("cpu"), NO_ACCELERATOR)
     if accelerator is None or accelerator.type not in (("xpu", "cuda") if kind == "auto" else (kind,)):
-        found = "none" if accelerator is None else accelerator.type
+        found = "no accelerator" if accelerator is None else accelerator.type
         raise FailedPrecondition(
-            f"there is no {kind} device: the accelerator that torch {torch.__version__} finds is {found}",
+            f"No {kind} device is available: torch {torch.__version__} finds {found}. Set INFERMESH_DEVICE=auto to use "
+            "what torch finds.",
             reason="DEVICE_NOT_AVAILABLE",
         )
     count = torch.accelerator.device_count()
     if index >= count:
         raise FailedPrecondition(
-            f"there is no {accelerator.type} device {index}: there are {count}, counted from 0",
+            f"{accelerator.type} device {index} does not exist: torch finds {count}, numbered from 0.",
             reason="DEVICE_NOT_AVAILABLE",
         )
     torch.accelerator.set_device_index(index)
-    return Device(torch.device(accelerator.type, index))
+    return TorchDevice(torch.device(accelerator.type, index))

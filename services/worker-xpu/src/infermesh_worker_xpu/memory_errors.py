@@ -1,4 +1,4 @@
-"""Owns which of torch's errors mean that memory is short."""
+"""Recognises the exceptions that mean a device or the host is out of memory."""
 
 import torch
 
@@ -10,12 +10,12 @@ _MESSAGES = (
     "OUT_OF_DEVICE_MEMORY",
     "OUT_OF_HOST_MEMORY",
 )
-"""Of bare RuntimeErrors: the CPU's allocator; what allocates past torch's (graphs, libraries, kernels); and what SYCL
-and Level Zero say (UR_RESULT_ERROR_…) where an Intel GPU has no more."""
+"""Texts of plain RuntimeErrors that mean the same: from the CPU allocator, from CUDA code that bypasses torch's
+allocator (graphs, libraries, Triton), and from SYCL and Level Zero on Intel GPUs (UR_RESULT_ERROR_…)."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the host had no memory left."""
+    """Whether the error says that a device or the host ran out of memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)

@@ -1,4 +1,4 @@
-"""Owns the options that the engine process builds a torch model with. Knows no torch."""
+"""Options of a torch model: device, precision, KV cache size, kernels. Imports no torch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,8 +13,8 @@ SamplingChoice = Literal["auto", "host", "device"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerOptions:
-    """How a model is loaded and how large its KV cache is. The fields are those of WorkerXpuSettings."""
+class TorchOptions:
+    """How a model is loaded and how large its KV cache is. WorkerXpuSettings documents the fields."""
 
     device: DeviceChoice = "auto"
     device_index: int = 0
@@ -28,10 +28,10 @@ class RunnerOptions:
     sampling: SamplingChoice = "auto"
     numerics: Literal["fast", "exact"] = "fast"
     threads: int = 0
-    """0: one for each processor this process may use."""
+    """CPU threads; 0: one for each CPU this process may use."""
     kv_cache_bytes: int = 0
-    """0: what max_sequences whole contexts need, at most what memory_utilisation leaves on an accelerator and a quarter
-    of the memory available on the CPU."""
+    """0: as much as max_sequences full contexts need, limited by memory_utilisation on an accelerator and by a quarter
+    of the available memory on the CPU."""
     max_sequences: int = 64
     max_batched_tokens: int = 512
     context_length: int = 8192

@@ -1,4 +1,4 @@
-"""Owns the settings of worker-xpu beyond those of every worker."""
+"""Settings of worker-xpu, in addition to those of every worker."""
 
 from typing import Self
 
@@ -17,37 +17,44 @@ from infermesh_worker_xpu.options import (
 
 
 class WorkerXpuSettings(WorkerSettings):
-    """What worker-xpu takes."""
+    """Settings of worker-xpu, read from INFERMESH_* variables."""
 
     device: DeviceChoice = Field(
-        "auto", description="Kind of device to run on; auto: the accelerator that torch finds, else the processors."
+        "auto",
+        description="Kind of device that worker-xpu runs on; auto: the accelerator that torch finds, else the CPU.",
     )
-    device_index: int = Field(0, ge=0, le=1023, description="Which of the devices of that kind, counted from 0.")
+    device_index: int = Field(
+        0, ge=0, le=1023, description="Number of worker-xpu's device among those of its kind, from 0."
+    )
     dtype: Dtype = Field(
-        "auto", description="Precision of the weights; auto: bf16 where the device computes in it, else fp32."
+        "auto", description="Precision of worker-xpu's weights; auto: bf16 if the device computes in bf16, else fp32."
     )
-    kv_dtype: Dtype = Field("auto", description="Precision of the torch worker's KV cache; auto: that of the weights.")
+    kv_dtype: Dtype = Field("auto", description="Precision of worker-xpu's KV cache; auto: the weights' precision.")
     quantisation: Quantisation = Field(
-        "none", description="Weight-only quantisation by torchao, of every linear layer but the head."
+        "none", description="Weight-only quantisation of all linear layers except the output head, by torchao."
     )
     memory_utilisation: float = Field(
-        0.9, gt=0, le=1, description="Share of an accelerator's memory to use, for weights and KV cache together."
+        0.9,
+        gt=0,
+        le=1,
+        description="Share of an accelerator's memory that weights and KV cache may fill together, in (0, 1].",
     )
     attention: AttentionChoice = Field(
-        "auto", description="Attention kernels; auto: triton on accelerators, sdpa on processors."
+        "auto", description="Attention kernels of worker-xpu; auto: triton on accelerators that run it, else sdpa."
     )
     graphs: GraphsChoice = Field(
-        "auto", description="Whether decode steps are captured as CUDA or XPU graphs; auto: where device and model can."
+        "auto",
+        description="Whether decode steps run as captured CUDA or XPU graphs; auto: if device and model allow it.",
     )
     sampling: SamplingChoice = Field(
         "auto",
-        description="Where tokens are chosen; device: where the logits are, and each step is prepared while another "
-        "runs; auto: device on accelerators, host on processors.",
+        description="Where worker-xpu samples tokens. device: on the accelerator, which lets the next step be prepared "
+        "while one runs; host: on the CPU; auto: device on accelerators, else host.",
     )
 
     compile: CompileChoice = Field(
         "auto",
-        description="Whether torch.compile fuses a layer's small kernels; auto: where decode steps are captured.",
+        description="Whether torch.compile fuses the small kernels of each layer; auto: if decode steps run as graphs.",
     )
 
     @model_validator(mode="after")
@@ -56,9 +63,16 @@ class WorkerXpuSettings(WorkerSettings):
             for name in ("dtype", "kv_dtype"):
                 asked = getattr(self, name)
                 if asked not in ("auto", "fp32"):
-                    raise ValueError(f"INFERMESH_NUMERICS=exact computes in fp32, not with {name} {asked}")
+                    raise ValueError(
+                        f"INFERMESH_NUMERICS=exact computes in fp32: {name} must be auto or fp32, not {asked}"
+                    )
             if self.sampling == "device":
-                raise ValueError("INFERMESH_NUMERICS=exact samples on the host, not with INFERMESH_SAMPLING=device")
+                raise ValueError(
+                    "INFERMESH_NUMERICS=exact samples on the host: INFERMESH_SAMPLING must be auto or host, not device"
+                )
             if self.device not in ("auto", "cpu"):
-                raise ValueError(f"INFERMESH_NUMERICS=exact is for INFERMESH_DEVICE=cpu, not {self.device}")
+                raise ValueError(
+                    "INFERMESH_NUMERICS=exact runs on the CPU only: "
+                    f"INFERMESH_DEVICE must be auto or cpu, not {self.device}"
+                )
         return self

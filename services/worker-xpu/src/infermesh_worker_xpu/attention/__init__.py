@@ -1,1 +1,1 @@
-"""Paged attention: the seam to transformers, and the kernels behind it."""
+"""Paged attention: the function that transformers models call, and the kernels that compute it."""

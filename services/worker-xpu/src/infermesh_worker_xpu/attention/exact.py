@@ -1,10 +1,10 @@
-"""Owns paged attention whose result for a query does not depend on what it is computed with. Knows no model.
+"""Paged attention that gives the same bits for a query however its sequence is split or batched.
 
-Every product has the same shape, QUERIES queries by KEYS keys counted from the sequence's start, and the tiles of a
-context are added in its order. A tile that a query may not see changes nothing of its sums, not even a bit.
+Every matrix product has the same shape: QUERIES queries by KEYS keys, counted from the start of the sequence. The tiles
+of a context are added in order, and a tile that a query may not see leaves its sums unchanged to the last bit.
 """
 
-# ruff: noqa: PLR0917 - attention takes its arguments in the order of the seam, kernels.Kernels
+# ruff: noqa: PLR0917 - arguments in the order of kernels.AttentionKernels
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ from infermesh_worker_xpu.attention.sdpa import write_kv
 QUERIES = 4
 KEYS = 256
 _LOWEST = -1e30
-"""Below every score, and finite: the difference to itself is 0."""
+"""Lower than any score but finite, so that its difference to itself is 0 and not NaN."""
 
 
-class Tile(NamedTuple):
-    """Up to QUERIES neighbouring queries of one sequence."""
+class QueryTile(NamedTuple):
+    """Up to QUERIES consecutive queries of one sequence."""
 
     sequence: int
     token: int
-    """The first one's index in the batch."""
+    """Index of the first query in the batch."""
     position: int
-    """Its position in the sequence."""
+    """Position of the first query in its sequence."""
     queries: int
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What a layer asks of attention."""
+class Scoring:
+    """How a layer computes attention scores."""
 
     scale: float
     window: int | None
@@ -42,7 +42,7 @@ class Shape:
 
 
 class ExactKernels:
-    """`kernels.Kernels` in float32 on the CPU, the same bits however a sequence is cut or batched."""
+    """`AttentionKernels` in float32 on the CPU, with the same bits however a sequence is split or batched."""
 
     def write_kv(self, key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
         write_kv(key, value, key_cache, value_cache, slots)
@@ -59,8 +59,8 @@ class ExactKernels:
         softcap: float | None,
         out: Tensor,
     ) -> Tensor:
-        tiles = [Tile(i, i, context - 1, 1) for i, context in enumerate(context_lens.tolist())]
-        return _attend(query, key_cache, value_cache, block_tables, tiles, Shape(scale, sliding_window, softcap), out)
+        tiles = [QueryTile(i, i, context - 1, 1) for i, context in enumerate(context_lens.tolist())]
+        return _attend(query, key_cache, value_cache, block_tables, tiles, Scoring(scale, sliding_window, softcap), out)
 
     def prefill(
         self,
@@ -70,21 +70,21 @@ class ExactKernels:
         block_tables: Tensor,
         begins: Tensor,
         context_lens: Tensor,
-        max_new: int,  # noqa: ARG002 - of the seam
+        max_new: int,  # noqa: ARG002 - part of the protocol
         scale: float,
         sliding_window: int | None,
         softcap: float | None,
         out: Tensor,
     ) -> Tensor:
         tiles = list(_tiles(begins.tolist(), context_lens.tolist()))
-        return _attend(query, key_cache, value_cache, block_tables, tiles, Shape(scale, sliding_window, softcap), out)
+        return _attend(query, key_cache, value_cache, block_tables, tiles, Scoring(scale, sliding_window, softcap), out)
 
 
-def _tiles(begins: list[int], contexts: list[int]) -> Iterator[Tile]:
+def _tiles(begins: list[int], contexts: list[int]) -> Iterator[QueryTile]:
     for sequence, context in enumerate(contexts):
         begin, end = begins[sequence], begins[sequence + 1]
         for token in range(begin, end, QUERIES):
-            yield Tile(sequence, token, context - (end - token), min(QUERIES, end - token))
+            yield QueryTile(sequence, token, context - (end - token), min(QUERIES, end - token))
 
 
 def _attend(
@@ -92,11 +92,11 @@ def _attend(
     key_cache: Tensor,
     value_cache: Tensor,
     tables: Tensor,
-    tiles: list[Tile],
-    shape: Shape,
+    tiles: list[QueryTile],
+    shape: Scoring,
     out: Tensor,
 ) -> Tensor:
-    """Attends from each tile; `query` and `out` [T, heads, head_dim]."""
+    """Computes the attention of all tiles; `query` and `out` [T, heads, head_dim]. Returns `out`."""
     heads, head_dim = query.shape[1:]
     kv_heads = key_cache.shape[2]
     first = torch.tensor([tile.token for tile in tiles])
@@ -120,9 +120,9 @@ def _attend(
 
 
 def _sums(
-    rows: Tensor, key_cache: Tensor, value_cache: Tensor, tables: Tensor, positions: Tensor, shape: Shape
+    rows: Tensor, key_cache: Tensor, value_cache: Tensor, tables: Tensor, positions: Tensor, shape: Scoring
 ) -> Tensor:
-    """Attention of rows [tiles × kv_heads, queries × group, head_dim], of the tiles' block tables and positions."""
+    """Attention of rows [tiles × kv_heads, queries × group, head_dim]; tables and positions have a row per tile."""
     block_size, kv_heads = key_cache.shape[1:3]
     group = rows.shape[1] // QUERIES
     largest = rows.new_full((*rows.shape[:2], 1), _LOWEST)
@@ -147,13 +147,13 @@ def _sums(
 
 
 def _gathered(cache: Tensor, blocks: Tensor, kv_heads: int) -> Tensor:
-    """[tiles × kv_heads, KEYS, head_dim] of the blocks, KEYS tokens of each tile."""
+    """Keys or values [tiles × kv_heads, KEYS, head_dim] of the blocks, KEYS tokens a tile."""
     tokens = cache.index_select(0, blocks).view(-1, KEYS, kv_heads, cache.shape[3])
     return tokens.transpose(1, 2).reshape(-1, KEYS, cache.shape[3])
 
 
 def _seen(positions: Tensor, begin: int, window: int | None) -> Tensor:
-    """[tiles, queries, KEYS], whether the query at a position sees the keys from `begin` on."""
+    """[tiles, queries, KEYS]: whether a query may see each of the keys from position `begin` on."""
     keys = torch.arange(begin, begin + KEYS)
     seen = keys <= positions[:, :, None]
     return seen if window is None else seen & (keys > positions[:, :, None] - window)

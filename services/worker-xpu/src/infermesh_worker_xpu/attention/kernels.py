@@ -1,20 +1,20 @@
-"""Owns the seam between the model's attention layers and the kernels of a device. Knows no kernel."""
+"""Interface between a model's attention layers and the kernels of a device."""
 
-# ruff: noqa: PLR0917 - attention takes its arguments in the order of the seam, kernels.Kernels
+# ruff: noqa: PLR0917 - flat arguments: the Triton launches need them so
 
 from typing import Protocol
 
 from torch import Tensor
 
 BLOCK_SIZE = 32
-"""Tokens a KV block holds."""
+"""Tokens in a KV block."""
 
 
-class Kernels(Protocol):
+class AttentionKernels(Protocol):
     """Attention over a paged KV cache: key_cache and value_cache are [num_blocks, BLOCK_SIZE, kv_heads, head_dim].
 
-    A query at position p sees the keys at positions ≤ p and, with a sliding window of w, > p - w. With a soft cap of c
-    a score s is c · tanh(s / c). Scores are query · key × scale. The tokens' own KV is written before.
+    A query at position p sees the keys at positions ≤ p and, with a sliding window of w, > p - w. A score is
+    query · key × scale; a soft cap of c turns a score s into c · tanh(s / c). Call write_kv for the new tokens first.
     """
 
     def write_kv(self, key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
@@ -33,8 +33,8 @@ class Kernels(Protocol):
         softcap: float | None,
         out: Tensor,
     ) -> Tensor:
-        """Attends from one token of each of S sequences: query and out [S, heads, head_dim], block_tables
-        [S, max_blocks] int32, context_lens [S] int32 with the new token. Returns out.
+        """Attention of one token of each of S sequences: query and out [S, heads, head_dim], block_tables
+        [S, max_blocks] int32, context_lens [S] int32 including the new token. Returns out.
         """
         ...
 
@@ -52,7 +52,7 @@ class Kernels(Protocol):
         softcap: float | None,
         out: Tensor,
     ) -> Tensor:
-        """Attends from the last begins[i + 1] - begins[i] tokens of each of S sequences, at most max_new: query and out
-        [T, heads, head_dim], begins [S + 1] int32, the others as in `decode`. Returns out.
+        """Attention of the last begins[i + 1] - begins[i] ≤ max_new tokens of each of S sequences: query and out
+        [T, heads, head_dim], begins [S + 1] int32, the rest as in `decode`. Returns out.
         """
         ...

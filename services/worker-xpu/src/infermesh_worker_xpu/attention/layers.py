@@ -1,9 +1,6 @@
-"""Owns how a transformers model calls our attention: the function it finds by name, and each layer's KV cache.
+"""Connects a transformers model to paged attention: the function it calls by name, and each layer's KV cache."""
 
-Knows no kernel and no request.
-"""
-
-# ruff: noqa: PLR0917 - attention takes its arguments in the order of the seam, kernels.Kernels
+# ruff: noqa: PLR0917 - arguments in the order of kernels.AttentionKernels
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,14 +10,14 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker_xpu.attention.kernels import Kernels
-from infermesh_worker_xpu.steps.step import Step
+from infermesh_worker_xpu.attention.kernels import AttentionKernels
+from infermesh_worker_xpu.steps.device_step import DeviceStep
 
 IMPLEMENTATION = "infermesh_paged"
-"""Name under which the function is registered. It is registered for no masks, so models make none."""
+"""Name of the attention function. transformers has no mask function of this name, so models make no masks."""
 
 _SLOT = "infermesh_layer"
-"""Attribute of an attention module that holds its AttentionLayer."""
+"""Name of an attention module's attribute that holds its AttentionLayer."""
 
 _HARMLESS = frozenset({"dropout", "position_ids", "use_cache", "output_router_logits", "cache_position", "layer_idx"})
 _LAYER_TYPES = frozenset({"full_attention", "sliding_attention"})
@@ -28,7 +25,7 @@ _LAYER_TYPES = frozenset({"full_attention", "sliding_attention"})
 
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
-    """What a layer's attention is, as the model calls it."""
+    """Parameters with which the model calls a layer's attention."""
 
     kv_heads: int
     head_dim: int
@@ -38,7 +35,7 @@ class LayerSpec:
 
 
 class AttentionLayer(Protocol):
-    """What an attention module calls."""
+    """Computes attention for one attention module."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, spec: LayerSpec) -> Tensor:
         """query [T, heads, head_dim], key and value [T, kv_heads, head_dim]; returns [T, heads, head_dim]."""
@@ -46,27 +43,27 @@ class AttentionLayer(Protocol):
 
 
 class CurrentStep:
-    """The step that the layers of a model are computing."""
+    """Holds the step that the model is computing, for its layers to read."""
 
     __slots__ = ("value",)
 
     def __init__(self) -> None:
-        self.value: Step | None = None
+        self.value: DeviceStep | None = None
 
 
 @dataclass(slots=True)
 class PagedLayer:
-    """A layer whose KV lies in blocks, [num_blocks, block_size, kv_heads, head_dim] each of keys and values."""
+    """A layer with a paged KV cache: keys and values, [num_blocks, block_size, kv_heads, head_dim] each."""
 
     key_cache: Tensor
     value_cache: Tensor
-    kernels: Kernels
+    kernels: AttentionKernels
     step: CurrentStep
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, spec: LayerSpec) -> Tensor:
         step = self.step.value
         if step is None:
-            raise RuntimeError("a model computes attention outside of a step")
+            raise RuntimeError("Attention was called outside a step. Set CurrentStep.value before the forward pass.")
         caches = self.key_cache, self.value_cache
         self.kernels.write_kv(key, value, *caches, step.slots)
         out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
@@ -93,15 +90,15 @@ class PagedLayer:
         return out
 
 
-class Recorder:
-    """Stands in for every layer in a model's first forward pass and notes what each asks for."""
+class LayerRecorder:
+    """Stands in for all layers during a trial forward pass and records their parameters."""
 
     def __init__(self) -> None:
         self.specs: list[LayerSpec] = []
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, spec: LayerSpec) -> Tensor:  # noqa: ARG002 - the seam's
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, spec: LayerSpec) -> Tensor:  # noqa: ARG002 - part of the protocol
         self.specs.append(spec)
-        return query.new_zeros(query.shape)  # with the strides of PagedLayer's, for which compiled code is made
+        return query.new_zeros(query.shape)  # same strides as PagedLayer's result: torch.compile specialises on them
 
 
 def attend(
@@ -115,15 +112,15 @@ def attend(
     softcap: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """The function that transformers' attention modules call; tensors are [1, heads, T, head_dim].
+    """The attention function that transformers' modules call; tensors are [1, heads, T, head_dim].
 
-    Raises FailedPrecondition when a module asks for what the kernels do not do.
+    Raises FailedPrecondition if a module asks for something that the kernels cannot do.
     """
     asked = sorted(name for name, given in others.items() if not _is_harmless(name, given))
     if attention_mask is not None:
         asked.append("attention_mask")
     if value.shape[-1] != key.shape[-1]:
-        asked.append("values of another size than keys")
+        asked.append("values with another head size than keys")
     if asked:
         raise _refusal(f"its {type(module).__name__} asks for {', '.join(asked)}")
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
@@ -134,29 +131,29 @@ def attend(
 
 
 def register() -> None:
-    """Makes `attend` known to transformers."""
+    """Registers `attend` with transformers."""
     AttentionInterface.register(IMPLEMENTATION, attend)
 
 
 def check_layers(model: PreTrainedModel) -> None:
-    """Raises FailedPrecondition when the model is no decoder whose only state between tokens is paged attention's."""
+    """Raises FailedPrecondition unless the model is a decoder that keeps no state besides its attention's KV cache."""
     config = model.config.get_text_config()
     if getattr(config, "is_encoder_decoder", False) or not model.can_generate():
-        raise _refusal("it is no decoder that generates text")
+        raise _refusal("it is not a decoder-only text generator")
     if getattr(model, "_is_stateful", False):
-        raise _refusal("it keeps a state that is no attention (as Mamba's)")
+        raise _refusal("it keeps a state besides attention's KV cache, as Mamba does")
     others = set(getattr(config, "layer_types", None) or ()) - _LAYER_TYPES
     if others:
-        raise _refusal(f"it has layers of {', '.join(sorted(others))}")
+        raise _refusal(f"it has layers of unsupported types: {', '.join(sorted(others))}")
 
 
 def record_layers(model: PreTrainedModel, *, tokens: int, rows: int) -> tuple[list[LayerSpec], int]:
-    """Runs the model once and returns what each of its attention modules asks for, and its vocabulary's size.
+    """Runs the model once. Returns the parameters of each layer's attention, and the vocabulary size.
 
-    tokens, rows: size of that run, the largest that will be: its peak of memory is then known to the allocator.
-    Raises FailedPrecondition when the model does not use the attention function, or not once a layer.
+    tokens, rows: size of the run. Pass the largest batch, so that torch's allocator holds its peak memory afterwards.
+    Raises FailedPrecondition unless every layer calls our attention function exactly once.
     """
-    recorder = Recorder()
+    recorder = LayerRecorder()
     modules = [module for module in model.modules() if hasattr(module, "layer_idx")]
     for module in modules:
         setattr(module, _SLOT, recorder)
@@ -164,12 +161,13 @@ def record_layers(model: PreTrainedModel, *, tokens: int, rows: int) -> tuple[li
     positions = torch.arange(tokens, device=model.device)[None]
     logits = forward(model, ids, positions, torch.arange(rows, device=model.device))
     if len(recorder.specs) != model.config.get_text_config().num_hidden_layers:
-        raise _refusal(f"{len(recorder.specs)} of its layers call the attention function that is registered")
+        expected = model.config.get_text_config().num_hidden_layers
+        raise _refusal(f"it calls the attention function {len(recorder.specs)} times for {expected} layers")
     return recorder.specs, int(logits.shape[-1])
 
 
 def bind_layers(model: PreTrainedModel, layers: list[PagedLayer]) -> None:
-    """Gives each attention module its layer; `layers` are in the model's order."""
+    """Assigns a layer to each attention module; `layers` are in the model's order."""
     for module in model.modules():
         index = getattr(module, "layer_idx", None)
         if index is not None:
@@ -177,18 +175,18 @@ def bind_layers(model: PreTrainedModel, layers: list[PagedLayer]) -> None:
 
 
 def forward(model: PreTrainedModel, token_ids: Tensor, positions: Tensor, rows: Tensor) -> Tensor:
-    """Logits [R, vocab] of the rows [R] of token_ids [1, T]."""
+    """Runs the model on token_ids [1, T]. Returns logits [R, vocab] of the tokens with indices rows [R]."""
     output = model(input_ids=token_ids, position_ids=positions, use_cache=False, logits_to_keep=rows)
     logits: Tensor = output.logits[0]
     return logits
 
 
 def _is_harmless(name: str, given: Any) -> bool:
-    """Whether an argument that the kernels do not know changes nothing for them."""
+    """Whether the kernels may ignore this argument."""
     if name == "is_causal":
         return given is None or given is True
     return given is None or given is False or name in _HARMLESS
 
 
 def _refusal(reason: str) -> FailedPrecondition:
-    return FailedPrecondition(f"worker-xpu cannot serve this model: {reason}", reason="MODEL_NOT_SUPPORTED")
+    return FailedPrecondition(f"worker-xpu does not support this model: {reason}", reason="MODEL_NOT_SUPPORTED")

@@ -1,26 +1,26 @@
-"""Owns paged attention in plain torch: the CPU's path, and the reference for other kernels. Knows no model.
+"""Paged attention in plain torch: used on the CPU, and as the reference for other kernels.
 
-Reads the cache in place where a sequence's tokens lie in a row, and gathers them where they do not.
+Reads the cache in place where a sequence's tokens are contiguous, and gathers them where they are not.
 """
 
-# ruff: noqa: PLR0917 - the functions take their arguments in the order of the seam, kernels.Kernels
+# ruff: noqa: PLR0917 - arguments in the order of kernels.AttentionKernels
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
-from infermesh_worker_xpu.attention.gather import Gather, Paging, Plans, plan_decode, plan_prefill
+from infermesh_worker_xpu.attention.cache_reads import CacheLayout, CacheRead, ReadPlans, plan_decode, plan_prefill
 
 SMALL_TOKENS = 512
-"""Contexts of a single sequence up to this are attended to by one fused call: it starts faster and runs slower."""
+"""A single sequence with a context up to this takes torch's fused call, which starts faster but runs slower."""
 
 
 class SdpaKernels:
-    """`kernels.Kernels` by torch's own operators; on an accelerator it waits for the device in each step."""
+    """`AttentionKernels` on torch's own operators. On an accelerator it waits for the device in every step."""
 
     def __init__(self) -> None:
-        self._decodes = Plans()
-        self._prefills = Plans()
+        self._decodes = ReadPlans()
+        self._prefills = ReadPlans()
 
     def write_kv(self, key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
         write_kv(key, value, key_cache, value_cache, slots)
@@ -37,12 +37,12 @@ class SdpaKernels:
         softcap: float | None,
         out: Tensor,
     ) -> Tensor:
-        paging = Paging.of(key_cache, sliding_window, query)
+        paging = CacheLayout.of(key_cache, sliding_window, query)
 
-        def make() -> list[Gather]:
+        def make() -> list[CacheRead]:
             return plan_decode(block_tables.cpu().numpy(), context_lens.cpu().numpy(), paging)
 
-        # The heads that share a KV head become rows of one product, which reads the KV once.
+        # Query heads that share a KV head become rows of one matrix product, which reads the KV once.
         grouped = query.reshape(len(query), key_cache.shape[2], -1, query.shape[2])
         for part in self._decodes.get(block_tables, paging, make):
             keys, values = part.read(key_cache, query.dtype), part.read(value_cache, query.dtype)
@@ -57,20 +57,20 @@ class SdpaKernels:
         block_tables: Tensor,
         begins: Tensor,
         context_lens: Tensor,
-        max_new: int,  # noqa: ARG002 - of the seam
+        max_new: int,  # noqa: ARG002 - part of the protocol
         scale: float,
         sliding_window: int | None,
         softcap: float | None,
         out: Tensor,
     ) -> Tensor:
-        paging = Paging.of(key_cache, sliding_window, query)
+        paging = CacheLayout.of(key_cache, sliding_window, query)
 
-        def make() -> list[Gather]:
+        def make() -> list[CacheRead]:
             tables, begins_, contexts = (tensor.cpu().numpy() for tensor in (block_tables, begins, context_lens))
             return plan_prefill(tables, begins_, contexts, paging)
 
         for part in self._prefills.get(block_tables, paging, make):
-            # A KV head's query heads are a batch that reads it without a copy for each.
+            # Query heads that share a KV head form a batch that reads it by broadcasting, without copies.
             grouped = _by_kv_head(query[part.queries], key_cache.shape[2])
             shared = (-1, grouped.shape[1], -1, -1)
             keys = part.read(key_cache, query.dtype)[0][:, None].expand(shared)
@@ -80,13 +80,13 @@ class SdpaKernels:
 
 
 def write_kv(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
-    """`Kernels.write_kv`."""
+    """See `AttentionKernels.write_kv`."""
     for new, cache in ((key, key_cache), (value, value_cache)):
         cache.view(-1, *cache.shape[2:]).index_copy_(0, slots, new.to(cache.dtype))
 
 
 def _attend_one(
-    query: Tensor, keys: Tensor, values: Tensor, part: Gather, scale: float, softcap: float | None
+    query: Tensor, keys: Tensor, values: Tensor, part: CacheRead, scale: float, softcap: float | None
 ) -> Tensor:
     """Attention of one token of each sequence: query [S, kv_heads, group, d], keys and values [S, kv_heads, m, d]."""
     if part.sequences == 1 and softcap is None and keys.shape[2] <= SMALL_TOKENS:
@@ -99,7 +99,7 @@ def _attend_one(
 
 
 def _attend_run(
-    query: Tensor, keys: Tensor, values: Tensor, part: Gather, scale: float, softcap: float | None
+    query: Tensor, keys: Tensor, values: Tensor, part: CacheRead, scale: float, softcap: float | None
 ) -> Tensor:
     """Attention of a run of one sequence: query [kv_heads, group, n, d], keys and values [kv_heads, group, m, d]."""
     if softcap is None:

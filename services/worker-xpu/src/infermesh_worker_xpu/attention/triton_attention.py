@@ -1,16 +1,16 @@
-"""Owns paged attention through Triton, for CUDA and XPU: what may run it, its shapes, its launches. Knows no model.
+"""Paged attention on Triton for CUDA and XPU: says whether it can run, checks inputs, launches the kernels.
 
 Caches are [num_blocks, block_size, kv_heads, head_dim], contiguous, one a layer for keys and one for values; slot =
 block × block_size + offset. Query, key, value and out may be strided views whose last dimension is contiguous. A
-sliding window of w lets position p see positions (p - w, p]; scores become softcap × tanh(score / softcap). Nothing
-here waits for the device or looks at its values, so calls can be captured in a graph; tensors are on the current
-device. A machine without Triton can import this module, not call it.
+sliding window of w lets position p see positions (p - w, p]; a soft cap turns scores into
+softcap × tanh(score / softcap). Nothing here waits for the device or reads its values, so calls can be captured in a
+graph. Tensors are on the current device. Without Triton this module can be imported, but its kernels cannot be called.
 """
 
 # Triton has no types and may be absent:
 # mypy: disable-error-code="import-untyped, import-not-found"
-# ruff: noqa: PLC0415, PLR0917 - Triton may be absent, so the kernels are imported where they are called; the attention
-# functions take their arguments in the order of the runner's seam, which the SDPA path shares
+# ruff: noqa: PLC0415, PLR0917 - Triton may be absent, so kernels are imported where they are called; arguments are in
+# the order of kernels.AttentionKernels
 
 import functools
 import importlib.util
@@ -26,7 +26,7 @@ from infermesh_worker_xpu.attention.triton_shapes import Geometry, check_caches,
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether the kernels can run on a device, and if not, why. True and false as `usable` is."""
+    """Whether the kernels can run on a device, and if not, why. Its truth value is `usable`."""
 
     usable: bool
     reason: str = ""
@@ -36,9 +36,9 @@ class Availability:
 
 
 def available(device: torch.device | None = None) -> Availability:
-    """Whether the kernels can run on the device (default: torch's accelerator, else CPU).
+    """Whether the kernels can run on the device (default: torch's accelerator, else the CPU).
 
-    On "cpu" they run only under Triton's interpreter (TRITON_INTERPRET=1), whose bf16 dots are wrong in Triton 3.7.1.
+    On the CPU they run only under Triton's interpreter (TRITON_INTERPRET=1), whose bf16 dots are wrong in Triton 3.7.1.
     """
     device = device or torch.accelerator.current_accelerator() or torch.device("cpu")
     if importlib.util.find_spec("triton") is None:
@@ -46,7 +46,7 @@ def available(device: torch.device | None = None) -> Availability:
     from triton import knobs
 
     if device.type == "cpu":
-        reason = "" if knobs.runtime.interpret else "Triton runs on CPU only under its interpreter, TRITON_INTERPRET=1"
+        reason = "" if knobs.runtime.interpret else "on the CPU Triton needs its interpreter: set TRITON_INTERPRET=1"
     elif device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
         reason = "the kernels need compute capability 8.0 (Ampere) or later"
     else:
@@ -60,21 +60,24 @@ def _compiler_trouble(device_kind: str) -> str:
     try:
         target = driver.active.get_current_target()
     except (RuntimeError, ImportError, OSError, subprocess.SubprocessError) as error:
-        return f"Triton finds no driver or no C compiler: {error}"
+        return f"Triton found no driver or no C compiler: {error}"
     if target.backend in {"cuda": ("cuda", "hip"), "xpu": ("xpu",)}.get(device_kind, ()):
         return ""
-    return f"this Triton compiles for {target.backend}, not for {device_kind}"
+    return f"this build of Triton compiles for {target.backend}, not for {device_kind}"
 
 
 def write_kv(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
-    """Writes key and value [T, kv_heads, head_dim] to slots [T] int64; a slot below 0 is skipped.
+    """Writes key and value [T, kv_heads, head_dim] to slots [T] int64; tokens with a slot below 0 are skipped.
 
-    Raises ValueError where shapes, dtypes or layouts do not go together.
+    Raises ValueError if shapes, dtypes or layouts do not match.
     """
     tokens, kv_heads, head_dim = key.shape
     check_caches(key_cache, value_cache, key.dtype, head_dim)
     if value.shape != key.shape or value.dtype != key.dtype or key_cache.shape[2] != kv_heads:
-        raise ValueError(f"key {tuple(key.shape)}, value {tuple(value.shape)}, caches' KV heads {key_cache.shape[2]}")
+        raise ValueError(
+            f"key {tuple(key.shape)} {key.dtype} and value {tuple(value.shape)} {value.dtype} must match each other "
+            f"and the caches' {key_cache.shape[2]} KV heads"
+        )
     check_rows(key=key, value=value)
     check_indices(torch.int64, slots=slots)
     if tokens == 0:
@@ -111,12 +114,12 @@ def decode(
     *,
     splits: int | None = None,
 ) -> Tensor:
-    """Attention of one new token a sequence, query [S, heads, head_dim], over its context, the token itself included.
+    """Attention of one new token of each sequence, query [S, heads, head_dim], over its context including the token.
 
-    block_tables [S, max_blocks] and context_lens [S] are int32; entries beyond a context, or before its window, are
-    not read. A row of context 0 gets zeros. `splits` (a power of two) says how many chunks a context is cut into; by
-    default it follows from S, max_blocks and the device, and so may a row's last bits; with a number they depend on
-    the row alone. Raises ValueError where shapes, dtypes or layouts do not go together.
+    block_tables [S, max_blocks] and context_lens [S] are int32; table entries beyond a context or before its window are
+    not read. A row with context 0 gets zeros. `splits` (a power of two) is the number of chunks a context is cut into.
+    By default it depends on S, max_blocks and the device, and so may a row's last bits; with a given number they depend
+    on the row alone. Raises ValueError if shapes, dtypes or layouts do not match.
     """
     sizes = Geometry.of(query, key_cache, value_cache, out)
     check_indices(torch.int32, block_tables=block_tables, context_lens=context_lens)
@@ -133,21 +136,14 @@ def decode(
     rows = (sequences, sizes.heads, splits) if splits > 1 else (0, 0, 0)
     partials = query.new_empty(*rows, sizes.head_dim, dtype=torch.float32)
     lses = query.new_empty(rows, dtype=torch.float32)
+    tensors = (query, key_cache, value_cache, block_tables, context_lens, out, partials, lses)
+    strides = (block_tables.stride(0), *query.stride()[:2], *out.stride()[:2])
     kernels.decode_kernel[(programs, splits, sequences)](
-        query,
-        key_cache,
-        value_cache,
-        block_tables,
-        context_lens,
-        out,
-        partials,
-        lses,
+        *tensors,
         scale,
         softcap or 1.0,
         sliding_window or 0,
-        block_tables.stride(0),
-        *query.stride()[:2],
-        *out.stride()[:2],
+        *strides,
         **_constants(sizes, tiles, sliding_window, softcap),
         STEP=tiling.CHUNK_TOKENS,
         SPLIT=splits > 1,
@@ -193,13 +189,13 @@ def prefill(
     softcap: float | None,
     out: Tensor,
 ) -> Tensor:
-    """Causal attention of runs of new tokens, query [T, heads, head_dim], over their contexts, themselves included.
+    """Causal attention of runs of new tokens, query [T, heads, head_dim], over their contexts including themselves.
 
-    Sequence i's new tokens are rows begins[i] to begins[i + 1] and the last of its context_lens[i] (past + new)
+    Sequence i's new tokens are rows begins[i] to begins[i + 1], and the last of its context_lens[i] (past + new)
     positions; runs may be empty. begins [S + 1], context_lens [S] and block_tables [S, max_blocks] are int32. Rows of
-    out from begins[S] on are left alone. max_new, an upper bound of a run, chooses the tiles: with the same max_new a
-    row's bits do not depend on how its prompt was cut or batched. Raises ValueError where shapes, dtypes or layouts
-    do not go together.
+    out from begins[S] on are not written. max_new, an upper bound of a run's length, determines the tiles: with one
+    max_new a row's bits do not depend on how its prompt was split or batched. Raises ValueError if shapes, dtypes or
+    layouts do not match.
     """
     sizes = Geometry.of(query, key_cache, value_cache, out)
     check_indices(torch.int32, block_tables=block_tables, begins=begins, context_lens=context_lens)
@@ -210,30 +206,24 @@ def prefill(
 
     tiles = tiling.prefill_tiles(query.device.type, sizes.head_dim, query.element_size(), max_new * sizes.group)
     programs = (tokens * sizes.group // tiles.rows + sequences) * sizes.kv_heads
+    tensors = (query, key_cache, value_cache, block_tables, begins, context_lens, out)
+    strides = (block_tables.stride(0), *query.stride()[:2], *out.stride()[:2])
     kernels.prefill_kernel[(programs,)](
-        query,
-        key_cache,
-        value_cache,
-        block_tables,
-        begins,
-        context_lens,
-        out,
+        *tensors,
         scale,
         softcap or 1.0,
         sliding_window or 0,
         sequences,
-        block_tables.stride(0),
-        *query.stride()[:2],
-        *out.stride()[:2],
+        *strides,
         **_constants(sizes, tiles, sliding_window, softcap),
     )
     return out
 
 
 def _constants(
-    sizes: Geometry, tiles: tiling.Tiles, sliding_window: int | None, softcap: float | None
+    sizes: Geometry, tiles: tiling.TileSizes, sliding_window: int | None, softcap: float | None
 ) -> dict[str, int | bool]:
-    """What decode and prefill are compiled for."""
+    """Compile-time arguments of the decode and prefill kernels."""
     return {
         "KV_HEADS": sizes.kv_heads,
         "GROUP": sizes.group,
@@ -251,7 +241,7 @@ def _constants(
 
 @functools.cache
 def _processors(device: torch.device) -> int:
-    """Multiprocessors (CUDA) or Xe cores (XPU); 1 where the interpreter runs."""
+    """Number of multiprocessors (CUDA) or Xe cores (XPU); 1 on the CPU, under the interpreter."""
     if device.type == "cpu":
         return 1
     properties = torch.get_device_module(device).get_device_properties(device)

@@ -1,12 +1,12 @@
-"""Owns the Triton kernels of paged attention: KV writing, decode with its combining step, prefill. Knows no torch.
+"""Triton kernels that write KV and compute decode attention, in chunks that a second kernel combines.
 
-Imported only by triton_attention, and only where triton can be. Device-neutral: no inline assembly, no vendor's
-intrinsics. Scores are kept in base 2 (scale × log2 e), since exp2 is the instruction that the devices have.
+Only triton_attention imports this module, when Triton is installed. The kernels run on any device: no inline assembly,
+no vendor intrinsics. Scores are kept in base 2 (scale × log2 e), because devices have an instruction for exp2.
 """
 
 # Triton has no types and may be absent:
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-# ruff: noqa: N803, PLR0917 - compile-time arguments in capitals, and flat argument lists, are how Triton is written
+# ruff: noqa: N803, PLR0917 - Triton code has compile-time arguments in capitals and flat argument lists
 
 import triton
 import triton.language as tl
@@ -16,17 +16,26 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def _row_offsets(
-    table: tl.tensor,
-    positions: tl.tensor,
-    valid: tl.tensor,
-    kv_head: tl.tensor,
-    KV_HEADS: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    BLOCK_SIZE: tl.constexpr,
-) -> tl.tensor:
-    """Element offsets [N] of each position's row in a cache; 64 bits, as a cache holds more than 2^31 elements."""
+    table: tl.tensor, positions: tl.tensor, valid: tl.tensor, kv_head: tl.tensor,
+    KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_SIZE: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
+    """Element offsets [N] of each position's row in a cache; 64 bits, as a cache can hold more than 2^31 elements."""
     block = tl.load(table + positions // BLOCK_SIZE, mask=valid, other=0).to(tl.int64)
     return ((block * BLOCK_SIZE + positions % BLOCK_SIZE) * KV_HEADS + kv_head) * HEAD_DIM
+
+
+@triton.jit
+def _load_kv(
+    key_cache: tl.tensor, value_cache: tl.tensor, table: tl.tensor, positions: tl.tensor, valid: tl.tensor,
+    kv_head: tl.tensor,
+    KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, DIM_PADDED: tl.constexpr, BLOCK_SIZE: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
+    """Keys and values [N, DIM_PADDED] of the positions, 0 where `valid` is false."""
+    dim = tl.arange(0, DIM_PADDED)
+    offsets = _row_offsets(table, positions, valid, kv_head, KV_HEADS, HEAD_DIM, BLOCK_SIZE)[:, None] + dim[None, :]
+    loaded = valid[:, None] & (dim < HEAD_DIM)[None, :]
+    keys = tl.load(key_cache + offsets, mask=loaded, other=0.0)
+    return keys, tl.load(value_cache + offsets, mask=loaded, other=0.0)
 
 
 @triton.jit
@@ -47,7 +56,7 @@ def _scores(
 def _accumulate(
     scores: tl.tensor, values: tl.tensor, peak: tl.tensor, total: tl.tensor, acc: tl.tensor
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """One step of the online softmax; a row that has seen no key yet stays at peak -inf, total 0."""
+    """One step of the online softmax. A row that has seen no key yet keeps peak -inf and total 0."""
     new_peak = tl.maximum(peak, tl.max(scores, 1))
     shift = tl.where(new_peak == float("-inf"), 0.0, new_peak)
     weights = tl.exp2(scores - shift[:, None])
@@ -60,7 +69,7 @@ def _accumulate(
 def _chunk(
     context: tl.tensor, window: tl.tensor, splits: tl.tensor, WINDOWED: tl.constexpr, STEP: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor]:
-    """Where a decode row's first chunk begins and how many positions a chunk has: whole steps, the first aligned."""
+    """Start of a decode row's first chunk, aligned to STEP, and the chunk length in positions, a multiple of STEP."""
     first = context * 0
     if WINDOWED:
         first = tl.maximum(context - window, 0) // STEP * STEP
@@ -70,20 +79,11 @@ def _chunk(
 
 @triton.jit
 def write_kv_kernel(
-    key: tl.tensor,
-    value: tl.tensor,
-    key_cache: tl.tensor,
-    value_cache: tl.tensor,
-    slots: tl.tensor,
-    key_token_stride: tl.tensor,
-    key_head_stride: tl.tensor,
-    value_token_stride: tl.tensor,
+    key: tl.tensor, value: tl.tensor, key_cache: tl.tensor, value_cache: tl.tensor, slots: tl.tensor,
+    key_token_stride: tl.tensor, key_head_stride: tl.tensor, value_token_stride: tl.tensor,
     value_head_stride: tl.tensor,
-    KV_HEADS: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    DIM_PADDED: tl.constexpr,
-    HEADS_TILE: tl.constexpr,
-) -> None:
+    KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, DIM_PADDED: tl.constexpr, HEADS_TILE: tl.constexpr,
+) -> None:  # fmt: skip
     """Grid (T, ⌈kv_heads / HEADS_TILE⌉): copies some heads of one token's key and value to its slot."""
     token = tl.program_id(0).to(tl.int64)
     slot = tl.load(slots + token).to(tl.int64)
@@ -101,34 +101,14 @@ def write_kv_kernel(
 
 @triton.jit(do_not_specialize=["table_stride", "window"])
 def decode_kernel(
-    query: tl.tensor,
-    key_cache: tl.tensor,
-    value_cache: tl.tensor,
-    tables: tl.tensor,
-    context_lens: tl.tensor,
-    out: tl.tensor,
-    partials: tl.tensor,
-    partial_lses: tl.tensor,
-    scale: tl.tensor,
-    softcap: tl.tensor,
-    window: tl.tensor,
-    table_stride: tl.tensor,
-    query_token_stride: tl.tensor,
-    query_head_stride: tl.tensor,
-    out_token_stride: tl.tensor,
-    out_head_stride: tl.tensor,
-    KV_HEADS: tl.constexpr,
-    GROUP: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    DIM_PADDED: tl.constexpr,
-    BLOCK_SIZE: tl.constexpr,
-    ROWS: tl.constexpr,
-    TOKENS: tl.constexpr,
-    STEP: tl.constexpr,
-    SPLIT: tl.constexpr,
-    WINDOWED: tl.constexpr,
-    SOFTCAP: tl.constexpr,
-) -> None:
+    query: tl.tensor, key_cache: tl.tensor, value_cache: tl.tensor, tables: tl.tensor, context_lens: tl.tensor,
+    out: tl.tensor, partials: tl.tensor, partial_lses: tl.tensor, scale: tl.tensor, softcap: tl.tensor,
+    window: tl.tensor, table_stride: tl.tensor, query_token_stride: tl.tensor, query_head_stride: tl.tensor,
+    out_token_stride: tl.tensor, out_head_stride: tl.tensor,
+    KV_HEADS: tl.constexpr, GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, DIM_PADDED: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr, ROWS: tl.constexpr, TOKENS: tl.constexpr, STEP: tl.constexpr, SPLIT: tl.constexpr,
+    WINDOWED: tl.constexpr, SOFTCAP: tl.constexpr,
+) -> None:  # fmt: skip
     """Grid (kv_heads × ⌈GROUP / ROWS⌉, splits, S): one chunk of one sequence's context for ROWS heads of a KV head.
 
     SPLIT false: the chunk is the whole context and goes to `out`. SPLIT true: each chunk's normalised sum goes to
@@ -144,7 +124,7 @@ def decode_kernel(
     first, length = _chunk(context, window, splits, WINDOWED, STEP)
     begin = first + split * length
     end = tl.minimum(begin + length, context)
-    if SPLIT:  # noqa: SIM102 - the outer one is decided at compile time, and Triton has no `and` of the two kinds
+    if SPLIT:  # noqa: SIM102 - decided at compile time, and Triton cannot join it with a run-time condition
         if begin >= end:
             return
 
@@ -163,10 +143,9 @@ def decode_kernel(
         valid = position < end
         if WINDOWED:
             valid = valid & (position >= context - window)
-        offsets = _row_offsets(table, position, valid, kv_head, KV_HEADS, HEAD_DIM, BLOCK_SIZE)[:, None] + dim[None, :]
-        loaded = valid[:, None] & (dim < HEAD_DIM)[None, :]
-        keys = tl.load(key_cache + offsets, mask=loaded, other=0.0)
-        values = tl.load(value_cache + offsets, mask=loaded, other=0.0)
+        keys, values = _load_kv(
+            key_cache, value_cache, table, position, valid, kv_head, KV_HEADS, HEAD_DIM, DIM_PADDED, BLOCK_SIZE
+        )
         scores = tl.where(valid[None, :], _scores(q, keys, scale, softcap, SOFTCAP), float("-inf"))
         peak, total, acc = _accumulate(scores, values, peak, total, acc)
 
@@ -182,21 +161,12 @@ def decode_kernel(
 
 @triton.jit(do_not_specialize=["window"])
 def combine_kernel(
-    partials: tl.tensor,
-    partial_lses: tl.tensor,
-    context_lens: tl.tensor,
-    out: tl.tensor,
-    window: tl.tensor,
-    out_token_stride: tl.tensor,
-    out_head_stride: tl.tensor,
-    HEAD_DIM: tl.constexpr,
-    DIM_PADDED: tl.constexpr,
-    SPLITS: tl.constexpr,
-    SLAB: tl.constexpr,
-    STEP: tl.constexpr,
+    partials: tl.tensor, partial_lses: tl.tensor, context_lens: tl.tensor, out: tl.tensor, window: tl.tensor,
+    out_token_stride: tl.tensor, out_head_stride: tl.tensor,
+    HEAD_DIM: tl.constexpr, DIM_PADDED: tl.constexpr, SPLITS: tl.constexpr, SLAB: tl.constexpr, STEP: tl.constexpr,
     WINDOWED: tl.constexpr,
-) -> None:
-    """Grid (heads, S): weighs one head's chunks by their log2-sum-exp2. A row without context gets zeros."""
+) -> None:  # fmt: skip
+    """Grid (heads, S): sums one head's chunks, weighted by their log2-sum-exp2. A row without context gets zeros."""
     head = tl.program_id(0)
     sequence = tl.program_id(1).to(tl.int64)
     context = tl.load(context_lens + sequence)

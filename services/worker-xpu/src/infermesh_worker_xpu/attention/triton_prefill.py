@@ -1,22 +1,22 @@
-"""Owns the Triton kernel of prefill over a paged context. Knows no torch; imported only by triton_attention."""
+"""Triton kernel of prefill attention over a paged context."""
 
 # Triton has no types and may be absent:
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-# ruff: noqa: N803, PLR0917 - as in triton_attention_kernels
+# ruff: noqa: N803, PLR0917 - as in triton_kernels
 
 import triton
 import triton.language as tl
 
-from infermesh_worker_xpu.attention.triton_kernels import _accumulate, _row_offsets, _scores
+from infermesh_worker_xpu.attention.triton_kernels import _accumulate, _load_kv, _scores
 
 
 @triton.jit
 def _sequence_of(
     tile: tl.tensor, begins: tl.tensor, sequences: tl.tensor, GROUP: tl.constexpr, ROWS: tl.constexpr
 ) -> tl.tensor:
-    """The sequence that a tile belongs to: the last whose first tile, begins × GROUP // ROWS + index, is not after it.
+    """The sequence of a tile: the last one whose first tile, begins × GROUP // ROWS + index, is not after it.
 
-    The + index leaves each sequence room for a partial tile, so that the grid follows from T and S alone.
+    Adding the index leaves room for a partial tile of each sequence, so the grid size depends only on T and S.
     """
     low = tile * 0
     high = low + sequences
@@ -31,39 +31,19 @@ def _sequence_of(
 
 @triton.jit
 def _attend(
-    q: tl.tensor,
-    peak: tl.tensor,
-    total: tl.tensor,
-    acc: tl.tensor,
-    row_position: tl.tensor,
-    begin: tl.tensor,
-    end: tl.tensor,
-    first: tl.tensor,
-    key_cache: tl.tensor,
-    value_cache: tl.tensor,
-    table: tl.tensor,
-    kv_head: tl.tensor,
-    scale: tl.tensor,
-    softcap: tl.tensor,
-    window: tl.tensor,
-    KV_HEADS: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    DIM_PADDED: tl.constexpr,
-    BLOCK_SIZE: tl.constexpr,
-    TOKENS: tl.constexpr,
-    MASKED: tl.constexpr,
-    WINDOWED: tl.constexpr,
-    SOFTCAP: tl.constexpr,
-) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """Goes over positions [begin, end); MASKED false: whole tiles, of which every row sees every position."""
-    dim = tl.arange(0, DIM_PADDED)
+    q: tl.tensor, peak: tl.tensor, total: tl.tensor, acc: tl.tensor, row_position: tl.tensor, begin: tl.tensor,
+    end: tl.tensor, first: tl.tensor, key_cache: tl.tensor, value_cache: tl.tensor, table: tl.tensor,
+    kv_head: tl.tensor, scale: tl.tensor, softcap: tl.tensor, window: tl.tensor,
+    KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, DIM_PADDED: tl.constexpr, BLOCK_SIZE: tl.constexpr,
+    TOKENS: tl.constexpr, MASKED: tl.constexpr, WINDOWED: tl.constexpr, SOFTCAP: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
+    """Adds positions [begin, end) to the sums. MASKED false: whole tiles, and every row sees every position."""
     for start in range(begin, end, TOKENS):
         position = start + tl.arange(0, TOKENS)
         valid = (position >= first) & (position < end) if MASKED else position >= 0
-        offsets = _row_offsets(table, position, valid, kv_head, KV_HEADS, HEAD_DIM, BLOCK_SIZE)[:, None] + dim[None, :]
-        loaded = valid[:, None] & (dim < HEAD_DIM)[None, :]
-        keys = tl.load(key_cache + offsets, mask=loaded, other=0.0)
-        values = tl.load(value_cache + offsets, mask=loaded, other=0.0)
+        keys, values = _load_kv(
+            key_cache, value_cache, table, position, valid, kv_head, KV_HEADS, HEAD_DIM, DIM_PADDED, BLOCK_SIZE
+        )
         scores = _scores(q, keys, scale, softcap, SOFTCAP)
         if MASKED:
             seen = valid[None, :] & (position[None, :] <= row_position[:, None])
@@ -76,35 +56,17 @@ def _attend(
 
 @triton.jit(do_not_specialize=["table_stride", "window", "sequences"])
 def prefill_kernel(
-    query: tl.tensor,
-    key_cache: tl.tensor,
-    value_cache: tl.tensor,
-    tables: tl.tensor,
-    begins: tl.tensor,
-    context_lens: tl.tensor,
-    out: tl.tensor,
-    scale: tl.tensor,
-    softcap: tl.tensor,
-    window: tl.tensor,
-    sequences: tl.tensor,
-    table_stride: tl.tensor,
-    query_token_stride: tl.tensor,
-    query_head_stride: tl.tensor,
-    out_token_stride: tl.tensor,
-    out_head_stride: tl.tensor,
-    KV_HEADS: tl.constexpr,
-    GROUP: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    DIM_PADDED: tl.constexpr,
-    BLOCK_SIZE: tl.constexpr,
-    ROWS: tl.constexpr,
-    TOKENS: tl.constexpr,
-    WINDOWED: tl.constexpr,
+    query: tl.tensor, key_cache: tl.tensor, value_cache: tl.tensor, tables: tl.tensor, begins: tl.tensor,
+    context_lens: tl.tensor, out: tl.tensor, scale: tl.tensor, softcap: tl.tensor, window: tl.tensor,
+    sequences: tl.tensor, table_stride: tl.tensor, query_token_stride: tl.tensor, query_head_stride: tl.tensor,
+    out_token_stride: tl.tensor, out_head_stride: tl.tensor,
+    KV_HEADS: tl.constexpr, GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, DIM_PADDED: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr, ROWS: tl.constexpr, TOKENS: tl.constexpr, WINDOWED: tl.constexpr,
     SOFTCAP: tl.constexpr,
-) -> None:
+) -> None:  # fmt: skip
     """Grid ((⌊T × GROUP / ROWS⌋ + S) × kv_heads,): ROWS pairs (new token, head of one KV head) of one sequence.
 
-    Tiles run from the last to the first: in a causal prompt the last ones take longest.
+    Programs go from the last tile to the first, because in a causal prompt the last tiles take longest.
     """
     program = tl.num_programs(0) - 1 - tl.program_id(0)
     kv_head = program % KV_HEADS

@@ -1,25 +1,25 @@
-"""Owns how large the attention kernels' tiles are, for each device kind, head size and dtype. Knows no Triton.
+"""Tile sizes of the attention kernels, by kind of device, head size and dtype.
 
-A table and not an autotuner: tuning at run time would stall a request and break graph capture. The values are chosen
-by what the compiler reports, not by time: none is measured yet. Enter measured ones with
-benchmarks/triton_attention.py, the device and date beside them.
+We use a table and no autotuner, because tuning at run time would stall a request and break graph capture. The values
+were chosen by what the compiler reports; none has been measured yet. When you measure some with triton_attention.py of
+the benchmarks, note the device and the date beside them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 MAX_SPLITS = 64
-"""Of one sequence's context in decode; a power of two."""
+"""Most chunks that decode cuts one context into; a power of two."""
 PROGRAMS_PER_PROCESSOR = 2
-"""Decode programs that keep one multiprocessor's (CUDA) or Xe core's (XPU) memory pipes busy."""
+"""Decode programs that it takes to keep the memory of one multiprocessor (CUDA) or Xe core (XPU) busy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tiles:
-    """One kernel's tile, `rows` of queries against `tokens` of context; in DECODE_TILES rows is the most there may be.
+class TileSizes:
+    """Tile of a kernel: `rows` of queries by `tokens` of context. In DECODE_TILES, `rows` is an upper limit.
 
-    Stages are loads in flight. Decode's keys wait for the table's entry, which takes half of them: 5 keep two tiles of
-    keys and values in shared memory, 3 or 4 only one.
+    `stages` are loads in flight. In decode, keys wait for their block table entry, which takes half of the stages: 5
+    stages keep two tiles of keys and values in shared memory, 3 or 4 only one.
     """
 
     rows: int
@@ -28,50 +28,49 @@ class Tiles:
     stages: int
 
 
-# (head_dim after padding, bytes an element): tiles. Compiled by Triton 3.7.1 they spill at most 16 bytes a thread on
-# sm_90 and 88 on sm_80, and take less than the 99 KiB of shared memory that the smallest such device has: a test checks
-# it.
-DECODE_TILES: Mapping[tuple[int, int], Tiles] = {
-    (64, 2): Tiles(64, 64, 4, 5),
-    (128, 2): Tiles(32, 64, 4, 5),
-    (256, 2): Tiles(32, 32, 4, 5),
-    (64, 4): Tiles(16, 32, 4, 5),
-    (128, 4): Tiles(16, 16, 4, 5),
-    (256, 4): Tiles(16, 16, 4, 4),
+# By (padded head_dim, bytes an element). Compiled by Triton 3.7.1, these tiles spill at most 16 bytes a thread on sm_90
+# and 88 on sm_80, and use less than the 99 KiB of shared memory of the smallest such device. A test checks this.
+DECODE_TILES: Mapping[tuple[int, int], TileSizes] = {
+    (64, 2): TileSizes(64, 64, 4, 5),
+    (128, 2): TileSizes(32, 64, 4, 5),
+    (256, 2): TileSizes(32, 32, 4, 5),
+    (64, 4): TileSizes(16, 32, 4, 5),
+    (128, 4): TileSizes(16, 16, 4, 5),
+    (256, 4): TileSizes(16, 16, 4, 4),
 }
-PREFILL_TILES: Mapping[tuple[int, int], Tiles] = {
-    (64, 2): Tiles(128, 64, 8, 3),
-    (128, 2): Tiles(128, 64, 8, 3),
-    (256, 2): Tiles(64, 32, 8, 3),
-    (64, 4): Tiles(32, 32, 4, 3),
-    (128, 4): Tiles(32, 16, 8, 3),
-    (256, 4): Tiles(16, 16, 4, 3),
+PREFILL_TILES: Mapping[tuple[int, int], TileSizes] = {
+    (64, 2): TileSizes(128, 64, 8, 3),
+    (128, 2): TileSizes(128, 64, 8, 3),
+    (256, 2): TileSizes(64, 32, 8, 3),
+    (64, 4): TileSizes(32, 32, 4, 3),
+    (128, 4): TileSizes(32, 16, 8, 3),
+    (256, 4): TileSizes(16, 16, 4, 3),
 }
 SMALL_PREFILL_ROWS = 32
-"""Rows (new tokens × heads a KV head) up to which a prefill takes tiles of so many rows and half the warps."""
+"""A prefill with at most this many rows (new tokens × heads a KV head) takes tiles of this size and half the warps."""
 CHUNK_TOKENS = 128
-"""A decode chunk is a multiple of this; a power of two, and so a multiple of any tile's tokens."""
+"""Decode chunks are multiples of this. It is a power of two, and so a multiple of any tile's tokens."""
 COMBINE_SLAB = 16
-"""Chunks that the combining step adds at once."""
+"""Chunks that the combining kernel adds at once."""
 COMBINE_WARPS = 4
 
 
-def _of(table: Mapping[tuple[int, int], Tiles], device_kind: str, head_dim: int, element_bytes: int) -> Tiles:
+def _of(table: Mapping[tuple[int, int], TileSizes], device_kind: str, head_dim: int, element_bytes: int) -> TileSizes:
     padded = max(64, power_of_two_above(head_dim))
     tiles = table[padded, element_bytes]
-    if device_kind == "xpu":  # a warp has 16 lanes there, not 32
+    if device_kind == "xpu":  # warps have 16 lanes on XPU, 32 on CUDA
         return replace(tiles, warps=2 * tiles.warps)
     return tiles
 
 
-def decode_tiles(device_kind: str, head_dim: int, element_bytes: int, group: int) -> Tiles:
-    """Tiles of decode where `group` query heads share a KV head; rows are ≥ 16, the least that a dot takes."""
+def decode_tiles(device_kind: str, head_dim: int, element_bytes: int, group: int) -> TileSizes:
+    """Tile sizes of decode, with `group` query heads a KV head. Rows are at least 16, the minimum of tl.dot."""
     tiles = _of(DECODE_TILES, device_kind, head_dim, element_bytes)
     return replace(tiles, rows=min(tiles.rows, max(16, power_of_two_above(group))))
 
 
-def prefill_tiles(device_kind: str, head_dim: int, element_bytes: int, max_rows: int) -> Tiles:
-    """Tiles of prefill whose longest run has max_rows = max_new × heads a KV head."""
+def prefill_tiles(device_kind: str, head_dim: int, element_bytes: int, max_rows: int) -> TileSizes:
+    """Tile sizes of prefill, with at most `max_rows` (max_new × query heads a KV head) rows in a run."""
     tiles = _of(PREFILL_TILES, device_kind, head_dim, element_bytes)
     if max_rows > SMALL_PREFILL_ROWS or tiles.rows <= SMALL_PREFILL_ROWS:
         return tiles
@@ -79,10 +78,10 @@ def prefill_tiles(device_kind: str, head_dim: int, element_bytes: int, max_rows:
 
 
 def decode_splits(programs: int, max_context_tokens: int, processors: int) -> int:
-    """Chunks (a power of two) that one context is cut into, from shapes alone.
+    """Number of chunks (a power of two) that decode cuts each context into; depends on shapes only.
 
-    `programs` run without splitting, on a device of `processors`; enough splits are made to fill it, none shorter than
-    CHUNK_TOKENS at the longest context.
+    Without splitting, `programs` would run on a device with `processors`. Splits until the device is full, but keeps at
+    least CHUNK_TOKENS in each chunk of the longest context.
     """
     wanted = -(-PROGRAMS_PER_PROCESSOR * processors // programs)
     useful = -(-max_context_tokens // CHUNK_TOKENS)
@@ -90,5 +89,5 @@ def decode_splits(programs: int, max_context_tokens: int, processors: int) -> in
 
 
 def power_of_two_above(value: int) -> int:
-    """The least power of two that is ≥ value ≥ 1."""
+    """The smallest power of two ≥ value; value ≥ 1."""
     return 1 << (value - 1).bit_length()

@@ -1,1 +1,1 @@
-"""Runs the model: forward pass, KV cache, captured graphs, and the runner that the engine sees."""
+"""Runs the model: forward pass, KV cache, captured graphs, and the runner that the engine calls."""

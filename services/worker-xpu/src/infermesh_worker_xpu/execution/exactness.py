@@ -1,6 +1,6 @@
-"""Owns the proof, on the machine at hand, that a runner computes a prefix the same way however it is cut or batched.
+"""Tests at load that a runner gives the same bits for a prefix however it is split or batched.
 
-Which kernels a processor takes, and where threads cut a tensor, is not ours to know: so the loaded model is asked.
+We cannot know which kernels a CPU runs and where threads split a tensor, so we run the loaded model and compare.
 """
 
 import logging
@@ -16,49 +16,53 @@ from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE
 _log = logging.getLogger(__name__)
 
 TOKENS = 41
-"""Length of the prefix that is tried: more than a block, and no multiple of anything."""
+"""Length of the tested prefix: more than one block, and a prime, so that no tile size divides it."""
 
 CUTS: tuple[tuple[int, ...], ...] = ((1,) * TOKENS, (7, 33, 1), (32, 9), (2, 3, 5, 31))
 COPIES = (2, 3, 5)
-"""How many sequences of the same tokens are decoded together."""
+"""Batch sizes to test: so many sequences of the same tokens are decoded together."""
 
 
 def ensure_exact(runner: ModelRunner) -> None:
-    """Takes away processor threads until the runner is exact. Raises FailedPrecondition when it is not with one.
+    """Halves the number of CPU threads until the runner is exact. Raises FailedPrecondition if one thread is not.
 
-    Writes to the KV cache, so it is for a runner that nobody uses yet.
+    Overwrites the KV cache, so call it before the runner serves anything.
     """
     while (difference := find_difference(runner)) is not None:
         threads = torch.get_num_threads()
         if threads == 1:
             raise FailedPrecondition(
-                f"INFERMESH_NUMERICS=exact does not hold on {runner.info.device_name} for this model: {difference}",
+                f"INFERMESH_NUMERICS=exact does not hold for this model on {runner.info.device_name}: {difference}. "
+                "Set INFERMESH_NUMERICS=fast or choose another model.",
                 reason="NUMERICS_NOT_SUPPORTED",
             )
-        _log.warning("not exact with these threads", extra={"threads": threads, "difference": difference})
+        _log.warning(
+            "the model is not exact with this many threads; halving them",
+            extra={"threads": threads, "difference": difference},
+        )
         torch.set_num_threads(threads // 2)
 
 
 def find_difference(runner: ModelRunner) -> str | None:
-    """What changes the logits after a prefix, or None; tries as many cuts and batches as the KV cache has room for."""
+    """What changes the logits after a prefix, or None. Tests as many splits and batches as fit in the KV cache."""
     ids = np.random.default_rng(0).integers(0, runner.info.vocab_size, TOKENS)
     if runner.info.num_blocks * BLOCK_SIZE < TOKENS:
         return None
     expected = _logits(runner, ids, (TOKENS,), copies=1)
     for cut in CUTS:
         if not np.array_equal(_logits(runner, ids, cut, copies=1), expected):
-            return f"computed in {len(cut)} runs of {cut[:3]}… tokens it differs from one run"
+            return f"a prompt computed in {len(cut)} runs (of {cut[:3]}… tokens) gives other logits than in one run"
     for copies in COPIES:
         if runner.info.num_blocks * BLOCK_SIZE < copies * (TOKENS + BLOCK_SIZE):
             break
         found = _logits(runner, ids, (TOKENS - 1, 1), copies=copies)
         if not np.array_equal(found, np.repeat(expected, copies, 0)):
-            return f"in a batch of {copies} it differs from alone"
+            return f"a sequence in a batch of {copies} gives other logits than alone"
     return None
 
 
 def _logits(runner: ModelRunner, ids: NDArray[np.int64], cut: tuple[int, ...], *, copies: int) -> NDArray[np.float32]:
-    """[copies, vocab] after the last token of `copies` sequences of the same tokens, fed in runs of these lengths."""
+    """Logits [copies, vocab] after the last token of `copies` sequences of the same tokens, fed in runs of `cut`."""
     each = -(-len(ids) // BLOCK_SIZE)
     done = 0
     for run in cut:

@@ -1,8 +1,8 @@
-"""Owns captured decode steps: which batch sizes are captured, and their replay. Knows no model and no attention.
+"""Captures decode steps of some batch sizes as CUDA or XPU graphs, and replays them.
 
-A step of few sequences is a thousand short kernels, and launching them takes longer than running them; a captured
-graph is launched as one. It replays the same launches with the same pointers, so it reads its inputs from buffers
-that stay (static_step) and is as wide as its bucket: rows without a sequence are padding.
+A decode step is about a thousand short kernels, and for few sequences launching them takes longer than running them. A
+graph launches them all at once. It repeats the same launches with the same pointers, so its inputs lie in fixed buffers
+(decode_buffers), and it always has its captured number of rows: rows without a sequence are padding.
 """
 
 import logging
@@ -16,52 +16,52 @@ import torch
 from torch import Tensor
 
 from infermesh_engine.runners.runner import Batch
-from infermesh_worker_xpu.device import Device
+from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
-from infermesh_worker_xpu.options import RunnerOptions
-from infermesh_worker_xpu.steps.static_step import StaticDecodes, is_decodes
-from infermesh_worker_xpu.steps.step import Step
+from infermesh_worker_xpu.options import TorchOptions
+from infermesh_worker_xpu.steps.decode_buffers import DecodeBuffers, is_decodes
+from infermesh_worker_xpu.steps.device_step import DeviceStep
 
 _log = logging.getLogger(__name__)
 
-Forward = Callable[[Step], Tensor]
+Forward = Callable[[DeviceStep], Tensor]
 """Logits [rows, vocab] of a step."""
 
 
 class Graph(Protocol):
-    """One piece of work on the device that can be run again."""
+    """A recording of work on the device that can be replayed."""
 
     def capture(self, work: Callable[[], Tensor]) -> None:
-        """Records the work. Raises what the work raises, and RuntimeError where it does what cannot be recorded."""
+        """Records the work. Raises what the work raises, and RuntimeError if it cannot be recorded."""
         ...
 
     def replay(self) -> Tensor:
-        """Queues the work once more; returns its result, in the same memory each time."""
+        """Queues the recorded work. Returns its result, which lies in the same memory each time."""
         ...
 
 
 GraphMaker = Callable[[], Graph]
-"""Makes graphs that share one pool of memory."""
+"""Makes graphs that share one memory pool."""
 
 GraphPool = Callable[[], GraphMaker]
-"""Makes such a maker with a pool of its own: torch cannot go on in a pool whose graphs are gone."""
+"""Makes a GraphMaker with a new memory pool: torch cannot reuse a pool after its graphs are gone."""
 
 
 class DeviceGraph:
-    """A CUDA or XPU graph of torch: torch.cuda.CUDAGraph, torch.xpu.XPUGraph (torch 2.11 and later)."""
+    """torch.cuda.CUDAGraph or torch.xpu.XPUGraph (torch 2.11 and later)."""
 
     def __init__(self, device: torch.device, pool: object, stream: Any) -> None:
-        """`pool` and `stream` are shared by all graphs of a runner."""
+        """All graphs of a runner share `pool` and `stream`."""
         self._module = torch.get_device_module(device)
         self._pool, self._stream = pool, stream
         self._graph = self._module.CUDAGraph() if device.type == "cuda" else self._module.XPUGraph()
         self._result: Tensor | None = None
 
     def capture(self, work: Callable[[], Tensor]) -> None:
-        # the outer context puts the stream back where a failed capture leaves it set
-        self._stream.wait_stream(self._module.current_stream())  # on which the inputs are being filled
+        # a failed capture leaves its stream set as the current one; the outer context restores it
+        self._stream.wait_stream(self._module.current_stream())  # the inputs are still being filled there
         with self._module.stream(self._stream):
-            work()  # compiles kernels and starts libraries, which no capture may do
+            work()  # compiles kernels and initialises libraries, which is forbidden during a capture
             with _refusing_to_wait(self._module):
                 work()
             self._stream.synchronize()
@@ -71,23 +71,23 @@ class DeviceGraph:
 
     def replay(self) -> Tensor:
         if self._result is None:
-            raise RuntimeError("a graph is replayed that was not captured")
+            raise RuntimeError("Capture a graph before you replay it.")
         self._graph.replay()
         return self._result
 
 
 @contextmanager
 def _refusing_to_wait(module: Any) -> Iterator[None]:
-    """Work that waits for the device raises RuntimeError, as far as torch can tell (on CUDA).
+    """Makes work that waits for the device raise RuntimeError, where torch can detect it (on CUDA).
 
-    A capture would fail of it too, but leave torch's allocator in the middle of one.
+    Such work makes a capture fail too, but then torch's allocator stays in capture mode.
     """
     if not hasattr(module, "set_sync_debug_mode"):
         yield
         return
     before = module.get_sync_debug_mode()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, that the mode is a prototype
+        warnings.simplefilter("ignore")  # torch warns that this mode is a prototype
         module.set_sync_debug_mode("error")
         try:
             yield
@@ -96,9 +96,9 @@ def _refusing_to_wait(module: Any) -> Iterator[None]:
 
 
 class DecodeGraphs:
-    """Steps of decodes alone, captured at some batch sizes."""
+    """Decode-only steps, captured at some batch sizes."""
 
-    def __init__(self, inputs: StaticDecodes, forward: Forward, make_graph: GraphMaker) -> None:
+    def __init__(self, inputs: DecodeBuffers, forward: Forward, make_graph: GraphMaker) -> None:
         self._inputs = inputs
         self._forward = forward
         self._make_graph = make_graph
@@ -106,13 +106,13 @@ class DecodeGraphs:
 
     @property
     def sizes(self) -> list[int]:
-        """The batch sizes that are captured, smallest first."""
+        """The captured batch sizes, smallest first."""
         return sorted(self._graphs)
 
     def capture(self, sizes: Sequence[int]) -> None:
-        """Captures these sizes, largest first; those that the device has no memory for are left out, with a log line.
+        """Captures these sizes, largest first. Skips those that the device has no memory for, and logs each.
 
-        Raises RuntimeError where the model does what no graph can hold.
+        Raises RuntimeError if the model does something that cannot be captured.
         """
         for size in sorted(sizes, reverse=True):
             self._inputs.fill(None, size)
@@ -122,7 +122,10 @@ class DecodeGraphs:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                _log.warning("no memory for a graph", extra={"sequences": size, "problem": str(error).splitlines()[0]})
+                _log.warning(
+                    "out of memory; this graph is skipped",
+                    extra={"sequences": size, "problem": str(error).splitlines()[0]},
+                )
                 continue
             self._graphs[size] = graph
 
@@ -130,43 +133,43 @@ class DecodeGraphs:
         return self._forward(self._inputs.step(size))
 
     def bucket(self, batch: Batch) -> int | None:
-        """The smallest captured size that holds the batch; None where no graph can run it."""
+        """The smallest captured size that the batch fits in; None if no graph can run it."""
         if not self._graphs or not is_decodes(batch):
             return None
         count = len(batch.token_ids)
         return min((size for size in self._graphs if size >= count), default=None)
 
-    def stage(self, batch: Batch, size: int) -> Step:
-        """Queues the batch's copy to the device and returns what the graph will read: padded to `size` rows."""
+    def stage(self, batch: Batch, size: int) -> DeviceStep:
+        """Queues the batch's copy to the device. Returns the graph's inputs, padded to `size` rows."""
         self._inputs.fill(batch, size)
         return self._inputs.step(size)
 
     def replay(self, size: int) -> Tensor:
-        """Logits [size, vocab] of what was staged last, in the graph's memory: valid until the next replay of any."""
+        """Logits [size, vocab] of the last staged batch, in the graph's memory: valid until any graph is replayed."""
         return self._graphs[size].replay()
 
 
 def bucket_sizes(max_sequences: int) -> list[int]:
-    """Batch sizes that are worth a graph: 1, 2, 4, each eighth up to 256, each sixteenth beyond, and the largest."""
+    """Batch sizes to capture: 1, 2, 4, multiples of 8 up to 256, multiples of 16 beyond, and max_sequences itself."""
     sizes = {1, 2, 4, *range(8, 257, 8), *range(272, max_sequences + 1, 16), max_sequences}
     return sorted(size for size in sizes if size <= max_sequences)
 
 
-def why_unusable(device: Device, attention: str, options: RunnerOptions) -> str:
-    """Why decode steps are not captured; empty where they are."""
+def why_not_captured(device: TorchDevice, attention: str, options: TorchOptions) -> str:
+    """The reason not to capture decode steps, or "" to capture them."""
     if options.graphs == "off":
         return "INFERMESH_GRAPHS=off"
     if device.is_cpu:
-        return "processors have no graphs"
+        return "the CPU has no graphs"
     if attention != "triton":
-        return f"{attention} attention waits for the device in each step"
+        return f"{attention} attention waits for the device in every step"
     if not hasattr(torch.get_device_module(device.handle), "graph"):
         return f"torch {torch.__version__} has no graphs on {device.kind}"
     return ""
 
 
-def graph_maker(device: Device) -> GraphMaker:
-    """Makes graphs of an accelerator that share a pool of memory and a stream."""
+def graph_maker(device: TorchDevice) -> GraphMaker:
+    """Makes graphs on an accelerator that share a memory pool and a stream."""
     module = torch.get_device_module(device.handle)
     pool, stream = module.graph_pool_handle(), module.Stream(device.handle)
     return lambda: DeviceGraph(device.handle, pool, stream)

@@ -1,4 +1,4 @@
-"""Owns how many KV blocks there are and where their memory comes from. Knows no model but its layers' sizes."""
+"""Computes how many KV blocks fit in memory, and allocates them."""
 
 from collections.abc import Sequence
 
@@ -9,22 +9,26 @@ from torch import Tensor
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE
 from infermesh_worker_xpu.attention.layers import LayerSpec
-from infermesh_worker_xpu.device import Device
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.device import TorchDevice
+from infermesh_worker_xpu.options import TorchOptions
 
 
 def block_bytes(specs: Sequence[LayerSpec], dtype: torch.dtype) -> int:
-    """Memory of one block over all layers, keys and values."""
+    """Bytes of one block: keys and values of all layers."""
     return sum(2 * BLOCK_SIZE * spec.kv_heads * spec.head_dim for spec in specs) * dtype.itemsize
 
 
 def count_blocks(
-    device: Device, specs: Sequence[LayerSpec], dtype: torch.dtype, options: RunnerOptions, *, reserved_bytes: int = 0
+    device: TorchDevice,
+    specs: Sequence[LayerSpec],
+    dtype: torch.dtype,
+    options: TorchOptions,
+    *,
+    reserved_bytes: int = 0,
 ) -> int:
-    """Blocks that the options and the device's memory allow, once the model is loaded and has run.
+    """Number of KV blocks that the options and the device's memory allow. Call it after the model has loaded and run.
 
-    `reserved_bytes` of an accelerator's memory are left to others. Raises FailedPrecondition when there is no room for
-    one.
+    `reserved_bytes` of an accelerator's memory stay free for other uses. Raises FailedPrecondition if no block fits.
     """
     each = block_bytes(specs, dtype)
     wanted = options.max_sequences * -(-options.context_length // BLOCK_SIZE)
@@ -40,17 +44,19 @@ def count_blocks(
         count = min(wanted, room // each)
     if count < 1:
         raise FailedPrecondition(
-            f"a KV cache of {room} bytes holds no block: one of {BLOCK_SIZE} tokens needs {each}; "
-            f"{free} of {total} bytes are free on the device",
+            f"The KV cache may take {room} bytes, but one block of {BLOCK_SIZE} tokens needs {each}; "
+            f"{free} of the device's {total} bytes are free. "
+            "Raise INFERMESH_KV_CACHE_BYTES or INFERMESH_MEMORY_UTILISATION, or free memory.",
             reason="KV_CACHE_TOO_SMALL",
         )
     return count
 
 
-def allocate(device: Device, spec: LayerSpec, blocks: int, dtype: torch.dtype) -> Tensor:
-    """Zeros [blocks, BLOCK_SIZE, kv_heads, head_dim]: what no token has written is read too, and masked.
+def allocate(device: TorchDevice, spec: LayerSpec, blocks: int, dtype: torch.dtype) -> Tensor:
+    """Zeros [blocks, BLOCK_SIZE, kv_heads, head_dim]. Kernels also read slots without a token and mask them, so these
+    must be finite.
 
-    On the CPU its pages are touched when they are first written, so an idle cache costs address space only.
+    On the CPU, memory pages are taken when they are first written, so an idle cache costs only address space.
     Raises torch.OutOfMemoryError or MemoryError.
     """
     shape = (blocks, BLOCK_SIZE, spec.kv_heads, spec.head_dim)

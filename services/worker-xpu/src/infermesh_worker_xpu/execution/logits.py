@@ -1,4 +1,4 @@
-"""Owns a batch's logits on their device, and what of them crosses to the host. Knows no sampling."""
+"""Keeps a batch's logits on the device and copies to the host only what the engine asks for."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from infermesh_engine.runners.runner import CANDIDATES
 
 
 class TorchLogits:
-    """`runner.Logits` of [R, vocab] logits. Sums are computed when they are first asked for: greedy rows need none."""
+    """`runner.Logits` of [R, vocab] logits. Sums are computed on first use, because greedy rows need none."""
 
     def __init__(self, logits: Tensor, inverse_temperatures: NDArray[np.float32]) -> None:
-        """`inverse_temperatures` is [R] or longer: rows beyond its length are not anyone's."""
+        """`inverse_temperatures` is [R]; logits rows beyond R are padding and are dropped."""
         self._logits = logits[: len(inverse_temperatures)].float()
         self._inverse_temperatures = inverse_temperatures
         self._logsumexp: NDArray[np.float32] | None = None
@@ -52,7 +52,7 @@ def _host(tensor: Tensor) -> NDArray[Any]:
 
 
 def _ties_by_id(ids: NDArray[np.int32], logits: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Orders equal candidates by token id: topk leaves their order open."""
+    """Orders equal candidates by token id, because topk returns them in any order."""
     if (logits[:, 1:] == logits[:, :-1]).any():
         order = np.lexsort((ids, -logits))
         ids, logits = np.take_along_axis(ids, order, 1), np.take_along_axis(logits, order, 1)

@@ -1,7 +1,4 @@
-"""Owns torch's side of the runner seam: the model, its KV cache, and one forward pass a batch.
-
-Knows no request and no sampling.
-"""
+"""The engine's runner on torch: runs batches on the model and its KV cache."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -15,16 +12,16 @@ from transformers import PreTrainedModel
 from infermesh_engine.runners.runner import Batch, Logits, RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, ResourceExhausted
 from infermesh_worker_xpu.attention import layers as attention
-from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE, Kernels
+from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE, AttentionKernels
 from infermesh_worker_xpu.attention.layers import LayerSpec
-from infermesh_worker_xpu.device import DTYPES, Device
+from infermesh_worker_xpu.device import DTYPES, TorchDevice
 from infermesh_worker_xpu.execution import kv_memory, warm_up
 from infermesh_worker_xpu.execution.forward import ForwardPass
 from infermesh_worker_xpu.execution.graphs import GraphPool, bucket_sizes
 from infermesh_worker_xpu.execution.logits import TorchLogits
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
-from infermesh_worker_xpu.options import RunnerOptions
-from infermesh_worker_xpu.sampling.launches import Launch, TokenBoard
+from infermesh_worker_xpu.options import TorchOptions
+from infermesh_worker_xpu.sampling.device_sampler import DeviceSampler, TorchLaunch
 
 _log = logging.getLogger(__name__)
 
@@ -33,44 +30,44 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RunnerFacts:
-    """What a runner tells of itself and cannot know."""
+    """What a runner reports about its model and has to be told."""
 
     attention: str
-    """Name of its kernels."""
+    """Name of the attention kernels."""
     weights_bytes: int
     extension: str = ""
-    """What computes beside torch, as "ipex 2.8"; empty when torch does alone."""
+    """Extension that torch runs with, such as "ipex 2.8"; empty if none."""
     compiled: bool = False
-    """Whether torch.compile has made the model's layers."""
+    """Whether torch.compile compiled the model's layers."""
 
 
 class TorchRunner:
-    """A decoder of transformers on one device.
+    """A transformers decoder model on one device.
 
-    Raises FailedPrecondition when the model's attention is none of ours, or its KV cache does not fit.
+    Raises FailedPrecondition if the model does not call our attention function, or if its KV cache does not fit.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
-        device: Device,
-        kernels: Kernels,
-        options: RunnerOptions,
+        device: TorchDevice,
+        kernels: AttentionKernels,
+        options: TorchOptions,
         facts: RunnerFacts,
         *,
         new_pool: GraphPool | None = None,
     ) -> None:
-        """`new_pool` captures steps of decodes; without it every step is launched kernel by kernel."""
+        """With `new_pool`, decode-only steps are captured as graphs; without it, kernels are launched one by one."""
         self._model = model
         self._device = device
         self._pass = ForwardPass(model, device, exact=options.numerics == "exact")
-        self._board = TokenBoard(device.handle, max_rows=options.max_sequences)
+        self._sampler = DeviceSampler(device.handle, max_rows=options.max_sequences)
         self._samples = _samples(device, options)
         specs, vocab_size = self._loading(lambda: self._record(options))
         dtype = _kv_dtype(model.dtype, options, facts.attention)
         blocks = self._loading(lambda: self._bind(specs, kernels, dtype, options, new_pool))
         self._loading(lambda: self._warm_up([warm_up.shortest(blocks)]))
-        if facts.attention == "triton" and not device.is_cpu:  # the interpreter compiles nothing
+        if facts.attention == "triton" and not device.is_cpu:  # Triton's interpreter on the CPU compiles nothing
             self._loading(lambda: self._warm_up(warm_up.all_kernels(blocks, options.context_length)))
         if new_pool is not None:
             sizes = bucket_sizes(options.max_sequences)
@@ -92,11 +89,11 @@ class TorchRunner:
     def run(self, batch: Batch) -> Logits:
         return self._guarded(lambda: self._run(batch))
 
-    def launch(self, batch: Batch) -> Launch:
-        return Launch(self._guarded(lambda: self._queue(batch)), self._board, self._guarded)
+    def launch(self, batch: Batch) -> TorchLaunch:
+        return TorchLaunch(self._guarded(lambda: self._queue(batch)), self._sampler, self._guarded)
 
     def _guarded(self, work: Callable[[], T]) -> T:
-        """Does a step's work; raises ResourceExhausted where the device has no memory for it."""
+        """Runs `work` of a step. Raises ResourceExhausted if the device has too little memory for it."""
         out_of_memory = ""
         try:
             return work()
@@ -104,10 +101,10 @@ class TorchRunner:
             if not is_out_of_memory(error):
                 raise
             out_of_memory = str(error).splitlines()[0]
-        # After the except block, which keeps the failed pass' tensors alive through its traceback.
+        # Outside the except block, because its traceback keeps the failed pass's tensors alive.
         self._device.release_memory()
-        _log.warning("a batch did not fit", extra={"problem": out_of_memory})
-        raise ResourceExhausted(f"{self.info.device_name} has no memory for this batch: {out_of_memory}")
+        _log.warning("out of memory for a batch", extra={"problem": out_of_memory})
+        raise ResourceExhausted(f"{self.info.device_name} has too little memory for this batch: {out_of_memory}")
 
     def memory_free_bytes(self) -> int:
         return self._device.memory_bytes()[0]
@@ -125,47 +122,47 @@ class TorchRunner:
     def _queue(self, batch: Batch) -> Tensor:
         prepared = self._pass.prepare(batch)
         if (batch.token_ids < 0).any():
-            self._board.fill(prepared.step.token_ids)
+            self._sampler.fill_in(prepared.step.token_ids)
         return self._pass.logits(prepared)
 
     @torch.inference_mode()
-    def _record(self, options: RunnerOptions) -> tuple[list[LayerSpec], int]:
+    def _record(self, options: TorchOptions) -> tuple[list[LayerSpec], int]:
         tokens = 2 if self._device.is_cpu else options.max_batched_tokens
         rows = min(tokens, options.max_sequences)
         specs, vocab_size = attention.record_layers(self._model, tokens=tokens, rows=rows)
         if self._samples:
-            self._board.rehearse(rows, vocab_size, self._model.dtype)
+            self._sampler.rehearse(rows, vocab_size, self._model.dtype)
         return specs, vocab_size
 
     def _bind(
         self,
         specs: list[LayerSpec],
-        kernels: Kernels,
+        kernels: AttentionKernels,
         dtype: torch.dtype,
-        options: RunnerOptions,
+        options: TorchOptions,
         new_pool: GraphPool | None,
     ) -> int:
-        """Gives the model as many KV blocks as fit beside the graphs; returns how many."""
+        """Allocates as many KV blocks as fit beside the graphs. Returns how many."""
         reserved_bytes = 0
         if new_pool is not None:
             self._pass.bind(specs, kernels, 0, dtype)
             self._warm_up([warm_up.shortest(0)])
             sizes = bucket_sizes(options.max_sequences)
             reserved_bytes = self._pass.measure_graphs(new_pool, sizes, options.context_length)
-            self._device.release_memory()  # which the captures that are gone still hold
-            self._record(options)  # of the largest pass the allocator kept no memory
+            self._device.release_memory()  # the dropped captures still hold it
+            self._record(options)  # the allocator must again hold the memory of the largest pass
         blocks = kv_memory.count_blocks(self._device, specs, dtype, options, reserved_bytes=reserved_bytes)
         self._pass.bind(specs, kernels, blocks, dtype)
         return blocks
 
     def _warm_up(self, batches: Iterable[Batch]) -> None:
-        """Runs batches on nobody's block, so that what the kernels refuse is refused at load."""
+        """Runs batches on the padding block, so that a model that the kernels refuse fails at load."""
         try:
             for batch in batches:
                 self._run(batch)
         except ValueError as error:
             raise FailedPrecondition(
-                f"the attention kernels cannot serve this model: {error}", reason="MODEL_NOT_SUPPORTED"
+                f"The attention kernels do not support this model: {error}", reason="MODEL_NOT_SUPPORTED"
             ) from error
 
     def _loading(self, work: Callable[[], T]) -> T:
@@ -175,30 +172,34 @@ class TorchRunner:
             if not is_out_of_memory(error):
                 raise
             raise FailedPrecondition(
-                f"{self._device.name} has no memory for this model's KV cache and a batch of it: {error}",
+                f"{self._device.name} has too little memory for this model's KV cache and one batch: {error}. "
+                "Lower INFERMESH_MAX_BATCHED_TOKENS or INFERMESH_KV_CACHE_BYTES, or use a smaller model.",
                 reason="OUT_OF_MEMORY",
             ) from error
 
 
-def _samples(device: Device, options: RunnerOptions) -> bool:
-    """Whether tokens are chosen on the device. On processors that overlaps nothing: they compute during the launch."""
+def _samples(device: TorchDevice, options: TorchOptions) -> bool:
+    """Whether to sample on the device. On the CPU this gains nothing, because a launch there computes at once."""
     if options.sampling == "auto":
         return not device.is_cpu and options.numerics == "fast"
     return options.sampling == "device"
 
 
-def _kv_dtype(weights: torch.dtype, options: RunnerOptions, attention_name: str) -> torch.dtype:
-    """Raises FailedPrecondition for a precision that the kernels do not read."""
+def _kv_dtype(weights: torch.dtype, options: TorchOptions, attention_name: str) -> torch.dtype:
+    """Precision of the KV cache. Raises FailedPrecondition if the attention kernels do not read it."""
     dtype = DTYPES[options.kv_dtype] if options.kv_dtype != "auto" else weights
     if attention_name == "triton" and dtype != weights:
         raise FailedPrecondition(
-            f"Triton's attention reads a KV cache of the weights' precision, not {options.kv_dtype}",
+            f"Triton's attention needs the KV cache in the weights' precision, not {options.kv_dtype}. Set "
+            "INFERMESH_KV_DTYPE=auto or INFERMESH_ATTENTION=sdpa.",
             reason="DTYPE_NOT_SUPPORTED",
         )
     return dtype
 
 
-def _runtime(device: Device, facts: RunnerFacts, dtype: torch.dtype, options: RunnerOptions, *, graphs: bool) -> str:
+def _runtime(
+    device: TorchDevice, facts: RunnerFacts, dtype: torch.dtype, options: TorchOptions, *, graphs: bool
+) -> str:
     precision = str(dtype).removeprefix("torch.")
     if options.quantisation != "none":
         precision += f", {options.quantisation} weights"

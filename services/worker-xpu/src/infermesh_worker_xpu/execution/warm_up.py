@@ -1,4 +1,4 @@
-"""Owns the batches that a runner runs at load, so that no request waits while a kernel is compiled. Knows no model."""
+"""Makes the batches that compile every kernel at load, so that no request has to wait for a compilation."""
 
 from collections.abc import Iterator
 
@@ -8,33 +8,33 @@ from infermesh_engine.runners.runner import Batch
 from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE
 
 SHORT_TOKENS, LONG_TOKENS = 2, 64
-"""Prompts on either side of where kernels take larger tiles."""
+"""Two prompt lengths: one for which prefill takes small tiles, one for large tiles."""
 SHORTEST_SPLIT_TOKENS = 256
-"""Contexts of decodes from here on are cut into more parts each time they double."""
+"""From this context length on, decode splits a context into more chunks each time the length doubles."""
 
 
-def shortest(nobody: int) -> Batch:
-    """A decode and a prefill on nobody's block."""
-    return _decode_and_prefill(nobody, 1, SHORT_TOKENS)
+def shortest(padding_block: int) -> Batch:
+    """A decode and a prefill, both on the padding block."""
+    return _decode_and_prefill(padding_block, 1, SHORT_TOKENS)
 
 
-def all_kernels(nobody: int, context_length: int) -> Iterator[Batch]:
-    """Batches that between them need every kernel that a batch of that context can need."""
+def all_kernels(padding_block: int, context_length: int) -> Iterator[Batch]:
+    """Batches that together use every kernel variant that contexts up to `context_length` can need."""
     context = SHORTEST_SPLIT_TOKENS
     while context < context_length:
-        yield _decode_and_prefill(nobody, context, LONG_TOKENS)
+        yield _decode_and_prefill(padding_block, context, LONG_TOKENS)
         context *= 2
-    yield _decode_and_prefill(nobody, context_length, min(LONG_TOKENS, context_length))
+    yield _decode_and_prefill(padding_block, context_length, min(LONG_TOKENS, context_length))
 
 
-def _decode_and_prefill(nobody: int, context: int, new: int) -> Batch:
+def _decode_and_prefill(padding_block: int, context: int, new: int) -> Batch:
     counts = [-(-tokens // BLOCK_SIZE) for tokens in (context, new)]
     return Batch(
         token_ids=np.zeros(1 + new, np.int64),
         positions=np.array([context - 1, *range(new)]),
         past_lens=np.array([context - 1, 0], np.int32),
         begins=np.array([0, 1, 1 + new], np.int32),
-        blocks=np.full(sum(counts), nobody, np.int32),
+        blocks=np.full(sum(counts), padding_block, np.int32),
         block_begins=np.array([0, counts[0], sum(counts)], np.int32),
         max_context_tokens=max(context, new),
         rows=np.array([0, new], np.int32),

@@ -1,1 +1,1 @@
-"""Loads weights and prepares the model: merged, quantised, compiled."""
+"""Loads weights and speeds the model up: merges, quantises, packs and compiles its layers."""

@@ -1,7 +1,7 @@
-"""Owns torch.compile of a model's layers: when it is done, and going on without. Knows no kernel of ours.
+"""Compiles a model's layers with torch.compile, or leaves them alone where that fails or does not pay.
 
-Attention stays outside: our kernels are launched between two compiled halves of each layer. All layers share what
-their code compiles to, for one token and for any number.
+Attention is not compiled: our kernels run between the two compiled halves of each layer. All layers share the compiled
+code, which exists in two versions: for one token and for any number.
 """
 
 import logging
@@ -11,32 +11,32 @@ from torch import nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from infermesh_worker_xpu.attention import layers as attention
-from infermesh_worker_xpu.device import Device
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.device import TorchDevice
+from infermesh_worker_xpu.options import TorchOptions
 
 _log = logging.getLogger(__name__)
 
 UNTRACED = f"{attention.IMPLEMENTATION}_untraced"
-"""Name of the attention function that compiled layers call; it is registered for no masks either."""
+"""Name of the attention function that compiled layers call. It has no mask function either: see IMPLEMENTATION."""
 TRIED_TOKENS = (1, 2)
-"""One token compiles to code of its own; two stand for any number."""
+"""Token counts to compile for: 1 gets its own code, 2 stands for any other number."""
 
 
-def why_not(device: Device, options: RunnerOptions, *, captured: bool) -> str:
-    """Why the layers are not compiled; empty where they are. `captured`: whether decode steps will be graphs."""
+def why_not_compiled(device: TorchDevice, options: TorchOptions, *, captured: bool) -> str:
+    """The reason not to compile the layers, or "" to compile them. `captured`: whether decode steps run as graphs."""
     if options.compile == "off":
         return "INFERMESH_COMPILE=off"
     if device.is_cpu:
-        return "processors run packed linear layers, which torch.compile does not take"
+        return "the CPU runs packed linear layers, which torch.compile cannot handle"
     if options.compile == "auto" and not captured:
-        return "without graphs its guards cost what it saves"
+        return "without graphs, torch.compile's guards cost as much as it saves"
     return ""
 
 
 def compile_layers(model: PreTrainedModel, backend: str = "inductor") -> bool:
-    """Compiles `compiled_modules` now, for one token and for more; returns whether they are compiled.
+    """Compiles the model's `compiled_modules` now, for one token and for more. Returns whether it succeeded.
 
-    Where torch cannot, the model stays as it is and the log says why.
+    If torch fails, the model is left unchanged and the log says why.
     """
     modules = compiled_modules(model)
     untraced = torch.compiler.disable(attention.attend)  # type: ignore[no-untyped-call] # torch's
@@ -48,8 +48,11 @@ def compile_layers(model: PreTrainedModel, backend: str = "inductor") -> bool:
         with torch.inference_mode():
             for tokens in TRIED_TOKENS:
                 attention.record_layers(model, tokens=tokens, rows=1)
-    except Exception as error:  # a boundary: dynamo, inductor and the compiler they call raise what they like
-        _log.warning("layers are not compiled", extra={"reason": f"{type(error).__name__}: {str(error)[:300]}"})
+    except Exception as error:  # dynamo, inductor and the C++ compiler raise exceptions of many kinds
+        _log.warning(
+            "torch.compile failed; layers run uncompiled",
+            extra={"reason": f"{type(error).__name__}: {str(error)[:300]}"},
+        )
         for module in modules:
             module._compiled_call_impl = None
         model.set_attn_implementation(attention.IMPLEMENTATION)
@@ -58,11 +61,11 @@ def compile_layers(model: PreTrainedModel, backend: str = "inductor") -> bool:
 
 
 def compiled_modules(model: PreTrainedModel) -> list[nn.Module]:
-    """The decoder layers, and what stands beside them: the last norm and the rotary embedding, but no table."""
+    """The decoder layers and their siblings: the last norm and the rotary embedding, but not the embedding table."""
     count = model.config.get_text_config().num_hidden_layers
     for parent in model.modules():
         for layers in parent.children():
             if isinstance(layers, nn.ModuleList) and len(layers) == count:
-                beside = [each for each in parent.children() if each is not layers]
-                return [*layers, *(each for each in beside if not isinstance(each, (nn.Embedding, nn.Dropout)))]
+                siblings = [each for each in parent.children() if each is not layers]
+                return [*layers, *(each for each in siblings if not isinstance(each, (nn.Embedding, nn.Dropout)))]
     return []

@@ -1,6 +1,6 @@
-"""Owns what Intel Extension for PyTorch does to a model, and whether it can be used here. Knows no KV cache.
+"""Optimises a model with Intel Extension for PyTorch (IPEX), if it is installed and matches torch.
 
-The only module that imports intel_extension_for_pytorch, and only to optimise (docs/decisions/0004-ipex.md).
+This is the only module that imports intel_extension_for_pytorch (docs/decisions/0004-ipex.md).
 """
 
 import importlib
@@ -28,26 +28,26 @@ _FAILURES = (
     TypeError,
     ValueError,
 )
-"""What IPEX raises where it cannot go on: it asserts processor features and reads attributes that torch may lack."""
+"""What IPEX raises when it fails: it asserts CPU features and reads attributes that this torch may lack."""
 
 _log = logging.getLogger(__name__)
 
 NormKernel = Callable[[Tensor, Tensor, float], Tensor]
-"""RMS normalisation of the last dimension: (hidden states, weight, epsilon) to the hidden states' shape."""
+"""RMS normalisation over the last dimension: (hidden states, weight, epsilon) -> same shape as the hidden states."""
 
 
 @dataclass(frozen=True, slots=True)
-class Optimised:
-    """A model after IPEX has seen it."""
+class OptimisedModel:
+    """The result of `optimise`."""
 
     model: nn.Module
-    """The module that was given, its layers replaced in place."""
+    """The module that was passed in; its layers were replaced in place."""
     runtime: str = ""
-    """What Health calls it, as "ipex 2.8"; empty when IPEX is not used."""
+    """Name and version that Health reports, such as "ipex 2.8"; empty if IPEX is not used."""
 
 
 class FusedNorm(nn.Module):
-    """An RMS normalisation by one kernel instead of torch's six."""
+    """RMS normalisation in one kernel; torch takes six."""
 
     def __init__(self, weight: nn.Parameter, epsilon: float, kernel: NormKernel) -> None:
         super().__init__()
@@ -60,35 +60,35 @@ class FusedNorm(nn.Module):
         return self._kernel(hidden_states, self.weight, self._epsilon)
 
 
-def optimise(model: nn.Module, *, device: torch.device, dtype: torch.dtype) -> Optimised:
-    """Gives a model IPEX's linear layers and RMS normalisations, in place; its attention stays what it was.
+def optimise(model: nn.Module, *, device: torch.device, dtype: torch.dtype) -> OptimisedModel:
+    """Replaces a model's linear layers and RMS normalisations by IPEX's, in place. Attention stays the same.
 
-    Linear layers that are packed already stay so. Where IPEX is not there, does not match or fails, the model computes
-    as before, and the log says why.
+    Linear layers that are already packed are left alone. If IPEX is missing, does not match or fails, the model is
+    unchanged and the log says why.
     """
     reason = why_unusable(device)
     if reason:
-        _log.info("without IPEX", extra={"reason": reason})
-        return Optimised(model)
+        _log.info("IPEX is not used", extra={"reason": reason})
+        return OptimisedModel(model)
     try:
         ipex = importlib.import_module(PACKAGE)
-        # folding would trace the model into another object
+        # folding would trace the model into a new object
         ipex.optimize(model.eval(), dtype=dtype, inplace=True, conv_bn_folding=False, linear_bn_folding=False)
         norms = fuse_norms(model, ipex.llm.functional.rms_norm)
     except _FAILURES as error:
-        _log.warning("IPEX failed; torch serves alone", extra={"reason": f"{type(error).__name__}: {error}"})
-        return Optimised(model)
+        _log.warning("IPEX failed; the model runs on torch alone", extra={"reason": f"{type(error).__name__}: {error}"})
+        return OptimisedModel(model)
     _log.info("optimised by IPEX", extra={"norms": norms, "linears": _count_linears(model)})
-    return Optimised(model, runtime_name())
+    return OptimisedModel(model, runtime_name())
 
 
 def runtime_name() -> str:
-    """What Health calls the installed IPEX, as "ipex 2.8". Raises PackageNotFoundError when there is none."""
+    """Name and version of the installed IPEX, such as "ipex 2.8". Raises PackageNotFoundError if there is none."""
     return f"ipex {_major_minor(metadata.version(DISTRIBUTION))}"
 
 
 def why_unusable(device: torch.device) -> str:
-    """Why IPEX cannot serve this device in this environment; empty when it can. Does not import it."""
+    """Why IPEX cannot be used for this device in this environment, or "". Does not import IPEX."""
     try:
         installed = metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
@@ -97,23 +97,23 @@ def why_unusable(device: torch.device) -> str:
 
 
 def why_mismatched(ipex_version: str, torch_version: str, device_kind: str) -> str:
-    """Why this IPEX ("" for none) is none for this torch and kind of device; empty when it is.
+    """Why this version of IPEX ("": not installed) does not fit this torch and kind of device, or "" if it does.
 
-    Versions are compared before IPEX is imported, because with another torch its import ends in an error of its own.
+    Versions are compared before IPEX is imported, because its import fails with any other torch.
     """
     if device_kind not in ("xpu", "cpu"):
-        return f"IPEX is for xpu and cpu, not {device_kind}"
+        return f"IPEX supports xpu and cpu, not {device_kind}"
     if not ipex_version:
         return f"the package {DISTRIBUTION} is not installed"
     if _major_minor(ipex_version) != _major_minor(torch_version):
-        return f"IPEX {ipex_version} needs torch {_major_minor(ipex_version)}, and this is torch {torch_version}"
+        return f"IPEX {ipex_version} needs torch {_major_minor(ipex_version)}, but torch {torch_version} is installed"
     if device_kind == "xpu" and "xpu" not in ipex_version.partition("+")[2]:
-        return f"IPEX {ipex_version} is built for processors, not for xpu"
+        return f"IPEX {ipex_version} is a CPU build; xpu needs the +xpu build"
     return ""
 
 
 def fuse_norms(model: nn.Module, kernel: NormKernel) -> int:
-    """Replaces those of the model's RMS normalisations that the kernel computes alike; returns how many."""
+    """Replaces the RMS normalisations for which the kernel gives the same result. Returns how many."""
     fused = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -126,7 +126,7 @@ def fuse_norms(model: nn.Module, kernel: NormKernel) -> int:
 
 @torch.inference_mode()
 def _fused(norm: nn.Module, kernel: NormKernel) -> FusedNorm | None:
-    """The same normalisation by `kernel`, or None for another module or another formula, as Gemma's (1 + weight)."""
+    """The normalisation on `kernel`; None for other modules and for other formulas, such as Gemma's (1 + weight)."""
     weight = getattr(norm, "weight", None)
     epsilon = next((getattr(norm, name) for name in _EPSILONS if hasattr(norm, name)), None)
     named = type(norm).__name__.endswith("RMSNorm")

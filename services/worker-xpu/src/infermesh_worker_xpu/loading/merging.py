@@ -1,6 +1,7 @@
-"""Owns linear layers that read the same input, computed as one: fewer and larger kernels. Knows no architecture.
+"""Merges linear layers that read the same input into one, so that fewer and larger kernels run.
 
-Which layers these are (query, key and value; the gate and up of an MLP) is seen in a forward pass of the model.
+Works for any architecture: a forward pass shows which layers share an input (query, key and value; gate and up of an
+MLP).
 """
 
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from transformers import PreTrainedModel
 from infermesh_worker_xpu.attention import layers as attention
 
 
-class Merged(nn.Module):
-    """Linear layers under one weight: the first that is called computes all, the last lets go of what that gave."""
+class MergedLinear(nn.Module):
+    """Several linear layers with one weight. The first one called computes all results, the last one frees them."""
 
     def __init__(self, layers: list[nn.Linear]) -> None:
-        """Copies the weights. All of the layers have a bias, or none has."""
+        """Copies the weights of the layers, which must all have a bias or all have none."""
         super().__init__()
         self.sizes = [layer.out_features for layer in layers]
         self.linear = nn.Linear(layers[0].in_features, sum(self.sizes), bias=layers[0].bias is not None, device="meta")
@@ -26,11 +27,11 @@ class Merged(nn.Module):
             joined = torch.cat([layer.get_parameter(name) for layer in layers])
             setattr(self.linear, name, nn.Parameter(joined, requires_grad=False))
         self.input: Tensor | None = None
-        """What `results` were computed of."""
+        """The input that `results` were computed from."""
         self.results: tuple[Tensor, ...] = ()
 
     def part(self, index: int, inputs: Tensor) -> Tensor:
-        """What layer `index` makes of inputs [..., in_features]: a view of what all make."""
+        """Output of layer `index` for inputs [..., in_features]: a view of the common result."""
         if self.input is not inputs:
             self.input, self.results = inputs, self.linear(inputs).split(self.sizes, -1)
         result = self.results[index]
@@ -39,10 +40,10 @@ class Merged(nn.Module):
         return result
 
 
-class Part(nn.Module):
-    """A layer that was merged, in its old place."""
+class MergedPart(nn.Module):
+    """Stands in the model where a merged layer was."""
 
-    def __init__(self, merged: Merged, index: int) -> None:
+    def __init__(self, merged: MergedLinear, index: int) -> None:
         super().__init__()
         self.merged = merged
         self.index = index
@@ -53,47 +54,47 @@ class Part(nn.Module):
 
 
 def merge(model: PreTrainedModel) -> int:
-    """Merges the model's linear layers that read the same input, in place; returns how many it merged.
+    """Merges the model's linear layers that read the same input, in place. Returns how many it merged.
 
-    Raises FailedPrecondition as attention.record_layers does, torch.OutOfMemoryError where a copy of some does not fit.
+    Raises FailedPrecondition as attention.record_layers does, and torch.OutOfMemoryError if copied weights do not fit.
     """
     count = 0
     for calls in _readers(model):
-        merged = Merged([call.layer for call in calls])
+        merged = MergedLinear([call.layer for call in calls])
         for index, call in enumerate(calls):
-            setattr(call.parent, call.name, Part(merged, index))
+            setattr(call.parent, call.name, MergedPart(merged, index))
         count += len(calls)
     return count
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    """Of a linear layer, in the model's order."""
+class LinearCall:
+    """One call of a linear layer during a forward pass."""
 
     parent: nn.Module
     name: str
-    """The layer's in `parent`."""
+    """The layer's attribute name in `parent`."""
     layer: nn.Linear
     input: Tensor
 
     @property
     def mergeable_with(self) -> tuple[int, int, bool]:
-        """Equal for calls in a row whose layers can be one. The calls are all alive, so ids are not used again."""
+        """Equal for neighbouring calls whose layers can be merged. Inputs stay alive, so their ids are unique."""
         return id(self.parent), id(self.input), self.layer.bias is None
 
 
-def _readers(model: PreTrainedModel) -> list[list[_Call]]:
-    """Calls, two and more, of different layers of one module with the same tensor."""
+def _readers(model: PreTrainedModel) -> list[list[LinearCall]]:
+    """Groups of two or more calls: different layers of one module, called with the same tensor."""
     groups = [list(calls) for _, calls in groupby(_linear_calls(model), lambda call: call.mergeable_with)]
     return [calls for calls in groups if 1 < len(calls) == len({call.name for call in calls})]
 
 
-def _linear_calls(model: PreTrainedModel) -> list[_Call]:
-    """Every call of a plain linear layer in a forward pass."""
-    calls: list[_Call] = []
+def _linear_calls(model: PreTrainedModel) -> list[LinearCall]:
+    """Every call of a plain linear layer in one forward pass, in order."""
+    calls: list[LinearCall] = []
 
     def note(parent: nn.Module, name: str, layer: nn.Linear, given: tuple[Tensor]) -> None:
-        calls.append(_Call(parent, name, layer, given[0]))
+        calls.append(LinearCall(parent, name, layer, given[0]))
 
     hooks = [
         child.register_forward_pre_hook(partial(note, parent, name))

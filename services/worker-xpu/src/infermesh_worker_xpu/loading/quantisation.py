@@ -1,4 +1,4 @@
-"""Owns weight-only quantisation by torchao: what which device can do, and doing it. Knows no attention."""
+"""Quantises weights to int8 or int4 with torchao, after checking that the device supports it."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -8,30 +8,30 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker_xpu.device import Device
+from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.options import Quantisation
 
 INT4_GROUP = 128
 _INT4_PACKING = {"cuda": "tile_packed_to_4d", "xpu": "plain_int32"}
-"""The packing of 4-bit weights that torchao has kernels for, by kind of device."""
+"""By kind of device: the packing of 4-bit weights that torchao has kernels for."""
 
 
-def check(kind: Quantisation, device: Device, dtype: torch.dtype) -> None:
-    """Raises FailedPrecondition when the device cannot do it, or torchao is missing."""
+def check(kind: Quantisation, device: TorchDevice, dtype: torch.dtype) -> None:
+    """Raises FailedPrecondition if the device does not support the quantisation or torchao is missing."""
     if kind == "none":
         return
     if find_spec("torchao") is None:
-        raise _refusal("quantisation needs torchao: pip install 'infermesh-worker-xpu[quantisation]'")
+        raise _refusal("INFERMESH_QUANTISATION needs torchao. Run: pip install 'infermesh-worker-xpu[quantisation]'")
     if kind == "int4" and device.kind not in _INT4_PACKING:
-        raise _refusal(f"torchao has no 4-bit kernels for {device.kind}; int8 and none work there")
+        raise _refusal(f"torchao has no 4-bit kernels for {device.kind}. Set INFERMESH_QUANTISATION to int8 or none.")
     if kind == "int4" and dtype != torch.bfloat16:
-        raise _refusal("4-bit weights need INFERMESH_DTYPE=bf16")
+        raise _refusal("INFERMESH_QUANTISATION=int4 needs INFERMESH_DTYPE=bf16.")
 
 
-def quantise(model: PreTrainedModel, kind: Quantisation, device: Device) -> None:
-    """Quantises the weights of the linear layers in place, except for the head, which decides between tokens.
+def quantise(model: PreTrainedModel, kind: Quantisation, device: TorchDevice) -> None:
+    """Quantises the weights of the linear layers in place, except for the output head, where rounding changes tokens.
 
-    With int4 a layer whose inputs are no multiple of the group stays as it is.
+    int4 skips layers whose input size is not a multiple of INT4_GROUP.
     """
     if kind == "none":
         return
@@ -42,14 +42,16 @@ def quantise(model: PreTrainedModel, kind: Quantisation, device: Device) -> None
     def chosen(module: nn.Module, name: str) -> bool:  # noqa: ARG001 - torchao's
         if not isinstance(module, nn.Linear) or module is head:
             return False
-        if type(module.weight) is not nn.Parameter:  # done already: a merged layer is met in each of its places
+        if (
+            type(module.weight) is not nn.Parameter
+        ):  # already quantised: a merged layer is reached once from each of its parts
             return False
         return kind == "int8" or module.in_features % INT4_GROUP == 0
 
     quantize_(model, _config(kind, device), filter_fn=chosen)
 
 
-def _config(kind: Quantisation, device: Device) -> Any:
+def _config(kind: Quantisation, device: TorchDevice) -> Any:
     from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig  # noqa: PLC0415 - an optional extra
 
     if kind == "int8":

@@ -1,4 +1,4 @@
-"""Owns how a model folder's weights become a transformers model on a device. Knows no KV cache and no request."""
+"""Loads a model folder's weights into a transformers model on a device, with paged attention."""
 
 import contextlib
 import logging
@@ -13,20 +13,20 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_xpu.attention import layers as attention
-from infermesh_worker_xpu.device import Device
-from infermesh_worker_xpu.loading import linear, merging, quantisation
+from infermesh_worker_xpu.device import TorchDevice
+from infermesh_worker_xpu.loading import merging, packing, quantisation
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
-from infermesh_worker_xpu.options import RunnerOptions
+from infermesh_worker_xpu.options import TorchOptions
 
 GGUF = "model.gguf"
 
 _log = logging.getLogger(__name__)
 
 
-def load(folder: Path, device: Device, dtype: torch.dtype, options: RunnerOptions) -> PreTrainedModel:
-    """Loads safetensors, or dequantises GGUF, on the device, with paged attention.
+def load(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions) -> PreTrainedModel:
+    """Loads safetensors, or dequantises GGUF, onto the device, and registers paged attention.
 
-    Raises FailedPrecondition when the folder holds neither, or a model that cannot be served so.
+    Raises FailedPrecondition if the folder holds neither, or if the model cannot run with these options.
     """
     attention.register()
     quantisation.check(options.quantisation, device, dtype)
@@ -36,24 +36,24 @@ def load(folder: Path, device: Device, dtype: torch.dtype, options: RunnerOption
     model.train(mode=False)
     try:
         nn.Module.to(model, device.handle)
-        if options.numerics == "fast":  # exact layers are proved as they are
+        if options.numerics == "fast":  # exact numerics test and run the layers unmerged
             _log.info("layers merged", extra={"layers": merging.merge(model)})
         quantisation.quantise(model, options.quantisation, device)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise FailedPrecondition(
-            f"the model does not fit the memory of {device.name}: {error}", reason="OUT_OF_MEMORY"
+            f"The model does not fit the memory of {device.name}: {error}", reason="OUT_OF_MEMORY"
         ) from error
     if device.is_cpu:
-        _log.info("weights packed", extra={"layers": linear.pack(model)})
+        _log.info("weights packed", extra={"layers": packing.pack(model)})
     return model
 
 
 def size_bytes(model: PreTrainedModel) -> int:
-    """Memory of the weights, as loaded."""
+    """Bytes of the weights as loaded, each counted once."""
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    packed = sum(module.nbytes for module in model.modules() if isinstance(module, linear.PackedLinear))
+    packed = sum(module.nbytes for module in model.modules() if isinstance(module, packing.PackedLinear))
     return packed + sum(tensor.nbytes for tensor in tensors.values())
 
 
@@ -62,18 +62,18 @@ def _from_pretrained(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     if any(folder.glob("*.safetensors")):
         chosen = {"use_safetensors": True}
     elif (folder / GGUF).is_file():
-        from transformers import GgufConfig  # noqa: PLC0415 - for GGUF alone, and not in every version that runs the rest
+        from transformers import GgufConfig  # noqa: PLC0415 - needed for GGUF only; older versions lack it
 
         chosen = {"gguf_file": GGUF, "quantization_config": GgufConfig(dequantize=True)}
     else:
         raise FailedPrecondition(
-            f"{folder} has neither *.safetensors nor {GGUF}: worker-xpu reads no other weights",
+            f"{folder} holds no weights that worker-xpu reads: expected *.safetensors or {GGUF}.",
             reason="MODEL_NOT_SUPPORTED",
         )
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call] # transformers'
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers'
     try:
-        # a progress bar of its own that no setting turns off
+        # the GGUF reader shows a progress bar that no setting turns off
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
             model = AutoModelForCausalLM.from_pretrained(
                 str(folder),

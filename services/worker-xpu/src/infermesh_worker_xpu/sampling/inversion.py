@@ -1,8 +1,8 @@
-"""Owns the choice of a token from ranked weights and a uniform number, in torch; waits for nothing.
+"""Chooses a token from ranked weights and a uniform number, in torch, without waiting for the device.
 
-The maths, names and shapes are those of infermesh_engine.sampling.inversion, which says what they mean. What differs:
-sums run in the device's order (and in float32 where it has nothing wider), so that a draw within rounding of a
-boundary may fall on the other side of it.
+Maths, names and shapes are those of infermesh_engine.sampling.inversion, which explains them. One thing differs: sums
+are added in the device's order (and in float32 if it has nothing wider), so a draw that falls within rounding of a
+boundary may land on its other side.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ _UNLIMITED = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
-    """`launch.Draws` of S rows on a device, each [S]; the floats are of the type to sum in."""
+class DrawNumbers:
+    """`launch.Draws` of S rows on a device, each [S]. Floats have the dtype that sums are computed in."""
 
     inverse_temperatures: Tensor
     top_k: Tensor
@@ -23,27 +23,27 @@ class Numbers:
     min_p: Tensor
     uniforms: Tensor
 
-    def of(self, rows: Tensor) -> "Numbers":
-        """Those of some rows."""
-        return Numbers(
+    def of(self, rows: Tensor) -> "DrawNumbers":
+        """The numbers of some rows."""
+        return DrawNumbers(
             self.inverse_temperatures[rows], self.top_k[rows], self.top_p[rows], self.min_p[rows], self.uniforms[rows]
         )
 
 
-def relative_weights(logits: Tensor, largest: Tensor, numbers: Numbers) -> Tensor:
-    """[S, K] probabilities relative to the most probable token, whose logit is `largest` [S, 1]."""
+def relative_weights(logits: Tensor, largest: Tensor, numbers: DrawNumbers) -> Tensor:
+    """Probabilities [S, K] relative to the most probable token, whose logit is `largest` [S, 1]."""
     exact = logits.to(numbers.uniforms.dtype) - largest.to(numbers.uniforms.dtype)
     return torch.exp(exact * numbers.inverse_temperatures[:, None])
 
 
-def total_weights(logits: Tensor, largest: Tensor, numbers: Numbers) -> Tensor:
-    """[S], the sum of all weights of logits [S, V]; each in float32, whose error is that of the logits."""
+def total_weights(logits: Tensor, largest: Tensor, numbers: DrawNumbers) -> Tensor:
+    """[S], the sum of all weights of logits [S, V]. Each weight is in float32, which is as precise as the logits."""
     scaled = (logits - largest) * numbers.inverse_temperatures[:, None].to(torch.float32)
     return scaled.exp_().sum(1, dtype=numbers.uniforms.dtype)
 
 
-def invert(weights: Tensor, totals: Tensor, numbers: Numbers, *, complete: bool) -> tuple[Tensor, Tensor]:
-    """The column chosen in each row, and whether it is decided; both [S]. A complete row always is."""
+def invert(weights: Tensor, totals: Tensor, numbers: DrawNumbers, *, complete: bool) -> tuple[Tensor, Tensor]:
+    """The column chosen in each row, and whether that choice is certain; both [S]. In complete rows it always is."""
     width = weights.shape[1]
     sums = weights.cumsum(1)
     kept, ambiguous = _kept(weights, sums, totals, numbers)
@@ -60,8 +60,8 @@ def invert(weights: Tensor, totals: Tensor, numbers: Numbers, *, complete: bool)
     return index, ~ambiguous & (bounded | (unfiltered & (target < sums[:, -1])))
 
 
-def _kept(weights: Tensor, sums: Tensor, totals: Tensor, numbers: Numbers) -> tuple[Tensor, Tensor]:
-    """How many tokens the filters keep, at least 1, more than K where that is all K can say; and where they cannot."""
+def _kept(weights: Tensor, sums: Tensor, totals: Tensor, numbers: DrawNumbers) -> tuple[Tensor, Tensor]:
+    """How many tokens the filters keep, ≥ 1, and > K if K weights cannot tell; and which rows are ambiguous."""
     width = weights.shape[1]
     limited = numbers.top_k > 0
     by_top_k = torch.where(limited, numbers.top_k, _UNLIMITED)
@@ -76,6 +76,6 @@ def _kept(weights: Tensor, sums: Tensor, totals: Tensor, numbers: Numbers) -> tu
 
 
 def _at(sums: Tensor, counts: Tensor) -> Tensor:
-    """[S]: the sum of each row's first `counts` tokens, of all K where there are fewer."""
+    """[S], the sum of each row's first `counts` tokens, or of all K if there are fewer."""
     columns = counts.clamp(max=sums.shape[1]) - 1
     return sums.gather(1, columns[:, None])[:, 0]

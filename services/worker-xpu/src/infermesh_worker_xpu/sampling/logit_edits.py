@@ -1,9 +1,9 @@
-"""Owns changing logits on a device as `launch.Edits` says. Knows no sampling."""
+"""Applies biases, penalties, masks and bans (`launch.Edits`) to logits on a device."""
 
 import torch
 from torch import Tensor
 
-from infermesh_worker_xpu.sampling.sampling_upload import EditTensors
+from infermesh_worker_xpu.sampling.sampling_tensors import EditTensors
 
 
 def apply(logits: Tensor, edits: EditTensors) -> None:
@@ -28,7 +28,7 @@ def _penalised(logits: Tensor, edits: EditTensors) -> Tensor:
 
 
 def _unpacked(masks: Tensor, width: int) -> Tensor:
-    """[M, width] bool of bits [M, ⌈width / 8⌉]."""
+    """Bits [M, ⌈width / 8⌉] uint8 to bools [M, width]."""
     places = torch.arange(8, dtype=torch.uint8, device=masks.device)
     bits = (masks[:, :, None] >> places) & 1
     return bits.view(len(masks), -1)[:, :width].bool()

@@ -1,13 +1,14 @@
-"""Owns the Triton kernel that draws tokens: from a row's first ones, else from all without sorting. Knows no torch.
+"""Triton kernel that draws a token from a row's most probable ones, or from all of them without sorting.
 
-Imported only by triton_draw, and only where Triton can be. Device-neutral. Tokens rank by logit, equal ones by smaller
-id. A place in that order is searched for by bisection over the bits of float32: each pass over the row sums what lies
-above eight thresholds, so that eleven find any float. What is summed is probability relative to the largest, or tokens.
+Only triton_draw imports this module, when Triton is installed. Tokens rank by logit, and equal logits by smaller id. A
+place in that order is found by a search over the bits of float32: each pass over the row sums what lies above eight
+thresholds, so eleven passes find any float. The sums count tokens, or add up weights: probabilities relative to the
+largest one.
 """
 
 # Triton has no types and may be absent:
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-# ruff: noqa: N803, PLR0917 - compile-time arguments in capitals, and flat argument lists, are how Triton is written
+# ruff: noqa: N803, PLR0917 - Triton code has compile-time arguments in capitals and flat argument lists
 
 import triton
 import triton.language as tl
@@ -21,7 +22,7 @@ _THRESHOLDS = tl.constexpr(8)
 def _load(
     row: tl.tensor, begin: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, BLOCK: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
-    """A block's ids, whether they are tokens, keys (int64, ascending with the logits) and weights."""
+    """Ids of a block of the row, whether each is a token, keys (int64, ascending with the logits) and weights."""
     ids = begin + tl.arange(0, BLOCK)
     valid = ids < vocab
     logits = tl.load(row + ids, mask=valid, other=float("-inf"))
@@ -33,17 +34,10 @@ def _load(
 
 @triton.jit
 def _search(
-    row: tl.tensor,
-    vocab: tl.tensor,
-    largest: tl.tensor,
-    scale: tl.tensor,
-    goal: tl.tensor,
-    STRICT: tl.constexpr,
-    COUNT: tl.constexpr,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> tl.tensor:
-    """The largest key at and above which more than `goal` lies (at least as much, if not STRICT); else _BELOW_ALL."""
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, goal: tl.tensor,
+    STRICT: tl.constexpr, COUNT: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
+    """The largest key at and above which the sum exceeds `goal` (or reaches it, if not STRICT); else _BELOW_ALL."""
     low = tl.full((), _BELOW_ALL, tl.int64)
     high = tl.full((), _ABOVE_ALL, tl.int64)
     steps = tl.arange(0, _THRESHOLDS).to(tl.int64) + 1
@@ -66,15 +60,10 @@ def _search(
 
 @triton.jit
 def _at(
-    row: tl.tensor,
-    vocab: tl.tensor,
-    largest: tl.tensor,
-    scale: tl.tensor,
-    key: tl.tensor,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
-    """Tokens above a key, what they weigh, tokens of the key, and what one of them weighs."""
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, key: tl.tensor,
+    SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:  # fmt: skip
+    """Number and weight of the tokens above a key, number of tokens with this key, and weight of one of them."""
     count = tl.zeros((), tl.int64)
     mass = tl.zeros((), SUM)
     equals = tl.zeros((), tl.int64)
@@ -92,15 +81,10 @@ def _at(
 
 @triton.jit
 def _mass_of(
-    row: tl.tensor,
-    vocab: tl.tensor,
-    largest: tl.tensor,
-    scale: tl.tensor,
-    kept: tl.tensor,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> tl.tensor:
-    """What the first `kept` tokens weigh."""
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, kept: tl.tensor,
+    SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
+    """Weight of the first `kept` tokens."""
     key = _search(row, vocab, largest, scale, kept.to(SUM), False, True, SUM, BLOCK)
     count, mass, _equals, weight = _at(row, vocab, largest, scale, key, SUM, BLOCK)
     return mass + (kept - count).to(SUM) * weight
@@ -108,35 +92,24 @@ def _mass_of(
 
 @triton.jit
 def _place_of(
-    row: tl.tensor,
-    vocab: tl.tensor,
-    largest: tl.tensor,
-    scale: tl.tensor,
-    goal: tl.tensor,
-    STRICT: tl.constexpr,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> tl.tensor:
-    """The first place at which the tokens up to it weigh more than `goal` (at least as much, if not STRICT)."""
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, goal: tl.tensor,
+    STRICT: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
+    """The first place whose tokens up to and including it weigh more than `goal` (or as much, if not STRICT)."""
     key = _search(row, vocab, largest, scale, goal, STRICT, False, SUM, BLOCK)
     count, mass, equals, weight = _at(row, vocab, largest, scale, key, SUM, BLOCK)
     ratio = tl.maximum((goal - mass) / weight, 0.0)
     among = tl.floor(ratio) if STRICT else tl.ceil(ratio) - 1.0
-    # in float32 the quotient may be beyond int64, the count of equals never is
+    # in float32 the quotient may exceed int64; the number of equal tokens never does
     among = tl.minimum(among, equals.to(SUM) - 1.0)
     return count + tl.maximum(among, 0.0).to(tl.int64)
 
 
 @triton.jit
 def _token_at(
-    row: tl.tensor,
-    vocab: tl.tensor,
-    largest: tl.tensor,
-    scale: tl.tensor,
-    place: tl.tensor,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> tl.tensor:
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, place: tl.tensor,
+    SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """The token at a place."""
     key = _search(row, vocab, largest, scale, (place + 1).to(SUM), False, True, SUM, BLOCK)
     before, _mass, _equals, _weight = _at(row, vocab, largest, scale, key, SUM, BLOCK)
@@ -152,18 +125,10 @@ def _token_at(
 
 @triton.jit
 def _draw_from_all(
-    row: tl.tensor,
-    vocab: tl.tensor,
-    largest: tl.tensor,
-    scale: tl.tensor,
-    total: tl.tensor,
-    top_k: tl.tensor,
-    top_p: tl.tensor,
-    min_p: tl.tensor,
-    uniform: tl.tensor,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> tl.tensor:
+    row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, total: tl.tensor, top_k: tl.tensor,
+    top_p: tl.tensor, min_p: tl.tensor, uniform: tl.tensor,
+    SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """The token that a draw chooses from all of a row."""
     mass = total
     kept = tl.zeros((), tl.int64) + vocab
@@ -189,7 +154,7 @@ def _draw_from_all(
 def _total(
     row: tl.tensor, vocab: tl.tensor, largest: tl.tensor, scale: tl.tensor, SUM: tl.constexpr, BLOCK: tl.constexpr
 ) -> tl.tensor:
-    """What all tokens weigh."""
+    """Weight of all tokens."""
     total = tl.zeros((), SUM)
     for begin in range(0, vocab, BLOCK):
         _ids, _valid, _keys, weights = _load(row, begin, vocab, largest, scale, BLOCK)
@@ -199,21 +164,16 @@ def _total(
 
 @triton.jit
 def _prefix(sums: tl.tensor, count: tl.tensor, K: tl.constexpr) -> tl.tensor:
-    """What the first `count` of K tokens weigh, all K where there are fewer."""
+    """Weight of the first `count` tokens, or of all K if there are fewer."""
     return tl.sum(tl.where(tl.arange(0, K) == tl.minimum(count, K) - 1, sums, 0.0), 0)
 
 
 @triton.jit
 def _invert(
-    weights: tl.tensor,
-    total: tl.tensor,
-    top_k: tl.tensor,
-    top_p: tl.tensor,
-    min_p: tl.tensor,
-    uniform: tl.tensor,
+    weights: tl.tensor, total: tl.tensor, top_k: tl.tensor, top_p: tl.tensor, min_p: tl.tensor, uniform: tl.tensor,
     K: tl.constexpr,
-) -> tuple[tl.tensor, tl.tensor]:
-    """inversion.invert of one row's first K weights: the column, and whether it is decided."""
+) -> tuple[tl.tensor, tl.tensor]:  # fmt: skip
+    """As inversion.invert, for one row's first K weights: the column, and whether that choice is certain."""
     sums = tl.cumsum(weights, 0)
     unlimited = tl.full((), 1 << 40, tl.int64)
     by_top_k = tl.where(top_k > 0, top_k, unlimited)
@@ -233,20 +193,13 @@ def _invert(
 
 @triton.jit(do_not_specialize=["rows", "vocab"])
 def draw_kernel(
-    logits: tl.tensor,
-    top_keys: tl.tensor,
-    floats: tl.tensor,
-    top_ks: tl.tensor,
-    tokens: tl.tensor,
-    rows: tl.tensor,
+    logits: tl.tensor, top_keys: tl.tensor, floats: tl.tensor, top_ks: tl.tensor, tokens: tl.tensor, rows: tl.tensor,
     vocab: tl.tensor,
-    K: tl.constexpr,
-    SUM: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> None:
-    """Draws the token of each row [rows, vocab], one program a row: from its first K < vocab tokens where they decide.
+    K: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
+) -> None:  # fmt: skip
+    """Draws a token for each row of logits [rows, vocab], one program a row: from K < vocab tokens if they decide.
 
-    `top_keys` [rows, K] are ranking.keys of those; `floats` is DrawTensors.floats.
+    `top_keys` [rows, K] are the ranking.keys of the first K tokens; `floats` is DrawTensors.floats.
     """
     at = tl.program_id(0)
     row = logits + at.to(tl.int64) * vocab

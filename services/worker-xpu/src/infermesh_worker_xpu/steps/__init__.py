@@ -1,1 +1,1 @@
-"""A step's inputs on the device, and their way there and back."""
+"""Moves a step's inputs to the device and its results back."""

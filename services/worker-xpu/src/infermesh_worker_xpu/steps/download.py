@@ -1,4 +1,4 @@
-"""Owns how a step's results reach the host: packed, one copy a step, one event to wait for. Knows no step."""
+"""Copies a step's results to the host: packed together, one copy and one event to wait for."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from infermesh_worker_xpu.steps.upload import layout, tensor_at
 
 
 class Download:
-    """Carries tensors from a device; one thread uses it, and waits for each copy before it begins the next."""
+    """Copies tensors from a device. One thread uses it, and waits for each copy before it begins the next."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -20,7 +20,7 @@ class Download:
         self._like: list[Tensor] = []
 
     def begin(self, tensors: Sequence[Tensor]) -> None:
-        """Queues the copy. A copy that was begun before and not waited for is given up."""
+        """Queues the copy. An earlier copy that nobody waited for is abandoned."""
         self._like = list(tensors)
         if self._event is None:
             return
@@ -31,7 +31,7 @@ class Download:
         self._event.record()
 
     def wait(self) -> list[NDArray[Any]]:
-        """The tensors as arrays, which are the caller's."""
+        """Waits for the copy; returns the tensors as arrays that the caller owns."""
         tensors, self._like = self._like, []
         if self._event is None or self._pinned is None:
             return [tensor.numpy() for tensor in tensors]
@@ -44,7 +44,7 @@ class Download:
 
 
 def _packed(tensors: Sequence[Tensor]) -> Tensor:
-    """uint8, each tensor's bytes at its offset of `layout`."""
+    """The tensors in one uint8 tensor, each at the offset that `layout` gives it."""
     parts = []
     for tensor, nbytes in ((tensor, tensor.nbytes) for tensor in tensors):
         parts.append(tensor.reshape(-1).view(torch.uint8))

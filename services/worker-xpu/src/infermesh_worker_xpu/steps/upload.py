@@ -1,7 +1,7 @@
-"""Owns how a step's arrays reach the device: packed into pinned memory, one copy a step. Knows no step.
+"""Copies a step's arrays to the device: packed into pinned memory, one copy a step.
 
-Pinned memory is read by the device after the call that asked for the copy has returned, so two buffers take turns and
-one is written again only when the device has read it.
+The device reads pinned memory after the call that asked for the copy has returned. So two buffers take turns, and a
+buffer is written again only after the device has read it.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 ALIGNMENT_BYTES = 16
-"""Of each array in the buffer: Triton compiles kernels for pointers that are multiples of it."""
+"""Alignment of each array in the buffer: Triton compiles its kernels for pointers that are multiples of 16."""
 
 
 class Staging:
-    """Pinned host memory of one size, `buffers` of it in turn; ordinary memory where the device is the CPU."""
+    """Host buffers of one size that take turns; pinned, or ordinary memory if the device is the CPU."""
 
     def __init__(self, size_bytes: int, device: torch.device, *, buffers: int = 2) -> None:
         pinned = device.type != "cpu"
@@ -27,7 +27,7 @@ class Staging:
         self._turn = 0
 
     def next(self) -> int:
-        """Index of the buffer to write now; waits until the device has read what it held before."""
+        """Index of the buffer to write next. Waits until the device has read its previous content."""
         self._turn = (self._turn + 1) % len(self._buffers)
         read = self._read[self._turn]
         if read is not None:
@@ -35,12 +35,12 @@ class Staging:
         return self._turn
 
     def array(self, index: int) -> NDArray[np.uint8]:
-        """The bytes of a buffer, to be written."""
+        """The bytes of a buffer, for the caller to write."""
         array: NDArray[np.uint8] = self._buffers[index].numpy()
         return array
 
     def send(self, index: int, target: Tensor) -> None:
-        """Queues the copy of a buffer's first bytes to `target`, uint8 on the device."""
+        """Queues the copy of a buffer's first bytes to `target`, a uint8 tensor on the device."""
         target.copy_(self._buffers[index][: target.numel()], non_blocking=True)
         read = self._read[index]
         if read is not None:
@@ -48,14 +48,14 @@ class Staging:
 
 
 class Upload:
-    """Carries the arrays of a step to a device; one thread uses it."""
+    """Copies the arrays of a step to a device. One thread uses it."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._staging: Staging | None = None
 
     def send(self, arrays: Sequence[NDArray[Any]]) -> list[Tensor]:
-        """The arrays as tensors on the device, of the same shapes and dtypes; they may be written again at once."""
+        """Tensors on the device with the arrays' shapes, dtypes and values. The arrays may be reused at once."""
         if self._device.type == "cpu":
             return [torch.from_numpy(array.copy()) for array in arrays]
         offsets, size_bytes = layout([array.nbytes for array in arrays])
@@ -81,6 +81,6 @@ def layout(sizes_bytes: Sequence[int]) -> tuple[list[int], int]:
 
 
 def tensor_at(buffer: Tensor, offset: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """A view of a uint8 buffer as a tensor of that shape and dtype."""
+    """A view of part of a uint8 buffer, as a tensor of that shape and dtype."""
     count = int(np.prod(shape, dtype=np.int64))
     return buffer[offset : offset + count * dtype.itemsize].view(dtype).view(tuple(shape))

@@ -1,0 +1,38 @@
+"""Builds a model in the engine process from a model folder: runner, tokenizer and end-of-sequence tokens."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infermesh_runtime.errors import FailedPrecondition
+from infermesh_worker.engine_process.built_model import BuiltModel
+from infermesh_worker.models.model_folder import ModelFolder
+
+from .convert_model import XML
+from .runner import OpenVinoOptions, OpenVinoRunner
+
+
+def build_model(options: Mapping[str, Any]) -> BuiltModel:
+    """Builds the model in `options["folder"]`; the other options are fields of OpenVinoOptions.
+
+    Raises FailedPrecondition when the folder has no OpenVINO graph, or one that cannot be served.
+    """
+    folder = ModelFolder.open(Path(options["folder"]))
+    xml = folder.path / "openvino" / XML
+    if not xml.exists():
+        raise FailedPrecondition(
+            f"{folder.path} has no OpenVINO graph: import the model again where worker-cpu is installed",
+            reason="MODEL_NOT_CONVERTED",
+        )
+    chosen = {name: value for name, value in options.items() if name != "folder"}
+    runner = OpenVinoRunner(
+        xml,
+        OpenVinoOptions(
+            **chosen,
+            context_length=folder.manifest.context_length,
+            weights_bytes=xml.with_suffix(".bin").stat().st_size,
+        ),
+    )
+    return BuiltModel(
+        runner=runner, tokenizer=folder.load_tokenizer(), eos_token_ids=frozenset(folder.manifest.eos_token_ids)
+    )

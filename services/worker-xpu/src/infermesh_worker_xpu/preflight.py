@@ -1,0 +1,56 @@
+"""Says, before a model is loaded, which device is there and how much memory a model will need.
+
+The worker's front process imports this module and must not load torch: only `probe` does, in a process of its own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from infermesh_worker.device.device_facts import DeviceFacts
+from infermesh_worker.models.footprint import Footprint, kv_token_bytes
+from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker_xpu.settings import WorkerXpuSettings
+
+GGUF = "model.gguf"
+
+_PROCESS_BYTES = 1 << 30
+"""Memory of torch itself and of one step's working tensors."""
+_BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
+_GGUF_BITS = 5
+"""Typical bits a weight in a GGUF file; most safetensors files hold 16."""
+_QUANTISED_SHARE = {"none": 1.0, "int8": 0.6, "int4": 0.4}
+"""Memory of the quantised weights as a share of bf16 weights; embeddings and output head are not quantised."""
+
+
+def probe(options: Mapping[str, Any]) -> DeviceFacts:
+    """Describes the device that the options choose. Raises FailedPrecondition if it does not exist."""
+    import torch  # noqa: PLC0415 - the front process must not load it
+
+    from infermesh_worker_xpu import device as devices  # noqa: PLC0415 - imports torch
+
+    device = devices.select(options["device"], options["device_index"])
+    free, total = device.memory_bytes()
+    return DeviceFacts(
+        kind=device.kind,
+        name=device.name,
+        memory_total_bytes=total,
+        memory_free_bytes=free,
+        runtime=f"torch {torch.__version__}",
+    )
+
+
+def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | None:
+    """Estimated memory of a model; None if the folder holds no weights that torch reads."""
+    manifest = folder.manifest
+    gguf = not any(folder.path.glob("*.safetensors"))
+    if gguf and not (folder.path / GGUF).is_file():
+        return None
+    precision = "fp32" if settings.numerics == "exact" else settings.dtype
+    bits = _BITS.get(precision, 16)
+    factor = bits / (_GGUF_BITS if gguf else 16) * _QUANTISED_SHARE[settings.quantisation]
+    element_bytes = _BITS.get(settings.kv_dtype, bits) / 8
+    tokens = settings.max_sequences * manifest.context_length
+    return Footprint(
+        base_bytes=_PROCESS_BYTES + int(factor * manifest.size_bytes),
+        kv_wanted_bytes=tokens * kv_token_bytes(folder.path, element_bytes),
+    )
