@@ -9,9 +9,9 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
-from infermesh_router.config.config_file import ConfigFile, MeshConfigError, read_config
 from infermesh_router.config.mesh_config import MeshConfig
-from infermesh_router.config.mesh_rules import admission_limits, choice_rules, residence
+from infermesh_router.config.mesh_file import MeshConfigError, MeshFile, read_mesh_config
+from infermesh_router.config.mesh_rules import admission_limits, chooser_rules, retention
 from infermesh_router.policy.scorers import SCORERS
 from infermesh_router.requests.aliases import Aliases, AliasTarget
 from infermesh_router.requests.call import Call, read_generate
@@ -44,8 +44,8 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_what_the_file_says_reaches_each_part(tmp_path: Path) -> None:
-    config = read_config(write(tmp_path, GOOD))
-    rules = choice_rules(config)
+    config = read_mesh_config(write(tmp_path, GOOD))
+    rules = chooser_rules(config)
     weights = {scorer.name: scorer.weight for scorer in rules.default.scorers}
     assert (weights["kv_headroom"], weights["least_cost"], weights["prefix_affinity"]) == (0.5, 0.2, 0.3)
     assert {s.name: s.weight for s in rules.by_model["big"].scorers}["prefix_affinity"] == 0
@@ -54,12 +54,12 @@ def test_what_the_file_says_reaches_each_part(tmp_path: Path) -> None:
     assert (rules.overflow.start_s, rules.overflow.stop_s) == (10, 1)
     assert (admission_limits(config, "big").max_waiting, admission_limits(config, "big").max_wait_s) == (5, 30)
     assert (admission_limits(config, "other").max_waiting, admission_limits(config, "small").max_wait_s) == (7, 2)
-    assert (residence(config, "big").pinned, residence(config, "small").keep_alive_s) == (True, 60)
+    assert (retention(config, "big").pinned, retention(config, "small").keep_alive_s) == (True, 60)
 
 
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
-    assert read_config(write(tmp_path, "")) == MeshConfig() == ConfigFile().config
-    assert choice_rules(MeshConfig()).default.scorers == SCORERS
+    assert read_mesh_config(write(tmp_path, "")) == MeshConfig() == MeshFile().config
+    assert chooser_rules(MeshConfig()).default.scorers == SCORERS
 
 
 @pytest.mark.parametrize(
@@ -83,19 +83,19 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
 )
 def test_a_bad_file_is_refused_with_file_line_and_reason(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(MeshConfigError, match=problem):
-        read_config(write(tmp_path, text))
+        read_mesh_config(write(tmp_path, text))
 
 
 def test_every_problem_is_named_and_a_missing_file_is_one(tmp_path: Path) -> None:
     with pytest.raises(MeshConfigError) as caught:
-        read_config(write(tmp_path, "x: 1\ny: 2\n"))
+        read_mesh_config(write(tmp_path, "x: 1\ny: 2\n"))
     assert [line.split(": ")[0].rpartition(":")[2] for line in str(caught.value).splitlines()] == ["1", "2"]
     with pytest.raises(MeshConfigError, match="No such file"):
-        read_config(tmp_path / "none.yaml")
+        read_mesh_config(tmp_path / "none.yaml")
 
 
 def test_a_bad_reload_is_logged_and_the_old_one_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file = ConfigFile(write(tmp_path, "admission: {max_waiting: 3}\n"))
+    file = MeshFile(write(tmp_path, "admission: {max_waiting: 3}\n"))
     seen: list[int] = []
     file.follow(lambda config: seen.append(config.admission.max_waiting))
     write(tmp_path, "admission: {max_wait: 4}\n")

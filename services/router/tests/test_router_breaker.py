@@ -37,7 +37,7 @@ def test_failures_in_a_row_open_it() -> None:
     fail(breaker, 2)
     assert (breaker.state, breaker.admits) == (BreakerState.CLOSED, True)
     fail(breaker)
-    assert (breaker.state, breaker.admits, breaker.opens_in_s) == (BreakerState.OPEN, False, 1.0)
+    assert (breaker.state, breaker.admits, breaker.half_open_in_s) == (BreakerState.OPEN, False, 1.0)
     assert changes == [BreakerState.OPEN]
 
 
@@ -99,13 +99,13 @@ def test_failed_probes_double_the_open_time_up_to_its_most_and_a_proof_resets_it
     breaker = make(clock)
     fail(breaker, 3)
     for open_s in (1, 2, 3, 3):
-        assert breaker.opens_in_s == open_s
+        assert breaker.half_open_in_s == open_s
         clock.now_s += open_s
         fail(breaker)
     clock.now_s += 3
     succeed(breaker)
     fail(breaker, 3)
-    assert breaker.opens_in_s == 1
+    assert breaker.half_open_in_s == 1
 
 
 def test_what_was_sent_before_it_opened_says_nothing_new() -> None:
@@ -114,7 +114,7 @@ def test_what_was_sent_before_it_opened_says_nothing_new() -> None:
     fail(breaker, 3)
     breaker.fail(probe=False)
     breaker.succeed(probe=False)
-    assert breaker.opens_in_s == 1
+    assert breaker.half_open_in_s == 1
     clock.now_s += 1
     breaker.fail(probe=False)
     assert breaker.state is BreakerState.HALF_OPEN
@@ -122,10 +122,10 @@ def test_what_was_sent_before_it_opened_says_nothing_new() -> None:
 
 def test_an_endpoint_that_is_back_is_probed_at_once() -> None:
     breaker = make(Clock())
-    breaker.renew()
+    breaker.note_reconnect()
     assert breaker.state is BreakerState.CLOSED
     fail(breaker, 3)
-    breaker.renew()
+    breaker.note_reconnect()
     assert breaker.state is BreakerState.HALF_OPEN
     assert breaker.enter()
 
@@ -134,7 +134,7 @@ def test_the_open_time_is_jittered() -> None:
     for draw, open_s in ((0.0, 0.8), (0.5, 1.0)):
         breaker = Breaker(BreakerOptions(consecutive_failures=1), clock=Clock(), draw=lambda value=draw: value)
         fail(breaker)
-        assert abs(breaker.opens_in_s - open_s) < 1e-9
+        assert abs(breaker.half_open_in_s - open_s) < 1e-9
 
 
 def test_a_retry_budget_is_a_share_of_the_requests_beside_a_few_each_second() -> None:

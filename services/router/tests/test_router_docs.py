@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from infermesh_router.config.mesh_config import MeshConfig, ModelRule, Target
+from infermesh_router.config.mesh_config import MeshConfig, ModelSection, Target
 from infermesh_router.config.settings import RouterSettings
-from infermesh_router.metrics import RouterMetrics
+from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy import choice as policy
 from infermesh_router.policy.scorers import SCORERS
 from infermesh_runtime.settings import describe
@@ -40,7 +40,7 @@ def test_the_yaml_is_the_default() -> None:
     assert MeshConfig.model_validate(YAML(typ="safe").load(mesh_yaml())) == MeshConfig()
 
 
-@pytest.mark.parametrize("section", [MeshConfig, ModelRule, Target])
+@pytest.mark.parametrize("section", [MeshConfig, ModelSection, Target])
 def test_every_field_of_the_yaml(section: type[BaseModel]) -> None:
     for name in section.model_fields:
         assert re.search(rf"\b{name}:", mesh_yaml()), name
@@ -55,6 +55,6 @@ def test_its_examples_are_valid() -> None:
 
 def test_metrics() -> None:
     registry = CollectorRegistry()
-    RouterMetrics(registry)
+    RequestMetrics(registry)
     for family in registry.collect():
         assert family.name in TEXT

@@ -9,8 +9,8 @@ import pytest
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.fleet.channel import open_channel
-from infermesh_router.fleet.drain import Drains
-from infermesh_router.fleet.fleet import Fleet
+from infermesh_router.fleet.drainer import Drainer
+from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_runtime.errors import NotFound, Unavailable, Unimplemented
 from infermesh_runtime.status import from_rpc_error
 
@@ -53,7 +53,7 @@ async def worker():
 
 async def test_a_drain_lasts_until_nothing_runs_and_moves_nothing_by_default(worker) -> None:
     servicer, address, fleet, _ = worker
-    drains = Drains(fleet, lambda _: pytest.fail("nothing is to be moved"))
+    drains = Drainer(fleet, lambda _: pytest.fail("nothing is to be moved"))
     draining = asyncio.create_task(drains.drain(address, move_after_s=None))
     async with asyncio.timeout(10):
         await servicer.drained.wait()
@@ -74,19 +74,19 @@ async def test_what_still_runs_is_moved_and_looked_for_again(worker) -> None:
         return moved
 
     async with asyncio.timeout(10):
-        assert await Drains(fleet, move, move_again_s=0.01).drain(address, move_after_s=0.0) == 3
+        assert await Drainer(fleet, move, move_again_s=0.01).drain(address, move_after_s=0.0) == 3
     assert servicer.drained.is_set()
 
 
 async def test_resume(worker) -> None:
     servicer, address, fleet, _ = worker
-    await Drains(fleet, lambda _: 0).resume(address)
+    await Drainer(fleet, lambda _: 0).resume(address)
     assert servicer.resumed == 1
 
 
 async def test_an_unknown_endpoint_is_refused_with_those_there_are(worker) -> None:
     _, address, fleet, _ = worker
-    drains = Drains(fleet, lambda _: 0)
+    drains = Drainer(fleet, lambda _: 0)
     for call in (drains.resume("x:1"), drains.drain("x:1", move_after_s=None)):
         with pytest.raises(NotFound, match=f"no endpoint 'x:1'; there are: {address}"):
             await call
@@ -94,7 +94,7 @@ async def test_an_unknown_endpoint_is_refused_with_those_there_are(worker) -> No
 
 async def test_an_endpoint_that_dies_while_it_drains_is_an_error(worker) -> None:
     servicer, address, fleet, server = worker
-    draining = asyncio.create_task(Drains(fleet, lambda _: 0).drain(address, move_after_s=None))
+    draining = asyncio.create_task(Drainer(fleet, lambda _: 0).drain(address, move_after_s=None))
     async with asyncio.timeout(10):
         await servicer.drained.wait()
         await server.stop(None)
@@ -106,7 +106,7 @@ async def test_an_endpoint_that_is_lost_is_named(worker) -> None:
     _, address, fleet, server = worker
     await server.stop(None)
     with pytest.raises(Unavailable, match=f"Endpoint {address} is lost") as caught:
-        await Drains(fleet, lambda _: 0).resume(address)
+        await Drainer(fleet, lambda _: 0).resume(address)
     assert caught.value.reason == "ENDPOINT_LOST"
 
 

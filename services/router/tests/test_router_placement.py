@@ -12,11 +12,11 @@ from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.app import build_fleet
 from infermesh_router.config.settings import RouterSettings
-from infermesh_router.fleet.fleet import Fleet
-from infermesh_router.metrics import RouterMetrics
-from infermesh_router.placement.operator import Models
-from infermesh_router.placement.placement import Placement, Residence
-from infermesh_router.policy.choice import place
+from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.metrics.request_metrics import RequestMetrics
+from infermesh_router.placement.model_commands import ModelCommands
+from infermesh_router.placement.placer import Placer, Retention
+from infermesh_router.policy.placing import place
 from infermesh_router.policy.refusals import ModelDoesNotFit
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_router.testing.loading_worker import LoadingWorker
@@ -36,7 +36,7 @@ READY, LOADING = pb.ENDPOINT_STATE_READY, pb.ENDPOINT_STATE_LOADING
 @dataclass
 class Mesh:
     fleet: Fleet
-    placement: Placement
+    placement: Placer
     registry: CollectorRegistry
 
     def loads(self, outcome: str) -> float | None:
@@ -63,7 +63,7 @@ async def running_mesh(*workers: LoadingWorker, **options: object) -> AsyncItera
     for worker in workers:
         await worker.start()
     fleet, registry = build_fleet(RouterSettings(), on_cache_lost=lambda _address: None), CollectorRegistry()
-    placement = Placement(fleet, place=place, metrics=RouterMetrics(registry), **options)
+    placement = Placer(fleet, place=place, metrics=RequestMetrics(registry), **options)
     mesh = Mesh(fleet, placement, registry)
     fleet.set_addresses(worker.address for worker in workers)
     await mesh.until(lambda: all(endpoint.connected for endpoint in fleet.endpoints))
@@ -78,7 +78,7 @@ async def running_mesh(*workers: LoadingWorker, **options: object) -> AsyncItera
 
 async def test_a_model_is_loaded_with_its_rule(start) -> None:
     worker = LoadingWorker()
-    mesh = await start(worker, residence=lambda model: Residence(pinned=model == "m", keep_alive_s=7))
+    mesh = await start(worker, retention=lambda model: Retention(pinned=model == "m", keep_alive_s=7))
     await mesh.placement.ensure(Wanted(model="m"))
     assert worker.loads == [admin_pb2.LoadModelRequest(model="m", pinned=True, keep_alive_s=7)]
     assert "m" in mesh.fleet.get(worker.address).snapshot.ready_models
@@ -173,7 +173,7 @@ async def _asked_first(*workers: LoadingWorker) -> LoadingWorker:
 async def test_the_refusal_says_what_is_needed_and_what_is_free(start) -> None:
     worker = LoadingWorker()
     mesh = await start(worker)
-    mesh.fleet.get(worker.address).report(_busy_report())
+    mesh.fleet.get(worker.address).note_report(_busy_report())
     with pytest.raises(ModelDoesNotFit, match=r"needs .* at best") as caught:
         await mesh.placement.ensure(Wanted(model="m"))
     assert caught.value.metadata["needed_bytes"] == "5000"
@@ -221,7 +221,7 @@ async def test_a_load_that_takes_too_long_is_given_up(start) -> None:
 async def test_operators_load_and_unload(start) -> None:
     one, two = LoadingWorker(), LoadingWorker(models=("m",), memory_bytes=2)
     mesh = await start(one, two)
-    models = Models(mesh.fleet, mesh.placement)
+    models = ModelCommands(mesh.fleet, mesh.placement)
     request = admin_pb2.LoadModelRequest(model="m", pinned=True)
     assert await models.load(request) == []
     assert (one.loads, two.loads) == ([], [request])  # it has it already, and is told that it is pinned
@@ -242,4 +242,4 @@ async def test_an_unload_that_is_refused_is_told(start) -> None:
     worker = LoadingWorker(models=("m",), refusal=refusal)
     mesh = await start(worker)
     with pytest.raises(FailedPrecondition, match="2 requests run"):
-        await Models(mesh.fleet, mesh.placement).unload(admin_pb2.UnloadModelRequest(model="m"))
+        await ModelCommands(mesh.fleet, mesh.placement).unload(admin_pb2.UnloadModelRequest(model="m"))

@@ -3,7 +3,7 @@
 import pytest
 
 from infermesh_router.policy.choice import choose
-from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, State, Wanted
+from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, EndpointState, Wanted
 from infermesh_runtime.errors import DeviceNotAvailable, InvalidArgument, ModelNotFound, Unavailable
 
 M = frozenset({"m"})
@@ -114,8 +114,8 @@ def test_a_router_behind_the_router_decides_about_devices_itself() -> None:
     assert choose([router], Wanted(model="m", device="xpu")).address == "r"
 
 
-@pytest.mark.parametrize("state", [State.LOADING, State.DRAINING, State.FAILED])
-def test_nothing_ready_is_unavailable_and_says_when_to_retry(state: State) -> None:
+@pytest.mark.parametrize("state", [EndpointState.LOADING, EndpointState.DRAINING, EndpointState.FAILED])
+def test_nothing_ready_is_unavailable_and_says_when_to_retry(state: EndpointState) -> None:
     with pytest.raises(Unavailable, match=f"No endpoint is ready .a {state}") as caught:
         choose([endpoint("a", state=state, ready_models=frozenset())], Wanted(model="m"))
     assert caught.value.retry_after_s == 1.0
@@ -123,7 +123,7 @@ def test_nothing_ready_is_unavailable_and_says_when_to_retry(state: State) -> No
 
 
 def test_no_endpoint_or_none_that_has_reported_is_unavailable() -> None:
-    unheard = EndpointSnapshot(address="a", connected=False, state=State.UNKNOWN)
+    unheard = EndpointSnapshot(address="a", connected=False, state=EndpointState.UNKNOWN)
     for endpoints in ([], [unheard]):
         with pytest.raises(Unavailable) as caught:
             choose(endpoints, Wanted(model="m"))

@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infermesh_router.policy.choice import Rules, choose, place
-from infermesh_router.policy.chooser import ChoiceRules, Chooser
+from infermesh_router.policy.choice import ChoiceProfile, choose
+from infermesh_router.policy.chooser import Chooser, ChooserRules
 from infermesh_router.policy.overflow import Overflow, OverflowRule
+from infermesh_router.policy.placing import place
 from infermesh_router.policy.preference import DEFAULT_SIZE_RULES, prefer
 from infermesh_router.policy.refusals import ModelDoesNotFit, ModelNotLoaded, Saturated
 from infermesh_router.policy.scorers import SCORERS, Scorer, cost_scorer
-from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, State, Wanted
+from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, EndpointState, Wanted
 from infermesh_router.policy.table import Table
 from infermesh_runtime.errors import DeviceNotAvailable, InfermeshError, ModelNotFound, Unavailable
 
@@ -58,7 +59,7 @@ def test_an_endpoint_without_room_is_passed_over_and_all_without_is_saturated() 
 def test_a_model_on_disk_that_nobody_may_load_is_not_said_to_be_unknown() -> None:
     with pytest.raises(DeviceNotAvailable, match="'gpu'; there are: cpu"):
         choose([disk("a", device=DeviceKind.CPU)], Wanted(model="m", device="gpu"))
-    for why in ({"state": State.DRAINING}, {"connected": False}):
+    for why in ({"state": EndpointState.DRAINING}, {"connected": False}):
         with pytest.raises(Unavailable, match=r"can load the model 'm' now .a (draining|lost)") as caught:
             choose([disk("a", **why)], W)
         assert (caught.value.reason, caught.value.retry_after_s) == ("NO_ENDPOINT", 1)
@@ -89,8 +90,8 @@ def test_a_model_on_disk_only_is_not_loaded() -> None:
     "lost",
     [
         {"connected": False},
-        {"state": State.FAILED, "ready_models": frozenset()},
-        {"state": State.DRAINING, "ready_models": frozenset()},
+        {"state": EndpointState.FAILED, "ready_models": frozenset()},
+        {"state": EndpointState.DRAINING, "ready_models": frozenset()},
         {"breaker_open": True},
     ],
 )
@@ -100,7 +101,7 @@ def test_a_model_whose_endpoints_are_gone_can_be_loaded_elsewhere(lost: dict[str
 
 
 def test_a_model_that_is_starting_is_not_loaded_twice() -> None:
-    starting = endpoint("starting", state=State.LOADING, ready_models=frozenset())
+    starting = endpoint("starting", state=EndpointState.LOADING, ready_models=frozenset())
     with pytest.raises(Unavailable, match="No endpoint is ready") as caught:
         choose([starting, disk("other")], W)
     assert not isinstance(caught.value, ModelNotLoaded)
@@ -121,7 +122,7 @@ def test_an_alias_to_a_model_nobody_has_says_both_names() -> None:
 def test_the_cheaper_is_chosen_among_about_equals() -> None:
     costs = Scorer("least_cost", 0.2, cost_scorer({"cuda": 3.0, "cpu": 1.0}, {"b": 0.5}))
     both = [endpoint("a", device=DeviceKind.CUDA), endpoint("b", device=DeviceKind.CUDA)]
-    choice = choose(both, W, rules=Rules(scorers=(*SCORERS, costs)))
+    choice = choose(both, W, profile=ChoiceProfile(scorers=(*SCORERS, costs)))
     assert (choice.address, choice.reason) == ("b", "least_cost")
 
 
@@ -160,7 +161,7 @@ def test_a_device_asked_for_knows_no_preference() -> None:
 
 
 def test_a_models_own_rule_goes_before_its_size() -> None:
-    chooser = Chooser(ChoiceRules(devices={"m": "cpu"}))
+    chooser = Chooser(ChooserRules(devices={"m": "cpu"}))
     assert ask(chooser, [cpu(), gpu()]) == ("cpu", "device_preference")
 
 

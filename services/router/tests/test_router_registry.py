@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from infermesh_router.config.settings import RouterSettings
-from infermesh_router.membership.registry import Registry, Source
+from infermesh_router.membership.registry import AddressSource, Registry
 from infermesh_router.membership.resolver import Resolver, resolve_with_dns
 from infermesh_router.membership.target import parse_target
 
@@ -86,7 +86,7 @@ async def test_run_resolves_again_and_again() -> None:
 def test_an_address_that_came_in_several_ways_stays_until_it_left_in_all_of_them() -> None:
     seen: list[set[str]] = []
     registry = Registry(lambda addresses: seen.append(set(addresses)))
-    registry.replace(Source.FILE, ["a:1", "b:1"])
+    registry.replace(AddressSource.FILE, ["a:1", "b:1"])
     with registry.registered("a:1"), registry.registered("c:1"), registry.registered("c:1"):
         assert [registry.source_of(address) for address in ("a:1", "b:1", "c:1", "d:1")] == [
             "file",
@@ -94,9 +94,9 @@ def test_an_address_that_came_in_several_ways_stays_until_it_left_in_all_of_them
             "registered",
             "",
         ]
-        registry.replace(Source.FILE, ["b:1"])
+        registry.replace(AddressSource.FILE, ["b:1"])
         assert registry.source_of("a:1") == "registered"
-        registry.replace(Source.STATIC, ["b:1"])
+        registry.replace(AddressSource.STATIC, ["b:1"])
         assert registry.source_of("b:1") == "static"
     assert seen == [{"a:1", "b:1"}, {"a:1", "b:1", "c:1"}, {"a:1", "b:1"}, {"b:1"}]
 
