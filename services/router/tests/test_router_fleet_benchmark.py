@@ -3,7 +3,9 @@
 import asyncio
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -11,14 +13,14 @@ BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 
 
 @pytest.fixture
-def fleet(monkeypatch: pytest.MonkeyPatch):
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield importlib.import_module("fleet")
     for name in ("fleet", "fleet_trace", "fleet_worker"):
         sys.modules.pop(name, None)
 
 
-def test_ours_is_better_on_each_measure(fleet) -> None:
+def test_ours_is_better_on_each_measure(fleet: ModuleType) -> None:
     figures = asyncio.run(fleet.compare(10, 40.0, 7))
     assert figures["requests"] > 500
     assert figures["goodput_over_round_robin"] > 1

@@ -11,6 +11,7 @@ import grpc
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
+from infermesh.openai.v1 import openai_pb2_grpc
 from infermesh_router.app import build_server
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
@@ -137,10 +138,24 @@ class RunningRouter:
     address: str
     channel: grpc.aio.Channel
 
+    @property
+    def admin(self) -> admin_pb2_grpc.AdminServiceStub:
+        """Its AdminService."""
+        return admin_pb2_grpc.AdminServiceStub(self.channel)  # type: ignore[no-untyped-call] # generated
+
+    @property
+    def inference(self) -> pb_grpc.InferenceServiceStub:
+        """Its InferenceService."""
+        return pb_grpc.InferenceServiceStub(self.channel)  # type: ignore[no-untyped-call] # generated
+
+    @property
+    def openai(self) -> openai_pb2_grpc.OpenAIServiceStub:
+        """Its OpenAIService."""
+        return openai_pb2_grpc.OpenAIServiceStub(self.channel)  # type: ignore[no-untyped-call] # generated
+
     async def endpoints_when(self, enough: Callable[[Sequence[admin_pb2.Endpoint]], bool]) -> list[admin_pb2.Endpoint]:
         """Its endpoints, once `enough` accepts them. Raises TimeoutError."""
-        stub = admin_pb2_grpc.AdminServiceStub(self.channel)  # type: ignore[no-untyped-call] # generated
-        call = stub.WatchEndpoints(admin_pb2.WatchEndpointsRequest(min_interval_ms=1))
+        call = self.admin.WatchEndpoints(admin_pb2.WatchEndpointsRequest(min_interval_ms=1))
         try:
             async with asyncio.timeout(WAIT_S):
                 async for listed in call:

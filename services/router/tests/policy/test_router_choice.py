@@ -2,15 +2,11 @@
 
 import pytest
 
-from infermesh_router.policy.choice import choose
+from infermesh_router.policy.choice import ChoiceProfile, choose
+from infermesh_router.policy.scorers import SCORERS, Scorer, cost_scorer
 from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, EndpointState, Wanted
+from infermesh_router.testing.snapshots import endpoint, measured
 from infermesh_runtime.errors import DeviceNotAvailable, InvalidArgument, ModelNotFound, Unavailable
-
-M = frozenset({"m"})
-
-
-def endpoint(address: str, **fields: object) -> EndpointSnapshot:
-    return EndpointSnapshot(**({"address": address, "models": M, "ready_models": M} | fields))
 
 
 def test_the_only_endpoint_is_chosen_and_says_so() -> None:
@@ -141,5 +137,12 @@ def test_an_empty_model_name_means_the_only_model() -> None:
 def test_a_retry_goes_elsewhere_and_says_so() -> None:
     choice = choose([endpoint("a"), endpoint("b")], Wanted(model="m", tried=frozenset({"a"})))
     assert (choice.address, choice.reason) == ("b", "retry")
-    with pytest.raises(Unavailable, match="Failed on every endpoint"):
+    with pytest.raises(Unavailable, match="failed on every endpoint"):
         choose([endpoint("a")], Wanted(model="m", tried=frozenset({"a"})))
+
+
+def test_the_cheaper_is_chosen_among_about_equals() -> None:
+    costs = Scorer("least_cost", 0.2, cost_scorer({"cuda": 3.0, "cpu": 1.0}, {"b": 0.5}))
+    both = [measured("a", device=DeviceKind.CUDA), measured("b", device=DeviceKind.CUDA)]
+    choice = choose(both, Wanted(model="m"), profile=ChoiceProfile(scorers=(*SCORERS, costs)))
+    assert (choice.address, choice.reason) == ("b", "least_cost")

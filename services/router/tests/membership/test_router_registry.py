@@ -23,7 +23,8 @@ class Names:
 
 
 def make(*targets: str) -> tuple[Resolver, Names, list[set[str]]]:
-    names, seen = Names(), []
+    names = Names()
+    seen: list[set[str]] = []
     resolver = Resolver(
         [parse_target(t) for t in targets],
         lambda fixed, resolved: seen.append({*fixed, *resolved}),
@@ -67,19 +68,20 @@ async def test_a_name_that_is_gone_has_no_endpoints() -> None:
 
 
 async def test_run_resolves_again_and_again() -> None:
-    names, seen = Names(), asyncio.Queue()
+    names = Names()
+    seen: asyncio.Queue[tuple[frozenset[str], frozenset[str]]] = asyncio.Queue()
     resolver = Resolver(
         [parse_target("dns:///workers:9000")], lambda *found: seen.put_nowait(found), interval_s=0.001, resolve=names
     )
     task = asyncio.create_task(resolver.run())
     async with asyncio.timeout(5):
-        assert await seen.get() == (set(), set())
+        assert await seen.get() == (frozenset(), frozenset())
         names.answer = ["10.0.0.9"]
-        assert await seen.get() == (set(), {"10.0.0.9:9000"})
+        assert await seen.get() == (frozenset(), frozenset({"10.0.0.9:9000"}))
         resolver.set_targets([parse_target("b:1")])
-        assert await seen.get() == ({"b:1"}, set())
+        assert await seen.get() == (frozenset({"b:1"}), frozenset())
         resolver.set_targets([parse_target("b:1"), parse_target("dns:///workers:9000")])
-        assert await seen.get() == ({"b:1"}, {"10.0.0.9:9000"})
+        assert await seen.get() == (frozenset({"b:1"}), frozenset({"10.0.0.9:9000"}))
     task.cancel()
 
 
@@ -108,7 +110,7 @@ async def test_the_systems_resolver() -> None:
 @pytest.mark.parametrize("bad", ["host", "host:x", "host:0", "dns:///:1", "dns:///name", "http://h:1", "host:70000"])
 def test_bad_workers_stop_the_start(bad: str) -> None:
     with pytest.raises(ValidationError, match="workers"):
-        RouterSettings(workers=("ok:1", bad))
+        RouterSettings.model_validate({"workers": ("ok:1", bad)})
 
 
 def test_ipv6() -> None:
