@@ -27,7 +27,7 @@ from benchmarks.router.fleet_trace import Request, make_trace
 from benchmarks.router.fleet_worker import MODEL, DeviceClass, Job, Worker
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.endpoint import Endpoint, Lease
-from infermesh_router.fleet.fleet import Fleet
+from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.policy.chooser import Chooser
 from infermesh_router.policy.snapshot import Wanted
 
@@ -109,13 +109,13 @@ class Simulation:
         return worker
 
     def _report(self, address: str) -> None:
-        self.fleet.get(address).report(self._workers[address].report())
+        self.fleet.get(address).note_report(self._workers[address].report())
 
     def _report_later(self, address: str) -> None:
         """Sends a report if anything changed, which arrives later, and schedules the next one."""
         if self._workers[address].changed:
             report = self._workers[address].report()
-            self._at(self.now_s + REPORT_DELAY_S, lambda: self.fleet.get(address).report(report))
+            self._at(self.now_s + REPORT_DELAY_S, lambda: self.fleet.get(address).note_report(report))
         self._at(self.now_s + REPORT_EVERY_S, lambda: self._report_later(address))
 
 

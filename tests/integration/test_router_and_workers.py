@@ -248,7 +248,7 @@ async def test_a_router_process_serves_and_stays_small() -> None:
         process = await WorkerProcess.start("infermesh_router", workers=address, metrics_listen="127.0.0.1:0")
         try:
             async with grpc.aio.insecure_channel(await process.ready()) as channel:
-                await process.wait_for(f"endpoint {address} is reached")
+                await process.wait_for(f"connected to endpoint {address}")
                 router = RunningRouter("", channel)
                 await router.endpoints_when(ready(1))
                 assert await chat(router, max_tokens=8)

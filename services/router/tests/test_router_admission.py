@@ -12,8 +12,8 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.admission import Admission, Grant
 from infermesh_router.admission.model_queue import AdmissionLimits
 from infermesh_router.admission.sessions import Sessions
-from infermesh_router.fleet.fleet import Fleet
-from infermesh_router.metrics import RouterMetrics
+from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import Choice, choose
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.requests.call import Call, from_generate
@@ -62,7 +62,7 @@ class Mesh:
         self.admission = Admission(
             self.fleet,
             choose=self._choose,
-            metrics=RouterMetrics(self.registry),
+            metrics=RequestMetrics(self.registry),
             sessions=Sessions(),
             loader=self.loader,
             clock=self.clock,
@@ -83,7 +83,7 @@ class Mesh:
         device: pb.DeviceKind = CPU,
         available: Sequence[str] = (),
     ) -> None:
-        self.fleet.get(address).report(
+        self.fleet.get(address).note_report(
             pb.HealthReport(
                 state=pb.ENDPOINT_STATE_READY,
                 device=pb.Device(kind=device),
@@ -400,7 +400,7 @@ async def test_those_who_wait_outlast_a_restart() -> None:
     held = await mesh.admit()
     waiting = asyncio.create_task(mesh.admit())
     await settle()
-    mesh.fleet.get("a:1").lose("gone")
+    mesh.fleet.get("a:1").note_loss("gone")
     held.release()
     await settle()
     mesh.clock.now_s += 0.1
@@ -409,7 +409,7 @@ async def test_those_who_wait_outlast_a_restart() -> None:
     held = await waiting
     waiting = asyncio.create_task(mesh.admit())
     await settle()
-    mesh.fleet.get("a:1").lose("gone for good")
+    mesh.fleet.get("a:1").note_loss("gone for good")
     await settle()
     mesh.clock.now_s += 0.3
     with pytest.raises(Unavailable):

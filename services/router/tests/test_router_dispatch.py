@@ -333,7 +333,7 @@ async def test_what_is_no_worker_is_asked_again_and_says_why(start_router) -> No
     await server.start()
     router = await start_router(f"127.0.0.1:{port}", connected=False)
     (endpoint,) = await router.endpoints_when(lambda listed: bool(listed and listed[0].last_error))
-    assert endpoint.last_error == "its health report cannot be read"
+    assert endpoint.last_error == "it sent a malformed health report"
     assert not endpoint.connected
     await server.stop(None)
     await router.endpoints_when(lambda listed: "UNAVAILABLE" in listed[0].last_error)

@@ -1,4 +1,4 @@
-"""docs/router.md is true: each setting, field of mesh.yaml, reason and metric is in it."""
+"""docs/router.md is true: each setting, field of mesh.yaml, filter, reason and metric is in it."""
 
 import re
 from pathlib import Path
@@ -8,12 +8,15 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from infermesh_router.config.mesh_config import MeshConfig, ModelRule, Target
+from infermesh_router.config.mesh_config import AliasTargetSection, MeshConfig, ModelSection
 from infermesh_router.config.settings import RouterSettings
-from infermesh_router.metrics import RouterMetrics
+from infermesh_router.metrics.endpoint_collector import EndpointCollector
+from infermesh_router.metrics.queue_collector import QueueCollector
+from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy import choice as policy
+from infermesh_router.policy.filters import FILTERS
 from infermesh_router.policy.scorers import SCORERS
-from infermesh_runtime.settings import describe
+from infermesh_runtime.settings import SettingVariable, describe
 
 TEXT = (Path(__file__).parents[3] / "docs" / "router.md").read_text(encoding="utf-8")
 
@@ -24,23 +27,27 @@ def mesh_yaml() -> str:
     return found.group(1)
 
 
-@pytest.mark.parametrize("option", describe(RouterSettings), ids=lambda option: option.variable)
-def test_settings(option) -> None:
+@pytest.mark.parametrize("option", describe(RouterSettings), ids=lambda option: str(option.variable))
+def test_settings(option: SettingVariable) -> None:
     default = f"`{option.default}`" if option.default else ""
     assert f"| `{option.variable}` | {default} | {option.help} |" in TEXT
+
+
+def test_the_filters_are_in_the_order_of_the_code() -> None:
+    assert re.findall(r"^\d+\. `([a-z]+)`:", TEXT, re.MULTILINE) == [each.name for each in FILTERS]
 
 
 def test_reasons() -> None:
     told = {line.split()[0] for line in (policy.__doc__ or "").splitlines() if line.startswith("  ")}
     assert told >= {scorer.name for scorer in SCORERS}
-    assert set(re.findall(r"^\| `([a-z_]+)` \|", TEXT.split("## What the client")[0], re.MULTILINE)) == told
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", TEXT.split("## What the client sees")[0], re.MULTILINE)) == told
 
 
 def test_the_yaml_is_the_default() -> None:
     assert MeshConfig.model_validate(YAML(typ="safe").load(mesh_yaml())) == MeshConfig()
 
 
-@pytest.mark.parametrize("section", [MeshConfig, ModelRule, Target])
+@pytest.mark.parametrize("section", [AliasTargetSection, MeshConfig, ModelSection])
 def test_every_field_of_the_yaml(section: type[BaseModel]) -> None:
     for name in section.model_fields:
         assert re.search(rf"\b{name}:", mesh_yaml()), name
@@ -55,6 +62,8 @@ def test_its_examples_are_valid() -> None:
 
 def test_metrics() -> None:
     registry = CollectorRegistry()
-    RouterMetrics(registry)
+    RequestMetrics(registry)
+    registry.register(QueueCollector(lambda: ()))
+    registry.register(EndpointCollector(lambda: ()))
     for family in registry.collect():
-        assert family.name in TEXT
+        assert re.search(rf"^\| `{family.name}(_total)?` ", TEXT, re.MULTILINE), family.name

@@ -17,8 +17,8 @@ from infermesh_router.admission.sessions import Sessions
 from infermesh_router.app import build_fleet
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.fleet.breaker import BreakerState
-from infermesh_router.fleet.fleet import Fleet
-from infermesh_router.metrics import RouterMetrics
+from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import choose
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.relay.retries import Retries
@@ -119,7 +119,7 @@ async def test_when_both_hedges_fail_the_request_is_tried_again(start_worker, st
 async def dispatching(*workers) -> AsyncIterator[tuple[Dispatcher, Fleet]]:
     """A dispatcher before the workers, once all are connected."""
     fleet = build_fleet(RouterSettings(), on_cache_lost=lambda _address: None)
-    metrics, sessions = RouterMetrics(CollectorRegistry()), Sessions()
+    metrics, sessions = RequestMetrics(CollectorRegistry()), Sessions()
     admission = Admission(fleet, choose=choose, metrics=metrics, sessions=sessions)
     fleet.set_addresses(worker.address for worker in workers)
     try:
@@ -304,7 +304,7 @@ async def test_an_internal_error_is_tried_elsewhere_once(start_worker, start_rou
 
 async def test_retries_end_with_the_budget() -> None:
     budget = RetryBudget(ratio=0, per_s=0, most=1)
-    metrics = RouterMetrics(CollectorRegistry())
+    metrics = RequestMetrics(CollectorRegistry())
     await Retries(9, budget, metrics).after("a", Unavailable("no"))
     retries = Retries(9, budget, metrics)
     await retries.after("a", Unavailable("leaves", reason="WORKER_DRAINING"))

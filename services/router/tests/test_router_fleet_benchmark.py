@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def fleet(monkeypatch: pytest.MonkeyPatch):
+def fleet(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(REPOSITORY))
     return importlib.import_module("benchmarks.router.fleet")
 

@@ -1,1 +1,1 @@
-"""The router: one endpoint over every worker, and OpenAI's API in front of them. Knows no device and no model code."""
+"""The router: one address for every worker, with OpenAI's API and gRPC in front of them."""

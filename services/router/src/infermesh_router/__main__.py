@@ -1,9 +1,9 @@
-"""Owns the router's process: reads the settings, builds the server, serves until it is told to stop."""
+"""Runs the router as a process: reads the settings, builds the server, and serves until told to stop."""
 
 import sys
 
 from infermesh_router.app import build_server
-from infermesh_router.config.config_file import MeshConfigError
+from infermesh_router.config.mesh_file import MeshConfigError
 from infermesh_router.config.settings import RouterSettings
 from infermesh_runtime import logs
 from infermesh_runtime.process import run
@@ -11,12 +11,12 @@ from infermesh_runtime.settings import load_or_exit
 
 
 async def serve(settings: RouterSettings) -> None:
-    """Serves until SIGTERM or SIGINT. Ready at once: while no worker is, it refuses requests and says when to retry."""
+    """Serves until SIGTERM or SIGINT. The router is ready at once; without a ready worker it answers "retry later"."""
     await build_server(settings).serve_until_stopped()
 
 
 def main() -> int:
-    """The command."""
+    """The command `infermesh-router`. Returns its exit status."""
     settings = load_or_exit(RouterSettings)
     logs.configure(settings.log_level)
     try:

@@ -1,4 +1,4 @@
-"""Owns how a router's parts are put together. Knows no settings file and no process: `__main__` does."""
+"""Assembles a router from its parts."""
 
 import asyncio
 import logging
@@ -22,22 +22,24 @@ from infermesh_router.api.aggregate import combine_reports
 from infermesh_router.api.endpoint_servicer import EndpointServicer
 from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
 from infermesh_router.api.listing import Listing
-from infermesh_router.config.config_file import ConfigFile
 from infermesh_router.config.mesh_config import MeshConfig
-from infermesh_router.config.mesh_rules import admission_limits, alias_targets, choice_rules, residence
+from infermesh_router.config.mesh_file import MeshFile
+from infermesh_router.config.mesh_rules import admission_limits, alias_targets, chooser_rules, retention
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.fleet.channel import open_channel
-from infermesh_router.fleet.drain import Drains
-from infermesh_router.fleet.fleet import Fleet
+from infermesh_router.fleet.drainer import Drainer
+from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.poller import PollerOptions, poll
-from infermesh_router.membership.membership import Membership
+from infermesh_router.membership.configured_workers import ConfiguredWorkers
 from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_router.membership.target import join_host_port
-from infermesh_router.metrics import FleetCollector, QueueCollector, RouterMetrics
+from infermesh_router.metrics.endpoint_collector import EndpointCollector
+from infermesh_router.metrics.queue_collector import QueueCollector
+from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.openai.servicer import OpenAIServicer
-from infermesh_router.placement.operator import Models
-from infermesh_router.placement.placement import Placement
+from infermesh_router.placement.model_commands import ModelCommands
+from infermesh_router.placement.placer import Placer
 from infermesh_router.policy.choice import choose
 from infermesh_router.policy.chooser import Chooser
 from infermesh_router.relay.dispatcher import Dispatcher
@@ -51,24 +53,24 @@ _log = logging.getLogger(__name__)
 
 
 def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dns) -> Server:
-    """A router's server, ready to start. `resolve` turns names into addresses. Raises MeshConfigError."""
+    """Builds a router's server, ready to start. `resolve` turns DNS names into addresses. Raises MeshConfigError."""
     metrics = new_registry()
-    mesh = ConfigFile(Path(settings.mesh_config) if settings.mesh_config else None)
+    mesh = MeshFile(Path(settings.mesh_config) if settings.mesh_config else None)
     chooser, aliases = Chooser(), Aliases()
     mesh.follow(partial(_apply_config, chooser, aliases))
     fleet = build_fleet(settings, on_cache_lost=chooser.prefixes.forget)
     gate = Gate(fleet.changes)
-    metrics.register(FleetCollector(lambda: fleet.endpoints))
-    router_metrics, sessions = RouterMetrics(metrics), Sessions()
-    placement = Placement(
-        fleet, place=chooser.place, metrics=router_metrics, residence=lambda model: residence(mesh.config, model)
+    metrics.register(EndpointCollector(lambda: fleet.endpoints))
+    router_metrics, sessions = RequestMetrics(metrics), Sessions()
+    placer = Placer(
+        fleet, place=chooser.place, metrics=router_metrics, retention=lambda model: retention(mesh.config, model)
     )
     admission = Admission(
         fleet,
         choose=chooser,
         metrics=router_metrics,
         sessions=sessions,
-        loader=placement,
+        loader=placer,
         limits=lambda model: admission_limits(mesh.config, model),
     )
     metrics.register(QueueCollector(admission.queues))
@@ -88,13 +90,13 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
     server.add_service(SERVICE, inference_handlers(inference))
     registry = Registry(fleet.set_addresses)
     listing = Listing(fleet, source_of=registry.source_of, stats=router_metrics.by_endpoint, queues=admission.queues)
-    drains = Drains(fleet, dispatcher.move_streams)
-    add_AdminServiceServicer_to_server(  # type: ignore[no-untyped-call] # generated
-        AdminServicer(listing, changes=fleet.changes, drains=drains, registry=registry), server
+    drainer = Drainer(fleet, dispatcher.move_streams)
+    add_AdminServiceServicer_to_server(
+        AdminServicer(listing, changes=fleet.changes, drainer=drainer, registry=registry), server
     )
-    endpoint_servicer = EndpointServicer(Models(fleet, placement), gate, set_serving=server.set_serving)
-    add_EndpointServiceServicer_to_server(endpoint_servicer, server)  # type: ignore[no-untyped-call] # generated
-    add_OpenAIServiceServicer_to_server(  # type: ignore[no-untyped-call] # generated
+    endpoint_servicer = EndpointServicer(ModelCommands(fleet, placer), gate, set_serving=server.set_serving)
+    add_EndpointServiceServicer_to_server(endpoint_servicer, server)
+    add_OpenAIServiceServicer_to_server(
         OpenAIServicer(
             dispatcher,
             make_report=make_report,
@@ -104,23 +106,23 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         ),
         server,
     )
-    membership = Membership(
+    workers = ConfiguredWorkers(
         registry,
         targets=settings.targets(),
         workers_file=Path(settings.workers_file) if settings.workers_file else None,
         resolve=resolve,
         resolve_interval_s=settings.resolve_interval_s,
     )
-    server.add_part(_fleet_part(fleet, membership))
+    server.add_part(_fleet_part(fleet, workers))
     server.add_part(_mesh_part(mesh))
-    server.add_part(ServerPart(name="placement", close=placement.close))
+    server.add_part(ServerPart(name="placement", close=placer.close))
     server.add_part(_readiness_part(server, settings.listen))
     server.add_part(metrics_part(metrics, settings.metrics_listen))
     return server
 
 
 def build_fleet(settings: RouterSettings, *, on_cache_lost: Callable[[str], None]) -> Fleet:
-    """A fleet that connects and polls as the settings say."""
+    """Builds a fleet that connects to endpoints and polls them as the settings say."""
     options = PollerOptions(connect_timeout_s=settings.connect_timeout_s, backoff_max_s=settings.reconnect_max_s)
     connect: Callable[[str], grpc.aio.Channel] = partial(
         open_channel,
@@ -150,19 +152,19 @@ def _reporter(fleet: Fleet, gate: Gate, admission: Admission, aliases: Aliases) 
             aliases=aliases.models(),
         )
         if gate.draining:
-            combined.state, combined.message = pb.ENDPOINT_STATE_DRAINING, "an operator drains it"
+            combined.state, combined.message = pb.ENDPOINT_STATE_DRAINING, "an operator is draining the router"
         return combined
 
     return report
 
 
 def _apply_config(chooser: Chooser, aliases: Aliases, config: MeshConfig) -> None:
-    chooser.rules = choice_rules(config)
+    chooser.rules = chooser_rules(config)
     aliases.targets = alias_targets(config)
 
 
-def _mesh_part(mesh: ConfigFile) -> ServerPart:
-    """Without a file SIGHUP keeps its meaning, which is to end."""
+def _mesh_part(mesh: MeshFile) -> ServerPart:
+    """Reloads mesh.yaml on SIGHUP. Without a file, SIGHUP ends the process as usual."""
 
     async def start() -> None:
         if mesh.path is not None:
@@ -172,19 +174,19 @@ def _mesh_part(mesh: ConfigFile) -> ServerPart:
         if mesh.path is not None:
             asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
 
-    return ServerPart(name="mesh configuration", start=start, close=close)
+    return ServerPart(name="mesh.yaml", start=start, close=close)
 
 
-def _fleet_part(fleet: Fleet, membership: Membership) -> ServerPart:
+def _fleet_part(fleet: Fleet, workers: ConfiguredWorkers) -> ServerPart:
     async def close() -> None:
-        await membership.close()
+        await workers.close()
         await fleet.close()
 
-    return ServerPart(name="fleet", start=membership.start, close=close)
+    return ServerPart(name="fleet", start=workers.start, close=close)
 
 
 def _readiness_part(server: Server, listen: str) -> ServerPart:
-    """A router takes requests as soon as it listens: without a ready endpoint it answers UNAVAILABLE itself."""
+    """Marks the router ready as soon as it listens: without a ready endpoint it answers UNAVAILABLE itself."""
 
     async def tell() -> None:
         await server.set_serving(True)

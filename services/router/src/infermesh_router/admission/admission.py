@@ -11,8 +11,8 @@ from infermesh_router.admission.grant import Applicant, Grant
 from infermesh_router.admission.model_queue import AdmissionLimits
 from infermesh_router.admission.sessions import Sessions
 from infermesh_router.admission.waiting_room import WaitingRoom
-from infermesh_router.fleet.fleet import Fleet
-from infermesh_router.metrics import RouterMetrics
+from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import Choice
 from infermesh_router.policy.refusals import ModelNotLoaded, Saturated
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
@@ -32,7 +32,7 @@ class Choose(Protocol):
 
 
 class Loader(Protocol):
-    """What makes a model ready, as `placement.Placement`."""
+    """What makes a model ready, as `placement.placer.Placer`."""
 
     async def ensure(self, wanted: Wanted) -> None:
         """Returns when the model is ready somewhere. Raises InfermeshError. Cancelling it leaves the load going on."""
@@ -46,7 +46,7 @@ class Admission:
         fleet: Fleet,
         *,
         choose: Choose,
-        metrics: RouterMetrics,
+        metrics: RequestMetrics,
         sessions: Sessions,
         loader: Loader | None = None,
         limits: Callable[[str], AdmissionLimits] = lambda _model: AdmissionLimits(),

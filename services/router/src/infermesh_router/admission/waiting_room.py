@@ -16,7 +16,7 @@ from infermesh_router.admission.fair_queue import Ticket
 from infermesh_router.admission.grant import Applicant, Grant
 from infermesh_router.admission.model_queue import QUEUE_FULL, AdmissionLimits, ModelQueue, expired, queue_full
 from infermesh_router.fleet.changes import Changes
-from infermesh_router.metrics import RouterMetrics
+from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.refusals import ModelNotLoaded, Saturated
 from infermesh_runtime.errors import InfermeshError
 
@@ -46,7 +46,7 @@ class WaitingRoom:
         *,
         changes: Changes,
         limits: Callable[[str], AdmissionLimits],
-        metrics: RouterMetrics,
+        metrics: RequestMetrics,
         clock: Callable[[], float],
         absent_s: float,
     ) -> None:

@@ -1,1 +1,1 @@
-"""The router's gRPC services."""
+"""Implements the router's gRPC services, except OpenAI's."""

@@ -1,4 +1,4 @@
-"""Owns the router's own health report: its endpoints' reports as one. Knows no connections."""
+"""Combines the endpoints' health reports into the router's own."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,9 +36,10 @@ def combine_reports(
     queued: int = 0,
     aliases: Mapping[str, Iterable[str]] | None = None,
 ) -> pb.HealthReport:
-    """READY if an endpoint is; models of all in their best state; loads and memory summed over the connected ones.
+    """The router's report: READY if an endpoint is, with the models, loads and memory of all connected endpoints.
 
-    `queued` is how many sequences wait in the router itself; `aliases` are listed as models, before those of the name.
+    `queued` is how many requests wait in the router itself. `aliases` are listed as models and hide models of that
+    name.
     """
     reports = [e.last_report for e in endpoints if e.connected and e.last_report is not None]
     models = combine_models(reports)
@@ -59,7 +60,7 @@ def combine_reports(
 
 
 def combine_models(reports: Sequence[pb.HealthReport]) -> list[pb.ModelStatus]:
-    """One status for each model, sorted by name: the one in the best state, with the sequences of all."""
+    """One status for each model, sorted by name: the best state, and the sequences of all endpoints."""
     best: dict[str, pb.ModelStatus] = {}
     sequences: Counter[str] = Counter()
     for report in reports:
@@ -72,7 +73,7 @@ def combine_models(reports: Sequence[pb.HealthReport]) -> list[pb.ModelStatus]:
 
 
 def list_aliases(models: Sequence[pb.ModelStatus], aliases: Mapping[str, Iterable[str]]) -> list[pb.ModelStatus]:
-    """A status for each alias of which a model is listed, sorted by name: its models' best, without their figures."""
+    """A status for each alias with a listed model, sorted by name: its models' best state and shortest context."""
     by_name = {model.name: model for model in models}
     listed = []
     for alias in sorted(aliases):
@@ -87,7 +88,7 @@ def list_aliases(models: Sequence[pb.ModelStatus], aliases: Mapping[str, Iterabl
 
 
 def combine_available(reports: Sequence[pb.HealthReport]) -> list[pb.AvailableModel]:
-    """Each model that some endpoint could load, sorted by name, as on the endpoint where it takes the least memory."""
+    """Each model that some endpoint could load, sorted by name, with the least memory that loading it takes."""
     least: dict[str, pb.AvailableModel] = {}
     for report in reports:
         for model in report.available:
@@ -109,20 +110,20 @@ def _best_state(states: Sequence[pb.EndpointState]) -> pb.EndpointState:
 
 
 def _rank(state: pb.EndpointState) -> int:
-    """Smaller is better; a state that only a newer worker knows comes last."""
+    """Smaller is better; a state that only newer workers know comes last."""
     return _PREFERENCE.index(state) if state in _PREFERENCE else len(_PREFERENCE)
 
 
 def _explain(endpoints: Sequence[Endpoint]) -> str:
     if not endpoints:
-        return "no endpoint is known"
+        return "the router knows no endpoint"
     return "; ".join(f"{e.address}: {_explain_endpoint(e)}" for e in endpoints)
 
 
 def _explain_endpoint(endpoint: Endpoint) -> str:
     report = endpoint.last_report
     if not endpoint.connected or report is None:
-        return endpoint.last_error or "not reached yet"
+        return endpoint.last_error or "not connected yet"
     return report.message or endpoint.snapshot.state
 
 
@@ -140,7 +141,7 @@ def _combine_loads(reports: Sequence[pb.HealthReport], queued: int) -> pb.Load:
     combined = pb.Load(**{name: sum(getattr(load, name) for load in loads) for name in _SUMMED})
     combined.waiting += queued
     ready = [report.load for report in reports if report.state == pb.ENDPOINT_STATE_READY]
-    if all(load.max_running for load in ready):  # what one of them does not know, their sum does not say
+    if all(load.max_running for load in ready):  # if one limit is unknown, so is their sum
         combined.max_running = sum(load.max_running for load in ready)
         combined.max_waiting = sum(load.max_waiting for load in ready)
     if combined.kv_cache_tokens:

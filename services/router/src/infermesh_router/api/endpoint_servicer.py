@@ -1,4 +1,4 @@
-"""Owns the router's EndpointService: models placed and passed on, the router itself drained. Knows no endpoint."""
+"""Serves the router's EndpointService: loads and unloads models on the fleet, and drains the router itself."""
 
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
@@ -7,35 +7,35 @@ from collections.abc import Awaitable, Callable
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.admission.gate import Gate
-from infermesh_router.placement.operator import Models
+from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_runtime.rpc.context import RpcContext
 
 
 class EndpointServicer(pb_grpc.EndpointServiceServicer):
-    """EndpointService over a fleet. `set_serving` tells those who probe the router whether it takes requests."""
+    """EndpointService over a fleet. `set_serving` sets the health that probes of the router see."""
 
-    def __init__(self, models: Models, gate: Gate, *, set_serving: Callable[[bool], Awaitable[None]]) -> None:
+    def __init__(self, models: ModelCommands, gate: Gate, *, set_serving: Callable[[bool], Awaitable[None]]) -> None:
         self._models = models
         self._gate = gate
         self._set_serving = set_serving
 
     async def LoadModel(self, request: pb.LoadModelRequest, context: RpcContext) -> pb.LoadModelResponse:
-        """Answers when the model is ready on an endpoint."""
+        """Loads a model; answers when it is ready on an endpoint."""
         return pb.LoadModelResponse(unloaded=await self._models.load(request))
 
     async def UnloadModel(self, request: pb.UnloadModelRequest, context: RpcContext) -> pb.UnloadModelResponse:
-        """Answers when no endpoint has it."""
+        """Unloads a model; answers when no endpoint has it."""
         await self._models.unload(request)
         return pb.UnloadModelResponse()
 
     async def Drain(self, request: pb.DrainRequest, context: RpcContext) -> pb.DrainResponse:
-        """Answers when nothing runs."""
+        """Drains the router; answers when nothing runs."""
         await self._set_serving(False)
         await self._gate.drain()
         return pb.DrainResponse()
 
     async def Resume(self, request: pb.ResumeRequest, context: RpcContext) -> pb.ResumeResponse:
-        """Takes requests again."""
+        """Takes the router back into service."""
         self._gate.resume()
         await self._set_serving(True)
         return pb.ResumeResponse()

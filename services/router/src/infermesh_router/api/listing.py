@@ -1,12 +1,12 @@
-"""Owns how endpoints and queues are listed in the contract's messages. Knows no RPC."""
+"""Lists endpoints and queues as messages of AdminService."""
 
 from collections.abc import Callable, Iterable
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh_router.fleet.breaker import BreakerState
 from infermesh_router.fleet.endpoint import Endpoint
+from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.endpoint_stats import StatsByAddress
-from infermesh_router.fleet.fleet import Fleet
 
 _BREAKERS = {
     BreakerState.CLOSED: pb.BREAKER_STATE_CLOSED,
@@ -16,7 +16,7 @@ _BREAKERS = {
 
 
 class Listing:
-    """What is known of a fleet now."""
+    """What the router knows of its fleet and queues now."""
 
     def __init__(
         self,
@@ -32,11 +32,11 @@ class Listing:
         self._queues = queues
 
     def endpoints(self) -> list[pb.Endpoint]:
-        """Sorted by address."""
+        """All endpoints, sorted by address."""
         return [self._to_proto(endpoint) for endpoint in self._fleet.endpoints]
 
     def queues(self) -> list[pb.ModelQueue]:
-        """Those in which something waits, sorted by model."""
+        """The queues with waiting requests, sorted by model."""
         return sorted((queue for queue in self._queues() if queue.waiting), key=lambda queue: queue.model)
 
     def _to_proto(self, endpoint: Endpoint) -> pb.Endpoint:

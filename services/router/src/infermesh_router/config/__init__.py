@@ -1,1 +1,1 @@
-"""The router's settings and its mesh.yaml."""
+"""Reads the router's settings and mesh.yaml, and turns them into the rules of each room."""

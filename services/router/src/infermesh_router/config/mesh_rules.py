@@ -1,23 +1,23 @@
-"""Owns what mesh.yaml means to each part of the router. Knows no file; the parts know no mesh.yaml."""
+"""Translates mesh.yaml into the rules of each room, so that no room needs to know mesh.yaml."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 from infermesh_router.admission.model_queue import AdmissionLimits
-from infermesh_router.config.mesh_config import MeshConfig, ModelRule
-from infermesh_router.placement.placement import Residence
-from infermesh_router.policy import preference
-from infermesh_router.policy.choice import Rules
-from infermesh_router.policy.chooser import ChoiceRules
+from infermesh_router.config.mesh_config import MeshConfig, ModelSection
+from infermesh_router.placement.placer import Retention
+from infermesh_router.policy.choice import ChoiceProfile
+from infermesh_router.policy.chooser import ChooserRules
 from infermesh_router.policy.overflow import OverflowRule
+from infermesh_router.policy.preference import SizeRule
 from infermesh_router.policy.scorers import COST_WEIGHT, SCORERS, Scorer, cost_scorer
 from infermesh_router.requests.aliases import AliasTarget
 
-_NO_RULE = ModelRule()
+_NO_SECTION = ModelSection()
 
 
-def choice_rules(config: MeshConfig) -> ChoiceRules:
-    """What choices are made by."""
+def chooser_rules(config: MeshConfig) -> ChooserRules:
+    """The rules by which endpoints are chosen."""
     scorers = SCORERS
     costs = config.cost_per_token
     if costs.devices or costs.endpoints:
@@ -30,28 +30,28 @@ def choice_rules(config: MeshConfig) -> ChoiceRules:
         )
     weights = config.weights.given()
     own = {name: rule.weights.given() for name, rule in config.models.items()}
-    return ChoiceRules(
-        default=Rules(scorers=_weigh(scorers, weights)),
-        by_model={name: Rules(scorers=_weigh(scorers, weights | w)) for name, w in own.items() if w},
+    return ChooserRules(
+        default=ChoiceProfile(scorers=_weigh(scorers, weights)),
+        by_model={name: ChoiceProfile(scorers=_weigh(scorers, weights | w)) for name, w in own.items() if w},
         devices={name: rule.prefer for name, rule in config.models.items() if rule.prefer},
-        size_rules=tuple(preference.SizeRule(rule.prefer, rule.under) for rule in config.size_rules),
+        size_rules=tuple(SizeRule(rule.prefer, rule.under) for rule in config.size_rules),
         overflow=OverflowRule(**config.overflow.model_dump()),
     )
 
 
 def admission_limits(config: MeshConfig, model: str) -> AdmissionLimits:
-    """How much may wait for the model."""
-    own, common = config.models.get(model, _NO_RULE), config.admission
+    """How many requests may wait for the model, and how long."""
+    own, common = config.models.get(model, _NO_SECTION), config.admission
     return AdmissionLimits(
         max_waiting=common.max_waiting if own.max_waiting is None else own.max_waiting,
         max_wait_s=common.max_wait_s if own.max_wait_s is None else own.max_wait_s,
     )
 
 
-def residence(config: MeshConfig, model: str) -> Residence:
-    """How long the model stays where it is loaded for a request."""
-    own = config.models.get(model, _NO_RULE)
-    return Residence(pinned=own.pinned, keep_alive_s=own.keep_alive_s)
+def retention(config: MeshConfig, model: str) -> Retention:
+    """How long the model stays on an endpoint that loaded it for a request."""
+    own = config.models.get(model, _NO_SECTION)
+    return Retention(pinned=own.pinned, keep_alive_s=own.keep_alive_s)
 
 
 def alias_targets(config: MeshConfig) -> dict[str, tuple[AliasTarget, ...]]:

@@ -1,4 +1,4 @@
-"""Owns what can be set on a router. Knows nothing of how it is used."""
+"""The router's settings: environment variables INFERMESH_*."""
 
 import math
 from typing import Annotated, Literal
@@ -19,22 +19,25 @@ def _check_workers(workers: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class RouterSettings(ServiceSettings):
-    """The settings of a router, from environment variables INFERMESH_*."""
+    """The settings of a router, read once at the start."""
 
     workers: Annotated[CommaList, AfterValidator(_check_workers)] = Field(
         (),
-        description="Endpoints to dispatch to, comma list of host:port or dns:///name:port (every address of a name).",
+        description="Workers to send requests to: a comma-separated list of host:port or dns:///name:port. A dns:/// "
+        "name stands for all its addresses.",
     )
     workers_file: str = Field(
         "",
-        description="File with more of them, one a line, # begins a comment; read again when it changes. Empty: none.",
+        description="Path of a file that lists more workers, one a line in the same form; # begins a comment. The "
+        "router follows its changes. Empty: no file.",
     )
     mesh_config: str = Field(
         "",
-        description="mesh.yaml: weights, rules by model, aliases, overflow; read again on SIGHUP. Empty: the defaults.",
+        description="Path of mesh.yaml: weights, model rules, aliases, overflow and queue limits. Read again on "
+        "SIGHUP. Empty: the defaults.",
     )
     resolve_interval_s: float = Field(
-        5.0, gt=0, le=3600, description="Time between two resolutions of the dns:/// names, in seconds."
+        5.0, gt=0, le=3600, description="How often dns:/// names are resolved again, in seconds."
     )
     connect_timeout_s: float = Field(
         5.0,
@@ -43,84 +46,130 @@ class RouterSettings(ServiceSettings):
         description="Longest wait for a connection to an endpoint, and for its first health report, in seconds.",
     )
     reconnect_max_s: float = Field(
-        1.0, gt=0, le=60, description="Longest pause between two tries to reach an endpoint, in seconds."
+        1.0, gt=0, le=60, description="Longest pause between two attempts to reach a lost endpoint, in seconds."
     )
     keepalive_s: float = Field(
-        10.0, ge=6, le=3600, description="Silence on a connection after which it is probed, in seconds."
+        10.0,
+        ge=6,
+        le=3600,
+        description="How long a connection to an endpoint may be silent before it is probed, in seconds.",
     )
     keepalive_timeout_s: float = Field(
-        5.0, ge=0.1, le=600, description="Longest wait for a probe's answer; then the endpoint is lost, in seconds."
+        5.0,
+        ge=0.1,
+        le=600,
+        description="Longest wait for the answer to a probe, in seconds. Then the endpoint counts as lost.",
     )
     attempts: int = Field(
-        3, ge=1, le=100, description="Endpoints to try for a request that fails before its first token."
+        3,
+        ge=1,
+        le=100,
+        description="Most endpoints to try for a request that fails before its first token, the first one included.",
     )
     retry_ratio: float = Field(
-        0.2, ge=0, le=10, description="Retries and hedges for each request, beside 10 a second and 100 saved up."
+        0.2,
+        ge=0,
+        le=10,
+        description="Retries and hedges that each request adds to the shared budget, which also gains 10 a second "
+        "and holds 100 at most.",
     )
     max_failovers: int = Field(
-        5, ge=0, le=100, description="Endpoints to try for a stream that fails in its middle, over its life; 0: none."
+        5,
+        ge=0,
+        le=100,
+        description="Most endpoints to try, over the life of a stream, when it fails after its first token. 0 turns "
+        "failover off.",
     )
     failover_wait_s: float = Field(
-        15.0, ge=0, le=600, description="Longest wait for an endpoint that could go on with such a stream, in seconds."
+        15.0, ge=0, le=600, description="Longest wait for an endpoint that can continue a failed stream, in seconds."
     )
     first_token_timeout_s: float = Field(
         20.0,
         gt=0,
         le=3600,
-        description="Least silence before a first token after which another endpoint is tried, in seconds; the time "
-        "that the endpoint needs for its queue and the prompt, by its own figures, is added three times.",
+        description="How long to wait for a first token before another endpoint is tried, in seconds. Three times "
+        "the endpoint's estimated seconds to drain are added.",
     )
     first_token_timeout_max_s: float = Field(
-        600.0, gt=0, le=86400, description="The same at most, and where an endpoint's rate is not known, in seconds."
+        600.0,
+        gt=0,
+        le=86400,
+        description="Upper limit of that wait for a first token, in seconds. It also applies while the endpoint's "
+        "prefill rate is unknown.",
     )
     stall_timeout_s: float = Field(
         5.0,
         gt=0,
         le=3600,
-        description="Least silence in the middle of a stream after which another endpoint goes on, in seconds; "
-        "stall_gaps times the measured gap between tokens where that is more.",
+        description="How long a running stream may be silent before another endpoint continues it, in seconds. It "
+        "may be silent for longer if its gaps between tokens are long (INFERMESH_STALL_GAPS) or the "
+        "endpoint prefills prompts.",
     )
     stall_timeout_max_s: float = Field(
-        120.0, gt=0, le=86400, description="The same at most, and where no other endpoint could go on, in seconds."
+        120.0,
+        gt=0,
+        le=86400,
+        description="Upper limit of that silence of a running stream, in seconds. It also applies when no other "
+        "endpoint could continue the stream, and while the endpoint's KV cache is almost full.",
     )
     stall_gaps: float = Field(
-        50.0, ge=1, le=100_000, description="Gaps between tokens, as measured, that a stream may be silent for."
+        50.0,
+        ge=1,
+        le=100_000,
+        description="How long a running stream may be silent, as a multiple of its measured gap between tokens, if "
+        "that is longer than INFERMESH_STALL_TIMEOUT_S.",
     )
     hedge_after_s: float = Field(
-        0.0, ge=0, le=3600, description="Delay of the first token after which a second endpoint is asked; 0: never."
+        0.0,
+        ge=0,
+        le=3600,
+        description="How late a first token may be before the request is also sent to a second endpoint, in seconds. "
+        "0: never.",
     )
     hedge_when_slow: bool = Field(
-        False, description="Ask a second endpoint after the delay that 95 % of the last 200 requests did not exceed."
+        False,
+        description="Also send a request to a second endpoint when its first token is later than those of 95 % of "
+        "the last 200 requests.",
     )
     breaker_failures: int = Field(
-        5, ge=1, le=1_000_000, description="Failures in a row after which an endpoint gets no requests for a while."
+        5,
+        ge=1,
+        le=1_000_000,
+        description="Failures in a row that open an endpoint's circuit breaker, so that it gets no requests for a "
+        "while.",
     )
     breaker_failure_rate: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="Share of failures among an endpoint's last requests, 10 or more, above which the same is done; "
-        "1: never.",
+        description="Share of failures, in (0, 1], above which an endpoint's circuit breaker opens: of its last 20 "
+        "requests, if at least 10 of them ended in the last 60 s. 1: never.",
     )
     breaker_open_s: float = Field(
-        1.0, gt=0, le=3600, description="That while, in seconds; doubled each time the endpoint then fails again."
+        1.0,
+        gt=0,
+        le=3600,
+        description="How long an open circuit breaker refuses requests, in seconds. The time doubles each time the "
+        "endpoint fails the probe that follows.",
     )
-    breaker_open_max_s: float = Field(30.0, gt=0, le=3600, description="That while at most, in seconds.")
+    breaker_open_max_s: float = Field(
+        30.0, gt=0, le=3600, description="Longest time that an open circuit breaker refuses requests, in seconds."
+    )
     unknown_fields: Literal["reject", "ignore"] = Field(
         "reject",
-        description="What to do with a field of a REST body that is not known: reject, or ignore and name it in the "
-        "response header x-infermesh-ignored-fields.",
+        description="What to do with an unknown field in a REST body: reject the request, or ignore the field and "
+        "name it in the response header x-infermesh-ignored-fields.",
     )
     max_body_bytes: int = Field(
-        64 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest body of a REST request, in bytes."
+        64 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest REST request body to accept, in bytes."
     )
 
     def targets(self) -> tuple[Target, ...]:
-        """The workers, parsed."""
+        """The workers that the settings list, parsed."""
         return tuple(parse_target(worker) for worker in self.workers)
 
     def dispatch_options(self) -> DispatchOptions:
-        """How hard the dispatcher tries."""
+        """How often and how long the dispatcher tries."""
         return DispatchOptions(
             attempts=self.attempts,
             max_failovers=self.max_failovers,
@@ -139,7 +188,7 @@ class RouterSettings(ServiceSettings):
         )
 
     def breaker_options(self) -> BreakerOptions:
-        """When an endpoint gets no requests."""
+        """When an endpoint's circuit breaker opens, and for how long."""
         return BreakerOptions(
             consecutive_failures=self.breaker_failures,
             failure_rate=self.breaker_failure_rate,

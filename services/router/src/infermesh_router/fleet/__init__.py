@@ -1,1 +1,1 @@
-"""The endpoints as the router sees them: connections, health, circuit breakers."""
+"""Tracks the endpoints: their connections, health reports, load and circuit breakers."""

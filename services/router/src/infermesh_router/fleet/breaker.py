@@ -1,4 +1,4 @@
-"""Owns whether what keeps failing is let be: closed, open, half-open. Pure; knows no endpoint and no error."""
+"""Per-endpoint circuit breaker: stops requests to an endpoint that keeps failing."""
 
 import random
 import time
@@ -12,11 +12,11 @@ class BreakerState(StrEnum):
     """Whether requests go through."""
 
     CLOSED = "closed"
-    """They do."""
+    """All do."""
     OPEN = "open"
     """None does."""
     HALF_OPEN = "half_open"
-    """One at a time does, to see whether the endpoint is well again."""
+    """One at a time does, to probe whether the endpoint has recovered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,24 +26,24 @@ class BreakerOptions:
     consecutive_failures: int = 5
     """Failures in a row that open it."""
     failure_rate: float = 0.5
-    """Share of failures among the last outcomes above which it opens, in (0, 1]; 1: never for the share."""
+    """Share of failures among recent outcomes above which it opens, in (0, 1]; 1 means never because of the share."""
     min_outcomes: int = 10
-    """Outcomes that a share is taken of, at least."""
+    """Fewest recent outcomes for which the share counts."""
     window_s: float = 60.0
-    """Age from which an outcome counts no longer."""
+    """Outcomes older than this do not count for the share."""
     open_min_s: float = 1.0
-    """Time it is open at first; doubled each time a probe fails."""
+    """How long it is open at first; doubled each time a probe fails."""
     open_max_s: float = 30.0
     jitter: float = 0.2
-    """Share of that time by which it is shortened or lengthened at random, so that routers do not probe together."""
+    """The open time varies at random by up to this share, so that routers do not all probe at once."""
 
 
 class Breaker:
     """The breaker of one endpoint.
 
-    `enter` is called with each request that is sent; its outcome is told with `prove` (it works: at the first token),
-    `succeed` or `fail` at its end, or `leave` when the end says nothing of the endpoint (a client's error, a cancel).
-    Each takes what `enter` returned: whether the request is the probe of a half-open breaker.
+    Call `enter` for each request that is sent. Report its outcome with `prove` at its first token and `succeed` or
+    `fail` at its end, or with `leave` if the end says nothing about the endpoint (a client's error, a cancel). Each
+    takes what `enter` returned: whether the request is the probe of a half-open breaker.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Breaker:
         draw: Callable[[], float] = random.random,
         on_change: Callable[[BreakerState], None] = lambda _state: None,
     ) -> None:
-        """`draw` gives numbers in [0, 1); `on_change` is told the state when an event changes it or `admits`."""
+        """`draw` gives numbers in [0, 1). `on_change` gets the state when an event changes it or `admits`."""
         self._options = options or BreakerOptions()
         self._clock = clock
         self._draw = draw
@@ -67,7 +67,7 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """What it is now; an open one becomes half-open by the passing of time alone."""
+        """The state now. An open breaker becomes half-open as time passes, without an event."""
         if self._open_until_s is None:
             return BreakerState.CLOSED
         return BreakerState.OPEN if self._clock() < self._open_until_s else BreakerState.HALF_OPEN
@@ -78,12 +78,12 @@ class Breaker:
         return self._open_until_s is None or (not self._probing and self._clock() >= self._open_until_s)
 
     @property
-    def opens_in_s(self) -> float:
-        """Time until an open breaker is half-open; 0 for others."""
+    def half_open_in_s(self) -> float:
+        """Time until an open breaker becomes half-open; 0 in other states."""
         return 0.0 if self._open_until_s is None else max(0.0, self._open_until_s - self._clock())
 
     def enter(self) -> bool:
-        """A request is sent; whether it is the probe."""
+        """Notes that a request is sent; returns whether it is the probe."""
         if self._open_until_s is None or self._probing or self.state is BreakerState.OPEN:
             return False
         self._probing = True
@@ -91,20 +91,20 @@ class Breaker:
         return True
 
     def prove(self, *, probe: bool) -> None:
-        """A request had its first token: a probe closes the breaker by it."""
+        """Notes the first token of a request; the probe's closes the breaker."""
         if probe and self._probing:
             self._close()
 
     def succeed(self, *, probe: bool) -> None:
-        """A request ended well."""
+        """Notes that a request ended well."""
         self.prove(probe=probe)
         self._failures_in_a_row = 0
         self._outcomes.append((self._clock(), True))
 
     def fail(self, *, probe: bool) -> None:
-        """A request failed by the endpoint's fault."""
+        """Notes that a request failed by the endpoint's fault."""
         if self._open_until_s is not None:
-            # what was sent before the breaker opened says nothing new
+            # requests sent before the breaker opened tell nothing new
             if probe and self._probing:
                 self._open_s = min(2 * self._open_s, self._options.open_max_s)
                 self._open()
@@ -115,13 +115,13 @@ class Breaker:
             self._open()
 
     def leave(self, *, probe: bool) -> None:
-        """A request ended in a way that says nothing of the endpoint; a probe's turn is the next request's."""
+        """Notes an end that says nothing about the endpoint. If it was the probe, the next request is the probe."""
         if probe and self._probing:
             self._probing = False
             self._on_change(self.state)
 
-    def renew(self) -> None:
-        """The endpoint was lost and is back, perhaps as a new process: an open breaker is half-open at once."""
+    def note_reconnect(self) -> None:
+        """Makes an open breaker half-open at once: the endpoint is back, perhaps as a new process."""
         if self.state is BreakerState.OPEN:
             self._open_until_s = self._clock()
             self._on_change(BreakerState.HALF_OPEN)

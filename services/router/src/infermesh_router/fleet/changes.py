@@ -1,4 +1,4 @@
-"""Owns the news that something changed: a version, and those who wait for a later one. Knows not what changed."""
+"""Wakes tasks when something has changed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Changes:
-    """A counter that tasks can wait on."""
+    """A count of changes that tasks can wait on. What changed, they look up themselves."""
 
     def __init__(self) -> None:
         self._version = 0
@@ -20,7 +20,7 @@ class Changes:
         return self._version
 
     def notify(self) -> None:
-        """Counts a change and wakes those who wait."""
+        """Counts a change and wakes the waiting tasks."""
         self._version += 1
         for waiter in self._waiters:
             if not waiter.done():
@@ -38,7 +38,7 @@ class Changes:
                 self._waiters.discard(waiter)
 
     async def follow(self, make: Callable[[], T], min_interval_s: float) -> AsyncIterator[T]:
-        """Yields `make()` now and after changes, never more often than every `min_interval_s`."""
+        """Yields `make()` now and after changes, at most once every `min_interval_s`."""
         while True:
             version = self._version
             yield make()

@@ -1,4 +1,4 @@
-"""Owns how the router connects to an endpoint. Knows nothing of what is said."""
+"""Opens the gRPC channel to an endpoint."""
 
 import grpc
 
@@ -8,7 +8,7 @@ from infermesh_runtime.rpc.options import CHANNEL_OPTIONS, keepalive_timeout
 def open_channel(
     address: str, *, keepalive_s: float = 10.0, keepalive_timeout_s: float = 5.0, reconnect_max_s: float = 1.0
 ) -> grpc.aio.Channel:
-    """A channel with a connection of its own, that probes a silent peer and tries again soon after a failure."""
+    """A channel with its own connection, which probes a silent peer and reconnects soon after a failure."""
     options = dict(CHANNEL_OPTIONS) | dict(keepalive_timeout(int(keepalive_timeout_s * 1000)))
     options |= {
         "grpc.keepalive_time_ms": int(keepalive_s * 1000),
@@ -17,7 +17,7 @@ def open_channel(
         "grpc.max_reconnect_backoff_ms": int(reconnect_max_s * 1000),
         "grpc.use_local_subchannel_pool": 1,
         "grpc.enable_retries": 0,  # the dispatcher retries, on another endpoint
-        "grpc.http2.bdp_probe": 0,  # its pings cost more than a link to a neighbour gains
-        "grpc.enable_http_proxy": 0,  # workers are neighbours
+        "grpc.http2.bdp_probe": 0,  # its pings cost more than they gain on a short link
+        "grpc.enable_http_proxy": 0,  # workers are in the same network
     }
     return grpc.aio.insecure_channel(address, options=list(options.items()))

@@ -1,6 +1,6 @@
-"""Owns what the router knows of one endpoint: its last report, the work sent to it, and whether it is reached.
+"""Tracks one endpoint: its last report, the work sent to it since, and whether it is connected.
 
-Knows no policy; the conversion from the wire's report to a snapshot is here and nowhere else.
+Only this module converts the health reports of the wire to the policy's snapshots.
 """
 
 import asyncio
@@ -12,32 +12,32 @@ import grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.breaker import Breaker, BreakerOptions, BreakerState
-from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, State
+from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, EndpointState
 
 _log = logging.getLogger(__name__)
 
 SETTLE_S = 0.02
-"""Age below which sent work is taken to be missing from a report that arrives: both travel for some time."""
+"""Work sent less than this before a report arrived is probably not in it: both were on their way."""
 RATE_HALF_LIFE_S = 60.0
-"""Time in which half of a peak of a measured rate is forgotten."""
+"""Half-life of a peak of a measured rate."""
 
 _STATES = {
-    pb.ENDPOINT_STATE_LOADING: State.LOADING,
-    pb.ENDPOINT_STATE_READY: State.READY,
-    pb.ENDPOINT_STATE_DRAINING: State.DRAINING,
-    pb.ENDPOINT_STATE_FAILED: State.FAILED,
+    pb.ENDPOINT_STATE_LOADING: EndpointState.LOADING,
+    pb.ENDPOINT_STATE_READY: EndpointState.READY,
+    pb.ENDPOINT_STATE_DRAINING: EndpointState.DRAINING,
+    pb.ENDPOINT_STATE_FAILED: EndpointState.FAILED,
 }
 DEVICES = {
     pb.DEVICE_KIND_CPU: DeviceKind.CPU,
     pb.DEVICE_KIND_XPU: DeviceKind.XPU,
     pb.DEVICE_KIND_CUDA: DeviceKind.CUDA,
 }
-"""The kinds that this version knows; a newer worker may have others."""
+"""The kinds that this version knows; a newer worker may report others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lease:
-    """Work sent to an endpoint, until it ends."""
+    """Work sent to an endpoint that has not ended."""
 
     prompt_tokens: int
     sequences: int
@@ -45,7 +45,10 @@ class Lease:
 
 
 class Endpoint:
-    """One endpoint. `acquire` and `release` come in pairs; `report`, `lose` and `note_error` say what was learnt."""
+    """One endpoint.
+
+    `acquire` and `release` come in pairs; `note_report`, `note_loss` and `note_error` tell it what the router learnt.
+    """
 
     def __init__(
         self,
@@ -67,28 +70,28 @@ class Endpoint:
         self._breaker_state = BreakerState.CLOSED
         self._leases: set[Lease] = set()
         self._own_sequences = 0
-        """Of all leases."""
+        """Sequences of all leases."""
         self._unreported: set[Lease] = set()
         self._ended: list[tuple[float, Lease]] = []
-        """Work that ended since the last report that may count it, and when."""
+        """When work ended that the last report may still count, and its lease."""
         self._reported_s = 0.0
-        self._reported = EndpointSnapshot(address=address, state=State.UNKNOWN, device=DeviceKind.UNKNOWN)
+        self._reported = EndpointSnapshot(address=address, state=EndpointState.UNKNOWN, device=DeviceKind.UNKNOWN)
         self._snapshot: EndpointSnapshot | None = None
 
     @property
     def in_flight(self) -> int:
-        """Requests of this router on it."""
+        """Requests that this router has running on it."""
         return len(self._leases)
 
     @property
     def snapshot(self) -> EndpointSnapshot:
-        """What is known now; the same object until something changes."""
+        """What the router knows now; the same object until something changes."""
         if self._snapshot is None:
             self._snapshot = self._make_snapshot()
         return self._snapshot
 
     def acquire(self, *, prompt_tokens: int, sequences: int) -> Lease:
-        """Credits work that is being sent, until a report that must contain it."""
+        """Credits work that is being sent, until a report arrives that must contain it."""
         lease = Lease(prompt_tokens, sequences, self._clock())
         self._leases.add(lease)
         self._own_sequences += sequences
@@ -97,7 +100,7 @@ class Endpoint:
         return lease
 
     def release(self, lease: Lease) -> None:
-        """The work ended, well or not. Releasing twice is safe."""
+        """Ends the credit: the work ended, well or not. Releasing twice is safe."""
         if lease not in self._leases:
             return
         self._leases.discard(lease)
@@ -108,34 +111,34 @@ class Endpoint:
             self._ended.append((self._clock(), lease))
         self._change()
 
-    def report(self, report: pb.HealthReport) -> None:
-        """A health report arrived."""
+    def note_report(self, report: pb.HealthReport) -> None:
+        """Takes over a health report that has arrived."""
         newest_s = self._clock() - SETTLE_S
         if self._unreported:
             self._unreported = {lease for lease in self._unreported if lease.since_s > newest_s}
         if self._ended:
             self._ended = [(ended_s, lease) for ended_s, lease in self._ended if ended_s > newest_s]
         if not self.connected:
-            self.breaker.renew()
+            self.breaker.note_reconnect()
         self.last_report = report
         self._reported = self._read(report)
         self.connected = True
         self.last_error = ""
         self._change()
 
-    def lose(self, reason: str) -> None:
-        """The health stream broke."""
+    def note_loss(self, reason: str) -> None:
+        """Marks it as not connected: its health stream broke."""
         self.connected = False
         self.last_error = reason
         self._change()
 
     def note_error(self, reason: str) -> None:
-        """A call failed for the endpoint's fault."""
+        """Records why a call failed by the endpoint's fault."""
         self.last_error = reason
         self._change()
 
     def _read(self, report: pb.HealthReport) -> EndpointSnapshot:
-        """The report with the rates it lately had at best: with few sequences an endpoint measures what they take."""
+        """The report, with the best rates of late: an endpoint with few sequences measures less than it can do."""
         before, now_s = self._reported, self._clock()
         ready = _ready_models(report)
         kept = 0.5 ** ((now_s - self._reported_s) / RATE_HALF_LIFE_S) if ready == before.ready_models else 0.0
@@ -151,9 +154,9 @@ class Endpoint:
     def _breaker_changed(self, state: BreakerState) -> None:
         if state is not self._breaker_state:
             self._breaker_state = state
-            _log.warning("breaker of endpoint %s: %s", self.address, state.value)
-        if state is BreakerState.OPEN:  # it is half-open by the passing of time, which changes the snapshot
-            asyncio.get_running_loop().call_later(self.breaker.opens_in_s, self._change)
+            _log.warning("circuit breaker of endpoint %s is %s", self.address, state.value)
+        if state is BreakerState.OPEN:  # time alone makes it half-open, which changes the snapshot
+            asyncio.get_running_loop().call_later(self.breaker.half_open_in_s, self._change)
         self._change()
 
     def _change(self) -> None:
@@ -171,7 +174,7 @@ class Endpoint:
         return reported.with_load(
             connected=self.connected,
             waiting_tokens=waiting_tokens,
-            # what runs for this router is there, however late the reports are
+            # the router knows its own sequences, however late the reports are
             sequences=max(self._own_sequences, sequences),
             in_flight=len(self._leases),
             breaker_open=not self.breaker.admits,
@@ -186,8 +189,8 @@ def _read_report(
     prefill_tokens_per_s: float,
     decode_tokens_per_s: float,
 ) -> EndpointSnapshot:
-    """What a report says, with the rates given."""
-    state = _STATES.get(report.state, State.UNKNOWN)
+    """Converts a report, with the given rates in place of its own."""
+    state = _STATES.get(report.state, EndpointState.UNKNOWN)
     load = report.load
     sizes = {m.name: m.size_bytes for m in report.available} | {m.name: m.size_bytes for m in report.models}
     return EndpointSnapshot(
@@ -213,7 +216,7 @@ def _read_report(
 
 
 def _rate(tokens_per_s: float) -> float:
-    """The rate, 0 (not measured) where it cannot be one: it divides."""
+    """The rate; 0 (not measured) if the value is implausible, because callers divide by it."""
     return tokens_per_s if 0.01 <= tokens_per_s <= 1e9 else 0.0
 
 

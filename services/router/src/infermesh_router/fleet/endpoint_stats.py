@@ -1,50 +1,50 @@
-"""Owns what became of the requests sent to each endpoint since the router started. Knows no policy."""
+"""Statistics of the requests sent to each endpoint since the router started."""
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 RECENT = 100
-"""Requests that a mean is taken over."""
+"""Number of requests that a mean covers."""
 _MAX_ADDRESSES = 4096
 
 
 @dataclass(slots=True)
 class EndpointStats:
-    """One endpoint's."""
+    """The statistics of one endpoint."""
 
     choices: Counter[str] = field(default_factory=Counter)
-    """Requests sent to it, by the reason it was chosen for."""
+    """How often it was chosen, by reason."""
     failovers: int = 0
-    """Running streams that were moved away from it."""
+    """Running streams that moved from it to another endpoint."""
     _queued_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     _overhead_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     @property
     def queued_ms(self) -> float:
-        """Time in the queue, mean of the last RECENT requests."""
+        """Mean time in the router's queue of the last RECENT requests."""
         return _mean_ms(self._queued_s)
 
     @property
     def overhead_ms(self) -> float:
-        """Time the router itself took, mean of the last RECENT requests."""
+        """Mean time that the router itself took for the last RECENT requests."""
         return _mean_ms(self._overhead_s)
 
     def note_sent(self, *, queued_s: float, overhead_s: float) -> None:
-        """A request was sent to it."""
+        """Records a request that was sent to it."""
         self._queued_s.append(queued_s)
         self._overhead_s.append(overhead_s)
 
 
 class StatsByAddress:
-    """The stats of the endpoints there are and of the newest of those that left: they may come back."""
+    """The statistics of the endpoints used last, `max_addresses` at most. Those that left may come back."""
 
     def __init__(self, max_addresses: int = _MAX_ADDRESSES) -> None:
         self._max_addresses = max_addresses
         self._stats: OrderedDict[str, EndpointStats] = OrderedDict()
 
     def of(self, address: str) -> EndpointStats:
-        """The stats of the endpoint at the address."""
+        """The statistics of the endpoint at the address, made on first use."""
         stats = self._stats.get(address)
         if stats is None:
             stats = self._stats[address] = EndpointStats()

@@ -1,7 +1,7 @@
-"""Owns what an endpoint's error means: the client's, the endpoint's, or nobody's. Knows no stream and no breaker.
+"""Judges errors of endpoints: whose fault they are, and whether to try another endpoint.
 
-INTERNAL, UNKNOWN and DATA_LOSS are the endpoint's fault: they count on its breaker, and the request is tried elsewhere
-once. Another endpoint that says the same is believed, for then the request is what is wrong.
+INTERNAL, UNKNOWN and DATA_LOSS count as the endpoint's fault: its breaker counts them, and the request is tried on one
+other endpoint. If that one answers the same, the fault is probably in the request, and the client gets the error.
 """
 
 from copy import copy
@@ -30,15 +30,15 @@ MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
 ENDPOINT_LOST = "ENDPOINT_LOST"
 ENDPOINT_STOPPED = "ENDPOINT_STOPPED"
 DRAINED = "DRAINED"
-"""The router itself takes the stream off the endpoint."""
+"""The router itself moves the stream, because the endpoint is being drained."""
 
 _LEAVING = frozenset(
     {"WORKER_DRAINING", "WORKER_LOADING", "WORKER_FAILED", "MODEL_NOT_LOADED", "MODEL_UNLOADED", DRAINED}
     | {ENDPOINT_STOPPED}
-    | {"ROUTER_DRAINING", "NO_ENDPOINT"}  # what a router says whose own endpoints are leaving
+    | {"ROUTER_DRAINING", "NO_ENDPOINT"}  # from a router behind this one
 )
 _PASSING = frozenset({QUEUE_FULL, "MODEL_NOT_LOADED"})
-"""What its report did not say yet: its queue is full; the model was unloaded, and is loaded again where it suits."""
+"""What the endpoint's last report did not say yet: its queue is full, or it has unloaded the model."""
 _ONCE = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
 
 
@@ -46,20 +46,20 @@ class Verdict(Enum):
     """What to do after an error."""
 
     REFUSE = auto()
-    """The client's own: it is told."""
+    """The request itself is at fault: the client gets the error."""
     BUSY = auto()
-    """The endpoint cannot take it, as its next report will say: the request is admitted again."""
+    """The endpoint has no room or no model, as its next report will say: admit the request again."""
     LEAVE = auto()
-    """The endpoint does not serve now, as it may: another one is tried, and nothing counts against this one."""
+    """The endpoint is out of service on purpose: try another one; its breaker does not count it."""
     FAULT = auto()
-    """The endpoint failed: another one is tried."""
+    """The endpoint failed: try another one."""
     FAULT_ONCE = auto()
-    """The same, but only one other is."""
+    """The endpoint failed: try another one, but only once."""
 
 
 def judge(error: InfermeshError) -> Verdict:
     """What an error means before the first token."""
-    if isinstance(error, DeviceNotAvailable):  # a router's answer, which did not say what devices are behind it
+    if isinstance(error, DeviceNotAvailable):  # from a router, which reports no device
         return Verdict.LEAVE
     if isinstance(error, Unavailable):
         return Verdict.LEAVE if error.reason in _LEAVING else Verdict.FAULT
@@ -69,9 +69,10 @@ def judge(error: InfermeshError) -> Verdict:
 
 
 def judge_running(error: InfermeshError) -> Verdict:
-    """What an error means in the middle of a stream, which the endpoint had accepted.
+    """What an error means in the middle of a stream.
 
-    RESOURCE_EXHAUSTED and ABORTED, which the client did not cause, end the stream here and may not elsewhere.
+    The endpoint had accepted the request, so RESOURCE_EXHAUSTED and ABORTED are not the client's fault, and another
+    endpoint may be able to continue.
     """
     if error.code in (Code.RESOURCE_EXHAUSTED, Code.ABORTED):
         return Verdict.LEAVE
@@ -79,33 +80,33 @@ def judge_running(error: InfermeshError) -> Verdict:
 
 
 def to_error(error: grpc.aio.AioRpcError) -> InfermeshError:
-    """The error of a failed call; a connection that broke is a cut stream.
+    """Converts the error of a failed call; a broken connection becomes STREAM_CUT.
 
-    CANCELLED is not the client's doing, of which the router learns otherwise: a server that stops cancels what it has
-    just taken.
+    CANCELLED here does not come from the client: a server that stops cancels the calls it has just accepted.
     """
     found = from_rpc_error(error)
     if isinstance(found, Cancelled):
         return Unavailable("The endpoint stopped in the middle of the call.", reason=ENDPOINT_STOPPED)
     if isinstance(found, Unavailable) and found.reason == Unavailable.reason:
-        return Unavailable(f"The connection to the endpoint broke ({found.message}).", reason=STREAM_CUT)
+        return Unavailable(f"The connection to the endpoint broke: {found.message}.", reason=STREAM_CUT)
     return found
 
 
-def to_told(error: grpc.aio.AioRpcError, address: str) -> InfermeshError:
-    """The error of a failed call for an operator, who is told which endpoint does not answer."""
+def operator_error(error: grpc.aio.AioRpcError, address: str) -> InfermeshError:
+    """Converts the error of a call that an operator caused; the message names an endpoint that does not answer."""
     found = from_rpc_error(error)
     if isinstance(found, DeadlineExceeded):
-        return DeadlineExceeded(f"Endpoint {address} does not answer.")
+        return DeadlineExceeded(f"Endpoint {address} did not answer in time. Check that it is running.")
     if isinstance(found, Unavailable) and found.reason == Unavailable.reason:
-        return Unavailable(f"Endpoint {address} is lost ({found.message}).", reason=ENDPOINT_LOST)
+        return Unavailable(f"Endpoint {address} is lost: {found.message}.", reason=ENDPOINT_LOST)
     return found
 
 
-def with_retry(error: InfermeshError) -> InfermeshError:
-    """The error anew, saying when to try again if it is one that passes.
+def with_retry_after(error: InfermeshError) -> InfermeshError:
+    """A copy of the error that also says when to retry, if it is Unavailable.
 
-    A copy, because a raised error holds the frames it passed: one that they hold too waits for the cyclic collector.
+    We copy it because a raised error refers to the frames it passed through: if those refer to it too, only the cyclic
+    garbage collector frees them.
     """
     error = copy(error)
     if isinstance(error, Unavailable) and error.retry_after_s is None:

@@ -1,1 +1,1 @@
-"""Keeps the set of endpoint addresses: from settings, names, a file, and registrations."""
+"""Keeps the set of endpoint addresses, from settings, DNS names, a file and registrations."""

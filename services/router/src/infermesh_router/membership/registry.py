@@ -1,4 +1,4 @@
-"""Owns the set of endpoint addresses, and how each came into it. Knows no names, no files and no connections."""
+"""Keeps the set of endpoint addresses and remembers where each came from."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 
-class Source(StrEnum):
-    """How an address became an endpoint's; for one that came in several ways, the first of these."""
+class AddressSource(StrEnum):
+    """Where an endpoint's address came from. If there are several sources, the first in this order counts."""
 
     STATIC = "static"
     DNS = "dns"
@@ -16,34 +16,37 @@ class Source(StrEnum):
 
 
 class Registry:
-    """Tells `on_change` the addresses whenever they change; `replace` takes lists, `registered` one that may leave."""
+    """The addresses; `on_change` gets them whenever they change.
+
+    `replace` sets the whole list of a source; `registered` adds one address for a while.
+    """
 
     def __init__(self, on_change: Callable[[frozenset[str]], None]) -> None:
         self._on_change = on_change
-        self._lists: dict[Source, frozenset[str]] = {}
+        self._lists: dict[AddressSource, frozenset[str]] = {}
         self._registered: Counter[str] = Counter()
         self._told: frozenset[str] | None = None
 
     @property
     def addresses(self) -> frozenset[str]:
-        """All of them (host:port)."""
+        """All addresses, as host:port."""
         return frozenset().union(self._registered, *self._lists.values())
 
     def source_of(self, address: str) -> str:
-        """How the address came; "" when it has left."""
-        for source in Source:
+        """Where the address came from; "" if it has left."""
+        for source in AddressSource:
             if address in self._lists.get(source, ()):
                 return source
-        return Source.REGISTERED if address in self._registered else ""
+        return AddressSource.REGISTERED if address in self._registered else ""
 
-    def replace(self, source: Source, addresses: Iterable[str]) -> None:
-        """These, and no others, come from `source` now."""
+    def replace(self, source: AddressSource, addresses: Iterable[str]) -> None:
+        """Replaces all addresses of `source` with these."""
         self._lists[source] = frozenset(addresses)
         self._tell()
 
     @contextmanager
     def registered(self, address: str) -> Iterator[None]:
-        """The address is an endpoint while the block runs, and as long as another block or list has it."""
+        """Registers the address while the block runs. It stays as long as another block or list still has it."""
         self._registered[address] += 1
         self._tell()
         try:

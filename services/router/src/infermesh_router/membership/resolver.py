@@ -1,4 +1,4 @@
-"""Owns the way from targets to addresses: names are resolved, again and again. Knows no connections."""
+"""Resolves DNS targets to addresses, again and again."""
 
 import asyncio
 import logging
@@ -10,22 +10,22 @@ from infermesh_router.membership.target import Target, join_host_port
 _log = logging.getLogger(__name__)
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""(host, port) → addresses as host:port. Raises OSError when the name cannot be resolved."""
+"""(host, port) → addresses as host:port. Raises OSError if the name cannot be resolved."""
 
 _GONE = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
 async def resolve_with_dns(host: str, port: int) -> list[str]:
-    """Every address of `host`, by the system's resolver. Raises socket.gaierror."""
+    """All addresses of `host`, from the system's resolver. Raises socket.gaierror."""
     infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [join_host_port(str(address[0]), port) for *_, address in infos]
 
 
 class Resolver:
-    """Tells `on_change` the addresses of its targets whenever they change, those of names apart from the others.
+    """Calls `on_change` with the fixed and the resolved addresses of its targets whenever they change.
 
-    A name that does not exist has no endpoints; one whose resolution fails otherwise keeps those it had, so that a
-    resolver's hiccup takes no worker away. Either is logged once, until it resolves again.
+    A name that does not exist has no addresses. If resolving fails in another way, the name keeps its addresses, so
+    that a resolver's hiccup takes no worker away. Either failure is logged once, until the name resolves again.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Resolver:
         self._retargeted = asyncio.Event()
 
     async def run(self) -> None:
-        """Resolves now, every interval while a target is a name, and when the targets change; until cancelled."""
+        """Resolves now, every interval if a target is a DNS name, and when the targets change. Runs until cancelled."""
         while True:
             self._retargeted.clear()
             await self.refresh()
@@ -58,14 +58,14 @@ class Resolver:
                 continue
 
     def set_targets(self, targets: Iterable[Target]) -> None:
-        """Other targets from now on."""
+        """Replaces the targets."""
         self._targets = tuple(targets)
         self._resolved = {target: found for target, found in self._resolved.items() if target in self._targets}
         self._failing &= set(self._targets)
         self._retargeted.set()
 
     async def refresh(self) -> None:
-        """Resolves every name once and tells what changed."""
+        """Resolves every name once and reports a change."""
         names = [target for target in self._targets if target.resolve]
         fixed = frozenset(target.address for target in self._targets if not target.resolve)
         found = (fixed, frozenset().union(*await asyncio.gather(*(self._look_up(name) for name in names))))

@@ -1,4 +1,4 @@
-"""Owns how a worker is named in the settings. Knows nothing of resolving or connecting."""
+"""Parses the ways to name workers in settings: host:port and dns:///name:port."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ _DNS = "dns:///"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A worker's address, or a name whose every address is a worker."""
+    """A worker's address, or a DNS name of which every address is a worker."""
 
     host: str
     port: int
     resolve: bool
-    """True: re-resolve `host` and take each address; False: one endpoint, host:port as it is."""
+    """Whether `host` is resolved again and again, and each of its addresses is an endpoint; else host:port is one."""
 
     @property
     def address(self) -> str:
@@ -23,7 +23,7 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """Parses "host:port" or "dns:///name:port". Raises ValueError that names the text."""
+    """Parses "host:port" or "dns:///name:port". Raises ValueError with the text and what is wrong."""
     try:
         host, port = split_host_port(text.removeprefix(_DNS))
     except ValueError as error:

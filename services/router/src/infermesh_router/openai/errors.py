@@ -1,4 +1,4 @@
-"""Owns how faults are told: OpenAI's field path for each, found here or by a worker; the error object. No schema."""
+"""Makes OpenAI's error objects, and gives errors of the schema and of workers OpenAI's names of fields."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ _NAMES = {
     "text": "prompt",
     "token_ids": "prompt",
 }
-"""Paths of the contract → OpenAI's, by prefix; the first that fits counts."""
+"""Prefix of a path in the gRPC contract → prefix in OpenAI's body; the first that matches counts."""
 
 _REASONS = {
     "extra_forbidden": "UNKNOWN_PARAMETER",
@@ -41,9 +41,9 @@ _TYPES = {
 
 
 def locate(problem: Mapping[str, Any]) -> list[str | int]:
-    """Where one of pydantic's `errors()` is, without the tags of unions, which are in angle brackets.
+    """The location of one of pydantic's `errors()`, without the tags of unions, which are in angle brackets.
 
-    The name of an unknown field is kept whatever it looks like: a client chose it.
+    The name of an unknown field stays, whatever it looks like: a client chose it.
     """
     *parents, last = problem["loc"]
     kept = [part for part in parents if not _is_tag(part)]
@@ -62,7 +62,7 @@ def format_path(location: Sequence[str | int]) -> str:
 
 
 def from_validation(problems: Sequence[Mapping[str, Any]]) -> InvalidArgument:
-    """The error of a body's faults (pydantic's `errors()`); the first gives the message."""
+    """The error for the problems of a body (pydantic's `errors()`). The first one gives the message."""
     described = {format_path(locate(problem)): _describe(problem) for problem in problems}
     path, description = next(iter(described.items()))
     reason = _REASONS.get(str(problems[0]["type"]))
@@ -74,12 +74,12 @@ def _is_tag(part: str | int) -> bool:
 
 
 def invalid(path: str, description: str, *, reason: str | None = None) -> InvalidArgument:
-    """The error of one field."""
+    """The error for one bad field."""
     return InvalidArgument(f"'{path}' {description}.", reason=reason, fields={path: description})
 
 
 def rename_fields(error: InfermeshError, names: Mapping[str, str]) -> InfermeshError:
-    """The error of a worker with OpenAI's names for its fields; `names` says those that depend on the request."""
+    """A worker's error with OpenAI's names of its fields. `names` holds those that depend on the request."""
     if not error.fields:
         return error
     paths = {path: rename_field(path, names) for path in error.fields}
@@ -110,7 +110,7 @@ def rename_field(path: str, names: Mapping[str, str]) -> str:
 
 
 def error_object(error: InfermeshError) -> dict[str, Any]:
-    """The body of an error, {"error": {message, type, param, code}}; the same that Envoy makes of a status."""
+    """The body of an error, {"error": {message, type, param, code}}, as Envoy makes it from a gRPC status."""
     return {
         "error": {
             "message": error.message,
@@ -130,7 +130,7 @@ def _describe(problem: Mapping[str, Any]) -> str:
 
 
 def _show_input(value: object) -> str:
-    """What was sent instead, where it is short."""
+    """What was sent instead, if it is short."""
     if isinstance(value, str | int | float | bool) and len(text := repr(value)) <= 40:
         return f", not {text}"
     return ""

@@ -1,4 +1,4 @@
-"""Owns the kinds of field that OpenAI's requests are made of, and their limits. Knows no endpoint of the API."""
+"""The types and limits of fields in OpenAI's request bodies."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ MAX_LOGPROBS = 20
 
 
 class Strict(BaseModel):
-    """An object with exactly these fields and no conversions between types."""
+    """An object with exactly these fields, without conversion between types."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -23,7 +23,7 @@ def _show(value: object) -> str:
 
 
 def _refuse(value: object) -> None:
-    """A field of the API that this server does not have: fine while it is null."""
+    """Refuses a field that this server does not support, unless it is null."""
     if value is not None:
         raise PydanticCustomError("unsupported", "{shown}is not supported by this server", {"shown": _show(value)})
 
@@ -35,11 +35,11 @@ def _refuse_filled(value: object) -> None:
 
 Unsupported = Annotated[None, BeforeValidator(_refuse)]
 UnsupportedList = Annotated[None, BeforeValidator(_refuse_filled)]
-"""As Unsupported, and empty lists are fine too: frameworks send them for "none"."""
+"""Like Unsupported, but accepts empty lists too: frameworks send them to mean "none"."""
 
 
 def only(*values: Any) -> BeforeValidator:
-    """Refuses what is not one of `values`, saying that only these are supported."""
+    """Refuses any value but `values`, saying that only these are supported."""
 
     def check(value: object) -> object:
         if value is not None and not any(value == v and type(value) is type(v) for v in values):
@@ -59,7 +59,7 @@ Stop = Annotated[
     Annotated[_Text, Tag("<string>")] | Annotated[list[_Text], Field(max_length=MAX_STOP_STRINGS), Tag("<list>")],
     Discriminator(_string_or_list),
 ]
-"""A string, or up to 16 of them (OpenAI takes 4)."""
+"""A string, or up to 16 of them (OpenAI allows 4)."""
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -70,7 +70,7 @@ Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
 class StreamOptions(Strict):
-    """What a stream holds besides its text."""
+    """What a stream contains besides its text."""
 
     include_usage: bool | None = None
     include_obfuscation: Annotated[bool | None, only(False)] = None
@@ -89,7 +89,7 @@ class JsonObjectFormat(Strict):
 
 
 class JsonSchema(Strict):
-    """A named JSON schema. It is always enforced, `strict` or not."""
+    """A named JSON schema. It is always enforced, whatever `strict` says."""
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
     description: str | None = None
@@ -98,7 +98,7 @@ class JsonSchema(Strict):
 
 
 class JsonSchemaFormat(Strict):
-    """JSON that a schema describes."""
+    """JSON that follows a schema."""
 
     type: Literal["json_schema"]
     json_schema: JsonSchema
@@ -129,7 +129,7 @@ def _schema_tag(value: object) -> str:
 
 
 class StructuredOutputs(Strict):
-    """vLLM's constraints on the output; exactly one is to be set."""
+    """vLLM's constraints on the output; exactly one of them must be set."""
 
     json_: (
         Annotated[

@@ -1,4 +1,4 @@
-"""Owns OpenAI's two forms of log probabilities: chat's list of objects, and the older parallel lists. Knows no I/O."""
+"""Converts log probabilities to OpenAI's two forms: chat's list of objects and the older parallel lists."""
 
 import codecs
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 
 
 def chat_logprobs(tokens: Sequence[pb.TokenLogprob]) -> list[dict[str, Any]]:
-    """The `content` of a chat choice's logprobs."""
+    """The `content` of the logprobs of a chat choice."""
     return [{**_chat_token(token), "top_logprobs": [_chat_token(top) for top in token.top]} for token in tokens]
 
 
@@ -21,17 +21,17 @@ def _chat_token(token: pb.TokenLogprob) -> dict[str, Any]:
 
 
 class LegacyLogprobs:
-    """The logprobs of one choice of /v1/completions; keeps count of the characters before each token."""
+    """Converts the logprobs of one choice of /v1/completions, counting the characters before each token."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._offset_chars = 0
 
     def convert(self, tokens: Sequence[pb.TokenLogprob]) -> dict[str, list[Any]]:
-        """Parallel lists over `tokens`, which follow those of the last call.
+        """Parallel lists for `tokens`, which follow those of the last call.
 
-        As OpenAI's, a token that is no valid UTF-8 reads "bytes:\\xe2\\x82", and the sampled token is always among the
-        top ones, which may so be one more than asked for.
+        As with OpenAI, a token that is not valid UTF-8 reads "bytes:\\xe2\\x82". The sampled token is always among the
+        top ones, so there may be one more than requested.
         """
         return {
             "tokens": [_show(token.token) for token in tokens],

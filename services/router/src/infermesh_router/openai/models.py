@@ -1,4 +1,4 @@
-"""Owns the answers of /v1/models. Knows no I/O."""
+"""Makes the bodies of /v1/models from the router's health report."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from infermesh_runtime.errors import ModelNotFound
 
 
 def list_models(report: pb.HealthReport) -> dict[str, Any]:
-    """The body of /v1/models: those that can answer, now or once they are loaded."""
+    """The body of /v1/models: the models that can answer now or once they are loaded."""
     return {"object": "list", "data": list(_models(report).values())}
 
 
@@ -25,7 +25,7 @@ def find_model(report: pb.HealthReport, name: str) -> dict[str, Any]:
 
 
 def _models(report: pb.HealthReport) -> dict[str, dict[str, Any]]:
-    """Those that are ready, and where an endpoint is ready those that it could load, by name, sorted."""
+    """The ready models and, if an endpoint is ready, those that could be loaded; sorted by name."""
     found = {
         model.name: _describe(model.name, model.context_length, model.created_at.seconds)
         for model in report.models
@@ -43,5 +43,5 @@ def _describe(name: str, context_length: int, created_s: int) -> dict[str, Any]:
         "object": "model",
         "created": created_s,
         "owned_by": "infermesh",
-        "max_model_len": context_length,  # vLLM's name
+        "max_model_len": context_length,  # as vLLM names it
     }

@@ -1,4 +1,4 @@
-"""Owns reading a body: JSON, then the schema, then what to do with unknown fields. Knows no particular endpoint."""
+"""Parses a request body: JSON, then the schema, then the rule for unknown fields."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[ModelT]):
-    """A body that is valid."""
+    """A valid body."""
 
     request: ModelT
     ignored: tuple[str, ...] = ()
-    """Paths of the unknown fields that were left out."""
+    """Paths of the unknown fields that were ignored."""
 
 
 def parse_body(schema: type[ModelT], body: bytes, *, ignore_unknown: bool) -> Parsed[ModelT]:
-    """Reads a body. Raises InvalidArgument that names the field, or the position where it is no JSON.
+    """Parses a body. Raises InvalidArgument with the bad field, or with the position at which the JSON is malformed.
 
-    An unknown field that is null is as good as absent, and left out without a word.
+    An unknown field that is null counts as absent.
     """
     document = _parse_json(body)
     try:
@@ -60,17 +60,17 @@ def _parse_json(body: bytes) -> dict[str, Any]:
 
 
 def _list_problems(error: ValidationError) -> list[ErrorDetails]:
-    """All problems of a body. Raises InvalidArgument that names the first where they are too many to list."""
+    """All problems of a body. If there are too many to list, raises InvalidArgument for the first."""
     if error.error_count() <= _MAX_PROBLEMS:
         return error.errors(include_url=False)
-    # 64 MiB hold millions: listing them takes microseconds each, in which every stream of the router stands still
+    # a 64 MiB body can have millions of problems, and listing them would block every stream of the router
     text = error.json(include_url=False, include_context=False, include_input=False)
     first, _ = _decoder.raw_decode(text, 1)
     raise from_validation([first])
 
 
 def _remove(document: Any, location: Sequence[str | int]) -> None:
-    """Takes the field at `location` out of the document."""
+    """Removes the field at `location` from the document."""
     *parents, last = location
     for part in parents:
         document = document[part]

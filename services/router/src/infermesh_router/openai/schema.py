@@ -1,7 +1,7 @@
-"""Owns what bodies of /v1/chat/completions and /v1/completions may hold: each field is honoured, or refused by name.
+"""The bodies of /v1/chat/completions and /v1/completions: every field is either honoured or refused by name.
 
-Fields that have no effect on an answer by what they mean (metadata, ...) are taken and not used. Ranges are
-OpenAI's; where ours are wider, the field says so. Knows nothing of how a request is answered.
+Fields that never affect an answer, such as metadata, are accepted and ignored. Ranges are OpenAI's; a field says so if
+ours is wider.
 """
 
 from typing import Annotated, Any, Literal
@@ -29,7 +29,7 @@ from infermesh_router.openai.fields import (
 
 
 class SamplingRequest(Strict):
-    """What both kinds of completion take."""
+    """The fields that chat and text completions share."""
 
     model: Annotated[str, Field(min_length=1)]
     stream: bool | None = None
@@ -38,7 +38,7 @@ class SamplingRequest(Strict):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Ratio | None = None
-    """0 leaves the most probable token alone, as OpenAI has it (the contract's is above 0)."""
+    """0 leaves only the most probable token, as with OpenAI; in the gRPC contract it is above 0."""
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, Bias] | None = None
@@ -46,7 +46,7 @@ class SamplingRequest(Strict):
     max_tokens: Count | None = None
     user: str | None = None
 
-    # vLLM's, at the top level as vLLM has them
+    # vLLM's extensions, at the top level as in vLLM
     top_k: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
     min_p: Ratio | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
@@ -56,9 +56,9 @@ class SamplingRequest(Strict):
     structured_outputs: StructuredOutputs | None = None
     response_format: ResponseFormat | None = None
     priority: Annotated[int, Field(ge=-(2**31) + 1, le=2**31 - 1)] | None = None
-    """As in vLLM: smaller is served earlier (the contract's `priority` is the other way round)."""
+    """As in vLLM, smaller is served earlier; in the gRPC contract it is the other way round."""
 
-    # ours
+    # our own extensions
     device: str | None = None
     session_id: str | None = None
 
@@ -68,7 +68,7 @@ def _content_tag(value: object) -> str:
 
 
 class TextPart(Strict):
-    """A part of a message; parts of other types are refused."""
+    """A text part of a message; other types of part are refused."""
 
     type: Annotated[Literal["text"], only("text")]
     text: str
@@ -86,7 +86,7 @@ def _part_tag(value: object) -> str:
 
 
 class OtherPart(Strict):
-    """An image, a sound or a file: refused for its type, whatever it holds."""
+    """An image, sound or file, refused because of its type, whatever else it contains."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -97,14 +97,14 @@ Part = Annotated[Annotated[TextPart, Tag("<text>")] | Annotated[OtherPart, Tag("
 
 
 class FunctionCall(Strict):
-    """The function of a call that the assistant made."""
+    """The function that a tool call names."""
 
     name: Annotated[str, Field(min_length=1)]
     arguments: str
 
 
 class ToolCall(Strict):
-    """A call that the assistant made."""
+    """A tool call that the assistant made."""
 
     id: Annotated[str, Field(min_length=1)]
     type: Annotated[Literal["function"], only("function")]
@@ -123,7 +123,7 @@ class Message(Strict):
     audio: Unsupported = None
     function_call: Unsupported = None
     annotations: Annotated[list[Any] | None, only([])] = None
-    """Sent back by clients that append our own answer to the conversation."""
+    """Clients that append our answer to the conversation send it back."""
 
 
 class ChatRequest(SamplingRequest):
@@ -134,15 +134,15 @@ class ChatRequest(SamplingRequest):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
 
-    # without effect on the answer
+    # these do not affect the answer
     metadata: dict[str, str] | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    """Used as the session when `session_id` is not set: both ask for the endpoint whose cache knows the prompt."""
+    """Serves as the session if `session_id` is not set: both ask for the endpoint whose cache has the prompt."""
     parallel_tool_calls: bool | None = None
-    """Without tools, nothing can be called in parallel."""
+    """Has no effect, because tools are not supported."""
 
-    # their only supported values have no effect on the answer
+    # only values that do not affect the answer are supported
     store: Annotated[bool | None, only(False)] = None
     service_tier: Annotated[str | None, only("auto", "default")] = None
     modalities: Annotated[list[str] | None, only(["text"])] = None
@@ -160,7 +160,7 @@ class ChatRequest(SamplingRequest):
     prompt_cache_options: Unsupported = None
     web_search_options: Unsupported = None
 
-    # vLLM's
+    # vLLM's extensions
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool | None = None
 
@@ -190,8 +190,8 @@ class CompletionRequest(SamplingRequest):
 
     prompt: Prompt
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    """OpenAI takes up to 5."""
+    """OpenAI allows up to 5."""
     best_of: int | None = None
-    """Only the value of `n`, which is what leaving it out means."""
+    """Must equal `n`, which is also its default."""
     echo: Annotated[bool | None, only(False)] = None
     suffix: Annotated[str | None, only("")] = None

@@ -1,1 +1,1 @@
-"""Loads models on endpoints, because a request or an operator wants them."""
+"""Loads models on endpoints, for a request or an operator."""

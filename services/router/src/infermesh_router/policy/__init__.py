@@ -1,1 +1,1 @@
-"""Chooses an endpoint for a request: filters, scorers and a pick over frozen snapshots. Does no I/O."""
+"""Chooses an endpoint for a request: pure filters, scorers and a pick over frozen snapshots."""

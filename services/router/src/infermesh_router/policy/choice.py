@@ -1,20 +1,20 @@
-"""Owns the choice of an endpoint: filters, then scorers, then pick. Pure: no clock, no I/O, no memory.
+"""Chooses the endpoint for a request: filter, score, pick. A pure function of snapshots and request.
 
-Reasons, as told to clients in Started.reason:
-  only_endpoint           the filters left one
-  named_endpoint          the request named it as its device
-  least_seconds_to_drain  it would be done first
-  kv_headroom             drains about as soon, and has more KV cache free
-  prefix_affinity         its prefix cache is expected to hold most of the prompt
-  prefix_hash             nothing is known of the prompt's prefix: among about equals, the one that its hash falls on
+Reasons of a choice, as clients see them in Started.reason. The endpoint
+  only_endpoint           is the only one that the filters left
+  named_endpoint          was named by the request as its device
+  least_seconds_to_drain  is expected to finish the request first
+  kv_headroom             drains about as soon as others, and has more free KV cache
+  prefix_affinity         probably has most of the prompt in its prefix cache
+  prefix_hash             is the one among near-equals that the hash of an unknown prompt prefix maps to
   session_affinity        served the session's last request
   device_preference       is on the device that the model's rule in mesh.yaml prefers
   size_rule               is on the device that models of this size prefer
   least_cost              costs less per token
-  equal                   as good as others; they take turns
-  retry                   an earlier endpoint failed before its first token
-  cpu_overflow            a CPU, though the model prefers the GPU: the accelerators are too busy
-  gpu_unavailable         a CPU, though the model prefers the GPU: no accelerator that has the model can take it now
+  equal                   is as good as others; they take turns
+  retry                   replaces one that failed before its first token
+  cpu_overflow            is a CPU, because the accelerators that the model prefers are too busy
+  gpu_unavailable         is a CPU, because no accelerator that has the model can take the request now
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,14 +23,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from infermesh_router.policy.filters import FILTERS, Filter, check_ambiguity, explain_refusal, keep_untried
-from infermesh_router.policy.placing import Placement, place
-from infermesh_router.policy.prefix import pick_by_hash
+from infermesh_router.policy.prefix_hash import pick_by_hash
 from infermesh_router.policy.scorers import SCORERS, Scorer
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.policy.table import CPU_BITS, GPU_BITS, Floats, Mask, Table, as_table
 from infermesh_runtime.errors import InfermeshError, Unavailable
-
-__all__ = ["Choice", "Placement", "Rules", "choose", "place"]
 
 ONLY_ENDPOINT = "only_endpoint"
 NAMED_ENDPOINT = "named_endpoint"
@@ -41,13 +38,13 @@ CPU_OVERFLOW = "cpu_overflow"
 GPU_UNAVAILABLE = "gpu_unavailable"
 
 NEAR = 0.05
-"""Distance in total score within which the prefix's hash decides."""
+"""Endpoints whose total score is this close to the best are near-equals, among which the prefix hash decides."""
 _TIE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What a choice is made by."""
+class ChoiceProfile:
+    """The filters and scorers that make a choice."""
 
     filters: tuple[Filter, ...] = FILTERS
     scorers: tuple[Scorer, ...] = SCORERS
@@ -55,37 +52,37 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Who answers, and why."""
+    """Which endpoint answers, and why."""
 
     address: str
     reason: str
     prompt_tokens: int = 0
-    """Tokens of the prompt that it is expected to prefill, not counting those in its prefix cache: what to credit."""
+    """Prompt tokens that it will probably prefill: all but those in its prefix cache. The router credits them to it."""
 
 
-DEFAULT_RULES = Rules()
+DEFAULT_PROFILE = ChoiceProfile()
 
 
 def choose(
-    endpoints: Sequence[EndpointSnapshot], wanted: Wanted, *, turn: int = 0, rules: Rules = DEFAULT_RULES
+    endpoints: Sequence[EndpointSnapshot], wanted: Wanted, *, turn: int = 0, profile: ChoiceProfile = DEFAULT_PROFILE
 ) -> Choice:
     """The endpoint for a request. `turn` counts choices, so that equal endpoints take turns.
 
-    A Table is used as it is; other sequences are made into one. Raises the error of the filter that left nothing:
-    ModelNotFound, DeviceNotAvailable, Unavailable, Saturated, or ModelNotLoaded where an endpoint could load the model;
-    InvalidArgument when no model is named and there are several.
+    Other sequences than a Table are converted to one. Raises the error of the filter that removed the last endpoint:
+    ModelNotFound, DeviceNotAvailable, Unavailable or Saturated, or ModelNotLoaded if an endpoint could load the model.
+    Raises InvalidArgument if the request names no model and there are several.
     """
     table = as_table(endpoints)
-    candidates = _apply_filters(table, wanted, rules.filters)
+    candidates = _apply_filters(table, wanted, profile.filters)
     rows = candidates.nonzero()[0]
     if not len(rows):
-        raise _refusal(table, wanted, rules.filters)
+        raise _refusal(table, wanted, profile.filters)
     check_ambiguity(table, candidates, wanted)
     if len(rows) == 1:
         row = int(rows[0])
         return _make_choice(table, row, wanted, _reason_of_only(table[row], wanted))
     scored, totals = [], np.where(candidates, 0.0, -np.inf)
-    for scorer in rules.scorers:
+    for scorer in profile.scorers:
         if scorer.weight and (scores := scorer.score(table, candidates, wanted)) is not None:
             scored.append((scorer, scores))
             totals += scorer.weight * scores
@@ -95,38 +92,38 @@ def choose(
 
 def _apply_filters(table: Table, wanted: Wanted, filters: tuple[Filter, ...]) -> Mask:
     if not len(table):
-        raise Unavailable("No endpoint is known.", reason="NO_ENDPOINT", retry_after_s=1.0)
+        raise Unavailable("The router knows no endpoint yet.", reason="NO_ENDPOINT", retry_after_s=1.0)
     key = (filters, wanted.model, wanted.device)
     candidates = table.keep(key, lambda: _apply_stable(table, wanted, filters))
-    for rule in filters:
-        if not rule.stable:
-            candidates = rule.keep(table, candidates, wanted)
+    for each in filters:
+        if not each.stable:
+            candidates = each.keep(table, candidates, wanted)
     return candidates
 
 
 def _apply_stable(table: Table, wanted: Wanted, filters: Iterable[Filter]) -> Mask:
     candidates = np.ones(len(table), bool)
-    for rule in filters:
-        if rule.stable:
-            candidates = rule.keep(table, candidates, wanted)
+    for each in filters:
+        if each.stable:
+            candidates = each.keep(table, candidates, wanted)
     return candidates
 
 
 def _refusal(table: Table, wanted: Wanted, filters: Iterable[Filter]) -> InfermeshError:
-    """The error of the first filter that leaves none."""
+    """The error of the first filter that leaves no endpoint."""
     candidates = np.ones(len(table), bool)
-    for rule in filters:
-        kept = rule.keep(table, candidates, wanted)
+    for each in filters:
+        kept = each.keep(table, candidates, wanted)
         if not kept.any():
-            return explain_refusal(rule, table, candidates, wanted)
+            return explain_refusal(each, table, candidates, wanted)
         candidates = kept
-    raise AssertionError("the filters left somebody")
+    raise AssertionError("the filters left an endpoint, so there is nothing to refuse")
 
 
 def _pick(
     table: Table, totals: Floats, scored: Sequence[tuple[Scorer, Floats]], wanted: Wanted, turn: int
 ) -> tuple[int, str]:
-    """The row with the best total, and the reason. Where nothing is known of a prefix, its hash decides among near."""
+    """The row with the best total, and the reason. For an unknown prefix, its hash decides among near-equals."""
     best = totals[totals.argmax()]
     if wanted.blocks and not wanted.cached_tokens and not wanted.session_endpoint:
         near = np.flatnonzero(totals >= best - NEAR)
@@ -141,7 +138,7 @@ def _pick(
 
 
 def _reason_of_pick(picked: int, totals: Floats, scored: Sequence[tuple[Scorer, Floats]]) -> str:
-    """The scorer that put the picked endpoint furthest ahead of the second best."""
+    """The name of the scorer that put the picked endpoint furthest ahead of the second best."""
     others = totals.copy()
     others[picked] = -np.inf
     second = int(others.argmax())
@@ -162,7 +159,7 @@ def _make_choice(table: Table, row: int, wanted: Wanted, reason: str) -> Choice:
 
 
 def _reason_of_fallback(table: Table, row: int, wanted: Wanted) -> str:
-    """Why a request that prefers the GPU goes to a CPU though accelerators list the model; "" when it does not."""
+    """Why a request that prefers the GPU goes to a CPU although accelerators list the model; "" if it does not."""
     if wanted.preferred_device != "gpu" or not table.device_bits[row] & CPU_BITS:
         return ""
     accelerators = table.serving(wanted.model) & table.on_device(GPU_BITS)

@@ -1,28 +1,30 @@
-"""Owns what a router remembers for its choices: prefixes sent, overflow, preferences. Choosing is the policy's."""
+"""Chooses endpoints with what the router remembers between requests: prefixes, overflow, device preferences."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from infermesh_router.policy.choice import DEFAULT_RULES, Choice, Placement, Rules, choose, place
+from infermesh_router.policy.choice import DEFAULT_PROFILE, Choice, ChoiceProfile, choose
 from infermesh_router.policy.overflow import Overflow, OverflowRule
+from infermesh_router.policy.placing import Placement, place
 from infermesh_router.policy.preference import DEFAULT_SIZE_RULES, Preference, SizeRule, prefer
 from infermesh_router.policy.prefix_index import PrefixIndex
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.policy.table import GPU_BITS, Table, as_table
 
 LOOK_EVERY_S = 0.01
-"""Time for which an answer about overflow holds: reports are rarer than choices may be."""
+"""How long an answer about overflow is reused; choices can be much more frequent than reports."""
 _MODELS_KEPT = 256
-"""Models whose preference is kept; a client may name as many as it likes."""
+"""Most models whose preference is cached; clients may name any number of models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChoiceRules:
-    """What choices are made by, as mesh.yaml sets it."""
+class ChooserRules:
+    """The rules of a Chooser, as mesh.yaml sets them."""
 
-    default: Rules = DEFAULT_RULES
-    by_model: dict[str, Rules] = field(default_factory=dict)
+    default: ChoiceProfile = DEFAULT_PROFILE
+    by_model: dict[str, ChoiceProfile] = field(default_factory=dict)
+    """Model → its own profile; other models have the default."""
     devices: dict[str, str] = field(default_factory=dict)
     """Model → the device that its own rule prefers."""
     size_rules: Sequence[SizeRule] = DEFAULT_SIZE_RULES
@@ -30,53 +32,53 @@ class ChoiceRules:
 
 
 class Chooser:
-    """Chooses endpoints, and places models. A call is `policy.choose` with all that the router knows."""
+    """Chooses endpoints and places models. Calling it is `choose` with all that the router knows."""
 
     def __init__(
         self,
-        rules: ChoiceRules | None = None,
+        rules: ChooserRules | None = None,
         *,
         prefixes: PrefixIndex | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rules = rules or ChoiceRules()
+        self._rules = rules or ChooserRules()
         self.prefixes = prefixes or PrefixIndex()
         self._clock = clock
         self._overflows: dict[str, tuple[Overflow, bool, float]] = {}
-        """By model: its state, whether it spills, and when that was looked at."""
+        """Model → its switch, whether it overflows, and when we last asked."""
         self._preferences: dict[str, Preference] = {}
         self._known: tuple[Table, int] | None = None
 
     @property
-    def rules(self) -> ChoiceRules:
-        """What choices are made by. Setting them begins with no overflow."""
+    def rules(self) -> ChooserRules:
+        """The rules in force. Setting them resets overflow to off."""
         return self._rules
 
     @rules.setter
-    def rules(self, rules: ChoiceRules) -> None:
+    def rules(self, rules: ChooserRules) -> None:
         self._rules = rules
         self._overflows.clear()
         self._known = None
 
     def __call__(self, endpoints: Sequence[EndpointSnapshot], wanted: Wanted, *, turn: int) -> Choice:
-        """The endpoint for a request, which is taken to be sent there. Raises as `policy.choose`."""
+        """The endpoint for a request. Assumes that the request is sent there. Raises what `choose` raises."""
         table = as_table(endpoints)
         known = self._complete(table, wanted)
-        choice = choose(table, known, turn=turn, rules=self._rules.by_model.get(wanted.model, self._rules.default))
+        choice = choose(table, known, turn=turn, profile=self._rules.by_model.get(wanted.model, self._rules.default))
         if wanted.blocks:
             endpoint = table.at(choice.address)
             self.prefixes.note(wanted.blocks, choice.address, endpoint.kv_cache_tokens)
         return choice
 
     def place(self, endpoints: Sequence[EndpointSnapshot], wanted: Wanted) -> Placement:
-        """Where to load the request's model. Raises as `policy.place`."""
+        """Where to load the request's model. Raises what `place` raises."""
         preference = self._prefer(as_table(endpoints), wanted)
         return place(
             endpoints, replace(wanted, preferred_device=preference.device, preference_reason=preference.reason)
         )
 
     def _complete(self, table: Table, wanted: Wanted) -> Wanted:
-        """The request with what is known for it."""
+        """The request, completed with cached prefixes, preferred device and overflow."""
         preference = self._prefer(table, wanted)
         cached = self.prefixes.find(wanted.blocks) if wanted.blocks else {}
         overflowing = preference.device == "gpu" and self._overflow(table, wanted)
@@ -91,7 +93,7 @@ class Chooser:
         )
 
     def _prefer(self, table: Table, wanted: Wanted) -> Preference:
-        """What its model prefers, where the request leaves the device open; kept until devices or models change."""
+        """What its model prefers if the request leaves the device open; cached until devices or models change."""
         if wanted.device not in ("", "auto") or not wanted.model:
             return Preference()
         if self._known is None or self._known != (table, table.structure_version):

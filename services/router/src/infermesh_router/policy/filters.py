@@ -1,56 +1,58 @@
-"""Owns which endpoints may answer a request, and what to say when none may. Pure: a table and a mask in, a mask out.
+"""Filters: which endpoints may answer a request, and which error to raise if none may.
 
-A filter is two functions: `keep` narrows the mask of the endpoints that are left, `refuse` is the error when it left
-none of a non-empty set. They are applied in the order of FILTERS.
+A filter has two functions. `keep` narrows the mask of the remaining endpoints; `refuse` makes the error for a filter
+that removed all of them. Filters run in the order of FILTERS.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from infermesh_router.policy.refusals import ModelNotLoaded, Saturated
-from infermesh_router.policy.snapshot import EndpointSnapshot, State, Wanted
+from infermesh_router.policy.snapshot import EndpointSnapshot, EndpointState, Wanted
 from infermesh_router.policy.table import CPU_BITS, DEVICE_BITS, GPU_BITS, UNKNOWN_BITS, Mask, Table
 from infermesh_runtime.errors import DeviceNotAvailable, InfermeshError, InvalidArgument, ModelNotFound, Unavailable
 
 Endpoints = Sequence[EndpointSnapshot]
 
 RETRY_AFTER_S = 1.0
-"""What a client is told to wait when nothing is ready: workers reconnect within about this time."""
+"""How long clients are told to wait when nothing is ready; workers reconnect within about this time."""
 
 _DEVICE_NAMES = {"gpu": GPU_BITS, "cpu": CPU_BITS, "xpu": 2, "cuda": 4}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filter:
-    """One rule about who may answer."""
+    """One rule about which endpoints may answer."""
 
     name: str
     keep: Callable[[Table, Mask, Wanted], Mask]
     refuse: Callable[[Endpoints, Wanted], InfermeshError]
-    """Called with the endpoints of which `keep` kept none."""
+    """Makes the error. Called with the endpoints that `keep` removed; never with none."""
     loading_helps: bool = False
-    """Whether the refusal is ModelNotLoaded when an endpoint could load the model."""
+    """Whether the error becomes ModelNotLoaded if another endpoint could load the model."""
     stable: bool = False
-    """Whether `keep` looks at no load, and of the request at its model and device only."""
+    """Whether `keep` depends only on the request's model and device, and on no load: its result can be cached."""
 
 
 def keep_serving(table: Table, kept: Mask, wanted: Wanted) -> Mask:
-    """Those that list the model; for an empty name, those that list any."""
+    """Keeps endpoints that list the model; for an empty name, those that list any model."""
     return kept & table.serving(wanted.model)
 
 
 def refuse_model(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:
-    """ModelNotFound that lists the models; Unavailable while no endpoint has said what it serves.
+    """ModelNotFound with the models there are, or Unavailable while no endpoint has reported any model.
 
-    Where endpoints have the model, but only on disk, the reason why none of them may load it: device or state.
+    If endpoints have the model on disk, the error says instead why none of them can load it: its device or its state.
     """
     if having := [e for e in endpoints if wanted.model in e.available]:
         return _refuse_loading(having, wanted)
     models = list_models(endpoints)
     if not models:
-        return Unavailable("No endpoint has its model loaded yet.", reason="NO_ENDPOINT", retry_after_s=RETRY_AFTER_S)
+        return Unavailable(
+            "No endpoint has loaded a model yet. Retry shortly.", reason="NO_ENDPOINT", retry_after_s=RETRY_AFTER_S
+        )
     available = ", ".join(models)
-    alias = f", for which '{wanted.alias}' is an alias," if wanted.alias else ""
+    alias = f" (alias '{wanted.alias}')" if wanted.alias else ""
     return ModelNotFound(
         f"The model '{wanted.model}'{alias} does not exist; available: {available}.",
         metadata={"model": wanted.model, "available": ",".join(models)} | ({"alias": wanted.alias} if alias else {}),
@@ -62,11 +64,11 @@ def _refuse_loading(having: Endpoints, wanted: Wanted) -> InfermeshError:
     if not any(fits_device(e, wanted) for e in having):
         return refuse_device(having, wanted)
     states = ", ".join(f"{e.address} {e.state if e.connected else 'lost'}" for e in having[:8])
-    return _unavailable(f"No endpoint can load the model '{wanted.model}' now ({states}).")
+    return _unavailable(f"No endpoint can load the model '{wanted.model}' at the moment ({states}).")
 
 
 def keep_device(table: Table, kept: Mask, wanted: Wanted) -> Mask:
-    """Those on the device asked for. An endpoint of unknown kind (a router) passes, and decides for itself."""
+    """Keeps endpoints on the requested device. One of unknown kind (a router) passes and decides for itself."""
     if _any_device(wanted):
         return kept
     bits = _DEVICE_NAMES.get(wanted.device)
@@ -80,7 +82,7 @@ def keep_device(table: Table, kept: Mask, wanted: Wanted) -> Mask:
 
 
 def refuse_device(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:
-    """DeviceNotAvailable that names the devices there are."""
+    """DeviceNotAvailable with the devices there are."""
     kinds = sorted({str(e.device) for e in endpoints})
     addresses = sorted(e.address for e in endpoints)
     return DeviceNotAvailable(
@@ -92,38 +94,40 @@ def refuse_device(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:
 
 
 def keep_connected(table: Table, kept: Mask, wanted: Wanted) -> Mask:  # noqa: ARG001 - a filter's shape
-    """Those whose health stream is up."""
+    """Keeps endpoints whose health stream is connected."""
     return kept & table.connected
 
 
 def refuse_disconnected(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:  # noqa: ARG001 - a filter's shape
     """Unavailable."""
-    return _unavailable(f"No endpoint can be reached (of {len(endpoints)} known).")
+    return _unavailable(f"None of the {len(endpoints)} endpoints that could serve this request can be reached.")
 
 
 def keep_ready(table: Table, kept: Mask, wanted: Wanted) -> Mask:
-    """Those that can answer with the model now."""
+    """Keeps endpoints that can answer with the model now."""
     return kept & table.ready(wanted.model)
 
 
 def refuse_unready(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:  # noqa: ARG001 - a filter's shape
-    """Unavailable that names the states."""
+    """Unavailable with the endpoints' states."""
     states = ", ".join(f"{e.address} {e.state}" for e in endpoints[:8])
     return _unavailable(f"No endpoint is ready ({states}).")
 
 
 def keep_unbroken(table: Table, kept: Mask, wanted: Wanted) -> Mask:  # noqa: ARG001 - a filter's shape
-    """Those whose circuit breaker lets requests through."""
+    """Keeps endpoints whose circuit breaker accepts requests."""
     return kept & table.usable
 
 
 def refuse_broken(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:  # noqa: ARG001 - a filter's shape
     """Unavailable."""
-    return _unavailable(f"Every endpoint that could serve it has failed lately, and is left alone ({len(endpoints)}).")
+    return _unavailable(
+        f"All {len(endpoints)} endpoints that could serve the request failed recently and have an open circuit breaker."
+    )
 
 
 def keep_untried(table: Table, kept: Mask, wanted: Wanted) -> Mask:
-    """Those on which this request has not failed."""
+    """Keeps endpoints on which this request has not failed yet."""
     if not wanted.tried:
         return kept
     untried = kept.copy()
@@ -133,11 +137,11 @@ def keep_untried(table: Table, kept: Mask, wanted: Wanted) -> Mask:
 
 def refuse_tried(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:  # noqa: ARG001 - a filter's shape
     """Unavailable."""
-    return _unavailable(f"Failed on every endpoint that could serve it ({len(endpoints)}).")
+    return _unavailable(f"The request failed on every endpoint that could serve it ({len(endpoints)}).")
 
 
 def keep_with_room(table: Table, kept: Mask, wanted: Wanted) -> Mask:
-    """Those that take the request's sequences now, and those that have none: what is larger than all must run too."""
+    """Keeps endpoints with room for the request's sequences, and idle ones: a request larger than any must run too."""
     with_room: Mask = kept & (table.room >= wanted.sequences)
     return with_room
 
@@ -146,12 +150,12 @@ def refuse_full(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:  # noqa
     """Saturated."""
     soonest_s = min(e.seconds_to_drain for e in endpoints)
     return Saturated(
-        f"Every endpoint that could serve it has all that it takes ({len(endpoints)}).", retry_after_s=max(1, soonest_s)
+        f"Every endpoint that could serve this request ({len(endpoints)}) is full.", retry_after_s=max(1, soonest_s)
     )
 
 
 def keep_preferred(table: Table, kept: Mask, wanted: Wanted) -> Mask:
-    """Where the GPU is preferred and not overflowing: the accelerators, when any is left; else all."""
+    """Keeps only accelerators if the GPU is preferred and does not overflow; keeps all if no accelerator is left."""
     if wanted.preferred_device != "gpu" or wanted.overflowing:
         return kept
     accelerators = kept & table.on_device(GPU_BITS | UNKNOWN_BITS)
@@ -166,27 +170,27 @@ FILTERS: tuple[Filter, ...] = (
     Filter("breaker", keep_unbroken, refuse_broken, loading_helps=True, stable=True),
     Filter("untried", keep_untried, refuse_tried),
     Filter("room", keep_with_room, refuse_full),
-    Filter("overflow", keep_preferred, refuse_unready),  # keeps all rather than none
+    Filter("overflow", keep_preferred, refuse_unready),  # never removes all
 )
 
 
-def explain_refusal(rule: Filter, table: Table, kept: Mask, wanted: Wanted) -> InfermeshError:
-    """The error of a filter that left none of `kept`: its own, or ModelNotLoaded when loading the model would help."""
+def explain_refusal(failed: Filter, table: Table, kept: Mask, wanted: Wanted) -> InfermeshError:
+    """The error for a filter that removed all of `kept`: its own, or ModelNotLoaded if loading the model would help."""
     left = table.select(kept)
-    starting = any(e.connected and e.state is State.LOADING and wanted.model in e.models for e in left)
-    if rule.loading_helps and not starting and any(can_load(e, wanted) for e in table):
+    starting = any(e.connected and e.state is EndpointState.LOADING and wanted.model in e.models for e in left)
+    if failed.loading_helps and not starting and any(can_load(e, wanted) for e in table):
         return ModelNotLoaded(
-            f"The model '{wanted.model}' is loaded on no endpoint that may serve it.",
+            f"No endpoint that may serve this request has the model '{wanted.model}' loaded.",
             metadata={"model": wanted.model},
             retry_after_s=RETRY_AFTER_S,
         )
-    return rule.refuse(left, wanted)
+    return failed.refuse(left, wanted)
 
 
 def can_load(endpoint: EndpointSnapshot, wanted: Wanted) -> bool:
-    """Whether the endpoint, on the device asked for, could load the model, memory aside, or is loading it."""
+    """Whether the endpoint is on the requested device and could load the model, memory aside, or is loading it."""
     e = endpoint
-    takes = e.connected and e.state is State.READY and not e.breaker_open and e.address not in wanted.tried
+    takes = e.connected and e.state is EndpointState.READY and not e.breaker_open and e.address not in wanted.tried
     return takes and wanted.model in e.available and wanted.model not in e.ready_models and fits_device(e, wanted)
 
 
@@ -198,18 +202,19 @@ def fits_device(endpoint: EndpointSnapshot, wanted: Wanted) -> bool:
 
 
 def check_ambiguity(table: Table, kept: Mask, wanted: Wanted) -> None:
-    """Raises InvalidArgument when no model is named and the endpoints that are left serve several."""
+    """Raises InvalidArgument if the request names no model and the remaining endpoints serve several."""
     if wanted.model or len(table.models) <= 1:
         return
     models = sorted(frozenset().union(*(e.models for e in table.select(kept))))
     if len(models) > 1:
         raise InvalidArgument(
-            f"Several models are served, name one of: {', '.join(models)}.", fields={"model": "is required"}
+            f"The request names no model, and there are several; name one of: {', '.join(models)}.",
+            fields={"model": "is required"},
         )
 
 
 def list_models(endpoints: Endpoints) -> list[str]:
-    """Names of the models that the endpoints list or could load, sorted."""
+    """The names of all models that the endpoints list or could load, sorted."""
     return sorted(frozenset().union(*(e.models | e.available.keys() for e in endpoints)))
 
 

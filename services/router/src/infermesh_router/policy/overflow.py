@@ -1,23 +1,23 @@
-"""Owns whether requests that prefer the GPU may spill to the CPU: a state with hysteresis. Pure: told the time."""
+"""Decides when requests that prefer the GPU may go to the CPU instead: a switch with hysteresis."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverflowRule:
-    """When the accelerators overflow."""
+    """When requests overflow from the accelerators to the CPU."""
 
     enabled: bool = True
     start_s: float = 4.0
-    """Seconds to drain of the quickest accelerator from which on requests spill."""
+    """Overflow starts when the least loaded accelerator needs this long to drain."""
     stop_s: float = 2.0
-    """Seconds to drain up to which they no longer do."""
+    """Overflow stops when it needs no longer than this."""
     hold_s: float = 2.0
-    """Shortest time between two changes of mind."""
+    """Shortest time between two switches."""
 
 
 class Overflow:
-    """One model's state. `update` says whether its requests may spill."""
+    """The switch of one model. `update` says whether its requests may go to the CPU."""
 
     def __init__(self, rule: OverflowRule) -> None:
         self._rule = rule
@@ -25,7 +25,7 @@ class Overflow:
         self._changed_s = float("-inf")
 
     def update(self, drain_s: float, now_s: float) -> bool:
-        """`drain_s`: of the quickest accelerator that can take the model's requests, infinite when none can."""
+        """`drain_s` is the least of the accelerators that can take the model's requests, infinite if none can."""
         rule = self._rule
         if not rule.enabled:
             return False

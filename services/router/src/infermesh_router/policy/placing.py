@@ -1,7 +1,13 @@
-"""Owns where a model that is loaded nowhere should be loaded. Pure: snapshots in, a place or a refusal out.
+"""Picks the endpoint on which to load a model that no endpoint has ready.
 
-Reasons: loading (it is being loaded there), named_endpoint, device_preference, size_rule, memory_free (fits as it is),
-evicts_idle (fits when idle models are unloaded), gpu_unavailable (a CPU, though the model prefers the GPU).
+Reasons of a placement:
+  loading            the endpoint is loading the model already
+  named_endpoint     the request named the endpoint as its device
+  device_preference  it is on the device that the model's rule in mesh.yaml prefers
+  size_rule          it is on the device that models of this size prefer
+  memory_free        the model fits into its free memory
+  evicts_idle        the model fits once idle models are unloaded
+  gpu_unavailable    it is a CPU, though the model prefers the GPU
 """
 
 from collections.abc import Sequence
@@ -27,10 +33,11 @@ class Placement:
 def place(endpoints: Sequence[EndpointSnapshot], wanted: Wanted) -> Placement:
     """Where to load `wanted.model`.
 
-    Among those that could load it on the device asked for and have the memory: one that is loading it already; then
-    the preferred device; then those with the memory free before those that must evict; then the one that drains first.
-    Memory that is not reported is taken to suffice: the endpoint itself has the last word. Raises ModelNotFound,
-    DeviceNotAvailable, Unavailable, and ModelDoesNotFit saying what is needed and what is free at best.
+    Candidates can load it, are on the requested device and have the memory. We take one that is loading it already;
+    else the preferred device first, then free memory before memory that must be freed, then the shortest time to drain.
+    An endpoint that does not report its memory counts as large enough: it refuses the load itself if it is not.
+
+    Raises ModelNotFound, DeviceNotAvailable, Unavailable, and ModelDoesNotFit with the memory needed and available.
     """
     able = [e for e in endpoints if can_load(e, wanted)]
     if not able:
@@ -46,7 +53,7 @@ def place(endpoints: Sequence[EndpointSnapshot], wanted: Wanted) -> Placement:
 
 
 def _rank(endpoint: EndpointSnapshot, wanted: Wanted) -> tuple[bool, bool, float, int, str]:
-    """Smaller is better."""
+    """Sort key: smaller is better."""
     return (
         bool(wanted.preferred_device) and not _is_preferred(endpoint, wanted),
         not _fits_free(endpoint, wanted.model),
@@ -86,8 +93,9 @@ def _refuse_size(able: Sequence[EndpointSnapshot], model: str) -> InfermeshError
     best = max(able, key=lambda e: _free_at_best(e) - e.available[model])
     needed, free = best.available[model], _free_at_best(best)
     return ModelDoesNotFit(
-        f"The model '{model}' needs {needed / 1e9:.2f} GB of memory; at best {free / 1e9:.2f} GB can be freed, on "
-        f"{best.address} ({best.memory_total_bytes / 1e9:.2f} GB in all).",
+        f"The model '{model}' needs {needed / 1e9:.2f} GB of memory, but at most {free / 1e9:.2f} GB can be freed: on "
+        f"{best.address}, which has {best.memory_total_bytes / 1e9:.2f} GB in total. Unload another model, or add an "
+        "endpoint with more memory.",
         metadata={
             "model": model,
             "needed_bytes": str(needed),

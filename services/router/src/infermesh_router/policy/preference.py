@@ -1,4 +1,4 @@
-"""Owns which device a model prefers: its own rule, or the size rules. Pure: snapshots in, a device and a reason out."""
+"""Finds the device that a model prefers, by its own rule or by the size rules."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ _GPUS = frozenset({DeviceKind.XPU, DeviceKind.CUDA})
 
 @dataclass(frozen=True, slots=True)
 class SizeRule:
-    """Models under a size prefer a device."""
+    """Models smaller than a size prefer a device."""
 
     device: str
     """ "gpu" or "cpu"."""
     under_bytes: int | None = None
-    """Size of the weights; None: any."""
+    """Size of the weights; None matches every size."""
 
 
 DEFAULT_SIZE_RULES = (SizeRule("gpu", 8_000_000_000), SizeRule("cpu"))
@@ -23,7 +23,7 @@ DEFAULT_SIZE_RULES = (SizeRule("gpu", 8_000_000_000), SizeRule("cpu"))
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """The device that a model prefers, and the kind of rule that says so; both empty: none."""
+    """The device that a model prefers, and which kind of rule says so; both empty for no preference."""
 
     device: str = ""
     reason: str = ""
@@ -32,10 +32,10 @@ class Preference:
 def prefer(
     model: str, endpoints: Iterable[EndpointSnapshot], *, own: str = "", size_rules: Sequence[SizeRule]
 ) -> Preference:
-    """What the model prefers. `own` is the device that its own rule names, "" when it has none.
+    """What the model prefers. `own` is the device that the model's own rule names, "" if it has no such rule.
 
-    The first size rule that its weights are under decides, but one that fits no accelerator's memory prefers the CPU.
-    A model whose size no endpoint reports prefers none.
+    Without one, the first size rule that matches the size of the weights decides; a model that fits into no
+    accelerator's memory prefers the CPU all the same. A model whose size no endpoint reports prefers nothing.
     """
     if own:
         return Preference(own, "device_preference")
@@ -51,7 +51,7 @@ def prefer(
 
 
 def _fits_none(model: str, endpoints: Iterable[EndpointSnapshot]) -> bool:
-    """Whether there are accelerators that know the model, and it is on none and larger than each one's memory."""
+    """Whether some accelerators know the model, but none has it or is large enough for it."""
     accelerators = [e for e in endpoints if e.device in _GPUS]
     return bool(accelerators) and not any(_fits(model, e) for e in accelerators)
 

@@ -1,32 +1,32 @@
-"""Owns what the router believes of each endpoint's prefix cache: which blocks it holds. Knows no prompt and no policy.
+"""Estimates which prompt blocks each endpoint's prefix cache holds.
 
-An endpoint is taken to hold the blocks of the prompts sent to it, least recently used first out when they are more
-than its KV cache has room for, as in the worker's own cache.
+We assume that an endpoint holds the blocks of the prompts we sent to it, and drops the least recently used ones when
+its KV cache is full, as the worker's own cache does.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from infermesh_router.policy.prefix import block_tokens, prefix_tokens
+from infermesh_router.policy.prefix_hash import block_tokens, prefix_tokens
 
 DEFAULT_CAPACITY_TOKENS = 32_768
-"""Of an endpoint's cache, where it does not report its size."""
+"""Assumed size of the cache of an endpoint that does not report one."""
 _FEWEST_CAPACITY_TOKENS = 1024
 _MOST_HOLDERS = 128
-"""Endpoints that are kept for a block: a prefix that so many hold is found without more."""
+"""Most endpoints recorded for one block: a prefix that so many hold is easy to find anyway."""
 
 
 class _Cache:
-    """The blocks that one endpoint is believed to hold, least recently used first."""
+    """The blocks that one endpoint probably holds, least recently used first."""
 
     def __init__(self) -> None:
         self.blocks: OrderedDict[int, int] = OrderedDict()
-        """Hash → tokens."""
+        """Block hash → tokens."""
         self.tokens = 0
 
 
 class PrefixIndex:
-    """Block hash → the endpoints that hold it. `note` and `forget` change it, `find` does not."""
+    """Block hash → the endpoints that probably hold it. `note` and `forget` change it; `find` does not."""
 
     def __init__(self, limit_blocks: int = 400_000) -> None:
         self._limit_blocks = limit_blocks
@@ -35,19 +35,20 @@ class PrefixIndex:
         self._blocks = 0
 
     def __len__(self) -> int:
-        """Entries, one for each endpoint and block that it holds; never more than the limit."""
+        """Number of entries, one for each block of each endpoint; never more than the limit."""
         return self._blocks
 
     def find(self, blocks: Sequence[int]) -> dict[str, int]:
-        """Address → tokens of the prompt that the endpoint holds; endpoints that hold none are left out.
+        """Address → prompt tokens that the endpoint holds; endpoints that hold none are left out.
 
-        From the last block backwards: a hash covers all before it, so the first one met says how much is held.
+        It searches from the last block backwards: a hash covers the whole prompt before it, so the first block found on
+        an endpoint tells how much the endpoint holds.
         """
         holders = self._holders
         found: dict[str, int] = {}
         for index in range(len(blocks) - 1, -1, -1):
             held_by = holders.get(blocks[index])
-            if held_by is None or len(held_by) <= len(found):  # who holds a block holds what is before it, too
+            if held_by is None or len(held_by) <= len(found):  # an endpoint with this block has all before it
                 continue
             tokens = prefix_tokens(index + 1)
             for address in held_by - found.keys():
@@ -55,13 +56,13 @@ class PrefixIndex:
         return found
 
     def note(self, blocks: Sequence[int], address: str, capacity_tokens: int = 0) -> None:
-        """A prompt with these blocks goes to the endpoint, whose KV cache has that many tokens; 0: unknown."""
+        """Records that a prompt goes to the endpoint, whose KV cache holds `capacity_tokens` (0 if unknown)."""
         if not blocks:
             return
         cache = self._caches.setdefault(address, _Cache())
         self._caches.move_to_end(address)
         held = cache.blocks
-        # the last block first, so that a prefix outlives what follows it
+        # the last block first, so that a prefix is dropped after what follows it
         for index in range(len(blocks) - 1, -1, -1):
             block = blocks[index]
             if block in held:
@@ -75,7 +76,7 @@ class PrefixIndex:
             self._drop_of_stalest()
 
     def forget(self, address: str) -> None:
-        """The endpoint's cache is lost."""
+        """Drops everything about an endpoint: it has left, or lost its cache."""
         cache = self._caches.get(address)
         while cache is not None and cache.blocks:
             self._drop_oldest(cache, address)
@@ -103,7 +104,7 @@ class PrefixIndex:
             del self._holders[block]
 
     def _drop_of_stalest(self) -> None:
-        """Drops a block of the endpoint that has been sent nothing for longest."""
+        """Drops a block of the endpoint that has been idle longest."""
         address, cache = next(iter(self._caches.items()))
         if cache.blocks:
             self._drop_oldest(cache, address)

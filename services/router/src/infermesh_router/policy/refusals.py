@@ -1,21 +1,24 @@
-"""Owns the policy's refusals that can be helped: wait, load the model, free memory. Knows no endpoint."""
+"""The policy's errors that the router can do something about: wait, load the model, or free memory."""
 
 from infermesh_runtime.errors import ResourceExhausted, Unavailable
 
 
 class Saturated(ResourceExhausted):
-    """Every endpoint that could serve has all it can take; one will have room when something of it ends."""
+    """Every endpoint that could serve the request is full; one has room again when a sequence ends."""
 
     reason = "SATURATED"
 
 
 class ModelNotLoaded(Unavailable):
-    """No endpoint has the model loaded, but one could load it; metadata holds `model`."""
+    """No endpoint has the model loaded, but at least one could load it. Metadata: `model`."""
 
     reason = "MODEL_NOT_LOADED"
 
 
 class ModelDoesNotFit(ResourceExhausted):
-    """No endpoint has the memory for the model; metadata holds `model`, `needed_bytes` and `free_bytes`, at best."""
+    """No endpoint has enough memory for the model.
+
+    Metadata: `model`, `needed_bytes`, `free_bytes` (the most that could be freed) and `endpoint` (where).
+    """
 
     reason = "MODEL_DOES_NOT_FIT"

@@ -1,9 +1,10 @@
-"""Owns how good each endpoint is for a request. Pure: a scorer gives each row of a table a number in [0, 1].
+"""Scorers: how well each endpoint suits a request, as a number in [0, 1].
 
-Rows outside the mask of candidates get a number too, which is not looked at; None is the same for all. A scorer's
-weight says how much of its score counts; SCORERS holds the defaults. Weights are relative to seconds to drain: an
-affinity of weight w outweighs being slower by the factor 1 / (1 - w), so that one below 1 never keeps a request on an
-endpoint that is far behind.
+A scorer gives every row of the table a number, and those outside the mask of candidates are ignored; None means that it
+does not tell the candidates apart. The endpoint with the largest weighted sum wins; SCORERS holds the default weights.
+
+Weights are relative to seconds to drain: an affinity of weight w outweighs being slower by the factor 1 / (1 - w). So
+an affinity with a weight below 1 never keeps a request on an endpoint that is far behind.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,14 +22,14 @@ from infermesh_router.policy.snapshot import (
 from infermesh_router.policy.table import CPU_BITS, DEVICE_BITS, GPU_BITS, Floats, Mask, Table
 
 HALVING_S = 1.0
-"""Time behind an idle endpoint that halves the drain score."""
+"""Seconds to drain at which the drain score is half that of an idle endpoint."""
 Score = Callable[[Table, Mask, Wanted], Floats | None]
-"""None: it does not tell them apart."""
+"""Gives None if it does not tell the candidates apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """One rule about who answers best; its name is the reason given when it decided."""
+    """One rule about which endpoint suits best. Its name is the reason that clients see if it decided."""
 
     name: str
     weight: float
@@ -36,12 +37,12 @@ class Scorer:
 
 
 def score_drain(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
-    """(HALVING_S + s of the quickest candidate) / (HALVING_S + s), s: seconds to drain all it has and this request.
+    """(HALVING_S + s of the quickest candidate) / (HALVING_S + s), where s is the seconds to drain with this request.
 
-    s = (waiting + prompt - cached tokens) / prefill rate + (sequences + asked) x EXPECTED_OUTPUT_TOKENS / decode rate;
-    cached: what the prefix index expects there, none when it knows nothing. A rate that has not been measured is taken
-    as the best among the candidates, so that a new endpoint gets work and is measured; where none has been, as the
-    default. Relative to the quickest, so that the score tells endpoints apart however long all queues are.
+    s = (waiting + prompt - cached tokens) / prefill rate + (sequences + asked) x EXPECTED_OUTPUT_TOKENS / decode rate.
+    Cached tokens are what the prefix index expects on the endpoint. An unmeasured rate counts as the best among the
+    candidates, so that a new endpoint gets work and is measured; if no candidate has measured its rate, as the default.
+    The score is relative to the quickest candidate, so that it tells endpoints apart however long all queues are.
     """
     token_s, sequence_s, drain_s = table.token_s, table.sequence_s, table.drain_s
     if not table.is_measured:
@@ -61,13 +62,13 @@ def score_drain(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
 
 
 def score_kv_headroom(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
-    """1 - kv_cache_usage: the share of the KV cache that no running sequence holds; 1 where nothing is reported."""
+    """1 - kv_cache_usage: the share of the KV cache that no running sequence holds; 1 if the endpoint reports none."""
     headroom: Floats = 1.0 - table.kv_cache_usage
     return headroom
 
 
 def score_prefix(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
-    """Expected cached tokens / prompt tokens; None where the prefix index knows nothing, or the prompt is empty."""
+    """Expected cached tokens / prompt tokens; None if the prefix index knows nothing or the prompt is empty."""
     if not wanted.cached_tokens or not wanted.prompt_tokens:
         return None
     scores: Floats = np.minimum(1.0, table.spread(wanted.cached_tokens) / wanted.prompt_tokens)
@@ -75,7 +76,7 @@ def score_prefix(table: Table, candidates: Mask, wanted: Wanted) -> Floats | Non
 
 
 def score_session(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
-    """1 for the endpoint that served the session's last request, 0 for the others; None without a session."""
+    """1 for the endpoint that served the session's last request, 0 for the others; None without such an endpoint."""
     row = table.row(wanted.session_endpoint)
     if row is None:
         return None
@@ -90,14 +91,15 @@ def score_device_preference(table: Table, candidates: Mask, wanted: Wanted) -> F
 
 
 def score_size_rule(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
-    """1 on the device that the size rules prefer for the model, 0 elsewhere; None when its size is not known."""
+    """1 on the device that the size rules prefer for the model, 0 elsewhere; None if they prefer none."""
     return _score_preferred(table, wanted, "size_rule")
 
 
 def cost_scorer(by_device: Mapping[str, float], by_endpoint: Mapping[str, float]) -> Score:
-    """A scorer: 1 - cost per token / the dearest's; a cost that is not given is 0, so that without any it says nothing.
+    """Makes a scorer: 1 - cost per token / cost of the most expensive candidate; None if nothing costs anything.
 
-    The costs are in any one unit, by kind of device ("cpu", "xpu", "cuda", "unknown") and, before it, by address.
+    Costs are in any one unit, by kind of device ("cpu", "xpu", "cuda", "unknown"); one given by address takes
+    precedence. What has no cost costs 0.
     """
     by_bits = np.zeros(16)
     for kind, cost in by_device.items():
@@ -122,7 +124,7 @@ def _score_preferred(table: Table, wanted: Wanted, reason: str) -> Floats | None
 
 
 def _filled(rates: Floats, candidates: Mask, default: float) -> Floats:
-    """The rates, where they are not measured the best of the candidates or the default."""
+    """The rates, with unmeasured ones replaced by the best among the candidates, or else by the default."""
     measured = rates > 0
     if measured.all():
         return rates
@@ -130,7 +132,7 @@ def _filled(rates: Floats, candidates: Mask, default: float) -> Floats:
 
 
 COST_WEIGHT = 0.2
-"""Default weight of the scorer "least_cost", which is there when costs are given."""
+"""Default weight of the scorer "least_cost", which exists only if mesh.yaml gives costs."""
 SCORERS: tuple[Scorer, ...] = (
     Scorer("least_seconds_to_drain", 1.0, score_drain),
     Scorer("kv_headroom", 0.2, score_kv_headroom),

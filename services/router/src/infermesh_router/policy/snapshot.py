@@ -1,4 +1,4 @@
-"""Owns what a decision is made from: an endpoint at one moment, and what a request wants. No I/O, no gRPC."""
+"""The values that the policy decides on: an endpoint at one moment, and what a request wants."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -8,11 +8,11 @@ from operator import attrgetter
 DEFAULT_PREFILL_TOKENS_PER_S = 1000.0
 DEFAULT_DECODE_TOKENS_PER_S = 100.0
 EXPECTED_OUTPUT_TOKENS = 128
-"""Tokens that a sequence is expected to have yet to generate, where nothing is known of it."""
+"""How many tokens we expect a sequence still to generate; nothing better is known."""
 
 
 class DeviceKind(StrEnum):
-    """Kind of an endpoint's device; UNKNOWN also stands for several (a router)."""
+    """Kind of an endpoint's device. A router reports UNKNOWN, because it may have several kinds behind it."""
 
     CPU = "cpu"
     XPU = "xpu"
@@ -20,7 +20,7 @@ class DeviceKind(StrEnum):
     UNKNOWN = "unknown"
 
 
-class State(StrEnum):
+class EndpointState(StrEnum):
     """Whether an endpoint takes requests; UNKNOWN before its first report."""
 
     UNKNOWN = "unknown"
@@ -36,46 +36,46 @@ class EndpointSnapshot:
 
     address: str
     connected: bool = True
-    state: State = State.READY
+    state: EndpointState = EndpointState.READY
     device: DeviceKind = DeviceKind.CPU
     models: frozenset[str] = frozenset()
-    """Models it serves or loads."""
+    """Models that it serves or is loading."""
     ready_models: frozenset[str] = frozenset()
-    """Models that can answer now."""
+    """Models that it can answer with now."""
     waiting_tokens: int = 0
-    """Tokens to be prefilled: as reported, and those sent since and not in a report yet."""
+    """Prompt tokens still to prefill: those it reported, plus those we sent since that report."""
     sequences: int = 0
-    """Sequences running or waiting: as reported, and those sent since."""
+    """Sequences running or waiting: those it reported, plus those we sent since that report."""
     prefill_tokens_per_s: float = 0.0
-    """Measured; 0 before the first."""
+    """As the endpoint measured it; 0 before it has measured any."""
     decode_tokens_per_s: float = 0.0
-    """Measured, summed over sequences; 0 before the first."""
+    """As the endpoint measured it, summed over its sequences; 0 before it has measured any."""
     kv_cache_usage: float = 0.0
-    """Share of the KV blocks that running sequences hold, in [0, 1]."""
+    """Share of the KV blocks held by running sequences, in [0, 1]."""
     kv_cache_tokens: int = 0
-    """Size of the KV cache; 0: unknown."""
+    """Size of the KV cache; 0 if unknown."""
     in_flight: int = 0
-    """Requests of this router on it."""
+    """Requests that this router has running on it."""
     max_running: int = 0
-    """Most sequences that run at once; 0: unknown."""
+    """Most sequences that run at once; 0 if unknown."""
     max_waiting: int = 0
-    """Most sequences that may wait in its own queue; 0 with max_running: unknown."""
+    """Most sequences that may wait in its own queue; unknown if max_running is 0."""
     memory_total_bytes: int = 0
-    """0: unknown."""
+    """0 if unknown."""
     memory_free_bytes: int = 0
     evictable_bytes: int = 0
-    """Memory of idle models that are not pinned."""
+    """Memory that unloading every idle, unpinned model would free."""
     available: Mapping[str, int] = field(default_factory=dict)
-    """Models it could load, each with the bytes of memory that loading takes; those loaded among them."""
+    """Model → bytes of memory that loading it takes, for every model it could load, including loaded ones."""
     model_sizes: Mapping[str, int] = field(default_factory=dict)
-    """Bytes of the weights of the models it has or could load; a size that is not known is left out."""
+    """Model → bytes of its weights, for every model it has or could load; unknown sizes are left out."""
     breaker_open: bool = False
-    """Whether its circuit breaker lets nothing through."""
+    """Whether its circuit breaker refuses requests now."""
 
     def with_load(
         self, *, connected: bool, waiting_tokens: int, sequences: int, in_flight: int, breaker_open: bool
     ) -> "EndpointSnapshot":
-        """The same with these. `dataclasses.replace` would take three times as long, at each report and request."""
+        """A copy with these values. `dataclasses.replace` takes three times as long, and this runs per request."""
         other = object.__new__(EndpointSnapshot)
         for write, value in zip(_WRITES, _READ_ALL(self), strict=True):
             write(other, value)
@@ -88,20 +88,15 @@ class EndpointSnapshot:
 
     @property
     def capacity(self) -> int:
-        """Sequences that it takes, running and waiting; 0: unknown."""
+        """Most sequences that it accepts, running and waiting together; 0 if unknown."""
         return self.max_running + self.max_waiting if self.max_running else 0
 
     @property
-    def has_room(self) -> bool:
-        """Whether it takes one more sequence; one whose capacity is not known does."""
-        return not self.capacity or self.sequences < self.capacity
-
-    @property
     def seconds_to_drain(self) -> float:
-        """Time until it would have finished all it has: prefill of what waits, then decoding of every sequence.
+        """Estimated time until it has finished all its work: prefill of the waiting tokens, then decoding.
 
-        seconds = waiting_tokens / prefill rate + sequences x EXPECTED_OUTPUT_TOKENS / decode rate; a rate that has not
-        been measured is taken as the default.
+        seconds = waiting_tokens / prefill rate + sequences x EXPECTED_OUTPUT_TOKENS / decode rate. The defaults above
+        stand in for rates that have not been measured.
         """
         prefill = self.waiting_tokens / (self.prefill_tokens_per_s or DEFAULT_PREFILL_TOKENS_PER_S)
         decode = self.sequences * EXPECTED_OUTPUT_TOKENS / (self.decode_tokens_per_s or DEFAULT_DECODE_TOKENS_PER_S)
@@ -115,34 +110,34 @@ _set = object.__setattr__
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a request asks of an endpoint."""
+    """What one request needs from an endpoint, and what the router knows about it."""
 
     model: str = ""
-    """Empty: the only model there is."""
+    """Empty means the only model there is."""
     device: str = ""
     """ "" or "auto", "gpu", "cpu", "xpu", "cuda", or an endpoint's address."""
     prompt_tokens: int = 0
-    """Estimate of the prompt's length."""
+    """Estimated length of the prompt."""
     sequences: int = 1
     session_endpoint: str = ""
-    """Address of the endpoint that served the last request of this session."""
+    """Address of the endpoint that served this session's last request."""
     tried: frozenset[str] = frozenset()
-    """Addresses of endpoints on which this request failed."""
+    """Addresses of the endpoints on which this request has failed."""
     alias: str = ""
-    """The name that the client used, when it stands for `model`."""
+    """The alias that the client used for `model`; empty if it used none."""
     blocks: tuple[int, ...] = ()
-    """Hashes of the prompt's blocks, each of all up to its end (`prefix`); empty: a short prompt."""
+    """Hashes of the prompt's blocks (see `prefix_hash`); empty for a prompt shorter than one block."""
     client: str = ""
-    """Who asks, for fairness while requests wait; empty: unknown."""
+    """The client, so that waiting requests are served fairly; empty if unknown."""
     priority: int = 0
-    """Larger is served first among waiting requests."""
+    """Waiting requests with a larger priority are served first."""
     max_tokens: int = 0
-    """Most tokens to generate for a sequence; 0: not given."""
+    """Most tokens to generate for each sequence; 0 if the request sets no limit."""
     cached_tokens: Mapping[str, int] = field(default_factory=dict)
-    """Address → tokens of the prompt that its prefix cache is expected to hold; left out: none."""
+    """Address → prompt tokens that we expect its prefix cache to hold; endpoints with none are left out."""
     preferred_device: str = ""
-    """ "gpu" or "cpu" when a rule prefers one (`preference`), else ""."""
+    """ "gpu" or "cpu" if a rule prefers one (see `preference`), else ""."""
     preference_reason: str = ""
-    """The kind of rule that prefers it: "device_preference" or "size_rule"."""
+    """Which kind of rule prefers it: "device_preference" or "size_rule"."""
     overflowing: bool = False
-    """Whether requests that prefer the GPU may spill to the CPU now (`overflow`)."""
+    """Whether requests that prefer the GPU may go to the CPU now (see `overflow`)."""

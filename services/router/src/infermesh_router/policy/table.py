@@ -1,4 +1,4 @@
-"""Owns the fleet's snapshots as columns, so that a choice among thousands is a few array operations. Knows no rule."""
+"""Holds the fleet's snapshots as columns, so that choosing among thousands takes a few array operations."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import repeat
@@ -7,7 +7,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from infermesh_router.policy.prefix import hash_address
+from infermesh_router.policy.prefix_hash import hash_address
 from infermesh_router.policy.snapshot import (
     DEFAULT_DECODE_TOKENS_PER_S,
     DEFAULT_PREFILL_TOKENS_PER_S,
@@ -22,11 +22,11 @@ Mask = NDArray[np.bool_]
 DEVICE_BITS = {DeviceKind.CPU: 1, DeviceKind.XPU: 2, DeviceKind.CUDA: 4, DeviceKind.UNKNOWN: 8}
 CPU_BITS, GPU_BITS, UNKNOWN_BITS = 1, 2 | 4, 8
 _MODELS_KEPT = 256
-"""Models whose masks are kept; a client may name as many as it likes."""
+"""Most models whose masks are cached; clients may name any number of models."""
 
 
 class Table(Sequence[EndpointSnapshot]):
-    """Snapshots by row. `update` replaces one; every column has one element a row and must not be written to."""
+    """One snapshot per row. `update` replaces one; callers must not write to the columns."""
 
     def __init__(self, snapshots: Iterable[EndpointSnapshot] = ()) -> None:
         self._snapshots = list(snapshots)
@@ -35,16 +35,16 @@ class Table(Sequence[EndpointSnapshot]):
         self.waiting_tokens, self.sequences, self.prefill_tokens_per_s = self._loads[:3]
         self.decode_tokens_per_s, self.kv_cache_usage, self.in_flight, self.room = self._loads[3:7]
         self.drain_s, self.token_s, self.sequence_s = self._loads[7:]
-        """`seconds_to_drain`, and what one more token to prefill and one more sequence add to it."""
+        """Each row's `seconds_to_drain`, and how much one more prompt token and one more sequence add to it."""
         self.device_bits = np.zeros(rows, np.uint8)
         self.usable: Mask = np.zeros(rows, bool)
-        """Connected, and the circuit breaker lets requests through."""
+        """Connected, and not refused by its circuit breaker."""
         self.connected: Mask = np.zeros(rows, bool)
         self.address_hashes = np.array([hash_address(s.address) for s in self._snapshots], np.uint64)
         self.version = 0
-        """Counts the changes."""
+        """Number of changes so far."""
         self.structure_version = 0
-        """Counts the changes of devices and models."""
+        """Number of changes of devices and models so far."""
         self._rows = {s.address: row for row, s in enumerate(self._snapshots)}
         self._unmeasured: set[int] = set()
         self._kept: dict[Hashable, Mask] = {}
@@ -76,19 +76,19 @@ class Table(Sequence[EndpointSnapshot]):
         return self._snapshots[self._rows[address]]
 
     def spread(self, values: Mapping[str, int]) -> Floats:
-        """The values, by address, as a column; 0 where there is none, and nothing for addresses that are not here.
+        """The values, given by address, as a column: 0 for rows without one; unknown addresses are ignored.
 
-        Kept for the next call with the same object, which must not have changed.
+        The column is cached for the next call with the same mapping, which must not change in between.
         """
         if self._spread_values is not values:
             column = np.zeros(len(self) + 1)
-            strangers = repeat(len(self))
-            column[list(map(self._rows.get, values, strangers))] = list(values.values())
+            unknown = repeat(len(self))
+            column[list(map(self._rows.get, values, unknown))] = list(values.values())
             self._spread_values, self._spread_column = values, column[:-1]
         return self._spread_column
 
     def update(self, snapshot: EndpointSnapshot) -> None:
-        """Replaces the snapshot of the same address. Raises KeyError when there is none."""
+        """Replaces the snapshot with the same address. Raises KeyError if there is none."""
         row = self._rows[snapshot.address]
         before, self._snapshots[row] = self._snapshots[row], snapshot
         self._write_loads(row, snapshot)
@@ -107,26 +107,29 @@ class Table(Sequence[EndpointSnapshot]):
 
     @property
     def models(self) -> frozenset[str]:
-        """Those that some endpoint lists."""
+        """Every model that some endpoint lists."""
         if self._models is None:
             self._models = frozenset().union(*(s.models for s in self._snapshots))
         return self._models
 
     def serving(self, model: str) -> Mask:
-        """Which list the model; for an empty name, which list any."""
+        """The rows that list the model; for an empty name, the rows that list any."""
         return self._masks(model)[0]
 
     def ready(self, model: str) -> Mask:
-        """Which can answer with the model; for an empty name, with any."""
+        """The rows that can answer with the model; for an empty name, with any."""
         return self._masks(model)[1]
 
     def on_device(self, bits: int) -> Mask:
-        """Which have a device of those kinds."""
+        """The rows whose device is of one of those kinds."""
         mask: Mask = (self.device_bits & bits) != 0
         return mask
 
     def keep(self, key: Hashable, make: Callable[[], Mask]) -> Mask:
-        """A mask made from devices, models, connections and breakers alone; made again when one of those changes."""
+        """The mask that `make` gives, cached until a device, model, connection or breaker changes.
+
+        It must depend on nothing else.
+        """
         mask = self._kept.get(key)
         if mask is None:
             if len(self._kept) >= _MODELS_KEPT:
@@ -136,7 +139,7 @@ class Table(Sequence[EndpointSnapshot]):
 
     @property
     def is_measured(self) -> bool:
-        """Whether every endpoint's rates have been measured."""
+        """Whether every endpoint has measured both its rates."""
         return not self._unmeasured
 
     def _masks(self, model: str) -> tuple[Mask, Mask]:
@@ -185,7 +188,7 @@ class Table(Sequence[EndpointSnapshot]):
 
 
 def as_table(endpoints: Sequence[EndpointSnapshot]) -> Table:
-    """The endpoints as a table: themselves, if they are one."""
+    """The endpoints as a table; returned as they are if they are one already."""
     return endpoints if isinstance(endpoints, Table) else Table(endpoints)
 
 
@@ -194,7 +197,7 @@ def _has(models: frozenset[str], model: str) -> bool:
 
 
 def _room(s: EndpointSnapshot) -> float:
-    """Sequences that it takes now; any number where it has none: what is larger than its capacity must run too."""
+    """Sequences that it takes now. An idle one takes any number: requests larger than its capacity must run too."""
     capacity = s.capacity
     return capacity - s.sequences if capacity and s.sequences else np.inf
 
@@ -204,5 +207,5 @@ def _state(s: EndpointSnapshot) -> tuple[object, ...]:
 
 
 def _structure(s: EndpointSnapshot) -> tuple[object, ...]:
-    """What the preference of a device is made from."""
+    """The parts of a snapshot that decide which device a model prefers."""
     return s.device, s.models, s.available, s.model_sizes, s.memory_total_bytes

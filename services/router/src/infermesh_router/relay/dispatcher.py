@@ -15,9 +15,9 @@ from infermesh_router.admission.admission import Admission, Choose
 from infermesh_router.admission.gate import Gate
 from infermesh_router.admission.grant import Grant
 from infermesh_router.admission.sessions import Sessions
+from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import DRAINED, to_error
-from infermesh_router.fleet.fleet import Fleet
-from infermesh_router.metrics import RouterMetrics
+from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.relay.attempt import Attempt, Attempts, request_metadata, tell_breaker
 from infermesh_router.relay.dispatch_options import DispatchOptions
 from infermesh_router.relay.hedge import FirstTokenDelays
@@ -50,7 +50,7 @@ class Dispatcher:
         *,
         fleet: Fleet,
         choose: Choose,
-        metrics: RouterMetrics,
+        metrics: RequestMetrics,
         sessions: Sessions,
         gate: Gate | None = None,
         options: DispatchOptions | None = None,

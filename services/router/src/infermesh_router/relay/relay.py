@@ -12,8 +12,8 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.admission import Admission
 from infermesh_router.admission.grant import Grant
 from infermesh_router.admission.sessions import Sessions
-from infermesh_router.fleet.faults import Verdict, judge, judge_running, with_retry
-from infermesh_router.metrics import RouterMetrics
+from infermesh_router.fleet.faults import Verdict, judge, judge_running, with_retry_after
+from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.relay.attempt import Attempt, Attempts
 from infermesh_router.relay.dispatch_options import DispatchOptions
 from infermesh_router.relay.failover import Delivered
@@ -38,7 +38,7 @@ class RelayParts:
     attempts: Attempts
     budget: RetryBudget
     delays: FirstTokenDelays
-    metrics: RouterMetrics
+    metrics: RequestMetrics
     sessions: Sessions
     options: DispatchOptions
     elsewhere: Callable[[Call, frozenset[str]], bool]
@@ -91,7 +91,7 @@ class Relay:
                         yield take(message)
                         attempt.progress += 1
             except InfermeshError as error:
-                fault = with_retry(error)
+                fault = with_retry_after(error)
             if self._delivered.is_complete(self._call.body):
                 self._parts.attempts.close(attempt, fault)
                 return
@@ -188,7 +188,7 @@ class Relay:
         """Goes on elsewhere; the first event from there. Raises the fault when that is not to be or cannot be done."""
         verdict = judge_running(fault)
         if verdict is Verdict.REFUSE or (verdict is Verdict.FAULT_ONCE and self._had_internal):
-            raise with_retry(fault)
+            raise with_retry_after(fault)
         self._had_internal = self._had_internal or verdict is Verdict.FAULT_ONCE
         self._failed.add(left.address)
         _log.warning("a stream leaves endpoint %s: %s", left.address, fault.message)
@@ -216,7 +216,7 @@ class Relay:
                     raise
                 _log.warning("endpoint %s does not go on with a stream: %s", address, error.message)
                 self._count_try(address, error, give_up_s)
-        raise with_retry(fault)
+        raise with_retry_after(fault)
 
     def _count_try(self, address: str, error: InfermeshError, give_up_s: float) -> None:
         """An endpoint that is busy, or not in service, takes no try: it is asked again while there is time."""
@@ -238,7 +238,7 @@ class Relay:
             except InfermeshError:
                 left_s = give_up_s - parts.clock()
                 if left_s <= 0:
-                    raise with_retry(fault) from None
+                    raise with_retry_after(fault) from None
             await asyncio.sleep(min(pause_s, left_s))
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
             tried = frozenset()

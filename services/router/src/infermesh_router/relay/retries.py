@@ -4,8 +4,8 @@ import asyncio
 import logging
 import random
 
-from infermesh_router.fleet.faults import Verdict, judge, with_retry
-from infermesh_router.metrics import RouterMetrics
+from infermesh_router.fleet.faults import Verdict, judge, with_retry_after
+from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.relay.retry_budget import RetryBudget
 from infermesh_runtime.errors import InfermeshError
 
@@ -18,7 +18,7 @@ _BUSY_MAX_S = 0.25
 class Retries:
     """The tries of one request. It pays into the budget by being one."""
 
-    def __init__(self, attempts: int, budget: RetryBudget, metrics: RouterMetrics) -> None:
+    def __init__(self, attempts: int, budget: RetryBudget, metrics: RequestMetrics) -> None:
         """`attempts`: endpoints to try in all."""
         self._attempts = attempts
         self._budget = budget
@@ -46,7 +46,7 @@ class Retries:
         if verdict is Verdict.BUSY:
             await self._wait()
             return
-        self._failures[address] = with_retry(error)
+        self._failures[address] = with_retry_after(error)
         _log.warning("endpoint %s failed before its first token: %s", address, error.message)
         if len(self._failures) >= self._attempts or (verdict is Verdict.FAULT_ONCE and self._had_internal):
             raise error

@@ -7,7 +7,7 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.policy.prefix import hash_prompt, readdress
+from infermesh_router.policy.prefix_hash import hash_prompt, rehash_for_model
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_runtime.errors import InvalidArgument
 
@@ -50,7 +50,7 @@ class Call:
         if model == self.wanted.model:
             return self
         body = self.body + _KINDS[self.method](model=model).SerializeToString()
-        blocks = readdress(self.wanted.blocks, self.wanted.model, model)
+        blocks = rehash_for_model(self.wanted.blocks, self.wanted.model, model)
         return replace(self, body=body, wanted=replace(self.wanted, model=model, blocks=blocks))
 
     def for_client(self, client: str) -> "Call":

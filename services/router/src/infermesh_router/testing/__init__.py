@@ -1,1 +1,1 @@
-"""Runs routers and scripted workers inside a test. No service imports it."""
+"""Test helpers: routers and scripted workers inside the test's process. No service imports them."""

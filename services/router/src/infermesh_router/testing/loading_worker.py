@@ -1,6 +1,6 @@
-"""Owns a scripted worker that loads and unloads models, for tests. Knows no test framework."""
+"""A scripted worker that loads and unloads models, for tests."""
 
-# ruff: noqa: ARG002 - RPCs have the contract's signatures
+# ruff: noqa: ARG002 - the contract fixes the signatures of RPCs
 
 import asyncio
 from dataclasses import dataclass, field
@@ -16,27 +16,30 @@ from infermesh_runtime.rpc.context import RpcContext
 
 @dataclass
 class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
-    """A worker that loads what it is told to, when `may_load` is set; its models take a byte each."""
+    """A worker that loads what it is told to while `may_load` is set. Each of its models takes one byte."""
 
     models: tuple[str, ...] = ()
     available: tuple[str, ...] = ("m", "n")
     memory_bytes: int = 1
     refusal: Exception | None = None
+    """Raised by every load and unload, if set."""
     loads: list[admin_pb2.LoadModelRequest] = field(default_factory=list)
     unloads: list[admin_pb2.UnloadModelRequest] = field(default_factory=list)
     may_load: asyncio.Event = field(default_factory=asyncio.Event)
     shown: dict[str, pb.EndpointState] = field(default_factory=dict)
+    """Model → a state that it reports besides those of `models`."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it has been told to load."""
 
     def __post_init__(self) -> None:
         self.may_load.set()
 
     def add_services(self, server: grpc.aio.Server) -> None:
-        """EndpointService."""
-        admin_grpc.add_EndpointServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call] # generated
+        """Adds EndpointService."""
+        admin_grpc.add_EndpointServiceServicer_to_server(self, server)
 
     async def LoadModel(self, request: admin_pb2.LoadModelRequest, context: RpcContext) -> admin_pb2.LoadModelResponse:
-        """Loads, unloading the first model when there is no memory."""
+        """Loads a model, unloading the oldest one if there is no memory left."""
         self.loads.append(request)
         self.asked.set()
         self.show(request.model, pb.ENDPOINT_STATE_LOADING)
@@ -52,7 +55,7 @@ class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
     async def UnloadModel(
         self, request: admin_pb2.UnloadModelRequest, context: RpcContext
     ) -> admin_pb2.UnloadModelResponse:
-        """Unloads."""
+        """Unloads a model."""
         self.unloads.append(request)
         if self.refusal is not None:
             raise self.refusal
@@ -61,12 +64,12 @@ class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
         return admin_pb2.UnloadModelResponse()
 
     def show(self, model: str, state: pb.EndpointState) -> None:
-        """Reports a model in that state."""
+        """Reports the model in that state."""
         self.shown[model] = state
         self.tell()
 
     def hide(self, model: str) -> None:
-        """Reports it in that state no more."""
+        """Stops reporting the model in the state that `show` set."""
         self.shown.pop(model, None)
         self.tell()
 

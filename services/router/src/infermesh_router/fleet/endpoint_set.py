@@ -1,4 +1,4 @@
-"""Owns the endpoints there are: makes, follows and ends one for each address. Knows no names and no policy."""
+"""Holds the endpoints: creates, follows and closes one for each address."""
 
 import asyncio
 import time
@@ -14,11 +14,11 @@ from infermesh_router.policy.snapshot import EndpointSnapshot
 from infermesh_router.policy.table import Table
 
 _FEW = 32
-"""Endpoints whose snapshots are made at each change, so that no request waits for it; of more only as one asks."""
+"""Up to this many endpoints, snapshots are refreshed at each change; with more, when somebody asks for them."""
 
 
 class Fleet:
-    """The endpoints, by address. `set_addresses` adds and removes; `close` ends all."""
+    """The endpoints, by address. `set_addresses` adds and removes them; `close` closes all."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Fleet:
         clock: Callable[[], float] = time.monotonic,
         breaker: BreakerOptions | None = None,
     ) -> None:
-        """`on_cache_lost` is told the address of an endpoint whose prefix cache is empty from now on."""
+        """`on_cache_lost` gets the address of an endpoint whose prefix cache has become empty."""
         self.changes = Changes()
         self._open_channel = open_channel
         self._poll = poll
@@ -49,7 +49,7 @@ class Fleet:
 
     @property
     def snapshots(self) -> Table:
-        """What is known of each endpoint now, in the order they came; follows later changes when asked for again."""
+        """The snapshot of each endpoint, in the order they joined. Ask again to see later changes."""
         self._refresh_stale()
         return self._table
 
@@ -58,7 +58,7 @@ class Fleet:
         return self._endpoints[address]
 
     def set_addresses(self, addresses: Iterable[str]) -> None:
-        """Follows exactly these. What runs on an endpoint that goes may finish."""
+        """Follows exactly these addresses. Requests on an endpoint that leaves may finish."""
         wanted = frozenset(addresses)
         for address in sorted(wanted - self._endpoints.keys()):
             self._add(address)
@@ -68,7 +68,7 @@ class Fleet:
         self.changes.notify()
 
     async def close(self) -> None:
-        """Stops following and closes every connection; calls still running on them are cancelled."""
+        """Stops following and closes every connection, which cancels the calls that still run on them."""
         pollers, endpoints = list(self._pollers.values()), list(self._endpoints.values())
         self._pollers.clear()
         self._endpoints.clear()

@@ -1,18 +1,19 @@
 """The router's metrics, as Prometheus reads them: each is there, and moves with what it measures."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
+from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
-from infermesh.openai.v1 import openai_pb2, openai_pb2_grpc
-from infermesh_router.fleet.endpoint_stats import RECENT, EndpointStats, StatsByAddress
-from infermesh_router.testing.router import RunningRouter, delta, say_hello, started
+from infermesh.openai.v1 import openai_pb2
+from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, delta, say_hello, started
 from infermesh_runtime.errors import Unavailable
+from infermesh_runtime.rpc.context import RpcContext
 
 OURS = (
     "infermesh:router_requests",
@@ -54,26 +55,24 @@ class Metrics:
 
 
 async def scrape(router: RunningRouter) -> Metrics:
-    stub = openai_pb2_grpc.OpenAIServiceStub(router.channel)
-    return Metrics((await stub.GetMetrics(openai_pb2.GetMetricsRequest())).data.decode())
+    return Metrics((await router.openai.GetMetrics(openai_pb2.GetMetricsRequest())).data.decode())
 
 
-async def generate(router: RunningRouter, model: str = "m", **fields: object) -> list[pb.GenerateResponse]:
-    stub = pb_grpc.InferenceServiceStub(router.channel)
-    return [event async for event in stub.Generate(pb.GenerateRequest(model=model, text="hi", **fields))]
+async def generate(router: RunningRouter, model: str = "m", **fields: Any) -> list[pb.GenerateResponse]:
+    request = pb.GenerateRequest(model=model, text="hi", **fields)
+    return [event async for event in router.inference.Generate(request)]
 
 
 async def listed(router: RunningRouter) -> dict[str, admin_pb2.Endpoint]:
-    stub = admin_pb2_grpc.AdminServiceStub(router.channel)
-    return {e.address: e for e in (await stub.ListEndpoints(admin_pb2.ListEndpointsRequest())).endpoints}
+    return {e.address: e for e in (await router.admin.ListEndpoints(admin_pb2.ListEndpointsRequest())).endpoints}
 
 
-async def test_all_are_there_before_anything_happened(start_worker, start_router) -> None:
+async def test_all_are_there_before_anything_happened(start_worker: StartWorker, start_router: StartRouter) -> None:
     metrics = await scrape(await start_router(await start_worker()))
     assert [name for name in OURS if name not in metrics.families] == []
 
 
-async def test_an_answer_and_a_refusal(start_worker, start_router) -> None:
+async def test_an_answer_and_a_refusal(start_worker: StartWorker, start_router: StartRouter) -> None:
     worker = await start_worker()
     router = await start_router(worker)
     await generate(router)
@@ -97,8 +96,8 @@ async def test_an_answer_and_a_refusal(start_worker, start_router) -> None:
     assert endpoint.overhead_ms > 0
 
 
-async def test_retries_and_the_breaker(start_worker, start_router) -> None:
-    async def crash(request, _context):
+async def test_retries_and_the_breaker(start_worker: StartWorker, start_router: StartRouter) -> None:
+    async def crash(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
         yield started(request.model)
         raise Unavailable("engine crashed", reason="ENGINE_CRASHED")
 
@@ -119,8 +118,8 @@ async def test_retries_and_the_breaker(start_worker, start_router) -> None:
     assert "crashed" in endpoints[bad.address].last_error
 
 
-async def test_a_failover(start_worker, start_router) -> None:
-    async def crash_later(request, context):
+async def test_a_failover(start_worker: StartWorker, start_router: StartRouter) -> None:
+    async def crash_later(request: pb.GenerateRequest, context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
         if request.generated:
             yield started(request.model)
             async for event in say_hello(request, context):
@@ -141,19 +140,18 @@ async def test_a_failover(start_worker, start_router) -> None:
     assert (endpoints[left].failovers, endpoints[went_on].failovers) == (1, 0)
 
 
-async def test_the_queue(start_worker, start_router) -> None:
+async def test_the_queue(start_worker: StartWorker, start_router: StartRouter) -> None:
     worker = await start_worker(load=pb.Load(max_running=1, running=1))
     router = await start_router(worker)
     waiting = asyncio.create_task(generate(router))
-    stub = admin_pb2_grpc.AdminServiceStub(router.channel)
     async with asyncio.timeout(20):
-        async for listing in stub.WatchEndpoints(admin_pb2.WatchEndpointsRequest(min_interval_ms=1)):
+        async for listing in router.admin.WatchEndpoints(admin_pb2.WatchEndpointsRequest(min_interval_ms=1)):
             if queues := listing.queues:
                 break
             worker.tell()  # queues are listed with the next change of an endpoint
     assert [(queue.model, queue.waiting) for queue in queues] == [("m", 1)]
     assert (await scrape(router)).value("infermesh:router_queue_length", model_name="m") == 1
-    report = (await pb_grpc.InferenceServiceStub(router.channel).Health(pb.HealthRequest())).report
+    report = (await router.inference.Health(pb.HealthRequest())).report
     assert report.load.waiting == 1
     worker.load = pb.Load(max_running=1)
     worker.become(pb.ENDPOINT_STATE_READY)
@@ -161,25 +159,3 @@ async def test_the_queue(start_worker, start_router) -> None:
     assert first.started.queued_ms > 0
     assert (await scrape(router)).value("infermesh:router_queue_length", model_name="m") == 0
     assert (await listed(router))[worker.address].queued_ms >= first.started.queued_ms - 1
-
-
-def test_means_are_of_the_last_requests() -> None:
-    stats = EndpointStats()
-    assert (stats.queued_ms, stats.overhead_ms) == (0.0, 0.0)
-    for _ in range(RECENT):
-        stats.note_sent(queued_s=1.0, overhead_s=0.001)
-    assert (stats.queued_ms, stats.overhead_ms) == pytest.approx((1000.0, 1.0))
-    for _ in range(RECENT):
-        stats.note_sent(queued_s=0.5, overhead_s=0.002)
-    assert (stats.queued_ms, stats.overhead_ms) == pytest.approx((500.0, 2.0))
-
-
-def test_addresses_that_come_and_go_take_no_more_memory() -> None:
-    stats = StatsByAddress(max_addresses=2)
-    stats.of("a").failovers = 1
-    stats.of("b")
-    assert stats.of("a").failovers == 1
-    stats.of("c")
-    assert stats.of("a").failovers == 1
-    stats.of("b").failovers += 1
-    assert stats.of("b").failovers == 1

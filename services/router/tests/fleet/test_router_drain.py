@@ -1,7 +1,9 @@
 """Draining through the router: the endpoint is told, what runs is waited for or moved, and it can come back."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import grpc
 import pytest
@@ -9,8 +11,9 @@ import pytest
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.fleet.channel import open_channel
-from infermesh_router.fleet.drain import Drains
-from infermesh_router.fleet.fleet import Fleet
+from infermesh_router.fleet.drainer import Drainer
+from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.testing.router import StartRouter, StartWorker
 from infermesh_runtime.errors import NotFound, Unavailable, Unimplemented
 from infermesh_runtime.rpc.status import from_rpc_error
 
@@ -37,8 +40,15 @@ async def never(_endpoint: object) -> None:
     await asyncio.Event().wait()
 
 
+class Draining(NamedTuple):
+    servicer: DrainingWorker
+    address: str
+    fleet: Fleet
+    server: grpc.aio.Server
+
+
 @pytest.fixture
-async def worker():
+async def worker() -> AsyncIterator[Draining]:
     """A worker, its address, and a fleet of it."""
     servicer, server = DrainingWorker(), grpc.aio.server()
     pb_grpc.add_EndpointServiceServicer_to_server(servicer, server)
@@ -46,14 +56,14 @@ async def worker():
     await server.start()
     fleet = Fleet(open_channel=open_channel, poll=never)
     fleet.set_addresses([address])
-    yield servicer, address, fleet, server
+    yield Draining(servicer, address, fleet, server)
     await fleet.close()
     await server.stop(None)
 
 
-async def test_a_drain_lasts_until_nothing_runs_and_moves_nothing_by_default(worker) -> None:
+async def test_a_drain_lasts_until_nothing_runs_and_moves_nothing_by_default(worker: Draining) -> None:
     servicer, address, fleet, _ = worker
-    drains = Drains(fleet, lambda _: pytest.fail("nothing is to be moved"))
+    drains = Drainer(fleet, lambda _: pytest.fail("nothing is to be moved"))
     draining = asyncio.create_task(drains.drain(address, move_after_s=None))
     async with asyncio.timeout(10):
         await servicer.drained.wait()
@@ -62,7 +72,7 @@ async def test_a_drain_lasts_until_nothing_runs_and_moves_nothing_by_default(wor
         assert await draining == 0
 
 
-async def test_what_still_runs_is_moved_and_looked_for_again(worker) -> None:
+async def test_what_still_runs_is_moved_and_looked_for_again(worker: Draining) -> None:
     servicer, address, fleet, _ = worker
     counts = [2, 0, 1]
 
@@ -74,27 +84,27 @@ async def test_what_still_runs_is_moved_and_looked_for_again(worker) -> None:
         return moved
 
     async with asyncio.timeout(10):
-        assert await Drains(fleet, move, move_again_s=0.01).drain(address, move_after_s=0.0) == 3
+        assert await Drainer(fleet, move, move_again_s=0.01).drain(address, move_after_s=0.0) == 3
     assert servicer.drained.is_set()
 
 
-async def test_resume(worker) -> None:
+async def test_resume(worker: Draining) -> None:
     servicer, address, fleet, _ = worker
-    await Drains(fleet, lambda _: 0).resume(address)
+    await Drainer(fleet, lambda _: 0).resume(address)
     assert servicer.resumed == 1
 
 
-async def test_an_unknown_endpoint_is_refused_with_those_there_are(worker) -> None:
+async def test_an_unknown_endpoint_is_refused_with_those_there_are(worker: Draining) -> None:
     _, address, fleet, _ = worker
-    drains = Drains(fleet, lambda _: 0)
+    drains = Drainer(fleet, lambda _: 0)
     for call in (drains.resume("x:1"), drains.drain("x:1", move_after_s=None)):
         with pytest.raises(NotFound, match=f"no endpoint 'x:1'; there are: {address}"):
             await call
 
 
-async def test_an_endpoint_that_dies_while_it_drains_is_an_error(worker) -> None:
+async def test_an_endpoint_that_dies_while_it_drains_is_an_error(worker: Draining) -> None:
     servicer, address, fleet, server = worker
-    draining = asyncio.create_task(Drains(fleet, lambda _: 0).drain(address, move_after_s=None))
+    draining = asyncio.create_task(Drainer(fleet, lambda _: 0).drain(address, move_after_s=None))
     async with asyncio.timeout(10):
         await servicer.drained.wait()
         await server.stop(None)
@@ -102,19 +112,19 @@ async def test_an_endpoint_that_dies_while_it_drains_is_an_error(worker) -> None
             await draining
 
 
-async def test_an_endpoint_that_is_lost_is_named(worker) -> None:
+async def test_an_endpoint_that_is_lost_is_named(worker: Draining) -> None:
     _, address, fleet, server = worker
     await server.stop(None)
     with pytest.raises(Unavailable, match=f"Endpoint {address} is lost") as caught:
-        await Drains(fleet, lambda _: 0).resume(address)
+        await Drainer(fleet, lambda _: 0).resume(address)
     assert caught.value.reason == "ENDPOINT_LOST"
 
 
-async def test_over_the_wire(start_worker, start_router) -> None:
+async def test_over_the_wire(start_worker: StartWorker, start_router: StartRouter) -> None:
     """A worker that does not know how to drain says so itself."""
     worker = await start_worker()
     router = await start_router(worker)
-    admin = pb_grpc.AdminServiceStub(router.channel)
+    admin = router.admin
     for call, kind in (
         (admin.DrainEndpoint(pb.DrainEndpointRequest(address="x:1")), NotFound),
         (admin.ResumeEndpoint(pb.ResumeEndpointRequest(address="x:1")), NotFound),

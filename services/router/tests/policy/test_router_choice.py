@@ -2,15 +2,11 @@
 
 import pytest
 
-from infermesh_router.policy.choice import choose
-from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, State, Wanted
+from infermesh_router.policy.choice import ChoiceProfile, choose
+from infermesh_router.policy.scorers import SCORERS, Scorer, cost_scorer
+from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, EndpointState, Wanted
+from infermesh_router.testing.snapshots import endpoint, measured
 from infermesh_runtime.errors import DeviceNotAvailable, InvalidArgument, ModelNotFound, Unavailable
-
-M = frozenset({"m"})
-
-
-def endpoint(address: str, **fields: object) -> EndpointSnapshot:
-    return EndpointSnapshot(**({"address": address, "models": M, "ready_models": M} | fields))
 
 
 def test_the_only_endpoint_is_chosen_and_says_so() -> None:
@@ -114,8 +110,8 @@ def test_a_router_behind_the_router_decides_about_devices_itself() -> None:
     assert choose([router], Wanted(model="m", device="xpu")).address == "r"
 
 
-@pytest.mark.parametrize("state", [State.LOADING, State.DRAINING, State.FAILED])
-def test_nothing_ready_is_unavailable_and_says_when_to_retry(state: State) -> None:
+@pytest.mark.parametrize("state", [EndpointState.LOADING, EndpointState.DRAINING, EndpointState.FAILED])
+def test_nothing_ready_is_unavailable_and_says_when_to_retry(state: EndpointState) -> None:
     with pytest.raises(Unavailable, match=f"No endpoint is ready .a {state}") as caught:
         choose([endpoint("a", state=state, ready_models=frozenset())], Wanted(model="m"))
     assert caught.value.retry_after_s == 1.0
@@ -123,7 +119,7 @@ def test_nothing_ready_is_unavailable_and_says_when_to_retry(state: State) -> No
 
 
 def test_no_endpoint_or_none_that_has_reported_is_unavailable() -> None:
-    unheard = EndpointSnapshot(address="a", connected=False, state=State.UNKNOWN)
+    unheard = EndpointSnapshot(address="a", connected=False, state=EndpointState.UNKNOWN)
     for endpoints in ([], [unheard]):
         with pytest.raises(Unavailable) as caught:
             choose(endpoints, Wanted(model="m"))
@@ -141,5 +137,12 @@ def test_an_empty_model_name_means_the_only_model() -> None:
 def test_a_retry_goes_elsewhere_and_says_so() -> None:
     choice = choose([endpoint("a"), endpoint("b")], Wanted(model="m", tried=frozenset({"a"})))
     assert (choice.address, choice.reason) == ("b", "retry")
-    with pytest.raises(Unavailable, match="Failed on every endpoint"):
+    with pytest.raises(Unavailable, match="failed on every endpoint"):
         choose([endpoint("a")], Wanted(model="m", tried=frozenset({"a"})))
+
+
+def test_the_cheaper_is_chosen_among_about_equals() -> None:
+    costs = Scorer("least_cost", 0.2, cost_scorer({"cuda": 3.0, "cpu": 1.0}, {"b": 0.5}))
+    both = [measured("a", device=DeviceKind.CUDA), measured("b", device=DeviceKind.CUDA)]
+    choice = choose(both, Wanted(model="m"), profile=ChoiceProfile(scorers=(*SCORERS, costs)))
+    assert (choice.address, choice.reason) == ("b", "least_cost")

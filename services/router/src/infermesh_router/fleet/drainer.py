@@ -1,4 +1,4 @@
-"""Owns taking an endpoint out of service and into it again, for every router. Knows no policy and no streams."""
+"""Drains an endpoint for every router, and takes it back into service."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -9,17 +9,20 @@ import grpc
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.fleet.endpoint import Endpoint
-from infermesh_router.fleet.faults import to_told
-from infermesh_router.fleet.fleet import Fleet
+from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.fleet.faults import operator_error
 from infermesh_runtime.errors import NotFound
 
 _MOVE_AGAIN_S = 0.5
-"""A stream that was about to begin when the others were moved is moved after this."""
+"""Pause between two rounds of moving streams: some were only about to begin in the round before."""
 _ANSWER_TIMEOUT_S = 10.0
 
 
-class Drains:
-    """Drains and resumes endpoints. `move_streams` moves this router's running streams off an address, and counts."""
+class Drainer:
+    """Drains and resumes endpoints.
+
+    `move_streams` moves this router's running streams off an address and returns how many it moved.
+    """
 
     def __init__(
         self, fleet: Fleet, move_streams: Callable[[str], int], *, move_again_s: float = _MOVE_AGAIN_S
@@ -29,10 +32,11 @@ class Drains:
         self._move_again_s = move_again_s
 
     async def drain(self, address: str, *, move_after_s: float | None) -> int:
-        """Returns when nothing runs on the endpoint: how many streams were moved, those left after `move_after_s`.
+        """Waits until nothing runs on the endpoint, and returns how many streams it moved.
 
-        The endpoint itself refuses new requests, so that every router sees it; it stays so when this is cancelled.
-        Raises NotFound for an address that is no endpoint's, and what the endpoint answers.
+        Streams that still run after `move_after_s` are moved; None moves none. The endpoint itself refuses new
+        requests, so every router sees it; it goes on doing so if this call is cancelled. Raises NotFound for an unknown
+        address, and whatever the endpoint answers.
         """
         stub = _stub(self._find(address))
         moved = 0
@@ -49,7 +53,7 @@ class Drains:
         return moved
 
     async def resume(self, address: str) -> None:
-        """The endpoint takes requests again. Raises NotFound, and what the endpoint answers."""
+        """Takes the endpoint back into service. Raises NotFound if it is unknown, or what the endpoint answers."""
         stub = _stub(self._find(address))
         with _errors(address):
             await stub.Resume(pb.ResumeRequest(), timeout=_ANSWER_TIMEOUT_S)
@@ -68,7 +72,7 @@ class Drains:
 
 
 def _stub(endpoint: Endpoint) -> pb_grpc.EndpointServiceStub:
-    return pb_grpc.EndpointServiceStub(endpoint.channel)  # type: ignore[no-untyped-call] # generated
+    return pb_grpc.EndpointServiceStub(endpoint.channel)
 
 
 @contextmanager
@@ -76,4 +80,4 @@ def _errors(address: str) -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        raise to_told(error, address) from error
+        raise operator_error(error, address) from error

@@ -1,6 +1,6 @@
-"""Owns making a model ready that no endpoint has ready: picks an endpoint, has it load the model, waits for its report.
+"""Makes a model ready on an endpoint: asks the policy where, sends the load, and waits for the endpoint's report.
 
-Where to load is the policy's; how to make room is the endpoint's. Knows no request but what it wants.
+The endpoint itself decides which idle models to unload to make room.
 """
 
 import asyncio
@@ -14,77 +14,77 @@ import grpc
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.fleet.endpoint import Endpoint
-from infermesh_router.fleet.faults import to_told
-from infermesh_router.fleet.fleet import Fleet
-from infermesh_router.metrics import RouterMetrics
+from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.fleet.faults import operator_error
+from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy import placing
 from infermesh_router.policy.refusals import ModelDoesNotFit
-from infermesh_router.policy.snapshot import EndpointSnapshot, State, Wanted
+from infermesh_router.policy.snapshot import EndpointSnapshot, EndpointState, Wanted
 from infermesh_runtime.errors import Cancelled, InfermeshError, Unavailable
 
 _log = logging.getLogger(__name__)
 
 LOAD_TIMEOUT_S = 1800.0
 REPORT_TIMEOUT_S = 10.0
-"""Longest wait for an endpoint's report to show a model that it said it had loaded."""
+"""Longest wait for a report that lists a model which the endpoint says it has loaded."""
 _ENDPOINTS_TO_TRY = 2
 _SETTLE_S = 0.3
-"""What a request or a model leaves free is in its endpoint's report within about this time."""
+"""Memory that a request or model has freed shows up in the endpoint's report within about this time."""
 _SETTLE_STEP_S = 0.02
 
 Place = Callable[[Sequence[EndpointSnapshot], Wanted], placing.Placement]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Residence:
-    """How long a model that is loaded for a request stays."""
+class Retention:
+    """How long a model stays that was loaded for a request."""
 
     pinned: bool = False
-    """Never unloaded to make room, nor for being idle."""
+    """If true, the model is unloaded neither to make room nor for being idle."""
     keep_alive_s: float | None = None
-    """Time after its last request when it is unloaded; None: the endpoint's own setting, 0: never."""
+    """Idle time after which it is unloaded; 0 means never, None the endpoint's own setting."""
 
     def request(self, model: str) -> pb.LoadModelRequest:
-        """What an endpoint is asked."""
+        """The request that tells an endpoint to load the model."""
         return pb.LoadModelRequest(model=model, pinned=self.pinned, keep_alive_s=self.keep_alive_s)
 
 
-class Placement:
-    """Loads models. One load for all that wait for the same model on the same device; `close` ends those that run."""
+class Placer:
+    """Loads models. Requests for the same model on the same device share one load; `close` stops waiting for all."""
 
     def __init__(
         self,
         fleet: Fleet,
         *,
         place: Place,
-        metrics: RouterMetrics,
-        residence: Callable[[str], Residence] = lambda _model: Residence(),
+        metrics: RequestMetrics,
+        retention: Callable[[str], Retention] = lambda _model: Retention(),
         load_timeout_s: float = LOAD_TIMEOUT_S,
         report_timeout_s: float = REPORT_TIMEOUT_S,
     ) -> None:
         self._fleet = fleet
         self._place = place
         self._metrics = metrics
-        self._residence = residence
+        self._retention = retention
         self._load_timeout_s = load_timeout_s
         self._report_timeout_s = report_timeout_s
         self._loads: dict[tuple[str, str, frozenset[str]], asyncio.Task[list[str]]] = {}
 
     @property
     def loading(self) -> int:
-        """Loads that run."""
+        """Number of running loads."""
         return len(self._loads)
 
     async def ensure(self, wanted: Wanted) -> None:
-        """Returns when the model is ready on an endpoint that has the device asked for.
+        """Waits until the model is ready on an endpoint with the requested device, loading it if necessary.
 
-        Raises InfermeshError: ModelDoesNotFit when no endpoint has the memory, saying what is needed and what is free.
-        Cancelling it leaves the load going on: others may wait for it, and the next request will want it.
+        Raises InfermeshError; ModelDoesNotFit if no endpoint has the memory. Cancelling the call does not cancel the
+        load: other requests may wait for it, and the next one probably will.
         """
-        await self.load(wanted, self._residence(wanted.model).request(wanted.model))
+        await self.load(wanted, self._retention(wanted.model).request(wanted.model))
 
     async def load(self, wanted: Wanted, request: pb.LoadModelRequest) -> list[str]:
-        """As `ensure`, with the request that the endpoint gets; the models that were unloaded for it."""
+        """Like `ensure`, with the request to send to the endpoint. Returns the models that were unloaded for it."""
         key = (wanted.model, wanted.device, wanted.tried)
         task = self._loads.get(key)
         if task is None:
@@ -94,11 +94,11 @@ class Placement:
             return list(await asyncio.shield(task))
         except asyncio.CancelledError:
             if task.cancelled():
-                raise Cancelled("The router stops.", reason="ROUTER_STOPS") from None
+                raise Cancelled("The router is stopping.", reason="ROUTER_STOPS") from None
             raise
 
     async def close(self) -> None:
-        """Waits for no load any more."""
+        """Stops waiting for every load."""
         loads = list(self._loads.values())
         for task in loads:
             task.cancel()
@@ -111,10 +111,10 @@ class Placement:
         error = task.exception()
         self._metrics.loads.labels("loaded" if error is None else "failed").inc()
         if error is not None:
-            _log.warning("the model %s could not be loaded: %s", key[0], error)
+            _log.warning("could not load the model %s: %s", key[0], error)
 
     async def _load(self, wanted: Wanted, request: pb.LoadModelRequest) -> list[str]:
-        """Loads on the endpoint that suits best, and when that fails on another. Raises the first one's error."""
+        """Loads on the best endpoint and, if that fails, on one other. Raises the first endpoint's error."""
         failure: InfermeshError | None = None
         for _ in range(_ENDPOINTS_TO_TRY):
             try:
@@ -125,17 +125,17 @@ class Placement:
                 async with asyncio.timeout(self._load_timeout_s):
                     return await self._load_on(target, request)
             except TimeoutError:
-                error: InfermeshError = self._late(target.address, wanted.model)
+                error: InfermeshError = self._too_late(target.address, wanted.model)
             except InfermeshError as refusal:
                 error = refusal
-            _log.warning("endpoint %s does not load the model %s: %s", target.address, wanted.model, error.message)
+            _log.warning("endpoint %s could not load the model %s: %s", target.address, wanted.model, error.message)
             failure = failure or error
             wanted = replace(wanted, tried=wanted.tried | {target.address})
-        assert failure is not None  # noqa: S101 - the loop ran
+        assert failure is not None  # noqa: S101 - the loop runs at least once
         raise failure
 
     async def _find_place(self, wanted: Wanted) -> placing.Placement:
-        """Raises what the policy refuses with; for want of memory only when no report changes that for a moment."""
+        """Where to load the model. Raises what `place` raises, ModelDoesNotFit only after trying for a moment."""
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + _SETTLE_S
         while True:
@@ -151,18 +151,18 @@ class Placement:
         unloaded: list[str] = []
         if target.reason != placing.LOADING:
             endpoint = self._fleet.get(target.address)
-            _log.info("endpoint %s loads the model %s: %s", target.address, request.model, target.reason)
+            _log.info("loading the model %s on endpoint %s: %s", request.model, target.address, target.reason)
             unloaded = await load_on(endpoint, request)
             async with asyncio.timeout(self._report_timeout_s):
-                await self._reported(target.address, request.model, loading=False)
+                await self._wait_until_ready(target.address, request.model, loading=False)
         else:
-            await self._reported(target.address, request.model, loading=True)
+            await self._wait_until_ready(target.address, request.model, loading=True)
         return unloaded
 
-    async def _reported(self, address: str, model: str, *, loading: bool) -> None:
-        """Returns when the endpoint's report shows the model ready. Raises Unavailable when it is not to be.
+    async def _wait_until_ready(self, address: str, model: str, *, loading: bool) -> None:
+        """Waits until the endpoint's report lists the model as ready. Raises Unavailable if that will not happen.
 
-        `loading`: the report shows the model loading, and shows it no more when that fails.
+        `loading` means that the report lists the model as loading; if it no longer does, the load has failed.
         """
         changes = self._fleet.changes
         while True:
@@ -170,10 +170,10 @@ class Placement:
             seen = self._find(address)
             if seen is not None and model in seen.ready_models:
                 return
-            lost = seen is None or not seen.connected or seen.state is not State.READY
+            lost = seen is None or not seen.connected or seen.state is not EndpointState.READY
             if lost or (loading and seen is not None and model not in seen.models):
                 raise Unavailable(
-                    f"Endpoint {address} could not load the model '{model}'.",
+                    f"Endpoint {address} could not load the model '{model}'. Its log says why.",
                     reason="MODEL_NOT_LOADED",
                     metadata={"model": model, "endpoint": address},
                     retry_after_s=1.0,
@@ -186,9 +186,9 @@ class Placement:
         except KeyError:
             return None
 
-    def _late(self, address: str, model: str) -> InfermeshError:
+    def _too_late(self, address: str, model: str) -> InfermeshError:
         return Unavailable(
-            f"Endpoint {address} did not load the model '{model}' in time.",
+            f"Endpoint {address} did not load the model '{model}' in time. Its log says how far it got.",
             reason="MODEL_NOT_LOADED",
             metadata={"model": model, "endpoint": address},
             retry_after_s=1.0,
@@ -196,12 +196,12 @@ class Placement:
 
 
 def _could_fit(endpoints: Iterable[EndpointSnapshot], model: str) -> bool:
-    """Whether an endpoint with nothing loaded would have the memory."""
+    """Whether some endpoint would have enough memory if nothing were loaded on it."""
     return any(model in e.available and e.available[model] <= e.memory_total_bytes for e in endpoints)
 
 
 async def load_on(endpoint: Endpoint, request: pb.LoadModelRequest) -> list[str]:
-    """Has the endpoint load a model; the models it unloaded for it. Raises what it answers."""
+    """Tells an endpoint to load a model; returns the models it unloaded for it. Raises what the endpoint answers."""
     async with endpoint_service(endpoint) as stub:
         response: pb.LoadModelResponse = await stub.LoadModel(request)
     return list(response.unloaded)
@@ -209,8 +209,8 @@ async def load_on(endpoint: Endpoint, request: pb.LoadModelRequest) -> list[str]
 
 @asynccontextmanager
 async def endpoint_service(endpoint: Endpoint) -> AsyncIterator[pb_grpc.EndpointServiceStub]:
-    """The endpoint's EndpointService, whose failed calls raise InfermeshError in the block."""
+    """The endpoint's EndpointService; calls that fail in the block raise InfermeshError."""
     try:
-        yield pb_grpc.EndpointServiceStub(endpoint.channel)  # type: ignore[no-untyped-call] # generated
+        yield pb_grpc.EndpointServiceStub(endpoint.channel)
     except grpc.aio.AioRpcError as error:
-        raise to_told(error, endpoint.address) from error
+        raise operator_error(error, endpoint.address) from error

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,11 +13,11 @@ from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.app import build_fleet
 from infermesh_router.config.settings import RouterSettings
-from infermesh_router.fleet.fleet import Fleet
-from infermesh_router.metrics import RouterMetrics
-from infermesh_router.placement.operator import Models
-from infermesh_router.placement.placement import Placement, Residence
-from infermesh_router.policy.choice import place
+from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.metrics.request_metrics import RequestMetrics
+from infermesh_router.placement.model_commands import ModelCommands
+from infermesh_router.placement.placer import Placer, Retention
+from infermesh_router.policy.placing import place
 from infermesh_router.policy.refusals import ModelDoesNotFit
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_router.testing.loading_worker import LoadingWorker
@@ -36,7 +37,7 @@ READY, LOADING = pb.ENDPOINT_STATE_READY, pb.ENDPOINT_STATE_LOADING
 @dataclass
 class Mesh:
     fleet: Fleet
-    placement: Placement
+    placer: Placer
     registry: CollectorRegistry
 
     def loads(self, outcome: str) -> float | None:
@@ -48,76 +49,82 @@ class Mesh:
                 await self.fleet.changes.wait_beyond(self.fleet.changes.version)
 
 
+StartMesh = Callable[..., Awaitable[Mesh]]
+
+
 @pytest.fixture
-async def start() -> AsyncIterator[Callable[..., Awaitable[Mesh]]]:
+async def start() -> AsyncIterator[StartMesh]:
     async with AsyncExitStack() as stack:
 
-        async def begin(*workers: LoadingWorker, **options: object) -> Mesh:
+        async def begin(*workers: LoadingWorker, **options: Any) -> Mesh:
             return await stack.enter_async_context(running_mesh(*workers, **options))
 
         yield begin
 
 
 @asynccontextmanager
-async def running_mesh(*workers: LoadingWorker, **options: object) -> AsyncIterator[Mesh]:
+async def running_mesh(*workers: LoadingWorker, **options: Any) -> AsyncIterator[Mesh]:
     for worker in workers:
         await worker.start()
-    fleet, registry = build_fleet(RouterSettings(), on_cache_lost=lambda _address: None), CollectorRegistry()
-    placement = Placement(fleet, place=place, metrics=RouterMetrics(registry), **options)
-    mesh = Mesh(fleet, placement, registry)
+    fleet, registry = (
+        build_fleet(RouterSettings.model_validate({}), on_cache_lost=lambda _address: None),
+        CollectorRegistry(),
+    )
+    placer = Placer(fleet, place=place, metrics=RequestMetrics(registry), **options)
+    mesh = Mesh(fleet, placer, registry)
     fleet.set_addresses(worker.address for worker in workers)
     await mesh.until(lambda: all(endpoint.connected for endpoint in fleet.endpoints))
     try:
         yield mesh
     finally:
-        await placement.close()
+        await placer.close()
         await fleet.close()
         for worker in workers:
             await worker.stop()
 
 
-async def test_a_model_is_loaded_with_its_rule(start) -> None:
+async def test_a_model_is_loaded_with_its_rule(start: StartMesh) -> None:
     worker = LoadingWorker()
-    mesh = await start(worker, residence=lambda model: Residence(pinned=model == "m", keep_alive_s=7))
-    await mesh.placement.ensure(Wanted(model="m"))
+    mesh = await start(worker, retention=lambda model: Retention(pinned=model == "m", keep_alive_s=7))
+    await mesh.placer.ensure(Wanted(model="m"))
     assert worker.loads == [admin_pb2.LoadModelRequest(model="m", pinned=True, keep_alive_s=7)]
     assert "m" in mesh.fleet.get(worker.address).snapshot.ready_models
-    assert (mesh.loads("loaded"), mesh.placement.loading) == (1, 0)
+    assert (mesh.loads("loaded"), mesh.placer.loading) == (1, 0)
 
 
-async def test_all_who_want_a_model_share_one_load(start) -> None:
+async def test_all_who_want_a_model_share_one_load(start: StartMesh) -> None:
     worker = LoadingWorker(memory_bytes=4)
     mesh = await start(worker)
     worker.may_load.clear()
-    tasks = [asyncio.create_task(mesh.placement.ensure(Wanted(model="m"))) for _ in range(20)]
+    tasks = [asyncio.create_task(mesh.placer.ensure(Wanted(model="m"))) for _ in range(20)]
     await worker.asked.wait()
-    other = asyncio.create_task(mesh.placement.ensure(Wanted(model="n")))
+    other = asyncio.create_task(mesh.placer.ensure(Wanted(model="n")))
     await asyncio.sleep(0)
     worker.may_load.set()
     await asyncio.gather(*tasks, other)
     assert sorted(request.model for request in worker.loads) == ["m", "n"]
 
 
-async def test_the_load_goes_on_when_the_client_leaves(start) -> None:
+async def test_the_load_goes_on_when_the_client_leaves(start: StartMesh) -> None:
     worker = LoadingWorker()
     mesh = await start(worker)
     worker.may_load.clear()
-    task = asyncio.create_task(mesh.placement.ensure(Wanted(model="m")))
+    task = asyncio.create_task(mesh.placer.ensure(Wanted(model="m")))
     await worker.asked.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert mesh.placement.loading == 1
+    assert mesh.placer.loading == 1
     worker.may_load.set()
     await mesh.until(lambda: "m" in mesh.fleet.get(worker.address).snapshot.ready_models)
 
 
-async def test_a_model_that_loads_somewhere_is_waited_for(start) -> None:
+async def test_a_model_that_loads_somewhere_is_waited_for(start: StartMesh) -> None:
     worker, other = LoadingWorker(), LoadingWorker()
     mesh = await start(worker, other)
     worker.show("m", LOADING)
     await mesh.until(lambda: "m" in mesh.fleet.get(worker.address).snapshot.models)
-    task = asyncio.create_task(mesh.placement.ensure(Wanted(model="m")))
+    task = asyncio.create_task(mesh.placer.ensure(Wanted(model="m")))
     await asyncio.sleep(0.05)
     assert not task.done()
     worker.show("m", READY)
@@ -126,35 +133,35 @@ async def test_a_model_that_loads_somewhere_is_waited_for(start) -> None:
     assert not other.loads
 
 
-async def test_when_such_a_load_fails_another_endpoint_is_tried(start) -> None:
+async def test_when_such_a_load_fails_another_endpoint_is_tried(start: StartMesh) -> None:
     worker, other = LoadingWorker(), LoadingWorker()
     mesh = await start(worker, other)
     worker.show("m", LOADING)
     await mesh.until(lambda: "m" in mesh.fleet.get(worker.address).snapshot.models)
-    task = asyncio.create_task(mesh.placement.ensure(Wanted(model="m")))
+    task = asyncio.create_task(mesh.placer.ensure(Wanted(model="m")))
     await asyncio.sleep(0)
     worker.hide("m")
     await task
     assert len(other.loads) == 1
 
 
-async def test_a_load_that_fails_is_tried_on_one_other_endpoint(start) -> None:
+async def test_a_load_that_fails_is_tried_on_one_other_endpoint(start: StartMesh) -> None:
     workers = [LoadingWorker(refusal=Internal("no such luck")) for _ in range(3)]
     mesh = await start(*workers)
     with pytest.raises(Internal, match="no such luck"):
-        await mesh.placement.ensure(Wanted(model="m"))
+        await mesh.placer.ensure(Wanted(model="m"))
     assert sum(len(worker.loads) for worker in workers) == 2
     assert mesh.loads("failed") == 1
     workers[0].refusal = workers[1].refusal = workers[2].refusal = None
-    await mesh.placement.ensure(Wanted(model="m"))
+    await mesh.placer.ensure(Wanted(model="m"))
 
 
-async def test_an_endpoint_that_dies_while_it_loads_is_replaced(start) -> None:
+async def test_an_endpoint_that_dies_while_it_loads_is_replaced(start: StartMesh) -> None:
     worker, other = LoadingWorker(), LoadingWorker(device=pb.DEVICE_KIND_XPU)
     mesh = await start(worker, other)
     worker.may_load.clear()
     other.may_load.clear()
-    task = asyncio.create_task(mesh.placement.ensure(Wanted(model="m")))
+    task = asyncio.create_task(mesh.placer.ensure(Wanted(model="m")))
     dying, staying = (worker, other) if await _asked_first(worker, other) is worker else (other, worker)
     staying.may_load.set()
     await dying.stop()
@@ -170,12 +177,12 @@ async def _asked_first(*workers: LoadingWorker) -> LoadingWorker:
     return waits[done.pop()]
 
 
-async def test_the_refusal_says_what_is_needed_and_what_is_free(start) -> None:
+async def test_the_refusal_says_what_is_needed_and_what_is_free(start: StartMesh) -> None:
     worker = LoadingWorker()
     mesh = await start(worker)
-    mesh.fleet.get(worker.address).report(_busy_report())
-    with pytest.raises(ModelDoesNotFit, match=r"needs .* at best") as caught:
-        await mesh.placement.ensure(Wanted(model="m"))
+    mesh.fleet.get(worker.address).note_report(_busy_report())
+    with pytest.raises(ModelDoesNotFit, match=r"needs .* at most") as caught:
+        await mesh.placer.ensure(Wanted(model="m"))
     assert caught.value.metadata["needed_bytes"] == "5000"
     assert caught.value.metadata["free_bytes"] == "1000"
 
@@ -189,39 +196,39 @@ def _busy_report() -> pb.HealthReport:
     )
 
 
-async def test_an_endpoint_that_finds_no_memory_after_all_is_believed(start) -> None:
+async def test_an_endpoint_that_finds_no_memory_after_all_is_believed(start: StartMesh) -> None:
     refusal = ResourceExhausted("needs 5, free 1", reason="MODEL_DOES_NOT_FIT", metadata={"needed_bytes": "5"})
     mesh = await start(LoadingWorker(refusal=refusal))
     with pytest.raises(ResourceExhausted, match="needs 5, free 1") as caught:
-        await mesh.placement.ensure(Wanted(model="m"))
+        await mesh.placer.ensure(Wanted(model="m"))
     assert caught.value.reason == "MODEL_DOES_NOT_FIT"
     assert caught.value.metadata["needed_bytes"] == "5"
 
 
-async def test_the_device_asked_for_is_kept(start) -> None:
+async def test_the_device_asked_for_is_kept(start: StartMesh) -> None:
     cpu, xpu = LoadingWorker(), LoadingWorker(device=pb.DEVICE_KIND_XPU)
     mesh = await start(cpu, xpu)
-    await mesh.placement.ensure(Wanted(model="m", device="xpu"))
+    await mesh.placer.ensure(Wanted(model="m", device="xpu"))
     assert (len(cpu.loads), len(xpu.loads)) == (0, 1)
     with pytest.raises(DeviceNotAvailable):
-        await mesh.placement.ensure(Wanted(model="n", device="cuda"))
+        await mesh.placer.ensure(Wanted(model="n", device="cuda"))
     with pytest.raises(ModelNotFound):
-        await mesh.placement.ensure(Wanted(model="unheard-of"))
+        await mesh.placer.ensure(Wanted(model="unheard-of"))
 
 
-async def test_a_load_that_takes_too_long_is_given_up(start) -> None:
+async def test_a_load_that_takes_too_long_is_given_up(start: StartMesh) -> None:
     worker = LoadingWorker()
     mesh = await start(worker, load_timeout_s=0.05)
     worker.may_load.clear()
     with pytest.raises(Unavailable, match="in time"):
-        await mesh.placement.ensure(Wanted(model="m"))
-    assert mesh.placement.loading == 0
+        await mesh.placer.ensure(Wanted(model="m"))
+    assert mesh.placer.loading == 0
 
 
-async def test_operators_load_and_unload(start) -> None:
+async def test_operators_load_and_unload(start: StartMesh) -> None:
     one, two = LoadingWorker(), LoadingWorker(models=("m",), memory_bytes=2)
     mesh = await start(one, two)
-    models = Models(mesh.fleet, mesh.placement)
+    models = ModelCommands(mesh.fleet, mesh.placer)
     request = admin_pb2.LoadModelRequest(model="m", pinned=True)
     assert await models.load(request) == []
     assert (one.loads, two.loads) == ([], [request])  # it has it already, and is told that it is pinned
@@ -233,13 +240,13 @@ async def test_operators_load_and_unload(start) -> None:
     await models.unload(admin_pb2.UnloadModelRequest(model="m", force=True))
     assert two.unloads == [admin_pb2.UnloadModelRequest(model="m", force=True)]
     await mesh.until(lambda: "m" not in mesh.fleet.get(two.address).snapshot.models)
-    with pytest.raises(ModelNotFound, match="loaded nowhere"):
+    with pytest.raises(ModelNotFound, match="not loaded on any endpoint"):
         await models.unload(admin_pb2.UnloadModelRequest(model="m"))
 
 
-async def test_an_unload_that_is_refused_is_told(start) -> None:
+async def test_an_unload_that_is_refused_is_told(start: StartMesh) -> None:
     refusal = FailedPrecondition("2 requests run", reason="MODEL_IN_USE")
     worker = LoadingWorker(models=("m",), refusal=refusal)
     mesh = await start(worker)
     with pytest.raises(FailedPrecondition, match="2 requests run"):
-        await Models(mesh.fleet, mesh.placement).unload(admin_pb2.UnloadModelRequest(model="m"))
+        await ModelCommands(mesh.fleet, mesh.placer).unload(admin_pb2.UnloadModelRequest(model="m"))

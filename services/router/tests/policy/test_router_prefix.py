@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1 import tensor_pb2
-from infermesh_router.policy.prefix import (
+from infermesh_router.policy.prefix_hash import (
     hash_address,
     hash_blocks,
     hash_prompt,
     pick_by_hash,
     prefix_tokens,
-    readdress,
+    rehash_for_model,
 )
 from infermesh_router.policy.prefix_index import PrefixIndex
 from infermesh_router.requests.call import read_generate
@@ -65,7 +65,7 @@ def test_token_ids_of_either_type_are_the_same_prompt_and_models_are_not() -> No
     assert narrow == hash_prompt(request(tensor_pb2.DATA_TYPE_INT64, "<i8"))
     other = hash_prompt(request(tensor_pb2.DATA_TYPE_INT32, "<i4", model="o"))
     assert not set(narrow) & set(other)
-    assert readdress(narrow, "m", "o") == other
+    assert rehash_for_model(narrow, "m", "o") == other
 
 
 def test_a_call_to_another_model_has_that_models_blocks() -> None:

@@ -1,4 +1,4 @@
-"""Owns loading and unloading a model on the endpoints because an operator says so. Knows no request and no queue."""
+"""Carries out an operator's commands to load and unload models."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -6,36 +6,36 @@ from contextlib import suppress
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh_router.fleet.endpoint import Endpoint
-from infermesh_router.fleet.fleet import Fleet
-from infermesh_router.placement.placement import REPORT_TIMEOUT_S, Placement, endpoint_service, load_on
+from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.placement.placer import REPORT_TIMEOUT_S, Placer, endpoint_service, load_on
 from infermesh_router.policy.filters import list_models
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_runtime.errors import InvalidArgument, ModelNotFound
 
 
-class Models:
-    """The models of a fleet."""
+class ModelCommands:
+    """Loads and unloads models on the endpoints of a fleet."""
 
-    def __init__(self, fleet: Fleet, placement: Placement) -> None:
+    def __init__(self, fleet: Fleet, placer: Placer) -> None:
         self._fleet = fleet
-        self._placement = placement
+        self._placer = placer
 
     async def load(self, request: pb.LoadModelRequest) -> list[str]:
-        """Has the model ready somewhere: on the endpoints that have it, else where it is placed. Those unloaded for it.
+        """Makes the model ready on some endpoint; returns the models that were unloaded for it.
 
-        Where it is loaded already the endpoints are told all the same, for how long it stays may change. Raises
-        InfermeshError: ModelNotFound, ModelDoesNotFit, and what an endpoint answers.
+        Endpoints that have it ready get the command too, because it may change how long the model stays. If there are
+        none, the placer loads it. Raises ModelNotFound, ModelDoesNotFit, and whatever an endpoint answers.
         """
-        model = _named(request.model)
+        model = _check_name(request.model)
         having = [endpoint for endpoint in self._connected() if model in endpoint.snapshot.ready_models]
         if not having:
-            return await self._placement.load(Wanted(model=model), request)
+            return await self._placer.load(Wanted(model=model), request)
         unloaded = await asyncio.gather(*(load_on(endpoint, request) for endpoint in having))
         return [name for names in unloaded for name in names]
 
     async def unload(self, request: pb.UnloadModelRequest) -> None:
-        """Unloads it from every endpoint that has it. Raises ModelNotFound when none has, and what one answers."""
-        model = _named(request.model)
+        """Unloads the model from every endpoint. Raises ModelNotFound if none has it, and what an endpoint answers."""
+        model = _check_name(request.model)
         having = [endpoint for endpoint in self._connected() if model in endpoint.snapshot.models]
         if not having:
             raise _not_loaded(model, self._connected())
@@ -43,10 +43,10 @@ class Models:
         for failure in failures:
             if failure is not None:
                 raise failure
-        await self._reported_gone(model, {endpoint.address for endpoint in having})
+        await self._wait_until_gone(model, {endpoint.address for endpoint in having})
 
-    async def _reported_gone(self, model: str, addresses: Collection[str]) -> None:
-        """Returns when their reports show it no more, or after a while: the next request is placed by them."""
+    async def _wait_until_gone(self, model: str, addresses: Collection[str]) -> None:
+        """Waits, for a while at most, until their reports no longer list the model: the next request relies on them."""
         changes = self._fleet.changes
         with suppress(TimeoutError):
             async with asyncio.timeout(REPORT_TIMEOUT_S):
@@ -62,13 +62,17 @@ async def _unload(endpoint: Endpoint, request: pb.UnloadModelRequest) -> None:
         await stub.UnloadModel(request)
 
 
-def _named(model: str) -> str:
+def _check_name(model: str) -> str:
     if not model:
-        raise InvalidArgument("model: is required", fields={"model": "is required"})
+        raise InvalidArgument("'model' is required: name the model.", fields={"model": "is required"})
     return model
 
 
 def _not_loaded(model: str, endpoints: Sequence[Endpoint]) -> ModelNotFound:
     known = list_models([endpoint.snapshot for endpoint in endpoints])
-    what = "is loaded nowhere" if model in known else f"does not exist; available: {', '.join(known) or 'none'}"
+    what = (
+        "is not loaded on any endpoint"
+        if model in known
+        else f"does not exist; available: {', '.join(known) or 'none'}"
+    )
     return ModelNotFound(f"The model '{model}' {what}.", metadata={"model": model, "available": ",".join(known)})

@@ -1,8 +1,8 @@
-"""Owns how a prompt is cut into blocks that are told apart by hashes, and which endpoint a hash falls on. Pure.
+"""Cuts prompts into hashed blocks, and maps a prompt's hash to an endpoint.
 
-Every router computes the same hashes, whatever its process: two routers that share nothing send a prefix to the same
-endpoint. Block k's hash covers all up to its end, and blocks grow with their distance from the beginning, so that the
-longest prompts have a bounded number of them.
+Every router computes the same hashes, so routers that share no state still send a prefix to the same endpoint. A
+block's hash covers the prompt from its beginning to the block's end. Blocks get larger along the prompt, so that even
+the longest prompt has a bounded number of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,16 +16,16 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1 import tensor_pb2
 
 BYTES_PER_TOKEN = 4
-"""Of text on average, and exactly of token ids as they are hashed here."""
+"""An average for text; exact for token ids, which are hashed as four bytes each."""
 _HASH_BYTES = 8
 _BLOCK_SIZES_BYTES = (256,) * 64 + (1024,) * 32 + (4096,) * 32
 _ENDS = tuple(accumulate(_BLOCK_SIZES_BYTES, initial=0))
 _BLOCKS_OF_KEY = 4
-"""The first blocks, 256 tokens, say which endpoint a prompt falls on: what follows differs between its users."""
+"""The first 4 blocks (256 tokens) pick the endpoint: users often share a system prompt, but not what follows."""
 
 
 def hash_prompt(request: pb.GenerateRequest) -> tuple[int, ...]:
-    """The hashes of the full blocks of a request's prompt, and of the model's name with it; () for a short one."""
+    """The hashes of the full blocks of a request's prompt, mixed with its model's name; () if it fills no block."""
     kind = request.WhichOneof("prompt")
     if kind == "text":
         prompt = request.text.encode()
@@ -33,11 +33,11 @@ def hash_prompt(request: pb.GenerateRequest) -> tuple[int, ...]:
         prompt = _narrow(request.token_ids)
     else:
         prompt = b"".join(_serialise_chat(request.chat))
-    return readdress(hash_blocks(prompt, str(kind).encode()), "", request.model)
+    return rehash_for_model(hash_blocks(prompt, str(kind).encode()), "", request.model)
 
 
-def readdress(blocks: tuple[int, ...], model: str, other: str) -> tuple[int, ...]:
-    """The hashes of the same prompt to another model."""
+def rehash_for_model(blocks: tuple[int, ...], model: str, other: str) -> tuple[int, ...]:
+    """The hashes that the same prompt has with another model."""
     if not blocks:
         return ()
     change = _hash_model(model) ^ _hash_model(other)
@@ -45,7 +45,7 @@ def readdress(blocks: tuple[int, ...], model: str, other: str) -> tuple[int, ...
 
 
 def hash_blocks(prompt: bytes, salt: bytes = b"") -> tuple[int, ...]:
-    """The hash of each full block of the bytes, chained: equal hashes mean that all up to there is equal."""
+    """The chained hash of each full block. Prompts share a hash only if they are equal up to the end of its block."""
     hasher = blake2b(salt, digest_size=_HASH_BYTES)
     hashes = []
     view = memoryview(prompt)
@@ -58,12 +58,12 @@ def hash_blocks(prompt: bytes, salt: bytes = b"") -> tuple[int, ...]:
 
 
 def block_tokens(index: int) -> int:
-    """About how many tokens the block at that index has."""
+    """Roughly how many tokens the block at that index has."""
     return _BLOCK_SIZES_BYTES[index] // BYTES_PER_TOKEN
 
 
 def prefix_tokens(blocks: int) -> int:
-    """About how many tokens the first `blocks` blocks have."""
+    """Roughly how many tokens the first `blocks` blocks have."""
     return _ENDS[blocks] // BYTES_PER_TOKEN
 
 
@@ -72,15 +72,15 @@ def _hash_model(model: str) -> int:
 
 
 def hash_address(address: str) -> int:
-    """An endpoint's number in `pick_by_hash`."""
+    """The hash of an endpoint's address, for `pick_by_hash`."""
     return int.from_bytes(blake2b(address.encode(), digest_size=_HASH_BYTES).digest())
 
 
 def pick_by_hash(addresses: NDArray[np.uint64], blocks: Sequence[int]) -> int:
-    """Index of the address, given by hashes, that the prompt falls on.
+    """The index of the address that the prompt maps to; `addresses` holds the hashes of addresses.
 
-    Rendezvous hashing, so that few prompts move when the fleet changes: the largest of splitmix64's finaliser over
-    address and prompt wins.
+    This is rendezvous hashing: each address is ranked by splitmix64's finaliser over address and prompt, and the
+    largest rank wins. So few prompts move when endpoints come and go.
     """
     key = np.uint64(blocks[min(len(blocks), _BLOCKS_OF_KEY) - 1])
     ranks = addresses ^ key
@@ -90,7 +90,7 @@ def pick_by_hash(addresses: NDArray[np.uint64], blocks: Sequence[int]) -> int:
 
 
 def _serialise_chat(chat: pb.ChatPrompt) -> Iterable[bytes]:
-    """The parts of a conversation that a template renders, in the order in which templates do: tools come first."""
+    """The parts of a conversation in the order in which chat templates render them: tools first."""
     for tool in chat.tools:
         yield f"{tool.name}\0{tool.description}\0{tool.parameters_json}\1".encode()
     for message in chat.messages:
@@ -100,7 +100,7 @@ def _serialise_chat(chat: pb.ChatPrompt) -> Iterable[bytes]:
 
 
 def _narrow(token_ids: tensor_pb2.Tensor) -> bytes:
-    """The ids in four bytes each, whichever type they came in; a malformed tensor is the worker's to refuse."""
+    """The ids in four bytes each, whichever type they came in. A malformed tensor passes: the worker refuses it."""
     if token_ids.dtype == tensor_pb2.DATA_TYPE_INT64 and len(token_ids.data) % 8 == 0:
         return np.frombuffer(token_ids.data, "<i8").astype("<i4").tobytes()
     return token_ids.data

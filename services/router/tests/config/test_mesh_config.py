@@ -1,21 +1,17 @@
-"""mesh.yaml: what it means, what is refused and how, aliases, reloading."""
+"""mesh.yaml: what it means, what is refused and how, and reloading."""
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
-from infermesh_router.config.config_file import ConfigFile, MeshConfigError, read_config
 from infermesh_router.config.mesh_config import MeshConfig
-from infermesh_router.config.mesh_rules import admission_limits, choice_rules, residence
+from infermesh_router.config.mesh_file import MeshConfigError, MeshFile, read_mesh_config
+from infermesh_router.config.mesh_rules import admission_limits, chooser_rules, retention
 from infermesh_router.policy.scorers import SCORERS
-from infermesh_router.requests.aliases import Aliases, AliasTarget
-from infermesh_router.requests.call import Call, read_generate
-from infermesh_router.testing.router import RunningRouter, ScriptedWorker
+from infermesh_router.testing.router import RunningRouter, ScriptedWorker, StartWorker
 from infermesh_worker.testing.processes import WorkerProcess
 
 GOOD = """
@@ -44,8 +40,8 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_what_the_file_says_reaches_each_part(tmp_path: Path) -> None:
-    config = read_config(write(tmp_path, GOOD))
-    rules = choice_rules(config)
+    config = read_mesh_config(write(tmp_path, GOOD))
+    rules = chooser_rules(config)
     weights = {scorer.name: scorer.weight for scorer in rules.default.scorers}
     assert (weights["kv_headroom"], weights["least_cost"], weights["prefix_affinity"]) == (0.5, 0.2, 0.3)
     assert {s.name: s.weight for s in rules.by_model["big"].scorers}["prefix_affinity"] == 0
@@ -54,23 +50,23 @@ def test_what_the_file_says_reaches_each_part(tmp_path: Path) -> None:
     assert (rules.overflow.start_s, rules.overflow.stop_s) == (10, 1)
     assert (admission_limits(config, "big").max_waiting, admission_limits(config, "big").max_wait_s) == (5, 30)
     assert (admission_limits(config, "other").max_waiting, admission_limits(config, "small").max_wait_s) == (7, 2)
-    assert (residence(config, "big").pinned, residence(config, "small").keep_alive_s) == (True, 60)
+    assert (retention(config, "big").pinned, retention(config, "small").keep_alive_s) == (True, 60)
 
 
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
-    assert read_config(write(tmp_path, "")) == MeshConfig() == ConfigFile().config
-    assert choice_rules(MeshConfig()).default.scorers == SCORERS
+    assert read_mesh_config(write(tmp_path, "")) == MeshConfig() == MeshFile().config
+    assert chooser_rules(MeshConfig()).default.scorers == SCORERS
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("weights:\n  kv: 1\n", r"mesh.yaml:2: weights.kv: is no setting"),
+        ("weights:\n  kv: 1\n", r"mesh.yaml:2: weights.kv: is not a setting"),
         ("weights:\n  kv_headroom: -1\n", r":2: weights.kv_headroom: Input should be greater than or equal to 0"),
-        ("models:\n  m:\n    prefer: tpu\n", r":3: models.m.prefer: Input should be 'gpu' or 'cpu' \(is 'tpu'\)"),
+        ("models:\n  m:\n    prefer: tpu\n", r":3: models.m.prefer: Input should be 'gpu' or 'cpu', not 'tpu'"),
         ("size_rules:\n  - prefer: gpu\n  - under: 3\n", r":3: size_rules.1.prefer: Field required"),
-        ("overflow: {start_s: 1, stop_s: 2}\n", r":1: overflow: stop_s must be less than start_s"),
-        ("\naliases:\n  a: b\n  b: c\n", r":2: aliases: a stands for b, which is an alias itself"),
+        ("overflow: {start_s: 1, stop_s: 2}\n", r":1: overflow: stop_s \(2\) must be less than start_s \(1\)"),
+        ("\naliases:\n  a: b\n  b: c\n", r":2: aliases: a stands for b, which is itself an alias"),
         ("aliases: {a: []}\n", r":1: aliases.a: "),
         ("weights: {}\nweights: {}\n", r":2: found duplicate key"),
         ("weights: [\n", r":\d: "),
@@ -83,59 +79,31 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
 )
 def test_a_bad_file_is_refused_with_file_line_and_reason(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(MeshConfigError, match=problem):
-        read_config(write(tmp_path, text))
+        read_mesh_config(write(tmp_path, text))
 
 
 def test_every_problem_is_named_and_a_missing_file_is_one(tmp_path: Path) -> None:
     with pytest.raises(MeshConfigError) as caught:
-        read_config(write(tmp_path, "x: 1\ny: 2\n"))
+        read_mesh_config(write(tmp_path, "x: 1\ny: 2\n"))
     assert [line.split(": ")[0].rpartition(":")[2] for line in str(caught.value).splitlines()] == ["1", "2"]
     with pytest.raises(MeshConfigError, match="No such file"):
-        read_config(tmp_path / "none.yaml")
+        read_mesh_config(tmp_path / "none.yaml")
 
 
 def test_a_bad_reload_is_logged_and_the_old_one_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file = ConfigFile(write(tmp_path, "admission: {max_waiting: 3}\n"))
+    file = MeshFile(write(tmp_path, "admission: {max_waiting: 3}\n"))
     seen: list[int] = []
     file.follow(lambda config: seen.append(config.admission.max_waiting))
     write(tmp_path, "admission: {max_wait: 4}\n")
     assert not file.reload()
-    assert "mesh.yaml:1: admission.max_wait: is no setting" in caplog.text
+    assert "mesh.yaml:1: admission.max_wait: is not a setting" in caplog.text
     write(tmp_path, "admission: {max_waiting: 5}\n")
     assert file.reload()
     assert seen == [3, 5]
     assert file.config.admission.max_waiting == 5
 
 
-def call(model: str, **fields: object) -> Call:
-    return read_generate(pb.GenerateRequest(model=model, text="hi", **fields).SerializeToString())
-
-
-def test_an_alias_re_addresses_the_call_and_other_names_pass() -> None:
-    aliases = Aliases({"fast": (AliasTarget(model="small"),)})
-    resolved = aliases.resolve(call("fast", n=2))
-    assert (resolved.wanted.model, resolved.wanted.alias, resolved.wanted.sequences) == ("small", "fast", 2)
-    assert pb.GenerateRequest.FromString(resolved.body).model == "small"
-    other = call("small")
-    assert aliases.resolve(other) is other
-
-
-@pytest.mark.parametrize("field", ["session_id", "client_id"])
-def test_a_split_follows_its_weights_and_is_sticky(field: str) -> None:
-    targets = {"split": (AliasTarget(model="a", weight=3), AliasTarget(model="b", weight=1))}
-    chosen = [Aliases(targets).resolve(call("split", **{field: f"s{i}"})).wanted.model for i in range(1000)]
-    assert 700 < chosen.count("a") < 800
-    again = [Aliases(targets).resolve(call("split", **{field: f"s{i}"})).wanted.model for i in range(1000)]
-    assert chosen == again
-
-
-def test_a_split_draws_where_nobody_is_known() -> None:
-    draws = iter([0.0, 0.74, 0.76, 0.999])
-    aliases = Aliases({"s": (AliasTarget(model="a", weight=3), AliasTarget(model="b"))}, draw=lambda: next(draws))
-    assert [aliases.resolve(call("s")).wanted.model for _ in range(4)] == ["a", "a", "b", "b"]
-
-
-async def test_a_router_serves_aliases_and_takes_new_ones_on_sighup(start_worker: Callable, tmp_path: Path) -> None:
+async def test_a_router_serves_aliases_and_takes_new_ones_on_sighup(start_worker: StartWorker, tmp_path: Path) -> None:
     """In a process of its own, as signals come to one."""
     worker = await start_worker()
     path = write(tmp_path, "aliases: {fast: m, gone: x}\n")
@@ -147,7 +115,7 @@ async def test_a_router_serves_aliases_and_takes_new_ones_on_sighup(start_worker
             await check_aliases(router, worker)
             write(tmp_path, "aliases: {other: m}\n")
             process.process.send_signal(signal.SIGHUP)
-            stub = pb_grpc.InferenceServiceStub(channel)
+            stub = router.inference
             async for response in stub.WatchHealth(pb.WatchHealthRequest(min_interval_ms=10)):
                 worker.become(pb.ENDPOINT_STATE_READY)
                 if [model.name for model in response.report.models] == ["m", "other"]:
@@ -159,16 +127,16 @@ async def test_a_router_serves_aliases_and_takes_new_ones_on_sighup(start_worker
 
 
 async def check_aliases(router: RunningRouter, worker: ScriptedWorker) -> None:
-    stub = pb_grpc.InferenceServiceStub(router.channel)
+    stub = router.inference
     events = [e async for e in stub.Generate(pb.GenerateRequest(model="fast", text="hi"))]
     assert events[0].started.model == worker.requests[0].model == "m"
     report = (await stub.Health(pb.HealthRequest())).report
     assert [model.name for model in report.models] == ["m", "fast"]
-    with pytest.raises(Exception, match="'x', for which 'gone' is an alias, does not exist"):
+    with pytest.raises(Exception, match="'x' \\(alias 'gone'\\) does not exist"):
         [e async for e in stub.Generate(pb.GenerateRequest(model="gone", text="hi"))]
 
 
 async def test_a_router_does_not_start_on_a_bad_file(tmp_path: Path) -> None:
     process = await WorkerProcess.start("infermesh_router", mesh_config=write(tmp_path, "x: 1\n"))
     assert await process.wait() == 2
-    assert process.log[-1]["message"].endswith("mesh.yaml:1: x: is no setting")
+    assert process.log[-1]["message"].endswith("mesh.yaml:1: x: is not a setting of mesh.yaml")

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from infermesh_router.config.settings import RouterSettings
-from infermesh_router.membership.registry import Registry, Source
+from infermesh_router.membership.registry import AddressSource, Registry
 from infermesh_router.membership.resolver import Resolver, resolve_with_dns
 from infermesh_router.membership.target import parse_target
 
@@ -23,7 +23,8 @@ class Names:
 
 
 def make(*targets: str) -> tuple[Resolver, Names, list[set[str]]]:
-    names, seen = Names(), []
+    names = Names()
+    seen: list[set[str]] = []
     resolver = Resolver(
         [parse_target(t) for t in targets],
         lambda fixed, resolved: seen.append({*fixed, *resolved}),
@@ -67,26 +68,27 @@ async def test_a_name_that_is_gone_has_no_endpoints() -> None:
 
 
 async def test_run_resolves_again_and_again() -> None:
-    names, seen = Names(), asyncio.Queue()
+    names = Names()
+    seen: asyncio.Queue[tuple[frozenset[str], frozenset[str]]] = asyncio.Queue()
     resolver = Resolver(
         [parse_target("dns:///workers:9000")], lambda *found: seen.put_nowait(found), interval_s=0.001, resolve=names
     )
     task = asyncio.create_task(resolver.run())
     async with asyncio.timeout(5):
-        assert await seen.get() == (set(), set())
+        assert await seen.get() == (frozenset(), frozenset())
         names.answer = ["10.0.0.9"]
-        assert await seen.get() == (set(), {"10.0.0.9:9000"})
+        assert await seen.get() == (frozenset(), frozenset({"10.0.0.9:9000"}))
         resolver.set_targets([parse_target("b:1")])
-        assert await seen.get() == ({"b:1"}, set())
+        assert await seen.get() == (frozenset({"b:1"}), frozenset())
         resolver.set_targets([parse_target("b:1"), parse_target("dns:///workers:9000")])
-        assert await seen.get() == ({"b:1"}, {"10.0.0.9:9000"})
+        assert await seen.get() == (frozenset({"b:1"}), frozenset({"10.0.0.9:9000"}))
     task.cancel()
 
 
 def test_an_address_that_came_in_several_ways_stays_until_it_left_in_all_of_them() -> None:
     seen: list[set[str]] = []
     registry = Registry(lambda addresses: seen.append(set(addresses)))
-    registry.replace(Source.FILE, ["a:1", "b:1"])
+    registry.replace(AddressSource.FILE, ["a:1", "b:1"])
     with registry.registered("a:1"), registry.registered("c:1"), registry.registered("c:1"):
         assert [registry.source_of(address) for address in ("a:1", "b:1", "c:1", "d:1")] == [
             "file",
@@ -94,9 +96,9 @@ def test_an_address_that_came_in_several_ways_stays_until_it_left_in_all_of_them
             "registered",
             "",
         ]
-        registry.replace(Source.FILE, ["b:1"])
+        registry.replace(AddressSource.FILE, ["b:1"])
         assert registry.source_of("a:1") == "registered"
-        registry.replace(Source.STATIC, ["b:1"])
+        registry.replace(AddressSource.STATIC, ["b:1"])
         assert registry.source_of("b:1") == "static"
     assert seen == [{"a:1", "b:1"}, {"a:1", "b:1", "c:1"}, {"a:1", "b:1"}, {"b:1"}]
 
@@ -108,7 +110,7 @@ async def test_the_systems_resolver() -> None:
 @pytest.mark.parametrize("bad", ["host", "host:x", "host:0", "dns:///:1", "dns:///name", "http://h:1", "host:70000"])
 def test_bad_workers_stop_the_start(bad: str) -> None:
     with pytest.raises(ValidationError, match="workers"):
-        RouterSettings(workers=("ok:1", bad))
+        RouterSettings.model_validate({"workers": ("ok:1", bad)})
 
 
 def test_ipv6() -> None:

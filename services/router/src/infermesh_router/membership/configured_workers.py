@@ -1,18 +1,18 @@
-"""Owns how the settings' workers and those of the workers file come into the registry. Knows no endpoints."""
+"""Keeps the registry up to date with the workers that the settings and the workers file name."""
 
 import asyncio
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from infermesh_router.membership.registry import Registry, Source
+from infermesh_router.membership.registry import AddressSource, Registry
 from infermesh_router.membership.resolver import Resolve, Resolver
 from infermesh_router.membership.target import Target
 from infermesh_router.membership.worker_file import WorkerFile
 
 
-class Membership:
-    """Follows names and the file between `start` and `close`. Those that register are none of its concern."""
+class ConfiguredWorkers:
+    """Follows DNS names and the file between `start` and `close`. Workers that register come in elsewhere."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Membership:
         resolve: Resolve,
         resolve_interval_s: float,
     ) -> None:
-        """`targets` are the workers that the settings name; their names are resolved every `resolve_interval_s`."""
+        """`targets` are the workers in the settings; DNS names are resolved again every `resolve_interval_s`."""
         self._registry = registry
         make_resolver = partial(Resolver, interval_s=resolve_interval_s, resolve=resolve)
         self._resolvers = [make_resolver(targets, self._replace_named)]
@@ -35,7 +35,7 @@ class Membership:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Raises FailedPrecondition when the file cannot be read or has a bad line."""
+        """Starts following. Raises FailedPrecondition if the file cannot be read or has a bad line."""
         if self._file is not None:
             await self._file.load()
             self._tasks.append(asyncio.create_task(self._file.run()))
@@ -48,8 +48,8 @@ class Membership:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _replace_named(self, fixed: frozenset[str], resolved: frozenset[str]) -> None:
-        self._registry.replace(Source.STATIC, fixed)
-        self._registry.replace(Source.DNS, resolved)
+        self._registry.replace(AddressSource.STATIC, fixed)
+        self._registry.replace(AddressSource.DNS, resolved)
 
     def _replace_filed(self, fixed: frozenset[str], resolved: frozenset[str]) -> None:
-        self._registry.replace(Source.FILE, fixed | resolved)
+        self._registry.replace(AddressSource.FILE, fixed | resolved)

@@ -32,9 +32,9 @@ def test_lines_comments_and_names() -> None:
     [
         (b"a:1\n\nnonsense\n", r"line 3: 'nonsense' must be host:port"),
         (b"a:1\nb:2, c:3\n", r"line 2: "),
-        (b"a:1\n\xff\xfe\n", r"line 2: is not UTF-8"),
+        (b"a:1\n\xff\xfe\n", r"line 2: not UTF-8"),
         (b"x" * (MAX_BYTES + 1), r"has more than 16777216 bytes"),
-        (None, r"cannot be read: No such file"),
+        (None, r"it cannot be read: No such file"),
     ],
 )
 async def test_a_bad_file_stops_the_start_and_says_where(content: bytes | None, told: str, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ async def test_a_bad_change_is_logged_once_and_changes_nothing(tmp_path: Path, m
         path.unlink()
         line = await told.get()
         assert "cannot be read" in line
-        assert line.endswith("the workers stay as they were")
+        assert line.endswith("keeping the previous workers")
         path.write_text("c:1")
         assert addresses(await seen.get()) == ["c:1"]
     assert told.empty()

@@ -1,16 +1,18 @@
 """Workers that register: the address they get, and that they are endpoints for as long as they call."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import pytest
 
 from infermesh.admin.v1 import admin_pb2 as pb
-from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
-from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from infermesh.inference.v1 import inference_pb2
 from infermesh_router.membership.registration import registered_address
+from infermesh_router.testing.router import StartRouter, StartWorker
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.rpc.status import from_rpc_error
 
 
@@ -35,11 +37,11 @@ def test_the_address_of_a_caller(address: str, peer: str, found: str) -> None:
         ("", "host:port"),
         ("worker", "host:port"),
         ("worker:0", "1 to 65535"),
-        ("dns:///workers:9000", "not a name of several"),
+        ("dns:///workers:9000", "not a dns:/// name"),
         ("0.0.0.0:9000", r"leave the host out \(':9000'\)"),
-        ("[::]:9000", "where a worker listens"),
-        (":9000", "has no host to take"),
-        (":nonsense", "has no host to take"),
+        ("[::]:9000", "can listen on"),
+        (":9000", "its host is empty"),
+        (":nonsense", "its host is empty"),
     ],
 )
 def test_what_is_no_address_is_refused(address: str, told: str) -> None:
@@ -48,15 +50,13 @@ def test_what_is_no_address_is_refused(address: str, told: str) -> None:
     assert "address" in caught.value.fields
 
 
-def stub(router) -> pb_grpc.AdminServiceStub:
-    return pb_grpc.AdminServiceStub(router.channel)
-
-
-async def test_an_endpoint_for_as_long_as_one_of_its_calls_is_open(start_worker, start_router) -> None:
+async def test_an_endpoint_for_as_long_as_one_of_its_calls_is_open(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
     worker, router = await start_worker(), await start_router()
     port = worker.address.rpartition(":")[2]
     first, second = (
-        stub(router).RegisterEndpoint(pb.RegisterEndpointRequest(address=address))
+        router.admin.RegisterEndpoint(pb.RegisterEndpointRequest(address=address))
         for address in (worker.address, f":{port}")
     )
     assert [(await call.read()).address for call in (first, second)] == [worker.address] * 2
@@ -64,27 +64,33 @@ async def test_an_endpoint_for_as_long_as_one_of_its_calls_is_open(start_worker,
     assert endpoint.source == "registered"
     first.cancel()
     request = inference_pb2.GenerateRequest(model="m", text="hi")
-    events = [event async for event in inference_pb2_grpc.InferenceServiceStub(router.channel).Generate(request)]
+    events = [event async for event in router.inference.Generate(request)]
     assert events[0].started.endpoint == worker.address
     second.cancel()
     assert await router.endpoints_when(lambda listed: not listed) == []
 
 
-async def test_a_running_stream_survives_the_end_of_its_registration(start_worker, start_router) -> None:
+async def test_a_running_stream_survives_the_end_of_its_registration(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
     go_on = asyncio.Event()
 
-    async def hold(request, _context):
+    async def hold(
+        request: inference_pb2.GenerateRequest, _context: RpcContext
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
         yield inference_pb2.GenerateResponse(started=inference_pb2.Started(model=request.model))
         yield inference_pb2.GenerateResponse(delta=inference_pb2.Delta(text="a", token_ids=[1]))
         await go_on.wait()
-        yield inference_pb2.GenerateResponse(finished=inference_pb2.Finished(finish_reason=1))
+        yield inference_pb2.GenerateResponse(
+            finished=inference_pb2.Finished(finish_reason=inference_pb2.FINISH_REASON_STOP)
+        )
 
     worker, router = await start_worker(script=hold), await start_router()
-    registration = stub(router).RegisterEndpoint(pb.RegisterEndpointRequest(address=worker.address))
+    registration = router.admin.RegisterEndpoint(pb.RegisterEndpointRequest(address=worker.address))
     await registration.read()
     await router.endpoints_when(lambda listed: len(listed) == 1 and listed[0].connected)
     request = inference_pb2.GenerateRequest(model="m", text="hi")
-    call = inference_pb2_grpc.InferenceServiceStub(router.channel).Generate(request)
+    call = router.inference.Generate(request)
     events = aiter(call)
     assert (await anext(events)).HasField("started")
     registration.cancel()
@@ -93,9 +99,9 @@ async def test_a_running_stream_survives_the_end_of_its_registration(start_worke
     assert [event.WhichOneof("event") async for event in events] == ["delta", "finished"]
 
 
-async def test_a_bad_registration_is_refused_with_its_field(start_router) -> None:
+async def test_a_bad_registration_is_refused_with_its_field(start_router: StartRouter) -> None:
     router = await start_router()
-    call = stub(router).RegisterEndpoint(pb.RegisterEndpointRequest(address="0.0.0.0:1"))
+    call = router.admin.RegisterEndpoint(pb.RegisterEndpointRequest(address="0.0.0.0:1"))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     error = from_rpc_error(caught.value)
@@ -103,7 +109,9 @@ async def test_a_bad_registration_is_refused_with_its_field(start_router) -> Non
     assert set(error.fields) == {"address"}
 
 
-async def test_endpoints_say_where_they_came_from(start_worker, start_router, tmp_path: Path) -> None:
+async def test_endpoints_say_where_they_came_from(
+    start_worker: StartWorker, start_router: StartRouter, tmp_path: Path
+) -> None:
     named, filed = await start_worker(), await start_worker()
     path = tmp_path / "workers"
     path.write_text(f"{filed.address}  # ours\n")

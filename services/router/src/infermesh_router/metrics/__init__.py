@@ -1,0 +1,1 @@
+"""Measures the router's own work for Prometheus."""

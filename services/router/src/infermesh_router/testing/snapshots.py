@@ -1,0 +1,37 @@
+"""Snapshots of endpoints for tests of the policy. Every endpoint has, or could load, the model "m"."""
+
+from dataclasses import replace
+from typing import Any
+
+from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot
+
+GB = 10**9
+M = frozenset({"m"})
+
+
+def endpoint(address: str, **fields: Any) -> EndpointSnapshot:
+    """A ready endpoint that has measured nothing yet."""
+    return replace(EndpointSnapshot(address=address, models=M, ready_models=M), **fields)
+
+
+def measured(address: str, **fields: Any) -> EndpointSnapshot:
+    """A ready endpoint that prefills and decodes 1000 tokens a second."""
+    rates = {"prefill_tokens_per_s": 1000.0, "decode_tokens_per_s": 1000.0}
+    return endpoint(address, **(rates | fields))
+
+
+def gpu(address: str = "gpu", **fields: Any) -> EndpointSnapshot:
+    """An accelerator; the weights of "m" take 2 GB."""
+    return measured(address, **({"device": DeviceKind.XPU, "model_sizes": {"m": 2 * GB}} | fields))
+
+
+def cpu(address: str = "cpu", **fields: Any) -> EndpointSnapshot:
+    """A CPU; the weights of "m" take 2 GB."""
+    return measured(address, **({"device": DeviceKind.CPU, "model_sizes": {"m": 2 * GB}} | fields))
+
+
+def disk(address: str, **fields: Any) -> EndpointSnapshot:
+    """An endpoint with "m" on disk only; loading it takes 4 of its 16 GB."""
+    nothing = {"models": frozenset(), "ready_models": frozenset(), "available": {"m": 4 * GB}}
+    memory = {"memory_total_bytes": 16 * GB, "memory_free_bytes": 16 * GB, "model_sizes": {"m": 2 * GB}}
+    return measured(address, **(nothing | memory | fields))
