@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from infermesh_router.fleet.breaker import BreakerOptions
 from infermesh_router.membership.target import Target, parse_target
-from infermesh_router.relay.dispatch_options import DispatchOptions
+from infermesh_router.relay.options import RelayOptions
 from infermesh_router.relay.patience import Patience
 from infermesh_runtime.settings import CommaList, ServiceSettings
 
@@ -119,9 +119,9 @@ class RouterSettings(ServiceSettings):
         """The workers, parsed."""
         return tuple(parse_target(worker) for worker in self.workers)
 
-    def dispatch_options(self) -> DispatchOptions:
+    def relay_options(self) -> RelayOptions:
         """How hard the dispatcher tries."""
-        return DispatchOptions(
+        return RelayOptions(
             attempts=self.attempts,
             max_failovers=self.max_failovers,
             failover_wait_s=self.failover_wait_s,
