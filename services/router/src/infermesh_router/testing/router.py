@@ -1,7 +1,7 @@
-"""Owns how tests run a router: in this process, before workers that follow a script. Knows no test framework."""
+"""Runs a router and scripted workers inside a test's process, on real ports."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,15 +11,20 @@ import grpc
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
+from infermesh.openai.v1 import openai_pb2_grpc
 from infermesh_router.app import build_server
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_runtime.interceptors import RpcInterceptor
 from infermesh_runtime.rpc_context import RpcContext
 
-# ruff: noqa: ARG002 - RPCs have the contract's signatures
+# ruff: noqa: ARG002 - the contract fixes the signatures of RPCs
 
 Script = Callable[[pb.GenerateRequest, RpcContext], AsyncIterator[pb.GenerateResponse]]
+StartWorker = Callable[..., Awaitable["ScriptedWorker"]]
+"""Starts a worker with the fields given, until the test ends: the fixture `start_worker`."""
+StartRouter = Callable[..., Awaitable["RunningRouter"]]
+"""Starts a router in front of workers or addresses, until the test ends: the fixture `start_router`."""
 WAIT_S = 20.0
 
 
@@ -29,19 +34,19 @@ def started(model: str = "m", seed: int = 0) -> pb.GenerateResponse:
 
 
 def delta(text: str, choice: int = 0, logprobs: Sequence[pb.TokenLogprob] = ()) -> pb.GenerateResponse:
-    """One token's output."""
+    """The output of one token."""
     return pb.GenerateResponse(delta=pb.Delta(choice=choice, text=text, token_ids=[1], logprobs=logprobs))
 
 
 def finished(choice: int = 0, reason: pb.FinishReason = pb.FINISH_REASON_STOP) -> pb.GenerateResponse:
-    """The end of a choice of two tokens; the prompt of three, one of them cached, is counted in choice 0."""
+    """The end of a choice of two tokens. Choice 0 also counts the prompt: three tokens, one of them cached."""
     prompt = choice == 0
     usage = pb.Usage(prompt_tokens=3 * prompt, completion_tokens=2, cached_tokens=1 * prompt)
     return pb.GenerateResponse(finished=pb.Finished(choice=choice, finish_reason=reason, usage=usage))
 
 
 async def say_hello(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
-    """ "Hello world" in two deltas for each choice."""
+    """Says "Hello world" in two deltas for each choice."""
     yield started(request.model, request.seed)
     for choice in range(request.n or 1):
         yield delta("Hello", choice)
@@ -51,7 +56,7 @@ async def say_hello(request: pb.GenerateRequest, _context: RpcContext) -> AsyncI
 
 @dataclass
 class ScriptedWorker(pb_grpc.InferenceServiceServicer):
-    """A worker on a real port that answers Generate as `script` says, and keeps what it was asked."""
+    """A worker on a real port that answers Generate as `script` says and records its requests."""
 
     script: Script = say_hello
     models: tuple[str, ...] = ("m",)
@@ -63,12 +68,12 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
     metadata: list[dict[str, str]] = field(default_factory=list)
     remaining_s: list[float | None] = field(default_factory=list)
     interrupted: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a Generate was cancelled or ran out of time."""
+    """Set when a Generate is cancelled or runs out of time."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
-        """Listens, on the address it had if it was started before."""
+        """Starts to listen, on its earlier address if it was started before."""
         self._server = grpc.aio.server(interceptors=[RpcInterceptor(())])
         pb_grpc.add_InferenceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call] # generated
         self.add_services(self._server)
@@ -77,7 +82,7 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
         await self._server.start()
 
     def add_services(self, server: grpc.aio.Server) -> None:
-        """What a subclass serves besides."""
+        """A hook for subclasses that serve more."""
 
     async def stop(self) -> None:
         """Cuts every connection."""
@@ -86,11 +91,11 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
             await server.stop(None)
 
     def tell(self) -> None:
-        """Reports anew."""
+        """Sends a new report."""
         self._changed.set()
 
     def become(self, state: pb.EndpointState) -> None:
-        """Reports another state."""
+        """Changes its state and reports it."""
         self.state = state
         self._changed.set()
 
@@ -99,7 +104,7 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
         request: pb.WatchHealthRequest,
         context: RpcContext,
     ) -> AsyncIterator[pb.WatchHealthResponse]:
-        """Reports now and when it becomes something else."""
+        """Reports now and after changes."""
         while True:
             self._changed.clear()
             yield pb.WatchHealthResponse(report=self._report())
@@ -118,7 +123,7 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
             raise
 
     async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:
-        """Counts the texts."""
+        """Answers with the number of texts as prompt tokens."""
         return pb.EmbedResponse(model=request.model, usage=pb.Usage(prompt_tokens=len(request.texts)))
 
     def _report(self) -> pb.HealthReport:
@@ -133,10 +138,24 @@ class RunningRouter:
     address: str
     channel: grpc.aio.Channel
 
+    @property
+    def admin(self) -> admin_pb2_grpc.AdminServiceStub:
+        """Its AdminService."""
+        return admin_pb2_grpc.AdminServiceStub(self.channel)  # type: ignore[no-untyped-call] # generated
+
+    @property
+    def inference(self) -> pb_grpc.InferenceServiceStub:
+        """Its InferenceService."""
+        return pb_grpc.InferenceServiceStub(self.channel)  # type: ignore[no-untyped-call] # generated
+
+    @property
+    def openai(self) -> openai_pb2_grpc.OpenAIServiceStub:
+        """Its OpenAIService."""
+        return openai_pb2_grpc.OpenAIServiceStub(self.channel)  # type: ignore[no-untyped-call] # generated
+
     async def endpoints_when(self, enough: Callable[[Sequence[admin_pb2.Endpoint]], bool]) -> list[admin_pb2.Endpoint]:
-        """Its endpoints, once `enough` says so. Raises TimeoutError."""
-        stub = admin_pb2_grpc.AdminServiceStub(self.channel)  # type: ignore[no-untyped-call] # generated
-        call = stub.WatchEndpoints(admin_pb2.WatchEndpointsRequest(min_interval_ms=1))
+        """Its endpoints, once `enough` accepts them. Raises TimeoutError."""
+        call = self.admin.WatchEndpoints(admin_pb2.WatchEndpointsRequest(min_interval_ms=1))
         try:
             async with asyncio.timeout(WAIT_S):
                 async for listed in call:
@@ -151,9 +170,9 @@ class RunningRouter:
 async def running_router(
     *workers: str, resolve: Resolve = resolve_with_dns, connected: bool = True, **settings: object
 ) -> AsyncIterator[RunningRouter]:
-    """A router in this process, in front of `workers` (host:port); settings by field name.
+    """Runs a router in this process, in front of `workers` (host:port), with settings by field name.
 
-    With `connected`, it has a health report of each of them when the block begins.
+    With `connected`, the block begins once the router has a health report from each worker.
     """
     options: dict[str, Any] = {"drain_s": 5.0, **settings}
     server = build_server(RouterSettings(workers=workers, **options), resolve=resolve)
