@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,7 +16,7 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("benchmarks.router.fleet")
 
 
-def test_ours_is_better_on_each_measure(fleet) -> None:
+def test_ours_is_better_on_each_measure(fleet: ModuleType) -> None:
     figures = asyncio.run(fleet.compare(10, 40.0, 7))
     assert figures["requests"] > 500
     assert figures["goodput_over_round_robin"] > 1

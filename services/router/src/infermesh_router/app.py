@@ -82,7 +82,7 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         metrics=router_metrics,
         sessions=sessions,
         gate=gate,
-        options=settings.dispatch_options(),
+        options=settings.relay_options(),
         resolve=aliases.resolve,
     )
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=(log_access, RpcMetrics(metrics)))

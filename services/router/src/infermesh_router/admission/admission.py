@@ -1,4 +1,4 @@
-"""Owns when a request may go to an endpoint: at once, when its turn comes, or never. Knows no stream."""
+"""Decides when a request may go to an endpoint: at once, when its turn comes, or never."""
 
 import asyncio
 import time
@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from infermesh.admin.v1 import admin_pb2
-from infermesh_router.admission.grant import Applicant, Grant
+from infermesh_router.admission.grant import Grant
 from infermesh_router.admission.model_queue import AdmissionLimits
+from infermesh_router.admission.pending_call import PendingCall
 from infermesh_router.admission.sessions import Sessions
 from infermesh_router.admission.waiting_room import WaitingRoom
 from infermesh_router.fleet.endpoint_set import Fleet
@@ -18,15 +19,13 @@ from infermesh_router.policy.refusals import ModelNotLoaded, Saturated
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.requests.call import Call
 
-__all__ = ["Admission", "AdmissionLimits", "Choose", "Grant", "Loader"]
-
 ABSENT_S = 5.0
-"""How long requests that wait outlast that nothing could serve them: endpoints restart and reconnect within it."""
+"""How long waiting requests are kept when no endpoint can serve them: restarts and reconnects take less."""
 _MOST_LOADS = 3
 
 
 class Choose(Protocol):
-    """The policy, as `policy.choose`."""
+    """The policy, like `policy.choice.choose`."""
 
     def __call__(self, endpoints: Sequence[EndpointSnapshot], wanted: Wanted, *, turn: int) -> Choice: ...
 
@@ -35,11 +34,11 @@ class Loader(Protocol):
     """What makes a model ready, as `placement.placer.Placer`."""
 
     async def ensure(self, wanted: Wanted) -> None:
-        """Returns when the model is ready somewhere. Raises InfermeshError. Cancelling it leaves the load going on."""
+        """Returns once the model is ready somewhere. Raises InfermeshError. Cancelling it does not stop the load."""
 
 
 class Admission:
-    """Lets requests go to endpoints, one Grant each."""
+    """Gives requests permission to go to an endpoint: one Grant each."""
 
     def __init__(
         self,
@@ -66,17 +65,17 @@ class Admission:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait, of all models."""
+        """How many requests wait, for all models together."""
         return sum(len(queue.waiting) for queue in self._room.queues)
 
     def queues(self) -> list[admin_pb2.ModelQueue]:
-        """The queues in which something waits."""
+        """The queues in which requests wait."""
         now_s = self._clock()
         return [
             admin_pb2.ModelQueue(
                 model=queue.model,
                 waiting=len(queue.waiting),
-                oldest_ms=round(1000 * (now_s - oldest.item.applicant.since_s)),
+                oldest_ms=round(1000 * (now_s - oldest.since_s)),
             )
             for queue in self._room.queues
             if (oldest := queue.waiting.oldest) is not None
@@ -90,57 +89,58 @@ class Admission:
         tried: frozenset[str] = frozenset(),
         resumed: bool = False,
     ) -> Grant:
-        """Leave to send the call, credited to its endpoint until the grant is left.
+        """Permission to send the call; it counts as load on its endpoint until the grant is released.
 
-        `deadline_s` is absolute, by the admission's clock (time.perf_counter); `tried` are endpoints it failed on;
-        `resumed` marks a stream that goes on after a failure and passes everything that waits. Raises InfermeshError:
-        what the policy refuses with, ResourceExhausted (QUEUE_FULL, DEADLINE_TOO_SHORT) when it is shed, and
-        DeadlineExceeded when its deadline passes while it waits. Cancelling it leaves nothing behind.
+        `deadline_s` is absolute, by the admission's clock (time.perf_counter). `tried` are endpoints that it failed on.
+        `resumed` marks a stream that continues after a failure; it goes before everything that waits.
+
+        Raises InfermeshError: the policy's refusal; ResourceExhausted (QUEUE_FULL, DEADLINE_TOO_SHORT) when the call is
+        shed; DeadlineExceeded when its deadline passes while it waits. Cancelling it leaves nothing behind.
         """
-        applicant = Applicant(call, tried, resumed, self._clock(), deadline_s)
+        pending = PendingCall(call, tried, resumed, self._clock(), deadline_s)
         loads = 0
         while True:
             try:
-                return await self._place_or_wait(applicant)
+                return await self._place_or_wait(pending)
             except ModelNotLoaded:
                 if loads == _MOST_LOADS or self._loader is None:
                     raise
             loads += 1
-            await self._load(self._loader, applicant)
+            await self._load(self._loader, pending)
 
-    async def _place_or_wait(self, applicant: Applicant) -> Grant:
-        if not self._room.must_wait(applicant):
+    async def _place_or_wait(self, pending: PendingCall) -> Grant:
+        if not self._room.must_wait(pending):
             try:
-                return self._place(applicant)
+                return self._place(pending)
             except Saturated:
                 pass
-        return await self._room.wait(applicant)
+        return await self._room.wait(pending)
 
-    async def _load(self, loader: Loader, applicant: Applicant) -> None:
+    async def _load(self, loader: Loader, pending: PendingCall) -> None:
         began_s = self._clock()
-        applicant.waited = True
-        deadline_s = self._room.deadline(applicant)
-        timeout_s = None if deadline_s is None else max(0.0, deadline_s - began_s)
+        pending.waited = True
+        expires_s = self._room.expires_s(pending)
+        timeout_s = None if expires_s is None else max(0.0, expires_s - began_s)
         try:
-            with self._room.loading(applicant):
+            with self._room.loading(pending):
                 async with asyncio.timeout(timeout_s):
-                    await loader.ensure(replace(applicant.call.wanted, tried=applicant.tried))
+                    await loader.ensure(replace(pending.call.wanted, tried=pending.tried))
         except TimeoutError:
-            raise self._room.expire(applicant) from None
+            raise self._room.expire(pending) from None
         finally:
-            applicant.loading_s += self._clock() - began_s
+            pending.loading_s += self._clock() - began_s
 
-    def _place(self, applicant: Applicant) -> Grant:
-        """Raises what the policy refuses with."""
-        wanted = applicant.call.wanted
-        session_endpoint = self._sessions.find(applicant.call.session_id)
-        if session_endpoint or applicant.tried:
-            wanted = replace(wanted, tried=applicant.tried, session_endpoint=session_endpoint)
+    def _place(self, pending: PendingCall) -> Grant:
+        """Lets the policy choose, and takes the place. Raises the policy's refusal."""
+        wanted = pending.call.wanted
+        session_endpoint = self._sessions.find(pending.call.session_id)
+        if session_endpoint or pending.tried:
+            wanted = replace(wanted, tried=pending.tried, session_endpoint=session_endpoint)
         self._turn += 1
         choice = self._choose(self._fleet.snapshots, wanted, turn=self._turn)
         endpoint = self._fleet.get(choice.address)
         lease = endpoint.acquire(prompt_tokens=choice.prompt_tokens, sequences=wanted.sequences)
-        queued_s = self._clock() - applicant.since_s if applicant.waited else 0.0
+        queued_s = self._clock() - pending.since_s if pending.waited else 0.0
         self._metrics.chosen(choice.address, choice.reason)
         self._metrics.queue_s.labels(wanted.model).observe(queued_s)
-        return Grant(endpoint, choice, queued_s, applicant.loading_s, lease)
+        return Grant(endpoint, choice.reason, queued_s, pending.loading_s, lease)

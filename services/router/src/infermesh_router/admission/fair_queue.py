@@ -1,21 +1,45 @@
-"""Owns the order in which requests that wait are served. Pure: no clock, no I/O; knows neither requests nor endpoints.
+"""Orders waiting requests: resumed streams, then higher priority, then the client served least, then age.
 
-Order: resumed ones, then larger priority, then the client that was served least, then age. The third is start-time
-fair queueing (Goyal, Vin, Cheng 1996): a client's level is the tokens it was served; one that begins to wait starts at
-the level of the one served last, so that nobody saves up turns. While two clients wait, what they were served differs
-by at most the cost of one item of each.
+Between clients this is start-time fair queueing (Goyal, Vin, Cheng 1996). A client's level is the number of tokens it
+was served. A client that starts to wait begins at the level of the one served last, so nobody saves up turns. While two
+clients wait, what they were served differs by at most the cost of one item of each.
 
-Items that need the same of an endpoint are in one lane. Lanes are one order; a lane that cannot be served now is
-left out when asking for the head, so that it holds up no other.
+Items that the same endpoints can serve share a lane. All lanes together have one order; a lane that cannot be served
+now is left out when asking for the head, so that it does not hold up the others.
 """
 
 import heapq
 from collections import OrderedDict
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-T = TypeVar("T")
+
+class Queueable(Hashable, Protocol):
+    """What the order needs to know of an item. None of it may change while the item waits."""
+
+    @property
+    def client(self) -> str:
+        """Whose share it uses up."""
+
+    @property
+    def lane(self) -> Hashable:
+        """Its lane."""
+
+    @property
+    def priority(self) -> int:
+        """Larger is served first."""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether it is served before all that are not."""
+
+    @property
+    def cost_tokens(self) -> float:
+        """What serving it uses up, in tokens."""
+
+
+T = TypeVar("T", bound=Queueable)
 
 Rank = tuple[int, int]
 """(0 if resumed else 1, -priority): smaller is served first."""
@@ -25,32 +49,18 @@ _MAX_LEVELS = 4096
 
 
 @dataclass(slots=True, eq=False)
-class Ticket(Generic[T]):
-    """An item's place in the queue."""
-
-    item: T
-    rank: Rank
-    client: str
-    lane: Hashable
-    cost_tokens: float
-    number: int
-    waiting: bool = True
-    """Whether it is still in the queue."""
-
-
-@dataclass(slots=True, eq=False)
 class _Flow(Generic[T]):
-    """One client's tickets of one rank in one lane, oldest first."""
+    """One client's items of one rank in one lane by number, oldest first."""
 
     rank: Rank
     client: str
     lane: Hashable
-    tickets: OrderedDict[int, Ticket[T]] = field(default_factory=OrderedDict)
+    items: OrderedDict[int, T] = field(default_factory=OrderedDict)
 
 
 @dataclass(slots=True)
 class _Band:
-    """What the clients of one rank were served, in tokens. `waiting` counts tickets by client, never 0."""
+    """What the clients of one rank were served, in tokens. `waiting` counts items by client, never 0."""
 
     served_level: float = 0.0
     levels: dict[str, float] = field(default_factory=dict)
@@ -81,7 +91,7 @@ class _Band:
             self._forget()
 
     def _forget(self) -> None:
-        """Forgets what clients that do not wait were served: what is owed is little, and would be without bound."""
+        """Forgets what idle clients were served: they owe little, and there is no bound on how many they are."""
         self.levels = {client: self.levels[client] for client in self.waiting}
 
 
@@ -89,10 +99,11 @@ _Entry = tuple[Rank, float, int, _Flow[T]]
 
 
 class FairQueue(Generic[T]):
-    """The waiting items. `push` and `remove` or `serve` come in pairs; each is O(log n)."""
+    """The waiting items. `push` and `remove` or `serve` come in pairs; each is O(log n). Pure: no clock, no I/O."""
 
     def __init__(self) -> None:
-        self._tickets: OrderedDict[int, Ticket[T]] = OrderedDict()
+        self._numbers: OrderedDict[T, int] = OrderedDict()
+        """Each item's number in the order of arrival."""
         self._bands: dict[Rank, _Band] = {}
         self._flows: dict[tuple[Rank, Hashable, str], _Flow[T]] = {}
         self._heaps: dict[Hashable, list[_Entry[T]]] = {}
@@ -100,69 +111,58 @@ class FairQueue(Generic[T]):
         self._next_number = 0
 
     def __len__(self) -> int:
-        return len(self._tickets)
+        return len(self._numbers)
 
     @property
     def lanes(self) -> Collection[Hashable]:
-        """Those in which something waits."""
+        """The lanes in which something waits."""
         return self._lane_sizes.keys()
 
     @property
-    def oldest(self) -> Ticket[T] | None:
-        """What was pushed first, of all."""
-        return next(iter(self._tickets.values()), None)
+    def oldest(self) -> T | None:
+        """The item that was pushed first; None if none waits."""
+        return next(iter(self._numbers), None)
 
-    def push(
-        self,
-        item: T,
-        *,
-        client: str,
-        lane: Hashable = None,
-        priority: int = 0,
-        resumed: bool = False,
-        cost_tokens: float = 1.0,
-    ) -> Ticket[T]:
-        """Adds an item at its place."""
-        rank = (0 if resumed else 1, -priority)
-        ticket = Ticket(item, rank, client, lane, cost_tokens, self._next_number)
+    def push(self, item: T) -> None:
+        """Adds an item that does not wait yet."""
+        rank, lane, client = _rank(item), item.lane, item.client
+        number = self._numbers[item] = self._next_number
         self._next_number += 1
-        self._tickets[ticket.number] = ticket
         self._lane_sizes[lane] = self._lane_sizes.get(lane, 0) + 1
         band = self._bands.setdefault(rank, _Band())
         band.enter(client)
         flow = self._flows.get((rank, lane, client))
-        if flow is None or not flow.tickets:
+        if flow is None or not flow.items:
             flow = self._flows[rank, lane, client] = _Flow(rank, client, lane)
             heap = self._heaps.setdefault(lane, [])
-            heapq.heappush(heap, (rank, band.levels[client], ticket.number, flow))
-        flow.tickets[ticket.number] = ticket
-        return ticket
+            heapq.heappush(heap, (rank, band.levels[client], number, flow))
+        flow.items[number] = item
 
-    def remove(self, ticket: Ticket[T]) -> None:
-        """Takes an item out unserved. Removing twice is safe."""
-        if not ticket.waiting:
+    def remove(self, item: T) -> None:
+        """Takes out an item that was not served. Removing twice is safe."""
+        number = self._numbers.pop(item, None)
+        if number is None:
             return
-        ticket.waiting = False
-        del self._tickets[ticket.number]
-        del self._flows[ticket.rank, ticket.lane, ticket.client].tickets[ticket.number]
-        band = self._bands[ticket.rank]
-        band.leave(ticket.client)
+        rank, lane, client = _rank(item), item.lane, item.client
+        del self._flows[rank, lane, client].items[number]
+        band = self._bands[rank]
+        band.leave(client)
         if not band.size:
-            del self._bands[ticket.rank]
-        left = self._lane_sizes[ticket.lane] - 1
-        self._lane_sizes[ticket.lane] = left
+            del self._bands[rank]
+        left = self._lane_sizes[lane] - 1
+        self._lane_sizes[lane] = left
         if not left:
-            self._drop_lane(ticket.lane)
-        elif len(heap := self._heaps[ticket.lane]) > 2 * left + _SPARE:
-            self._sweep(ticket.lane, heap)
+            self._drop_lane(lane)
+        elif len(heap := self._heaps[lane]) > 2 * left + _SPARE:
+            self._sweep(lane, heap)
 
-    def serve(self, ticket: Ticket[T]) -> None:
-        """Takes an item out and charges its client."""
-        self._bands[ticket.rank].charge(ticket.client, ticket.cost_tokens)
-        self.remove(ticket)
+    def serve(self, item: T) -> None:
+        """Takes out an item and charges its client."""
+        self._bands[_rank(item)].charge(item.client, item.cost_tokens)
+        self.remove(item)
 
-    def head(self, without: Collection[Hashable] = ()) -> Ticket[T] | None:
-        """What is served next, of the lanes that are not in `without`."""
+    def head(self, without: Collection[Hashable] = ()) -> T | None:
+        """The item to serve next, leaving out the lanes in `without`; None if there is none."""
         best: _Entry[T] | None = None
         for lane in self._lane_sizes:
             if lane in without:
@@ -170,15 +170,15 @@ class FairQueue(Generic[T]):
             entry = self._lane_head(lane)
             if best is None or entry < best:
                 best = entry
-        return None if best is None else next(iter(best[3].tickets.values()))
+        return None if best is None else next(iter(best[3].items.values()))
 
-    def in_lane(self, lane: Hashable) -> list[Ticket[T]]:
-        """All that wait in a lane, oldest first."""
-        return [ticket for ticket in self._tickets.values() if ticket.lane == lane]
+    def in_lane(self, lane: Hashable) -> list[T]:
+        """All items of a lane, oldest first."""
+        return [item for item in self._numbers if item.lane == lane]
 
-    def count_ahead(self, *, client: str, priority: int, resumed: bool) -> int:
-        """How many would be served before a new item, taking clients' items for equally costly."""
-        rank = (0 if resumed else 1, -priority)
+    def count_ahead(self, item: T) -> int:
+        """How many would be served before a new item, if all items cost the same."""
+        rank, client = _rank(item), item.client
         ahead = sum(band.size for other, band in self._bands.items() if other < rank)
         band = self._bands.get(rank)
         if band is None:
@@ -187,13 +187,13 @@ class FairQueue(Generic[T]):
         others = len(band.waiting) - (client in band.waiting)
         return ahead + min(band.size, own + (own + 1) * others)
 
-    def find_displaced(self, *, client: str, priority: int, resumed: bool) -> Ticket[T] | None:
-        """What has to leave a full queue for a new item: the newest of the client that has most of the lowest rank.
+    def find_displaced(self, item: T) -> T | None:
+        """Which item leaves a full queue for a new one: the newest of the client with most items of the lowest rank.
 
-        None when the new item is the one to be refused: nothing ranks lower, and no client has more of its rank than
-        its own would then have. O(n), for a full queue only.
+        None if the new item is the one to refuse: nothing ranks lower, and no client has more items of its rank than
+        its own client would have then. O(n), but needed for a full queue only.
         """
-        rank = (0 if resumed else 1, -priority)
+        rank = _rank(item)
         lowest = max(self._bands, default=rank)
         if lowest < rank:
             return None
@@ -201,22 +201,21 @@ class FairQueue(Generic[T]):
         if band is None:
             return None
         most = max(band.waiting, key=band.waiting.__getitem__)
-        if lowest == rank and band.waiting[most] <= band.waiting.get(client, 0) + 1:
+        if lowest == rank and band.waiting[most] <= band.waiting.get(item.client, 0) + 1:
             return None
-        tickets = reversed(self._tickets.values())
-        return next(ticket for ticket in tickets if ticket.rank == lowest and ticket.client == most)
+        return next(other for other in reversed(self._numbers) if _rank(other) == lowest and other.client == most)
 
     def _lane_head(self, lane: Hashable) -> _Entry[T]:
-        """The entry of the lane's first flow. A flow's level and number only grow: what is outdated comes up first."""
+        """The entry of the lane's first flow. Levels and numbers only grow, so an outdated entry comes up too early."""
         heap = self._heaps[lane]
         while True:
             entry = heap[0]
             flow = entry[3]
-            if not flow.tickets:
+            if not flow.items:
                 heapq.heappop(heap)
                 self._drop_flow(flow)
                 continue
-            true = (flow.rank, self._bands[flow.rank].levels[flow.client], next(iter(flow.tickets)), flow)
+            true = (flow.rank, self._bands[flow.rank].levels[flow.client], next(iter(flow.items)), flow)
             if true == entry:
                 return entry
             heapq.heapreplace(heap, true)
@@ -229,13 +228,17 @@ class FairQueue(Generic[T]):
     def _sweep(self, lane: Hashable, heap: list[_Entry[T]]) -> None:
         """Forgets flows that were emptied out of turn, so that cancelled requests leave nothing behind."""
         for *_, flow in heap:
-            if not flow.tickets:
+            if not flow.items:
                 self._drop_flow(flow)
-        self._heaps[lane] = [entry for entry in heap if entry[3].tickets]
+        self._heaps[lane] = [entry for entry in heap if entry[3].items]
         heapq.heapify(self._heaps[lane])
 
     def _drop_flow(self, flow: _Flow[T]) -> None:
-        """Forgets an empty flow, unless another one took its place when its client came back."""
+        """Forgets an empty flow, unless its client came back and has a new one."""
         key = (flow.rank, flow.lane, flow.client)
         if self._flows.get(key) is flow:
             del self._flows[key]
+
+
+def _rank(item: Queueable) -> Rank:
+    return (0 if item.resumed else 1, -item.priority)

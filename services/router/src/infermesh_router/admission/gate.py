@@ -1,4 +1,4 @@
-"""Owns whether the router takes new requests, and how many run. Knows no endpoint and no queue."""
+"""Counts the requests inside the router, and refuses new ones while it drains."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ _RETRY_AFTER_S = 1.0
 
 
 class Gate:
-    """The router's door. `drain` and `resume` come in pairs; each tells `changes`."""
+    """The router's entrance. `drain` and `resume` come in pairs; each notifies `changes`."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -25,15 +25,15 @@ class Gate:
 
     @property
     def running(self) -> int:
-        """Requests that came in and have not ended."""
+        """Requests that have entered and not ended."""
         return self._running
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Counts a request while the block runs. Raises Unavailable (ROUTER_DRAINING) when none is taken."""
+        """Counts a request while the block runs. Raises Unavailable (ROUTER_DRAINING) while the router drains."""
         if self._draining:
             raise Unavailable(
-                "The router is being drained; another one may answer.",
+                "The router is draining and takes no new requests. Retry; another router may answer.",
                 reason="ROUTER_DRAINING",
                 retry_after_s=_RETRY_AFTER_S,
             )
@@ -46,19 +46,19 @@ class Gate:
                 self._drained.notify()
 
     async def drain(self) -> None:
-        """Refuses new requests from now on; returns when nothing runs. Cancelling the wait leaves it closed.
+        """Refuses new requests from now on; returns once none runs. Cancelling the wait does not end the drain.
 
-        Raises FailedPrecondition when `resume` ends it before.
+        Raises FailedPrecondition (RESUMED) if `resume` ends it first.
         """
         self._draining = True
         self._changes.notify()
         while self._running and self._draining:
             await self._drained.wait_beyond(self._drained.version)
         if not self._draining:
-            raise FailedPrecondition("The router was told to take requests again.", reason="RESUMED")
+            raise FailedPrecondition("The drain ended early: the router was told to resume.", reason="RESUMED")
 
     def resume(self) -> None:
-        """Takes requests again."""
+        """Takes new requests again."""
         self._draining = False
         self._drained.notify()
         self._changes.notify()

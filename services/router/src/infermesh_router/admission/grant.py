@@ -1,42 +1,21 @@
-"""Owns who asks to be let to an endpoint, and the leave that is given. Knows neither queue nor policy."""
+"""Permission to send one request to an endpoint, which counts as load there until it is released."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from infermesh_router.fleet.endpoint import Endpoint, Lease
-from infermesh_router.policy.choice import Choice
-from infermesh_router.requests.call import Call
-
-
-@dataclass(slots=True, eq=False)
-class Applicant:
-    """A request that asks for an endpoint, from its arrival to its grant."""
-
-    call: Call
-    tried: frozenset[str]
-    resumed: bool
-    since_s: float
-    deadline_s: float | None
-    waited: bool = False
-    loading_s: float = 0.0
-    """Time in which its model was loaded so far."""
-
-    @property
-    def lane(self) -> Hashable:
-        """What decides, besides the model, whether an endpoint can serve it: those who share it wait in line."""
-        return (self.call.wanted.device, self.tried)
 
 
 @dataclass(slots=True, eq=False)
 class Grant:
-    """Leave to send one request to an endpoint. A context manager: leaving it ends the endpoint's lease."""
+    """A context manager: leaving it releases the grant."""
 
     endpoint: Endpoint
-    choice: Choice
+    reason: str
+    """Why the policy chose this endpoint."""
     queued_s: float
-    """Time the request waited, loading included."""
+    """How long the request waited, including the loading of its model."""
     loading_s: float
     """The part of queued_s in which its model was loaded."""
     lease: Lease
@@ -50,5 +29,5 @@ class Grant:
         self.release()
 
     def release(self) -> None:
-        """The request is done with the endpoint, well or not. Releasing twice is safe."""
+        """The request has ended, successfully or not. Releasing twice is safe."""
         self.endpoint.release(self.lease)

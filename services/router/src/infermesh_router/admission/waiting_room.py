@@ -1,6 +1,6 @@
-"""Owns the requests that wait for room, and offers them the endpoints when the fleet changes. Knows no policy.
+"""Holds calls until an endpoint has room for them, and places them in turn whenever endpoints change.
 
-An offer costs one choice for each request that is placed, and one for each lane that still finds no room, however
+Placing costs one run of the policy for each call that is placed and one for each lane that still finds no room, however
 many wait.
 """
 
@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass
 
 from infermesh_router.admission.drain_rate import DrainRate
-from infermesh_router.admission.fair_queue import Ticket
-from infermesh_router.admission.grant import Applicant, Grant
+from infermesh_router.admission.grant import Grant
 from infermesh_router.admission.model_queue import QUEUE_FULL, AdmissionLimits, ModelQueue, expired, queue_full
+from infermesh_router.admission.pending_call import PendingCall
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.refusals import ModelNotLoaded, Saturated
@@ -22,27 +21,18 @@ from infermesh_runtime.errors import InfermeshError
 
 _GRANTS_A_TURN = 64
 _PAUSE_FACTOR = 20
-"""A round of offers that placed nothing is followed by a pause of this many times what it took: about 5 % of CPU."""
+"""After a round that placed nothing comes a pause of this many times its duration, which limits it to 5 % of CPU."""
 _LONGEST_PAUSE_S = 0.02
 _RETRY_AFTER_LOADING_S = 5.0
-"""A guess: how long a load takes is not known before its end."""
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    applicant: Applicant
-    granted: asyncio.Future[Grant]
-
-
-Queue = ModelQueue[_Waiter]
+"""A guess: nobody knows how long a load takes before it ends."""
 
 
 class WaitingRoom:
-    """Where requests wait. `place` gives an applicant its grant, or raises what the policy refuses with."""
+    """Where calls wait. `place` returns a call's grant, or raises the policy's refusal."""
 
     def __init__(
         self,
-        place: Callable[[Applicant], Grant],
+        place: Callable[[PendingCall], Grant],
         *,
         changes: Changes,
         limits: Callable[[str], AdmissionLimits],
@@ -56,59 +46,65 @@ class WaitingRoom:
         self._metrics = metrics
         self._clock = clock
         self._absent_s = absent_s
-        self._queues: dict[str, Queue] = {}
+        self._queues: dict[str, ModelQueue] = {}
+        self._granted: dict[PendingCall, asyncio.Future[Grant]] = {}
+        """What each call in `wait` waits for."""
         self._rates: dict[str, DrainRate] = {}
         self._loading: Counter[str] = Counter()
-        """Requests whose model is being loaded, by model, never 0."""
+        """How many calls wait for each model to be loaded, never 0."""
         self._offered_version = -1
         self._offering: asyncio.Task[None] | None = None
 
     @property
-    def queues(self) -> list[Queue]:
+    def queues(self) -> list[ModelQueue]:
         """The queues in which something waits."""
         return [queue for queue in self._queues.values() if len(queue.waiting)]
 
-    def must_wait(self, applicant: Applicant) -> bool:
-        """Whether others with the same needs wait already. Serves those first for whom there is room now."""
-        queue = self._queues.get(applicant.call.wanted.model)
+    def must_wait(self, pending: PendingCall) -> bool:
+        """Whether others of its lane wait already. Places those first for whom there is room now."""
+        queue = self._queues.get(pending.model)
         if queue is None:
             return False
-        if self._offered_version != self._changes.version and applicant.lane not in queue.waiting.lanes:
+        if self._offered_version != self._changes.version and pending.lane not in queue.waiting.lanes:
             self._offer(queue)
-        return applicant.lane in queue.waiting.lanes
+        return pending.lane in queue.waiting.lanes
 
-    async def wait(self, applicant: Applicant) -> Grant:
-        """Its grant, when its turn comes. Raises InfermeshError; cancelling it leaves nothing behind."""
+    async def wait(self, pending: PendingCall) -> Grant:
+        """The call's grant, once its turn comes. Raises InfermeshError. Cancelling it leaves nothing behind."""
         granted: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
-        applicant.waited = True
-        limits = self._limits(applicant.call.wanted.model)
-        deadline_s = self.deadline(applicant)
-        queue = self._queue_of(applicant.call.wanted.model)
+        pending.waited = True
+        expires_s = self.expires_s(pending)
+        queue = self._queue_of(pending.model)
+        self._granted[pending] = granted
         try:
-            ticket = self._enter(queue, _Waiter(applicant, granted), limits, deadline_s)
+            self._enter(queue, pending)
             try:
-                async with asyncio.timeout(None if deadline_s is None else max(0.0, deadline_s - self._clock())):
+                async with asyncio.timeout(None if expires_s is None else max(0.0, expires_s - self._clock())):
                     return await granted
             finally:
-                queue.leave(ticket)
+                queue.leave(pending)
         except BaseException as error:
             _give_back(granted)
             if isinstance(error, TimeoutError):
-                raise self.expire(applicant) from None
+                raise self.expire(pending) from None
             raise
         finally:
+            del self._granted[pending]
             self._forget_if_empty(queue)
 
-    def deadline(self, applicant: Applicant) -> float | None:
-        """When it may wait no longer, for room or for its model."""
-        return _earliest(applicant, self._limits(applicant.call.wanted.model))
+    def expires_s(self, pending: PendingCall) -> float | None:
+        """When the call may wait no longer, for room or for its model."""
+        return pending.expires_s(self._limits(pending.model).max_wait_s)
 
     @contextmanager
-    def loading(self, applicant: Applicant) -> Iterator[None]:
-        """While its model is loaded. ResourceExhausted (QUEUE_FULL) when as many wait as may, beside the first."""
-        model = applicant.call.wanted.model
+    def loading(self, pending: PendingCall) -> Iterator[None]:
+        """Counts the call as waiting for its model to load, while the block runs.
+
+        Raises ResourceExhausted (QUEUE_FULL) if, besides the first, as many wait as may.
+        """
+        model = pending.model
         waiting = self._loading[model]
-        if waiting > self._limits(model).max_waiting and not applicant.resumed:
+        if waiting > self._limits(model).max_waiting and not pending.resumed:
             self._metrics.shed.labels(QUEUE_FULL).inc()
             raise queue_full(model, waiting, retry_after_s=_RETRY_AFTER_LOADING_S)
         self._loading[model] += 1
@@ -119,45 +115,33 @@ class WaitingRoom:
             if not self._loading[model]:
                 del self._loading[model]
 
-    def expire(self, applicant: Applicant) -> InfermeshError:
-        """Counts that its deadline passed, and says so."""
-        error = expired(applicant.call.wanted.model, self._clock() - applicant.since_s)
+    def expire(self, pending: PendingCall) -> InfermeshError:
+        """Counts a call whose time to wait is over, and returns its error."""
+        error = expired(pending.model, self._clock() - pending.since_s)
         self._metrics.shed.labels(error.reason).inc()
         return error
 
-    def _enter(
-        self, queue: Queue, waiter: _Waiter, limits: AdmissionLimits, deadline_s: float | None
-    ) -> Ticket[_Waiter]:
-        """Raises ResourceExhausted when it is shed."""
-        applicant = waiter.applicant
+    def _enter(self, queue: ModelQueue, pending: PendingCall) -> None:
+        """Raises ResourceExhausted when the call is shed."""
         try:
-            ticket, displaced = queue.enter(
-                waiter,
-                applicant.call.wanted,
-                lane=applicant.lane,
-                resumed=applicant.resumed,
-                deadline_s=deadline_s,
-                limits=limits,
-                now_s=self._clock(),
-            )
+            displaced = queue.enter(pending, self._limits(pending.model), self._clock())
         except InfermeshError as refusal:
             self._metrics.shed.labels(refusal.reason).inc()
             raise
         if displaced is not None:
             full = queue.full(self._clock())
             self._metrics.shed.labels(full.reason).inc()
-            _refuse(displaced.item, full)
+            self._refuse(displaced, full)
         if self._offering is None:
             self._offering = asyncio.ensure_future(self._keep_offering())
-        return ticket
 
-    def _queue_of(self, model: str) -> Queue:
+    def _queue_of(self, model: str) -> ModelQueue:
         queue = self._queues.get(model)
         if queue is None:
             queue = self._queues[model] = ModelQueue(model, self._rates.setdefault(model, DrainRate()))
         return queue
 
-    def _forget_if_empty(self, queue: Queue) -> None:
+    def _forget_if_empty(self, queue: ModelQueue) -> None:
         if len(queue.waiting) or self._queues.get(queue.model) is not queue:
             return
         del self._queues[queue.model]
@@ -166,7 +150,7 @@ class WaitingRoom:
             self._offering = None
 
     async def _keep_offering(self) -> None:
-        """Offers what there is to those who wait, after each change, until it is cancelled: nobody waits."""
+        """Places waiting calls after each change. Cancelled when no call waits any more."""
         while True:
             began_s = self._clock()
             placed = sum([self._offer(queue) for queue in self._queues.values()])
@@ -181,51 +165,46 @@ class WaitingRoom:
                     await self._changes.wait_beyond(version)
             await asyncio.sleep(min(_PAUSE_FACTOR * took_s, _LONGEST_PAUSE_S))
 
-    def _offer(self, queue: Queue) -> int:
-        """Places those who are next, as far as there is room; how many were."""
+    def _offer(self, queue: ModelQueue) -> int:
+        """Places the next calls as long as there is room; returns how many."""
         blocked: set[Hashable] = set()
         placed = 0
-        while placed < _GRANTS_A_TURN and (ticket := queue.waiting.head(blocked)) is not None:
-            if ticket.item.granted.done():  # cancelled a moment ago
-                queue.leave(ticket)
+        while placed < _GRANTS_A_TURN and (pending := queue.waiting.head(blocked)) is not None:
+            granted = self._granted[pending]
+            if granted.done():  # cancelled a moment ago
+                queue.leave(pending)
                 continue
             try:
-                grant = self._place(ticket.item.applicant)
+                grant = self._place(pending)
             except Saturated:
-                queue.absent_since_s.pop(ticket.lane, None)
-                blocked.add(ticket.lane)
+                queue.absent_since_s.pop(pending.lane, None)
+                blocked.add(pending.lane)
             except InfermeshError as refusal:
-                self._bear(queue, ticket.lane, refusal)
-                blocked.add(ticket.lane)
+                self._bear(queue, pending.lane, refusal)
+                blocked.add(pending.lane)
             else:
-                queue.serve(ticket, self._clock())
-                ticket.item.granted.set_result(grant)
+                queue.serve(pending, self._clock())
+                granted.set_result(grant)
                 placed += 1
         return placed
 
-    def _bear(self, queue: Queue, lane: Hashable, refusal: InfermeshError) -> None:
-        """Nothing could serve the lane even if it had room: refuses all who wait in it, unless that may pass soon."""
+    def _bear(self, queue: ModelQueue, lane: Hashable, refusal: InfermeshError) -> None:
+        """No endpoint could serve the lane even with room: refuses all who wait in it, unless that may pass soon."""
         since_s = queue.absent_since_s.setdefault(lane, self._clock())
         if not isinstance(refusal, ModelNotLoaded) and self._clock() - since_s < self._absent_s:
             return
         del queue.absent_since_s[lane]
-        for ticket in queue.waiting.in_lane(lane):
-            queue.leave(ticket)
-            _refuse(ticket.item, refusal)
+        for pending in queue.waiting.in_lane(lane):
+            queue.leave(pending)
+            self._refuse(pending, refusal)
 
-
-def _earliest(applicant: Applicant, limits: AdmissionLimits) -> float | None:
-    """When it may wait no longer."""
-    longest_s = None if limits.max_wait_s is None else applicant.since_s + limits.max_wait_s
-    return min((time_s for time_s in (applicant.deadline_s, longest_s) if time_s is not None), default=None)
-
-
-def _refuse(waiter: _Waiter, refusal: InfermeshError) -> None:
-    if not waiter.granted.done():
-        waiter.granted.set_exception(copy(refusal))  # each task adds its own traceback
+    def _refuse(self, pending: PendingCall, refusal: InfermeshError) -> None:
+        granted = self._granted[pending]
+        if not granted.done():
+            granted.set_exception(copy(refusal))  # each task adds its own traceback
 
 
 def _give_back(granted: asyncio.Future[Grant]) -> None:
-    """Ends a grant that came while its request was leaving."""
+    """Releases a grant that came while its call was leaving."""
     if granted.done() and not granted.cancelled() and granted.exception() is None:
         granted.result().release()

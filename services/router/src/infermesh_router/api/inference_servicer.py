@@ -1,4 +1,4 @@
-"""Owns the router's InferenceService: calls relayed as bytes, and all endpoints' health as one. Knows no policy."""
+"""The router's InferenceService: relays calls as bytes, and reports the health of all endpoints as one."""
 
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
@@ -11,7 +11,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.call import Call, read_embed, read_generate, read_infer
-from infermesh_router.requests.client_name import name_client
+from infermesh_router.requests.client_id import derive_client_id
 from infermesh_runtime.rpc.context import RpcContext
 
 SERVICE = "infermesh.inference.v1.InferenceService"
@@ -21,7 +21,7 @@ _DEFAULT_INTERVAL_MS = 100
 
 
 class InferenceServicer:
-    """InferenceService over the endpoints. Generate, Embed and Infer take and give serialised messages."""
+    """InferenceService over all endpoints. Generate, Embed and Infer take and return serialised messages."""
 
     def __init__(self, dispatcher: Dispatcher, *, changes: Changes, make_report: Callable[[], pb.HealthReport]) -> None:
         self._dispatcher = dispatcher
@@ -29,26 +29,24 @@ class InferenceServicer:
         self._make_report = make_report
 
     async def Generate(self, request: bytes, context: RpcContext) -> None:
-        """Relays a stream; its first event is rewritten to say who serves and why."""
+        """Relays a stream. The client gets the bytes that came, except that `started` says which endpoint answers."""
         since_s = time.perf_counter()
-        call = _named(read_generate(request), context)
-        async with self._dispatcher.generate(call, context.time_remaining(), since_s=since_s) as generation:
-            await context.write(generation.started.SerializeToString())
-            await context.write(generation.first)
-            write = context.write
-            async for event in generation.rest:
-                await write(event)
+        call = _with_client(read_generate(request), context)
+        write = context.write
+        async with self._dispatcher.generate(call, context.time_remaining(), since_s=since_s) as events:
+            async for message, _ in events:
+                await write(message)
 
     async def Embed(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
         since_s = time.perf_counter()
-        call = _named(read_embed(request), context)
+        call = _with_client(read_embed(request), context)
         return await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
 
     async def Infer(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
         since_s = time.perf_counter()
-        call = _named(read_infer(request), context)
+        call = _with_client(read_infer(request), context)
         return await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
 
     async def Health(self, request: pb.HealthRequest, context: RpcContext) -> pb.HealthResponse:
@@ -60,22 +58,22 @@ class InferenceServicer:
         request: pb.WatchHealthRequest,
         context: RpcContext,
     ) -> AsyncIterator[pb.WatchHealthResponse]:
-        """Reports now and on every change."""
+        """Reports now and after every change."""
         interval_s = (request.min_interval_ms or _DEFAULT_INTERVAL_MS) / 1000
         async for report in self._changes.follow(self._make_report, interval_s):
             yield pb.WatchHealthResponse(report=report)
 
 
-def _named(call: Call, context: RpcContext) -> Call:
-    """The call, with the name of its client where it says none and one can be made."""
+def _with_client(call: Call, context: RpcContext) -> Call:
+    """The call; if it names no client, with an id derived from the caller's credentials."""
     if call.wanted.client:
         return call
-    client = name_client(context.invocation_metadata())
-    return call.for_client(client) if client else call
+    client = derive_client_id(context.invocation_metadata())
+    return call.with_client(client) if client else call
 
 
 def inference_handlers(servicer: InferenceServicer) -> dict[str, grpc.RpcMethodHandler]:
-    """The service's methods; those that are relayed have no serialisers."""
+    """The service's methods. Those that are relayed have no serialisers: they work on bytes."""
     return {
         "Generate": grpc.unary_stream_rpc_method_handler(servicer.Generate),
         "Embed": grpc.unary_unary_rpc_method_handler(servicer.Embed),

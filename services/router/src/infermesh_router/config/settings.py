@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from infermesh_router.fleet.breaker import BreakerOptions
 from infermesh_router.membership.target import Target, parse_target
-from infermesh_router.relay.dispatch_options import DispatchOptions
+from infermesh_router.relay.options import RelayOptions
 from infermesh_router.relay.patience import Patience
 from infermesh_runtime.settings import CommaList, ServiceSettings
 
@@ -168,9 +168,9 @@ class RouterSettings(ServiceSettings):
         """The workers that the settings list, parsed."""
         return tuple(parse_target(worker) for worker in self.workers)
 
-    def dispatch_options(self) -> DispatchOptions:
-        """How often and how long the dispatcher tries."""
-        return DispatchOptions(
+    def relay_options(self) -> RelayOptions:
+        """How often and how long a request is tried."""
+        return RelayOptions(
             attempts=self.attempts,
             max_failovers=self.max_failovers,
             failover_wait_s=self.failover_wait_s,

@@ -1,43 +1,43 @@
-"""Owns the answers of /v1/chat/completions. Knows no I/O."""
+"""The shape of answers of /v1/chat/completions."""
 
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.convert import Job
+from infermesh_router.openai.chunks import head
+from infermesh_router.openai.job import Job, WholeChoice
 from infermesh_router.openai.logprobs import chat_logprobs
-from infermesh_router.openai.shape import Answer, head
 
 
 class ChatShape:
-    """A `Shape`."""
+    """A `Shape` without state."""
 
     chunk_object = "chat.completion.chunk"
     text_before = b',"delta":{"content":'
     text_after = b'},"logprobs":null,"finish_reason":null}'
 
     def role_chunk(self) -> dict[str, Any] | None:
-        """Says who speaks."""
+        """Tells the role."""
         return {"delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
 
     def delta_chunk(self, choice: int, text: str, tokens: list[pb.TokenLogprob]) -> dict[str, Any]:  # noqa: ARG002
-        """Text with log probabilities."""
+        """Tells text and log probabilities."""
         return {"delta": {"content": text}, "logprobs": _logprobs(tokens), "finish_reason": None}
 
     def finish_chunk(self, finish_reason: str) -> dict[str, Any]:
-        """Says why it ended."""
+        """Tells why the choice ended."""
         return {"delta": {}, "logprobs": None, "finish_reason": finish_reason}
 
-    def whole(self, job: Job, answers: list[Answer]) -> dict[str, Any]:
-        """The whole answer."""
+    def whole(self, job: Job, choices: list[WholeChoice]) -> dict[str, Any]:
+        """The whole answer except its usage."""
         return head(job, "chat.completion") | {
             "choices": [
                 {
                     "index": index,
-                    "message": {"role": "assistant", "content": answer.text, "refusal": None},
-                    "logprobs": _logprobs(answer.logprobs) if job.logprobs else None,
-                    "finish_reason": answer.finish_reason,
+                    "message": {"role": "assistant", "content": choice.text, "refusal": None},
+                    "logprobs": _logprobs(choice.logprobs) if job.logprobs else None,
+                    "finish_reason": choice.finish_reason,
                 }
-                for index, answer in enumerate(answers)
+                for index, choice in enumerate(choices)
             ]
         }
 

@@ -1,16 +1,16 @@
-"""Owns the answers of /v1/completions. Knows no I/O."""
+"""The shape of answers of /v1/completions."""
 
 from collections import defaultdict
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.convert import Job
+from infermesh_router.openai.chunks import head
+from infermesh_router.openai.job import Job, WholeChoice
 from infermesh_router.openai.logprobs import LegacyLogprobs
-from infermesh_router.openai.shape import Answer, head
 
 
 class CompletionShape:
-    """A `Shape`; one for each stream, since text offsets count from its start."""
+    """A `Shape` that counts the text offsets of each choice."""
 
     chunk_object = "text_completion"
     text_before = b',"text":'
@@ -20,27 +20,27 @@ class CompletionShape:
         self._logprobs: defaultdict[int, LegacyLogprobs] = defaultdict(LegacyLogprobs)
 
     def role_chunk(self) -> dict[str, Any] | None:
-        """Nothing opens a choice."""
+        """None: nothing opens a choice."""
         return None
 
     def delta_chunk(self, choice: int, text: str, tokens: list[pb.TokenLogprob]) -> dict[str, Any]:
-        """Text with log probabilities."""
+        """Tells text and log probabilities."""
         return {"text": text, "logprobs": self._logprobs[choice].convert(tokens), "finish_reason": None}
 
     def finish_chunk(self, finish_reason: str) -> dict[str, Any]:
-        """Says why it ended."""
+        """Tells why the choice ended."""
         return {"text": "", "logprobs": None, "finish_reason": finish_reason}
 
-    def whole(self, job: Job, answers: list[Answer]) -> dict[str, Any]:
-        """The whole answer."""
+    def whole(self, job: Job, choices: list[WholeChoice]) -> dict[str, Any]:
+        """The whole answer except its usage."""
         return head(job, "text_completion") | {
             "choices": [
                 {
                     "index": index,
-                    "text": answer.text,
-                    "logprobs": LegacyLogprobs().convert(answer.logprobs) if job.logprobs else None,
-                    "finish_reason": answer.finish_reason,
+                    "text": choice.text,
+                    "logprobs": LegacyLogprobs().convert(choice.logprobs) if job.logprobs else None,
+                    "finish_reason": choice.finish_reason,
                 }
-                for index, answer in enumerate(answers)
+                for index, choice in enumerate(choices)
             ]
         }

@@ -1,45 +1,29 @@
-"""Owns the way from OpenAI's requests to the contract's GenerateRequest. The only place where both are known."""
+"""Converts OpenAI's requests to jobs: GenerateRequests, and how to answer."""
 
 import json
 import re
-import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1 import tensor_pb2
+from infermesh_router.openai.chat import ChatShape
+from infermesh_router.openai.completions import CompletionShape
 from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.fields import UINT32_MAX, JsonObjectFormat, JsonSchemaFormat, StructuredOutputs
+from infermesh_router.openai.job import Job, Shape
 from infermesh_router.openai.schema import ChatRequest, CompletionRequest, Message, SamplingRequest, TextPart
 
 DEFAULT_COMPLETION_TOKENS = 16
-"""OpenAI's default of /v1/completions."""
+"""OpenAI's default for /v1/completions."""
 
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 _REGEX_SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$#&\-~])")
 _UINT64 = 2**64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a body asks for: one generation for each prompt, and how to answer."""
-
-    id: str
-    model: str
-    prompts: tuple[pb.GenerateRequest, ...]
-    choices_per_prompt: int
-    stream: bool
-    include_usage: bool
-    logprobs: bool
-    field_names: Mapping[str, str]
-    """Contract's field paths → OpenAI's, where it depends on the request."""
-    created_s: int = field(default_factory=lambda: int(time.time()))
-    """Unix time."""
-
-
 def chat_job(request: ChatRequest) -> Job:
-    """Raises InvalidArgument for fields that contradict each other."""
+    """Converts a chat request. Raises InvalidArgument for fields that contradict each other."""
     limit = _pick_limit(request)
     if request.top_logprobs and not request.logprobs:
         raise invalid("top_logprobs", "needs 'logprobs' to be true")
@@ -51,24 +35,32 @@ def chat_job(request: ChatRequest) -> Job:
         prompt.session_id = request.prompt_cache_key or ""
     _fill_chat(prompt.chat, request)
     names = {"stop.max_tokens": "max_tokens" if request.max_tokens else "max_completion_tokens"}
-    return _job("chatcmpl", request, (prompt,), bool(request.logprobs), names | {"logprobs": "top_logprobs"})
+    names["logprobs"] = "top_logprobs"
+    return _job("chatcmpl", request, (prompt,), ChatShape(), logprobs=bool(request.logprobs), names=names)
 
 
 def completion_job(request: CompletionRequest) -> Job:
-    """Raises InvalidArgument for fields that contradict each other."""
+    """Converts a completion request. Raises InvalidArgument for fields that contradict each other."""
     if request.best_of is not None and request.best_of != (request.n or 1):
-        raise invalid("best_of", "supports only the value of 'n' on this server", reason="UNSUPPORTED_PARAMETER")
+        raise invalid(
+            "best_of",
+            "must equal 'n' on this server",
+            reason="UNSUPPORTED_PARAMETER",
+        )
     base = _start_request(request, request.max_tokens or DEFAULT_COMPLETION_TOKENS)
     if request.logprobs is not None:
         base.logprobs.top = request.logprobs
     prompts = tuple(_with_prompt(base, prompt) for prompt in _list_prompts(request.prompt))
-    return _job("cmpl", request, prompts, request.logprobs is not None, {"logprobs.top": "logprobs"})
+    names = {"logprobs.top": "logprobs"}
+    return _job("cmpl", request, prompts, CompletionShape(), logprobs=request.logprobs is not None, names=names)
 
 
 def _job(
     prefix: str,
     request: SamplingRequest,
     prompts: tuple[pb.GenerateRequest, ...],
+    shape: Shape,
+    *,
     logprobs: bool,
     names: Mapping[str, str],
 ) -> Job:
@@ -80,6 +72,7 @@ def _job(
         model=request.model,
         prompts=prompts,
         choices_per_prompt=request.n or 1,
+        shape=shape,
         stream=bool(request.stream),
         include_usage=bool(options and options.include_usage),
         logprobs=logprobs,
@@ -95,7 +88,7 @@ def _pick_limit(request: ChatRequest) -> int | None:
 
 
 def _start_request(request: SamplingRequest, limit: int | None) -> pb.GenerateRequest:
-    """Everything but the prompt and the log probabilities."""
+    """Everything except the prompt and the log probabilities."""
     return pb.GenerateRequest(
         model=request.model,
         sampling=_sampling(request),
@@ -125,7 +118,7 @@ def _sampling(request: SamplingRequest) -> pb.SamplingParams:
 
 def _token_id(key: str) -> int:
     if not _TOKEN_ID.fullmatch(key) or int(key) > UINT32_MAX:
-        raise invalid("logit_bias", f"has the key {key[:40]!r}, which is no token id")
+        raise invalid("logit_bias", f"has the key {key[:40]!r}, which is not a token id")
     return int(key)
 
 
@@ -180,9 +173,9 @@ def _message(message: Message, path: str) -> pb.ChatMessage:
     if message.role == "tool" and message.tool_call_id is None:
         raise invalid(f"{path}.tool_call_id", "is required", reason="MISSING_REQUIRED_PARAMETER")
     if message.role != "tool" and message.tool_call_id is not None:
-        raise invalid(f"{path}.tool_call_id", "belongs to messages of role 'tool'")
+        raise invalid(f"{path}.tool_call_id", "is allowed only in a message with role 'tool'")
     if message.role != "assistant" and message.tool_calls:
-        raise invalid(f"{path}.tool_calls", "belongs to messages of role 'assistant'")
+        raise invalid(f"{path}.tool_calls", "is allowed only in a message with role 'assistant'")
     calls = [
         pb.ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments)
         for call in message.tool_calls or ()
@@ -223,5 +216,5 @@ def _with_prompt(base: pb.GenerateRequest, prompt: str | list[int]) -> pb.Genera
 def _dump(value: object, path: str) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError:  # 1e999 is JSON, and reads as infinity
-        raise invalid(path, "holds a number that is too large") from None
+    except ValueError:  # 1e999 is valid JSON, but is read as infinity
+        raise invalid(path, "contains a number that is too large") from None

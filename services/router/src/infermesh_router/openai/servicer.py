@@ -1,4 +1,4 @@
-"""Owns OpenAIService: bodies in, bodies or events out. Knows no HTTP, and no endpoint but through the dispatcher."""
+"""OpenAIService: takes OpenAI's request bodies, answers with bodies or server-sent events. Envoy speaks the HTTP."""
 
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
@@ -16,25 +16,22 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh.openai.v1 import openai_pb2 as pb
 from infermesh.openai.v1 import openai_pb2_grpc as pb_grpc
 from infermesh_router.fleet.endpoint import DEVICES
-from infermesh_router.openai.chat import ChatShape
-from infermesh_router.openai.completions import CompletionShape
-from infermesh_router.openai.convert import Job, chat_job, completion_job
+from infermesh_router.openai.convert import chat_job, completion_job
 from infermesh_router.openai.errors import error_object, rename_fields
 from infermesh_router.openai.generations import run_generations
+from infermesh_router.openai.job import Job
 from infermesh_router.openai.models import find_model, list_models
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema import ChatRequest, CompletionRequest
-from infermesh_router.openai.shape import Shape
-from infermesh_router.openai.sinks import Begin, SseSink, WholeSink
+from infermesh_router.openai.sinks import SendHeaders, SseSink, WholeSink
 from infermesh_router.policy.filters import RETRY_AFTER_S
 from infermesh_router.policy.snapshot import DeviceKind
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.client_name import name_client
+from infermesh_router.requests.client_id import derive_client_id
 from infermesh_runtime.errors import InfermeshError, Internal, InvalidArgument, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
 _log = logging.getLogger(__name__)
-
 
 JSON = "application/json"
 
@@ -42,7 +39,7 @@ _MAX_HEADER_CHARS = 1000
 
 
 class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
-    """OpenAIService over the endpoints that the dispatcher knows."""
+    """OpenAIService over all endpoints of the dispatcher."""
 
     def __init__(
         self,
@@ -60,23 +57,21 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         self._max_body_bytes = max_body_bytes
 
     async def CreateChatCompletion(self, request: HttpBody, context: RpcContext) -> None:
-        """Answers a conversation."""
+        """Answers a chat."""
         since_s = time.perf_counter()
         self._check_size(request)
         parsed = parse_body(ChatRequest, request.data, ignore_unknown=self._ignore_unknown)
-        begin = _tell_who_serves(context, parsed.ignored)
-        await self._answer(chat_job(parsed.request), ChatShape(), begin, context, since_s)
+        await self._answer(chat_job(parsed.request), parsed.ignored, context, since_s)
 
     async def CreateCompletion(self, request: HttpBody, context: RpcContext) -> None:
-        """Continues texts."""
+        """Completes prompts."""
         since_s = time.perf_counter()
         self._check_size(request)
         parsed = parse_body(CompletionRequest, request.data, ignore_unknown=self._ignore_unknown)
-        begin = _tell_who_serves(context, parsed.ignored)
-        await self._answer(completion_job(parsed.request), CompletionShape(), begin, context, since_s)
+        await self._answer(completion_job(parsed.request), parsed.ignored, context, since_s)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: RpcContext) -> HttpBody:
-        """Lists the models that can answer, now or once they are loaded."""
+        """Lists the models that can answer, at once or after loading."""
         return _json(list_models(self._make_report()))
 
     async def GetModel(self, request: pb.GetModelRequest, context: RpcContext) -> HttpBody:
@@ -84,7 +79,7 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         return _json(find_model(self._make_report(), request.model))
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: RpcContext) -> HttpBody:
-        """Says whether a request could be served now."""
+        """Answers if a request could be served now. Raises Unavailable if not."""
         report = self._make_report()
         if report.state != inference_pb2.ENDPOINT_STATE_READY:
             raise Unavailable(
@@ -93,26 +88,26 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         return _json({"status": "ok"})
 
     async def GetMetrics(self, request: pb.GetMetricsRequest, context: RpcContext) -> HttpBody:
-        """The router's metrics."""
+        """The router's metrics in Prometheus' text format."""
         return HttpBody(content_type=CONTENT_TYPE_LATEST, data=generate_latest(self._registry))
 
-    async def _answer(self, job: Job, shape: Shape, begin: Begin, context: RpcContext, since_s: float) -> None:
+    async def _answer(self, job: Job, ignored: tuple[str, ...], context: RpcContext, since_s: float) -> None:
         _name_client(job, context)
         answer = self._stream if job.stream else self._answer_whole
         try:
-            await answer(job, shape, begin, context, since_s)
+            await answer(job, _header_sender(context, ignored), context, since_s)
         except InfermeshError as error:
             raise rename_fields(error, job.field_names) from error
 
-    async def _answer_whole(self, job: Job, shape: Shape, begin: Begin, context: RpcContext, since_s: float) -> None:
-        sink = WholeSink(job, shape, begin)
+    async def _answer_whole(self, job: Job, send_headers: SendHeaders, context: RpcContext, since_s: float) -> None:
+        sink = WholeSink(job, send_headers)
         timeout_s = context.time_remaining()
         await run_generations(self._dispatcher, job, sink, timeout_s=timeout_s, since_s=since_s)
         await context.write(HttpBody(content_type=JSON, data=sink.body()))
 
-    async def _stream(self, job: Job, shape: Shape, begin: Begin, context: RpcContext, since_s: float) -> None:
-        """Errors are raised until the first event is written, and told in the stream after it."""
-        sink = SseSink(job, shape, begin, context)
+    async def _stream(self, job: Job, send_headers: SendHeaders, context: RpcContext, since_s: float) -> None:
+        """Raises errors until the headers are sent; after that it writes them as events."""
+        sink = SseSink(job, send_headers, context)
         timeout_s = context.time_remaining()
         try:
             await run_generations(self._dispatcher, job, sink, timeout_s=timeout_s, since_s=since_s)
@@ -121,7 +116,7 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
                 raise
             _log.warning("a stream ended with an error: %s", error.message, extra={"reason": error.reason})
             await sink.fail(error_object(rename_fields(error, job.field_names)))
-        except grpc.aio.InternalError:  # what a write raises when the client is gone
+        except grpc.aio.InternalError:  # a write raises this when the client is gone
             raise
         except Exception:
             if not sink.begun:
@@ -134,26 +129,26 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
     def _check_size(self, body: HttpBody) -> None:
         if len(body.data) > self._max_body_bytes:
             raise InvalidArgument(
-                f"The body has {len(body.data)} bytes; at most {self._max_body_bytes} are taken.",
+                f"The body has {len(body.data)} bytes; at most {self._max_body_bytes} are allowed.",
                 reason="REQUEST_TOO_LARGE",
             )
 
 
 def _name_client(job: Job, context: RpcContext) -> None:
-    """Names the client in prompts whose body does not."""
+    """Names the client in prompts of a body that does not."""
     for prompt in job.prompts:
         if not prompt.client_id:
-            prompt.client_id = name_client(context.invocation_metadata())
+            prompt.client_id = derive_client_id(context.invocation_metadata())
 
 
 def _json(document: dict[str, object]) -> HttpBody:
     return HttpBody(content_type=JSON, data=orjson.dumps(document))
 
 
-def _tell_who_serves(context: RpcContext, ignored: tuple[str, ...]) -> Begin:
-    """Response headers: who serves and why, what that took so far, and the fields that were ignored."""
+def _header_sender(context: RpcContext, ignored: tuple[str, ...]) -> SendHeaders:
+    """Sends headers that tell which endpoint answers, why, how long that took so far, and which fields were ignored."""
 
-    async def begin(started: inference_pb2.Started) -> None:
+    async def send_headers(started: inference_pb2.Started) -> None:
         headers = [
             ("x-infermesh-endpoint", started.endpoint),
             ("x-infermesh-device", DEVICES.get(started.device, DeviceKind.UNKNOWN)),
@@ -168,4 +163,4 @@ def _tell_who_serves(context: RpcContext, ignored: tuple[str, ...]) -> Begin:
             headers.append(("x-infermesh-ignored-fields", shown[:_MAX_HEADER_CHARS]))
         await context.send_initial_metadata(headers)
 
-    return begin
+    return send_headers

@@ -1,4 +1,4 @@
-"""Owns what becomes of a generation's events: one body, or server-sent events as they come. Knows no endpoint."""
+"""Turns the events of a job into its answer: one body, or server-sent events as they come."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,74 +8,71 @@ import orjson
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.convert import Job
-from infermesh_router.openai.shape import (
+from infermesh_router.openai.chunks import (
     DONE,
-    Answer,
     ChunkEncoder,
-    Shape,
     error_event,
     failovers_member,
     finish_reason_name,
     usage_object,
 )
+from infermesh_router.openai.job import Job, WholeChoice
 
 EVENTS = "text/event-stream; charset=utf-8"
 
-Begin = Callable[[pb.Started], Awaitable[None]]
-"""Sends the response's headers."""
+SendHeaders = Callable[[pb.Started], Awaitable[None]]
+"""Sends the response's headers, which say what `started` says."""
 
 
 class Writer(Protocol):
-    """The RPC, as far as a stream needs it."""
+    """What a stream needs of the RPC."""
 
     async def write(self, message: HttpBody) -> None:
-        """Sends a message. Only one may be on its way at a time."""
+        """Sends a message. Must not be called again before it returns."""
 
 
 class WholeSink:
-    """Gathers the events; `body` is the answer."""
+    """Gathers the events; `body` is then the answer."""
 
-    def __init__(self, job: Job, shape: Shape, begin: Begin) -> None:
+    def __init__(self, job: Job, send_headers: SendHeaders) -> None:
         self._job = job
-        self._shape = shape
-        self._begin = begin
+        self._send_headers = send_headers
         self._begun = False
-        self._answers = [Answer() for _ in range(len(job.prompts) * job.choices_per_prompt)]
+        self._choices = [WholeChoice() for _ in range(job.choices)]
         self._usage = pb.Usage()
         self._failovers = _Failovers()
 
     async def begin(self, base: int, started: pb.Started) -> None:  # noqa: ARG002 - a sink's shape
-        """Tells who serves, once."""
+        """Sends the headers, once."""
         if not self._begun:
             self._begun = True
-            await self._begin(started)
+            await self._send_headers(started)
 
     async def take_delta(self, base: int, delta: pb.Delta) -> None:
-        """New output."""
-        answer = self._answers[base + delta.choice]
-        answer.texts.append(delta.text)
-        answer.logprobs.extend(delta.logprobs)
+        """Takes new output."""
+        choice = self._choices[base + delta.choice]
+        choice.texts.append(delta.text)
+        choice.logprobs.extend(delta.logprobs)
 
     async def take_finished(self, base: int, finished: pb.Finished) -> None:
-        """The end of a choice."""
-        self._answers[base + finished.choice].finish_reason = finish_reason_name(finished.finish_reason)
+        """Takes the end of a choice."""
+        self._choices[base + finished.choice].finish_reason = finish_reason_name(finished.finish_reason)
         add_usage(self._usage, finished.usage)
         self._failovers.note(base, finished)
 
     def body(self) -> bytes:
         """The answer as JSON."""
-        answer = self._shape.whole(self._job, self._answers) | {"usage": usage_object(self._usage)}
+        answer = self._job.shape.whole(self._job, self._choices) | {"usage": usage_object(self._usage)}
         return orjson.dumps(answer | failovers_member(self._failovers.all))
 
 
 class SseSink:
-    """Writes each event as it comes. A choice's end waits for the next event, so that an answer ends in one write."""
+    """Writes each event as it comes. The end of a choice is held back, so that an answer ends in one write."""
 
-    def __init__(self, job: Job, shape: Shape, begin: Begin, writer: Writer) -> None:
+    def __init__(self, job: Job, send_headers: SendHeaders, writer: Writer) -> None:
         self._job = job
-        self._encoder = ChunkEncoder(job, shape)
-        self._begin = begin
+        self._encoder = ChunkEncoder(job)
+        self._send_headers = send_headers
         self._writer = writer if len(job.prompts) == 1 else _InTurn(writer)
         self._beginning = asyncio.Lock()
         self._usage = pb.Usage()
@@ -86,16 +83,16 @@ class SseSink:
         """Whether something was sent, so that an error can no longer be a status."""
 
     async def begin(self, base: int, started: pb.Started) -> None:
-        """Tells who serves, once, and opens the prompt's choices."""
+        """Sends the headers, once, and opens the prompt's choices."""
         async with self._beginning:
             if not self.begun:
-                await self._begin(started)
+                await self._send_headers(started)
                 self.begun = True
         choices = range(base, base + self._job.choices_per_prompt)
         self._pending += b"".join(self._encoder.begin(choice) for choice in choices)
 
     async def take_delta(self, base: int, delta: pb.Delta) -> None:
-        """New output."""
+        """Takes new output."""
         data = self._encoder.delta(base + delta.choice, delta)
         if self._pending:
             data, self._pending = self._pending + data, b""
@@ -103,30 +100,30 @@ class SseSink:
             await self._writer.write(self._message(data))
 
     async def take_finished(self, base: int, finished: pb.Finished) -> None:
-        """The end of a choice."""
+        """Takes the end of a choice."""
         self._pending += self._encoder.finish(base + finished.choice, finished)
         add_usage(self._usage, finished.usage)
         self._failovers.note(base, finished)
 
     async def end(self) -> None:
-        """The end of the answer."""
+        """Ends the answer."""
         if self._job.include_usage:
             self._pending += self._encoder.usage(self._usage, self._failovers.all)
         await self._writer.write(self._message(self._pending + DONE))
 
     async def fail(self, error: dict[str, Any]) -> None:
-        """The end of an answer that failed after it had begun."""
+        """Ends an answer that failed after it had begun."""
         await self._writer.write(self._message(self._pending + error_event(error) + DONE))
 
     def _message(self, data: bytes) -> HttpBody:
-        """The next message; the first one says the content type."""
+        """The next message; the first one has the content type."""
         message = HttpBody(content_type=self._content_type, data=data)
         self._content_type = ""
         return message
 
 
 class _InTurn:
-    """A writer for several tasks: each waits until the others' message is sent."""
+    """A writer for several tasks: each waits until the other's message is sent."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -139,18 +136,18 @@ class _InTurn:
 
 
 class _Failovers:
-    """The moves of a job's streams. Each choice tells those of its stream until it ended: the longest list has all."""
+    """How a job's streams moved. Each end of a choice tells the moves until then, so the longest list has all."""
 
     def __init__(self) -> None:
         self._by_stream: dict[int, Sequence[pb.Failover]] = {}
 
     @property
     def all(self) -> list[pb.Failover]:
-        """Each once, in the order of the prompts."""
+        """Every move once, in the order of the prompts."""
         return [move for base in sorted(self._by_stream) for move in self._by_stream[base]]
 
     def note(self, base: int, finished: pb.Finished) -> None:
-        """A choice of the stream ended."""
+        """Records the moves that the end of a choice tells."""
         if len(finished.failovers) > len(self._by_stream.get(base, ())):
             self._by_stream[base] = list(finished.failovers)
 

@@ -1,1 +1,1 @@
-"""Carries one request from its endpoint to its client, across failures."""
+"""Relays requests between clients and endpoints: retries, hedges, and moves streams when an endpoint fails."""

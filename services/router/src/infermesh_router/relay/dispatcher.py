@@ -1,16 +1,12 @@
-"""Owns calls from their arrival to their last message: each one's relay, and what relays share.
-
-Knows no OpenAI and nothing of what the policy weighs. A stream's own way is relay's.
-"""
+"""Runs every call from its arrival to its last message, and holds what calls share."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import grpc
 
-from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.admission import Admission, Choose
 from infermesh_router.admission.gate import Gate
 from infermesh_router.admission.grant import Grant
@@ -18,31 +14,22 @@ from infermesh_router.admission.sessions import Sessions
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import DRAINED, to_error
 from infermesh_router.metrics.request_metrics import RequestMetrics
-from infermesh_router.relay.attempt import Attempt, Attempts, request_metadata, tell_breaker
-from infermesh_router.relay.dispatch_options import DispatchOptions
+from infermesh_router.relay.attempt import Attempt
+from infermesh_router.relay.attempts import Attempts, request_metadata, tell_breaker
+from infermesh_router.relay.event import Event
 from infermesh_router.relay.hedge import FirstTokenDelays
-from infermesh_router.relay.relay import Relay, RelayParts
+from infermesh_router.relay.options import RelayOptions
+from infermesh_router.relay.relay import Relay
 from infermesh_router.relay.retries import Retries
 from infermesh_router.relay.retry_budget import RetryBudget
+from infermesh_router.relay.sender import RelayParts
 from infermesh_router.relay.stall_watch import StallWatch
 from infermesh_router.requests.call import Call
 from infermesh_runtime.errors import Cancelled, Code, InfermeshError, ResourceExhausted, Unavailable
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A Generate stream that has begun: the next event after `started` is there."""
-
-    started: pb.GenerateResponse
-    """The first event, with endpoint and reason set."""
-    first: bytes
-    """The second event, as it came."""
-    rest: AsyncIterator[bytes]
-    """The events after it, up to the end of every choice, over as many endpoints as it takes. Raises InfermeshError."""
-
-
 class Dispatcher:
-    """Sends calls to endpoints. Every method raises InfermeshError only, besides asyncio.CancelledError."""
+    """Sends calls to endpoints. Its methods raise only InfermeshError and asyncio.CancelledError."""
 
     def __init__(
         self,
@@ -53,12 +40,12 @@ class Dispatcher:
         metrics: RequestMetrics,
         sessions: Sessions,
         gate: Gate | None = None,
-        options: DispatchOptions | None = None,
+        options: RelayOptions | None = None,
         resolve: Callable[[Call], Call] = lambda call: call,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`resolve` gives the call to the model that an alias stands for."""
-        options = options or DispatchOptions()
+        """`resolve` replaces an alias in a call by the model it stands for."""
+        options = options or RelayOptions()
         self._resolve = resolve
         self._fleet = fleet
         self._gate = gate or Gate(fleet.changes)
@@ -78,32 +65,35 @@ class Dispatcher:
             metrics=metrics,
             sessions=sessions,
             options=options,
-            elsewhere=self._could_serve,
+            could_serve=self._could_serve,
             clock=clock,
         )
 
     @asynccontextmanager
-    async def generate(self, call: Call, timeout_s: float | None, *, since_s: float) -> AsyncIterator[Generation]:
-        """A Generate stream while the block runs; leaving it cancels what is left of the call.
+    async def generate(
+        self, call: Call, timeout_s: float | None, *, since_s: float
+    ) -> AsyncIterator[AsyncIterator[Event]]:
+        """The events of a Generate call, `started` first; entering waits for the first token, leaving cancels the rest.
 
         `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter).
         """
         call = self._resolve(call)
         relay = Relay(self._parts, call, deadline_s=self._deadline(timeout_s), since_s=since_s)
         with self._counted(call) as label:
-            started, first = await relay.begin()
-            model = started.started.model
+            begun = await relay.begin()
+            _, opening = begun[0]
+            model = opening.started.model
             label(model)
-            rest = relay.events()
+            events = relay.events(*begun)
             try:
-                yield Generation(started, first, rest)
+                yield events
             finally:
                 relay.close()
-                await rest.aclose()
+                await events.aclose()
             self._metrics.request_s.labels(model).observe(self._clock() - since_s)
 
     async def send(self, call: Call, timeout_s: float | None, *, since_s: float) -> bytes:
-        """The answer to a unary call, as it came."""
+        """The answer to a unary call, as the bytes that came."""
         call, deadline_s = self._resolve(call), self._deadline(timeout_s)
         retries = Retries(self._options.attempts, self._budget, self._metrics)
         with self._counted(call):
@@ -122,12 +112,12 @@ class Dispatcher:
                 await retries.after(address, failure)
 
     def move_streams(self, address: str) -> int:
-        """Moves the streams that run on an endpoint to others; how many. Those nobody else could go on with stay."""
+        """Moves streams off an endpoint; returns how many. Those that no other endpoint could continue stay."""
         error = Unavailable(f"Endpoint {address} is being drained.", reason=DRAINED)
         return sum(_may_move(attempt) and attempt.abandon(error) for attempt in self._attempts.on(address))
 
     def _could_serve(self, call: Call, tried: frozenset[str]) -> bool:
-        """Whether an endpoint but those could serve the call, now or when it has room."""
+        """Whether an endpoint outside `tried` could serve the call, now or once it has room."""
         try:
             self._choose(self._fleet.snapshots, replace(call.wanted, tried=tried), turn=0)
         except ResourceExhausted:
@@ -138,7 +128,7 @@ class Dispatcher:
 
     @contextmanager
     def _counted(self, call: Call) -> Iterator[Callable[[str], None]]:
-        """Counts the request by its model, which the block tells when it knows it, and its status."""
+        """Counts the request by model and status; the block reports the model through the function it is given."""
         model, code = "", Code.OK
 
         def label(name: str) -> None:
@@ -158,7 +148,7 @@ class Dispatcher:
             self._metrics.requests.labels(model or self._known(call.wanted.model), code.name).inc()
 
     def _known(self, model: str) -> str:
-        """The model's name if an endpoint has it or could load it, else "": clients cannot add series."""
+        """The model's name if an endpoint has it or could load it, else "", so that clients cannot add time series."""
         endpoints = self._fleet.snapshots
         known = endpoints.serving(model).any() or any(model in endpoint.available for endpoint in endpoints)
         return model if known else ""
@@ -171,11 +161,11 @@ class Dispatcher:
 
 
 def _may_move(attempt: Attempt) -> bool:
-    return attempt.left is None and attempt.may_move()
+    return attempt.abandoned is None and attempt.may_move()
 
 
 async def _send(grant: Grant, call: Call, timeout_s: float | None) -> bytes:
-    """A unary call's answer. Raises InfermeshError; the endpoint's breaker learns the outcome."""
+    """Sends a unary call and reports the outcome to the endpoint's breaker. Raises InfermeshError."""
     endpoint = grant.endpoint
     probe = endpoint.breaker.enter()
     stub = endpoint.channel.unary_unary(call.method)

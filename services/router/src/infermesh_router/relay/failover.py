@@ -1,84 +1,99 @@
-"""Owns what a stream has delivered, and the request that goes on after it. Knows messages, no endpoint and no call."""
+"""Moves a running stream to another endpoint when the one it is on fails."""
 
-from array import array
-
-from google.protobuf.message import DecodeError
+import asyncio
+import logging
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.fleet.faults import MALFORMED_MESSAGE
-from infermesh_runtime.errors import Unavailable
+from infermesh_router.admission.grant import Grant
+from infermesh_router.fleet.faults import Verdict, judge, judge_running, with_retry_after
+from infermesh_router.relay.attempt import Attempt
+from infermesh_router.relay.delivered import Delivered
+from infermesh_router.relay.event import Event
+from infermesh_router.relay.sender import RelayParts, Sender
+from infermesh_router.requests.call import Call
+from infermesh_runtime.errors import Code, DeadlineExceeded, InfermeshError, ResourceExhausted
+
+_log = logging.getLogger(__name__)
+
+_PAUSE_MIN_S = 0.05
+_PAUSE_MAX_S = 1.0
+"""The pause between two tries to continue a stream starts at the first and doubles up to the second."""
 
 
-class Delivered:
-    """The token ids of each choice that were handed to the client, and which choices have ended.
+class StreamMover:
+    """Moves one call's stream, as often as the options allow."""
 
-    Four bytes a token are all that is kept of a stream.
-    """
+    def __init__(self, parts: RelayParts, call: Call, sender: Sender, delivered: Delivered) -> None:
+        self._parts = parts
+        self._call = call
+        self._sender = sender
+        self._delivered = delivered
+        self._failed: set[str] = set()
+        """Endpoints that the stream was taken from, or that did not continue it."""
+        self._tries_left = parts.options.max_failovers
+        self._had_internal = False
 
-    __slots__ = ("_choices", "_finished", "_token_ids", "failovers")
+    async def move(self, left: str, fault: InfermeshError) -> tuple[Attempt, Event]:
+        """Continues elsewhere: the new attempt and its first event. `left`: the endpoint that failed.
 
-    def __init__(self, choices: int) -> None:
-        self._choices = choices
-        self._token_ids: dict[int, array[int]] = {}
-        self._finished: set[int] = set()
-        self.failovers: list[pb.Failover] = []
-        """Moves so far, oldest first."""
-
-    def take(self, message: bytes) -> bytes:
-        """Notes a message that is about to be delivered; gives it back, an end of a choice with the moves before it.
-
-        Raises Unavailable (MALFORMED_MESSAGE) when it is no delta or end of a choice that is still open.
+        Raises the fault if the stream may not move or no endpoint continues it.
         """
-        try:
-            event = pb.GenerateResponse.FromString(message)
-        except DecodeError:
-            raise _malformed("which is no message") from None
-        if event.HasField("delta"):
-            delta = event.delta
-            choice = delta.choice
-            token_ids = self._token_ids.get(choice)
-            if token_ids is None or choice in self._finished:
-                token_ids = self._open(choice)
-            token_ids.extend(delta.token_ids)
-            return message
-        if not event.HasField("finished"):
-            raise _malformed("neither a delta nor an end")
-        return self._finish(event, message)
+        verdict = judge_running(fault)
+        if verdict is Verdict.REFUSE or (verdict is Verdict.FAULT_ONCE and self._had_internal):
+            raise with_retry_after(fault)
+        self._had_internal = self._had_internal or verdict is Verdict.FAULT_ONCE
+        self._failed.add(left)
+        _log.warning("a stream leaves endpoint %s: %s", left, fault.message)
+        attempt, first = await self._continue(left, fault)
+        self._tries_left -= verdict is not Verdict.LEAVE
+        self._parts.metrics.moved(left, fault.reason)
+        self._parts.sessions.note(self._call.session_id, attempt.address)
+        return attempt, first
 
-    def continuation(self, body: bytes) -> bytes:
-        """The request that goes on after what was delivered, from the serialised GenerateRequest."""
-        request = pb.GenerateRequest.FromString(body)
-        before = {part.choice: part for part in request.generated}
-        for choice in sorted({*self._token_ids, *self._finished}):
-            part = before.get(choice) or request.generated.add(choice=choice)
-            part.token_ids.extend(self._token_ids.get(choice, ()))
-            part.finished = part.finished or choice in self._finished
-        return request.SerializeToString()
+    async def _continue(self, left: str, fault: InfermeshError) -> tuple[Attempt, Event]:
+        """Asks endpoints to continue the stream until one does. Raises the fault if none does."""
+        give_up_s = self._parts.clock() + self._parts.options.failover_wait_s
+        failovers = self._delivered.failovers
+        pause_s = 0.0
+        while self._tries_left > 0:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s or _PAUSE_MIN_S, _PAUSE_MAX_S)
+            grant = await self._admit(fault, give_up_s)
+            address = grant.endpoint.address
+            failovers.append(pb.Failover(from_endpoint=left, to_endpoint=address, reason=fault.reason))
+            try:
+                body = self._delivered.continuation(self._call.body_for(address))
+                attempt = await self._sender.send(grant, body, failed=frozenset(self._failed))
+                return attempt, self._parts.attempts.accept(attempt, self._delivered.take)
+            except InfermeshError as error:
+                del failovers[-1]
+                if error.code is Code.DEADLINE_EXCEEDED:
+                    raise
+                _log.warning("endpoint %s does not continue a stream: %s", address, error.message)
+                self._count_try(address, error, give_up_s)
+        raise with_retry_after(fault)
 
-    def is_complete(self, body: bytes) -> bool:
-        """Whether every choice of the request has ended."""
-        if len(self._finished) >= self._choices:
-            return True
-        if not self._finished:
-            return False
-        ended = {part.choice for part in pb.GenerateRequest.FromString(body).generated if part.finished}
-        return len(self._finished | ended) >= self._choices
+    def _count_try(self, address: str, error: InfermeshError, give_up_s: float) -> None:
+        """An endpoint that is busy or not serving uses up no try: it is asked again while there is time."""
+        self._failed.add(address)
+        verdict = judge(error)
+        is_late = self._parts.clock() >= give_up_s
+        if verdict is not Verdict.BUSY and (verdict is not Verdict.LEAVE or is_late):
+            self._tries_left -= 1
 
-    def _open(self, choice: int) -> "array[int]":
-        if choice >= self._choices or choice in self._finished:
-            raise _malformed(f"of choice {choice}, which is not open")
-        return self._token_ids.setdefault(choice, array("I"))
-
-    def _finish(self, event: pb.GenerateResponse, message: bytes) -> bytes:
-        self._open(event.finished.choice)
-        self._finished.add(event.finished.choice)
-        if not self.failovers:
-            return message
-        later = list(event.finished.failovers)
-        del event.finished.failovers[:]
-        event.finished.failovers.extend([*self.failovers, *later])
-        return event.SerializeToString()
-
-
-def _malformed(what: str) -> Unavailable:
-    return Unavailable(f"The endpoint sent something {what}.", reason=MALFORMED_MESSAGE)
+    async def _admit(self, fault: InfermeshError, give_up_s: float) -> Grant:
+        """A grant for an endpoint where the stream has not failed yet; after a pause, for any endpoint."""
+        pause_s = _PAUSE_MIN_S
+        tried = frozenset(self._failed)
+        while True:
+            try:
+                return await self._sender.admit(tried, resumed=True)
+            except (DeadlineExceeded, ResourceExhausted):
+                raise
+            except InfermeshError:
+                left_s = give_up_s - self._parts.clock()
+                if left_s <= 0:
+                    raise with_retry_after(fault) from None
+            await asyncio.sleep(min(pause_s, left_s))
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+            tried = frozenset()

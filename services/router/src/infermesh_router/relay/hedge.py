@@ -1,4 +1,4 @@
-"""Owns sending a slow request a second time: after which delay, and which answer is taken. Knows no endpoint."""
+"""Hedging: starts a second try when the first is slow, and takes whichever answers sooner."""
 
 import asyncio
 import math
@@ -14,17 +14,17 @@ QUANTILE = 0.95
 
 
 class FirstTokenDelays:
-    """How long the last requests waited for their first token, so that a slow one is known as such."""
+    """How long recent requests waited for their first token, which tells what counts as slow."""
 
     def __init__(self) -> None:
         self._delays_s: deque[float] = deque(maxlen=_RECENT)
 
     def note(self, delay_s: float) -> None:
-        """A request had its first token."""
+        """Records how long a request waited for its first token."""
         self._delays_s.append(delay_s)
 
     def slow_s(self) -> float:
-        """The delay that 95 % of the last 200 requests did not exceed; infinite before there were 20."""
+        """The 95th percentile of the last 200 delays; infinite until there are 20."""
         if len(self._delays_s) < _ENOUGH:
             return math.inf
         return sorted(self._delays_s)[int(QUANTILE * (len(self._delays_s) - 1))]
@@ -38,9 +38,10 @@ async def first_of(
     may_hedge: Callable[[], bool],
     discard: Callable[[T], None],
 ) -> T:
-    """The result of `first`, or of `second`, begun when the first took `delay_s` and `may_hedge`: which comes sooner.
+    """The result of `first` or `second`, whichever is there sooner.
 
-    The other is cancelled, or discarded if it has a result too. Raises the first's error when both fail.
+    `second` starts when `first` has taken `delay_s` and `may_hedge` agrees. The loser is cancelled, or passed to
+    `discard` if it has a result too. Raises the error of `first` if both fail.
     """
     tasks: list[asyncio.Future[T]] = [asyncio.ensure_future(first)]
     try:
@@ -61,7 +62,7 @@ async def first_of(
 
 
 async def _first_result(tasks: "Sequence[asyncio.Future[T]]") -> "asyncio.Future[T]":
-    """The first task that succeeds; the very first one when none does."""
+    """The task that succeeds first; the first in the list if none does."""
     waiting = set(tasks)
     while waiting:
         _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -72,7 +73,7 @@ async def _first_result(tasks: "Sequence[asyncio.Future[T]]") -> "asyncio.Future
 
 
 async def _end(tasks: "Sequence[asyncio.Future[T]]", discard: Callable[[T], None]) -> None:
-    """Cancels what runs and discards what has a result."""
+    """Cancels the tasks that run, and discards the results of those that have one."""
     for task in tasks:
         task.cancel()
     for result in await asyncio.gather(*tasks, return_exceptions=True):

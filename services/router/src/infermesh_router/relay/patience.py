@@ -1,34 +1,31 @@
-"""Owns how long an endpoint may be silent: while it is reached, before the first token, between tokens. Pure.
-
-Knows endpoints as snapshots; who waits and what happens then is elsewhere.
-"""
+"""How long an endpoint may be silent: while connecting, before the first token, and between tokens."""
 
 from dataclasses import dataclass
 
 from infermesh_router.policy.snapshot import EndpointSnapshot
 
 FACTOR = 3.0
-"""Times the expected wait for a first token that is waited for, beside the least."""
+"""How many times its expected duration a wait may last, on top of the minimum."""
 _KV_FULL = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """The limits, in seconds."""
+    """The limits. Pure: an endpoint's snapshot goes in, seconds come out."""
 
     connect_s: float = 5.0
-    """Longest wait for a connection that is not up."""
+    """Longest wait for a connection, in seconds."""
     first_token_min_s: float = 20.0
     first_token_max_s: float = 600.0
     stall_min_s: float = 5.0
     stall_max_s: float = 120.0
     stall_gaps: float = 50.0
-    """Gaps between tokens, as measured, that a stream may be silent for."""
+    """Longest silence of a running stream, in measured gaps between its tokens."""
 
     def first_token_s(self, endpoint: EndpointSnapshot) -> float:
-        """Longest silence before a first token: first_token_min_s + FACTOR x its seconds to drain.
+        """Longest silence before a first token: first_token_min_s + FACTOR x the endpoint's seconds to drain.
 
-        An endpoint whose prefill rate has not been measured has first_token_max_s.
+        Never more than first_token_max_s, which also holds while the endpoint's prefill rate is not measured.
         """
         if not endpoint.prefill_tokens_per_s:
             return self.first_token_max_s
@@ -37,9 +34,9 @@ class Patience:
     def stall_s(self, endpoint: EndpointSnapshot, gap_s: float) -> float:
         """Longest silence between tokens; `gap_s` is the stream's own mean gap so far.
 
-        stall_gaps x the larger of that and the gap by the endpoint's report (sequences / decode rate), and FACTOR x the
-        time of prefilling what waits, as prefills delay decoding; within stall_min_s and stall_max_s. stall_max_s where
-        the KV cache is full: a sequence that lost its blocks waits for another's end.
+        stall_gaps x the larger of `gap_s` and the gap that the endpoint reports (sequences / decode rate), plus
+        FACTOR x the time to prefill what waits there, as prefills delay decoding; within stall_min_s and stall_max_s.
+        With a full KV cache it is stall_max_s: a preempted sequence waits until another one ends.
         """
         if endpoint.kv_cache_usage >= _KV_FULL:
             return self.stall_max_s

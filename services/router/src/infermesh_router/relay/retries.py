@@ -1,4 +1,4 @@
-"""Owns whether a request that failed before its first token is tried again. Knows no call and no policy."""
+"""Decides whether a request that failed before its first token is tried again."""
 
 import asyncio
 import logging
@@ -16,10 +16,10 @@ _BUSY_MAX_S = 0.25
 
 
 class Retries:
-    """The tries of one request. It pays into the budget by being one."""
+    """The tries of one request. Each request pays its share into the budget."""
 
     def __init__(self, attempts: int, budget: RetryBudget, metrics: RequestMetrics) -> None:
-        """`attempts`: endpoints to try in all."""
+        """`attempts`: how many endpoints may be tried in total."""
         self._attempts = attempts
         self._budget = budget
         self._metrics = metrics
@@ -30,16 +30,16 @@ class Retries:
 
     @property
     def tried(self) -> frozenset[str]:
-        """Endpoints not to be tried again."""
+        """Endpoints that must not be tried again."""
         return frozenset(self._failures)
 
     @property
     def last(self) -> InfermeshError | None:
-        """The last failure."""
+        """The most recent failure."""
         return next(reversed(self._failures.values()), None)
 
     async def after(self, address: str, error: InfermeshError) -> None:
-        """Returns when the request may be tried again, elsewhere. Raises the error when it may not."""
+        """Returns when the request may be sent again after this error. Raises the error if it may not."""
         verdict = judge(error)
         if verdict is Verdict.REFUSE:
             raise error
@@ -56,6 +56,6 @@ class Retries:
         self._metrics.retries.inc()
 
     async def _wait(self) -> None:
-        """The endpoint's report will say that it is full; until it does the request would be sent there again."""
+        """Waits for the endpoint to report that it is full; until then the policy would choose it again."""
         await asyncio.sleep(self._busy_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
         self._busy_s = min(2 * self._busy_s, _BUSY_MAX_S)

@@ -1,7 +1,7 @@
-"""Owns how many retries there may be, so that failing endpoints do not get several times the load. Pure; knows no call.
+"""Limits retries to a share of all requests, so that failing endpoints do not get several times their load.
 
-A token bucket as in Finagle's RetryBudget and gRPC's retry throttling: each request pays in a share of a retry, and a
-few more are granted each second, so that a quiet router may retry too.
+A token bucket as in Finagle's RetryBudget and gRPC's retry throttling: each request pays in a fraction of a retry, and
+a few more are added each second so that a router with little traffic can retry too.
 """
 
 import time
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class RetryBudget:
-    """Retries that may be made now: `deposit` with each request, `withdraw` before each retry or hedge."""
+    """The retries that may be made now. `deposit` with each request; `withdraw` before each retry or hedge."""
 
     def __init__(
         self,
@@ -19,7 +19,7 @@ class RetryBudget:
         most: float = 100.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ratio`: retries for each request; `per_s`: further ones each second; `most`: what can be saved up."""
+        """`ratio`: retries added per request; `per_s`: retries added per second; `most`: how many can be saved up."""
         self._ratio = ratio
         self._per_s = per_s
         self._most = most
@@ -29,16 +29,16 @@ class RetryBudget:
 
     @property
     def balance(self) -> float:
-        """Retries that could be made at once."""
+        """Retries that could be made now."""
         now_s = self._clock()
         return min(self._most, self._balance + (now_s - self._since_s) * self._per_s)
 
     def deposit(self) -> None:
-        """A request came."""
+        """Adds the share of one request."""
         self._set(self.balance + self._ratio)
 
     def withdraw(self) -> bool:
-        """Takes one retry; False when there is none left."""
+        """Takes one retry; False if none is left."""
         balance = self.balance
         if balance < 1:
             return False

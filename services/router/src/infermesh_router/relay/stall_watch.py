@@ -1,4 +1,4 @@
-"""Owns noticing that an endpoint says nothing: one ticker looks at all streams. Knows no messages and no failover."""
+"""Abandons streams whose endpoint has been silent for too long; one timer looks at all of them."""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from infermesh_router.relay.patience import Patience
 from infermesh_runtime.errors import Unavailable
 
 _TICKS = 5
-"""Looks within the shortest limit, so that silence is noticed at most a fifth of it late."""
+"""Looks per shortest limit, so that silence is noticed at most a fifth of that limit late."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What the last look saw."""
+    """What the last look saw of an attempt."""
 
-    progress: int
+    waits: int
     since_s: float
-    """When `progress` was seen first."""
+    """When this many waits were first seen."""
     began_s: float
 
 
 class StallWatch:
-    """Abandons attempts whose endpoint is silent for too long. Needs a running event loop.
+    """Watches attempts from `add` to `remove`. Needs a running event loop.
 
-    A stream that no other endpoint could go on with is given the longest limit: waiting is all that may help.
+    A stream that no other endpoint could continue gets the longest limit, because all it can do is wait.
     """
 
     def __init__(self, patience: Patience) -> None:
@@ -35,15 +35,15 @@ class StallWatch:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, attempt: Attempt) -> None:
-        """Watches an attempt that was just sent."""
+        """Starts watching an attempt that was just sent."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
-        self._seen[attempt] = _Seen(attempt.progress, now_s, now_s)
+        self._seen[attempt] = _Seen(attempt.waits, now_s, now_s)
         if self._timer is None:
             self._timer = loop.call_later(self._tick_s, self._tick)
 
     def remove(self, attempt: Attempt) -> None:
-        """Watches it no longer. The ticker ends with the last one."""
+        """Stops watching it. The timer stops with the last one."""
         self._seen.pop(attempt, None)
         if not self._seen and self._timer is not None:
             self._timer.cancel()
@@ -54,9 +54,9 @@ class StallWatch:
         now_s = loop.time()
         self._timer = loop.call_later(self._tick_s, self._tick)
         for attempt, seen in list(self._seen.items()):
-            if attempt.progress != seen.progress:
-                seen.progress, seen.since_s = attempt.progress, now_s
-            elif attempt.progress % 2:
+            if attempt.waits != seen.waits:
+                seen.waits, seen.since_s = attempt.waits, now_s
+            elif attempt.waiting:
                 self._look(attempt, seen, now_s)
 
     def _look(self, attempt: Attempt, seen: _Seen, now_s: float) -> None:
@@ -64,7 +64,7 @@ class StallWatch:
         if silence_s < self._tick_s:
             return
         if attempt.begun:
-            gap_s = (seen.since_s - seen.began_s) / max(1, attempt.progress // 2)
+            gap_s = (seen.since_s - seen.began_s) / max(1, attempt.waits - 1)
             limit_s, longest_s = patience.stall_s(endpoint.snapshot, gap_s), patience.stall_max_s
         else:
             limit_s, longest_s = patience.first_token_s(endpoint.snapshot), patience.first_token_max_s

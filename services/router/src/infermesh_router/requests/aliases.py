@@ -1,4 +1,4 @@
-"""Owns what a model's alias stands for: one model, or several that share its requests by weight. Knows no endpoint."""
+"""Replaces an alias by the model it stands for; several models can share an alias's requests by weight."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +17,11 @@ class AliasTarget:
 
     model: str
     weight: float = 1.0
-    """Its share of the requests is its weight over the sum of all."""
+    """Its share of the requests is its weight divided by the sum of all weights."""
 
 
 class Aliases:
-    """Alias → targets. `resolve` re-addresses a call."""
+    """Alias → targets. `resolve` sends a call to one of them."""
 
     def __init__(
         self,
@@ -29,19 +29,19 @@ class Aliases:
         *,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """`draw` gives numbers in [0, 1) for calls without session and client."""
+        """`draw` returns numbers in [0, 1); it decides for calls that have neither session nor client."""
         self.targets: Mapping[str, Sequence[AliasTarget]] = targets or {}
         self._draw = draw
 
     def models(self) -> dict[str, list[str]]:
-        """Alias → the models that it stands for."""
+        """The models that each alias stands for."""
         return {alias: [target.model for target in targets] for alias, targets in self.targets.items()}
 
     def resolve(self, call: Call) -> Call:
-        """The call to the model that its alias stands for; the call itself when it names none.
+        """The call, addressed to the model that its alias stands for. A call that names no alias is returned as it is.
 
-        Calls of a session, and else of a client, always go to the same of several targets, by hash: on every router,
-        and for as long as the weights stay.
+        Among several targets, calls of one session always go to the same one; without a session, calls of one client
+        do. The choice is by hash, so all routers agree on it, and it holds until the weights change.
         """
         alias = call.wanted.model
         targets = self.targets.get(alias)

@@ -1,4 +1,4 @@
-"""Owns what the router reads of a request before it sends it on: what it wants, and its size. Knows no endpoint."""
+"""Reads a request: what it wants, how large it is, and the bytes to send on."""
 
 import secrets
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ INFER = "/infermesh.inference.v1.InferenceService/Infer"
 
 RequestT = TypeVar("RequestT", pb.GenerateRequest, pb.EmbedRequest, pb.InferRequest)
 
-# Serialised messages merge by concatenation, so a field is set without writing the prompt again.
+# Concatenated messages merge, so appending a serialised field sets it without serialising the prompt again.
 _ANY = {
     kind: kind(device="auto").SerializeToString() for kind in (pb.GenerateRequest, pb.EmbedRequest, pb.InferRequest)
 }
@@ -32,17 +32,17 @@ _TOKENS_PER_MESSAGE = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request, ready to be sent to an endpoint, as often as needed."""
+    """One request of any kind, ready to be sent to endpoints as often as needed."""
 
     method: str
     body: bytes
     wanted: Wanted
     session_id: str = ""
     any_device: bytes
-    """Serialised field that, appended to the body, asks for any device."""
+    """A serialised field; appended to the body, it asks for any device."""
 
     def body_for(self, address: str) -> bytes:
-        """The body for that endpoint, which does not know its own address as a device's name."""
+        """The body for an endpoint. One that the request names by its address is asked for any device instead."""
         return self.body + self.any_device if self.wanted.device == address else self.body
 
     def for_model(self, model: str) -> "Call":
@@ -53,19 +53,19 @@ class Call:
         blocks = rehash_for_model(self.wanted.blocks, self.wanted.model, model)
         return replace(self, body=body, wanted=replace(self.wanted, model=model, blocks=blocks))
 
-    def for_client(self, client: str) -> "Call":
-        """The same call, known to come from that client, for fairness."""
+    def with_client(self, client: str) -> "Call":
+        """The same call, counted as this client's in the fair queue."""
         return replace(self, wanted=replace(self.wanted, client=client))
 
 
 def read_generate(body: bytes) -> Call:
-    """Reads a serialised GenerateRequest; gives it a seed when it has none. Raises InvalidArgument."""
+    """Reads a serialised GenerateRequest, and adds a seed if it has none. Raises InvalidArgument."""
     request = _parse(pb.GenerateRequest, body)
     return _generate_call(request, body)
 
 
 def from_generate(request: pb.GenerateRequest) -> Call:
-    """The call of a request that the router made itself."""
+    """The call of a request that the router itself made. Adds a seed if it has none."""
     return _generate_call(request, request.SerializeToString())
 
 
@@ -102,7 +102,7 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
 
 
 def _estimate_prompt_tokens(request: pb.GenerateRequest) -> int:
-    """Tokens of the prompt where given, else a quarter of its characters."""
+    """The number of token ids, if the prompt is given as such; else a quarter of its characters."""
     kind = request.WhichOneof("prompt")
     if kind == "token_ids":
         return request.token_ids.shape[0] if request.token_ids.shape else 0
@@ -115,4 +115,4 @@ def _parse(kind: type[RequestT], body: bytes) -> RequestT:
     try:
         return kind.FromString(body)
     except DecodeError as error:
-        raise InvalidArgument("the request message is not valid protobuf", reason="MALFORMED_MESSAGE") from error
+        raise InvalidArgument("The request is not a valid protobuf message.", reason="MALFORMED_MESSAGE") from error

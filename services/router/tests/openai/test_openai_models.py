@@ -1,5 +1,7 @@
 """/v1/models says what a request may name: what is ready, and what would be loaded for it."""
 
+from typing import Any
+
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
@@ -20,7 +22,7 @@ def report(state: pb.EndpointState = READY) -> pb.HealthReport:
     )
 
 
-def ids(body: dict) -> list[str]:
+def ids(body: dict[str, Any]) -> list[str]:
     return [model["id"] for model in body["data"]]
 
 

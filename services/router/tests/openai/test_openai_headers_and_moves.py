@@ -1,6 +1,8 @@
-"""What a REST client is told beside the text: headers, cached tokens, and moves in the middle of a stream."""
+"""What REST clients get besides the text: headers, cached tokens, and how their stream moved."""
 
 import json
+from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import openai
@@ -8,8 +10,8 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh.openai.v1 import openai_pb2_grpc
-from infermesh_router.testing.router import delta, started
+from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, delta, started
+from infermesh_runtime.rpc.context import RpcContext
 
 MOVE = {"from": "a:1", "to": "b:2", "reason": "ENGINE_CRASHED"}
 
@@ -22,7 +24,7 @@ def finished(choice: int, *reasons: str) -> pb.GenerateResponse:
     return pb.GenerateResponse(finished=ended)
 
 
-async def move_once(request, _context):
+async def move_once(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
     """Choice 0 ends before the move, the others after it."""
     yield started(request.model)
     for choice in range(request.n or 1):
@@ -30,11 +32,11 @@ async def move_once(request, _context):
         yield finished(choice, *(["ENGINE_CRASHED"] if choice or request.n < 2 else []))
 
 
-async def post(router, path: str, **fields: object) -> tuple[bytes, str, dict[str, str]]:
+async def post(router: RunningRouter, path: str, **fields: Any) -> tuple[bytes, str, dict[str, str]]:
     """Body, content type and headers."""
     prompt = {"prompt": "hi"} if path == "CreateCompletion" else {"messages": [{"role": "user", "content": "hi"}]}
     body = {"model": "m"} | prompt | fields
-    call = getattr(openai_pb2_grpc.OpenAIServiceStub(router.channel), path)(HttpBody(data=json.dumps(body).encode()))
+    call = getattr(router.openai, path)(HttpBody(data=json.dumps(body).encode()))
     messages = [message async for message in call]
     headers = {key: value for key, value in await call.initial_metadata() if isinstance(value, str)}
     return b"".join(message.data for message in messages), messages[0].content_type, headers
@@ -47,10 +49,10 @@ def client_of(data: bytes, content_type: str, headers: dict[str, str]) -> openai
         return httpx.Response(200, headers={"content-type": content_type} | headers, content=data)
 
     transport = httpx.Client(transport=httpx.MockTransport(answer))
-    return openai.OpenAI(base_url="http://mesh/v1", api_key="unused", http_client=transport)
+    return openai.OpenAI(base_url="http://mesh/v1", api_key="unused", http_client=transport)  # type: ignore[arg-type] # its type depends on the version of httpx
 
 
-async def test_headers_say_who_why_and_how_long(start_worker, start_router) -> None:
+async def test_headers_say_who_why_and_how_long(start_worker: StartWorker, start_router: StartRouter) -> None:
     worker = await start_worker()
     data, content_type, headers = await post(await start_router(worker), "CreateChatCompletion")
     assert headers["x-infermesh-endpoint"] == worker.address
@@ -64,17 +66,21 @@ async def test_headers_say_who_why_and_how_long(start_worker, start_router) -> N
         raw = client.chat.completions.with_raw_response.create(model="m", messages=[])
         assert raw.headers["x-infermesh-endpoint"] == worker.address
         answer = raw.parse()
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens_details is not None
     assert answer.usage.prompt_tokens_details.cached_tokens == 1
-    assert "infermesh" not in answer.model_extra
+    assert "infermesh" not in (answer.model_extra or {})
 
 
 @pytest.mark.parametrize("path", ["CreateChatCompletion", "CreateCompletion"])
-async def test_a_whole_answer_says_that_its_stream_was_moved(start_worker, start_router, path: str) -> None:
+async def test_a_whole_answer_says_that_its_stream_was_moved(
+    start_worker: StartWorker, start_router: StartRouter, path: str
+) -> None:
     router = await start_router(await start_worker(script=move_once))
     data, content_type, headers = await post(router, path, n=2)
     with client_of(data, content_type, headers) as client:
-        api = client.chat.completions if path == "CreateChatCompletion" else client.completions
-        prompt = {"messages": []} if path == "CreateChatCompletion" else {"prompt": ""}
+        api: Any = client.chat.completions if path == "CreateChatCompletion" else client.completions
+        prompt: dict[str, Any] = {"messages": []} if path == "CreateChatCompletion" else {"prompt": ""}
         answer = api.create(model="m", **prompt)
     assert answer.infermesh == {"failovers": [MOVE]}
     assert len(answer.choices) == 2
@@ -83,14 +89,14 @@ async def test_a_whole_answer_says_that_its_stream_was_moved(start_worker, start
 @pytest.mark.parametrize("path", ["CreateChatCompletion", "CreateCompletion"])
 @pytest.mark.parametrize("include_usage", [False, True])
 async def test_a_stream_says_so_with_the_choice_and_with_the_usage(
-    start_worker, start_router, path: str, include_usage: bool
+    start_worker: StartWorker, start_router: StartRouter, path: str, include_usage: bool
 ) -> None:
     router = await start_router(await start_worker(script=move_once))
     options = {"stream_options": {"include_usage": True}} if include_usage else {}
     data, content_type, headers = await post(router, path, stream=True, n=2, **options)
     with client_of(data, content_type, headers) as client:
-        api = client.chat.completions if path == "CreateChatCompletion" else client.completions
-        prompt = {"messages": []} if path == "CreateChatCompletion" else {"prompt": ""}
+        api: Any = client.chat.completions if path == "CreateChatCompletion" else client.completions
+        prompt: dict[str, Any] = {"messages": []} if path == "CreateChatCompletion" else {"prompt": ""}
         chunks = list(api.create(model="m", stream=True, **prompt))
     ends = [chunk for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason]
     assert [(chunk.choices[0].index, chunk.model_extra.get("infermesh")) for chunk in ends] == [
@@ -103,7 +109,9 @@ async def test_a_stream_says_so_with_the_choice_and_with_the_usage(
         assert all(chunk.usage is None for chunk in chunks[:-1])
 
 
-async def test_moves_of_several_prompts_are_each_told_once(start_worker, start_router) -> None:
+async def test_moves_of_several_prompts_are_each_told_once(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
     router = await start_router(await start_worker(script=move_once))
     data, *_ = await post(router, "CreateCompletion", prompt=["one", "two"])
     body = json.loads(data)

@@ -1,4 +1,4 @@
-"""Owns the name of a client that gives none: a digest of its credentials. Knows no request; keeps no credentials."""
+"""Names a client that does not name itself, by a digest of its credentials."""
 
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -7,8 +7,8 @@ _AUTHORIZATION = "authorization"
 _DIGEST_BYTES = 8
 
 
-def name_client(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-    """The same name for the same `authorization` metadata; "" where there is none."""
+def derive_client_id(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """The same id for the same `authorization` metadata; "" if there is none. It does not reveal the credentials."""
     for key, value in metadata or ():
         if key == _AUTHORIZATION:
             data = value if isinstance(value, bytes) else value.encode()

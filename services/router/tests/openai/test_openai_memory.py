@@ -3,34 +3,38 @@
 import asyncio
 import gc
 import json
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 
-from infermesh.openai.v1 import openai_pb2_grpc
-from infermesh_router.openai.convert import Job
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.openai.job import Job
 from infermesh_router.requests.call import Call
-from infermesh_router.testing.router import delta, say_hello, started
+from infermesh_router.testing.router import Script, StartRouter, StartWorker, delta, say_hello, started
 from infermesh_runtime.errors import ContextLengthExceeded, Unavailable
+from infermesh_runtime.rpc.context import RpcContext
 
 
-async def refuse(request, context):
+async def refuse(request: pb.GenerateRequest, context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
     raise ContextLengthExceeded("too long", fields={"chat.messages": "too long"})
     yield
 
 
-async def refuse_without_a_field(request, context):
+async def refuse_without_a_field(
+    request: pb.GenerateRequest, context: RpcContext
+) -> AsyncIterator[pb.GenerateResponse]:
     raise ContextLengthExceeded("too long")
     yield
 
 
-async def be_unavailable(request, context):
+async def be_unavailable(request: pb.GenerateRequest, context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
     raise Unavailable("busy")
     yield
 
 
-async def fail_midway(request, context):
+async def fail_midway(request: pb.GenerateRequest, context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
     yield started()
     yield delta("a")
     raise Unavailable("crashed")
@@ -38,9 +42,11 @@ async def fail_midway(request, context):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("script", [say_hello, refuse, refuse_without_a_field, be_unavailable, fail_midway])
-async def test_a_request_leaves_no_cycles(start_worker, start_router, script, stream: bool) -> None:
+async def test_a_request_leaves_no_cycles(
+    start_worker: StartWorker, start_router: StartRouter, script: Script, stream: bool
+) -> None:
     router = await start_router(await start_worker(script=script))
-    stub = openai_pb2_grpc.OpenAIServiceStub(router.channel)
+    stub = router.openai
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
     gc.collect()
     gc.disable()

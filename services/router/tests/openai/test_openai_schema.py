@@ -1,35 +1,18 @@
-"""What bodies may hold: each bad input, with the field it is told under."""
+"""What bodies may hold: each bad input, and the field it is reported under."""
 
 import json
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from openai.types import completion_create_params as params
 from openai.types.chat import completion_create_params as chat_params
 
-from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.convert import chat_job, completion_job
+from infermesh_router.openai.convert import chat_job
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema import ChatRequest, CompletionRequest, Message
+from infermesh_router.testing.openai_bodies import CALL, USER, chat, completion
 from infermesh_runtime.errors import InvalidArgument
-
-USER = {"role": "user", "content": "hi"}
-CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-
-
-def chat(**fields: object) -> pb.GenerateRequest:
-    (request,) = chat_job(parse_chat(**fields)).prompts
-    return request
-
-
-def parse_chat(**fields: object) -> ChatRequest:
-    body = json.dumps({"model": "m", "messages": [USER]} | fields).encode()
-    return parse_body(ChatRequest, body, ignore_unknown=False).request
-
-
-def completion(**fields: object) -> list[pb.GenerateRequest]:
-    body = json.dumps({"model": "m", "prompt": "hi"} | fields).encode()
-    return list(completion_job(parse_body(CompletionRequest, body, ignore_unknown=False).request).prompts)
-
 
 BAD_CHAT = [
     ("temperature", {"temperature": -1}),
@@ -245,7 +228,7 @@ def test_a_number_beyond_a_double_is_refused(path: str, field: bytes) -> None:
     ("fields", "param"),
     [({"messages": [1] * 2_000}, "messages[0]"), ({f"k{i}": 1 for i in range(2_000)}, "k0")],
 )
-def test_of_countless_faults_only_the_first_is_told(fields, param: str, ignore: bool) -> None:
+def test_of_countless_faults_only_the_first_is_told(fields: dict[str, Any], param: str, ignore: bool) -> None:
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "a"}], **fields}).encode()
     with pytest.raises(InvalidArgument) as caught:
         parse_body(ChatRequest, body, ignore_unknown=ignore)
@@ -258,109 +241,8 @@ def test_every_fault_is_told() -> None:
     assert set(caught.value.fields) == {"n", "top_p"}
 
 
-def test_everything_that_is_honoured_reaches_the_contract() -> None:
-    request = chat(
-        messages=[
-            {"role": "developer", "content": "be brief"},
-            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "name": "N"},
-            {"role": "assistant", "content": None, "tool_calls": [CALL]},
-            {"role": "tool", "content": "4", "tool_call_id": "c"},
-        ],
-        max_completion_tokens=5,
-        n=2,
-        seed=-1,
-        temperature=0,
-        top_p=0.5,
-        presence_penalty=1,
-        frequency_penalty=-1,
-        logit_bias={"7": -100},
-        stop=["x", "y"],
-        logprobs=True,
-        top_logprobs=3,
-        top_k=4,
-        min_p=0.25,
-        repetition_penalty=1.5,
-        min_tokens=1,
-        ignore_eos=True,
-        stop_token_ids=[9],
-        priority=-3,
-        device="gpu",
-        session_id="s",
-        response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}},
-        chat_template_kwargs={"think": False},
-        add_generation_prompt=False,
-    )
-    expected = pb.GenerateRequest(
-        model="m",
-        chat=pb.ChatPrompt(
-            messages=[
-                pb.ChatMessage(role="developer", content="be brief"),
-                pb.ChatMessage(role="user", content="ab", name="N"),
-                pb.ChatMessage(role="assistant", tool_calls=[pb.ToolCall(id="c", name="f", arguments_json="{}")]),
-                pb.ChatMessage(role="tool", content="4", tool_call_id="c"),
-            ],
-            add_generation_prompt=False,
-            template_kwargs_json='{"think":false}',
-        ),
-        sampling=pb.SamplingParams(
-            temperature=0,
-            top_k=4,
-            top_p=0.5,
-            min_p=0.25,
-            repetition_penalty=1.5,
-            presence_penalty=1,
-            frequency_penalty=-1,
-            logit_bias={7: -100},
-        ),
-        stop=pb.StopConditions(strings=["x", "y"], token_ids=[9], max_tokens=5, min_tokens=1, ignore_eos=True),
-        format=pb.OutputFormat(json_schema='{"type":"object"}'),
-        logprobs=pb.LogprobsOptions(top=3),
-        n=2,
-        seed=2**64 - 1,
-        priority=3,
-        device="gpu",
-        session_id="s",
-    )
-    assert request == expected
-
-
-def test_nothing_is_set_that_was_not_asked_for() -> None:
-    request = chat()
-    assert request == pb.GenerateRequest(
-        model="m", chat=pb.ChatPrompt(messages=[pb.ChatMessage(role="user", content="hi")]), stop={}, sampling={}
-    )
-
-
-def test_fields_without_effect_are_taken() -> None:
-    plain = chat()
-    same = chat(
-        metadata={"a": "b"},
-        store=False,
-        service_tier="auto",
-        parallel_tool_calls=True,
-        tool_choice="none",
-        modalities=["text"],
-        verbosity="medium",
-        response_format={"type": "text"},
-        tools=[],
-        functions=[],
-        reasoning_effort="none",
-        logprobs=False,
-        top_logprobs=0,
-        stop=[],
-        logit_bias={},
-    )
-    assert same == plain
-    assert chat(prompt_cache_key="k").session_id == "k"
-
-
-def test_the_client_is_named_for_fairness() -> None:
-    assert chat(user="u").client_id == "u"
-    assert chat(user="u", safety_identifier="s").client_id == "s"
-
-
 @pytest.mark.parametrize("fields", [ChatRequest.model_fields, ["no_such_field", "<x>", "reasoning_content"]])
-def test_null_means_unset(fields) -> None:
+def test_null_means_unset(fields: Iterable[str]) -> None:
     """Clients that write all of their fields write null for those that are not set, known here or not."""
     required = {"model", "messages"}
     assert chat(**{name: None for name in fields if name not in required}) == chat()
@@ -375,36 +257,5 @@ def test_null_fields_of_completions_mean_unset() -> None:
 
 
 def test_every_field_of_openais_client_is_known() -> None:
-    sent = {ChatRequest: chat_params.CompletionCreateParamsBase, CompletionRequest: params.CompletionCreateParamsBase}
-    for schema, theirs in sent.items():
-        assert theirs.__annotations__.keys() <= schema.model_fields.keys()
-
-
-def test_top_p_zero_is_the_most_probable_token() -> None:
-    assert chat(top_p=0, top_k=40).sampling == pb.SamplingParams(top_k=1)
-
-
-@pytest.mark.parametrize(
-    ("outputs", "expected"),
-    [
-        ({"regex": "[a-z]+"}, pb.OutputFormat(regex="[a-z]+")),
-        ({"grammar": "start: /a/"}, pb.OutputFormat(grammar="start: /a/")),
-        ({"json": {"a": 1}}, pb.OutputFormat(json_schema='{"a":1}')),
-        ({"json": '{"a": 1}'}, pb.OutputFormat(json_schema='{"a": 1}')),
-        ({"json_object": True}, pb.OutputFormat(json_schema="{}")),
-        ({"choice": ["yes", "no (really)"]}, pb.OutputFormat(regex=r"yes|no \(really\)")),
-    ],
-)
-def test_structured_outputs(outputs: dict[str, object], expected: pb.OutputFormat) -> None:
-    assert chat(structured_outputs=outputs).format == expected
-
-
-def test_completions() -> None:
-    (request,) = completion(logprobs=0)
-    assert request.text == "hi"
-    assert request.stop.max_tokens == 16
-    assert request.HasField("logprobs")
-    assert [r.text for r in completion(prompt=["a", "b"], best_of=1)] == ["a", "b"]
-    tokens = [[*r.token_ids.shape, r.token_ids.data] for r in completion(prompt=[[1], [2, 3]])]
-    assert tokens == [[1, b"\1" + b"\0" * 7], [2, b"\2" + b"\0" * 7 + b"\3" + b"\0" * 7]]
-    assert len(completion(prompt=[1, 2])) == 1
+    assert chat_params.CompletionCreateParamsBase.__annotations__.keys() <= ChatRequest.model_fields.keys()
+    assert params.CompletionCreateParamsBase.__annotations__.keys() <= CompletionRequest.model_fields.keys()

@@ -1,24 +1,26 @@
 """Who a request is taken to come from, where fairness asks: its own word, else its credentials, else nobody."""
 
 import json
+from typing import Any
 
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
-from infermesh.openai.v1 import openai_pb2_grpc
 from infermesh_router.admission.admission import Admission
-from infermesh_router.requests.client_name import name_client
+from infermesh_router.admission.grant import Grant
+from infermesh_router.requests.call import Call
+from infermesh_router.requests.client_id import derive_client_id
+from infermesh_router.testing.router import StartRouter, StartWorker
 
 
 @pytest.fixture
-def clients(monkeypatch) -> list[str]:
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The clients of the calls that were admitted."""
     seen: list[str] = []
     admit = Admission.admit
 
-    async def spy(self, call, **options):
+    async def spy(self: Admission, call: Call, **options: Any) -> Grant:
         seen.append(call.wanted.client)
         return await admit(self, call, **options)
 
@@ -27,17 +29,17 @@ def clients(monkeypatch) -> list[str]:
 
 
 def test_credentials_are_not_kept() -> None:
-    name = name_client([("x", "y"), ("authorization", "Bearer secret")])
+    name = derive_client_id([("x", "y"), ("authorization", "Bearer secret")])
     assert name
     assert "secret" not in name
-    assert name == name_client([("authorization", "Bearer secret")])
-    assert name != name_client([("authorization", "Bearer other")])
-    assert name_client([]) == name_client(None) == ""
+    assert name == derive_client_id([("authorization", "Bearer secret")])
+    assert name != derive_client_id([("authorization", "Bearer other")])
+    assert derive_client_id([]) == derive_client_id(None) == ""
 
 
-async def test_over_grpc(start_worker, start_router, clients) -> None:
+async def test_over_grpc(start_worker: StartWorker, start_router: StartRouter, clients: list[str]) -> None:
     router = await start_router(await start_worker())
-    stub = pb_grpc.InferenceServiceStub(router.channel)
+    stub = router.inference
     metadata = (("authorization", "Bearer k"),)
     for request, sent in [
         (pb.GenerateRequest(model="m", text="hi", client_id="me"), metadata),
@@ -47,15 +49,15 @@ async def test_over_grpc(start_worker, start_router, clients) -> None:
         async for _ in stub.Generate(request, metadata=sent):
             pass
     await stub.Embed(pb.EmbedRequest(model="m", texts=["hi"]), metadata=metadata)
-    assert clients == ["me", name_client(metadata), "", name_client(metadata)]
+    assert clients == ["me", derive_client_id(metadata), "", derive_client_id(metadata)]
 
 
-async def test_over_rest(start_worker, start_router, clients) -> None:
+async def test_over_rest(start_worker: StartWorker, start_router: StartRouter, clients: list[str]) -> None:
     router = await start_router(await start_worker())
-    stub = openai_pb2_grpc.OpenAIServiceStub(router.channel)
+    stub = router.openai
     metadata = (("authorization", "Bearer k"),)
     for fields in ({"user": "me"}, {}):
         body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
         async for _ in stub.CreateChatCompletion(HttpBody(data=json.dumps(body).encode()), metadata=metadata):
             pass
-    assert clients == ["me", name_client(metadata)]
+    assert clients == ["me", derive_client_id(metadata)]

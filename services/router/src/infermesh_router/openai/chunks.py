@@ -1,17 +1,15 @@
-"""Owns the bytes of an answer, whole or in chunks; chat and completions differ in a few names. Knows no I/O.
+"""Encodes the chunks of a streamed answer as server-sent events, and the parts that all answers share.
 
-A chunk's text is escaped and put between two constants: a token costs no dictionary.
+A token's text is escaped and put between two constants, so that no dictionary is built for it.
 """
 
-from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.convert import Job
+from infermesh_router.openai.job import Job
 
 DONE = b"data: [DONE]\n\n"
 _END = b"}\n\n"
@@ -23,49 +21,8 @@ _FINISH_REASONS = {
 }
 
 
-@dataclass(slots=True)
-class Answer:
-    """One choice of a whole answer, as it comes together."""
-
-    texts: list[str] = field(default_factory=list)
-    logprobs: list[pb.TokenLogprob] = field(default_factory=list)
-    finish_reason: str = ""
-
-    @property
-    def text(self) -> str:
-        """All of its text."""
-        return "".join(self.texts)
-
-
-class Shape(Protocol):
-    """What an endpoint of the API answers in."""
-
-    chunk_object: str
-    """The chunks' `object`."""
-    text_before: bytes
-    """Of a chunk with text only: from the choice's index to the text."""
-    text_after: bytes
-    """Of a chunk with text only: from the text to the end of the choice."""
-
-    @abstractmethod
-    def role_chunk(self) -> dict[str, Any] | None:
-        """The choice of the chunk that opens a choice, without its index; None when nothing does."""
-
-    @abstractmethod
-    def delta_chunk(self, choice: int, text: str, tokens: list[pb.TokenLogprob]) -> dict[str, Any]:
-        """The choice of a chunk with log probabilities, without its index."""
-
-    @abstractmethod
-    def finish_chunk(self, finish_reason: str) -> dict[str, Any]:
-        """The choice of the chunk that closes a choice, without its index."""
-
-    @abstractmethod
-    def whole(self, job: Job, answers: list[Answer]) -> dict[str, Any]:
-        """The whole answer but for its usage."""
-
-
 def head(job: Job, kind: str) -> dict[str, Any]:
-    """What every answer and every chunk begins with."""
+    """The members that every answer and every chunk begins with."""
     return {
         "id": job.id,
         "object": kind,
@@ -76,7 +33,7 @@ def head(job: Job, kind: str) -> dict[str, Any]:
 
 
 def usage_object(usage: pb.Usage) -> dict[str, Any]:
-    """OpenAI's usage."""
+    """The member `usage`."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -86,36 +43,35 @@ def usage_object(usage: pb.Usage) -> dict[str, Any]:
 
 
 def failovers_member(failovers: Iterable[pb.Failover]) -> dict[str, Any]:
-    """The member `infermesh` of an answer or a chunk, with the moves of its stream; no member when there was none."""
+    """The member `infermesh` of an answer or a chunk: how its stream moved. Empty if it did not move."""
     moves = [{"from": move.from_endpoint, "to": move.to_endpoint, "reason": move.reason} for move in failovers]
     return {"infermesh": {"failovers": moves}} if moves else {}
 
 
 def finish_reason_name(reason: pb.FinishReason) -> str:
-    """OpenAI's name; "stop" for what it has no name for."""
+    """OpenAI's name for the reason; "stop" if it has none."""
     return _FINISH_REASONS.get(reason, "stop")
 
 
 class ChunkEncoder:
-    """Makes the server-sent events of one stream."""
+    """Encodes the events of one stream."""
 
-    def __init__(self, job: Job, shape: Shape) -> None:
-        self._shape = shape
+    def __init__(self, job: Job) -> None:
+        self._shape = shape = job.shape
         self._head = b"data: " + orjson.dumps(head(job, shape.chunk_object))[:-1]
         self._usage = b',"usage":null}\n\n' if job.include_usage else _END
-        choices = range(len(job.prompts) * job.choices_per_prompt)
-        self._before = [self._head + b',"choices":[{"index":%d' % choice for choice in choices]
+        self._before = [self._head + b',"choices":[{"index":%d' % choice for choice in range(job.choices)]
         self._text_before = [before + shape.text_before for before in self._before]
         self._after = b"]" + self._usage
         self._text_after = shape.text_after + self._after
 
     def begin(self, choice: int) -> bytes:
-        """The event that opens a choice; b"" when this kind has none."""
+        """The event that opens a choice; b"" if there is none."""
         opening = self._shape.role_chunk()
         return self._choice(choice, opening) if opening else b""
 
     def delta(self, choice: int, delta: pb.Delta) -> bytes:
-        """The event of new output; b"" when there is nothing to show."""
+        """The event of new output; b"" if it has no text yet."""
         if delta.logprobs:
             return self._choice(choice, self._shape.delta_chunk(choice, delta.text, list(delta.logprobs)))
         text = delta.text
@@ -129,7 +85,7 @@ class ChunkEncoder:
         return _with_failovers(event, finished.failovers)
 
     def usage(self, usage: pb.Usage, failovers: Iterable[pb.Failover]) -> bytes:
-        """The event that closes a stream with include_usage."""
+        """The event that closes a stream with `include_usage`."""
         event = self._head + b',"choices":[],"usage":' + orjson.dumps(usage_object(usage)) + _END
         return _with_failovers(event, failovers)
 
@@ -143,5 +99,5 @@ def _with_failovers(event: bytes, failovers: Iterable[pb.Failover]) -> bytes:
 
 
 def error_event(error: dict[str, Any]) -> bytes:
-    """The event of an error in the middle of a stream."""
+    """The event that tells an error in the middle of a stream."""
     return b"data: " + orjson.dumps(error) + b"\n\n"

@@ -1,0 +1,98 @@
+"""Sends one Generate call to endpoints, and to a second one as well when the first is slow."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from infermesh_router.admission.admission import Admission
+from infermesh_router.admission.grant import Grant
+from infermesh_router.admission.sessions import Sessions
+from infermesh_router.metrics.request_metrics import RequestMetrics
+from infermesh_router.relay.attempt import Attempt
+from infermesh_router.relay.attempts import Attempts
+from infermesh_router.relay.hedge import FirstTokenDelays, first_of
+from infermesh_router.relay.options import RelayOptions
+from infermesh_router.relay.retry_budget import RetryBudget
+from infermesh_router.requests.call import Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayParts:
+    """What all relayed calls share."""
+
+    admission: Admission
+    attempts: Attempts
+    budget: RetryBudget
+    delays: FirstTokenDelays
+    metrics: RequestMetrics
+    sessions: Sessions
+    options: RelayOptions
+    could_serve: Callable[[Call, frozenset[str]], bool]
+    """Whether an endpoint other than those could serve the call."""
+    clock: Callable[[], float]
+
+
+class Sender:
+    """Sends one call, as often as needed. `admit` gets a grant; `send_first` or `send` uses it."""
+
+    def __init__(self, parts: RelayParts, call: Call, *, deadline_s: float | None, since_s: float) -> None:
+        self._parts = parts
+        self._call = call
+        self._deadline_s = deadline_s
+        self._since_s = since_s
+
+    async def admit(self, tried: frozenset[str], *, resumed: bool = False) -> Grant:
+        """Permission to send the call to an endpoint, if possible none of `tried`. Raises InfermeshError."""
+        return await self._parts.admission.admit(self._call, deadline_s=self._deadline_s, tried=tried, resumed=resumed)
+
+    async def send_first(self, grant: Grant) -> Attempt:
+        """Sends the call from its beginning, hedged if the options say so. Raises InfermeshError."""
+        return await (self._send_hedged(grant) if self._parts.options.hedges else self._send_timed(grant))
+
+    async def send(self, grant: Grant, body: bytes, *, failed: frozenset[str] = frozenset()) -> Attempt:
+        """Sends a body to the grant's endpoint. `failed`: where the stream failed before. Raises InfermeshError."""
+        parts, call, tried = self._parts, self._call, failed | {grant.endpoint.address}
+        timeout_s = None if self._deadline_s is None else max(0.0, self._deadline_s - parts.clock())
+        return await parts.attempts.open(
+            grant, body, timeout_s=timeout_s, may_move=lambda: parts.could_serve(call, tried)
+        )
+
+    async def _send_timed(self, grant: Grant) -> Attempt:
+        """Sends the call, and measures what the router itself added to its latency."""
+        address = grant.endpoint.address
+        overhead_s = self._parts.clock() - self._since_s - grant.queued_s
+        self._parts.metrics.sent(address, queued_s=grant.queued_s, overhead_s=overhead_s)
+        attempt = await self.send(grant, self._call.body_for(address))
+        attempt.started.overhead_ms += 1000 * overhead_s  # routers behind this one have added theirs
+        return attempt
+
+    async def _send_hedged(self, grant: Grant) -> Attempt:
+        """Sends the call, and also to a second endpoint if the first one is slow; the faster one answers."""
+        parts = self._parts
+        tried = frozenset({grant.endpoint.address})
+        sent_s = parts.clock()
+
+        async def send_again() -> Attempt:
+            return await self._send_timed(await self.admit(tried))
+
+        def may_hedge() -> bool:
+            if not parts.could_serve(self._call, tried) or not parts.budget.withdraw():
+                return False
+            parts.metrics.hedges.inc()
+            return True
+
+        delay_s = parts.options.hedge_after_s
+        if parts.options.hedge_when_slow:
+            delay_s = min(delay_s, parts.delays.slow_s())
+        try:
+            attempt = await first_of(
+                self._send_timed(grant),
+                send_again,
+                delay_s=delay_s,
+                may_hedge=may_hedge,
+                discard=lambda loser: parts.attempts.close(loser, None, complete=False),
+            )
+        except BaseException:
+            grant.release()  # a task that is cancelled before it runs releases nothing
+            raise
+        parts.delays.note(parts.clock() - sent_s)
+        return attempt

@@ -1,0 +1,32 @@
+"""Converts bodies of OpenAI requests, given as fields, for tests."""
+
+import json
+from typing import Any
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.openai.convert import chat_job, completion_job
+from infermesh_router.openai.parse import parse_body
+from infermesh_router.openai.schema import ChatRequest, CompletionRequest
+
+USER = {"role": "user", "content": "hi"}
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def chat(**fields: Any) -> pb.GenerateRequest:
+    """The GenerateRequest of a chat body with these fields."""
+    (request,) = chat_job(parse_chat(**fields)).prompts
+    return request
+
+
+def parse_chat(**fields: Any) -> ChatRequest:
+    """A chat body with these fields, parsed."""
+    body = json.dumps({"model": "m", "messages": [USER]} | fields).encode()
+    return parse_body(ChatRequest, body, ignore_unknown=False).request
+
+
+def completion(**fields: Any) -> list[pb.GenerateRequest]:
+    """The GenerateRequests of a completion body with these fields."""
+    body = json.dumps({"model": "m", "prompt": "hi"} | fields).encode()
+    return list(completion_job(parse_body(CompletionRequest, body, ignore_unknown=False).request).prompts)

@@ -1,0 +1,65 @@
+"""Which messages a stream may consist of, and the request that continues it."""
+
+from typing import Any
+
+import pytest
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.relay.delivered import Delivered
+from infermesh_router.relay.event import read_event
+from infermesh_runtime.errors import (
+    Unavailable,
+)
+
+
+def message(**fields: Any) -> bytes:
+    return pb.GenerateResponse(**fields).SerializeToString()
+
+
+def test_a_continuation_holds_what_was_delivered_before_and_since() -> None:
+    before = [pb.Continuation(choice=0, token_ids=[1, 2]), pb.Continuation(choice=2, token_ids=[7], finished=True)]
+    body = pb.GenerateRequest(text="x", n=3, generated=before).SerializeToString()
+    delivered = Delivered(3)
+    assert not delivered.is_complete(body)
+    for choice, token_ids in ((0, [3]), (1, [8, 9]), (0, [4])):
+        delivered.take(read_event(message(delta=pb.Delta(choice=choice, token_ids=token_ids))))
+    delivered.take(read_event(message(finished=pb.Finished(choice=1))))
+    assert not delivered.is_complete(body)
+    request = pb.GenerateRequest.FromString(delivered.continuation(body))
+    assert {part.choice: (list(part.token_ids), part.finished) for part in request.generated} == {
+        0: ([1, 2, 3, 4], False),
+        1: ([8, 9], True),
+        2: ([7], True),
+    }
+    delivered.take(read_event(message(finished=pb.Finished(choice=0))))
+    assert delivered.is_complete(body)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"\xff\xff",
+        b"",
+        message(started=pb.Started()),
+        message(delta=pb.Delta(choice=2)),
+        message(delta=pb.Delta(choice=1)),
+        message(finished=pb.Finished(choice=1)),
+    ],
+)
+def test_what_a_stream_may_not_hold_is_malformed(bad: bytes) -> None:
+    delivered = Delivered(2)
+    delivered.take(read_event(message(delta=pb.Delta(choice=1, token_ids=[1]))))
+    delivered.take(read_event(message(finished=pb.Finished(choice=1))))
+    with pytest.raises(Unavailable) as caught:
+        delivered.take(read_event(bad))
+    assert caught.value.reason == "MALFORMED_MESSAGE"
+
+
+def test_an_end_tells_its_moves_before_those_behind_another_router() -> None:
+    delivered = Delivered(1)
+    delivered.failovers.append(pb.Failover(from_endpoint="a", to_endpoint="b", reason="STREAM_CUT"))
+    later = pb.Failover(from_endpoint="c", to_endpoint="d", reason="DRAINED")
+    data, content = delivered.take(read_event(message(finished=pb.Finished(failovers=[later]))))
+    told = pb.GenerateResponse.FromString(data)
+    assert told == content
+    assert [moved.from_endpoint for moved in told.finished.failovers] == ["a", "c"]
