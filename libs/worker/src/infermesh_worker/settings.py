@@ -15,8 +15,8 @@ class WorkerSettings(ServiceSettings):
     models: Path | None = Field(None, description="Folder of the model folders. Default: INFERMESH_HOME/models.")
     model: str = Field(
         "",
-        description="Name of the model to load at the start and keep loaded. none: load models only when a router "
-        "asks. Default: the only model there is; must be set if there are several.",
+        description="Name of the model to load at the start and keep. none: load models only when a router asks. "
+        "Default: the only model there is; must be set if there are several.",
     )
     memory_bytes: ByteSize | None = Field(
         None, ge=1, description="Memory for all models together, e.g. 16GiB. Default: the device's memory less 10 %."
