@@ -1,4 +1,4 @@
-"""Builds a model in the engine process from a model folder: the torch runner, the tokenizer, the end-of-sequence tokens."""
+"""Builds a model in the engine process from a model folder: torch runner, tokenizer and end-of-sequence tokens."""
 
 from collections.abc import Mapping
 from pathlib import Path
