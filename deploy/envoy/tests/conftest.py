@@ -71,8 +71,8 @@ def envoy_options(router_port: int, folder: Path) -> EnvoyOptions:
 
 def new_server(router: FakeRouter) -> grpc.aio.Server:
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    openai_pb2_grpc.add_OpenAIServiceServicer_to_server(router, server)  # type: ignore[no-untyped-call] # generated
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(FakeInference(router), server)  # type: ignore[no-untyped-call] # generated
+    openai_pb2_grpc.add_OpenAIServiceServicer_to_server(router, server)
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(FakeInference(router), server)
     return server
 
 
