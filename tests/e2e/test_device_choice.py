@@ -145,13 +145,13 @@ def test_a_missing_accelerator_is_an_error_that_names_the_devices_there_are(mesh
     error = response.json()["error"]
     assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", "device_not_available", "device")
     assert f"'{device}'" in error["message"]
-    assert "there are: cpu" in error["message"]
+    assert "available: cpu" in error["message"]
     for worker in mesh.workers:
         assert worker.address in error["message"]
     with pytest.raises(grpc.RpcError) as caught:
         generate(mesh.envoy.grpc, device, "Hello")
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert "there are: cpu" in caught.value.details()
+    assert "available: cpu" in caught.value.details()
 
 
 def test_each_worker_answers_by_name(mesh: Mesh) -> None:
@@ -178,7 +178,7 @@ def test_no_gpu_answers_a_request_for_a_cpu(accelerated: Mesh) -> None:
 def test_another_kind_of_gpu_is_an_error_that_names_all_devices(accelerated: Mesh) -> None:
     response = chat(accelerated, device="xpu")
     assert response.status_code == 400
-    assert "there are: cpu, cuda" in response.json()["error"]["message"]
+    assert "available: cpu, cuda" in response.json()["error"]["message"]
 
 
 def test_auto_takes_the_fastest_once_all_are_measured(accelerated: Mesh) -> None:

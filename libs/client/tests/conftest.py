@@ -129,7 +129,7 @@ class MeshServicer(
     ) -> Iterator[inference_pb2.GenerateResponse]:
         self.requests.append(request)
         if request.device == "gpu":
-            _abort(context, DeviceNotAvailable("there is no gpu; there are: cpu", metadata={"devices": "cpu"}))
+            _abort(context, DeviceNotAvailable("there is no gpu; available: cpu", metadata={"devices": "cpu"}))
         if self.endless:
             context.add_callback(self.cancelled.set)
         started = inference_pb2.Started(model="tiny", endpoint="10.0.0.1:7", device=inference_pb2.DEVICE_KIND_CPU)
@@ -187,7 +187,7 @@ class MeshServicer(
 
     def _check(self, address: str, context: grpc.ServicerContext) -> None:
         if address != "10.0.0.1:7":
-            _abort(context, NotFound(f"There is no endpoint '{address}'; there are: 10.0.0.1:7."))
+            _abort(context, NotFound(f"There is no endpoint '{address}'; available: 10.0.0.1:7."))
 
     def _endpoint(self) -> admin_pb2.Endpoint:
         return admin_pb2.Endpoint(

@@ -134,7 +134,7 @@ def test_orders_to_endpoints(mesh: RunningMesh) -> None:
         client.resume_endpoint("10.0.0.1:7")
         assert client.load_model("tiny", keep_alive_s=0) == ("other",)
         client.unload_model("tiny")
-        with pytest.raises(NotFound, match=r"there are: 10\.0\.0\.1:7"):
+        with pytest.raises(NotFound, match=r"available: 10\.0\.0\.1:7"):
             client.drain_endpoint("x:1")
     assert mesh.servicer.orders[2].HasField("keep_alive_s")
 

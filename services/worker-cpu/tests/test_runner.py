@@ -85,7 +85,7 @@ def test_a_kv_cache_without_room_for_a_block_is_refused(default_model: Path) -> 
 
 
 def test_a_kv_cache_larger_than_the_machine_is_refused(default_model: Path) -> None:
-    with pytest.raises(FailedPrecondition, match="does not fit this machine's memory"):
+    with pytest.raises(FailedPrecondition, match="does not fit in this machine's memory"):
         build_model({"folder": str(default_model), "kv_cache_bytes": 1 << 50})
 
 

@@ -35,7 +35,7 @@ def test_chat_refuses_what_is_no_text(mesh: RunningMesh, infermesh: RunCommand) 
 def test_chat_error_of_the_endpoint(mesh: RunningMesh, infermesh: RunCommand) -> None:
     result = infermesh("chat", "hi", "--device", "gpu", "--endpoint", mesh.address)
     assert result.exit_code == 1
-    assert result.stderr == "error: there is no gpu; there are: cpu\n"
+    assert result.stderr == "error: there is no gpu; available: cpu\n"
 
 
 def test_chat_on_a_terminal(mesh: RunningMesh, open_terminal: OpenTerminal) -> None:

@@ -84,4 +84,4 @@ def test_an_unknown_endpoint_is_refused_with_those_there_are(
 ) -> None:
     result = infermesh(command, "x:1", "--endpoint", mesh.address)
     assert result.exit_code == 1
-    assert result.stderr.endswith("error: There is no endpoint 'x:1'; there are: 10.0.0.1:7.\n")
+    assert result.stderr.endswith("error: There is no endpoint 'x:1'; available: 10.0.0.1:7.\n")

@@ -96,7 +96,7 @@ class Engine:
         Raises InvalidArgument for a request id in use, and what `SequenceFactory.make` raises.
         """
         if request.request_id in self._requests:
-            raise InvalidArgument(f"a request {request.request_id!r} is already running")
+            raise InvalidArgument(f"request {request.request_id!r} is already running; use another request id")
         delivered = {continuation.choice: continuation.token_ids for continuation in request.generated}
         live: list[Sequence] = []
         ended: list[Finished] = []

@@ -98,7 +98,7 @@ async def test_an_unknown_endpoint_is_refused_with_those_there_are(worker: Drain
     _, address, fleet, _ = worker
     drains = Drainer(fleet, lambda _: 0)
     for call in (drains.resume("x:1"), drains.drain("x:1", move_after_s=None)):
-        with pytest.raises(NotFound, match=f"no endpoint 'x:1'; there are: {address}"):
+        with pytest.raises(NotFound, match=f"no endpoint 'x:1'; available: {address}"):
             await call
 
 

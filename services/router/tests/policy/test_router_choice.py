@@ -73,7 +73,7 @@ def test_a_model_only_on_a_lost_endpoint_is_unavailable_not_unknown() -> None:
 
 
 def test_a_device_that_is_not_there_names_those_that_are() -> None:
-    with pytest.raises(DeviceNotAvailable, match="'cuda'; there are: cpu, xpu") as caught:
+    with pytest.raises(DeviceNotAvailable, match="'cuda'; available: cpu, xpu") as caught:
         choose([endpoint("a"), endpoint("b", device=DeviceKind.XPU)], Wanted(model="m", device="cuda"))
     assert caught.value.metadata["available"] == "cpu,xpu"
 

@@ -14,14 +14,14 @@ W = Wanted(model="m")
 def test_an_endpoint_without_room_is_passed_over_and_all_without_is_saturated() -> None:
     full = measured("full", sequences=6, max_running=4, max_waiting=2)
     assert choose([full, measured("slow", sequences=50)], W).address == "slow"
-    with pytest.raises(Saturated, match="is full") as caught:
+    with pytest.raises(Saturated, match="are full") as caught:
         choose([full], W)
     assert (caught.value.reason, caught.value.code.name) == ("SATURATED", "RESOURCE_EXHAUSTED")
     assert (caught.value.retry_after_s or 0) >= 1
 
 
 def test_a_model_on_disk_that_nobody_may_load_is_not_said_to_be_unknown() -> None:
-    with pytest.raises(DeviceNotAvailable, match="'gpu'; there are: cpu"):
+    with pytest.raises(DeviceNotAvailable, match="'gpu'; available: cpu"):
         choose([disk("a", device=DeviceKind.CPU)], Wanted(model="m", device="gpu"))
     for why in ({"state": EndpointState.DRAINING}, {"connected": False}):
         with pytest.raises(Unavailable, match=r"can load the model 'm' at the moment .a (draining|lost)") as caught:

@@ -194,7 +194,7 @@ def _num_blocks(options: OpenVinoOptions, block_size: int, block_bytes: int) -> 
         total_bytes = machine.memory_total_bytes()
         if options.kv_cache_bytes > total_bytes:
             raise FailedPrecondition(
-                f"a KV cache of {options.kv_cache_bytes} bytes does not fit this machine's memory of "
+                f"a KV cache of {options.kv_cache_bytes} bytes does not fit in this machine's memory of "
                 f"{total_bytes} bytes. Lower INFERMESH_KV_CACHE_BYTES",
                 reason="KV_CACHE_TOO_LARGE",
             )

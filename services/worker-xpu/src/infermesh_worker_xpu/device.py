@@ -84,7 +84,8 @@ def select(kind: DeviceChoice, index: int) -> TorchDevice:
     if kind == "auto" and accelerator is None:
         if index:  # an index means an accelerator: there is only one CPU device
             raise FailedPrecondition(
-                f"Accelerator {index} does not exist: torch {torch.__version__} finds no accelerator.",
+                f"Accelerator {index} does not exist: torch {torch.__version__} finds none. Install its driver "
+                "and a matching torch, or set INFERMESH_DEVICE=cpu to run on the CPU.",
                 reason="DEVICE_NOT_AVAILABLE",
             )
         _log.warning(NO_ACCELERATOR)

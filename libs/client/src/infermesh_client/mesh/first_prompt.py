@@ -61,6 +61,9 @@ def _read(response: httpx.Response, begun_s: float, write: Callable[[str], None]
             write(text)
         tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
     if not first_s:
-        raise Unavailable("the first prompt failed: the answer was empty")
+        raise Unavailable(
+            "the first prompt failed: the answer was empty; "
+            "the log of the worker is in the folder log of INFERMESH_HOME (default: ~/.infermesh)"
+        )
     rate = (tokens - 1) / (last_s - first_s) if tokens > 1 and last_s > first_s else 0.0
     return AnswerTiming(tokens=tokens, ttft_s=first_s - begun_s, tokens_per_s=rate)

@@ -34,7 +34,7 @@ class SequenceFactory:
         """A new sequence for each choice that is not finished, at its prompt's end.
 
         Raises ContextLengthExceeded when the prompt leaves no room in the context, FailedPrecondition when the prompt,
-        or the prompt and what was already generated, can never fit the KV cache, and InvalidArgument for an empty
+        or the prompt and what was already generated, can never fit in the KV cache, and InvalidArgument for an empty
         prompt, for a grammar that does not compile and when every choice is finished.
         """
         self._check(request)
@@ -53,7 +53,7 @@ class SequenceFactory:
             )
         if prompt >= cache:
             raise FailedPrecondition(  # not ResourceExhausted: clients take that as a rate limit and try again
-                f"The prompt has {prompt} tokens and can never fit this worker's KV cache of {cache} tokens."
+                f"The prompt has {prompt} tokens and can never fit in this worker's KV cache of {cache} tokens."
                 " Shorten the prompt, or give the worker a larger KV cache.",
                 reason="KV_CACHE_TOO_SMALL",
                 metadata={"prompt_tokens": str(prompt), "kv_cache_tokens": str(cache)},
@@ -61,8 +61,8 @@ class SequenceFactory:
         longest = prompt + max((len(part.token_ids) for part in request.generated if not part.finished), default=0)
         if longest > min(context, cache):  # it would end at a token that the client received long ago
             raise FailedPrecondition(
-                f"The prompt and the tokens generated so far are {longest} tokens; at most {min(context, cache)} fit"
-                " this worker.",
+                f"The prompt and the tokens generated so far come to {longest} tokens; this worker holds at most"
+                f" {min(context, cache)}.",
                 reason="CONTINUATION_TOO_LONG",
                 metadata={"tokens": str(longest), "room_tokens": str(min(context, cache))},
             )

@@ -128,7 +128,8 @@ async def _serve(handler: Any, requests: Any, context: RpcContext) -> bytes | No
         context.interrupted = True
         if _is_cancelled():
             raise
-        await _abort(context, Unavailable("The server abandoned this call.", reason="CALL_ABANDONED"))
+        message = "The server cancelled this call before it finished. Retry."
+        await _abort(context, Unavailable(message, reason="CALL_ABANDONED"))
     except grpc.aio.InternalError:  # raised by a write when the client is gone
         context.interrupted = True
         raise

@@ -225,7 +225,7 @@ class ModelLoader:
             )
         if hosted.in_use and not force:
             raise FailedPrecondition(
-                f"Model {name!r} is in use. Wait for its requests to finish, or unload it with force.",
+                f"Model {name!r} is in use. Wait for its requests to finish, or set `force` (`--force`).",
                 reason="MODEL_IN_USE",
                 metadata={"model": name},
             )

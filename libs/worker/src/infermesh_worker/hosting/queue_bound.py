@@ -33,7 +33,7 @@ class QueueBound:
         if after > max(waiting, self.max_waiting) and not oversized:
             raise ResourceExhausted(
                 f"The worker's queue has no room for this request's {n} sequences: "
-                f"{waiting} wait already, and at most {self.max_waiting} may. Retry in {RETRY_AFTER_S:g} s.",
+                f"{waiting} are already waiting; the limit is {self.max_waiting}. Retry in {RETRY_AFTER_S:g} s.",
                 reason="QUEUE_FULL",
                 metadata={"waiting": str(waiting), "max_waiting": str(self.max_waiting)},
                 retry_after_s=RETRY_AFTER_S,

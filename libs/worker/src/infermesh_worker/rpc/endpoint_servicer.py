@@ -38,7 +38,7 @@ class EndpointServicer(admin_pb2_grpc.EndpointServiceServicer):
 
 def _model(name: str) -> str:
     if not name:
-        raise InvalidArgument("model: is required", fields={"model": "is required"})
+        raise InvalidArgument("'model' is required; set it to the name of a model.", fields={"model": "is required"})
     return name
 
 

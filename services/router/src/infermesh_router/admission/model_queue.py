@@ -1,4 +1,4 @@
-"""The queue of one model: who may wait in it, who has to leave, and what those refused are told."""
+"""The queue of one model: who may wait, who is displaced when it is full, and the errors for refused requests."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def queue_full(model: str, waiting: int, *, retry_after_s: float) -> ResourceExh
 def expired(model: str, waited_s: float) -> DeadlineExceeded:
     """The error for a call whose deadline passed while it waited."""
     return DeadlineExceeded(
-        f"The request waited {waited_s:.1f} s for an endpoint with model '{model}'; then its deadline passed.",
+        f"The deadline passed after the request had waited {waited_s:.1f} s for an endpoint with model '{model}'.",
         reason="DEADLINE_EXCEEDED",
         metadata={"model": model, "queued_ms": str(round(1000 * waited_s))},
     )

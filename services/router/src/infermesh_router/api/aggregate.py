@@ -116,7 +116,7 @@ def _rank(state: pb.EndpointState) -> int:
 
 def _explain(endpoints: Sequence[Endpoint]) -> str:
     if not endpoints:
-        return "the router knows no endpoint"
+        return "the router has no endpoints"
     return "; ".join(f"{e.address}: {_explain_endpoint(e)}" for e in endpoints)
 
 

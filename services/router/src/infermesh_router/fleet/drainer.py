@@ -64,10 +64,10 @@ class Drainer:
         except KeyError:
             known = ", ".join(endpoint.address for endpoint in self._fleet.endpoints) or "none"
             raise NotFound(
-                f"There is no endpoint '{address}'; there are: {known}.",
+                f"There is no endpoint '{address}'; available: {known}.",
                 reason="ENDPOINT_NOT_FOUND",
                 metadata={"endpoint": address},
-                fields={"address": f"endpoints: {known}"},
+                fields={"address": f"available: {known}"},
             ) from None
 
 

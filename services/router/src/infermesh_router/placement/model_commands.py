@@ -64,7 +64,7 @@ async def _unload(endpoint: Endpoint, request: pb.UnloadModelRequest) -> None:
 
 def _check_name(model: str) -> str:
     if not model:
-        raise InvalidArgument("'model' is required: name the model.", fields={"model": "is required"})
+        raise InvalidArgument("'model' is required; set it to the name of a model.", fields={"model": "is required"})
     return model
 
 

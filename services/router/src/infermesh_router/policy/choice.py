@@ -92,7 +92,11 @@ def choose(
 
 def _apply_filters(table: Table, wanted: Wanted, filters: tuple[Filter, ...]) -> Mask:
     if not len(table):
-        raise Unavailable("The router knows no endpoint yet.", reason="NO_ENDPOINT", retry_after_s=1.0)
+        raise Unavailable(
+            "The router has no endpoints yet. Set INFERMESH_WORKERS, or start a worker that registers.",
+            reason="NO_ENDPOINT",
+            retry_after_s=1.0,
+        )
     key = (filters, wanted.model, wanted.device)
     candidates = table.keep(key, lambda: _apply_stable(table, wanted, filters))
     for each in filters:

@@ -86,7 +86,7 @@ def refuse_device(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:
     kinds = sorted({str(e.device) for e in endpoints})
     addresses = sorted(e.address for e in endpoints)
     return DeviceNotAvailable(
-        f"No endpoint with the model has the device '{wanted.device}'; there are: {', '.join(kinds)} "
+        f"No endpoint with the model has the device '{wanted.device}'; available: {', '.join(kinds)} "
         f"(endpoints {', '.join(addresses)}).",
         metadata={"device": wanted.device, "available": ",".join(kinds), "endpoints": ",".join(addresses)},
         fields={"device": f"available: {', '.join(kinds)}"},
@@ -150,7 +150,7 @@ def refuse_full(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:  # noqa
     """Saturated."""
     soonest_s = min(e.seconds_to_drain for e in endpoints)
     return Saturated(
-        f"Every endpoint that could serve this request ({len(endpoints)}) is full.", retry_after_s=max(1, soonest_s)
+        f"All {len(endpoints)} endpoints that could serve this request are full.", retry_after_s=max(1, soonest_s)
     )
 
 

@@ -1,4 +1,4 @@
-"""The values that the policy decides on: an endpoint at one moment, and what a request wants."""
+"""The policy's inputs: an endpoint at one moment, and what a request wants."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields

@@ -43,7 +43,9 @@ def load(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOp
         if not is_out_of_memory(error):
             raise
         raise FailedPrecondition(
-            f"The model does not fit the memory of {device.name}: {error}", reason="OUT_OF_MEMORY"
+            f"The model does not fit in the memory of {device.name}. Use a smaller model or a device with more memory. "
+            f"torch says: {error}",
+            reason="OUT_OF_MEMORY",
         ) from error
     if device.is_cpu:
         _log.info("weights packed", extra={"layers": packing.pack(model)})
