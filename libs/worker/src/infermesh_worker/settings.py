@@ -12,14 +12,17 @@ class WorkerSettings(ServiceSettings):
     """Settings of every worker."""
 
     home: Path = Field(Path("~/.infermesh"), description="Folder for everything that infermesh keeps on this machine.")
-    models: Path | None = Field(None, description="Folder of the model folders. Default: INFERMESH_HOME/models.")
+    models: Path | None = Field(
+        None,
+        description="Folder that contains the models, each in its own subfolder. Default: INFERMESH_HOME/models.",
+    )
     model: str = Field(
         "",
         description="Name of the model to load at the start and keep. none: load models only when a router asks. "
         "Default: the only model there is; must be set if there are several.",
     )
     memory_bytes: ByteSize | None = Field(
-        None, ge=1, description="Memory for all models together, e.g. 16GiB. Default: the device's memory less 10 %."
+        None, ge=1, description="Memory for all models together, e.g. 16GiB. Default: 90 % of the device's memory."
     )
     keep_alive_s: float = Field(
         300.0,
@@ -47,7 +50,9 @@ class WorkerSettings(ServiceSettings):
         description="Maximum number of sequences that wait, for all models together; further requests are refused.",
     )
     max_batched_tokens: int = Field(512, ge=1, le=1 << 20, description="Maximum number of tokens in one engine step.")
-    prefix_caching: bool = Field(True, description="Whether prompts with a common beginning share its KV cache.")
+    prefix_caching: bool = Field(
+        True, description="Whether prompts that begin with the same tokens share the KV cache of that beginning."
+    )
     engine_timeout_s: float = Field(
         120.0,
         ge=1,
@@ -57,8 +62,8 @@ class WorkerSettings(ServiceSettings):
     )
     numerics: Literal["fast", "exact"] = Field(
         "fast",
-        description="fast: the fastest computation on the device. "
-        "exact: the same tokens however a sequence is batched or resumed.",
+        description="fast: the fastest computation on the device. exact: the same tokens however a sequence is batched "
+        "or resumed, on CPUs only.",
     )
     threads: int = Field(
         0, ge=0, le=4096, description="Number of processor threads of an engine process. 0: automatic."
@@ -82,5 +87,5 @@ class WorkerSettings(ServiceSettings):
 
     @property
     def models_root(self) -> Path:
-        """Folder of the model folders."""
+        """Folder that contains the models, each in its own subfolder."""
         return (self.models or self.home / "models").expanduser()

@@ -13,7 +13,7 @@ from infermesh_client.model_import.precision import WeightPrecision
 app = typer.Typer(
     name="infermesh",
     cls=ErrorReportingGroup,
-    help="One endpoint over every device you own.",
+    help="Serve language models on all your devices behind one address.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -45,7 +45,7 @@ def root(
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """One endpoint over every device you own."""
+    """Serve language models on all your devices behind one address."""
 
 
 @app.command()
@@ -102,7 +102,7 @@ def drain(
         float | None,
         typer.Option(
             min=0,
-            help="Seconds after which streams still running are moved to other endpoints; default: let them finish.",
+            help="Move streams that still run after this many seconds to other endpoints; default: let them finish.",
         ),
     ] = None,
     endpoint: Endpoint = None,
@@ -129,7 +129,7 @@ def resume(
 
 @app.command()
 def health(
-    check: Annotated[bool, typer.Option("--check", help="Exit with status 1 unless the endpoint is READY.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 0 if the endpoint is READY, else with 1.")] = False,
     as_json: AsJson = False,
     endpoint: Endpoint = None,
 ) -> None:
@@ -144,7 +144,8 @@ def chat(  # noqa: PLR0917 - typer passes them by name
     prompt: Annotated[
         str | None,
         typer.Argument(
-            help="Question to answer before exiting. Without it, chat on a terminal, or read the question from a pipe."
+            help="Question to ask; prints the answer and exits. Without a question, starts a chat on a terminal or "
+            "reads the question from a pipe."
         ),
     ] = None,
     system: Annotated[str | None, typer.Option(help="System message to put before the conversation.")] = None,
@@ -208,13 +209,14 @@ def import_model(
 def load_model(
     name: Annotated[str, typer.Argument(help="Name of the model.")],
     pin: Annotated[
-        bool, typer.Option("--pin", help="Keep it loaded: do not unload it to make room or when idle.")
+        bool, typer.Option("--pin", help="Never unload the model to make room or because it is idle.")
     ] = False,
     keep_alive: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="Seconds without a request after which it is unloaded; 0: never; default: the worker's own setting.",
+            help="Unload the model after this many seconds without a request; 0: never; default: the worker's own "
+            "setting.",
         ),
     ] = None,
     endpoint: Endpoint = None,
@@ -230,7 +232,7 @@ def unload_model(
     name: Annotated[str, typer.Argument(help="Name of the model.")],
     force: Annotated[
         bool,
-        typer.Option("--force", help="Unload it even while requests use it; a router moves those to other endpoints."),
+        typer.Option("--force", help="Unload it even while requests use it; a router moves them to other endpoints."),
     ] = False,
     endpoint: Endpoint = None,
 ) -> None:

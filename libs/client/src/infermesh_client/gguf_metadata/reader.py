@@ -1,4 +1,4 @@
-"""Reads what a GGUF file says about its model and tokenizer; the weights stay unread."""
+"""Reads what a GGUF file says about its model and tokenizer; does not read the weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -28,8 +28,8 @@ class RouterSettings(ServiceSettings):
     )
     workers_file: str = Field(
         "",
-        description="Path of a file that lists more workers, one a line in the same form; # begins a comment. The "
-        "router follows its changes. Empty: no file.",
+        description="Path of a file that lists more workers, one per line, written as in INFERMESH_WORKERS; # begins a "
+        "comment. The router rereads the file when it changes. Empty: no file.",
     )
     mesh_config: str = Field(
         "",
@@ -70,8 +70,8 @@ class RouterSettings(ServiceSettings):
         0.2,
         ge=0,
         le=10,
-        description="Retries and hedges that each request adds to the shared budget, which also gains 10 a second "
-        "and holds 100 at most.",
+        description="Extra attempts that each request adds to the shared budget of retries and hedges. The budget also "
+        "grows by 10 per second and never exceeds 100.",
     )
     max_failovers: int = Field(
         5,
@@ -87,37 +87,37 @@ class RouterSettings(ServiceSettings):
         20.0,
         gt=0,
         le=3600,
-        description="How long to wait for a first token before another endpoint is tried, in seconds. Three times "
-        "the endpoint's estimated seconds to drain are added.",
+        description="Shortest wait for a first token before another endpoint is tried, in seconds. The router waits "
+        "this long plus three times the endpoint's estimated seconds to drain.",
     )
     first_token_timeout_max_s: float = Field(
         600.0,
         gt=0,
         le=86400,
-        description="Upper limit of that wait for a first token, in seconds. It also applies while the endpoint's "
-        "prefill rate is unknown.",
+        description="Longest wait for a first token before another endpoint is tried, in seconds. The router waits "
+        "this long while the endpoint's prefill rate is unknown.",
     )
     stall_timeout_s: float = Field(
         5.0,
         gt=0,
         le=3600,
-        description="How long a running stream may be silent before another endpoint continues it, in seconds. It "
-        "may be silent for longer if its gaps between tokens are long (INFERMESH_STALL_GAPS) or the "
-        "endpoint prefills prompts.",
+        description="How long a running stream may be silent before another endpoint continues it, in seconds. The "
+        "limit is longer for streams that are slow anyway (see INFERMESH_STALL_GAPS) and while the endpoint prefills "
+        "prompts.",
     )
     stall_timeout_max_s: float = Field(
         120.0,
         gt=0,
         le=86400,
-        description="Upper limit of that silence of a running stream, in seconds. It also applies when no other "
-        "endpoint could continue the stream, and while the endpoint's KV cache is almost full.",
+        description="Longest time that a running stream may be silent, in seconds. This is also the limit when no "
+        "other endpoint could continue the stream, and while the endpoint's KV cache is almost full.",
     )
     stall_gaps: float = Field(
         50.0,
         ge=1,
         le=100_000,
-        description="How long a running stream may be silent, as a multiple of its measured gap between tokens, if "
-        "that is longer than INFERMESH_STALL_TIMEOUT_S.",
+        description="A running stream may be silent for this many of its usual gaps between tokens, or for "
+        "INFERMESH_STALL_TIMEOUT_S if that is longer.",
     )
     hedge_after_s: float = Field(
         0.0,
@@ -150,7 +150,7 @@ class RouterSettings(ServiceSettings):
         gt=0,
         le=3600,
         description="How long an open circuit breaker refuses requests, in seconds. The time doubles each time the "
-        "endpoint fails the probe that follows.",
+        "endpoint fails the request that then probes it.",
     )
     breaker_open_max_s: float = Field(
         30.0, gt=0, le=3600, description="Longest time that an open circuit breaker refuses requests, in seconds."
