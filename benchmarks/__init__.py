@@ -1,1 +1,1 @@
-"""Measures speed and memory beside peers; each program prints one JSON document as its last line."""
+"""Measures speed and memory compared with other servers; each program prints one JSON document as its last line."""

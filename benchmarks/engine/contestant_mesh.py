@@ -1,4 +1,4 @@
-"""Contestant: the whole mesh, asked through Envoy over plain sockets, one connection a stream.
+"""Contestant: the whole mesh, asked through Envoy over plain sockets, one connection per stream.
 
 The reader is written by hand because it shares two cores with the mesh, and a full HTTP client costs more per event
 than the mesh does. It checks the status of each answer and the usage that its last event states.

@@ -1,4 +1,4 @@
-"""Measures the time and CPU that a router adds to a request, beside other routers; the last line is a JSON document.
+"""Measures the time and CPU that a router adds to a request, and compares it with others; prints a JSON document last.
 
 A simulated worker gives each stream 200 tokens/s. Our router is compared with asking that worker directly. Other
 routers speak only HTTP, so each is compared with asking a simulated OpenAI server of the same pace directly. Each round

@@ -37,7 +37,7 @@ class Task:
 
     @classmethod
     def of_arguments(cls) -> "Task":
-        """Reads the task from this process' first argument."""
+        """Reads the task from this process's first argument."""
         return cls(**json.loads(sys.argv[1]))
 
     @property

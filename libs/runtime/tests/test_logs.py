@@ -1,4 +1,4 @@
-"""One JSON object a line, whatever is logged."""
+"""One JSON object per line, whatever is logged."""
 
 import io
 import json

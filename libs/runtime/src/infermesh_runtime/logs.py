@@ -1,4 +1,4 @@
-"""Configures logging: one JSON object a line on stderr, through the standard library's logging."""
+"""Configures logging: one JSON object per line on stderr, through the standard library's logging."""
 
 import json
 import logging

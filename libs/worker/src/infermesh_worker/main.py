@@ -41,7 +41,7 @@ KV_OPTION = "kv_cache_bytes"
 
 
 def serve(settings: WorkerSettings, backend: Backend) -> int:
-    """Runs a worker until SIGTERM or SIGINT; returns the process' exit status.
+    """Runs a worker until SIGTERM or SIGINT; returns the process's exit status.
 
     When it takes requests, it logs {"message": "ready", "listen": "host:port"}.
     """

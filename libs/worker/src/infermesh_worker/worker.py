@@ -1,4 +1,4 @@
-"""A worker as a whole: its hosted models, whether it takes requests, and its status."""
+"""Ties a worker together: its hosted models, whether it takes requests, and its status."""
 
 import asyncio
 import logging

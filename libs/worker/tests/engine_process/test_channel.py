@@ -1,4 +1,4 @@
-"""The engine process' loop against a front that reads late, never, or goes away."""
+"""The engine process's loop against a front that reads late, never, or goes away."""
 
 import socket
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from infermesh_worker.engine_process.process import EngineLoop
 from infermesh_worker.testing.simulated import VOCAB_SIZE, build_tokenizer
 
 Sockets = tuple[socket.socket, socket.socket]
-"""The front's end and the engine process' end."""
+"""The front's end and the engine process's end."""
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ async def test_what_cannot_start_in_time_is_shed_at_once(mesh: Mesh) -> None:
     grant = await mesh.admit()
     tasks = [asyncio.create_task(mesh.admit()) for _ in range(30)]
     await until(lambda: mesh.admission.waiting == 30)
-    for task in tasks[:10]:  # one a second
+    for task in tasks[:10]:  # one per second
         mesh.clock.now_s += 1.0
         grant.release()
         grant = await task

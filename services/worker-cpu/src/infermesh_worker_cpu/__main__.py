@@ -12,7 +12,7 @@ from .settings import WorkerCpuSettings
 
 
 def main() -> int:
-    """Runs the worker until it is told to stop; returns the process' exit status."""
+    """Runs the worker until it is told to stop; returns the process's exit status."""
     settings = load_or_exit(WorkerCpuSettings)
     options = {
         "numerics": settings.numerics,

@@ -12,7 +12,7 @@ from infermesh_worker_xpu.settings import WorkerXpuSettings
 
 
 def main() -> int:
-    """Runs the worker until it is told to stop; returns the process' exit status."""
+    """Runs the worker until it is told to stop; returns the process's exit status."""
     settings = load_or_exit(WorkerXpuSettings)
     # The engine process inherits this, and its OpenMP reads it once. OpenMP's threads spin by default while they wait;
     # as soon as anything else runs on the machine, they take the processor from the thread that they wait for.

@@ -107,8 +107,8 @@ class ModelRunner(Protocol):
     def run(self, batch: Batch) -> Logits:
         """Computes and stores the new tokens' KV and returns the logits of batch.rows.
 
-        Raises infermesh_runtime.errors.ResourceExhausted when the batch does not fit the device's memory; nothing of it
-        counts as computed then. After any other exception the runner cannot be used any more.
+        Raises infermesh_runtime.errors.ResourceExhausted when the batch does not fit in the device's memory; nothing of
+        it counts as computed then. After any other exception the runner cannot be used any more.
         """
         ...
 

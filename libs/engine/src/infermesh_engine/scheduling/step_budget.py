@@ -1,4 +1,4 @@
-"""Limits the tokens of a step, and lowers the limit for a while when a batch does not fit the device's memory."""
+"""Limits the tokens of a step, and lowers the limit for a while when a batch does not fit in the device's memory."""
 
 from infermesh_engine.scheduling.plan import Plan
 from infermesh_engine.scheduling.sequence import Sequence
@@ -18,7 +18,7 @@ class StepBudget:
         self._steps_that_fitted = 0
 
     def shrink(self, plan: Plan) -> Sequence | None:
-        """Lowers the limit because the plan did not fit the device's memory.
+        """Lowers the limit because the plan did not fit in the device's memory.
 
         Returns the sequence that does not fit even alone with its fewest tokens; the caller has to remove it.
         """

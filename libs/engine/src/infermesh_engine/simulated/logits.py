@@ -1,4 +1,4 @@
-"""Makes up the simulated runner's logits from a digest of the context; whole rows only when asked for."""
+"""Computes made-up logits from a hash of the context; builds a whole row only when asked."""
 
 from functools import cached_property
 from math import gcd

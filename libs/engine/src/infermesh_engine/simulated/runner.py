@@ -1,4 +1,4 @@
-"""A runner without a device: it stores KV for real, makes up logits, and takes the time that a device would."""
+"""A runner without a device: it really stores KV, makes up logits, and takes as long as a device would."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -100,7 +100,7 @@ class OverlappedSteps:
             return None
 
     def _start(self, ahead: _Unsampled | None, outputs: list[Output]) -> _InFlight | None:
-        """Samples the launch made ahead, or launches the largest batch that fits the device's memory."""
+        """Samples the launch made ahead, or launches the largest batch that fits in the device's memory."""
         while True:
             plan = self._scheduler.schedule() if ahead is None else ahead.plan
             if plan.is_empty:

@@ -1,4 +1,4 @@
-"""Measures prefill and decode rates: tokens per second over the last seconds of work."""
+"""Measures prefill and decode rates: tokens per second over the last few seconds of work."""
 
 from collections.abc import Callable
 from math import exp

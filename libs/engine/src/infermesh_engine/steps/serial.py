@@ -39,7 +39,7 @@ class SerialSteps:
         return len(sampled)
 
     def _schedule_and_run(self, outputs: list[Output]) -> tuple[Plan, list[Sequence], Logits | None]:
-        """Runs the largest batch that fits the device's memory; no logits when there is nothing to run."""
+        """Runs the largest batch that fits in the device's memory; no logits when there is nothing to run."""
         while True:
             plan = self._scheduler.schedule()
             sampled = plan.sampled

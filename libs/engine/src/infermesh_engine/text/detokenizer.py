@@ -1,4 +1,4 @@
-"""Turns token ids into text as they arrive, whole characters only."""
+"""Turns token ids into text as they arrive, and shows only whole characters."""
 
 from collections.abc import Sequence
 

@@ -47,7 +47,7 @@ class EngineClient:
 
     @property
     def status(self) -> WatchedValue[EngineStatus]:
-        """The engine process' status, to be read or followed."""
+        """The engine process's status, to be read or followed."""
         return self._supervisor.status
 
     @property

@@ -1,4 +1,4 @@
-"""The engine process' end of the socket to the front: reads and writes frames without blocking."""
+"""The engine process's end of the socket to the front: reads and writes frames without blocking."""
 
 import select
 import socket

@@ -178,7 +178,7 @@ def resolve(build: str) -> Build:
 
 
 def serve(channel: Channel, build: str) -> int:
-    """Builds the model that the first frame describes and serves it; returns the process' exit status."""
+    """Builds the model that the first frame describes and serves it; returns the process's exit status."""
     try:
         start = _receive_start(channel)
         logs.configure(start.log_level)

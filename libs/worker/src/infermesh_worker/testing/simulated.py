@@ -196,7 +196,7 @@ def backend(settings: SimulatedSettings) -> Backend:
 
 
 def main() -> int:
-    """Runs the worker until it is told to stop; returns the process' exit status."""
+    """Runs the worker until it is told to stop; returns the process's exit status."""
     settings = load_or_exit(SimulatedSettings)
     return serve(settings, backend(settings))
 

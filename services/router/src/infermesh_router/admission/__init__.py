@@ -1,1 +1,1 @@
-"""Decides when a request may go to an endpoint: at once, in its turn, or never."""
+"""Queues requests, orders them fairly between clients, and grants each of them an endpoint."""

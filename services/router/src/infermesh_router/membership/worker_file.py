@@ -20,7 +20,7 @@ _SETTLE_S = 0.1
 
 
 def parse_worker_file(text: str, path: Path) -> tuple[Target, ...]:
-    """Parses one host:port or dns:///name:port a line, ignoring blank lines and # comments.
+    """Parses one host:port or dns:///name:port per line, ignoring blank lines and # comments.
 
     Raises FailedPrecondition with the number of a bad line.
     """

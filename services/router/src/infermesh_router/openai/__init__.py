@@ -1,1 +1,1 @@
-"""OpenAI's REST API over the mesh: JSON in and out, server-sent events. Knows nothing of HTTP, which Envoy speaks."""
+"""OpenAI's REST API over the mesh: JSON in and out, server-sent events. Envoy handles HTTP."""

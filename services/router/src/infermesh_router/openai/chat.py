@@ -1,4 +1,4 @@
-"""The shape of answers of /v1/chat/completions."""
+"""Builds the answers of /v1/chat/completions."""
 
 from typing import Any
 

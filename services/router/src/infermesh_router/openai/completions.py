@@ -1,4 +1,4 @@
-"""The shape of answers of /v1/completions."""
+"""Builds the answers of /v1/completions."""
 
 from collections import defaultdict
 from typing import Any

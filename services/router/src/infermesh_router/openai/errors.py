@@ -1,4 +1,4 @@
-"""Makes OpenAI's error objects, and gives errors of the schema and of workers OpenAI's names of fields."""
+"""Makes OpenAI's error objects, and rewrites field names in schema and worker errors to OpenAI's."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""OpenAIService: takes OpenAI's request bodies, answers with bodies or server-sent events. Envoy speaks the HTTP."""
+"""OpenAIService: takes OpenAI's request bodies, answers with bodies or server-sent events. Envoy handles HTTP."""
 
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 

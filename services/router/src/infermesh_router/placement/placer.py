@@ -1,4 +1,4 @@
-"""Makes a model ready on an endpoint: asks the policy where, sends the load, and waits for the endpoint's report.
+"""Makes a model ready: asks the policy where to load it, sends the load command, and waits for the endpoint's report.
 
 The endpoint itself decides which idle models to unload to make room.
 """

@@ -1,4 +1,4 @@
-"""One sending of a Generate call to one endpoint: its stream of events, and whether the endpoint is waited for."""
+"""One attempt to run a Generate call on one endpoint: its events, and whether the router waits for the endpoint."""
 
 import asyncio
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Sends one Generate call to endpoints, and to a second one as well when the first is slow."""
+"""Sends a Generate call to an endpoint, and also to a second one if the first is slow."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Abandons streams whose endpoint has been silent for too long; one timer looks at all of them."""
+"""Abandons streams whose endpoint has been silent for too long; one timer checks all streams."""
 
 import asyncio
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Reads what the router needs to know about a request before it sends it on."""
+"""Reads what the router needs to know about a request before sending it on."""

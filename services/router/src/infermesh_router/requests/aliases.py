@@ -1,4 +1,4 @@
-"""Replaces an alias by the model it stands for; several models can share an alias's requests by weight."""
+"""Replaces an alias with its model; an alias can split requests between models by weight."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence

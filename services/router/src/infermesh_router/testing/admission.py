@@ -1,4 +1,4 @@
-"""An admission over a fleet without connections, whose endpoints report by hand and whose time stands still."""
+"""An admission with endpoints whose reports the test writes, and a clock that the test controls."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Converts bodies of OpenAI requests, given as fields, for tests."""
+"""Runs the OpenAI conversion on bodies that tests give as keyword arguments."""
 
 import json
 from typing import Any

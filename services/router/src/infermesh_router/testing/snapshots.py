@@ -15,7 +15,7 @@ def endpoint(address: str, **fields: Any) -> EndpointSnapshot:
 
 
 def measured(address: str, **fields: Any) -> EndpointSnapshot:
-    """A ready endpoint that prefills and decodes 1000 tokens a second."""
+    """A ready endpoint that prefills and decodes 1000 tokens per second."""
     rates = {"prefill_tokens_per_s": 1000.0, "decode_tokens_per_s": 1000.0}
     return endpoint(address, **(rates | fields))
 

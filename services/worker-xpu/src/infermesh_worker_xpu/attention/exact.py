@@ -147,7 +147,7 @@ def _sums(
 
 
 def _gathered(cache: Tensor, blocks: Tensor, kv_heads: int) -> Tensor:
-    """Keys or values [tiles × kv_heads, KEYS, head_dim] of the blocks, KEYS tokens a tile."""
+    """Keys or values [tiles × kv_heads, KEYS, head_dim] of the blocks, KEYS tokens per tile."""
     tokens = cache.index_select(0, blocks).view(-1, KEYS, kv_heads, cache.shape[3])
     return tokens.transpose(1, 2).reshape(-1, KEYS, cache.shape[3])
 

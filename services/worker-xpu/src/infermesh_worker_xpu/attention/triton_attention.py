@@ -1,6 +1,6 @@
 """Paged attention on Triton for CUDA and XPU: says whether it can run, checks inputs, launches the kernels.
 
-Caches are [num_blocks, block_size, kv_heads, head_dim], contiguous, one a layer for keys and one for values; slot =
+Caches are [num_blocks, block_size, kv_heads, head_dim], contiguous, one per layer for keys and one for values; slot =
 block × block_size + offset. Query, key, value and out may be strided views whose last dimension is contiguous. A
 sliding window of w lets position p see positions (p - w, p]; a soft cap turns scores into
 softcap × tanh(score / softcap). Nothing here waits for the device or reads its values, so calls can be captured in a

@@ -28,8 +28,8 @@ class TileSizes:
     stages: int
 
 
-# By (padded head_dim, bytes an element). Compiled by Triton 3.7.1, these tiles spill at most 16 bytes a thread on sm_90
-# and 88 on sm_80, and use less than the 99 KiB of shared memory of the smallest such device. A test checks this.
+# By (padded head_dim, bytes per element). Compiled by Triton 3.7.1, these tiles spill at most 16 bytes per thread on
+# sm_90 and 88 on sm_80, and use less than the 99 KiB of shared memory of the smallest such device. A test checks this.
 DECODE_TILES: Mapping[tuple[int, int], TileSizes] = {
     (64, 2): TileSizes(64, 64, 4, 5),
     (128, 2): TileSizes(32, 64, 4, 5),

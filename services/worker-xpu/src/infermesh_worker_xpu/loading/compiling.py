@@ -1,4 +1,4 @@
-"""Compiles a model's layers with torch.compile, or leaves them alone where that fails or does not pay.
+"""Compiles a model's layers with torch.compile, or leaves them alone where compiling fails or brings no gain.
 
 Attention is not compiled: our kernels run between the two compiled halves of each layer. All layers share the compiled
 code, which exists in two versions: for one token and for any number.

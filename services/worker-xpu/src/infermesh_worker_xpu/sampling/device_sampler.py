@@ -71,7 +71,7 @@ class DeviceSampler:
 
 
 class TorchLaunch:
-    """`launch.Launched` of a TorchRunner."""
+    """`Launch` of a TorchRunner."""
 
     def __init__(self, logits: Tensor, sampler: DeviceSampler, guard: MemoryGuard) -> None:
         """`guard` wraps work that may run out of memory on the device."""

@@ -1,4 +1,4 @@
-"""Draws random tokens on a device: from each row's most probable tokens, and from all if those do not decide."""
+"""Draws random tokens on a device: from a row's most probable ones, or from the whole row if those are not enough."""
 
 from collections.abc import Callable
 

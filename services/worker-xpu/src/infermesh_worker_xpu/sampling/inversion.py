@@ -15,7 +15,7 @@ _UNLIMITED = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class DrawNumbers:
-    """`launch.Draws` of S rows on a device, each [S]. Floats have the dtype that sums are computed in."""
+    """`DrawnRows` of S rows on a device, each [S]. Floats have the dtype that sums are computed in."""
 
     inverse_temperatures: Tensor
     top_k: Tensor

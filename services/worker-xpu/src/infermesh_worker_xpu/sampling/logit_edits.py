@@ -1,4 +1,4 @@
-"""Applies biases, penalties, masks and bans (`launch.Edits`) to logits on a device."""
+"""Applies biases, penalties, masks and bans (`LogitEdits`) to logits on a device."""
 
 import torch
 from torch import Tensor

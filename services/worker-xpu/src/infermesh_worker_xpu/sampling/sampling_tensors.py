@@ -1,4 +1,4 @@
-"""Copies a `launch.SamplingBatch` to a device, all of it in one copy.
+"""Copies a `SamplingBatch` to a device, all of it in one copy.
 
 A second copy would wait for a buffer that the device reads only after its forward pass.
 """
@@ -19,7 +19,7 @@ Arrays = dict[str, NDArray[np.generic]]
 
 @dataclass(frozen=True, slots=True)
 class DrawTensors:
-    """`launch.Draws` on a device: D rows."""
+    """`DrawnRows` on a device: D rows."""
 
     rows: Tensor
     """[D] int64"""
@@ -33,7 +33,7 @@ class DrawTensors:
 
 @dataclass(frozen=True, slots=True)
 class EditTensors:
-    """`launch.Edits` on a device. A place is row × vocab + token id."""
+    """`LogitEdits` on a device. A place is row × vocab + token id."""
 
     bias_places: Tensor
     bias: Tensor

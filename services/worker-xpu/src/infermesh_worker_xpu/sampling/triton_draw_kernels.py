@@ -197,7 +197,7 @@ def draw_kernel(
     vocab: tl.tensor,
     K: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Draws a token for each row of logits [rows, vocab], one program a row: from K < vocab tokens if they decide.
+    """Draws a token for each row of logits [rows, vocab], one program per row: from K < vocab tokens if they decide.
 
     `top_keys` [rows, K] are the ranking.keys of the first K tokens; `floats` is DrawTensors.floats.
     """

@@ -1,4 +1,4 @@
-"""Copies a step's arrays to the device: packed into pinned memory, one copy a step.
+"""Copies a step's arrays to the device: packed into pinned memory, one copy per step.
 
 The device reads pinned memory after the call that asked for the copy has returned. So two buffers take turns, and a
 buffer is written again only after the device has read it.
