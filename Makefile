@@ -38,7 +38,7 @@ up: setup $(if $(findstring xpu,$(WORKERS)),setup-xpu) ## Start the mesh (WORKER
 down: setup ## Stop the mesh
 	infermesh down
 
-test: setup ## Run every test: unit, contract, integration and end to end
+test: setup ## Run the tests that need no torch: unit, contract, integration and end to end
 	python -m pytest -q
 
 test-huggingface: setup $(HUGGINGFACE_VENV)/.installed ## Test the import of Hugging Face folders, in a venv with torch
@@ -118,13 +118,13 @@ modules: setup ## List the modules in docs/modules.md
 lock: setup ## Make the lock files from the pyproject.toml files
 	python tools/lock.py
 
-bench: setup ## Measure engine and mesh beside openvino-genai; the last line is one JSON document
+bench: setup ## Compare engine and mesh with openvino-genai; the last line is one JSON document
 	python benchmarks/engine/mesh.py
 
-bench-xpu: $(VENV)/.installed-xpu ## Measure worker-xpu on processors beside transformers; the last line is one JSON document
+bench-xpu: $(VENV)/.installed-xpu ## Compare worker-xpu on processors with transformers; the last line is one JSON document
 	python benchmarks/torch_worker/xpu.py
 
-bench-router: setup ## Measure what the router adds, beside other routers, and how it chooses in simulated fleets
+bench-router: setup ## Measure what the router adds, compared with other routers, and how it chooses in simulated fleets
 	python benchmarks/router/fleet.py
 	python benchmarks/router/router_overhead.py
 
