@@ -5,6 +5,8 @@ This module does not import gRPC: `rpc.status` turns these errors into statuses 
 InfermeshError
 ├── InvalidArgument
 │   └── ContextLengthExceeded
+├── Unauthenticated
+├── PermissionDenied
 ├── NotFound
 │   └── ModelNotFound
 ├── FailedPrecondition
@@ -87,6 +89,20 @@ class ContextLengthExceeded(InvalidArgument):
     reason = "CONTEXT_LENGTH_EXCEEDED"
 
 
+class Unauthenticated(InfermeshError):
+    """The caller did not prove who it is."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(InfermeshError):
+    """The caller is known, and may not do this."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "PERMISSION_DENIED"
+
+
 class NotFound(InfermeshError):
     """Something named in the request does not exist."""
 
@@ -158,6 +174,8 @@ class Internal(InfermeshError):
 _SPECIFIC: tuple[type[InfermeshError], ...] = (ContextLengthExceeded, ModelNotFound, DeviceNotAvailable)
 _GENERAL: tuple[type[InfermeshError], ...] = (
     InvalidArgument,
+    Unauthenticated,
+    PermissionDenied,
     NotFound,
     FailedPrecondition,
     ResourceExhausted,

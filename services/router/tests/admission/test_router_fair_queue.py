@@ -19,6 +19,7 @@ class Item:
 
     name: str
     client: str
+    member: str = ""
     lane: Hashable = None
     priority: int = 0
     resumed: bool = False

@@ -53,9 +53,14 @@ class Call:
         blocks = rehash_for_model(self.wanted.blocks, self.wanted.model, model)
         return replace(self, body=body, wanted=replace(self.wanted, model=model, blocks=blocks))
 
-    def with_client(self, client: str) -> "Call":
-        """The same call, counted as this client's in the fair queue."""
-        return replace(self, wanted=replace(self.wanted, client=client))
+    def with_client(self, client: str, *, member: str = "") -> "Call":
+        """The same call, counted as this client's in the fair queue; `member` divides the client's share."""
+        return replace(self, wanted=replace(self.wanted, client=client, member=member))
+
+    def on_device(self, device: str) -> "Call":
+        """The same call, for another device. Only the router knows the names of several, such as "cpu,xpu"."""
+        body = self.body if "," in device else self.body + _KINDS[self.method](device=device).SerializeToString()
+        return replace(self, body=body, wanted=replace(self.wanted, device=device))
 
 
 def read_generate(body: bytes) -> Call:
