@@ -14,13 +14,19 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 KEYS_FILE = "keys.json"
 """Its name in INFERMESH_HOME."""
 MAX_FILE_BYTES = 16 << 20
 KEY_PREFIX = "im-"
 _KEY_BYTES = 32
+
+_PROBLEMS = {
+    "name": "A key's name has up to 64 letters, digits and . _ @ -, and begins with a letter or a digit.",
+    "devices": "The devices that a key can allow are cpu, gpu, xpu and cuda.",
+    "max_priority": "A priority is a whole number from -2147483648 to 2147483647.",
+}
 
 DeviceName = Literal["cpu", "xpu", "cuda", "gpu"]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
@@ -70,12 +76,13 @@ def hash_secret(text: str) -> bytes:
 
 
 def new_key(name: str, text: str, **allowed: object) -> ApiKey:
-    """The key with this text, created now. `allowed` are fields of ApiKey. Raises FailedPrecondition for bad ones."""
+    """The key with this text, created now. `allowed` are fields of ApiKey. Raises InvalidArgument for bad ones."""
     fields = {"name": name, "sha256": hash_secret(text).hex(), "created": datetime.now(UTC), **allowed}
     try:
         return msgspec.convert(fields, ApiKey)
     except msgspec.ValidationError as error:
-        raise FailedPrecondition(f"This key is not possible: {error}.", reason="BAD_KEY") from None
+        field = next((field for field in _PROBLEMS if f"$.{field}" in str(error)), "")
+        raise InvalidArgument(_PROBLEMS.get(field, f"This key is not possible: {error}."), reason="BAD_KEY") from None
 
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:

@@ -29,7 +29,7 @@ def run_create(name: str, *, models: str, devices: str, expires: datetime | None
     )
     console = error_console()
     console.print(
-        f"Created the key '{name}'. It is shown only now; send it as 'authorization: Bearer KEY':", soft_wrap=True
+        f"Created the key '{name}'. It is shown only now; clients send it as OpenAI's API key:", soft_wrap=True
     )
     print(text)
     if first:
@@ -43,20 +43,10 @@ def run_list(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps([_document(key) for key in keys], indent=2))
         return
-    table = Table("key", "state", "models", "devices", "priority", "requests/min", "tokens/min", "expires", "created")
-    table.caption = str(path)
+    table = Table("key", "state", "models", "devices", "priority", "limits a minute", "expires", caption=str(path))
     for key in keys:
-        table.add_row(
-            key.name,
-            _state(key),
-            ", ".join(key.models) or "all",
-            ", ".join(key.devices) or "all",
-            f"≤ {key.max_priority}",
-            _limit(key.requests_per_minute),
-            _limit(key.tokens_per_minute),
-            _moment(key.expires) if key.expires else "never",
-            _moment(key.created),
-        )
+        allowed = (", ".join(key.models) or "all", ", ".join(key.devices) or "all", f"up to {key.max_priority}")
+        table.add_row(key.name, _state(key), *allowed, _limits(key), _day(key.expires))
     Console(highlight=False).print(table)
 
 
@@ -84,12 +74,13 @@ def _state(key: ApiKey) -> str:
     return "expired" if key.expires is not None and key.expires <= datetime.now(UTC) else "valid"
 
 
-def _limit(value: int | None) -> str:
-    return "no limit" if value is None else str(value)
+def _limits(key: ApiKey) -> str:
+    limits = {"requests": key.requests_per_minute, "tokens": key.tokens_per_minute}
+    return ", ".join(f"{limit} {what}" for what, limit in limits.items() if limit is not None) or "none"
 
 
-def _moment(moment: datetime) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M}"
+def _day(moment: datetime | None) -> str:
+    return f"{moment.astimezone():%F}" if moment else "never"
 
 
 def _split(value: str) -> tuple[str, ...]:

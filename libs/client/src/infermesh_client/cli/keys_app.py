@@ -9,11 +9,12 @@ keys_app = typer.Typer(
     help="Create, list and revoke API keys. While there are none, the mesh answers every request.",
     no_args_is_help=True,
 )
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Name = Annotated[str, typer.Argument(help="Name of the key's owner: letters, digits and . _ @ -")]
 
 
 @keys_app.command("create")
-def create(
+def create(  # noqa: PLR0917 - the options of a command
     name: Name,
     models: Annotated[
         str, typer.Option(help="Models and aliases that it allows, separated by commas; default: all.")
@@ -50,9 +51,7 @@ def create(
 
 
 @keys_app.command("list")
-def list_all(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
-) -> None:
+def list_all(as_json: AsJson = False) -> None:
     """List the keys and what they allow. The keys themselves are not stored."""
     from infermesh_client.cli.keys import run_list  # noqa: PLC0415
 
