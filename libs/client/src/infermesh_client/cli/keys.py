@@ -28,9 +28,7 @@ def run_create(name: str, *, models: str, devices: str, expires: datetime | None
         **limits,
     )
     console = error_console()
-    console.print(
-        f"Created the key '{name}'. It is shown only now; clients send it as OpenAI's API key:", soft_wrap=True
-    )
+    console.print(f"Created the key '{name}'. It is shown only now; clients send it as their API key:", soft_wrap=True)
     print(text)
     if first:
         console.print(f"From now on, requests to the mesh need a key ({path}).", markup=False, soft_wrap=True)
