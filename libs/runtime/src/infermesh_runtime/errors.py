@@ -5,13 +5,13 @@ This module does not import gRPC: `rpc.status` turns these errors into statuses 
 InfermeshError
 ├── InvalidArgument
 │   └── ContextLengthExceeded
-├── Unauthenticated
-├── PermissionDenied
 ├── NotFound
 │   └── ModelNotFound
 ├── FailedPrecondition
 │   └── DeviceNotAvailable
 ├── ResourceExhausted
+├── Unauthenticated
+├── PermissionDenied
 ├── Unavailable
 ├── DeadlineExceeded
 ├── Cancelled
@@ -89,20 +89,6 @@ class ContextLengthExceeded(InvalidArgument):
     reason = "CONTEXT_LENGTH_EXCEEDED"
 
 
-class Unauthenticated(InfermeshError):
-    """The caller did not prove who it is."""
-
-    code = Code.UNAUTHENTICATED
-    reason = "UNAUTHENTICATED"
-
-
-class PermissionDenied(InfermeshError):
-    """The caller is known, and may not do this."""
-
-    code = Code.PERMISSION_DENIED
-    reason = "PERMISSION_DENIED"
-
-
 class NotFound(InfermeshError):
     """Something named in the request does not exist."""
 
@@ -134,6 +120,20 @@ class ResourceExhausted(InfermeshError):
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "RESOURCE_EXHAUSTED"
+
+
+class Unauthenticated(InfermeshError):
+    """The caller has not shown who it is, or not in a way that is accepted."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(InfermeshError):
+    """The caller is known, but may not do this."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "PERMISSION_DENIED"
 
 
 class Unavailable(InfermeshError):
@@ -174,11 +174,11 @@ class Internal(InfermeshError):
 _SPECIFIC: tuple[type[InfermeshError], ...] = (ContextLengthExceeded, ModelNotFound, DeviceNotAvailable)
 _GENERAL: tuple[type[InfermeshError], ...] = (
     InvalidArgument,
-    Unauthenticated,
-    PermissionDenied,
     NotFound,
     FailedPrecondition,
     ResourceExhausted,
+    Unauthenticated,
+    PermissionDenied,
     Unavailable,
     DeadlineExceeded,
     Cancelled,
