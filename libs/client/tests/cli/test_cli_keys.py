@@ -3,13 +3,20 @@
 import json
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from infermesh_client.cli.keys import lacks_key
+from infermesh_client.mesh.first_prompt import ask
+from infermesh_client.settings import ClientSettings
 from infermesh_runtime.api_keys import hash_secret, read_keys
+from infermesh_runtime.errors import Unavailable
 from libs.client.tests.cli.conftest import COMMAND, RunCommand
+from libs.client.tests.conftest import RunningMesh
 
 
 @pytest.fixture
@@ -113,3 +120,36 @@ def test_commands_at_once_lose_no_key(path: Path) -> None:
 def test_help_needs_no_mesh(path: Path) -> None:
     shown = subprocess.run([*COMMAND, "keys", "--help"], capture_output=True, text=True, check=True).stdout
     assert {"create", "list", "revoke"} <= set(shown.split())
+
+
+def test_chat_sends_the_users_key(
+    mesh: RunningMesh, infermesh: RunCommand, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INFERMESH_API_KEY", "im-secret")
+    assert infermesh("chat", "hi", "--endpoint", mesh.address).exit_code == 0
+    assert mesh.servicer.keys == ["Bearer im-secret"]
+
+
+def test_up_knows_that_it_lacks_a_key(infermesh: RunCommand, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not lacks_key(ClientSettings())
+    infermesh("keys", "create", "a")
+    assert lacks_key(ClientSettings())
+    monkeypatch.setenv("INFERMESH_API_KEY", "im-secret")
+    assert not lacks_key(ClientSettings())
+
+
+def test_the_first_prompt_has_the_key() -> None:
+    seen: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            seen.append(self.headers.get("authorization"))
+            self.send_error(401, "no")
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with pytest.raises(Unavailable, match="401"):
+            ask(f"http://127.0.0.1:{server.server_port}", "m", "hi", max_tokens=1, write=print, api_key="im-secret")
+        thread.join()
+    assert seen == ["Bearer im-secret"]

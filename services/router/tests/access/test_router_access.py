@@ -279,3 +279,23 @@ async def test_a_revoked_key_is_refused_and_a_new_one_accepted(keyed: StartKeyed
         while await is_refused(generate(router, bearer("b"))):
             pass
     assert (await refusal(generate(router, bearer("a"))))[0].reason == "INVALID_API_KEY"
+
+
+async def test_endpoints_never_see_a_key(start_worker: StartWorker, start_router: StartRouter, tmp_path: Path) -> None:
+    worker = await start_worker()
+    router = await start_router(worker, keys_file=write_keys_of(tmp_path / "keys.json", a={}))
+    await chat(router, bearer("a"))
+    await generate(router, (("x-api-key", secret_of("a")),))
+    assert len(worker.metadata) == 2
+    assert secret_of("a") not in str(worker.metadata) + str(worker.requests)
+
+
+async def test_aliases_are_allowed_by_their_own_name(
+    start_worker: StartWorker, start_router: StartRouter, tmp_path: Path
+) -> None:
+    config = tmp_path / "mesh.yaml"
+    config.write_text("aliases: {fast: m}\n")
+    keys = write_keys_of(tmp_path / "keys.json", a={"models": ("fast",)})
+    router = await start_router(await start_worker(), keys_file=keys, mesh_config=str(config))
+    await chat(router, bearer("a"), model="fast")
+    assert (await refusal(chat(router, bearer("a"), model="m")))[0].reason == "MODEL_NOT_ALLOWED"

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.key_store import create_key, list_keys, revoke_key
-from infermesh_client.settings import keys_path
+from infermesh_client.settings import ClientSettings, keys_path
 from infermesh_runtime.api_keys import ApiKey
 
 
@@ -53,6 +53,11 @@ def run_revoke(name: str) -> None:
     path = _path()
     revoke_key(path, name)
     error_console().print(f"Revoked {name}", markup=False, soft_wrap=True)
+
+
+def lacks_key(settings: ClientSettings) -> bool:
+    """Whether this machine's mesh has keys and INFERMESH_API_KEY gives none. Raises FailedPrecondition."""
+    return not settings.api_key and bool(list_keys(keys_path(settings)))
 
 
 def _path() -> Path:

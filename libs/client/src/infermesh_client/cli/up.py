@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.keys import lacks_key
 from infermesh_client.cli.tables import endpoints_table
 from infermesh_client.client import Client
-from infermesh_client.key_store import list_keys
 from infermesh_client.mesh.first_prompt import ask
 from infermesh_client.mesh.start import STOP_MARGIN_S, check_startable, drain_s, only_one, start_mesh
 from infermesh_client.mesh.state import MeshState, read_state
@@ -18,7 +18,7 @@ from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervisor import Supervisor
 from infermesh_client.mesh.workers import parse_workers
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_client.settings import ClientSettings, Home, keys_path
+from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import InfermeshError, ModelNotFound
 from infermesh_runtime.model_manifest import MANIFEST
 
@@ -75,7 +75,7 @@ def _ensure_model(home: Home) -> str:
 
 
 def _first_answer(console: Console, settings: ClientSettings, home: Home, state: MeshState) -> None:
-    if not settings.api_key and list_keys(keys_path(settings)):
+    if lacks_key(settings):
         console.print("The mesh has API keys; set INFERMESH_API_KEY, and `infermesh up` asks it a first question.")
         return
     console.print(f"\n> {FIRST_PROMPT}", markup=False)
