@@ -1,6 +1,7 @@
 """What a key allows: the models, devices and priority of a call, and the models that it lists."""
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.requests.call import Call
@@ -51,16 +52,22 @@ def hide_models(key: ApiKey | None, report: pb.HealthReport) -> pb.HealthReport:
 def _on_allowed_device(key: ApiKey, call: Call) -> Call:
     """A request for any device, or for a GPU, is narrowed. An endpoint's address is refused: its device may change."""
     device = call.wanted.device
-    allowed = frozenset[str]().union(*(_KINDS[name] for name in key.devices))
-    asked = _KINDS.get(device, frozenset[str]())
-    left = asked & allowed
-    if not left:
+    kept = _narrow(device, key.devices) if device in _KINDS else None
+    if kept is None:
         raise _refusal(key, "device", device, key.devices)
+    return call if kept == device else call.on_device(kept)
+
+
+@lru_cache(maxsize=1024)
+def _narrow(device: str, allowed: tuple[str, ...]) -> str | None:
+    """The device to ask for, so that one of the allowed kinds answers; None if none of them is what was asked for."""
+    asked = _KINDS[device]
+    left = asked & frozenset[str]().union(*(_KINDS[name] for name in allowed))
+    if not left:
+        return None
     if left == asked:
-        return call
-    if left == _KINDS["gpu"]:
-        return call.on_device("gpu")
-    return call.on_device(",".join(sorted(left)))
+        return device
+    return "gpu" if left == _KINDS["gpu"] else ",".join(sorted(left))
 
 
 def _refusal(key: ApiKey, field: str, value: str, allowed: Collection[str]) -> PermissionDenied:
