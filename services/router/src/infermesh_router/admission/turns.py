@@ -33,11 +33,15 @@ class Turns(Generic[T]):
         """Where a member begins that starts to wait, so that nobody saves up turns."""
 
     def add(self, number: int, item: T) -> None:
-        """Adds an item, the newest of all; numbers grow."""
+        """Adds an item in its place by number, which is its age: usually it is the newest."""
         if item.member not in self._items:
             self._items[item.member] = OrderedDict()
             self._levels[item.member] = max(self._levels.get(item.member, 0.0), self._served_level)
-        self._items[item.member][number] = item
+        items = self._items[item.member]
+        returns = bool(items) and number < next(reversed(items))
+        items[number] = item
+        if returns:
+            self._items[item.member] = OrderedDict(sorted(items.items()))
 
     def remove(self, number: int, item: T) -> None:
         """Takes out an item."""
@@ -56,6 +60,11 @@ class Turns(Generic[T]):
         self._levels[item.member] = level + item.cost_tokens
         if len(self._levels) - len(self._items) > _MAX_LEVELS:  # there is no bound on how many members there are
             self._levels = {member: self._levels[member] for member in self._items}
+
+    def refund(self, item: T) -> None:
+        """Undoes the charge of an item that was served nothing and has come back, unless it was forgotten since."""
+        if item.member in self._levels:
+            self._levels[item.member] = max(0.0, self._levels[item.member] - item.cost_tokens)
 
     def head(self) -> T:
         """The item to serve next. Raises ValueError if there is none."""
