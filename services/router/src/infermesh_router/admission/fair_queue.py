@@ -17,7 +17,7 @@ from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from infermesh_router.admission.turns import Turns
+from infermesh_router.admission.flow import Flow as _Flow
 
 
 class Queueable(Hashable, Protocol):
@@ -55,25 +55,6 @@ Rank = tuple[int, int]
 
 _SPARE = 64
 _MAX_LEVELS = 4096
-
-
-@dataclass(slots=True, eq=False)
-class _Flow(Generic[T]):
-    """One client's items of one rank in one lane by number, oldest first."""
-
-    rank: Rank
-    client: str
-    lane: Hashable
-    items: OrderedDict[int, T] = field(default_factory=OrderedDict)
-    turns: Turns[T] = field(default_factory=Turns)
-    """The same items, in the order in which they are served."""
-
-    def add(self, number: int, item: T) -> None:
-        self.items[number] = item
-        self.turns.add(number, item)
-
-    def remove(self, number: int) -> None:
-        self.turns.remove(number, self.items.pop(number))
 
 
 @dataclass(slots=True)
