@@ -118,6 +118,8 @@ class MeshServicer(
     words: tuple[str, ...] = ("Hello", ", ", "world", "!")
     state: inference_pb2.EndpointState = inference_pb2.ENDPOINT_STATE_READY
     requests: list[inference_pb2.GenerateRequest] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    """The `authorization` of each request; "" if it had none."""
     orders: list[Any] = field(default_factory=list)
     """Requests to drain, resume, load and unload."""
     queues: list[admin_pb2.ModelQueue] = field(default_factory=list)
@@ -128,6 +130,7 @@ class MeshServicer(
         self, request: inference_pb2.GenerateRequest, context: grpc.ServicerContext
     ) -> Iterator[inference_pb2.GenerateResponse]:
         self.requests.append(request)
+        self.keys.append(dict(context.invocation_metadata()).get("authorization", ""))
         if request.device == "gpu":
             _abort(context, DeviceNotAvailable("there is no gpu; available: cpu", metadata={"devices": "cpu"}))
         if self.endless:

@@ -148,3 +148,16 @@ async def test_async_orders_to_endpoints(mesh: RunningMesh) -> None:
         with pytest.raises(ResourceExhausted, match="9 GB"):
             await client.load_model("huge")
     assert not mesh.servicer.orders[2].HasField("keep_alive_s")
+
+
+def test_a_key_is_sent(mesh: RunningMesh) -> None:
+    for key in ("im-secret", ""):
+        with Client(mesh.address, api_key=key) as client:
+            assert list(client.generate("hi"))
+    assert mesh.servicer.keys == ["Bearer im-secret", ""]
+
+
+async def test_an_async_client_sends_its_key(mesh: RunningMesh) -> None:
+    async with AsyncClient(mesh.address, api_key="im-secret") as client:
+        assert [event async for event in client.generate("hi")]
+    assert mesh.servicer.keys == ["Bearer im-secret"]

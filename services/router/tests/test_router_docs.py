@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from infermesh_router.config.mesh_config import AliasTargetSection, MeshConfig, ModelSection
 from infermesh_router.config.settings import RouterSettings
+from infermesh_router.metrics.access_metrics import AccessMetrics
 from infermesh_router.metrics.endpoint_collector import EndpointCollector
 from infermesh_router.metrics.queue_collector import QueueCollector
 from infermesh_router.metrics.request_metrics import RequestMetrics
@@ -63,6 +64,7 @@ def test_its_examples_are_valid() -> None:
 def test_metrics() -> None:
     registry = CollectorRegistry()
     RequestMetrics(registry)
+    AccessMetrics(registry)
     registry.register(QueueCollector(lambda: ()))
     registry.register(EndpointCollector(lambda: ()))
     for family in registry.collect():

@@ -10,7 +10,7 @@ import grpc.aio
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
-from infermesh_client.client import DEFAULT_ENDPOINT, channel_options
+from infermesh_client.client import DEFAULT_ENDPOINT, channel_options, key_metadata
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
 from infermesh_runtime.rpc.status import from_rpc_error
 
@@ -22,8 +22,9 @@ class AsyncClient:
     arguments, return the results and raise the errors that those of Client do.
     """
 
-    def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, timeout_s: float | None = None) -> None:
+    def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, timeout_s: float | None = None, api_key: str = "") -> None:
         self.endpoint = endpoint
+        self._metadata = key_metadata(api_key)
         self._timeout_s = timeout_s
         self._channel = grpc.aio.insecure_channel(endpoint, options=channel_options(endpoint))
         self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
@@ -135,7 +136,7 @@ class AsyncClient:
         await self.close()
 
     async def _stream(self, method: Any, request: Any) -> AsyncGenerator[Any]:
-        call = method(request, timeout=self._timeout_s)
+        call = method(request, timeout=self._timeout_s, metadata=self._metadata)
         try:
             with _translated_errors():
                 async for response in call:

@@ -22,18 +22,26 @@ def channel_options(endpoint: str) -> Sequence[tuple[str, int]]:
     return [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)] if endpoint.startswith(_LOOPBACK) else CHANNEL_OPTIONS
 
 
+def key_metadata(api_key: str) -> tuple[tuple[str, str], ...]:
+    """The metadata that carries an API key; none for an empty one."""
+    return (("authorization", f"Bearer {api_key}"),) if api_key else ()
+
+
 class Client:
     """A connection to a router or a worker at `endpoint` (host:port).
 
     The connection opens with the first call. Threads may share a client. `close`, or leaving a `with` block, closes it.
+
+    `api_key` is sent with every stream; a mesh that has keys answers `generate` only with one.
 
     `timeout_s` limits each whole call, a stream included, in seconds; None sets no limit. Every call raises a class of
     infermesh_runtime.errors: Unavailable when nothing answers at `endpoint`, DeadlineExceeded after `timeout_s`, or the
     error that the endpoint returned.
     """
 
-    def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, timeout_s: float | None = None) -> None:
+    def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, timeout_s: float | None = None, api_key: str = "") -> None:
         self.endpoint = endpoint
+        self._metadata = key_metadata(api_key)
         self._timeout_s = timeout_s
         self._channel = grpc.insecure_channel(endpoint, options=channel_options(endpoint))
         self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
@@ -142,7 +150,7 @@ class Client:
         self.close()
 
     def _stream(self, method: Any, request: Any) -> Iterator[Any]:
-        call = method(request, timeout=self._timeout_s)
+        call = method(request, timeout=self._timeout_s, metadata=self._metadata)
         try:
             with _translated_errors():
                 yield from call

@@ -14,6 +14,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server, add_EndpointServiceServicer_to_server
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1.openai_pb2_grpc import add_OpenAIServiceServicer_to_server
+from infermesh_router.access.access import Access
+from infermesh_router.access.keys_file import FollowedKeys
 from infermesh_router.admission.admission import Admission
 from infermesh_router.admission.gate import Gate
 from infermesh_router.admission.sessions import Sessions
@@ -34,6 +36,7 @@ from infermesh_router.membership.configured_workers import ConfiguredWorkers
 from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_router.membership.target import join_host_port
+from infermesh_router.metrics.access_metrics import AccessMetrics
 from infermesh_router.metrics.endpoint_collector import EndpointCollector
 from infermesh_router.metrics.queue_collector import QueueCollector
 from infermesh_router.metrics.request_metrics import RequestMetrics
@@ -86,7 +89,9 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         resolve=aliases.resolve,
     )
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=(log_access, RpcMetrics(metrics)))
-    inference = InferenceServicer(dispatcher, changes=fleet.changes, make_report=make_report)
+    keys = FollowedKeys(settings.keys_path(), required=bool(settings.keys_file))
+    access = Access(keys, AccessMetrics(metrics), routers=settings.router_count)
+    inference = InferenceServicer(dispatcher, access=access, changes=fleet.changes, make_report=make_report)
     server.add_service(SERVICE, inference_handlers(inference))
     registry = Registry(fleet.set_addresses)
     listing = Listing(fleet, source_of=registry.source_of, stats=router_metrics.by_endpoint, queues=admission.queues)
@@ -99,6 +104,7 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
     add_OpenAIServiceServicer_to_server(
         OpenAIServicer(
             dispatcher,
+            access=access,
             make_report=make_report,
             registry=metrics,
             ignore_unknown_fields=settings.unknown_fields == "ignore",
@@ -115,6 +121,7 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
     )
     server.add_part(_fleet_part(fleet, workers))
     server.add_part(_mesh_part(mesh))
+    server.add_part(_keys_part(keys))
     server.add_part(ServerPart(name="placement", close=placer.close))
     server.add_part(_readiness_part(server, settings.listen))
     server.add_part(metrics_part(metrics, settings.metrics_listen))
@@ -175,6 +182,21 @@ def _mesh_part(mesh: MeshFile) -> ServerPart:
             asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
 
     return ServerPart(name="mesh.yaml", start=start, close=close)
+
+
+def _keys_part(keys: FollowedKeys) -> ServerPart:
+    following: list[asyncio.Task[None]] = []
+
+    async def start() -> None:
+        await keys.load()
+        following.append(asyncio.create_task(keys.run()))
+
+    async def close() -> None:
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+
+    return ServerPart(name="API keys", start=start, close=close)
 
 
 def _fleet_part(fleet: Fleet, workers: ConfiguredWorkers) -> ServerPart:

@@ -19,6 +19,7 @@ class Item:
 
     name: str
     client: str
+    member: str = ""
     lane: Hashable = None
     priority: int = 0
     resumed: bool = False
@@ -196,3 +197,47 @@ def test_how_many_are_ahead(client: str, priority: int, ahead: int) -> None:
         push(queue, "a", client="a")
     push(queue, "b", client="b")
     assert queue.count_ahead(Item("new", client=client, priority=priority)) == ahead
+
+
+def test_a_client_gains_nothing_by_naming_many_members() -> None:
+    queue: FairQueue[Item] = FairQueue()
+    for number in range(50):
+        push(queue, "a", client="a", member=f"user-{number}")
+        push(queue, "b", client="b")
+    served = [serve(queue) for _ in range(40)]
+    assert abs(served.count("a") - served.count("b")) <= 1
+
+
+def test_members_divide_their_clients_share() -> None:
+    queue: FairQueue[Item] = FairQueue()
+    for _ in range(30):
+        push(queue, "many", client="a", member="many")
+    for _ in range(10):
+        push(queue, "large", client="a", member="large", cost_tokens=3)
+        push(queue, "small", client="a", member="small")
+    served = Counter(serve(queue) for _ in range(21))
+    assert served == {"many": 9, "small": 9, "large": 3}
+    serve_all(queue)
+    assert is_empty(queue)
+
+
+def test_a_member_that_comes_back_saved_up_no_turns() -> None:
+    queue: FairQueue[Item] = FairQueue()
+    for _ in range(40):
+        push(queue, "old", client="a", member="old")
+    for _ in range(20):
+        serve(queue)
+    for _ in range(20):
+        push(queue, "new", client="a", member="new")
+    assert Counter(serve(queue) for _ in range(10)) == {"old": 5, "new": 5}
+
+
+def test_members_that_were_served_are_forgotten() -> None:
+    queue: FairQueue[Item] = FairQueue()
+    push(queue, "stays", client="a", member="stays", cost_tokens=1e9)
+    push(queue, "stays", client="a", member="stays", cost_tokens=1e9)
+    for number in range(5000):
+        push(queue, "a", client="a", member=f"user-{number}")
+        serve(queue)
+    (flow,) = queue._flows.values()
+    assert len(flow.turns._levels) < 1100

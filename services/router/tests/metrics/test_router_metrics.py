@@ -21,6 +21,7 @@ OURS = (
     "infermesh:router_retries",
     "infermesh:router_failovers",
     "infermesh:router_shed",
+    "infermesh:router_refused",
     "infermesh:router_loads",
     "infermesh:router_hedges",
     "infermesh:router_overhead_seconds",

@@ -35,3 +35,11 @@ def test_a_split_draws_where_nobody_is_known() -> None:
     draws = iter([0.0, 0.74, 0.76, 0.999])
     aliases = Aliases({"s": (AliasTarget(model="a", weight=3), AliasTarget(model="b"))}, draw=lambda: next(draws))
     assert [aliases.resolve(call("s")).wanted.model for _ in range(4)] == ["a", "a", "b", "b"]
+
+
+def test_members_of_a_client_keep_their_models() -> None:
+    aliases = Aliases({"chat": (AliasTarget(model="a"), AliasTarget(model="b"))})
+    calls = [call("chat").with_client("key", member=f"user-{number}") for number in range(64)]
+    chosen = [aliases.resolve(each).wanted.model for each in calls]
+    assert chosen == [aliases.resolve(each).wanted.model for each in calls]
+    assert {"a", "b"} == set(chosen)

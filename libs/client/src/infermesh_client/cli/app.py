@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from infermesh_client.cli.boundary import ErrorReportingGroup
+from infermesh_client.cli.keys_app import keys_app
 from infermesh_client.model_import.precision import WeightPrecision
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="List, import, load, unload and remove models; without a command, list them.")
 app.add_typer(models_app, name="models")
+app.add_typer(keys_app, name="keys")
 
 Endpoint = Annotated[
     str | None, typer.Option(help="Router or worker to talk to, as host:port; default: the mesh on this machine.")

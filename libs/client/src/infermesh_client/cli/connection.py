@@ -16,7 +16,7 @@ def connect(endpoint: str | None, settings: ClientSettings, *, timeout_s: float 
     """Yields a client of `endpoint`, or of the mesh on this machine. Raises Unavailable when nothing answers there."""
     address = endpoint or _own_mesh(settings)
     try:
-        with Client(address, timeout_s=timeout_s) as client:
+        with Client(address, timeout_s=timeout_s, api_key=settings.api_key) as client:
             yield client
     except Unavailable as error:
         if error.reason != Unavailable.reason or not any(sign in error.message for sign in _NOBODY_LISTENS):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.keys import lacks_key
 from infermesh_client.cli.tables import endpoints_table
 from infermesh_client.client import Client
 from infermesh_client.mesh.first_prompt import ask
@@ -17,7 +18,7 @@ from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervisor import Supervisor
 from infermesh_client.mesh.workers import parse_workers
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_client.settings import Home
+from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import InfermeshError, ModelNotFound
 from infermesh_runtime.model_manifest import MANIFEST
 
@@ -42,7 +43,7 @@ def run_up(workers: Sequence[str], timeout_s: float) -> None:
         with _status(error_console()) as show_status:
             state = start_mesh(settings, home, chosen, model, deadline_s=timeout_s, show_status=show_status)
         console.print(f"Ready after {time.monotonic() - begun_s:.1f} s")
-        _first_answer(console, home, state)
+        _first_answer(console, settings, home, state)
         _print_addresses(console, home, state)
 
 
@@ -73,11 +74,19 @@ def _ensure_model(home: Home) -> str:
     return name
 
 
-def _first_answer(console: Console, home: Home, state: MeshState) -> None:
+def _first_answer(console: Console, settings: ClientSettings, home: Home, state: MeshState) -> None:
+    if lacks_key(settings):
+        console.print("The mesh has API keys; set INFERMESH_API_KEY, and `infermesh up` asks it a first question.")
+        return
     console.print(f"\n> {FIRST_PROMPT}", markup=False)
     try:
         timing = ask(
-            f"http://{state.http}", state.model, FIRST_PROMPT, max_tokens=_FIRST_PROMPT_TOKENS, write=_write(console)
+            f"http://{state.http}",
+            state.model,
+            FIRST_PROMPT,
+            max_tokens=_FIRST_PROMPT_TOKENS,
+            write=_write(console),
+            api_key=settings.api_key,
         )
     except (InfermeshError, KeyboardInterrupt):
         stop_mesh(home, wait_s=STOP_MARGIN_S)

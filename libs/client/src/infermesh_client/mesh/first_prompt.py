@@ -22,8 +22,13 @@ class AnswerTiming:
     """Measured after the first token; 0 when there was only one."""
 
 
-def ask(url: str, model: str, prompt: str, *, max_tokens: int, write: Callable[[str], None]) -> AnswerTiming:
-    """Asks `prompt` at the base URL `url` and streams the answer to `write`. Raises Unavailable when that fails."""
+def ask(
+    url: str, model: str, prompt: str, *, max_tokens: int, write: Callable[[str], None], api_key: str = ""
+) -> AnswerTiming:
+    """Asks `prompt` at the base URL `url` and streams the answer to `write`. Raises Unavailable when that fails.
+
+    `api_key` is needed where the mesh has keys.
+    """
     body = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
@@ -32,11 +37,12 @@ def ask(url: str, model: str, prompt: str, *, max_tokens: int, write: Callable[[
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     begun_s = time.monotonic()
     try:
         with (
             httpx.Client(trust_env=False, timeout=60) as client,
-            client.stream("POST", f"{url}/v1/chat/completions", json=body) as response,
+            client.stream("POST", f"{url}/v1/chat/completions", json=body, headers=headers) as response,
         ):
             if response.is_error:
                 raise Unavailable(f"the first prompt failed: {response.status_code} {response.read().decode()}")

@@ -4,6 +4,9 @@ Between clients this is start-time fair queueing (Goyal, Vin, Cheng 1996). A cli
 was served. A client that starts to wait begins at the level of the one served last, so nobody saves up turns. While two
 clients wait, what they were served differs by at most the cost of one item of each.
 
+A client's own items go in turns among its members, whoever of them was served least first. So members divide their
+client's share, and a client gains nothing by naming many.
+
 Items that the same endpoints can serve share a lane. All lanes together have one order; a lane that cannot be served
 now is left out when asking for the head, so that it does not hold up the others.
 """
@@ -14,6 +17,8 @@ from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from infermesh_router.admission.flow import Flow as _Flow
+
 
 class Queueable(Hashable, Protocol):
     """What the order needs to know of an item. None of it may change while the item waits."""
@@ -21,6 +26,10 @@ class Queueable(Hashable, Protocol):
     @property
     def client(self) -> str:
         """Whose share it uses up."""
+
+    @property
+    def member(self) -> str:
+        """Whom the client sends it for."""
 
     @property
     def lane(self) -> Hashable:
@@ -46,16 +55,6 @@ Rank = tuple[int, int]
 
 _SPARE = 64
 _MAX_LEVELS = 4096
-
-
-@dataclass(slots=True, eq=False)
-class _Flow(Generic[T]):
-    """One client's items of one rank in one lane by number, oldest first."""
-
-    rank: Rank
-    client: str
-    lane: Hashable
-    items: OrderedDict[int, T] = field(default_factory=OrderedDict)
 
 
 @dataclass(slots=True)
@@ -136,7 +135,7 @@ class FairQueue(Generic[T]):
             flow = self._flows[rank, lane, client] = _Flow(rank, client, lane)
             heap = self._heaps.setdefault(lane, [])
             heapq.heappush(heap, (rank, band.levels[client], number, flow))
-        flow.items[number] = item
+        flow.add(number, item)
 
     def remove(self, item: T) -> None:
         """Takes out an item that was not served. Removing twice is safe."""
@@ -144,7 +143,7 @@ class FairQueue(Generic[T]):
         if number is None:
             return
         rank, lane, client = _rank(item), item.lane, item.client
-        del self._flows[rank, lane, client].items[number]
+        self._flows[rank, lane, client].remove(number)
         band = self._bands[rank]
         band.leave(client)
         if not band.size:
@@ -158,7 +157,9 @@ class FairQueue(Generic[T]):
 
     def serve(self, item: T) -> None:
         """Takes out an item and charges its client."""
-        self._bands[_rank(item)].charge(item.client, item.cost_tokens)
+        rank = _rank(item)
+        self._bands[rank].charge(item.client, item.cost_tokens)
+        self._flows[rank, item.lane, item.client].turns.charge(item)
         self.remove(item)
 
     def head(self, without: Collection[Hashable] = ()) -> T | None:
@@ -170,7 +171,7 @@ class FairQueue(Generic[T]):
             entry = self._lane_head(lane)
             if best is None or entry < best:
                 best = entry
-        return None if best is None else next(iter(best[3].items.values()))
+        return None if best is None else best[3].turns.head()
 
     def in_lane(self, lane: Hashable) -> list[T]:
         """All items of a lane, oldest first."""

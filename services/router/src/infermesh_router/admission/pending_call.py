@@ -34,6 +34,11 @@ class PendingCall:
         return self.call.wanted.client
 
     @property
+    def member(self) -> str:
+        """Whom the client sends it for."""
+        return self.call.wanted.member
+
+    @property
     def priority(self) -> int:
         """Larger is served first."""
         return self.call.wanted.priority

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Callable
 import grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.access.access import Access
+from infermesh_router.access.visit import Visit
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.call import Call, read_embed, read_generate, read_infer
-from infermesh_router.requests.client_id import derive_client_id
+from infermesh_router.requests.call import read_embed, read_generate, read_infer
 from infermesh_runtime.rpc.context import RpcContext
 
 SERVICE = "infermesh.inference.v1.InferenceService"
@@ -23,31 +24,48 @@ _DEFAULT_INTERVAL_MS = 100
 class InferenceServicer:
     """InferenceService over all endpoints. Generate, Embed and Infer take and return serialised messages."""
 
-    def __init__(self, dispatcher: Dispatcher, *, changes: Changes, make_report: Callable[[], pb.HealthReport]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        *,
+        access: Access,
+        changes: Changes,
+        make_report: Callable[[], pb.HealthReport],
+    ) -> None:
         self._dispatcher = dispatcher
+        self._access = access
         self._changes = changes
         self._make_report = make_report
 
     async def Generate(self, request: bytes, context: RpcContext) -> None:
         """Relays a stream. The client gets the bytes that came, except that `started` says which endpoint answers."""
         since_s = time.perf_counter()
-        call = _with_client(read_generate(request), context)
-        write = context.write
-        async with self._dispatcher.generate(call, context.time_remaining(), since_s=since_s) as events:
-            async for message, _ in events:
-                await write(message)
+        with self._access.entered(context) as visit:
+            call = visit.admit(read_generate(request))
+            async with self._dispatcher.generate(call, context.time_remaining(), since_s=since_s) as events:
+                await _tell_limits(visit, context)
+                write = context.write
+                async for message, _ in visit.watch(events):
+                    await write(message)
 
     async def Embed(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
         since_s = time.perf_counter()
-        call = _with_client(read_embed(request), context)
-        return await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
+        with self._access.entered(context) as visit:
+            call = visit.admit(read_embed(request))
+            answer = await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
+            visit.count_embedding(answer)
+            await _tell_limits(visit, context)
+            return answer
 
     async def Infer(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
         since_s = time.perf_counter()
-        call = _with_client(read_infer(request), context)
-        return await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
+        with self._access.entered(context) as visit:
+            call = visit.admit(read_infer(request))
+            answer = await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
+            await _tell_limits(visit, context)
+            return answer
 
     async def Health(self, request: pb.HealthRequest, context: RpcContext) -> pb.HealthResponse:
         """Reports once."""
@@ -64,12 +82,10 @@ class InferenceServicer:
             yield pb.WatchHealthResponse(report=report)
 
 
-def _with_client(call: Call, context: RpcContext) -> Call:
-    """The call; if it names no client, with an id derived from the caller's credentials."""
-    if call.wanted.client:
-        return call
-    client = derive_client_id(context.invocation_metadata())
-    return call.with_client(client) if client else call
+async def _tell_limits(visit: Visit, context: RpcContext) -> None:
+    """Sends the initial metadata of a key with limits."""
+    if headers := visit.headers:
+        await context.send_initial_metadata(headers)
 
 
 def inference_handlers(servicer: InferenceServicer) -> dict[str, grpc.RpcMethodHandler]:

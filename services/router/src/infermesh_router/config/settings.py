@@ -1,6 +1,7 @@
 """The router's settings: environment variables INFERMESH_*."""
 
 import math
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -9,6 +10,7 @@ from infermesh_router.fleet.breaker import BreakerOptions
 from infermesh_router.membership.target import Target, parse_target
 from infermesh_router.relay.options import RelayOptions
 from infermesh_router.relay.patience import Patience
+from infermesh_runtime.api_keys import KEYS_FILE
 from infermesh_runtime.settings import CommaList, ServiceSettings
 
 
@@ -35,6 +37,23 @@ class RouterSettings(ServiceSettings):
         "",
         description="Path of mesh.yaml: weights, model rules, aliases, overflow and queue limits. Read again on "
         "SIGHUP. Empty: the defaults.",
+    )
+    home: str = Field(
+        "",
+        description="Folder of the mesh on this machine. If it has a file keys.json, requests need one of its API "
+        "keys. The router follows its changes. Empty: no such file.",
+    )
+    keys_file: str = Field(
+        "",
+        description="Path of the file of API keys, in place of keys.json in INFERMESH_HOME. It must be there at the "
+        "start.",
+    )
+    router_count: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="Number of routers side by side that share the rate limits of API keys. Each enforces an equal "
+        "share of every limit.",
     )
     resolve_interval_s: float = Field(
         5.0, gt=0, le=3600, description="How often dns:/// names are resolved again, in seconds."
@@ -163,6 +182,12 @@ class RouterSettings(ServiceSettings):
     max_body_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest REST request body to accept, in bytes."
     )
+
+    def keys_path(self) -> Path | None:
+        """Where API keys are looked for; None: nowhere."""
+        if self.keys_file:
+            return Path(self.keys_file).expanduser()
+        return Path(self.home).expanduser() / KEYS_FILE if self.home else None
 
     def targets(self) -> tuple[Target, ...]:
         """The workers that the settings list, parsed."""

@@ -1,11 +1,14 @@
 """Generates from all prompts of a job, and hands the events to a sink."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.access.visit import Visit
 from infermesh_router.openai.job import Job
 from infermesh_router.relay.dispatcher import Dispatcher
+from infermesh_router.relay.event import Event
 from infermesh_router.requests.call import from_generate
 
 
@@ -23,30 +26,32 @@ class Sink(Protocol):
 
 
 async def run_generations(
-    dispatcher: Dispatcher, job: Job, sink: Sink, *, timeout_s: float | None, since_s: float
+    dispatcher: Dispatcher, job: Job, sink: Sink, *, visit: Visit, timeout_s: float | None, since_s: float
 ) -> None:
     """Runs all prompts at once. Raises the first InfermeshError, after cancelling the others."""
-    if len(job.prompts) == 1:
-        await _run_one(dispatcher, job, 0, sink, timeout_s=timeout_s, since_s=since_s)
+    calls = [visit.admit(from_generate(prompt)) for prompt in job.prompts]
+
+    async def run_one(index: int) -> None:
+        base = index * job.choices_per_prompt
+        async with dispatcher.generate(calls[index], timeout_s, since_s=since_s) as events:
+            await _hand_over(visit.watch(events), base, sink)
+
+    if len(calls) == 1:
+        await run_one(0)
         return
     try:
         async with asyncio.TaskGroup() as group:
-            for index in range(len(job.prompts)):
-                group.create_task(_run_one(dispatcher, job, index, sink, timeout_s=timeout_s, since_s=since_s))
+            for index in range(len(calls)):
+                group.create_task(run_one(index))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
 
 
-async def _run_one(
-    dispatcher: Dispatcher, job: Job, index: int, sink: Sink, *, timeout_s: float | None, since_s: float
-) -> None:
-    base = index * job.choices_per_prompt
-    call = from_generate(job.prompts[index])
-    async with dispatcher.generate(call, timeout_s, since_s=since_s) as events:
-        async for _, content in events:
-            if content.HasField("delta"):
-                await sink.take_delta(base, content.delta)
-            elif content.HasField("finished"):
-                await sink.take_finished(base, content.finished)
-            else:
-                await sink.begin(base, content.started)
+async def _hand_over(events: AsyncIterator[Event], base: int, sink: Sink) -> None:
+    async for _, content in events:
+        if content.HasField("delta"):
+            await sink.take_delta(base, content.delta)
+        elif content.HasField("finished"):
+            await sink.take_finished(base, content.finished)
+        else:
+            await sink.begin(base, content.started)

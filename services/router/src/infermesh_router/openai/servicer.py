@@ -15,6 +15,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from infermesh.inference.v1 import inference_pb2
 from infermesh.openai.v1 import openai_pb2 as pb
 from infermesh.openai.v1 import openai_pb2_grpc as pb_grpc
+from infermesh_router.access.access import Access
+from infermesh_router.access.permissions import hide_models
+from infermesh_router.access.visit import Visit
 from infermesh_router.fleet.endpoint import DEVICES
 from infermesh_router.openai.convert import chat_job, completion_job
 from infermesh_router.openai.errors import error_object, rename_fields
@@ -27,7 +30,6 @@ from infermesh_router.openai.sinks import SendHeaders, SseSink, WholeSink
 from infermesh_router.policy.filters import RETRY_AFTER_S
 from infermesh_router.policy.snapshot import DeviceKind
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.client_id import derive_client_id
 from infermesh_runtime.errors import InfermeshError, Internal, InvalidArgument, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
@@ -45,12 +47,14 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         self,
         dispatcher: Dispatcher,
         *,
+        access: Access,
         make_report: Callable[[], inference_pb2.HealthReport],
         registry: CollectorRegistry,
         ignore_unknown_fields: bool,
         max_body_bytes: int,
     ) -> None:
         self._dispatcher = dispatcher
+        self._access = access
         self._make_report = make_report
         self._registry = registry
         self._ignore_unknown = ignore_unknown_fields
@@ -59,24 +63,26 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
     async def CreateChatCompletion(self, request: HttpBody, context: RpcContext) -> None:
         """Answers a chat."""
         since_s = time.perf_counter()
-        self._check_size(request)
-        parsed = parse_body(ChatRequest, request.data, ignore_unknown=self._ignore_unknown)
-        await self._answer(chat_job(parsed.request), parsed.ignored, context, since_s)
+        with self._access.entered(context) as visit:
+            self._check_size(request)
+            parsed = parse_body(ChatRequest, request.data, ignore_unknown=self._ignore_unknown)
+            await self._answer(chat_job(parsed.request), parsed.ignored, context, visit, since_s)
 
     async def CreateCompletion(self, request: HttpBody, context: RpcContext) -> None:
         """Completes prompts."""
         since_s = time.perf_counter()
-        self._check_size(request)
-        parsed = parse_body(CompletionRequest, request.data, ignore_unknown=self._ignore_unknown)
-        await self._answer(completion_job(parsed.request), parsed.ignored, context, since_s)
+        with self._access.entered(context) as visit:
+            self._check_size(request)
+            parsed = parse_body(CompletionRequest, request.data, ignore_unknown=self._ignore_unknown)
+            await self._answer(completion_job(parsed.request), parsed.ignored, context, visit, since_s)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: RpcContext) -> HttpBody:
-        """Lists the models that can answer, at once or after loading."""
-        return _json(list_models(self._make_report()))
+        """Lists the models that can answer the caller, at once or after loading."""
+        return _json(list_models(self._report_for(context)))
 
     async def GetModel(self, request: pb.GetModelRequest, context: RpcContext) -> HttpBody:
         """Describes one of them."""
-        return _json(find_model(self._make_report(), request.model))
+        return _json(find_model(self._report_for(context), request.model))
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: RpcContext) -> HttpBody:
         """Answers if a request could be served now. Raises Unavailable if not."""
@@ -89,28 +95,34 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
 
     async def GetMetrics(self, request: pb.GetMetricsRequest, context: RpcContext) -> HttpBody:
         """The router's metrics in Prometheus' text format."""
+        self._access.identify(context)
         return HttpBody(content_type=CONTENT_TYPE_LATEST, data=generate_latest(self._registry))
 
-    async def _answer(self, job: Job, ignored: tuple[str, ...], context: RpcContext, since_s: float) -> None:
-        _name_client(job, context)
+    async def _answer(
+        self, job: Job, ignored: tuple[str, ...], context: RpcContext, visit: Visit, since_s: float
+    ) -> None:
         answer = self._stream if job.stream else self._answer_whole
         try:
-            await answer(job, _header_sender(context, ignored), context, since_s)
+            await answer(job, _header_sender(context, ignored, visit), context, visit, since_s)
         except InfermeshError as error:
             raise rename_fields(error, job.field_names) from error
 
-    async def _answer_whole(self, job: Job, send_headers: SendHeaders, context: RpcContext, since_s: float) -> None:
+    async def _answer_whole(
+        self, job: Job, send_headers: SendHeaders, context: RpcContext, visit: Visit, since_s: float
+    ) -> None:
         sink = WholeSink(job, send_headers)
         timeout_s = context.time_remaining()
-        await run_generations(self._dispatcher, job, sink, timeout_s=timeout_s, since_s=since_s)
+        await run_generations(self._dispatcher, job, sink, visit=visit, timeout_s=timeout_s, since_s=since_s)
         await context.write(HttpBody(content_type=JSON, data=sink.body()))
 
-    async def _stream(self, job: Job, send_headers: SendHeaders, context: RpcContext, since_s: float) -> None:
+    async def _stream(
+        self, job: Job, send_headers: SendHeaders, context: RpcContext, visit: Visit, since_s: float
+    ) -> None:
         """Raises errors until the headers are sent; after that it writes them as events."""
         sink = SseSink(job, send_headers, context)
         timeout_s = context.time_remaining()
         try:
-            await run_generations(self._dispatcher, job, sink, timeout_s=timeout_s, since_s=since_s)
+            await run_generations(self._dispatcher, job, sink, visit=visit, timeout_s=timeout_s, since_s=since_s)
         except InfermeshError as error:
             if not sink.begun:
                 raise
@@ -126,6 +138,10 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         else:
             await sink.end()
 
+    def _report_for(self, context: RpcContext) -> inference_pb2.HealthReport:
+        """The router's report with the models that the caller may use."""
+        return hide_models(self._access.identify(context), self._make_report())
+
     def _check_size(self, body: HttpBody) -> None:
         if len(body.data) > self._max_body_bytes:
             raise InvalidArgument(
@@ -134,19 +150,12 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
             )
 
 
-def _name_client(job: Job, context: RpcContext) -> None:
-    """Names the client in prompts of a body that does not."""
-    for prompt in job.prompts:
-        if not prompt.client_id:
-            prompt.client_id = derive_client_id(context.invocation_metadata())
-
-
 def _json(document: dict[str, object]) -> HttpBody:
     return HttpBody(content_type=JSON, data=orjson.dumps(document))
 
 
-def _header_sender(context: RpcContext, ignored: tuple[str, ...]) -> SendHeaders:
-    """Sends headers that tell which endpoint answers, why, how long that took so far, and which fields were ignored."""
+def _header_sender(context: RpcContext, ignored: tuple[str, ...], visit: Visit) -> SendHeaders:
+    """Sends headers: which endpoint answers and why, how long that took so far, ignored fields, and rate limits."""
 
     async def send_headers(started: inference_pb2.Started) -> None:
         headers = [
@@ -155,6 +164,7 @@ def _header_sender(context: RpcContext, ignored: tuple[str, ...]) -> SendHeaders
             ("x-infermesh-reason", started.reason),
             ("x-infermesh-queued-ms", str(started.queued_ms)),
             ("x-infermesh-overhead-ms", f"{started.overhead_ms:.1f}"),
+            *visit.headers,
         ]
         if started.loading_ms:
             headers.append(("x-infermesh-loading-ms", str(started.loading_ms)))

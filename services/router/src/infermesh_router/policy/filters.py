@@ -18,6 +18,7 @@ RETRY_AFTER_S = 1.0
 """How long clients are told to wait when nothing is ready; workers reconnect within about this time."""
 
 _DEVICE_NAMES = {"gpu": GPU_BITS, "cpu": CPU_BITS, "xpu": 2, "cuda": 4}
+_DEVICE_NAMES |= {f"cpu,{name}": CPU_BITS | _DEVICE_NAMES[name] for name in ("xpu", "cuda")}  # what a key may allow
 
 
 @dataclass(frozen=True, slots=True, eq=False)

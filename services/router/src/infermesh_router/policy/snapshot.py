@@ -115,7 +115,7 @@ class Wanted:
     model: str = ""
     """Empty means the only model there is."""
     device: str = ""
-    """ "" or "auto", "gpu", "cpu", "xpu", "cuda", or an endpoint's address."""
+    """ "" or "auto", "gpu", "cpu", "xpu", "cuda", "cpu,xpu", "cpu,cuda", or an endpoint's address."""
     prompt_tokens: int = 0
     """Estimated length of the prompt."""
     sequences: int = 1
@@ -129,6 +129,8 @@ class Wanted:
     """Hashes of the prompt's blocks (see `prefix_hash`); empty for a prompt shorter than one block."""
     client: str = ""
     """The client, so that waiting requests are served fairly; empty if unknown."""
+    member: str = ""
+    """Whom the client sends it for; members share the client's turns."""
     priority: int = 0
     """Waiting requests with a larger priority are served first."""
     max_tokens: int = 0

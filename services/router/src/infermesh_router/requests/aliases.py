@@ -51,7 +51,7 @@ class Aliases:
         return replace(resolved, wanted=replace(resolved.wanted, alias=alias))
 
     def _fraction(self, call: Call, alias: str) -> float:
-        who = call.session_id or call.wanted.client
+        who = call.session_id or "\0".join(filter(None, (call.wanted.client, call.wanted.member)))
         if not who:
             return self._draw()
         digest = blake2b(f"{alias}\0{who}".encode(), digest_size=_HASH_BYTES).digest()

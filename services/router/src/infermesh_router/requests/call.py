@@ -2,11 +2,13 @@
 
 import secrets
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.policy.fast_replace import FastReplace
 from infermesh_router.policy.prefix_hash import hash_prompt, rehash_for_model
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_runtime.errors import InvalidArgument
@@ -53,9 +55,22 @@ class Call:
         blocks = rehash_for_model(self.wanted.blocks, self.wanted.model, model)
         return replace(self, body=body, wanted=replace(self.wanted, model=model, blocks=blocks))
 
-    def with_client(self, client: str) -> "Call":
-        """The same call, counted as this client's in the fair queue."""
-        return replace(self, wanted=replace(self.wanted, client=client))
+    def with_client(self, client: str, *, member: str = "") -> "Call":
+        """The same call, counted as this client's in the fair queue; `member` divides the client's share."""
+        return _replace_call(self, wanted=_replace_wanted(self.wanted, client=client, member=member))
+
+    def on_device(self, device: str) -> "Call":
+        """The same call, for another device. Only the router knows the names of several, such as "cpu,xpu"."""
+        body = self.body if "," in device else self.body + _device_field(self.method, device)
+        return _replace_call(self, body=body, wanted=_replace_wanted(self.wanted, device=device))
+
+
+_replace_call, _replace_wanted = FastReplace(Call), FastReplace(Wanted)
+
+
+@lru_cache(maxsize=16)
+def _device_field(method: str, device: str) -> bytes:
+    return _KINDS[method](device=device).SerializeToString()
 
 
 def read_generate(body: bytes) -> Call:

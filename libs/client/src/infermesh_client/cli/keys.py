@@ -1,0 +1,90 @@
+"""Runs `infermesh keys create`, `list` and `revoke`."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.key_store import create_key, list_keys, revoke_key
+from infermesh_client.settings import ClientSettings, keys_path
+from infermesh_runtime.api_keys import ApiKey
+
+
+def run_create(name: str, *, models: str, devices: str, expires: datetime | None, **limits: int | None) -> None:
+    """Creates a key; stdout gets the key alone, so that scripts can take it. Raises FailedPrecondition."""
+    path = _path()
+    first = not list_keys(path)
+    text, _ = create_key(
+        path,
+        name,
+        models=_split(models),
+        devices=_split(devices),
+        expires=expires.astimezone(UTC) if expires else None,
+        **limits,
+    )
+    console = error_console()
+    console.print(f"Created the key '{name}'. It is shown only now; clients send it as their API key:", soft_wrap=True)
+    print(text)
+    if first:
+        console.print(f"From now on, requests to the mesh need a key ({path}).", markup=False, soft_wrap=True)
+
+
+def run_list(*, as_json: bool) -> None:
+    """Prints the keys. Raises FailedPrecondition."""
+    path = _path()
+    keys = list_keys(path)
+    if as_json:
+        print(json.dumps([_document(key) for key in keys], indent=2))
+        return
+    table = Table("key", "state", "models", "devices", "priority", "limits a minute", "expires", caption=str(path))
+    for key in keys:
+        allowed = (", ".join(key.models) or "all", ", ".join(key.devices) or "all", f"up to {key.max_priority}")
+        table.add_row(key.name, _state(key), *allowed, _limits(key), _day(key.expires))
+    Console(highlight=False).print(table)
+
+
+def run_revoke(name: str) -> None:
+    """Revokes a key. Raises NotFound."""
+    path = _path()
+    revoke_key(path, name)
+    error_console().print(f"Revoked {name}", markup=False, soft_wrap=True)
+
+
+def lacks_key(settings: ClientSettings) -> bool:
+    """Whether this machine's mesh has keys and INFERMESH_API_KEY gives none. Raises FailedPrecondition."""
+    return not settings.api_key and bool(list_keys(keys_path(settings)))
+
+
+def _path() -> Path:
+    settings, _ = load_settings()
+    return keys_path(settings)
+
+
+def _document(key: ApiKey) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(key)
+    del fields["sha256"]
+    return {**fields, "state": _state(key)}
+
+
+def _state(key: ApiKey) -> str:
+    if key.revoked is not None:
+        return "revoked"
+    return "expired" if key.expires is not None and key.expires <= datetime.now(UTC) else "valid"
+
+
+def _limits(key: ApiKey) -> str:
+    limits = {"requests": key.requests_per_minute, "tokens": key.tokens_per_minute}
+    return ", ".join(f"{limit} {what}" for what, limit in limits.items() if limit is not None) or "none"
+
+
+def _day(moment: datetime | None) -> str:
+    return f"{moment.astimezone():%F}" if moment else "never"
+
+
+def _split(value: str) -> tuple[str, ...]:
+    return tuple(part for raw in value.split(",") if (part := raw.strip()))

@@ -1,0 +1,72 @@
+"""Lets requests in: identifies the caller by its API key, and counts what it asks for and is refused."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from infermesh_router.access.credentials import read_secret
+from infermesh_router.access.keyring import Keyring
+from infermesh_router.access.keys_file import FollowedKeys
+from infermesh_router.access.rate_limits import Headers, RateLimits
+from infermesh_router.access.visit import Visit
+from infermesh_router.metrics.access_metrics import AccessMetrics
+from infermesh_router.requests.client_id import derive_client_id
+from infermesh_runtime.api_keys import ApiKey
+from infermesh_runtime.errors import InfermeshError, Unauthenticated
+from infermesh_runtime.rpc.context import RpcContext
+
+_ASK_FOR_KEY: Headers = (("www-authenticate", "Bearer"),)
+
+
+class Access:
+    """Knows the keys in force and what was used of their limits. Without keys, everybody may do everything."""
+
+    def __init__(
+        self,
+        keys: FollowedKeys,
+        metrics: AccessMetrics,
+        *,
+        routers: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`routers` is how many routers share the limits."""
+        self._keys = keys
+        self._metrics = metrics
+        self._limits = RateLimits(share=1 / routers, clock=clock)
+        self._known: Keyring | None = None
+
+    def identify(self, context: RpcContext) -> ApiKey | None:
+        """The caller's key; None if no key is needed. Raises Unauthenticated."""
+        keyring = self._keys.keyring
+        if keyring is None:
+            return None
+        if keyring is not self._known:
+            self._known = keyring
+            self._limits.keep_only(keyring.keys)
+        try:
+            return keyring.verify(read_secret(context.invocation_metadata()))
+        except Unauthenticated as error:
+            raise self._refused(context, error, _ASK_FOR_KEY) from None
+
+    @contextmanager
+    def entered(self, context: RpcContext) -> Iterator[Visit]:
+        """One request, for the length of the block. Raises Unauthenticated, and ResourceExhausted beyond a limit."""
+        key = self.identify(context)
+        visit = Visit(
+            key=key,
+            client=f"key {key.name}" if key else derive_client_id(context.invocation_metadata()),
+            limits=self._limits,
+            usage=self._limits.usage(key) if key else None,
+            refused=lambda error, headers: self._refused(context, error, headers),
+        )
+        visit.begin()
+        try:
+            yield visit
+        finally:
+            visit.settle()
+
+    def _refused(self, context: RpcContext, error: InfermeshError, headers: Headers) -> InfermeshError:
+        """Counts a refusal, and sends the headers with its status, which Envoy makes HTTP headers of."""
+        self._metrics.refused.labels(error.reason.lower()).inc()
+        context.set_trailing_metadata(headers)
+        return error
