@@ -24,7 +24,7 @@ from infermesh_worker.engine_client.engine_client import EngineClient
 from infermesh_worker.engine_client.metrics import WorkerCollector
 from infermesh_worker.engine_client.request_meter import RequestMeters
 from infermesh_worker.engine_client.supervisor import RestartPolicy
-from infermesh_worker.engine_process.frames import StartCommand
+from infermesh_worker.engine_process.frames import FormatLimits, StartCommand
 from infermesh_worker.hosting.model_loader import ModelLimits
 from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.models.opened_model import OpenedModel
@@ -88,6 +88,11 @@ def _start_command(settings: WorkerSettings, options: Mapping[str, Any]) -> Star
         max_batched_tokens=settings.max_batched_tokens,
         prefix_caching=settings.prefix_caching,
         log_level=settings.log_level,
+        formats=FormatLimits(
+            timeout_s=settings.grammar_timeout_s,
+            memory_bytes=int(settings.grammar_memory_bytes),
+            cache_bytes=int(settings.grammar_cache_bytes),
+        ),
     )
 
 
