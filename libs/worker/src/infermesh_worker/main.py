@@ -62,6 +62,8 @@ def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMet
 
     def make_client(opened: OpenedModel, kv_cache_bytes: int) -> EngineClient:
         start = _start_command(settings, {**opened.build_options, KV_OPTION: kv_cache_bytes})
+        if opened.chat_template is not None:
+            opened.chat_template.timeout_s = settings.chat_template_timeout_s
         return EngineClient(backend.build, start, meters.of(opened.name), policy)
 
     device = WorkerDevice(

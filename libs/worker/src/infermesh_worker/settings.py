@@ -74,6 +74,20 @@ class WorkerSettings(ServiceSettings):
         description="Most memory that each model keeps for compiled output formats, e.g. 64MiB. 0: only the newest "
         "format is kept.",
     )
+    chat_template_timeout_s: float = Field(
+        2.0,
+        ge=0.1,
+        le=60,
+        description="Longest time for rendering a conversation with a model's chat template, in seconds. "
+        "A request that takes longer is refused.",
+    )
+    front_timeout_s: float = Field(
+        30.0,
+        ge=5,
+        le=86400,
+        description="How long the event loop of the worker's front process may stand still before the process ends "
+        "itself, in seconds. Its supervisor then starts it again.",
+    )
     numerics: Literal["fast", "exact"] = Field(
         "fast",
         description="fast: the fastest computation on the device. "
