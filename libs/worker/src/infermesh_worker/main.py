@@ -25,6 +25,7 @@ from infermesh_worker.engine_client.metrics import WorkerCollector
 from infermesh_worker.engine_client.request_meter import RequestMeters
 from infermesh_worker.engine_client.supervisor import RestartPolicy
 from infermesh_worker.engine_process.frames import FormatLimits, StartCommand
+from infermesh_worker.front_watchdog import FrontWatchdog
 from infermesh_worker.hosting.model_loader import ModelLimits
 from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.models.opened_model import OpenedModel
@@ -54,7 +55,12 @@ async def _serve(settings: WorkerSettings, backend: Backend) -> None:
     worker = _build_worker(settings, backend, meters)
     registry.register(WorkerCollector(meters, partial(_loads, worker)))
     server = _build_server(settings, worker, registry)
-    await server.serve_until_stopped()
+    watchdog = FrontWatchdog(settings.front_timeout_s)
+    await watchdog.start()
+    try:
+        await server.serve_until_stopped()
+    finally:
+        await watchdog.stop()
 
 
 def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMeters) -> Worker:

@@ -145,7 +145,7 @@ async def refused(stub: InferenceServiceStub, request: pb.GenerateRequest) -> In
 
 
 async def test_more_messages_than_the_context_has_tokens_are_refused_unread(stub: InferenceServiceStub) -> None:
-    robots = [pb.ChatMessage(role="robot", content="x")] * 5000
+    robots = [pb.ChatMessage(role="robot", content="x")] * 9000
     error = await refused(stub, pb.GenerateRequest(chat=pb.ChatPrompt(messages=robots)))
     assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "CONTEXT_LENGTH_EXCEEDED")
 
