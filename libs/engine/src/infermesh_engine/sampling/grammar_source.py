@@ -44,7 +44,7 @@ def to_grammar(output_format: OutputFormat) -> str:
 
 def refusal(output_format: OutputFormat, message: str) -> InvalidArgument:
     """The error for a format that cannot be used; it names the field ("format.regex")."""
-    short = message.strip().partition("\n<state>")[0][:_MAX_MESSAGE]
+    short = message.strip().partition("\n<state>")[0].removesuffix("\n<non-verbose/>")[:_MAX_MESSAGE]
     name = output_format.kind.replace("_", " ")
     return InvalidArgument(f"invalid {name}: {short}", fields={f"format.{output_format.kind}": short})
 
