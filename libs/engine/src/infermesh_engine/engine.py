@@ -12,6 +12,7 @@ from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import ModelRunner
 from infermesh_engine.runners.sampling_runner import SamplingRunner
 from infermesh_engine.sampling.grammar import GrammarFactory
+from infermesh_engine.sampling.grammar_cache import DEFAULT_CACHE_BYTES, GrammarCache
 from infermesh_engine.scheduling.batch_builder import BatchBuilder
 from infermesh_engine.scheduling.kv_cache import KvCache
 from infermesh_engine.scheduling.scheduler import Scheduler
@@ -36,6 +37,8 @@ class EngineConfig:
     """Most tokens in one step, at least max_sequences. More speeds up prefill, fewer delay running sequences less."""
     prefix_caching: bool = True
     """Whether KV blocks are kept after their sequence, for others that begin with the same tokens."""
+    grammar_cache_bytes: int = DEFAULT_CACHE_BYTES
+    """Most memory for compiled output formats; the newest is kept even if it alone takes more."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_sequences <= self.max_batched_tokens:
@@ -65,8 +68,9 @@ class Engine:
             max_batched_tokens=config.max_batched_tokens,
             min_run_tokens=info.min_run_tokens,
         )
-        self._grammars = GrammarFactory(tokenizer, eos_token_ids)
-        self._sequences = SequenceFactory(info, self._cache, tokenizer, eos_token_ids, self._grammars)
+        self.grammars = GrammarFactory(tokenizer, eos_token_ids, GrammarCache(config.grammar_cache_bytes))
+        """Compiles output formats. `submit` compiles one that is not in its cache yet, which may take seconds."""
+        self._sequences = SequenceFactory(info, self._cache, tokenizer, eos_token_ids, self.grammars)
         self._requests = LiveRequests(self._scheduler, TokenBytes(tokenizer))
         self._meter = RateMeter(clock)
         batches = BatchBuilder(
@@ -88,7 +92,7 @@ class Engine:
     def prepare(self) -> None:
         """Does the one-off work (0.3 to 2.4 s) for which the first constrained request would hold up all others."""
         with contextlib.suppress(Unimplemented):  # constrained requests get this error themselves
-            self._grammars.prepare()
+            self.grammars.prepare()
 
     def submit(self, request: GenerationRequest) -> None:
         """Takes a request that has passed `validate.validate`; its outputs come from `step`.

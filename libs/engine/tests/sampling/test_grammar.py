@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models
 
 from infermesh_engine.requests.request import OutputFormat, SamplingParams
 from infermesh_engine.sampling.grammar import GrammarFactory, GrammarState
+from infermesh_engine.sampling.grammar_cache import GrammarCache
 from infermesh_engine.sampling.sampler_state import SamplerState
 from infermesh_runtime.errors import InvalidArgument, Unimplemented
 
@@ -104,11 +105,13 @@ def test_states_of_one_format_are_independent(factory: GrammarFactory, byte_toke
     assert allowed(factory.compile(regex("ab"))) == {a}
 
 
-def test_many_formats_are_not_all_kept(factory: GrammarFactory, byte_tokenizer: Tokenizer) -> None:
+def test_many_formats_are_not_all_kept(byte_tokenizer: Tokenizer) -> None:
+    factory = GrammarFactory(byte_tokenizer, frozenset({EOS}), GrammarCache(1 << 20))
     states = [factory.compile(regex(f"a{{{n}}}")) for n in range(1, 80)]
     (a,) = byte_tokenizer.encode("a").ids
     assert all(allowed(state) == {a} for state in states)
-    assert len(factory._compiled) <= 32
+    assert len(factory.cache) == 4
+    assert factory.cache.held_bytes <= 1 << 20
 
 
 def test_token_that_may_not_come_is_an_error_and_not_an_end(factory: GrammarFactory, byte_tokenizer: Tokenizer) -> None:

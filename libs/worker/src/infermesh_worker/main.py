@@ -24,7 +24,8 @@ from infermesh_worker.engine_client.engine_client import EngineClient
 from infermesh_worker.engine_client.metrics import WorkerCollector
 from infermesh_worker.engine_client.request_meter import RequestMeters
 from infermesh_worker.engine_client.supervisor import RestartPolicy
-from infermesh_worker.engine_process.frames import StartCommand
+from infermesh_worker.engine_process.frames import FormatLimits, StartCommand
+from infermesh_worker.front_watchdog import FrontWatchdog
 from infermesh_worker.hosting.model_loader import ModelLimits
 from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.models.opened_model import OpenedModel
@@ -54,7 +55,12 @@ async def _serve(settings: WorkerSettings, backend: Backend) -> None:
     worker = _build_worker(settings, backend, meters)
     registry.register(WorkerCollector(meters, partial(_loads, worker)))
     server = _build_server(settings, worker, registry)
-    await server.serve_until_stopped()
+    watchdog = FrontWatchdog(settings.front_timeout_s)
+    await watchdog.start()
+    try:
+        await server.serve_until_stopped()
+    finally:
+        await watchdog.stop()
 
 
 def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMeters) -> Worker:
@@ -62,6 +68,8 @@ def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMet
 
     def make_client(opened: OpenedModel, kv_cache_bytes: int) -> EngineClient:
         start = _start_command(settings, {**opened.build_options, KV_OPTION: kv_cache_bytes})
+        if opened.chat_template is not None:
+            opened.chat_template.timeout_s = settings.chat_template_timeout_s
         return EngineClient(backend.build, start, meters.of(opened.name), policy)
 
     device = WorkerDevice(
@@ -88,6 +96,11 @@ def _start_command(settings: WorkerSettings, options: Mapping[str, Any]) -> Star
         max_batched_tokens=settings.max_batched_tokens,
         prefix_caching=settings.prefix_caching,
         log_level=settings.log_level,
+        formats=FormatLimits(
+            timeout_s=settings.grammar_timeout_s,
+            memory_bytes=int(settings.grammar_memory_bytes),
+            cache_bytes=int(settings.grammar_cache_bytes),
+        ),
     )
 
 

@@ -60,6 +60,39 @@ class WorkerSettings(ServiceSettings):
         description="How long an engine process may be silent before it is restarted, in seconds. "
         "No step may take longer.",
     )
+    grammar_timeout_s: float = Field(
+        2.0,
+        ge=0.1,
+        le=60,
+        description="Longest time for compiling an output format (JSON schema, regex or grammar), in seconds. "
+        "A format that takes longer is refused.",
+    )
+    grammar_memory_bytes: ByteSize = Field(
+        ByteSize(512 << 20),
+        ge=16 << 20,
+        description="Most memory for compiling an output format, e.g. 512MiB, at least 16MiB. "
+        "A format that takes more is refused.",
+    )
+    grammar_cache_bytes: ByteSize = Field(
+        ByteSize(64 << 20),
+        ge=0,
+        description="Most memory that each model keeps for compiled output formats, e.g. 64MiB. 0: only the newest "
+        "format is kept.",
+    )
+    chat_template_timeout_s: float = Field(
+        2.0,
+        ge=0.1,
+        le=60,
+        description="Longest time for rendering a conversation with a model's chat template, in seconds. "
+        "A request that takes longer is refused.",
+    )
+    front_timeout_s: float = Field(
+        30.0,
+        ge=5,
+        le=86400,
+        description="How long the event loop of the worker's front process may stand still before the process ends "
+        "itself, in seconds. Its supervisor then starts it again.",
+    )
     numerics: Literal["fast", "exact"] = Field(
         "fast",
         description="fast: the fastest computation on the device. exact: the same tokens however a sequence is batched "

@@ -120,16 +120,20 @@ async def test_model_that_can_never_be_built_fails_at_once(broken_module: str) -
         assert status.message == "the model could not be loaded: this folder has no graph"
 
 
-async def test_failing_runner_ends_the_request_with_its_words(broken_module: str) -> None:
+async def test_failing_runner_ends_the_request_and_its_words_stay_in_the_log(
+    broken_module: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with client_of(f"{broken_module}:build", first_delay_s=0.01) as client:
         await status_of(client, ServingState.READY)
         request = GenerationRequest(request_id=client.new_request_id(), prompt_token_ids=(1, 2), seed=0)
-        with client.open(request) as stream, pytest.raises(Unavailable, match="the device fell off the bus") as caught:
+        with client.open(request) as stream, pytest.raises(Unavailable, match="an internal error ended") as caught:
             await stream.read()
         assert caught.value.reason == "ENGINE_CRASHED"
         message = (await status_of(client, ServingState.LOADING)).message
-        assert message == "restarting the engine process: RuntimeError: the device fell off the bus"
+        assert message == "restarting the engine process: an internal error ended the engine process"
         await status_of(client, ServingState.READY)
+    reasons = [vars(record).get("reason") for record in caplog.records]
+    assert "RuntimeError: the device fell off the bus" in reasons
 
 
 async def test_restart_waits_longer_after_each_failed_load() -> None:

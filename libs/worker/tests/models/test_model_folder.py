@@ -12,6 +12,7 @@ from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.model_manifest import MANIFEST, FileEntry, Manifest, hash_file, write_manifest
 from infermesh_worker.models.model_folder import ModelFolder, find_model, list_models
 from infermesh_worker.models.opened_model import OpenedModel
+from infermesh_worker.models.template_process import pack_conversation
 from infermesh_worker.testing.simulated import build_tokenizer
 
 
@@ -55,10 +56,12 @@ def test_whole_folder_opens_and_verifies(tmp_path: Path) -> None:
     assert json.loads((folder.path / MANIFEST).read_text())["created"] == "2026-01-02T00:00:00Z"
 
 
-def test_served_model_has_tokenizer_and_template(tmp_path: Path) -> None:
+async def test_served_model_has_tokenizer_and_template(tmp_path: Path) -> None:
     model = OpenedModel.from_folder(ModelFolder.open(make(tmp_path)), {})
     assert model.tokenizer.get_vocab_size() == 259
-    assert model.require_chat_template().render([{"role": "user", "content": "hi"}]) == "<|endoftext|>hi"
+    conversation = pack_conversation([{"role": "user", "content": "hi"}])
+    assert await model.require_chat_template().render(conversation) == "<|endoftext|>hi"
+    model.close()
     assert (model.name, model.context_length, model.size_bytes) == ("tiny", 2048, 7)
 
 

@@ -110,9 +110,7 @@ async def test_text_far_beyond_the_context_is_refused_unread(stub: InferenceServ
 async def test_others_run_while_a_long_text_is_tokenised() -> None:
     model = opened_model(SimulatedSettings.model_validate({"listen": "127.0.0.1:0"}))
     request = pb.GenerateRequest(text="word " * 100_000)
-    tokenizing = asyncio.create_task(
-        asyncio.to_thread(tokenize, request, model, vocab_size=VOCAB_SIZE, context_length=1_000_000)
-    )
+    tokenizing = asyncio.create_task(tokenize(request, model, vocab_size=VOCAB_SIZE, context_length=1_000_000))
     turns = 0
     while not tokenizing.done():
         await asyncio.sleep(0.001)
@@ -144,3 +142,15 @@ async def refused(stub: InferenceServiceStub, request: pb.GenerateRequest) -> In
         await stub.Generate(request, timeout=30).read()
     assert "internal" not in caught.value.details()
     return from_rpc_error(caught.value)
+
+
+async def test_more_messages_than_the_context_has_tokens_are_refused_unread(stub: InferenceServiceStub) -> None:
+    robots = [pb.ChatMessage(role="robot", content="x")] * 9000
+    error = await refused(stub, pb.GenerateRequest(chat=pb.ChatPrompt(messages=robots)))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "CONTEXT_LENGTH_EXCEEDED")
+
+
+async def test_more_ids_than_the_context_are_refused_unread(stub: InferenceServiceStub) -> None:
+    ids = Tensor(dtype=DataType.DATA_TYPE_INT32, shape=[100_000], data=np.full(100_000, -1, "<i4").tobytes())
+    error = await refused(stub, pb.GenerateRequest(token_ids=ids))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "CONTEXT_LENGTH_EXCEEDED")

@@ -19,7 +19,7 @@ from infermesh_runtime.rpc.context import RpcContext
 
 async def fail_before_a_token(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
     yield started(request.model)
-    raise Unavailable("engine crashed", reason="ENGINE_CRASHED")
+    raise Unavailable("engine crashed", reason="DEVICE_LOST")
 
 
 async def fail_after_a_token(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
@@ -94,7 +94,7 @@ async def test_a_retry_asks_for_the_same(start_worker: StartWorker, start_router
         await generate(await start_router(*both), ask())
     assert [len(worker.requests) for worker in both] == [1, 1]
     assert both[0].requests[0] == both[1].requests[0]
-    assert caught.value.reason == "ENGINE_CRASHED"
+    assert caught.value.reason == "DEVICE_LOST"
     assert caught.value.retry_after_s == 1.0
 
 

@@ -1,37 +1,38 @@
 """Compiles output formats (JSON schema, regex, grammar) and says which tokens are allowed next.
 
-llguidance does the work. This module gives it the tokenizer, limits the input so that a hostile one cannot harm the
-process, and translates its errors.
+llguidance does the work. This module gives it the tokenizer and limits, caches what it compiled, and translates its
+errors.
 """
 
 # ruff: noqa: PLC0415 - llguidance is imported only to compile a format: unconstrained requests run without it
 
-import json
-from collections import OrderedDict
+import logging
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from infermesh_engine.requests.request import OutputFormat
-from infermesh_runtime.errors import InvalidArgument, Unimplemented
+from infermesh_engine.sampling.grammar_cache import GrammarCache
+from infermesh_engine.sampling.grammar_source import refusal, to_grammar
+from infermesh_runtime.errors import Unimplemented
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
-    from llguidance._lib import JsonCompileOptions
 
-_MAX_DEFINITIONS = 1000
-"""Most rules or references in a spec. llguidance follows them recursively; a chain of 2,500 overflows its stack."""
-_MAX_SPEC_BYTES = 1 << 20
-_MAX_MESSAGE = 500
-_CACHED = 32
 _DEAD_END = "no output can satisfy it"
-_JSON_OPTIONS: "JsonCompileOptions" = {
-    # llama.cpp's limit: without one, small models pad their JSON with white space until max_tokens
-    "whitespace_pattern": r"(\x20|\n{1,2}[\x20\t]{0,20})",
-}
+_FAILED = "the grammar engine failed on it"
+_INITIAL_FUEL = 200_000
+_STEP_FUEL = 50_000
+"""Bounds of llguidance on one mask: about 150 ms for the first one, 40 ms for each after it."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
 
 
 class GrammarState:
@@ -65,10 +66,10 @@ class GrammarState:
         Raises InvalidArgument when no token is allowed and the output is not complete: the format admits no output, as
         {"$ref": "#"} does, or exceeds llguidance's limits.
         """
-        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        bits = np.frombuffer(_guarded(self._format, self._matcher.compute_bitmask), dtype=np.uint8)
         if self._matcher.is_error():  # the mask then admits the end of sequence, as if the output were complete
             reason = self._matcher.get_error().strip()
-            raise _refusal(self._format, _DEAD_END if reason.startswith("NoExtension") else reason)
+            raise refusal(self._format, _DEAD_END if reason.startswith("NoExtension") else reason)
         return bits
 
     def consume(self, token_id: int) -> None:
@@ -78,18 +79,21 @@ class GrammarState:
         """
         if self.is_finished and token_id in self._eos_token_ids:
             return
-        if not self._matcher.consume_token(token_id):
-            raise _refusal(self._format, self._matcher.get_error())
+        if not _guarded(self._format, self._matcher.consume_token, token_id):
+            raise refusal(self._format, self._matcher.get_error())
 
 
 class GrammarFactory:
-    """Compiles output formats for one tokenizer and caches the last few."""
+    """Compiles output formats for one tokenizer and caches them, bounded in bytes."""
 
-    def __init__(self, tokenizer: Tokenizer, eos_token_ids: AbstractSet[int]) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, eos_token_ids: AbstractSet[int], cache: GrammarCache | None = None
+    ) -> None:
         self._tokenizer = tokenizer
         self._eos_token_ids = frozenset(eos_token_ids)
         self._bound: LLTokenizer | None = None
-        self._compiled: OrderedDict[OutputFormat, LLMatcher] = OrderedDict()
+        self.cache = GrammarCache() if cache is None else cache
+        """What is compiled. A grammar that was compiled elsewhere may be added to it."""
 
     def prepare(self) -> "LLTokenizer":
         """Indexes the vocabulary once: 0.3 s and 30 MB for 49,000 tokens, 2.4 s and 110 MB for 262,000.
@@ -99,12 +103,7 @@ class GrammarFactory:
         Raises Unimplemented when the tokenizer is neither byte-level nor has byte tokens.
         """
         if self._bound is None:
-            from llguidance import LLTokenizer
-
-            try:
-                self._bound = LLTokenizer(self._tokenizer.to_str(), eos_token=sorted(self._eos_token_ids) or None)
-            except ValueError as error:
-                raise Unimplemented(f"this model does not support output formats: {error}") from error
+            self._bound = index_vocabulary(self._tokenizer.to_str(), self._eos_token_ids)
         return self._bound
 
     def compile(self, output_format: OutputFormat) -> GrammarState:
@@ -113,65 +112,41 @@ class GrammarFactory:
         Raises InvalidArgument, which names the field ("format.regex"), when the format cannot be compiled, and
         Unimplemented when the model does not support output formats.
         """
-        matcher = self._compiled.get(output_format)
+        matcher = self.cache.get(output_format)
         if matcher is None:
-            from llguidance import LLMatcher, LLParserLimits
-
-            matcher = LLMatcher(
-                self.prepare(), _to_grammar(output_format), log_level=0, limits=LLParserLimits(verbose_errors=False)
-            )
-            if matcher.is_error():
-                raise _refusal(output_format, matcher.get_error())
-            self._compiled[output_format] = matcher
-            if len(self._compiled) > _CACHED:
-                self._compiled.popitem(last=False)
-        self._compiled.move_to_end(output_format)
+            matcher = compile_matcher(self.prepare(), output_format)
+            self.cache.add(output_format, matcher)
         return GrammarState(matcher.deep_copy(), output_format, self._eos_token_ids)
 
 
-def _to_grammar(output_format: OutputFormat) -> str:
-    """The format in llguidance's terms. Raises InvalidArgument for one that must not reach llguidance."""
-    from llguidance import LLMatcher
-
-    spec = output_format.spec
-    if len(spec.encode(errors="replace")) > _MAX_SPEC_BYTES:
-        raise _refusal(output_format, f"longer than {_MAX_SPEC_BYTES} bytes")
-    if output_format.kind == "json_schema":
-        return _json_grammar(output_format)
-    if output_format.kind == "regex":
-        return str(LLMatcher.grammar_from_regex(spec))
-    if spec.count(":") > _MAX_DEFINITIONS:
-        raise _refusal(output_format, f"more than {_MAX_DEFINITIONS} definitions")
-    return str(LLMatcher.grammar_from_lark(spec))
-
-
-def _json_grammar(output_format: OutputFormat) -> str:
-    try:
-        schema = json.loads(output_format.spec)
-        references = json.dumps(schema).count('"$ref"')
-    except RecursionError:
-        raise _refusal(output_format, "nested too deeply") from None
-    except ValueError as error:
-        raise _refusal(output_format, f"not valid JSON: {error}") from error
-    if not isinstance(schema, dict) and schema is not True:
-        raise _refusal(output_format, "the schema must be an object or true")
-    if references > _MAX_DEFINITIONS:
-        raise _refusal(output_format, f"more than {_MAX_DEFINITIONS} references")
-    text = output_format.spec
-    if schema is True:
-        text = "{}"
-    elif not schema:
-        # {} means "any JSON object" in our API, but "any value" in JSON Schema
-        text = '{"type": "object"}'
-    from llguidance import LLMatcher
+def index_vocabulary(tokenizer: str, eos_token_ids: AbstractSet[int]) -> "LLTokenizer":
+    """llguidance's index of a vocabulary, from the text of tokenizer.json. Raises Unimplemented; see `prepare`."""
+    from llguidance import LLTokenizer
 
     try:
-        return str(LLMatcher.grammar_from_json_schema(text, _JSON_OPTIONS))
+        return LLTokenizer(tokenizer, eos_token=sorted(eos_token_ids) or None)
     except ValueError as error:
-        raise _refusal(output_format, str(error)) from error
+        raise Unimplemented(f"this model does not support output formats: {error}") from error
 
 
-def _refusal(output_format: OutputFormat, message: str) -> InvalidArgument:
-    short = message.strip().partition("\n<state>")[0][:_MAX_MESSAGE]
-    name = output_format.kind.replace("_", " ")
-    return InvalidArgument(f"invalid {name}: {short}", fields={f"format.{output_format.kind}": short})
+def compile_matcher(tokenizer: "LLTokenizer", output_format: OutputFormat) -> "LLMatcher":
+    """A compiled format. Lets other threads run, but nothing can stop it. Raises InvalidArgument."""
+    from llguidance import LLMatcher, LLParserLimits
+
+    limits = LLParserLimits(verbose_errors=False, initial_lexer_fuel=_INITIAL_FUEL, step_lexer_fuel=_STEP_FUEL)
+    grammar = to_grammar(output_format)
+    matcher = _guarded(output_format, LLMatcher, tokenizer, grammar, log_level=0, limits=limits)
+    if matcher.is_error():
+        raise refusal(output_format, matcher.get_error())
+    return matcher
+
+
+def _guarded(output_format: OutputFormat, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What `call` returns. A panic of llguidance, which is no Exception, becomes InvalidArgument without its text."""
+    try:
+        return call(*args, **kwargs)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        _log.exception("llguidance panicked", extra={"format": output_format.kind})
+        raise refusal(output_format, _FAILED) from None

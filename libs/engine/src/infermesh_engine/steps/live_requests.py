@@ -65,7 +65,7 @@ class LiveRequests:
         self.cancel(sequence.request_id)
         if not isinstance(error, InfermeshError):
             _log.error("a request failed in the engine", exc_info=error)
-            error = Internal(f"internal error in the engine: {error!r}")
+            error = Internal("Internal error in the engine.")
         return Failed(sequence.request_id, error)
 
     def _remove(self, sequence: Sequence) -> None:

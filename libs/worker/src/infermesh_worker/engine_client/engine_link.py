@@ -29,13 +29,20 @@ class EngineEnd:
     """Why an engine process ended."""
 
     reason: str
-    """For people."""
+    """For operators; may hold the text of an internal error."""
     permanent: bool = False
     """Whether starting it again cannot succeed."""
     code: int = 0
     """gRPC code of the error that ended it; 0 when that was not an InfermeshError."""
     error_reason: str = ""
     """Reason of that error, as in ErrorInfo."""
+    is_internal: bool = False
+    """Whether `reason` holds the text of an internal error, such as a panic of a library."""
+
+    @property
+    def told(self) -> str:
+        """The reason as clients are told it: never the text of an internal error, which can quote other requests."""
+        return "an internal error ended the engine process" if self.is_internal else self.reason
 
 
 class EngineLink(asyncio.Protocol):
@@ -114,7 +121,7 @@ class EngineLink(asyncio.Protocol):
     def _receive(self, report: EngineReport) -> None:
         if isinstance(report, CrashReport):
             words = ": ".join(filter(None, (report.kind, report.message)))
-            self._end = EngineEnd(words, report.permanent, report.code, report.reason)
+            self._end = EngineEnd(words, report.permanent, report.code, report.reason, is_internal=bool(report.kind))
         else:
             self._on_report(report)
 

@@ -118,7 +118,7 @@ class EngineSupervisor:
                 self._report_end(end, failed_loads, gives_up)
             if loaded:
                 # After the state is set, so that a client whose stream failed does not still see READY.
-                self._on_end(end.reason)
+                self._on_end(end.told)
             if not self._stopping:
                 delay_s = self._policy.max_delay_s if gives_up else self._policy.delay_s(failed_loads)
                 _log.error("engine ended", extra={"reason": end.reason, "restart_in_s": delay_s})
@@ -186,7 +186,7 @@ class EngineSupervisor:
             message = f"the model could not be loaded{times}: {end.reason}"
             failure = LoadFailure(message=message, code=end.code, reason=end.error_reason)
         else:
-            message = f"restarting the engine process: {end.reason}"
+            message = f"restarting the engine process: {end.told}"
         state = ServingState.FAILED if gives_up else ServingState.LOADING
         idle = replace(self.status.value.load, running=0, waiting=0, waiting_tokens=0, kv_cache_usage=0.0)
         self.status.set(replace(self.status.value, state=state, message=message, load=idle, load_failure=failure))

@@ -1,5 +1,7 @@
 """The engine process's end of the socket to the front: reads and writes frames without blocking."""
 
+import contextlib
+import os
 import select
 import socket
 from collections import deque
@@ -25,6 +27,7 @@ class Channel:
         self._commands: deque[EngineCommand] = deque()
         self._pending = bytearray()
         self._max_pending_bytes = max_pending_bytes
+        self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     @classmethod
     def from_fd(cls, fd: int) -> Self:
@@ -48,13 +51,20 @@ class Channel:
         return self._commands.popleft() if self._commands else None
 
     def wait(self) -> None:
-        """Waits until a command arrives or, while data is unsent, until the socket takes more of it."""
+        """Waits for a command or a `wake`, or, while data is unsent, until the socket takes more of it."""
         if self._commands:
             return
         poll = select.poll()
         poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._pending else 0))
+        poll.register(self._woken, select.POLLIN)
         poll.poll()
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._woken)
         self._flush()
+
+    def wake(self) -> None:
+        """Ends `wait`, or the next one if none runs. May be called in any thread."""
+        os.eventfd_write(self._woken, 1)
 
     def drain(self) -> None:
         """Sends everything, and waits for the front to read it. Raises ParentGoneError."""
@@ -63,6 +73,7 @@ class Channel:
 
     def close(self) -> None:
         self._socket.close()
+        os.close(self._woken)
 
     def _read(self) -> bytes:
         try:

@@ -13,12 +13,21 @@ import msgspec
 from infermesh_engine.requests.output import Delta, EngineLoad, Failed, Finished, Output, TokenLogprob
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import RunnerInfo
+from infermesh_engine.sampling.grammar_cache import DEFAULT_CACHE_BYTES
 from infermesh_runtime.errors import InfermeshError, from_code
 
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 """Longest frame accepted. A longer one means that the reader has lost the frame boundaries."""
 
 _LENGTH = struct.Struct("<I")
+
+
+class FormatLimits(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """How much compiling an output format may take, and how much memory compiled ones may hold."""
+
+    timeout_s: float = 2.0
+    memory_bytes: int = 512 << 20
+    cache_bytes: int = DEFAULT_CACHE_BYTES
 
 
 class StartCommand(msgspec.Struct, array_like=True, tag="start", frozen=True, kw_only=True):
@@ -29,6 +38,7 @@ class StartCommand(msgspec.Struct, array_like=True, tag="start", frozen=True, kw
     max_batched_tokens: int
     prefix_caching: bool
     log_level: str = "info"
+    formats: FormatLimits = FormatLimits()
 
 
 class SubmitCommand(msgspec.Struct, array_like=True, tag="submit", frozen=True):

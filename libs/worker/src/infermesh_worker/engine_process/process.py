@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -34,10 +35,13 @@ from infermesh_runtime.errors import (
 from infermesh_runtime.parent import die_with
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.engine_process.channel import Channel, ParentGoneError
+from infermesh_worker.engine_process.format_compiler import FormatCompiler
+from infermesh_worker.engine_process.format_gate import FormatGate
 from infermesh_worker.engine_process.frames import (
     CancelCommand,
     CrashReport,
     EngineCommand,
+    FormatLimits,
     LoadedReport,
     PingCommand,
     RequestFailure,
@@ -87,12 +91,19 @@ class EngineLoop:
     """Runs an engine until the front tells it to stop."""
 
     def __init__(
-        self, engine: Engine, runner: ModelRunner, channel: Channel, clock: Callable[[], float] = time.monotonic
+        self,
+        engine: Engine,
+        runner: ModelRunner,
+        channel: Channel,
+        clock: Callable[[], float] = time.monotonic,
+        formats: FormatGate | None = None,
     ) -> None:
+        """Without `formats`, a request's output format is compiled when it is submitted."""
         self._engine = engine
         self._runner = runner
         self._channel = channel
         self._clock = clock
+        self._formats = formats
         self._rejected: list[RequestFailure] = []
         self._load_due_s = 0.0
         self._memory_due_s = 0.0
@@ -108,6 +119,7 @@ class EngineLoop:
             if self._channel.congested or not self._engine.has_work:
                 self._channel.wait()
             changed |= self._obey()
+            changed |= self._release()
             if not self._channel.congested and (self._engine.has_work or self._rejected or changed):
                 self._step(changed)
                 changed = False
@@ -125,7 +137,7 @@ class EngineLoop:
             case SubmitCommand(request):
                 self._submit(request)
             case CancelCommand(request_id):
-                self._engine.cancel(request_id)
+                self._cancel(request_id)
             case PingCommand():  # every command is answered with the load; an idle engine also tidies up
                 if not self._engine.has_work:
                     give_back_memory()
@@ -136,15 +148,30 @@ class EngineLoop:
 
     def _submit(self, request: GenerationRequest) -> None:
         try:
-            self._engine.submit(request)
+            if self._formats is None or not self._formats.hold(request):
+                self._engine.submit(request)
         except InfermeshError as error:
             self._rejected.append(RequestFailure.of(request.request_id, error))
-        except Exception as error:  # a bug that one request triggers must not end the others
+        except Exception:  # a bug that one request triggers must not end the others
             _log.exception("could not submit a request")
             self._engine.cancel(request.request_id)
-            self._rejected.append(
-                RequestFailure.of(request.request_id, Internal(f"internal error in the engine: {error!r}"))
-            )
+            self._rejected.append(RequestFailure.of(request.request_id, Internal("Internal error in the engine.")))
+
+    def _cancel(self, request_id: str) -> None:
+        if self._formats is not None:
+            self._formats.cancel(request_id)
+        self._engine.cancel(request_id)
+
+    def _release(self) -> bool:
+        """Submits the requests whose output format is ready by now; returns whether there were any."""
+        any_came = False
+        for request, error in self._formats.released() if self._formats is not None else ():
+            any_came = True
+            if error is not None:
+                self._rejected.append(RequestFailure.of(request.request_id, error))
+            else:
+                self._submit(request)
+        return any_came
 
     def _step(self, changed: bool) -> None:
         outputs = self._engine.step() if self._engine.has_work else []
@@ -158,7 +185,9 @@ class EngineLoop:
         if not changed and now_s < self._load_due_s:
             return None
         self._load_due_s = now_s + _LOAD_INTERVAL_S
-        return self._engine.load()
+        load = self._engine.load()
+        held = self._formats.waiting if self._formats is not None else 0
+        return replace(load, waiting=load.waiting + held) if held else load
 
     def _memory(self) -> int:
         now_s = self._clock()
@@ -187,12 +216,14 @@ def serve(channel: Channel, build: str) -> int:
             max_sequences=start.max_sequences,
             max_batched_tokens=start.max_batched_tokens,
             prefix_caching=start.prefix_caching,
+            grammar_cache_bytes=start.formats.cache_bytes,
         )
         engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, config)
         engine.prepare()
         gc.collect()
         gc.freeze()  # the model stays; without it, a full collection takes microseconds instead of milliseconds
-        EngineLoop(engine, model.runner, channel).run()
+        formats = _format_gate(engine, model, channel, start.formats)
+        EngineLoop(engine, model.runner, channel, formats=formats).run()
         engine.close()
     except ParentGoneError:
         return 0
@@ -204,6 +235,12 @@ def serve(channel: Channel, build: str) -> int:
         channel.drain()
         return EXIT_CRASHED
     return 0
+
+
+def _format_gate(engine: Engine, model: BuiltModel, channel: Channel, limits: FormatLimits) -> FormatGate:
+    prepare = engine.grammars.prepare
+    compiler = FormatCompiler(model.tokenizer, model.eos_token_ids, prepare, limits, channel.wake)
+    return FormatGate(compiler, engine.grammars.cache)
 
 
 def _receive_start(channel: Channel) -> StartCommand:

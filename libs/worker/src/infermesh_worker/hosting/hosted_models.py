@@ -108,6 +108,7 @@ class HostedModels:
         try:
             await hosted.client.stop()
         finally:
+            hosted.opened.close()
             self._leaving.remove(hosted)
             _log.info("model unloaded", extra={"model": name})
             self._on_change()
@@ -118,4 +119,7 @@ class HostedModels:
 
     async def stop(self) -> None:
         """Ends every engine process."""
-        await asyncio.gather(*(model.client.stop() for model in (*self._models.values(), *self._leaving)))
+        models = (*self._models.values(), *self._leaving)
+        for model in models:
+            model.opened.close()
+        await asyncio.gather(*(model.client.stop() for model in models))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -17,21 +17,16 @@ Message = Mapping[str, Any]
 
 
 class ChatTemplate:
-    """A compiled chat template."""
+    """A compiled chat template. Compiling one computes its constants, which can take for ever."""
 
     def __init__(self, source: str, *, bos_token: str = "", eos_token: str = "") -> None:
         """The tokens become variables of the template. Raises FailedPrecondition when `source` has a syntax error."""
-        environment = _environment()
         try:
-            self._template = environment.from_string(source)
-            names = meta.find_undeclared_variables(environment.parse(source))
+            self._template = _environment().from_string(source)
         except TemplateSyntaxError as error:
-            raise FailedPrecondition(
-                f"the model's chat template has a syntax error in line {error.lineno}: {error}"
-            ) from error
+            raise _syntax_error(error) from error
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
         self._knows_developer = "developer" in source
-        self.takes_tools = "tools" in names
 
     def render(
         self,
@@ -42,6 +37,8 @@ class ChatTemplate:
         variables: Mapping[str, Any] | None = None,
     ) -> str:
         """The text of the prompt. Raises InvalidArgument with the template's message when it rejects the conversation.
+
+        Nothing bounds it: `BoundedTemplate` runs it in a process that can be killed.
 
         The role "developer" becomes "system" when the template does not mention it.
         """
@@ -59,13 +56,27 @@ class ChatTemplate:
             AttributeError,
             RecursionError,
         ) as error:
-            problem = f"the model's chat template rejects this conversation: {error}"
-            raise InvalidArgument(problem, fields={"chat.messages": problem}) from error
+            raise InvalidArgument(f"rejects this conversation: {error}") from error
 
     def _adapt(self, message: Message) -> Message:
         if message["role"] == "developer" and not self._knows_developer:
             return {**message, "role": "system"}
         return message
+
+
+def check_template(source: str) -> bool:
+    """Whether a template uses tools. Only parses it. Raises FailedPrecondition when it has a syntax error."""
+    try:
+        names = _environment().parse(source).find_all(nodes.Name)  # jinja2.meta would compute the constants
+        return any(name.name == "tools" and name.ctx == "load" for name in names)
+    except TemplateSyntaxError as error:
+        raise _syntax_error(error) from error
+    except RecursionError:
+        raise FailedPrecondition("the model's chat template is nested too deeply") from None
+
+
+def _syntax_error(error: TemplateSyntaxError) -> FailedPrecondition:
+    return FailedPrecondition(f"the model's chat template has a syntax error in line {error.lineno}: {error}")
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

@@ -8,7 +8,7 @@ from typing import Any, Self
 from tokenizers import Tokenizer
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker.models.chat_template import ChatTemplate
+from infermesh_worker.models.bounded_template import BoundedTemplate
 from infermesh_worker.models.model_folder import ModelFolder
 
 
@@ -18,7 +18,7 @@ class OpenedModel:
 
     name: str
     tokenizer: Tokenizer
-    chat_template: ChatTemplate | None
+    chat_template: BoundedTemplate | None
     context_length: int
     """In tokens. Once the model is loaded, the runner's own figure applies."""
     size_bytes: int
@@ -39,14 +39,14 @@ class OpenedModel:
         return cls(
             name=manifest.name,
             tokenizer=tokenizer,
-            chat_template=_compile(template, tokenizer, folder) if template is not None else None,
+            chat_template=_bind(template, tokenizer, folder) if template is not None else None,
             context_length=manifest.context_length,
             size_bytes=manifest.size_bytes,
             created=manifest.created,
             build_options=build_options,
         )
 
-    def require_chat_template(self) -> ChatTemplate:
+    def require_chat_template(self) -> BoundedTemplate:
         """The chat template. Raises FailedPrecondition when the model has none."""
         if self.chat_template is None:
             raise FailedPrecondition(
@@ -57,9 +57,14 @@ class OpenedModel:
             )
         return self.chat_template
 
+    def close(self) -> None:
+        """Ends what was started for the model; it may be used again."""
+        if self.chat_template is not None:
+            self.chat_template.close()
 
-def _compile(source: str, tokenizer: Tokenizer, folder: ModelFolder) -> ChatTemplate:
+
+def _bind(source: str, tokenizer: Tokenizer, folder: ModelFolder) -> BoundedTemplate:
     manifest = folder.manifest
     bos = tokenizer.id_to_token(manifest.bos_token_id) if manifest.bos_token_id is not None else None
     eos = tokenizer.id_to_token(manifest.eos_token_ids[0]) if manifest.eos_token_ids else None
-    return ChatTemplate(source, bos_token=bos or "", eos_token=eos or "")
+    return BoundedTemplate(source, model=manifest.name, bos_token=bos or "", eos_token=eos or "")

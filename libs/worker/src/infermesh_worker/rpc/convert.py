@@ -3,9 +3,7 @@
 Errors name the fields of the message ("sampling.temperature").
 """
 
-import asyncio
 import secrets
-from functools import partial
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests import request as engine
@@ -19,9 +17,6 @@ from infermesh_worker.engine_client.output_stream import OutputStream
 from infermesh_worker.engine_process.frames import WireDelta, WireLogprob
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc import prompt
-
-THREAD_FROM_BYTES = 4096
-"""Size from which prompts are tokenised in a thread, so that other streams are not held up."""
 
 DEVICE_KINDS = {
     "cpu": pb.DEVICE_KIND_CPU,
@@ -45,9 +40,7 @@ async def to_generation(
     Raises DeviceNotAvailable, ContextLengthExceeded and InvalidArgument.
     """
     check_device(request.device, info)
-    tokenize = partial(prompt.tokenize, request, model, vocab_size=info.vocab_size, context_length=info.context_length)
-    in_thread = prompt.size_bytes(request) >= THREAD_FROM_BYTES
-    token_ids = await asyncio.to_thread(tokenize) if in_thread else tokenize()
+    token_ids = await prompt.tokenize(request, model, vocab_size=info.vocab_size, context_length=info.context_length)
     generation = engine.GenerationRequest(
         request_id=request_id,
         prompt_token_ids=token_ids,

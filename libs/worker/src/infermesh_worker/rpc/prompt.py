@@ -1,6 +1,8 @@
 """Turns a request's prompt (text, token ids or chat) into token ids."""
 
+import asyncio
 import json
+from functools import partial
 from typing import Any
 
 from infermesh.inference.v1.inference_pb2 import ChatMessage, ChatPrompt, GenerateRequest, Tool, ToolCall
@@ -9,51 +11,55 @@ from infermesh_engine.requests.validate import context_exceeded
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import to_numpy
 from infermesh_worker.models.opened_model import OpenedModel
+from infermesh_worker.models.template_process import pack_conversation
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+
+THREAD_FROM_BYTES = 4096
+"""Size from which prompts are converted and tokenised in a thread, so that other streams are not held up."""
 
 _ID_TYPES = (DataType.DATA_TYPE_INT32, DataType.DATA_TYPE_INT64)
 
 
-def tokenize(request: GenerateRequest, model: OpenedModel, *, vocab_size: int, context_length: int) -> tuple[int, ...]:
-    """The prompt's token ids.
+async def tokenize(
+    request: GenerateRequest, model: OpenedModel, *, vocab_size: int, context_length: int
+) -> tuple[int, ...]:
+    """The prompt's token ids. What is large is done in a thread, so that other streams are not held up.
 
     Raises InvalidArgument that names the field, FailedPrecondition for a chat without a chat template, and
     ContextLengthExceeded for a text that is certainly too long; `validate` checks the exact length later.
     """
     match request.WhichOneof("prompt"):
         case "text":
-            return _encode(model, request.text, context_length, add_special_tokens=True)
+            return await _encode(model, request.text, context_length, add_special_tokens=True)
         case "chat":
-            return _encode(model, render_chat(request.chat, model), context_length, add_special_tokens=False)
+            text = await render_chat(request.chat, model, context_length)
+            return await _encode(model, text, context_length, add_special_tokens=False)
         case "token_ids":
-            return _read_ids(request.token_ids, vocab_size)
+            return _read_ids(request.token_ids, vocab_size, context_length)
         case _:
             raise invalid("prompt", "must set one of text, token_ids and chat")
 
 
-def size_bytes(request: GenerateRequest) -> int:
-    """Size of the text to tokenise; 0 when the prompt is token ids."""
-    match request.WhichOneof("prompt"):
-        case "text":
-            return len(request.text)
-        case "chat":
-            return request.chat.ByteSize()
-        case _:
-            return 0
-
-
-def render_chat(chat: ChatPrompt, model: OpenedModel) -> str:
+async def render_chat(chat: ChatPrompt, model: OpenedModel, context_length: int) -> str:
     """The text of a conversation, rendered by the model's chat template."""
     template = model.require_chat_template()
     if not chat.messages:
         raise invalid("chat.messages", "at least one message is required")
+    if len(chat.messages) > context_length:  # before anything looks at each of a million messages
+        raise context_exceeded(len(chat.messages), context_length, exact=False)
     if chat.tools and not template.takes_tools:
         raise invalid("chat.tools", f"the chat template of model {model.name!r} does not support tools")
+    is_large = chat.ByteSize() >= THREAD_FROM_BYTES
+    conversation = await asyncio.to_thread(_pack_chat, chat) if is_large else _pack_chat(chat)
+    return await template.render(conversation)
+
+
+def _pack_chat(chat: ChatPrompt) -> bytes:
     variables = _parse_object(chat.template_kwargs_json, "chat.template_kwargs_json")
     if "messages" in variables:
         raise invalid("chat.template_kwargs_json", 'must not contain "messages", which come from chat.messages')
-    return template.render(
+    return pack_conversation(
         [_message(message, f"chat.messages[{index}]") for index, message in enumerate(chat.messages)],
         tools=[_tool(tool, f"chat.tools[{index}]") for index, tool in enumerate(chat.tools)],
         add_generation_prompt=chat.add_generation_prompt if chat.HasField("add_generation_prompt") else True,
@@ -66,22 +72,29 @@ def invalid(field: str, problem: str) -> InvalidArgument:
     return InvalidArgument(f"{field}: {problem}", fields={field: problem})
 
 
-def _encode(model: OpenedModel, text: str, context_length: int, *, add_special_tokens: bool) -> tuple[int, ...]:
+async def _encode(model: OpenedModel, text: str, context_length: int, *, add_special_tokens: bool) -> tuple[int, ...]:
     # Tokenising takes a second per megabyte, so a text that cannot fit is refused by its length alone.
     least = len(text) // model.longest_token_chars
     if least >= context_length:
         raise context_exceeded(least, context_length, exact=False)
+    encode = partial(_encode_now, model, text, add_special_tokens=add_special_tokens)
+    return await asyncio.to_thread(encode) if len(text) >= THREAD_FROM_BYTES else encode()
+
+
+def _encode_now(model: OpenedModel, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
     # `encode` holds the GIL and would stop every stream; encoding a batch of one does not.
     (encoded,) = model.tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
     return tuple(encoded.ids)
 
 
-def _read_ids(tensor: Tensor, vocab_size: int) -> tuple[int, ...]:
+def _read_ids(tensor: Tensor, vocab_size: int, context_length: int) -> tuple[int, ...]:
     array = to_numpy(tensor, field="token_ids")
     if tensor.dtype not in _ID_TYPES:
         raise invalid("token_ids", f"must be INT32 or INT64, not {DataType.Name(tensor.dtype)}")
     if array.ndim != 1:
         raise invalid("token_ids", f"must have the shape [tokens], not {list(array.shape)}")
+    if len(array) >= context_length:  # before a list is made of millions of them
+        raise context_exceeded(len(array), context_length)
     wrong = (array < 0) | (array >= vocab_size)
     if wrong.any():
         index = int(wrong.argmax())

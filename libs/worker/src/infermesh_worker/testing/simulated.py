@@ -22,8 +22,8 @@ from infermesh_worker.backend import NO_MODEL, Backend
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.main import serve
+from infermesh_worker.models.bounded_template import BoundedTemplate
 from infermesh_worker.models.catalog import CatalogEntry
-from infermesh_worker.models.chat_template import ChatTemplate
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.settings import WorkerSettings
@@ -74,6 +74,7 @@ class SimulatedSettings(WorkerSettings):
     )
     sim_kv_tokens: int = Field(32_768, ge=BLOCK_SIZE, description="Size of the KV cache, in tokens.")
     sim_context_length: int = Field(8192, ge=2, description="Context length: prompt and output together, in tokens.")
+    sim_chat_template: str = Field(_CHAT_TEMPLATE, description="Chat template of every model, in Jinja.")
     sim_eos: bool = Field(False, description="Whether sampling the end-of-text token ends a choice.")
 
     def model_bytes(self, name: str) -> int:
@@ -155,7 +156,7 @@ def opened_model(settings: SimulatedSettings, name: str = "") -> OpenedModel:
     return OpenedModel(
         name=name,
         tokenizer=build_tokenizer(),
-        chat_template=ChatTemplate(_CHAT_TEMPLATE, eos_token=END_OF_TEXT),
+        chat_template=BoundedTemplate(settings.sim_chat_template, model=name, eos_token=END_OF_TEXT),
         context_length=settings.sim_context_length,
         size_bytes=settings.model_bytes(name),
         created=datetime.now(UTC),

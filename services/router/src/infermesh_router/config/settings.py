@@ -102,6 +102,12 @@ class RouterSettings(ServiceSettings):
     failover_wait_s: float = Field(
         15.0, ge=0, le=600, description="Longest wait for an endpoint that can continue a failed stream, in seconds."
     )
+    poison_s: float = Field(
+        300.0,
+        ge=1,
+        le=86400,
+        description="How long to refuse a request after the engines of two endpoints died while it ran, in seconds.",
+    )
     first_token_timeout_s: float = Field(
         20.0,
         gt=0,
@@ -202,6 +208,7 @@ class RouterSettings(ServiceSettings):
             hedge_after_s=self.hedge_after_s or math.inf,
             hedge_when_slow=self.hedge_when_slow,
             retry_ratio=self.retry_ratio,
+            poison_s=self.poison_s,
             patience=Patience(
                 connect_s=self.connect_timeout_s,
                 first_token_min_s=self.first_token_timeout_s,

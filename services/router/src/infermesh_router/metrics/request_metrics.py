@@ -74,6 +74,11 @@ class RequestMetrics:
                 registry=registry,
             )
         )
+        self.poisoned = Counter(
+            "infermesh:router_poisoned",
+            "Requests refused because the engines of two endpoints died while they ran.",
+            registry=registry,
+        )
         self.retries = Counter(
             "infermesh:router_retries",
             "Requests tried again because an endpoint failed before their first token.",

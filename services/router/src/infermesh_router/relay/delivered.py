@@ -21,6 +21,11 @@ class Delivered:
         self.failovers: list[pb.Failover] = []
         """The stream's moves so far, oldest first."""
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens were delivered, over all choices."""
+        return sum(map(len, self._token_ids.values()))
+
     def take(self, event: Event) -> Event:
         """Records an event that is about to be delivered, and returns it. The end of a choice gets the moves added.
 

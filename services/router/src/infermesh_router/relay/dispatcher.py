@@ -19,6 +19,7 @@ from infermesh_router.relay.attempts import Attempts, request_metadata, tell_bre
 from infermesh_router.relay.event import Event
 from infermesh_router.relay.hedge import FirstTokenDelays
 from infermesh_router.relay.options import RelayOptions
+from infermesh_router.relay.poison import Poison
 from infermesh_router.relay.relay import Relay
 from infermesh_router.relay.retries import Retries
 from infermesh_router.relay.retry_budget import RetryBudget
@@ -65,6 +66,7 @@ class Dispatcher:
             metrics=metrics,
             sessions=sessions,
             options=options,
+            poison=Poison(refuse_s=options.poison_s, metrics=metrics, clock=clock),
             could_serve=self._could_serve,
             clock=clock,
         )

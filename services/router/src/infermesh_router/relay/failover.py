@@ -9,6 +9,7 @@ from infermesh_router.fleet.faults import Verdict, judge, judge_running, with_re
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.delivered import Delivered
 from infermesh_router.relay.event import Event
+from infermesh_router.relay.poison import Suspicion
 from infermesh_router.relay.sender import RelayParts, Sender
 from infermesh_router.requests.call import Call
 from infermesh_runtime.errors import Code, DeadlineExceeded, InfermeshError, ResourceExhausted
@@ -23,11 +24,14 @@ _PAUSE_MAX_S = 1.0
 class StreamMover:
     """Moves one call's stream, as often as the options allow."""
 
-    def __init__(self, parts: RelayParts, call: Call, sender: Sender, delivered: Delivered) -> None:
+    def __init__(
+        self, parts: RelayParts, call: Call, sender: Sender, delivered: Delivered, suspicion: Suspicion
+    ) -> None:
         self._parts = parts
         self._call = call
         self._sender = sender
         self._delivered = delivered
+        self._suspicion = suspicion
         self._failed: set[str] = set()
         """Endpoints that the stream was taken from, or that did not continue it."""
         self._tries_left = parts.options.max_failovers
@@ -38,6 +42,7 @@ class StreamMover:
 
         Raises the fault if the stream may not move or no endpoint continues it.
         """
+        self._suspicion.note(fault, tokens=self._delivered.tokens)
         verdict = judge_running(fault)
         if verdict is Verdict.REFUSE or (verdict is Verdict.FAULT_ONCE and self._had_internal):
             raise with_retry_after(fault)
@@ -70,6 +75,7 @@ class StreamMover:
                 if error.code is Code.DEADLINE_EXCEEDED:
                     raise
                 _log.warning("endpoint %s does not continue a stream: %s", address, error.message)
+                self._suspicion.note(error, tokens=self._delivered.tokens)
                 self._count_try(address, error, give_up_s)
         raise with_retry_after(fault)
 

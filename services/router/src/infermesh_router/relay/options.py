@@ -24,6 +24,8 @@ class RelayOptions:
     """Whether to ask a second endpoint already after the 95th percentile of recent waits, if that is sooner."""
     retry_ratio: float = 0.2
     """Retries and hedges that each request adds to the budget, on top of a few per second."""
+    poison_s: float = 300.0
+    """How long a request that engines died of is refused."""
     patience: Patience = field(default_factory=Patience)
 
     @property

@@ -8,6 +8,7 @@ from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.delivered import Delivered
 from infermesh_router.relay.event import Event, write_event
 from infermesh_router.relay.failover import StreamMover
+from infermesh_router.relay.poison import Suspicion
 from infermesh_router.relay.retries import Retries
 from infermesh_router.relay.sender import RelayParts, Sender
 from infermesh_router.requests.call import Call
@@ -23,7 +24,8 @@ class Relay:
         self._since_s = since_s
         self._sender = Sender(parts, call, deadline_s=deadline_s, since_s=since_s)
         self._delivered = Delivered(call.wanted.sequences)
-        self._mover = StreamMover(parts, call, self._sender, self._delivered)
+        self._suspicion = Suspicion(parts.poison, call)
+        self._mover = StreamMover(parts, call, self._sender, self._delivered, self._suspicion)
         self._attempt: Attempt | None = None
 
     async def begin(self) -> tuple[Event, Event]:
@@ -32,6 +34,7 @@ class Relay:
         Raises InfermeshError.
         """
         parts = self._parts
+        parts.poison.check(self._call)
         retries = Retries(parts.options.attempts, parts.budget, parts.metrics)
         while True:
             try:
@@ -42,6 +45,7 @@ class Relay:
                 self._attempt = await self._sender.send_first(grant)
                 first = parts.attempts.accept(self._attempt, self._delivered.take)
             except InfermeshError as error:
+                self._suspicion.note(error)
                 await retries.after(grant.endpoint.address, error)
                 continue
             return self._tell_start(self._attempt), first
@@ -63,6 +67,7 @@ class Relay:
             except InfermeshError as error:
                 fault = with_retry_after(error)
             if self._delivered.is_complete(self._call.body):
+                self._suspicion.finished(tokens=self._delivered.tokens)
                 self._parts.attempts.close(attempt, fault)
                 return
             fault = fault or attempt.cut_short()

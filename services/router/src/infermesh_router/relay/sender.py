@@ -11,6 +11,7 @@ from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.attempts import Attempts
 from infermesh_router.relay.hedge import FirstTokenDelays, first_of
 from infermesh_router.relay.options import RelayOptions
+from infermesh_router.relay.poison import Poison
 from infermesh_router.relay.retry_budget import RetryBudget
 from infermesh_router.requests.call import Call
 
@@ -26,6 +27,7 @@ class RelayParts:
     metrics: RequestMetrics
     sessions: Sessions
     options: RelayOptions
+    poison: Poison
     could_serve: Callable[[Call, frozenset[str]], bool]
     """Whether an endpoint other than those could serve the call."""
     clock: Callable[[], float]

@@ -1,0 +1,75 @@
+"""Translates output formats into llguidance's grammars, and refuses those that must not reach llguidance."""
+
+# ruff: noqa: PLC0415 - llguidance is imported only to compile a format: unconstrained requests run without it
+
+import json
+from typing import TYPE_CHECKING
+
+from infermesh_engine.requests.request import OutputFormat
+from infermesh_runtime.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
+_MAX_DEFINITIONS = 1000
+"""Most rules or references in a spec. llguidance follows them recursively; a chain of 2,500 overflows its stack."""
+_MAX_SPEC_BYTES = 1 << 20
+_MAX_MESSAGE = 500
+_JSON_OPTIONS: "JsonCompileOptions" = {
+    # llama.cpp's limit: without one, small models pad their JSON with white space until max_tokens
+    "whitespace_pattern": r"(\x20|\n{1,2}[\x20\t]{0,20})",
+}
+
+
+def check_size(output_format: OutputFormat) -> None:
+    """Raises InvalidArgument for a spec of more than a mebibyte, before anything else looks at it."""
+    if len(output_format.spec.encode(errors="replace")) > _MAX_SPEC_BYTES:
+        raise refusal(output_format, f"longer than {_MAX_SPEC_BYTES} bytes")
+
+
+def to_grammar(output_format: OutputFormat) -> str:
+    """The format in llguidance's terms. Raises InvalidArgument for one that must not reach llguidance."""
+    from llguidance import LLMatcher
+
+    check_size(output_format)
+    spec = output_format.spec
+    if output_format.kind == "json_schema":
+        return _json_grammar(output_format)
+    if output_format.kind == "regex":
+        return str(LLMatcher.grammar_from_regex(spec))
+    if spec.count(":") > _MAX_DEFINITIONS:
+        raise refusal(output_format, f"more than {_MAX_DEFINITIONS} definitions")
+    return str(LLMatcher.grammar_from_lark(spec))
+
+
+def refusal(output_format: OutputFormat, message: str) -> InvalidArgument:
+    """The error for a format that cannot be used; it names the field ("format.regex")."""
+    short = message.strip().partition("\n<state>")[0].removesuffix("\n<non-verbose/>")[:_MAX_MESSAGE]
+    name = output_format.kind.replace("_", " ")
+    return InvalidArgument(f"invalid {name}: {short}", fields={f"format.{output_format.kind}": short})
+
+
+def _json_grammar(output_format: OutputFormat) -> str:
+    try:
+        schema = json.loads(output_format.spec)
+        references = json.dumps(schema).count('"$ref"')
+    except RecursionError:
+        raise refusal(output_format, "nested too deeply") from None
+    except ValueError as error:
+        raise refusal(output_format, f"not valid JSON: {error}") from error
+    if not isinstance(schema, dict) and schema is not True:
+        raise refusal(output_format, "the schema must be an object or true")
+    if references > _MAX_DEFINITIONS:
+        raise refusal(output_format, f"more than {_MAX_DEFINITIONS} references")
+    text = output_format.spec
+    if schema is True:
+        text = "{}"
+    elif not schema:
+        # {} means "any JSON object" in our API, but "any value" in JSON Schema
+        text = '{"type": "object"}'
+    from llguidance import LLMatcher
+
+    try:
+        return str(LLMatcher.grammar_from_json_schema(text, _JSON_OPTIONS))
+    except ValueError as error:
+        raise refusal(output_format, str(error)) from error

@@ -1,0 +1,152 @@
+"""Renders a model's chat template in a process of its own, bounded in time, memory and size."""
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+import weakref
+
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
+from infermesh_worker.models.chat_template import check_template
+from infermesh_worker.models.template_process import LENGTH, MAX_TEXT_BYTES, Outcome, pack_template
+
+_START_S = 30.0
+"""Longest wait for the process to start, which takes 0.2 s on an idle machine."""
+_READ_BYTES = 1 << 18
+
+_log = logging.getLogger(__name__)
+
+
+class BoundedTemplate:
+    """A chat template. Its process starts with the first conversation, and again after it was killed.
+
+    Used from one event loop, in the main thread. `close` ends the process.
+    """
+
+    def __init__(self, source: str, *, model: str, bos_token: str = "", eos_token: str = "") -> None:
+        """The tokens become variables of the template. Raises FailedPrecondition when `source` has a syntax error.
+
+        `model` names the template in errors.
+        """
+        self.takes_tools = check_template(source)
+        self.timeout_s = 2.0
+        """Longest time for one conversation."""
+        self._template = pack_template(source, bos_token, eos_token)
+        self._model = model
+        self._process: _TemplateProcess | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def render(self, conversation: bytes) -> str:
+        """The text of the prompt, from a frame of `pack_conversation`.
+
+        Raises InvalidArgument, which names the template, when it rejects the conversation, or takes too long or too
+        much memory for it; FailedPrecondition when it cannot be used at all; Unavailable when no process starts.
+        """
+        async with self._one_at_a_time:
+            process = await self._started()
+            try:
+                async with asyncio.timeout(self.timeout_s):
+                    outcome, text = await process.ask(conversation)
+            except TimeoutError:
+                self.close()
+                raise self._refusal(f"takes more than {self.timeout_s:g} s to render this conversation") from None
+            except (OSError, EOFError):
+                self.close()
+                raise self._refusal("fails on this conversation") from None
+            except BaseException:  # the answer is still to come, and would be taken for that of the next conversation
+                self.close()
+                raise
+        if outcome is Outcome.BROKEN:
+            raise FailedPrecondition(text)
+        if outcome is Outcome.REFUSED:
+            raise self._refusal(text)
+        return text
+
+    def close(self) -> None:
+        """Ends the process; another `render` starts a new one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop()
+
+    async def _started(self) -> "_TemplateProcess":
+        if self._process is not None and self._process.has_ended:
+            self.close()
+        if self._process is None:
+            try:
+                self._process = _TemplateProcess()
+                async with asyncio.timeout(_START_S):
+                    await self._process.begin(self._template)
+            except BaseException as error:
+                self.close()
+                if not isinstance(error, (OSError, EOFError)):
+                    raise
+                _log.warning("no process for chat templates", extra={"reason": repr(error)})
+                problem = "Chat templates cannot be rendered at the moment."
+                raise Unavailable(problem, retry_after_s=1.0) from error
+        return self._process
+
+    def _refusal(self, problem: str) -> InvalidArgument:
+        words = f"the chat template of model {self._model!r} {problem}"
+        return InvalidArgument(words, fields={"chat.messages": words})
+
+
+class _TemplateProcess:
+    """A running template process."""
+
+    def __init__(self) -> None:
+        """Starts it, in about a millisecond. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        module = "infermesh_worker.models.template_process"
+        arguments = ["--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", module, *arguments], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+                )
+            except OSError:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        self._socket = ours
+        self.stop = weakref.finalize(self, _end, self._process, self._socket)
+        """Kills it. The same happens when nobody refers to it any more."""
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    async def begin(self, template: bytes) -> None:
+        """Waits until it runs, and gives it the template. Raises OSError and EOFError."""
+        await self._read_answer()
+        await asyncio.get_running_loop().sock_sendall(self._socket, template)
+
+    async def ask(self, conversation: bytes) -> tuple[Outcome, str]:
+        """Its answer to a conversation. Raises OSError and EOFError."""
+        await asyncio.get_running_loop().sock_sendall(self._socket, conversation)
+        return await self._read_answer()
+
+    async def _read_answer(self) -> tuple[Outcome, str]:
+        buffer = bytearray()
+        while len(buffer) < LENGTH.size:
+            buffer += await self._receive()
+        (size,) = LENGTH.unpack_from(buffer)
+        if not 1 <= size <= MAX_TEXT_BYTES + 1:
+            raise EOFError("the answer is malformed")
+        while len(buffer) < LENGTH.size + size:
+            buffer += await self._receive()
+        text = buffer[LENGTH.size + 1 :].decode(errors="replace")
+        return Outcome(buffer[LENGTH.size]), text
+
+    async def _receive(self) -> bytes:
+        data = await asyncio.get_running_loop().sock_recv(self._socket, _READ_BYTES)
+        if not data:
+            raise EOFError("the process has ended")
+        return data
+
+
+def _end(process: subprocess.Popen[bytes], ours: socket.socket) -> None:
+    process.kill()
+    process.wait()
+    ours.close()
