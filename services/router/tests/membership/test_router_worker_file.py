@@ -30,7 +30,7 @@ def test_lines_comments_and_names() -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"a:1\n\nnonsense\n", r"line 3: 'nonsense' must be host:port"),
+        (b"a:1\n\nnonsense\n", r"line 3: 'nonsense': expected host:port"),
         (b"a:1\nb:2, c:3\n", r"line 2: "),
         (b"a:1\n\xff\xfe\n", r"line 2: not UTF-8"),
         (b"x" * (MAX_BYTES + 1), r"has more than 16777216 bytes"),

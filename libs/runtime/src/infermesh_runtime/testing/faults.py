@@ -19,6 +19,10 @@ class FaultyRun:
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._faults: dict[str, InjectedError] = {}
 
+    def runs(self, name: str) -> bool:
+        """Whether the task's work runs now, rather than being paused after a failure."""
+        return name in self._running
+
     async def __call__(self, name: str, work: Work) -> None:
         """Runs the work once."""
         task = asyncio.current_task()

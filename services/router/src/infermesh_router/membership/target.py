@@ -27,7 +27,7 @@ def parse_target(text: str) -> Target:
     try:
         host, port = split_host_port(text.removeprefix(_DNS))
     except ValueError as error:
-        raise ValueError(f"{text!r} {error}") from None
+        raise ValueError(f"{text!r}: {error}") from None
     if port == 0 or "/" in host:
         raise ValueError(f"{text!r} must be host:port or dns:///name:port with a port from 1 to 65535")
     return Target(host, port, resolve=text.startswith(_DNS))
