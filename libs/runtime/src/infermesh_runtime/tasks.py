@@ -65,10 +65,11 @@ class BackgroundTask:
         if self._task is not None:
             self._task.cancel()
 
-    async def wait(self) -> None:
-        """Returns once it is done."""
+    async def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits until it is done, or for `timeout_s`; returns whether it is done."""
         if self._task is not None:
-            await asyncio.wait((self._task,))
+            await asyncio.wait((self._task,), timeout=timeout_s)
+        return self.done
 
     def _attach(self, task: "asyncio.Task[None]") -> None:
         self._task = task

@@ -52,8 +52,8 @@ class FaultyRun:
             try:
                 yield waited
                 error = None
-            except asyncio.CancelledError as cancelled:
-                error = cancelled
-                if name in self._faults:
+            except BaseException as thrown:
+                error = thrown
+                if isinstance(thrown, asyncio.CancelledError) and name in self._faults:
                     self._running[name].uncancel()
                     error = self._faults.pop(name)
