@@ -14,6 +14,8 @@ from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import endpoint_row, queue_row, report_row
 from infermesh_client.cli.tables import mesh_view
 from infermesh_client.client import Client
+from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.settings import Home
 from infermesh_runtime.errors import Unavailable, Unimplemented
 
 _ANSWER_TIMEOUT_S = 10.0
@@ -25,8 +27,9 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
 
     Raises Unavailable when nothing answers and Unimplemented when a worker does.
     """
-    settings, _ = load_settings()
+    settings, home = load_settings()
     console = Console(highlight=False)
+    problems = [] if endpoint else log_problems(home)
     with connect(endpoint, settings, timeout_s=_ANSWER_TIMEOUT_S) as client:
         try:
             listing = client.listing()
@@ -37,10 +40,13 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
         rows = {
             "endpoints": [endpoint_row(endpoint) for endpoint in listing.endpoints],
             "queues": [queue_row(queue) for queue in listing.queues],
+            "log_problems": problems,
         }
         print(json.dumps(rows, indent=2, ensure_ascii=False))
     elif once or not console.is_terminal:
         console.print(mesh_view(listing))
+        for problem in problems:
+            console.print(problem, style="red", markup=False)
     else:
         with connect(endpoint, settings, timeout_s=None) as client, suppress(KeyboardInterrupt):
             _follow(client, console)
@@ -48,9 +54,11 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
 
 def run_health(endpoint: str | None, *, check: bool, as_json: bool) -> None:
     """Prints an endpoint's health. With `check`, exits with 1 unless it is READY. Raises InfermeshError."""
-    settings, _ = load_settings()
+    settings, home = load_settings()
     with connect(endpoint, settings, timeout_s=_ANSWER_TIMEOUT_S) as client:
         row = report_row(client.health())
+    problems = [] if endpoint else log_problems(home)
+    row["message"] = "; ".join(filter(None, [row["message"], *problems]))
     if as_json:
         print(json.dumps(row, indent=2, ensure_ascii=False))
     else:
@@ -59,6 +67,14 @@ def run_health(endpoint: str | None, *, check: bool, as_json: bool) -> None:
         print(f"{row['state']}{message}; models: {models}; running: {row['load']['running']}")
     if check and row["state"] != "READY":
         raise typer.Exit(1)
+
+
+def log_problems(home: Home) -> list[str]:
+    """One line for each log of this machine's mesh that cannot be written; none when no mesh runs here."""
+    try:
+        return Supervisor(home).log_problems()
+    except OSError:
+        return []
 
 
 def _follow(client: Client, console: Console) -> None:
