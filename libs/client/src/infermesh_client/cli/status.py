@@ -2,10 +2,11 @@
 
 import json
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -49,7 +50,7 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
             console.print(problem, style="red", markup=False)
     else:
         with connect(endpoint, settings, timeout_s=None) as client, suppress(KeyboardInterrupt):
-            _follow(client, console)
+            _follow(client, console, problems)
 
 
 def run_health(endpoint: str | None, *, check: bool, as_json: bool) -> None:
@@ -77,13 +78,14 @@ def log_problems(home: Home) -> list[str]:
         return []
 
 
-def _follow(client: Client, console: Console) -> None:
-    """Redraws the tables on every change. When the mesh goes away, waits for it to come back."""
+def _follow(client: Client, console: Console, problems: Sequence[str]) -> None:
+    """Redraws the tables on every change, above the `problems`. When the mesh goes away, waits for it to come back."""
+    below = [Text(problem, style="red") for problem in problems]
     with Live(console=console, auto_refresh=False) as live:
         while True:
             try:
                 for listing in client.watch_listing():
-                    live.update(mesh_view(listing), refresh=True)
+                    live.update(Group(mesh_view(listing), *below), refresh=True)
             except Unavailable as error:
                 live.update(
                     Text(f"the mesh does not answer ({error.message}); trying again every second", style="red"),
