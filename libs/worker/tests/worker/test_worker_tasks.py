@@ -86,6 +86,22 @@ async def test_each_task_raises_once_and_the_worker_serves_on(caplog: pytest.Log
     assert tasks.running == []
 
 
+async def test_streams_of_an_engine_process_that_nobody_watches_over_end_at_once() -> None:
+    faults = FaultyRun()
+    async with running_worker(TaskSupervisor(run=faults), sim_itl_s=0.05) as channel:
+        request = pb.GenerateRequest(model="simulated", text="hi", stop=pb.StopConditions(max_tokens=4000))
+        events = aiter(pb_grpc.InferenceServiceStub(channel).Generate(request))
+        await anext(events)
+        faults.fail("engine supervisor simulated")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in events:
+                pass
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "failed to watch over it" in str(caught.value.details())
+        async with asyncio.timeout(20):
+            await serves(channel)
+
+
 async def test_health_tells_of_an_essential_task_that_fails_again_and_again() -> None:
     tasks = TaskSupervisor(backoff=Backoff(first_s=0.01, longest_s=0.02, broken_after=2))
 

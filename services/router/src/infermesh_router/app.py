@@ -22,7 +22,7 @@ from infermesh_router.api.aggregate import combine_reports
 from infermesh_router.api.endpoint_servicer import EndpointServicer
 from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
 from infermesh_router.api.listing import Listing
-from infermesh_router.api.task_health import add_task_problems, task_health_part
+from infermesh_router.api.task_health import add_task_problems, serving_unless_disabled, task_health_part
 from infermesh_router.config.mesh_config import MeshConfig
 from infermesh_router.config.mesh_file import MeshFile
 from infermesh_router.config.mesh_rules import admission_limits, alias_targets, chooser_rules, retention
@@ -102,7 +102,8 @@ def build_server(
     add_AdminServiceServicer_to_server(
         AdminServicer(listing, changes=fleet.changes, drainer=drainer, registry=registry), server
     )
-    endpoint_servicer = EndpointServicer(ModelCommands(fleet, placer), gate, set_serving=server.set_serving)
+    set_serving = serving_unless_disabled(server.set_serving, tasks)
+    endpoint_servicer = EndpointServicer(ModelCommands(fleet, placer), gate, set_serving=set_serving)
     add_EndpointServiceServicer_to_server(endpoint_servicer, server)
     add_OpenAIServiceServicer_to_server(
         OpenAIServicer(
@@ -127,7 +128,7 @@ def build_server(
     server.add_part(_mesh_part(mesh))
     server.add_part(ServerPart(name="placement", close=placer.close))
     server.add_part(_readiness_part(server, settings.listen))
-    server.add_part(task_health_part(tasks, gate, fleet.changes, set_serving=server.set_serving))
+    server.add_part(task_health_part(tasks, gate, fleet.changes, set_serving=set_serving))
     server.add_part(metrics_part(metrics, settings.metrics_listen))
     return server
 

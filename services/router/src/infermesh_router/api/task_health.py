@@ -18,9 +18,19 @@ def add_task_problems(report: pb.HealthReport, tasks: TaskSupervisor) -> None:
         report.state = pb.ENDPOINT_STATE_FAILED
 
 
-def task_health_part(
-    tasks: TaskSupervisor, gate: Gate, changes: Changes, *, set_serving: Callable[[bool], Awaitable[None]]
-) -> ServerPart:
+SetServing = Callable[[bool], Awaitable[None]]
+
+
+def serving_unless_disabled(set_serving: SetServing, tasks: TaskSupervisor) -> SetServing:
+    """Like `set_serving`, except that a router that can do no work stays NOT_SERVING."""
+
+    async def set_if_able(serving: bool) -> None:
+        await set_serving(serving and not tasks.disabled)
+
+    return set_if_able
+
+
+def task_health_part(tasks: TaskSupervisor, gate: Gate, changes: Changes, *, set_serving: SetServing) -> ServerPart:
     """Tells those who watch the router's health of every change, and its probes when it can do no work."""
     changed = asyncio.Event()
 
@@ -29,7 +39,7 @@ def task_health_part(
             await changed.wait()
             changed.clear()
             changes.notify()
-            await set_serving(not (tasks.disabled or gate.draining))
+            await set_serving(not gate.draining)
 
     async def start() -> None:
         tasks.listen(changed.set)
