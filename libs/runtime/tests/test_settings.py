@@ -152,3 +152,6 @@ def test_services_take_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:
 def test_split_host_port() -> None:
     assert settings.split_host_port("[::1]:8") == ("::1", 8)
     assert settings.split_host_port("a.b:0") == ("a.b", 0)
+    for host in ("a..b", 64 * "x"):
+        with pytest.raises(ValueError, match="cannot be a host name"):
+            settings.split_host_port(f"{host}:1")

@@ -18,6 +18,8 @@ from infermesh_router.policy import choice as policy
 from infermesh_router.policy.filters import FILTERS
 from infermesh_router.policy.scorers import SCORERS
 from infermesh_runtime.settings import SettingVariable, describe
+from infermesh_runtime.task_metrics import TaskCollector
+from infermesh_runtime.tasks import TaskSupervisor
 
 TEXT = (Path(__file__).parents[3] / "docs" / "router.md").read_text(encoding="utf-8")
 
@@ -67,5 +69,6 @@ def test_metrics() -> None:
     AccessMetrics(registry)
     registry.register(QueueCollector(lambda: ()))
     registry.register(EndpointCollector(lambda: ()))
+    registry.register(TaskCollector(TaskSupervisor()))
     for family in registry.collect():
         assert re.search(rf"^\| `{family.name}(_total)?` ", TEXT, re.MULTILINE), family.name

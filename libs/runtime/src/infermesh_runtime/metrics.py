@@ -1,22 +1,16 @@
-"""Measures the process and its RPCs, and serves the metrics over HTTP for Prometheus."""
+"""Measures the process and its RPCs, and serves the metrics as a part of a server."""
 
-import asyncio
 import logging
-from contextlib import ExitStack
-from dataclasses import dataclass
-from threading import Thread
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.metrics_server import MetricsServer
 from infermesh_runtime.rpc.interceptor import CompletedRpc
 from infermesh_runtime.rpc.server import ServerPart
 from infermesh_runtime.series import Series
-from infermesh_runtime.settings import split_host_port
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
@@ -61,48 +55,13 @@ class RpcMetrics:
         self._duration_s.labels(*labels).observe(rpc.duration_s)
 
 
-@dataclass(frozen=True, slots=True)
-class MetricsServer:
-    """A running metrics endpoint."""
-
-    port: int
-    _server: WSGIServer
-    _thread: Thread
-
-    def close(self) -> None:
-        """Stops it and frees its port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-def serve_metrics(registry: CollectorRegistry, listen: str) -> MetricsServer:
-    """Serves `registry` over HTTP at `listen` (host:port) from a thread, until closed.
-
-    Raises FailedPrecondition when the address cannot be bound.
-    """
-    host, port = split_host_port(listen)
-    try:
-        server, thread = start_http_server(port, addr=host, registry=registry)
-    except OSError as error:
-        raise FailedPrecondition(
-            f"cannot serve metrics on {listen}: {error.strerror or error}. Free the port, or change"
-            " INFERMESH_METRICS_LISTEN."
-        ) from error
-    return MetricsServer(server.server_port, server, thread)
-
-
 def metrics_part(registry: CollectorRegistry, listen: str) -> ServerPart:
     """A server part that serves `registry` at `listen` (host:port); does nothing if that is empty."""
-    serving = ExitStack()
+    serving = MetricsServer(registry)
 
     async def start() -> None:
         if listen:
-            server = serve_metrics(registry, listen)
-            serving.callback(server.close)
-            _log.info("serving metrics", extra={"port": server.port})
+            await serving.start(listen)
+            _log.info("serving metrics", extra={"port": serving.port})
 
-    async def close() -> None:
-        await asyncio.to_thread(serving.close)
-
-    return ServerPart(name="metrics", start=start, close=close)
+    return ServerPart(name="metrics", start=start, close=serving.close)

@@ -25,6 +25,10 @@ def split_host_port(value: str) -> tuple[str, int]:
         raise ValueError("an IPv6 address must be in brackets, as in [::1]:8080")
     if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError("expected host:port with a port from 0 to 65535 (0 picks a free one)")
+    try:
+        host.encode("idna")  # as every lookup of the name does
+    except UnicodeError:
+        raise ValueError(f"{host!r} cannot be a host name: each part between dots has 1 to 63 characters") from None
     return host, int(port)
 
 

@@ -12,8 +12,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
-from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.errors import Code, FailedPrecondition
 from infermesh_runtime.rpc.server import Server, ServerPart
+from infermesh_runtime.rpc.status import from_rpc_error
 
 SERVICE = "infermesh.inference.v1.InferenceService"
 States = health_pb2.HealthCheckResponse
@@ -172,7 +173,10 @@ async def test_a_stream_that_does_not_end_is_cut_after_drain_s(caplog: pytest.Lo
         call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(pb.GenerateRequest())
         await call.read()
         await asyncio.wait_for(server.stop(), 5)
-        assert await call.code() is not grpc.StatusCode.OK
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        error = from_rpc_error(caught.value)
+        assert (error.code, error.reason, error.retry_after_s) == (Code.UNAVAILABLE, "SERVER_STOPPED", 1)
     assert [vars(r)["in_flight"] for r in caplog.records if r.levelno == logging.WARNING] == [1]
 
 

@@ -17,6 +17,8 @@ from infermesh_runtime.process import run
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
+from infermesh_runtime.task_metrics import TaskCollector
+from infermesh_runtime.tasks import TaskSupervisor
 from infermesh_worker.backend import Backend
 from infermesh_worker.device.device_probe import probe_device
 from infermesh_worker.device.worker_device import WorkerDevice
@@ -51,26 +53,30 @@ def serve(settings: WorkerSettings, backend: Backend) -> int:
 
 
 async def _serve(settings: WorkerSettings, backend: Backend) -> None:
-    meters, registry = RequestMeters(), new_registry()
-    worker = _build_worker(settings, backend, meters)
+    await build_server(settings, backend).serve_until_stopped()
+
+
+def build_server(settings: WorkerSettings, backend: Backend, tasks: TaskSupervisor | None = None) -> Server:
+    """Builds a worker's server, ready to start."""
+    meters, registry, tasks = RequestMeters(), new_registry(), tasks or TaskSupervisor()
+    worker = _build_worker(settings, backend, meters, tasks)
     registry.register(WorkerCollector(meters, partial(_loads, worker)))
-    server = _build_server(settings, worker, registry)
+    registry.register(TaskCollector(tasks))
+    server = _build_server(settings, worker, registry, tasks)
     watchdog = FrontWatchdog(settings.front_timeout_s)
-    await watchdog.start()
-    try:
-        await server.serve_until_stopped()
-    finally:
-        await watchdog.stop()
+    server.add_part(ServerPart(name="watchdog", start=watchdog.start, close=watchdog.stop))
+    return server
 
 
-def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMeters) -> Worker:
+def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMeters, tasks: TaskSupervisor) -> Worker:
     policy = RestartPolicy(max_silence_s=settings.engine_timeout_s)
 
     def make_client(opened: OpenedModel, kv_cache_bytes: int) -> EngineClient:
         start = _start_command(settings, {**opened.build_options, KV_OPTION: kv_cache_bytes})
         if opened.chat_template is not None:
             opened.chat_template.timeout_s = settings.chat_template_timeout_s
-        return EngineClient(backend.build, start, meters.of(opened.name), policy)
+        meter = meters.of(opened.name)
+        return EngineClient(backend.build, start, meter, policy, name=opened.name, tasks=tasks)
 
     device = WorkerDevice(
         partial(probe_device, backend.probe, backend.options),
@@ -82,7 +88,7 @@ def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMet
         keep_alive_s=settings.keep_alive_s,
         kv_cache_bytes=int(settings.kv_cache_bytes or 0),
     )
-    return Worker(backend.catalog, make_client, device, limits, backend.open_home())
+    return Worker(backend.catalog, make_client, device, limits, backend.open_home(), tasks=tasks)
 
 
 def _loads(worker: Worker) -> Mapping[str, EngineLoad]:
@@ -104,15 +110,18 @@ def _start_command(settings: WorkerSettings, options: Mapping[str, Any]) -> Star
     )
 
 
-def _build_server(settings: WorkerSettings, worker: Worker, registry: CollectorRegistry) -> Server:
+def _build_server(
+    settings: WorkerSettings, worker: Worker, registry: CollectorRegistry, tasks: TaskSupervisor
+) -> Server:
     observers = (log_access, RpcMetrics(registry))
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=observers)
     report = partial(to_report, version=version("infermesh-worker"), started_at=datetime.now(UTC))
     add_InferenceServiceServicer_to_server(InferenceServicer(worker, report), server)
     add_EndpointServiceServicer_to_server(EndpointServicer(worker), server)
     host, _ = split_host_port(settings.listen)
-    readiness = Readiness(worker.status, server, lambda: f"{host}:{server.port}")
-    registration = Registration(settings.routers, settings.advertise or settings.listen, lambda: server.port)
+    readiness = Readiness(worker.status, server, lambda: f"{host}:{server.port}", tasks)
+    registration = Registration(settings.routers, settings.advertise or settings.listen, lambda: server.port, tasks)
+    server.add_part(ServerPart(name="background tasks", close=tasks.close))
     server.add_part(ServerPart(name="registration", listening=registration.start, close=registration.stop))
     server.add_part(ServerPart(name="models", start=worker.start, drain=worker.drain, close=worker.stop))
     server.add_part(ServerPart(name="readiness", start=readiness.start, close=readiness.stop))

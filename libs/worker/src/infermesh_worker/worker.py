@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.engine_client.watched import DerivedValue
@@ -35,6 +36,8 @@ class Worker:
         device: WorkerDevice,
         limits: ModelLimits,
         home: OpenedModel | None,
+        *,
+        tasks: TaskSupervisor | None = None,
     ) -> None:
         """`home`: the model that is loaded at the start and pinned; None: models are loaded only through `loader`."""
         self._device = device
@@ -44,11 +47,13 @@ class Worker:
         self._device_problem = ""
         self._requests = 0
         self._changed = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = tasks or TaskSupervisor()
+        self._following: list[BackgroundTask] = []
         self.status = DerivedValue(self._make_status)
         """The worker's status, to be read or followed."""
         self.models = HostedModels(make_client, device, limits.bound, on_change=self.status.touch)
-        self.loader = ModelLoader(catalog, self.models, device, limits, on_change=self.status.touch)
+        self.loader = ModelLoader(catalog, self.models, device, limits, on_change=self.status.touch, tasks=self._tasks)
+        self._tasks.listen(self.status.touch)
 
     async def start(self) -> None:
         """Starts the home model's engine process. `status` tells when requests are taken."""
@@ -56,8 +61,8 @@ class Worker:
         if self._home is not None:
             await self.loader.start_home(self._home)
         else:
-            self._tasks.append(asyncio.create_task(self._find_device(), name="device"))
-        self._tasks.append(asyncio.create_task(self._follow_catalog(), name="catalog"))
+            self._following.append(self._tasks.start("device", self._find_device))
+        self._following.append(self._tasks.start("catalog", self._follow_catalog))
 
     def find(self, name: str) -> HostedModel:
         """The hosted model that a request names. Raises the errors of `resolve_model_name`."""
@@ -115,9 +120,10 @@ class Worker:
 
     async def stop(self) -> None:
         """Ends every engine process and waits until it is gone."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for task in self._following:
+            task.stop()
+        for task in self._following:
+            await task.wait()
         await self.loader.stop()
         await self.models.stop()
 
@@ -150,6 +156,7 @@ class Worker:
         models = tuple(model.status() for model in self.models.all)
         loads = [model.engine.load for model in models]
         state, message = self._state(models)
+        message = "; ".join(filter(None, (message, self._tasks.problem)))
         free_now = [model.engine.memory_free_bytes for model in models if model.engine.memory_free_bytes]
         return WorkerStatus(
             state=state,
@@ -165,6 +172,8 @@ class Worker:
     def _state(self, models: tuple[ModelStatus, ...]) -> tuple[ServingState, str]:
         if self._refusal is not None:
             return self._refusal.state, self._refusal.message
+        if self._tasks.disabled:
+            return ServingState.FAILED, ""
         if self._device_problem and not models:
             return ServingState.FAILED, self._device_problem
         if self._home is None and self._device.facts is None:

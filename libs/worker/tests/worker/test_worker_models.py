@@ -165,6 +165,34 @@ async def test_loads_at_the_same_time_share_one_and_come_one_after_the_other() -
         assert set(names(await stubs.report())) == {"a", "b"}
 
 
+async def test_loading_one_model_does_not_hold_up_unloading_or_asking_for_another() -> None:
+    async with several(sim_load_s=2) as stubs:
+        await stubs.load("b", "c")
+        loading = asyncio.create_task(stubs.load("a"))  # which evicts b
+        await stubs.report_when(lambda report: "a" in names(report))
+        assert await stubs.load("c") == []
+        await stubs.endpoint.UnloadModel(admin.UnloadModelRequest(model="c"))
+        report = await stubs.report()
+        assert [(model.name, model.state) for model in report.models] == [("a", pb.ENDPOINT_STATE_LOADING)]
+        assert not loading.done()
+        await stubs.endpoint.UnloadModel(admin.UnloadModelRequest(model="a"))  # waits for its own load
+        assert await loading == ["b"]
+        assert names(await stubs.report()) == []
+
+
+async def test_unloads_of_one_model_at_the_same_time_and_a_load_share_its_memory() -> None:
+    async with several() as stubs:
+        await stubs.load("d")
+        unload = admin.UnloadModelRequest(model="d")
+        unloads = [asyncio.ensure_future(stubs.endpoint.UnloadModel(unload)) for _ in range(2)]
+        load = asyncio.ensure_future(stubs.load("a", "b"))
+        results = await asyncio.gather(*unloads, load, return_exceptions=True)
+        assert isinstance(results[2], list)
+        for result in results[:2]:  # the later one may find it gone
+            assert isinstance(result, admin.UnloadModelResponse) or from_rpc_error(result).reason == "MODEL_NOT_LOADED"
+        assert names(await stubs.report()) == ["a", "b"]
+
+
 async def test_a_load_goes_on_when_who_asked_is_gone() -> None:
     async with several(sim_load_s=0.3) as stubs:
         call = stubs.endpoint.LoadModel(admin.LoadModelRequest(model="a"))

@@ -24,6 +24,7 @@ from infermesh_router.api.aggregate import combine_reports
 from infermesh_router.api.endpoint_servicer import EndpointServicer
 from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
 from infermesh_router.api.listing import Listing
+from infermesh_router.api.task_health import add_task_problems, serving_unless_disabled, task_health_part
 from infermesh_router.config.mesh_config import MeshConfig
 from infermesh_router.config.mesh_file import MeshFile
 from infermesh_router.config.mesh_rules import admission_limits, alias_targets, chooser_rules, retention
@@ -51,17 +52,22 @@ from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
+from infermesh_runtime.task_metrics import TaskCollector
+from infermesh_runtime.tasks import TaskSupervisor
 
 _log = logging.getLogger(__name__)
 
 
-def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dns) -> Server:
+def build_server(
+    settings: RouterSettings, *, resolve: Resolve = resolve_with_dns, tasks: TaskSupervisor | None = None
+) -> Server:
     """Builds a router's server, ready to start. `resolve` turns DNS names into addresses. Raises MeshConfigError."""
-    metrics = new_registry()
+    metrics, tasks = new_registry(), tasks or TaskSupervisor()
+    metrics.register(TaskCollector(tasks))
     mesh = MeshFile(Path(settings.mesh_config) if settings.mesh_config else None)
     chooser, aliases = Chooser(), Aliases()
     mesh.follow(partial(_apply_config, chooser, aliases))
-    fleet = build_fleet(settings, on_cache_lost=chooser.prefixes.forget)
+    fleet = build_fleet(settings, on_cache_lost=chooser.prefixes.forget, tasks=tasks)
     gate = Gate(fleet.changes)
     metrics.register(EndpointCollector(lambda: fleet.endpoints))
     router_metrics, sessions = RequestMetrics(metrics), Sessions()
@@ -75,9 +81,10 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         sessions=sessions,
         loader=placer,
         limits=lambda model: admission_limits(mesh.config, model),
+        tasks=tasks,
     )
     metrics.register(QueueCollector(admission.queues))
-    make_report = _reporter(fleet, gate, admission, aliases)
+    make_report = _reporter(fleet, gate, admission, aliases, tasks)
     dispatcher = Dispatcher(
         admission,
         fleet=fleet,
@@ -87,6 +94,7 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         gate=gate,
         options=settings.relay_options(),
         resolve=aliases.resolve,
+        tasks=tasks,
     )
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=(log_access, RpcMetrics(metrics)))
     keys = FollowedKeys(settings.keys_path(), required=bool(settings.keys_file))
@@ -99,7 +107,8 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
     add_AdminServiceServicer_to_server(
         AdminServicer(listing, changes=fleet.changes, drainer=drainer, registry=registry), server
     )
-    endpoint_servicer = EndpointServicer(ModelCommands(fleet, placer), gate, set_serving=server.set_serving)
+    set_serving = serving_unless_disabled(server.set_serving, tasks)
+    endpoint_servicer = EndpointServicer(ModelCommands(fleet, placer), gate, set_serving=set_serving)
     add_EndpointServiceServicer_to_server(endpoint_servicer, server)
     add_OpenAIServiceServicer_to_server(
         OpenAIServicer(
@@ -118,17 +127,22 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         workers_file=Path(settings.workers_file) if settings.workers_file else None,
         resolve=resolve,
         resolve_interval_s=settings.resolve_interval_s,
+        tasks=tasks,
     )
+    server.add_part(ServerPart(name="background tasks", close=tasks.close))
     server.add_part(_fleet_part(fleet, workers))
     server.add_part(_mesh_part(mesh))
     server.add_part(_keys_part(keys))
     server.add_part(ServerPart(name="placement", close=placer.close))
     server.add_part(_readiness_part(server, settings.listen))
+    server.add_part(task_health_part(tasks, gate, fleet.changes, set_serving=set_serving))
     server.add_part(metrics_part(metrics, settings.metrics_listen))
     return server
 
 
-def build_fleet(settings: RouterSettings, *, on_cache_lost: Callable[[str], None]) -> Fleet:
+def build_fleet(
+    settings: RouterSettings, *, on_cache_lost: Callable[[str], None], tasks: TaskSupervisor | None = None
+) -> Fleet:
     """Builds a fleet that connects to endpoints and polls them as the settings say."""
     options = PollerOptions(connect_timeout_s=settings.connect_timeout_s, backoff_max_s=settings.reconnect_max_s)
     connect: Callable[[str], grpc.aio.Channel] = partial(
@@ -142,10 +156,13 @@ def build_fleet(settings: RouterSettings, *, on_cache_lost: Callable[[str], None
         poll=partial(poll, options=options),
         breaker=settings.breaker_options(),
         on_cache_lost=on_cache_lost,
+        tasks=tasks,
     )
 
 
-def _reporter(fleet: Fleet, gate: Gate, admission: Admission, aliases: Aliases) -> Callable[[], pb.HealthReport]:
+def _reporter(
+    fleet: Fleet, gate: Gate, admission: Admission, aliases: Aliases, tasks: TaskSupervisor
+) -> Callable[[], pb.HealthReport]:
     started_at = Timestamp()
     started_at.GetCurrentTime()
     own_version = version("infermesh-router")
@@ -160,6 +177,7 @@ def _reporter(fleet: Fleet, gate: Gate, admission: Admission, aliases: Aliases) 
         )
         if gate.draining:
             combined.state, combined.message = pb.ENDPOINT_STATE_DRAINING, "an operator is draining the router"
+        add_task_problems(combined, tasks)
         return combined
 
     return report

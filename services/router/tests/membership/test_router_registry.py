@@ -40,6 +40,7 @@ async def test_endpoints_appear_and_disappear() -> None:
         names.answer = answer
         await resolver.refresh()
     assert seen == [
+        {"static:1"},
         {"static:1", "10.0.0.1:9000"},
         {"static:1", "10.0.0.1:9000", "10.0.0.2:9000"},
         {"static:1", "10.0.0.2:9000"},
@@ -65,6 +66,35 @@ async def test_a_name_that_is_gone_has_no_endpoints() -> None:
     names.answer = socket.gaierror(socket.EAI_NONAME, "unknown")
     await resolver.refresh()
     assert seen[-1] == set()
+
+
+async def test_one_name_keeps_nobody_else_from_being_told() -> None:
+    """A name with an empty part raised UnicodeError, which ended the resolver before it had told any address."""
+    seen: list[set[str]] = []
+    never = asyncio.Event()
+
+    async def resolve(host: str, port: int) -> list[str]:
+        if host == "bad":
+            "worker..svc".encode("idna")
+        if host == "slow":
+            await never.wait()
+        return [f"10.0.0.1:{port}"]
+
+    targets = ["static:1", "dns:///bad:1", "dns:///good:2", "dns:///slow:3"]
+    resolver = Resolver(
+        [parse_target(target) for target in targets],
+        lambda fixed, resolved: seen.append({*fixed, *resolved}),
+        resolve=resolve,
+    )
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(resolver.refresh(), 0.05)
+    assert seen[-1] == {"static:1", "10.0.0.1:2"}
+
+
+@pytest.mark.parametrize("target", ["dns:///worker..svc:8083", "worker..svc:8083", "dns:///" + 64 * "x" + ":1"])
+def test_a_name_that_can_never_be_resolved_stops_the_start(target: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a host name"):
+        parse_target(target)
 
 
 async def test_run_resolves_again_and_again() -> None:

@@ -2,10 +2,11 @@
 
 import json
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -14,6 +15,8 @@ from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import endpoint_row, queue_row, report_row
 from infermesh_client.cli.tables import mesh_view
 from infermesh_client.client import Client
+from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.settings import Home
 from infermesh_runtime.errors import Unavailable, Unimplemented
 
 _ANSWER_TIMEOUT_S = 10.0
@@ -25,8 +28,9 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
 
     Raises Unavailable when nothing answers and Unimplemented when a worker does.
     """
-    settings, _ = load_settings()
+    settings, home = load_settings()
     console = Console(highlight=False)
+    problems = [] if endpoint else log_problems(home)
     with connect(endpoint, settings, timeout_s=_ANSWER_TIMEOUT_S) as client:
         try:
             listing = client.listing()
@@ -37,20 +41,25 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
         rows = {
             "endpoints": [endpoint_row(endpoint) for endpoint in listing.endpoints],
             "queues": [queue_row(queue) for queue in listing.queues],
+            "log_problems": problems,
         }
         print(json.dumps(rows, indent=2, ensure_ascii=False))
     elif once or not console.is_terminal:
         console.print(mesh_view(listing))
+        for problem in problems:
+            console.print(problem, style="red", markup=False)
     else:
         with connect(endpoint, settings, timeout_s=None) as client, suppress(KeyboardInterrupt):
-            _follow(client, console)
+            _follow(client, console, problems)
 
 
 def run_health(endpoint: str | None, *, check: bool, as_json: bool) -> None:
     """Prints an endpoint's health. With `check`, exits with 1 unless it is READY. Raises InfermeshError."""
-    settings, _ = load_settings()
+    settings, home = load_settings()
     with connect(endpoint, settings, timeout_s=_ANSWER_TIMEOUT_S) as client:
         row = report_row(client.health())
+    problems = [] if endpoint else log_problems(home)
+    row["message"] = "; ".join(filter(None, [row["message"], *problems]))
     if as_json:
         print(json.dumps(row, indent=2, ensure_ascii=False))
     else:
@@ -61,13 +70,22 @@ def run_health(endpoint: str | None, *, check: bool, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _follow(client: Client, console: Console) -> None:
-    """Redraws the tables on every change. When the mesh goes away, waits for it to come back."""
+def log_problems(home: Home) -> list[str]:
+    """One line for each log of this machine's mesh that cannot be written; none when no mesh runs here."""
+    try:
+        return Supervisor(home).log_problems()
+    except OSError:
+        return []
+
+
+def _follow(client: Client, console: Console, problems: Sequence[str]) -> None:
+    """Redraws the tables on every change, above the `problems`. When the mesh goes away, waits for it to come back."""
+    below = [Text(problem, style="red") for problem in problems]
     with Live(console=console, auto_refresh=False) as live:
         while True:
             try:
                 for listing in client.watch_listing():
-                    live.update(mesh_view(listing), refresh=True)
+                    live.update(Group(mesh_view(listing), *below), refresh=True)
             except Unavailable as error:
                 live.update(
                     Text(f"the mesh does not answer ({error.message}); trying again every second", style="red"),

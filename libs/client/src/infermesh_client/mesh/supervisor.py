@@ -99,10 +99,14 @@ class Supervisor:
         """Path of the log file of a service."""
         return self._home.log / f"{name}.log"
 
-    def _call(self, method: str) -> Any:
+    def log_problems(self) -> list[str]:
+        """One line for each log that cannot be written now, because the disk is full for example."""
+        return list(self._call("logProblems", namespace="infermesh"))
+
+    def _call(self, method: str, *, namespace: str = "supervisor") -> Any:
         with xmlrpc.client.ServerProxy("http://supervisor", transport=_UnixTransport(self._socket)) as proxy:
             try:
-                return getattr(proxy.supervisor, method)()
+                return getattr(getattr(proxy, namespace), method)()
             except (http.client.HTTPException, xmlrpc.client.Error) as error:
                 raise ConnectionError(f"supervisord does not answer {method}: {error}") from error
 
@@ -119,6 +123,9 @@ class Supervisor:
             },
             "rpcinterface:supervisor": {
                 "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+            },
+            "rpcinterface:infermesh": {
+                "supervisor.rpcinterface_factory": "infermesh_client.mesh.lossy_logs:make_interface"
             },
             **{f"program:{service.name}": self._program(service, stop_wait_s) for service in services},
         }

@@ -8,6 +8,9 @@ import sys
 
 from supervisor.supervisord import main  # type: ignore[import-untyped] # it has no types
 
+from infermesh_client.mesh.lossy_logs import use_lossy_logs
+
 if __name__ == "__main__":
+    use_lossy_logs()
     os.environ["SUPERVISORD_PID"] = str(os.getpid())
     main(["--nodaemon", "--configuration", sys.argv[1]])

@@ -1,10 +1,12 @@
 """Wraps gRPC's context of a call so that it sends the request id back to the client."""
 
+import asyncio
 from typing import Any
 
 import grpc
 
-from infermesh_runtime.errors import Code
+from infermesh_runtime.errors import Code, InfermeshError, Unavailable
+from infermesh_runtime.tasks import is_cancelled
 
 REQUEST_ID_KEY = "x-request-id"
 
@@ -22,6 +24,28 @@ class RpcContext:
         self.interrupted = False
         """Whether the client, the deadline or the server's stop ended the handler."""
         self.write = self._write_first
+        self.task: asyncio.Task[Any] | None = None
+        """The task that handles the call, while it runs."""
+        self._ending: InfermeshError | None = None
+
+    def end(self, error: InfermeshError) -> None:
+        """Cancels the handler because of this server, not of its client: `ending` tells it why."""
+        if self.task is not None:
+            self._ending = error
+            self.task.cancel()
+
+    def ending(self) -> InfermeshError | None:
+        """What to tell the client after a CancelledError, which is then over; None if the client is gone or too late.
+
+        A handler that has sent the beginning of a stream whose errors are events calls this; the interceptor does for
+        all others.
+        """
+        error, self._ending = self._ending, None
+        if error is not None and self.task is not None:
+            return None if self.task.uncancel() else error
+        if is_cancelled():
+            return None
+        return Unavailable("The server cancelled this call before it finished. Retry.", reason="CALL_ABANDONED")  # what it awaited was cancelled
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import DecodeError
 
-from infermesh_runtime.errors import Code, InfermeshError, Internal, InvalidArgument, Unavailable, Unimplemented
+from infermesh_runtime.errors import Code, InfermeshError, Internal, InvalidArgument, Unimplemented
 from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc import status
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
@@ -87,7 +87,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
             REQUEST_ID.set(request_id)
             context = RpcContext(inner, request_id)
             started = time.perf_counter()
-            with self._in_flight.entered(method):
+            with self._in_flight.entered(method, context):
                 try:
                     return await _serve(handler, requests, context)
                 finally:
@@ -126,10 +126,9 @@ async def _serve(handler: Any, requests: Any, context: RpcContext) -> bytes | No
         await _abort(context, error)
     except asyncio.CancelledError:
         context.interrupted = True
-        if _is_cancelled():
+        if (ending := context.ending()) is None:
             raise
-        message = "The server cancelled this call before it finished. Retry."
-        await _abort(context, Unavailable(message, reason="CALL_ABANDONED"))
+        await _abort(context, ending)
     except grpc.aio.InternalError:  # raised by a write when the client is gone
         context.interrupted = True
         raise
@@ -208,12 +207,6 @@ def _let_go_of_frames(error: BaseException) -> None:
         if link is not None and link.__traceback__ is not None:  # the check ends cycles, as in `raise error from error`
             link.__traceback__ = None
             chain += (link.__cause__, link.__context__)
-
-
-def _is_cancelled() -> bool:
-    """Whether this task was cancelled itself; otherwise the CancelledError came from something it awaited."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _final_code(context: RpcContext, duration_s: float) -> Code:

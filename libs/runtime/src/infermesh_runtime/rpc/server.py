@@ -4,6 +4,7 @@ Services add their servicers and parts to it.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
@@ -16,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.errors import FailedPrecondition, Unavailable
 from infermesh_runtime.process import handled_signals
 from infermesh_runtime.rpc.in_flight import InFlight
 from infermesh_runtime.rpc.interceptor import RpcInterceptor, RpcObserver, log_access
@@ -143,9 +144,13 @@ class Server:
         return self._port
 
     async def stop(self) -> None:
-        """Sets health to NOT_SERVING, drains for at most drain_s, stops the server and closes the parts."""
+        """Sets health to NOT_SERVING, drains for at most drain_s, stops the server and closes the parts.
+
+        Calls that still run then end with UNAVAILABLE, so that no stream ends as if it were complete.
+        """
         await self._health.enter_graceful_shutdown()
         await self._drain()
+        await self._end_calls()
         if self._grpc is not None:
             await self._grpc.stop(GRACE_S)
         await self._close_parts()
@@ -202,6 +207,14 @@ class Server:
                 "stopped draining: drain_s has passed",
                 extra={"drain_s": self._drain_s, "in_flight": self._in_flight.count},
             )
+
+    async def _end_calls(self) -> None:
+        self._in_flight.end(
+            Unavailable("The server stopped before this request finished.", reason="SERVER_STOPPED", retry_after_s=1.0)
+        )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                await self._in_flight.wait_idle()
 
     async def _close_parts(self) -> None:
         while self._started:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import InfermeshError, Unavailable
+from infermesh_runtime.tasks import TaskSupervisor
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.engine_client.output_stream import OutputStream
 from infermesh_worker.engine_client.request_meter import RequestMeter, RequestTiming
@@ -27,10 +28,13 @@ class EngineClient:
         meter: RequestMeter,
         policy: RestartPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        name: str = "",
+        tasks: TaskSupervisor | None = None,
     ) -> None:
         """`build`: the function that builds the model in the engine process, as package.module:function."""
         self._supervisor = EngineSupervisor(
-            build, start, on_step=self._on_step, on_end=self._on_engine_end, policy=policy
+            build, start, on_step=self._on_step, on_end=self._on_engine_end, policy=policy, name=name, tasks=tasks
         )
         self._meter = meter
         self._clock = clock

@@ -4,7 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
+from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 from infermesh_worker.engine_client.engine_link import EngineEnd, EngineLink
 from infermesh_worker.engine_client.engine_status import EngineStatus, LoadFailure, ServingState
 from infermesh_worker.engine_client.watched import WatchedValue
@@ -57,11 +59,13 @@ class EngineSupervisor:
         on_step: Callable[[StepReport], None],
         on_end: Callable[[str], None],
         policy: RestartPolicy | None = None,
+        name: str = "",
+        tasks: TaskSupervisor | None = None,
     ) -> None:
         """`build`: the function that builds the model in the engine process, as package.module:function.
 
         `on_step` is called with every step report, and `on_end` with the reason when a loaded engine process ends by
-        itself.
+        itself. `name` tells its background tasks from those of other engine processes.
         """
         self.status: WatchedValue[EngineStatus] = WatchedValue(EngineStatus(message="starting the engine process"))
         self._build = build
@@ -73,7 +77,9 @@ class EngineSupervisor:
         self._loaded = False
         self._heard = False
         self._stopping = False
-        self._task: asyncio.Task[None] | None = None
+        self._name = name
+        self._tasks = tasks or TaskSupervisor()
+        self._task: BackgroundTask | None = None
 
     @property
     def engine_pid(self) -> int:
@@ -82,7 +88,7 @@ class EngineSupervisor:
 
     def start(self) -> None:
         """Starts the engine process. `status` tells when it is ready."""
-        self._task = asyncio.create_task(self._supervise(), name="engine supervisor")
+        self._task = self._tasks.start("engine supervisor", self._supervise, about=self._name)
 
     def send(self, command: EngineCommand) -> None:
         """Sends a command to the engine process; does nothing while there is none."""
@@ -100,14 +106,26 @@ class EngineSupervisor:
         if self._link is not None:
             self._link.send(ShutdownCommand())
         if self._task is not None:
-            _, late = await asyncio.wait([self._task], timeout=_STOP_S if self._loaded else 0)
-            if late and self._link is not None:
+            ended = await self._task.wait(_STOP_S if self._loaded else 0)
+            if not ended and self._link is not None:
                 self._link.kill()
-                await asyncio.wait([self._task], timeout=_STOP_S)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+                await self._task.wait(_STOP_S)
+            self._task.stop()
+            await self._task.wait()
 
     async def _supervise(self) -> None:
+        try:
+            await self._keep_running()
+        except Exception as error:  # a bug of ours: the engine process is gone, and its streams must not hang
+            loaded, self._loaded = self._loaded, False
+            end = EngineEnd(f"the worker failed to watch over it: {type(error).__name__}: {error}")
+            if not self._stopping:
+                self._report_end(end, failed_loads=0, gives_up=False)
+            if loaded:
+                self._on_end(end.reason)
+            raise
+
+    async def _keep_running(self) -> None:
         failed_loads = 0
         while not self._stopping:
             end = await self._run_engine()
@@ -129,11 +147,15 @@ class EngineSupervisor:
         try:
             self._link = await EngineLink.start(self._build, self._start, self._receive)
             _log.info("engine started", extra={"engine_pid": self._link.pid})
-            watchdog = asyncio.create_task(self._watch(self._link), name="engine watchdog")
+            watchdog = self._tasks.start("engine watchdog", partial(self._watch, self._link), about=self._name)
             try:
                 return await self._link.ended()
+            except Exception:
+                self._link.kill()  # nobody would watch over it
+                await self._link.ended()
+                raise
             finally:
-                watchdog.cancel()
+                watchdog.stop()
         except OSError as error:
             return EngineEnd(f"the engine process could not be started: {error}")
         finally:

@@ -45,7 +45,8 @@ class HostedModels:
         self._on_change = on_change
         self._clock = clock
         self._models: dict[str, HostedModel] = {}
-        self._leaving: list[HostedModel] = []
+        self._leaving: dict[HostedModel, asyncio.Event] = {}
+        """Models whose engine process is still ending; the event tells when it has."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._models
@@ -100,7 +101,7 @@ class HostedModels:
     async def remove(self, name: str) -> None:
         """Ends a model's engine process. Requests no longer find it, and its memory is free when this returns."""
         hosted = self._models.pop(name)
-        self._leaving.append(hosted)
+        gone = self._leaving[hosted] = asyncio.Event()
         hosted.client.retire(
             Unavailable(f"Model {name!r} was unloaded from this worker.", reason="MODEL_UNLOADED", retry_after_s=1.0)
         )
@@ -109,9 +110,15 @@ class HostedModels:
             await hosted.client.stop()
         finally:
             hosted.opened.close()
-            self._leaving.remove(hosted)
+            del self._leaving[hosted]
+            gone.set()
             _log.info("model unloaded", extra={"model": name})
             self._on_change()
+
+    async def removed(self) -> None:
+        """Waits until every removal that has begun is done."""
+        for gone in list(self._leaving.values()):
+            await gone.wait()
 
     async def drain(self) -> None:
         """Refuses new requests for good and waits for the running ones, as EngineClient.drain does."""

@@ -1,12 +1,14 @@
-"""Loads and unloads the models of a worker, one at a time, and evicts idle ones to make room."""
+"""Loads the models of a worker, one at a time; evicts idle ones to make room; unloads others at any time."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, ModelNotFound, NotFound, Unavailable
+from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.hosting.hosted_model import HostedModel, Retention
 from infermesh_worker.hosting.hosted_models import HostedModels
@@ -41,6 +43,7 @@ class ModelLoader:
         limits: ModelLimits,
         *,
         on_change: Callable[[], None],
+        tasks: TaskSupervisor | None = None,
     ) -> None:
         """`on_change` is called after each change of what the worker reports."""
         self._catalog = catalog
@@ -51,9 +54,10 @@ class ModelLoader:
         self._keep_alives: dict[str, KeepAlive] = {}
         self._default = Retention(pinned=False, keep_alive_s=limits.keep_alive_s)
         self._wishes: dict[str, Retention] = {}
-        self._one_at_a_time = asyncio.Lock()
+        self._one_load_at_a_time = asyncio.Lock()
         self._loads: dict[str, asyncio.Task[tuple[str, ...]]] = {}
-        self._expiries: set[asyncio.Task[None]] = set()
+        self._tasks = tasks or TaskSupervisor()
+        self._expiries: dict[str, BackgroundTask] = {}
         self._closed = False
         self._home_name = ""
         self.entries: Mapping[str, CatalogEntry] = {}
@@ -95,13 +99,16 @@ class ModelLoader:
     async def unload(self, name: str, *, force: bool = False) -> None:
         """Unloads a model and waits until its memory is free. With `force`, requests that run on it fail.
 
+        Waits for a load of this model, and for no other one.
+
         Raises NotFound when it is not loaded and FailedPrecondition (MODEL_IN_USE) while requests run.
         """
         if name in self._models:
             self._check_unused(name, force)
-        async with self._one_at_a_time:
-            self._check_unused(name, force)
-            await self._remove(name)
+        if (load := self._loads.get(name)) is not None:
+            await asyncio.wait((load,))
+        self._check_unused(name, force)
+        await self._remove(name)
 
     def close(self) -> None:
         """Refuses loads from now on."""
@@ -111,16 +118,18 @@ class ModelLoader:
         """Stops loads and timers. The hosted models stay as they are."""
         for keep_alive in self._keep_alives.values():
             keep_alive.stop()
-        tasks = [*self._loads.values(), *self._expiries]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for expiry in self._expiries.values():
+            expiry.stop()
+        loads = list(self._loads.values())
+        for load in loads:
+            load.cancel()
+        await asyncio.gather(*loads, *(expiry.wait() for expiry in self._expiries.values()), return_exceptions=True)
 
     async def _load(self, name: str) -> tuple[str, ...]:
-        async with self._one_at_a_time:
-            if (present := self._models.get(name)) is not None:
-                await present.loaded()
-                return ()
+        if (present := self._models.get(name)) is not None:
+            await present.loaded()
+            return ()
+        async with self._one_load_at_a_time:
             entry = await self._entry(name)
             await self._home_loaded()
             await self._device.known()
@@ -166,6 +175,7 @@ class ModelLoader:
         return entry.footprint.needed_bytes(self._device.budget_bytes, self._limits.kv_cache_bytes)
 
     async def _make_room(self, entry: CatalogEntry) -> tuple[str, ...]:
+        await self._models.removed()  # until then it is not free
         holdings = [model.holding() for model in self._models.all]
         evicted = plan_eviction(entry.name, self._needed_bytes(entry), self._device.budget_bytes, holdings)
         await asyncio.gather(*(self._remove(name) for name in evicted))
@@ -177,10 +187,15 @@ class ModelLoader:
         hosted = await self._models.add(
             opened, retention, kv_bytes=kv_bytes, estimated_bytes=estimated_bytes, home=home
         )
-        self._keep_alives[opened.name] = KeepAlive(hosted, lambda: self._expire(opened.name))
+        self._keep_alives[opened.name] = KeepAlive(
+            hosted, lambda: self._expire(opened.name), name=opened.name, tasks=self._tasks
+        )
         return hosted
 
     async def _remove(self, name: str) -> None:
+        if name not in self._models:  # somebody else removes it now
+            await self._models.removed()
+            return
         self._keep_alives.pop(name).stop()
         await self._models.remove(name)
 
@@ -203,19 +218,16 @@ class ModelLoader:
         return replace(self._default, pinned=name == self._home_name)
 
     def _expire(self, name: str) -> None:
-        task = asyncio.create_task(self._unload_idle(name), name=f"unload {name}")
-        self._expiries.add(task)
-        task.add_done_callback(self._expiries.discard)
+        self._expiries[name] = self._tasks.start("expiry", partial(self._unload_idle, name), about=name)
 
     async def _unload_idle(self, name: str) -> None:
-        async with self._one_at_a_time:
-            hosted = self._models.get(name)
-            if hosted is None:
-                return
-            if hosted.overdue:
-                await self._remove(name)
-            else:
-                self._keep_alives[name].arm()
+        hosted = self._models.get(name)
+        if hosted is None:
+            return
+        if hosted.overdue:
+            await self._remove(name)
+        else:
+            self._keep_alives[name].arm()
 
     def _check_unused(self, name: str, force: bool) -> None:
         hosted = self._models.get(name)

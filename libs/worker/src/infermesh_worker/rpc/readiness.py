@@ -1,10 +1,10 @@
 """Publishes a worker's state through grpc.health.v1 and the log."""
 
-import asyncio
 import logging
 from collections.abc import Callable
 
 from infermesh_runtime.rpc.server import Server
+from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 from infermesh_worker.engine_client.engine_status import ServingState
 from infermesh_worker.engine_client.watched import DerivedValue
 from infermesh_worker.hosting.worker_status import WorkerStatus
@@ -18,20 +18,27 @@ _log = logging.getLogger(__name__)
 class Readiness:
     """Follows the worker's status: reports SERVING while it is READY, and logs each change of state."""
 
-    def __init__(self, status: DerivedValue[WorkerStatus], server: Server, address: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        status: DerivedValue[WorkerStatus],
+        server: Server,
+        address: Callable[[], str],
+        tasks: TaskSupervisor | None = None,
+    ) -> None:
         """`address` returns where the server listens."""
         self._status = status
         self._server = server
         self._address = address
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = tasks or TaskSupervisor()
+        self._task: BackgroundTask | None = None
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._follow(), name="readiness")
+        self._task = self._tasks.start("readiness", self._follow, essential=True)
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            self._task.stop()
+            await self._task.wait()
 
     async def _follow(self) -> None:
         state: ServingState | None = None

@@ -4,7 +4,8 @@ import asyncio
 import ipaddress
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 import grpc
 
@@ -12,6 +13,7 @@ from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1.admin_pb2_grpc import AdminServiceStub
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_runtime.settings import split_host_port
+from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 
 DNS = "dns:///"
 RESOLVE_S = 10.0
@@ -47,41 +49,53 @@ def _shown_host(host: str) -> str:
 class Registration:
     """Keeps this worker registered with every router until it is stopped. Used from one event loop."""
 
-    def __init__(self, routers: Sequence[str], advertise: str, port: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        routers: Sequence[str],
+        advertise: str,
+        port: Callable[[], int],
+        tasks: TaskSupervisor | None = None,
+    ) -> None:
         """`routers`: host:port, or dns:///name:port. `port` returns the port that the worker listens on."""
         self._routers = routers
         self._advertise = advertise
         self._port = port
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = tasks or TaskSupervisor()
+        self._running: list[BackgroundTask] = []
+        self._staying: dict[tuple[str, str], BackgroundTask] = {}
+        """The registration with each address of each name."""
 
     async def start(self) -> None:
         """Begins to register. Routers that cannot be reached are retried until they can."""
         address = advertised_address(self._advertise, self._port())
         for router in self._routers:
             follow = self._follow_name if router.startswith(DNS) else self._stay_registered
-            self._tasks.append(asyncio.create_task(follow(router, address), name=f"registration {router}"))
+            self._running.append(self._tasks.start("registration", partial(follow, router, address), about=router))
 
     async def stop(self) -> None:
         """Ends the registration with every router."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        tasks = [*self._running, *self._staying.values()]
+        for task in tasks:
+            task.stop()
+        for task in tasks:
+            await task.wait()
 
     async def _follow_name(self, router: str, address: str) -> None:
         """Stays registered with every address of a name, as addresses come and go."""
-        staying: dict[str, asyncio.Task[None]] = {}
-        try:
-            while True:
-                found = await _resolve(router.removeprefix(DNS))
-                for gone in [target for target in staying if found is not None and target not in found]:
-                    staying.pop(gone).cancel()
-                for target in (found or set()) - staying.keys():
-                    staying[target] = asyncio.create_task(self._stay_registered(target, address))
-                await asyncio.sleep(RESOLVE_S)
-        finally:
-            for task in staying.values():
-                task.cancel()
-            await asyncio.gather(*staying.values(), return_exceptions=True)
+        while True:
+            found = await _resolve(router.removeprefix(DNS))
+            if found is not None:
+                self._stay_with(router, found, address)
+            await asyncio.sleep(RESOLVE_S)
+
+    def _stay_with(self, router: str, found: Collection[str], address: str) -> None:
+        """Ends the registrations with addresses that the name has no more, and begins those with new ones."""
+        known = {target for name, target in self._staying if name == router}
+        for gone in known.difference(found):
+            self._staying.pop((router, gone)).stop()
+        for target in set(found) - known:
+            stay = partial(self._stay_registered, target, address)
+            self._staying[router, target] = self._tasks.start("registration", stay, about=f"{router} {target}")
 
     async def _stay_registered(self, router: str, address: str) -> None:
         async with grpc.aio.insecure_channel(router, options=_OPTIONS) as channel:
@@ -115,7 +129,7 @@ async def _resolve(name: str) -> set[str] | None:
     host, port = split_host_port(name)
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=1)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         _log.warning("cannot resolve the routers' name", extra={"name": name, "reason": str(error)})
         return None
     addresses = {sockaddr[0] for *_, sockaddr in found}

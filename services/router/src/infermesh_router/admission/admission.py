@@ -18,6 +18,7 @@ from infermesh_router.policy.choice import Choice
 from infermesh_router.policy.refusals import ModelNotLoaded, Saturated
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.requests.call import Call
+from infermesh_runtime.tasks import TaskSupervisor
 
 ABSENT_S = 5.0
 """How long waiting requests are kept when no endpoint can serve them: restarts and reconnects take less."""
@@ -51,6 +52,7 @@ class Admission:
         limits: Callable[[str], AdmissionLimits] = lambda _model: AdmissionLimits(),
         clock: Callable[[], float] = time.perf_counter,
         absent_s: float = ABSENT_S,
+        tasks: TaskSupervisor | None = None,
     ) -> None:
         self._fleet = fleet
         self._choose = choose
@@ -60,7 +62,13 @@ class Admission:
         self._clock = clock
         self._turn = 0
         self._room = WaitingRoom(
-            self._place, changes=fleet.changes, limits=limits, metrics=metrics, clock=clock, absent_s=absent_s
+            self._place,
+            changes=fleet.changes,
+            limits=limits,
+            metrics=metrics,
+            clock=clock,
+            absent_s=absent_s,
+            tasks=tasks,
         )
 
     @property

@@ -5,6 +5,7 @@ many wait.
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,10 @@ from infermesh_router.admission.pending_call import PendingCall
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.refusals import ModelNotLoaded, Saturated
-from infermesh_runtime.errors import InfermeshError
+from infermesh_runtime.errors import InfermeshError, Internal
+from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
+
+_log = logging.getLogger(__name__)
 
 _GRANTS_A_TURN = 64
 _PAUSE_FACTOR = 20
@@ -39,6 +43,7 @@ class WaitingRoom:
         metrics: RequestMetrics,
         clock: Callable[[], float],
         absent_s: float,
+        tasks: TaskSupervisor | None = None,
     ) -> None:
         self._place = place
         self._changes = changes
@@ -53,7 +58,8 @@ class WaitingRoom:
         self._loading: Counter[str] = Counter()
         """How many calls wait for each model to be loaded, never 0."""
         self._offered_version = -1
-        self._offering: asyncio.Task[None] | None = None
+        self._tasks = tasks or TaskSupervisor()
+        self._offering: BackgroundTask | None = None
 
     @property
     def queues(self) -> list[ModelQueue]:
@@ -133,7 +139,7 @@ class WaitingRoom:
             self._metrics.shed.labels(full.reason).inc()
             self._refuse(displaced, full)
         if self._offering is None:
-            self._offering = asyncio.ensure_future(self._keep_offering())
+            self._offering = self._tasks.start("waiting room", self._keep_offering, essential=True)
 
     def _queue_of(self, model: str) -> ModelQueue:
         queue = self._queues.get(model)
@@ -146,7 +152,7 @@ class WaitingRoom:
             return
         del self._queues[queue.model]
         if not self._queues and self._offering is not None:
-            self._offering.cancel()
+            self._offering.stop()
             self._offering = None
 
     async def _keep_offering(self) -> None:
@@ -182,6 +188,10 @@ class WaitingRoom:
             except InfermeshError as refusal:
                 self._bear(queue, pending.lane, refusal)
                 blocked.add(pending.lane)
+            except Exception:
+                _log.exception("a waiting call could not be placed")
+                queue.leave(pending)  # it must not hold up the others again and again
+                self._refuse(pending, Internal("Internal error. The router's log has details."))
             else:
                 queue.serve(pending, self._clock())
                 granted.set_result(grant)

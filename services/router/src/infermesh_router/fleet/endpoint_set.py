@@ -12,6 +12,7 @@ from infermesh_router.fleet.changes import Changes
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.policy.snapshot import EndpointSnapshot
 from infermesh_router.policy.table import Table
+from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 
 _FEW = 32
 """Up to this many endpoints, snapshots are refreshed at each change; with more, when somebody asks for them."""
@@ -28,6 +29,7 @@ class Fleet:
         on_cache_lost: Callable[[str], None] = lambda _address: None,
         clock: Callable[[], float] = time.monotonic,
         breaker: BreakerOptions | None = None,
+        tasks: TaskSupervisor | None = None,
     ) -> None:
         """`on_cache_lost` gets the address of an endpoint whose prefix cache has become empty."""
         self.changes = Changes()
@@ -39,8 +41,9 @@ class Fleet:
         self._endpoints: dict[str, Endpoint] = {}
         self._table = Table()
         self._stale: set[str] = set()
-        self._pollers: dict[str, asyncio.Future[None]] = {}
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._tasks = tasks or TaskSupervisor()
+        self._pollers: dict[str, BackgroundTask] = {}
+        self._leaving: dict[Endpoint, BackgroundTask] = {}
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -69,13 +72,15 @@ class Fleet:
 
     async def close(self) -> None:
         """Stops following and closes every connection, which cancels the calls that still run on them."""
-        pollers, endpoints = list(self._pollers.values()), list(self._endpoints.values())
+        tasks = [*self._pollers.values(), *self._leaving.values()]
+        endpoints = [*self._endpoints.values(), *self._leaving]
         self._pollers.clear()
         self._endpoints.clear()
         self._table = Table()
-        for task in (*pollers, *self._farewells):
-            task.cancel()
-        await asyncio.gather(*pollers, *self._farewells, return_exceptions=True)
+        for task in tasks:
+            task.stop()
+        for task in tasks:
+            await task.wait()
         await asyncio.gather(*(endpoint.channel.close() for endpoint in endpoints))
 
     def _add(self, address: str) -> None:
@@ -83,7 +88,15 @@ class Fleet:
         channel = self._open_channel(address)
         endpoint = Endpoint(address, channel, clock=self._clock, notify=notify, breaker=self._breaker)
         self._endpoints[address] = endpoint
-        self._pollers[address] = asyncio.ensure_future(self._poll(endpoint))
+        self._pollers[address] = self._tasks.start("poller", partial(self._follow, endpoint), about=address)
+
+    async def _follow(self, endpoint: Endpoint) -> None:
+        """Polls the endpoint. If that fails, what is known of it is out of date: nothing is sent to it meanwhile."""
+        try:
+            await self._poll(endpoint)
+        except Exception as error:
+            endpoint.note_loss(f"the router failed to follow it: {type(error).__name__}: {error}")
+            raise
 
     def _note_change(self, address: str) -> None:
         if not self._stale and len(self._endpoints) <= _FEW:
@@ -106,14 +119,11 @@ class Fleet:
     def _remove(self, address: str) -> None:
         endpoint = self._endpoints.pop(address)
         self._on_cache_lost(address)
-        self._pollers.pop(address).cancel()
-        farewell = asyncio.ensure_future(self._close_when_idle(endpoint))
-        self._farewells.add(farewell)
-        farewell.add_done_callback(self._farewells.discard)
+        self._pollers.pop(address).stop()
+        self._leaving[endpoint] = self._tasks.start("farewell", partial(self._close_when_idle, endpoint), about=address)
 
     async def _close_when_idle(self, endpoint: Endpoint) -> None:
-        try:
-            while endpoint.in_flight:
-                await self.changes.wait_beyond(self.changes.version)
-        finally:
-            await endpoint.channel.close()
+        while endpoint.in_flight:
+            await self.changes.wait_beyond(self.changes.version)
+        await endpoint.channel.close()
+        del self._leaving[endpoint]

@@ -1,6 +1,5 @@
 """Keeps the registry up to date with the workers that the settings and the workers file name."""
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from infermesh_router.membership.registry import AddressSource, Registry
 from infermesh_router.membership.resolver import Resolve, Resolver
 from infermesh_router.membership.target import Target
 from infermesh_router.membership.worker_file import WorkerFile
+from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 
 
 class ConfiguredWorkers:
@@ -22,6 +22,7 @@ class ConfiguredWorkers:
         workers_file: Path | None,
         resolve: Resolve,
         resolve_interval_s: float,
+        tasks: TaskSupervisor | None = None,
     ) -> None:
         """`targets` are the workers in the settings; DNS names are resolved again every `resolve_interval_s`."""
         self._registry = registry
@@ -32,20 +33,23 @@ class ConfiguredWorkers:
             of_file = make_resolver((), self._replace_filed)
             self._resolvers.append(of_file)
             self._file = WorkerFile(workers_file, of_file.set_targets)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = tasks or TaskSupervisor()
+        self._following: list[BackgroundTask] = []
 
     async def start(self) -> None:
         """Starts following. Raises FailedPrecondition if the file cannot be read or has a bad line."""
         if self._file is not None:
             await self._file.load()
-            self._tasks.append(asyncio.create_task(self._file.run()))
-        self._tasks += [asyncio.create_task(resolver.run()) for resolver in self._resolvers]
+            self._following.append(self._tasks.start("workers file", self._file.run))
+        for about, resolver in zip(("settings", "workers file"), self._resolvers, strict=False):
+            self._following.append(self._tasks.start("resolver", resolver.run, about=f"({about})"))
 
     async def close(self) -> None:
         """Stops following."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for task in self._following:
+            task.stop()
+        for task in self._following:
+            await task.wait()
 
     def _replace_named(self, fixed: frozenset[str], resolved: frozenset[str]) -> None:
         self._registry.replace(AddressSource.STATIC, fixed)

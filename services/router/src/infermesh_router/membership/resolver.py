@@ -25,7 +25,8 @@ class Resolver:
     """Calls `on_change` with the fixed and the resolved addresses of its targets whenever they change.
 
     A name that does not exist has no addresses. If resolving fails in another way, the name keeps its addresses, so
-    that a resolver's hiccup takes no worker away. Either failure is logged once, until the name resolves again.
+    that a resolver's hiccup takes no worker away. Either failure is logged once, until the name resolves again. Fixed
+    addresses, and names that resolve, do not wait for the others.
     """
 
     def __init__(
@@ -65,24 +66,32 @@ class Resolver:
         self._retargeted.set()
 
     async def refresh(self) -> None:
-        """Resolves every name once and reports a change."""
+        """Resolves every name once and reports each change at once."""
         names = [target for target in self._targets if target.resolve]
+        if len(names) < len(self._targets) or not names:
+            self._tell()
+        for looked_up in asyncio.as_completed([self._look_up(name) for name in names]):
+            await looked_up
+            self._tell()
+
+    def _tell(self) -> None:
         fixed = frozenset(target.address for target in self._targets if not target.resolve)
-        found = (fixed, frozenset().union(*await asyncio.gather(*(self._look_up(name) for name in names))))
+        found = (fixed, frozenset().union(*self._resolved.values()))
         if found != self._told:
             self._told = found
             self._on_change(*found)
 
-    async def _look_up(self, target: Target) -> frozenset[str]:
+    async def _look_up(self, target: Target) -> None:
         try:
-            self._resolved[target] = frozenset(await self._resolve(target.host, target.port))
-        except OSError as error:
+            found = frozenset(await self._resolve(target.host, target.port))
+        except Exception as error:  # whatever one name does must not keep the others from being resolved
             self._note_failure(target, error)
-        else:
-            self._failing.discard(target)
-        return self._resolved.get(target, frozenset())
+            return
+        self._failing.discard(target)
+        if target in self._targets:  # they may have been replaced in the meantime
+            self._resolved[target] = found
 
-    def _note_failure(self, target: Target, error: OSError) -> None:
+    def _note_failure(self, target: Target, error: Exception) -> None:
         if isinstance(error, socket.gaierror) and error.errno in _GONE:
             self._resolved.pop(target, None)
         if target not in self._failing:

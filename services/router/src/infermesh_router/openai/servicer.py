@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from infermesh_router.openai.sinks import SendHeaders, SseSink, WholeSink
 from infermesh_router.policy.filters import RETRY_AFTER_S
 from infermesh_router.policy.snapshot import DeviceKind
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_runtime.errors import InfermeshError, Internal, InvalidArgument, Unavailable
+from infermesh_runtime.errors import DeadlineExceeded, InfermeshError, Internal, InvalidArgument, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ _log = logging.getLogger(__name__)
 JSON = "application/json"
 
 _MAX_HEADER_CHARS = 1000
+_LAST_EVENT_S = 0.25
+"""How long before its deadline a stream ends, at the most, so that its last event arrives."""
 
 
 class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
@@ -118,16 +121,16 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
     async def _stream(
         self, job: Job, send_headers: SendHeaders, context: RpcContext, visit: Visit, since_s: float
     ) -> None:
-        """Raises errors until the headers are sent; after that it writes them as events."""
+        """Raises errors until the headers are sent; after that it writes them as events, whatever ends the stream."""
         sink = SseSink(job, send_headers, context)
-        timeout_s = context.time_remaining()
         try:
-            await run_generations(self._dispatcher, job, sink, visit=visit, timeout_s=timeout_s, since_s=since_s)
+            await self._run_until_deadline(job, sink, context, visit, since_s)
         except InfermeshError as error:
-            if not sink.begun:
+            await _fail(sink, rename_fields(error, job.field_names))
+        except asyncio.CancelledError:
+            if (ending := context.ending()) is None:
                 raise
-            _log.warning("a stream ended with an error: %s", error.message, extra={"reason": error.reason})
-            await sink.fail(error_object(rename_fields(error, job.field_names)))
+            await _fail(sink, ending)
         except grpc.aio.InternalError:  # a write raises this when the client is gone
             raise
         except Exception:
@@ -142,12 +145,34 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         """The router's report with the models that the caller may use."""
         return hide_models(self._access.identify(context), self._make_report())
 
+    async def _run_until_deadline(
+        self, job: Job, sink: SseSink, context: RpcContext, visit: Visit, since_s: float
+    ) -> None:
+        """Raises DeadlineExceeded early enough that it can still be sent: at the deadline, gRPC cuts the stream."""
+        remaining_s = context.time_remaining()
+        timeout_s = None if remaining_s is None else remaining_s - min(_LAST_EVENT_S, remaining_s / 10)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await run_generations(
+                    self._dispatcher, job, sink, visit=visit, timeout_s=timeout_s, since_s=since_s
+                )
+        except TimeoutError:
+            raise DeadlineExceeded("The request's deadline passed before its answer was complete.") from None
+
     def _check_size(self, body: HttpBody) -> None:
         if len(body.data) > self._max_body_bytes:
             raise InvalidArgument(
                 f"The body has {len(body.data)} bytes; at most {self._max_body_bytes} are allowed.",
                 reason="REQUEST_TOO_LARGE",
             )
+
+
+async def _fail(sink: SseSink, error: InfermeshError) -> None:
+    """Writes the error as the stream's last event. Raises it if nothing was sent yet."""
+    if not sink.begun:
+        raise error
+    _log.warning("a stream ended with an error: %s", error.message, extra={"reason": error.reason})
+    await sink.fail(error_object(error))
 
 
 def _json(document: dict[str, object]) -> HttpBody:

@@ -27,6 +27,7 @@ from infermesh_router.relay.sender import RelayParts
 from infermesh_router.relay.stall_watch import StallWatch
 from infermesh_router.requests.call import Call
 from infermesh_runtime.errors import Cancelled, Code, InfermeshError, ResourceExhausted, Unavailable
+from infermesh_runtime.tasks import TaskSupervisor
 
 
 class Dispatcher:
@@ -44,6 +45,7 @@ class Dispatcher:
         options: RelayOptions | None = None,
         resolve: Callable[[Call], Call] = lambda call: call,
         clock: Callable[[], float] = time.perf_counter,
+        tasks: TaskSupervisor | None = None,
     ) -> None:
         """`resolve` replaces an alias in a call by the model it stands for."""
         options = options or RelayOptions()
@@ -56,7 +58,7 @@ class Dispatcher:
         self._options = options
         self._clock = clock
         self._budget = RetryBudget(ratio=options.retry_ratio)
-        watch = StallWatch(options.patience)
+        watch = StallWatch(options.patience, tasks)
         self._attempts = Attempts(connect_s=options.patience.connect_s, on_open=watch.add, on_close=watch.remove)
         self._parts = RelayParts(
             admission=admission,

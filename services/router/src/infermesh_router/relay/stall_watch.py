@@ -7,6 +7,7 @@ from infermesh_router.fleet.faults import FIRST_TOKEN_TIMEOUT, STREAM_SILENT
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.patience import Patience
 from infermesh_runtime.errors import Unavailable
+from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 
 _TICKS = 5
 """Looks per shortest limit, so that silence is noticed at most a fifth of that limit late."""
@@ -28,31 +29,31 @@ class StallWatch:
     A stream that no other endpoint could continue gets the longest limit, because all it can do is wait.
     """
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Patience, tasks: TaskSupervisor | None = None) -> None:
         self._patience = patience
         self._tick_s = min(patience.stall_min_s, patience.first_token_min_s) / _TICKS
         self._seen: dict[Attempt, _Seen] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._tasks = tasks or TaskSupervisor()
+        self._looking: BackgroundTask | None = None
 
     def add(self, attempt: Attempt) -> None:
         """Starts watching an attempt that was just sent."""
-        loop = asyncio.get_running_loop()
-        now_s = loop.time()
+        now_s = asyncio.get_running_loop().time()
         self._seen[attempt] = _Seen(attempt.waits, now_s, now_s)
-        if self._timer is None:
-            self._timer = loop.call_later(self._tick_s, self._tick)
+        if self._looking is None or self._looking.done:
+            self._looking = self._tasks.start("stall watch", self._keep_looking)
 
     def remove(self, attempt: Attempt) -> None:
-        """Stops watching it. The timer stops with the last one."""
+        """Stops watching it."""
         self._seen.pop(attempt, None)
-        if not self._seen and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
-    def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        now_s = loop.time()
-        self._timer = loop.call_later(self._tick_s, self._tick)
+    async def _keep_looking(self) -> None:
+        """Looks at all attempts again and again; ends when there is none."""
+        while self._seen:
+            await asyncio.sleep(self._tick_s)
+            self._tick(asyncio.get_running_loop().time())
+
+    def _tick(self, now_s: float) -> None:
         for attempt, seen in list(self._seen.items()):
             if attempt.waits != seen.waits:
                 seen.waits, seen.since_s = attempt.waits, now_s

@@ -17,6 +17,7 @@ from infermesh_router.config.settings import RouterSettings
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.rpc.interceptor import RpcInterceptor
+from infermesh_runtime.tasks import TaskSupervisor
 
 # ruff: noqa: ARG002 - the contract fixes the signatures of RPCs
 
@@ -168,14 +169,18 @@ class RunningRouter:
 
 @asynccontextmanager
 async def running_router(
-    *workers: str, resolve: Resolve = resolve_with_dns, connected: bool = True, **settings: object
+    *workers: str,
+    resolve: Resolve = resolve_with_dns,
+    connected: bool = True,
+    tasks: TaskSupervisor | None = None,
+    **settings: object,
 ) -> AsyncIterator[RunningRouter]:
     """Runs a router in this process, in front of `workers` (host:port), with settings by field name.
 
     With `connected`, the block begins once the router has a health report from each worker.
     """
     options: dict[str, Any] = {"drain_s": 5.0, **settings}
-    server = build_server(RouterSettings(workers=workers, **options), resolve=resolve)
+    server = build_server(RouterSettings(workers=workers, **options), resolve=resolve, tasks=tasks)
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         router = RunningRouter(f"127.0.0.1:{port}", channel)

@@ -1,0 +1,54 @@
+"""No source file starts a task, a timer or a thread without an owner: background tasks belong to a TaskSupervisor."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[3]
+STARTERS = {"create_task", "ensure_future", "call_later", "call_at", "run_coroutine_threadsafe", "Thread", "Timer"}
+OWNED = {
+    "libs/client/src/infermesh_client/mesh/ready.py": "awaits both tasks",
+    "libs/runtime/src/infermesh_runtime/rpc/server.py": "awaits both tasks of its start",
+    "libs/runtime/src/infermesh_runtime/tasks.py": "the supervisor itself",
+    "libs/worker/src/infermesh_worker/hosting/model_loader.py": "a load's callers await it, and its end is logged",
+    "services/router/src/infermesh_router/fleet/drainer.py": "awaits it",
+    "services/router/src/infermesh_router/fleet/endpoint.py": "the timer only tells that time has passed",
+    "services/router/src/infermesh_router/openai/generations.py": "a task group",
+    "services/router/src/infermesh_router/placement/placer.py": "a load's callers await it, and its end is logged",
+    "services/router/src/infermesh_router/relay/hedge.py": "awaits both tries",
+}
+"""Who starts something itself, and what becomes of it."""
+
+
+def sources() -> Iterator[Path]:
+    for folder in ("libs", "services", "deploy"):
+        for path in sorted((REPOSITORY / folder).glob("*/src/**/*.py")):
+            if "testing" not in path.parts:
+                yield path
+
+
+def starts(path: Path) -> list[str]:
+    """The lines that start something."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in STARTERS:
+                found.append(f"line {node.lineno}: {called}")
+    return found
+
+
+def test_tasks_timers_and_threads_have_an_owner() -> None:
+    homeless = {
+        name: lines
+        for path in sources()
+        if (name := str(path.relative_to(REPOSITORY))) not in OWNED and (lines := starts(path))
+    }
+    assert homeless == {}, "start them with TaskSupervisor.start, or await them and say so in OWNED"
+
+
+@pytest.mark.parametrize("name", OWNED)
+def test_the_exceptions_are_needed(name: str) -> None:
+    assert starts(REPOSITORY / name)
