@@ -31,8 +31,7 @@ class WorkerCollector(Collector):
             ("vllm:num_requests_waiting", "Sequences waiting to be run.", attrgetter("waiting")),
             (
                 "vllm:kv_cache_usage_perc",
-                "Share of KV cache blocks that sequences hold, in [0, 1]. Blocks that only the prefix cache keeps are left "
-                "out.",
+                "Share of KV cache blocks that sequences hold, in [0, 1]; not those that only the prefix cache keeps.",
                 attrgetter("kv_cache_usage"),
             ),
         ):

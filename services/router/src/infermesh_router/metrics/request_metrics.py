@@ -77,14 +77,13 @@ class RequestMetrics:
         )
         self.retries = Counter(
             "infermesh:router_retries",
-            "Times that a request was to be tried again because an endpoint failed before its first token. A request may "
-            "count several times.",
+            "Times that a request was to be tried again because an endpoint failed before its first token.",
             registry=registry,
         )
         self.overhead_s = Histogram(
             "infermesh:router_overhead_seconds",
             "Time from a request's arrival to sending it to an endpoint, without its last wait in the queue. Observed "
-            "for each endpoint tried before the first token; a retry or hedge includes the time since the first attempt.",
+            "for each endpoint tried before the first token; a retry or hedge includes the time of earlier attempts.",
             buckets=_OVERHEAD_BUCKETS_S,
             registry=registry,
         )
