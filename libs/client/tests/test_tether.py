@@ -33,7 +33,7 @@ def test_child_of_a_dead_parent_does_not_start() -> None:
         [*TETHER, "--parent", "1", "--", "echo", "ran"], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stdout) == (1, "")
-    assert "gone" in result.stderr
+    assert "has ended" in result.stderr
 
 
 def test_exit_code_and_output_are_the_commands() -> None:
