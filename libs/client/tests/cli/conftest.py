@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from infermesh_client.cli.app import app
+from infermesh_client.mesh.supervisor import ProcessStatus, Supervisor
 
 RunCommand = Callable[..., Result]
 """Called with the arguments and, by name, what stdin holds."""
@@ -28,6 +29,20 @@ def infermesh(models_root: Path) -> RunCommand:
         assert "Traceback" not in result.output
         assert result.exception is None or isinstance(result.exception, SystemExit)
         return result
+
+    return run
+
+
+RunningProcesses = Callable[..., None]
+"""Called with the names of services that the supervisor of this home then seems to run."""
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch) -> RunningProcesses:
+    def run(*names: str) -> None:
+        monkeypatch.setattr(Supervisor, "is_running", lambda _self: True)
+        processes = [ProcessStatus(name, "RUNNING", 1, "") for name in names]
+        monkeypatch.setattr(Supervisor, "processes", lambda _self: processes)
 
     return run
 

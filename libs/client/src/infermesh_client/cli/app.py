@@ -241,11 +241,14 @@ def unload_model(
 
 
 @models_app.command("remove")
-def remove_model(name: Annotated[str, typer.Argument(help="Name of the model.")]) -> None:
+def remove_model(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    force: Annotated[bool, typer.Option("--force", help="Delete it even while the mesh serves it.")] = False,
+) -> None:
     """Delete a model from the models folder."""
     from infermesh_client.cli.models import run_remove  # noqa: PLC0415
 
-    run_remove(name)
+    run_remove(name, force=force)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
