@@ -128,6 +128,8 @@ class MeshServicer(
     """Set once somebody follows its health and has the first report."""
     changed: threading.Event = field(default_factory=threading.Event)
     """Sends those who follow its health the next report."""
+    may_answer: threading.Event | None = None
+    """Holds back every answer until it is set."""
     endless: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -139,6 +141,8 @@ class MeshServicer(
             _abort(context, DeviceNotAvailable("there is no gpu; there are: cpu", metadata={"devices": "cpu"}))
         if self.endless:
             context.add_callback(self.cancelled.set)
+        if self.may_answer is not None:
+            self.may_answer.wait(30)
         started = inference_pb2.Started(model="tiny", endpoint="10.0.0.1:7", device=inference_pb2.DEVICE_KIND_CPU)
         yield inference_pb2.GenerateResponse(started=started)
         for token, word in enumerate(self.words):

@@ -5,6 +5,7 @@ import pty
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,8 @@ from infermesh_client.mesh.supervisor import ProcessStatus, Supervisor
 
 RunCommand = Callable[..., Result]
 """Called with the arguments and, by name, what stdin holds."""
+_DEADLINE_S = 30.0
+"""A spinner writes for as long as the command waits, so silence alone does not end a wait."""
 COMMAND = [sys.executable, "-m", "infermesh_client.cli.app"]
 
 
@@ -64,9 +67,10 @@ class Terminal:
 
     def read_until(self, text: str) -> str:
         """Reads until `text` has come, and returns everything up to its end."""
+        deadline_s = time.monotonic() + _DEADLINE_S
         while text not in self.seen:
-            ready, _, _ = select.select([self._master], [], [], 20)
-            assert ready, f"{text!r} did not come after {self.seen!r}"
+            ready, _, _ = select.select([self._master], [], [], max(0.0, deadline_s - time.monotonic()))
+            assert ready and time.monotonic() < deadline_s, f"{text!r} did not come after {self.seen[-2000:]!r}"
             self.seen += os.read(self._master, 4096).decode()
         before, _, self.seen = self.seen.partition(text)
         return before + text

@@ -148,7 +148,12 @@ def chat(  # noqa: PLR0917 - typer passes them by name
         ),
     ] = None,
     system: Annotated[str | None, typer.Option(help="System message to put before the conversation.")] = None,
-    model: Annotated[str, typer.Option(help="Name of the model to ask; needed when more than one is served.")] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Name of the model to ask; default: the loaded one, or a choice of yours if there are several."
+        ),
+    ] = "",
     device: Annotated[
         str, typer.Option(help="Where to answer: auto, gpu, cpu, xpu, cuda, or an endpoint's address; default: auto.")
     ] = "",
