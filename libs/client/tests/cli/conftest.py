@@ -70,7 +70,8 @@ class Terminal:
         deadline_s = time.monotonic() + _DEADLINE_S
         while text not in self.seen:
             ready, _, _ = select.select([self._master], [], [], max(0.0, deadline_s - time.monotonic()))
-            assert ready and time.monotonic() < deadline_s, f"{text!r} did not come after {self.seen[-2000:]!r}"
+            assert ready, f"{text!r} did not come after {self.seen[-2000:]!r}"
+            assert time.monotonic() < deadline_s, f"{text!r} did not come in time"
             self.seen += os.read(self._master, 4096).decode()
         before, _, self.seen = self.seen.partition(text)
         return before + text

@@ -23,6 +23,7 @@ from infermesh_runtime.errors import (
     ResourceExhausted,
 )
 from infermesh_runtime.model_manifest import model_paths, read_manifest
+from libs.client.tests.model_import.conftest import IR
 
 CONFIG = {"max_position_embeddings": 128, "eos_token_id": 7, "bos_token_id": 1}
 
@@ -85,7 +86,7 @@ def test_folder_is_readable_for_others(tiny_gguf: Path, models_root: Path, view:
 def test_openvino_folder(models_root: Path, tmp_path: Path, view: ProgressView) -> None:
     source = folder_of(
         tmp_path,
-        openvino_model__xml="<net/>",
+        openvino_model__xml=IR,
         openvino_model__bin="weights",
         config__json=json.dumps(CONFIG),
         tokenizer__json="{}",
