@@ -182,11 +182,27 @@ def test_a_taken_port_is_named(variable: str, home: Home) -> None:
 
 def test_a_part_that_fails_shows_its_log_and_stops_all(home: Home) -> None:
     home.run("down")
-    result = home.run("up", INFERMESH_KV_CACHE_BYTES="plenty")
+    result = home.run("up", INFERMESH_MESH_CONFIG="/no/such/mesh.yaml")
     assert result.returncode == 1
-    assert "worker-cpu ended" in result.stderr
-    assert "INFERMESH_KV_CACHE_BYTES" in result.stderr
+    assert "router ended" in result.stderr
+    assert "/no/such/mesh.yaml" in result.stderr
     assert home.processes() == []
+
+
+def test_a_mesh_without_a_model_loads_the_one_that_is_asked_for_later(home: Home) -> None:
+    home.run("down")
+    started = home.run("up", INFERMESH_MODEL="none")
+    assert started.returncode == 0, started.stderr
+    assert "models are loaded when a request names them" in started.stdout
+    refused = home.run("up", "--workers", "cpu,xpu")
+    assert (refused.returncode, "it runs worker-cpu, without worker-xpu" in refused.stderr) == (1, True)
+    loaded = home.run("up", INFERMESH_MODEL=MODEL)
+    assert loaded.returncode == 0, loaded.stderr
+    assert f"Loaded {MODEL}" in loaded.stderr
+    ((model,),) = (each["report"]["models"] for each in json.loads(home.run("status", "--json").stdout)["endpoints"])
+    assert (model["name"], model["state"], model["pinned"]) == (MODEL, "READY", True)
+    kept = home.run("models", "remove", MODEL)
+    assert (kept.returncode, "pinned" in kept.stderr) == (1, True)
 
 
 def test_ctrl_c_during_up_stops_all(home: Home) -> None:

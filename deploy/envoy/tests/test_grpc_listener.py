@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 import pytest_asyncio
+from google.api.httpbody_pb2 import HttpBody
 
 from deploy.envoy.tests.conftest import Context, FakeRouter
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
@@ -66,18 +68,31 @@ async def test_errors_keep_their_details(router: FakeRouter, channel: grpc.aio.C
     assert dict(caught.value.trailing_metadata())["grpc-status-details-bin"] == b"\x08\x05"
 
 
-async def test_silence_longer_than_the_rest_timeout(router: FakeRouter, channel: grpc.aio.Channel) -> None:
-    """Only the client's own deadline counts; the REST listener of this Envoy gives up after 3 s."""
+async def test_silence_longer_than_the_rest_timeout(
+    router: FakeRouter, channel: grpc.aio.Channel, http: httpx.AsyncClient
+) -> None:
+    """Only the client's own deadline counts: the REST listener of this Envoy gives up a request that began later."""
+    asked, rest_gave_up = asyncio.Event(), asyncio.Event()
 
     async def answer(
         request: inference_pb2.GenerateRequest, context: Context
     ) -> AsyncIterator[inference_pb2.GenerateResponse]:
-        await asyncio.sleep(3.5)
+        asked.set()
+        await rest_gave_up.wait()
         yield delta("late")
 
-    router.generate = answer
+    async def say_nothing(body: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
+        await asyncio.Event().wait()
+        yield body
+
+    router.generate, router.chat = answer, say_nothing
     call = inference_stub(channel).Generate(inference_pb2.GenerateRequest(), timeout=20)
-    assert (await call.read()).delta.text == "late"
+    late = asyncio.ensure_future(call.read())
+    await asked.wait()
+    assert (await http.post("/v1/chat/completions", json={})).status_code == 504
+    assert not late.done()
+    rest_gave_up.set()
+    assert (await late).delta.text == "late"
     call.cancel()
 
 

@@ -115,6 +115,7 @@ class MeshServicer(
 ):
     """Answers with words that name the question; remembers requests, and which calls were cancelled."""
 
+    served: list[str] = field(default_factory=lambda: ["tiny"])
     words: tuple[str, ...] = ("Hello", ", ", "world", "!")
     state: inference_pb2.EndpointState = inference_pb2.ENDPOINT_STATE_READY
     requests: list[inference_pb2.GenerateRequest] = field(default_factory=list)
@@ -123,6 +124,14 @@ class MeshServicer(
     orders: list[Any] = field(default_factory=list)
     """Requests to drain, resume, load and unload."""
     queues: list[admin_pb2.ModelQueue] = field(default_factory=list)
+    pinned: bool = False
+    available: list[inference_pb2.AvailableModel] = field(default_factory=list)
+    watched: threading.Event = field(default_factory=threading.Event)
+    """Set once somebody follows its health and has the first report."""
+    changed: threading.Event = field(default_factory=threading.Event)
+    """Sends those who follow its health the next report."""
+    may_answer: threading.Event | None = None
+    """Holds back every answer until it is set."""
     endless: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -135,6 +144,8 @@ class MeshServicer(
             _abort(context, DeviceNotAvailable("there is no gpu; available: cpu", metadata={"devices": "cpu"}))
         if self.endless:
             context.add_callback(self.cancelled.set)
+        if self.may_answer is not None:
+            self.may_answer.wait(30)
         started = inference_pb2.Started(model="tiny", endpoint="10.0.0.1:7", device=inference_pb2.DEVICE_KIND_CPU)
         yield inference_pb2.GenerateResponse(started=started)
         for token, word in enumerate(self.words):
@@ -149,6 +160,22 @@ class MeshServicer(
         self, request: inference_pb2.HealthRequest, context: grpc.ServicerContext
     ) -> inference_pb2.HealthResponse:
         return inference_pb2.HealthResponse(report=self._report())
+
+    def WatchHealth(
+        self, request: inference_pb2.WatchHealthRequest, context: grpc.ServicerContext
+    ) -> Iterator[inference_pb2.WatchHealthResponse]:
+        ended = threading.Event()
+
+        def end() -> None:
+            ended.set()
+            self.changed.set()
+
+        context.add_callback(end)
+        while not ended.is_set():
+            yield inference_pb2.WatchHealthResponse(report=self._report())
+            self.watched.set()
+            self.changed.wait(30)
+            self.changed.clear()
 
     def ListEndpoints(
         self, request: admin_pb2.ListEndpointsRequest, context: grpc.ServicerContext
@@ -207,12 +234,17 @@ class MeshServicer(
         )
 
     def _report(self) -> inference_pb2.HealthReport:
-        model = inference_pb2.ModelStatus(name="tiny", state=self.state, context_length=512)
+        models = [
+            inference_pb2.ModelStatus(name=name, state=self.state, context_length=512, pinned=self.pinned)
+            for name in self.served
+        ]
         device = inference_pb2.Device(kind=inference_pb2.DEVICE_KIND_CPU, name="Test CPU")
         load = inference_pb2.Load(
             running=2, waiting=1, kv_cache_usage=0.5, decode_tokens_per_s=123.0, cached_tokens=12345
         )
-        return inference_pb2.HealthReport(state=self.state, device=device, models=[model], load=load)
+        return inference_pb2.HealthReport(
+            state=self.state, device=device, models=models, load=load, available=self.available
+        )
 
 
 def _abort(context: grpc.ServicerContext, error: InfermeshError) -> None:

@@ -69,6 +69,15 @@ class Client:
             ).report
         return report
 
+    def watch_health(self, *, min_interval_ms: int = 100) -> Generator[inference_pb2.HealthReport]:
+        """Yields the endpoint's health now and after every change, until the iterator is closed.
+
+        Changes within `min_interval_ms` milliseconds are merged into one.
+        """
+        request = inference_pb2.WatchHealthRequest(min_interval_ms=min_interval_ms)
+        for response in self._stream(self._inference_stub.WatchHealth, request):
+            yield response.report
+
     def models(self) -> Sequence[inference_pb2.ModelStatus]:
         """Returns the models that the endpoint serves or is loading."""
         return tuple(self.health().models)

@@ -5,6 +5,7 @@ import pty
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,9 +14,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from infermesh_client.cli.app import app
+from infermesh_client.mesh.supervisor import ProcessStatus, Supervisor
 
 RunCommand = Callable[..., Result]
 """Called with the arguments and, by name, what stdin holds."""
+_DEADLINE_S = 30.0
+"""A spinner writes for as long as the command waits, so silence alone does not end a wait."""
 COMMAND = [sys.executable, "-m", "infermesh_client.cli.app"]
 
 
@@ -28,6 +32,20 @@ def infermesh(models_root: Path) -> RunCommand:
         assert "Traceback" not in result.output
         assert result.exception is None or isinstance(result.exception, SystemExit)
         return result
+
+    return run
+
+
+RunningProcesses = Callable[..., None]
+"""Called with the names of services that the supervisor of this home then seems to run."""
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch) -> RunningProcesses:
+    def run(*names: str) -> None:
+        monkeypatch.setattr(Supervisor, "is_running", lambda _self: True)
+        processes = [ProcessStatus(name, "RUNNING", 1, "") for name in names]
+        monkeypatch.setattr(Supervisor, "processes", lambda _self: processes)
 
     return run
 
@@ -49,9 +67,11 @@ class Terminal:
 
     def read_until(self, text: str) -> str:
         """Reads until `text` has come, and returns everything up to its end."""
+        deadline_s = time.monotonic() + _DEADLINE_S
         while text not in self.seen:
-            ready, _, _ = select.select([self._master], [], [], 20)
-            assert ready, f"{text!r} did not come after {self.seen!r}"
+            ready, _, _ = select.select([self._master], [], [], max(0.0, deadline_s - time.monotonic()))
+            assert ready, f"{text!r} did not come after {self.seen[-2000:]!r}"
+            assert time.monotonic() < deadline_s, f"{text!r} did not come in time"
             self.seen += os.read(self._master, 4096).decode()
         before, _, self.seen = self.seen.partition(text)
         return before + text

@@ -108,8 +108,7 @@ def test_a_lost_worker_that_the_router_tells_of_is_not_a_lost_mesh() -> None:
 def test_the_mesh_is_found_on_the_port_it_was_started_with(
     mesh: RunningMesh, infermesh: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    addresses = dict.fromkeys(("http", "router", "envoy_admin", "model"), "") | {"grpc": mesh.address}
-    state = MeshState(**addresses, workers=[], metrics={})
+    state = MeshState(http="", grpc=mesh.address, router="", workers=[], metrics={}, envoy_admin="", model="")
     run = Home.of(ClientSettings()).run
     run.mkdir(parents=True)
     (run / "mesh.json").write_text(json.dumps(asdict(state)))

@@ -1,7 +1,15 @@
 """`infermesh chat`: one answer, piped input, and a conversation on a pseudo-terminal."""
 
+import json
 import signal
+import threading
+from dataclasses import asdict
+from pathlib import Path
 
+import pytest
+
+from infermesh.inference.v1 import inference_pb2
+from infermesh_client.mesh.state import MeshState
 from libs.client.tests.cli.conftest import OpenTerminal, RunCommand
 from libs.client.tests.conftest import RunningMesh
 
@@ -75,3 +83,74 @@ def test_chat_goes_on_after_an_error(mesh: RunningMesh, open_terminal: OpenTermi
     terminal.read_until("> ")
     terminal.type("/exit\n")
     assert terminal.wait() == 0
+
+
+def available(name: str, *, chats: bool = True, size_bytes: int = 0) -> inference_pb2.AvailableModel:
+    return inference_pb2.AvailableModel(name=name, has_chat_template=chats, size_bytes=size_bytes)
+
+
+def test_chat_with_nothing_loaded_shows_the_load(mesh: RunningMesh, open_terminal: OpenTerminal) -> None:
+    mesh.servicer.served, mesh.servicer.available = [], [available("disk"), available("base", chats=False)]
+    mesh.servicer.may_answer = threading.Event()
+    terminal = open_terminal("chat", "--endpoint", mesh.address)
+    terminal.read_until("Talking to disk")
+    terminal.read_until("> ")
+    terminal.type("first\n")
+    terminal.read_until("Loading disk")
+    terminal.read_until("0:00:01")
+    mesh.servicer.may_answer.set()
+    terminal.read_until("Hello, world!")
+    assert [request.model for request in mesh.servicer.requests] == ["disk"]
+
+
+def test_chat_lets_the_user_choose_among_several_models(mesh: RunningMesh, open_terminal: OpenTerminal) -> None:
+    mesh.servicer.served, mesh.servicer.available = ["one", "two"], [available("disk")]
+    terminal = open_terminal("chat", "--endpoint", mesh.address)
+    shown = terminal.read_until("model [1]: ")
+    assert [line.strip() for line in shown.splitlines()[:3]] == ["1  one", "2  two", "3  disk  (not loaded yet)"]
+    terminal.type("7\n")
+    terminal.read_until("a number from 1 to 3")
+    terminal.read_until("model [1]: ")
+    terminal.type("3\n")
+    terminal.read_until("Talking to disk")
+
+
+def test_chat_off_a_terminal_takes_the_model_of_the_mesh(
+    mesh: RunningMesh, infermesh: RunCommand, models_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh.servicer.served = ["one", "two"]
+    result = infermesh("chat", "hi", "--endpoint", mesh.address)
+    assert result.exit_code == 0
+    assert "Asking one, one of 2 models" in result.stderr
+    monkeypatch.delenv("INFERMESH_GRPC_PORT")
+    state = MeshState(http="", grpc=mesh.address, router="", workers=[], metrics={}, envoy_admin="", model="two")
+    (models_root.parent / "run").mkdir(parents=True)
+    (models_root.parent / "run" / "mesh.json").write_text(json.dumps(asdict(state)))
+    assert infermesh("chat", "hi").exit_code == 0
+    assert [request.model for request in mesh.servicer.requests] == ["one", "two"]
+
+
+def test_chat_says_that_it_loads_off_a_terminal_too(mesh: RunningMesh, infermesh: RunCommand) -> None:
+    mesh.servicer.served, mesh.servicer.available = [], [available("disk")]
+    assert "Loading disk" in infermesh("chat", "hi", "--endpoint", mesh.address).stderr
+    mesh.servicer.served = ["disk"]
+    assert "Loading" not in infermesh("chat", "hi", "--endpoint", mesh.address).stderr
+
+
+def test_chat_refuses_a_base_model_before_it_is_loaded(mesh: RunningMesh, infermesh: RunCommand) -> None:
+    mesh.servicer.served, mesh.servicer.available = [], [available("base", chats=False)]
+    named = infermesh("chat", "hi", "--model", "base", "--endpoint", mesh.address)
+    assert (named.exit_code, "base model" in named.stderr) == (1, True)
+    unnamed = infermesh("chat", "hi", "--endpoint", mesh.address)
+    assert (unnamed.exit_code, "no model that chats is served" in unnamed.stderr) == (1, True)
+    assert not mesh.servicer.requests
+
+
+def test_pasted_lines_are_one_question(mesh: RunningMesh, open_terminal: OpenTerminal) -> None:
+    terminal = open_terminal("chat", "--endpoint", mesh.address)
+    terminal.read_until("> ")
+    terminal.type("\x1b[200~what\nis\nthis?\x1b[201~")
+    terminal.type("\n")
+    terminal.read_until("tokens/s")
+    (request,) = mesh.servicer.requests
+    assert request.chat.messages[0].content == "what\nis\nthis?"

@@ -1,11 +1,14 @@
 """`infermesh models` and its subcommands against a real gRPC server."""
 
 import json
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
-from libs.client.tests.cli.conftest import RunCommand
+from infermesh.inference.v1 import inference_pb2
+from libs.client.tests.cli.conftest import RunCommand, RunningProcesses
 from libs.client.tests.conftest import RunningMesh
 
 
@@ -21,6 +24,9 @@ def test_models(
     assert [model["path"] for model in document["on_disk"]] == [str(models_root / "tiny")]
     assert "READY" in infermesh("models", "--endpoint", mesh.address).stdout
     assert json.loads(infermesh("models", "--json").stdout)["served"] is None
+    (stored,) = document["on_disk"]
+    du = subprocess.run(["du", "-s", "-B1", stored["path"]], capture_output=True, text=True, check=True)
+    assert stored["disk_bytes"] == int(du.stdout.split()[0]) > stored["size_bytes"]
     assert infermesh("models", "remove", "tiny").exit_code == 0
     assert infermesh("models", "remove", "tiny").exit_code == 1
 
@@ -34,3 +40,79 @@ def test_models_are_loaded_and_unloaded(mesh: RunningMesh, infermesh: RunCommand
     assert (unload.model, unload.force) == ("tiny", True)
     result = infermesh("models", "load", "huge", "--endpoint", mesh.address)
     assert (result.exit_code, result.stderr) == (1, "error: huge needs 9 GB, 3 GB are free\n")
+
+
+@pytest.mark.parametrize(("pinned", "shown"), [(False, "(READY)"), (True, "(READY, pinned)")])
+def test_a_served_model_is_not_removed(  # noqa: PLR0917 - fixtures and cases
+    pinned: bool,
+    shown: str,
+    mesh: RunningMesh,
+    infermesh: RunCommand,
+    models_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("INFERMESH_GRPC_PORT", mesh.address.rpartition(":")[2])
+    mesh.servicer.pinned = pinned
+    (models_root / "tiny").mkdir(parents=True)
+    (models_root / "other").mkdir()
+    result = infermesh("models", "remove", "tiny")
+    assert result.exit_code == 1
+    assert f"the mesh serves 'tiny' {shown}" in result.stderr
+    assert "--force" in result.stderr
+    assert infermesh("models", "remove", "other").exit_code == 0
+    assert infermesh("models", "remove", "tiny", "--force").exit_code == 0
+    assert list(models_root.glob("[a-z]*")) == []
+
+
+def test_a_model_is_not_removed_while_the_mesh_does_not_answer(
+    infermesh: RunCommand, models_root: Path, running: RunningProcesses
+) -> None:
+    running("worker-cpu")
+    (models_root / "tiny").mkdir(parents=True)
+    result = infermesh("models", "remove", "tiny")
+    assert result.exit_code == 1
+    assert "does not say whether it serves 'tiny'" in result.stderr
+    assert (models_root / "tiny").is_dir()
+
+
+def test_an_import_returns_when_the_mesh_knows_the_model(
+    mesh: RunningMesh,
+    infermesh: RunCommand,
+    tiny_gguf: Path,
+    running: RunningProcesses,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("infermesh_client.model_import.convert.entry_points", lambda group: [])
+    monkeypatch.setenv("INFERMESH_GRPC_PORT", mesh.address.rpartition(":")[2])
+    running("worker-cpu")
+    scanned = threading.Event()
+
+    def scan() -> None:
+        mesh.servicer.watched.wait(20)
+        mesh.servicer.available.append(inference_pb2.AvailableModel(name="new"))
+        scanned.set()
+        mesh.servicer.changed.set()
+
+    worker = threading.Thread(target=scan)
+    worker.start()
+    result = infermesh("models", "import", str(tiny_gguf), "--name", "new")
+    assert scanned.is_set()
+    worker.join()
+    assert result.exit_code == 0
+    assert "No worker" not in result.stderr
+
+
+def test_an_import_says_when_no_worker_can_load_the_model(
+    mesh: RunningMesh,
+    infermesh: RunCommand,
+    tiny_gguf: Path,
+    running: RunningProcesses,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("infermesh_client.model_import.convert.entry_points", lambda group: [])
+    monkeypatch.setattr("infermesh_client.cli.models._KNOWN_TIMEOUT_S", 0.3)
+    monkeypatch.setenv("INFERMESH_GRPC_PORT", mesh.address.rpartition(":")[2])
+    running("worker-cpu")
+    result = infermesh("models", "import", str(tiny_gguf), "--name", "new")
+    assert result.exit_code == 0
+    assert "No worker of the running mesh can load new" in result.stderr

@@ -4,6 +4,7 @@ import json
 import signal
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2
@@ -48,6 +49,14 @@ def test_status_json(mesh: RunningMesh, infermesh: RunCommand) -> None:
     (endpoint,) = json.loads(infermesh("status", "--json", "--endpoint", mesh.address).stdout)["endpoints"]
     assert endpoint["report"]["state"] == "READY"
     assert endpoint["report"]["load"]["running"] == 2
+    mesh.servicer.available = [
+        inference_pb2.AvailableModel(name="a", created_at=Timestamp(seconds=1767312000), has_chat_template=False),
+        inference_pb2.AvailableModel(name="b"),
+    ]
+    (endpoint,) = json.loads(infermesh("status", "--json", "--endpoint", mesh.address).stdout)["endpoints"]
+    known, unknown = endpoint["report"]["available"]
+    assert (known["created_at"], known["has_chat_template"]) == ("2026-01-02T00:00:00Z", False)
+    assert (unknown["created_at"], unknown["has_chat_template"]) == (None, None)
 
 
 def test_status_follows_on_a_terminal(mesh: RunningMesh, open_terminal: OpenTerminal) -> None:

@@ -28,14 +28,16 @@ NOWHERE = MeshState(
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     """A home whose name wants quoting everywhere."""
-    root = tmp_path / "ho me %d"
+    root = tmp_path / "ho me %d \"quoted' ;comment \\\n[new line] = \udcff"
     home = Home(root, root / "models")
     yield home
     stop_mesh(home, wait_s=5)
 
 
 def sleepers(*names: str) -> list[Service]:
-    return [Service(name, SLEEPER, {"SAY": f"I am {name}, 100% \u00fc"}, order) for order, name in enumerate(names)]
+    return [
+        Service(name, SLEEPER, {"SAY": f'I am {name}, 100% \u00fc "; \\'}, order) for order, name in enumerate(names)
+    ]
 
 
 def start(home: Home, services: list[Service]) -> tuple[Supervisor, "subprocess.Popen[bytes]"]:
@@ -61,7 +63,10 @@ def pids(supervisor: Supervisor) -> dict[str, int]:
 def test_services_run_with_their_environment_and_logs(home: Home) -> None:
     supervisor, process = start(home, sleepers("one", "two"))
     wait_for(
-        lambda: supervisor.log_of("two").is_file() and "I am two, 100% \u00fc" in supervisor.log_of("two").read_text()
+        lambda: (
+            supervisor.log_of("two").is_file()
+            and 'I am two, 100% \u00fc "; \\ ' in supervisor.log_of("two").read_text()
+        )
     )
     assert supervisor.pid() == process.pid
     family = [psutil.Process(pid) for pid in pids(supervisor).values()]
@@ -116,6 +121,33 @@ def test_a_service_that_ends_fails_the_start_with_its_log(home: Home) -> None:
     supervisor, process = start(home, [*sleepers("one"), broken])
     with pytest.raises(FailedPrecondition, match=r"(?s)broken ended.*the reason"):
         asyncio.run(wait_until_ready(NOWHERE, supervisor, deadline_s=20, show_status=lambda text: None))
+    stop_mesh(home, wait_s=20, started_pid=process.pid)
+    process.wait(5)
+
+
+def test_the_log_of_an_earlier_start_is_not_quoted(home: Home) -> None:
+    home.log.mkdir(parents=True)
+    (home.log / "broken.log").write_text("yesterday's reason\n")
+    broken = Service("broken", [sys.executable, "-c", "print('today'); raise SystemExit(3)"], {}, 1)
+    supervisor, process = start(home, [broken])
+    with pytest.raises(FailedPrecondition, match=r"(?s)broken ended.*today") as failed:
+        asyncio.run(wait_until_ready(NOWHERE, supervisor, deadline_s=20, show_status=lambda text: None))
+    assert "yesterday" not in failed.value.message
+    stop_mesh(home, wait_s=20, started_pid=process.pid)
+    process.wait(5)
+
+
+def test_a_supervisor_that_cannot_start_fails_the_start_with_its_log(home: Home) -> None:
+    """supervisord refuses a configuration with this name and exits."""
+    supervisor, process = start(home, sleepers("one:two"))
+    with pytest.raises(FailedPrecondition, match=r"(?s)the supervisor ended.*Invalid name"):
+        asyncio.run(wait_until_ready(NOWHERE, supervisor, deadline_s=60, show_status=lambda text: None))
+    assert process.returncode == 2
+
+
+def test_the_settings_of_a_service_are_its_users_alone(home: Home) -> None:
+    _, process = start(home, sleepers("one"))
+    assert (home.run / "services" / "one.json").stat().st_mode & 0o777 == 0o600
     stop_mesh(home, wait_s=20, started_pid=process.pid)
     process.wait(5)
 

@@ -24,6 +24,8 @@ convert.entry_points = lambda group: []
 from infermesh_client.cli.app import main
 main()
 """
+IR = '<net><layers><layer id="0" type="Const"><data offset="0" size="7"/></layer></layers></net>'
+"""A network of one constant of seven bytes."""
 SAFETENSORS = {
     "config.json": CONFIG,
     "tokenizer.json": b"{}",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.client.tests.model_import.conftest import COMMIT, CONFIG, SAFETENSORS, Hub, RunImport, StartImport
+from libs.client.tests.model_import.conftest import COMMIT, CONFIG, IR, SAFETENSORS, Hub, RunImport, StartImport
 
 
 def leftovers(root: Path) -> list[str]:
@@ -40,7 +40,7 @@ def test_gguf_by_name(hub: Hub, run_import: RunImport, tiny_gguf: Path, models_r
 
 
 def test_openvino_repository_is_preferred(hub: Hub, run_import: RunImport, models_root: Path) -> None:
-    hub.models["org/ir"] = {**SAFETENSORS, "openvino_model.xml": b"<net/>", "openvino_model.bin": b"weights"}
+    hub.models["org/ir"] = {**SAFETENSORS, "openvino_model.xml": IR.encode(), "openvino_model.bin": b"weights"}
     code, output = run_import("org/ir@main", "--name", "m")
     assert code == 0, output
     assert (models_root / "m" / "openvino" / "openvino_model.bin").read_bytes() == b"weights"

@@ -23,6 +23,8 @@ from infermesh_runtime.errors import (
     ResourceExhausted,
 )
 from infermesh_runtime.model_manifest import model_paths, read_manifest
+from libs.client.tests.model_import import converters as test_converters
+from libs.client.tests.model_import.conftest import IR
 
 CONFIG = {"max_position_embeddings": 128, "eos_token_id": 7, "bos_token_id": 1}
 
@@ -85,7 +87,7 @@ def test_folder_is_readable_for_others(tiny_gguf: Path, models_root: Path, view:
 def test_openvino_folder(models_root: Path, tmp_path: Path, view: ProgressView) -> None:
     source = folder_of(
         tmp_path,
-        openvino_model__xml="<net/>",
+        openvino_model__xml=IR,
         openvino_model__bin="weights",
         config__json=json.dumps(CONFIG),
         tokenizer__json="{}",
@@ -177,50 +179,35 @@ def test_force_swaps_at_once(tiny_gguf: Path, models_root: Path, view: ProgressV
 
 
 def test_converter_writes_into_the_model(
-    tiny_gguf: Path,
-    models_root: Path,
-    view: ProgressView,
-    converters: list[EntryPoint],
-    monkeypatch: pytest.MonkeyPatch,
+    tiny_gguf: Path, models_root: Path, view: ProgressView, converters: list[EntryPoint]
 ) -> None:
-    seen: list[tuple[list[str], str | None]] = []
-
-    def convert_it(folder: Path, *, weights: str | None, progress: convert.ReportProgress) -> None:
-        seen.append((sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")), weights))
-        progress("half", 0.5)
-        (folder / "testdevice").mkdir()
-        (folder / "testdevice" / "model.bin").write_text("converted")
-
-    monkeypatch.setattr(convert, "convert_for_test", convert_it, raising=False)
-    converters.append(EntryPoint("testdevice", f"{convert.__name__}:convert_for_test", convert.GROUP))
+    converters.append(EntryPoint("testdevice", f"{test_converters.__name__}:write", convert.GROUP))
     manifest = import_model(str(tiny_gguf), "tiny", models_root, view, weights="int4")
-    assert seen == [(["chat_template.jinja", "config.json", "model.gguf", "tokenizer.json"], "int4")]
-    assert manifest.files["testdevice/model.bin"].size_bytes == 9
+    seen = (models_root / "tiny" / "testdevice" / "model.bin").read_text()
+    assert json.loads(seen) == [["chat_template.jinja", "config.json", "model.gguf", "tokenizer.json"], "int4"]
+    assert manifest.files["testdevice/model.bin"].size_bytes == len(seen)
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("converter", "expected", "problem"),
     [
-        (ValueError("no"), FailedPrecondition),
-        (InvalidArgument("not so"), InvalidArgument),
-        (OSError(28, "full"), ResourceExhausted),
+        ("fail", FailedPrecondition, "the conversion for testdevice failed: no"),
+        ("refuse", InvalidArgument, "not so"),
+        ("fill_the_disk", ResourceExhausted, "the disk is full"),
+        ("divide_by_zero", FailedPrecondition, r"the converter for testdevice crashed \(SIGFPE\)"),
     ],
 )
 def test_failing_converter_leaves_nothing(  # noqa: PLR0917
-    error: Exception,
+    converter: str,
     expected: type[Exception],
+    problem: str,
     tiny_gguf: Path,
     models_root: Path,
     view: ProgressView,
     converters: list[EntryPoint],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(folder: Path, **_options: object) -> None:
-        raise error
-
-    monkeypatch.setattr(convert, "fail_for_test", fail, raising=False)
-    converters.append(EntryPoint("testdevice", f"{convert.__name__}:fail_for_test", convert.GROUP))
-    with pytest.raises(expected):
+    converters.append(EntryPoint("testdevice", f"{test_converters.__name__}:{converter}", convert.GROUP))
+    with pytest.raises(expected, match=problem):
         import_model(str(tiny_gguf), "tiny", models_root, view)
     assert contents(models_root) == set()
 

@@ -188,6 +188,8 @@ class Worker:
                 size_bytes=model.opened.size_bytes,
                 memory_bytes=model.memory_bytes,
                 context_length=model.opened.context_length,
+                created=model.opened.created,
+                has_chat_template=model.opened.chat_template is not None,
             )
             for model in models
         }
@@ -197,5 +199,7 @@ class Worker:
                 size_bytes=entry.size_bytes,
                 memory_bytes=entry.footprint.needed_bytes(budget_bytes, kv_bytes),
                 context_length=entry.context_length,
+                created=entry.created,
+                has_chat_template=entry.has_chat_template,
             )
         return tuple(available.values())

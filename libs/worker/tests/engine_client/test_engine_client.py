@@ -68,11 +68,22 @@ async def test_engine_without_work_is_not_taken_for_a_hung_one() -> None:
         assert client.engine_pid == pid
 
 
+async def test_a_client_that_leaves_aborts_each_of_its_choices() -> None:
+    meter = RequestMeter()
+    async with client_of("infermesh_worker.testing.simulated:build", options=SIMULATED, meter=meter) as client:
+        await status_of(client, ServingState.READY)
+        request = GenerationRequest(request_id=client.new_request_id(), prompt_token_ids=(1, 2), seed=0, n=3)
+        with client.open(request) as stream:
+            await stream.read()
+    assert meter.finished["cancelled"] == 3
+
+
 @asynccontextmanager
-async def client_of(build: str, options: dict[str, Any] | None = None, **policy: Any) -> AsyncIterator[EngineClient]:
-    client = EngineClient(
-        build, msgspec.structs.replace(START, options=options or {}), RequestMeter(), RestartPolicy(**policy)
-    )
+async def client_of(
+    build: str, options: dict[str, Any] | None = None, meter: RequestMeter | None = None, **policy: Any
+) -> AsyncIterator[EngineClient]:
+    start = msgspec.structs.replace(START, options=options or {})
+    client = EngineClient(build, start, meter or RequestMeter(), RestartPolicy(**policy))
     await client.start()
     try:
         yield client

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,15 @@ def test_catalog_follows_the_folders(tmp_path: Path) -> None:
     make_folder(tmp_path / "models", "a")
     make_folder(tmp_path / "models", "other-format", format="safetensors")
     entries = catalog.entries()
-    assert entries == {"a": CatalogEntry(name="a", size_bytes=10, context_length=64, footprint=Footprint(base_bytes=5))}
+    expected = CatalogEntry(
+        name="a",
+        size_bytes=10,
+        context_length=64,
+        footprint=Footprint(base_bytes=5),
+        created=datetime(2026, 1, 2, tzinfo=UTC),
+        has_chat_template=False,
+    )
+    assert entries == {"a": expected}
     shutil.rmtree(tmp_path / "models" / "a")
     assert catalog.entries() == {}
     with pytest.raises(ModelNotFound):

@@ -50,7 +50,9 @@ def test_every_field_of_the_load_is_reported() -> None:
 
 
 def test_a_report_names_device_models_and_process() -> None:
-    available = AvailableModel(name="other", size_bytes=1, memory_bytes=2, context_length=3)
+    available = AvailableModel(
+        name="other", size_bytes=1, memory_bytes=2, context_length=3, created=USED, has_chat_template=False
+    )
     report = report_of(state=ServingState.READY, device=DEVICE, models=(model(info=INFO),), available=(available,))
     expected = pb.Device(kind=pb.DEVICE_KIND_XPU, name="Arc", memory_total_bytes=100, memory_free_bytes=33)
     assert report.device == expected
@@ -59,7 +61,11 @@ def test_a_report_names_device_models_and_process() -> None:
     assert (status.name, status.context_length, status.size_bytes) == ("simulated", 99, 77)
     assert (status.memory_bytes, status.sequences, status.pinned) == (55, 3, True)
     assert status.last_used_at.ToDatetime(UTC) == USED
-    assert list(report.available) == [pb.AvailableModel(name="other", size_bytes=1, memory_bytes=2, context_length=3)]
+    (other,) = report.available
+    assert (other.name, other.size_bytes, other.memory_bytes, other.context_length) == ("other", 1, 2, 3)
+    assert other.created_at.ToDatetime(UTC) == USED
+    assert other.HasField("has_chat_template")
+    assert not other.has_chat_template
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,7 +43,14 @@ class Catalog:
 
     def entries(self) -> dict[str, CatalogEntry]:
         return {
-            name: CatalogEntry(name=name, size_bytes=1, context_length=8192, footprint=Footprint(base_bytes=60))
+            name: CatalogEntry(
+                name=name,
+                size_bytes=1,
+                context_length=8192,
+                footprint=Footprint(base_bytes=60),
+                created=datetime(2026, 1, 2, tzinfo=UTC),
+                has_chat_template=True,
+            )
             for name in ("good", "refused", "broken")
         }
 

@@ -370,16 +370,20 @@ class HealthReport(_message.Message):
     def __init__(self, state: _Optional[_Union[EndpointState, str]] = ..., message: _Optional[str] = ..., device: _Optional[_Union[Device, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., runtime: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., available: _Optional[_Iterable[_Union[AvailableModel, _Mapping]]] = ...) -> None: ...
 
 class AvailableModel(_message.Message):
-    __slots__ = ("name", "size_bytes", "memory_bytes", "context_length")
+    __slots__ = ("name", "size_bytes", "memory_bytes", "context_length", "created_at", "has_chat_template")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    HAS_CHAT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     name: str
     size_bytes: int
     memory_bytes: int
     context_length: int
-    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., context_length: _Optional[int] = ...) -> None: ...
+    created_at: _timestamp_pb2.Timestamp
+    has_chat_template: bool
+    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., context_length: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., has_chat_template: _Optional[bool] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("kind", "name", "memory_total_bytes", "memory_free_bytes")

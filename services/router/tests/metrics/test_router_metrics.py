@@ -30,12 +30,12 @@ OURS = (
     "infermesh:router_in_flight",
     "infermesh:router_seconds_to_drain",
     "infermesh:router_breaker_state",
-    "vllm:request_queue_time_seconds",
-    "vllm:time_to_first_token_seconds",
-    "vllm:e2e_request_latency_seconds",
-    "vllm:num_requests_running",
-    "vllm:num_requests_waiting",
-    "vllm:kv_cache_usage_perc",
+    "infermesh:router_queue_time_seconds",
+    "infermesh:router_time_to_first_token_seconds",
+    "infermesh:router_e2e_request_latency_seconds",
+    "infermesh:router_endpoint_running",
+    "infermesh:router_endpoint_waiting",
+    "infermesh:router_endpoint_kv_cache_usage",
 )
 
 
@@ -87,9 +87,9 @@ async def test_an_answer_and_a_refusal(start_worker: StartWorker, start_router: 
     assert metrics.value("infermesh:router_requests_total", model_name="m", code="FAILED_PRECONDITION") == 1
     assert metrics.value("infermesh:router_choices_total", reason="only_endpoint") == 1
     assert metrics.value("infermesh:router_overhead_seconds_count") == 1
-    assert metrics.value("vllm:request_queue_time_seconds_count", model_name="m") == 1
-    assert metrics.value("vllm:time_to_first_token_seconds_count", model_name="m") == 1
-    assert metrics.value("vllm:e2e_request_latency_seconds_count", model_name="m") == 1
+    assert metrics.value("infermesh:router_queue_time_seconds_count", model_name="m") == 1
+    assert metrics.value("infermesh:router_time_to_first_token_seconds_count", model_name="m") == 1
+    assert metrics.value("infermesh:router_e2e_request_latency_seconds_count", model_name="m") == 1
     assert metrics.value("infermesh:router_endpoint_ready", endpoint=worker.address) == 1
     endpoint = (await listed(router))[worker.address]
     assert dict(endpoint.choices) == {"only_endpoint": 1}

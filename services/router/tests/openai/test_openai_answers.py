@@ -215,7 +215,7 @@ async def test_health_and_metrics(start_worker: StartWorker, start_router: Start
     assert metrics.content_type.startswith("text/plain; version=")
     text = metrics.data.decode()
     assert 'infermesh:router_choices_total{reason="only_endpoint"} 1.0' in text
-    assert 'vllm:time_to_first_token_seconds_count{model_name="m"} 1.0' in text
+    assert 'infermesh:router_time_to_first_token_seconds_count{model_name="m"} 1.0' in text
     assert 'grpc_method="CreateChatCompletion"' in text
     empty = await start_router()
     with pytest.raises(grpc.aio.AioRpcError) as caught:

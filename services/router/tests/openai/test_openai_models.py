@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.models import find_model, list_models
@@ -18,7 +19,10 @@ def report(state: pb.EndpointState = READY) -> pb.HealthReport:
             pb.ModelStatus(name="loaded", state=READY, context_length=8),
             pb.ModelStatus(name="coming", state=LOADING, context_length=8),
         ],
-        available=[pb.AvailableModel(name=name, context_length=4) for name in ("coming", "disk", "loaded")],
+        available=[
+            pb.AvailableModel(name=name, context_length=4, created_at=Timestamp(seconds=1767312000))
+            for name in ("coming", "disk", "loaded")
+        ],
     )
 
 
@@ -31,6 +35,10 @@ def test_models_on_disk_are_listed_where_an_endpoint_could_load_them() -> None:
     assert find_model(report(), "disk")["max_model_len"] == 4
     assert find_model(report(), "loaded")["max_model_len"] == 8
     assert ids(list_models(report(LOADING))) == ["loaded"]
+
+
+def test_a_model_on_disk_says_when_it_was_imported() -> None:
+    assert find_model(report(), "disk")["created"] == 1767312000
 
 
 def test_a_name_that_nobody_has_is_refused_with_those_there_are() -> None:

@@ -48,6 +48,11 @@ class Mesh:
             while not condition():
                 await self.fleet.changes.wait_beyond(self.fleet.changes.version)
 
+    async def settle(self) -> None:
+        """Returns after the tasks that the last change woke, and those that wait for them, have run."""
+        for _ in range(10):  # turns of the event loop; each wakes the next task of a chain
+            await asyncio.sleep(0)
+
 
 StartMesh = Callable[..., Awaitable[Mesh]]
 
@@ -92,6 +97,17 @@ async def test_a_model_is_loaded_with_its_rule(start: StartMesh) -> None:
     assert (mesh.loads("loaded"), mesh.placer.loading) == (1, 0)
 
 
+async def test_a_conversation_with_a_base_model_is_refused_before_the_load(start: StartMesh) -> None:
+    base = LoadingWorker(has_chat_template=False)
+    mesh = await start(base)
+    with pytest.raises(FailedPrecondition, match="base model") as refused:
+        await mesh.placer.ensure(Wanted(model="m", chat=True))
+    assert refused.value.reason == "NO_CHAT_TEMPLATE"
+    assert not base.loads
+    await mesh.placer.ensure(Wanted(model="m"))
+    assert [load.model for load in base.loads] == ["m"]
+
+
 async def test_all_who_want_a_model_share_one_load(start: StartMesh) -> None:
     worker = LoadingWorker(memory_bytes=4)
     mesh = await start(worker)
@@ -125,7 +141,9 @@ async def test_a_model_that_loads_somewhere_is_waited_for(start: StartMesh) -> N
     worker.show("m", LOADING)
     await mesh.until(lambda: "m" in mesh.fleet.get(worker.address).snapshot.models)
     task = asyncio.create_task(mesh.placer.ensure(Wanted(model="m")))
-    await asyncio.sleep(0.05)
+    worker.show("n", READY)
+    await mesh.until(lambda: "n" in mesh.fleet.get(worker.address).snapshot.ready_models)
+    await mesh.settle()
     assert not task.done()
     worker.show("m", READY)
     await task

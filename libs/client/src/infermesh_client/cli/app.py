@@ -151,7 +151,12 @@ def chat(  # noqa: PLR0917 - typer passes them by name
         ),
     ] = None,
     system: Annotated[str | None, typer.Option(help="System message to put before the conversation.")] = None,
-    model: Annotated[str, typer.Option(help="Name of the model to ask; needed when more than one is served.")] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Name of the model to ask; default: the loaded one, or a choice of yours if there are several."
+        ),
+    ] = "",
     device: Annotated[
         str, typer.Option(help="Where to answer: auto, gpu, cpu, xpu, cuda, or an endpoint's address; default: auto.")
     ] = "",
@@ -245,11 +250,14 @@ def unload_model(
 
 
 @models_app.command("remove")
-def remove_model(name: Annotated[str, typer.Argument(help="Name of the model.")]) -> None:
+def remove_model(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    force: Annotated[bool, typer.Option("--force", help="Delete it even while the mesh serves it.")] = False,
+) -> None:
     """Delete a model from the models folder."""
     from infermesh_client.cli.models import run_remove  # noqa: PLC0415
 
-    run_remove(name)
+    run_remove(name, force=force)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -2,19 +2,22 @@
 
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.chat_model import choose_model, is_ready
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import device_name
+from infermesh_client.cli.questions import read_questions
+from infermesh_client.cli.waiting import waiting_line
 from infermesh_client.client import Client
+from infermesh_client.mesh.state import read_state
 from infermesh_client.request import ChatMessage, Event, GenerateOptions
-from infermesh_runtime.errors import InfermeshError, InvalidArgument, Unavailable
+from infermesh_runtime.errors import InfermeshError, InvalidArgument
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +73,17 @@ class ChatAnswer:
 
 def run_chat(endpoint: str | None, prompt: str | None, options: ChatOptions) -> None:
     """Answers `prompt`, or piped input, or on a terminal chats until the input ends. Raises InfermeshError."""
-    settings, _ = load_settings()
+    settings, home = load_settings()
+    interactive = prompt is None and sys.stdin.isatty()
+    question = "" if interactive else _check_question(_read_input() if prompt is None else prompt)
+    state = None if endpoint else read_state(home)
     with connect(endpoint, settings, timeout_s=None) as client:
-        if prompt is None and sys.stdin.isatty():
-            _check_answers(client)
+        home_model = state.model if state else ""
+        model = choose_model(client, options.model, home_model=home_model, console=error_console())
+        options = replace(options, model=model)
+        if interactive:
             _converse(client, options)
             return
-        question = _read_input() if prompt is None else prompt
-        if not question.strip():
-            raise InvalidArgument("the prompt is empty; give a question as the argument or through a pipe")
-        if not _is_text(question):
-            raise InvalidArgument("the prompt is not UTF-8 text")
         history = [*_system(options), ChatMessage(role="user", content=question)]
         answer = _answer(client, history, options)
         if answer.interrupted:
@@ -92,23 +95,23 @@ def _read_input() -> str:
     return sys.stdin.buffer.read().decode(errors="surrogateescape").strip()
 
 
-def _is_text(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _check_answers(client: Client) -> None:
-    """Raises Unavailable when no model is served, before the user types a question."""
-    if not client.models():
-        raise Unavailable("no model is served yet; `infermesh status` shows the state of the workers")
+def _check_question(question: str) -> str:
+    """Returns the question. Raises InvalidArgument when it is empty or not text."""
+    if not question.strip():
+        raise InvalidArgument("the prompt is empty; give a question as the argument or through a pipe")
+    if any("\ud800" <= character <= "\udfff" for character in question):
+        raise InvalidArgument("the prompt is not UTF-8 text")
+    return question
 
 
 def _converse(client: Client, options: ChatOptions) -> None:
-    import readline  # noqa: F401, PLC0415 - input() gets line editing and history by its import
-
     console = error_console()
-    console.print("Ctrl-C stops an answer, Ctrl-D ends the chat, /clear starts a new conversation.", style="dim")
+    console.print(
+        f"Talking to {options.model}. Ctrl-C stops an answer, Ctrl-D ends the chat, /clear starts a new conversation.",
+        style="dim",
+    )
     history = _system(options)
-    for question in _questions():
+    for question in read_questions():
         if question == "/clear":
             history = _system(options)
             continue
@@ -122,27 +125,16 @@ def _converse(client: Client, options: ChatOptions) -> None:
             history.append(ChatMessage(role="assistant", content=answer.text))
 
 
-def _questions() -> Iterator[str]:
-    """Yields the lines that are not blank, until Ctrl-D, /exit, or Ctrl-C at the prompt."""
-    while True:
-        try:
-            question = input("> ").strip()
-        except (EOFError, KeyboardInterrupt):
-            print()
-            return
-        if question in ("/exit", "/quit"):
-            return
-        if question:
-            yield question
-
-
 def _answer(client: Client, history: list[ChatMessage], options: ChatOptions) -> ChatAnswer:
     """Streams one answer to the terminal; Ctrl-C stops it and keeps the text so far."""
-    answer = ChatAnswer()
     events = client.generate(history, **options.for_generate())
+    loading = not is_ready(client, options.model)
+    text = f"Loading {options.model}" if loading else f"Waiting for {options.model}"
+    answer = ChatAnswer()
     try:
-        with closing(events):
+        with closing(events), waiting_line(error_console(), text, loading=loading) as arrived:
             for event in events:
+                arrived()
                 _show(event, answer)
     except KeyboardInterrupt:
         answer.interrupted = True

@@ -44,6 +44,18 @@ def model_row(model: inference_pb2.ModelStatus) -> dict[str, Any]:
     }
 
 
+def available_row(model: inference_pb2.AvailableModel) -> dict[str, Any]:
+    """A model that could be loaded as a dictionary."""
+    return {
+        "name": model.name,
+        "size_bytes": model.size_bytes,
+        "memory_bytes": model.memory_bytes,
+        "context_length": model.context_length,
+        "created_at": model.created_at.ToJsonString() if model.HasField("created_at") else None,
+        "has_chat_template": model.has_chat_template if model.HasField("has_chat_template") else None,
+    }
+
+
 def report_row(report: inference_pb2.HealthReport) -> dict[str, Any]:
     """A health report as a dictionary."""
     load = report.load
@@ -57,10 +69,8 @@ def report_row(report: inference_pb2.HealthReport) -> dict[str, Any]:
             "memory_free_bytes": report.device.memory_free_bytes,
         },
         "models": [model_row(model) for model in report.models],
-        "available": [
-            {field.name: getattr(model, field.name) for field in model.DESCRIPTOR.fields} for model in report.available
-        ],
-        "load": {descriptor.name: getattr(load, descriptor.name) for descriptor in load.DESCRIPTOR.fields},
+        "available": [available_row(model) for model in report.available],
+        "load": {each.name: getattr(load, each.name) for each in load.DESCRIPTOR.fields if each.message_type is None},
         "runtime": report.runtime,
         "version": report.version,
         "started_at": report.started_at.ToJsonString() if report.HasField("started_at") else None,

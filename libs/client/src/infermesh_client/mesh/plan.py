@@ -11,6 +11,8 @@ from infermesh_client.mesh.workers import WorkerSpec
 from infermesh_client.settings import ClientSettings, Home
 
 ROUTER_MODULE = "infermesh_router"
+NO_MODEL = "none"
+"""Value of INFERMESH_MODEL for a mesh that starts without a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class MeshPlan:
     """Address of the Prometheus metrics of each service, by its name."""
     envoy_admin: str
     model: str
-    """Name of the model that the local workers serve."""
+    """Name of the model that the local workers load at the start; NO_MODEL for none."""
 
 
 def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[WorkerSpec], model: str) -> MeshPlan:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import httpx
 
@@ -14,7 +13,6 @@ from infermesh_client.mesh.supervisor import Supervisor
 from infermesh_runtime.errors import DeadlineExceeded, FailedPrecondition, Unavailable, Unimplemented
 
 _RETRY_S = 0.1
-_LOG_LINES = 20
 
 ShowStatus = Callable[[str], None]
 """Called with a line that says what the start is waiting for."""
@@ -108,19 +106,11 @@ async def _watch_services(supervisor: Supervisor) -> None:
             processes = await asyncio.to_thread(supervisor.processes)
             answered = True
         except OSError as error:
-            if answered:
-                raise FailedPrecondition(f"the supervisor ended: {_tail(supervisor.log_of('supervisord'))}") from error
+            if answered or supervisor.has_ended():
+                raise FailedPrecondition(f"the supervisor ended:\n{supervisor.log_tail('supervisord')}") from error
             processes = []
         for process in processes:
             pid = first_pids.setdefault(process.name, process.pid) if process.pid else 0
             if process.state in ("BACKOFF", "EXITED", "FATAL") or pid != process.pid:
-                raise FailedPrecondition(f"{process.name} ended:\n{_tail(supervisor.log_of(process.name))}")
+                raise FailedPrecondition(f"{process.name} ended:\n{supervisor.log_tail(process.name)}")
         await asyncio.sleep(_RETRY_S)
-
-
-def _tail(log: Path) -> str:
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    return "\n".join([*lines[-_LOG_LINES:], f"(the full log is {log})"])

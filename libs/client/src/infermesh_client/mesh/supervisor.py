@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infermesh_client.mesh.logs import LogEnds
 from infermesh_client.mesh.plan import Service
+from infermesh_client.mesh.service_files import service_file, write_service_files
 from infermesh_client.settings import Home
 
 _MAX_SOCKET_PATH = 100
@@ -45,6 +47,8 @@ class Supervisor:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._socket = _socket_path(home)
+        self._started: subprocess.Popen[bytes] | None = None
+        self._log_ends = LogEnds(home.log)
 
     @property
     def config(self) -> Path:
@@ -63,9 +67,11 @@ class Supervisor:
         """
         self._home.run.mkdir(parents=True, exist_ok=True)
         self._home.log.mkdir(parents=True, exist_ok=True)
+        write_service_files(self._home, services)
         self.config.write_text(self._render(services, stop_wait_s), encoding="utf-8")
+        self._log_ends = LogEnds(self._home.log)
         with (self._home.log / "supervisord.log").open("ab") as log:
-            return subprocess.Popen(
+            self._started = subprocess.Popen(
                 [*_PYTHON, "-m", "infermesh_client.mesh.supervisord_main", str(self.config)],
                 cwd=self._home.root,
                 stdin=subprocess.DEVNULL,
@@ -73,6 +79,11 @@ class Supervisor:
                 stderr=log,
                 start_new_session=True,  # so that Ctrl-C in the terminal does not reach the mesh
             )
+        return self._started
+
+    def has_ended(self) -> bool:
+        """Whether the process that `start` started has ended."""
+        return self._started is not None and self._started.poll() is not None
 
     def is_running(self) -> bool:
         """Whether the supervisor answers."""
@@ -102,6 +113,10 @@ class Supervisor:
     def log_problems(self) -> list[str]:
         """One line for each log that cannot be written now, because the disk is full for example."""
         return list(self._call("logProblems", namespace="infermesh"))
+
+    def log_tail(self, name: str) -> str:
+        """The last lines that a service has logged since `start`."""
+        return self._log_ends.tail(self.log_of(name))
 
     def _call(self, method: str, *, namespace: str = "supervisor") -> Any:
         with xmlrpc.client.ServerProxy("http://supervisor", transport=_UnixTransport(self._socket)) as proxy:
@@ -137,10 +152,8 @@ class Supervisor:
 
     def _program(self, service: Service, stop_wait_s: float) -> Mapping[str, str]:
         tether = [*_PYTHON, "-m", "infermesh_client.tether", "--parent"]
-        command = f"{_quote(tether)} %(ENV_SUPERVISORD_PID)s -- {_quote(service.command)}"
         return {
-            "command": command,
-            "environment": ",".join(f'{key}="{_escape(value)}"' for key, value in service.environment.items()),
+            "command": f"{_quote(tether)} %(ENV_SUPERVISORD_PID)s --service {service_file(service.name)}",
             "priority": str(service.stop_order),
             "autorestart": "true",
             "startsecs": "2",

@@ -8,9 +8,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
+from infermesh_client.model_import.apart import run_apart
 from infermesh_client.model_import.precision import WeightPrecision
-from infermesh_client.model_import.progress import ProgressStep, ProgressView
-from infermesh_runtime.errors import FailedPrecondition, InfermeshError
+from infermesh_client.model_import.progress import ProgressView
 
 GROUP = "infermesh.model_converters"
 
@@ -35,18 +35,5 @@ def convert_model(folder: Path, weights: WeightPrecision | None, view: ProgressV
     entries = [entry for entry in entry_points(group=GROUP) if not (folder / entry.name).is_dir()]
     for entry in entries:
         with view.fraction_step(f"Converting for {entry.name}") as step:
-            try:
-                converter: Converter = entry.load()
-                converter(folder, weights=weights, progress=_reporting_to(step))
-            except (InfermeshError, OSError):
-                raise
-            except Exception as error:  # a boundary: converters are other packages' code
-                raise FailedPrecondition(f"the conversion for {entry.name} failed: {error}") from error
+            run_apart(entry, folder, weights, step)
     return [entry.name for entry in entries]
-
-
-def _reporting_to(step: ProgressStep) -> ReportProgress:
-    def report(_stage: str, fraction: float, /) -> None:
-        step.set(fraction)
-
-    return report

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infermesh_client.model_import.checks import check_config, check_count, is_integer
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.model_manifest import ModelFormat
 
@@ -29,8 +30,9 @@ def read_facts(folder: Path, model_format: ModelFormat) -> ModelFacts:
     text = config.get("text_config")
     config = {**config, **text} if isinstance(text, dict) else config
     generation = _read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
-    context_length = next((config[name] for name in _CONTEXT_NAMES if isinstance(config.get(name), int)), None)
-    if context_length is None:
+    check_config(config)
+    context_name = next((name for name in _CONTEXT_NAMES if is_integer(config.get(name))), None)
+    if context_name is None:
         raise InvalidArgument(f"config.json does not give the context length; add {_CONTEXT_NAMES[0]}")
     eos = _ids(generation.get("eos_token_id")) or _ids(config.get("eos_token_id"))
     if not eos:
@@ -40,7 +42,7 @@ def read_facts(folder: Path, model_format: ModelFormat) -> ModelFacts:
     bos = _ids(config.get("bos_token_id"))
     return ModelFacts(
         format=model_format,
-        context_length=context_length,
+        context_length=check_count(context_name, config[context_name]),
         eos_token_ids=tuple(eos),
         bos_token_id=bos[0] if bos else None,
     )
@@ -70,7 +72,7 @@ def _template_of(stored: Any) -> str | None:
 
 def _ids(value: Any) -> Sequence[int]:
     values = value if isinstance(value, list) else [value]
-    return [entry for entry in values if isinstance(entry, int)]
+    return [entry for entry in values if is_integer(entry) and entry >= 0]  # -1 stands for none
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infermesh_client.gguf_metadata.write import write_metadata
+from infermesh_client.model_import.checks import check_link
 from infermesh_client.model_import.facts import ModelFacts, read_facts, write_chat_template
 from infermesh_client.model_import.files import copy_files
 from infermesh_client.model_import.hub import download_hub_model
@@ -52,6 +53,8 @@ def fetch(source: ModelSource, folder: Path, view: ProgressView) -> Fetched:
 
 
 def _fetch_gguf_file(path: Path, folder: Path, view: ProgressView) -> Fetched:
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        check_link(path.absolute().with_name(name))
     _check_copy(folder, path.stat().st_size)
     copy_files([(path, folder / GGUF_NAME)], view, title=f"Copying {path.name}")
     return Fetched(str(path.absolute()), _gguf_facts(folder, path.absolute().parent, view))
@@ -60,6 +63,8 @@ def _fetch_gguf_file(path: Path, folder: Path, view: ProgressView) -> Fetched:
 def _fetch_folder(path: Path, folder: Path, view: ProgressView) -> Fetched:
     names = [entry.name for entry in path.iterdir() if entry.is_file()]
     layout = plan_layout(names, place=str(path))
+    for name in layout.files:
+        check_link(path / name)
     _check_copy(folder, sum((path / name).stat().st_size for name in layout.files))
     pairs = [(path / name, folder / target) for name, target in layout.files.items()]
     copy_files(pairs, view, title=f"Copying {path.name}")

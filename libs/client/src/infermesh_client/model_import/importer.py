@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from infermesh_client.model_import.checks import check_ir
 from infermesh_client.model_import.convert import convert_model
 from infermesh_client.model_import.fetch import Fetched, fetch
 from infermesh_client.model_import.files import hash_folder
@@ -37,6 +38,8 @@ def import_model(
     try:
         with staging_folder(root, name) as folder:
             fetched = fetch(parsed, folder, view)
+            if fetched.facts.format == "openvino":
+                check_ir(folder / "openvino")
             _convert(folder, weights, view)
             manifest = _describe(folder, name, fetched, view)
             write_manifest(folder, manifest)

@@ -15,6 +15,7 @@ _HUB_ID = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?(?::(?P<file>[^/:]+\.gguf))?"
 )
 _PACKAGE = re.compile(r"(?P<package>[A-Za-z0-9][\w.-]*)(?:==(?P<version>[\w.!+-]+))?")
+_NO_MODEL = "none"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -81,6 +82,8 @@ def parse_source(text: str) -> ModelSource:
 
 def check_name(name: str) -> str:
     """Returns `name` if it can be a model's name, which is also its folder's. Raises InvalidArgument otherwise."""
+    if name == _NO_MODEL:
+        raise InvalidArgument(f"no model can be called {name!r}: INFERMESH_MODEL={name} stands for no model")
     if not _NAME.fullmatch(name):
         raise InvalidArgument(
             f"{name!r} cannot be a model's name: use up to 128 letters, digits, '.', '_' and '-', "

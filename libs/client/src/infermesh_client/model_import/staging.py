@@ -21,6 +21,8 @@ from infermesh_runtime.errors import FailedPrecondition, InfermeshError, ModelNo
 _PREFIX = ".import-"
 _ROOT_LOCK = ".import.lock"
 _OWNER_LOCK = ".owner.lock"
+_BLOCK_BYTES = 512
+"""The unit of st_blocks, whatever the file system's own."""
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -77,6 +79,16 @@ def remove_model(root: Path, name: str) -> None:
         raise ModelNotFound(f"there is no model {name!r} in {root}")
     with staging_folder(root, name) as folder:
         target.rename(folder / name)
+
+
+def disk_bytes(folder: Path) -> int:
+    """The disk space that a folder takes, as `du` counts it: whole blocks, converted copies too, hard links once."""
+    seen: dict[tuple[int, int], int] = {}
+    for path in (folder, *folder.rglob("*")):
+        with suppress(FileNotFoundError):  # removed meanwhile
+            stat = path.lstat()
+            seen[stat.st_dev, stat.st_ino] = stat.st_blocks * _BLOCK_BYTES
+    return sum(seen.values())
 
 
 def check_free_space(root: Path, needed_bytes: int, *, what: str) -> None:

@@ -45,7 +45,8 @@ class RpcContext:
             return None if self.task.uncancel() else error
         if is_cancelled():
             return None
-        return Unavailable("The server cancelled this call before it finished. Retry.", reason="CALL_ABANDONED")  # what it awaited was cancelled
+        # what it awaited was cancelled
+        return Unavailable("The server cancelled this call before it finished. Retry.", reason="CALL_ABANDONED")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -90,7 +90,7 @@ class EngineClient:
         finally:
             if not stream.ended:
                 self._supervisor.send(CancelCommand(request.request_id))
-                self._meter.request_cancelled()
+                self._meter.request_cancelled(stream.open_choices)
             self._forget(request.request_id)
 
     async def drain(self) -> None:

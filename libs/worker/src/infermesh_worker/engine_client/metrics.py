@@ -31,7 +31,7 @@ class WorkerCollector(Collector):
             ("vllm:num_requests_waiting", "Sequences waiting to be run.", attrgetter("waiting")),
             (
                 "vllm:kv_cache_usage_perc",
-                "Share of KV cache blocks in use; 1 is all.",
+                "Share of KV cache blocks that sequences hold, in [0, 1]; not those that only the prefix cache keeps.",
                 attrgetter("kv_cache_usage"),
             ),
         ):
@@ -67,7 +67,11 @@ class WorkerCollector(Collector):
 
     def _successes(self, meters: Sequence[tuple[str, RequestMeter]]) -> Metric:
         labels = ["model_name", "finished_reason"]
-        family = CounterMetricFamily("vllm:request_success", "Choices that ended, by finish reason.", labels=labels)
+        family = CounterMetricFamily(
+            "vllm:request_success",
+            "Choices that ended, by finish reason; abort counts those whose client left. Failed ones are left out.",
+            labels=labels,
+        )
         for model, meter in meters:
             for reason, count in meter.finished.items():
                 family.add_metric([model, "abort" if reason == "cancelled" else reason], count)
@@ -77,22 +81,22 @@ class WorkerCollector(Collector):
         for name, help_text, histogram in (
             (
                 "vllm:time_to_first_token_seconds",
-                "Seconds from a request to its first token.",
+                "Seconds from handing a request to its engine process to its first token.",
                 attrgetter("ttft_s"),
             ),
             (
                 "vllm:inter_token_latency_seconds",
-                "Seconds between two tokens of a request.",
+                "Seconds between two steps that brought a request tokens.",
                 attrgetter("itl_s"),
             ),
             (
                 "vllm:request_time_per_output_token_seconds",
-                "Mean seconds between a request's tokens.",
+                "Mean of those seconds over a request that ran to its end.",
                 attrgetter("tpot_s"),
             ),
             (
                 "vllm:e2e_request_latency_seconds",
-                "Seconds from a request to its last token.",
+                "Seconds from handing a request to its engine process to its end; for requests that ran to their end.",
                 attrgetter("e2e_s"),
             ),
         ):

@@ -107,8 +107,9 @@ class RequestMeter:
     def choice_finished(self, finished: Finished) -> None:
         self.finished[finished.finish_reason.value] += 1
 
-    def request_cancelled(self) -> None:
-        self.finished[FinishReason.CANCELLED.value] += 1
+    def request_cancelled(self, open_choices: int) -> None:
+        """Counts the choices of a cancelled request that had not ended."""
+        self.finished[FinishReason.CANCELLED.value] += open_choices
 
     def request_finished(self, timing: RequestTiming, now_s: float) -> None:
         self.e2e_s.observe(now_s - timing.submitted_s)

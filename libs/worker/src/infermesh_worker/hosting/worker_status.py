@@ -33,6 +33,8 @@ class AvailableModel:
     size_bytes: int
     memory_bytes: int
     context_length: int
+    created: datetime
+    has_chat_template: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

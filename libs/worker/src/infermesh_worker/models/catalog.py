@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from infermesh_runtime.errors import FailedPrecondition, ModelNotFound
 from infermesh_runtime.model_manifest import MANIFEST, model_paths
 from infermesh_worker.models.footprint import Footprint
-from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker.models.model_folder import CHAT_TEMPLATE, ModelFolder
 from infermesh_worker.models.opened_model import OpenedModel
 
 FOLDER_OPTION = "folder"
@@ -27,6 +28,10 @@ class CatalogEntry:
     """Size of its weights on disk."""
     context_length: int
     footprint: Footprint
+    created: datetime
+    """When it was imported."""
+    has_chat_template: bool
+    """Without one it is a base model, which takes no conversations."""
 
 
 class Catalog(Protocol):
@@ -103,4 +108,6 @@ class FolderCatalog:
             size_bytes=manifest.size_bytes,
             context_length=manifest.context_length,
             footprint=footprint,
+            created=manifest.created,
+            has_chat_template=(folder.path / CHAT_TEMPLATE).is_file(),
         )

@@ -5,7 +5,7 @@ from datetime import datetime
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_worker.engine_client.engine_status import ServingState
-from infermesh_worker.hosting.worker_status import ModelStatus, WorkerStatus
+from infermesh_worker.hosting.worker_status import AvailableModel, ModelStatus, WorkerStatus
 from infermesh_worker.rpc.convert import DEVICE_KINDS
 
 _STATES = {
@@ -24,15 +24,7 @@ def to_report(status: WorkerStatus, version: str, started_at: datetime) -> pb.He
         models=map(_model_status, status.models),
         load=_load(status.load),
         version=version,
-        available=[
-            pb.AvailableModel(
-                name=model.name,
-                size_bytes=model.size_bytes,
-                memory_bytes=model.memory_bytes,
-                context_length=model.context_length,
-            )
-            for model in status.available
-        ],
+        available=map(_available_model, status.available),
     )
     report.load.max_running, report.load.max_waiting = status.max_running, status.max_waiting
     report.started_at.FromDatetime(started_at)
@@ -58,6 +50,18 @@ def _load(load: EngineLoad) -> pb.Load:
         cached_tokens=load.cached_tokens,
         generated_tokens=load.generated_tokens,
     )
+
+
+def _available_model(model: AvailableModel) -> pb.AvailableModel:
+    message = pb.AvailableModel(
+        name=model.name,
+        size_bytes=model.size_bytes,
+        memory_bytes=model.memory_bytes,
+        context_length=model.context_length,
+        has_chat_template=model.has_chat_template,
+    )
+    message.created_at.FromDatetime(model.created)
+    return message
 
 
 def _model_status(model: ModelStatus) -> pb.ModelStatus:

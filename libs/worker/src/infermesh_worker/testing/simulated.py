@@ -35,6 +35,8 @@ SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)
 END_OF_TEXT_ID = 256
 VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
 
+_CREATED = datetime(2026, 1, 1, tzinfo=UTC)
+"""When every simulated model was made."""
 _CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
@@ -139,6 +141,8 @@ class SimulatedCatalog:
                 size_bytes=size,
                 context_length=settings.sim_context_length,
                 footprint=Footprint(base_bytes=size),
+                created=_CREATED,
+                has_chat_template=True,
             )
             for name, size in sizes.items()
         }
@@ -159,7 +163,7 @@ def opened_model(settings: SimulatedSettings, name: str = "") -> OpenedModel:
         chat_template=BoundedTemplate(settings.sim_chat_template, model=name, eos_token=END_OF_TEXT),
         context_length=settings.sim_context_length,
         size_bytes=settings.model_bytes(name),
-        created=datetime.now(UTC),
+        created=_CREATED,
         build_options=build_options(settings, name),
     )
 

@@ -47,10 +47,14 @@ _STATES: tuple[Gauge, ...] = (
     ),
 )
 _LOADS: tuple[Gauge, ...] = (
-    ("vllm:num_requests_running", "Sequences that the endpoint runs, by its last report.", _load("running")),
-    ("vllm:num_requests_waiting", "Sequences in the endpoint's own queue, by its last report.", _load("waiting")),
+    ("infermesh:router_endpoint_running", "Sequences that the endpoint runs, by its last report.", _load("running")),
     (
-        "vllm:kv_cache_usage_perc",
+        "infermesh:router_endpoint_waiting",
+        "Sequences in the endpoint's own queue, by its last report.",
+        _load("waiting"),
+    ),
+    (
+        "infermesh:router_endpoint_kv_cache_usage",
         "Share of the endpoint's KV cache held by running sequences, in [0, 1], by its last report.",
         _load("kv_cache_usage"),
     ),

@@ -1,6 +1,7 @@
 """Counts and times the requests that the router dispatches.
 
-A metric has vLLM's name if vLLM has the metric, else a name under infermesh:router_*.
+All names begin with infermesh:router_. Names of vLLM's are the workers' alone, so that a sum over every process counts
+each request once.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -58,7 +59,7 @@ class RequestMetrics:
         )
         self.queue_s = Series(
             Histogram(
-                "vllm:request_queue_time_seconds",
+                "infermesh:router_queue_time_seconds",
                 "Time a request waited in the router for an endpoint, loading its model included; 0 if it did not "
                 "wait. Observed again for each retry, hedge and failover.",
                 ("model_name",),
@@ -81,19 +82,19 @@ class RequestMetrics:
         )
         self.retries = Counter(
             "infermesh:router_retries",
-            "Requests tried again because an endpoint failed before their first token.",
+            "Times that a request was to be tried again because an endpoint failed before its first token.",
             registry=registry,
         )
         self.overhead_s = Histogram(
             "infermesh:router_overhead_seconds",
             "Time from a request's arrival to sending it to an endpoint, without its last wait in the queue. Observed "
-            "for each endpoint tried before the first token; a retry includes the time of the failed attempts.",
+            "for each endpoint tried before the first token; a retry or hedge includes the time of earlier attempts.",
             buckets=_OVERHEAD_BUCKETS_S,
             registry=registry,
         )
         self.first_token_s = Series(
             Histogram(
-                "vllm:time_to_first_token_seconds",
+                "infermesh:router_time_to_first_token_seconds",
                 "Time from a Generate request's arrival at the router to its first token, queueing included.",
                 ("model_name",),
                 buckets=_FIRST_TOKEN_BUCKETS_S,
@@ -102,7 +103,7 @@ class RequestMetrics:
         )
         self.request_s = Series(
             Histogram(
-                "vllm:e2e_request_latency_seconds",
+                "infermesh:router_e2e_request_latency_seconds",
                 "Time from a Generate request's arrival at the router to the end of its stream. Failed and cancelled "
                 "requests are left out.",
                 ("model_name",),

@@ -33,7 +33,7 @@ def _models(report: pb.HealthReport) -> dict[str, dict[str, Any]]:
     }
     if report.state == pb.ENDPOINT_STATE_READY:
         for model in report.available:
-            found.setdefault(model.name, _describe(model.name, model.context_length, 0))
+            found.setdefault(model.name, _describe(model.name, model.context_length, model.created_at.seconds))
     return dict(sorted(found.items()))
 
 

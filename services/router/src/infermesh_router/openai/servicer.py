@@ -153,9 +153,7 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         timeout_s = None if remaining_s is None else remaining_s - min(_LAST_EVENT_S, remaining_s / 10)
         try:
             async with asyncio.timeout(timeout_s):
-                await run_generations(
-                    self._dispatcher, job, sink, visit=visit, timeout_s=timeout_s, since_s=since_s
-                )
+                await run_generations(self._dispatcher, job, sink, visit=visit, timeout_s=timeout_s, since_s=since_s)
         except TimeoutError:
             raise DeadlineExceeded("The request's deadline passed before its answer was complete.") from None
 

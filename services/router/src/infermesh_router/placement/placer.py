@@ -17,6 +17,7 @@ from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import operator_error
 from infermesh_router.metrics.request_metrics import RequestMetrics
+from infermesh_router.placement.base_models import refuse_base_model
 from infermesh_router.policy import placing
 from infermesh_router.policy.refusals import ModelDoesNotFit
 from infermesh_router.policy.snapshot import EndpointSnapshot, EndpointState, Wanted
@@ -81,6 +82,8 @@ class Placer:
         Raises InfermeshError; ModelDoesNotFit if no endpoint has the memory. Cancelling the call does not cancel the
         load: other requests may wait for it, and the next one probably will.
         """
+        if wanted.chat:
+            refuse_base_model(self._fleet.endpoints, wanted.model)
         await self.load(wanted, self._retention(wanted.model).request(wanted.model))
 
     async def load(self, wanted: Wanted, request: pb.LoadModelRequest) -> list[str]:

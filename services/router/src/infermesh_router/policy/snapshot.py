@@ -135,6 +135,8 @@ class Wanted:
     """Waiting requests with a larger priority are served first."""
     max_tokens: int = 0
     """Most tokens to generate for each sequence; 0 if the request sets no limit."""
+    chat: bool = False
+    """Whether the prompt is a conversation, which base models do not take."""
     cached_tokens: Mapping[str, int] = field(default_factory=dict)
     """Address → prompt tokens that we expect its prefix cache to hold; endpoints with none are left out."""
     preferred_device: str = ""

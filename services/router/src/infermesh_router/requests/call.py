@@ -111,6 +111,7 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
         client=request.client_id,
         priority=request.priority,
         max_tokens=request.stop.max_tokens,
+        chat=request.WhichOneof("prompt") == "chat",
     )
     any_device = _ANY[pb.GenerateRequest]
     return Call(method=GENERATE, body=body, wanted=wanted, session_id=request.session_id, any_device=any_device)

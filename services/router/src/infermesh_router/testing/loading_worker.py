@@ -20,6 +20,8 @@ class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
 
     models: tuple[str, ...] = ()
     available: tuple[str, ...] = ("m", "n")
+    has_chat_template: bool = True
+    """Of every available model."""
     memory_bytes: int = 1
     refusal: Exception | None = None
     """Raised by every load and unload, if set."""
@@ -80,5 +82,8 @@ class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
             model.memory_bytes = 1
         report.device.memory_total_bytes = self.memory_bytes
         report.device.memory_free_bytes = self.memory_bytes - len(self.models)
-        report.available.extend(pb.AvailableModel(name=name, memory_bytes=1) for name in self.available)
+        report.available.extend(
+            pb.AvailableModel(name=name, memory_bytes=1, has_chat_template=self.has_chat_template)
+            for name in self.available
+        )
         return report

@@ -1,0 +1,25 @@
+"""Shows what the command waits for, and for how long, until the first event of an answer."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+@contextmanager
+def waiting_line(console: Console, text: str, *, loading: bool) -> Iterator[Callable[[], None]]:
+    """Shows `text` with the time passed while the block runs, or until the function that it yields is called.
+
+    Off a terminal it prints one line, and only for a load, which may take minutes.
+    """
+    if not console.is_terminal:
+        if loading:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+        yield lambda: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    progress = Progress(*columns, console=console, transient=True)
+    progress.add_task(text, total=None)
+    with progress:
+        yield progress.stop

@@ -1,0 +1,75 @@
+"""Runs a converter in a process of its own, so that one that crashes ends the import with words."""
+
+import multiprocessing
+import os
+import signal
+from contextlib import suppress
+from importlib.metadata import EntryPoint
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from infermesh_client.model_import.precision import WeightPrecision
+from infermesh_client.model_import.progress import ProgressStep
+from infermesh_runtime.errors import FailedPrecondition, InfermeshError
+from infermesh_runtime.parent import die_with
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+def run_apart(entry: EntryPoint, folder: Path, weights: WeightPrecision | None, step: ProgressStep) -> None:
+    """Runs the converter that `entry` names and passes its progress on. When it returns, the process has ended.
+
+    Raises what the converter raises if that is an InfermeshError or OSError, and FailedPrecondition for anything else.
+    """
+    receiver, sender = _SPAWN.Pipe(duplex=False)
+    process = _SPAWN.Process(target=_convert, args=(entry, folder, weights, sender, os.getpid()), daemon=True)
+    error: Exception | None = None
+    try:
+        process.start()
+        sender.close()
+        with suppress(EOFError):
+            while True:
+                match receiver.recv():
+                    case Exception() as failure:
+                        error = failure
+                    case fraction:
+                        step.set(fraction)
+        process.join()
+    finally:
+        receiver.close()
+        if process.is_alive():
+            process.terminate()
+            process.join()
+    if error is not None:
+        raise error
+    if process.exitcode:
+        raise FailedPrecondition(
+            f"the converter for {entry.name} crashed ({_how(process.exitcode)}); the model's files may be damaged, or "
+            "its kind is one that this converter cannot handle"
+        )
+
+
+def _convert(
+    entry: EntryPoint, folder: Path, weights: WeightPrecision | None, sender: "Connection[Any, Any]", parent: int
+) -> None:
+    """Runs in the other process: sends fractions of the work done and, at most once, an error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the parent ends this process
+    die_with(parent)
+    try:
+        entry.load()(folder, weights=weights, progress=lambda _stage, fraction: sender.send(float(fraction)))
+    except (InfermeshError, OSError) as error:
+        sender.send(_sendable(error))
+    except Exception as error:  # a boundary: converters are other packages' code
+        sender.send(FailedPrecondition(f"the conversion for {entry.name} failed: {error}"))
+
+
+def _sendable(error: InfermeshError | OSError) -> Exception:
+    """The error without what it refers to, which might not be picklable."""
+    if isinstance(error, InfermeshError):
+        return type(error)(error.message, reason=error.reason)
+    return OSError(error.errno, error.strerror or str(error), error.filename)
+
+
+def _how(exit_code: int) -> str:
+    return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
