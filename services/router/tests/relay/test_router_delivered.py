@@ -19,7 +19,7 @@ def message(**fields: Any) -> bytes:
 def test_a_continuation_holds_what_was_delivered_before_and_since() -> None:
     before = [pb.Continuation(choice=0, token_ids=[1, 2]), pb.Continuation(choice=2, token_ids=[7], finished=True)]
     body = pb.GenerateRequest(text="x", n=3, generated=before).SerializeToString()
-    delivered = Delivered(3)
+    delivered = Delivered(3, 99)
     assert not delivered.is_complete(body)
     for choice, token_ids in ((0, [3]), (1, [8, 9]), (0, [4])):
         delivered.take(read_event(message(delta=pb.Delta(choice=choice, token_ids=token_ids))))
@@ -47,7 +47,7 @@ def test_a_continuation_holds_what_was_delivered_before_and_since() -> None:
     ],
 )
 def test_what_a_stream_may_not_hold_is_malformed(bad: bytes) -> None:
-    delivered = Delivered(2)
+    delivered = Delivered(2, 99)
     delivered.take(read_event(message(delta=pb.Delta(choice=1, token_ids=[1]))))
     delivered.take(read_event(message(finished=pb.Finished(choice=1))))
     with pytest.raises(Unavailable) as caught:
@@ -56,7 +56,7 @@ def test_what_a_stream_may_not_hold_is_malformed(bad: bytes) -> None:
 
 
 def test_an_end_tells_its_moves_before_those_behind_another_router() -> None:
-    delivered = Delivered(1)
+    delivered = Delivered(1, 99)
     delivered.failovers.append(pb.Failover(from_endpoint="a", to_endpoint="b", reason="STREAM_CUT"))
     later = pb.Failover(from_endpoint="c", to_endpoint="d", reason="DRAINED")
     data, content = delivered.take(read_event(message(finished=pb.Finished(failovers=[later]))))

@@ -73,11 +73,11 @@ async def test_an_internal_error_is_tried_elsewhere_once(start_worker: StartWork
     assert text(await generate(await start_router(*running))) == "Hello there"
 
 
-async def test_retries_end_with_the_budget() -> None:
+def test_retries_end_with_the_budget() -> None:
     budget = RetryBudget(ratio=0, per_s=0, most=1)
     metrics = RequestMetrics(CollectorRegistry())
-    await Retries(9, budget, metrics).after("a", Unavailable("no"))
+    Retries(9, budget, metrics).note("a", Unavailable("no"))
     retries = Retries(9, budget, metrics)
-    await retries.after("a", Unavailable("leaves", reason="WORKER_DRAINING"))
+    retries.note("a", Unavailable("leaves", reason="WORKER_DRAINING"))
     with pytest.raises(Unavailable, match="no"):
-        await retries.after("b", Unavailable("no"))
+        retries.note("b", Unavailable("no"))

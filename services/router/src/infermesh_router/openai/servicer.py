@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from infermesh.inference.v1 import inference_pb2
 from infermesh.openai.v1 import openai_pb2 as pb
 from infermesh.openai.v1 import openai_pb2_grpc as pb_grpc
-from infermesh_router.fleet.endpoint import DEVICES
+from infermesh_router.fleet.report import DEVICES
 from infermesh_router.openai.convert import chat_job, completion_job
 from infermesh_router.openai.errors import error_object, rename_fields
 from infermesh_router.openai.generations import run_generations
