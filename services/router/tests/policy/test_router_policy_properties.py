@@ -1,7 +1,7 @@
 """What holds for every choice, score and table, on generated fleets."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infermesh_router.policy.choice import choose
@@ -49,6 +49,7 @@ wanteds = st.builds(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(snapshots, unique_by=lambda s: s.address, max_size=5), wanteds)
 def test_a_choice_is_one_that_may_answer_or_a_clear_refusal(fleet: list[EndpointSnapshot], wanted: Wanted) -> None:
     try:
@@ -65,6 +66,7 @@ def test_a_choice_is_one_that_may_answer_or_a_clear_refusal(fleet: list[Endpoint
     assert 0 <= choice.prompt_tokens <= wanted.prompt_tokens
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(snapshots, unique_by=lambda s: s.address, min_size=1, max_size=5), wanteds)
 def test_every_score_is_between_0_and_1(fleet: list[EndpointSnapshot], wanted: Wanted) -> None:
     table = Table(fleet)
@@ -75,6 +77,7 @@ def test_every_score_is_between_0_and_1(fleet: list[EndpointSnapshot], wanted: W
             assert scores is None or ((scores[mask] >= 0) & (scores[mask] <= 1)).all()
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(snapshots, min_size=1, max_size=12))
 def test_a_table_that_follows_changes_is_as_one_made_anew(changes: list[EndpointSnapshot]) -> None:
     table = Table(EndpointSnapshot(address=address) for address in "abcdefgh")

@@ -1,5 +1,6 @@
 """Which messages a stream may consist of, and the request that continues it."""
 
+from collections import deque
 from typing import Any
 
 import pytest
@@ -63,3 +64,21 @@ def test_an_end_tells_its_moves_before_those_behind_another_router() -> None:
     told = pb.GenerateResponse.FromString(data)
     assert told == content
     assert [moved.from_endpoint for moved in told.finished.failovers] == ["a", "c"]
+
+
+def test_a_stream_that_goes_on_beyond_its_tokens_is_malformed() -> None:
+    one = message(delta=pb.Delta(token_ids=[1]))
+    delivered = Delivered(1, 3)
+    for _ in range(3):
+        delivered.take(read_event(one))
+    with pytest.raises(Unavailable, match="goes on after the 3 tokens") as caught:
+        delivered.take(read_event(one))
+    assert caught.value.reason == "MALFORMED_MESSAGE"
+    with pytest.raises(Unavailable):
+        Delivered(1, 3).take(read_event(message(delta=pb.Delta(token_ids=[1, 2, 3, 4]))))
+
+
+def test_a_stream_of_deltas_without_tokens_ends_too() -> None:
+    delivered, textual = Delivered(1, 3), read_event(message(delta=pb.Delta(text="x")))
+    with pytest.raises(Unavailable, match="goes on after"):
+        deque((delivered.take(textual) for _ in range(100)), maxlen=0)
