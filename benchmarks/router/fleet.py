@@ -93,7 +93,7 @@ class Simulation:
         job.address, prompt_tokens = self._route(job.request)
         self.choices_s.append(time.perf_counter() - began)
         endpoint = self.fleet.get(job.address)
-        self._leases[job] = endpoint, endpoint.acquire(prompt_tokens=prompt_tokens, sequences=1)
+        self._leases[job] = endpoint, endpoint.acquire(MODEL, prompt_tokens=prompt_tokens, sequences=1)
         self._workers[job.address].submit(job, self.now_s)
 
     def _finish(self, job: Job) -> None:

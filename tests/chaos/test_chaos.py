@@ -216,8 +216,8 @@ async def test_nothing_is_lost_while_workers_are_killed_frozen_cut_and_drained(m
     await mesh.wait_until(at_rest)
     grown_mb = mesh.resident_mb() - before_mb
     print(f"{dict(done)} {tally} router grew by {grown_mb:.1f} MB", file=sys.stderr)
-    # A request may be refused if one worker is disturbed while the other's breaker is still half-open. That is rare.
-    assert tally.refused.total() * 4 < tally.complete.total()
+    refused_real = {name: count for name, count in tally.refused.items() if not name.startswith(SIMULATED)}
+    assert not refused_real, "one worker at a time was disturbed: another could answer"
     assert tally.complete.total() > CLIENTS
     assert tally.failovers, "no stream was moved: the load missed every disturbance"
     assert grown_mb < 30

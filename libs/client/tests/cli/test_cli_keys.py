@@ -150,6 +150,14 @@ def test_the_first_prompt_has_the_key() -> None:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         with pytest.raises(Unavailable, match="401"):
-            ask(f"http://127.0.0.1:{server.server_port}", "m", "hi", chat=True, max_tokens=1, write=print, api_key="im-secret")
+            ask(
+                f"http://127.0.0.1:{server.server_port}",
+                "m",
+                "hi",
+                chat=True,
+                max_tokens=1,
+                write=print,
+                api_key="im-secret",
+            )
         thread.join()
     assert seen == ["Bearer im-secret"]

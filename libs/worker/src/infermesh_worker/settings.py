@@ -47,7 +47,7 @@ class WorkerSettings(ServiceSettings):
         64,
         ge=0,
         le=1 << 20,
-        description="Maximum number of sequences that wait, for all models together; further requests are refused.",
+        description="Maximum number of sequences that wait for each model; further requests for it are refused.",
     )
     max_batched_tokens: int = Field(512, ge=1, le=1 << 20, description="Maximum number of tokens in one engine step.")
     prefix_caching: bool = Field(

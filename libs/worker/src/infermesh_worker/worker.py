@@ -166,7 +166,7 @@ class Worker:
             available=self._available(models),
             load=sum_loads(loads),
             max_running=self._limits.bound.max_running * max(1, len(models)),
-            max_waiting=self._limits.bound.max_waiting,
+            max_waiting=self._limits.bound.max_waiting * max(1, len(models)),
         )
 
     def _state(self, models: tuple[ModelStatus, ...]) -> tuple[ServingState, str]:

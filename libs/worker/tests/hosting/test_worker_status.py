@@ -5,6 +5,7 @@ from typing import Any
 
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
+from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.hosting.worker_status import (
     ModelStatus,
     overall_state,
@@ -19,6 +20,7 @@ def model(*, home: bool = True, **engine: Any) -> ModelStatus:
         engine=EngineStatus(**engine),
         memory_bytes=55,
         sequences=3,
+        bound=QueueBound(max_running=8, max_waiting=9),
         pinned=True,
         last_used_at=datetime(2026, 1, 3, tzinfo=UTC),
         home=home,

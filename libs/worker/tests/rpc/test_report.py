@@ -12,6 +12,7 @@ from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
+from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.hosting.worker_status import (
     AvailableModel,
     ModelStatus,
@@ -32,6 +33,7 @@ def model(**engine: Any) -> ModelStatus:
         engine=EngineStatus(**engine),
         memory_bytes=55,
         sequences=3,
+        bound=QueueBound(max_running=8, max_waiting=9),
         pinned=True,
         last_used_at=USED,
         home=True,
@@ -47,6 +49,15 @@ def test_every_field_of_the_load_is_reported() -> None:
     whole = {name: number for number, name in enumerate(sorted(names - {"max_running", "max_waiting"}), 1)}
     load = report_of(load=EngineLoad(**whole), max_running=71, max_waiting=72).load
     assert {name: getattr(load, name) for name in names} == whole | {"max_running": 71, "max_waiting": 72}
+
+
+def test_each_model_reports_its_own_load_and_bound() -> None:
+    busy = EngineLoad(running=2, waiting=5, waiting_tokens=70, decode_tokens_per_s=40.0)
+    report = report_of(models=(model(info=INFO, load=busy), model(info=INFO)), load=busy)
+    first, second = (status.load for status in report.models)
+    assert (first.running, first.waiting, first.waiting_tokens, first.decode_tokens_per_s) == (2, 5, 70, 40.0)
+    assert (second.running, second.waiting) == (0, 0)
+    assert {(load.max_running, load.max_waiting) for load in (first, second)} == {(8, 9)}
 
 
 def test_a_report_names_device_models_and_process() -> None:

@@ -266,8 +266,10 @@ async def test_the_queue_is_bounded_in_sequences() -> None:
         error = await refused(generate(stubs, "a"))
         assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "QUEUE_FULL")
         assert error.retry_after_s
-        assert (await generate(stubs, "b", n=2)).HasField("started")
-        assert (await refused(generate(stubs, "b", n=3))).reason == "QUEUE_FULL"
+        by_name = {model.name: model.load for model in (await stubs.report()).models}
+        assert (by_name["a"].running, by_name["a"].waiting, by_name["b"].running) == (2, 3, 0)
+        assert {(load.max_running, load.max_waiting) for load in by_name.values()} == {(2, 3)}
+        assert (await generate(stubs, "b", n=5)).HasField("started")  # the other model's queue is its own
         for call in running:
             call.cancel()
         await stubs.report_when(lambda report: not report.models[0].sequences)

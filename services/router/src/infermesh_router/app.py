@@ -32,7 +32,7 @@ from infermesh_router.config.settings import RouterSettings
 from infermesh_router.fleet.channel import open_channel
 from infermesh_router.fleet.drainer import Drainer
 from infermesh_router.fleet.endpoint_set import Fleet
-from infermesh_router.fleet.poller import PollerOptions, poll
+from infermesh_router.fleet.poller import PollerOptions, ReconnectPace, poll
 from infermesh_router.membership.configured_workers import ConfiguredWorkers
 from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
@@ -49,6 +49,7 @@ from infermesh_router.policy.chooser import Chooser
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.aliases import Aliases
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
+from infermesh_runtime.rpc.call_limit import CallLimit
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
@@ -56,6 +57,14 @@ from infermesh_runtime.task_metrics import TaskCollector
 from infermesh_runtime.tasks import TaskSupervisor
 
 _log = logging.getLogger(__name__)
+
+LIMITED_METHODS = frozenset(
+    {
+        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer")),
+        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in ("CreateChatCompletion", "CreateCompletion")),
+    }
+)
+"""Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
 
 
 def build_server(
@@ -82,6 +91,7 @@ def build_server(
         loader=placer,
         limits=lambda model: admission_limits(mesh.config, model),
         tasks=tasks,
+        most_bytes=int(settings.queue_bytes) if settings.queue_bytes else None,
     )
     metrics.register(QueueCollector(admission.queues))
     make_report = _reporter(fleet, gate, admission, aliases, tasks)
@@ -96,7 +106,12 @@ def build_server(
         resolve=aliases.resolve,
         tasks=tasks,
     )
-    server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=(log_access, RpcMetrics(metrics)))
+    server = Server(
+        listen=settings.listen,
+        drain_s=settings.drain_s,
+        observers=(log_access, RpcMetrics(metrics)),
+        limit=CallLimit(settings.max_calls, LIMITED_METHODS),
+    )
     keys = FollowedKeys(settings.keys_path(), required=bool(settings.keys_file))
     access = Access(keys, AccessMetrics(metrics), routers=settings.router_count)
     inference = InferenceServicer(dispatcher, access=access, changes=fleet.changes, make_report=make_report)
@@ -153,7 +168,7 @@ def build_fleet(
     )
     return Fleet(
         open_channel=connect,
-        poll=partial(poll, options=options),
+        poll=partial(poll, options=options, pace=ReconnectPace()),
         breaker=settings.breaker_options(),
         on_cache_lost=on_cache_lost,
         tasks=tasks,

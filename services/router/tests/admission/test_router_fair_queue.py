@@ -1,9 +1,10 @@
 """The order of the queue, and that it keeps nothing of what has left it."""
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ class Item:
     priority: int = 0
     resumed: bool = False
     cost_tokens: float = 1.0
+    arrival: int = field(default_factory=itertools.count().__next__)
 
 
 def push(queue: FairQueue[Item], name: str, **fields: Any) -> Item:
@@ -53,7 +55,7 @@ def rank(item: Item) -> tuple[bool, int]:
 
 def is_empty(queue: FairQueue[Item]) -> bool:
     """Whether nothing is kept at all."""
-    state = (queue._numbers, queue._bands, queue._flows, queue._heaps, queue._lane_sizes)
+    state = (queue._items, queue._bands, queue._flows, queue._heaps, queue._lane_sizes)
     return not len(queue) and not any(state)
 
 

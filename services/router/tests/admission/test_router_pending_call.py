@@ -1,7 +1,8 @@
 """What a waiting call costs its client."""
 
 from infermesh_router.admission.pending_call import cost_tokens
-from infermesh_router.policy.snapshot import EXPECTED_OUTPUT_TOKENS, Wanted
+from infermesh_router.policy.model_load import EXPECTED_OUTPUT_TOKENS
+from infermesh_router.policy.snapshot import Wanted
 
 
 def test_what_a_request_counts_for() -> None:

@@ -1,5 +1,6 @@
 """Which failures are retried and which open a breaker, over scripted workers on real ports."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -7,11 +8,13 @@ from prometheus_client import CollectorRegistry
 
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh.openai.v1 import openai_pb2
 from infermesh_router.metrics.request_metrics import RequestMetrics
+from infermesh_router.relay.relay import Relay
 from infermesh_router.relay.retries import Retries
 from infermesh_router.relay.retry_budget import RetryBudget
-from infermesh_router.testing.router import StartRouter, StartWorker
-from infermesh_router.testing.streams import generate, hold, refuse, stop_after_a_token, text
+from infermesh_router.testing.router import StartRouter, StartWorker, delta, started
+from infermesh_router.testing.streams import ask, generate, hold, refuse, stop_after_a_token, text
 from infermesh_runtime.errors import Internal, InvalidArgument, ResourceExhausted, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
@@ -64,6 +67,63 @@ async def test_a_full_queue_is_nobodys_fault_and_the_request_waits_its_turn(
     assert text(await generate(await start_router(worker, breaker_failures=1))) == "Hello world"
 
 
+async def test_a_full_endpoint_is_not_asked_again_before_it_reports(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    full, asked = asyncio.Event(), asyncio.Event()
+    full.set()
+
+    async def refuse_while_full(request: pb.GenerateRequest, context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
+        asked.set()
+        if full.is_set():
+            raise ResourceExhausted("full", reason="QUEUE_FULL")
+        async for event in hold(0)(request, context):
+            yield event
+
+    worker = await start_worker(script=refuse_while_full)
+    task = asyncio.create_task(generate(await start_router(worker)))
+    await asked.wait()
+    await asyncio.sleep(0.3)  # a request that asked again and again would have done so by now
+    assert len(worker.requests) == 1
+    full.clear()
+    worker.tell()
+    assert text(await task) == "Hello world"
+    assert len(worker.requests) == 2
+
+
+@pytest.mark.parametrize("max_tokens", [3, None])
+async def test_a_stream_without_end_is_ended(
+    start_worker: StartWorker, start_router: StartRouter, max_tokens: int | None
+) -> None:
+    async def endless(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
+        yield started(request.model)
+        while True:
+            yield delta("x")
+            await asyncio.sleep(0)
+
+    router = await start_router(await start_worker(script=endless), failover_wait_s=0.2)
+    events: list[pb.GenerateResponse] = []
+    stop = pb.StopConditions(max_tokens=max_tokens)
+    with pytest.raises(Unavailable) as caught:
+        await generate(router, ask(stop=stop), events)
+    assert caught.value.reason == "MALFORMED_MESSAGE"
+    assert len(text(events)) == (max_tokens or 2048)  # the model's context
+
+
+async def test_a_bug_of_the_router_is_counted_as_internal(
+    start_worker: StartWorker, start_router: StartRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(self: Relay) -> None:
+        raise RuntimeError("a bug")
+
+    router = await start_router(await start_worker())
+    monkeypatch.setattr(Relay, "begin", bug)
+    with pytest.raises(Internal):
+        await generate(router)
+    metrics = (await router.openai.GetMetrics(openai_pb2.GetMetricsRequest())).data.decode()
+    assert 'infermesh:router_requests_total{code="INTERNAL",model_name="m"} 1.0' in metrics
+
+
 async def test_an_internal_error_is_tried_elsewhere_once(start_worker: StartWorker, start_router: StartRouter) -> None:
     workers = [await start_worker(script=refuse(Internal("a fault"))) for _ in range(3)]
     with pytest.raises(Internal, match="a fault"):
@@ -73,11 +133,11 @@ async def test_an_internal_error_is_tried_elsewhere_once(start_worker: StartWork
     assert text(await generate(await start_router(*running))) == "Hello there"
 
 
-async def test_retries_end_with_the_budget() -> None:
+def test_retries_end_with_the_budget() -> None:
     budget = RetryBudget(ratio=0, per_s=0, most=1)
     metrics = RequestMetrics(CollectorRegistry())
-    await Retries(9, budget, metrics).after("a", Unavailable("no"))
+    Retries(9, budget, metrics).note("a", Unavailable("no"))
     retries = Retries(9, budget, metrics)
-    await retries.after("a", Unavailable("leaves", reason="WORKER_DRAINING"))
+    retries.note("a", Unavailable("leaves", reason="WORKER_DRAINING"))
     with pytest.raises(Unavailable, match="no"):
-        await retries.after("b", Unavailable("no"))
+        retries.note("b", Unavailable("no"))

@@ -44,6 +44,27 @@ async def test_a_client_that_reads_slowly_is_no_silence(start_worker: StartWorke
     assert not events[-1].finished.failovers
 
 
+async def test_a_slow_first_token_makes_no_later_silence_longer(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    async def slow_then_silent(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
+        yield started(request.model)
+        if request.generated:
+            yield delta(" there")
+            yield finished()
+            return
+        await asyncio.sleep(0.6)  # 50 such gaps would be 30 s
+        yield delta("Hello")
+        await asyncio.Event().wait()
+
+    workers = [await start_worker(script=slow_then_silent) for _ in range(2)]
+    router = await start_router(*workers, stall_timeout_s=0.2, first_token_timeout_s=5)
+    async with asyncio.timeout(10):
+        events = await generate(router)
+    assert text(events) == "Hello there"
+    assert events[-1].finished.failovers[0].reason == "STREAM_SILENT"
+
+
 async def _rest(call: grpc.aio.UnaryStreamCall) -> AsyncIterator[pb.GenerateResponse]:
     while (event := await call.read()) is not grpc.aio.EOF:
         yield event

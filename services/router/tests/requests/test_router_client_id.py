@@ -8,7 +8,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.admission import Admission
-from infermesh_router.admission.grant import Grant
+from infermesh_router.admission.pending_call import PendingCall
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.client_id import derive_client_id
 from infermesh_router.testing.router import StartRouter, StartWorker
@@ -18,13 +18,13 @@ from infermesh_router.testing.router import StartRouter, StartWorker
 def clients(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The clients of the calls that were admitted."""
     seen: list[str] = []
-    admit = Admission.admit
+    arrive = Admission.arrive
 
-    async def spy(self: Admission, call: Call, **options: Any) -> Grant:
+    def spy(self: Admission, call: Call, **options: Any) -> PendingCall:
         seen.append(call.wanted.client)
-        return await admit(self, call, **options)
+        return arrive(self, call, **options)
 
-    monkeypatch.setattr(Admission, "admit", spy)
+    monkeypatch.setattr(Admission, "arrive", spy)
     return seen
 
 

@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -22,6 +23,7 @@ from google.protobuf.message import DecodeError
 from infermesh_runtime.errors import Code, InfermeshError, Internal, InvalidArgument, Unimplemented
 from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc import status
+from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
 from infermesh_runtime.rpc.in_flight import InFlight
 
@@ -71,9 +73,16 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
     be coroutine functions or async generators; others fail with INTERNAL.
     """
 
-    def __init__(self, observers: Sequence[RpcObserver] = (log_access,), in_flight: InFlight | None = None) -> None:
+    def __init__(
+        self,
+        observers: Sequence[RpcObserver] = (log_access,),
+        in_flight: InFlight | None = None,
+        limit: CallLimit = NO_LIMIT,
+    ) -> None:
+        """`limit`: calls beyond it are refused before their request is read."""
         self._observers = tuple(observers)
         self._in_flight = in_flight or InFlight()
+        self._limit = limit
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
@@ -89,7 +98,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
             started = time.perf_counter()
             with self._in_flight.entered(method, context):
                 try:
-                    return await _serve(handler, requests, context)
+                    return await _serve(handler, requests, context, self._limit.entered(method))
                 finally:
                     self._observe(method, found is not None, context, time.perf_counter() - started)
 
@@ -116,10 +125,13 @@ def _as_raw_handler(handler: Any, serve: Callable[[Any, Any], Awaitable[Any]]) -
     return grpc.stream_unary_rpc_method_handler(serve, deserialize, None)
 
 
-async def _serve(handler: Any, requests: Any, context: RpcContext) -> bytes | None:
+async def _serve(
+    handler: Any, requests: Any, context: RpcContext, counted: AbstractContextManager[None]
+) -> bytes | None:
     """Runs the handler and returns its response, if it has a single one. Ends the call if the handler raises."""
     try:
-        return await _invoke(handler, requests, context)
+        with counted:
+            return await _invoke(handler, requests, context)
     except grpc.aio.AbortError:
         raise
     except InfermeshError as error:

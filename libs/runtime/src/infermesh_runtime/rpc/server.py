@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 
 from infermesh_runtime.errors import FailedPrecondition, Unavailable
 from infermesh_runtime.process import handled_signals
+from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.in_flight import InFlight
 from infermesh_runtime.rpc.interceptor import RpcInterceptor, RpcObserver, log_access
 from infermesh_runtime.rpc.options import SERVER_OPTIONS
@@ -64,7 +65,15 @@ class Server:
     and parts with `add_part`. The health of every service is NOT_SERVING until `set_serving`.
     """
 
-    def __init__(self, *, listen: str, drain_s: float, observers: Sequence[RpcObserver] = (log_access,)) -> None:
+    def __init__(
+        self,
+        *,
+        listen: str,
+        drain_s: float,
+        observers: Sequence[RpcObserver] = (log_access,),
+        limit: CallLimit = NO_LIMIT,
+    ) -> None:
+        self._limit = limit
         self._listen = listen
         self._drain_s = drain_s
         self._observers = tuple(observers)
@@ -186,7 +195,7 @@ class Server:
             stopping.cancel()
 
     def _build(self) -> grpc.aio.Server:
-        interceptor = RpcInterceptor(self._observers, self._in_flight)
+        interceptor = RpcInterceptor(self._observers, self._in_flight, self._limit)
         server = grpc.aio.server(interceptors=(interceptor,), options=SERVER_OPTIONS)
         server.add_generic_rpc_handlers(self._handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from infermesh_worker.engine_client.engine_client import EngineClient
 from infermesh_worker.engine_client.engine_status import ServingState
 from infermesh_worker.hosting.memory_plan import Holding
+from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.hosting.worker_status import ModelStatus
 from infermesh_worker.models.opened_model import OpenedModel
 
@@ -33,21 +34,26 @@ class HostedModel:
         *,
         estimated_bytes: int,
         home: bool,
+        bound: QueueBound,
         clock: Callable[[], float],
         on_change: Callable[[], None],
     ) -> None:
         """`estimated_bytes`: memory it is counted with until the engine process reports its own figure.
 
-        `home`: whether the worker was started with it. `on_change` is called when its status may have changed.
+        `home`: whether the worker was started with it. `bound`: how many sequences it accepts. `on_change` is called
+        when its status may have changed.
         """
         self.opened = opened
         self.client = client
         self.retention = retention
         self._estimated_bytes = estimated_bytes
         self._home = home
+        self._bound = bound
         self._clock = clock
         self._on_change = on_change
         self._requests = 0
+        self._preparing = 0
+        """Sequences of requests that have a place here and are not yet in the engine."""
         self._last_used_s = clock()
         self._last_used_at: datetime | None = None
         client.status.listen(lambda _: on_change())
@@ -61,6 +67,11 @@ class HostedModel:
     @property
     def in_use(self) -> bool:
         return self._requests > 0
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that have a place here: running, waiting, or still being prepared."""
+        return self.client.sequences + self._preparing
 
     @property
     def memory_bytes(self) -> int:
@@ -90,6 +101,15 @@ class HostedModel:
             self._last_used_at = datetime.now(UTC)
             self._on_change()
 
+    @contextmanager
+    def preparing(self, n: int) -> Iterator[None]:
+        """Holds a place for the `n` sequences of a request that is being prepared in the block."""
+        self._preparing += n
+        try:
+            yield
+        finally:
+            self._preparing -= n
+
     def touch(self) -> None:
         """Restarts its idle time."""
         self._last_used_s = self._clock()
@@ -116,6 +136,7 @@ class HostedModel:
             engine=self.client.status.value,
             memory_bytes=self.memory_bytes,
             sequences=self.client.sequences,
+            bound=self._bound,
             pinned=self.retention.pinned,
             last_used_at=self._last_used_at,
             home=self._home,

@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
-from infermesh_engine.requests.request import GenerationRequest
 from infermesh_runtime.errors import Unavailable
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.engine_client.engine_client import EngineClient
-from infermesh_worker.engine_client.output_stream import OutputStream
 from infermesh_worker.hosting.hosted_model import HostedModel, Retention
 from infermesh_worker.hosting.model_names import resolve_model_name
 from infermesh_worker.hosting.queue_bound import QueueBound
@@ -69,13 +67,15 @@ class HostedModels:
         return self._models[resolve_model_name(name, self._models, available)]
 
     @contextmanager
-    def open(self, hosted: HostedModel, request: GenerationRequest) -> Iterator[OutputStream]:
-        """Runs a request, as EngineClient.open does. Raises ResourceExhausted (QUEUE_FULL) when the queue is full."""
-        n = request.n - sum(part.finished for part in request.generated)
-        sequences = {name: model.client.sequences for name, model in self._models.items()}
-        self._bound.check(sequences, hosted.opened.name, n)
-        with hosted.client.open(request) as stream:
-            yield stream
+    def place(self, hosted: HostedModel, n: int) -> Iterator[None]:
+        """A place in the model's queue for a request of `n` sequences, held while the block prepares the request.
+
+        Open the stream as soon as the block has ended, before anything else is awaited. Raises ResourceExhausted
+        (QUEUE_FULL).
+        """
+        self._bound.check(hosted.sequences, hosted.opened.name, n)
+        with hosted.preparing(n):
+            yield
 
     async def add(
         self, opened: OpenedModel, retention: Retention, *, kv_bytes: int, estimated_bytes: int, home: bool
@@ -90,6 +90,7 @@ class HostedModels:
             retention,
             estimated_bytes=estimated_bytes,
             home=home,
+            bound=self._bound,
             clock=self._clock,
             on_change=self._on_change,
         )

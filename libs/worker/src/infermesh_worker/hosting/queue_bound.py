@@ -1,6 +1,5 @@
-"""The bound on how many sequences may wait in a worker."""
+"""The bound on how many sequences one model of a worker accepts."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infermesh_runtime.errors import ResourceExhausted
@@ -10,31 +9,25 @@ RETRY_AFTER_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueBound:
-    """How many sequences a worker accepts."""
+    """How many sequences each model accepts. Models do not share it: a full one takes no room from another."""
 
     max_running: int
-    """For each model; further sequences wait."""
+    """Further sequences wait."""
     max_waiting: int
-    """For all models together."""
 
-    def waiting(self, sequences: Mapping[str, int]) -> int:
-        """How many sequences wait, given how many each model has."""
-        return sum(max(0, count - self.max_running) for count in sequences.values())
-
-    def check(self, sequences: Mapping[str, int], model: str, n: int) -> None:
-        """Raises ResourceExhausted (QUEUE_FULL) when `n` more sequences of `model` are too many.
+    def check(self, sequences: int, model: str, n: int) -> None:
+        """Raises ResourceExhausted (QUEUE_FULL) when the model has `sequences`, and `n` more are too many.
 
         A request with more sequences than could ever fit is accepted when one of them could run at once.
         """
-        waiting = self.waiting(sequences)
-        have = sequences.get(model, 0)
-        after = waiting + max(0, have + n - self.max_running) - max(0, have - self.max_running)
-        oversized = n > self.max_running + self.max_waiting and have < self.max_running
-        if after > max(waiting, self.max_waiting) and not oversized:
+        capacity = self.max_running + self.max_waiting
+        oversized = n > capacity and sequences < self.max_running
+        if sequences + n > capacity and not oversized:
+            waiting = max(0, sequences - self.max_running)
             raise ResourceExhausted(
-                f"The worker's queue has no room for this request's {n} sequences: "
+                f"The queue of model {model!r} has no room for this request's {n} sequences: "
                 f"{waiting} are already waiting; the limit is {self.max_waiting}. Retry in {RETRY_AFTER_S:g} s.",
                 reason="QUEUE_FULL",
-                metadata={"waiting": str(waiting), "max_waiting": str(self.max_waiting)},
+                metadata={"model": model, "waiting": str(waiting), "max_waiting": str(self.max_waiting)},
                 retry_after_s=RETRY_AFTER_S,
             )

@@ -7,6 +7,7 @@ from datetime import datetime
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
+from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.models.opened_model import OpenedModel
 
 
@@ -18,6 +19,8 @@ class ModelStatus:
     engine: EngineStatus
     memory_bytes: int
     sequences: int
+    bound: QueueBound
+    """How many sequences it accepts."""
     pinned: bool
     last_used_at: datetime | None
     """When its last request ended; None before the first."""
@@ -51,6 +54,7 @@ class WorkerStatus:
     load: EngineLoad = field(default_factory=EngineLoad)
     """Sum over all models."""
     max_running: int = 0
+    """Sum over all models, as is max_waiting; without a model, what one would accept."""
     max_waiting: int = 0
 
 

@@ -32,6 +32,11 @@ _FINISH_REASONS = {
 }
 
 
+def count_sequences(request: pb.GenerateRequest) -> int:
+    """How many sequences the request runs: its choices without those that have ended already."""
+    return max(1, (request.n or 1) - sum(part.finished for part in request.generated))
+
+
 async def to_generation(
     request: pb.GenerateRequest, *, request_id: str, model: OpenedModel, info: RunnerInfo
 ) -> engine.GenerationRequest:

@@ -9,7 +9,7 @@ from infermesh.inference.v1 import inference_pb2_grpc
 from infermesh_runtime.errors import Unimplemented
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.hosting.worker_status import WorkerStatus
-from infermesh_worker.rpc.convert import to_generation, to_started, write_responses
+from infermesh_worker.rpc.convert import count_sequences, to_generation, to_started, write_responses
 from infermesh_worker.worker import Worker
 
 DEFAULT_INTERVAL_MS = 100
@@ -27,8 +27,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         with self._worker.use(request.model) as hosted:
             info, model = hosted.client.require_ready(), hosted.opened
             request_id = hosted.client.new_request_id()
-            generation = await to_generation(request, request_id=request_id, model=model, info=info)
-            with self._worker.models.open(hosted, generation) as stream:
+            with self._worker.models.place(hosted, count_sequences(request)):
+                generation = await to_generation(request, request_id=request_id, model=model, info=info)
+            with hosted.client.open(generation) as stream:
                 await write_responses(stream, to_started(generation, model, info), context)
 
     async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:

@@ -22,11 +22,10 @@ def to_report(status: WorkerStatus, version: str, started_at: datetime) -> pb.He
         state=_STATES[status.state],
         message=status.message,
         models=map(_model_status, status.models),
-        load=_load(status.load),
+        load=_load(status.load, status.max_running, status.max_waiting),
         version=version,
         available=map(_available_model, status.available),
     )
-    report.load.max_running, report.load.max_waiting = status.max_running, status.max_waiting
     report.started_at.FromDatetime(started_at)
     if (device := status.device) is not None:
         report.runtime = device.runtime
@@ -37,7 +36,7 @@ def to_report(status: WorkerStatus, version: str, started_at: datetime) -> pb.He
     return report
 
 
-def _load(load: EngineLoad) -> pb.Load:
+def _load(load: EngineLoad, max_running: int, max_waiting: int) -> pb.Load:
     return pb.Load(
         running=load.running,
         waiting=load.waiting,
@@ -49,6 +48,8 @@ def _load(load: EngineLoad) -> pb.Load:
         preemptions=load.preemptions,
         cached_tokens=load.cached_tokens,
         generated_tokens=load.generated_tokens,
+        max_running=max_running,
+        max_waiting=max_waiting,
     )
 
 
@@ -75,6 +76,7 @@ def _model_status(model: ModelStatus) -> pb.ModelStatus:
         memory_bytes=model.memory_bytes,
         sequences=model.sequences,
         pinned=model.pinned,
+        load=_load(engine.load, model.bound.max_running, model.bound.max_waiting),
     )
     message.created_at.FromDatetime(opened.created)
     if model.last_used_at is not None:

@@ -15,13 +15,17 @@ from infermesh_router.admission.waiting_room import WaitingRoom
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import Choice
-from infermesh_router.policy.refusals import ModelNotLoaded, Saturated
+from infermesh_router.policy.refusals import ModelNotLoaded, Recovering, Saturated
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.requests.call import Call
+from infermesh_runtime.errors import InfermeshError
+from infermesh_runtime.machine import memory_total_bytes
 from infermesh_runtime.tasks import TaskSupervisor
 
 ABSENT_S = 5.0
 """How long waiting requests are kept when no endpoint can serve them: restarts and reconnects take less."""
+MEMORY_SHARE = 4
+"""By default waiting calls may hold the memory of this process divided by this."""
 _MOST_LOADS = 3
 
 
@@ -53,7 +57,9 @@ class Admission:
         clock: Callable[[], float] = time.perf_counter,
         absent_s: float = ABSENT_S,
         tasks: TaskSupervisor | None = None,
+        most_bytes: int | None = None,
     ) -> None:
+        """`most_bytes`: the most memory that waiting calls may hold; None: a quarter of what this process may use."""
         self._fleet = fleet
         self._choose = choose
         self._metrics = metrics
@@ -61,6 +67,7 @@ class Admission:
         self._loader = loader
         self._clock = clock
         self._turn = 0
+        self._arrivals = 0
         self._room = WaitingRoom(
             self._place,
             changes=fleet.changes,
@@ -69,7 +76,21 @@ class Admission:
             clock=clock,
             absent_s=absent_s,
             tasks=tasks,
+            most_bytes=memory_total_bytes() // MEMORY_SHARE if most_bytes is None else most_bytes,
         )
+
+    def arrive(self, call: Call, *, deadline_s: float | None, give_up_s: float | None = None) -> PendingCall:
+        """A call that needs endpoints from now on. Give it to `admit`, again if its grant serves it nothing.
+
+        `deadline_s` is absolute, by the admission's clock (time.perf_counter). `give_up_s` marks a stream that
+        continues after a failure, and says until when it waits for an endpoint to appear; it goes before all that wait.
+        """
+        self._arrivals += 1
+        return PendingCall(call, self._arrivals, self._clock(), deadline_s, give_up_s)
+
+    def wake(self) -> None:
+        """Lets waiting calls look for an endpoint again: time has changed which ones they may go to."""
+        self._fleet.changes.notify()
 
     @property
     def waiting(self) -> int:
@@ -89,39 +110,50 @@ class Admission:
             if (oldest := queue.waiting.oldest) is not None
         ]
 
-    async def admit(
-        self,
-        call: Call,
-        *,
-        deadline_s: float | None,
-        tried: frozenset[str] = frozenset(),
-        resumed: bool = False,
-    ) -> Grant:
+    async def admit(self, pending: PendingCall, tried: frozenset[str] = frozenset()) -> Grant:
         """Permission to send the call; it counts as load on its endpoint until the grant is released.
 
-        `deadline_s` is absolute, by the admission's clock (time.perf_counter). `tried` are endpoints that it failed on.
-        `resumed` marks a stream that continues after a failure; it goes before everything that waits.
+        `tried` are endpoints that it must not go to now, because it failed on them. A call that had a grant before
+        gets its old place in the queue.
 
         Raises InfermeshError: the policy's refusal; ResourceExhausted (QUEUE_FULL, DEADLINE_TOO_SHORT) when the call is
         shed; DeadlineExceeded when its deadline passes while it waits. Cancelling it leaves nothing behind.
         """
-        pending = PendingCall(call, tried, resumed, self._clock(), deadline_s)
+        pending.tried = tried
         loads = 0
         while True:
             try:
-                return await self._place_or_wait(pending)
+                grant = await self._place_or_wait(pending)
             except ModelNotLoaded:
                 if loads == _MOST_LOADS or self._loader is None:
                     raise
+            else:
+                pending.came_back = True  # if it is admitted again
+                return grant
             loads += 1
             await self._load(self._loader, pending)
+
+    def admit_now(self, pending: PendingCall, tried: frozenset[str]) -> Grant | None:
+        """A grant if an endpoint outside `tried` has room that nobody waits for, else None. Never waits."""
+        extra = PendingCall(pending.call, pending.arrival, self._clock(), pending.deadline_s, tried=tried)
+        if self._room.anyone_waits(extra):
+            return None
+        try:
+            return self._place(extra)
+        except InfermeshError:
+            return None
 
     async def _place_or_wait(self, pending: PendingCall) -> Grant:
         if not self._room.must_wait(pending):
             try:
                 return self._place(pending)
-            except Saturated:
+            except (Saturated, Recovering):
                 pass
+            except ModelNotLoaded:
+                raise
+            except InfermeshError:
+                if pending.give_up_s is None or self._clock() >= pending.give_up_s:
+                    raise
         return await self._room.wait(pending)
 
     async def _load(self, loader: Loader, pending: PendingCall) -> None:
@@ -143,11 +175,11 @@ class Admission:
         wanted = pending.call.wanted
         session_endpoint = self._sessions.find(pending.call.session_id)
         if session_endpoint or pending.tried:
-            wanted = replace(wanted, tried=pending.tried, session_endpoint=session_endpoint)
+            wanted = replace(wanted, tried=pending.tried_at(self._clock()), session_endpoint=session_endpoint)
         self._turn += 1
         choice = self._choose(self._fleet.snapshots, wanted, turn=self._turn)
         endpoint = self._fleet.get(choice.address)
-        lease = endpoint.acquire(prompt_tokens=choice.prompt_tokens, sequences=wanted.sequences)
+        lease = endpoint.acquire(wanted.model, prompt_tokens=choice.prompt_tokens, sequences=wanted.sequences)
         queued_s = self._clock() - pending.since_s if pending.waited else 0.0
         self._metrics.chosen(choice.address, choice.reason)
         self._metrics.queue_s.labels(wanted.model).observe(queued_s)

@@ -47,6 +47,10 @@ class Queueable(Hashable, Protocol):
     def cost_tokens(self) -> float:
         """What serving it uses up, in tokens."""
 
+    @property
+    def arrival(self) -> int:
+        """Its number in the order of arrival; no two items share one."""
+
 
 T = TypeVar("T", bound=Queueable)
 
@@ -89,9 +93,23 @@ class _Band:
         if len(self.levels) - len(self.waiting) > _MAX_LEVELS:
             self._forget()
 
+    def refund(self, client: str, cost_tokens: float) -> None:
+        """Undoes a charge, unless it was forgotten since."""
+        if client in self.levels:
+            self.levels[client] -= cost_tokens
+
     def _forget(self) -> None:
         """Forgets what idle clients were served: they owe little, and there is no bound on how many they are."""
         self.levels = {client: self.levels[client] for client in self.waiting}
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a client was charged for an item that was served."""
+
+    band: _Band
+    client: str
+    cost_tokens: float
 
 
 _Entry = tuple[Rank, float, int, _Flow[T]]
@@ -101,16 +119,15 @@ class FairQueue(Generic[T]):
     """The waiting items. `push` and `remove` or `serve` come in pairs; each is O(log n). Pure: no clock, no I/O."""
 
     def __init__(self) -> None:
-        self._numbers: OrderedDict[T, int] = OrderedDict()
-        """Each item's number in the order of arrival."""
+        self._items: OrderedDict[int, T] = OrderedDict()
+        """The items by number, in the order of arrival."""
         self._bands: dict[Rank, _Band] = {}
         self._flows: dict[tuple[Rank, Hashable, str], _Flow[T]] = {}
         self._heaps: dict[Hashable, list[_Entry[T]]] = {}
         self._lane_sizes: dict[Hashable, int] = {}
-        self._next_number = 0
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._items)
 
     @property
     def lanes(self) -> Collection[Hashable]:
@@ -119,30 +136,38 @@ class FairQueue(Generic[T]):
 
     @property
     def oldest(self) -> T | None:
-        """The item that was pushed first; None if none waits."""
-        return next(iter(self._numbers), None)
+        """The item that arrived first; None if none waits."""
+        return next(iter(self._items.values()), None)
 
-    def push(self, item: T) -> None:
-        """Adds an item that does not wait yet."""
-        rank, lane, client = _rank(item), item.lane, item.client
-        number = self._numbers[item] = self._next_number
-        self._next_number += 1
+    def push(self, item: T, refund: Charge | None = None) -> None:
+        """Adds an item that does not wait yet, in its place by arrival.
+
+        `refund`: what it was charged when it was served before, which turned out to serve it nothing.
+        """
+        rank, lane, client, number = _rank(item), item.lane, item.client, item.arrival
+        _insert(self._items, number, item)
         self._lane_sizes[lane] = self._lane_sizes.get(lane, 0) + 1
         band = self._bands.setdefault(rank, _Band())
+        if refund is not None and refund.band is band:
+            band.refund(refund.client, refund.cost_tokens)
         band.enter(client)
         flow = self._flows.get((rank, lane, client))
         if flow is None or not flow.items:
             flow = self._flows[rank, lane, client] = _Flow(rank, client, lane)
-            heap = self._heaps.setdefault(lane, [])
-            heapq.heappush(heap, (rank, band.levels[client], number, flow))
-        flow.add(number, item)
+        _insert(flow.items, number, item)
+        flow.turns.add(number, item)
+        if refund is not None:
+            flow.turns.refund(item)
+            self._announce_all(rank, client, band.levels[client])
+        elif next(iter(flow.items)) == number:
+            self._announce(flow, band.levels[client])
 
     def remove(self, item: T) -> None:
         """Takes out an item that was not served. Removing twice is safe."""
-        number = self._numbers.pop(item, None)
-        if number is None:
+        if self._items.get(item.arrival) is not item:
             return
-        rank, lane, client = _rank(item), item.lane, item.client
+        rank, lane, client, number = _rank(item), item.lane, item.client, item.arrival
+        del self._items[number]
         self._flows[rank, lane, client].remove(number)
         band = self._bands[rank]
         band.leave(client)
@@ -155,12 +180,14 @@ class FairQueue(Generic[T]):
         elif len(heap := self._heaps[lane]) > 2 * left + _SPARE:
             self._sweep(lane, heap)
 
-    def serve(self, item: T) -> None:
-        """Takes out an item and charges its client."""
+    def serve(self, item: T) -> Charge:
+        """Takes out an item and charges its client; `push` takes the charge back if the item returns."""
         rank = _rank(item)
-        self._bands[rank].charge(item.client, item.cost_tokens)
+        band = self._bands[rank]
+        band.charge(item.client, item.cost_tokens)
         self._flows[rank, item.lane, item.client].turns.charge(item)
         self.remove(item)
+        return Charge(band, item.client, item.cost_tokens)
 
     def head(self, without: Collection[Hashable] = ()) -> T | None:
         """The item to serve next, leaving out the lanes in `without`; None if there is none."""
@@ -175,7 +202,7 @@ class FairQueue(Generic[T]):
 
     def in_lane(self, lane: Hashable) -> list[T]:
         """All items of a lane, oldest first."""
-        return [item for item in self._numbers if item.lane == lane]
+        return [item for item in self._items.values() if item.lane == lane]
 
     def count_ahead(self, item: T) -> int:
         """How many would be served before a new item, if all items cost the same."""
@@ -204,10 +231,26 @@ class FairQueue(Generic[T]):
         most = max(band.waiting, key=band.waiting.__getitem__)
         if lowest == rank and band.waiting[most] <= band.waiting.get(item.client, 0) + 1:
             return None
-        return next(other for other in reversed(self._numbers) if _rank(other) == lowest and other.client == most)
+        return next(
+            other for other in reversed(self._items.values()) if _rank(other) == lowest and other.client == most
+        )
+
+    def _announce(self, flow: _Flow[T], level: float) -> None:
+        """Tells the heap of a flow whose entry is missing there, or would come up too late."""
+        heap = self._heaps.setdefault(flow.lane, [])
+        heapq.heappush(heap, (flow.rank, level, next(iter(flow.items)), flow))
+
+    def _announce_all(self, rank: Rank, client: str, level: float) -> None:
+        for flow in self._flows.values():
+            if flow.rank == rank and flow.client == client and flow.items:
+                self._announce(flow, level)
 
     def _lane_head(self, lane: Hashable) -> _Entry[T]:
-        """The entry of the lane's first flow. Levels and numbers only grow, so an outdated entry comes up too early."""
+        """The entry of the lane's first flow.
+
+        An entry is outdated when its flow's level or first number has grown: then it comes up too early, and is
+        corrected here. They shrink only when an item returns, and then `push` adds an entry.
+        """
         heap = self._heaps[lane]
         while True:
             entry = heap[0]
@@ -239,6 +282,17 @@ class FairQueue(Generic[T]):
         key = (flow.rank, flow.lane, flow.client)
         if self._flows.get(key) is flow:
             del self._flows[key]
+
+
+def _insert(items: OrderedDict[int, T], number: int, item: T) -> None:
+    """Adds an item to those in the order of their numbers. One that returns is nearly always the first or the last."""
+    last = next(reversed(items), -1)
+    items[number] = item
+    if number > last:
+        return
+    items.move_to_end(number, last=False)
+    for earlier in [other for other in items if other < number][::-1]:
+        items.move_to_end(earlier, last=False)
 
 
 def _rank(item: Queueable) -> Rank:

@@ -30,31 +30,39 @@ class ModelQueue:
         self.waiting: FairQueue[PendingCall] = FairQueue()
         self.absent_since_s: dict[Hashable, float] = {}
         """By lane: since when no endpoint could serve it, even with room to spare."""
+        self.absent_until_s: dict[Hashable, float] = {}
+        """By such lane: when the first call in it stops waiting for one."""
         self._rate = rate
 
     def enter(self, pending: PendingCall, limits: AdmissionLimits, now_s: float) -> PendingCall | None:
         """Queues the call; returns the one that had to leave for it, if any.
 
-        Raises ResourceExhausted (QUEUE_FULL, DEADLINE_TOO_SHORT). A resumed call is never refused.
+        Raises ResourceExhausted (QUEUE_FULL, DEADLINE_TOO_SHORT). One that keeps its place is never refused.
         """
-        if not pending.resumed:
+        if not pending.keeps_place:
             self._check_deadline(pending, limits, now_s)
         if not len(self.waiting):
             self._rate.begin(now_s)
         displaced = None
-        if len(self.waiting) >= limits.max_waiting and not pending.resumed:
+        if len(self.waiting) >= limits.max_waiting and not pending.keeps_place:
             displaced = self.waiting.find_displaced(pending)
             if displaced is None:
                 raise self.full(now_s)
             self.waiting.remove(displaced)
-        self.waiting.push(pending)
+        self.waiting.push(pending, pending.charge)
+        pending.charge = None
         return displaced
 
     def serve(self, pending: PendingCall, now_s: float) -> None:
         """Takes out a call that got an endpoint."""
-        self.waiting.serve(pending)
-        self.absent_since_s.pop(pending.lane, None)
+        pending.charge = self.waiting.serve(pending)
+        self.note_present(pending.lane)
         self._rate.note(now_s)
+
+    def note_present(self, lane: Hashable) -> None:
+        """An endpoint can serve the lane, now or once it has room."""
+        self.absent_since_s.pop(lane, None)
+        self.absent_until_s.pop(lane, None)
 
     def leave(self, pending: PendingCall) -> None:
         """Takes out a call that got none. Leaving twice is safe."""

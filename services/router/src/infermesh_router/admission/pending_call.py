@@ -1,23 +1,36 @@
 """A call that needs an endpoint and has none yet, from its arrival until it is granted one."""
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 
-from infermesh_router.policy.snapshot import EXPECTED_OUTPUT_TOKENS, Wanted
+from infermesh_router.admission.fair_queue import Charge
+from infermesh_router.policy.model_load import EXPECTED_OUTPUT_TOKENS
+from infermesh_router.policy.snapshot import Wanted
 from infermesh_router.requests.call import Call
 
 
 @dataclass(slots=True, eq=False)
 class PendingCall:
-    """The call, what it was told so far, and what its place in a queue depends on (`fair_queue.Queueable`)."""
+    """The call, what it was told so far, and what its place in a queue depends on (`fair_queue.Queueable`).
+
+    It is one object for as long as the call needs endpoints, so that a call that comes back keeps its place.
+    """
 
     call: Call
-    tried: frozenset[str]
-    """Endpoints that it failed on."""
-    resumed: bool
-    """Whether it continues a stream that failed in its middle."""
+    arrival: int
+    """Its number in the order of arrival at the router."""
     since_s: float
     deadline_s: float | None
+    give_up_s: float | None = None
+    """Set if it continues a stream that failed in its middle: until when it waits although nothing could serve it."""
+    tried: frozenset[str] = frozenset()
+    """Endpoints that it failed on, and must not be sent to now."""
+    avoided_until_s: Mapping[str, float] = field(default_factory=dict)
+    """Until when each of those must not be sent to; those that are not in here: never again."""
+    charge: Charge | None = None
+    """What its client was charged for the last grant out of a queue."""
+    came_back: bool = False
+    """Whether it had a grant already, which served it nothing: it has a place, however full the queue is."""
     waited: bool = False
     """Whether it waited, for room or for its model."""
     loading_s: float = 0.0
@@ -27,6 +40,22 @@ class PendingCall:
     def model(self) -> str:
         """The model that it needs."""
         return self.call.wanted.model
+
+    def tried_at(self, now_s: float) -> frozenset[str]:
+        """The endpoints that it must not be sent to at this time."""
+        if not self.avoided_until_s:
+            return self.tried
+        return frozenset(a for a in self.tried if self.avoided_until_s.get(a, now_s + 1) > now_s)
+
+    @property
+    def resumed(self) -> bool:
+        """Whether it continues a stream that failed in its middle: it goes before all that do not."""
+        return self.give_up_s is not None
+
+    @property
+    def keeps_place(self) -> bool:
+        """Whether it may wait however many do."""
+        return self.resumed or self.came_back
 
     @property
     def client(self) -> str:
@@ -46,7 +75,7 @@ class PendingCall:
     @property
     def lane(self) -> Hashable:
         """What decides, besides the model, which endpoints can serve it."""
-        return (self.call.wanted.device, self.tried)
+        return (self.call.wanted.device, self.resumed, self.tried)
 
     @property
     def cost_tokens(self) -> float:

@@ -8,17 +8,18 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 
 from infermesh_router.admission.drain_rate import DrainRate
 from infermesh_router.admission.grant import Grant
 from infermesh_router.admission.model_queue import QUEUE_FULL, AdmissionLimits, ModelQueue, expired, queue_full
 from infermesh_router.admission.pending_call import PendingCall
+from infermesh_router.admission.waiting_bytes import WaitingBytes
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.metrics.request_metrics import RequestMetrics
-from infermesh_router.policy.refusals import ModelNotLoaded, Saturated
-from infermesh_runtime.errors import InfermeshError, Internal
+from infermesh_router.policy.refusals import ModelNotLoaded, Recovering, Saturated
+from infermesh_runtime.errors import InfermeshError, Internal, ResourceExhausted
 from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class WaitingRoom:
         clock: Callable[[], float],
         absent_s: float,
         tasks: TaskSupervisor | None = None,
+        most_bytes: int,
     ) -> None:
         self._place = place
         self._changes = changes
@@ -51,6 +53,7 @@ class WaitingRoom:
         self._metrics = metrics
         self._clock = clock
         self._absent_s = absent_s
+        self._bytes = WaitingBytes(most_bytes)
         self._queues: dict[str, ModelQueue] = {}
         self._granted: dict[PendingCall, asyncio.Future[Grant]] = {}
         """What each call in `wait` waits for."""
@@ -75,6 +78,11 @@ class WaitingRoom:
             self._offer(queue)
         return pending.lane in queue.waiting.lanes
 
+    def anyone_waits(self, pending: PendingCall) -> bool:
+        """Whether calls wait for its model."""
+        queue = self._queues.get(pending.model)
+        return queue is not None and len(queue.waiting) > 0
+
     async def wait(self, pending: PendingCall) -> Grant:
         """The call's grant, once its turn comes. Raises InfermeshError. Cancelling it leaves nothing behind."""
         granted: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
@@ -83,12 +91,13 @@ class WaitingRoom:
         queue = self._queue_of(pending.model)
         self._granted[pending] = granted
         try:
-            self._enter(queue, pending)
-            try:
-                async with asyncio.timeout(None if expires_s is None else max(0.0, expires_s - self._clock())):
-                    return await granted
-            finally:
-                queue.leave(pending)
+            with self._held(pending):
+                self._enter(queue, pending)
+                try:
+                    async with asyncio.timeout(None if expires_s is None else max(0.0, expires_s - self._clock())):
+                        return await granted
+                finally:
+                    queue.leave(pending)
         except BaseException as error:
             _give_back(granted)
             if isinstance(error, TimeoutError):
@@ -110,16 +119,28 @@ class WaitingRoom:
         """
         model = pending.model
         waiting = self._loading[model]
-        if waiting > self._limits(model).max_waiting and not pending.resumed:
+        if waiting > self._limits(model).max_waiting and not pending.keeps_place:
             self._metrics.shed.labels(QUEUE_FULL).inc()
             raise queue_full(model, waiting, retry_after_s=_RETRY_AFTER_LOADING_S)
         self._loading[model] += 1
         try:
-            yield
+            with self._held(pending):
+                yield
         finally:
             self._loading[model] -= 1
             if not self._loading[model]:
                 del self._loading[model]
+
+    @contextmanager
+    def _held(self, pending: PendingCall) -> Iterator[None]:
+        """Counts the call's memory as waiting. Raises ResourceExhausted (QUEUE_FULL) if the queues hold too much."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._bytes.held(len(pending.call.body), must=pending.keeps_place))
+            except ResourceExhausted as refusal:
+                self._metrics.shed.labels(refusal.reason).inc()
+                raise
+            yield
 
     def expire(self, pending: PendingCall) -> InfermeshError:
         """Counts a call whose time to wait is over, and returns its error."""
@@ -165,11 +186,15 @@ class WaitingRoom:
                 await asyncio.sleep(0)
                 continue
             took_s = self._clock() - began_s
-            absent = any(queue.absent_since_s for queue in self._queues.values())
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._absent_s if absent else None):
+                async with asyncio.timeout(self._absence_left_s()):
                     await self._changes.wait_beyond(version)
             await asyncio.sleep(min(_PAUSE_FACTOR * took_s, _LONGEST_PAUSE_S))
+
+    def _absence_left_s(self) -> float | None:
+        """Time until the first call has waited long enough for an endpoint to appear; None if none waits for that."""
+        ends = [end_s for queue in self._queues.values() for end_s in queue.absent_until_s.values()]
+        return max(0.0, min(ends) - self._clock()) if ends else None
 
     def _offer(self, queue: ModelQueue) -> int:
         """Places the next calls as long as there is room; returns how many."""
@@ -182,8 +207,8 @@ class WaitingRoom:
                 continue
             try:
                 grant = self._place(pending)
-            except Saturated:
-                queue.absent_since_s.pop(pending.lane, None)
+            except (Saturated, Recovering):
+                queue.note_present(pending.lane)
                 blocked.add(pending.lane)
             except InfermeshError as refusal:
                 self._bear(queue, pending.lane, refusal)
@@ -199,14 +224,21 @@ class WaitingRoom:
         return placed
 
     def _bear(self, queue: ModelQueue, lane: Hashable, refusal: InfermeshError) -> None:
-        """No endpoint could serve the lane even with room: refuses all who wait in it, unless that may pass soon."""
-        since_s = queue.absent_since_s.setdefault(lane, self._clock())
-        if not isinstance(refusal, ModelNotLoaded) and self._clock() - since_s < self._absent_s:
-            return
-        del queue.absent_since_s[lane]
+        """No endpoint could serve the lane even with room: refuses those in it who have waited long enough for one."""
+        now_s = self._clock()
+        since_s = queue.absent_since_s.setdefault(lane, now_s)
+        staying_until_s = []
         for pending in queue.waiting.in_lane(lane):
+            until_s = since_s + self._absent_s if pending.give_up_s is None else pending.give_up_s
+            if now_s < until_s and not isinstance(refusal, ModelNotLoaded):
+                staying_until_s.append(until_s)
+                continue
             queue.leave(pending)
             self._refuse(pending, refusal)
+        if staying_until_s:
+            queue.absent_until_s[lane] = min(staying_until_s)
+        else:
+            queue.note_present(lane)
 
     def _refuse(self, pending: PendingCall, refusal: InfermeshError) -> None:
         granted = self._granted[pending]

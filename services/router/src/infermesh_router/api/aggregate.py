@@ -1,6 +1,6 @@
 """Combines the endpoints' health reports into the router's own."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -26,6 +26,8 @@ _SUMMED = (
     "cached_tokens",
     "generated_tokens",
 )
+_UINT32 = ("running", "waiting", "max_running", "max_waiting")
+_MOST_UINT32, _MOST_UINT64 = (1 << 32) - 1, (1 << 64) - 1
 
 
 def combine_reports(
@@ -60,16 +62,19 @@ def combine_reports(
 
 
 def combine_models(reports: Sequence[pb.HealthReport]) -> list[pb.ModelStatus]:
-    """One status for each model, sorted by name: the best state, and the sequences of all endpoints."""
+    """One status for each model, sorted by name: the best state, and the sequences and loads of all endpoints."""
     best: dict[str, pb.ModelStatus] = {}
     sequences: Counter[str] = Counter()
+    loads: defaultdict[str, list[pb.Load | None]] = defaultdict(list)
     for report in reports:
         for model in report.models:
             sequences[model.name] += model.sequences
+            if report.state == pb.ENDPOINT_STATE_READY and model.state == pb.ENDPOINT_STATE_READY:
+                loads[model.name].append(model.load if model.HasField("load") else None)
             known = best.get(model.name)
             if known is None or _rank(model.state) < _rank(known.state):
                 best[model.name] = model
-    return [_with_sequences(best[name], sequences[name]) for name in sorted(best)]
+    return [_combined(best[name], sequences[name], loads[name]) for name in sorted(best)]
 
 
 def list_aliases(models: Sequence[pb.ModelStatus], aliases: Mapping[str, Iterable[str]]) -> list[pb.ModelStatus]:
@@ -98,10 +103,14 @@ def combine_available(reports: Sequence[pb.HealthReport]) -> list[pb.AvailableMo
     return [least[name] for name in sorted(least)]
 
 
-def _with_sequences(model: pb.ModelStatus, sequences: int) -> pb.ModelStatus:
+def _combined(model: pb.ModelStatus, sequences: int, loads: Sequence[pb.Load | None]) -> pb.ModelStatus:
     combined = pb.ModelStatus()
     combined.CopyFrom(model)
-    combined.sequences = sequences
+    combined.sequences = min(sequences, _MOST_UINT32)
+    if all(load is not None for load in loads):
+        combined.load.CopyFrom(add_loads([load for load in loads if load is not None]))
+    else:  # the sum of some would say less than the endpoints' totals do
+        combined.ClearField("load")
     return combined
 
 
@@ -137,14 +146,21 @@ def _combine_devices(reports: Sequence[pb.HealthReport]) -> pb.Device:
 
 
 def _combine_loads(reports: Sequence[pb.HealthReport], queued: int) -> pb.Load:
-    loads = [report.load for report in reports]
-    combined = pb.Load(**{name: sum(getattr(load, name) for load in loads) for name in _SUMMED})
-    combined.waiting += queued
-    ready = [report.load for report in reports if report.state == pb.ENDPOINT_STATE_READY]
-    if all(load.max_running for load in ready):  # if one limit is unknown, so is their sum
-        combined.max_running = sum(load.max_running for load in ready)
-        combined.max_waiting = sum(load.max_waiting for load in ready)
+    combined = add_loads([report.load for report in reports])
+    combined.waiting = min(combined.waiting + queued, _MOST_UINT32)
+    ready = add_loads([report.load for report in reports if report.state == pb.ENDPOINT_STATE_READY])
+    combined.max_running, combined.max_waiting = ready.max_running, ready.max_waiting
+    return combined
+
+
+def add_loads(loads: Sequence[pb.Load]) -> pb.Load:
+    """The sum of loads. The usage of their KV caches is averaged, weighted by cache size."""
+    sums = {name: sum(getattr(load, name) for load in loads) for name in _SUMMED}
+    if all(load.max_running for load in loads):  # if one limit is unknown, so is their sum
+        sums |= {name: sum(getattr(load, name) for load in loads) for name in ("max_running", "max_waiting")}
+    held = sum(load.kv_cache_usage * load.kv_cache_tokens for load in loads)
+    most = {name: _MOST_UINT32 if name in _UINT32 else _MOST_UINT64 for name in sums}
+    combined = pb.Load(**{name: min(value, most[name]) for name, value in sums.items()})
     if combined.kv_cache_tokens:
-        held = sum(load.kv_cache_usage * load.kv_cache_tokens for load in loads)
-        combined.kv_cache_usage = held / combined.kv_cache_tokens
+        combined.kv_cache_usage = min(1.0, held / combined.kv_cache_tokens)
     return combined

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ByteSize, Field
 
 from infermesh_router.fleet.breaker import BreakerOptions
 from infermesh_router.membership.target import Target, parse_target
@@ -187,6 +187,20 @@ class RouterSettings(ServiceSettings):
     )
     max_body_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest REST request body to accept, in bytes."
+    )
+
+    max_calls: int = Field(
+        4096,
+        ge=1,
+        le=1_000_000,
+        description="Most requests in progress, running and waiting together. Further ones are refused with 429 before "
+        "they are read.",
+    )
+    queue_bytes: ByteSize | None = Field(
+        None,
+        ge=1,
+        description="Most memory that waiting requests may hold, e.g. 2GiB; four times the size of each request's body "
+        "is counted. Further requests are refused with 429. Default: a quarter of the memory that the router may use.",
     )
 
     def keys_path(self) -> Path | None:

@@ -1,17 +1,24 @@
-"""Tracks one endpoint: its last report, the work sent to it since, and whether it is connected.
-
-Only this module converts the health reports of the wire to the policy's snapshots.
-"""
+"""Tracks one endpoint: its last report, the work sent to it since, and whether it is connected."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.breaker import Breaker, BreakerOptions, BreakerState
+from infermesh_router.fleet.report import (
+    Rates,
+    bound_figures,
+    context_lengths,
+    plausible_rate,
+    read_report,
+    ready_models,
+)
+from infermesh_router.policy.model_load import ModelLoad
 from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, EndpointState
 
 _log = logging.getLogger(__name__)
@@ -21,24 +28,15 @@ SETTLE_S = 0.02
 RATE_HALF_LIFE_S = 60.0
 """Half-life of a peak of a measured rate."""
 
-_STATES = {
-    pb.ENDPOINT_STATE_LOADING: EndpointState.LOADING,
-    pb.ENDPOINT_STATE_READY: EndpointState.READY,
-    pb.ENDPOINT_STATE_DRAINING: EndpointState.DRAINING,
-    pb.ENDPOINT_STATE_FAILED: EndpointState.FAILED,
-}
-DEVICES = {
-    pb.DEVICE_KIND_CPU: DeviceKind.CPU,
-    pb.DEVICE_KIND_XPU: DeviceKind.XPU,
-    pb.DEVICE_KIND_CUDA: DeviceKind.CUDA,
-}
-"""The kinds that this version knows; a newer worker may report others."""
+MOST_FULL_S = 1.0
+"""How long an endpoint that sent a request back counts as full for its model, if it reports nothing sooner."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lease:
     """Work sent to an endpoint that has not ended."""
 
+    model: str
     prompt_tokens: int
     sequences: int
     since_s: float
@@ -69,8 +67,11 @@ class Endpoint:
         self.breaker = Breaker(breaker, clock=clock, on_change=self._breaker_changed)
         self._breaker_state = BreakerState.CLOSED
         self._leases: set[Lease] = set()
-        self._own_sequences = 0
-        """Sequences of all leases."""
+        self._own: Counter[str] = Counter()
+        """Sequences of all leases, by model; never 0."""
+        self._full: dict[str, float] = {}
+        """Models of which it sent a request back since its last report, and when."""
+        self._context_lengths: Mapping[str, int] = {}
         self._unreported: set[Lease] = set()
         self._ended: list[tuple[float, Lease]] = []
         """When work ended that the last report may still count, and its lease."""
@@ -90,11 +91,15 @@ class Endpoint:
             self._snapshot = self._make_snapshot()
         return self._snapshot
 
-    def acquire(self, *, prompt_tokens: int, sequences: int) -> Lease:
+    def context_length(self, model: str) -> int:
+        """Longest prompt and output of the model together, in tokens; 0 if unknown."""
+        return self._context_lengths.get(model, 0)
+
+    def acquire(self, model: str, *, prompt_tokens: int, sequences: int) -> Lease:
         """Credits work that is being sent, until a report arrives that must contain it."""
-        lease = Lease(prompt_tokens, sequences, self._clock())
+        lease = Lease(self._model_of(model), prompt_tokens, sequences, self._clock())
         self._leases.add(lease)
-        self._own_sequences += sequences
+        self._own[lease.model] += sequences
         self._unreported.add(lease)
         self._change()
         return lease
@@ -104,7 +109,9 @@ class Endpoint:
         if lease not in self._leases:
             return
         self._leases.discard(lease)
-        self._own_sequences -= lease.sequences
+        self._own[lease.model] -= lease.sequences
+        if not self._own[lease.model]:
+            del self._own[lease.model]
         if lease in self._unreported:
             self._unreported.discard(lease)
         else:
@@ -112,7 +119,7 @@ class Endpoint:
         self._change()
 
     def note_report(self, report: pb.HealthReport) -> None:
-        """Takes over a health report that has arrived."""
+        """Takes over a health report that has arrived, after cutting its figures down to what is possible."""
         newest_s = self._clock() - SETTLE_S
         if self._unreported:
             self._unreported = {lease for lease in self._unreported if lease.since_s > newest_s}
@@ -120,14 +127,26 @@ class Endpoint:
             self._ended = [(ended_s, lease) for ended_s, lease in self._ended if ended_s > newest_s]
         if not self.connected:
             self.breaker.note_reconnect()
+        bound_figures(report)
         self.last_report = report
         self._reported = self._read(report)
+        self._context_lengths = context_lengths(report)
+        self._full.clear()
         self.connected = True
         self.last_error = ""
         self._change()
 
+    def note_sent_back(self, model: str) -> None:
+        """Takes it as full for the model until its next report, or for MOST_FULL_S: it sent a request back."""
+        model = self._model_of(model)
+        since_s = self._full[model] = self._clock()
+        asyncio.get_running_loop().call_later(MOST_FULL_S, self._take_again, model, since_s)
+        self._change()
+
     def note_loss(self, reason: str) -> None:
         """Marks it as not connected: its health stream broke."""
+        if not self.connected and self.last_error == reason:
+            return
         self.connected = False
         self.last_error = reason
         self._change()
@@ -138,18 +157,21 @@ class Endpoint:
         self._change()
 
     def _read(self, report: pb.HealthReport) -> EndpointSnapshot:
-        """The report, with the best rates of late: an endpoint with few sequences measures less than it can do."""
+        """The report, with the best rates of late: a model with few sequences measures less than it can do."""
         before, now_s = self._reported, self._clock()
-        ready = _ready_models(report)
-        kept = 0.5 ** ((now_s - self._reported_s) / RATE_HALF_LIFE_S) if ready == before.ready_models else 0.0
+        ready = ready_models(report)
+        kept = 0.5 ** ((now_s - self._reported_s) / RATE_HALF_LIFE_S)
         self._reported_s = now_s
-        return _read_report(
-            self.address,
-            report,
-            ready_models=ready,
-            prefill_tokens_per_s=max(_rate(report.load.prefill_tokens_per_s), before.prefill_tokens_per_s * kept),
-            decode_tokens_per_s=max(_rate(report.load.decode_tokens_per_s), before.decode_tokens_per_s * kept),
-        )
+
+        def best_rates(model: str, load: pb.Load) -> Rates:
+            stays = model in ready and model in before.ready_models if model else ready == before.ready_models
+            share, last = (kept if stays else 0.0), before.load_of(model)
+            return (
+                max(plausible_rate(load.prefill_tokens_per_s), last.prefill_tokens_per_s * share),
+                max(plausible_rate(load.decode_tokens_per_s), last.decode_tokens_per_s * share),
+            )
+
+        return read_report(self.address, report, best_rates)
 
     def _breaker_changed(self, state: BreakerState) -> None:
         if state is not self._breaker_state:
@@ -159,74 +181,50 @@ class Endpoint:
             asyncio.get_running_loop().call_later(self.breaker.half_open_in_s, self._change)
         self._change()
 
+    def _take_again(self, model: str, since_s: float) -> None:
+        if self._full.get(model) == since_s:
+            del self._full[model]
+            self._change()
+
     def _change(self) -> None:
         self._snapshot = None
         self._notify()
 
     def _make_snapshot(self) -> EndpointSnapshot:
-        reported = self._reported
-        waiting_tokens, sequences = reported.waiting_tokens, reported.sequences
-        for lease in self._unreported:
-            waiting_tokens += lease.prompt_tokens
-            sequences += lease.sequences
-        for _, lease in self._ended:
-            sequences -= lease.sequences
+        reported, breaker = self._reported, self.breaker
+        sent = self._sent_since()
+        loads = reported.loads
+        if loads and (sent or self._own or self._full):
+            touched = {*sent, *self._own, *self._full} & loads.keys()
+            loads = {**loads, **{model: self._with_sent(model, loads[model], sent.get(model)) for model in touched}}
+        all_sent = (sum(tokens for tokens, _ in sent.values()), sum(sequences for _, sequences in sent.values()))
         return reported.with_load(
             connected=self.connected,
-            waiting_tokens=waiting_tokens,
-            # the router knows its own sequences, however late the reports are
-            sequences=max(self._own_sequences, sequences),
+            total=self._with_sent("", reported.total, all_sent),
+            loads=loads,
+            full_models=frozenset(self._full),
             in_flight=len(self._leases),
-            breaker_open=not self.breaker.admits,
+            breaker_open=not breaker.admits,
+            probing=breaker.state is BreakerState.HALF_OPEN,
         )
 
+    def _sent_since(self) -> dict[str, tuple[int, int]]:
+        """By model: prompt tokens and sequences that we sent since the last report, less the sequences that ended."""
+        sent: dict[str, tuple[int, int]] = {}
+        for lease in self._unreported:
+            tokens, sequences = sent.get(lease.model, (0, 0))
+            sent[lease.model] = tokens + lease.prompt_tokens, sequences + lease.sequences
+        for _, lease in self._ended:
+            tokens, sequences = sent.get(lease.model, (0, 0))
+            sent[lease.model] = tokens, sequences - lease.sequences
+        return sent
 
-def _read_report(
-    address: str,
-    report: pb.HealthReport,
-    *,
-    ready_models: frozenset[str],
-    prefill_tokens_per_s: float,
-    decode_tokens_per_s: float,
-) -> EndpointSnapshot:
-    """Converts a report, with the given rates in place of its own."""
-    state = _STATES.get(report.state, EndpointState.UNKNOWN)
-    load = report.load
-    sizes = {m.name: m.size_bytes for m in report.available} | {m.name: m.size_bytes for m in report.models}
-    return EndpointSnapshot(
-        address=address,
-        state=state,
-        device=DEVICES.get(report.device.kind, DeviceKind.UNKNOWN),
-        models=frozenset(m.name for m in report.models if m.state != pb.ENDPOINT_STATE_FAILED),
-        ready_models=ready_models,
-        waiting_tokens=load.waiting_tokens,
-        sequences=load.running + load.waiting,
-        prefill_tokens_per_s=prefill_tokens_per_s,
-        decode_tokens_per_s=decode_tokens_per_s,
-        kv_cache_usage=min(1.0, max(0.0, load.kv_cache_usage)),
-        kv_cache_tokens=load.kv_cache_tokens,
-        max_running=load.max_running,
-        max_waiting=load.max_waiting,
-        memory_total_bytes=report.device.memory_total_bytes,
-        memory_free_bytes=report.device.memory_free_bytes,
-        evictable_bytes=_evictable_bytes(report),
-        available={m.name: m.memory_bytes for m in report.available},
-        model_sizes={name: size for name, size in sizes.items() if size},
-    )
+    def _with_sent(self, model: str, load: ModelLoad, sent: tuple[int, int] | None) -> ModelLoad:
+        """A reported load, with what the router knows better: its own sequences, however late the reports are."""
+        tokens, sequences = sent or (0, 0)
+        own = self._own.get(model, 0) if model else self._own.total()
+        return load.with_work(load.waiting_tokens + tokens, max(own, load.sequences + sequences), model in self._full)
 
-
-def _rate(tokens_per_s: float) -> float:
-    """The rate; 0 (not measured) if the value is implausible, because callers divide by it."""
-    return tokens_per_s if 0.01 <= tokens_per_s <= 1e9 else 0.0
-
-
-def _evictable_bytes(report: pb.HealthReport) -> int:
-    return sum(
-        m.memory_bytes for m in report.models if m.state == pb.ENDPOINT_STATE_READY and not m.pinned and not m.sequences
-    )
-
-
-def _ready_models(report: pb.HealthReport) -> frozenset[str]:
-    if report.state != pb.ENDPOINT_STATE_READY:
-        return frozenset()
-    return frozenset(m.name for m in report.models if m.state == pb.ENDPOINT_STATE_READY)
+    def _model_of(self, model: str) -> str:
+        """The model that a request means: the only one there is, if it names none."""
+        return next(iter(self._reported.models)) if not model and len(self._reported.models) == 1 else model

@@ -15,10 +15,13 @@ from infermesh_runtime.errors import (
     DeadlineExceeded,
     DeviceNotAvailable,
     InfermeshError,
+    Internal,
+    InvalidArgument,
     NotFound,
     ResourceExhausted,
     Unavailable,
 )
+from infermesh_runtime.rpc.call_limit import TOO_MANY_CALLS
 from infermesh_runtime.rpc.status import from_rpc_error
 
 QUEUE_FULL = "QUEUE_FULL"
@@ -37,8 +40,8 @@ _LEAVING = frozenset(
     | {ENDPOINT_STOPPED}
     | {"ROUTER_DRAINING", "NO_ENDPOINT"}  # from a router behind this one
 )
-_PASSING = frozenset({QUEUE_FULL, "MODEL_NOT_LOADED"})
-"""What the endpoint's last report did not say yet: its queue is full, or it has unloaded the model."""
+_PASSING = frozenset({QUEUE_FULL, TOO_MANY_CALLS, "MODEL_NOT_LOADED"})
+"""What the endpoint's last report did not say yet: it has no room, or it has unloaded the model."""
 _ONCE = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
 
 
@@ -85,11 +88,25 @@ def to_error(error: grpc.aio.AioRpcError) -> InfermeshError:
     CANCELLED here does not come from the client: a server that stops cancels the calls it has just accepted.
     """
     found = from_rpc_error(error)
+    if isinstance(found, ResourceExhausted) and found.reason == ResourceExhausted.reason:
+        found = _oversized(found)
     if isinstance(found, Cancelled):
         return Unavailable("The endpoint stopped in the middle of the call.", reason=ENDPOINT_STOPPED)
     if isinstance(found, Unavailable) and found.reason == Unavailable.reason:
         return Unavailable(f"The connection to the endpoint broke: {found.message}.", reason=STREAM_CUT)
     return found
+
+
+def _oversized(found: ResourceExhausted) -> InfermeshError:
+    """The error of a message that is larger than gRPC lets through, which gRPC calls RESOURCE_EXHAUSTED.
+
+    One that the endpoint sent is its fault. One that it was sent is the client's, whose request is too large for it.
+    """
+    if "larger than max" not in found.message:
+        return found
+    if "Received" in found.message and "SERVER" not in found.message:
+        return Internal("The endpoint sent a message that is larger than allowed.", reason=MALFORMED_MESSAGE)
+    return InvalidArgument("The request is larger than the endpoint accepts.", reason="REQUEST_TOO_LARGE")
 
 
 def operator_error(error: grpc.aio.AioRpcError, address: str) -> InfermeshError:

@@ -26,6 +26,7 @@ from infermesh_router.openai.fields import (
     UnsupportedList,
     only,
 )
+from infermesh_router.requests.call import MAX_PRIORITY
 
 
 class SamplingRequest(Strict):
@@ -55,7 +56,7 @@ class SamplingRequest(Strict):
     stop_token_ids: list[TokenId] | None = None
     structured_outputs: StructuredOutputs | None = None
     response_format: ResponseFormat | None = None
-    priority: Annotated[int, Field(ge=-(2**31) + 1, le=2**31 - 1)] | None = None
+    priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] | None = None
     """As in vLLM, smaller is served earlier; in the gRPC contract it is the other way round."""
 
     # our own extensions

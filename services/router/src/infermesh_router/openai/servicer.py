@@ -19,7 +19,7 @@ from infermesh.openai.v1 import openai_pb2_grpc as pb_grpc
 from infermesh_router.access.access import Access
 from infermesh_router.access.permissions import hide_models
 from infermesh_router.access.visit import Visit
-from infermesh_router.fleet.endpoint import DEVICES
+from infermesh_router.fleet.report import DEVICES
 from infermesh_router.openai.convert import chat_job, completion_job
 from infermesh_router.openai.errors import error_object, rename_fields
 from infermesh_router.openai.generations import run_generations

@@ -67,7 +67,7 @@ class Chooser:
         choice = choose(table, known, turn=turn, profile=self._rules.by_model.get(wanted.model, self._rules.default))
         if wanted.blocks:
             endpoint = table.at(choice.address)
-            self.prefixes.note(wanted.blocks, choice.address, endpoint.kv_cache_tokens)
+            self.prefixes.note(wanted.blocks, choice.address, endpoint.load_of(wanted.model).kv_cache_tokens)
         return choice
 
     def place(self, endpoints: Sequence[EndpointSnapshot], wanted: Wanted) -> Placement:
@@ -114,7 +114,7 @@ class Chooser:
         if 0 <= now_s - looked_s < LOOK_EVERY_S:
             return spills
         accelerators = table.ready(wanted.model) & table.usable & table.on_device(GPU_BITS)
-        drain_s = float(table.drain_s[accelerators].min(initial=float("inf")))
+        drain_s = float(table.loads(wanted.model).drain_s[accelerators].min(initial=float("inf")))
         spills = overflow.update(drain_s, now_s)
         self._overflows[wanted.model] = overflow, spills, now_s
         return spills

@@ -7,7 +7,7 @@ that removed all of them. Filters run in the order of FILTERS.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from infermesh_router.policy.refusals import ModelNotLoaded, Saturated
+from infermesh_router.policy.refusals import ModelNotLoaded, Recovering, Saturated
 from infermesh_router.policy.snapshot import EndpointSnapshot, EndpointState, Wanted
 from infermesh_router.policy.table import CPU_BITS, DEVICE_BITS, GPU_BITS, UNKNOWN_BITS, Mask, Table
 from infermesh_runtime.errors import DeviceNotAvailable, InfermeshError, InvalidArgument, ModelNotFound, Unavailable
@@ -142,14 +142,19 @@ def refuse_tried(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:  # noq
 
 
 def keep_with_room(table: Table, kept: Mask, wanted: Wanted) -> Mask:
-    """Keeps endpoints with room for the request's sequences, and idle ones: a request larger than any must run too."""
-    with_room: Mask = kept & (table.room >= wanted.sequences)
+    """Keeps endpoints whose model has room for the request's sequences or is idle.
+
+    A request larger than any room must run too.
+    """
+    if not kept.any():
+        return kept
+    with_room: Mask = kept & (table.loads(wanted.model).room >= wanted.sequences)
     return with_room
 
 
-def refuse_full(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:  # noqa: ARG001 - a filter's shape
+def refuse_full(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:
     """Saturated."""
-    soonest_s = min(e.seconds_to_drain for e in endpoints)
+    soonest_s = min(e.drain_of(wanted.model)[0] for e in endpoints)
     return Saturated(
         f"All {len(endpoints)} endpoints that could serve this request are full.", retry_after_s=max(1, soonest_s)
     )
@@ -185,7 +190,25 @@ def explain_refusal(failed: Filter, table: Table, kept: Mask, wanted: Wanted) ->
             metadata={"model": wanted.model},
             retry_after_s=RETRY_AFTER_S,
         )
-    return failed.refuse(left, wanted)
+    refusal = failed.refuse(left, wanted)
+    if isinstance(refusal, Saturated) or not any(recovers(e, wanted) for e in table):
+        return refusal
+    return Recovering(refusal.message, retry_after_s=RETRY_AFTER_S)
+
+
+def recovers(endpoint: EndpointSnapshot, wanted: Wanted) -> bool:
+    """Whether the endpoint will probably serve the request soon: it loads the model now, or is being probed."""
+    e = endpoint
+    may_serve = e.connected and e.address not in wanted.tried and _lists(e, wanted.model) and fits_device(e, wanted)
+    if not may_serve:
+        return False
+    if e.probing:
+        return e.state is EndpointState.READY
+    return e.state is EndpointState.LOADING and not e.breaker_open
+
+
+def _lists(endpoint: EndpointSnapshot, model: str) -> bool:
+    return model in endpoint.models if model else bool(endpoint.models)
 
 
 def can_load(endpoint: EndpointSnapshot, wanted: Wanted) -> bool:

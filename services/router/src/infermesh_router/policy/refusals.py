@@ -9,6 +9,15 @@ class Saturated(ResourceExhausted):
     reason = "SATURATED"
 
 
+class Recovering(Unavailable):
+    """An endpoint that could serve the request is still loading, or a request that probes it is under way.
+
+    The request may wait for it.
+    """
+
+    reason = "NO_ENDPOINT"
+
+
 class ModelNotLoaded(Unavailable):
     """No endpoint has the model loaded, but at least one could load it. Metadata: `model`."""
 

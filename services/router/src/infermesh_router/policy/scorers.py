@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infermesh_router.policy.snapshot import (
+from infermesh_router.policy.load_columns import Floats
+from infermesh_router.policy.model_load import (
     DEFAULT_DECODE_TOKENS_PER_S,
     DEFAULT_PREFILL_TOKENS_PER_S,
     EXPECTED_OUTPUT_TOKENS,
-    DeviceKind,
-    Wanted,
 )
-from infermesh_router.policy.table import CPU_BITS, DEVICE_BITS, GPU_BITS, Floats, Mask, Table
+from infermesh_router.policy.snapshot import DeviceKind, Wanted
+from infermesh_router.policy.table import CPU_BITS, DEVICE_BITS, GPU_BITS, Mask, Table
 
 HALVING_S = 1.0
 """Seconds to drain at which the drain score is half that of an idle endpoint."""
@@ -42,15 +42,18 @@ def score_drain(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
     s = (waiting + prompt - cached tokens) / prefill rate + (sequences + asked) x EXPECTED_OUTPUT_TOKENS / decode rate.
     Cached tokens are what the prefix index expects on the endpoint. An unmeasured rate counts as the best among the
     candidates, so that a new endpoint gets work and is measured; if no candidate has measured its rate, as the default.
-    The score is relative to the quickest candidate, so that it tells endpoints apart however long all queues are.
+    All figures are the model's own, and s counts the endpoint's other models as `shared_drain_s` says; while a rate is
+    unmeasured, they are left out. The score is relative to the quickest candidate, so that it tells endpoints apart
+    however long all queues are.
     """
-    token_s, sequence_s, drain_s = table.token_s, table.sequence_s, table.drain_s
-    if not table.is_measured:
-        token_s = 1.0 / _filled(table.prefill_tokens_per_s, candidates, DEFAULT_PREFILL_TOKENS_PER_S)
+    loads = table.loads(wanted.model)
+    token_s, sequence_s, drain_s = loads.token_s, loads.sequence_s, loads.drain_s
+    if not loads.is_measured:
+        token_s = 1.0 / _filled(loads.prefill_tokens_per_s, candidates, DEFAULT_PREFILL_TOKENS_PER_S)
         sequence_s = EXPECTED_OUTPUT_TOKENS / _filled(
-            table.decode_tokens_per_s, candidates, DEFAULT_DECODE_TOKENS_PER_S
+            loads.decode_tokens_per_s, candidates, DEFAULT_DECODE_TOKENS_PER_S
         )
-        drain_s = table.waiting_tokens * token_s + table.sequences * sequence_s
+        drain_s = loads.waiting_tokens * token_s + loads.sequences * sequence_s
     behind = token_s * wanted.prompt_tokens
     if wanted.cached_tokens:
         behind -= token_s * np.minimum(table.spread(wanted.cached_tokens), wanted.prompt_tokens)
@@ -62,8 +65,8 @@ def score_drain(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
 
 
 def score_kv_headroom(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
-    """1 - kv_cache_usage: the share of the KV cache that no running sequence holds; 1 if the endpoint reports none."""
-    headroom: Floats = 1.0 - table.kv_cache_usage
+    """1 - kv_cache_usage: the share of the model's KV cache that no running sequence holds; 1 if none is reported."""
+    headroom: Floats = 1.0 - table.loads(wanted.model).kv_cache_usage
     return headroom
 
 

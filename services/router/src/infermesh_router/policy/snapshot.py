@@ -1,14 +1,11 @@
 """The policy's inputs: an endpoint at one moment, and what a request wants."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from operator import attrgetter
 
-DEFAULT_PREFILL_TOKENS_PER_S = 1000.0
-DEFAULT_DECODE_TOKENS_PER_S = 100.0
-EXPECTED_OUTPUT_TOKENS = 128
-"""How many tokens we expect a sequence still to generate; nothing better is known."""
+from infermesh_router.policy.model_load import ModelLoad, shared_drain_s
 
 
 class DeviceKind(StrEnum):
@@ -30,6 +27,9 @@ class EndpointState(StrEnum):
     FAILED = "failed"
 
 
+_IDLE = ModelLoad()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSnapshot:
     """An endpoint as the router sees it at one moment."""
@@ -42,24 +42,14 @@ class EndpointSnapshot:
     """Models that it serves or is loading."""
     ready_models: frozenset[str] = frozenset()
     """Models that it can answer with now."""
-    waiting_tokens: int = 0
-    """Prompt tokens still to prefill: those it reported, plus those we sent since that report."""
-    sequences: int = 0
-    """Sequences running or waiting: those it reported, plus those we sent since that report."""
-    prefill_tokens_per_s: float = 0.0
-    """As the endpoint measured it; 0 before it has measured any."""
-    decode_tokens_per_s: float = 0.0
-    """As the endpoint measured it, summed over its sequences; 0 before it has measured any."""
-    kv_cache_usage: float = 0.0
-    """Share of the KV blocks held by running sequences, in [0, 1]."""
-    kv_cache_tokens: int = 0
-    """Size of the KV cache; 0 if unknown."""
+    total: ModelLoad = _IDLE
+    """The load of all its models together."""
+    loads: Mapping[str, ModelLoad] = field(default_factory=dict)
+    """Model → its own load. Models without one, as of older endpoints, count with the total."""
+    full_models: frozenset[str] = frozenset()
+    """Models of which it sent a request back since its last report."""
     in_flight: int = 0
     """Requests that this router has running on it."""
-    max_running: int = 0
-    """Most sequences that run at once; 0 if unknown."""
-    max_waiting: int = 0
-    """Most sequences that may wait in its own queue; unknown if max_running is 0."""
     memory_total_bytes: int = 0
     """0 if unknown."""
     memory_free_bytes: int = 0
@@ -71,36 +61,53 @@ class EndpointSnapshot:
     """Model → bytes of its weights, for every model it has or could load; unknown sizes are left out."""
     breaker_open: bool = False
     """Whether its circuit breaker refuses requests now."""
+    probing: bool = False
+    """Whether the breaker refuses them only until a request that probes the endpoint has its first token."""
 
     def with_load(
-        self, *, connected: bool, waiting_tokens: int, sequences: int, in_flight: int, breaker_open: bool
+        self,
+        *,
+        connected: bool,
+        total: ModelLoad,
+        loads: Mapping[str, ModelLoad],
+        full_models: frozenset[str],
+        in_flight: int,
+        breaker_open: bool,
+        probing: bool,
     ) -> "EndpointSnapshot":
         """A copy with these values. `dataclasses.replace` takes three times as long, and this runs per request."""
         other = object.__new__(EndpointSnapshot)
         for write, value in zip(_WRITES, _READ_ALL(self), strict=True):
             write(other, value)
         _set(other, "connected", connected)
-        _set(other, "waiting_tokens", waiting_tokens)
-        _set(other, "sequences", sequences)
+        _set(other, "total", total)
+        _set(other, "loads", loads)
+        _set(other, "full_models", full_models)
         _set(other, "in_flight", in_flight)
         _set(other, "breaker_open", breaker_open)
+        _set(other, "probing", probing)
         return other
 
-    @property
-    def capacity(self) -> int:
-        """Most sequences that it accepts, running and waiting together; 0 if unknown."""
-        return self.max_running + self.max_waiting if self.max_running else 0
+    def load_of(self, model: str) -> ModelLoad:
+        """The model's load; the total if it reports none, or for an empty name."""
+        load = self.loads.get(model)
+        if load is not None:
+            return load
+        return replace(self.total, full=True) if model in self.full_models else self.total
+
+    def drain_of(self, model: str) -> tuple[float, float]:
+        """The model's seconds to drain, and how many times longer more of its work takes: see `shared_drain_s`."""
+        load = self.loads.get(model)
+        if load is None:
+            return self.seconds_to_drain, 1.0
+        return shared_drain_s(load.work_s, (other.work_s for name, other in self.loads.items() if name != model))
 
     @property
     def seconds_to_drain(self) -> float:
-        """Estimated time until it has finished all its work: prefill of the waiting tokens, then decoding.
-
-        seconds = waiting_tokens / prefill rate + sequences x EXPECTED_OUTPUT_TOKENS / decode rate. The defaults above
-        stand in for rates that have not been measured.
-        """
-        prefill = self.waiting_tokens / (self.prefill_tokens_per_s or DEFAULT_PREFILL_TOKENS_PER_S)
-        decode = self.sequences * EXPECTED_OUTPUT_TOKENS / (self.decode_tokens_per_s or DEFAULT_DECODE_TOKENS_PER_S)
-        return prefill + decode
+        """Estimated time until it has finished all its work: that of each model in turn, as they share its device."""
+        if self.loads:
+            return sum(load.work_s for load in self.loads.values())
+        return self.total.work_s
 
 
 _READ_ALL = attrgetter(*(f.name for f in fields(EndpointSnapshot)))

@@ -7,16 +7,10 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from infermesh_router.policy.load_columns import Floats, LoadColumns
 from infermesh_router.policy.prefix_hash import hash_address
-from infermesh_router.policy.snapshot import (
-    DEFAULT_DECODE_TOKENS_PER_S,
-    DEFAULT_PREFILL_TOKENS_PER_S,
-    EXPECTED_OUTPUT_TOKENS,
-    DeviceKind,
-    EndpointSnapshot,
-)
+from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 DEVICE_BITS = {DeviceKind.CPU: 1, DeviceKind.XPU: 2, DeviceKind.CUDA: 4, DeviceKind.UNKNOWN: 8}
@@ -31,11 +25,10 @@ class Table(Sequence[EndpointSnapshot]):
     def __init__(self, snapshots: Iterable[EndpointSnapshot] = ()) -> None:
         self._snapshots = list(snapshots)
         rows = len(self._snapshots)
-        self._loads = np.zeros((10, rows))
-        self.waiting_tokens, self.sequences, self.prefill_tokens_per_s = self._loads[:3]
-        self.decode_tokens_per_s, self.kv_cache_usage, self.in_flight, self.room = self._loads[3:7]
-        self.drain_s, self.token_s, self.sequence_s = self._loads[7:]
-        """Each row's `seconds_to_drain`, and how much one more prompt token and one more sequence add to it."""
+        self.in_flight = np.zeros(rows)
+        self._totals = LoadColumns("", rows)
+        self._loads: dict[str, LoadColumns] = {}
+        """By model; made when they are first asked for."""
         self.device_bits = np.zeros(rows, np.uint8)
         self.usable: Mask = np.zeros(rows, bool)
         """Connected, and not refused by its circuit breaker."""
@@ -46,7 +39,6 @@ class Table(Sequence[EndpointSnapshot]):
         self.structure_version = 0
         """Number of changes of devices and models so far."""
         self._rows = {s.address: row for row, s in enumerate(self._snapshots)}
-        self._unmeasured: set[int] = set()
         self._kept: dict[Hashable, Mask] = {}
         self._models: frozenset[str] | None = None
         self._spread_values: Mapping[str, int] = {}
@@ -54,7 +46,7 @@ class Table(Sequence[EndpointSnapshot]):
         self._serving: dict[str, Mask] = {}
         self._ready: dict[str, Mask] = {}
         for row, snapshot in enumerate(self._snapshots):
-            self._write_loads(row, snapshot)
+            self._write_loads(row, snapshot, snapshot)
             self._write_state(row, snapshot)
 
     def __len__(self) -> int:
@@ -91,7 +83,7 @@ class Table(Sequence[EndpointSnapshot]):
         """Replaces the snapshot with the same address. Raises KeyError if there is none."""
         row = self._rows[snapshot.address]
         before, self._snapshots[row] = self._snapshots[row], snapshot
-        self._write_loads(row, snapshot)
+        self._write_loads(row, before, snapshot)
         if _state(before) != _state(snapshot):
             self._write_state(row, snapshot)
         if before.models != snapshot.models or before.ready_models != snapshot.ready_models:
@@ -137,10 +129,18 @@ class Table(Sequence[EndpointSnapshot]):
             mask = self._kept[key] = make()
         return mask
 
-    @property
-    def is_measured(self) -> bool:
-        """Whether every endpoint has measured both its rates."""
-        return not self._unmeasured
+    def loads(self, model: str) -> LoadColumns:
+        """The loads of the model on the endpoints that list it; for an empty name, the endpoints' totals."""
+        if not model:
+            return self._totals
+        columns = self._loads.get(model)
+        if columns is None:
+            if len(self._loads) >= _MODELS_KEPT:
+                self._loads.clear()
+            columns = self._loads[model] = LoadColumns(model, len(self))
+            for row in np.flatnonzero(self.serving(model)):
+                columns.write(int(row), self._snapshots[row])
+        return columns
 
     def _masks(self, model: str) -> tuple[Mask, Mask]:
         serving = self._serving.get(model)
@@ -152,27 +152,15 @@ class Table(Sequence[EndpointSnapshot]):
             self._ready[model] = np.array([_has(s.ready_models, model) for s in self._snapshots], bool)
         return serving, self._ready[model]
 
-    def _write_loads(self, row: int, s: EndpointSnapshot) -> None:
+    def _write_loads(self, row: int, before: EndpointSnapshot, after: EndpointSnapshot) -> None:
         self.version += 1
-        prefill, decode, sequences = s.prefill_tokens_per_s, s.decode_tokens_per_s, s.sequences
-        token_s = 1.0 / (prefill or DEFAULT_PREFILL_TOKENS_PER_S)
-        sequence_s = EXPECTED_OUTPUT_TOKENS / (decode or DEFAULT_DECODE_TOKENS_PER_S)
-        self._loads[:, row] = (
-            s.waiting_tokens,
-            sequences,
-            prefill,
-            decode,
-            s.kv_cache_usage,
-            s.in_flight,
-            _room(s),
-            s.waiting_tokens * token_s + sequences * sequence_s,
-            token_s,
-            sequence_s,
-        )
-        if prefill and decode:
-            self._unmeasured.discard(row)
-        else:
-            self._unmeasured.add(row)
+        self.in_flight[row] = after.in_flight
+        self._totals.write(row, after)
+        for model, columns in self._loads.items():
+            if model in after.models:
+                columns.write(row, after)
+            elif model in before.models:
+                columns.forget(row)
 
     def _write_state(self, row: int, s: EndpointSnapshot) -> None:
         self._kept.clear()
@@ -194,12 +182,6 @@ def as_table(endpoints: Sequence[EndpointSnapshot]) -> Table:
 
 def _has(models: frozenset[str], model: str) -> bool:
     return model in models if model else bool(models)
-
-
-def _room(s: EndpointSnapshot) -> float:
-    """Sequences that it takes now. An idle one takes any number: requests larger than its capacity must run too."""
-    capacity = s.capacity
-    return capacity - s.sequences if capacity and s.sequences else np.inf
 
 
 def _state(s: EndpointSnapshot) -> tuple[object, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from infermesh_router.admission.grant import Grant
 from infermesh_router.fleet.endpoint import Endpoint
-from infermesh_router.fleet.faults import Verdict, judge_running
+from infermesh_router.fleet.faults import Verdict, judge, judge_running
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.event import Event
 from infermesh_router.requests.call import GENERATE
@@ -41,6 +41,7 @@ class Attempts:
             await attempt.begin(self._connect_s)
         except InfermeshError as error:
             self.close(attempt, error)
+            tell_if_sent_back(grant, error)
             raise
         except BaseException:
             self.close(attempt, None, complete=False)
@@ -82,6 +83,12 @@ def tell_breaker(endpoint: Endpoint, error: InfermeshError | None, *, probe: boo
         endpoint.breaker.fail(probe=probe)
     else:
         endpoint.breaker.leave(probe=probe)
+
+
+def tell_if_sent_back(grant: Grant, error: InfermeshError) -> None:
+    """Takes the endpoint as full for the model if it sent a request back that had no token yet."""
+    if judge(error) is Verdict.BUSY:
+        grant.endpoint.note_sent_back(grant.lease.model)
 
 
 def request_metadata() -> tuple[tuple[str, str], ...]:

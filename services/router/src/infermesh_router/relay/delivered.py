@@ -1,9 +1,13 @@
 """Remembers what a stream has delivered, and writes the request that continues it on another endpoint."""
 
 from array import array
+from collections.abc import Sequence
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.relay.event import Event, malformed, write_event
+
+_SPARE = 16
+"""Deltas without a token that a stream may have beyond one for each token."""
 
 
 class Delivered:
@@ -12,10 +16,14 @@ class Delivered:
     Of a stream, only four bytes per token are kept.
     """
 
-    __slots__ = ("_choices", "_finished", "_token_ids", "failovers")
+    __slots__ = ("_choices", "_finished", "_token_ids", "_uneven", "failovers", "most_tokens")
 
-    def __init__(self, choices: int) -> None:
+    def __init__(self, choices: int, most_tokens: int) -> None:
+        """`most_tokens`: of each choice; a stream that goes on beyond them is malformed."""
         self._choices = choices
+        self.most_tokens = most_tokens
+        self._uneven = 0
+        """Deltas without exactly one token."""
         self._token_ids: dict[int, array[int]] = {}
         self._finished: set[int] = set()
         self.failovers: list[pb.Failover] = []
@@ -39,10 +47,10 @@ class Delivered:
             if delivered is None or choice in self._finished:
                 delivered = self._open(choice)
             token_ids = delta.token_ids
-            if len(token_ids) == 1:  # nearly every delta: several times faster than `extend`
-                delivered.append(token_ids[0])
+            if len(token_ids) == 1 and len(delivered) < self.most_tokens:
+                delivered.append(token_ids[0])  # nearly every delta: several times faster than `extend`
             else:
-                delivered.extend(token_ids)
+                self._take_several(delivered, token_ids)
             return event
         if not content.HasField("finished"):
             raise malformed("is neither a delta nor the end of a choice")
@@ -66,6 +74,15 @@ class Delivered:
             return False
         ended = {part.choice for part in pb.GenerateRequest.FromString(body).generated if part.finished}
         return len(self._finished | ended) >= self._choices
+
+    def _take_several(self, delivered: "array[int]", token_ids: Sequence[int]) -> None:
+        self._uneven += 1
+        if (
+            len(delivered) + len(token_ids) > self.most_tokens
+            or self._uneven > _SPARE + self._choices * self.most_tokens
+        ):
+            raise malformed(f"goes on after the {self.most_tokens} tokens that a choice may have")
+        delivered.extend(token_ids)
 
     def _open(self, choice: int) -> "array[int]":
         if choice >= self._choices or choice in self._finished:

@@ -14,8 +14,9 @@ from infermesh_router.admission.sessions import Sessions
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import DRAINED, to_error
 from infermesh_router.metrics.request_metrics import RequestMetrics
+from infermesh_router.policy.refusals import Recovering
 from infermesh_router.relay.attempt import Attempt
-from infermesh_router.relay.attempts import Attempts, request_metadata, tell_breaker
+from infermesh_router.relay.attempts import Attempts, request_metadata, tell_breaker, tell_if_sent_back
 from infermesh_router.relay.event import Event
 from infermesh_router.relay.hedge import FirstTokenDelays
 from infermesh_router.relay.options import RelayOptions
@@ -26,7 +27,7 @@ from infermesh_router.relay.retry_budget import RetryBudget
 from infermesh_router.relay.sender import RelayParts
 from infermesh_router.relay.stall_watch import StallWatch
 from infermesh_router.requests.call import Call
-from infermesh_runtime.errors import Cancelled, Code, InfermeshError, ResourceExhausted, Unavailable
+from infermesh_runtime.errors import Cancelled, Code, InfermeshError, Internal, ResourceExhausted, Unavailable
 from infermesh_runtime.tasks import TaskSupervisor
 
 
@@ -100,10 +101,11 @@ class Dispatcher:
         """The answer to a unary call, as the bytes that came."""
         call, deadline_s = self._resolve(call), self._deadline(timeout_s)
         retries = Retries(self._options.attempts, self._budget, self._metrics)
+        pending = self._admission.arrive(call, deadline_s=deadline_s)
         with self._counted(call):
             while True:
                 try:
-                    grant = await self._admission.admit(call, deadline_s=deadline_s, tried=retries.tried)
+                    grant = await self._admission.admit(pending, retries.tried)
                 except InfermeshError as refusal:
                     raise retries.last or refusal from None
                 with grant:
@@ -113,7 +115,7 @@ class Dispatcher:
                         return await _send(grant, call, self._remaining(deadline_s))
                     except InfermeshError as error:
                         failure = error
-                await retries.after(address, failure)
+                retries.note(address, failure)
 
     def move_streams(self, address: str) -> int:
         """Moves streams off an endpoint; returns how many. Those that no other endpoint could continue stay."""
@@ -124,7 +126,7 @@ class Dispatcher:
         """Whether an endpoint outside `tried` could serve the call, now or once it has room."""
         try:
             self._choose(self._fleet.snapshots, replace(call.wanted, tried=tried), turn=0)
-        except ResourceExhausted:
+        except (ResourceExhausted, Recovering):
             return True
         except InfermeshError:
             return False
@@ -145,7 +147,11 @@ class Dispatcher:
         except InfermeshError as error:
             code = error.code
             raise
-        except BaseException:
+        except Exception as error:
+            # gRPC raises its InternalError when the client of a write is gone; everything else is our fault
+            code = Cancelled.code if isinstance(error, grpc.aio.InternalError) else Internal.code
+            raise
+        except BaseException:  # cancelled, or left in the middle
             code = Cancelled.code
             raise
         finally:
@@ -178,6 +184,7 @@ async def _send(grant: Grant, call: Call, timeout_s: float | None) -> bytes:
     except grpc.aio.AioRpcError as error:
         failure = to_error(error)
         tell_breaker(endpoint, failure, probe=probe)
+        tell_if_sent_back(grant, failure)
         raise failure from error
     except BaseException:
         tell_breaker(endpoint, None, probe=probe, complete=False)

@@ -1,6 +1,5 @@
 """Moves a running stream to another endpoint when the one it is on fails."""
 
-import asyncio
 import logging
 
 from infermesh.inference.v1 import inference_pb2 as pb
@@ -9,16 +8,13 @@ from infermesh_router.fleet.faults import Verdict, judge, judge_running, with_re
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.delivered import Delivered
 from infermesh_router.relay.event import Event
+from infermesh_router.relay.failed_endpoints import FailedEndpoints
 from infermesh_router.relay.poison import Suspicion
 from infermesh_router.relay.sender import RelayParts, Sender
 from infermesh_router.requests.call import Call
 from infermesh_runtime.errors import Code, DeadlineExceeded, InfermeshError, ResourceExhausted
 
 _log = logging.getLogger(__name__)
-
-_PAUSE_MIN_S = 0.05
-_PAUSE_MAX_S = 1.0
-"""The pause between two tries to continue a stream starts at the first and doubles up to the second."""
 
 
 class StreamMover:
@@ -32,8 +28,8 @@ class StreamMover:
         self._sender = sender
         self._delivered = delivered
         self._suspicion = suspicion
-        self._failed: set[str] = set()
-        """Endpoints that the stream was taken from, or that did not continue it."""
+        self._failed = FailedEndpoints(parts.admission.wake, clock=parts.clock)
+        """Those that the stream was taken from, or that did not continue it."""
         self._tries_left = parts.options.max_failovers
         self._had_internal = False
 
@@ -47,7 +43,7 @@ class StreamMover:
         if verdict is Verdict.REFUSE or (verdict is Verdict.FAULT_ONCE and self._had_internal):
             raise with_retry_after(fault)
         self._had_internal = self._had_internal or verdict is Verdict.FAULT_ONCE
-        self._failed.add(left)
+        self._failed.note(left)
         _log.warning("a stream leaves endpoint %s: %s", left, fault.message)
         attempt, first = await self._continue(left, fault)
         self._tries_left -= verdict is not Verdict.LEAVE
@@ -59,16 +55,13 @@ class StreamMover:
         """Asks endpoints to continue the stream until one does. Raises the fault if none does."""
         give_up_s = self._parts.clock() + self._parts.options.failover_wait_s
         failovers = self._delivered.failovers
-        pause_s = 0.0
         while self._tries_left > 0:
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s or _PAUSE_MIN_S, _PAUSE_MAX_S)
             grant = await self._admit(fault, give_up_s)
             address = grant.endpoint.address
             failovers.append(pb.Failover(from_endpoint=left, to_endpoint=address, reason=fault.reason))
             try:
                 body = self._delivered.continuation(self._call.body_for(address))
-                attempt = await self._sender.send(grant, body, failed=frozenset(self._failed))
+                attempt = await self._sender.send(grant, body, failed=self._failed.addresses)
                 return attempt, self._parts.attempts.accept(attempt, self._delivered.take)
             except InfermeshError as error:
                 del failovers[-1]
@@ -81,25 +74,19 @@ class StreamMover:
 
     def _count_try(self, address: str, error: InfermeshError, give_up_s: float) -> None:
         """An endpoint that is busy or not serving uses up no try: it is asked again while there is time."""
-        self._failed.add(address)
         verdict = judge(error)
+        if verdict is Verdict.BUSY:
+            return
+        self._failed.note(address)
         is_late = self._parts.clock() >= give_up_s
-        if verdict is not Verdict.BUSY and (verdict is not Verdict.LEAVE or is_late):
+        if verdict is not Verdict.LEAVE or is_late:
             self._tries_left -= 1
 
     async def _admit(self, fault: InfermeshError, give_up_s: float) -> Grant:
-        """A grant for an endpoint where the stream has not failed yet; after a pause, for any endpoint."""
-        pause_s = _PAUSE_MIN_S
-        tried = frozenset(self._failed)
-        while True:
-            try:
-                return await self._sender.admit(tried, resumed=True)
-            except (DeadlineExceeded, ResourceExhausted):
-                raise
-            except InfermeshError:
-                left_s = give_up_s - self._parts.clock()
-                if left_s <= 0:
-                    raise with_retry_after(fault) from None
-            await asyncio.sleep(min(pause_s, left_s))
-            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
-            tried = frozenset()
+        """A grant for an endpoint that has not just failed. Raises the fault if there is none until `give_up_s`."""
+        try:
+            return await self._sender.admit_again(self._failed.avoided, give_up_s)
+        except (DeadlineExceeded, ResourceExhausted):
+            raise
+        except InfermeshError:
+            raise with_retry_after(fault) from None

@@ -14,6 +14,9 @@ from infermesh_router.relay.sender import RelayParts, Sender
 from infermesh_router.requests.call import Call
 from infermesh_runtime.errors import InfermeshError
 
+_MOST_TOKENS = 1 << 20
+"""Most tokens of a choice if neither the request nor the model's context says less."""
+
 
 class Relay:
     """One call. `begin`, then iterate over `events`; `close` ends what is left of it."""
@@ -23,7 +26,7 @@ class Relay:
         self._call = call
         self._since_s = since_s
         self._sender = Sender(parts, call, deadline_s=deadline_s, since_s=since_s)
-        self._delivered = Delivered(call.wanted.sequences)
+        self._delivered = Delivered(call.wanted.sequences, call.wanted.max_tokens or _MOST_TOKENS)
         self._suspicion = Suspicion(parts.poison, call)
         self._mover = StreamMover(parts, call, self._sender, self._delivered, self._suspicion)
         self._attempt: Attempt | None = None
@@ -46,7 +49,7 @@ class Relay:
                 first = parts.attempts.accept(self._attempt, self._delivered.take)
             except InfermeshError as error:
                 self._suspicion.note(error)
-                await retries.after(grant.endpoint.address, error)
+                retries.note(grant.endpoint.address, error)
                 continue
             return self._tell_start(self._attempt), first
 
@@ -90,6 +93,8 @@ class Relay:
     def _tell_start(self, attempt: Attempt) -> Event:
         """`started` as the client gets it: which endpoint answers, why, and what it waited for."""
         grant, started = attempt.grant, attempt.started
+        if not self._call.wanted.max_tokens:
+            self._delivered.most_tokens = grant.endpoint.context_length(started.model) or _MOST_TOKENS
         self._parts.metrics.first_token_s.labels(started.model).observe(self._parts.clock() - self._since_s)
         self._parts.sessions.note(self._call.session_id, attempt.address)
         started.endpoint = attempt.address

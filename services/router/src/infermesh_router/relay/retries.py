@@ -1,8 +1,6 @@
 """Decides whether a request that failed before its first token is tried again."""
 
-import asyncio
 import logging
-import random
 
 from infermesh_router.fleet.faults import Verdict, judge, with_retry_after
 from infermesh_router.metrics.request_metrics import RequestMetrics
@@ -10,9 +8,6 @@ from infermesh_router.relay.retry_budget import RetryBudget
 from infermesh_runtime.errors import InfermeshError
 
 _log = logging.getLogger(__name__)
-
-_BUSY_MIN_S = 0.005
-_BUSY_MAX_S = 0.25
 
 
 class Retries:
@@ -24,7 +19,6 @@ class Retries:
         self._budget = budget
         self._metrics = metrics
         self._failures: dict[str, InfermeshError] = {}
-        self._busy_s = _BUSY_MIN_S
         self._had_internal = False
         budget.deposit()
 
@@ -38,13 +32,12 @@ class Retries:
         """The most recent failure."""
         return next(reversed(self._failures.values()), None)
 
-    async def after(self, address: str, error: InfermeshError) -> None:
-        """Returns when the request may be sent again after this error. Raises the error if it may not."""
+    def note(self, address: str, error: InfermeshError) -> None:
+        """Records a failure. Raises the error if the request may not be tried again."""
         verdict = judge(error)
         if verdict is Verdict.REFUSE:
             raise error
-        if verdict is Verdict.BUSY:
-            await self._wait()
+        if verdict is Verdict.BUSY:  # the endpoint counts as full now, and the request goes back to its place
             return
         self._failures[address] = with_retry_after(error)
         _log.warning("endpoint %s failed before its first token: %s", address, error.message)
@@ -54,8 +47,3 @@ class Retries:
         if verdict is not Verdict.LEAVE and not self._budget.withdraw():
             raise error
         self._metrics.retries.inc()
-
-    async def _wait(self) -> None:
-        """Waits for the endpoint to report that it is full; until then the policy would choose it again."""
-        await asyncio.sleep(self._busy_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-        self._busy_s = min(2 * self._busy_s, _BUSY_MAX_S)

@@ -1,6 +1,6 @@
 """Sends a Generate call to an endpoint, and also to a second one if the first is slow."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from infermesh_router.admission.admission import Admission
@@ -39,12 +39,23 @@ class Sender:
     def __init__(self, parts: RelayParts, call: Call, *, deadline_s: float | None, since_s: float) -> None:
         self._parts = parts
         self._call = call
+        self._pending = parts.admission.arrive(call, deadline_s=deadline_s)
         self._deadline_s = deadline_s
         self._since_s = since_s
 
-    async def admit(self, tried: frozenset[str], *, resumed: bool = False) -> Grant:
-        """Permission to send the call to an endpoint, if possible none of `tried`. Raises InfermeshError."""
-        return await self._parts.admission.admit(self._call, deadline_s=self._deadline_s, tried=tried, resumed=resumed)
+    async def admit(self, tried: frozenset[str]) -> Grant:
+        """Permission to send the call to an endpoint outside `tried`, in its turn. Raises InfermeshError."""
+        return await self._parts.admission.admit(self._pending, tried)
+
+    async def admit_again(self, avoided: Mapping[str, float], give_up_s: float) -> Grant:
+        """Permission to continue the call's stream, before all that wait. Raises InfermeshError.
+
+        `avoided` are endpoints that it must not go to yet, each with the time until which. Until `give_up_s` it also
+        waits while no endpoint could serve it.
+        """
+        self._pending.give_up_s = give_up_s
+        self._pending.avoided_until_s = avoided
+        return await self._parts.admission.admit(self._pending, frozenset(avoided))
 
     async def send_first(self, grant: Grant) -> Attempt:
         """Sends the call from its beginning, hedged if the options say so. Raises InfermeshError."""
@@ -68,33 +79,39 @@ class Sender:
         return attempt
 
     async def _send_hedged(self, grant: Grant) -> Attempt:
-        """Sends the call, and also to a second endpoint if the first one is slow; the faster one answers."""
-        parts = self._parts
+        """Sends the call, and also to a second endpoint if the first one is slow; the faster one answers.
+
+        The second one must have room at once: a hedge that waits would take a place from somebody who has none.
+        """
+        parts, model = self._parts, self._call.wanted.model
         tried = frozenset({grant.endpoint.address})
         sent_s = parts.clock()
 
-        async def send_again() -> Attempt:
-            return await self._send_timed(await self.admit(tried))
-
-        def may_hedge() -> bool:
-            if not parts.could_serve(self._call, tried) or not parts.budget.withdraw():
-                return False
+        def send_again() -> Awaitable[Attempt] | None:
+            if not parts.budget.balance >= 1:
+                return None
+            second = parts.admission.admit_now(self._pending, tried)
+            if second is None:
+                return None
+            parts.budget.withdraw()
             parts.metrics.hedges.inc()
-            return True
+            hedges.append(second)
+            return self._send_timed(second)
 
+        hedges: list[Grant] = []
         delay_s = parts.options.hedge_after_s
         if parts.options.hedge_when_slow:
-            delay_s = min(delay_s, parts.delays.slow_s())
+            delay_s = min(delay_s, parts.delays.slow_s(model))
         try:
             attempt = await first_of(
                 self._send_timed(grant),
                 send_again,
                 delay_s=delay_s,
-                may_hedge=may_hedge,
                 discard=lambda loser: parts.attempts.close(loser, None, complete=False),
             )
         except BaseException:
-            grant.release()  # a task that is cancelled before it runs releases nothing
+            for each in (grant, *hedges):  # a task that is cancelled before it runs releases nothing
+                each.release()
             raise
-        parts.delays.note(parts.clock() - sent_s)
+        parts.delays.note(model, parts.clock() - sent_s)
         return attempt

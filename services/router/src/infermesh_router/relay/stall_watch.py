@@ -20,7 +20,9 @@ class _Seen:
     waits: int
     since_s: float
     """When this many waits were first seen."""
-    began_s: float
+    began_s: float = 0.0
+    """When the first look saw a token, and how many waits there were then; gaps are measured from there."""
+    began_waits: int = 0
 
 
 class StallWatch:
@@ -39,7 +41,7 @@ class StallWatch:
     def add(self, attempt: Attempt) -> None:
         """Starts watching an attempt that was just sent."""
         now_s = asyncio.get_running_loop().time()
-        self._seen[attempt] = _Seen(attempt.waits, now_s, now_s)
+        self._seen[attempt] = _Seen(attempt.waits, now_s)
         if self._looking is None or self._looking.done:
             self._looking = self._tasks.start("stall watch", self._keep_looking)
 
@@ -57,18 +59,22 @@ class StallWatch:
         for attempt, seen in list(self._seen.items()):
             if attempt.waits != seen.waits:
                 seen.waits, seen.since_s = attempt.waits, now_s
+                if attempt.begun and not seen.began_waits:
+                    seen.began_s, seen.began_waits = now_s, attempt.waits
             elif attempt.waiting:
                 self._look(attempt, seen, now_s)
 
     def _look(self, attempt: Attempt, seen: _Seen, now_s: float) -> None:
-        silence_s, endpoint, patience = now_s - seen.since_s, attempt.grant.endpoint, self._patience
+        silence_s, patience = now_s - seen.since_s, self._patience
+        snapshot, model = attempt.grant.endpoint.snapshot, attempt.grant.lease.model
         if silence_s < self._tick_s:
             return
         if attempt.begun:
-            gap_s = (seen.since_s - seen.began_s) / max(1, attempt.waits - 1)
-            limit_s, longest_s = patience.stall_s(endpoint.snapshot, gap_s), patience.stall_max_s
+            gaps = attempt.waits - seen.began_waits
+            gap_s = (seen.since_s - seen.began_s) / gaps if seen.began_waits and gaps else 0.0
+            limit_s, longest_s = patience.stall_s(snapshot, model, gap_s), patience.stall_max_s
         else:
-            limit_s, longest_s = patience.first_token_s(endpoint.snapshot), patience.first_token_max_s
+            limit_s, longest_s = patience.first_token_s(snapshot, model), patience.first_token_max_s
         if silence_s >= longest_s or (silence_s >= limit_s and attempt.may_move()):
             reason = STREAM_SILENT if attempt.begun else FIRST_TOKEN_TIMEOUT
             attempt.abandon(

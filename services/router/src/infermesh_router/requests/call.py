@@ -28,6 +28,8 @@ _KINDS: dict[str, type[pb.GenerateRequest | pb.EmbedRequest | pb.InferRequest]] 
     EMBED: pb.EmbedRequest,
     INFER: pb.InferRequest,
 }
+MAX_PRIORITY = 100
+"""Priorities are from minus this to this."""
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
 
@@ -80,7 +82,7 @@ def read_generate(body: bytes) -> Call:
 
 
 def from_generate(request: pb.GenerateRequest) -> Call:
-    """The call of a request that the router itself made. Adds a seed if it has none."""
+    """The call of a request that the router itself made. Adds a seed if it has none. Raises InvalidArgument."""
     return _generate_call(request, request.SerializeToString())
 
 
@@ -100,6 +102,9 @@ def read_infer(body: bytes) -> Call:
 
 
 def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
+    if abs(request.priority) > MAX_PRIORITY:
+        problem = f"must be from {-MAX_PRIORITY} to {MAX_PRIORITY}, not {request.priority}"
+        raise InvalidArgument(f"priority: {problem}", fields={"priority": problem})
     if not request.HasField("seed"):
         body += pb.GenerateRequest(seed=secrets.randbits(64)).SerializeToString()
     wanted = Wanted(

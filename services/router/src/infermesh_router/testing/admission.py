@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.admission import Admission
 from infermesh_router.admission.grant import Grant
+from infermesh_router.admission.pending_call import PendingCall
 from infermesh_router.admission.sessions import Sessions
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.metrics.request_metrics import RequestMetrics
@@ -91,10 +92,18 @@ class Mesh:
             )
         )
 
-    async def admit(self, call: Call | None = None, *, within_s: float | None = None, **options: Any) -> Grant:
-        """Admits a call, with a deadline by the mesh's clock."""
+    async def admit(
+        self, call: Call | None = None, *, within_s: float | None = None, resumed: bool = False, **options: Any
+    ) -> Grant:
+        """Admits a call, with a deadline by the mesh's clock; `resumed` as one that waits long for an endpoint."""
+        pending = self.arrive(call, within_s=within_s, resumed=resumed)
+        return await self.admission.admit(pending, **options)
+
+    def arrive(self, call: Call | None = None, *, within_s: float | None = None, resumed: bool = False) -> PendingCall:
+        """A call that has arrived and asks for nothing yet."""
         deadline_s = None if within_s is None else self.clock() + within_s
-        return await self.admission.admit(call or ask(), deadline_s=deadline_s, **options)
+        give_up_s = self.clock() + 60 if resumed else None
+        return self.admission.arrive(call or ask(), deadline_s=deadline_s, give_up_s=give_up_s)
 
     def shed(self, reason: str) -> float | None:
         """How many requests were shed for that reason."""

@@ -1,17 +1,21 @@
 """Snapshots of endpoints for tests of the policy. Every endpoint has, or could load, the model "m"."""
 
+from dataclasses import fields as fields_of
 from dataclasses import replace
 from typing import Any
 
+from infermesh_router.policy.model_load import ModelLoad
 from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot
 
 GB = 10**9
+_LOAD_FIELDS = frozenset(field.name for field in fields_of(ModelLoad))
 M = frozenset({"m"})
 
 
 def endpoint(address: str, **fields: Any) -> EndpointSnapshot:
-    """A ready endpoint that has measured nothing yet."""
-    return replace(EndpointSnapshot(address=address, models=M, ready_models=M), **fields)
+    """A ready endpoint that has measured nothing yet. Fields of a load are those of its total."""
+    total = ModelLoad(**{name: fields.pop(name) for name in list(fields) if name in _LOAD_FIELDS})
+    return replace(EndpointSnapshot(address=address, models=M, ready_models=M, total=total), **fields)
 
 
 def measured(address: str, **fields: Any) -> EndpointSnapshot:
