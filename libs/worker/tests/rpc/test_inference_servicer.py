@@ -12,12 +12,12 @@ from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 from infermesh_runtime.errors import ResourceExhausted
 from infermesh_worker.hosting.queue_bound import QueueBound
-from infermesh_worker.rpc import convert, prompt
+from infermesh_worker.rpc import prompt
 from infermesh_worker.rpc.inference_servicer import InferenceServicer
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 
 INFO = SimulatedRunner(SimulatedOptions(vocab_size=259, context_length=1 << 20)).info
-BIG = pb.GenerateRequest(text="x" * 2 * convert.THREAD_FROM_BYTES)
+BIG = pb.GenerateRequest(text="x" * 2 * prompt.THREAD_FROM_BYTES)
 
 
 class Client:
@@ -65,9 +65,9 @@ async def test_a_request_without_a_place_is_not_tokenised(monkeypatch: pytest.Mo
     tokenised: list[object] = []
     tokenize = prompt.tokenize
 
-    def count(request: pb.GenerateRequest, *args: Any, **options: Any) -> tuple[int, ...]:
+    async def count(request: pb.GenerateRequest, *args: Any, **options: Any) -> tuple[int, ...]:
         tokenised.append(request)
-        return tokenize(request, *args, **options)
+        return await tokenize(request, *args, **options)
 
     monkeypatch.setattr(prompt, "tokenize", count)
     model: Any = Model()
