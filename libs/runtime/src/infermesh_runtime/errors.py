@@ -10,6 +10,8 @@ InfermeshError
 ├── FailedPrecondition
 │   └── DeviceNotAvailable
 ├── ResourceExhausted
+├── Unauthenticated
+├── PermissionDenied
 ├── Unavailable
 ├── DeadlineExceeded
 ├── Cancelled
@@ -120,6 +122,20 @@ class ResourceExhausted(InfermeshError):
     reason = "RESOURCE_EXHAUSTED"
 
 
+class Unauthenticated(InfermeshError):
+    """The caller has not shown who it is, or not in a way that is accepted."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(InfermeshError):
+    """The caller is known, but may not do this."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "PERMISSION_DENIED"
+
+
 class Unavailable(InfermeshError):
     """Cannot serve now; another endpoint, or a later retry, may."""
 
@@ -161,6 +177,8 @@ _GENERAL: tuple[type[InfermeshError], ...] = (
     NotFound,
     FailedPrecondition,
     ResourceExhausted,
+    Unauthenticated,
+    PermissionDenied,
     Unavailable,
     DeadlineExceeded,
     Cancelled,

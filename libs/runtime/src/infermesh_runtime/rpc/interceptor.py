@@ -22,8 +22,10 @@ from google.protobuf.message import DecodeError
 from infermesh_runtime.errors import Code, InfermeshError, Internal, InvalidArgument, Unavailable, Unimplemented
 from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc import status
+from infermesh_runtime.rpc.audit import write_audit_line
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
 from infermesh_runtime.rpc.in_flight import InFlight
+from infermesh_runtime.rpc.mesh_token import Guard
 
 MAX_REQUEST_ID_CHARS = 128
 _UNSENDABLE = re.compile(r"[^ -~]")
@@ -71,9 +73,15 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
     be coroutine functions or async generators; others fail with INTERNAL.
     """
 
-    def __init__(self, observers: Sequence[RpcObserver] = (log_access,), in_flight: InFlight | None = None) -> None:
+    def __init__(
+        self,
+        observers: Sequence[RpcObserver] = (log_access,),
+        in_flight: InFlight | None = None,
+        guard: Guard | None = None,
+    ) -> None:
         self._observers = tuple(observers)
         self._in_flight = in_flight or InFlight()
+        self._guard = guard
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
@@ -81,6 +89,8 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
         method = handler_call_details.method
         found = await continuation(handler_call_details)
         handler = found or grpc.stream_stream_rpc_method_handler(_unimplemented(method))
+        if self._guard and (refusal := self._guard(method, handler_call_details.invocation_metadata)):
+            handler = grpc.stream_stream_rpc_method_handler(_refusing(method, refusal))
         request_id = _request_id(handler_call_details.invocation_metadata)
 
         async def serve(requests: Any, inner: grpc.aio.ServicerContext) -> Any:
@@ -234,5 +244,13 @@ def _request_id(metadata: Iterable[tuple[str, Any]]) -> str:
 def _unimplemented(method: str) -> Callable[[Any, RpcContext], Awaitable[None]]:
     async def refuse(_requests: Any, _context: RpcContext) -> None:
         raise Unimplemented(f"There is no method {method}.", reason="METHOD_NOT_FOUND")
+
+    return refuse
+
+
+def _refusing(method: str, error: InfermeshError) -> Callable[[Any, RpcContext], Awaitable[None]]:
+    async def refuse(_requests: Any, context: RpcContext) -> None:
+        write_audit_line(context, method, {"reason": error.reason}, error.code.name)
+        raise error
 
     return refuse
