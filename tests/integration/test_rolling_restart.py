@@ -179,7 +179,7 @@ async def test_a_rolling_restart_under_load_fails_no_request(how: str, tmp_path:
 @pytest.mark.parametrize("move_after_s", [None, 0.1])
 async def test_a_drain_under_load_fails_no_request(move_after_s: float | None, tmp_path: Path) -> None:
     async with mesh("registered", tmp_path, count=2) as (pool, workers):
-        admin, load = admin_pb2_grpc.AdminServiceStub(pool.router.channel), Load(pool.router)
+        admin, load = admin_pb2_grpc.AdminServiceStub(pool.router.admin_channel), Load(pool.router)
         drained, *_ = workers
         async with load.running():
             await load.more(2 * CLIENTS)

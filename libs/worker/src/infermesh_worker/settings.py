@@ -31,8 +31,8 @@ class WorkerSettings(ServiceSettings):
     )
     routers: CommaList = Field(
         (),
-        description="Routers to register with, separated by commas: host:port, or dns:///name:port for every "
-        "address of a name.",
+        description="Admin addresses (INFERMESH_ADMIN_LISTEN) of routers to register with, separated by commas: "
+        "host:port, or dns:///name:port for every address of a name.",
     )
     advertise: OptionalHostPort = Field(
         "",

@@ -45,6 +45,7 @@ from infermesh_router.policy.chooser import Chooser
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.aliases import Aliases
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
+from infermesh_runtime.rpc.identity import client_access, identity_of, mesh_access
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
@@ -85,17 +86,26 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         options=settings.relay_options(),
         resolve=aliases.resolve,
     )
-    server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=(log_access, RpcMetrics(metrics)))
+    server = Server(
+        listen=settings.listen,
+        drain_s=settings.drain_s,
+        observers=(log_access, RpcMetrics(metrics)),
+        access=client_access(identity_of(settings), reflection=settings.reflection),
+    )
     inference = InferenceServicer(dispatcher, changes=fleet.changes, make_report=make_report)
     server.add_service(SERVICE, inference_handlers(inference))
     registry = Registry(fleet.set_addresses)
     listing = Listing(fleet, source_of=registry.source_of, stats=router_metrics.by_endpoint, queues=admission.queues)
     drainer = Drainer(fleet, dispatcher.move_streams)
-    add_AdminServiceServicer_to_server(
-        AdminServicer(listing, changes=fleet.changes, drainer=drainer, registry=registry), server
+    admin = AdminServicer(
+        listing,
+        changes=fleet.changes,
+        drainer=drainer,
+        registry=registry,
+        registration_networks=settings.registration_networks,
     )
     endpoint_servicer = EndpointServicer(ModelCommands(fleet, placer), gate, set_serving=server.set_serving)
-    add_EndpointServiceServicer_to_server(endpoint_servicer, server)
+    _add_admin_plane(server, settings, inference, admin, endpoint_servicer)
     add_OpenAIServiceServicer_to_server(
         OpenAIServicer(
             dispatcher,
@@ -126,6 +136,7 @@ def build_fleet(settings: RouterSettings, *, on_cache_lost: Callable[[str], None
     options = PollerOptions(connect_timeout_s=settings.connect_timeout_s, backoff_max_s=settings.reconnect_max_s)
     connect: Callable[[str], grpc.aio.Channel] = partial(
         open_channel,
+        identity=identity_of(settings),
         keepalive_s=settings.keepalive_s,
         keepalive_timeout_s=settings.keepalive_timeout_s,
         reconnect_max_s=settings.reconnect_max_s,
@@ -136,6 +147,25 @@ def build_fleet(settings: RouterSettings, *, on_cache_lost: Callable[[str], None
         breaker=settings.breaker_options(),
         on_cache_lost=on_cache_lost,
     )
+
+
+def _add_admin_plane(
+    server: Server,
+    settings: RouterSettings,
+    inference: InferenceServicer,
+    admin: AdminServicer,
+    endpoint: EndpointServicer,
+) -> None:
+    """Adds the address for operators and the mesh's own processes. Inference is offered there too: a router in front
+    of this one is such a process.
+    """
+    if not settings.admin_listen:
+        return
+    access = mesh_access(identity_of(settings), settings.admin_listen, reflection=settings.reflection)
+    plane = server.add_listener(settings.admin_listen, access)
+    plane.add_service(SERVICE, inference_handlers(inference))
+    add_AdminServiceServicer_to_server(admin, plane)
+    add_EndpointServiceServicer_to_server(endpoint, plane)
 
 
 def _reporter(fleet: Fleet, gate: Gate, admission: Admission, aliases: Aliases) -> Callable[[], pb.HealthReport]:

@@ -16,13 +16,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
+from infermesh_runtime.addresses import UNIX, grpc_target, split_host_port, unix_path
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.rpc.address import UNIX, grpc_target, unix_path
 from infermesh_runtime.rpc.in_flight import InFlight
 from infermesh_runtime.rpc.interceptor import RpcInterceptor, RpcObserver
 from infermesh_runtime.rpc.mesh_token import Guard
 from infermesh_runtime.rpc.options import SERVER_OPTIONS
-from infermesh_runtime.settings import split_host_port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,8 @@ import grpc
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1.admin_pb2_grpc import AdminServiceStub
+from infermesh_runtime.rpc.channel import open_aio_channel
+from infermesh_runtime.rpc.identity import MeshIdentity
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_runtime.settings import split_host_port
 
@@ -47,8 +49,19 @@ def _shown_host(host: str) -> str:
 class Registration:
     """Keeps this worker registered with every router until it is stopped. Used from one event loop."""
 
-    def __init__(self, routers: Sequence[str], advertise: str, port: Callable[[], int]) -> None:
-        """`routers`: host:port, or dns:///name:port. `port` returns the port that the worker listens on."""
+    def __init__(
+        self,
+        routers: Sequence[str],
+        advertise: str,
+        port: Callable[[], int],
+        *,
+        identity: MeshIdentity | None = None,
+    ) -> None:
+        """`routers`: admin addresses, host:port or dns:///name:port. `port` returns the port the worker listens on.
+
+        `identity` is what the worker shows the routers.
+        """
+        self._identity = identity or MeshIdentity()
         self._routers = routers
         self._advertise = advertise
         self._port = port
@@ -84,7 +97,7 @@ class Registration:
             await asyncio.gather(*staying.values(), return_exceptions=True)
 
     async def _stay_registered(self, router: str, address: str) -> None:
-        async with grpc.aio.insecure_channel(router, options=_OPTIONS) as channel:
+        async with open_aio_channel(router, self._identity, _OPTIONS) as channel:
             delay_s, known_problem = FIRST_DELAY_S, ""
             while True:
                 stub = AdminServiceStub(channel)
