@@ -35,6 +35,9 @@ def parse(arguments: Sequence[str]) -> EnvoyOptions:
         help="port of Envoy's admin page on 127.0.0.1 (default: any free port)",
     )
     parser.add_argument(
+        "--admin-socket", type=Path, help="unix socket for the admin page, for this user only, instead of the port"
+    )
+    parser.add_argument(
         "--access-log", default=default.access_log, help="file for one JSON line per request (default: standard output)"
     )
     parser.add_argument(
@@ -47,7 +50,14 @@ def parse(arguments: Sequence[str]) -> EnvoyOptions:
         "--cors-origin",
         action="append",
         dest="cors_origins",
-        help="origin whose web pages may call the API; may be repeated (default: any)",
+        help="origin whose web pages may call the API, * for any; may be repeated (default: none)",
+    )
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        dest="allowed_hosts",
+        help="host name by which the REST API may be called, * for any; may be repeated (default: on loopback its own "
+        "names, else any)",
     )
     parser.add_argument(
         "--node-id", default=default.node_id, help="name of this Envoy in logs and statistics (default: %(default)s)"
@@ -66,6 +76,7 @@ def parse(arguments: Sequence[str]) -> EnvoyOptions:
     )
     values = vars(parser.parse_args(arguments))
     values["cors_origins"] = tuple(values["cors_origins"] or default.cors_origins)
+    values["allowed_hosts"] = tuple(values["allowed_hosts"] or default.allowed_hosts)
     return EnvoyOptions(**values)
 
 
