@@ -11,6 +11,7 @@ from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.tables import endpoints_table
 from infermesh_client.client import Client
 from infermesh_client.mesh.first_prompt import ask
+from infermesh_client.mesh.rest import rest_url, trust
 from infermesh_client.mesh.start import STOP_MARGIN_S, check_startable, drain_s, only_one, start_mesh
 from infermesh_client.mesh.state import MeshState, read_state
 from infermesh_client.mesh.stop import stop_mesh
@@ -77,7 +78,12 @@ def _first_answer(console: Console, home: Home, state: MeshState) -> None:
     console.print(f"\n> {FIRST_PROMPT}", markup=False)
     try:
         timing = ask(
-            f"http://{state.http}", state.model, FIRST_PROMPT, max_tokens=_FIRST_PROMPT_TOKENS, write=_write(console)
+            rest_url(state),
+            state.model,
+            FIRST_PROMPT,
+            max_tokens=_FIRST_PROMPT_TOKENS,
+            write=_write(console),
+            trust=trust(state),
         )
     except (InfermeshError, KeyboardInterrupt):
         stop_mesh(home, wait_s=STOP_MARGIN_S)
@@ -100,7 +106,7 @@ def _print_running(console: Console, home: Home) -> None:
     if state is None:
         return
     try:
-        with Client(state.router, timeout_s=5) as client:
+        with Client(state.admin or state.router, timeout_s=5) as client:
             console.print(endpoints_table(client.endpoints()))
     except InfermeshError as error:
         console.print(f"Its router does not answer: {error.message}", style="red", markup=False, soft_wrap=True)
@@ -109,10 +115,10 @@ def _print_running(console: Console, home: Home) -> None:
 
 def _print_addresses(console: Console, home: Home, state: MeshState) -> None:
     lines = [
-        f"OpenAI REST   http://{state.http}/v1   (model {state.model})",
+        f"OpenAI REST   {rest_url(state)}/v1   (model {state.model})",
         f"gRPC          {state.grpc}",
         *(f"metrics       http://{address}/metrics   ({name})" for name, address in state.metrics.items()),
-        f"Envoy admin   http://{state.envoy_admin}",
+        f"Envoy admin   {state.envoy_admin}",
         f"logs          {home.log}",
         "`infermesh chat` talks to the mesh, `infermesh status` watches it, `infermesh down` stops it.",
     ]

@@ -1,6 +1,7 @@
 """Asks a new mesh one question through its REST API, and times the answer."""
 
 import json
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +23,19 @@ class AnswerTiming:
     """Measured after the first token; 0 when there was only one."""
 
 
-def ask(url: str, model: str, prompt: str, *, max_tokens: int, write: Callable[[str], None]) -> AnswerTiming:
-    """Asks `prompt` at the base URL `url` and streams the answer to `write`. Raises Unavailable when that fails."""
+def ask(
+    url: str,
+    model: str,
+    prompt: str,
+    *,
+    max_tokens: int,
+    write: Callable[[str], None],
+    trust: ssl.SSLContext | bool = True,
+) -> AnswerTiming:
+    """Asks `prompt` at the base URL `url` and streams the answer to `write`. Raises Unavailable when that fails.
+
+    `trust` says which certificates of the server to accept, if it has one; True: the system's CAs.
+    """
     body = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
@@ -35,7 +47,7 @@ def ask(url: str, model: str, prompt: str, *, max_tokens: int, write: Callable[[
     begun_s = time.monotonic()
     try:
         with (
-            httpx.Client(trust_env=False, timeout=60) as client,
+            httpx.Client(trust_env=False, timeout=60, verify=trust) as client,
             client.stream("POST", f"{url}/v1/chat/completions", json=body) as response,
         ):
             if response.is_error:

@@ -12,7 +12,7 @@ _FILE_NAME = "mesh.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshState:
-    """Addresses (host:port) of the running mesh."""
+    """Addresses (host:port, or unix:PATH) of the running mesh."""
 
     http: str
     grpc: str
@@ -21,9 +21,13 @@ class MeshState:
     metrics: Mapping[str, str]
     envoy_admin: str
     model: str
+    admin: str = ""
+    """The router's admin address."""
+    tls_cert: str = ""
+    """Path of the certificate with which Envoy serves; "" if it serves plain text."""
 
 
-def write_state(plan: MeshPlan, home: Home) -> MeshState:
+def write_state(plan: MeshPlan, home: Home, *, tls_cert: str = "") -> MeshState:
     """Writes the addresses of a plan to mesh.json and returns them."""
     state = MeshState(
         http=plan.http,
@@ -33,6 +37,8 @@ def write_state(plan: MeshPlan, home: Home) -> MeshState:
         metrics=dict(plan.metrics),
         envoy_admin=plan.envoy_admin,
         model=plan.model,
+        admin=plan.admin,
+        tls_cert=tls_cert,
     )
     home.run.mkdir(parents=True, exist_ok=True)
     (home.run / _FILE_NAME).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
