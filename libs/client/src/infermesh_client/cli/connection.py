@@ -8,7 +8,7 @@ from infermesh_client.client import Client
 from infermesh_client.mesh.state import read_state
 from infermesh_client.mesh.token import given_token, own_token
 from infermesh_client.settings import ClientSettings, Home
-from infermesh_runtime.addresses import is_loopback
+from infermesh_runtime.addresses import UNIX, is_loopback
 from infermesh_runtime.errors import Unavailable
 from infermesh_runtime.rpc.identity import MeshIdentity, TlsFiles
 
@@ -40,6 +40,8 @@ def _own_mesh(settings: ClientSettings) -> str:
 
 def _identity(address: str, settings: ClientSettings) -> MeshIdentity:
     """What to show at the address. The token that `infermesh up` made is for this machine's mesh only."""
+    if address.startswith(UNIX):
+        return MeshIdentity()  # whoever can open the socket is in
     token = given_token(settings)
     if not token and _is_local(address):
         token = own_token(Home.of(settings))

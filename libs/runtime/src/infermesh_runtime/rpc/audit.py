@@ -12,7 +12,6 @@ from google.protobuf.message import Message
 
 from infermesh_runtime.errors import Code, InfermeshError
 from infermesh_runtime.rpc.context import RpcContext
-from infermesh_runtime.rpc.mesh_token import MESH_TOKEN_KEY
 
 audit_logger = logging.getLogger("infermesh.audit")
 BEGUN = "BEGUN"
@@ -60,6 +59,6 @@ def _who(context: RpcContext) -> str:
     names = (context.auth_context() or {}).get("x509_common_name") or ()
     if names:
         return f"certificate {names[0].decode(errors='replace')}"
-    if any(key == MESH_TOKEN_KEY for key, _ in context.invocation_metadata() or ()):
-        return "mesh token"
-    return "owner of the socket" if context.peer().startswith("unix:") else "unknown"
+    if context.peer().startswith("unix:"):
+        return "owner of the socket"
+    return "mesh token" if context.guarded else "unknown"

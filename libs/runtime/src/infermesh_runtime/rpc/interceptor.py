@@ -89,13 +89,15 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
         method = handler_call_details.method
         found = await continuation(handler_call_details)
         handler = found or grpc.stream_stream_rpc_method_handler(_unimplemented(method))
-        if self._guard and (refusal := self._guard(method, handler_call_details.invocation_metadata)):
+        refusal = self._guard(method, handler_call_details.invocation_metadata) if self._guard else None
+        if refusal is not None:
             handler = grpc.stream_stream_rpc_method_handler(_refusing(method, refusal))
         request_id = _request_id(handler_call_details.invocation_metadata)
 
         async def serve(requests: Any, inner: grpc.aio.ServicerContext) -> Any:
             REQUEST_ID.set(request_id)
             context = RpcContext(inner, request_id)
+            context.guarded = self._guard is not None and refusal is None
             started = time.perf_counter()
             with self._in_flight.entered(method):
                 try:
