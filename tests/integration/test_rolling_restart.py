@@ -105,7 +105,7 @@ class Pool:
 
     async def start(self, listen: str = "127.0.0.1:0") -> tuple[WorkerProcess, str]:
         """Starts a worker; returns it and its address once it takes requests and is announced to the router."""
-        extra = {"routers": self.router.address} if self.how == "registered" else {}
+        extra = {"routers": self.router.admin_address} if self.how == "registered" else {}
         worker = await WorkerProcess.start(listen=listen, **SETTINGS, **extra)
         self.stack.push_async_callback(worker.stop)
         address = await worker.ready()

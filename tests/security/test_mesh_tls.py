@@ -121,7 +121,7 @@ async def test_a_renewed_certificate_is_used_without_a_restart(issue: Issue) -> 
 
 
 async def generate(router: RunningRouter) -> list[str | None]:
-    request = inference_pb2.GenerateRequest(model="m", text="hi")
+    request = inference_pb2.GenerateRequest(model="m", text="hi", stop=inference_pb2.StopConditions(max_tokens=3))
     return [event.WhichOneof("event") async for event in router.inference.Generate(request, timeout=30)]
 
 
@@ -143,9 +143,11 @@ async def test_from_envoy_to_the_worker(issue: Issue, tmp_path: Path) -> None:
                     router=Address.parse(router.address),
                     mesh_tls=MeshTls(files.ca, files.cert, files.key),
                 )
-                async with running_envoy(options, tmp_path / f"envoy-{number}") as running:
-                    async with httpx.AsyncClient(base_url=running.http, timeout=10) as http:
-                        assert (await http.get("/health")).status_code == status
+                async with (
+                    running_envoy(options, tmp_path / f"envoy-{number}") as running,
+                    httpx.AsyncClient(base_url=running.http, timeout=10) as http,
+                ):
+                    assert (await http.get("/health")).status_code == status
 
 
 async def test_the_admin_address_accepts_certificates_instead_of_the_token(issue: Issue) -> None:

@@ -44,9 +44,7 @@ async def test_probes_need_no_token(worker: str) -> None:
 
 async def test_its_router_may(worker: str) -> None:
     async with running_router(worker, mesh_token=TOKEN) as router:
-        request = inference_pb2.GenerateRequest(
-            model="m", text="hi", stopping=inference_pb2.StoppingOptions(max_tokens=3)
-        )
+        request = inference_pb2.GenerateRequest(model="m", text="hi", stop=inference_pb2.StopConditions(max_tokens=3))
         events = [event async for event in router.inference.Generate(request, timeout=30)]
         assert events[-1].HasField("finished")
         await router.admin.DrainEndpoint(admin_pb2.DrainEndpointRequest(address=worker), timeout=30)

@@ -57,7 +57,7 @@ class Registration:
         *,
         identity: MeshIdentity | None = None,
     ) -> None:
-        """`routers`: admin addresses, host:port or dns:///name:port. `port` returns the port the worker listens on.
+        """`routers`: admin addresses, host:port, unix:PATH or dns:///name:port. `port` returns the worker's own port.
 
         `identity` is what the worker shows the routers.
         """
