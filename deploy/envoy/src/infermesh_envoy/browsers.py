@@ -12,7 +12,7 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 def hosts_regex(options: EnvoyOptions) -> str:
     """Matches the Host headers that are accepted, with any port; "" if all are."""
     names = options.allowed_hosts
-    if _is_loopback(options.http.host):
+    if is_loopback(options.http.host):
         names = (*LOOPBACK_HOSTS, *names)
     if not names or ANY in names:
         return ""
@@ -37,7 +37,8 @@ def refusals(options: EnvoyOptions) -> list[tuple[str, str, str, str]]:
     return [each for each in checked if each[0]]
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only processes on this machine can reach the host. A name other than localhost may be anywhere."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
