@@ -1,6 +1,5 @@
 """Nobody becomes a worker, and reads other people's prompts, without the mesh token."""
 
-import asyncio
 import logging
 
 import grpc
@@ -75,11 +74,42 @@ async def test_a_worker_with_the_token_registers() -> None:
     await worker.stop()
 
 
+async def test_every_order_leaves_a_line(mesh: Mesh, caplog: pytest.LogCaptureFixture) -> None:
+    """Who, what and the result; when is in every line of the log."""
+    caplog.set_level(logging.INFO, "infermesh.audit")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await mesh.router.admin.DrainEndpoint(pb.DrainEndpointRequest(address="no.such:1"), timeout=10)
+    await mesh.router.endpoint_service.Drain(pb.DrainRequest(), timeout=10)
+    await mesh.router.endpoint_service.Resume(pb.ResumeRequest(), timeout=10)
+    call = mesh.router.admin.RegisterEndpoint(pb.RegisterEndpointRequest(address="127.0.0.1:1"))
+    await call.read()
+    call.cancel()
+    await mesh.router.endpoints_when(lambda listed: len(listed) == 1)
+    lines = [vars(record) for record in caplog.records if record.name == "infermesh.audit"]
+    assert [(line["action"], line["result"]) for line in lines] == [
+        ("DrainEndpoint", "NOT_FOUND"),
+        ("Drain", "OK"),
+        ("Resume", "OK"),
+        ("RegisterEndpoint", "BEGUN"),
+        ("RegisterEndpoint", "ENDED"),
+    ]
+    assert lines[0]["target"] == {"address": "no.such:1"}
+    assert {line["who"] for line in lines} == {"owner of the socket"}
+
+
+async def test_who_showed_the_token_is_in_the_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "infermesh.audit")
+    async with running_router(**TCP) as router:
+        await router.endpoint_service.Drain(pb.DrainRequest(), timeout=10)
+    (line,) = [vars(record) for record in caplog.records if record.name == "infermesh.audit"]
+    assert (line["who"], line["peer"].split(":")[0], line["result"]) == ("mesh token", "ipv4", "OK")
+    assert TOKEN not in str(line)
+
+
 @pytest.mark.parametrize("address", ["169.254.169.254:80", "metadata.internal:80", "[::1]:9", "127.0.0.2:9"])
 async def test_only_allowed_networks_are_dialled(address: str) -> None:
     async with running_router(**TCP, registration_networks="127.0.0.1/32,10.0.0.0/8") as router:
         assert await register(address, router.admin_address, TOKEN) == grpc.StatusCode.PERMISSION_DENIED
         assert await register("10.1.2.3:9", router.admin_address, TOKEN) == grpc.StatusCode.OK
-        await asyncio.sleep(0)
         listed = (await router.admin.ListEndpoints(pb.ListEndpointsRequest(), timeout=10)).endpoints
     assert address not in {endpoint.address for endpoint in listed}
