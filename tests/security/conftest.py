@@ -42,7 +42,7 @@ async def running_envoy(options: EnvoyOptions, folder: Path) -> AsyncIterator[En
 
 
 @asynccontextmanager
-async def running_mesh(folder: Path, envoy_options: dict[str, Any], **settings: object) -> AsyncIterator[Mesh]:
+async def running_mesh(folder: Path, envoy_options: dict[str, Any], **settings: Any) -> AsyncIterator[Mesh]:
     """Runs a worker, a router with `settings`, and Envoy with `envoy_options`."""
     worker = ScriptedWorker()
     await worker.start()

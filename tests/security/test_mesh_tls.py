@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -46,7 +47,7 @@ def issue(ca: trustme.CA, tmp_path: Path) -> Issue:
     return write
 
 
-def settings(files: TlsFiles) -> dict[str, str]:
+def settings(files: TlsFiles) -> dict[str, Any]:
     return {"mesh_ca": str(files.ca), "mesh_cert": str(files.cert), "mesh_key": str(files.key)}
 
 

@@ -1,6 +1,7 @@
 """Nobody becomes a worker, and reads other people's prompts, without the mesh token."""
 
 import logging
+from typing import Any
 
 import grpc
 import pytest
@@ -15,7 +16,7 @@ from infermesh_worker.rpc.registration import Registration
 from tests.security.conftest import Mesh
 
 TOKEN = "a-token-of-this-mesh"
-TCP = {"admin_listen": "127.0.0.1:0", "mesh_token": TOKEN}
+TCP: dict[str, Any] = {"admin_listen": "127.0.0.1:0", "mesh_token": TOKEN}
 
 
 async def register(address: str, router: str, token: str) -> grpc.StatusCode:

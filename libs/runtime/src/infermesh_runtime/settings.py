@@ -12,9 +12,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from infermesh_runtime.addresses import check_exposure, split_host_port
+from infermesh_runtime import addresses
 
 PREFIX = "INFERMESH_"
+split_host_port = addresses.split_host_port
 ENTRY_POINTS = "infermesh.settings"
 """Entry-point group where installed services register their settings classes, so that each knows all variables."""
 
@@ -101,7 +102,7 @@ class ServiceSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:
-        check_exposure("INFERMESH_LISTEN", self.listen, protected=bool(self.mesh_ca), insecure=self.insecure)
+        addresses.check_exposure("INFERMESH_LISTEN", self.listen, protected=bool(self.mesh_ca), insecure=self.insecure)
         return self
 
     def token(self) -> str:

@@ -41,4 +41,4 @@ def test_a_token_is_not_sent_over_a_network_in_plain_text_unless_that_is_asked_f
 
 def test_networks_are_checked() -> None:
     with pytest.raises(ValidationError, match="does not appear to be an IPv4 or IPv6 network"):
-        RouterSettings(registration_networks="10.0.0.0/8, nonsense")
+        RouterSettings(registration_networks=("10.0.0.0/8", "nonsense"))

@@ -108,7 +108,7 @@ def write_envoy_config(plan: MeshPlan, settings: ClientSettings, home: Home) -> 
         write_secrets,
     )
 
-    mesh_files = (settings.mesh_ca, settings.mesh_cert, settings.mesh_key)
+    ca, cert, key = Path(settings.mesh_ca), Path(settings.mesh_cert), Path(settings.mesh_key)
     options = EnvoyOptions(
         http=Address.parse(plan.http),
         grpc=Address.parse(plan.grpc),
@@ -118,7 +118,7 @@ def write_envoy_config(plan: MeshPlan, settings: ClientSettings, home: Home) -> 
         allowed_hosts=settings.allowed_hosts,
         reflection=settings.reflection,
         tls=ListenerTls(Path(settings.tls_cert), Path(settings.tls_key)) if settings.tls_cert else None,
-        mesh_tls=MeshTls(*map(Path, mesh_files), settings.mesh_name) if settings.mesh_ca else None,
+        mesh_tls=MeshTls(ca, cert, key, settings.mesh_name) if settings.mesh_ca else None,
         secrets=home.run,
     )
     write_secrets(options)
