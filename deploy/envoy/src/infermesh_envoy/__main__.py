@@ -110,7 +110,7 @@ def parse(arguments: Sequence[str]) -> EnvoyOptions:
     return EnvoyOptions(
         **values,
         tls=ListenerTls(*tls) if tls else None,
-        mesh_tls=MeshTls(*mesh, name) if mesh else None,
+        mesh_tls=MeshTls(mesh[0], mesh[1], mesh[2], name) if mesh else None,
     )
 
 
