@@ -14,7 +14,7 @@ from tests.chaos.mesh import ROUTER_SETTINGS, Mesh, all_ready, new_worker
 
 
 @pytest.fixture
-async def mesh(default_model: Path) -> AsyncIterator[Mesh]:
+async def mesh(default_model: Path, tmp_path: Path) -> AsyncIterator[Mesh]:
     """A router, two workers with the real model and exact numerics, and a simulated worker, each behind a link."""
     real: dict[str, object] = {
         "models": default_model.parent,
@@ -30,11 +30,15 @@ async def mesh(default_model: Path) -> AsyncIterator[Mesh]:
         workers = [await new_worker(parts, module, settings) for module, settings in kinds]
         await asyncio.gather(*(worker.start() for worker in workers))
         router = await WorkerProcess.start(
-            "infermesh_router", workers=",".join(worker.address for worker in workers), **ROUTER_SETTINGS
+            "infermesh_router",
+            workers=",".join(worker.address for worker in workers),
+            admin_listen=f"unix:{tmp_path}/admin.sock",
+            **ROUTER_SETTINGS,
         )
         parts.push_async_callback(router.stop)
         channel = await parts.enter_async_context(grpc.aio.insecure_channel(await router.ready()))
-        mesh = Mesh(router, channel, workers)
+        admin = await parts.enter_async_context(grpc.aio.insecure_channel(f"unix:{tmp_path}/admin.sock"))
+        mesh = Mesh(router, channel, admin, workers)
         await mesh.wait_until(all_ready)
         yield mesh
 

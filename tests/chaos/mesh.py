@@ -63,11 +63,12 @@ class Mesh:
 
     router: WorkerProcess
     channel: grpc.aio.Channel
+    admin_channel: grpc.aio.Channel
     workers: list[Worker] = field(default_factory=list)
 
     @property
     def admin(self) -> admin_pb2_grpc.AdminServiceStub:
-        return admin_pb2_grpc.AdminServiceStub(self.channel)
+        return admin_pb2_grpc.AdminServiceStub(self.admin_channel)
 
     def resident_mb(self) -> float:
         """The router's resident memory."""

@@ -25,7 +25,8 @@ def new_mesh(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
                 for i, (module, settings) in enumerate(workers)
             ]
             endpoints = ",".join(program.address for program in programs)
-            router = Program(ROUTER, folder / "router.log", {"workers": endpoints, **router_settings})
+            settings: dict[str, object] = {"workers": endpoints, "admin_listen": f"unix:{folder}/admin.sock"}
+            router = Program(ROUTER, folder / "router.log", {**settings, **router_settings})
             mesh = Mesh(folder, programs, router)
             stopping.callback(mesh.stop)
             return mesh
@@ -57,4 +58,11 @@ def client(mesh: Mesh) -> Iterator[openai.OpenAI]:
 @pytest.fixture
 def channel(mesh: Mesh) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(mesh.envoy.grpc) as opened:
+        yield opened
+
+
+@pytest.fixture
+def admin(mesh: Mesh) -> Iterator[grpc.Channel]:
+    """A channel to the router's admin address."""
+    with grpc.insecure_channel(mesh.admin) as opened:
         yield opened

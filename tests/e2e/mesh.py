@@ -48,7 +48,7 @@ def is_worker_ready(address: str) -> bool:
 
 
 def is_router_ready(address: str, workers: int) -> bool:
-    """Whether the router at this address is connected to this number of workers that report READY."""
+    """Whether the router with this admin address is connected to this number of workers that report READY."""
     with grpc.insecure_channel(address) as channel:
         stub = admin_pb2_grpc.AdminServiceStub(channel)
         try:
@@ -113,6 +113,11 @@ class Mesh:
         free = Address("127.0.0.1", 0)
         self.envoy = EnvoyProcess(EnvoyOptions(http=free, grpc=free, router=Address.parse(router.address)), folder)
 
+    @property
+    def admin(self) -> str:
+        """The router's admin address."""
+        return str(self.router.settings["admin_listen"])
+
     def start(self) -> None:
         for program in (*self.workers, self.router):
             program.start()
@@ -132,7 +137,7 @@ class Mesh:
         deadline_s = time.monotonic() + timeout_s
         while not (
             all(is_worker_ready(worker.address) for worker in self.workers)
-            and is_router_ready(self.envoy.grpc, len(self.workers))
+            and is_router_ready(self.admin, len(self.workers))
         ):
             if time.monotonic() > deadline_s:
                 pytest.fail(f"the mesh is not ready:\n{self.logs()}")

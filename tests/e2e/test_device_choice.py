@@ -129,7 +129,7 @@ def serving(mesh: Mesh, **fields: object) -> tuple[str, str]:
 
 
 def test_the_router_reports_runtime_and_device_of_both(mesh: Mesh) -> None:
-    with grpc.insecure_channel(mesh.envoy.grpc) as channel:
+    with grpc.insecure_channel(mesh.admin) as channel:
         listed = admin_pb2_grpc.AdminServiceStub(channel).ListEndpoints(admin_pb2.ListEndpointsRequest(), timeout=10)
     reports = {endpoint.address: endpoint.report for endpoint in listed.endpoints}
     cpu, xpu = (reports[worker.address] for worker in mesh.workers)

@@ -117,15 +117,15 @@ def test_watch_health_follows_the_load(inference: InferenceServiceStub) -> None:
     watch.cancel()
 
 
-def test_list_endpoints(channel: grpc.Channel, mesh: Mesh) -> None:
-    (endpoint,) = admin_pb2_grpc.AdminServiceStub(channel).ListEndpoints(admin_pb2.ListEndpointsRequest()).endpoints
+def test_list_endpoints(admin: grpc.Channel, mesh: Mesh) -> None:
+    (endpoint,) = admin_pb2_grpc.AdminServiceStub(admin).ListEndpoints(admin_pb2.ListEndpointsRequest()).endpoints
     assert (endpoint.address, endpoint.connected) == (mesh.workers[0].address, True)
     assert endpoint.report.device.kind == pb.DEVICE_KIND_CPU
     assert endpoint.report.runtime.startswith("openvino")
 
 
-def test_models_are_loaded_and_unloaded_through_envoy(channel: grpc.Channel) -> None:
-    endpoints = admin_pb2_grpc.EndpointServiceStub(channel)
+def test_models_are_loaded_and_unloaded_through_the_router(admin: grpc.Channel) -> None:
+    endpoints = admin_pb2_grpc.EndpointServiceStub(admin)
     assert not endpoints.LoadModel(admin_pb2.LoadModelRequest(model=MODEL)).unloaded
     with pytest.raises(grpc.RpcError) as caught:
         endpoints.UnloadModel(admin_pb2.UnloadModelRequest(model="nosuch"))
@@ -143,7 +143,8 @@ def test_standard_health_service(channel: grpc.Channel) -> None:
 def test_reflection(channel: grpc.Channel) -> None:
     database = ProtoReflectionDescriptorDatabase(channel)
     services = set(database.get_services())
-    assert {"infermesh.inference.v1.InferenceService", "infermesh.admin.v1.AdminService"} <= services
+    assert "infermesh.inference.v1.InferenceService" in services
+    assert "infermesh.admin.v1.AdminService" not in services
     found = database.FindFileContainingSymbol("infermesh.inference.v1.InferenceService")
     assert found.package == "infermesh.inference.v1"
 

@@ -122,7 +122,7 @@ async def killed_under_way(
     router: RunningRouter, first: tuple[str, WorkerProcess], second: str
 ) -> list[tuple[Stream, int]]:
     """Runs all requests on the first worker and kills it; returns each stream with the tokens it had by then."""
-    admin = admin_pb2_grpc.AdminServiceStub(router.channel)
+    admin = admin_pb2_grpc.AdminServiceStub(router.admin_channel)
     await admin.DrainEndpoint(admin_pb2.DrainEndpointRequest(address=second))
     streams = [Stream(request) for request in REQUESTS]
     async with asyncio.TaskGroup() as group:

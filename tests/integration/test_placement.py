@@ -50,13 +50,13 @@ async def mesh(*devices: str, **settings: object) -> AsyncIterator[RunningRouter
 
 async def loaded(router: RunningRouter) -> list[str]:
     """The names of the loaded models of all endpoints."""
-    stub = admin_pb2_grpc.AdminServiceStub(router.channel)
+    stub = admin_pb2_grpc.AdminServiceStub(router.admin_channel)
     listed = await stub.ListEndpoints(admin_pb2.ListEndpointsRequest())
     return sorted(model.name for endpoint in listed.endpoints for model in endpoint.report.models)
 
 
 def endpoint_service(router: RunningRouter) -> admin_pb2_grpc.EndpointServiceStub:
-    return admin_pb2_grpc.EndpointServiceStub(router.channel)
+    return admin_pb2_grpc.EndpointServiceStub(router.admin_channel)
 
 
 async def test_requests_load_their_model_once_and_report_it() -> None:

@@ -105,7 +105,7 @@ class Pool:
 
     async def start(self, listen: str = "127.0.0.1:0") -> tuple[WorkerProcess, str]:
         """Starts a worker; returns it and its address once it takes requests and is announced to the router."""
-        extra = {"routers": self.router.address} if self.how == "registered" else {}
+        extra = {"routers": self.router.admin_address} if self.how == "registered" else {}
         worker = await WorkerProcess.start(listen=listen, **SETTINGS, **extra)
         self.stack.push_async_callback(worker.stop)
         address = await worker.ready()
@@ -179,7 +179,7 @@ async def test_a_rolling_restart_under_load_fails_no_request(how: str, tmp_path:
 @pytest.mark.parametrize("move_after_s", [None, 0.1])
 async def test_a_drain_under_load_fails_no_request(move_after_s: float | None, tmp_path: Path) -> None:
     async with mesh("registered", tmp_path, count=2) as (pool, workers):
-        admin, load = admin_pb2_grpc.AdminServiceStub(pool.router.channel), Load(pool.router)
+        admin, load = admin_pb2_grpc.AdminServiceStub(pool.router.admin_channel), Load(pool.router)
         drained, *_ = workers
         async with load.running():
             await load.more(2 * CLIENTS)

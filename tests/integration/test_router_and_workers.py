@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -243,13 +244,19 @@ async def test_a_client_that_leaves_frees_the_worker() -> None:
         assert endpoint.report.load.kv_cache_usage == 0
 
 
-async def test_a_router_process_serves_and_stays_small() -> None:
+async def test_a_router_process_serves_and_stays_small(tmp_path: Path) -> None:
+    socket = f"unix:{tmp_path}/admin.sock"
     async with simulated_worker() as address:
-        process = await WorkerProcess.start("infermesh_router", workers=address, metrics_listen="127.0.0.1:0")
+        process = await WorkerProcess.start(
+            "infermesh_router", workers=address, metrics_listen="127.0.0.1:0", admin_listen=socket
+        )
         try:
-            async with grpc.aio.insecure_channel(await process.ready()) as channel:
+            async with (
+                grpc.aio.insecure_channel(await process.ready()) as channel,
+                grpc.aio.insecure_channel(socket) as admin,
+            ):
                 await process.wait_for(f"connected to endpoint {address}")
-                router = RunningRouter("", channel)
+                router = RunningRouter("", channel, socket, admin)
                 await router.endpoints_when(ready(1))
                 assert await chat(router, max_tokens=8)
                 assert psutil.Process(process.pid).memory_info().rss < 120 * 2**20

@@ -117,6 +117,18 @@ def test_compose_names_what_there_is() -> None:
         assert [volume.split(":")[0] for volume in services[name]["volumes"]] == list(compose["volumes"])
 
 
+def test_compose_publishes_to_this_machine_only_and_says_that_it_is_in_plain_text() -> None:
+    """Its containers listen on all addresses, and would not start otherwise."""
+    services = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())["services"]
+    for name in ("router", "worker-cpu", *PROFILES):
+        assert services[name]["environment"]["INFERMESH_INSECURE"] == "1"
+        assert services[name]["environment"]["INFERMESH_MESH_TOKEN"] == "${INFERMESH_MESH_TOKEN:-}"
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+    assert len(ports) == 3
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    assert services["router"]["environment"]["INFERMESH_ADMIN_LISTEN"].startswith("${INFERMESH_MESH_TOKEN:+")
+
+
 def test_compose_starts_a_gpu_s_worker_only_where_it_is_asked_for() -> None:
     services = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())["services"]
     assert {name: service["profiles"] for name, service in services.items() if "profiles" in service} == {

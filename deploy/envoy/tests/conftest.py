@@ -66,6 +66,8 @@ def envoy_options(router_port: int, folder: Path) -> EnvoyOptions:
         router=Address("127.0.0.1", router_port),
         timeout_s=TIMEOUT_S,
         access_log=str(folder / "access.log"),
+        cors_origins=("http://page",),
+        allowed_hosts=("mesh.test",),
     )
 
 

@@ -130,7 +130,9 @@ async def test_answer_to_head_has_no_body(envoy: EnvoyProcess, path: str) -> Non
     """Bytes after its headers would be read as the beginning of the connection's next answer."""
     where = envoy.address("rest")
     reader, writer = await asyncio.open_connection(where.host, where.port)
-    writer.write(f"HEAD {path} HTTP/1.1\r\nhost: a\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+    writer.write(
+        f"HEAD {path} HTTP/1.1\r\nhost: localhost\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
+    )
     first = await reader.readuntil(b"\r\n\r\n")
     assert first.startswith(b"HTTP/1.1 404" if path == "/nowhere" else b"HTTP/1.1 405")
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404")
@@ -176,12 +178,16 @@ async def test_bad_path_or_method(http: httpx.AsyncClient, method: str, path: st
     [
         (b"nonsense\r\n\r\n", 400, "bad_request"),
         (b"GET /v1/models HTTP/1.1\r\n\r\n", 400, "bad_request"),
-        (b'GET /v1/models/\xff"\\ HTTP/1.1\r\nhost: a\r\n\r\n', 400, "bad_request"),
-        (b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: many\r\n\r\n", 400, "bad_request"),
+        (b'GET /v1/models/\xff"\\ HTTP/1.1\r\nhost: localhost\r\n\r\n', 400, "bad_request"),
+        (b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: many\r\n\r\n", 400, "bad_request"),
         (b"GET /v1/models HTTP/1.0\r\n\r\n", 426, "upgrade_required"),
-        (b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", 431, "headers_too_large"),
-        (b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", 403, "forbidden"),
-        (b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n123", 408, "request_timeout"),
+        (b"GET / HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", 431, "headers_too_large"),
+        (b"GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", 403, "forbidden"),
+        (
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n123",
+            408,
+            "request_timeout",
+        ),
     ],
 )
 async def test_bad_http(envoy: EnvoyProcess, request_bytes: bytes, status: int, code: str) -> None:

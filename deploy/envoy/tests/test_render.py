@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped] # types-PyYAML is not installed
 
-from infermesh_envoy import Address, EnvoyOptions, command, render
+from infermesh_envoy import Address, EnvoyOptions, ListenerTls, command, render
 from infermesh_envoy.__main__ import parse
 
 CONTAINER = EnvoyOptions(
@@ -43,6 +43,24 @@ def test_command_line() -> None:
         http=Address("::1", 1), router=Address("router", 2), cors_origins=("https://a",), timeout_s=1.5
     )
     assert str(options.http) == "[::1]:1"
+
+
+def test_other_addresses_than_loopback_need_tls(capsys: pytest.CaptureFixture[str]) -> None:
+    for listener in ("--http", "--grpc"):
+        with pytest.raises(SystemExit):
+            parse([listener, "0.0.0.0:1"])
+        assert "0.0.0.0:1 can be reached from other machines" in capsys.readouterr().err
+    assert parse(["--http", "0.0.0.0:1", "--insecure"]).tls is None
+    with_tls = parse(["--http", "0.0.0.0:1", "--tls-cert", "c", "--tls-key", "k"])
+    assert with_tls.tls == ListenerTls(Path("c"), Path("k"))
+    with pytest.raises(SystemExit):
+        parse(["--mesh-ca", "ca", "--mesh-cert", "c"])
+    assert "--mesh-ca, --mesh-cert, --mesh-key, or none" in capsys.readouterr().err
+
+
+def test_the_admin_page_is_on_a_socket_for_this_user() -> None:
+    config = yaml.safe_load(render(EnvoyOptions(admin_socket=Path("/run/admin.sock"))))
+    assert config["admin"]["address"] == {"pipe": {"path": "/run/admin.sock", "mode": 0o600}}
 
 
 @pytest.mark.parametrize("wrong", ["8080", "a:b", ":1", "a:65536", "a:-1", ""])

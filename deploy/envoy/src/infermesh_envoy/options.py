@@ -36,6 +36,30 @@ def _committed_descriptors() -> Path:
 
 
 @dataclass(frozen=True, slots=True)
+class ListenerTls:
+    """PEM files with which both listeners speak TLS. Envoy reads them again when they are replaced by renaming."""
+
+    cert: Path
+    """The certificate chain."""
+    key: Path
+    """Its private key."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshTls:
+    """PEM files for mutual TLS with the router."""
+
+    ca: Path
+    """The CA of which the router's certificate must be."""
+    cert: Path
+    """Envoy's own certificate chain, of the same CA."""
+    key: Path
+    """Its private key."""
+    name: str = ""
+    """Name that the router's certificate must have; "": the host by which it is called."""
+
+
+@dataclass(frozen=True, slots=True)
 class EnvoyOptions:
     """Options of one Envoy, which has two listeners and one router behind them."""
 
@@ -46,7 +70,9 @@ class EnvoyOptions:
     router: Address = Address("127.0.0.1", 8082)
     """Where the router listens. A host name is resolved again every second."""
     admin_port: int = 0
-    """Port of Envoy's admin page, which always listens on 127.0.0.1; 0 takes any free port."""
+    """Port of Envoy's admin page on 127.0.0.1; 0 takes any free port. Any user of the machine can stop Envoy there."""
+    admin_socket: Path | None = None
+    """Unix socket for the admin page, which only this user can open, instead of the port."""
     access_log: str = ""
     """File for one JSON line per request; "" is standard output."""
     timeout_s: float = 600.0
@@ -54,8 +80,22 @@ class EnvoyOptions:
 
     The client gets status 504 if the answer had not begun.
     """
-    cors_origins: tuple[str, ...] = ("*",)
-    """Origins whose web pages may call the API; "*" allows any."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose web pages may call the API; "*" allows any. Requests of other web pages get status 403."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names, without a port, by which the REST API may be called; "*" allows any.
+
+    On loopback the names of loopback are always among them, and other names get status 403, because a web page can make
+    its own name point to this machine. On other addresses an empty tuple allows any name.
+    """
+    reflection: bool = True
+    """Whether gRPC clients may ask which services there are."""
+    tls: ListenerTls | None = None
+    """TLS of both listeners; None: plain text."""
+    mesh_tls: MeshTls | None = None
+    """Mutual TLS with the router; None: plain text."""
+    secrets: Path = Path()
+    """Folder of the files that `write_secrets` writes and Envoy watches, if there is TLS."""
     node_id: str = "infermesh-envoy"
     """Name of this Envoy in logs and statistics."""
     max_body_bytes: int = 64 * MEBIBYTE

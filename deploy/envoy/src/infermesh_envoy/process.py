@@ -3,14 +3,17 @@
 import json
 import subprocess
 import time
-import urllib.error
-import urllib.request
+from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Final, Self
 
+from infermesh_envoy.admin import fetch_admin
 from infermesh_envoy.options import Address, EnvoyOptions
 from infermesh_envoy.render import render
+from infermesh_envoy.secrets import write_secrets
 
 _POLL_S: Final = 0.05
 
@@ -41,14 +44,17 @@ class EnvoyProcess:
     """A running Envoy that keeps its files in one folder; a context manager. Ports given as 0 are read back from it."""
 
     def __init__(self, options: EnvoyOptions, folder: Path) -> None:
-        self._options = options
+        self._sockets = TemporaryDirectory(prefix="envoy-")  # of this user only, and with a path short enough
+        self._admin = options.admin_socket or Path(self._sockets.name) / "admin.sock"
+        secrets = folder if options.secrets == Path() else options.secrets
+        self._options = replace(options, admin_socket=self._admin, secrets=secrets)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def http(self) -> str:
         """Base URL of the REST API, without a trailing slash."""
-        return f"http://{self.address('rest')}"
+        return f"{'https' if self._options.tls else 'http'}://{self.address('rest')}"
 
     @property
     def grpc(self) -> str:
@@ -63,9 +69,9 @@ class EnvoyProcess:
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "envoy.yaml"
         config.write_text(render(self._options))
-        admin = ["--admin-address-path", str(self._folder / "admin-address")]
+        write_secrets(self._options)
         with (self._folder / "envoy.log").open("wb") as log:
-            self._process = subprocess.Popen([*command(config), *admin], stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(command(config), stdout=log, stderr=subprocess.STDOUT)
         deadline_s = time.monotonic() + timeout_s
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline_s:
@@ -75,10 +81,10 @@ class EnvoyProcess:
 
     def stop(self) -> None:
         """Stops Envoy and waits for its end; safe to repeat."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        self._process.wait(10)
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+        self._sockets.cleanup()
 
     def log(self) -> str:
         """Everything that Envoy has printed so far."""
@@ -86,9 +92,7 @@ class EnvoyProcess:
 
     def admin(self, path: str) -> bytes:
         """Gets `path` from the admin page. Raises OSError while Envoy is not running."""
-        address = (self._folder / "admin-address").read_text()
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
-            return bytes(answer.read())
+        return fetch_admin(self._admin, path)
 
     def address(self, listener: str) -> Address:
         """The address on which the named listener listens, with its real port."""
@@ -99,7 +103,7 @@ class EnvoyProcess:
     def _ready(self) -> bool:
         try:
             return self.admin("/ready").strip() == b"LIVE"
-        except (OSError, urllib.error.URLError):
+        except (OSError, HTTPException):
             return False
 
     def __enter__(self) -> Self:

@@ -8,20 +8,17 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from infermesh_envoy.browsers import hosts_regex, origins_regex, refusals
 from infermesh_envoy.options import MEBIBYTE, Address, EnvoyOptions
+from infermesh_envoy.secrets import router_names
 
 CONNECTION_BUFFER_BYTES: Final = MEBIBYTE
 FRAMING_BYTES: Final = 64 << 10  # what gRPC and HttpBody add to a body, plus room for one more read of the socket
 
-GRPC_SERVICES: Final = (
-    "infermesh.inference.v1.InferenceService",
-    "infermesh.admin.v1.AdminService",
-    "infermesh.admin.v1.EndpointService",
-    "grpc.health.v1.Health",
-    "grpc.reflection.v1.ServerReflection",
-    "grpc.reflection.v1alpha.ServerReflection",
-)
-
+OPENAI_SERVICE: Final = "infermesh.openai.v1.OpenAIService"
+CLIENT_SERVICES: Final = ("infermesh.inference.v1.InferenceService", "grpc.health.v1.Health")
+REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+"""The services for clients. AdminService and EndpointService are not among them: they are for operators."""
 
 METHOD_NOT_ALLOWED: Final = (
     "invalid_request_error",
@@ -63,6 +60,11 @@ def path_regex(path: str) -> str:
     return re.escape(fixed) + (".+" if variable else r"(\?.*)?")
 
 
+def grpc_services(options: EnvoyOptions) -> tuple[str, ...]:
+    """The native services that clients reach through Envoy."""
+    return (*CLIENT_SERVICES, *REFLECTION_SERVICES) if options.reflection else CLIENT_SERVICES
+
+
 def render(options: EnvoyOptions) -> str:
     """Returns the complete configuration as YAML, for `envoy --config-path`."""
     environment = Environment(
@@ -76,6 +78,14 @@ def render(options: EnvoyOptions) -> str:
         grpc=options.grpc,
         router=options.router,
         admin=Address("127.0.0.1", options.admin_port),
+        admin_socket=str(options.admin_socket or ""),
+        hosts_regex=hosts_regex(options),
+        origins_regex=origins_regex(options),
+        refusals=refusals(options),
+        tls=options.tls,
+        mesh_tls=options.mesh_tls,
+        router_names=router_names(options),
+        secrets=options.secrets.absolute(),
         access_log_path=options.access_log or "/dev/stdout",
         timeout_s=f"{options.timeout_s:g}",
         cors_origins=options.cors_origins,
@@ -87,7 +97,8 @@ def render(options: EnvoyOptions) -> str:
         max_heap_bytes=options.max_heap_bytes,
         descriptors_path=str(options.descriptors),
         lua_path=str(options.lua),
-        grpc_services=GRPC_SERVICES,
+        openai_service=OPENAI_SERVICE,
+        grpc_services=list(grpc_services(options)),
         rest_paths=rest_paths(options.descriptors),
         path_regex=path_regex,
         method_not_allowed=METHOD_NOT_ALLOWED,

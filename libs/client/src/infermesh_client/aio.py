@@ -12,6 +12,8 @@ from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_client.client import DEFAULT_ENDPOINT, channel_options, key_metadata
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
+from infermesh_runtime.rpc.channel import open_aio_channel
+from infermesh_runtime.rpc.identity import MeshIdentity
 from infermesh_runtime.rpc.status import from_rpc_error
 
 
@@ -22,11 +24,18 @@ class AsyncClient:
     arguments, return the results and raise the errors that those of Client do.
     """
 
-    def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, timeout_s: float | None = None, api_key: str = "") -> None:
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        timeout_s: float | None = None,
+        api_key: str = "",
+        identity: MeshIdentity | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self._metadata = key_metadata(api_key)
         self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(endpoint, options=channel_options(endpoint))
+        self._channel = open_aio_channel(endpoint, identity or MeshIdentity(), channel_options(endpoint))
         self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
         self._admin_stub: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
         self._endpoint_stub: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)

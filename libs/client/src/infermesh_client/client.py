@@ -10,6 +10,8 @@ import grpc
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
+from infermesh_runtime.rpc.channel import open_channel
+from infermesh_runtime.rpc.identity import MeshIdentity
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_runtime.rpc.status import from_rpc_error
 
@@ -28,8 +30,9 @@ def key_metadata(api_key: str) -> tuple[tuple[str, str], ...]:
 
 
 class Client:
-    """A connection to a router or a worker at `endpoint` (host:port).
+    """A connection to a router or a worker at `endpoint` (host:port, or unix:PATH).
 
+    `identity` is what to show a worker or a router's admin address: the mesh token, a certificate of the mesh.
     The connection opens with the first call. Threads may share a client. `close`, or leaving a `with` block, closes it.
 
     `api_key` is sent with every stream; a mesh that has keys answers `generate` only with one.
@@ -39,11 +42,18 @@ class Client:
     error that the endpoint returned.
     """
 
-    def __init__(self, endpoint: str = DEFAULT_ENDPOINT, *, timeout_s: float | None = None, api_key: str = "") -> None:
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        timeout_s: float | None = None,
+        api_key: str = "",
+        identity: MeshIdentity | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self._metadata = key_metadata(api_key)
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(endpoint, options=channel_options(endpoint))
+        self._channel = open_channel(endpoint, identity or MeshIdentity(), channel_options(endpoint))
         self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
         self._admin_stub: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
         self._endpoint_stub: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)

@@ -5,31 +5,19 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from infermesh_runtime import addresses
+
 PREFIX = "INFERMESH_"
+split_host_port = addresses.split_host_port
 ENTRY_POINTS = "infermesh.settings"
 """Entry-point group where installed services register their settings classes, so that each knows all variables."""
-
-
-def split_host_port(value: str) -> tuple[str, int]:
-    """Splits "host:port" or "[ipv6]:port". Raises ValueError for anything else, or a port outside [0, 65535]."""
-    host, colon, port = value.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError("an IPv6 address must be in brackets, as in [::1]:8080")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError("expected host:port with a port from 0 to 65535 (0 picks a free one)")
-    try:
-        host.encode("idna")  # as every lookup of the name does
-    except UnicodeError:
-        raise ValueError(f"{host!r} cannot be a host name: each part between dots has 1 to 63 characters") from None
-    return host, int(port)
 
 
 def _check_host_port(value: str) -> str:
@@ -71,6 +59,63 @@ class ServiceSettings(BaseSettings):
     drain_s: float = Field(
         30.0, ge=0, le=86400, description="Longest wait for running requests when stopping, in seconds."
     )
+    reflection: bool = Field(True, description="Whether gRPC reflection tells clients which services there are.")
+    mesh_token: str = Field(
+        "",
+        description="Secret that the processes of one mesh share: a worker, and a router's admin address, refuse calls "
+        "without it. Empty: none is asked for.",
+    )
+    mesh_token_file: str = Field("", description="Path of a file that holds the mesh token, instead of the token.")
+    mesh_ca: str = Field(
+        "",
+        description="Path of the PEM file of the mesh's CA. With INFERMESH_MESH_CERT and INFERMESH_MESH_KEY it turns "
+        "on mutual TLS between Envoy, routers and workers. Empty: plain text.",
+    )
+    mesh_cert: str = Field("", description="Path of the PEM file of this process's certificate chain, from that CA.")
+    mesh_key: str = Field("", description="Path of the PEM file of this certificate's private key.")
+    mesh_name: str = Field(
+        "",
+        description="Name that the certificates of other processes must have. Empty: the host by which each is called.",
+    )
+    insecure: bool = Field(
+        False,
+        description="Allows listening on other addresses than loopback in plain text. Set it only where the network "
+        "itself keeps strangers out.",
+    )
+
+    @model_validator(mode="after")
+    def _check_mesh_token(self) -> Self:
+        token = self.token()
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise ValueError("the mesh token must consist of visible ASCII characters, without spaces")
+        return self
+
+    @model_validator(mode="after")
+    def _check_mesh_tls(self) -> Self:
+        files = {name: getattr(self, name) for name in ("mesh_ca", "mesh_cert", "mesh_key")}
+        if any(files.values()) and not all(files.values()):
+            raise ValueError("INFERMESH_MESH_CA, INFERMESH_MESH_CERT and INFERMESH_MESH_KEY must be set together")
+        for name, path in files.items():
+            if path and not os.access(path, os.R_OK):
+                raise ValueError(f"{_variable(type(self), name)}={path!r} cannot be read")
+        return self
+
+    @model_validator(mode="after")
+    def _check_exposure(self) -> Self:
+        addresses.check_exposure("INFERMESH_LISTEN", self.listen, protected=bool(self.mesh_ca), insecure=self.insecure)
+        return self
+
+    def token(self) -> str:
+        """The mesh token, from the setting or else from its file; "" if there is none. Raises ValueError."""
+        if self.mesh_token or not self.mesh_token_file:
+            return self.mesh_token
+        try:
+            token = Path(self.mesh_token_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"INFERMESH_MESH_TOKEN_FILE={self.mesh_token_file!r} cannot be read: {error}") from None
+        if not token:
+            raise ValueError(f"INFERMESH_MESH_TOKEN_FILE={self.mesh_token_file!r} is empty")
+        return token
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)

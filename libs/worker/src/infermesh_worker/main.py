@@ -14,6 +14,7 @@ from infermesh_engine.requests.output import EngineLoad
 from infermesh_runtime import logs
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.process import run
+from infermesh_runtime.rpc.identity import identity_of, mesh_access
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
@@ -114,13 +115,17 @@ def _build_server(
     settings: WorkerSettings, worker: Worker, registry: CollectorRegistry, tasks: TaskSupervisor
 ) -> Server:
     observers = (log_access, RpcMetrics(registry))
-    server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=observers)
+    identity = identity_of(settings)
+    access = mesh_access(identity, settings.listen, reflection=settings.reflection)
+    server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=observers, access=access)
     report = partial(to_report, version=version("infermesh-worker"), started_at=datetime.now(UTC))
     add_InferenceServiceServicer_to_server(InferenceServicer(worker, report), server)
     add_EndpointServiceServicer_to_server(EndpointServicer(worker), server)
     host, _ = split_host_port(settings.listen)
     readiness = Readiness(worker.status, server, lambda: f"{host}:{server.port}", tasks)
-    registration = Registration(settings.routers, settings.advertise or settings.listen, lambda: server.port, tasks)
+    registration = Registration(
+        settings.routers, settings.advertise or settings.listen, lambda: server.port, tasks, identity=identity
+    )
     server.add_part(ServerPart(name="background tasks", close=tasks.close))
     server.add_part(ServerPart(name="registration", listening=registration.start, close=registration.stop))
     server.add_part(ServerPart(name="models", start=worker.start, drain=worker.drain, close=worker.stop))

@@ -5,7 +5,8 @@ from typing import Literal, Self
 
 from pydantic import ByteSize, Field, field_validator, model_validator
 
-from infermesh_runtime.settings import CommaList, OptionalHostPort, ServiceSettings, split_host_port
+from infermesh_runtime.addresses import check_listen
+from infermesh_runtime.settings import CommaList, OptionalHostPort, ServiceSettings
 
 
 class WorkerSettings(ServiceSettings):
@@ -34,8 +35,8 @@ class WorkerSettings(ServiceSettings):
     )
     routers: CommaList = Field(
         (),
-        description="Routers to register with, separated by commas: host:port, or dns:///name:port for every "
-        "address of a name.",
+        description="Admin addresses (INFERMESH_ADMIN_LISTEN) of routers to register with, separated by commas: "
+        "host:port, unix:PATH, or dns:///name:port for every address of a name.",
     )
     advertise: OptionalHostPort = Field(
         "",
@@ -109,7 +110,7 @@ class WorkerSettings(ServiceSettings):
     @classmethod
     def _check_routers(cls, routers: tuple[str, ...]) -> tuple[str, ...]:
         for router in routers:
-            split_host_port(router.removeprefix("dns:///"))
+            check_listen(router.removeprefix("dns:///"))
         return routers
 
     @model_validator(mode="after")

@@ -50,6 +50,7 @@ from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.aliases import Aliases
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.rpc.call_limit import CallLimit
+from infermesh_runtime.rpc.identity import client_access, identity_of, mesh_access
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
@@ -111,20 +112,28 @@ def build_server(
         drain_s=settings.drain_s,
         observers=(log_access, RpcMetrics(metrics)),
         limit=CallLimit(settings.max_calls, LIMITED_METHODS),
+        access=client_access(identity_of(settings), reflection=settings.reflection),
     )
     keys = FollowedKeys(settings.keys_path(), required=bool(settings.keys_file))
-    access = Access(keys, AccessMetrics(metrics), routers=settings.router_count)
+    access_metrics = AccessMetrics(metrics)
+    access = Access(keys, access_metrics, routers=settings.router_count)
     inference = InferenceServicer(dispatcher, access=access, changes=fleet.changes, make_report=make_report)
     server.add_service(SERVICE, inference_handlers(inference))
     registry = Registry(fleet.set_addresses)
     listing = Listing(fleet, source_of=registry.source_of, stats=router_metrics.by_endpoint, queues=admission.queues)
     drainer = Drainer(fleet, dispatcher.move_streams)
-    add_AdminServiceServicer_to_server(
-        AdminServicer(listing, changes=fleet.changes, drainer=drainer, registry=registry), server
+    admin = AdminServicer(
+        listing,
+        changes=fleet.changes,
+        drainer=drainer,
+        registry=registry,
+        registration_networks=settings.registration_networks,
     )
     set_serving = serving_unless_disabled(server.set_serving, tasks)
     endpoint_servicer = EndpointServicer(ModelCommands(fleet, placer), gate, set_serving=set_serving)
-    add_EndpointServiceServicer_to_server(endpoint_servicer, server)
+    everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
+    inner = InferenceServicer(dispatcher, access=everybody, changes=fleet.changes, make_report=make_report)
+    _add_admin_plane(server, settings, inner, admin, endpoint_servicer)
     add_OpenAIServiceServicer_to_server(
         OpenAIServicer(
             dispatcher,
@@ -162,6 +171,7 @@ def build_fleet(
     options = PollerOptions(connect_timeout_s=settings.connect_timeout_s, backoff_max_s=settings.reconnect_max_s)
     connect: Callable[[str], grpc.aio.Channel] = partial(
         open_channel,
+        identity=identity_of(settings),
         keepalive_s=settings.keepalive_s,
         keepalive_timeout_s=settings.keepalive_timeout_s,
         reconnect_max_s=settings.reconnect_max_s,
@@ -173,6 +183,25 @@ def build_fleet(
         on_cache_lost=on_cache_lost,
         tasks=tasks,
     )
+
+
+def _add_admin_plane(
+    server: Server,
+    settings: RouterSettings,
+    inference: InferenceServicer,
+    admin: AdminServicer,
+    endpoint: EndpointServicer,
+) -> None:
+    """Adds the address for operators and the mesh's own processes. Inference is offered there too, without API keys:
+    a router in front of this one is such a process.
+    """
+    if not settings.admin_listen:
+        return
+    access = mesh_access(identity_of(settings), settings.admin_listen, reflection=settings.reflection)
+    plane = server.add_listener(settings.admin_listen, access)
+    plane.add_service(SERVICE, inference_handlers(inference))
+    add_AdminServiceServicer_to_server(admin, plane)
+    add_EndpointServiceServicer_to_server(endpoint, plane)
 
 
 def _reporter(

@@ -44,7 +44,7 @@ async def generate(router: RunningRouter, **fields: Any) -> list[pb.GenerateResp
 
 
 def endpoints(router: RunningRouter) -> admin_pb2_grpc.EndpointServiceStub:
-    return admin_pb2_grpc.EndpointServiceStub(router.channel)
+    return admin_pb2_grpc.EndpointServiceStub(router.admin_channel)
 
 
 async def queue_when(router: RunningRouter, waiting: int) -> list[admin_pb2.ModelQueue]:

@@ -107,10 +107,15 @@ async def test_a_router_serves_aliases_and_takes_new_ones_on_sighup(start_worker
     """In a process of its own, as signals come to one."""
     worker = await start_worker()
     path = write(tmp_path, "aliases: {fast: m, gone: x}\n")
-    process = await WorkerProcess.start("infermesh_router", workers=worker.address, mesh_config=path)
+    socket = f"unix:{tmp_path}/admin.sock"
+    settings = {"workers": worker.address, "mesh_config": path, "admin_listen": socket}
+    process = await WorkerProcess.start("infermesh_router", **settings)
     try:
-        async with grpc.aio.insecure_channel(await process.ready()) as channel:
-            router = RunningRouter(await process.ready(), channel)
+        async with (
+            grpc.aio.insecure_channel(await process.ready()) as channel,
+            grpc.aio.insecure_channel(socket) as admin,
+        ):
+            router = RunningRouter(await process.ready(), channel, socket, admin)
             await router.endpoints_when(lambda listed: all(endpoint.connected for endpoint in listed))
             await check_aliases(router, worker)
             write(tmp_path, "aliases: {other: m}\n")

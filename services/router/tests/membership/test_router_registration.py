@@ -53,7 +53,8 @@ def test_what_is_no_address_is_refused(address: str, told: str) -> None:
 async def test_an_endpoint_for_as_long_as_one_of_its_calls_is_open(
     start_worker: StartWorker, start_router: StartRouter
 ) -> None:
-    worker, router = await start_worker(), await start_router()
+    worker = await start_worker()
+    router = await start_router(admin_listen="127.0.0.1:0", mesh_token="secret")  # a unix socket has no host
     port = worker.address.rpartition(":")[2]
     first, second = (
         router.admin.RegisterEndpoint(pb.RegisterEndpointRequest(address=address))

@@ -175,11 +175,19 @@ async def test_a_cancel_reaches_the_worker(start_worker: StartWorker, start_rout
 async def test_a_cancel_before_the_first_token_reaches_the_worker(
     start_worker: StartWorker, start_router: StartRouter
 ) -> None:
-    worker = await start_worker(script=wait_before_a_token)
+    arrived = asyncio.Event()
+
+    async def tell_and_wait(request: pb.GenerateRequest, context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
+        arrived.set()
+        async for event in wait_before_a_token(request, context):
+            yield event
+
+    worker = await start_worker(script=tell_and_wait)
     router = await start_router(worker)
     call = router.inference.Generate(ask())
     reading = asyncio.ensure_future(call.read())
     await router.endpoints_when(lambda listed: listed[0].in_flight == 1)
+    await asyncio.wait_for(arrived.wait(), 10)  # counted as in flight, it may still be on its way
     call.cancel()
     async with asyncio.timeout(10):
         await worker.interrupted.wait()

@@ -2,6 +2,7 @@
 
 import signal
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -22,6 +23,8 @@ app = typer.Typer(
 models_app = typer.Typer(help="List, import, load, unload and remove models; without a command, list them.")
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
+certs_app = typer.Typer(help="Make certificates.", no_args_is_help=True)
+app.add_typer(certs_app, name="certs")
 
 Endpoint = Annotated[
     str | None, typer.Option(help="Router or worker to talk to, as host:port; default: the mesh on this machine.")
@@ -258,6 +261,24 @@ def remove_model(
     from infermesh_client.cli.models import run_remove  # noqa: PLC0415
 
     run_remove(name, force=force)
+
+
+@certs_app.callback()
+def certs() -> None:
+    """Make certificates."""
+
+
+@certs_app.command("dev")
+def dev_certs(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the files; made if it is missing.")],
+    host: Annotated[
+        list[str] | None, typer.Option(help="Further host name or IP address for the certificate; may be repeated.")
+    ] = None,
+) -> None:
+    """Make a CA and a certificate for development, and print the settings that use them."""
+    from infermesh_client.cli.certs import run_dev_certs  # noqa: PLC0415
+
+    run_dev_certs(folder, host or ())
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from infermesh_client.client import Client
 from infermesh_client.mesh.state import read_state
+from infermesh_client.mesh.token import given_token, own_token
 from infermesh_client.settings import ClientSettings, Home
+from infermesh_runtime.addresses import UNIX, is_loopback
 from infermesh_runtime.errors import Unavailable
+from infermesh_runtime.rpc.identity import MeshIdentity, TlsFiles
 
 _NOBODY_LISTENS = ("failed to connect", "connection refused", "Connection refused", "name resolution", "DNS resolution")
 
@@ -16,7 +20,8 @@ def connect(endpoint: str | None, settings: ClientSettings, *, timeout_s: float 
     """Yields a client of `endpoint`, or of the mesh on this machine. Raises Unavailable when nothing answers there."""
     address = endpoint or _own_mesh(settings)
     try:
-        with Client(address, timeout_s=timeout_s, api_key=settings.api_key) as client:
+        identity = _identity(address, settings)
+        with Client(address, timeout_s=timeout_s, api_key=settings.api_key, identity=identity) as client:
             yield client
     except Unavailable as error:
         if error.reason != Unavailable.reason or not any(sign in error.message for sign in _NOBODY_LISTENS):
@@ -26,6 +31,27 @@ def connect(endpoint: str | None, settings: ClientSettings, *, timeout_s: float 
 
 
 def _own_mesh(settings: ClientSettings) -> str:
-    """Address of this user's mesh: the port in INFERMESH_GRPC_PORT, else the port that the mesh was started with."""
-    state = None if "grpc_port" in settings.model_fields_set else read_state(Home.of(settings))
-    return state.grpc if state else f"127.0.0.1:{settings.grpc_port}"
+    """Address of this user's mesh: its admin address, unless INFERMESH_GRPC_PORT names the port of another one."""
+    state = read_state(Home.of(settings))
+    named = f"127.0.0.1:{settings.grpc_port}"
+    if state is None or ("grpc_port" in settings.model_fields_set and state.grpc != named):
+        return named
+    return state.admin or state.grpc
+
+
+def _identity(address: str, settings: ClientSettings) -> MeshIdentity:
+    """What to show at the address. The token that `infermesh up` made is for this machine's mesh only."""
+    if address.startswith(UNIX):
+        return MeshIdentity()  # whoever can open the socket is in
+    token = given_token(settings)
+    if not token and _is_local(address):
+        token = own_token(Home.of(settings))
+    files = TlsFiles(Path(settings.mesh_ca), Path(settings.mesh_cert), Path(settings.mesh_key))
+    return MeshIdentity(token=token, tls=files if settings.mesh_ca else None, peer_name=settings.mesh_name)
+
+
+def _is_local(address: str) -> bool:
+    try:
+        return is_loopback(address)
+    except ValueError:  # a name with a scheme, as dns:///mesh:8081
+        return False

@@ -36,6 +36,6 @@ def _router(address: str | None, *, timeout_s: float | None) -> Iterator[Client]
             client.listing()
         except Unimplemented as error:
             raise Unimplemented(
-                f"{client.endpoint} is a worker, not a router; give the address of its router with --endpoint"
+                f"{client.endpoint} is a worker, or an address for clients; give a router's admin address as --endpoint"
             ) from error
         yield client

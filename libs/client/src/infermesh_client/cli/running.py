@@ -38,7 +38,7 @@ def adapt_running(console: Console, settings: ClientSettings, home: Home, worker
     check_same(state, settings, workers, [process.name for process in Supervisor(home).processes()])
     if name := os.environ.get("INFERMESH_MODEL", ""):
         _adapt_model(settings, name)
-    with Client(state.router, timeout_s=_ANSWER_TIMEOUT_S) as client:
+    with Client(state.admin or state.router, timeout_s=_ANSWER_TIMEOUT_S) as client:
         console.print(endpoints_table(client.endpoints()))
     return state
 

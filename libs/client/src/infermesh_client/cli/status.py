@@ -36,7 +36,7 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
             listing = client.listing()
         except Unimplemented as error:
             hint = f"`infermesh health --endpoint {client.endpoint}` shows its state"
-            raise Unimplemented(f"{client.endpoint} is a worker, not a router; {hint}") from error
+            raise Unimplemented(f"{client.endpoint} is a worker, or an address for clients; {hint}") from error
     if as_json:
         rows = {
             "endpoints": [endpoint_row(endpoint) for endpoint in listing.endpoints],

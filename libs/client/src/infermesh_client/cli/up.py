@@ -13,6 +13,7 @@ from infermesh_client.cli.running import adapt_running
 from infermesh_client.mesh.check_settings import check_settings
 from infermesh_client.mesh.first_prompt import ask
 from infermesh_client.mesh.plan import NO_MODEL, plan_mesh
+from infermesh_client.mesh.rest import rest_url, trust
 from infermesh_client.mesh.start import STOP_MARGIN_S, check_startable, drain_s, only_one, start_mesh
 from infermesh_client.mesh.state import MeshState
 from infermesh_client.mesh.stop import stop_mesh
@@ -92,13 +93,14 @@ def _first_answer(console: Console, settings: ClientSettings, home: Home, state:
     console.print(f"\n> {FIRST_PROMPT}", markup=False)
     try:
         timing = ask(
-            f"http://{state.http}",
+            rest_url(state),
             state.model,
             FIRST_PROMPT,
             chat=(home.models / state.model / CHAT_TEMPLATE).is_file(),
             max_tokens=_FIRST_PROMPT_TOKENS,
             write=_write(console),
             api_key=settings.api_key,
+            trust=trust(state),
         )
     except (InfermeshError, KeyboardInterrupt):
         stop_mesh(home, wait_s=STOP_MARGIN_S)
@@ -118,10 +120,10 @@ def _write(console: Console) -> Callable[[str], None]:
 def _print_addresses(console: Console, home: Home, state: MeshState) -> None:
     model = f"model {state.model}" if state.model != NO_MODEL else "models are loaded when a request names them"
     lines = [
-        f"OpenAI REST   http://{state.http}/v1   ({model})",
+        f"OpenAI REST   {rest_url(state)}/v1   ({model})",
         f"gRPC          {state.grpc}",
         *(f"metrics       http://{address}/metrics   ({name})" for name, address in state.metrics.items()),
-        f"Envoy admin   http://{state.envoy_admin}",
+        f"Envoy admin   {state.envoy_admin}",
         f"logs          {home.log}",
         "`infermesh chat` talks to the mesh, `infermesh status` watches it, `infermesh down` stops it.",
     ]

@@ -1,6 +1,7 @@
 """Asks a new mesh one question through its REST API, and times the answer."""
 
 import json
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,10 +33,12 @@ def ask(
     max_tokens: int,
     write: Callable[[str], None],
     api_key: str = "",
+    trust: ssl.SSLContext | bool = True,
 ) -> AnswerTiming:
     """Asks `prompt` at the base URL `url` and streams the answer to `write`. Raises Unavailable when that fails.
 
     Without `chat` the model, a base model, continues the prompt as a text. `api_key` is needed where the mesh has keys.
+    `trust` says which certificates of the server to accept, if it has one; True: the system's CAs.
     """
     path = "chat/completions" if chat else "completions"
     body = {
@@ -50,7 +53,7 @@ def ask(
     begun_s = time.monotonic()
     try:
         with (
-            httpx.Client(trust_env=False, timeout=60) as client,
+            httpx.Client(trust_env=False, timeout=60, verify=trust) as client,
             client.stream("POST", f"{url}/v1/{path}", json=body, headers=headers) as response,
         ):
             if response.is_error:

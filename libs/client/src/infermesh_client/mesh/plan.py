@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infermesh_client.mesh.ports import HOST, pick_free_ports
+from infermesh_client.mesh.sockets import socket_path
+from infermesh_client.mesh.token import token_file
 from infermesh_client.mesh.workers import WorkerSpec
 from infermesh_client.settings import ClientSettings, Home
+from infermesh_runtime.addresses import unix_path
 
 ROUTER_MODULE = "infermesh_router"
 NO_MODEL = "none"
@@ -28,12 +31,14 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshPlan:
-    """All processes of a mesh and the addresses (host:port) they will have."""
+    """All processes of a mesh and the addresses (host:port, or unix:PATH) they will have."""
 
     services: Sequence[Service]
     http: str
     grpc: str
     router: str
+    admin: str
+    """The router's admin address, for the command."""
     workers: Sequence[str]
     metrics: Mapping[str, str]
     """Address of the Prometheus metrics of each service, by its name."""
@@ -44,11 +49,16 @@ class MeshPlan:
 
 def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[WorkerSpec], model: str) -> MeshPlan:
     """Picks free ports and lists the processes. Envoy will read its configuration from `envoy_config(home)`."""
-    ports = iter(pick_free_ports(2 * len(workers) + 3))
+    ports = iter(pick_free_ports(2 * len(workers) + 2))
     names = [worker.name for worker in workers]
     listens = {name: f"{HOST}:{next(ports)}" for name in (*names, "router")}
     metrics = {name: f"{HOST}:{next(ports)}" for name in (*names, "router")}
-    shared = {"INFERMESH_HOME": str(home.root), "INFERMESH_MODELS": str(home.models)}
+    shared = {
+        "INFERMESH_HOME": str(home.root),
+        "INFERMESH_MODELS": str(home.models),
+        "INFERMESH_MESH_TOKEN_FILE": str(token_file(home)),
+    }
+    admin = f"unix:{socket_path(home, 'admin')}"
     processes = [
         Service(
             worker.name,
@@ -59,7 +69,12 @@ def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[WorkerSpec
         for worker in workers
     ]
     endpoints = ",".join([*(listens[name] for name in names), *_other_workers()])
-    router = {**shared, **_listen("router", listens, metrics), "INFERMESH_WORKERS": endpoints}
+    router = {
+        **shared,
+        **_listen("router", listens, metrics),
+        "INFERMESH_ADMIN_LISTEN": admin,
+        "INFERMESH_WORKERS": endpoints,
+    }
     return MeshPlan(
         services=[
             *processes,
@@ -71,9 +86,10 @@ def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[WorkerSpec
         http=f"{HOST}:{settings.http_port}",
         grpc=f"{HOST}:{settings.grpc_port}",
         router=listens["router"],
+        admin=admin,
         workers=[listens[name] for name in names],
         metrics=metrics,
-        envoy_admin=f"{HOST}:{next(ports)}",
+        envoy_admin=f"unix:{socket_path(home, 'envoy-admin')}",
         model=model,
     )
 
@@ -83,17 +99,32 @@ def envoy_config(home: Home) -> Path:
     return home.run / "envoy.yaml"
 
 
-def render_envoy_config(plan: MeshPlan) -> str:
-    """Renders Envoy's configuration for a plan. Envoy writes its access log to stdout, which the supervisor rotates."""
-    from infermesh_envoy import Address, EnvoyOptions, render  # noqa: PLC0415 - installed only where a mesh runs
+def write_envoy_config(plan: MeshPlan, settings: ClientSettings, home: Home) -> None:
+    """Writes Envoy's configuration for a plan. Envoy writes its access log to stdout, which the supervisor rotates."""
+    from infermesh_envoy import (  # noqa: PLC0415 - installed only where a mesh runs
+        Address,
+        EnvoyOptions,
+        ListenerTls,
+        MeshTls,
+        render,
+        write_secrets,
+    )
 
+    ca, cert, key = Path(settings.mesh_ca), Path(settings.mesh_cert), Path(settings.mesh_key)
     options = EnvoyOptions(
         http=Address.parse(plan.http),
         grpc=Address.parse(plan.grpc),
         router=Address.parse(plan.router),
-        admin_port=Address.parse(plan.envoy_admin).port,
+        admin_socket=unix_path(plan.envoy_admin),
+        cors_origins=settings.cors_origins,
+        allowed_hosts=settings.allowed_hosts,
+        reflection=settings.reflection,
+        tls=ListenerTls(Path(settings.tls_cert), Path(settings.tls_key)) if settings.tls_cert else None,
+        mesh_tls=MeshTls(ca, cert, key, settings.mesh_name) if settings.mesh_ca else None,
+        secrets=home.run,
     )
-    return str(render(options))
+    write_secrets(options)
+    envoy_config(home).write_text(render(options), encoding="utf-8")
 
 
 def _envoy_command(config: Path) -> Sequence[str]:

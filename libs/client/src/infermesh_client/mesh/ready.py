@@ -8,6 +8,7 @@ import httpx
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.aio import AsyncClient
+from infermesh_client.mesh.rest import rest_url, trust
 from infermesh_client.mesh.state import MeshState
 from infermesh_client.mesh.supervisor import Supervisor
 from infermesh_runtime.errors import DeadlineExceeded, FailedPrecondition, Unavailable, Unimplemented
@@ -50,13 +51,13 @@ async def _wait(state: MeshState, show_status: ShowStatus) -> None:
     while not await _workers_ready(state, show_status):  # noqa: ASYNC110 - until it listens there is no event to wait for
         await asyncio.sleep(_RETRY_S)
     show_status("waiting for Envoy")
-    await _wait_for_envoy(f"http://{state.http}/health")
+    await _wait_for_envoy(state)
 
 
 async def _workers_ready(state: MeshState, show_status: ShowStatus) -> bool:
     """Watches the router's endpoints until every local worker is ready. False when the router cannot be reached."""
     try:
-        async with AsyncClient(state.router) as client:
+        async with AsyncClient(state.admin or state.router) as client:
             async for endpoints in client.watch_endpoints(min_interval_ms=50):
                 lagging = [address for address in state.workers if not _is_ready(address, endpoints)]
                 if not lagging:
@@ -86,8 +87,9 @@ def _describe(address: str, endpoints: Sequence[admin_pb2.Endpoint]) -> str:
     return f"the worker at {address}" + (f" ({message})" if message else "")
 
 
-async def _wait_for_envoy(url: str) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
+async def _wait_for_envoy(state: MeshState) -> None:
+    url = f"{rest_url(state)}/health"
+    async with httpx.AsyncClient(trust_env=False, verify=trust(state)) as client:
         while True:
             try:
                 if (await client.get(url)).status_code == httpx.codes.OK:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from infermesh_client.mesh.plan import envoy_config, plan_mesh, render_envoy_config
+from infermesh_client.mesh.plan import plan_mesh, write_envoy_config
 from infermesh_client.mesh.ports import check_free_port
 from infermesh_client.mesh.ready import ShowStatus, wait_until_ready
 from infermesh_client.mesh.state import MeshState, write_state
 from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.mesh.token import write_token
 from infermesh_client.mesh.workers import WorkerSpec, check_installed
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
@@ -55,9 +56,10 @@ def start_mesh(
     plan = plan_mesh(settings, home, workers, model)
     home.run.mkdir(parents=True, exist_ok=True)
     home.log.mkdir(parents=True, exist_ok=True)
-    envoy_config(home).write_text(render_envoy_config(plan), encoding="utf-8")
+    write_token(settings, home)
+    write_envoy_config(plan, settings, home)
     supervisor = Supervisor(home)
-    state = write_state(plan, home)
+    state = write_state(plan, home, tls_cert=settings.tls_cert)
     started = supervisor.start(plan.services, stop_wait_s=drain_s() + STOP_MARGIN_S)
     try:
         asyncio.run(wait_until_ready(state, supervisor, deadline_s=deadline_s, show_status=show_status))

@@ -18,7 +18,7 @@ _SHARED = frozenset({"INFERMESH_HTTP_PORT", "INFERMESH_GRPC_PORT", "INFERMESH_MO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshState:
-    """Addresses (host:port) of the running mesh."""
+    """Addresses (host:port, or unix:PATH) of the running mesh."""
 
     http: str
     grpc: str
@@ -30,6 +30,10 @@ class MeshState:
     """The model that was loaded at the start; NO_MODEL for none."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """What `digest_settings` made of the environment that it was started in."""
+    admin: str = ""
+    """The router's admin address."""
+    tls_cert: str = ""
+    """Path of the certificate with which Envoy serves; "" if it serves plain text."""
 
 
 def digest_settings(environment: Mapping[str, str]) -> dict[str, str]:
@@ -42,7 +46,7 @@ def digest_settings(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def write_state(plan: MeshPlan, home: Home) -> MeshState:
+def write_state(plan: MeshPlan, home: Home, *, tls_cert: str = "") -> MeshState:
     """Writes the addresses of a plan to mesh.json and returns them."""
     state = MeshState(
         http=plan.http,
@@ -53,6 +57,8 @@ def write_state(plan: MeshPlan, home: Home) -> MeshState:
         envoy_admin=plan.envoy_admin,
         model=plan.model,
         settings=digest_settings(os.environ),
+        admin=plan.admin,
+        tls_cert=tls_cert,
     )
     home.run.mkdir(parents=True, exist_ok=True)
     (home.run / _FILE_NAME).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")

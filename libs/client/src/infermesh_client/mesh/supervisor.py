@@ -4,14 +4,12 @@ Why supervisord: it has been maintained since 2004, is plain Python, restarts pr
 and is controlled over a socket that only this user can open.
 """
 
-import hashlib
 import http.client
 import os
 import shlex
 import socket
 import subprocess
 import sys
-import tempfile
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +19,9 @@ from typing import Any
 from infermesh_client.mesh.logs import LogEnds
 from infermesh_client.mesh.plan import Service
 from infermesh_client.mesh.service_files import service_file, write_service_files
+from infermesh_client.mesh.sockets import socket_path
 from infermesh_client.settings import Home
 
-_MAX_SOCKET_PATH = 100
-"""In bytes. The path of a Unix socket has at most 107, and supervisord appends its process id while it creates one."""
 _RPC_TIMEOUT_S = 5.0
 _PYTHON = (sys.executable, "-P")  # -P: do not look for modules in the working folder
 
@@ -46,7 +43,7 @@ class Supervisor:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._socket = _socket_path(home)
+        self._socket = socket_path(home, "supervisor")
         self._started: subprocess.Popen[bytes] | None = None
         self._log_ends = LogEnds(home.log)
 
@@ -186,15 +183,6 @@ class _UnixTransport(xmlrpc.client.Transport):
             raise
         self._connection = host, connection
         return connection
-
-
-def _socket_path(home: Home) -> Path:
-    """Path of the socket: in the home folder, or in the temporary folder if the home's path is too long for one."""
-    path = home.run / "supervisor.sock"
-    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
-        return path
-    key = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"infermesh-{os.getuid()}-{key}.sock"
 
 
 def _section(name: str, values: Mapping[str, str]) -> str:

@@ -20,6 +20,8 @@ class RpcContext:
     def __init__(self, inner: grpc.aio.ServicerContext, request_id: str) -> None:
         self._inner = inner
         self.request_id = request_id
+        self.guarded = False
+        """Whether a guard let the call in, so that the mesh token it carries is the right one."""
         self.initial_metadata_sent = False
         self.interrupted = False
         """Whether the client, the deadline or the server's stop ended the handler."""

@@ -23,9 +23,11 @@ from google.protobuf.message import DecodeError
 from infermesh_runtime.errors import Code, InfermeshError, Internal, InvalidArgument, Unimplemented
 from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc import status
+from infermesh_runtime.rpc.audit import write_audit_line
 from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
 from infermesh_runtime.rpc.in_flight import InFlight
+from infermesh_runtime.rpc.mesh_token import Guard
 
 MAX_REQUEST_ID_CHARS = 128
 _UNSENDABLE = re.compile(r"[^ -~]")
@@ -78,11 +80,13 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
         observers: Sequence[RpcObserver] = (log_access,),
         in_flight: InFlight | None = None,
         limit: CallLimit = NO_LIMIT,
+        guard: Guard | None = None,
     ) -> None:
-        """`limit`: calls beyond it are refused before their request is read."""
+        """`limit`: calls beyond it are refused before their request is read. `guard`: refuses calls."""
         self._observers = tuple(observers)
         self._in_flight = in_flight or InFlight()
         self._limit = limit
+        self._guard = guard
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
@@ -90,11 +94,15 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
         method = handler_call_details.method
         found = await continuation(handler_call_details)
         handler = found or grpc.stream_stream_rpc_method_handler(_unimplemented(method))
+        refusal = self._guard(method, handler_call_details.invocation_metadata) if self._guard else None
+        if refusal is not None:
+            handler = grpc.stream_stream_rpc_method_handler(_refusing(method, refusal))
         request_id = _request_id(handler_call_details.invocation_metadata)
 
         async def serve(requests: Any, inner: grpc.aio.ServicerContext) -> Any:
             REQUEST_ID.set(request_id)
             context = RpcContext(inner, request_id)
+            context.guarded = self._guard is not None and refusal is None
             started = time.perf_counter()
             with self._in_flight.entered(method, context):
                 try:
@@ -240,5 +248,13 @@ def _request_id(metadata: Iterable[tuple[str, Any]]) -> str:
 def _unimplemented(method: str) -> Callable[[Any, RpcContext], Awaitable[None]]:
     async def refuse(_requests: Any, _context: RpcContext) -> None:
         raise Unimplemented(f"There is no method {method}.", reason="METHOD_NOT_FOUND")
+
+    return refuse
+
+
+def _refusing(method: str, error: InfermeshError) -> Callable[[Any, RpcContext], Awaitable[None]]:
+    async def refuse(_requests: Any, context: RpcContext) -> None:
+        write_audit_line(context, method, {"reason": error.reason}, error.code.name)
+        raise error
 
     return refuse

@@ -7,22 +7,20 @@ import asyncio
 import contextlib
 import gc
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
-from grpc_reflection.v1alpha import reflection
 
-from infermesh_runtime.errors import FailedPrecondition, Unavailable
+from infermesh_runtime.errors import Unavailable
 from infermesh_runtime.process import handled_signals
 from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.in_flight import InFlight
-from infermesh_runtime.rpc.interceptor import RpcInterceptor, RpcObserver, log_access
-from infermesh_runtime.rpc.options import SERVER_OPTIONS
+from infermesh_runtime.rpc.interceptor import RpcObserver, log_access
+from infermesh_runtime.rpc.listener import Access, Listener
 from infermesh_runtime.settings import split_host_port
 
 ENDLESS_METHODS = frozenset(
@@ -72,47 +70,51 @@ class Server:
         drain_s: float,
         observers: Sequence[RpcObserver] = (log_access,),
         limit: CallLimit = NO_LIMIT,
+        access: Access | None = None,
     ) -> None:
         self._limit = limit
-        self._listen = listen
+        self._main = Listener(listen, access or Access())
+        self._listeners = [self._main]
         self._drain_s = drain_s
         self._observers = tuple(observers)
-        self._handlers: list[grpc.GenericRpcHandler] = []
-        self._services: list[str] = []
         self._parts: list[ServerPart] = []
         self._started: list[ServerPart] = []
         self._in_flight = InFlight(ENDLESS_METHODS)
         self._health = health_aio.HealthServicer()
         self._stop_requested = asyncio.Event()
-        self._grpc: grpc.aio.Server | None = None
-        self._port = 0
 
     @property
     def port(self) -> int:
         """The port it listens on; 0 before the start."""
-        return self._port
+        return self._main.port
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Where it listens: the address it was made with, then those added."""
+        return tuple(self._listeners)
 
     @property
     def services(self) -> tuple[str, ...]:
-        """Full names of the services added."""
-        return tuple(self._services)
+        """Full names of the services added, to all listeners."""
+        return tuple(dict.fromkeys(name for listener in self._listeners for name in listener.services))
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Called by the generated add_…_to_server functions."""
-        self._handlers += generic_rpc_handlers
+        self._main.add_generic_rpc_handlers(generic_rpc_handlers)
 
-    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:  # noqa: ARG002
-        """Called by the generated add_…_to_server functions, with handlers that add_generic_rpc_handlers has already
-        got.
-
-        They are not registered again, because each call of a registered method waits on one more future in grpc.aio.
-        """
-        self._services.append(service_name)
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        """Called by the generated add_…_to_server functions."""
+        self._main.add_registered_method_handlers(service_name, method_handlers)
 
     def add_service(self, name: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
         """Adds a service without a generated servicer, as handlers by method name."""
-        self._handlers.append(grpc.method_handlers_generic_handler(name, handlers))
-        self._services.append(name)
+        self._main.add_service(name, handlers)
+
+    def add_listener(self, listen: str, access: Access | None = None) -> Listener:
+        """Adds another address ("host:port" or "unix:PATH"), to whose listener services of its own are added."""
+        listener = Listener(listen, access or Access())
+        self._listeners.append(listener)
+        return listener
 
     def add_part(self, part: ServerPart) -> None:
         """Adds a part. Parts start in the order they were added, drain together, and close in reverse order."""
@@ -125,7 +127,7 @@ class Server:
         """
         states = health_pb2.HealthCheckResponse
         state = states.SERVING if serving else states.NOT_SERVING
-        for name in services or ("", *self._services):
+        for name in services or ("", *self.services):
             await self._health.set(name, state)
 
     async def start(self) -> int:
@@ -140,17 +142,17 @@ class Server:
                     await part.start()
                 self._started.append(part)
             await self.set_serving(False)
-            self._grpc = self._build()
-            self._port = _bind(self._grpc, self._listen)
-            await self._grpc.start()
-            logger.info("listening", extra={"host": split_host_port(self._listen)[0], "port": self._port})
+            for listener in self._listeners:
+                listener.open(self._observers, self._in_flight, self._health, self._limit)
+            await self._start_listeners()
             for part in self._parts:
                 if part.listening is not None:
                     await part.listening()
         except BaseException:
+            await asyncio.gather(*(listener.stop(0) for listener in self._listeners))
             await self._close_parts()
             raise
-        return self._port
+        return self.port
 
     async def stop(self) -> None:
         """Sets health to NOT_SERVING, drains for at most drain_s, stops the server and closes the parts.
@@ -160,8 +162,7 @@ class Server:
         await self._health.enter_graceful_shutdown()
         await self._drain()
         await self._end_calls()
-        if self._grpc is not None:
-            await self._grpc.stop(GRACE_S)
+        await asyncio.gather(*(listener.stop(GRACE_S) for listener in self._listeners))
         await self._close_parts()
         logger.info("stopped")
 
@@ -194,14 +195,11 @@ class Server:
         finally:
             stopping.cancel()
 
-    def _build(self) -> grpc.aio.Server:
-        interceptor = RpcInterceptor(self._observers, self._in_flight, self._limit)
-        server = grpc.aio.server(interceptors=(interceptor,), options=SERVER_OPTIONS)
-        server.add_generic_rpc_handlers(self._handlers)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = (*self._services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
-        return server
+    async def _start_listeners(self) -> None:
+        for listener in self._listeners:
+            await listener.start()
+            host = {"host": split_host_port(listener.listen)[0]} if listener is self._main else {"at": listener.address}
+            logger.info("listening", extra={**host, "port": listener.port})
 
     async def _drain(self) -> None:
         drains = [part.drain() for part in self._parts if part.drain is not None and part in self._started]
@@ -234,28 +232,3 @@ class Server:
                 await part.close()
             except Exception:
                 logger.exception("a part failed to close", extra={"part": part.name})
-
-
-def _bind(server: grpc.aio.Server, listen: str) -> int:
-    try:
-        _try_bind(listen)  # first, because gRPC does not say why it failed, and writes to stderr in its own format
-        return int(server.add_insecure_port(listen))
-    except (OSError, RuntimeError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise FailedPrecondition(f"cannot listen on {listen}: {why}", reason="CANNOT_LISTEN") from error
-
-
-def _try_bind(listen: str) -> None:
-    """Raises OSError when none of the host's addresses can be bound now."""
-    problem: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(*split_host_port(listen), type=socket.SOCK_STREAM):
-        try:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        except OSError as error:
-            problem = error
-        else:
-            return
-    if problem is not None:
-        raise problem

@@ -1,12 +1,11 @@
 """gRPC service that loads and unloads models of a worker, drains it and resumes it."""
 
-# ruff: noqa: ARG002 - gRPC fixes the signatures of RPCs
-
 import math
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.rpc.audit import audited
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.worker import Worker
 
@@ -18,21 +17,25 @@ class EndpointServicer(admin_pb2_grpc.EndpointServiceServicer):
         self._worker = worker
 
     async def LoadModel(self, request: pb.LoadModelRequest, context: RpcContext) -> pb.LoadModelResponse:
-        keep_alive_s = _keep_alive_s(request)
-        name = _model(request.model)
-        unloaded = await self._worker.loader.load(name, pinned=request.pinned, keep_alive_s=keep_alive_s)
-        return pb.LoadModelResponse(unloaded=unloaded)
+        with audited(context, request):
+            keep_alive_s = _keep_alive_s(request)
+            name = _model(request.model)
+            unloaded = await self._worker.loader.load(name, pinned=request.pinned, keep_alive_s=keep_alive_s)
+            return pb.LoadModelResponse(unloaded=unloaded)
 
     async def UnloadModel(self, request: pb.UnloadModelRequest, context: RpcContext) -> pb.UnloadModelResponse:
-        await self._worker.loader.unload(_model(request.model), force=request.force)
+        with audited(context, request):
+            await self._worker.loader.unload(_model(request.model), force=request.force)
         return pb.UnloadModelResponse()
 
     async def Drain(self, request: pb.DrainRequest, context: RpcContext) -> pb.DrainResponse:
-        await self._worker.drain_requests()
+        with audited(context, request):
+            await self._worker.drain_requests()
         return pb.DrainResponse()
 
     async def Resume(self, request: pb.ResumeRequest, context: RpcContext) -> pb.ResumeResponse:
-        self._worker.resume()
+        with audited(context, request):
+            self._worker.resume()
         return pb.ResumeResponse()
 
 

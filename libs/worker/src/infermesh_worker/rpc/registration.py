@@ -11,6 +11,8 @@ import grpc
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1.admin_pb2_grpc import AdminServiceStub
+from infermesh_runtime.rpc.channel import open_aio_channel
+from infermesh_runtime.rpc.identity import MeshIdentity
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_runtime.settings import split_host_port
 from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
@@ -55,8 +57,14 @@ class Registration:
         advertise: str,
         port: Callable[[], int],
         tasks: TaskSupervisor | None = None,
+        *,
+        identity: MeshIdentity | None = None,
     ) -> None:
-        """`routers`: host:port, or dns:///name:port. `port` returns the port that the worker listens on."""
+        """`routers`: admin addresses, host:port, unix:PATH or dns:///name:port. `port` returns the worker's own port.
+
+        `identity` is what the worker shows the routers.
+        """
+        self._identity = identity or MeshIdentity()
         self._routers = routers
         self._advertise = advertise
         self._port = port
@@ -98,7 +106,7 @@ class Registration:
             self._staying[router, target] = self._tasks.start("registration", stay, about=f"{router} {target}")
 
     async def _stay_registered(self, router: str, address: str) -> None:
-        async with grpc.aio.insecure_channel(router, options=_OPTIONS) as channel:
+        async with open_aio_channel(router, self._identity, _OPTIONS) as channel:
             delay_s, known_problem = FIRST_DELAY_S, ""
             while True:
                 stub = AdminServiceStub(channel)

@@ -3,7 +3,7 @@
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
@@ -12,6 +12,7 @@ from infermesh_router.fleet.changes import Changes
 from infermesh_router.fleet.drainer import Drainer
 from infermesh_router.membership.registration import registered_address
 from infermesh_router.membership.registry import Registry
+from infermesh_runtime.rpc.audit import audited
 from infermesh_runtime.rpc.context import RpcContext
 
 _DEFAULT_INTERVAL_MS = 500
@@ -20,11 +21,21 @@ _DEFAULT_INTERVAL_MS = 500
 class AdminServicer(pb_grpc.AdminServiceServicer):
     """AdminService over a fleet."""
 
-    def __init__(self, listing: Listing, *, changes: Changes, drainer: Drainer, registry: Registry) -> None:
+    def __init__(
+        self,
+        listing: Listing,
+        *,
+        changes: Changes,
+        drainer: Drainer,
+        registry: Registry,
+        registration_networks: Sequence[str] = (),
+    ) -> None:
+        """`registration_networks`: in which workers may register, as in 10.0.0.0/8; none: in all."""
         self._listing = listing
         self._changes = changes
         self._drainer = drainer
         self._registry = registry
+        self._networks = registration_networks
 
     async def ListEndpoints(self, request: pb.ListEndpointsRequest, context: RpcContext) -> pb.ListEndpointsResponse:
         """Lists the endpoints and queues once."""
@@ -41,21 +52,24 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
     async def DrainEndpoint(self, request: pb.DrainEndpointRequest, context: RpcContext) -> pb.DrainEndpointResponse:
         """Drains an endpoint; answers when nothing runs on it."""
         move_after_s = request.move_after_s if request.HasField("move_after_s") else None
-        return pb.DrainEndpointResponse(moved=await self._drainer.drain(request.address, move_after_s=move_after_s))
+        with audited(context, request):
+            return pb.DrainEndpointResponse(moved=await self._drainer.drain(request.address, move_after_s=move_after_s))
 
     async def ResumeEndpoint(self, request: pb.ResumeEndpointRequest, context: RpcContext) -> pb.ResumeEndpointResponse:
         """Takes an endpoint back into service."""
-        await self._drainer.resume(request.address)
+        with audited(context, request):
+            await self._drainer.resume(request.address)
         return pb.ResumeEndpointResponse()
 
     async def RegisterEndpoint(
         self, request: pb.RegisterEndpointRequest, context: RpcContext
     ) -> AsyncIterator[pb.RegisterEndpointResponse]:
         """Answers once with the address; the registration lasts until the caller ends the call."""
-        address = registered_address(request.address, context.peer())
-        with self._registry.registered(address):
-            yield pb.RegisterEndpointResponse(address=address)
-            await asyncio.Event().wait()
+        with audited(context, request, lasting=True):
+            address = registered_address(request.address, context.peer(), self._networks)
+            with self._registry.registered(address):
+                yield pb.RegisterEndpointResponse(address=address)
+                await asyncio.Event().wait()
 
     def _watched(self) -> pb.WatchEndpointsResponse:
         return pb.WatchEndpointsResponse(endpoints=self._listing.endpoints(), queues=self._listing.queues())

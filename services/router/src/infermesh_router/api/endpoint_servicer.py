@@ -1,13 +1,12 @@
 """Serves the router's EndpointService: loads and unloads models on the fleet, and drains the router itself."""
 
-# ruff: noqa: ARG002 - RPCs have the contract's signatures
-
 from collections.abc import Awaitable, Callable
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.admission.gate import Gate
 from infermesh_router.placement.model_commands import ModelCommands
+from infermesh_runtime.rpc.audit import audited
 from infermesh_runtime.rpc.context import RpcContext
 
 
@@ -21,21 +20,25 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
 
     async def LoadModel(self, request: pb.LoadModelRequest, context: RpcContext) -> pb.LoadModelResponse:
         """Loads a model; answers when it is ready on an endpoint."""
-        return pb.LoadModelResponse(unloaded=await self._models.load(request))
+        with audited(context, request):
+            return pb.LoadModelResponse(unloaded=await self._models.load(request))
 
     async def UnloadModel(self, request: pb.UnloadModelRequest, context: RpcContext) -> pb.UnloadModelResponse:
         """Unloads a model; answers when no endpoint has it."""
-        await self._models.unload(request)
+        with audited(context, request):
+            await self._models.unload(request)
         return pb.UnloadModelResponse()
 
     async def Drain(self, request: pb.DrainRequest, context: RpcContext) -> pb.DrainResponse:
         """Drains the router; answers when nothing runs."""
-        await self._set_serving(False)
-        await self._gate.drain()
+        with audited(context, request):
+            await self._set_serving(False)
+            await self._gate.drain()
         return pb.DrainResponse()
 
     async def Resume(self, request: pb.ResumeRequest, context: RpcContext) -> pb.ResumeResponse:
         """Takes the router back into service."""
-        self._gate.resume()
-        await self._set_serving(True)
+        with audited(context, request):
+            self._gate.resume()
+            await self._set_serving(True)
         return pb.ResumeResponse()

@@ -1,15 +1,17 @@
 """The router's settings: environment variables INFERMESH_*."""
 
 import math
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, ByteSize, Field
+from pydantic import AfterValidator, ByteSize, Field, model_validator
 
 from infermesh_router.fleet.breaker import BreakerOptions
 from infermesh_router.membership.target import Target, parse_target
 from infermesh_router.relay.options import RelayOptions
 from infermesh_router.relay.patience import Patience
+from infermesh_runtime.addresses import UNIX, check_exposure, check_listen
 from infermesh_runtime.api_keys import KEYS_FILE
 from infermesh_runtime.settings import CommaList, ServiceSettings
 
@@ -20,9 +22,28 @@ def _check_workers(workers: tuple[str, ...]) -> tuple[str, ...]:
     return workers
 
 
+def _check_admin_listen(value: str) -> str:
+    return check_listen(value) if value else value
+
+
+def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        ip_network(network)
+    return networks
+
+
 class RouterSettings(ServiceSettings):
     """The settings of a router, read once at the start."""
 
+    admin_listen: Annotated[str, AfterValidator(_check_admin_listen)] = Field(
+        "",
+        description="Where to serve operators and workers that register: unix:PATH, or host:port, which needs the "
+        "mesh token or mutual TLS. Clients cannot do there what is not offered at INFERMESH_LISTEN. Empty: nowhere.",
+    )
+    registration_networks: Annotated[CommaList, AfterValidator(_check_networks)] = Field(
+        (),
+        description="Networks in which workers may register, as in 10.0.0.0/8, separated by commas. Empty: any.",
+    )
     workers: Annotated[CommaList, AfterValidator(_check_workers)] = Field(
         (),
         description="Workers to send requests to: a comma-separated list of host:port or dns:///name:port. A dns:/// "
@@ -208,6 +229,20 @@ class RouterSettings(ServiceSettings):
         if self.keys_file:
             return Path(self.keys_file).expanduser()
         return Path(self.home).expanduser() / KEYS_FILE if self.home else None
+
+    @model_validator(mode="after")
+    def _check_admin_access(self) -> Self:
+        listen = self.admin_listen
+        if not listen or listen.startswith(UNIX):
+            return self
+        if not (self.mesh_ca or self.token()):
+            raise ValueError(
+                f"INFERMESH_ADMIN_LISTEN={listen!r} would let everybody who reaches it stop the mesh. Set "
+                "INFERMESH_MESH_TOKEN or INFERMESH_MESH_TOKEN_FILE, turn on mutual TLS with INFERMESH_MESH_CA, "
+                "INFERMESH_MESH_CERT and INFERMESH_MESH_KEY, or listen on unix:PATH"
+            )
+        check_exposure("INFERMESH_ADMIN_LISTEN", listen, protected=bool(self.mesh_ca), insecure=self.insecure)
+        return self
 
     def targets(self) -> tuple[Target, ...]:
         """The workers that the settings list, parsed."""

@@ -2,13 +2,23 @@
 
 import grpc
 
+from infermesh_runtime.rpc.channel import open_aio_channel
+from infermesh_runtime.rpc.identity import MeshIdentity
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS, keepalive_timeout
 
 
 def open_channel(
-    address: str, *, keepalive_s: float = 10.0, keepalive_timeout_s: float = 5.0, reconnect_max_s: float = 1.0
+    address: str,
+    *,
+    identity: MeshIdentity | None = None,
+    keepalive_s: float = 10.0,
+    keepalive_timeout_s: float = 5.0,
+    reconnect_max_s: float = 1.0,
 ) -> grpc.aio.Channel:
-    """A channel with its own connection, which probes a silent peer and reconnects soon after a failure."""
+    """A channel with its own connection, which probes a silent peer and reconnects soon after a failure.
+
+    It shows the endpoint our `identity`: the mesh token on each call, and our certificate if TLS is on.
+    """
     options = dict(CHANNEL_OPTIONS) | dict(keepalive_timeout(int(keepalive_timeout_s * 1000)))
     options |= {
         "grpc.keepalive_time_ms": int(keepalive_s * 1000),
@@ -20,4 +30,4 @@ def open_channel(
         "grpc.http2.bdp_probe": 0,  # its pings cost more than they gain on a short link
         "grpc.enable_http_proxy": 0,  # workers are in the same network
     }
-    return grpc.aio.insecure_channel(address, options=list(options.items()))
+    return open_aio_channel(address, identity or MeshIdentity(), list(options.items()))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
@@ -15,7 +16,9 @@ from infermesh.openai.v1 import openai_pb2_grpc
 from infermesh_router.app import build_server
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
+from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.context import RpcContext
+from infermesh_runtime.rpc.identity import identity_of
 from infermesh_runtime.rpc.interceptor import RpcInterceptor
 from infermesh_runtime.tasks import TaskSupervisor
 
@@ -138,11 +141,18 @@ class RunningRouter:
 
     address: str
     channel: grpc.aio.Channel
+    admin_address: str = ""
+    admin_channel: grpc.aio.Channel = None
 
     @property
     def admin(self) -> admin_pb2_grpc.AdminServiceStub:
         """Its AdminService."""
-        return admin_pb2_grpc.AdminServiceStub(self.channel)
+        return admin_pb2_grpc.AdminServiceStub(self.admin_channel)
+
+    @property
+    def endpoint_service(self) -> admin_pb2_grpc.EndpointServiceStub:
+        """Its EndpointService."""
+        return admin_pb2_grpc.EndpointServiceStub(self.admin_channel)
 
     @property
     def inference(self) -> pb_grpc.InferenceServiceStub:
@@ -179,16 +189,22 @@ async def running_router(
 
     With `connected`, the block begins once the router has a health report from each worker.
     """
-    options: dict[str, Any] = {"drain_s": 5.0, **settings}
-    server = build_server(RouterSettings(workers=workers, **options), resolve=resolve, tasks=tasks)
-    port = await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        router = RunningRouter(f"127.0.0.1:{port}", channel)
-        try:
-            if connected:
-                await router.endpoints_when(
-                    lambda listed: len(listed) >= len(workers) and all(endpoint.connected for endpoint in listed)
-                )
-            yield router
-        finally:
-            await server.stop()
+    with TemporaryDirectory(prefix="infermesh-") as folder:  # its path is short enough for a socket
+        options: dict[str, Any] = {"drain_s": 5.0, "admin_listen": f"unix:{folder}/admin.sock", **settings}
+        configured = RouterSettings(workers=workers, **options)
+        server = build_server(configured, resolve=resolve, tasks=tasks)
+        port = await server.start()
+        admin_address, identity = server.listeners[-1].address, identity_of(configured)
+        async with (
+            open_aio_channel(f"127.0.0.1:{port}", identity, ()) as channel,
+            open_aio_channel(admin_address, identity, ()) as admin_channel,
+        ):
+            router = RunningRouter(f"127.0.0.1:{port}", channel, admin_address, admin_channel)
+            try:
+                if connected:
+                    await router.endpoints_when(
+                        lambda listed: len(listed) >= len(workers) and all(endpoint.connected for endpoint in listed)
+                    )
+                yield router
+            finally:
+                await server.stop()

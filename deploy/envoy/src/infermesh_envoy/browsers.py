@@ -1,0 +1,45 @@
+"""Which web pages may call the REST API, as regular expressions for Envoy."""
+
+import re
+from ipaddress import ip_address
+
+from infermesh_envoy.options import EnvoyOptions
+
+ANY = "*"
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+
+def hosts_regex(options: EnvoyOptions) -> str:
+    """Matches the Host headers that are accepted, with any port; "" if all are."""
+    names = options.allowed_hosts
+    if is_loopback(options.http.host):
+        names = (*LOOPBACK_HOSTS, *names)
+    if not names or ANY in names:
+        return ""
+    return rf"(?i)({'|'.join(re.escape(name) for name in names)})(:\d+)?"
+
+
+def origins_regex(options: EnvoyOptions) -> str:
+    """Matches the Origin headers that are accepted; "" if all are. Without origins it matches none."""
+    if ANY in options.cors_origins:
+        return ""
+    return "|".join(re.escape(origin) for origin in options.cors_origins) or "none"
+
+
+def refusals(options: EnvoyOptions) -> list[tuple[str, str, str, str]]:
+    """For each header that is checked: what accepts it, its name, and code and message of the error that refuses it."""
+    host = "The API may not be called by the name %REQ(:AUTHORITY)%. Call it by its address, or name it in "
+    origin = "Web pages of %REQ(ORIGIN)% may not call the API. To let them, list this origin in "
+    checked = [
+        (hosts_regex(options), ":authority", "host_not_allowed", f"{host}INFERMESH_ALLOWED_HOSTS"),
+        (origins_regex(options), "origin", "origin_not_allowed", f"{origin}INFERMESH_CORS_ORIGINS"),
+    ]
+    return [each for each in checked if each[0]]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only processes on this machine can reach the host. A name other than localhost may be anywhere."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
