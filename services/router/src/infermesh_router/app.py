@@ -13,7 +13,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server, add_EndpointServiceServicer_to_server
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh.openai.v1.openai_pb2_grpc import add_OpenAIServiceServicer_to_server
 from infermesh_router.admission.admission import Admission
 from infermesh_router.admission.gate import Gate
 from infermesh_router.admission.sessions import Sessions
@@ -22,6 +21,7 @@ from infermesh_router.api.aggregate import combine_reports
 from infermesh_router.api.endpoint_servicer import EndpointServicer
 from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
 from infermesh_router.api.listing import Listing
+from infermesh_router.config.body_options import body_budget, body_rules, request_bounds
 from infermesh_router.config.mesh_config import MeshConfig
 from infermesh_router.config.mesh_file import MeshFile
 from infermesh_router.config.mesh_rules import admission_limits, alias_targets, chooser_rules, retention
@@ -37,13 +37,18 @@ from infermesh_router.membership.target import join_host_port
 from infermesh_router.metrics.endpoint_collector import EndpointCollector
 from infermesh_router.metrics.queue_collector import QueueCollector
 from infermesh_router.metrics.request_metrics import RequestMetrics
-from infermesh_router.openai.servicer import OpenAIServicer
+from infermesh_router.openai.conversion import BodyConverter
+from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
+from infermesh_router.openai.servicer import OpenAIServicer, openai_handlers
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.placement.placer import Placer
 from infermesh_router.policy.choice import choose
 from infermesh_router.policy.chooser import Chooser
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.aliases import Aliases
+from infermesh_router.requests.parsing_pool import ParsingPool
+from infermesh_router.requests.reader import RequestReader
+from infermesh_runtime.machine import usable_processors
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
@@ -85,8 +90,15 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
         options=settings.relay_options(),
         resolve=aliases.resolve,
     )
-    server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=(log_access, RpcMetrics(metrics)))
-    inference = InferenceServicer(dispatcher, changes=fleet.changes, make_report=make_report)
+    server = Server(
+        listen=settings.listen,
+        drain_s=settings.drain_s,
+        observers=(log_access, RpcMetrics(metrics)),
+        bodies=body_budget(settings),
+    )
+    pool = ParsingPool(processes=min(2, usable_processors()))
+    reader = RequestReader(pool, request_bounds(settings))
+    inference = InferenceServicer(dispatcher, reader=reader, changes=fleet.changes, make_report=make_report)
     server.add_service(SERVICE, inference_handlers(inference))
     registry = Registry(fleet.set_addresses)
     listing = Listing(fleet, source_of=registry.source_of, stats=router_metrics.by_endpoint, queues=admission.queues)
@@ -96,16 +108,9 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
     )
     endpoint_servicer = EndpointServicer(ModelCommands(fleet, placer), gate, set_serving=server.set_serving)
     add_EndpointServiceServicer_to_server(endpoint_servicer, server)
-    add_OpenAIServiceServicer_to_server(
-        OpenAIServicer(
-            dispatcher,
-            make_report=make_report,
-            registry=metrics,
-            ignore_unknown_fields=settings.unknown_fields == "ignore",
-            max_body_bytes=settings.max_body_bytes,
-        ),
-        server,
-    )
+    converter = BodyConverter(pool, body_rules(settings))
+    openai = OpenAIServicer(dispatcher, make_report=make_report, registry=metrics, converter=converter)
+    server.add_service(OPENAI_SERVICE, openai_handlers(openai))
     workers = ConfiguredWorkers(
         registry,
         targets=settings.targets(),
@@ -116,6 +121,7 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
     server.add_part(_fleet_part(fleet, workers))
     server.add_part(_mesh_part(mesh))
     server.add_part(ServerPart(name="placement", close=placer.close))
+    server.add_part(ServerPart(name="parsing pool", close=pool.close))
     server.add_part(_readiness_part(server, settings.listen))
     server.add_part(metrics_part(metrics, settings.metrics_listen))
     return server

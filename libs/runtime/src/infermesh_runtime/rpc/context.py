@@ -5,6 +5,7 @@ from typing import Any
 import grpc
 
 from infermesh_runtime.errors import Code
+from infermesh_runtime.rpc.body_budget import NO_BUDGET, Share
 
 REQUEST_ID_KEY = "x-request-id"
 
@@ -21,6 +22,8 @@ class RpcContext:
         self.initial_metadata_sent = False
         self.interrupted = False
         """Whether the client, the deadline or the server's stop ended the handler."""
+        self.body: Share = NO_BUDGET
+        """What the request takes of the memory for requests. A handler that holds less than it was sent says so."""
         self.write = self._write_first
 
     def __getattr__(self, name: str) -> Any:

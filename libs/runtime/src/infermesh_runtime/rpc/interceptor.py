@@ -19,9 +19,18 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import DecodeError
 
-from infermesh_runtime.errors import Code, InfermeshError, Internal, InvalidArgument, Unavailable, Unimplemented
+from infermesh_runtime.errors import (
+    Code,
+    DeadlineExceeded,
+    InfermeshError,
+    Internal,
+    InvalidArgument,
+    Unavailable,
+    Unimplemented,
+)
 from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc import status
+from infermesh_runtime.rpc.body_budget import NO_BUDGET, Bodies
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
 from infermesh_runtime.rpc.in_flight import InFlight
 
@@ -71,9 +80,16 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
     be coroutine functions or async generators; others fail with INTERNAL.
     """
 
-    def __init__(self, observers: Sequence[RpcObserver] = (log_access,), in_flight: InFlight | None = None) -> None:
+    def __init__(
+        self,
+        observers: Sequence[RpcObserver] = (log_access,),
+        in_flight: InFlight | None = None,
+        bodies: Bodies | None = None,
+    ) -> None:
+        """`bodies` decides, before a single request is read, whether there is memory for it."""
         self._observers = tuple(observers)
         self._in_flight = in_flight or InFlight()
+        self._bodies = bodies or NO_BUDGET
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
@@ -89,7 +105,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
             started = time.perf_counter()
             with self._in_flight.entered(method):
                 try:
-                    return await _serve(handler, requests, context)
+                    return await _serve(handler, requests, context, self._bodies)
                 finally:
                     self._observe(method, found is not None, context, time.perf_counter() - started)
 
@@ -116,10 +132,13 @@ def _as_raw_handler(handler: Any, serve: Callable[[Any, Any], Awaitable[Any]]) -
     return grpc.stream_unary_rpc_method_handler(serve, deserialize, None)
 
 
-async def _serve(handler: Any, requests: Any, context: RpcContext) -> bytes | None:
+async def _serve(handler: Any, requests: Any, context: RpcContext, bodies: Bodies) -> bytes | None:
     """Runs the handler and returns its response, if it has a single one. Ends the call if the handler raises."""
     try:
-        return await _invoke(handler, requests, context)
+        if handler.request_streaming:
+            return await _invoke(handler, requests, context)
+        with bodies.expect(context) as context.body:
+            return await _invoke(handler, await _read_request(handler, context, bodies.timeout_s), context)
     except grpc.aio.AbortError:
         raise
     except InfermeshError as error:
@@ -137,10 +156,10 @@ async def _serve(handler: Any, requests: Any, context: RpcContext) -> bytes | No
     return None
 
 
-async def _invoke(handler: Any, requests: Any, context: RpcContext) -> bytes | None:
-    request = requests if handler.request_streaming else await _read_request(handler.request_deserializer, context)
+async def _invoke(handler: Any, request: Any, context: RpcContext) -> bytes | None:
     behaviour = handler.stream_stream or handler.unary_stream or handler.unary_unary or handler.stream_unary
     result, response = behaviour(request, context), b""
+    del request  # so that the handler alone decides how long a large one is kept
     if inspect.isasyncgen(result):
         await _write_all(result, context)
     elif inspect.isawaitable(result):
@@ -153,10 +172,18 @@ async def _invoke(handler: Any, requests: Any, context: RpcContext) -> bytes | N
     return None if handler.response_streaming else response
 
 
-async def _read_request(deserialize: Callable[[bytes], Any] | None, context: RpcContext) -> Any:
-    raw = await context.read()
+async def _read_request(handler: Any, context: RpcContext, timeout_s: float | None) -> Any:
+    try:
+        async with asyncio.timeout(timeout_s):
+            raw = await context.read()
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"The request did not arrive within {timeout_s:g} s.", reason="REQUEST_TIMEOUT"
+        ) from None
     if raw is grpc.aio.EOF:
         raise InvalidArgument("The call has no request message.")
+    context.body.arrived(len(raw))
+    deserialize = handler.request_deserializer
     if deserialize is None:
         return raw
     try:

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.process import handled_signals
+from infermesh_runtime.rpc.body_budget import Bodies
 from infermesh_runtime.rpc.in_flight import InFlight
 from infermesh_runtime.rpc.interceptor import RpcInterceptor, RpcObserver, log_access
 from infermesh_runtime.rpc.options import SERVER_OPTIONS
@@ -63,7 +64,16 @@ class Server:
     and parts with `add_part`. The health of every service is NOT_SERVING until `set_serving`.
     """
 
-    def __init__(self, *, listen: str, drain_s: float, observers: Sequence[RpcObserver] = (log_access,)) -> None:
+    def __init__(
+        self,
+        *,
+        listen: str,
+        drain_s: float,
+        observers: Sequence[RpcObserver] = (log_access,),
+        bodies: Bodies | None = None,
+    ) -> None:
+        """`bodies` bounds the memory that requests take; None: nothing does."""
+        self._bodies = bodies
         self._listen = listen
         self._drain_s = drain_s
         self._observers = tuple(observers)
@@ -181,7 +191,7 @@ class Server:
             stopping.cancel()
 
     def _build(self) -> grpc.aio.Server:
-        interceptor = RpcInterceptor(self._observers, self._in_flight)
+        interceptor = RpcInterceptor(self._observers, self._in_flight, self._bodies)
         server = grpc.aio.server(interceptors=(interceptor,), options=SERVER_OPTIONS)
         server.add_generic_rpc_handlers(self._handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

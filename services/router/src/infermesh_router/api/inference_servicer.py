@@ -10,8 +10,9 @@ import grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.call import Call, read_embed, read_generate, read_infer
+from infermesh_router.requests.call import Call
 from infermesh_router.requests.client_id import derive_client_id
+from infermesh_router.requests.reader import RequestReader
 from infermesh_runtime.rpc.context import RpcContext
 
 SERVICE = "infermesh.inference.v1.InferenceService"
@@ -23,15 +24,25 @@ _DEFAULT_INTERVAL_MS = 100
 class InferenceServicer:
     """InferenceService over all endpoints. Generate, Embed and Infer take and return serialised messages."""
 
-    def __init__(self, dispatcher: Dispatcher, *, changes: Changes, make_report: Callable[[], pb.HealthReport]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        *,
+        reader: RequestReader,
+        changes: Changes,
+        make_report: Callable[[], pb.HealthReport],
+    ) -> None:
         self._dispatcher = dispatcher
+        self._reader = reader
         self._changes = changes
         self._make_report = make_report
 
     async def Generate(self, request: bytes, context: RpcContext) -> None:
         """Relays a stream. The client gets the bytes that came, except that `started` says which endpoint answers."""
         since_s = time.perf_counter()
-        call = _with_client(read_generate(request), context)
+        call = _with_client(await self._reader.generate(request), context)
+        del request  # the call has its own copy
+        context.body.keep(len(call.body))
         write = context.write
         async with self._dispatcher.generate(call, context.time_remaining(), since_s=since_s) as events:
             async for message, _ in events:
@@ -40,13 +51,15 @@ class InferenceServicer:
     async def Embed(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
         since_s = time.perf_counter()
-        call = _with_client(read_embed(request), context)
+        call = _with_client(await self._reader.embed(request), context)
+        context.body.keep(len(request))
         return await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
 
     async def Infer(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
         since_s = time.perf_counter()
-        call = _with_client(read_infer(request), context)
+        call = _with_client(await self._reader.infer(request), context)
+        context.body.keep(len(request))
         return await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
 
     async def Health(self, request: pb.HealthRequest, context: RpcContext) -> pb.HealthResponse:

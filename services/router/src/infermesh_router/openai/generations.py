@@ -6,7 +6,6 @@ from typing import Protocol
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.job import Job
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.call import from_generate
 
 
 class Sink(Protocol):
@@ -26,12 +25,12 @@ async def run_generations(
     dispatcher: Dispatcher, job: Job, sink: Sink, *, timeout_s: float | None, since_s: float
 ) -> None:
     """Runs all prompts at once. Raises the first InfermeshError, after cancelling the others."""
-    if len(job.prompts) == 1:
+    if len(job.calls) == 1:
         await _run_one(dispatcher, job, 0, sink, timeout_s=timeout_s, since_s=since_s)
         return
     try:
         async with asyncio.TaskGroup() as group:
-            for index in range(len(job.prompts)):
+            for index in range(len(job.calls)):
                 group.create_task(_run_one(dispatcher, job, index, sink, timeout_s=timeout_s, since_s=since_s))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
@@ -41,8 +40,7 @@ async def _run_one(
     dispatcher: Dispatcher, job: Job, index: int, sink: Sink, *, timeout_s: float | None, since_s: float
 ) -> None:
     base = index * job.choices_per_prompt
-    call = from_generate(job.prompts[index])
-    async with dispatcher.generate(call, timeout_s, since_s=since_s) as events:
+    async with dispatcher.generate(job.calls[index], timeout_s, since_s=since_s) as events:
         async for _, content in events:
             if content.HasField("delta"):
                 await sink.take_delta(base, content.delta)

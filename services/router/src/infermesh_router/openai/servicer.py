@@ -5,6 +5,7 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import quote
 
 import grpc
@@ -14,21 +15,18 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh.openai.v1 import openai_pb2 as pb
-from infermesh.openai.v1 import openai_pb2_grpc as pb_grpc
 from infermesh_router.fleet.endpoint import DEVICES
-from infermesh_router.openai.convert import chat_job, completion_job
+from infermesh_router.openai.conversion import BodyConverter, Converted
 from infermesh_router.openai.errors import error_object, rename_fields
 from infermesh_router.openai.generations import run_generations
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.models import find_model, list_models
-from infermesh_router.openai.parse import parse_body
-from infermesh_router.openai.schema import ChatRequest, CompletionRequest
 from infermesh_router.openai.sinks import SendHeaders, SseSink, WholeSink
 from infermesh_router.policy.filters import RETRY_AFTER_S
 from infermesh_router.policy.snapshot import DeviceKind
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.client_id import derive_client_id
-from infermesh_runtime.errors import InfermeshError, Internal, InvalidArgument, Unavailable
+from infermesh_runtime.errors import InfermeshError, Internal, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
 _log = logging.getLogger(__name__)
@@ -38,7 +36,10 @@ JSON = "application/json"
 _MAX_HEADER_CHARS = 1000
 
 
-class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
+SERVICE = pb.DESCRIPTOR.services_by_name["OpenAIService"].full_name
+
+
+class OpenAIServicer:
     """OpenAIService over all endpoints of the dispatcher."""
 
     def __init__(
@@ -47,28 +48,26 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         *,
         make_report: Callable[[], inference_pb2.HealthReport],
         registry: CollectorRegistry,
-        ignore_unknown_fields: bool,
-        max_body_bytes: int,
+        converter: BodyConverter,
     ) -> None:
         self._dispatcher = dispatcher
         self._make_report = make_report
         self._registry = registry
-        self._ignore_unknown = ignore_unknown_fields
-        self._max_body_bytes = max_body_bytes
+        self._converter = converter
 
-    async def CreateChatCompletion(self, request: HttpBody, context: RpcContext) -> None:
+    async def CreateChatCompletion(self, request: bytes, context: RpcContext) -> None:
         """Answers a chat."""
         since_s = time.perf_counter()
-        self._check_size(request)
-        parsed = parse_body(ChatRequest, request.data, ignore_unknown=self._ignore_unknown)
-        await self._answer(chat_job(parsed.request), parsed.ignored, context, since_s)
+        converted = await self._converter.chat(request)
+        del request  # the job has its own copy of what is needed
+        await self._answer(converted, context, since_s)
 
-    async def CreateCompletion(self, request: HttpBody, context: RpcContext) -> None:
+    async def CreateCompletion(self, request: bytes, context: RpcContext) -> None:
         """Completes prompts."""
         since_s = time.perf_counter()
-        self._check_size(request)
-        parsed = parse_body(CompletionRequest, request.data, ignore_unknown=self._ignore_unknown)
-        await self._answer(completion_job(parsed.request), parsed.ignored, context, since_s)
+        converted = await self._converter.completion(request)
+        del request
+        await self._answer(converted, context, since_s)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: RpcContext) -> HttpBody:
         """Lists the models that can answer, at once or after loading."""
@@ -91,11 +90,12 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         """The router's metrics in Prometheus' text format."""
         return HttpBody(content_type=CONTENT_TYPE_LATEST, data=generate_latest(self._registry))
 
-    async def _answer(self, job: Job, ignored: tuple[str, ...], context: RpcContext, since_s: float) -> None:
-        _name_client(job, context)
+    async def _answer(self, converted: Converted, context: RpcContext, since_s: float) -> None:
+        job = _name_client(converted.job, context)
+        context.body.keep(sum(len(call.body) for call in job.calls))
         answer = self._stream if job.stream else self._answer_whole
         try:
-            await answer(job, _header_sender(context, ignored), context, since_s)
+            await answer(job, _header_sender(context, converted.ignored), context, since_s)
         except InfermeshError as error:
             raise rename_fields(error, job.field_names) from error
 
@@ -126,19 +126,30 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         else:
             await sink.end()
 
-    def _check_size(self, body: HttpBody) -> None:
-        if len(body.data) > self._max_body_bytes:
-            raise InvalidArgument(
-                f"The body has {len(body.data)} bytes; at most {self._max_body_bytes} are allowed.",
-                reason="REQUEST_TOO_LARGE",
-            )
+
+def openai_handlers(servicer: OpenAIServicer) -> dict[str, grpc.RpcMethodHandler]:
+    """The service's methods. Those that take a body get it serialised, so that it can be read in another process."""
+    serialise = HttpBody.SerializeToString
+    return {
+        "CreateChatCompletion": grpc.unary_stream_rpc_method_handler(servicer.CreateChatCompletion, None, serialise),
+        "CreateCompletion": grpc.unary_stream_rpc_method_handler(servicer.CreateCompletion, None, serialise),
+        "ListModels": grpc.unary_unary_rpc_method_handler(
+            servicer.ListModels, pb.ListModelsRequest.FromString, serialise
+        ),
+        "GetModel": grpc.unary_unary_rpc_method_handler(servicer.GetModel, pb.GetModelRequest.FromString, serialise),
+        "GetHealth": grpc.unary_unary_rpc_method_handler(servicer.GetHealth, pb.GetHealthRequest.FromString, serialise),
+        "GetMetrics": grpc.unary_unary_rpc_method_handler(
+            servicer.GetMetrics, pb.GetMetricsRequest.FromString, serialise
+        ),
+    }
 
 
-def _name_client(job: Job, context: RpcContext) -> None:
-    """Names the client in prompts of a body that does not."""
-    for prompt in job.prompts:
-        if not prompt.client_id:
-            prompt.client_id = derive_client_id(context.invocation_metadata())
+def _name_client(job: Job, context: RpcContext) -> Job:
+    """The job; if its body names no client, with an id derived from the caller's credentials."""
+    if job.calls[0].wanted.client:
+        return job
+    client = derive_client_id(context.invocation_metadata())
+    return replace(job, calls=tuple(call.named(client) for call in job.calls)) if client else job
 
 
 def _json(document: dict[str, object]) -> HttpBody:

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.policy.prefix_hash import hash_prompt, rehash_for_model
 from infermesh_router.policy.snapshot import Wanted
+from infermesh_router.requests.bounds import Bounds
 from infermesh_runtime.errors import InvalidArgument
 
 GENERATE = "/infermesh.inference.v1.InferenceService/Generate"
@@ -26,6 +27,7 @@ _KINDS: dict[str, type[pb.GenerateRequest | pb.EmbedRequest | pb.InferRequest]] 
     EMBED: pb.EmbedRequest,
     INFER: pb.InferRequest,
 }
+_BOUNDS = Bounds()
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
 
@@ -57,10 +59,16 @@ class Call:
         """The same call, counted as this client's in the fair queue."""
         return replace(self, wanted=replace(self.wanted, client=client))
 
+    def named(self, client: str) -> "Call":
+        """The same, and the endpoint is told too."""
+        body = self.body + pb.GenerateRequest(client_id=client).SerializeToString()
+        return replace(self.with_client(client), body=body)
 
-def read_generate(body: bytes) -> Call:
+
+def read_generate(body: bytes, bounds: Bounds = _BOUNDS) -> Call:
     """Reads a serialised GenerateRequest, and adds a seed if it has none. Raises InvalidArgument."""
     request = _parse(pb.GenerateRequest, body)
+    bounds.check_messages(len(request.chat.messages), "chat.messages")
     return _generate_call(request, body)
 
 
@@ -69,7 +77,7 @@ def from_generate(request: pb.GenerateRequest) -> Call:
     return _generate_call(request, request.SerializeToString())
 
 
-def read_embed(body: bytes) -> Call:
+def read_embed(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
     """Reads a serialised EmbedRequest. Raises InvalidArgument."""
     request = _parse(pb.EmbedRequest, body)
     tokens = sum(map(len, request.texts)) // _CHARACTERS_PER_TOKEN
@@ -77,7 +85,7 @@ def read_embed(body: bytes) -> Call:
     return Call(method=EMBED, body=body, wanted=wanted, any_device=_ANY[pb.EmbedRequest])
 
 
-def read_infer(body: bytes) -> Call:
+def read_infer(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
     """Reads a serialised InferRequest. Raises InvalidArgument."""
     request = _parse(pb.InferRequest, body)
     wanted = Wanted(model=request.model, device=request.device)

@@ -1,0 +1,95 @@
+"""Converts bodies of OpenAI's API to jobs: small ones at once, large ones in another process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.message import DecodeError
+
+from infermesh_router.openai.convert import chat_job, completion_job
+from infermesh_router.openai.job import Job
+from infermesh_router.openai.parse import parse_body
+from infermesh_router.openai.schema import ChatRequest, CompletionRequest
+from infermesh_router.requests.bounds import Bounds, is_light_json
+from infermesh_router.requests.parsing_pool import ParsingPool
+from infermesh_runtime.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyRules:
+    """What bodies may contain."""
+
+    ignore_unknown: bool
+    max_bytes: int
+    bounds: Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A job, and the paths of the unknown fields of its body that were ignored."""
+
+    job: Job
+    ignored: tuple[str, ...]
+
+
+Convert = Callable[[bytes, BodyRules], Converted]
+
+
+class BodyConverter:
+    """Converts serialised HttpBody messages without holding up the event loop. Its methods raise InvalidArgument."""
+
+    def __init__(self, pool: ParsingPool, rules: BodyRules) -> None:
+        self._pool = pool
+        self._rules = rules
+
+    async def chat(self, message: bytes) -> Converted:
+        """The job of a body of /v1/chat/completions."""
+        return await self._convert(convert_chat, message)
+
+    async def completion(self, message: bytes) -> Converted:
+        """The job of a body of /v1/completions."""
+        return await self._convert(convert_completion, message)
+
+    async def _convert(self, convert: Convert, message: bytes) -> Converted:
+        if is_light_json(message):
+            return convert(message, self._rules)
+        return await self._pool.run(convert, message, self._rules)
+
+
+def convert_chat(message: bytes, rules: BodyRules) -> Converted:
+    """Converts a body of /v1/chat/completions. Raises InvalidArgument."""
+
+    def check(document: dict[str, Any]) -> None:
+        messages = document.get("messages")
+        if isinstance(messages, list):
+            rules.bounds.check_messages(len(messages))
+            rules.bounds.check_parts(sum(map(_count_parts, messages)))
+
+    parsed = parse_body(ChatRequest, _take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
+    return Converted(chat_job(parsed.request), parsed.ignored)
+
+
+def convert_completion(message: bytes, rules: BodyRules) -> Converted:
+    """Converts a body of /v1/completions. Raises InvalidArgument."""
+    parsed = parse_body(CompletionRequest, _take_body(message, rules), ignore_unknown=rules.ignore_unknown)
+    return Converted(completion_job(parsed.request), parsed.ignored)
+
+
+def _take_body(message: bytes, rules: BodyRules) -> bytes:
+    """The JSON text in an HttpBody message, within the bounds."""
+    try:
+        body = HttpBody.FromString(message).data
+    except DecodeError as error:
+        raise InvalidArgument("The request is not a valid protobuf message.", reason="MALFORMED_MESSAGE") from error
+    if len(body) > rules.max_bytes:
+        raise InvalidArgument(
+            f"The body has {len(body)} bytes; at most {rules.max_bytes} are allowed.", reason="REQUEST_TOO_LARGE"
+        )
+    rules.bounds.check_json(body)
+    return bytes(body)
+
+
+def _count_parts(message: object) -> int:
+    content = message.get("content") if isinstance(message, dict) else None
+    return len(content) if isinstance(content, list) else 0
