@@ -15,6 +15,9 @@ from infermesh_router.requests.bounds import Bounds, is_light_json
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_runtime.errors import InvalidArgument
 
+_MAX_FIELDS = 1000
+_MAX_ENTRIES = 1 << 19  # of logit_bias: one for each token of the largest vocabularies
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyRules:
@@ -61,6 +64,7 @@ def convert_chat(message: bytes, rules: BodyRules) -> Converted:
     """Converts a body of /v1/chat/completions. Raises InvalidArgument."""
 
     def check(document: dict[str, Any]) -> None:
+        _check_fields(document)
         messages = document.get("messages")
         if isinstance(messages, list):
             rules.bounds.check_messages(len(messages))
@@ -72,7 +76,9 @@ def convert_chat(message: bytes, rules: BodyRules) -> Converted:
 
 def convert_completion(message: bytes, rules: BodyRules) -> Converted:
     """Converts a body of /v1/completions. Raises InvalidArgument."""
-    parsed = parse_body(CompletionRequest, _take_body(message, rules), ignore_unknown=rules.ignore_unknown)
+    parsed = parse_body(
+        CompletionRequest, _take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=_check_fields
+    )
     return Converted(completion_job(parsed.request), parsed.ignored)
 
 
@@ -88,6 +94,17 @@ def _take_body(message: bytes, rules: BodyRules) -> bytes:
         )
     rules.bounds.check_json(body)
     return bytes(body)
+
+
+def _check_fields(document: dict[str, Any]) -> None:
+    """Refuses objects with so many fields that the schema would find millions of problems."""
+    largest = max((len(value) for value in document.values() if isinstance(value, dict)), default=0)
+    if len(document) > _MAX_FIELDS or largest > _MAX_ENTRIES:
+        raise InvalidArgument(
+            f"The body has {len(document)} fields, the largest of them {largest} entries; at most {_MAX_FIELDS} and "
+            f"{_MAX_ENTRIES} are allowed.",
+            reason="REQUEST_TOO_COMPLEX",
+        )
 
 
 def _count_parts(message: object) -> int:

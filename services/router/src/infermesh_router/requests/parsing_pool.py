@@ -15,8 +15,8 @@ from infermesh_runtime.parent import die_with
 ArgumentsT = ParamSpec("ArgumentsT")
 ResultT = TypeVar("ResultT")
 
-_MEMORY_BYTES = 4 << 30
-"""What one of the processes may allocate. A body within the bounds needs less than half of it."""
+_MEMORY_BYTES = 2 << 30
+"""What one of the processes may allocate. A body within the default bounds needs about half of it."""
 _NICENESS = 5  # a large body must not delay the streams of others where processors are few
 
 
