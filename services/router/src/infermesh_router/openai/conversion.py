@@ -1,7 +1,7 @@
 """Converts bodies of OpenAI's API to jobs: small ones at once, large ones in another process."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
@@ -57,7 +57,17 @@ class BodyConverter:
     async def _convert(self, convert: Convert, message: bytes) -> Converted:
         if is_light_json(message):
             return convert(message, self._rules)
-        return await self._pool.run(convert, message, self._rules)
+        converted, bodies = await self._pool.run(_convert_heavy, message, convert, self._rules)
+        calls = zip(converted.job.calls, bodies, strict=True)
+        job = replace(converted.job, calls=tuple(replace(call, body=body) for call, body in calls))
+        return replace(converted, job=job)
+
+
+def _convert_heavy(message: bytes, convert: Convert, rules: BodyRules) -> tuple[Converted, list[bytes]]:
+    """The job with calls that have no bodies, and their bodies."""
+    converted = convert(message, rules)
+    job = replace(converted.job, calls=tuple(replace(call, body=b"") for call in converted.job.calls))
+    return replace(converted, job=job), [call.body for call in converted.job.calls]
 
 
 def convert_chat(message: bytes, rules: BodyRules) -> Converted:

@@ -4,11 +4,12 @@ import asyncio
 import multiprocessing
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from infermesh_router.requests.exchange import Exchange, read_request, write_reply
 from infermesh_runtime.errors import InvalidArgument, Unavailable
 from infermesh_runtime.parent import die_with
 
@@ -29,27 +30,42 @@ class ParsingPool:
         self._free = asyncio.Semaphore(processes)
 
     async def run(
-        self, function: Callable[ArgumentsT, ResultT], *arguments: ArgumentsT.args, **named: ArgumentsT.kwargs
-    ) -> ResultT:
-        """Calls a function of a module in another process. Raises what it raises.
+        self,
+        function: Callable[Concatenate[bytes, ArgumentsT], tuple[ResultT, Sequence[bytes]]],
+        request: bytes,
+        *arguments: ArgumentsT.args,
+        **named: ArgumentsT.kwargs,
+    ) -> tuple[ResultT, Sequence[bytes]]:
+        """Calls a module's function with the request in another process: what it returns, a value and large bytes.
 
-        Raises InvalidArgument if its memory does not suffice, Unavailable if the process dies.
+        Raises what it raises; InvalidArgument if its memory does not suffice, Unavailable if the process dies.
         """
-        await self._free.acquire()  # so that the pool copies no request that has to wait
-        executor = self._executor or self._start()
+        await self._free.acquire()  # so that no request that has to wait is copied
+        exchange = Exchange()
         try:
-            running = executor.submit(_call, function, arguments, named)
-        except BrokenProcessPool:
+            await exchange.send(request)
+            executor = self._executor or self._start()
+            running = executor.submit(_call, exchange.paths, function, arguments, named)
+        except BaseException as error:
+            exchange.close()
             self._free.release()
-            self._drop(executor)
-            raise _died() from None
-        running.add_done_callback(_tell_loop(asyncio.get_running_loop(), self._free.release))
+            if isinstance(error, BrokenProcessPool):
+                self._drop(executor)
+                raise _died() from None
+            raise
+        release = _in_loop(asyncio.get_running_loop(), self._free.release)
+        running.add_done_callback(release)
         try:
-            result: ResultT = await asyncio.shield(asyncio.wrap_future(running))
+            value, sizes = await asyncio.shield(asyncio.wrap_future(running))
+            return value, await exchange.receive(sizes)
         except BrokenProcessPool:
             self._drop(executor)
             raise _died() from None
-        return result
+        finally:
+            if running.done():
+                exchange.close()
+            else:  # the caller was cancelled, and the other process may open the files yet
+                running.add_done_callback(lambda _: exchange.close())
 
     async def close(self) -> None:
         """Ends the processes, once they have finished what they do."""
@@ -77,17 +93,22 @@ def _begin(parent_pid: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
 
 
-def _call(function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+def _call(
+    paths: tuple[str, str], function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[Any, list[int]]:
+    request, reply = paths
     try:
-        return function(*arguments, **named)
+        value, parts = function(read_request(request), *arguments, **named)
+        write_reply(reply, parts)
     except MemoryError:
         raise InvalidArgument("The request takes too much memory to read.", reason="REQUEST_TOO_COMPLEX") from None
+    return value, [len(part) for part in parts]
 
 
-def _tell_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> Callable[[Future[Any]], None]:
+def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> Callable[[Future[Any]], None]:
     def tell(ended: Future[Any]) -> None:
         if not ended.cancelled():
-            ended.exception()
+            ended.exception()  # counts as looked at, if nobody waits any more
         if not loop.is_closed():
             loop.call_soon_threadsafe(call)
 

@@ -35,12 +35,12 @@ class RequestReader:
     async def _read(self, read: Read, kind: type[Message], body: bytes) -> Call:
         if is_light_protobuf(body, kind):
             return read(body, self._bounds)
-        call = await self._pool.run(_read_heavy, read, kind, body, self._bounds)
-        return replace(call, body=body + call.body)
+        call, (whole,) = await self._pool.run(_read_heavy, body, read, kind, self._bounds)
+        return replace(call, body=whole)
 
 
-def _read_heavy(read: Read, kind: type[Message], body: bytes, bounds: Bounds) -> Call:
-    """The call with only what was added to its body, because the rest is where it came from."""
+def _read_heavy(body: bytes, read: Read, kind: type[Message], bounds: Bounds) -> tuple[Call, tuple[bytes]]:
+    """The call without its body, and its body."""
     bounds.check_protobuf(body, kind)
     call = read(body, bounds)
-    return replace(call, body=call.body[len(body) :])
+    return replace(call, body=b""), (call.body,)
