@@ -110,20 +110,20 @@ function bodies.count(client, bytes)
   bodies.clients[client] = theirs ~= 0 and theirs or nil
 end
 
--- Opens the account of one body. grow() counts what has arrived of it and says whether there is room; close() gives that
--- back. When a request ends before its body has arrived, Envoy drops the account, and the collector closes it.
+-- Opens the account of one body. grow() counts up to a size and says whether there is room; close() gives that back. When
+-- a request ends before its body has arrived, Envoy drops the account, and the collector closes it.
 function bodies.open(client, total_limit, client_limit)
   local account, counted = newproxy(true), 0
   local function full(more)
     return bodies.held + more > total_limit or (bodies.clients[client] or 0) + more > client_limit
   end
   local methods = {}
-  function methods.grow(received)
-    local more = received - counted
+  function methods.grow(size)
+    local more = size - counted
     if full(more) then collectgarbage() end
     if full(more) then return false end
     bodies.count(client, more)
-    counted = received
+    counted = size
     return true
   end
   function methods.close()
@@ -187,7 +187,7 @@ local function read_body(handle)
     if received > SMALL_BYTES and size <= limit and not busy then
       local client = handle:streamInfo():downstreamRemoteAddress():gsub(":%d+$", "")
       account = account or bodies.open(client, total_limit, client_limit)
-      busy = not account.grow(received)
+      busy = not account.grow(size) -- all that is announced, so that of many bodies at once the first ones pass
     end
     if size > limit or busy then chunk:setBytes("") end
   end
