@@ -46,12 +46,13 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def serialise(**fields: Any) -> bytes:
-    return HttpBody(data=json.dumps({"model": "m", "seed": 7} | fields).encode()).SerializeToString()
+    body = json.dumps({"model": "m", "seed": 7} | fields).encode()
+    return bytes(HttpBody(data=body).SerializeToString())
 
 
 def same(one: Converted, other: Converted) -> bool:
     """All but what is made anew for each job."""
-    shape = {"id": "", "created_s": 0, "shape": one.job.shape}
+    shape: dict[str, Any] = {"id": "", "created_s": 0, "shape": one.job.shape}
     return replace(one.job, **shape) == replace(other.job, **shape) and one.ignored == other.ignored
 
 
