@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infermesh_envoy import EnvoyOptions
+from infermesh_runtime.openai_error_types import lua_tables
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -92,3 +93,23 @@ def test_is_utf8(errors_on_bytes: Any, raw: bytes) -> None:
         valid = False
     assert errors_on_bytes.is_utf8(escaped) is valid
     assert errors_on_bytes.is_utf8(raw.replace(b"%", b"").decode("latin-1")) is valid or b"%" in raw
+
+
+def test_the_table_of_types_is_the_one_of_the_router() -> None:
+    assert lua_tables() in EnvoyOptions().lua.read_text()
+
+
+def test_a_body_that_nobody_closes_is_given_back(errors: Any) -> None:
+    runtime = luajit.LuaRuntime(encoding="utf-8")
+    runtime.execute(EnvoyOptions().lua.read_text())
+    bodies = runtime.globals().bodies
+    kept, lost = bodies.open("a", 100, 60), bodies.open("a", 100, 60)
+    assert kept.grow(20)
+    assert lost.grow(40)
+    assert not kept.grow(21)  # beyond what "a" may have
+    assert not bodies.open("b", 100, 60).grow(41)  # beyond what there is
+    assert (bodies.held, bodies.clients["a"]) == (60, 60)
+    del lost
+    assert kept.grow(60)
+    kept.close()
+    assert (bodies.held, bodies.clients["a"]) == (0, None)

@@ -165,6 +165,7 @@ async def test_bad_path_or_method(http: httpx.AsyncClient, method: str, path: st
     response = await http.request(method, path, headers={"origin": "http://page"})
     error = error_of(response)
     assert (response.status_code, error["type"], error["code"]) == (status, "invalid_request_error", code)
+    assert '"error"' not in error["message"]
     if status == 404:
         assert error["message"] == f"There is no {method} {path}"
     if status == 405:

@@ -1,19 +1,34 @@
--- Turns the router's errors into OpenAI's error objects, and refuses an upload that is too large after it has ended.
+-- Turns the router's errors into OpenAI's error objects, and refuses an upload that is too large, or for which there is
+-- no memory, after it has ended.
 -- Errors that Envoy answers by itself are handled by local_reply_config, not here.
 
 errors = {} -- global, so that the tests can call it
 
-local NAMES = { -- google.rpc.Code, from 1
-  "cancelled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists", "permission_denied",
-  "resource_exhausted", "failed_precondition", "aborted", "out_of_range", "unimplemented", "internal", "unavailable",
-  "data_loss", "unauthenticated",
-}
-local TYPES = { [401] = "authentication_error", [403] = "permission_error", [429] = "rate_limit_error" }
+-- begin of the table that tools/error_types.py writes
+local NAMES, TYPES = {}, {} -- google.rpc.Code -> its name, OpenAI's type
+NAMES[1], TYPES[1] = "cancelled", "server_error"
+NAMES[2], TYPES[2] = "unknown", "server_error"
+NAMES[3], TYPES[3] = "invalid_argument", "invalid_request_error"
+NAMES[4], TYPES[4] = "deadline_exceeded", "server_error"
+NAMES[5], TYPES[5] = "not_found", "invalid_request_error"
+NAMES[6], TYPES[6] = "already_exists", "invalid_request_error"
+NAMES[7], TYPES[7] = "permission_denied", "permission_error"
+NAMES[8], TYPES[8] = "resource_exhausted", "rate_limit_error"
+NAMES[9], TYPES[9] = "failed_precondition", "invalid_request_error"
+NAMES[10], TYPES[10] = "aborted", "invalid_request_error"
+NAMES[11], TYPES[11] = "out_of_range", "invalid_request_error"
+NAMES[12], TYPES[12] = "unimplemented", "server_error"
+NAMES[13], TYPES[13] = "internal", "server_error"
+NAMES[14], TYPES[14] = "unavailable", "server_error"
+NAMES[15], TYPES[15] = "data_loss", "server_error"
+NAMES[16], TYPES[16] = "unauthenticated", "authentication_error"
+-- end of the table
 local UTF8 = { -- the byte sequences of characters beyond ASCII
   "[\194-\223][\128-\191]", "\224[\160-\191][\128-\191]", "[\225-\236\238\239][\128-\191][\128-\191]",
   "\237[\128-\159][\128-\191]", "\240[\144-\191][\128-\191][\128-\191]",
   "[\241-\243][\128-\191][\128-\191][\128-\191]", "\244[\128-\143][\128-\191][\128-\191]",
 }
+local SMALL_BYTES = 2 ^ 16 -- bodies up to this size are not counted
 local GRPC_HEADERS = { "grpc-status", "grpc-message", "grpc-status-details-bin" }
 
 -- The position of the quote that closes the string opened at `at`.
@@ -71,7 +86,8 @@ end
 
 -- Makes OpenAI's error object from a google.rpc.Status, as read() returns it.
 function errors.object(http_status, status)
-  local kind = TYPES[http_status] or (http_status < 499 and "invalid_request_error" or "server_error")
+  local by_status = http_status < 499 and "invalid_request_error" or "server_error"
+  local kind = TYPES[tonumber(status.code)] or by_status
   local violation = (detail(status, "BadRequest").fieldViolations or {})[1] or {}
   local reason = detail(status, "ErrorInfo").reason or errors.quote(NAMES[tonumber(status.code)] or "unknown")
   return string.format('{"error":{"message":%s,"type":"%s","param":%s,"code":%s}}',
@@ -83,6 +99,40 @@ function errors.too_large(limit)
   local message = string.format("The request body is larger than %g MiB", limit / 2 ^ 20)
   local info = { ["@type"] = '"type.googleapis.com/google.rpc.ErrorInfo"', reason = '"request_too_large"' }
   return errors.object(413, { message = errors.quote(message), details = { info } })
+end
+
+-- The bytes of the bodies that are arriving now: of all, and by the client's address.
+bodies = { held = 0, clients = {} } -- global, so that the tests can call it
+
+function bodies.count(client, bytes)
+  bodies.held = bodies.held + bytes
+  local theirs = (bodies.clients[client] or 0) + bytes
+  bodies.clients[client] = theirs ~= 0 and theirs or nil
+end
+
+-- Opens the account of one body. grow() counts up to a size and says whether there is room; close() gives that back. When
+-- a request ends before its body has arrived, Envoy drops the account, and the collector closes it.
+function bodies.open(client, total_limit, client_limit)
+  local account, counted = newproxy(true), 0
+  local function full(more)
+    return bodies.held + more > total_limit or (bodies.clients[client] or 0) + more > client_limit
+  end
+  local methods = {}
+  function methods.grow(size)
+    local more = size - counted
+    if full(more) then collectgarbage() end
+    if full(more) then return false end
+    bodies.count(client, more)
+    counted = size
+    return true
+  end
+  function methods.close()
+    bodies.count(client, -counted)
+    counted = 0
+  end
+  getmetatable(account).__index = methods
+  getmetatable(account).__gc = methods.close
+  return account
 end
 
 -- Seconds after which to try again, a whole number of at least 1; nil when the status does not say.
@@ -116,9 +166,38 @@ local function answer(handle, http_status, body, text)
   body:setBytes(text)
 end
 
-local function bad_path()
-  local info = { ["@type"] = '"type.googleapis.com/google.rpc.ErrorInfo"', reason = '"bad_request"' }
-  return errors.object(400, { message = '"The path is not UTF-8"', details = { info } })
+local BUSY = "Too many large request bodies are arriving; try again"
+
+local function busy_object()
+  local info = { ["@type"] = '"type.googleapis.com/google.rpc.ErrorInfo"', reason = '"bodies_too_large"' }
+  return errors.object(429, { code = "8", message = errors.quote(BUSY), details = { info } })
+end
+
+-- Reads the body as it arrives, and drops what is beyond a limit: refusing a request while the client still sends would
+-- reset its connection, so the answer refuses it afterwards.
+local function read_body(handle)
+  local limits = handle:metadata() -- invalid once the script has waited for a chunk, like all objects of the handle
+  local limit = limits:get("max_body_bytes") or math.huge
+  local total_limit, client_limit = limits:get("max_arriving_bytes"), limits:get("max_client_arriving_bytes")
+  local size = tonumber(handle:headers():get("content-length") or 0)
+  local received, account, busy = 0, nil, false
+  for chunk in handle:bodyChunks() do
+    received = received + chunk:length()
+    size = math.max(size, received)
+    if received > SMALL_BYTES and size <= limit and not busy then
+      local client = handle:streamInfo():downstreamRemoteAddress():gsub(":%d+$", "")
+      account = account or bodies.open(client, total_limit, client_limit)
+      busy = not account.grow(size) -- all that is announced, so that of many bodies at once the first ones pass
+    end
+    if size > limit or busy then chunk:setBytes("") end
+  end
+  if account then account.close() end
+  local noted = handle:streamInfo():dynamicMetadata()
+  if size > limit then
+    noted:set("infermesh", "too_large", limit)
+  elseif busy then
+    noted:set("infermesh", "busy", true)
+  end
 end
 
 -- Removes headers that gRPC would read from a REST request, but for a valid grpc-timeout: bad ones fail the router.
@@ -133,39 +212,47 @@ local function drop_grpc_headers(headers)
   for _, name in ipairs(dropped) do headers:remove(name) end
 end
 
--- Refusing a request while the client still sends would reset its connection, so the rest of a body that is too large
--- is read and dropped before the answer refuses it.
 function envoy_on_request(handle)
   if handle:headers():get(":method") == "HEAD" then
     handle:streamInfo():dynamicMetadata():set("infermesh", "bodiless", true)
   end
   if not errors.is_utf8(handle:headers():get(":path") or "") then
-    handle:respond({ [":status"] = "400", ["content-type"] = "application/json" }, bad_path())
+    handle:respond({ [":status"] = "400" }, "The path is not UTF-8") -- local_reply_config makes JSON of it
     return
   end
   drop_grpc_headers(handle:headers())
-  local limit = handle:metadata():get("max_body_bytes") or math.huge
-  local size = tonumber(handle:headers():get("content-length") or 0)
-  local received = 0
-  for chunk in handle:bodyChunks() do
-    received = received + chunk:length()
-    size = math.max(size, received)
-    if size > limit then chunk:setBytes("") end
-  end
-  if size > limit then handle:streamInfo():dynamicMetadata():set("infermesh", "too_large", limit) end
+  read_body(handle)
+end
+
+-- Tells a gRPC client that its message was dropped: the router saw a part of it only.
+local function refuse_grpc(headers)
+  for _, name in ipairs(GRPC_HEADERS) do headers:remove(name) end
+  headers:replace(":status", "200")
+  headers:replace("content-type", "application/grpc")
+  headers:replace("grpc-status", "8")
+  headers:replace("grpc-message", BUSY)
+  headers:replace("retry-after", "1")
 end
 
 function envoy_on_response(handle)
   local http_status = tonumber(handle:headers():get(":status"))
-  if http_status < 400 then return end
   local noted = handle:streamInfo():dynamicMetadata():get("infermesh") or {}
-  if noted.bodiless then return end
+  if handle:metadata():get("is_grpc") then
+    if noted.busy then refuse_grpc(handle:headers()) end
+    return
+  end
+  if http_status < 400 or noted.bodiless then return end
   local body = handle:body(true) -- waits for the body; objects taken from the handle before this are invalid afterwards
   if noted.too_large then
     answer(handle, 413, body, errors.too_large(noted.too_large))
     return
   end
   local headers = handle:headers()
+  if noted.busy then
+    headers:replace("retry-after", "1")
+    answer(handle, 429, body, busy_object())
+    return
+  end
   local text = body:getBytes(0, body:length())
   local status = errors.status(text, headers:get("grpc-status"), headers:get("grpc-message"))
   if status.error then return end -- an error that Envoy answered by itself

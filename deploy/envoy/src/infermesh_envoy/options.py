@@ -100,6 +100,12 @@ class EnvoyOptions:
     """Name of this Envoy in logs and statistics."""
     max_body_bytes: int = 64 * MEBIBYTE
     """Largest request body, and largest single message of an answer."""
+    max_arriving_bytes: int = 512 * MEBIBYTE
+    """Most bytes of bodies that have not arrived completely; a body over 64 KiB that would exceed it is refused."""
+    max_client_arriving_bytes: int = 256 * MEBIBYTE
+    """The same for the bodies from one address."""
+    body_timeout_s: float = 60.0
+    """Seconds in which a request must arrive completely, body included; then the client gets status 408."""
     max_requests: int = 10_000
     """Most connections, and most requests, at the same time."""
     max_heap_bytes: int = 2048 * MEBIBYTE

@@ -13,7 +13,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server, add_EndpointServiceServicer_to_server
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh.openai.v1.openai_pb2_grpc import add_OpenAIServiceServicer_to_server
 from infermesh_router.access.access import Access
 from infermesh_router.access.keys_file import FollowedKeys
 from infermesh_router.admission.admission import Admission
@@ -25,6 +24,7 @@ from infermesh_router.api.endpoint_servicer import EndpointServicer
 from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
 from infermesh_router.api.listing import Listing
 from infermesh_router.api.task_health import add_task_problems, serving_unless_disabled, task_health_part
+from infermesh_router.config.body_options import body_budget, body_rules, request_bounds
 from infermesh_router.config.mesh_config import MeshConfig
 from infermesh_router.config.mesh_file import MeshFile
 from infermesh_router.config.mesh_rules import admission_limits, alias_targets, chooser_rules, retention
@@ -41,13 +41,18 @@ from infermesh_router.metrics.access_metrics import AccessMetrics
 from infermesh_router.metrics.endpoint_collector import EndpointCollector
 from infermesh_router.metrics.queue_collector import QueueCollector
 from infermesh_router.metrics.request_metrics import RequestMetrics
-from infermesh_router.openai.servicer import OpenAIServicer
+from infermesh_router.openai.conversion import BodyConverter
+from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
+from infermesh_router.openai.servicer import OpenAIServicer, openai_handlers
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.placement.placer import Placer
 from infermesh_router.policy.choice import choose
 from infermesh_router.policy.chooser import Chooser
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.aliases import Aliases
+from infermesh_router.requests.parsing_pool import ParsingPool
+from infermesh_router.requests.reader import RequestReader
+from infermesh_runtime.machine import usable_processors
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.rpc.call_limit import CallLimit
 from infermesh_runtime.rpc.identity import client_access, identity_of, mesh_access
@@ -113,11 +118,16 @@ def build_server(
         observers=(log_access, RpcMetrics(metrics)),
         limit=CallLimit(settings.max_calls, LIMITED_METHODS),
         access=client_access(identity_of(settings), reflection=settings.reflection),
+        bodies=body_budget(settings),
     )
     keys = FollowedKeys(settings.keys_path(), required=bool(settings.keys_file))
     access_metrics = AccessMetrics(metrics)
     access = Access(keys, access_metrics, routers=settings.router_count)
-    inference = InferenceServicer(dispatcher, access=access, changes=fleet.changes, make_report=make_report)
+    pool = ParsingPool(processes=min(2, usable_processors()))
+    reader = RequestReader(pool, request_bounds(settings))
+    inference = InferenceServicer(
+        dispatcher, access=access, reader=reader, changes=fleet.changes, make_report=make_report
+    )
     server.add_service(SERVICE, inference_handlers(inference))
     registry = Registry(fleet.set_addresses)
     listing = Listing(fleet, source_of=registry.source_of, stats=router_metrics.by_endpoint, queues=admission.queues)
@@ -132,19 +142,15 @@ def build_server(
     set_serving = serving_unless_disabled(server.set_serving, tasks)
     endpoint_servicer = EndpointServicer(ModelCommands(fleet, placer), gate, set_serving=set_serving)
     everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
-    inner = InferenceServicer(dispatcher, access=everybody, changes=fleet.changes, make_report=make_report)
-    _add_admin_plane(server, settings, inner, admin, endpoint_servicer)
-    add_OpenAIServiceServicer_to_server(
-        OpenAIServicer(
-            dispatcher,
-            access=access,
-            make_report=make_report,
-            registry=metrics,
-            ignore_unknown_fields=settings.unknown_fields == "ignore",
-            max_body_bytes=settings.max_body_bytes,
-        ),
-        server,
+    inner = InferenceServicer(
+        dispatcher, access=everybody, reader=reader, changes=fleet.changes, make_report=make_report
     )
+    _add_admin_plane(server, settings, inner, admin, endpoint_servicer)
+    converter = BodyConverter(pool, body_rules(settings))
+    openai = OpenAIServicer(
+        dispatcher, access=access, make_report=make_report, registry=metrics, converter=converter
+    )
+    server.add_service(OPENAI_SERVICE, openai_handlers(openai))
     workers = ConfiguredWorkers(
         registry,
         targets=settings.targets(),
@@ -158,6 +164,7 @@ def build_server(
     server.add_part(_mesh_part(mesh))
     server.add_part(_keys_part(keys))
     server.add_part(ServerPart(name="placement", close=placer.close))
+    server.add_part(ServerPart(name="parsing pool", close=pool.close))
     server.add_part(_readiness_part(server, settings.listen))
     server.add_part(task_health_part(tasks, gate, fleet.changes, set_serving=set_serving))
     server.add_part(metrics_part(metrics, settings.metrics_listen))

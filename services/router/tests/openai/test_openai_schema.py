@@ -8,6 +8,7 @@ import pytest
 from openai.types import completion_create_params as params
 from openai.types.chat import completion_create_params as chat_params
 
+from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.convert import chat_job
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema import ChatRequest, CompletionRequest, Message
@@ -198,7 +199,7 @@ def test_unknown_fields_may_be_ignored_and_are_named() -> None:
     }
     parsed = parse_body(ChatRequest, json.dumps(body).encode(), ignore_unknown=True)
     assert set(parsed.ignored) == {"foo", "<x>", "messages[0].a", "messages[0].content[0].b", "stream_options.x"}
-    assert chat_job(parsed.request).prompts[0].chat.messages[0].content == "hi"
+    assert pb.GenerateRequest.FromString(chat_job(parsed.request).calls[0].body).chat.messages[0].content == "hi"
 
 
 def test_a_bad_field_beside_an_ignored_one_is_still_refused() -> None:

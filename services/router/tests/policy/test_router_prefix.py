@@ -1,5 +1,7 @@
 """Prompt blocks, and what the router believes of prefix caches."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,8 @@ from hypothesis import strategies as st
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1 import tensor_pb2
 from infermesh_router.policy.prefix_hash import (
+    HASHED_BYTES,
+    _begin_chat,
     hash_address,
     hash_blocks,
     hash_prompt,
@@ -39,6 +43,46 @@ def test_prompts_share_the_hashes_of_what_they_share(prefix: bytes, one: bytes, 
 def test_the_longest_prompts_have_a_bounded_number_of_blocks() -> None:
     assert len(hash_blocks(b"x" * 10_000_000)) == 128
     assert prefix_tokens(128) > 40_000
+
+
+class CountingMessages:
+    """Stands for a conversation; counts the messages that are read."""
+
+    def __init__(self, messages: list[pb.ChatMessage]) -> None:
+        self.tools: list[pb.Tool] = []
+        self.read = 0
+        self._messages = messages
+
+    @property
+    def messages(self) -> Iterator[pb.ChatMessage]:
+        for message in self._messages:
+            self.read += 1
+            yield message
+
+
+def test_only_the_beginning_of_a_long_conversation_is_read() -> None:
+    messages = [pb.ChatMessage(role="user", content="x" * 10_000) for _ in range(100)]
+    chat = CountingMessages(messages)
+    beginning = _begin_chat(chat)  # type: ignore[arg-type]
+    assert chat.read == 1 + HASHED_BYTES // 10_000
+    whole = b"".join(f"user\0\0{message.content}\1".encode() for message in messages)
+    assert whole.startswith(beginning)
+    assert hash_blocks(beginning) == hash_blocks(whole)
+
+
+@pytest.mark.parametrize("text", ["x" * 400_000, "é" * 200_000, "日本" * 100_000])
+def test_what_is_beyond_the_hashed_bytes_changes_nothing(text: str) -> None:
+    ids = np.arange(300_000, dtype="<i8").tobytes()
+    for one, other in (
+        (pb.GenerateRequest(text=text), pb.GenerateRequest(text=text + "more")),
+        (
+            pb.GenerateRequest(token_ids=tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_INT64, data=ids)),
+            pb.GenerateRequest(token_ids=tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_INT64, data=ids + b"12345678")),
+        ),
+    ):
+        assert hash_prompt(one) == hash_prompt(other)
+        assert len(hash_prompt(one)) == 128
+    assert hash_prompt(pb.GenerateRequest(text=text)) == hash_blocks(text.encode(), b"text")
 
 
 def test_a_conversation_that_goes_on_begins_with_the_same_blocks() -> None:

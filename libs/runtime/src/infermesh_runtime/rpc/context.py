@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 
 from infermesh_runtime.errors import Code, InfermeshError, Unavailable
+from infermesh_runtime.rpc.body_budget import NO_BUDGET, Share
 from infermesh_runtime.tasks import is_cancelled
 
 REQUEST_ID_KEY = "x-request-id"
@@ -25,6 +26,8 @@ class RpcContext:
         self.initial_metadata_sent = False
         self.interrupted = False
         """Whether the client, the deadline or the server's stop ended the handler."""
+        self.body: Share = NO_BUDGET
+        """What the request takes of the memory for requests. A handler that holds less than it was sent says so."""
         self.write = self._write_first
         self.task: asyncio.Task[Any] | None = None
         """The task that handles the call, while it runs."""

@@ -20,10 +20,18 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import DecodeError
 
-from infermesh_runtime.errors import Code, InfermeshError, Internal, InvalidArgument, Unimplemented
+from infermesh_runtime.errors import (
+    Code,
+    DeadlineExceeded,
+    InfermeshError,
+    Internal,
+    InvalidArgument,
+    Unimplemented,
+)
 from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc import status
 from infermesh_runtime.rpc.audit import write_audit_line
+from infermesh_runtime.rpc.body_budget import NO_BUDGET, Bodies
 from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
 from infermesh_runtime.rpc.in_flight import InFlight
@@ -81,12 +89,17 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
         in_flight: InFlight | None = None,
         limit: CallLimit = NO_LIMIT,
         guard: Guard | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
-        """`limit`: calls beyond it are refused before their request is read. `guard`: refuses calls."""
+        """`limit`: calls beyond it are refused before their request is read. `guard`: refuses calls.
+
+        `bodies` decides, before a single request is read, whether there is memory for it.
+        """
         self._observers = tuple(observers)
         self._in_flight = in_flight or InFlight()
         self._limit = limit
         self._guard = guard
+        self._bodies = bodies or NO_BUDGET
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
@@ -106,7 +119,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
             started = time.perf_counter()
             with self._in_flight.entered(method, context):
                 try:
-                    return await _serve(handler, requests, context, self._limit.entered(method))
+                    return await _serve(handler, requests, context, self._limit.entered(method), self._bodies)
                 finally:
                     self._observe(method, found is not None, context, time.perf_counter() - started)
 
@@ -134,12 +147,15 @@ def _as_raw_handler(handler: Any, serve: Callable[[Any, Any], Awaitable[Any]]) -
 
 
 async def _serve(
-    handler: Any, requests: Any, context: RpcContext, counted: AbstractContextManager[None]
+    handler: Any, requests: Any, context: RpcContext, counted: AbstractContextManager[None], bodies: Bodies
 ) -> bytes | None:
     """Runs the handler and returns its response, if it has a single one. Ends the call if the handler raises."""
     try:
         with counted:
-            return await _invoke(handler, requests, context)
+            if handler.request_streaming:
+                return await _invoke(handler, requests, context)
+            with bodies.expect(context) as context.body:
+                return await _invoke(handler, await _read_request(handler, context, bodies.timeout_s), context)
     except grpc.aio.AbortError:
         raise
     except InfermeshError as error:
@@ -157,10 +173,10 @@ async def _serve(
     return None
 
 
-async def _invoke(handler: Any, requests: Any, context: RpcContext) -> bytes | None:
-    request = requests if handler.request_streaming else await _read_request(handler.request_deserializer, context)
+async def _invoke(handler: Any, request: Any, context: RpcContext) -> bytes | None:
     behaviour = handler.stream_stream or handler.unary_stream or handler.unary_unary or handler.stream_unary
     result, response = behaviour(request, context), b""
+    del request  # so that the handler alone decides how long a large one is kept
     if inspect.isasyncgen(result):
         await _write_all(result, context)
     elif inspect.isawaitable(result):
@@ -173,10 +189,18 @@ async def _invoke(handler: Any, requests: Any, context: RpcContext) -> bytes | N
     return None if handler.response_streaming else response
 
 
-async def _read_request(deserialize: Callable[[bytes], Any] | None, context: RpcContext) -> Any:
-    raw = await context.read()
+async def _read_request(handler: Any, context: RpcContext, timeout_s: float | None) -> Any:
+    try:
+        async with asyncio.timeout(timeout_s):
+            raw = await context.read()
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"The request did not arrive within {timeout_s:g} s.", reason="REQUEST_TIMEOUT"
+        ) from None
     if raw is grpc.aio.EOF:
         raise InvalidArgument("The call has no request message.")
+    context.body.arrived(len(raw))
+    deserialize = handler.request_deserializer
     if deserialize is None:
         return raw
     try:

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from infermesh_runtime.addresses import UNIX, grpc_target, split_host_port, unix_path
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.rpc.body_budget import Bodies
 from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.in_flight import InFlight
 from infermesh_runtime.rpc.interceptor import RpcInterceptor, RpcObserver
@@ -88,9 +89,10 @@ class Listener:
         in_flight: InFlight,
         health: health_aio.HealthServicer,
         limit: CallLimit = NO_LIMIT,
+        bodies: Bodies | None = None,
     ) -> None:
         """Binds the address. Raises FailedPrecondition if it cannot."""
-        interceptor = RpcInterceptor(observers, in_flight, limit, self._access.guard)
+        interceptor = RpcInterceptor(observers, in_flight, limit, self._access.guard, bodies)
         server = grpc.aio.server(interceptors=(interceptor,), options=SERVER_OPTIONS)
         server.add_generic_rpc_handlers(self._handlers)
         health_pb2_grpc.add_HealthServicer_to_server(health, server)

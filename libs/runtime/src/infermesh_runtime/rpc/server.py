@@ -18,6 +18,7 @@ from grpc_health.v1.health import aio as health_aio
 from infermesh_runtime.errors import Unavailable
 from infermesh_runtime.process import handled_signals
 from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
+from infermesh_runtime.rpc.body_budget import Bodies
 from infermesh_runtime.rpc.in_flight import InFlight
 from infermesh_runtime.rpc.interceptor import RpcObserver, log_access
 from infermesh_runtime.rpc.listener import Access, Listener
@@ -71,8 +72,11 @@ class Server:
         observers: Sequence[RpcObserver] = (log_access,),
         limit: CallLimit = NO_LIMIT,
         access: Access | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
+        """`limit` bounds the calls in progress, `bodies` the memory that requests take; None: nothing does."""
         self._limit = limit
+        self._bodies = bodies
         self._main = Listener(listen, access or Access())
         self._listeners = [self._main]
         self._drain_s = drain_s
@@ -143,7 +147,7 @@ class Server:
                 self._started.append(part)
             await self.set_serving(False)
             for listener in self._listeners:
-                listener.open(self._observers, self._in_flight, self._health, self._limit)
+                listener.open(self._observers, self._in_flight, self._health, self._limit, self._bodies)
             await self._start_listeners()
             for part in self._parts:
                 if part.listening is not None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.access.permissions import permit
 from infermesh_router.access.rate_limits import Headers, KeyUsage, RateLimits
-from infermesh_router.requests.call import Call
+from infermesh_router.requests.call import GENERATE, Call
 from infermesh_runtime.api_keys import ApiKey
 from infermesh_runtime.errors import InfermeshError
 
@@ -46,7 +46,9 @@ class Visit:
     def admit(self, call: Call) -> Call:
         """The call as the caller may make it. Raises PermissionDenied, and ResourceExhausted for its tokens."""
         if self._key is None:
-            return call.with_client(self._client) if self._client and not call.wanted.client else call
+            if not self._client or call.wanted.client:
+                return call
+            return call.named(self._client) if call.method == GENERATE else call.with_client(self._client)
         try:
             call = permit(self._key, call)
         except InfermeshError as error:

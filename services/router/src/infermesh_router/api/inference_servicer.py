@@ -12,7 +12,7 @@ from infermesh_router.access.access import Access
 from infermesh_router.access.visit import Visit
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.call import read_embed, read_generate, read_infer
+from infermesh_router.requests.reader import RequestReader
 from infermesh_runtime.rpc.context import RpcContext
 
 SERVICE = "infermesh.inference.v1.InferenceService"
@@ -29,11 +29,13 @@ class InferenceServicer:
         dispatcher: Dispatcher,
         *,
         access: Access,
+        reader: RequestReader,
         changes: Changes,
         make_report: Callable[[], pb.HealthReport],
     ) -> None:
         self._dispatcher = dispatcher
         self._access = access
+        self._reader = reader
         self._changes = changes
         self._make_report = make_report
 
@@ -41,7 +43,9 @@ class InferenceServicer:
         """Relays a stream. The client gets the bytes that came, except that `started` says which endpoint answers."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            call = visit.admit(read_generate(request))
+            call = visit.admit(await self._reader.generate(request))
+            del request  # the call has its own copy
+            context.body.keep(len(call.body))
             async with self._dispatcher.generate(call, context.time_remaining(), since_s=since_s) as events:
                 await _tell_limits(visit, context)
                 write = context.write
@@ -52,7 +56,8 @@ class InferenceServicer:
         """Relays a call."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            call = visit.admit(read_embed(request))
+            call = visit.admit(await self._reader.embed(request))
+            context.body.keep(len(request))
             answer = await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
             visit.count_embedding(answer)
             await _tell_limits(visit, context)
@@ -62,7 +67,8 @@ class InferenceServicer:
         """Relays a call."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            call = visit.admit(read_infer(request))
+            call = visit.admit(await self._reader.infer(request))
+            context.body.keep(len(request))
             answer = await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
             await _tell_limits(visit, context)
             return answer

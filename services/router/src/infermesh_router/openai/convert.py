@@ -13,6 +13,7 @@ from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.fields import UINT32_MAX, JsonObjectFormat, JsonSchemaFormat, StructuredOutputs
 from infermesh_router.openai.job import Job, Shape
 from infermesh_router.openai.schema import ChatRequest, CompletionRequest, Message, SamplingRequest, TextPart
+from infermesh_router.requests.call import from_generate
 
 DEFAULT_COMPLETION_TOKENS = 16
 """OpenAI's default for /v1/completions."""
@@ -70,7 +71,7 @@ def _job(
     return Job(
         id=f"{prefix}-{uuid.uuid4().hex}",
         model=request.model,
-        prompts=prompts,
+        calls=tuple(from_generate(prompt) for prompt in prompts),
         choices_per_prompt=request.n or 1,
         shape=shape,
         stream=bool(request.stream),

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infermesh_runtime.errors import Code, InfermeshError, InvalidArgument, from_code
+from infermesh_runtime.errors import InfermeshError, InvalidArgument, from_code
+from infermesh_runtime.openai_error_types import OPENAI_ERROR_TYPES, SERVER_ERROR
 
 _NAMES = {
     "sampling.": "",
@@ -30,13 +31,6 @@ _MESSAGES = {
     "string_too_short": "must not be empty",
     "model_type": "must be an object",
     "dict_type": "must be an object",
-}
-_TYPES = {
-    Code.INVALID_ARGUMENT: "invalid_request_error",
-    Code.FAILED_PRECONDITION: "invalid_request_error",
-    Code.OUT_OF_RANGE: "invalid_request_error",
-    Code.NOT_FOUND: "invalid_request_error",
-    Code.RESOURCE_EXHAUSTED: "rate_limit_error",
 }
 
 
@@ -114,7 +108,7 @@ def error_object(error: InfermeshError) -> dict[str, Any]:
     return {
         "error": {
             "message": error.message,
-            "type": _TYPES.get(error.code, "server_error"),
+            "type": OPENAI_ERROR_TYPES.get(error.code, SERVER_ERROR),
             "param": next(iter(error.fields), None),
             "code": error.reason.lower(),
         }

@@ -9,7 +9,6 @@ from infermesh_router.access.visit import Visit
 from infermesh_router.openai.job import Job
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.relay.event import Event
-from infermesh_router.requests.call import from_generate
 
 
 class Sink(Protocol):
@@ -29,7 +28,7 @@ async def run_generations(
     dispatcher: Dispatcher, job: Job, sink: Sink, *, visit: Visit, timeout_s: float | None, since_s: float
 ) -> None:
     """Runs all prompts at once. Raises the first InfermeshError, after cancelling the others."""
-    calls = [visit.admit(from_generate(prompt)) for prompt in job.prompts]
+    calls = [visit.admit(call) for call in job.calls]
 
     async def run_one(index: int) -> None:
         base = index * job.choices_per_prompt

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.requests.call import Call
 
 
 @dataclass(slots=True)
@@ -56,7 +57,8 @@ class Job:
 
     id: str
     model: str
-    prompts: tuple[pb.GenerateRequest, ...]
+    calls: tuple[Call, ...]
+    """One for each prompt."""
     choices_per_prompt: int
     shape: Shape
     stream: bool
@@ -70,4 +72,4 @@ class Job:
     @property
     def choices(self) -> int:
         """How many choices the answer has, over all prompts."""
-        return len(self.prompts) * self.choices_per_prompt
+        return len(self.calls) * self.choices_per_prompt

@@ -1,6 +1,6 @@
 """Parses a request body: JSON, then the schema, then the rule for unknown fields."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from json import JSONDecoder
 from typing import Any, Generic, TypeVar
@@ -27,12 +27,19 @@ class Parsed(Generic[ModelT]):
     """Paths of the unknown fields that were ignored."""
 
 
-def parse_body(schema: type[ModelT], body: bytes, *, ignore_unknown: bool) -> Parsed[ModelT]:
+def parse_body(
+    schema: type[ModelT],
+    body: bytes,
+    *,
+    ignore_unknown: bool,
+    check: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> Parsed[ModelT]:
     """Parses a body. Raises InvalidArgument with the bad field, or with the position at which the JSON is malformed.
 
-    An unknown field that is null counts as absent.
+    An unknown field that is null counts as absent. `check` sees the document before the schema does.
     """
     document = _parse_json(body)
+    check(document)
     try:
         return Parsed(schema.model_validate(document))
     except ValidationError as error:

@@ -53,7 +53,7 @@ class SamplingRequest(Strict):
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
     min_tokens: TokenId | None = None
     ignore_eos: bool | None = None
-    stop_token_ids: list[TokenId] | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True)] | None = None
     structured_outputs: StructuredOutputs | None = None
     response_format: ResponseFormat | None = None
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] | None = None

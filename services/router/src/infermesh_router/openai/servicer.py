@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import quote
 
 import grpc
@@ -15,23 +16,20 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh.openai.v1 import openai_pb2 as pb
-from infermesh.openai.v1 import openai_pb2_grpc as pb_grpc
 from infermesh_router.access.access import Access
 from infermesh_router.access.permissions import hide_models
 from infermesh_router.access.visit import Visit
 from infermesh_router.fleet.report import DEVICES
-from infermesh_router.openai.convert import chat_job, completion_job
+from infermesh_router.openai.conversion import BodyConverter, Converted
 from infermesh_router.openai.errors import error_object, rename_fields
 from infermesh_router.openai.generations import run_generations
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.models import find_model, list_models
-from infermesh_router.openai.parse import parse_body
-from infermesh_router.openai.schema import ChatRequest, CompletionRequest
 from infermesh_router.openai.sinks import SendHeaders, SseSink, WholeSink
 from infermesh_router.policy.filters import RETRY_AFTER_S
 from infermesh_router.policy.snapshot import DeviceKind
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_runtime.errors import DeadlineExceeded, InfermeshError, Internal, InvalidArgument, Unavailable
+from infermesh_runtime.errors import DeadlineExceeded, InfermeshError, Internal, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
 _log = logging.getLogger(__name__)
@@ -43,7 +41,10 @@ _LAST_EVENT_S = 0.25
 """How long before its deadline a stream ends, at the most, so that its last event arrives."""
 
 
-class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
+SERVICE = pb.DESCRIPTOR.services_by_name["OpenAIService"].full_name
+
+
+class OpenAIServicer:
     """OpenAIService over all endpoints of the dispatcher."""
 
     def __init__(
@@ -53,31 +54,29 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         access: Access,
         make_report: Callable[[], inference_pb2.HealthReport],
         registry: CollectorRegistry,
-        ignore_unknown_fields: bool,
-        max_body_bytes: int,
+        converter: BodyConverter,
     ) -> None:
         self._dispatcher = dispatcher
         self._access = access
         self._make_report = make_report
         self._registry = registry
-        self._ignore_unknown = ignore_unknown_fields
-        self._max_body_bytes = max_body_bytes
+        self._converter = converter
 
-    async def CreateChatCompletion(self, request: HttpBody, context: RpcContext) -> None:
+    async def CreateChatCompletion(self, request: bytes, context: RpcContext) -> None:
         """Answers a chat."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            self._check_size(request)
-            parsed = parse_body(ChatRequest, request.data, ignore_unknown=self._ignore_unknown)
-            await self._answer(chat_job(parsed.request), parsed.ignored, context, visit, since_s)
+            converted = await self._converter.chat(request)
+            del request  # the job has its own copy of what is needed
+            await self._answer(converted, context, visit, since_s)
 
-    async def CreateCompletion(self, request: HttpBody, context: RpcContext) -> None:
+    async def CreateCompletion(self, request: bytes, context: RpcContext) -> None:
         """Completes prompts."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            self._check_size(request)
-            parsed = parse_body(CompletionRequest, request.data, ignore_unknown=self._ignore_unknown)
-            await self._answer(completion_job(parsed.request), parsed.ignored, context, visit, since_s)
+            converted = await self._converter.completion(request)
+            del request
+            await self._answer(converted, context, visit, since_s)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: RpcContext) -> HttpBody:
         """Lists the models that can answer the caller, at once or after loading."""
@@ -101,12 +100,12 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         self._access.identify(context)
         return HttpBody(content_type=CONTENT_TYPE_LATEST, data=generate_latest(self._registry))
 
-    async def _answer(
-        self, job: Job, ignored: tuple[str, ...], context: RpcContext, visit: Visit, since_s: float
-    ) -> None:
+    async def _answer(self, converted: Converted, context: RpcContext, visit: Visit, since_s: float) -> None:
+        job = converted.job
+        context.body.keep(sum(len(call.body) for call in job.calls))
         answer = self._stream if job.stream else self._answer_whole
         try:
-            await answer(job, _header_sender(context, ignored, visit), context, visit, since_s)
+            await answer(job, _header_sender(context, converted.ignored, visit), context, visit, since_s)
         except InfermeshError as error:
             raise rename_fields(error, job.field_names) from error
 
@@ -157,13 +156,6 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         except TimeoutError:
             raise DeadlineExceeded("The request's deadline passed before its answer was complete.") from None
 
-    def _check_size(self, body: HttpBody) -> None:
-        if len(body.data) > self._max_body_bytes:
-            raise InvalidArgument(
-                f"The body has {len(body.data)} bytes; at most {self._max_body_bytes} are allowed.",
-                reason="REQUEST_TOO_LARGE",
-            )
-
 
 async def _fail(sink: SseSink, error: InfermeshError) -> None:
     """Writes the error as the stream's last event. Raises it if nothing was sent yet."""
@@ -171,6 +163,23 @@ async def _fail(sink: SseSink, error: InfermeshError) -> None:
         raise error
     _log.warning("a stream ended with an error: %s", error.message, extra={"reason": error.reason})
     await sink.fail(error_object(error))
+
+
+def openai_handlers(servicer: OpenAIServicer) -> dict[str, grpc.RpcMethodHandler]:
+    """The service's methods. Those that take a body get it serialised, so that it can be read in another process."""
+    serialise = HttpBody.SerializeToString
+    return {
+        "CreateChatCompletion": grpc.unary_stream_rpc_method_handler(servicer.CreateChatCompletion, None, serialise),
+        "CreateCompletion": grpc.unary_stream_rpc_method_handler(servicer.CreateCompletion, None, serialise),
+        "ListModels": grpc.unary_unary_rpc_method_handler(
+            servicer.ListModels, pb.ListModelsRequest.FromString, serialise
+        ),
+        "GetModel": grpc.unary_unary_rpc_method_handler(servicer.GetModel, pb.GetModelRequest.FromString, serialise),
+        "GetHealth": grpc.unary_unary_rpc_method_handler(servicer.GetHealth, pb.GetHealthRequest.FromString, serialise),
+        "GetMetrics": grpc.unary_unary_rpc_method_handler(
+            servicer.GetMetrics, pb.GetMetricsRequest.FromString, serialise
+        ),
+    }
 
 
 def _json(document: dict[str, object]) -> HttpBody:

@@ -73,7 +73,7 @@ class SseSink:
         self._job = job
         self._encoder = ChunkEncoder(job)
         self._send_headers = send_headers
-        self._writer = writer if len(job.prompts) == 1 else _InTurn(writer)
+        self._writer = writer if len(job.calls) == 1 else _InTurn(writer)
         self._beginning = asyncio.Lock()
         self._usage = pb.Usage()
         self._failovers = _Failovers()

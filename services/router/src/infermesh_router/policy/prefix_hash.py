@@ -20,6 +20,8 @@ BYTES_PER_TOKEN = 4
 _HASH_BYTES = 8
 _BLOCK_SIZES_BYTES = (256,) * 64 + (1024,) * 32 + (4096,) * 32
 _ENDS = tuple(accumulate(_BLOCK_SIZES_BYTES, initial=0))
+HASHED_BYTES = _ENDS[-1]
+"""A prompt is read up to here, however long it is."""
 _BLOCKS_OF_KEY = 4
 """The first 4 blocks (256 tokens) pick the endpoint: users often share a system prompt, but not what follows."""
 
@@ -28,11 +30,11 @@ def hash_prompt(request: pb.GenerateRequest) -> tuple[int, ...]:
     """The hashes of the full blocks of a request's prompt, mixed with its model's name; () if it fills no block."""
     kind = request.WhichOneof("prompt")
     if kind == "text":
-        prompt = request.text.encode()
+        prompt = request.text[:HASHED_BYTES].encode()
     elif kind == "token_ids":
         prompt = _narrow(request.token_ids)
     else:
-        prompt = b"".join(_serialise_chat(request.chat))
+        prompt = _begin_chat(request.chat)
     return rehash_for_model(hash_blocks(prompt, str(kind).encode()), "", request.model)
 
 
@@ -89,18 +91,31 @@ def pick_by_hash(addresses: NDArray[np.uint64], blocks: Sequence[int]) -> int:
     return int((ranks ^ (ranks >> np.uint64(31))).argmax())
 
 
+def _begin_chat(chat: pb.ChatPrompt) -> bytes:
+    """The conversation, serialised up to the last byte that is hashed."""
+    parts, size = [], 0
+    for part in _serialise_chat(chat):
+        parts.append(part)
+        size += len(part)
+        if size >= HASHED_BYTES:
+            break
+    return b"".join(parts)
+
+
 def _serialise_chat(chat: pb.ChatPrompt) -> Iterable[bytes]:
     """The parts of a conversation in the order in which chat templates render them: tools first."""
+    end = HASHED_BYTES
     for tool in chat.tools:
-        yield f"{tool.name}\0{tool.description}\0{tool.parameters_json}\1".encode()
+        yield f"{tool.name}\0{tool.description[:end]}\0{tool.parameters_json[:end]}\1".encode()
     for message in chat.messages:
-        yield f"{message.role}\0{message.name}\0{message.content}\1".encode()
+        yield f"{message.role}\0{message.name}\0{message.content[:end]}\1".encode()
         for call in message.tool_calls:
-            yield f"{call.name}\0{call.arguments_json}\1".encode()
+            yield f"{call.name}\0{call.arguments_json[:end]}\1".encode()
 
 
 def _narrow(token_ids: tensor_pb2.Tensor) -> bytes:
     """The ids in four bytes each, whichever type they came in. A malformed tensor passes: the worker refuses it."""
-    if token_ids.dtype == tensor_pb2.DATA_TYPE_INT64 and len(token_ids.data) % 8 == 0:
-        return np.frombuffer(token_ids.data, "<i8").astype("<i4").tobytes()
-    return token_ids.data
+    data = token_ids.data
+    if token_ids.dtype == tensor_pb2.DATA_TYPE_INT64 and len(data) % 8 == 0:
+        return np.frombuffer(data[: 2 * HASHED_BYTES], "<i8").astype("<i4").tobytes()
+    return data[:HASHED_BYTES]

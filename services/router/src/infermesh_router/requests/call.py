@@ -11,6 +11,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.policy.fast_replace import FastReplace
 from infermesh_router.policy.prefix_hash import hash_prompt, rehash_for_model
 from infermesh_router.policy.snapshot import Wanted
+from infermesh_router.requests.bounds import Bounds
 from infermesh_runtime.errors import InvalidArgument
 
 GENERATE = "/infermesh.inference.v1.InferenceService/Generate"
@@ -30,6 +31,7 @@ _KINDS: dict[str, type[pb.GenerateRequest | pb.EmbedRequest | pb.InferRequest]] 
 }
 MAX_PRIORITY = 100
 """Priorities are from minus this to this."""
+_BOUNDS = Bounds()
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
 
@@ -61,6 +63,11 @@ class Call:
         """The same call, counted as this client's in the fair queue; `member` divides the client's share."""
         return _replace_call(self, wanted=_replace_wanted(self.wanted, client=client, member=member))
 
+    def named(self, client: str) -> "Call":
+        """The same call as `with_client`, and the endpoint is told too: it may be a router."""
+        body = self.body + pb.GenerateRequest(client_id=client).SerializeToString()
+        return _replace_call(self.with_client(client), body=body)
+
     def on_device(self, device: str) -> "Call":
         """The same call, for another device. Only the router knows the names of several, such as "cpu,xpu"."""
         body = self.body if "," in device else self.body + _device_field(self.method, device)
@@ -75,9 +82,10 @@ def _device_field(method: str, device: str) -> bytes:
     return _KINDS[method](device=device).SerializeToString()
 
 
-def read_generate(body: bytes) -> Call:
+def read_generate(body: bytes, bounds: Bounds = _BOUNDS) -> Call:
     """Reads a serialised GenerateRequest, and adds a seed if it has none. Raises InvalidArgument."""
     request = _parse(pb.GenerateRequest, body)
+    bounds.check_messages(len(request.chat.messages), "chat.messages")
     return _generate_call(request, body)
 
 
@@ -86,7 +94,7 @@ def from_generate(request: pb.GenerateRequest) -> Call:
     return _generate_call(request, request.SerializeToString())
 
 
-def read_embed(body: bytes) -> Call:
+def read_embed(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
     """Reads a serialised EmbedRequest. Raises InvalidArgument."""
     request = _parse(pb.EmbedRequest, body)
     tokens = sum(map(len, request.texts)) // _CHARACTERS_PER_TOKEN
@@ -94,7 +102,7 @@ def read_embed(body: bytes) -> Call:
     return Call(method=EMBED, body=body, wanted=wanted, any_device=_ANY[pb.EmbedRequest])
 
 
-def read_infer(body: bytes) -> Call:
+def read_infer(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
     """Reads a serialised InferRequest. Raises InvalidArgument."""
     request = _parse(pb.InferRequest, body)
     wanted = Wanted(model=request.model, device=request.device)

@@ -7,6 +7,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.convert import chat_job, completion_job
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema import ChatRequest, CompletionRequest
+from infermesh_router.requests.call import Call
 
 USER = {"role": "user", "content": "hi"}
 
@@ -16,8 +17,8 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{
 
 def chat(**fields: Any) -> pb.GenerateRequest:
     """The GenerateRequest of a chat body with these fields."""
-    (request,) = chat_job(parse_chat(**fields)).prompts
-    return request
+    (call,) = chat_job(parse_chat(**fields)).calls
+    return _request(call, fields)
 
 
 def parse_chat(**fields: Any) -> ChatRequest:
@@ -29,4 +30,13 @@ def parse_chat(**fields: Any) -> ChatRequest:
 def completion(**fields: Any) -> list[pb.GenerateRequest]:
     """The GenerateRequests of a completion body with these fields."""
     body = json.dumps({"model": "m", "prompt": "hi"} | fields).encode()
-    return list(completion_job(parse_body(CompletionRequest, body, ignore_unknown=False).request).prompts)
+    job = completion_job(parse_body(CompletionRequest, body, ignore_unknown=False).request)
+    return [_request(call, fields) for call in job.calls]
+
+
+def _request(call: Call, fields: dict[str, Any]) -> pb.GenerateRequest:
+    """The request that is sent to an endpoint, without the seed that the router added."""
+    request = pb.GenerateRequest.FromString(call.body)
+    if fields.get("seed") is None:
+        request.ClearField("seed")
+    return request
