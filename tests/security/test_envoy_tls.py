@@ -75,7 +75,7 @@ async def test_a_renewed_certificate_is_served(certs: Path, tmp_path: Path) -> N
 async def test_the_command_trusts_its_own_mesh_only(certs: Path, tmp_path: Path) -> None:
     async with running_mesh(tmp_path, tls(certs)) as mesh:
         http = mesh.envoy.http.partition("//")[2]
-        empty = dict.fromkeys(("grpc", "router", "envoy_admin", "model"), "")
+        empty: dict[str, Any] = dict.fromkeys(("grpc", "router", "envoy_admin", "model"), "")
         state = MeshState(http=http, **empty, workers=[], metrics={}, tls_cert=str(certs / "mesh.pem"))
         async with httpx.AsyncClient(verify=trust(state)) as client:
             assert (await client.get(f"{rest_url(state)}/health")).status_code == 200

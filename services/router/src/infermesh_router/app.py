@@ -147,9 +147,7 @@ def build_server(
     )
     _add_admin_plane(server, settings, inner, admin, endpoint_servicer)
     converter = BodyConverter(pool, body_rules(settings))
-    openai = OpenAIServicer(
-        dispatcher, access=access, make_report=make_report, registry=metrics, converter=converter
-    )
+    openai = OpenAIServicer(dispatcher, access=access, make_report=make_report, registry=metrics, converter=converter)
     server.add_service(OPENAI_SERVICE, openai_handlers(openai))
     workers = ConfiguredWorkers(
         registry,
