@@ -105,6 +105,33 @@ async def test_all_who_want_a_model_share_one_load(start: StartMesh) -> None:
     assert sorted(request.model for request in worker.loads) == ["m", "n"]
 
 
+async def test_who_joins_a_load_keeps_its_pin_and_keep_alive_time_even_if_it_leaves(start: StartMesh) -> None:
+    worker = LoadingWorker()
+    mesh = await start(worker)
+    worker.may_load.clear()
+    first = asyncio.create_task(mesh.placer.ensure(Wanted(model="m")))
+    await worker.asked.wait()
+    models = ModelCommands(mesh.fleet, mesh.placer)
+    leaving = asyncio.create_task(models.load(admin_pb2.LoadModelRequest(model="m", pinned=True)))
+    joining = asyncio.create_task(models.load(admin_pb2.LoadModelRequest(model="m", keep_alive_s=7)))
+    await asyncio.sleep(0)  # both have joined
+    leaving.cancel()
+    worker.may_load.set()
+    await asyncio.gather(first, joining)
+    plain = admin_pb2.LoadModelRequest(model="m")
+    assert worker.loads == [plain, admin_pb2.LoadModelRequest(model="m", pinned=True, keep_alive_s=7)]
+
+
+async def test_a_pin_reaches_a_load_that_somebody_else_began(start: StartMesh) -> None:
+    worker = LoadingWorker()
+    mesh = await start(worker)
+    worker.show("m", LOADING)
+    await mesh.until(lambda: "m" in mesh.fleet.get(worker.address).snapshot.models)
+    request = admin_pb2.LoadModelRequest(model="m", pinned=True)
+    await ModelCommands(mesh.fleet, mesh.placer).load(request)
+    assert worker.loads == [request]
+
+
 async def test_the_load_goes_on_when_the_client_leaves(start: StartMesh) -> None:
     worker = LoadingWorker()
     mesh = await start(worker)
