@@ -31,20 +31,23 @@ class HostedModel:
         client: EngineClient,
         retention: Retention,
         *,
+        kv_bytes: int,
         estimated_bytes: int,
         home: bool,
         clock: Callable[[], float],
         on_change: Callable[[], None],
     ) -> None:
-        """`estimated_bytes`: memory it is counted with until the engine process reports its own figure.
+        """`kv_bytes`: size of its KV cache; 0: the runner chose. `estimated_bytes`: memory it is counted with until the
+        engine process reports its own figure.
 
         `home`: whether the worker was started with it. `on_change` is called when its status may have changed.
         """
         self.opened = opened
         self.client = client
         self.retention = retention
-        self._estimated_bytes = estimated_bytes
-        self._home = home
+        self.kv_bytes = kv_bytes
+        self.estimated_bytes = estimated_bytes
+        self.home = home
         self._clock = clock
         self._on_change = on_change
         self._requests = 0
@@ -65,7 +68,7 @@ class HostedModel:
     @property
     def memory_bytes(self) -> int:
         """Memory it holds, or is about to hold."""
-        return self.client.status.value.memory_bytes or self._estimated_bytes
+        return self.client.status.value.memory_bytes or self.estimated_bytes
 
     @property
     def idle_s(self) -> float:
@@ -94,6 +97,11 @@ class HostedModel:
         """Restarts its idle time."""
         self._last_used_s = self._clock()
 
+    def continue_idle(self, old: "HostedModel") -> None:
+        """Takes over when `old`, the same model before it was unloaded, was last used."""
+        self._last_used_s, self._last_used_at = old._last_used_s, old._last_used_at
+        self._on_change()
+
     async def loaded(self) -> None:
         """Waits until it is READY, which starts its idle time.
 
@@ -118,7 +126,7 @@ class HostedModel:
             sequences=self.client.sequences,
             pinned=self.retention.pinned,
             last_used_at=self._last_used_at,
-            home=self._home,
+            home=self.home,
         )
 
     def holding(self) -> Holding:

@@ -87,6 +87,7 @@ class HostedModels:
             opened,
             client,
             retention,
+            kv_bytes=kv_bytes,
             estimated_bytes=estimated_bytes,
             home=home,
             clock=self._clock,
