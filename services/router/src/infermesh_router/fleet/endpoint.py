@@ -6,12 +6,13 @@ Only this module converts the health reports of the wire to the policy's snapsho
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.breaker import Breaker, BreakerOptions, BreakerState
+from infermesh_router.fleet.model_speeds import ModelSpeeds
 from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, EndpointState
 
 _log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Endpoint:
         self._unreported: set[Lease] = set()
         self._ended: list[tuple[float, Lease]] = []
         """When work ended that the last report may still count, and its lease."""
+        self._speeds = ModelSpeeds()
         self._reported_s = 0.0
         self._reported = EndpointSnapshot(address=address, state=EndpointState.UNKNOWN, device=DeviceKind.UNKNOWN)
         self._snapshot: EndpointSnapshot | None = None
@@ -121,7 +123,8 @@ class Endpoint:
         if not self.connected:
             self.breaker.note_reconnect()
         self.last_report = report
-        self._reported = self._read(report)
+        speeds = self._speeds.note(report, self._clock())
+        self._reported = replace(self._read(report), runtime=report.runtime, request_s=speeds)
         self.connected = True
         self.last_error = ""
         self._change()

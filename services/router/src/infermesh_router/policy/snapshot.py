@@ -71,6 +71,10 @@ class EndpointSnapshot:
     """Model → bytes of its weights, for every model it has or could load; unknown sizes are left out."""
     breaker_open: bool = False
     """Whether its circuit breaker refuses requests now."""
+    runtime: str = ""
+    """What runs its models, for example "openvino 2026.4.1"; empty if unknown."""
+    request_s: Mapping[str, float] = field(default_factory=dict)
+    """Model → measured time of a typical request, in seconds, for models that it runs or ran (see `speed`)."""
 
     def with_load(
         self, *, connected: bool, waiting_tokens: int, sequences: int, in_flight: int, breaker_open: bool
