@@ -94,7 +94,8 @@ def build_server(settings: RouterSettings, *, resolve: Resolve = resolve_with_dn
     add_AdminServiceServicer_to_server(
         AdminServicer(listing, changes=fleet.changes, drainer=drainer, registry=registry), server
     )
-    endpoint_servicer = EndpointServicer(ModelCommands(fleet, placer), gate, set_serving=server.set_serving)
+    commands = ModelCommands(fleet, placer, aliases=aliases.models)
+    endpoint_servicer = EndpointServicer(commands, gate, set_serving=server.set_serving)
     add_EndpointServiceServicer_to_server(endpoint_servicer, server)
     add_OpenAIServiceServicer_to_server(
         OpenAIServicer(

@@ -271,6 +271,19 @@ async def test_operators_load_and_unload(start: StartMesh) -> None:
         await models.unload(admin_pb2.UnloadModelRequest(model="m"))
 
 
+async def test_operators_load_and_unload_what_an_alias_stands_for(start: StartMesh) -> None:
+    worker = LoadingWorker(memory_bytes=2)
+    mesh = await start(worker)
+    models = ModelCommands(mesh.fleet, mesh.placer, aliases=lambda: {"chat": ["m", "n"]})
+    await models.load(admin_pb2.LoadModelRequest(model="chat", pinned=True))
+    assert [(request.model, request.pinned) for request in worker.loads] == [("m", True), ("n", True)]
+    await models.unload(admin_pb2.UnloadModelRequest(model="chat", force=True))
+    assert [(request.model, request.force) for request in worker.unloads] == [("m", True), ("n", True)]
+    await mesh.until(lambda: not mesh.fleet.get(worker.address).snapshot.models)
+    with pytest.raises(ModelNotFound, match="'m' is not loaded on any endpoint"):
+        await models.unload(admin_pb2.UnloadModelRequest(model="chat"))
+
+
 async def test_an_unload_that_is_refused_is_told(start: StartMesh) -> None:
     refusal = FailedPrecondition("2 requests run", reason="MODEL_IN_USE")
     worker = LoadingWorker(models=("m",), refusal=refusal)
