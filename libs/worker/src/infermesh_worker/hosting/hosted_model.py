@@ -119,12 +119,15 @@ class HostedModel:
 
     def status(self) -> ModelStatus:
         """Its status now."""
+        info = self.client.status.value.info
         return ModelStatus(
             opened=self.opened,
             engine=self.client.status.value,
             memory_bytes=self.memory_bytes,
+            kv_cache_bytes=(info and info.kv_cache_bytes) or self.kv_bytes,
             sequences=self.client.sequences,
             pinned=self.retention.pinned,
+            keep_alive_s=self.retention.keep_alive_s,
             last_used_at=self._last_used_at,
             home=self.home,
         )

@@ -70,7 +70,8 @@ class ModelLoader:
     async def start_home(self, opened: OpenedModel) -> None:
         """Starts loading the model that the worker was started with, and pins it."""
         entry = self.entries.get(opened.name)
-        estimate = self._needed_bytes(entry) if entry else opened.size_bytes
+        kv_bytes = self._kv_bytes(entry) if entry else 0
+        estimate = entry.footprint.base_bytes + kv_bytes if entry else opened.size_bytes
         self._home_name, retention = opened.name, replace(self._default, pinned=True)
         await self._add(opened, retention, kv_bytes=self._limits.kv_cache_bytes, estimated_bytes=estimate, home=True)
 
@@ -140,13 +141,14 @@ class ModelLoader:
         self, entry: CatalogEntry, opened: OpenedModel, evicted: Sequence[HostedModel]
     ) -> HostedModel:
         """Starts a model and waits until it is READY. If that fails, the evicted models are loaded again."""
+        kv_bytes = self._kv_bytes(entry)
         try:
             self._refuse_when_closed()
             return await self._add_ready(
                 opened,
                 self._wishes.pop(entry.name, self._default_of(entry.name)),
-                kv_bytes=entry.footprint.kv_bytes(self._device.budget_bytes, self._limits.kv_cache_bytes),
-                estimated_bytes=self._needed_bytes(entry),
+                kv_bytes=kv_bytes,
+                estimated_bytes=entry.footprint.base_bytes + kv_bytes,
                 home=False,
             )
         except (InfermeshError, OSError) as error:
@@ -194,6 +196,12 @@ class ModelLoader:
 
     def _needed_bytes(self, entry: CatalogEntry) -> int:
         return entry.footprint.needed_bytes(self._device.budget_bytes, self._limits.kv_cache_bytes)
+
+    def _kv_bytes(self, entry: CatalogEntry) -> int:
+        """The size of its KV cache in the memory that is free now."""
+        budget_bytes = self._device.budget_bytes
+        free_bytes = budget_bytes - self._models.held_bytes
+        return entry.footprint.kv_bytes(budget_bytes, self._limits.kv_cache_bytes, free_bytes)
 
     async def _make_room(self, entry: CatalogEntry) -> tuple[HostedModel, ...]:
         """Unloads the models that must give way; returns them."""

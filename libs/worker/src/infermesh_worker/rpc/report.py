@@ -71,6 +71,8 @@ def _model_status(model: ModelStatus) -> pb.ModelStatus:
         memory_bytes=model.memory_bytes,
         sequences=model.sequences,
         pinned=model.pinned,
+        keep_alive_s=model.keep_alive_s,
+        kv_cache_bytes=model.kv_cache_bytes,
     )
     message.created_at.FromDatetime(opened.created)
     if model.last_used_at is not None:
