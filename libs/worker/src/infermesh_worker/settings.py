@@ -103,7 +103,9 @@ class WorkerSettings(ServiceSettings):
         0, ge=0, le=4096, description="Number of processor threads of an engine process. 0: automatic."
     )
     kv_cache_bytes: ByteSize | None = Field(
-        None, ge=1, description="Size of each model's KV cache, e.g. 2GiB. Default: chosen from the device's memory."
+        None,
+        ge=1,
+        description="Size of each model's KV cache, e.g. 2GiB. Default: chosen from the memory that is free.",
     )
 
     @field_validator("routers")

@@ -5,10 +5,15 @@ from pathlib import Path
 from infermesh_worker.models.footprint import Footprint, kv_token_bytes
 
 
-def test_kv_cache_is_what_is_set_or_what_is_wanted_up_to_a_quarter() -> None:
-    footprint = Footprint(base_bytes=100, kv_wanted_bytes=500)
-    assert footprint.needed_bytes(4000, 0) == 600
-    assert footprint.needed_bytes(1000, 0) == 350
+def test_kv_cache_is_what_is_set_or_a_share_of_what_is_free() -> None:
+    footprint = Footprint(base_bytes=100, kv_wanted_bytes=500, kv_least_bytes=50)
+    assert footprint.kv_bytes(4000, 0, 4000) == 500
+    assert footprint.kv_bytes(1000, 0, 1000) == 250
+    assert footprint.kv_bytes(1000, 0, 300) == 100
+    assert footprint.kv_bytes(1000, 0, 110) == footprint.kv_least_bytes == 50
+    assert footprint.kv_bytes(1000, 7, 110) == 7
+    assert footprint.needed_bytes(4000, 0) == 150
+    assert footprint.needed_bytes(160, 0) == 140
     assert footprint.needed_bytes(1000, 7) == 107
 
 

@@ -37,6 +37,8 @@ def model(**engine: Any) -> ModelStatus:
         pinned=True,
         last_used_at=USED,
         home=True,
+        kv_cache_bytes=44,
+        keep_alive_s=900,
     )
 
 
@@ -71,6 +73,7 @@ def test_a_report_names_device_models_and_process() -> None:
     (status,) = report.models
     assert (status.name, status.context_length, status.size_bytes) == ("simulated", 99, 77)
     assert (status.memory_bytes, status.sequences, status.pinned) == (55, 3, True)
+    assert (status.kv_cache_bytes, status.keep_alive_s) == (44, 900)
     assert status.last_used_at.ToDatetime(UTC) == USED
     (other,) = report.available
     assert (other.name, other.size_bytes, other.memory_bytes, other.context_length) == ("other", 1, 2, 3)

@@ -105,11 +105,47 @@ async def test_failed_load_says_the_engines_own_reason_and_leaves_nothing(
     assert await worker.loader.load("good") == ()
 
 
-async def test_a_load_evicts_before_it_fails(worker: Worker) -> None:
-    await worker.loader.load("good")
-    with pytest.raises(FailedPrecondition):
+async def test_failed_load_brings_back_what_was_unloaded_for_it(worker: Worker) -> None:
+    await worker.loader.load("good", keep_alive_s=900)
+    with worker.use("good"):
+        pass
+    before = worker.status.value.models[0]
+    with pytest.raises(FailedPrecondition, match="this folder has no graph") as caught:
         await worker.loader.load("refused")
+    assert "not_restored" not in caught.value.metadata
+    (after,) = worker.status.value.models
+    assert (after.opened.name, after.engine.state) == ("good", ServingState.READY)
+    assert (after.last_used_at, after.pinned) == (before.last_used_at, False)
+    restored = worker.models.get("good")
+    assert restored is not None
+    assert restored.retention.keep_alive_s == 900
+
+
+async def test_failed_load_says_which_models_it_could_not_bring_back(worker: Worker, tmp_path: Path) -> None:
+    await worker.loader.load("good")
+    build = (tmp_path / "picky_model.py").read_text()
+    (tmp_path / "picky_model.py").write_text(build.replace('== "broken"', 'in ("broken", "good")'))
+    with pytest.raises(
+        FailedPrecondition, match=r"no graph .*could not be loaded again: 'good' \(.*no weights"
+    ) as caught:
+        await worker.loader.load("refused")
+    assert (caught.value.reason, caught.value.metadata["not_restored"]) == ("MODEL_NOT_CONVERTED", "good")
     assert worker.status.value.models == ()
+
+
+async def test_model_that_cannot_be_opened_costs_no_other_its_place(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await worker.loader.load("good")
+    loaded = worker.models.get("good")
+
+    def refuse(_catalog: Catalog, name: str) -> OpenedModel:
+        raise FailedPrecondition(f"{name} has no tokenizer")
+
+    monkeypatch.setattr(Catalog, "open", refuse)
+    with pytest.raises(FailedPrecondition, match="no tokenizer"):
+        await worker.loader.load("refused")
+    assert worker.models.get("good") is loaded
 
 
 async def test_device_that_cannot_be_found_is_a_failed_worker() -> None:

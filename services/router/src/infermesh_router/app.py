@@ -140,7 +140,8 @@ def build_server(
         registration_networks=settings.registration_networks,
     )
     set_serving = serving_unless_disabled(server.set_serving, tasks)
-    endpoint_servicer = EndpointServicer(ModelCommands(fleet, placer), gate, set_serving=set_serving)
+    commands = ModelCommands(fleet, placer, aliases=aliases.models)
+    endpoint_servicer = EndpointServicer(commands, gate, set_serving=set_serving)
     everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
     inner = InferenceServicer(
         dispatcher, access=everybody, reader=reader, changes=fleet.changes, make_report=make_report

@@ -121,6 +121,33 @@ async def test_all_who_want_a_model_share_one_load(start: StartMesh) -> None:
     assert sorted(request.model for request in worker.loads) == ["m", "n"]
 
 
+async def test_who_joins_a_load_keeps_its_pin_and_keep_alive_time_even_if_it_leaves(start: StartMesh) -> None:
+    worker = LoadingWorker()
+    mesh = await start(worker)
+    worker.may_load.clear()
+    first = asyncio.create_task(mesh.placer.ensure(Wanted(model="m")))
+    await worker.asked.wait()
+    models = ModelCommands(mesh.fleet, mesh.placer)
+    leaving = asyncio.create_task(models.load(admin_pb2.LoadModelRequest(model="m", pinned=True)))
+    joining = asyncio.create_task(models.load(admin_pb2.LoadModelRequest(model="m", keep_alive_s=7)))
+    await asyncio.sleep(0)  # both have joined
+    leaving.cancel()
+    worker.may_load.set()
+    await asyncio.gather(first, joining)
+    plain = admin_pb2.LoadModelRequest(model="m")
+    assert worker.loads == [plain, admin_pb2.LoadModelRequest(model="m", pinned=True, keep_alive_s=7)]
+
+
+async def test_a_pin_reaches_a_load_that_somebody_else_began(start: StartMesh) -> None:
+    worker = LoadingWorker()
+    mesh = await start(worker)
+    worker.show("m", LOADING)
+    await mesh.until(lambda: "m" in mesh.fleet.get(worker.address).snapshot.models)
+    request = admin_pb2.LoadModelRequest(model="m", pinned=True)
+    await ModelCommands(mesh.fleet, mesh.placer).load(request)
+    assert worker.loads == [request]
+
+
 async def test_the_load_goes_on_when_the_client_leaves(start: StartMesh) -> None:
     worker = LoadingWorker()
     mesh = await start(worker)
@@ -260,6 +287,19 @@ async def test_operators_load_and_unload(start: StartMesh) -> None:
     await mesh.until(lambda: "m" not in mesh.fleet.get(two.address).snapshot.models)
     with pytest.raises(ModelNotFound, match="not loaded on any endpoint"):
         await models.unload(admin_pb2.UnloadModelRequest(model="m"))
+
+
+async def test_operators_load_and_unload_what_an_alias_stands_for(start: StartMesh) -> None:
+    worker = LoadingWorker(memory_bytes=2)
+    mesh = await start(worker)
+    models = ModelCommands(mesh.fleet, mesh.placer, aliases=lambda: {"chat": ["m", "n"]})
+    await models.load(admin_pb2.LoadModelRequest(model="chat", pinned=True))
+    assert [(request.model, request.pinned) for request in worker.loads] == [("m", True), ("n", True)]
+    await models.unload(admin_pb2.UnloadModelRequest(model="chat", force=True))
+    assert [(request.model, request.force) for request in worker.unloads] == [("m", True), ("n", True)]
+    await mesh.until(lambda: not mesh.fleet.get(worker.address).snapshot.models)
+    with pytest.raises(ModelNotFound, match="'m' is not loaded on any endpoint"):
+        await models.unload(admin_pb2.UnloadModelRequest(model="chat"))
 
 
 async def test_an_unload_that_is_refused_is_told(start: StartMesh) -> None:

@@ -41,8 +41,9 @@ def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | N
     if not weights.is_file():
         return None
     element_bytes = _ELEMENT_BYTES["f32" if settings.numerics == "exact" else settings.kv_cache_dtype]
-    tokens = settings.max_sequences * folder.manifest.context_length
+    context_bytes = folder.manifest.context_length * kv_token_bytes(folder.path, element_bytes)
     return Footprint(
         base_bytes=_PROCESS_BYTES + int(_WEIGHTS_FACTOR * weights.stat().st_size),
-        kv_wanted_bytes=tokens * kv_token_bytes(folder.path, element_bytes),
+        kv_wanted_bytes=settings.max_sequences * context_bytes,
+        kv_least_bytes=context_bytes,
     )

@@ -49,8 +49,9 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
     bits = _BITS.get(precision, 16)
     factor = bits / (_GGUF_BITS if gguf else 16) * _QUANTISED_SHARE[settings.quantisation]
     element_bytes = _BITS.get(settings.kv_dtype, bits) / 8
-    tokens = settings.max_sequences * manifest.context_length
+    context_bytes = manifest.context_length * kv_token_bytes(folder.path, element_bytes)
     return Footprint(
         base_bytes=_PROCESS_BYTES + int(factor * manifest.size_bytes),
-        kv_wanted_bytes=tokens * kv_token_bytes(folder.path, element_bytes),
+        kv_wanted_bytes=settings.max_sequences * context_bytes,
+        kv_least_bytes=context_bytes,
     )

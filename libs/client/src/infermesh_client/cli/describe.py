@@ -38,8 +38,10 @@ def model_row(model: inference_pb2.ModelStatus) -> dict[str, Any]:
         "size_bytes": model.size_bytes,
         "created_at": model.created_at.ToJsonString() if model.HasField("created_at") else None,
         "memory_bytes": model.memory_bytes,
+        "kv_cache_bytes": model.kv_cache_bytes,
         "sequences": model.sequences,
         "pinned": model.pinned,
+        "keep_alive_s": model.keep_alive_s,
         "last_used_at": model.last_used_at.ToJsonString() if model.HasField("last_used_at") else None,
     }
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import model_row, state_name
 from infermesh_client.cli.known import wait_until_known
+from infermesh_client.cli.memory_table import memory_table
 from infermesh_client.mesh.supervisor import Supervisor
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
@@ -116,7 +118,10 @@ def run_list(endpoint: str | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_document(served, stored, home.models), indent=2, ensure_ascii=False))
     else:
-        Console(highlight=False).print(_table(served or (), stored, home.models))
+        console = Console(highlight=False)
+        console.print(_table(served or (), stored, home.models))
+        if served:
+            console.print(memory_table(served, datetime.now(UTC)))
 
 
 def _document(

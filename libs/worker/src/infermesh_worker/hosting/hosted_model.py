@@ -32,13 +32,15 @@ class HostedModel:
         client: EngineClient,
         retention: Retention,
         *,
+        kv_bytes: int,
         estimated_bytes: int,
         home: bool,
         bound: QueueBound,
         clock: Callable[[], float],
         on_change: Callable[[], None],
     ) -> None:
-        """`estimated_bytes`: memory it is counted with until the engine process reports its own figure.
+        """`kv_bytes`: size of its KV cache; 0: the runner chose. `estimated_bytes`: memory it is counted with until the
+        engine process reports its own figure.
 
         `home`: whether the worker was started with it. `bound`: how many sequences it accepts. `on_change` is called
         when its status may have changed.
@@ -46,8 +48,9 @@ class HostedModel:
         self.opened = opened
         self.client = client
         self.retention = retention
-        self._estimated_bytes = estimated_bytes
-        self._home = home
+        self.kv_bytes = kv_bytes
+        self.estimated_bytes = estimated_bytes
+        self.home = home
         self._bound = bound
         self._clock = clock
         self._on_change = on_change
@@ -76,7 +79,7 @@ class HostedModel:
     @property
     def memory_bytes(self) -> int:
         """Memory it holds, or is about to hold."""
-        return self.client.status.value.memory_bytes or self._estimated_bytes
+        return self.client.status.value.memory_bytes or self.estimated_bytes
 
     @property
     def idle_s(self) -> float:
@@ -114,6 +117,11 @@ class HostedModel:
         """Restarts its idle time."""
         self._last_used_s = self._clock()
 
+    def continue_idle(self, old: "HostedModel") -> None:
+        """Takes over when `old`, the same model before it was unloaded, was last used."""
+        self._last_used_s, self._last_used_at = old._last_used_s, old._last_used_at
+        self._on_change()
+
     async def loaded(self) -> None:
         """Waits until it is READY, which starts its idle time.
 
@@ -131,15 +139,18 @@ class HostedModel:
 
     def status(self) -> ModelStatus:
         """Its status now."""
+        info = self.client.status.value.info
         return ModelStatus(
             opened=self.opened,
             engine=self.client.status.value,
             memory_bytes=self.memory_bytes,
+            kv_cache_bytes=(info and info.kv_cache_bytes) or self.kv_bytes,
             sequences=self.client.sequences,
             bound=self._bound,
             pinned=self.retention.pinned,
+            keep_alive_s=self.retention.keep_alive_s,
             last_used_at=self._last_used_at,
-            home=self._home,
+            home=self.home,
         )
 
     def holding(self) -> Holding:

@@ -88,6 +88,7 @@ class HostedModels:
             opened,
             client,
             retention,
+            kv_bytes=kv_bytes,
             estimated_bytes=estimated_bytes,
             home=home,
             bound=self._bound,

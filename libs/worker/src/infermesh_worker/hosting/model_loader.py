@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +15,7 @@ from infermesh_worker.hosting.hosted_models import HostedModels
 from infermesh_worker.hosting.keep_alive import KeepAlive
 from infermesh_worker.hosting.memory_plan import plan_eviction
 from infermesh_worker.hosting.queue_bound import QueueBound
+from infermesh_worker.hosting.restoring import restore, with_lost
 from infermesh_worker.models.catalog import Catalog, CatalogEntry
 from infermesh_worker.models.opened_model import OpenedModel
 
@@ -73,7 +74,8 @@ class ModelLoader:
     async def start_home(self, opened: OpenedModel) -> None:
         """Starts loading the model that the worker was started with, and pins it."""
         entry = self.entries.get(opened.name)
-        estimate = self._needed_bytes(entry) if entry else opened.size_bytes
+        kv_bytes = self._kv_bytes(entry) if entry else 0
+        estimate = entry.footprint.base_bytes + kv_bytes if entry else opened.size_bytes
         self._home_name, retention = opened.name, replace(self._default, pinned=True)
         await self._add(opened, retention, kv_bytes=self._limits.kv_cache_bytes, estimated_bytes=estimate, home=True)
 
@@ -81,7 +83,8 @@ class ModelLoader:
         """Loads a model and waits until it is READY; returns the models that were unloaded to make room.
 
         Callers that ask for the same model at the same time share one load, which goes on when they leave. Raises
-        ModelNotFound, ResourceExhausted (MODEL_DOES_NOT_FIT), Unavailable, and the error of a load that failed.
+        ModelNotFound, ResourceExhausted (MODEL_DOES_NOT_FIT), Unavailable, and the error of a load that failed. After
+        such a failure the unloaded models are loaded again; the error names those that could not be.
         """
         self._refuse_when_closed()
         task = self._loads.get(name)
@@ -130,28 +133,60 @@ class ModelLoader:
             await present.loaded()
             return ()
         async with self._one_load_at_a_time:
+            if (restored := self._models.get(name)) is not None:  # while this load waited
+                await restored.loaded()
+                return ()
             entry = await self._entry(name)
             await self._home_loaded()
             await self._device.known()
-            evicted = await self._make_room(entry)
+            # Opened first: no model is unloaded for one whose files cannot be used.
             opened = await asyncio.to_thread(self._catalog.open, name)
-            self._refuse_when_closed()
-            hosted = await self._add(
-                opened,
-                self._wishes.pop(name, self._default_of(name)),
-                kv_bytes=entry.footprint.kv_bytes(self._device.budget_bytes, self._limits.kv_cache_bytes),
-                estimated_bytes=self._needed_bytes(entry),
-                home=False,
-            )
-            try:
-                await hosted.loaded()
-            except BaseException:
-                await self._remove(name)
-                raise
+            evicted = await self._make_room(entry)
+            hosted = await self._add_or_restore(entry, opened, evicted)
             hosted.touch()
             self._keep_alives[name].arm()
-            _log.info("model loaded", extra={"model": name, "unloaded": evicted, "memory_bytes": hosted.memory_bytes})
-            return evicted
+            unloaded = tuple(model.opened.name for model in evicted)
+            _log.info("model loaded", extra={"model": name, "unloaded": unloaded, "memory_bytes": hosted.memory_bytes})
+            return unloaded
+
+    async def _add_or_restore(
+        self, entry: CatalogEntry, opened: OpenedModel, evicted: Sequence[HostedModel]
+    ) -> HostedModel:
+        """Starts a model and waits until it is READY. If that fails, the evicted models are loaded again."""
+        kv_bytes = self._kv_bytes(entry)
+        try:
+            self._refuse_when_closed()
+            return await self._add_ready(
+                opened,
+                self._wishes.pop(entry.name, self._default_of(entry.name)),
+                kv_bytes=kv_bytes,
+                estimated_bytes=entry.footprint.base_bytes + kv_bytes,
+                home=False,
+            )
+        except (InfermeshError, OSError) as error:
+            lost = {} if self._closed else await restore(evicted, self._add_again)
+            raise (with_lost(error, lost) if isinstance(error, InfermeshError) else error) from error
+
+    async def _add_ready(
+        self, opened: OpenedModel, retention: Retention, *, kv_bytes: int, estimated_bytes: int, home: bool
+    ) -> HostedModel:
+        """Like `_add`, but waits until the model is READY. Removes it when that fails."""
+        try:
+            hosted = await self._add(opened, retention, kv_bytes=kv_bytes, estimated_bytes=estimated_bytes, home=home)
+            await hosted.loaded()
+        except BaseException:
+            if opened.name in self._models:
+                await self._remove(opened.name)
+            raise
+        return hosted
+
+    async def _add_again(self, old: HostedModel) -> None:
+        """Loads an evicted model again, as it was."""
+        hosted = await self._add_ready(
+            old.opened, old.retention, kv_bytes=old.kv_bytes, estimated_bytes=old.estimated_bytes, home=old.home
+        )
+        hosted.continue_idle(old)
+        self._keep_alives[old.opened.name].arm()
 
     async def _home_loaded(self) -> None:
         """Waits for the home model, whose memory is not known while it loads."""
@@ -174,11 +209,19 @@ class ModelLoader:
     def _needed_bytes(self, entry: CatalogEntry) -> int:
         return entry.footprint.needed_bytes(self._device.budget_bytes, self._limits.kv_cache_bytes)
 
-    async def _make_room(self, entry: CatalogEntry) -> tuple[str, ...]:
+    def _kv_bytes(self, entry: CatalogEntry) -> int:
+        """The size of its KV cache in the memory that is free now."""
+        budget_bytes = self._device.budget_bytes
+        free_bytes = budget_bytes - self._models.held_bytes
+        return entry.footprint.kv_bytes(budget_bytes, self._limits.kv_cache_bytes, free_bytes)
+
+    async def _make_room(self, entry: CatalogEntry) -> tuple[HostedModel, ...]:
+        """Unloads the models that must give way; returns them."""
         await self._models.removed()  # until then it is not free
         holdings = [model.holding() for model in self._models.all]
-        evicted = plan_eviction(entry.name, self._needed_bytes(entry), self._device.budget_bytes, holdings)
-        await asyncio.gather(*(self._remove(name) for name in evicted))
+        names = plan_eviction(entry.name, self._needed_bytes(entry), self._device.budget_bytes, holdings)
+        evicted = tuple(model for model in self._models.all if model.opened.name in names)
+        await asyncio.gather(*(self._remove(name) for name in names))
         return evicted
 
     async def _add(
@@ -196,7 +239,8 @@ class ModelLoader:
         if name not in self._models:  # somebody else removes it now
             await self._models.removed()
             return
-        self._keep_alives.pop(name).stop()
+        if (keep_alive := self._keep_alives.pop(name, None)) is not None:
+            keep_alive.stop()
         await self._models.remove(name)
 
     def _retain(self, name: str, pinned: bool, keep_alive_s: float | None) -> None:

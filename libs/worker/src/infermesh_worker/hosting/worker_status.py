@@ -26,6 +26,10 @@ class ModelStatus:
     """When its last request ended; None before the first."""
     home: bool
     """Whether the worker was started with it: without a ready model, the worker's state is that of its home model."""
+    kv_cache_bytes: int = 0
+    """Memory reserved for its KV cache, part of memory_bytes; 0: unknown."""
+    keep_alive_s: float = 0.0
+    """Idle time after which it is unloaded; 0: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,14 +16,24 @@ class Footprint:
     """Weights and working memory, without the KV cache."""
     kv_wanted_bytes: int = 0
     """KV cache for max_sequences sequences of full context length; a smaller one works too."""
+    kv_least_bytes: int = 0
+    """KV cache for one sequence of full context length. A model that has no more memory left than this is loaded."""
 
-    def kv_bytes(self, budget_bytes: int, kv_cache_bytes: int) -> int:
-        """Size of its KV cache: `kv_cache_bytes` if that is set (not 0), otherwise at most a quarter of the budget."""
-        return kv_cache_bytes or min(self.kv_wanted_bytes, budget_bytes // 4)
+    def kv_bytes(self, budget_bytes: int, kv_cache_bytes: int, free_bytes: int) -> int:
+        """Size of its KV cache: `kv_cache_bytes` if that is set (not 0).
+
+        Otherwise what it wants, but no more than a quarter of the budget and half of what its weights leave of
+        `free_bytes`, so that there is memory for further models; and no less than `kv_least_bytes`, which also takes no
+        more than a quarter of the budget. `budget_bytes`: memory for all models together.
+        """
+        if kv_cache_bytes:
+            return kv_cache_bytes
+        most = min(self.kv_wanted_bytes, budget_bytes // 4)
+        return min(most, max(self.kv_least_bytes, (free_bytes - self.base_bytes) // 2))
 
     def needed_bytes(self, budget_bytes: int, kv_cache_bytes: int) -> int:
-        """All memory that it takes. `budget_bytes`: memory for all models together."""
-        return self.base_bytes + self.kv_bytes(budget_bytes, kv_cache_bytes)
+        """The least memory with which it is loaded; with more, it gets a larger KV cache."""
+        return self.base_bytes + self.kv_bytes(budget_bytes, kv_cache_bytes, 0)
 
 
 def kv_token_bytes(folder: Path, element_bytes: float, *, default: int = 64 * 1024) -> int:

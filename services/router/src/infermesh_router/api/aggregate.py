@@ -47,13 +47,15 @@ def combine_reports(
     models = combine_models(reports)
     aliases = aliases or {}
     named = [model for model in models if model.name not in aliases]
+    available = combine_available(reports)
+    loadable = [model for model in available if model.name not in aliases]
     state = _best_state([report.state for report in reports]) if reports else pb.ENDPOINT_STATE_LOADING
     return pb.HealthReport(
         state=state,
         message="" if state == pb.ENDPOINT_STATE_READY else _explain(endpoints),
         device=_combine_devices(reports),
         models=[*named, *list_aliases(models, aliases)],
-        available=combine_available(reports),
+        available=[*loadable, *list_available_aliases(available, aliases)],
         load=_combine_loads(reports, queued),
         runtime="infermesh router",
         version=version,
@@ -101,6 +103,23 @@ def combine_available(reports: Sequence[pb.HealthReport]) -> list[pb.AvailableMo
             if known is None or model.memory_bytes < known.memory_bytes:
                 least[model.name] = model
     return [least[name] for name in sorted(least)]
+
+
+def list_available_aliases(
+    available: Sequence[pb.AvailableModel], aliases: Mapping[str, Iterable[str]]
+) -> list[pb.AvailableModel]:
+    """An entry for each alias with a model that could be loaded, sorted by name: as its smallest model, with the
+    shortest context."""
+    by_name = {model.name: model for model in available}
+    listed = []
+    for alias in sorted(aliases):
+        known = [by_name[name] for name in aliases[alias] if name in by_name]
+        if known:
+            entry = pb.AvailableModel()
+            entry.CopyFrom(min(known, key=lambda model: model.memory_bytes))
+            entry.name, entry.context_length = alias, min(model.context_length for model in known)
+            listed.append(entry)
+    return listed
 
 
 def _combined(model: pb.ModelStatus, sequences: int, loads: Sequence[pb.Load | None]) -> pb.ModelStatus:

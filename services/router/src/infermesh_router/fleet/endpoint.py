@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.breaker import Breaker, BreakerOptions, BreakerState
+from infermesh_router.fleet.model_speeds import ModelSpeeds
 from infermesh_router.fleet.report import (
     Rates,
     bound_figures,
@@ -75,6 +76,7 @@ class Endpoint:
         self._unreported: set[Lease] = set()
         self._ended: list[tuple[float, Lease]] = []
         """When work ended that the last report may still count, and its lease."""
+        self._speeds = ModelSpeeds()
         self._reported_s = 0.0
         self._reported = EndpointSnapshot(address=address, state=EndpointState.UNKNOWN, device=DeviceKind.UNKNOWN)
         self._snapshot: EndpointSnapshot | None = None
@@ -129,7 +131,8 @@ class Endpoint:
             self.breaker.note_reconnect()
         bound_figures(report)
         self.last_report = report
-        self._reported = self._read(report)
+        speeds = self._speeds.note(report, self._clock())
+        self._reported = replace(self._read(report), runtime=report.runtime, request_s=speeds)
         self._context_lengths = context_lengths(report)
         self._full.clear()
         self.connected = True

@@ -1,7 +1,7 @@
 """Carries out an operator's commands to load and unload models."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from infermesh.admin.v1 import admin_pb2 as pb
@@ -14,32 +14,63 @@ from infermesh_runtime.errors import InvalidArgument, ModelNotFound
 
 
 class ModelCommands:
-    """Loads and unloads models on the endpoints of a fleet."""
+    """Loads and unloads models on the endpoints of a fleet. An alias stands for all of its models."""
 
-    def __init__(self, fleet: Fleet, placer: Placer) -> None:
+    def __init__(
+        self, fleet: Fleet, placer: Placer, *, aliases: Callable[[], Mapping[str, Sequence[str]]] = dict
+    ) -> None:
+        """`aliases` returns the models that each alias stands for."""
         self._fleet = fleet
         self._placer = placer
+        self._aliases = aliases
 
     async def load(self, request: pb.LoadModelRequest) -> list[str]:
-        """Makes the model ready on some endpoint; returns the models that were unloaded for it.
+        """Makes each model that the name stands for ready on some endpoint; returns the models unloaded for them.
+
+        Raises ModelNotFound, ModelDoesNotFit, and whatever an endpoint answers.
+        """
+        unloaded: list[str] = []
+        for model in self._models(request.model):
+            one = pb.LoadModelRequest()
+            one.CopyFrom(request)
+            one.model = model
+            unloaded += await self._load(one)
+        return unloaded
+
+    async def unload(self, request: pb.UnloadModelRequest) -> None:
+        """Unloads each model that the name stands for from every endpoint.
+
+        Raises ModelNotFound if none has any of them, and what an endpoint answers.
+        """
+        models = self._models(request.model)
+        loaded = [m for m in models if any(m in endpoint.snapshot.models for endpoint in self._connected())]
+        for model in loaded or models[:1]:
+            await self._unload(pb.UnloadModelRequest(model=model, force=request.force))
+
+    def _models(self, name: str) -> Sequence[str]:
+        return self._aliases().get(_check_name(name)) or [name]
+
+    async def _load(self, request: pb.LoadModelRequest) -> list[str]:
+        """Loads one model.
 
         Endpoints that have it ready get the command too, because it may change how long the model stays. If there are
-        none, the placer loads it. Raises ModelNotFound, ModelDoesNotFit, and whatever an endpoint answers.
+        none, the placer loads it.
         """
-        model = _check_name(request.model)
+        model = request.model
         having = [endpoint for endpoint in self._connected() if model in endpoint.snapshot.ready_models]
         if not having:
             return await self._placer.load(Wanted(model=model), request)
         unloaded = await asyncio.gather(*(load_on(endpoint, request) for endpoint in having))
         return [name for names in unloaded for name in names]
 
-    async def unload(self, request: pb.UnloadModelRequest) -> None:
-        """Unloads the model from every endpoint. Raises ModelNotFound if none has it, and what an endpoint answers."""
-        model = _check_name(request.model)
+    async def _unload(self, request: pb.UnloadModelRequest) -> None:
+        model = request.model
         having = [endpoint for endpoint in self._connected() if model in endpoint.snapshot.models]
         if not having:
             raise _not_loaded(model, self._connected())
-        failures = await asyncio.gather(*(_unload(endpoint, request) for endpoint in having), return_exceptions=True)
+        failures = await asyncio.gather(
+            *(_unload_from(endpoint, request) for endpoint in having), return_exceptions=True
+        )
         for failure in failures:
             if failure is not None:
                 raise failure
@@ -57,7 +88,7 @@ class ModelCommands:
         return [endpoint for endpoint in self._fleet.endpoints if endpoint.connected]
 
 
-async def _unload(endpoint: Endpoint, request: pb.UnloadModelRequest) -> None:
+async def _unload_from(endpoint: Endpoint, request: pb.UnloadModelRequest) -> None:
     async with endpoint_service(endpoint) as stub:
         await stub.UnloadModel(request)
 

@@ -18,6 +18,7 @@ from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import operator_error
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.placement.base_models import refuse_base_model
+from infermesh_router.placement.shared_load import SharedLoad
 from infermesh_router.policy import placing
 from infermesh_router.policy.refusals import ModelDoesNotFit
 from infermesh_router.policy.snapshot import EndpointSnapshot, EndpointState, Wanted
@@ -32,6 +33,9 @@ _ENDPOINTS_TO_TRY = 2
 _SETTLE_S = 0.3
 """Memory that a request or model has freed shows up in the endpoint's report within about this time."""
 _SETTLE_STEP_S = 0.02
+
+_Key = tuple[str, str, frozenset[str]]
+"""What requests must have in common to share a load: model, device, and the endpoints tried before."""
 
 Place = Callable[[Sequence[EndpointSnapshot], Wanted], placing.Placement]
 
@@ -69,7 +73,7 @@ class Placer:
         self._retention = retention
         self._load_timeout_s = load_timeout_s
         self._report_timeout_s = report_timeout_s
-        self._loads: dict[tuple[str, str, frozenset[str]], asyncio.Task[list[str]]] = {}
+        self._loads: dict[_Key, SharedLoad] = {}
 
     @property
     def loading(self) -> int:
@@ -87,28 +91,40 @@ class Placer:
         await self.load(wanted, self._retention(wanted.model).request(wanted.model))
 
     async def load(self, wanted: Wanted, request: pb.LoadModelRequest) -> list[str]:
-        """Like `ensure`, with the request to send to the endpoint. Returns the models that were unloaded for it."""
+        """Like `ensure`, with the request to send to the endpoint. Returns the models that were unloaded for it.
+
+        A caller that joins a running load adds its pin and keep-alive time to it, and they stay if it leaves.
+        """
         key = (wanted.model, wanted.device, wanted.tried)
-        task = self._loads.get(key)
-        if task is None:
-            task = self._loads[key] = asyncio.create_task(self._load(wanted, request))
-            task.add_done_callback(lambda done: self._finish(key, done))
+        load = self._loads.get(key)
+        if load is not None and not load.task.done():
+            load.join(request)
+        else:
+            load = self._begin(key, wanted, request)
         try:
-            return list(await asyncio.shield(task))
+            return list(await asyncio.shield(load.task))
         except asyncio.CancelledError:
-            if task.cancelled():
+            if load.task.cancelled():
                 raise Cancelled("The router is stopping.", reason="ROUTER_STOPS") from None
             raise
 
     async def close(self) -> None:
         """Stops waiting for every load."""
-        loads = list(self._loads.values())
-        for task in loads:
+        tasks = [load.task for load in self._loads.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*loads, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _finish(self, key: tuple[str, str, frozenset[str]], task: asyncio.Task[list[str]]) -> None:
-        del self._loads[key]
+    def _begin(self, key: _Key, wanted: Wanted, request: pb.LoadModelRequest) -> SharedLoad:
+        load = self._loads[key] = SharedLoad(request)
+        load.task = asyncio.create_task(self._load(wanted, load), name=f"load {wanted.model}")
+        load.task.add_done_callback(lambda _: self._finish(key, load))
+        return load
+
+    def _finish(self, key: _Key, load: SharedLoad) -> None:
+        task = load.task
+        if self._loads.get(key) is load:
+            del self._loads[key]
         if task.cancelled():
             return
         error = task.exception()
@@ -116,7 +132,7 @@ class Placer:
         if error is not None:
             _log.warning("could not load the model %s: %s", key[0], error)
 
-    async def _load(self, wanted: Wanted, request: pb.LoadModelRequest) -> list[str]:
+    async def _load(self, wanted: Wanted, load: SharedLoad) -> list[str]:
         """Loads on the best endpoint and, if that fails, on one other. Raises the first endpoint's error."""
         failure: InfermeshError | None = None
         for _ in range(_ENDPOINTS_TO_TRY):
@@ -126,7 +142,7 @@ class Placer:
                 raise failure or refusal from None
             try:
                 async with asyncio.timeout(self._load_timeout_s):
-                    return await self._load_on(target, request)
+                    return await self._load_on(target, load)
             except TimeoutError:
                 error: InfermeshError = self._too_late(target.address, wanted.model)
             except InfermeshError as refusal:
@@ -150,17 +166,21 @@ class Placer:
                     raise
             await asyncio.sleep(_SETTLE_STEP_S)
 
-    async def _load_on(self, target: placing.Placement, request: pb.LoadModelRequest) -> list[str]:
+    async def _load_on(self, target: placing.Placement, load: SharedLoad) -> list[str]:
+        """Loads there and waits for the report. The endpoint is told again as long as callers join with new wishes."""
+        model, loading = load.wish.model, target.reason == placing.LOADING
+        told = pb.LoadModelRequest(model=model) if loading else None
         unloaded: list[str] = []
-        if target.reason != placing.LOADING:
-            endpoint = self._fleet.get(target.address)
-            _log.info("loading the model %s on endpoint %s: %s", request.model, target.address, target.reason)
-            unloaded = await load_on(endpoint, request)
-            async with asyncio.timeout(self._report_timeout_s):
-                await self._wait_until_ready(target.address, request.model, loading=False)
-        else:
-            await self._wait_until_ready(target.address, request.model, loading=True)
-        return unloaded
+        if not loading:
+            _log.info("loading the model %s on endpoint %s: %s", model, target.address, target.reason)
+        while True:
+            if told != load.wish:
+                told, loading = load.wish, False
+                unloaded += await load_on(self._fleet.get(target.address), told)
+            async with asyncio.timeout(None if loading else self._report_timeout_s):
+                await self._wait_until_ready(target.address, model, loading=loading)
+            if told == load.wish:
+                return unloaded
 
     async def _wait_until_ready(self, address: str, model: str, *, loading: bool) -> None:
         """Waits until the endpoint's report lists the model as ready. Raises Unavailable if that will not happen.

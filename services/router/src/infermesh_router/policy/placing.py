@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from infermesh_router.policy.filters import can_load, refuse_model
 from infermesh_router.policy.refusals import ModelDoesNotFit
 from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, Wanted
+from infermesh_router.policy.speed import finish_ranks
 from infermesh_runtime.errors import InfermeshError
 
 LOADING = "loading"
@@ -34,7 +35,8 @@ def place(endpoints: Sequence[EndpointSnapshot], wanted: Wanted) -> Placement:
     """Where to load `wanted.model`.
 
     Candidates can load it, are on the requested device and have the memory. We take one that is loading it already;
-    else the preferred device first, then free memory before memory that must be freed, then the shortest time to drain.
+    else the preferred device first, then free memory before memory that must be freed, then the endpoint that would
+    finish a request first (see `speed.finish_ranks`).
     An endpoint that does not report its memory counts as large enough: it refuses the load itself if it is not.
 
     Raises ModelNotFound, DeviceNotAvailable, Unavailable, and ModelDoesNotFit with the memory needed and available.
@@ -48,18 +50,16 @@ def place(endpoints: Sequence[EndpointSnapshot], wanted: Wanted) -> Placement:
     fitting = [e for e in able if _fits(e, wanted.model)]
     if not fitting:
         raise _refuse_size(able, wanted.model)
-    best = min(fitting, key=lambda e: _rank(e, wanted))
+    finish = finish_ranks(fitting, wanted.model)
+    best = min(fitting, key=lambda e: (*_rank(e, wanted), *finish[e.address], e.in_flight, e.address))
     return Placement(best.address, _reason(best, fitting, wanted))
 
 
-def _rank(endpoint: EndpointSnapshot, wanted: Wanted) -> tuple[bool, bool, float, int, str]:
-    """Sort key: smaller is better."""
+def _rank(endpoint: EndpointSnapshot, wanted: Wanted) -> tuple[bool, bool]:
+    """Sort key for device and memory: smaller is better."""
     return (
         bool(wanted.preferred_device) and not _is_preferred(endpoint, wanted),
         not _fits_free(endpoint, wanted.model),
-        endpoint.seconds_to_drain,
-        endpoint.in_flight,
-        endpoint.address,
     )
 
 

@@ -63,6 +63,10 @@ class EndpointSnapshot:
     """Whether its circuit breaker refuses requests now."""
     probing: bool = False
     """Whether the breaker refuses them only until a request that probes the endpoint has its first token."""
+    runtime: str = ""
+    """What runs its models, for example "openvino 2026.4.1"; empty if unknown."""
+    request_s: Mapping[str, float] = field(default_factory=dict)
+    """Model → measured time of a typical request, in seconds, for models that it runs or ran (see `speed`)."""
 
     def with_load(
         self,

@@ -1,0 +1,54 @@
+"""The table of loaded models in `infermesh models`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_client.cli.memory_table import memory_table
+from libs.client.tests.cli.conftest import RunCommand
+from libs.client.tests.conftest import RunningMesh
+
+NOW = datetime(2026, 1, 3, 12, tzinfo=UTC)
+
+
+def row(**fields: Any) -> str:
+    model = pb.ModelStatus(name="tiny", state=pb.ENDPOINT_STATE_READY, **fields)
+    console = Console(width=100, record=True)
+    with console.capture() as printed:
+        console.print(memory_table([model], NOW))
+    return " ".join(printed.get().strip().splitlines()[-1].split())
+
+
+def used(ago: timedelta) -> dict[str, Any]:
+    message = pb.ModelStatus()
+    message.last_used_at.FromDatetime(NOW - ago)
+    return {"last_used_at": message.last_used_at}
+
+
+def test_loaded_model_shows_its_weights_kv_cache_and_memory() -> None:
+    sizes = {"size_bytes": 92 * 10**6, "kv_cache_bytes": 5_200 * 10**6, "memory_bytes": 5_450 * 10**6}
+    assert row(**sizes) == "tiny READY 92 MB 5.2 GB 5.5 GB no unused never"
+    assert row() == "tiny READY - - - no unused never"
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"pinned": True, "keep_alive_s": 900}, "yes unused never"),
+        ({"keep_alive_s": 900}, "no unused 15 min"),
+        ({"keep_alive_s": 45, "sequences": 1}, "no in use 45 s"),
+        (used(timedelta(hours=5)), "no 5 h never"),
+        (used(timedelta(seconds=-3)), "no 0 s never"),  # the clock of another machine
+    ],
+)
+def test_loaded_model_shows_how_long_it_stays(fields: dict[str, Any], shown: str) -> None:
+    assert row(**fields).endswith(f" {shown}")
+
+
+def test_models_lists_what_is_loaded(mesh: RunningMesh, infermesh: RunCommand) -> None:
+    printed = infermesh("models", "--endpoint", mesh.address).stdout
+    assert "KV cache" in printed
+    assert "unloaded after" in printed
