@@ -46,7 +46,9 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     keys = write_keys_of(folder / "keys.json", fuzz={"max_priority": 2**31 - 1})
     quick: dict[str, object] = {"sim_itl_s": 0, "sim_slope_s": 0, "sim_prefill_tokens_per_s": 1e9}
     worker = Program(SIMULATED, folder / "worker.log", {**quick, "sim_context_length": 128})
-    router = Program(ROUTER, folder / "router.log", {"workers": worker.address, "keys_file": keys})
+    admin = f"unix:{folder}/admin.sock"
+    options: dict[str, object] = {"workers": worker.address, "keys_file": keys, "admin_listen": admin}
+    router = Program(ROUTER, folder / "router.log", options)
     mesh = Mesh(folder, [worker], router)
     try:
         mesh.start()

@@ -11,7 +11,7 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
+from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.testing.admission import until
 from infermesh_router.testing.router import (
@@ -150,7 +150,7 @@ async def test_health_tells_of_an_essential_task_that_fails_again_and_again(star
                 assert report.state == pb.ENDPOINT_STATE_READY
             assert "the background task 'bad luck' has failed" in report.message
             assert report.message.endswith("ValueError: no luck")
-            endpoint = admin_pb2_grpc.EndpointServiceStub(router.channel)
+            endpoint = router.endpoint_service
             await endpoint.Resume(admin_pb2.ResumeRequest())  # changes nothing: the next state is SERVING
             bad.stop()
             assert (await health.read()).status == health_pb2.HealthCheckResponse.SERVING

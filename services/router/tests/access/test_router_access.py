@@ -13,6 +13,7 @@ from google.api.httpbody_pb2 import HttpBody
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1 import openai_pb2
 from infermesh_router.admission.admission import Admission
+from infermesh_router.admission.pending_call import PendingCall
 from infermesh_router.testing.keys import bearer, secret_of, write_keys_of
 from infermesh_router.testing.openai import USER
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, delta, finished, started
@@ -249,9 +250,9 @@ async def test_turns_go_by_key_and_are_divided_by_user(
     seen: list[tuple[str, str]] = []
     admit = Admission.admit
 
-    async def spy(self: Admission, call: Any, **options: Any) -> Any:
-        seen.append((call.wanted.client, call.wanted.member))
-        return await admit(self, call, **options)
+    async def spy(self: Admission, pending: PendingCall, *others: Any, **options: Any) -> Any:
+        seen.append((pending.call.wanted.client, pending.call.wanted.member))
+        return await admit(self, pending, *others, **options)
 
     monkeypatch.setattr(Admission, "admit", spy)
     router = await keyed(a={}, b={})
