@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from infermesh_router.policy.prefix_hash import hash_blocks
+from infermesh_router.policy.prefix.prefix_hash import hash_blocks
 
 _BYTES_PER_TOKEN = 4
 _SYSTEM_TOKENS = (512, 1024, 2048)

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from infermesh_client.cli.certs import run_dev_certs
+from infermesh_client.cli.access.certs import run_dev_certs
 from infermesh_client.mesh.rest import rest_url, trust
 from infermesh_client.mesh.state import MeshState
 from infermesh_envoy import ListenerTls

@@ -6,9 +6,9 @@ import logging
 import pytest
 from prometheus_client import CollectorRegistry
 
+from infermesh_runtime.background.task_metrics import TaskCollector
+from infermesh_runtime.background.tasks import Backoff, TaskSupervisor
 from infermesh_runtime.logs import REQUEST_ID
-from infermesh_runtime.task_metrics import TaskCollector
-from infermesh_runtime.tasks import Backoff, TaskSupervisor
 from infermesh_runtime.testing.faults import FaultyRun, InjectedError
 
 

@@ -6,13 +6,7 @@ from typing import Any
 
 import pytest
 
-from infermesh_router.testing.router import (
-    RunningRouter,
-    ScriptedWorker,
-    StartRouter,
-    StartWorker,
-    running_router,
-)
+from infermesh_router.testing.router import RunningRouter, ScriptedWorker, StartRouter, StartWorker, running_router
 
 
 @pytest.fixture

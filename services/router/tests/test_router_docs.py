@@ -17,9 +17,9 @@ from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy import choice as policy
 from infermesh_router.policy.filters import FILTERS
 from infermesh_router.policy.scorers import SCORERS
+from infermesh_runtime.background.task_metrics import TaskCollector
+from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.settings import SettingVariable, describe
-from infermesh_runtime.task_metrics import TaskCollector
-from infermesh_runtime.tasks import TaskSupervisor
 
 TEXT = (Path(__file__).parents[3] / "docs" / "router.md").read_text(encoding="utf-8")
 

@@ -23,8 +23,8 @@ from infermesh_router.testing.router import (
     running_router,
     started,
 )
+from infermesh_runtime.background.tasks import Backoff, TaskSupervisor
 from infermesh_runtime.rpc.context import RpcContext
-from infermesh_runtime.tasks import Backoff, TaskSupervisor
 from infermesh_runtime.testing.faults import FaultyRun
 
 KINDS = {"farewell", "health", "poller", "resolver", "stall watch", "waiting room", "workers file"}

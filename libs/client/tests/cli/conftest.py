@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from infermesh_client.cli.app import app
-from infermesh_client.mesh.supervisor import ProcessStatus, Supervisor
+from infermesh_client.mesh.supervision.supervisor import ProcessStatus, Supervisor
 
 RunCommand = Callable[..., Result]
 """Called with the arguments and, by name, what stdin holds."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infermesh_client.cli.keys import lacks_key
+from infermesh_client.cli.access.keys import lacks_key
 from infermesh_client.mesh.first_prompt import ask
 from infermesh_client.settings import ClientSettings
 from infermesh_runtime.api_keys import hash_secret, read_keys

@@ -110,7 +110,7 @@ def test_an_import_says_when_no_worker_can_load_the_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("infermesh_client.model_import.convert.entry_points", lambda group: [])
-    monkeypatch.setattr("infermesh_client.cli.models._KNOWN_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("infermesh_client.cli.models.models._KNOWN_TIMEOUT_S", 0.3)
     monkeypatch.setenv("INFERMESH_GRPC_PORT", mesh.address.rpartition(":")[2])
     running("worker-cpu")
     result = infermesh("models", "import", str(tiny_gguf), "--name", "new")

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_client.cli.memory_table import memory_table
+from infermesh_client.cli.models.memory_table import memory_table
 from libs.client.tests.cli.conftest import RunCommand
 from libs.client.tests.conftest import RunningMesh
 

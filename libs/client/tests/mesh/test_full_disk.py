@@ -10,10 +10,10 @@ import pytest
 from supervisor import loggers  # type: ignore[import-untyped] # it has no types
 
 from infermesh_client.cli.status import log_problems
-from infermesh_client.mesh.lossy_logs import LossyFileHandler, LossyStream
 from infermesh_client.mesh.plan import Service
 from infermesh_client.mesh.stop import stop_mesh
-from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.mesh.supervision.lossy_logs import LossyFileHandler, LossyStream
+from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.settings import Home
 from libs.client.tests.mesh.test_supervisor import wait_for
 

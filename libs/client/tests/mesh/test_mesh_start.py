@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2
-from infermesh_client.cli.certs import run_dev_certs
+from infermesh_client.cli.access.certs import run_dev_certs
 from infermesh_client.mesh.plan import envoy_config, plan_mesh, write_envoy_config
 from infermesh_client.mesh.ports import check_free_port, pick_free_ports
 from infermesh_client.mesh.ready import _check_none_failed

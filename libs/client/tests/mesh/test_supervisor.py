@@ -15,7 +15,7 @@ from infermesh_client.mesh.plan import Service
 from infermesh_client.mesh.ready import wait_until_ready
 from infermesh_client.mesh.state import MeshState
 from infermesh_client.mesh.stop import stop_mesh
-from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.settings import Home
 from infermesh_runtime.errors import DeadlineExceeded, FailedPrecondition
 

@@ -12,14 +12,14 @@ from infermesh.admin.v1.admin_pb2_grpc import add_EndpointServiceServicer_to_ser
 from infermesh.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_runtime import logs
+from infermesh_runtime.background.task_metrics import TaskCollector
+from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.process import run
 from infermesh_runtime.rpc.identity import identity_of, mesh_access
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
-from infermesh_runtime.task_metrics import TaskCollector
-from infermesh_runtime.tasks import TaskSupervisor
 from infermesh_worker.backend import Backend
 from infermesh_worker.device.device_probe import probe_device
 from infermesh_worker.device.worker_device import WorkerDevice

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.engine_client.watched import DerivedValue

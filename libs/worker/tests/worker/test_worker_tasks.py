@@ -11,7 +11,7 @@ import pytest
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
-from infermesh_runtime.tasks import Backoff, TaskSupervisor
+from infermesh_runtime.background.tasks import Backoff, TaskSupervisor
 from infermesh_runtime.testing.faults import FaultyRun
 from infermesh_worker.main import build_server
 from infermesh_worker.testing.simulated import SimulatedSettings, backend

@@ -52,6 +52,8 @@ from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.aliases import Aliases
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.reader import RequestReader
+from infermesh_runtime.background.task_metrics import TaskCollector
+from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.machine import usable_processors
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.rpc.call_limit import CallLimit
@@ -59,8 +61,6 @@ from infermesh_runtime.rpc.identity import client_access, identity_of, mesh_acce
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
-from infermesh_runtime.task_metrics import TaskCollector
-from infermesh_runtime.tasks import TaskSupervisor
 
 _log = logging.getLogger(__name__)
 

@@ -7,13 +7,7 @@ import pytest
 
 from infermesh_router.admission.model_queue import AdmissionLimits
 from infermesh_router.testing.admission import Mesh, ask, settle, until
-from infermesh_runtime.errors import (
-    DeadlineExceeded,
-    DeviceNotAvailable,
-    ModelNotFound,
-    ResourceExhausted,
-    Unavailable,
-)
+from infermesh_runtime.errors import DeadlineExceeded, DeviceNotAvailable, ModelNotFound, ResourceExhausted, Unavailable
 
 
 @pytest.fixture

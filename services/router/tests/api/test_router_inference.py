@@ -9,11 +9,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.api.inference_servicer import SERVICE
 from infermesh_router.testing.router import StartRouter, StartWorker, delta, finished
 from infermesh_router.testing.streams import ask, generate
-from infermesh_runtime.errors import (
-    DeviceNotAvailable,
-    ModelNotFound,
-    Unavailable,
-)
+from infermesh_runtime.errors import DeviceNotAvailable, ModelNotFound, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
 

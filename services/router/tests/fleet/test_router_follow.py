@@ -7,7 +7,7 @@ import grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.endpoint_set import Fleet
-from infermesh_runtime.tasks import TaskSupervisor
+from infermesh_runtime.background.tasks import TaskSupervisor
 
 
 async def test_a_failed_poller_loses_the_endpoint_and_is_started_again() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1 import tensor_pb2
-from infermesh_router.policy.prefix_hash import (
+from infermesh_router.policy.prefix.prefix_hash import (
     HASHED_BYTES,
     _begin_chat,
     hash_address,
@@ -19,7 +19,7 @@ from infermesh_router.policy.prefix_hash import (
     prefix_tokens,
     rehash_for_model,
 )
-from infermesh_router.policy.prefix_index import PrefixIndex
+from infermesh_router.policy.prefix.prefix_index import PrefixIndex
 from infermesh_router.requests.call import read_generate
 
 

@@ -8,9 +8,7 @@ import pytest
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.relay.delivered import Delivered
 from infermesh_router.relay.event import read_event
-from infermesh_runtime.errors import (
-    Unavailable,
-)
+from infermesh_runtime.errors import Unavailable
 
 
 def message(**fields: Any) -> bytes:

@@ -8,12 +8,7 @@ import pytest
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.testing.router import Script, StartRouter, StartWorker, delta, finished, started
 from infermesh_router.testing.streams import ask, generate
-from infermesh_runtime.errors import (
-    DeadlineExceeded,
-    Internal,
-    InvalidArgument,
-    Unavailable,
-)
+from infermesh_runtime.errors import DeadlineExceeded, Internal, InvalidArgument, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
 

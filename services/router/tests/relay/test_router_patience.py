@@ -7,8 +7,8 @@ import pytest
 
 from infermesh_router.policy.model_load import ModelLoad
 from infermesh_router.policy.snapshot import EndpointSnapshot
-from infermesh_router.relay.hedge import FirstTokenDelays
 from infermesh_router.relay.patience import Patience
+from infermesh_router.relay.retrying.hedge import FirstTokenDelays
 
 PATIENCE = Patience(first_token_min_s=10, first_token_max_s=100, stall_min_s=2, stall_max_s=60)
 

@@ -11,8 +11,8 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1 import openai_pb2
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.relay.relay import Relay
-from infermesh_router.relay.retries import Retries
-from infermesh_router.relay.retry_budget import RetryBudget
+from infermesh_router.relay.retrying.retries import Retries
+from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.testing.router import StartRouter, StartWorker, delta, started
 from infermesh_router.testing.streams import ask, generate, hold, refuse, stop_after_a_token, text
 from infermesh_runtime.errors import Internal, InvalidArgument, ResourceExhausted, Unavailable

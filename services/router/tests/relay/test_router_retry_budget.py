@@ -1,6 +1,6 @@
 """The retry budget, by the test's own clock."""
 
-from infermesh_router.relay.retry_budget import RetryBudget
+from infermesh_router.relay.retrying.retry_budget import RetryBudget
 
 
 class Clock:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from infermesh_client.cli.access.keys_app import keys_app
 from infermesh_client.cli.boundary import ErrorReportingGroup
-from infermesh_client.cli.keys_app import keys_app
 from infermesh_client.model_import.precision import WeightPrecision
 
 app = typer.Typer(
@@ -173,7 +173,7 @@ def chat(  # noqa: PLR0917 - typer passes them by name
     endpoint: Endpoint = None,
 ) -> None:
     """Chat with a model. Ctrl-C stops an answer, Ctrl-D ends the chat."""
-    from infermesh_client.cli.chat import ChatOptions, run_chat  # noqa: PLC0415
+    from infermesh_client.cli.chat.chat import ChatOptions, run_chat  # noqa: PLC0415
 
     run_chat(endpoint, prompt, ChatOptions(system, model, device, temperature, max_tokens))
 
@@ -188,7 +188,7 @@ def models(context: typer.Context, as_json: AsJson = False, endpoint: Endpoint =
 @models_app.command("list")
 def list_models(as_json: AsJson = False, endpoint: Endpoint = None) -> None:
     """List the models that are served and those on disk."""
-    from infermesh_client.cli.models import run_list  # noqa: PLC0415
+    from infermesh_client.cli.models.models import run_list  # noqa: PLC0415
 
     run_list(endpoint, as_json=as_json)
 
@@ -210,7 +210,7 @@ def import_model(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model of the same name.")] = False,
 ) -> None:
     """Copy or download a model into the models folder, ready to serve. A failed import leaves nothing behind."""
-    from infermesh_client.cli.models import run_import  # noqa: PLC0415
+    from infermesh_client.cli.models.models import run_import  # noqa: PLC0415
 
     run_import(source, name, weights, force=force)
 
@@ -232,7 +232,7 @@ def load_model(
     endpoint: Endpoint = None,
 ) -> None:
     """Load a model into memory, on the worker given by --endpoint or on the one that the router chooses."""
-    from infermesh_client.cli.models import run_load  # noqa: PLC0415
+    from infermesh_client.cli.models.models import run_load  # noqa: PLC0415
 
     run_load(name, endpoint, pinned=pin, keep_alive_s=keep_alive)
 
@@ -247,7 +247,7 @@ def unload_model(
     endpoint: Endpoint = None,
 ) -> None:
     """Unload a model from memory; it stays on disk."""
-    from infermesh_client.cli.models import run_unload  # noqa: PLC0415
+    from infermesh_client.cli.models.models import run_unload  # noqa: PLC0415
 
     run_unload(name, endpoint, force=force)
 
@@ -258,7 +258,7 @@ def remove_model(
     force: Annotated[bool, typer.Option("--force", help="Delete it even while the mesh serves it.")] = False,
 ) -> None:
     """Delete a model from the models folder."""
-    from infermesh_client.cli.models import run_remove  # noqa: PLC0415
+    from infermesh_client.cli.models.models import run_remove  # noqa: PLC0415
 
     run_remove(name, force=force)
 
@@ -276,7 +276,7 @@ def dev_certs(
     ] = None,
 ) -> None:
     """Make a CA and a certificate for development, and print the settings that use them."""
-    from infermesh_client.cli.certs import run_dev_certs  # noqa: PLC0415
+    from infermesh_client.cli.access.certs import run_dev_certs  # noqa: PLC0415
 
     run_dev_certs(folder, host or ())
 

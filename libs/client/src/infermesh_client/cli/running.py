@@ -7,14 +7,14 @@ from rich.console import Console
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.connection import connect
-from infermesh_client.cli.known import wait_until_known
-from infermesh_client.cli.models import run_load
+from infermesh_client.cli.models.known import wait_until_known
+from infermesh_client.cli.models.models import run_load
 from infermesh_client.cli.tables import endpoints_table
 from infermesh_client.client import Client
 from infermesh_client.mesh.differences import check_same
 from infermesh_client.mesh.plan import NO_MODEL
 from infermesh_client.mesh.state import MeshState, read_state
-from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.mesh.workers import WorkerSpec
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import FailedPrecondition

@@ -15,7 +15,7 @@ from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import endpoint_row, queue_row, report_row
 from infermesh_client.cli.tables import mesh_view
 from infermesh_client.client import Client
-from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.settings import Home
 from infermesh_runtime.errors import Unavailable, Unimplemented
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from infermesh_client.cli.access.keys import lacks_key
 from infermesh_client.cli.boundary import error_console, load_settings
-from infermesh_client.cli.keys import lacks_key
 from infermesh_client.cli.running import adapt_running
 from infermesh_client.mesh.check_settings import check_settings
 from infermesh_client.mesh.first_prompt import ask
@@ -17,7 +17,7 @@ from infermesh_client.mesh.rest import rest_url, trust
 from infermesh_client.mesh.start import STOP_MARGIN_S, check_startable, drain_s, only_one, start_mesh
 from infermesh_client.mesh.state import MeshState
 from infermesh_client.mesh.stop import stop_mesh
-from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.mesh.workers import parse_workers
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.settings import ClientSettings, Home

@@ -10,7 +10,7 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh_client.aio import AsyncClient
 from infermesh_client.mesh.rest import rest_url, trust
 from infermesh_client.mesh.state import MeshState
-from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_runtime.errors import DeadlineExceeded, FailedPrecondition, Unavailable, Unimplemented
 
 _RETRY_S = 0.1

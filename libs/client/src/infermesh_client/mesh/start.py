@@ -11,7 +11,7 @@ from infermesh_client.mesh.ports import check_free_port
 from infermesh_client.mesh.ready import ShowStatus, wait_until_ready
 from infermesh_client.mesh.state import MeshState, write_state
 from infermesh_client.mesh.stop import stop_mesh
-from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.mesh.token import write_token
 from infermesh_client.mesh.workers import WorkerSpec, check_installed
 from infermesh_client.settings import ClientSettings, Home

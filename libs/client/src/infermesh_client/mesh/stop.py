@@ -5,7 +5,7 @@ from contextlib import suppress
 import psutil
 
 from infermesh_client.mesh.state import remove_state
-from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.settings import Home
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import grpc
 
+from infermesh_runtime.background.tasks import is_cancelled
 from infermesh_runtime.errors import Code, InfermeshError, Unavailable
 from infermesh_runtime.rpc.body_budget import NO_BUDGET, Share
-from infermesh_runtime.tasks import is_cancelled
 
 REQUEST_ID_KEY = "x-request-id"
 

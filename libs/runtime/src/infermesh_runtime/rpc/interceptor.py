@@ -20,14 +20,7 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import DecodeError
 
-from infermesh_runtime.errors import (
-    Code,
-    DeadlineExceeded,
-    InfermeshError,
-    Internal,
-    InvalidArgument,
-    Unimplemented,
-)
+from infermesh_runtime.errors import Code, DeadlineExceeded, InfermeshError, Internal, InvalidArgument, Unimplemented
 from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc import status
 from infermesh_runtime.rpc.audit import write_audit_line

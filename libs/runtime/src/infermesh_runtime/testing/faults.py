@@ -5,7 +5,7 @@ from collections.abc import Coroutine, Generator
 from types import coroutine
 from typing import Any
 
-from infermesh_runtime.tasks import Work
+from infermesh_runtime.background.tasks import Work
 
 
 class InjectedError(Exception):

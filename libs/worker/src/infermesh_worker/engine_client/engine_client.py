@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import RunnerInfo
+from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import InfermeshError, Unavailable
-from infermesh_runtime.tasks import TaskSupervisor
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.engine_client.output_stream import OutputStream
 from infermesh_worker.engine_client.request_meter import RequestMeter, RequestTiming

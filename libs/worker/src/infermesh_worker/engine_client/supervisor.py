@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
+from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_worker.engine_client.engine_link import EngineEnd, EngineLink
 from infermesh_worker.engine_client.engine_status import EngineStatus, LoadFailure, ServingState
 from infermesh_worker.engine_client.watched import WatchedValue

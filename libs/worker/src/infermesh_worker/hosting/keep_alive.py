@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
+from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_worker.hosting.hosted_model import HostedModel
 
 

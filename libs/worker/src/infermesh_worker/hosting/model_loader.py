@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, ModelNotFound, NotFound, Unavailable
-from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.hosting.hosted_model import HostedModel, Retention
 from infermesh_worker.hosting.hosted_models import HostedModels

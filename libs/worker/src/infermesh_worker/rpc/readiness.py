@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Callable
 
+from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.rpc.server import Server
-from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 from infermesh_worker.engine_client.engine_status import ServingState
 from infermesh_worker.engine_client.watched import DerivedValue
 from infermesh_worker.hosting.worker_status import WorkerStatus

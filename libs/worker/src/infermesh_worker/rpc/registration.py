@@ -11,11 +11,11 @@ import grpc
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1.admin_pb2_grpc import AdminServiceStub
+from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_runtime.settings import split_host_port
-from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 
 DNS = "dns:///"
 RESOLVE_S = 10.0

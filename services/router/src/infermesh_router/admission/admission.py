@@ -18,9 +18,9 @@ from infermesh_router.policy.choice import Choice
 from infermesh_router.policy.refusals import ModelNotLoaded, Recovering, Saturated
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.requests.call import Call
+from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.machine import memory_total_bytes
-from infermesh_runtime.tasks import TaskSupervisor
 
 ABSENT_S = 5.0
 """How long waiting requests are kept when no endpoint can serve them: restarts and reconnects take less."""

@@ -19,8 +19,8 @@ from infermesh_router.admission.waiting_bytes import WaitingBytes
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.refusals import ModelNotLoaded, Recovering, Saturated
+from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import InfermeshError, Internal, ResourceExhausted
-from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 
 _log = logging.getLogger(__name__)
 

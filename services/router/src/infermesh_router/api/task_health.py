@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.gate import Gate
 from infermesh_router.fleet.changes import Changes
+from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.rpc.server import ServerPart
-from infermesh_runtime.tasks import TaskSupervisor
 
 
 def add_task_problems(report: pb.HealthReport, tasks: TaskSupervisor) -> None:

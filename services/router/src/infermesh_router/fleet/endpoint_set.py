@@ -12,7 +12,7 @@ from infermesh_router.fleet.changes import Changes
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.policy.snapshot import EndpointSnapshot
 from infermesh_router.policy.table import Table
-from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
+from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 
 _FEW = 32
 """Up to this many endpoints, snapshots are refreshed at each change; with more, when somebody asks for them."""

@@ -8,7 +8,7 @@ from infermesh_router.membership.registry import AddressSource, Registry
 from infermesh_router.membership.resolver import Resolve, Resolver
 from infermesh_router.membership.target import Target
 from infermesh_router.membership.worker_file import WorkerFile
-from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
+from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 
 
 class ConfiguredWorkers:

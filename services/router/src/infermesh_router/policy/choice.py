@@ -24,7 +24,7 @@ import numpy as np
 
 from infermesh_router.policy.filters import FILTERS, Filter, check_ambiguity, explain_refusal, keep_untried
 from infermesh_router.policy.load_columns import Floats
-from infermesh_router.policy.prefix_hash import pick_by_hash
+from infermesh_router.policy.prefix.prefix_hash import pick_by_hash
 from infermesh_router.policy.scorers import SCORERS, Scorer
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.policy.table import CPU_BITS, GPU_BITS, Mask, Table, as_table

@@ -8,7 +8,7 @@ from infermesh_router.policy.choice import DEFAULT_PROFILE, Choice, ChoiceProfil
 from infermesh_router.policy.overflow import Overflow, OverflowRule
 from infermesh_router.policy.placing import Placement, place
 from infermesh_router.policy.preference import DEFAULT_SIZE_RULES, Preference, SizeRule, prefer
-from infermesh_router.policy.prefix_index import PrefixIndex
+from infermesh_router.policy.prefix.prefix_index import PrefixIndex
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.policy.table import GPU_BITS, Table, as_table
 

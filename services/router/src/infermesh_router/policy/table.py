@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infermesh_router.policy.load_columns import Floats, LoadColumns
-from infermesh_router.policy.prefix_hash import hash_address
+from infermesh_router.policy.prefix.prefix_hash import hash_address
 from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot
 
 Mask = NDArray[np.bool_]

@@ -18,17 +18,17 @@ from infermesh_router.policy.refusals import Recovering
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.attempts import Attempts, request_metadata, tell_breaker, tell_if_sent_back
 from infermesh_router.relay.event import Event
-from infermesh_router.relay.hedge import FirstTokenDelays
 from infermesh_router.relay.options import RelayOptions
 from infermesh_router.relay.poison import Poison
 from infermesh_router.relay.relay import Relay
-from infermesh_router.relay.retries import Retries
-from infermesh_router.relay.retry_budget import RetryBudget
+from infermesh_router.relay.retrying.hedge import FirstTokenDelays
+from infermesh_router.relay.retrying.retries import Retries
+from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.relay.sender import RelayParts
 from infermesh_router.relay.stall_watch import StallWatch
 from infermesh_router.requests.call import Call
+from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import Cancelled, Code, InfermeshError, Internal, ResourceExhausted, Unavailable
-from infermesh_runtime.tasks import TaskSupervisor
 
 
 class Dispatcher:

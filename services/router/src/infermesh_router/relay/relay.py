@@ -9,7 +9,7 @@ from infermesh_router.relay.delivered import Delivered
 from infermesh_router.relay.event import Event, write_event
 from infermesh_router.relay.failover import StreamMover
 from infermesh_router.relay.poison import Suspicion
-from infermesh_router.relay.retries import Retries
+from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.sender import RelayParts, Sender
 from infermesh_router.requests.call import Call
 from infermesh_runtime.errors import InfermeshError

@@ -9,10 +9,10 @@ from infermesh_router.admission.sessions import Sessions
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.attempts import Attempts
-from infermesh_router.relay.hedge import FirstTokenDelays, first_of
 from infermesh_router.relay.options import RelayOptions
 from infermesh_router.relay.poison import Poison
-from infermesh_router.relay.retry_budget import RetryBudget
+from infermesh_router.relay.retrying.hedge import FirstTokenDelays, first_of
+from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.requests.call import Call
 
 

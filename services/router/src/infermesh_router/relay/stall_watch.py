@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from infermesh_router.fleet.faults import FIRST_TOKEN_TIMEOUT, STREAM_SILENT
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.patience import Patience
+from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import Unavailable
-from infermesh_runtime.tasks import BackgroundTask, TaskSupervisor
 
 _TICKS = 5
 """Looks per shortest limit, so that silence is noticed at most a fifth of that limit late."""

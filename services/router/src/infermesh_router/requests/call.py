@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.policy.fast_replace import FastReplace
-from infermesh_router.policy.prefix_hash import hash_prompt, rehash_for_model
+from infermesh_router.policy.prefix.prefix_hash import hash_prompt, rehash_for_model
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_router.requests.bounds import Bounds
 from infermesh_runtime.errors import InvalidArgument

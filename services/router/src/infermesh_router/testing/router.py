@@ -16,11 +16,11 @@ from infermesh.openai.v1 import openai_pb2_grpc
 from infermesh_router.app import build_server
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
+from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.rpc.identity import identity_of
 from infermesh_runtime.rpc.interceptor import RpcInterceptor
-from infermesh_runtime.tasks import TaskSupervisor
 
 # ruff: noqa: ARG002 - the contract fixes the signatures of RPCs
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infermesh_client.mesh.logs import LogEnds
 from infermesh_client.mesh.plan import Service
-from infermesh_client.mesh.service_files import service_file, write_service_files
 from infermesh_client.mesh.sockets import socket_path
+from infermesh_client.mesh.supervision.logs import LogEnds
+from infermesh_client.mesh.supervision.service_files import service_file, write_service_files
 from infermesh_client.settings import Home
 
 _RPC_TIMEOUT_S = 5.0
@@ -69,7 +69,7 @@ class Supervisor:
         self._log_ends = LogEnds(self._home.log)
         with (self._home.log / "supervisord.log").open("ab") as log:
             self._started = subprocess.Popen(
-                [*_PYTHON, "-m", "infermesh_client.mesh.supervisord_main", str(self.config)],
+                [*_PYTHON, "-m", "infermesh_client.mesh.supervision.supervisord_main", str(self.config)],
                 cwd=self._home.root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -137,7 +137,7 @@ class Supervisor:
                 "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
             },
             "rpcinterface:infermesh": {
-                "supervisor.rpcinterface_factory": "infermesh_client.mesh.lossy_logs:make_interface"
+                "supervisor.rpcinterface_factory": "infermesh_client.mesh.supervision.lossy_logs:make_interface"
             },
             **{f"program:{service.name}": self._program(service, stop_wait_s) for service in services},
         }

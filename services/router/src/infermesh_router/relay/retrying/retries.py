@@ -4,7 +4,7 @@ import logging
 
 from infermesh_router.fleet.faults import Verdict, judge, with_retry_after
 from infermesh_router.metrics.request_metrics import RequestMetrics
-from infermesh_router.relay.retry_budget import RetryBudget
+from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_runtime.errors import InfermeshError
 
 _log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from infermesh_runtime.tasks import TaskSupervisor
+from infermesh_runtime.background.tasks import TaskSupervisor
 
 
 class TaskCollector(Collector):

@@ -14,9 +14,9 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import model_row, state_name
-from infermesh_client.cli.known import wait_until_known
-from infermesh_client.cli.memory_table import memory_table
-from infermesh_client.mesh.supervisor import Supervisor
+from infermesh_client.cli.models.known import wait_until_known
+from infermesh_client.cli.models.memory_table import memory_table
+from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import check_name

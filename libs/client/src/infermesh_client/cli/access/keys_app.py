@@ -37,7 +37,7 @@ def create(  # noqa: PLR0917 - the options of a command
     ] = None,
 ) -> None:
     """Create a key and print it, once. The running mesh accepts it within about a second."""
-    from infermesh_client.cli.keys import run_create  # noqa: PLC0415 - each subcommand loads only what it needs
+    from infermesh_client.cli.access.keys import run_create  # noqa: PLC0415 - each subcommand loads only what it needs
 
     run_create(
         name,
@@ -53,7 +53,7 @@ def create(  # noqa: PLR0917 - the options of a command
 @keys_app.command("list")
 def list_all(as_json: AsJson = False) -> None:
     """List the keys and what they allow. The keys themselves are not stored."""
-    from infermesh_client.cli.keys import run_list  # noqa: PLC0415
+    from infermesh_client.cli.access.keys import run_list  # noqa: PLC0415
 
     run_list(as_json=as_json)
 
@@ -61,6 +61,6 @@ def list_all(as_json: AsJson = False) -> None:
 @keys_app.command("revoke")
 def revoke(name: Name) -> None:
     """Revoke a key. The running mesh refuses it within about a second."""
-    from infermesh_client.cli.keys import run_revoke  # noqa: PLC0415
+    from infermesh_client.cli.access.keys import run_revoke  # noqa: PLC0415
 
     run_revoke(name)

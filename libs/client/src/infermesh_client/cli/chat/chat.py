@@ -9,11 +9,11 @@ from rich.console import Console
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
-from infermesh_client.cli.chat_model import choose_model, is_ready
+from infermesh_client.cli.chat.chat_model import choose_model, is_ready
+from infermesh_client.cli.chat.questions import read_questions
+from infermesh_client.cli.chat.waiting import waiting_line
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import device_name
-from infermesh_client.cli.questions import read_questions
-from infermesh_client.cli.waiting import waiting_line
 from infermesh_client.client import Client
 from infermesh_client.mesh.state import read_state
 from infermesh_client.request import ChatMessage, Event, GenerateOptions

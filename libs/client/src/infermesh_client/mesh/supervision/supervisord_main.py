@@ -1,4 +1,4 @@
-"""Runs supervisord in the foreground: `python -m infermesh_client.mesh.supervisord_main CONFIG`.
+"""Runs supervisord in the foreground: `python -m infermesh_client.mesh.supervision.supervisord_main CONFIG`.
 
 The configuration refers to %(ENV_SUPERVISORD_PID)s, the process id to which the services' tethers tie themselves.
 """
@@ -8,7 +8,7 @@ import sys
 
 from supervisor.supervisord import main  # type: ignore[import-untyped] # it has no types
 
-from infermesh_client.mesh.lossy_logs import use_lossy_logs
+from infermesh_client.mesh.supervision.lossy_logs import use_lossy_logs
 
 if __name__ == "__main__":
     use_lossy_logs()

@@ -7,7 +7,7 @@ its KV cache is full, as the worker's own cache does.
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from infermesh_router.policy.prefix_hash import block_tokens, prefix_tokens
+from infermesh_router.policy.prefix.prefix_hash import block_tokens, prefix_tokens
 
 DEFAULT_CAPACITY_TOKENS = 32_768
 """Assumed size of the cache of an endpoint that does not report one."""

@@ -1,0 +1,1 @@
+"""`infermesh keys` and `infermesh certs`."""

@@ -1,0 +1,1 @@
+"""`infermesh chat`: the conversation, the model it is with, and the terminal."""

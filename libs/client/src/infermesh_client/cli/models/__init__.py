@@ -1,0 +1,1 @@
+"""`infermesh models`: lists, imports, loads, unloads and removes models."""

@@ -1,0 +1,1 @@
+"""Prompts as hashes of blocks, and which endpoint's prefix cache probably holds them."""
