@@ -54,7 +54,12 @@ def serve(settings: WorkerSettings, backend: Backend) -> int:
 
 
 async def _serve(settings: WorkerSettings, backend: Backend) -> None:
-    await build_server(settings, backend).serve_until_stopped()
+    watchdog = FrontWatchdog(settings.front_timeout_s)
+    await watchdog.start()
+    try:
+        await build_server(settings, backend).serve_until_stopped()
+    finally:
+        await watchdog.stop()
 
 
 def build_server(settings: WorkerSettings, backend: Backend, tasks: TaskSupervisor | None = None) -> Server:
@@ -63,10 +68,7 @@ def build_server(settings: WorkerSettings, backend: Backend, tasks: TaskSupervis
     worker = _build_worker(settings, backend, meters, tasks)
     registry.register(WorkerCollector(meters, partial(_loads, worker)))
     registry.register(TaskCollector(tasks))
-    server = _build_server(settings, worker, registry, tasks)
-    watchdog = FrontWatchdog(settings.front_timeout_s)
-    server.add_part(ServerPart(name="watchdog", start=watchdog.start, close=watchdog.stop))
-    return server
+    return _build_server(settings, worker, registry, tasks)
 
 
 def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMeters, tasks: TaskSupervisor) -> Worker:

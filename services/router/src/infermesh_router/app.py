@@ -161,7 +161,7 @@ def build_server(
     server.add_part(ServerPart(name="background tasks", close=tasks.close))
     server.add_part(_fleet_part(fleet, workers))
     server.add_part(_mesh_part(mesh))
-    server.add_part(_keys_part(keys))
+    server.add_part(_keys_part(keys, tasks))
     server.add_part(ServerPart(name="placement", close=placer.close))
     server.add_part(ServerPart(name="parsing pool", close=pool.close))
     server.add_part(_readiness_part(server, settings.listen))
@@ -252,19 +252,12 @@ def _mesh_part(mesh: MeshFile) -> ServerPart:
     return ServerPart(name="mesh.yaml", start=start, close=close)
 
 
-def _keys_part(keys: FollowedKeys) -> ServerPart:
-    following: list[asyncio.Task[None]] = []
-
+def _keys_part(keys: FollowedKeys, tasks: TaskSupervisor) -> ServerPart:
     async def start() -> None:
         await keys.load()
-        following.append(asyncio.create_task(keys.run()))
+        tasks.start("API keys", keys.run)
 
-    async def close() -> None:
-        for task in following:
-            task.cancel()
-        await asyncio.gather(*following, return_exceptions=True)
-
-    return ServerPart(name="API keys", start=start, close=close)
+    return ServerPart(name="API keys", start=start)
 
 
 def _fleet_part(fleet: Fleet, workers: ConfiguredWorkers) -> ServerPart:
