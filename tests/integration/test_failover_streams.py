@@ -21,6 +21,7 @@ SETTINGS: dict[str, Any] = {
     "first_token_timeout_max_s": 0.6,
     "stall_timeout_max_s": 20.0,
     "attempts": 20,
+    "poison_s": 0,  # the same request meets crashed engines again and again here
     "stall_gaps": 2,
     "max_failovers": 50,
     "retry_ratio": 10,
