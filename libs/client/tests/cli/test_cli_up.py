@@ -24,7 +24,7 @@ def running_mesh(
     monkeypatch.setenv("INFERMESH_DRAIN_S", "7")
     settings = ClientSettings()
     plan = plan_mesh(settings, Home.of(settings), [WorkerSpec("cpu")], "tiny")
-    write_state(replace(plan, router=mesh.address), Home.of(settings))
+    write_state(replace(plan, router=mesh.address, admin=mesh.address), Home.of(settings))
     monkeypatch.delenv("INFERMESH_DRAIN_S")
     running("worker-cpu", "router", "envoy")
     (models_root / "tiny").mkdir(parents=True)

@@ -18,6 +18,7 @@ from infermesh_client.mesh.start import STOP_MARGIN_S, check_startable, drain_s,
 from infermesh_client.mesh.state import MeshState
 from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervision.supervisor import Supervisor
+from infermesh_client.mesh.token import write_token
 from infermesh_client.mesh.workers import parse_workers
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.settings import ClientSettings, Home
@@ -45,6 +46,7 @@ def run_up(workers: Sequence[str], timeout_s: float) -> None:
     with only_one(home):
         check_startable(settings, chosen)
         model = _model_name()
+        write_token(settings, home)  # the services' settings name its file
         check_settings(plan_mesh(settings, home, chosen, model).services)
         _ensure_model(home, model)
         begun_s = time.monotonic()

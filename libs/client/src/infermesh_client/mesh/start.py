@@ -12,7 +12,6 @@ from infermesh_client.mesh.ready import ShowStatus, wait_until_ready
 from infermesh_client.mesh.state import MeshState, write_state
 from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervision.supervisor import Supervisor
-from infermesh_client.mesh.token import write_token
 from infermesh_client.mesh.workers import WorkerSpec, check_installed
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
@@ -52,11 +51,13 @@ def start_mesh(
     deadline_s: float,
     show_status: ShowStatus,
 ) -> MeshState:
-    """Starts every process and returns when all of them answer. When one fails, stops them all and raises its error."""
+    """Starts every process and returns when all of them answer. When one fails, stops them all and raises its error.
+
+    The mesh token must have been written.
+    """
     plan = plan_mesh(settings, home, workers, model)
     home.run.mkdir(parents=True, exist_ok=True)
     home.log.mkdir(parents=True, exist_ok=True)
-    write_token(settings, home)
     write_envoy_config(plan, settings, home)
     supervisor = Supervisor(home)
     state = write_state(plan, home, tls_cert=settings.tls_cert)
