@@ -70,7 +70,8 @@ async def stalled(envoy: EnvoyProcess, source: str, mebibytes: int) -> AsyncIter
     where = envoy.address("rest")
     reader, writer = await asyncio.open_connection(where.host, where.port, local_addr=(source, 0))
     size = mebibytes * MIB
-    writer.write(f"POST {CHAT} HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n".encode() + b"x" * (size - 1))
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n"
+    writer.write(head.encode() + b"x" * (size - 1))
     await writer.drain()
     try:
         yield reader
