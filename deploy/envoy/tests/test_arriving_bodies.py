@@ -147,6 +147,15 @@ async def test_room_comes_back_when_a_client_leaves(
         await until_status(client, 200, 3)
 
 
+@pytest.mark.parametrize("plane", ["rest", "grpc"])
+async def test_bodies_for_no_service_are_dropped(small_envoy: EnvoyProcess, plane: str) -> None:
+    """small_envoy looks for errors of the script, after which Envoy would hold such bodies without counting them."""
+    async with grpc.aio.insecure_channel(str(small_envoy.address(plane))) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await channel.unary_unary("/no.such.Service/Call")(b"x" * (6 * MIB))  # more than a client's share
+    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 class Sized(inference_pb2_grpc.InferenceServiceServicer):
     """A native service that answers with the size of the text it got, and notes the size that it was told."""
 
