@@ -70,7 +70,8 @@ async def stalled(envoy: EnvoyProcess, source: str, mebibytes: int) -> AsyncIter
     where = envoy.address("rest")
     reader, writer = await asyncio.open_connection(where.host, where.port, local_addr=(source, 0))
     size = mebibytes * MIB
-    writer.write(f"POST {CHAT} HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n".encode() + b"x" * (size - 1))
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n"
+    writer.write(head.encode() + b"x" * (size - 1))
     await writer.drain()
     try:
         yield reader
@@ -144,6 +145,15 @@ async def test_room_comes_back_when_a_client_leaves(
         async with stalled(small_envoy, "127.0.0.1", 3):
             await until_status(client, 429, 3)
         await until_status(client, 200, 3)
+
+
+@pytest.mark.parametrize("plane", ["rest", "grpc"])
+async def test_bodies_for_no_service_are_dropped(small_envoy: EnvoyProcess, plane: str) -> None:
+    """small_envoy looks for errors of the script, after which Envoy would hold such bodies without counting them."""
+    async with grpc.aio.insecure_channel(str(small_envoy.address(plane))) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await channel.unary_unary("/no.such.Service/Call")(b"x" * (6 * MIB))  # more than a client's share
+    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 class Sized(inference_pb2_grpc.InferenceServiceServicer):

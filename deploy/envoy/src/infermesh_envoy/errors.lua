@@ -179,6 +179,10 @@ local function read_body(handle)
   local limits = handle:metadata() -- invalid once the script has waited for a chunk, like all objects of the handle
   local limit = limits:get("max_body_bytes") or math.huge
   local total_limit, client_limit = limits:get("max_arriving_bytes"), limits:get("max_client_arriving_bytes")
+  if not total_limit then -- nothing serves this path, and nobody reads the body
+    for chunk in handle:bodyChunks() do chunk:setBytes("") end
+    return
+  end
   local size = tonumber(handle:headers():get("content-length") or 0)
   local received, account, busy = 0, nil, false
   for chunk in handle:bodyChunks() do
