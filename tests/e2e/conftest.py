@@ -25,7 +25,9 @@ def new_mesh(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
                 for i, (module, settings) in enumerate(workers)
             ]
             endpoints = ",".join(program.address for program in programs)
-            settings: dict[str, object] = {"workers": endpoints, "admin_listen": f"unix:{folder}/admin.sock"}
+            admin = f"unix:{folder}/admin.sock"
+            # tests kill engines under the same request again and again
+            settings: dict[str, object] = {"workers": endpoints, "admin_listen": admin, "poison_s": 0}
             router = Program(ROUTER, folder / "router.log", {**settings, **router_settings})
             mesh = Mesh(folder, programs, router)
             stopping.callback(mesh.stop)

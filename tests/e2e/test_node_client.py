@@ -29,7 +29,7 @@ def installed() -> None:
 
 @pytest.fixture(scope="module")
 def answers(mesh: Mesh, installed: None) -> dict[str, Any]:
-    command = ["node", "client.mjs", mesh.envoy.grpc, str(PROTOS), MODEL]
+    command = ["node", "client.mjs", mesh.envoy.grpc, str(PROTOS), MODEL, mesh.admin]
     done = subprocess.run(command, cwd=FOLDER, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)

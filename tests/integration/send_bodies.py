@@ -25,7 +25,7 @@ def make_body(kind: str) -> bytes:
 async def send(host: str, port: int, body: bytes, *, stalled: bool) -> int:
     """Posts the body; returns the status of the answer."""
     reader, writer = await asyncio.open_connection(host, port)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
     writer.write(head.encode())
     view = memoryview(body)[: len(body) - MIB * stalled]
     try:

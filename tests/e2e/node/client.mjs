@@ -1,15 +1,16 @@
 // Calls the native services at ADDRESS with the .proto files in PROTOS, and prints one JSON document of what came back.
-// Usage: node client.mjs ADDRESS PROTOS MODEL
+// The AdminService is called at ADMIN, the address of the router that operators use.
+// Usage: node client.mjs ADDRESS PROTOS MODEL ADMIN
 import grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 
-const [address, protos, model] = process.argv.slice(2);
+const [address, protos, model, adminAddress] = process.argv.slice(2);
 const files = ["infermesh/inference/v1/inference.proto", "infermesh/admin/v1/admin.proto"];
 const options = { includeDirs: [protos], keepCase: true, enums: String, oneofs: true };
 const { infermesh } = grpc.loadPackageDefinition(loadSync(files, options));
 const credentials = grpc.credentials.createInsecure();
 const inference = new infermesh.inference.v1.InferenceService(address, credentials);
-const admin = new infermesh.admin.v1.AdminService(address, credentials);
+const admin = new infermesh.admin.v1.AdminService(adminAddress, credentials);
 const deadline = () => ({ deadline: Date.now() + 60_000 });
 
 const unary = (client, method) =>
