@@ -48,9 +48,12 @@ def test_keys_come_and_go_while_the_mesh_runs(home: Home) -> None:
 
     assert home.run("status", "--json").returncode == 0
     assert home.run("health", "--check").returncode == 0
-    refused = home.run("chat", "Say hello.", "--max-tokens", "4")
+    chat = ("chat", "Say hello.", "--max-tokens", "4")
+    assert home.run(*chat).returncode == 0  # by the operators' socket, which only this user can open
+    public = ("--endpoint", f"127.0.0.1:{home.environment['INFERMESH_GRPC_PORT']}")
+    refused = home.run(*chat, *public)
     assert (refused.returncode, "API key" in refused.stderr) == (1, True)
-    assert home.run("chat", "Say hello.", "--max-tokens", "4", INFERMESH_API_KEY=key).returncode == 0
+    assert home.run(*chat, *public, INFERMESH_API_KEY=key).returncode == 0
 
     assert home.run("keys", "revoke", "alice").returncode == 0
     wait_for(lambda: list_models(home, key) == 401)
