@@ -10,7 +10,7 @@ import grpc.aio
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
-from infermesh_client.client import DEFAULT_ENDPOINT, channel_options, key_metadata
+from infermesh_client.client import DEFAULT_ENDPOINT, Client, channel_options, key_metadata
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
 from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
@@ -39,6 +39,11 @@ class AsyncClient:
         self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
         self._admin_stub: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
         self._endpoint_stub: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)
+
+    @classmethod
+    def beside(cls, client: Client) -> Self:
+        """A connection of its own to the endpoint of `client`, with the same key, identity and timeout."""
+        return cls(client.endpoint, timeout_s=client.timeout_s, api_key=client.api_key, identity=client.identity)
 
     async def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> AsyncGenerator[Event]:
         """Sends a prompt and yields the events of the answer as they arrive.

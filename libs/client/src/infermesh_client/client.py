@@ -51,9 +51,11 @@ class Client:
         identity: MeshIdentity | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.api_key = api_key
+        self.identity = identity or MeshIdentity()
+        self.timeout_s = timeout_s
         self._metadata = key_metadata(api_key)
-        self._timeout_s = timeout_s
-        self._channel = open_channel(endpoint, identity or MeshIdentity(), channel_options(endpoint))
+        self._channel = open_channel(endpoint, self.identity, channel_options(endpoint))
         self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
         self._admin_stub: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
         self._endpoint_stub: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)
@@ -75,7 +77,7 @@ class Client:
         """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""
         with _translated_errors():
             report: inference_pb2.HealthReport = self._inference_stub.Health(
-                inference_pb2.HealthRequest(), timeout=self._timeout_s
+                inference_pb2.HealthRequest(), timeout=self.timeout_s
             ).report
         return report
 
@@ -96,7 +98,7 @@ class Client:
         """Returns the router's endpoints, sorted by address, and its queues. Raises Unimplemented for a worker."""
         with _translated_errors():
             response: admin_pb2.ListEndpointsResponse = self._admin_stub.ListEndpoints(
-                admin_pb2.ListEndpointsRequest(), timeout=self._timeout_s
+                admin_pb2.ListEndpointsRequest(), timeout=self.timeout_s
             )
         return response
 
@@ -125,13 +127,13 @@ class Client:
         """
         request = admin_pb2.DrainEndpointRequest(address=address, move_after_s=move_after_s)
         with _translated_errors():
-            return int((self._admin_stub.DrainEndpoint(request, timeout=self._timeout_s)).moved)
+            return int((self._admin_stub.DrainEndpoint(request, timeout=self.timeout_s)).moved)
 
     def resume_endpoint(self, address: str) -> None:
         """Puts a drained endpoint back into service. Raises NotFound when the router has no such endpoint."""
         request = admin_pb2.ResumeEndpointRequest(address=address)
         with _translated_errors():
-            self._admin_stub.ResumeEndpoint(request, timeout=self._timeout_s)
+            self._admin_stub.ResumeEndpoint(request, timeout=self.timeout_s)
 
     def load_model(self, model: str, *, pinned: bool = False, keep_alive_s: float | None = None) -> Sequence[str]:
         """Loads a model into memory and waits until it is ready; a router chooses the endpoint.
@@ -144,7 +146,7 @@ class Client:
         """
         request = admin_pb2.LoadModelRequest(model=model, pinned=pinned, keep_alive_s=keep_alive_s)
         with _translated_errors():
-            return tuple((self._endpoint_stub.LoadModel(request, timeout=self._timeout_s)).unloaded)
+            return tuple((self._endpoint_stub.LoadModel(request, timeout=self.timeout_s)).unloaded)
 
     def unload_model(self, model: str, *, force: bool = False) -> None:
         """Unloads a model and waits until its memory is free; a router unloads it from all of its endpoints.
@@ -154,7 +156,7 @@ class Client:
         """
         request = admin_pb2.UnloadModelRequest(model=model, force=force)
         with _translated_errors():
-            self._endpoint_stub.UnloadModel(request, timeout=self._timeout_s)
+            self._endpoint_stub.UnloadModel(request, timeout=self.timeout_s)
 
     def close(self) -> None:
         """Closes the connection; running calls raise Cancelled."""
@@ -169,7 +171,7 @@ class Client:
         self.close()
 
     def _stream(self, method: Any, request: Any) -> Iterator[Any]:
-        call = method(request, timeout=self._timeout_s, metadata=self._metadata)
+        call = method(request, timeout=self.timeout_s, metadata=self._metadata)
         try:
             with _translated_errors():
                 yield from call

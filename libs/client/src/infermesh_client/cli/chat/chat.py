@@ -1,20 +1,17 @@
 """Runs `infermesh chat`: one answer, an answer to piped input, or a conversation on a terminal."""
 
 import sys
-import time
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
-from infermesh_client.cli.chat.chat_model import choose_model, is_ready
+from infermesh_client.cli.chat.answer import AnswerReader, ChatAnswer, answer_reader
+from infermesh_client.cli.chat.chat_model import choose_model
 from infermesh_client.cli.chat.questions import read_questions
 from infermesh_client.cli.chat.waiting import waiting_line
 from infermesh_client.cli.connection import connect
-from infermesh_client.cli.describe import device_name
-from infermesh_client.client import Client
 from infermesh_client.mesh.state import read_state
 from infermesh_client.request import ChatMessage, Event, GenerateOptions
 from infermesh_runtime.errors import InfermeshError, InvalidArgument
@@ -40,37 +37,6 @@ class ChatOptions:
         return options
 
 
-@dataclass(slots=True)
-class ChatAnswer:
-    """One answer as it arrives, and how fast it arrived."""
-
-    text: str = ""
-    tokens: int = 0
-    interrupted: bool = False
-    started: inference_pb2.Started | None = None
-    _begun_s: float = field(default_factory=time.monotonic)
-    _first_s: float = 0.0
-    _last_s: float = 0.0
-
-    def add(self, delta: inference_pb2.Delta) -> None:
-        """Adds new text and counts its tokens."""
-        self._last_s = time.monotonic()
-        self._first_s = self._first_s or self._last_s
-        self.tokens += len(delta.token_ids)
-        self.text += delta.text
-
-    def describe(self) -> str:
-        """One line with the tokens, TTFT, tokens per second, and the device and endpoint that answered."""
-        parts = [f"{self.tokens} tokens"]
-        if self._first_s:
-            parts.append(f"TTFT {self._first_s - self._begun_s:.2f} s")
-        if self.tokens > 1 and self._last_s > self._first_s:
-            parts.append(f"{(self.tokens - 1) / (self._last_s - self._first_s):.1f} tokens/s")
-        if self.started is not None:
-            parts.append(" at ".join(filter(None, (device_name(self.started.device), self.started.endpoint))))
-        return " · ".join([*parts, "stopped"] if self.interrupted else parts)
-
-
 def run_chat(endpoint: str | None, prompt: str | None, options: ChatOptions) -> None:
     """Answers `prompt`, or piped input, or on a terminal chats until the input ends. Raises InfermeshError."""
     settings, home = load_settings()
@@ -81,13 +47,11 @@ def run_chat(endpoint: str | None, prompt: str | None, options: ChatOptions) -> 
         home_model = state.model if state else ""
         model = choose_model(client, options.model, home_model=home_model, console=error_console())
         options = replace(options, model=model)
-        if interactive:
-            _converse(client, options)
-            return
-        history = [*_system(options), ChatMessage(role="user", content=question)]
-        answer = _answer(client, history, options)
-        if answer.interrupted:
-            raise KeyboardInterrupt
+        with answer_reader(client) as reader:
+            if interactive:
+                _converse(reader, options)
+            else:
+                _answer_once(reader, question, options)
 
 
 def _read_input() -> str:
@@ -104,7 +68,13 @@ def _check_question(question: str) -> str:
     return question
 
 
-def _converse(client: Client, options: ChatOptions) -> None:
+def _answer_once(reader: AnswerReader, question: str, options: ChatOptions) -> None:
+    history = [*_system(options), ChatMessage(role="user", content=question)]
+    if _answer(reader, history, options).interrupted:
+        raise KeyboardInterrupt
+
+
+def _converse(reader: AnswerReader, options: ChatOptions) -> None:
     console = error_console()
     console.print(
         f"Talking to {options.model}. Ctrl-C stops an answer, Ctrl-D ends the chat, /clear starts a new conversation.",
@@ -117,7 +87,7 @@ def _converse(client: Client, options: ChatOptions) -> None:
             continue
         history.append(ChatMessage(role="user", content=question))
         try:
-            answer = _answer(client, history, options)
+            answer = _answer(reader, history, options)
         except InfermeshError as error:
             history.pop()  # otherwise the next question would fail for the same reason
             console.print(f"error: {error.message}", style="red", markup=False, soft_wrap=True)
@@ -125,17 +95,19 @@ def _converse(client: Client, options: ChatOptions) -> None:
             history.append(ChatMessage(role="assistant", content=answer.text))
 
 
-def _answer(client: Client, history: list[ChatMessage], options: ChatOptions) -> ChatAnswer:
+def _answer(reader: AnswerReader, history: list[ChatMessage], options: ChatOptions) -> ChatAnswer:
     """Streams one answer to the terminal; Ctrl-C stops it and keeps the text so far."""
-    events = client.generate(history, **options.for_generate())
-    loading = not is_ready(client, options.model)
+    loading = reader.needs_load(options.model)
     text = f"Loading {options.model}" if loading else f"Waiting for {options.model}"
     answer = ChatAnswer()
     try:
-        with closing(events), waiting_line(error_console(), text, loading=loading) as arrived:
-            for event in events:
+        with waiting_line(error_console(), text, loading=loading) as arrived:
+
+            def show(event: Event) -> None:
                 arrived()
                 _show(event, answer)
+
+            reader.read(history, options.for_generate(), show)
     except KeyboardInterrupt:
         answer.interrupted = True
     finally:
