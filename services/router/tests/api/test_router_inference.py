@@ -104,3 +104,21 @@ async def test_what_is_no_worker_is_asked_again_and_says_why(start_router: Start
     assert not endpoint.connected
     await server.stop(None)
     await router.endpoints_when(lambda listed: "UNAVAILABLE" in listed[0].last_error)
+
+
+async def test_only_the_first_message_of_a_stream_is_written_by_our_wrapper(
+    start_worker: StartWorker, start_router: StartRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wrapper sends the request id. Each later token is gRPC's own write, and costs nothing of ours."""
+    wrapped: list[object] = []
+    write_first = RpcContext._write_first
+
+    async def count(context: RpcContext, message: object) -> None:
+        if isinstance(message, bytes):  # the router relays bytes; the worker in this process writes messages
+            wrapped.append(message)
+        await write_first(context, message)
+
+    monkeypatch.setattr(RpcContext, "_write_first", count)
+    router = await start_router(await start_worker())
+    assert len(await generate(router, ask())) == 4
+    assert len(wrapped) == 1

@@ -48,9 +48,8 @@ class InferenceServicer:
             context.body.keep(len(call.body))
             async with self._dispatcher.generate(call, context.time_remaining(), since_s=since_s) as events:
                 await _tell_limits(visit, context)
-                write = context.write
                 async for message, _ in visit.watch(events):
-                    await write(message)
+                    await context.write(message)  # looked up each time: after the first message it is gRPC's own
 
     async def Embed(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
