@@ -7,7 +7,7 @@ import pytest
 import yaml  # type: ignore[import-untyped] # types-PyYAML is not installed
 
 from infermesh_envoy import Address, EnvoyOptions, ListenerTls, command, render
-from infermesh_envoy.__main__ import parse
+from infermesh_envoy.arguments import parse
 
 CONTAINER = EnvoyOptions(
     http=Address("0.0.0.0", 8080),
