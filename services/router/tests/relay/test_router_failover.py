@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.admission import Admission
 from infermesh_router.admission.sessions import Sessions
-from infermesh_router.app import build_fleet
 from infermesh_router.config.settings import RouterSettings
+from infermesh_router.core import build_fleet
 from infermesh_router.fleet.breaker import BreakerState
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.metrics.request_metrics import RequestMetrics
