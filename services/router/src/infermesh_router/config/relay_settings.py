@@ -46,7 +46,7 @@ class RelaySettings(ServiceSettings):
         300.0,
         ge=0,
         le=86400,
-        description="How long to refuse a request after the engines of two endpoints died while it ran, in seconds. "
+        description="How long to refuse a request after two engines died or hung while it ran, in seconds. "
         "0: never refuse it.",
     )
     first_token_timeout_s: float = Field(

@@ -47,7 +47,7 @@ class RequestMetrics:
         )
         self.poisoned = Counter(
             "infermesh:router_poisoned",
-            "Requests refused because the engines of two endpoints died while they ran.",
+            "Requests refused because two engines died or hung while they ran.",
             registry=registry,
         )
 
