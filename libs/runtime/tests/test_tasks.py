@@ -158,3 +158,28 @@ async def test_an_injected_fault_is_raised_where_the_task_waits() -> None:
     task.stop()
     await task.wait()
     assert [type(error) for error in caught] == [InjectedError, asyncio.CancelledError]
+
+
+async def test_a_timer_that_raises_is_logged_counted_and_called_again(caplog: pytest.LogCaptureFixture) -> None:
+    pauses, called = Pauses(), asyncio.Event()
+    tasks, failures = supervisor(pauses), [ValueError("not yet"), ValueError("not yet")]
+
+    def call() -> None:
+        if failures:
+            raise failures.pop()
+        called.set()
+
+    tasks.call_later("endpoint timer", 0.01, call, about="a:1")
+    await asyncio.wait_for(called.wait(), 5)
+    assert pauses.lengths_s == [1, 2]
+    assert tasks.restarts["endpoint timer"] == 2
+    assert sum("endpoint timer a:1" in record.getMessage() for record in caplog.records) == 2
+    await tasks.close()
+
+
+async def test_close_stops_timers() -> None:
+    tasks, called = TaskSupervisor(), asyncio.Event()
+    tasks.call_later("endpoint timer", 0.01, called.set)
+    await tasks.close()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(called.wait(), 0.05)

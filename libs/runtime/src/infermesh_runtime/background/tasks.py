@@ -95,6 +95,7 @@ class TaskSupervisor:
         self._jitter = jitter
         self._tasks: set[BackgroundTask] = set()
         self._listeners: list[Callable[[], None]] = []
+        self._timers: set[asyncio.TimerHandle] = set()
 
     @property
     def running(self) -> list[BackgroundTask]:
@@ -133,8 +134,24 @@ class TaskSupervisor:
         running.add_done_callback(lambda _: self._forget(task))
         return task
 
+    def call_later(self, kind: str, delay_s: float, callback: Callable[[], None], *, about: str = "") -> None:
+        """Calls `callback` after a delay, as the work of a task: if it raises, it is called again after a pause."""
+
+        async def work() -> None:
+            callback()
+
+        def fire() -> None:
+            self._timers.discard(timer)
+            self.start(kind, work, about=about)
+
+        timer = asyncio.get_running_loop().call_later(delay_s, fire)
+        self._timers.add(timer)
+
     async def close(self) -> None:
-        """Stops all tasks and waits until they are done."""
+        """Stops all tasks and timers and waits until the tasks are done."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
         tasks = list(self._tasks)
         for task in tasks:
             task.stop()

@@ -51,7 +51,7 @@ class Dispatcher:
         tasks: TaskSupervisor | None = None,
     ) -> None:
         """`resolve` replaces an alias in a call by the model it stands for."""
-        options = options or RelayOptions()
+        options, tasks = options or RelayOptions(), tasks or TaskSupervisor()
         self._resolve = resolve
         self._fleet = fleet
         self._gate = gate or Gate(fleet.changes)
@@ -78,6 +78,7 @@ class Dispatcher:
                 front_answers=partial(front_answers, fleet),
             ),
             could_serve=self._could_serve,
+            tasks=tasks,
             clock=clock,
         )
 

@@ -28,7 +28,7 @@ class StreamMover:
         self._sender = sender
         self._delivered = delivered
         self._suspicion = suspicion
-        self._failed = FailedEndpoints(parts.admission.wake, clock=parts.clock)
+        self._failed = FailedEndpoints(parts.admission.wake, clock=parts.clock, tasks=parts.tasks)
         """Those that the stream was taken from, or that did not continue it."""
         self._tries_left = parts.options.max_failovers
         self._had_internal = False
