@@ -152,14 +152,16 @@ class TaskSupervisor:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.stop()
-        for task in tasks:
-            await task.wait()
+        while tasks := [task for task in self._tasks if not task.done]:  # one that ends may start another
+            for task in tasks:
+                task.stop()
+            for task in tasks:
+                await task.wait()
 
     async def _supervise(self, task: BackgroundTask, work: Work) -> None:
         while not await self._succeeds(task, work):
+            if is_cancelled():  # it was stopped, and failed on its way out
+                return
             await self._sleep(self._backoff.pause_s(task.failures) * self._jitter())
 
     async def _succeeds(self, task: BackgroundTask, work: Work) -> bool:
@@ -201,7 +203,10 @@ class TaskSupervisor:
 
     def _tell(self) -> None:
         for listener in self._listeners:
-            listener()
+            try:
+                listener()
+            except Exception:
+                _log.exception("a listener failed to take up that background tasks have failed or recovered")
 
 
 def is_cancelled() -> bool:
