@@ -10,6 +10,7 @@ import pytest
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from infermesh_client import AsyncClient
 from infermesh_client.cli.access.certs import run_dev_certs
 from infermesh_client.mesh.rest import rest_url, trust
 from infermesh_client.mesh.state import MeshState
@@ -41,6 +42,8 @@ async def test_both_listeners_speak_tls_and_only_tls(certs: Path, tmp_path: Path
         async with grpc.aio.secure_channel(mesh.envoy.grpc, credentials) as channel:
             probe = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
             assert (await probe).status == health_pb2.HealthCheckResponse.SERVING
+        async with AsyncClient(f"grpcs://{mesh.envoy.grpc}", tls_ca=str(certs / "ca.pem"), timeout_s=10) as sdk:
+            assert (await sdk.health()).models
         async with httpx.AsyncClient(base_url=mesh.envoy.http.replace("https", "http")) as http:
             with pytest.raises(httpx.TransportError):
                 await http.get("/health")

@@ -86,6 +86,16 @@ async def answer_of(reader: asyncio.StreamReader) -> tuple[int, dict[str, Any]]:
     return int(head.split()[1]), error
 
 
+async def stall_over_grpc(envoy: EnvoyProcess) -> grpc.aio.AioRpcError:
+    """The error of a gRPC request whose client never says that it has ended."""
+    async with grpc.aio.insecure_channel(envoy.grpc) as channel:
+        call = channel.stream_unary(GENERATE)(timeout=20)
+        await call.write(body_of(1000))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+    return caught.value
+
+
 async def until_status(client: httpx.AsyncClient, status: int, mebibytes: int) -> httpx.Response:
     """The first answer with that status: Envoy may still be reading what another connection has sent."""
     async with asyncio.timeout(20):
@@ -115,7 +125,13 @@ async def test_stalled_uploads_end_and_leave_room_for_others(
         uploads = [await stack.enter_async_context(stalled(small_envoy, "127.0.0.2", 3)) for _ in range(12)]
         other = await client.post(CHAT, content=body_of(3 * MIB))  # of another address: there is still room
         small = await client.post(CHAT, content=b"{}")
+        over_grpc = asyncio.create_task(stall_over_grpc(small_envoy))
         answers = await asyncio.gather(*map(answer_of, uploads))
+        refusal = await over_grpc
+    assert (refusal.code(), refusal.details()) == (
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "The request did not arrive in time",
+    )
     assert (other.status_code, small.status_code) == (200, 200)
     assert {(status, error["code"]) for status, error in answers} == {(408, "request_timeout")}
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import httpx
@@ -143,3 +144,20 @@ async def test_other_services_are_not_there(channel: grpc.aio.Channel) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.GetHealth(openai_pb2.GetHealthRequest())
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert "has no POST /infermesh.openai.v1.OpenAIService/GetHealth" in (caught.value.details() or "")
+
+
+async def test_a_rest_client_is_told_that_this_port_speaks_grpc(envoy: EnvoyProcess) -> None:
+    async with httpx.AsyncClient(timeout=20) as client:
+        answer = await client.post(f"http://{envoy.grpc}/v1/chat/completions", json={"model": "m"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["code"]) == (404, "invalid_request_error", "not_found")
+    assert error["message"] == "This port speaks gRPC and has no POST /v1/chat/completions; REST is on another port"
+
+
+async def test_http1_is_served_nothing(envoy: EnvoyProcess, router: FakeRouter) -> None:
+    path = "/infermesh.inference.v1.InferenceService/Generate"
+    async with httpx.AsyncClient(timeout=20) as client:
+        answer = await client.post(f"http://{envoy.grpc}{path}", headers={"content-type": "application/grpc"})
+    assert answer.headers["grpc-status"] == str(grpc.StatusCode.FAILED_PRECONDITION.value[0])
+    assert "speaks gRPC over HTTP/2" in unquote(answer.headers["grpc-message"])

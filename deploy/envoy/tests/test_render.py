@@ -7,7 +7,8 @@ import pytest
 import yaml  # type: ignore[import-untyped] # types-PyYAML is not installed
 
 from infermesh_envoy import Address, EnvoyOptions, ListenerTls, command, render
-from infermesh_envoy.__main__ import parse
+from infermesh_envoy.arguments import parse
+from infermesh_envoy.local_errors import grpc_errors
 
 CONTAINER = EnvoyOptions(
     http=Address("0.0.0.0", 8080),
@@ -69,3 +70,8 @@ def test_wrong_address_is_refused(wrong: str, capsys: pytest.CaptureFixture[str]
         parse(["--http", wrong])
     assert stopped.value.code == 2
     assert "--http" in capsys.readouterr().err
+
+
+def test_the_grpc_port_says_where_rest_is() -> None:
+    (not_found,) = [error for error in grpc_errors(EnvoyOptions()) if error.status == 404]
+    assert not_found.message.endswith("REST is on 127.0.0.1:8080")

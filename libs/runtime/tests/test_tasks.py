@@ -158,3 +158,82 @@ async def test_an_injected_fault_is_raised_where_the_task_waits() -> None:
     task.stop()
     await task.wait()
     assert [type(error) for error in caught] == [InjectedError, asyncio.CancelledError]
+
+
+async def test_a_timer_that_raises_is_logged_counted_and_called_again(caplog: pytest.LogCaptureFixture) -> None:
+    pauses, called = Pauses(), asyncio.Event()
+    tasks, failures = supervisor(pauses), [ValueError("not yet"), ValueError("not yet")]
+
+    def call() -> None:
+        if failures:
+            raise failures.pop()
+        called.set()
+
+    tasks.call_later("endpoint timer", 0.01, call, about="a:1")
+    await asyncio.wait_for(called.wait(), 5)
+    assert pauses.lengths_s == [1, 2]
+    assert tasks.restarts["endpoint timer"] == 2
+    assert sum("endpoint timer a:1" in record.getMessage() for record in caplog.records) == 2
+    await tasks.close()
+
+
+async def test_close_stops_timers() -> None:
+    tasks, called = TaskSupervisor(), asyncio.Event()
+    tasks.call_later("endpoint timer", 0.01, called.set)
+    await tasks.close()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(called.wait(), 0.05)
+
+
+async def test_a_task_that_fails_while_it_is_stopped_is_not_restarted(caplog: pytest.LogCaptureFixture) -> None:
+    runs, begun = [0], asyncio.Event()
+
+    async def work() -> None:
+        runs[0] += 1
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("cannot tidy up")
+
+    tasks = supervisor(Pauses())
+    tasks.start("poller", work)
+    await begun.wait()
+    await asyncio.wait_for(tasks.close(), 5)
+    assert (runs, tasks.running) == ([1], [])
+    assert any("poller" in record.getMessage() and record.exc_info for record in caplog.records)
+
+
+async def test_a_listener_that_raises_ends_no_task(caplog: pytest.LogCaptureFixture) -> None:
+    def complain() -> None:
+        raise ValueError("no more of this")
+
+    work, told = Failing(2), [0]
+    tasks = supervisor(Pauses())
+    tasks.listen(complain)
+    tasks.listen(lambda: told.__setitem__(0, told[0] + 1))
+    tasks.start("resolver", work)
+    await asyncio.wait_for(work.steady.wait(), 5)
+    assert told == [2]
+    assert "a listener failed" in caplog.text
+    await tasks.close()
+
+
+async def test_close_stops_what_ending_tasks_start() -> None:
+    begun = asyncio.Event()
+    tasks = supervisor(Pauses())
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            tasks.start("farewell", forever)
+
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    tasks.start("poller", work)
+    await begun.wait()
+    await asyncio.wait_for(tasks.close(), 5)
+    assert tasks.running == []

@@ -224,6 +224,10 @@ function envoy_on_request(handle)
     handle:respond({ [":status"] = "400" }, "The path is not UTF-8") -- local_reply_config makes JSON of it
     return
   end
+  if handle:metadata():get("is_grpc") and handle:streamInfo():protocol() ~= "HTTP/2" then
+    handle:respond({ [":status"] = "426" }, "") -- web pages can speak HTTP/1.1, and nothing here looks at their origin
+    return
+  end
   drop_grpc_headers(handle:headers())
   read_body(handle)
 end

@@ -9,6 +9,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from infermesh_envoy.browsers import hosts_regex, origins_regex, refusals
+from infermesh_envoy.local_errors import grpc_errors, rest_errors
 from infermesh_envoy.options import MEBIBYTE, Address, EnvoyOptions
 from infermesh_envoy.secrets import router_names
 
@@ -25,23 +26,6 @@ METHOD_NOT_ALLOWED: Final = (
     "method_not_allowed",
     "%REQ(:PATH)% does not accept the method %REQ(:METHOD)%",
 )
-
-
-def local_errors(timeout_s: float) -> list[tuple[int, str, str, str]]:
-    """HTTP status, OpenAI error type, code and message of each error that Envoy answers without the router."""
-    wrong, failed, why = "invalid_request_error", "server_error", "(%RESPONSE_CODE_DETAILS%)"
-    return [
-        (400, wrong, "bad_request", f"The request is malformed {why}. %LOCAL_REPLY_BODY%"),
-        (403, wrong, "forbidden", f"The request is refused {why}"),
-        (404, wrong, "not_found", "There is no %REQ(:METHOD)% %REQ(:PATH)%"),
-        (408, wrong, "request_timeout", "The request did not arrive in time"),
-        (413, wrong, "request_too_large", "The request body is too large"),
-        (426, wrong, "upgrade_required", "HTTP/1.1 or HTTP/2 is required"),
-        (431, wrong, "headers_too_large", "The request headers are too large"),
-        (500, failed, "internal", f"The router's answer could not be passed on {why}"),
-        (503, failed, "unavailable", f"The mesh cannot serve the request now {why}; try again"),
-        (504, failed, "timeout", f"No data arrived for {timeout_s:g} s"),
-    ]
 
 
 def rest_paths(descriptors: Path) -> list[tuple[str, str]]:
@@ -105,5 +89,6 @@ def render(options: EnvoyOptions) -> str:
         rest_paths=rest_paths(options.descriptors),
         path_regex=path_regex,
         method_not_allowed=METHOD_NOT_ALLOWED,
-        local_errors=local_errors(options.timeout_s),
+        rest_errors=rest_errors(options),
+        grpc_errors=grpc_errors(options),
     )

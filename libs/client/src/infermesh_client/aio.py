@@ -12,13 +12,14 @@ from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_client.client import DEFAULT_ENDPOINT, Client, channel_options, key_metadata
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
+from infermesh_client.target import read_target
 from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
 from infermesh_runtime.rpc.status import from_rpc_error
 
 
 class AsyncClient:
-    """A connection to a router or a worker at `endpoint` (host:port); create it inside a running event loop.
+    """A connection to a router or a worker at `endpoint`; create it inside a running event loop.
 
     The connection opens with the first call. `close`, or leaving an `async with` block, closes it. The calls take the
     arguments, return the results and raise the errors that those of Client do.
@@ -31,19 +32,28 @@ class AsyncClient:
         timeout_s: float | None = None,
         api_key: str = "",
         identity: MeshIdentity | None = None,
+        tls_ca: str = "",
     ) -> None:
         self.endpoint = endpoint
         self._metadata = key_metadata(api_key)
         self._timeout_s = timeout_s
-        self._channel = open_aio_channel(endpoint, identity or MeshIdentity(), channel_options(endpoint))
+        target = read_target(endpoint, tls_ca)
+        options = channel_options(target.address)
+        self._channel = open_aio_channel(target.address, identity or MeshIdentity(), options, target.credentials)
         self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
         self._admin_stub: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
         self._endpoint_stub: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)
 
     @classmethod
     def beside(cls, client: Client) -> Self:
-        """A connection of its own to the endpoint of `client`, with the same key, identity and timeout."""
-        return cls(client.endpoint, timeout_s=client.timeout_s, api_key=client.api_key, identity=client.identity)
+        """A connection of its own to the endpoint of `client`, with the same key, identity, timeout and TLS."""
+        return cls(
+            client.endpoint,
+            timeout_s=client.timeout_s,
+            api_key=client.api_key,
+            identity=client.identity,
+            tls_ca=client.tls_ca,
+        )
 
     async def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> AsyncGenerator[Event]:
         """Sends a prompt and yields the events of the answer as they arrive.

@@ -10,6 +10,7 @@ import grpc
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
+from infermesh_client.target import read_target
 from infermesh_runtime.rpc.channel import open_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
@@ -30,7 +31,9 @@ def key_metadata(api_key: str) -> tuple[tuple[str, str], ...]:
 
 
 class Client:
-    """A connection to a router or a worker at `endpoint` (host:port, or unix:PATH).
+    """A connection to a router or a worker at `endpoint`: host:port, unix:PATH, or grpcs://host:port for TLS.
+
+    `tls_ca` is the path of the PEM file of the CA to trust with grpcs://; without it the usual public CAs are trusted.
 
     `identity` is what to show a worker or a router's admin address: the mesh token, a certificate of the mesh.
     The connection opens with the first call. Threads may share a client. `close`, or leaving a `with` block, closes it.
@@ -49,13 +52,17 @@ class Client:
         timeout_s: float | None = None,
         api_key: str = "",
         identity: MeshIdentity | None = None,
+        tls_ca: str = "",
     ) -> None:
         self.endpoint = endpoint
         self.api_key = api_key
         self.identity = identity or MeshIdentity()
         self.timeout_s = timeout_s
         self._metadata = key_metadata(api_key)
-        self._channel = open_channel(endpoint, self.identity, channel_options(endpoint))
+        self.tls_ca = tls_ca
+        target = read_target(endpoint, tls_ca)
+        options = channel_options(target.address)
+        self._channel = open_channel(target.address, self.identity, options, target.credentials)
         self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
         self._admin_stub: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
         self._endpoint_stub: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)

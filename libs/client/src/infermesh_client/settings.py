@@ -38,6 +38,11 @@ class ClientSettings(BaseSettings):
         "when it is replaced by renaming. Empty: plain text.",
     )
     tls_key: str = Field(default="", description="Path of the PEM file of that certificate's private key.")
+    tls_ca: str = Field(
+        default="",
+        description="Path of the PEM file of the CA to trust when the command connects to grpcs://host:port. Empty: "
+        "the usual public CAs.",
+    )
     cors_origins: CommaList = Field(
         default=(),
         description="Origins whose web pages may call the REST API, as in https://app.example, separated by commas; * "
@@ -62,7 +67,7 @@ class ClientSettings(BaseSettings):
             raise ValueError("INFERMESH_TLS_CERT and INFERMESH_TLS_KEY must be set together")
         if len({bool(self.mesh_ca), bool(self.mesh_cert), bool(self.mesh_key)}) > 1:
             raise ValueError("INFERMESH_MESH_CA, INFERMESH_MESH_CERT and INFERMESH_MESH_KEY must be set together")
-        for path in (self.tls_cert, self.tls_key, self.mesh_ca, self.mesh_cert, self.mesh_key):
+        for path in (self.tls_cert, self.tls_key, self.tls_ca, self.mesh_ca, self.mesh_cert, self.mesh_key):
             if path and not os.access(path, os.R_OK):
                 raise ValueError(f"the certificate file {path!r} cannot be read")
         return self

@@ -43,7 +43,7 @@ def test_bounds_belong_to_the_ranges(sampling: dict[str, Any]) -> None:
 def test_other_bounds_belong_too() -> None:
     generated = (Continuation(choice=127, token_ids=(99,)), Continuation(choice=0, token_ids=()))
     stop = StopConditions(strings=("a",) * 16, token_ids=(0, 99), max_tokens=1, min_tokens=5)
-    check(replace(REQUEST, n=128, seed=2**64 - 1, logprobs=20, stop=stop, generated=generated, priority=-(2**31)))
+    check(replace(REQUEST, n=128, seed=2**64 - 1, logprobs=20, stop=stop, generated=generated, priority=-100))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,9 @@ def test_sampling_out_of_range(field: str, sampling: dict[str, Any]) -> None:
         ("n", {"n": 0}),
         ("n", {"n": 129}),
         ("seed", {"seed": 2**64}),
-        ("priority", {"priority": 2**31}),
+        ("priority", {"priority": 101}),
+        ("priority", {"priority": -101}),
+        ("priority", {"priority": -(2**31) + 1}),
         ("generated[0].choice", {"generated": (Continuation(choice=1, token_ids=()),)}),
         ("generated[1].choice", {"generated": (Continuation(choice=0, token_ids=()),) * 2}),
         ("generated[0].token_ids", {"generated": (Continuation(choice=0, token_ids=(100,)),)}),

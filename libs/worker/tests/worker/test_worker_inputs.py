@@ -71,6 +71,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "presence_penalty": ("sampling.presence_penalty", sampling(presence_penalty=3)),
     "frequency_penalty": ("sampling.frequency_penalty", sampling(frequency_penalty=float("inf"))),
     "n": ("n", {"text": "a", "n": 0}),
+    "priority": ("priority", {"text": "a", "priority": 101}),
     "max_tokens": ("stop.max_tokens", stop(max_tokens=0)),
     "logprobs": ("logprobs.top", {"text": "a", "logprobs": pb.LogprobsOptions(top=21)}),
     "format without constraint": ("format", {"text": "a", "format": pb.OutputFormat()}),

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,6 +15,8 @@ from infermesh_worker.engine_client.engine_client import EngineClient
 from infermesh_worker.engine_client.engine_status import ServingState
 from infermesh_worker.engine_client.request_meter import RequestMeter
 from infermesh_worker.engine_process.frames import StartCommand
+from infermesh_worker.hosting.hosted_model import HostedModel
+from infermesh_worker.hosting.hosted_models import HostedModels
 from infermesh_worker.hosting.model_loader import ModelLimits
 from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.models.catalog import CatalogEntry
@@ -119,6 +121,21 @@ async def test_failed_load_brings_back_what_was_unloaded_for_it(worker: Worker) 
     restored = worker.models.get("good")
     assert restored is not None
     assert restored.retention.keep_alive_s == 900
+
+
+async def test_a_bug_of_ours_costs_no_other_model_its_place(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    await worker.loader.load("good")
+    add = HostedModels.add
+
+    async def fail(self: HostedModels, opened: OpenedModel, *options: Any, **more: Any) -> HostedModel:
+        if opened.name == "broken":
+            raise KeyError(opened.name)
+        return await add(self, opened, *options, **more)
+
+    monkeypatch.setattr(HostedModels, "add", fail)
+    with pytest.raises(KeyError):
+        await worker.loader.load("broken")
+    assert [model.opened.name for model in worker.status.value.models] == ["good"]
 
 
 async def test_failed_load_says_which_models_it_could_not_bring_back(worker: Worker, tmp_path: Path) -> None:

@@ -1,55 +1,36 @@
-"""Assembles a router from its parts."""
+"""Assembles a router: its services for clients and operators, and what starts and stops with it."""
 
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
-from functools import partial
-from importlib.metadata import version
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
+from prometheus_client import CollectorRegistry
 
 from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server, add_EndpointServiceServicer_to_server
-from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.access.access import Access
 from infermesh_router.access.keys_file import FollowedKeys
-from infermesh_router.admission.admission import Admission
-from infermesh_router.admission.gate import Gate
-from infermesh_router.admission.sessions import Sessions
 from infermesh_router.api.admin_servicer import AdminServicer
-from infermesh_router.api.aggregate import combine_reports
 from infermesh_router.api.endpoint_servicer import EndpointServicer
 from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
 from infermesh_router.api.listing import Listing
-from infermesh_router.api.task_health import add_task_problems, serving_unless_disabled, task_health_part
+from infermesh_router.api.task_health import serving_unless_disabled, task_health_part
 from infermesh_router.config.body_options import body_budget, body_rules, request_bounds
-from infermesh_router.config.mesh_config import MeshConfig
 from infermesh_router.config.mesh_file import MeshFile
-from infermesh_router.config.mesh_rules import admission_limits, alias_targets, chooser_rules, retention
 from infermesh_router.config.settings import RouterSettings
-from infermesh_router.fleet.channel import open_channel
+from infermesh_router.core import Core, build_core
 from infermesh_router.fleet.drainer import Drainer
 from infermesh_router.fleet.endpoint_set import Fleet
-from infermesh_router.fleet.poller import PollerOptions, ReconnectPace, poll
 from infermesh_router.membership.configured_workers import ConfiguredWorkers
 from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_router.membership.target import join_host_port
 from infermesh_router.metrics.access_metrics import AccessMetrics
-from infermesh_router.metrics.endpoint_collector import EndpointCollector
-from infermesh_router.metrics.queue_collector import QueueCollector
-from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.openai.conversion import BodyConverter
 from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
 from infermesh_router.openai.servicer import OpenAIServicer, openai_handlers
 from infermesh_router.placement.model_commands import ModelCommands
-from infermesh_router.placement.placer import Placer
-from infermesh_router.policy.choice import choose
-from infermesh_router.policy.chooser import Chooser
-from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.aliases import Aliases
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.reader import RequestReader
 from infermesh_runtime.background.task_metrics import TaskCollector
@@ -79,39 +60,7 @@ def build_server(
     """Builds a router's server, ready to start. `resolve` turns DNS names into addresses. Raises MeshConfigError."""
     metrics, tasks = new_registry(), tasks or TaskSupervisor()
     metrics.register(TaskCollector(tasks))
-    mesh = MeshFile(Path(settings.mesh_config) if settings.mesh_config else None)
-    chooser, aliases = Chooser(), Aliases()
-    mesh.follow(partial(_apply_config, chooser, aliases))
-    fleet = build_fleet(settings, on_cache_lost=chooser.prefixes.forget, tasks=tasks)
-    gate = Gate(fleet.changes)
-    metrics.register(EndpointCollector(lambda: fleet.endpoints))
-    router_metrics, sessions = RequestMetrics(metrics), Sessions()
-    placer = Placer(
-        fleet, place=chooser.place, metrics=router_metrics, retention=lambda model: retention(mesh.config, model)
-    )
-    admission = Admission(
-        fleet,
-        choose=chooser,
-        metrics=router_metrics,
-        sessions=sessions,
-        loader=placer,
-        limits=lambda model: admission_limits(mesh.config, model),
-        tasks=tasks,
-        most_bytes=int(settings.queue_bytes) if settings.queue_bytes else None,
-    )
-    metrics.register(QueueCollector(admission.queues))
-    make_report = _reporter(fleet, gate, admission, aliases, tasks)
-    dispatcher = Dispatcher(
-        admission,
-        fleet=fleet,
-        choose=choose,
-        metrics=router_metrics,
-        sessions=sessions,
-        gate=gate,
-        options=settings.relay_options(),
-        resolve=aliases.resolve,
-        tasks=tasks,
-    )
+    core = build_core(settings, metrics, tasks)
     server = Server(
         listen=settings.listen,
         drain_s=settings.drain_s,
@@ -121,36 +70,37 @@ def build_server(
         bodies=body_budget(settings),
     )
     keys = FollowedKeys(settings.keys_path(), required=bool(settings.keys_file))
+    pool = ParsingPool(processes=min(2, usable_processors()))
+    registry = Registry(core.fleet.set_addresses)
+    set_serving = serving_unless_disabled(server.set_serving, tasks)
     access_metrics = AccessMetrics(metrics)
     access = Access(keys, access_metrics, routers=settings.router_count)
-    pool = ParsingPool(processes=min(2, usable_processors()))
-    reader = RequestReader(pool, request_bounds(settings))
-    inference = InferenceServicer(
-        dispatcher, access=access, reader=reader, changes=fleet.changes, make_report=make_report
-    )
-    server.add_service(SERVICE, inference_handlers(inference))
-    registry = Registry(fleet.set_addresses)
-    listing = Listing(fleet, source_of=registry.source_of, stats=router_metrics.by_endpoint, queues=admission.queues)
-    drainer = Drainer(fleet, dispatcher.move_streams)
-    admin = AdminServicer(
-        listing,
-        changes=fleet.changes,
-        drainer=drainer,
-        registry=registry,
-        registration_networks=settings.registration_networks,
-    )
-    set_serving = serving_unless_disabled(server.set_serving, tasks)
-    commands = ModelCommands(fleet, placer, aliases=aliases.models)
-    endpoint_servicer = EndpointServicer(commands, gate, set_serving=set_serving)
-    everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
-    inner = InferenceServicer(
-        dispatcher, access=everybody, reader=reader, changes=fleet.changes, make_report=make_report
-    )
-    _add_admin_plane(server, settings, inner, admin, endpoint_servicer)
-    converter = BodyConverter(pool, body_rules(settings))
-    openai = OpenAIServicer(dispatcher, access=access, make_report=make_report, registry=metrics, converter=converter)
-    server.add_service(OPENAI_SERVICE, openai_handlers(openai))
-    workers = ConfiguredWorkers(
+    _add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics)
+    if settings.admin_listen:
+        everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
+        _add_admin_plane(
+            server, settings, core, everybody=everybody, pool=pool, registry=registry, set_serving=set_serving
+        )
+    workers = _configured_workers(settings, registry, resolve, tasks)
+    for part in (
+        ServerPart(name="background tasks", close=tasks.close),
+        _fleet_part(core.fleet, workers),
+        _mesh_part(core.mesh),
+        _keys_part(keys, tasks),
+        ServerPart(name="placement", close=core.placer.close),
+        ServerPart(name="parsing pool", close=pool.close),
+        _readiness_part(server, settings.listen),
+        task_health_part(tasks, core.gate, core.fleet.changes, set_serving=set_serving),
+        metrics_part(metrics, settings.metrics_listen),
+    ):
+        server.add_part(part)
+    return server
+
+
+def _configured_workers(
+    settings: RouterSettings, registry: Registry, resolve: Resolve, tasks: TaskSupervisor
+) -> ConfiguredWorkers:
+    return ConfiguredWorkers(
         registry,
         targets=settings.targets(),
         workers_file=Path(settings.workers_file) if settings.workers_file else None,
@@ -158,84 +108,68 @@ def build_server(
         resolve_interval_s=settings.resolve_interval_s,
         tasks=tasks,
     )
-    server.add_part(ServerPart(name="background tasks", close=tasks.close))
-    server.add_part(_fleet_part(fleet, workers))
-    server.add_part(_mesh_part(mesh))
-    server.add_part(_keys_part(keys, tasks))
-    server.add_part(ServerPart(name="placement", close=placer.close))
-    server.add_part(ServerPart(name="parsing pool", close=pool.close))
-    server.add_part(_readiness_part(server, settings.listen))
-    server.add_part(task_health_part(tasks, gate, fleet.changes, set_serving=set_serving))
-    server.add_part(metrics_part(metrics, settings.metrics_listen))
-    return server
 
 
-def build_fleet(
-    settings: RouterSettings, *, on_cache_lost: Callable[[str], None], tasks: TaskSupervisor | None = None
-) -> Fleet:
-    """Builds a fleet that connects to endpoints and polls them as the settings say."""
-    options = PollerOptions(connect_timeout_s=settings.connect_timeout_s, backoff_max_s=settings.reconnect_max_s)
-    connect: Callable[[str], grpc.aio.Channel] = partial(
-        open_channel,
-        identity=identity_of(settings),
-        keepalive_s=settings.keepalive_s,
-        keepalive_timeout_s=settings.keepalive_timeout_s,
-        reconnect_max_s=settings.reconnect_max_s,
+def _add_client_plane(
+    server: Server,
+    settings: RouterSettings,
+    core: Core,
+    *,
+    access: Access,
+    pool: ParsingPool,
+    metrics: CollectorRegistry,
+) -> None:
+    """Adds the services for clients: native inference and OpenAI's API."""
+    server.add_service(SERVICE, inference_handlers(_inference(settings, core, access, pool)))
+    converter = BodyConverter(pool, body_rules(settings))
+    openai = OpenAIServicer(
+        core.dispatcher, access=access, make_report=core.make_report, registry=metrics, converter=converter
     )
-    return Fleet(
-        open_channel=connect,
-        poll=partial(poll, options=options, pace=ReconnectPace()),
-        breaker=settings.breaker_options(),
-        on_cache_lost=on_cache_lost,
-        tasks=tasks,
-    )
+    server.add_service(OPENAI_SERVICE, openai_handlers(openai))
 
 
 def _add_admin_plane(
     server: Server,
     settings: RouterSettings,
-    inference: InferenceServicer,
-    admin: AdminServicer,
-    endpoint: EndpointServicer,
+    core: Core,
+    *,
+    everybody: Access,
+    pool: ParsingPool,
+    registry: Registry,
+    set_serving: Callable[[bool], Awaitable[None]],
 ) -> None:
     """Adds the address for operators and the mesh's own processes. Inference is offered there too, without API keys:
     a router in front of this one is such a process.
     """
-    if not settings.admin_listen:
-        return
+    admin = AdminServicer(
+        Listing(
+            core.fleet,
+            source_of=registry.source_of,
+            stats=core.metrics.by_endpoint,
+            queues=core.admission.queues,
+        ),
+        changes=core.fleet.changes,
+        drainer=Drainer(core.fleet, core.dispatcher.move_streams),
+        registry=registry,
+        registration_networks=settings.registration_networks,
+    )
+    commands = ModelCommands(core.fleet, core.placer, aliases=core.aliases.models)
+    endpoint = EndpointServicer(commands, core.gate, set_serving=set_serving)
     access = mesh_access(identity_of(settings), settings.admin_listen, reflection=settings.reflection)
     plane = server.add_listener(settings.admin_listen, access)
-    plane.add_service(SERVICE, inference_handlers(inference))
+    plane.add_service(SERVICE, inference_handlers(_inference(settings, core, everybody, pool)))
     add_AdminServiceServicer_to_server(admin, plane)
     add_EndpointServiceServicer_to_server(endpoint, plane)
 
 
-def _reporter(
-    fleet: Fleet, gate: Gate, admission: Admission, aliases: Aliases, tasks: TaskSupervisor
-) -> Callable[[], pb.HealthReport]:
-    started_at = Timestamp()
-    started_at.GetCurrentTime()
-    own_version = version("infermesh-router")
-
-    def report() -> pb.HealthReport:
-        combined = combine_reports(
-            fleet.endpoints,
-            version=own_version,
-            started_at=started_at,
-            queued=admission.waiting,
-            aliases=aliases.models(),
-        )
-        if gate.draining:
-            combined.state, combined.message = pb.ENDPOINT_STATE_DRAINING, "an operator is draining the router"
-        add_task_problems(combined, tasks)
-        return combined
-
-    return report
-
-
-def _apply_config(chooser: Chooser, aliases: Aliases, config: MeshConfig) -> None:
-    chooser.rules = chooser_rules(config)
-    aliases.targets = alias_targets(config)
+def _inference(settings: RouterSettings, core: Core, access: Access, pool: ParsingPool) -> InferenceServicer:
+    return InferenceServicer(
+        core.dispatcher,
+        access=access,
+        reader=RequestReader(pool, request_bounds(settings)),
+        changes=core.fleet.changes,
+        make_report=core.make_report,
+    )
 
 
 def _mesh_part(mesh: MeshFile) -> ServerPart:

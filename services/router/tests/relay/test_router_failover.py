@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.admission import Admission
 from infermesh_router.admission.sessions import Sessions
-from infermesh_router.app import build_fleet
 from infermesh_router.config.settings import RouterSettings
+from infermesh_router.core import build_fleet
 from infermesh_router.fleet.breaker import BreakerState
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.metrics.request_metrics import RequestMetrics
@@ -63,6 +63,7 @@ async def test_streams_move_off_an_endpoint_and_nobody_is_blamed(start_worker: S
         assert told.to_endpoint != left
         assert not any(endpoint.in_flight for endpoint in fleet.endpoints)
         assert {endpoint.breaker.state for endpoint in fleet.endpoints} == {BreakerState.CLOSED}
+        assert not any(endpoint.last_error for endpoint in fleet.endpoints)  # one fault opens no breaker
 
 
 async def test_what_waits_for_its_first_token_moves_too(start_worker: StartWorker) -> None:

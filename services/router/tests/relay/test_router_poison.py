@@ -1,12 +1,15 @@
-"""A request that engines die of is sent to two endpoints at most, and then refused for a while."""
+"""A request that engines die of or hang on is sent to two endpoints at most, and then refused for a while."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.fleet.faults import ENGINE_SILENT, STREAM_SILENT
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.relay.poison import ENGINE_CRASHED, POISONED, Poison, Suspicion, digest
 from infermesh_router.requests.call import Call, from_generate
@@ -15,6 +18,7 @@ from infermesh_router.testing.streams import ask, generate, text
 from infermesh_runtime.errors import FailedPrecondition, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
+SILENCE = Unavailable("It was silent.", reason=STREAM_SILENT, metadata=ENGINE_SILENT)
 CRASH = Unavailable("This request was cut off.", reason=ENGINE_CRASHED)
 
 
@@ -64,8 +68,63 @@ async def test_stream_that_gets_further_each_time_is_not_refused(
         assert text(await generate(router)) == "xxxx"
 
 
-def new_poison(now_s: list[float]) -> Poison:
-    return Poison(refuse_s=10, metrics=RequestMetrics(CollectorRegistry()), clock=lambda: now_s[0])
+@pytest.mark.parametrize("after", [0, 2])
+async def test_request_that_hangs_engines_reaches_two_endpoints_and_is_then_refused(
+    start_worker: StartWorker, start_router: StartRouter, after: int
+) -> None:
+    workers = [await start_worker(script=hang(after)) for _ in range(4)]
+    limits = {"first_token_timeout_s": 0.1, "first_token_timeout_max_s": 0.1, "stall_timeout_s": 0.1}
+    router = await start_router(*workers, attempts=4, **limits)
+    for seed in range(3):
+        with pytest.raises(FailedPrecondition, match="died or hung 2 times") as caught:
+            await generate(router, pb.GenerateRequest(model="m", text="poison", seed=seed))
+        assert caught.value.reason == POISONED
+    assert sum(len(worker.requests) for worker in workers) == 2
+    assert text(await generate(router, ask())) == "fine"
+
+
+async def test_slow_engine_that_serves_others_is_no_hang(start_worker: StartWorker, start_router: StartRouter) -> None:
+    workers = [await start_worker(script=hang(0, others_s=0.02)) for _ in range(3)]
+    router = await start_router(*workers, attempts=3, first_token_timeout_s=0.2, first_token_timeout_max_s=0.3)
+    others = [asyncio.create_task(generate(router, ask())) for _ in range(6)]
+    with pytest.raises(Unavailable) as caught:
+        await generate(router, pb.GenerateRequest(model="m", text="poison"))
+    assert caught.value.reason == "FIRST_TOKEN_TIMEOUT"
+    assert sum(request.text == "poison" for worker in workers for request in worker.requests) == 3
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+def hang(after: int, *, others_s: float = 0) -> Script:
+    """An engine that hangs on the text "poison" after that many tokens; with `others_s`, others get tokens for ever."""
+
+    async def script(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
+        yield started(request.model)
+        if request.text == "poison":
+            for _ in range(after - sum(len(part.token_ids) for part in request.generated)):
+                yield delta("x")
+            await asyncio.Event().wait()
+        yield delta("fine")
+        while others_s:
+            await asyncio.sleep(others_s)
+            yield delta("fine")
+        yield finished()
+
+    return script
+
+
+async def front_is_well(_address: str) -> bool:
+    return True
+
+
+async def front_is_lost(_address: str) -> bool:
+    return False
+
+
+def new_poison(now_s: list[float], *, front_answers: Callable[[str], Awaitable[bool]] = front_is_well) -> Poison:
+    metrics = RequestMetrics(CollectorRegistry())
+    return Poison(refuse_s=10, metrics=metrics, clock=lambda: now_s[0], front_answers=front_answers)
 
 
 def call(words: str = "poison", **fields: Any) -> Call:
@@ -75,27 +134,56 @@ def call(words: str = "poison", **fields: Any) -> Call:
 def test_refusal_ends_with_time() -> None:
     now_s = [0.0]
     poison = new_poison(now_s)
-    poison.engine_died(call())
+    poison.engine_died(call(), "a:1")
     poison.check(call())
     with pytest.raises(FailedPrecondition):
-        poison.engine_died(call())
+        poison.engine_died(call(), "b:2")
     now_s[0] = 9.9
-    with pytest.raises(FailedPrecondition, match="died while this request ran"):
+    with pytest.raises(FailedPrecondition, match="while this request ran"):
         poison.check(call())
     poison.check(call("innocent"))
     now_s[0] = 10.1
     poison.check(call())
 
 
-def test_neighbour_that_goes_on_elsewhere_is_absolved() -> None:
-    poison = new_poison([0.0])
+def test_one_death_counts_once_however_many_such_requests_ran() -> None:
+    now_s = [0.0]
+    poison = new_poison(now_s)
     for _ in range(3):
+        poison.engine_died(call(), "a:1")
+    now_s[0] = 1.0
+    with pytest.raises(FailedPrecondition):
+        poison.engine_died(call(), "a:1")
+
+
+async def test_neighbour_that_goes_on_elsewhere_is_absolved() -> None:
+    poison = new_poison([0.0])
+    for address in ("a:1", "b:2", "c:3"):
         suspicion = Suspicion(poison, call("innocent"))
-        suspicion.note(CRASH, tokens=5)
-        suspicion.note(Unavailable("a cut", reason="STREAM_CUT"), tokens=5)
-        suspicion.note(CRASH, tokens=6)
+        await suspicion.note(address, CRASH, tokens=5)
+        await suspicion.note(address, Unavailable("a cut", reason="STREAM_CUT"), tokens=5)
+        await suspicion.note(address, SILENCE, tokens=6)
+        await suspicion.note("d:4", CRASH, tokens=7)
         suspicion.finished(tokens=8)
     poison.check(call("innocent"))
+
+
+@pytest.mark.parametrize(("front", "refused"), [(front_is_well, True), (front_is_lost, False)])
+async def test_silence_counts_only_while_the_front_answers(
+    front: Callable[[str], Awaitable[bool]], refused: bool
+) -> None:
+    suspicion = Suspicion(new_poison([0.0], front_answers=front), call())
+    await suspicion.note("a:1", SILENCE, tokens=2)
+    await suspicion.note("a:1", SILENCE, tokens=2)
+    with pytest.raises(FailedPrecondition) if refused else nullcontext():
+        await suspicion.note("b:2", SILENCE, tokens=2)
+
+
+async def test_hang_and_crash_count_together() -> None:
+    suspicion = Suspicion(new_poison([0.0]), call())
+    await suspicion.note("a:1", SILENCE)
+    with pytest.raises(FailedPrecondition):
+        await suspicion.note("b:2", CRASH)
 
 
 def test_digest_is_of_what_is_asked_for() -> None:

@@ -27,7 +27,11 @@ certs_app = typer.Typer(help="Make certificates.", no_args_is_help=True)
 app.add_typer(certs_app, name="certs")
 
 Endpoint = Annotated[
-    str | None, typer.Option(help="Router or worker to talk to, as host:port; default: the mesh on this machine.")
+    str | None,
+    typer.Option(
+        help="Router or worker to talk to, as host:port, or grpcs://host:port for TLS; default: the mesh on this "
+        "machine."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 

@@ -8,11 +8,14 @@ from infermesh_client.client import Client
 from infermesh_client.mesh.state import read_state
 from infermesh_client.mesh.token import given_token, own_token
 from infermesh_client.settings import ClientSettings, Home
+from infermesh_client.target import GRPCS
 from infermesh_runtime.addresses import UNIX, is_loopback
 from infermesh_runtime.errors import Unavailable
 from infermesh_runtime.rpc.identity import MeshIdentity, TlsFiles
 
 _NOBODY_LISTENS = ("failed to connect", "connection refused", "Connection refused", "name resolution", "DNS resolution")
+
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 
 
 @contextmanager
@@ -21,9 +24,14 @@ def connect(endpoint: str | None, settings: ClientSettings, *, timeout_s: float 
     address = endpoint or _own_mesh(settings)
     try:
         identity = _identity(address, settings)
-        with Client(address, timeout_s=timeout_s, api_key=settings.api_key, identity=identity) as client:
+        with Client(
+            address, timeout_s=timeout_s, api_key=settings.api_key, identity=identity, tls_ca=settings.tls_ca
+        ) as client:
             yield client
     except Unavailable as error:
+        if _UNTRUSTED in error.message:
+            hint = "INFERMESH_TLS_CA names the file of the CA to trust" if address.startswith(GRPCS) else "check the CA"
+            raise Unavailable(f"the certificate of {address} is not trusted; {hint}", reason="UNTRUSTED") from error
         if error.reason != Unavailable.reason or not any(sign in error.message for sign in _NOBODY_LISTENS):
             raise
         hint = "check the address" if endpoint else "`infermesh up` starts a mesh"
@@ -36,7 +44,7 @@ def _own_mesh(settings: ClientSettings) -> str:
     named = f"127.0.0.1:{settings.grpc_port}"
     if state is None or ("grpc_port" in settings.model_fields_set and state.grpc != named):
         return named
-    return state.admin or state.grpc
+    return state.admin or (f"{GRPCS}{state.grpc}" if state.tls_cert else state.grpc)
 
 
 def _identity(address: str, settings: ClientSettings) -> MeshIdentity:
@@ -52,6 +60,6 @@ def _identity(address: str, settings: ClientSettings) -> MeshIdentity:
 
 def _is_local(address: str) -> bool:
     try:
-        return is_loopback(address)
+        return is_loopback(address.removeprefix(GRPCS))
     except ValueError:  # a name with a scheme, as dns:///mesh:8081
         return False

@@ -12,6 +12,7 @@ Violation = tuple[str, str]
 _MAX_STOP_STRINGS = 16
 _MAX_CHOICES = 128
 _MAX_TOP_LOGPROBS = 20
+_MAX_PRIORITY = 100
 
 
 def validate(request: GenerationRequest, *, vocab_size: int, context_length: int) -> None:
@@ -48,7 +49,7 @@ def _violations(request: GenerationRequest, vocab_size: int) -> Iterator[Violati
         yield from _outside("logprobs.top", request.logprobs, 0, _MAX_TOP_LOGPROBS)
     yield from _outside("n", request.n, 1, _MAX_CHOICES)
     yield from _outside("seed", request.seed, 0, 2**64 - 1)
-    yield from _outside("priority", request.priority, -(2**31), 2**31 - 1)
+    yield from _outside("priority", request.priority, -_MAX_PRIORITY, _MAX_PRIORITY)
     yield from _generated(request, vocab_size)
 
 

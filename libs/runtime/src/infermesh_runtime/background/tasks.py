@@ -95,6 +95,7 @@ class TaskSupervisor:
         self._jitter = jitter
         self._tasks: set[BackgroundTask] = set()
         self._listeners: list[Callable[[], None]] = []
+        self._timers: set[asyncio.TimerHandle] = set()
 
     @property
     def running(self) -> list[BackgroundTask]:
@@ -133,16 +134,34 @@ class TaskSupervisor:
         running.add_done_callback(lambda _: self._forget(task))
         return task
 
+    def call_later(self, kind: str, delay_s: float, callback: Callable[[], None], *, about: str = "") -> None:
+        """Calls `callback` after a delay, as the work of a task: if it raises, it is called again after a pause."""
+
+        async def work() -> None:
+            callback()
+
+        def fire() -> None:
+            self._timers.discard(timer)
+            self.start(kind, work, about=about)
+
+        timer = asyncio.get_running_loop().call_later(delay_s, fire)
+        self._timers.add(timer)
+
     async def close(self) -> None:
-        """Stops all tasks and waits until they are done."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.stop()
-        for task in tasks:
-            await task.wait()
+        """Stops all tasks and timers and waits until the tasks are done."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        while tasks := [task for task in self._tasks if not task.done]:  # one that ends may start another
+            for task in tasks:
+                task.stop()
+            for task in tasks:
+                await task.wait()
 
     async def _supervise(self, task: BackgroundTask, work: Work) -> None:
         while not await self._succeeds(task, work):
+            if is_cancelled():  # it was stopped, and failed on its way out
+                return
             await self._sleep(self._backoff.pause_s(task.failures) * self._jitter())
 
     async def _succeeds(self, task: BackgroundTask, work: Work) -> bool:
@@ -184,7 +203,10 @@ class TaskSupervisor:
 
     def _tell(self) -> None:
         for listener in self._listeners:
-            listener()
+            try:
+                listener()
+            except Exception:
+                _log.exception("a listener failed to take up that background tasks have failed or recovered")
 
 
 def is_cancelled() -> bool:

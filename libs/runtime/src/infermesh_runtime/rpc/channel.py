@@ -13,18 +13,29 @@ from infermesh_runtime.rpc.mesh_token import token_metadata
 Options = Sequence[tuple[str, Any]]
 
 
-def open_aio_channel(address: str, identity: MeshIdentity, options: Options) -> grpc.aio.Channel:
-    """A channel to "host:port" or "unix:PATH", for coroutines. The certificate files are read now."""
-    return _open(grpc.aio, address, identity, options)
+def open_aio_channel(
+    address: str, identity: MeshIdentity, options: Options, credentials: grpc.ChannelCredentials | None = None
+) -> grpc.aio.Channel:
+    """A channel to "host:port" or "unix:PATH", for coroutines. The certificate files are read now.
+
+    `credentials` are for a server that is not of the mesh itself; they replace the identity's certificates.
+    """
+    return _open(grpc.aio, address, identity, options, credentials)
 
 
-def open_channel(address: str, identity: MeshIdentity, options: Options) -> grpc.Channel:
-    """A channel to "host:port" or "unix:PATH", for threads. The certificate files are read now."""
-    return _open(grpc, address, identity, options)
+def open_channel(
+    address: str, identity: MeshIdentity, options: Options, credentials: grpc.ChannelCredentials | None = None
+) -> grpc.Channel:
+    """The same for threads."""
+    return _open(grpc, address, identity, options, credentials)
 
 
-def _open(module: Any, address: str, identity: MeshIdentity, options: Options) -> Any:
-    if identity.tls is not None and not address.startswith(UNIX):
+def _open(
+    module: Any, address: str, identity: MeshIdentity, options: Options, credentials: grpc.ChannelCredentials | None
+) -> Any:
+    if credentials is not None:
+        channel = module.secure_channel(address, credentials, options=list(options))
+    elif identity.tls is not None and not address.startswith(UNIX):
         named = (("grpc.ssl_target_name_override", identity.peer_name),) if identity.peer_name else ()
         channel = module.secure_channel(address, channel_credentials(identity.tls), options=[*options, *named])
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 
 from infermesh_runtime.addresses import UNIX
-from infermesh_runtime.rpc.listener import Access
+from infermesh_runtime.rpc.listener import ListenerAccess
 from infermesh_runtime.rpc.mesh_token import require_token
 from infermesh_runtime.settings import ServiceSettings
 
@@ -44,17 +44,17 @@ class MeshIdentity:
     """The name that the certificates of peers must have; empty: the host by which they are called."""
 
 
-def client_access(identity: MeshIdentity, *, reflection: bool) -> Access:
+def client_access(identity: MeshIdentity, *, reflection: bool) -> ListenerAccess:
     """Access to a listener for clients: with a certificate of the mesh if TLS is on, and without the mesh token."""
-    return Access(credentials=_server_credentials(identity), reflection=reflection)
+    return ListenerAccess(credentials=_server_credentials(identity), reflection=reflection)
 
 
-def mesh_access(identity: MeshIdentity, listen: str, *, reflection: bool) -> Access:
+def mesh_access(identity: MeshIdentity, listen: str, *, reflection: bool) -> ListenerAccess:
     """Access to a listener for the mesh's own processes and operators. A unix socket asks for nothing."""
     if listen.startswith(UNIX):
-        return Access(reflection=reflection)
+        return ListenerAccess(reflection=reflection)
     guard = require_token(identity.token) if identity.token else None
-    return Access(guard=guard, credentials=_server_credentials(identity), reflection=reflection)
+    return ListenerAccess(guard=guard, credentials=_server_credentials(identity), reflection=reflection)
 
 
 def channel_credentials(files: TlsFiles) -> grpc.ChannelCredentials:

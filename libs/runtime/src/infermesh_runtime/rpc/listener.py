@@ -27,7 +27,7 @@ from infermesh_runtime.rpc.options import SERVER_OPTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class ListenerAccess:
     """Who may call the services of a listener, and what it tells about itself."""
 
     guard: Guard | None = None
@@ -41,7 +41,7 @@ class Access:
 class Listener:
     """Services at one address: "host:port", or "unix:PATH" with a socket that only this user can open."""
 
-    def __init__(self, listen: str, access: Access) -> None:
+    def __init__(self, listen: str, access: ListenerAccess) -> None:
         self.listen = listen
         self._access = access
         self._handlers: list[grpc.GenericRpcHandler] = []

@@ -21,7 +21,7 @@ from infermesh_runtime.rpc.body_budget import Bodies
 from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.in_flight import InFlight
 from infermesh_runtime.rpc.interceptor import RpcObserver, log_access
-from infermesh_runtime.rpc.listener import Access, Listener
+from infermesh_runtime.rpc.listener import Listener, ListenerAccess
 from infermesh_runtime.settings import split_host_port
 
 ENDLESS_METHODS = frozenset(
@@ -71,13 +71,13 @@ class Server:
         drain_s: float,
         observers: Sequence[RpcObserver] = (log_access,),
         limit: CallLimit = NO_LIMIT,
-        access: Access | None = None,
+        access: ListenerAccess | None = None,
         bodies: Bodies | None = None,
     ) -> None:
         """`limit` bounds the calls in progress, `bodies` the memory that requests take; None: nothing does."""
         self._limit = limit
         self._bodies = bodies
-        self._main = Listener(listen, access or Access())
+        self._main = Listener(listen, access or ListenerAccess())
         self._listeners = [self._main]
         self._drain_s = drain_s
         self._observers = tuple(observers)
@@ -114,9 +114,9 @@ class Server:
         """Adds a service without a generated servicer, as handlers by method name."""
         self._main.add_service(name, handlers)
 
-    def add_listener(self, listen: str, access: Access | None = None) -> Listener:
+    def add_listener(self, listen: str, access: ListenerAccess | None = None) -> Listener:
         """Adds another address ("host:port" or "unix:PATH"), to whose listener services of its own are added."""
-        listener = Listener(listen, access or Access())
+        listener = Listener(listen, access or ListenerAccess())
         self._listeners.append(listener)
         return listener
 

@@ -163,7 +163,7 @@ class ModelLoader:
                 estimated_bytes=entry.footprint.base_bytes + kv_bytes,
                 home=False,
             )
-        except (InfermeshError, OSError) as error:
+        except Exception as error:  # a bug of ours too: what was unloaded for it must not stay lost
             lost = {} if self._closed else await restore(evicted, self._add_again)
             raise (with_lost(error, lost) if isinstance(error, InfermeshError) else error) from error
 

@@ -18,7 +18,7 @@ async def restore(
         name = model.opened.name
         try:
             await load_again(model)
-        except (InfermeshError, OSError) as error:
+        except Exception as error:  # whatever it is, the others are loaded again
             lost[name] = str(error)
             _log.error("model not loaded again after a failed load", extra={"model": name, "reason": str(error)})
         else:

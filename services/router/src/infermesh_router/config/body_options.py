@@ -1,6 +1,6 @@
 """Reads from the settings what request bodies may contain, and how much memory they may take."""
 
-from infermesh_router.config.settings import RouterSettings
+from infermesh_router.config.body_settings import BodySettings
 from infermesh_router.openai.conversion import BodyRules
 from infermesh_router.requests.bounds import Bounds
 from infermesh_runtime.machine import memory_total_bytes
@@ -11,12 +11,12 @@ _SMALLEST_BUDGET_BYTES = 256 * _MIB
 _LARGEST_BUDGET_BYTES = 2048 * _MIB
 
 
-def request_bounds(settings: RouterSettings) -> Bounds:
+def request_bounds(settings: BodySettings) -> Bounds:
     """What a request of either API may consist of."""
     return Bounds(messages=settings.max_messages, parts=settings.max_content_parts, values=settings.max_body_values)
 
 
-def body_rules(settings: RouterSettings) -> BodyRules:
+def body_rules(settings: BodySettings) -> BodyRules:
     """What bodies of OpenAI's API may contain."""
     return BodyRules(
         ignore_unknown=settings.unknown_fields == "ignore",
@@ -25,7 +25,7 @@ def body_rules(settings: RouterSettings) -> BodyRules:
     )
 
 
-def body_budget(settings: RouterSettings) -> BodyBudget:
+def body_budget(settings: BodySettings) -> BodyBudget:
     """The memory for requests in progress."""
     total = settings.body_memory_bytes or default_budget_bytes(memory_total_bytes())
     return BodyBudget(

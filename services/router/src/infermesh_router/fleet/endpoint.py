@@ -1,10 +1,10 @@
 """Tracks one endpoint: its last report, the work sent to it since, and whether it is connected."""
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import grpc
 
@@ -21,8 +21,10 @@ from infermesh_router.fleet.report import (
 )
 from infermesh_router.policy.model_load import ModelLoad
 from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, EndpointState
+from infermesh_runtime.background.tasks import TaskSupervisor
 
 _log = logging.getLogger(__name__)
+_TIMER = "endpoint timer"
 
 SETTLE_S = 0.02
 """Work sent less than this before a report arrived is probably not in it: both were on their way."""
@@ -57,6 +59,7 @@ class Endpoint:
         clock: Callable[[], float],
         notify: Callable[[], None],
         breaker: BreakerOptions | None = None,
+        tasks: TaskSupervisor | None = None,
     ) -> None:
         self.address = address
         self.channel = channel
@@ -65,6 +68,7 @@ class Endpoint:
         self.last_error = ""
         self._clock = clock
         self._notify = notify
+        self._tasks = tasks or TaskSupervisor()
         self.breaker = Breaker(breaker, clock=clock, on_change=self._breaker_changed)
         self._breaker_state = BreakerState.CLOSED
         self._leases: set[Lease] = set()
@@ -143,7 +147,7 @@ class Endpoint:
         """Takes it as full for the model until its next report, or for MOST_FULL_S: it sent a request back."""
         model = self._model_of(model)
         since_s = self._full[model] = self._clock()
-        asyncio.get_running_loop().call_later(MOST_FULL_S, self._take_again, model, since_s)
+        self._tasks.call_later(_TIMER, MOST_FULL_S, partial(self._take_again, model, since_s), about=self.address)
         self._change()
 
     def note_loss(self, reason: str) -> None:
@@ -181,8 +185,16 @@ class Endpoint:
             self._breaker_state = state
             _log.warning("circuit breaker of endpoint %s is %s", self.address, state.value)
         if state is BreakerState.OPEN:  # time alone makes it half-open, which changes the snapshot
-            asyncio.get_running_loop().call_later(self.breaker.half_open_in_s, self._change)
+            self._wait_until_half_open()
         self._change()
+
+    def _wait_until_half_open(self) -> None:
+        """Tells of the change once it has come: a timer may fire a little early by the breaker's clock."""
+        left_s = self.breaker.half_open_in_s
+        if left_s:
+            self._tasks.call_later(_TIMER, left_s, self._wait_until_half_open, about=self.address)
+        else:
+            self._change()
 
     def _take_again(self, model: str, since_s: float) -> None:
         if self._full.get(model) == since_s:

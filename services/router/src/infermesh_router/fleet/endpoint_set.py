@@ -86,7 +86,9 @@ class Fleet:
     def _add(self, address: str) -> None:
         notify = partial(self._note_change, address)
         channel = self._open_channel(address)
-        endpoint = Endpoint(address, channel, clock=self._clock, notify=notify, breaker=self._breaker)
+        endpoint = Endpoint(
+            address, channel, clock=self._clock, notify=notify, breaker=self._breaker, tasks=self._tasks
+        )
         self._endpoints[address] = endpoint
         self._pollers[address] = self._tasks.start("poller", partial(self._follow, endpoint), about=address)
 

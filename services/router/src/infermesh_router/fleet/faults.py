@@ -32,6 +32,8 @@ CONNECT_TIMEOUT = "CONNECT_TIMEOUT"
 MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
 ENDPOINT_LOST = "ENDPOINT_LOST"
 ENDPOINT_STOPPED = "ENDPOINT_STOPPED"
+ENGINE_SILENT = {"engine": "silent"}
+"""Metadata of an error of silence while nothing else came from that engine either."""
 DRAINED = "DRAINED"
 """The router itself moves the stream, because the endpoint is being drained."""
 
@@ -80,6 +82,11 @@ def judge_running(error: InfermeshError) -> Verdict:
     if error.code in (Code.RESOURCE_EXHAUSTED, Code.ABORTED):
         return Verdict.LEAVE
     return judge(error)
+
+
+def is_hang(error: InfermeshError) -> bool:
+    """Whether the router left the endpoint because its engine was silent to everybody."""
+    return error.reason in (STREAM_SILENT, FIRST_TOKEN_TIMEOUT) and error.metadata.items() >= ENGINE_SILENT.items()
 
 
 def to_error(error: grpc.aio.AioRpcError) -> InfermeshError:

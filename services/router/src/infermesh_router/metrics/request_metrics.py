@@ -24,6 +24,12 @@ class RequestMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.by_endpoint = StatsByAddress()
+        self._register_outcomes(registry)
+        self._register_attempts(registry)
+        self._register_times(registry)
+
+    def _register_outcomes(self, registry: CollectorRegistry) -> None:
+        """What became of requests."""
         self.requests = Series(
             Counter(
                 "infermesh:router_requests",
@@ -32,16 +38,42 @@ class RequestMetrics:
                 registry=registry,
             )
         )
-        self.failovers = Counter(
-            "infermesh:router_failovers",
-            "Running streams that another endpoint continued, by the reason for leaving the first.",
-            ("reason",),
-            registry=registry,
-        )
         self.shed = Counter(
             "infermesh:router_shed",
             "Requests refused because the queue was full, their deadline too short, or their deadline passed while "
             "they waited, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self.poisoned = Counter(
+            "infermesh:router_poisoned",
+            "Requests refused because two engines died or hung while they ran.",
+            registry=registry,
+        )
+
+    def _register_attempts(self, registry: CollectorRegistry) -> None:
+        """What the router did to serve them."""
+        self.choices = Series(
+            Counter(
+                "infermesh:router_choices",
+                "Endpoints chosen, for retries, hedges and failovers too, by reason.",
+                ("reason",),
+                registry=registry,
+            )
+        )
+        self.retries = Counter(
+            "infermesh:router_retries",
+            "Times that a request was to be tried again because an endpoint failed before its first token.",
+            registry=registry,
+        )
+        self.hedges = Counter(
+            "infermesh:router_hedges",
+            "Requests for which the router asked for a second endpoint because the first token was late.",
+            registry=registry,
+        )
+        self.failovers = Counter(
+            "infermesh:router_failovers",
+            "Running streams that another endpoint continued, by the reason for leaving the first.",
             ("reason",),
             registry=registry,
         )
@@ -52,11 +84,9 @@ class RequestMetrics:
             ("outcome",),
             registry=registry,
         )
-        self.hedges = Counter(
-            "infermesh:router_hedges",
-            "Requests for which the router asked for a second endpoint because the first token was late.",
-            registry=registry,
-        )
+
+    def _register_times(self, registry: CollectorRegistry) -> None:
+        """How long it all took."""
         self.queue_s = Series(
             Histogram(
                 "infermesh:router_queue_time_seconds",
@@ -66,24 +96,6 @@ class RequestMetrics:
                 buckets=_QUEUE_BUCKETS_S,
                 registry=registry,
             )
-        )
-        self.choices = Series(
-            Counter(
-                "infermesh:router_choices",
-                "Endpoints chosen, for retries, hedges and failovers too, by reason.",
-                ("reason",),
-                registry=registry,
-            )
-        )
-        self.poisoned = Counter(
-            "infermesh:router_poisoned",
-            "Requests refused because the engines of two endpoints died while they ran.",
-            registry=registry,
-        )
-        self.retries = Counter(
-            "infermesh:router_retries",
-            "Times that a request was to be tried again because an endpoint failed before its first token.",
-            registry=registry,
         )
         self.overhead_s = Histogram(
             "infermesh:router_overhead_seconds",

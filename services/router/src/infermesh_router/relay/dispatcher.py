@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 
 import grpc
 
@@ -13,6 +14,7 @@ from infermesh_router.admission.grant import Grant
 from infermesh_router.admission.sessions import Sessions
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import DRAINED, to_error
+from infermesh_router.fleet.front_check import front_answers
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.refusals import Recovering
 from infermesh_router.relay.attempt import Attempt
@@ -49,7 +51,7 @@ class Dispatcher:
         tasks: TaskSupervisor | None = None,
     ) -> None:
         """`resolve` replaces an alias in a call by the model it stands for."""
-        options = options or RelayOptions()
+        options, tasks = options or RelayOptions(), tasks or TaskSupervisor()
         self._resolve = resolve
         self._fleet = fleet
         self._gate = gate or Gate(fleet.changes)
@@ -69,8 +71,14 @@ class Dispatcher:
             metrics=metrics,
             sessions=sessions,
             options=options,
-            poison=Poison(refuse_s=options.poison_s, metrics=metrics, clock=clock),
+            poison=Poison(
+                refuse_s=options.poison_s,
+                metrics=metrics,
+                clock=clock,
+                front_answers=partial(front_answers, fleet),
+            ),
             could_serve=self._could_serve,
+            tasks=tasks,
             clock=clock,
         )
 

@@ -1,7 +1,9 @@
 """Remembers on which endpoints a stream has failed, and for how long each of them is avoided."""
 
-import asyncio
 from collections.abc import Callable
+from functools import partial
+
+from infermesh_runtime.background.tasks import TaskSupervisor
 
 _AVOID_MIN_S = 0.05
 _AVOID_MAX_S = 1.0
@@ -14,8 +16,9 @@ class FailedEndpoints:
     it may be the only one that can continue the stream, and it may be well again soon.
     """
 
-    def __init__(self, wake: Callable[[], None], *, clock: Callable[[], float]) -> None:
+    def __init__(self, wake: Callable[[], None], *, clock: Callable[[], float], tasks: TaskSupervisor) -> None:
         """`wake` is called when an endpoint is no longer avoided."""
+        self._tasks = tasks
         self._wake = wake
         self._clock = clock
         self._avoid_s: dict[str, float] = {}
@@ -36,4 +39,12 @@ class FailedEndpoints:
         """The stream failed there."""
         avoid_s = self._avoid_s[address] = min(_AVOID_MAX_S, 2 * self._avoid_s.get(address, _AVOID_MIN_S / 2))
         self._until_s[address] = self._clock() + avoid_s
-        asyncio.get_running_loop().call_later(avoid_s, self._wake)
+        self._wait(address)
+
+    def _wait(self, address: str) -> None:
+        """Wakes once the endpoint is no longer avoided: a timer may fire a little early by the clock."""
+        left_s = self._until_s[address] - self._clock()
+        if left_s > 0:
+            self._tasks.call_later("retry timer", left_s, partial(self._wait, address), about=address)
+        else:
+            self._wake()

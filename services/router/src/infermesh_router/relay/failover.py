@@ -28,7 +28,7 @@ class StreamMover:
         self._sender = sender
         self._delivered = delivered
         self._suspicion = suspicion
-        self._failed = FailedEndpoints(parts.admission.wake, clock=parts.clock)
+        self._failed = FailedEndpoints(parts.admission.wake, clock=parts.clock, tasks=parts.tasks)
         """Those that the stream was taken from, or that did not continue it."""
         self._tries_left = parts.options.max_failovers
         self._had_internal = False
@@ -38,7 +38,7 @@ class StreamMover:
 
         Raises the fault if the stream may not move or no endpoint continues it.
         """
-        self._suspicion.note(fault, tokens=self._delivered.tokens)
+        await self._suspicion.note(left, fault, tokens=self._delivered.tokens)
         verdict = judge_running(fault)
         if verdict is Verdict.REFUSE or (verdict is Verdict.FAULT_ONCE and self._had_internal):
             raise with_retry_after(fault)
@@ -68,7 +68,7 @@ class StreamMover:
                 if error.code is Code.DEADLINE_EXCEEDED:
                     raise
                 _log.warning("endpoint %s does not continue a stream: %s", address, error.message)
-                self._suspicion.note(error, tokens=self._delivered.tokens)
+                await self._suspicion.note(address, error, tokens=self._delivered.tokens)
                 self._count_try(address, error, give_up_s)
         raise with_retry_after(fault)
 

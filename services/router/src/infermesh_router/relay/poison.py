@@ -1,15 +1,18 @@
-"""Finds requests that engines die of, and refuses them for a while.
+"""Finds requests that engines die of or hang on, and refuses them for a while.
 
 A request is counted by a digest of what it asks for. One that merely ran beside such a request usually gets further on
-the next endpoint, or finishes; then it is no longer suspected.
+the next endpoint, or finishes; then it is no longer suspected. An engine that only falls silent counts as hung if the
+same request silences a second one, nothing else came from either, and their fronts still answer.
 """
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.fleet.faults import is_hang
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.requests.call import GENERATE, Call
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
@@ -19,6 +22,8 @@ POISONED = "POISONED_REQUEST"
 
 _DEATHS = 2
 """Engines that may die of a request before it is refused."""
+_ONE_DEATH_S = 1.0
+"""Calls that an endpoint cuts off within this time of each other were cut off by one death of its engine."""
 _MAX_DIGESTS = 10_000
 _WHO = ("seed", "priority", "device", "session_id", "generated", "client_id")
 """Fields that say who asks, or how far an answer has come, but not what is asked for."""
@@ -26,18 +31,31 @@ _WHO = ("seed", "priority", "device", "session_id", "generated", "client_id")
 
 @dataclass(slots=True)
 class _Suspect:
-    deaths: int
-    until_s: float
+    deaths: int = 0
+    until_s: float = 0.0
+    died_s: dict[str, float] = field(default_factory=dict)
+    """When engines died, by endpoint; a few entries at most."""
 
 
 class Poison:
     """The deaths of engines by the digest of the requests that ran on them. Costs nothing while no engine dies."""
 
-    def __init__(self, *, refuse_s: float, metrics: RequestMetrics, clock: Callable[[], float]) -> None:
-        """`refuse_s`: how long deaths are remembered, and so how long a request is refused."""
+    def __init__(
+        self,
+        *,
+        refuse_s: float,
+        metrics: RequestMetrics,
+        clock: Callable[[], float],
+        front_answers: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        """`refuse_s`: how long deaths are remembered, and so how long a request is refused.
+
+        `front_answers` tells whether the worker at an address still answers.
+        """
         self._refuse_s = refuse_s
         self._metrics = metrics
         self._clock = clock
+        self.front_answers = front_answers
         self._suspects: OrderedDict[bytes, _Suspect] = OrderedDict()
 
     def check(self, call: Call) -> None:
@@ -46,12 +64,19 @@ class Poison:
         if self._suspects:
             self._check(digest(call))
 
-    def engine_died(self, call: Call) -> None:
-        """Counts the death of an engine on which the call ran. Raises FailedPrecondition if it was one too many."""
+    def engine_died(self, call: Call, address: str) -> None:
+        """Counts the death of an endpoint's engine on which the call ran: once, however many such calls it ran.
+
+        Raises FailedPrecondition if it was one too many.
+        """
         self._forget_old()
-        key, until_s = digest(call), self._clock() + self._refuse_s
-        deaths = self._suspects.pop(key, _Suspect(0, 0)).deaths + 1
-        self._suspects[key] = _Suspect(deaths, until_s)
+        key, now_s = digest(call), self._clock()
+        suspect = self._suspects.pop(key, None) or _Suspect()
+        if now_s - suspect.died_s.get(address, -_ONE_DEATH_S) >= _ONE_DEATH_S:
+            suspect.deaths += 1
+            suspect.died_s[address] = now_s
+        suspect.until_s = now_s + self._refuse_s
+        self._suspects[key] = suspect
         if len(self._suspects) > _MAX_DIGESTS:
             self._suspects.popitem(last=False)
         self._check(key)
@@ -67,7 +92,7 @@ class Poison:
         self._metrics.poisoned.inc()
         seconds = max(0, round(suspect.until_s - self._clock()))
         raise FailedPrecondition(
-            f"The engines of {suspect.deaths} endpoints died while this request ran, so it is refused for the next"
+            f"Engines died or hung {suspect.deaths} times while this request ran, so it is refused for the next"
             f" {seconds} s. Change the request.",
             reason=POISONED,
         )
@@ -84,27 +109,51 @@ class Suspicion:
     def __init__(self, poison: Poison, call: Call) -> None:
         self._poison = poison
         self._call = call
-        self._died_at: int | None = None
+        self._stopped_at: int | None = None
+        """Tokens of the answer when an engine last died or fell silent."""
+        self._died: set[str] = set()
+        self._silent: set[str] = set()
+        """Endpoints whose engines died or fell silent since the answer last grew."""
 
-    def note(self, error: InfermeshError, *, tokens: int = 0) -> None:
+    async def note(self, address: str, error: InfermeshError, *, tokens: int = 0) -> None:
         """Notes that an endpoint failed after `tokens` tokens of the whole answer.
 
         Raises FailedPrecondition (POISONED_REQUEST) if the request must not be sent to another one.
         """
-        if error.reason != ENGINE_CRASHED:
+        died = error.reason == ENGINE_CRASHED
+        if not (died or is_hang(error)):
             return
         self._absolve_beyond(tokens)
-        self._died_at = tokens
-        self._poison.engine_died(self._call)
+        self._stopped_at = tokens
+        if died:
+            self._died.add(address)
+            self._silent.discard(address)
+            self._poison.engine_died(self._call, address)
+        else:
+            self._silent.add(address)
+        if len(self._died | self._silent) >= _DEATHS:
+            await self._count_hung()
 
     def finished(self, *, tokens: int) -> None:
         """Notes that the answer is complete."""
         self._absolve_beyond(tokens)
 
+    async def _count_hung(self) -> None:
+        """Counts the silent engines as dead whose workers still answer: their machine and network are well."""
+        silent = sorted(self._silent)
+        answers = await asyncio.gather(*(self._poison.front_answers(address) for address in silent))
+        hung = [address for address, answer in zip(silent, answers, strict=True) if answer]
+        if len(self._died.union(hung)) < _DEATHS:
+            return
+        for address in hung:
+            self._poison.engine_died(self._call, address)
+
     def _absolve_beyond(self, tokens: int) -> None:
-        if self._died_at is not None and tokens > self._died_at:
+        if self._stopped_at is not None and tokens > self._stopped_at:
             self._poison.absolve(self._call)
-            self._died_at = None
+            self._stopped_at = None
+            self._died.clear()
+            self._silent.clear()
 
 
 def digest(call: Call) -> bytes:

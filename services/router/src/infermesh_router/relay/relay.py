@@ -48,7 +48,7 @@ class Relay:
                 self._attempt = await self._sender.send_first(grant)
                 first = parts.attempts.accept(self._attempt, self._delivered.take)
             except InfermeshError as error:
-                self._suspicion.note(error)
+                await self._suspicion.note(grant.endpoint.address, error)
                 retries.note(grant.endpoint.address, error)
                 continue
             return self._tell_start(self._attempt), first

@@ -14,6 +14,7 @@ from infermesh_router.relay.poison import Poison
 from infermesh_router.relay.retrying.hedge import FirstTokenDelays, first_of
 from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.requests.call import Call
+from infermesh_runtime.background.tasks import TaskSupervisor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class RelayParts:
     poison: Poison
     could_serve: Callable[[Call, frozenset[str]], bool]
     """Whether an endpoint other than those could serve the call."""
+    tasks: TaskSupervisor
     clock: Callable[[], float]
 
 

@@ -1,9 +1,10 @@
 """Abandons streams whose endpoint has been silent for too long; one timer checks all streams."""
 
 import asyncio
+import math
 from dataclasses import dataclass
 
-from infermesh_router.fleet.faults import FIRST_TOKEN_TIMEOUT, STREAM_SILENT
+from infermesh_router.fleet.faults import ENGINE_SILENT, FIRST_TOKEN_TIMEOUT, STREAM_SILENT
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.patience import Patience
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
@@ -35,6 +36,8 @@ class StallWatch:
         self._patience = patience
         self._tick_s = min(patience.stall_min_s, patience.first_token_min_s) / _TICKS
         self._seen: dict[Attempt, _Seen] = {}
+        self._ended_s: dict[tuple[str, str], float] = {}
+        """When an attempt that had begun last ended, by endpoint and model."""
         self._tasks = tasks or TaskSupervisor()
         self._looking: BackgroundTask | None = None
 
@@ -47,13 +50,15 @@ class StallWatch:
 
     def remove(self, attempt: Attempt) -> None:
         """Stops watching it."""
-        self._seen.pop(attempt, None)
+        if self._seen.pop(attempt, None) and attempt.begun and attempt.abandoned is None:
+            self._ended_s[_engine(attempt)] = asyncio.get_running_loop().time()
 
     async def _keep_looking(self) -> None:
         """Looks at all attempts again and again; ends when there is none."""
         while self._seen:
             await asyncio.sleep(self._tick_s)
             self._tick(asyncio.get_running_loop().time())
+        self._ended_s.clear()
 
     def _tick(self, now_s: float) -> None:
         for attempt, seen in list(self._seen.items()):
@@ -77,6 +82,18 @@ class StallWatch:
             limit_s, longest_s = patience.first_token_s(snapshot, model), patience.first_token_max_s
         if silence_s >= longest_s or (silence_s >= limit_s and attempt.may_move()):
             reason = STREAM_SILENT if attempt.begun else FIRST_TOKEN_TIMEOUT
-            attempt.abandon(
-                Unavailable(f"Endpoint {attempt.address} has been silent for {silence_s:.3g} s.", reason=reason)
-            )
+            what = f"Endpoint {attempt.address} has been silent for {silence_s:.3g} s."
+            others = {} if self._others_heard(attempt, seen.since_s) else ENGINE_SILENT
+            attempt.abandon(Unavailable(what, reason=reason, metadata=others))
+
+    def _others_heard(self, attempt: Attempt, since_s: float) -> bool:
+        """Whether the attempt's engine has sent anything to another attempt since then."""
+        engine = _engine(attempt)
+        return self._ended_s.get(engine, -math.inf) > since_s or any(
+            other is not attempt and other.begun and seen.since_s > since_s and _engine(other) == engine
+            for other, seen in self._seen.items()
+        )
+
+
+def _engine(attempt: Attempt) -> tuple[str, str]:
+    return attempt.address, attempt.grant.lease.model

@@ -31,6 +31,8 @@ _KINDS: dict[str, type[pb.GenerateRequest | pb.EmbedRequest | pb.InferRequest]] 
 }
 MAX_PRIORITY = 100
 """Priorities are from minus this to this."""
+_MAX_CHOICES = 128
+"""The worker refuses requests for more; until then they must not count as more work than can be."""
 _BOUNDS = Bounds()
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
@@ -119,7 +121,7 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
         model=request.model,
         device=request.device,
         prompt_tokens=_estimate_prompt_tokens(request),
-        sequences=max(1, request.n),
+        sequences=min(max(1, request.n), _MAX_CHOICES),
         blocks=hash_prompt(request),
         client=request.client_id,
         priority=request.priority,
@@ -134,7 +136,8 @@ def _estimate_prompt_tokens(request: pb.GenerateRequest) -> int:
     """The number of token ids, if the prompt is given as such; else a quarter of its characters."""
     kind = request.WhichOneof("prompt")
     if kind == "token_ids":
-        return request.token_ids.shape[0] if request.token_ids.shape else 0
+        stated = request.token_ids.shape[0] if request.token_ids.shape else 0
+        return min(max(0, stated), len(request.token_ids.data))  # the worker checks that they match; an id has a byte
     if kind == "text":
         return len(request.text) // _CHARACTERS_PER_TOKEN
     return sum(len(m.content) // _CHARACTERS_PER_TOKEN + _TOKENS_PER_MESSAGE for m in request.chat.messages)

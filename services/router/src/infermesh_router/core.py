@@ -1,0 +1,144 @@
+"""Builds what carries requests, which every service of the router shares: fleet, policy, queues, placement, relay."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from prometheus_client import CollectorRegistry
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.admission.admission import Admission
+from infermesh_router.admission.gate import Gate
+from infermesh_router.admission.sessions import Sessions
+from infermesh_router.api.aggregate import combine_reports
+from infermesh_router.api.task_health import add_task_problems
+from infermesh_router.config.mesh_config import MeshConfig
+from infermesh_router.config.mesh_file import MeshFile
+from infermesh_router.config.mesh_rules import admission_limits, alias_targets, chooser_rules, retention
+from infermesh_router.config.settings import RouterSettings
+from infermesh_router.fleet.channel import open_channel
+from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.fleet.poller import PollerOptions, ReconnectPace, poll
+from infermesh_router.metrics.endpoint_collector import EndpointCollector
+from infermesh_router.metrics.queue_collector import QueueCollector
+from infermesh_router.metrics.request_metrics import RequestMetrics
+from infermesh_router.placement.placer import Placer
+from infermesh_router.policy.choice import choose
+from infermesh_router.policy.chooser import Chooser
+from infermesh_router.relay.dispatcher import Dispatcher
+from infermesh_router.requests.aliases import Aliases
+from infermesh_runtime.background.tasks import TaskSupervisor
+from infermesh_runtime.rpc.identity import identity_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The parts that carry requests."""
+
+    mesh: MeshFile
+    aliases: Aliases
+    fleet: Fleet
+    gate: Gate
+    metrics: RequestMetrics
+    placer: Placer
+    admission: Admission
+    dispatcher: Dispatcher
+    make_report: Callable[[], pb.HealthReport]
+    """The router's own health report."""
+
+
+def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: TaskSupervisor) -> Core:
+    """Builds the parts and registers their metrics. Raises MeshConfigError."""
+    mesh = MeshFile(Path(settings.mesh_config) if settings.mesh_config else None)
+    chooser, aliases = Chooser(), Aliases()
+    mesh.follow(partial(_apply_config, chooser, aliases))
+    fleet = build_fleet(settings, on_cache_lost=chooser.prefixes.forget, tasks=tasks)
+    gate, metrics, sessions = Gate(fleet.changes), RequestMetrics(registry), Sessions()
+    placer = Placer(fleet, place=chooser.place, metrics=metrics, retention=lambda model: retention(mesh.config, model))
+    admission = Admission(
+        fleet,
+        choose=chooser,
+        metrics=metrics,
+        sessions=sessions,
+        loader=placer,
+        limits=lambda model: admission_limits(mesh.config, model),
+        tasks=tasks,
+        most_bytes=int(settings.queue_bytes) if settings.queue_bytes else None,
+    )
+    dispatcher = Dispatcher(
+        admission,
+        fleet=fleet,
+        choose=choose,
+        metrics=metrics,
+        sessions=sessions,
+        gate=gate,
+        options=settings.relay_options(),
+        resolve=aliases.resolve,
+        tasks=tasks,
+    )
+    registry.register(EndpointCollector(lambda: fleet.endpoints))
+    registry.register(QueueCollector(admission.queues))
+    return Core(
+        mesh=mesh,
+        aliases=aliases,
+        fleet=fleet,
+        gate=gate,
+        metrics=metrics,
+        placer=placer,
+        admission=admission,
+        dispatcher=dispatcher,
+        make_report=_reporter(fleet, gate, admission, aliases, tasks),
+    )
+
+
+def build_fleet(
+    settings: RouterSettings, *, on_cache_lost: Callable[[str], None], tasks: TaskSupervisor | None = None
+) -> Fleet:
+    """Builds a fleet that connects to endpoints and polls them as the settings say."""
+    options = PollerOptions(connect_timeout_s=settings.connect_timeout_s, backoff_max_s=settings.reconnect_max_s)
+    connect: Callable[[str], grpc.aio.Channel] = partial(
+        open_channel,
+        identity=identity_of(settings),
+        keepalive_s=settings.keepalive_s,
+        keepalive_timeout_s=settings.keepalive_timeout_s,
+        reconnect_max_s=settings.reconnect_max_s,
+    )
+    return Fleet(
+        open_channel=connect,
+        poll=partial(poll, options=options, pace=ReconnectPace()),
+        breaker=settings.breaker_options(),
+        on_cache_lost=on_cache_lost,
+        tasks=tasks,
+    )
+
+
+def _reporter(
+    fleet: Fleet, gate: Gate, admission: Admission, aliases: Aliases, tasks: TaskSupervisor
+) -> Callable[[], pb.HealthReport]:
+    started_at = Timestamp()
+    started_at.GetCurrentTime()
+    own_version = version("infermesh-router")
+
+    def report() -> pb.HealthReport:
+        combined = combine_reports(
+            fleet.endpoints,
+            version=own_version,
+            started_at=started_at,
+            queued=admission.waiting,
+            aliases=aliases.models(),
+        )
+        if gate.draining:
+            combined.state, combined.message = pb.ENDPOINT_STATE_DRAINING, "an operator is draining the router"
+        add_task_problems(combined, tasks)
+        return combined
+
+    return report
+
+
+def _apply_config(chooser: Chooser, aliases: Aliases, config: MeshConfig) -> None:
+    chooser.rules = chooser_rules(config)
+    aliases.targets = alias_targets(config)
