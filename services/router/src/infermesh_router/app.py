@@ -46,6 +46,7 @@ from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
 from infermesh_router.openai.servicer import OpenAIServicer, openai_handlers
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.placement.placer import Placer
+from infermesh_router.placement.wish_keeper import WishKeeper
 from infermesh_router.policy.choice import choose
 from infermesh_router.policy.chooser import Chooser
 from infermesh_router.relay.dispatcher import Dispatcher
@@ -87,8 +88,13 @@ def build_server(
     metrics.register(EndpointCollector(lambda: fleet.endpoints))
     router_metrics, sessions = RequestMetrics(metrics), Sessions()
     placer = Placer(
-        fleet, place=chooser.place, metrics=router_metrics, retention=lambda model: retention(mesh.config, model)
+        fleet,
+        place=chooser.place,
+        metrics=router_metrics,
+        retention=lambda model: retention(mesh.config, model),
+        tasks=tasks,
     )
+    wishes = WishKeeper(fleet, placer, tasks=tasks)
     admission = Admission(
         fleet,
         choose=chooser,
@@ -140,7 +146,7 @@ def build_server(
         registration_networks=settings.registration_networks,
     )
     set_serving = serving_unless_disabled(server.set_serving, tasks)
-    commands = ModelCommands(fleet, placer, aliases=aliases.models)
+    commands = ModelCommands(fleet, placer, wishes=wishes, aliases=aliases.models)
     endpoint_servicer = EndpointServicer(commands, gate, set_serving=set_serving)
     everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
     inner = InferenceServicer(
@@ -162,7 +168,7 @@ def build_server(
     server.add_part(_fleet_part(fleet, workers))
     server.add_part(_mesh_part(mesh))
     server.add_part(_keys_part(keys, tasks))
-    server.add_part(ServerPart(name="placement", close=placer.close))
+    server.add_part(ServerPart(name="placement", start=wishes.start, close=placer.close))
     server.add_part(ServerPart(name="parsing pool", close=pool.close))
     server.add_part(_readiness_part(server, settings.listen))
     server.add_part(task_health_part(tasks, gate, fleet.changes, set_serving=set_serving))

@@ -2,25 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.app import build_fleet
-from infermesh_router.config.settings import RouterSettings
-from infermesh_router.fleet.endpoint_set import Fleet
-from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.placement.model_commands import ModelCommands
-from infermesh_router.placement.placer import Placer, Retention
-from infermesh_router.policy.placing import place
+from infermesh_router.placement.placer import Retention
 from infermesh_router.policy.refusals import ModelDoesNotFit
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_router.testing.loading_worker import LoadingWorker
+from infermesh_router.testing.placement_mesh import Mesh, running_mesh
 from infermesh_runtime.errors import (
     DeviceNotAvailable,
     FailedPrecondition,
@@ -34,26 +28,6 @@ from infermesh_runtime.errors import (
 READY, LOADING = pb.ENDPOINT_STATE_READY, pb.ENDPOINT_STATE_LOADING
 
 
-@dataclass
-class Mesh:
-    fleet: Fleet
-    placer: Placer
-    registry: CollectorRegistry
-
-    def loads(self, outcome: str) -> float | None:
-        return self.registry.get_sample_value("infermesh:router_loads_total", {"outcome": outcome})
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not condition():
-                await self.fleet.changes.wait_beyond(self.fleet.changes.version)
-
-    async def settle(self) -> None:
-        """Returns after the tasks that the last change woke, and those that wait for them, have run."""
-        for _ in range(10):  # turns of the event loop; each wakes the next task of a chain
-            await asyncio.sleep(0)
-
-
 StartMesh = Callable[..., Awaitable[Mesh]]
 
 
@@ -65,27 +39,6 @@ async def start() -> AsyncIterator[StartMesh]:
             return await stack.enter_async_context(running_mesh(*workers, **options))
 
         yield begin
-
-
-@asynccontextmanager
-async def running_mesh(*workers: LoadingWorker, **options: Any) -> AsyncIterator[Mesh]:
-    for worker in workers:
-        await worker.start()
-    fleet, registry = (
-        build_fleet(RouterSettings.model_validate({}), on_cache_lost=lambda _address: None),
-        CollectorRegistry(),
-    )
-    placer = Placer(fleet, place=place, metrics=RequestMetrics(registry), **options)
-    mesh = Mesh(fleet, placer, registry)
-    fleet.set_addresses(worker.address for worker in workers)
-    await mesh.until(lambda: all(endpoint.connected for endpoint in fleet.endpoints))
-    try:
-        yield mesh
-    finally:
-        await placer.close()
-        await fleet.close()
-        for worker in workers:
-            await worker.stop()
 
 
 async def test_a_model_is_loaded_with_its_rule(start: StartMesh) -> None:
