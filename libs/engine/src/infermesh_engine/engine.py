@@ -11,6 +11,7 @@ from infermesh_engine.requests.output import EngineLoad, Finished, Output
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import ModelRunner
 from infermesh_engine.runners.sampling_runner import SamplingRunner
+from infermesh_engine.runners.shrinking_runner import ShrinkingRunner
 from infermesh_engine.sampling.grammar import GrammarFactory
 from infermesh_engine.sampling.grammar_cache import DEFAULT_CACHE_BYTES, GrammarCache
 from infermesh_engine.scheduling.batch_builder import BatchBuilder
@@ -130,6 +131,26 @@ class Engine:
         self._ended_by_replay.clear()
         self._generated_tokens += self._steps.step(outputs)
         return outputs
+
+    def limit_kv(self, kv_cache_bytes: int) -> int:
+        """Uses so much of the KV cache from now on, and gives the memory of the rest back; returns how much it is.
+
+        It is never less than one sequence of full context length needs, nor more than the runner has. A runner that
+        cannot shrink keeps all.
+        """
+        info = self._runner.info
+        if not info.kv_shrinks:
+            return info.kv_cache_bytes
+        block_bytes = info.kv_cache_bytes // info.num_blocks
+        blocks = self._cache.resize(kv_cache_bytes // block_bytes, least_tokens=info.context_length)
+        self.release_kv()
+        return blocks * block_bytes
+
+    def release_kv(self) -> None:
+        """Gives back the memory of the KV cache that `limit_kv` took out of use and no sequence uses any more."""
+        if isinstance(self._runner, ShrinkingRunner) and not self._steps.in_flight:
+            for blocks in self._cache.pool.outside():
+                self._runner.release_blocks(blocks)
 
     def load(self) -> EngineLoad:
         """What the engine is doing now, and its counts since the start."""
