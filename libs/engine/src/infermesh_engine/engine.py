@@ -1,6 +1,7 @@
 """Runs generation requests on one runner, batched together: requests in, tokens and text out, step by step."""
 
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -26,6 +27,8 @@ from infermesh_engine.steps.rate_meter import RateMeter
 from infermesh_engine.steps.serial import SerialSteps
 from infermesh_engine.text.token_bytes import TokenBytes
 from infermesh_runtime.errors import InvalidArgument, Unimplemented
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +152,11 @@ class Engine:
     def release_kv(self) -> None:
         """Gives back the memory of the KV cache that `limit_kv` took out of use and no sequence uses any more."""
         if isinstance(self._runner, ShrinkingRunner) and not self._steps.in_flight:
-            for blocks in self._cache.pool.outside():
-                self._runner.release_blocks(blocks)
+            try:
+                for blocks in self._cache.pool.outside():
+                    self._runner.release_blocks(blocks)
+            except OSError as error:
+                _log.warning("cannot give back memory of the KV cache", extra={"reason": str(error)})
 
     def load(self) -> EngineLoad:
         """What the engine is doing now, and its counts since the start."""
@@ -163,6 +169,7 @@ class Engine:
             prefill_tokens_per_s=self._meter.prefill.per_s,
             decode_tokens_per_s=self._meter.decode.per_s,
             kv_cache_tokens=self._cache.num_tokens,
+            kv_written_tokens=self._cache.pool.written * self._cache.block_size,
             preemptions=scheduler.preemptions,
             looked_up_tokens=scheduler.looked_up_tokens,
             cached_tokens=scheduler.cached_tokens,

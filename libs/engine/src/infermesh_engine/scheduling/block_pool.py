@@ -16,6 +16,8 @@ class BlockPool:
         """`retain`: published blocks stay cached when their last reference goes; otherwise they become free."""
         self.num_blocks = num_blocks
         """Blocks that may be handed out: those with smaller numbers."""
+        self.written = 0
+        """Blocks from this number on were never handed out, or not since their memory was given back."""
         self._size = num_blocks
         self._outside = 0
         """Blocks beyond `num_blocks` that no sequence references."""
@@ -65,6 +67,8 @@ class BlockPool:
         else:
             raise IndexError("no KV block is available: all are referenced")
         self._references[block] = 1
+        if block >= self.written:
+            self.written = block + 1
         return block
 
     def share(self, block: int) -> None:
@@ -119,6 +123,7 @@ class BlockPool:
                 del self._cached[block]
                 self._unpublish(block)
             self._outside += len(self._free) - len(kept) + len(dropped)
+            self.written = min(self.written, self.num_blocks)
             self._free = kept
         else:
             again = [block for block in range(before, self.num_blocks) if not self._references[block]]
