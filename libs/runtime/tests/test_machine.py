@@ -43,6 +43,13 @@ def test_a_memory_limit_bounds_total_and_available(cgroup: Path) -> None:
     assert machine.memory_available_bytes(cgroup) == (64 << 20) - 1048576
 
 
+def test_cached_files_count_as_available(cgroup: Path) -> None:
+    (cgroup / "memory.max").write_text(f"{64 << 20}\n")
+    (cgroup / "memory.current").write_text(f"{40 << 20}\n")
+    (cgroup / "memory.stat").write_text(f"anon 1000\ninactive_file {30 << 20}\nactive_file 5\n")
+    assert machine.memory_available_bytes(cgroup) == 54 << 20
+
+
 def test_a_group_over_its_limit_has_none_available(cgroup: Path) -> None:
     (cgroup / "memory.max").write_text("1024\n")
     assert machine.memory_available_bytes(cgroup) == 0

@@ -142,16 +142,19 @@ class Client:
         with _translated_errors():
             self._admin_stub.ResumeEndpoint(request, timeout=self.timeout_s)
 
-    def load_model(self, model: str, *, pinned: bool = False, keep_alive_s: float | None = None) -> Sequence[str]:
+    def load_model(
+        self, model: str, *, pinned: bool = False, keep_alive_s: float | None = None, device: str = ""
+    ) -> Sequence[str]:
         """Loads a model into memory and waits until it is ready; a router chooses the endpoint.
 
         `pinned` keeps it loaded until it is unloaded by request. `keep_alive_s` unloads it after that many seconds
-        without a request; 0 never does, None keeps the endpoint's own setting.
+        without a request; 0 never does, None keeps the endpoint's own setting. `device` tells a router where: a kind of
+        device, such as "gpu", or the address of an endpoint.
 
         Returns the names of the models that were unloaded to make room. Raises NotFound when there is no such model,
         and ResourceExhausted when it does not fit.
         """
-        request = admin_pb2.LoadModelRequest(model=model, pinned=pinned, keep_alive_s=keep_alive_s)
+        request = admin_pb2.LoadModelRequest(model=model, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
         with _translated_errors():
             return tuple((self._endpoint_stub.LoadModel(request, timeout=self.timeout_s)).unloaded)
 

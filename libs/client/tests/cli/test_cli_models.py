@@ -32,11 +32,12 @@ def test_models(
 
 
 def test_models_are_loaded_and_unloaded(mesh: RunningMesh, infermesh: RunCommand) -> None:
-    result = infermesh("models", "load", "tiny", "--pin", "--keep-alive", "60", "--endpoint", mesh.address)
+    at = ("--endpoint", mesh.address)
+    result = infermesh("models", "load", "tiny", "--pin", "--keep-alive", "60", "--device", "gpu", *at)
     assert result.stderr == "Loaded tiny; unloaded to make room: other\n"
     assert infermesh("models", "unload", "tiny", "--force", "--endpoint", mesh.address).stderr == "Unloaded tiny\n"
     load, unload = mesh.servicer.orders
-    assert (load.model, load.pinned, load.keep_alive_s) == ("tiny", True, 60)
+    assert (load.model, load.pinned, load.keep_alive_s, load.device) == ("tiny", True, 60, "gpu")
     assert (unload.model, unload.force) == ("tiny", True)
     result = infermesh("models", "load", "huge", "--endpoint", mesh.address)
     assert (result.exit_code, result.stderr) == (1, "error: huge needs 9 GB, 3 GB are free\n")

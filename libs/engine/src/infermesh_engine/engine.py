@@ -1,6 +1,7 @@
 """Runs generation requests on one runner, batched together: requests in, tokens and text out, step by step."""
 
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -11,6 +12,7 @@ from infermesh_engine.requests.output import EngineLoad, Finished, Output
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import ModelRunner
 from infermesh_engine.runners.sampling_runner import SamplingRunner
+from infermesh_engine.runners.shrinking_runner import ShrinkingRunner
 from infermesh_engine.sampling.grammar import GrammarFactory
 from infermesh_engine.sampling.grammar_cache import DEFAULT_CACHE_BYTES, GrammarCache
 from infermesh_engine.scheduling.batch_builder import BatchBuilder
@@ -25,6 +27,8 @@ from infermesh_engine.steps.rate_meter import RateMeter
 from infermesh_engine.steps.serial import SerialSteps
 from infermesh_engine.text.token_bytes import TokenBytes
 from infermesh_runtime.errors import InvalidArgument, Unimplemented
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +135,29 @@ class Engine:
         self._generated_tokens += self._steps.step(outputs)
         return outputs
 
+    def limit_kv(self, kv_cache_bytes: int) -> int:
+        """Uses so much of the KV cache from now on, and gives the memory of the rest back; returns how much it is.
+
+        It is never less than one sequence of full context length needs, nor more than the runner has. A runner that
+        cannot shrink keeps all.
+        """
+        info = self._runner.info
+        if not info.kv_shrinks:
+            return info.kv_cache_bytes
+        block_bytes = info.kv_cache_bytes // info.num_blocks
+        blocks = self._cache.resize(kv_cache_bytes // block_bytes, least_tokens=info.context_length)
+        self.release_kv()
+        return blocks * block_bytes
+
+    def release_kv(self) -> None:
+        """Gives back the memory of the KV cache that `limit_kv` took out of use and no sequence uses any more."""
+        if isinstance(self._runner, ShrinkingRunner) and not self._steps.in_flight:
+            try:
+                for blocks in self._cache.pool.outside():
+                    self._runner.release_blocks(blocks)
+            except OSError as error:
+                _log.warning("cannot give back memory of the KV cache", extra={"reason": str(error)})
+
     def load(self) -> EngineLoad:
         """What the engine is doing now, and its counts since the start."""
         scheduler = self._scheduler
@@ -142,6 +169,7 @@ class Engine:
             prefill_tokens_per_s=self._meter.prefill.per_s,
             decode_tokens_per_s=self._meter.decode.per_s,
             kv_cache_tokens=self._cache.num_tokens,
+            kv_written_tokens=self._cache.pool.written * self._cache.block_size,
             preemptions=scheduler.preemptions,
             looked_up_tokens=scheduler.looked_up_tokens,
             cached_tokens=scheduler.cached_tokens,

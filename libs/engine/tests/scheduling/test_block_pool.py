@@ -14,6 +14,7 @@ class BlockPoolMachine(RuleBasedStateMachine):
     @initialize(num_blocks=st.integers(1, 6), retain=st.booleans())
     def build(self, num_blocks: int, retain: bool) -> None:
         self.pool = BlockPool(num_blocks, retain=retain)
+        self.size = num_blocks
         self.retain = retain
         self.references: dict[int, int] = {}
         self.cached: list[int] = []
@@ -21,13 +22,14 @@ class BlockPoolMachine(RuleBasedStateMachine):
 
     @rule()
     def allocate(self) -> None:
-        if len(self.references) == self.pool.num_blocks:
+        if self.inside == self.pool.num_blocks:
             with pytest.raises(IndexError):
                 self.pool.allocate()
             return
         had_free = self.pool.free > 0
         block = self.pool.allocate()
         assert block not in self.references, "a referenced block was handed out"
+        assert block < self.pool.num_blocks, "a block beyond the size was handed out"
         if not had_free:
             assert block == self.cached.pop(0), "not the least recently released was evicted"
             del self.keys[block]
@@ -41,21 +43,21 @@ class BlockPoolMachine(RuleBasedStateMachine):
         self.references[block] -= 1
         if not self.references[block]:
             del self.references[block]
-            if block in self.keys and self.retain:
+            if block in self.keys and self.retain and block < self.pool.num_blocks:
                 self.cached.append(block)
             else:
                 self.keys.pop(block, None)
 
     @rule(data=st.data())
     def release_unreferenced(self, data: st.DataObject) -> None:
-        block = data.draw(st.integers(0, self.pool.num_blocks - 1))
+        block = data.draw(st.integers(0, self.size - 1))
         if block not in self.references:
             with pytest.raises(ValueError, match="released more often"):
                 self.pool.release(block)
 
     @rule(data=st.data())
     def share(self, data: st.DataObject) -> None:
-        block = data.draw(st.integers(0, self.pool.num_blocks - 1))
+        block = data.draw(st.integers(0, self.size - 1))
         if block not in self.references and block not in self.cached:
             with pytest.raises(ValueError, match="is free"):
                 self.pool.share(block)
@@ -67,7 +69,7 @@ class BlockPoolMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), key=st.sampled_from([b"a", b"b", b"c", b"d"]))
     def publish(self, data: st.DataObject, key: bytes) -> None:
-        block = data.draw(st.integers(0, self.pool.num_blocks - 1))
+        block = data.draw(st.integers(0, self.size - 1))
         if block not in self.references:
             with pytest.raises(ValueError, match="cannot be published"):
                 self.pool.publish(block, key)
@@ -76,14 +78,29 @@ class BlockPoolMachine(RuleBasedStateMachine):
         if block not in self.keys and key not in self.keys.values():
             self.keys[block] = key
 
+    @property
+    def inside(self) -> int:
+        """How many of the blocks that may be handed out are referenced."""
+        return sum(block < self.pool.num_blocks for block in self.references)
+
+    @rule(data=st.data())
+    def resize(self, data: st.DataObject) -> None:
+        num_blocks = data.draw(st.integers(1, self.size))
+        self.pool.resize(num_blocks)
+        for block in [block for block in self.cached if block >= num_blocks]:
+            self.cached.remove(block)
+            del self.keys[block]
+
     @invariant()
     def agrees(self) -> None:
         pool = self.pool
-        assert pool.free + pool.referenced + pool.cached == pool.num_blocks
+        assert pool.free + self.inside + pool.cached == pool.num_blocks
+        outside = [block for blocks in pool.outside() for block in blocks]
+        assert outside == [b for b in range(pool.num_blocks, self.size) if b not in self.references]
         assert pool.referenced == len(self.references)
         assert pool.cached == len(self.cached)
-        assert pool.available == pool.num_blocks - len(self.references)
-        assert all(pool.references(block) == self.references.get(block, 0) for block in range(pool.num_blocks))
+        assert pool.available == pool.num_blocks - self.inside
+        assert all(pool.references(block) == self.references.get(block, 0) for block in range(self.size))
         assert all(pool.find(key) == block for block, key in self.keys.items())
         assert all(pool.find(key) is None for key in (b"a", b"b", b"c", b"d") if key not in self.keys.values())
 

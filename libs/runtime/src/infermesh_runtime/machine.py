@@ -31,9 +31,13 @@ def memory_total_bytes(cgroup: Path = CGROUP) -> int:
 
 
 def memory_available_bytes(cgroup: Path = CGROUP) -> int:
-    """Memory available without swapping, within the control group's limit."""
+    """Memory available without swapping, within the control group's limit.
+
+    Cached pages of files that nothing has used lately count as available, because the kernel drops them first.
+    """
     used = _words(cgroup / "memory.current")
-    in_group = _limit_bytes(cgroup) - (int(used[0]) if used else 0)
+    taken = max(0, int(used[0]) - _inactive_file_bytes(cgroup)) if used else 0
+    in_group = _limit_bytes(cgroup) - taken
     return max(0, min(_available_bytes(), in_group))
 
 
@@ -52,6 +56,11 @@ def _available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
 def _limit_bytes(cgroup: Path) -> int:
     limit = _words(cgroup / "memory.max")
     return int(limit[0]) if limit and limit[0] != "max" else _installed_bytes()
+
+
+def _inactive_file_bytes(cgroup: Path) -> int:
+    words = _words(cgroup / "memory.stat")
+    return int(words[words.index("inactive_file") + 1]) if "inactive_file" in words else 0
 
 
 def _words(path: Path) -> list[str]:

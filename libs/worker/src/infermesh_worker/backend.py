@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infermesh_engine.runners.runner import DeviceKind
+from infermesh_runtime import machine
 from infermesh_worker.models.catalog import Catalog, FolderCatalog
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.model_folder import ModelFolder, find_model, list_models
@@ -32,6 +34,13 @@ class Backend:
     """Opens the model to load at the start; None: there is none. Raises FailedPrecondition when it cannot be opened."""
     margin: float = 0.1
     """Share of the device's memory that models must leave free, in [0, 1)."""
+    available: Callable[[DeviceKind], int | None] = lambda _kind: None
+    """Measures the free memory of a device of this kind; None: only a loaded runner can tell."""
+
+
+def machine_available_bytes(kind: DeviceKind) -> int | None:
+    """Memory of this machine, or of its control group, that is free now; None for a device with memory of its own."""
+    return machine.memory_available_bytes() if kind == "cpu" else None
 
 
 def folder_backend(
@@ -54,4 +63,11 @@ def folder_backend(
             return None
         return catalog.open_folder(find_model(settings.models_root, settings.model))
 
-    return Backend(build=build, probe=probe, options=options, catalog=catalog, open_home=open_home)
+    return Backend(
+        build=build,
+        probe=probe,
+        options=options,
+        catalog=catalog,
+        open_home=open_home,
+        available=machine_available_bytes,
+    )

@@ -85,6 +85,7 @@ def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMet
         partial(probe_device, backend.probe, backend.options),
         memory_bytes=int(settings.memory_bytes or 0),
         margin=backend.margin,
+        available=backend.available,
     )
     limits = ModelLimits(
         bound=QueueBound(max_running=settings.max_sequences, max_waiting=settings.max_waiting),

@@ -142,6 +142,8 @@ class Worker:
     async def _follow_catalog(self) -> None:
         while True:
             await asyncio.sleep(RESCAN_S)
+            if self._device.measure():  # others on this machine have taken or freed memory
+                self.status.touch()
             try:
                 await self.loader.rescan()
             except OSError as error:
@@ -157,17 +159,26 @@ class Worker:
         loads = [model.engine.load for model in models]
         state, message = self._state(models)
         message = "; ".join(filter(None, (message, self._tasks.problem)))
-        free_now = [model.engine.memory_free_bytes for model in models if model.engine.memory_free_bytes]
+        free_now = self._free_now(models)
         return WorkerStatus(
             state=state,
             message=message,
-            device=self._device.reported(self.models.held_bytes, min(free_now, default=0)),
+            device=self._device.reported(self.models.firm_bytes, free_now),
             models=models,
             available=self._available(models),
             load=sum_loads(loads),
             max_running=self._limits.bound.max_running * max(1, len(models)),
             max_waiting=self._limits.bound.max_waiting * max(1, len(models)),
         )
+
+    def _free_now(self, models: tuple[ModelStatus, ...]) -> int:
+        """Memory that the device has free for further models; 0: not known."""
+        available = self._device.available_bytes
+        if available is None:
+            reported = [model.engine.memory_free_bytes for model in models if model.engine.memory_free_bytes]
+            return min(reported, default=0)
+        later = sum(holding.unwritten_bytes - holding.shrinkable_bytes for holding in self.models.holdings)
+        return max(1, available - later)
 
     def _state(self, models: tuple[ModelStatus, ...]) -> tuple[ServingState, str]:
         if self._refusal is not None:

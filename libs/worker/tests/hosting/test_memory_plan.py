@@ -3,7 +3,10 @@
 import pytest
 
 from infermesh_runtime.errors import ResourceExhausted
-from infermesh_worker.hosting.memory_plan import Holding, plan_eviction
+from infermesh_worker.hosting.memory_plan import Holding, plan_eviction, plan_room, unclaimed_bytes
+from infermesh_worker.models.footprint import Footprint
+
+SMALL = Footprint(base_bytes=10, kv_wanted_bytes=50, kv_least_bytes=5)
 
 
 def holding(name: str, memory_bytes: int, last_used_s: float = 0.0, *, evictable: bool = True) -> Holding:
@@ -33,3 +36,44 @@ def test_models_that_hold_more_than_the_budget_leave_nothing() -> None:
     with pytest.raises(ResourceExhausted) as caught:
         plan_eviction("m", 1, 100, [holding("a", 300, evictable=False)])
     assert caught.value.metadata["free_bytes"] == "0"
+
+
+def cache(name: str, memory_bytes: int, shrinkable_bytes: int, last_used_s: float, *, in_use: bool = False) -> Holding:
+    return Holding(
+        name=name,
+        memory_bytes=memory_bytes,
+        evictable=not in_use,
+        last_used_s=last_used_s,
+        in_use=in_use,
+        shrinkable_bytes=shrinkable_bytes,
+    )
+
+
+def test_kv_caches_shrink_before_any_model_goes_idle_ones_first() -> None:
+    holdings = [cache("busy", 100, 60, 1.0, in_use=True), cache("new", 60, 40, 3.0), cache("old", 40, 20, 2.0)]
+    plan = plan_room("m", SMALL, holdings, budget_bytes=200)
+    # 120 bytes can be given up; half of what the weights leave of them would be more than the model wants.
+    assert (plan.evicted, plan.kv_bytes) == ((), 50)
+    assert plan.given_up == {"old": 20, "new": 40}
+    assert list(plan.given_up) == ["old", "new"]
+
+
+def test_what_is_left_decides_how_large_the_new_cache_is() -> None:
+    plan = plan_room("m", SMALL, [cache("old", 200, 30, 2.0)], budget_bytes=200)
+    assert (plan.evicted, plan.given_up, plan.kv_bytes) == ((), {"old": 20}, 10)
+
+
+def test_a_model_goes_if_shrinking_is_not_enough() -> None:
+    holdings = [cache("pinned", 184, 4, 1.0, in_use=True), cache("old", 10, 4, 2.0)]
+    plan = plan_room("m", SMALL, holdings, budget_bytes=200)
+    assert (plan.evicted, plan.given_up, plan.kv_bytes) == (("old",), {}, 5)
+
+
+@pytest.mark.parametrize(("available_bytes", "evicted"), [(None, ()), (55, ()), (40, ("old",))])
+def test_memory_that_others_on_the_machine_have_taken_is_not_given_away(
+    available_bytes: int | None, evicted: tuple[str, ...]
+) -> None:
+    holdings = [Holding(name="old", memory_bytes=50, evictable=True, last_used_s=1.0, unwritten_bytes=40)]
+    plan = plan_room("m", SMALL, holdings, budget_bytes=200, available_bytes=available_bytes)
+    assert plan.evicted == evicted
+    assert unclaimed_bytes(holdings, 200, available_bytes) == (150 if available_bytes is None else available_bytes - 40)

@@ -1,5 +1,6 @@
 """A load that fails leaves nothing behind, and a worker whose device cannot be found says so."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, Unavailable
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.device.worker_device import Probe, WorkerDevice
@@ -183,3 +185,27 @@ async def test_device_that_cannot_be_found_is_a_failed_worker() -> None:
             await worker.loader.load("good")
     finally:
         await worker.stop()
+
+
+async def test_a_load_is_a_supervised_task_and_stopping_the_worker_ends_it() -> None:
+    asked, tasks = asyncio.Event(), TaskSupervisor()
+
+    async def ask() -> DeviceFacts:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody answers")
+
+    def unused(opened: OpenedModel, kv_cache_bytes: int) -> NoReturn:
+        raise AssertionError("nothing is loaded without a device")
+
+    limits = ModelLimits(bound=QueueBound(max_running=4, max_waiting=4), keep_alive_s=0)
+    worker = Worker(Catalog(), unused, device(ask), limits, None, tasks=tasks)
+    await worker.start()
+    loading = asyncio.create_task(worker.loader.load("good"))
+    await asked.wait()
+    await asyncio.sleep(0)
+    assert "load good" in [task.name for task in tasks.running]
+    await worker.stop()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert tasks.running == []

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from infermesh.inference.v1 import inference_pb2 as infermesh_dot_inference_dot_v1_dot_inference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1einfermesh/admin/v1/admin.proto\x12\x12infermesh.admin.v1\x1a&infermesh/inference/v1/inference.proto\"\x16\n\x14ListEndpointsRequest\"x\n\x15ListEndpointsResponse\x12/\n\tendpoints\x18\x01 \x03(\x0b\x32\x1c.infermesh.admin.v1.Endpoint\x12.\n\x06queues\x18\x02 \x03(\x0b\x32\x1e.infermesh.admin.v1.ModelQueue\"0\n\x15WatchEndpointsRequest\x12\x17\n\x0fmin_interval_ms\x18\x01 \x01(\r\"y\n\x16WatchEndpointsResponse\x12/\n\tendpoints\x18\x01 \x03(\x0b\x32\x1c.infermesh.admin.v1.Endpoint\x12.\n\x06queues\x18\x02 \x03(\x0b\x32\x1e.infermesh.admin.v1.ModelQueue\"\x8f\x03\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x34\n\x06report\x18\x03 \x01(\x0b\x32$.infermesh.inference.v1.HealthReport\x12\x11\n\tin_flight\x18\x04 \x01(\r\x12\x18\n\x10seconds_to_drain\x18\x05 \x01(\x01\x12\x12\n\nlast_error\x18\x06 \x01(\t\x12\x31\n\x07\x62reaker\x18\x07 \x01(\x0e\x32 .infermesh.admin.v1.BreakerState\x12:\n\x07\x63hoices\x18\x08 \x03(\x0b\x32).infermesh.admin.v1.Endpoint.ChoicesEntry\x12\x11\n\tfailovers\x18\t \x01(\x04\x12\x11\n\tqueued_ms\x18\n \x01(\x02\x12\x13\n\x0boverhead_ms\x18\x0b \x01(\x02\x12\x0e\n\x06source\x18\x0c \x01(\t\x1a.\n\x0c\x43hoicesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"?\n\nModelQueue\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x11\n\toldest_ms\x18\x03 \x01(\r\"S\n\x14\x44rainEndpointRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x19\n\x0cmove_after_s\x18\x02 \x01(\x02H\x00\x88\x01\x01\x42\x0f\n\r_move_after_s\"&\n\x15\x44rainEndpointResponse\x12\r\n\x05moved\x18\x01 \x01(\r\"(\n\x15ResumeEndpointRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"\x18\n\x16ResumeEndpointResponse\"*\n\x17RegisterEndpointRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"+\n\x18RegisterEndpointResponse\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"]\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06pinned\x18\x02 \x01(\x08\x12\x19\n\x0ckeep_alive_s\x18\x03 \x01(\x02H\x00\x88\x01\x01\x42\x0f\n\r_keep_alive_s\"%\n\x11LoadModelResponse\x12\x10\n\x08unloaded\x18\x01 \x03(\t\"2\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x15\n\x13UnloadModelResponse\"\x0e\n\x0c\x44rainRequest\"\x0f\n\rDrainResponse\"\x0f\n\rResumeRequest\"\x10\n\x0eResumeResponse*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x32\x9f\x04\n\x0c\x41\x64minService\x12\x64\n\rListEndpoints\x12(.infermesh.admin.v1.ListEndpointsRequest\x1a).infermesh.admin.v1.ListEndpointsResponse\x12i\n\x0eWatchEndpoints\x12).infermesh.admin.v1.WatchEndpointsRequest\x1a*.infermesh.admin.v1.WatchEndpointsResponse0\x01\x12\x64\n\rDrainEndpoint\x12(.infermesh.admin.v1.DrainEndpointRequest\x1a).infermesh.admin.v1.DrainEndpointResponse\x12g\n\x0eResumeEndpoint\x12).infermesh.admin.v1.ResumeEndpointRequest\x1a*.infermesh.admin.v1.ResumeEndpointResponse\x12o\n\x10RegisterEndpoint\x12+.infermesh.admin.v1.RegisterEndpointRequest\x1a,.infermesh.admin.v1.RegisterEndpointResponse0\x01\x32\xea\x02\n\x0f\x45ndpointService\x12X\n\tLoadModel\x12$.infermesh.admin.v1.LoadModelRequest\x1a%.infermesh.admin.v1.LoadModelResponse\x12^\n\x0bUnloadModel\x12&.infermesh.admin.v1.UnloadModelRequest\x1a\'.infermesh.admin.v1.UnloadModelResponse\x12L\n\x05\x44rain\x12 .infermesh.admin.v1.DrainRequest\x1a!.infermesh.admin.v1.DrainResponse\x12O\n\x06Resume\x12!.infermesh.admin.v1.ResumeRequest\x1a\".infermesh.admin.v1.ResumeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1einfermesh/admin/v1/admin.proto\x12\x12infermesh.admin.v1\x1a&infermesh/inference/v1/inference.proto\"\x16\n\x14ListEndpointsRequest\"x\n\x15ListEndpointsResponse\x12/\n\tendpoints\x18\x01 \x03(\x0b\x32\x1c.infermesh.admin.v1.Endpoint\x12.\n\x06queues\x18\x02 \x03(\x0b\x32\x1e.infermesh.admin.v1.ModelQueue\"0\n\x15WatchEndpointsRequest\x12\x17\n\x0fmin_interval_ms\x18\x01 \x01(\r\"y\n\x16WatchEndpointsResponse\x12/\n\tendpoints\x18\x01 \x03(\x0b\x32\x1c.infermesh.admin.v1.Endpoint\x12.\n\x06queues\x18\x02 \x03(\x0b\x32\x1e.infermesh.admin.v1.ModelQueue\"\x8f\x03\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x34\n\x06report\x18\x03 \x01(\x0b\x32$.infermesh.inference.v1.HealthReport\x12\x11\n\tin_flight\x18\x04 \x01(\r\x12\x18\n\x10seconds_to_drain\x18\x05 \x01(\x01\x12\x12\n\nlast_error\x18\x06 \x01(\t\x12\x31\n\x07\x62reaker\x18\x07 \x01(\x0e\x32 .infermesh.admin.v1.BreakerState\x12:\n\x07\x63hoices\x18\x08 \x03(\x0b\x32).infermesh.admin.v1.Endpoint.ChoicesEntry\x12\x11\n\tfailovers\x18\t \x01(\x04\x12\x11\n\tqueued_ms\x18\n \x01(\x02\x12\x13\n\x0boverhead_ms\x18\x0b \x01(\x02\x12\x0e\n\x06source\x18\x0c \x01(\t\x1a.\n\x0c\x43hoicesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"?\n\nModelQueue\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x11\n\toldest_ms\x18\x03 \x01(\r\"S\n\x14\x44rainEndpointRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x19\n\x0cmove_after_s\x18\x02 \x01(\x02H\x00\x88\x01\x01\x42\x0f\n\r_move_after_s\"&\n\x15\x44rainEndpointResponse\x12\r\n\x05moved\x18\x01 \x01(\r\"(\n\x15ResumeEndpointRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"\x18\n\x16ResumeEndpointResponse\"*\n\x17RegisterEndpointRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"+\n\x18RegisterEndpointResponse\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"m\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06pinned\x18\x02 \x01(\x08\x12\x19\n\x0ckeep_alive_s\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\tB\x0f\n\r_keep_alive_s\"%\n\x11LoadModelResponse\x12\x10\n\x08unloaded\x18\x01 \x03(\t\"2\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x15\n\x13UnloadModelResponse\"\x0e\n\x0c\x44rainRequest\"\x0f\n\rDrainResponse\"\x0f\n\rResumeRequest\"\x10\n\x0eResumeResponse*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x32\x9f\x04\n\x0c\x41\x64minService\x12\x64\n\rListEndpoints\x12(.infermesh.admin.v1.ListEndpointsRequest\x1a).infermesh.admin.v1.ListEndpointsResponse\x12i\n\x0eWatchEndpoints\x12).infermesh.admin.v1.WatchEndpointsRequest\x1a*.infermesh.admin.v1.WatchEndpointsResponse0\x01\x12\x64\n\rDrainEndpoint\x12(.infermesh.admin.v1.DrainEndpointRequest\x1a).infermesh.admin.v1.DrainEndpointResponse\x12g\n\x0eResumeEndpoint\x12).infermesh.admin.v1.ResumeEndpointRequest\x1a*.infermesh.admin.v1.ResumeEndpointResponse\x12o\n\x10RegisterEndpoint\x12+.infermesh.admin.v1.RegisterEndpointRequest\x1a,.infermesh.admin.v1.RegisterEndpointResponse0\x01\x32\xea\x02\n\x0f\x45ndpointService\x12X\n\tLoadModel\x12$.infermesh.admin.v1.LoadModelRequest\x1a%.infermesh.admin.v1.LoadModelResponse\x12^\n\x0bUnloadModel\x12&.infermesh.admin.v1.UnloadModelRequest\x1a\'.infermesh.admin.v1.UnloadModelResponse\x12L\n\x05\x44rain\x12 .infermesh.admin.v1.DrainRequest\x1a!.infermesh.admin.v1.DrainResponse\x12O\n\x06Resume\x12!.infermesh.admin.v1.ResumeRequest\x1a\".infermesh.admin.v1.ResumeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENDPOINT_CHOICESENTRY']._loaded_options = None
   _globals['_ENDPOINT_CHOICESENTRY']._serialized_options = b'8\001'
-  _globals['_BREAKERSTATE']._serialized_start=1439
-  _globals['_BREAKERSTATE']._serialized_end=1563
+  _globals['_BREAKERSTATE']._serialized_start=1455
+  _globals['_BREAKERSTATE']._serialized_end=1579
   _globals['_LISTENDPOINTSREQUEST']._serialized_start=94
   _globals['_LISTENDPOINTSREQUEST']._serialized_end=116
   _globals['_LISTENDPOINTSRESPONSE']._serialized_start=118
@@ -63,23 +63,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERENDPOINTRESPONSE']._serialized_start=1117
   _globals['_REGISTERENDPOINTRESPONSE']._serialized_end=1160
   _globals['_LOADMODELREQUEST']._serialized_start=1162
-  _globals['_LOADMODELREQUEST']._serialized_end=1255
-  _globals['_LOADMODELRESPONSE']._serialized_start=1257
-  _globals['_LOADMODELRESPONSE']._serialized_end=1294
-  _globals['_UNLOADMODELREQUEST']._serialized_start=1296
-  _globals['_UNLOADMODELREQUEST']._serialized_end=1346
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=1348
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=1369
-  _globals['_DRAINREQUEST']._serialized_start=1371
-  _globals['_DRAINREQUEST']._serialized_end=1385
-  _globals['_DRAINRESPONSE']._serialized_start=1387
-  _globals['_DRAINRESPONSE']._serialized_end=1402
-  _globals['_RESUMEREQUEST']._serialized_start=1404
-  _globals['_RESUMEREQUEST']._serialized_end=1419
-  _globals['_RESUMERESPONSE']._serialized_start=1421
-  _globals['_RESUMERESPONSE']._serialized_end=1437
-  _globals['_ADMINSERVICE']._serialized_start=1566
-  _globals['_ADMINSERVICE']._serialized_end=2109
-  _globals['_ENDPOINTSERVICE']._serialized_start=2112
-  _globals['_ENDPOINTSERVICE']._serialized_end=2474
+  _globals['_LOADMODELREQUEST']._serialized_end=1271
+  _globals['_LOADMODELRESPONSE']._serialized_start=1273
+  _globals['_LOADMODELRESPONSE']._serialized_end=1310
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1312
+  _globals['_UNLOADMODELREQUEST']._serialized_end=1362
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=1364
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=1385
+  _globals['_DRAINREQUEST']._serialized_start=1387
+  _globals['_DRAINREQUEST']._serialized_end=1401
+  _globals['_DRAINRESPONSE']._serialized_start=1403
+  _globals['_DRAINRESPONSE']._serialized_end=1418
+  _globals['_RESUMEREQUEST']._serialized_start=1420
+  _globals['_RESUMEREQUEST']._serialized_end=1435
+  _globals['_RESUMERESPONSE']._serialized_start=1437
+  _globals['_RESUMERESPONSE']._serialized_end=1453
+  _globals['_ADMINSERVICE']._serialized_start=1582
+  _globals['_ADMINSERVICE']._serialized_end=2125
+  _globals['_ENDPOINTSERVICE']._serialized_start=2128
+  _globals['_ENDPOINTSERVICE']._serialized_end=2490
 # @@protoc_insertion_point(module_scope)

@@ -127,14 +127,16 @@ class RegisterEndpointResponse(_message.Message):
     def __init__(self, address: _Optional[str] = ...) -> None: ...
 
 class LoadModelRequest(_message.Message):
-    __slots__ = ("model", "pinned", "keep_alive_s")
+    __slots__ = ("model", "pinned", "keep_alive_s", "device")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PINNED_FIELD_NUMBER: _ClassVar[int]
     KEEP_ALIVE_S_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
     model: str
     pinned: bool
     keep_alive_s: float
-    def __init__(self, model: _Optional[str] = ..., pinned: _Optional[bool] = ..., keep_alive_s: _Optional[float] = ...) -> None: ...
+    device: str
+    def __init__(self, model: _Optional[str] = ..., pinned: _Optional[bool] = ..., keep_alive_s: _Optional[float] = ..., device: _Optional[str] = ...) -> None: ...
 
 class LoadModelResponse(_message.Message):
     __slots__ = ("unloaded",)

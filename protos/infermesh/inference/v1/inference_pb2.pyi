@@ -398,7 +398,7 @@ class Device(_message.Message):
     def __init__(self, kind: _Optional[_Union[DeviceKind, str]] = ..., name: _Optional[str] = ..., memory_total_bytes: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
-    __slots__ = ("name", "state", "context_length", "size_bytes", "created_at", "memory_bytes", "sequences", "pinned", "last_used_at", "load", "kv_cache_bytes", "keep_alive_s")
+    __slots__ = ("name", "state", "context_length", "size_bytes", "created_at", "memory_bytes", "sequences", "pinned", "last_used_at", "load", "kv_cache_bytes", "keep_alive_s", "home")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -411,6 +411,7 @@ class ModelStatus(_message.Message):
     LOAD_FIELD_NUMBER: _ClassVar[int]
     KV_CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
     KEEP_ALIVE_S_FIELD_NUMBER: _ClassVar[int]
+    HOME_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: EndpointState
     context_length: int
@@ -423,7 +424,8 @@ class ModelStatus(_message.Message):
     load: Load
     kv_cache_bytes: int
     keep_alive_s: float
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[EndpointState, str]] = ..., context_length: _Optional[int] = ..., size_bytes: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., sequences: _Optional[int] = ..., pinned: _Optional[bool] = ..., last_used_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., kv_cache_bytes: _Optional[int] = ..., keep_alive_s: _Optional[float] = ...) -> None: ...
+    home: bool
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[EndpointState, str]] = ..., context_length: _Optional[int] = ..., size_bytes: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., sequences: _Optional[int] = ..., pinned: _Optional[bool] = ..., last_used_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., kv_cache_bytes: _Optional[int] = ..., keep_alive_s: _Optional[float] = ..., home: _Optional[bool] = ...) -> None: ...
 
 class Load(_message.Message):
     __slots__ = ("running", "waiting", "waiting_tokens", "kv_cache_usage", "prefill_tokens_per_s", "decode_tokens_per_s", "kv_cache_tokens", "preemptions", "cached_tokens", "generated_tokens", "max_running", "max_waiting")

@@ -87,7 +87,7 @@ def build_server(
         _fleet_part(core.fleet, workers),
         _mesh_part(core.mesh),
         _keys_part(keys, tasks),
-        ServerPart(name="placement", close=core.placer.close),
+        ServerPart(name="placement", start=core.wishes.start, close=core.placer.close),
         ServerPart(name="parsing pool", close=pool.close),
         _readiness_part(server, settings.listen),
         task_health_part(tasks, core.gate, core.fleet.changes, set_serving=set_serving),
@@ -153,7 +153,7 @@ def _add_admin_plane(
         registry=registry,
         registration_networks=settings.registration_networks,
     )
-    commands = ModelCommands(core.fleet, core.placer, aliases=core.aliases.models)
+    commands = ModelCommands(core.fleet, core.placer, wishes=core.wishes, aliases=core.aliases.models)
     endpoint = EndpointServicer(commands, core.gate, set_serving=set_serving)
     access = mesh_access(identity_of(settings), settings.admin_listen, reflection=settings.reflection)
     plane = server.add_listener(settings.admin_listen, access)

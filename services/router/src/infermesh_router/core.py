@@ -27,6 +27,7 @@ from infermesh_router.metrics.endpoint_collector import EndpointCollector
 from infermesh_router.metrics.queue_collector import QueueCollector
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.placement.placer import Placer
+from infermesh_router.placement.wish_keeper import WishKeeper
 from infermesh_router.policy.choice import choose
 from infermesh_router.policy.chooser import Chooser
 from infermesh_router.relay.dispatcher import Dispatcher
@@ -45,6 +46,7 @@ class Core:
     gate: Gate
     metrics: RequestMetrics
     placer: Placer
+    wishes: WishKeeper
     admission: Admission
     dispatcher: Dispatcher
     make_report: Callable[[], pb.HealthReport]
@@ -58,7 +60,13 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
     mesh.follow(partial(_apply_config, chooser, aliases))
     fleet = build_fleet(settings, on_cache_lost=chooser.prefixes.forget, tasks=tasks)
     gate, metrics, sessions = Gate(fleet.changes), RequestMetrics(registry), Sessions()
-    placer = Placer(fleet, place=chooser.place, metrics=metrics, retention=lambda model: retention(mesh.config, model))
+    placer = Placer(
+        fleet,
+        place=chooser.place,
+        metrics=metrics,
+        retention=lambda model: retention(mesh.config, model),
+        tasks=tasks,
+    )
     admission = Admission(
         fleet,
         choose=chooser,
@@ -89,6 +97,7 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         gate=gate,
         metrics=metrics,
         placer=placer,
+        wishes=WishKeeper(fleet, placer, tasks=tasks),
         admission=admission,
         dispatcher=dispatcher,
         make_report=_reporter(fleet, gate, admission, aliases, tasks),

@@ -10,6 +10,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from infermesh_engine.runners.pages import release_pages
 from infermesh_engine.runners.runner import Batch, Logits, RunnerInfo
 from infermesh_engine.runners.widening import widened
 from infermesh_runtime import machine
@@ -124,6 +125,12 @@ class OpenVinoRunner:
         every, ids, top, sums = (self._request.get_output_tensor(index).data[:rows] for index in self._outputs)
         return _with_ties_by_id(OpenVinoLogits(every, ids, top, sums, batch.inverse_temperatures))
 
+    def release_blocks(self, blocks: range) -> None:
+        """Gives back the memory of consecutive blocks. They stay usable, with unknown content. Raises OSError."""
+        for tensor in self._kv:
+            block_bytes = tensor.byte_size // tensor.shape[0]
+            release_pages(tensor.data.ctypes.data + blocks.start * block_bytes, len(blocks) * block_bytes)
+
     def memory_free_bytes(self) -> int:
         return machine.memory_available_bytes()
 
@@ -178,6 +185,7 @@ def _runner_info(core: ov.Core, compiled: ov.CompiledModel, options: OpenVinoOpt
         num_blocks=num_blocks,
         weights_bytes=options.weights_bytes,
         kv_cache_bytes=num_blocks * block_bytes,
+        kv_shrinks=True,
         min_run_tokens=2 if options.numerics == "exact" else 1,
     )
 

@@ -233,12 +233,15 @@ def load_model(
             "setting.",
         ),
     ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where the router loads it: cpu, gpu, xpu, cuda or an endpoint's host:port.")
+    ] = "",
     endpoint: Endpoint = None,
 ) -> None:
     """Load a model into memory, on the worker given by --endpoint or on the one that the router chooses."""
     from infermesh_client.cli.models.models import run_load  # noqa: PLC0415
 
-    run_load(name, endpoint, pinned=pin, keep_alive_s=keep_alive)
+    run_load(name, endpoint, pinned=pin, keep_alive_s=keep_alive, device=device)
 
 
 @models_app.command("unload")

@@ -77,6 +77,8 @@ class EngineLoad:
     decode_tokens_per_s: float = 0.0
     kv_cache_tokens: int = 0
     """Size of the KV cache, in tokens."""
+    kv_written_tokens: int = 0
+    """Part of the KV cache that was ever written, in tokens: on runners that shrink, the rest takes no memory."""
     preemptions: int = 0
     looked_up_tokens: int = 0
     """Prompt tokens of admitted sequences that were looked up in the prefix cache."""

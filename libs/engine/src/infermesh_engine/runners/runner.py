@@ -36,6 +36,8 @@ class RunnerInfo:
     min_run_tokens: int = 1
     """Fewest new tokens of a sequence in a batch; the engine feeds earlier tokens again to reach it. Some devices sum
     in another order for a run of one token than for a longer run."""
+    kv_shrinks: bool = False
+    """Whether it is a `shrinking_runner.ShrinkingRunner`. KV blocks that were never used take no memory then."""
     samples: bool = False
     """Whether to use the runner as a `sampling_runner.SamplingRunner`: it samples on its device, and gets the next
     batch while one is running."""

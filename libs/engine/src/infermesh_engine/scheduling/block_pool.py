@@ -1,18 +1,26 @@
 """Hands out KV blocks by number, counts their references, and decides which cached block is evicted next."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 
 class BlockPool:
     """The KV blocks of a device. Published blocks stay cached for reuse until their space is needed.
 
     A block is in one of three states: referenced by one or more sequences; cached, that is published and unreferenced
-    (the least recently released one is evicted first); or free.
+    (the least recently released one is evicted first); or free. After `resize`, blocks beyond the new size are in none
+    of them: they are not handed out, and those still referenced leave when their last reference goes.
     """
 
     def __init__(self, num_blocks: int, *, retain: bool) -> None:
         """`retain`: published blocks stay cached when their last reference goes; otherwise they become free."""
         self.num_blocks = num_blocks
+        """Blocks that may be handed out: those with smaller numbers."""
+        self.written = 0
+        """Blocks from this number on were never handed out, or not since their memory was given back."""
+        self._size = num_blocks
+        self._outside = 0
+        """Blocks beyond `num_blocks` that no sequence references."""
         self.releases = 0
         """How often a block became available. While this is unchanged, `available` has not grown."""
         self._retain = retain
@@ -37,7 +45,7 @@ class BlockPool:
 
     @property
     def referenced(self) -> int:
-        return self.num_blocks - len(self._free) - len(self._cached)
+        return self._size - self._outside - len(self._free) - len(self._cached)
 
     def references(self, block: int) -> int:
         return self._references[block]
@@ -59,6 +67,8 @@ class BlockPool:
         else:
             raise IndexError("no KV block is available: all are referenced")
         self._references[block] = 1
+        if block >= self.written:
+            self.written = block + 1
         return block
 
     def share(self, block: int) -> None:
@@ -81,6 +91,10 @@ class BlockPool:
         if references:
             return
         self.releases += 1
+        if block >= self.num_blocks:
+            self._unpublish(block)
+            self._outside += 1
+            return
         if self._keys[block] is not None:
             if self._retain:
                 self._cached[block] = None
@@ -98,6 +112,33 @@ class BlockPool:
         if self._keys[block] is None and key not in self._by_key:
             self._keys[block] = key
             self._by_key[key] = block
+
+    def resize(self, num_blocks: int) -> None:
+        """Hands out only the blocks with smaller numbers from now on, at most as many as there were at first."""
+        before, self.num_blocks = self.num_blocks, min(num_blocks, self._size)
+        if self.num_blocks < before:
+            kept = [block for block in self._free if block < self.num_blocks]
+            dropped = [block for block in self._cached if block >= self.num_blocks]
+            for block in dropped:
+                del self._cached[block]
+                self._unpublish(block)
+            self._outside += len(self._free) - len(kept) + len(dropped)
+            self.written = min(self.written, self.num_blocks)
+            self._free = kept
+        else:
+            again = [block for block in range(before, self.num_blocks) if not self._references[block]]
+            self._outside -= len(again)
+            self._free = again[::-1] + self._free  # used last: their memory may have been given back
+            self.releases += 1
+
+    def outside(self) -> Iterator[range]:
+        """Runs of the blocks beyond `num_blocks` that no sequence references: what they hold is not needed."""
+        begin = self.num_blocks
+        for block in range(self.num_blocks, self._size + 1):
+            if block == self._size or self._references[block]:
+                if begin < block:
+                    yield range(begin, block)
+                begin = block + 1
 
     def _unpublish(self, block: int) -> None:
         key = self._keys[block]

@@ -35,7 +35,16 @@ class KvCache:
     @property
     def usage(self) -> float:
         """Share of the blocks that sequences reference, in [0, 1]."""
-        return self.pool.referenced / self.pool.num_blocks
+        return min(1.0, self.pool.referenced / self.pool.num_blocks)
+
+    def resize(self, num_blocks: int, *, least_tokens: int) -> int:
+        """Uses this many blocks from now on, as far as it has them; returns how many.
+
+        It does not shrink below what `least_tokens` need, so that no sequence of that length waits for ever.
+        """
+        least = min(self._blocks_for(least_tokens), self.pool.num_blocks)
+        self.pool.resize(max(num_blocks, least))
+        return self.pool.num_blocks
 
     def prefix_root(self, request_id: str, *, has_siblings: bool) -> bytes | None:
         """Start of the key chain of a request's sequences, which decides with whom they share blocks; None: nobody."""

@@ -34,6 +34,8 @@ class SimulatedOptions:
     weights_bytes: int = 0
     memory_bytes: int = 0
     """RunnerInfo.memory_bytes."""
+    kv_shrinks: bool = False
+    """RunnerInfo.kv_shrinks."""
     min_run_tokens: int = 1
     """RunnerInfo.min_run_tokens; a batch whose run is shorter, though there are past tokens, is refused."""
 
@@ -90,6 +92,7 @@ class SimulatedRunner:
             kv_cache_bytes=self._kv.nbytes,
             memory_bytes=options.memory_bytes,
             min_run_tokens=options.min_run_tokens,
+            kv_shrinks=options.kv_shrinks,
         )
 
     def run(self, batch: Batch) -> SimulatedLogits:
@@ -110,6 +113,10 @@ class SimulatedRunner:
 
     def memory_free_bytes(self) -> int:
         return self._options.memory_total_bytes
+
+    def release_blocks(self, blocks: range) -> None:
+        """Forgets what the blocks hold: reading them again raises UnwrittenKvError."""
+        self._written[blocks.start : blocks.stop] = False
 
     def close(self) -> None:
         self._written[:] = False

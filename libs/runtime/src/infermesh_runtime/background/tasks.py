@@ -71,6 +71,11 @@ class BackgroundTask:
             await asyncio.wait((self._task,), timeout=timeout_s)
         return self.done
 
+    def on_done(self, callback: Callable[[], object]) -> None:
+        """Calls `callback` soon after it is done."""
+        if self._task is not None:
+            self._task.add_done_callback(lambda _: callback())
+
     def _attach(self, task: "asyncio.Task[None]") -> None:
         self._task = task
 

@@ -4,20 +4,31 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from infermesh_engine.runners.runner import RunnerInfo
+from infermesh_engine.runners.runner import DeviceKind, RunnerInfo
 from infermesh_worker.device.device_facts import DeviceFacts
 
 Probe = Callable[[], Awaitable[DeviceFacts]]
+Available = Callable[[DeviceKind], int | None]
+
+_MUCH_BYTES = 64 << 20
 
 
 class WorkerDevice:
     """Learns the device's facts from a probe or a loaded runner. Used from one event loop."""
 
-    def __init__(self, probe: Probe, *, memory_bytes: int = 0, margin: float = 0.0) -> None:
-        """`memory_bytes`: memory that models may take; 0: all of the device's except the share `margin`, in [0, 1)."""
+    def __init__(
+        self, probe: Probe, *, memory_bytes: int = 0, margin: float = 0.0, available: Available = lambda _kind: None
+    ) -> None:
+        """`memory_bytes`: memory that models may take; 0: all of the device's except the share `margin`, in [0, 1).
+
+        `available` measures the memory of such a device that is free now; None: only a loaded runner can tell.
+        """
         self._probe = probe
         self._memory_bytes = memory_bytes
         self._margin = margin
+        self._available = available
+        self.available_bytes: int | None = None
+        """Free memory of the device when it was last measured, whoever takes the rest; None: not known."""
         self._lock = asyncio.Lock()
         self._info: RunnerInfo | None = None
         self.facts: DeviceFacts | None = None
@@ -29,6 +40,12 @@ class WorkerDevice:
         if self.facts is None:
             return 0
         return self._memory_bytes or int(self.facts.memory_total_bytes * (1 - self._margin))
+
+    def measure(self) -> bool:
+        """Measures the free memory; returns whether it has changed by much."""
+        before = self.available_bytes
+        self.available_bytes = self._available(self.facts.kind) if self.facts is not None else None
+        return abs((self.available_bytes or 0) - (before or 0)) > _MUCH_BYTES
 
     def learn(self, info: RunnerInfo) -> None:
         """Takes the facts that a loaded runner reports."""

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from infermesh_engine.requests.request import GenerationRequest
@@ -92,6 +92,10 @@ class EngineClient:
                 self._supervisor.send(CancelCommand(request.request_id))
                 self._meter.request_cancelled(stream.open_choices)
             self._forget(request.request_id)
+
+    def limit_kv(self, kv_cache_bytes: int) -> Awaitable[None]:
+        """Sets how large the KV cache may be from now on. The result is there when what it no longer uses is free."""
+        return self._supervisor.limit_kv(kv_cache_bytes)
 
     async def drain(self) -> None:
         """Refuses new requests and waits for the running ones, then ends the stream of status changes.

@@ -56,7 +56,9 @@ class EngineStatus:
     load: EngineLoad = field(default_factory=EngineLoad)
     memory_free_bytes: int = 0
     memory_bytes: int = 0
-    """Memory that the model holds, counting its whole KV cache; 0 before the first load."""
+    """Memory that the model holds, counting its whole KV cache as it was loaded; 0 before the first load."""
+    kv_cache_bytes: int = 0
+    """Size of its KV cache now; 0 before the first load, or if it is unknown."""
 
     def refusal(self) -> Unavailable:
         """The error for a request that comes in this state."""

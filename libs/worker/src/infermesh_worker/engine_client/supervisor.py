@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,6 +14,8 @@ from infermesh_worker.engine_client.watched import WatchedValue
 from infermesh_worker.engine_process.frames import (
     EngineCommand,
     EngineReport,
+    KvLimitedReport,
+    LimitKvCommand,
     LoadedReport,
     PingCommand,
     ShutdownCommand,
@@ -77,6 +80,9 @@ class EngineSupervisor:
         self._loaded = False
         self._heard = False
         self._stopping = False
+        self._kv_limit_bytes: int | None = None
+        self._kv_answers: deque[asyncio.Future[None]] = deque()
+        """One for each LimitKvCommand that the engine process has not answered."""
         self._name = name
         self._tasks = tasks or TaskSupervisor()
         self._task: BackgroundTask | None = None
@@ -94,6 +100,28 @@ class EngineSupervisor:
         """Sends a command to the engine process; does nothing while there is none."""
         if self._link is not None:
             self._link.send(command)
+
+    def limit_kv(self, kv_cache_bytes: int) -> Awaitable[None]:
+        """Tells the engine process how large its KV cache may be, and each one that replaces it.
+
+        The result is there when memory that the cache no longer uses is free.
+        """
+        self._kv_limit_bytes = kv_cache_bytes
+        return self._send_kv_limit()
+
+    def _send_kv_limit(self) -> Awaitable[None]:
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._loaded and self._link is not None and self._kv_limit_bytes is not None:
+            self._kv_answers.append(answer)
+            self._link.send(LimitKvCommand(self._kv_limit_bytes))
+        else:
+            answer.set_result(None)
+        return answer
+
+    def _answer_kv(self) -> None:
+        answer = self._kv_answers.popleft()
+        if not answer.done():  # whoever asked may have left
+            answer.set_result(None)
 
     def begin_drain(self) -> None:
         """Sets the state to DRAINING: from now on an engine process that dies is not restarted."""
@@ -160,6 +188,8 @@ class EngineSupervisor:
             return EngineEnd(f"the engine process could not be started: {error}")
         finally:
             self._link = None
+            while self._kv_answers:
+                self._answer_kv()
 
     async def _watch(self, link: EngineLink) -> None:
         """Kills the engine process when it hangs, for example in a native call that never returns.
@@ -186,6 +216,10 @@ class EngineSupervisor:
         elif isinstance(report, LoadedReport):
             self._loaded = True
             self._report_loaded(report)
+            self._send_kv_limit()
+        elif isinstance(report, KvLimitedReport):
+            self._answer_kv()
+            self.status.set(replace(self.status.value, kv_cache_bytes=report.kv_cache_bytes))
 
     def _report_loaded(self, report: LoadedReport) -> None:
         status = self.status.value
@@ -198,6 +232,7 @@ class EngineSupervisor:
                 load=report.load,
                 memory_free_bytes=report.memory_free_bytes,
                 memory_bytes=report.memory_bytes,
+                kv_cache_bytes=report.info.kv_cache_bytes,
             )
         )
 

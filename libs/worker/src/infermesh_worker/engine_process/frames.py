@@ -57,11 +57,17 @@ class PingCommand(msgspec.Struct, array_like=True, tag="ping", frozen=True):
     """Front to engine: answer, between two steps, with a step report that has the load."""
 
 
+class LimitKvCommand(msgspec.Struct, array_like=True, tag="limit_kv", frozen=True):
+    """Front to engine: use so much of the KV cache from now on, and give the memory of the rest back."""
+
+    kv_cache_bytes: int
+
+
 class ShutdownCommand(msgspec.Struct, array_like=True, tag="shutdown", frozen=True):
     """Front to engine: free the device and exit 0."""
 
 
-EngineCommand = StartCommand | SubmitCommand | CancelCommand | PingCommand | ShutdownCommand
+EngineCommand = StartCommand | SubmitCommand | CancelCommand | PingCommand | LimitKvCommand | ShutdownCommand
 
 
 class LoadedReport(msgspec.Struct, array_like=True, tag="loaded", frozen=True):
@@ -72,6 +78,12 @@ class LoadedReport(msgspec.Struct, array_like=True, tag="loaded", frozen=True):
     memory_free_bytes: int
     memory_bytes: int = 0
     """Memory that the model holds, counting its whole KV cache."""
+
+
+class KvLimitedReport(msgspec.Struct, array_like=True, tag="kv_limited", frozen=True):
+    """Engine to front: the KV cache has changed its size, and memory that it no longer uses is free."""
+
+    kv_cache_bytes: int
 
 
 class RequestFailure(msgspec.Struct, array_like=True, frozen=True):
@@ -143,7 +155,7 @@ class CrashReport(msgspec.Struct, array_like=True, tag="crashed", frozen=True):
     """Reason of an InfermeshError, as in ErrorInfo; empty for other exceptions."""
 
 
-EngineReport = LoadedReport | StepReport | CrashReport
+EngineReport = LoadedReport | StepReport | KvLimitedReport | CrashReport
 
 
 class FrameError(ValueError):

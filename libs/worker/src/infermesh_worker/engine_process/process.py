@@ -42,6 +42,8 @@ from infermesh_worker.engine_process.frames import (
     CrashReport,
     EngineCommand,
     FormatLimits,
+    KvLimitedReport,
+    LimitKvCommand,
     LoadedReport,
     PingCommand,
     RequestFailure,
@@ -140,7 +142,10 @@ class EngineLoop:
                 self._cancel(request_id)
             case PingCommand():  # every command is answered with the load; an idle engine also tidies up
                 if not self._engine.has_work:
+                    self._engine.release_kv()
                     give_back_memory()
+            case LimitKvCommand(kv_cache_bytes):
+                self._channel.send(KvLimitedReport(self._engine.limit_kv(kv_cache_bytes)))
             case ShutdownCommand():
                 self._stopping = True
             case StartCommand():

@@ -1,6 +1,6 @@
 """One hosted model: the client of its engine process, how many requests use it, and how long it has been idle."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from infermesh_worker.engine_client.engine_status import ServingState
 from infermesh_worker.hosting.memory_plan import Holding
 from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.hosting.worker_status import ModelStatus
+from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.opened_model import OpenedModel
 
 
@@ -34,6 +35,7 @@ class HostedModel:
         *,
         kv_bytes: int,
         estimated_bytes: int,
+        footprint: Footprint | None,
         home: bool,
         bound: QueueBound,
         clock: Callable[[], float],
@@ -42,7 +44,8 @@ class HostedModel:
         """`kv_bytes`: size of its KV cache; 0: the runner chose. `estimated_bytes`: memory it is counted with until the
         engine process reports its own figure.
 
-        `home`: whether the worker was started with it. `bound`: how many sequences it accepts. `on_change` is called
+        `footprint`: how small and how large its KV cache may become; None: it keeps its size. `home`:
+        whether the worker was started with it. `bound`: how many sequences it accepts. `on_change` is called
         when its status may have changed.
         """
         self.opened = opened
@@ -50,6 +53,8 @@ class HostedModel:
         self.retention = retention
         self.kv_bytes = kv_bytes
         self.estimated_bytes = estimated_bytes
+        self._footprint = footprint
+        self._kv_limit_bytes = 0
         self.home = home
         self._bound = bound
         self._clock = clock
@@ -78,8 +83,41 @@ class HostedModel:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory it holds, or is about to hold."""
-        return self.client.status.value.memory_bytes or self.estimated_bytes
+        """Memory it holds, or is about to hold, with its whole KV cache."""
+        status = self.client.status.value
+        if status.info is None or not status.memory_bytes:
+            return self.estimated_bytes
+        return status.memory_bytes - status.info.kv_cache_bytes + self.kv_cache_bytes
+
+    @property
+    def kv_cache_bytes(self) -> int:
+        """Memory reserved for its KV cache, the larger one while it changes."""
+        return max(self._kv_limit_bytes, self.client.status.value.kv_cache_bytes) or self.kv_bytes
+
+    @property
+    def firm_bytes(self) -> int:
+        """Memory that it holds even if its KV cache shrinks as far as it may."""
+        return self.memory_bytes - self.shrinkable_bytes
+
+    @property
+    def shrinkable_bytes(self) -> int:
+        """Memory that its KV cache can give up: all but one whole context, or twice what running requests use."""
+        status = self.client.status.value
+        if status.info is None or not status.info.kv_shrinks or self._footprint is None:
+            return 0
+        used = int(status.load.kv_cache_usage * status.kv_cache_bytes) if self.in_use else 0
+        return max(0, self.kv_cache_bytes - max(self._footprint.kv_least_bytes, 2 * used))
+
+    def best_kv_bytes(self, budget_bytes: int, unclaimed_bytes: int) -> int:
+        """The size that its KV cache should have, if it may change. See Footprint.kv_bytes.
+
+        `unclaimed_bytes`: memory that no model has, by the budget of `budget_bytes`.
+        """
+        info = self.client.status.value.info
+        if info is None or not info.kv_shrinks or self._footprint is None:
+            return self.kv_cache_bytes
+        free_bytes = unclaimed_bytes + self.kv_cache_bytes + self._footprint.base_bytes
+        return min(info.kv_cache_bytes, self._footprint.kv_bytes(budget_bytes, 0, free_bytes))
 
     @property
     def idle_s(self) -> float:
@@ -113,6 +151,12 @@ class HostedModel:
         finally:
             self._preparing -= n
 
+    def limit_kv(self, kv_cache_bytes: int) -> Awaitable[None]:
+        """Shrinks its KV cache, or lets it grow again. The result is there when what it no longer uses is free."""
+        self._kv_limit_bytes = kv_cache_bytes
+        self._on_change()
+        return self.client.limit_kv(kv_cache_bytes)
+
     def touch(self) -> None:
         """Restarts its idle time."""
         self._last_used_s = self._clock()
@@ -139,12 +183,11 @@ class HostedModel:
 
     def status(self) -> ModelStatus:
         """Its status now."""
-        info = self.client.status.value.info
         return ModelStatus(
             opened=self.opened,
             engine=self.client.status.value,
-            memory_bytes=self.memory_bytes,
-            kv_cache_bytes=(info and info.kv_cache_bytes) or self.kv_bytes,
+            memory_bytes=self.firm_bytes,
+            kv_cache_bytes=self.kv_cache_bytes,
             sequences=self.client.sequences,
             bound=self._bound,
             pinned=self.retention.pinned,
@@ -160,4 +203,14 @@ class HostedModel:
             memory_bytes=self.memory_bytes,
             evictable=not (self.retention.pinned or self.in_use or self.is_loading),
             last_used_s=self._last_used_s,
+            in_use=self.in_use,
+            shrinkable_bytes=self.shrinkable_bytes,
+            unwritten_bytes=self._unwritten_bytes(),
         )
+
+    def _unwritten_bytes(self) -> int:
+        """Memory of its KV cache that it has not taken from the system yet."""
+        status = self.client.status.value
+        if status.info is None or not status.info.kv_shrinks or not status.load.kv_cache_tokens:
+            return 0
+        return int(self.kv_cache_bytes * (1 - min(1.0, status.load.kv_written_tokens / status.load.kv_cache_tokens)))

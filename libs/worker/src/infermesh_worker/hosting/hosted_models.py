@@ -10,8 +10,10 @@ from infermesh_runtime.errors import Unavailable
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.engine_client.engine_client import EngineClient
 from infermesh_worker.hosting.hosted_model import HostedModel, Retention
+from infermesh_worker.hosting.memory_plan import Holding
 from infermesh_worker.hosting.model_names import resolve_model_name
 from infermesh_worker.hosting.queue_bound import QueueBound
+from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.opened_model import OpenedModel
 
 _log = logging.getLogger(__name__)
@@ -59,6 +61,16 @@ class HostedModels:
         """Memory of all models, including those whose engine process is still ending."""
         return sum(model.memory_bytes for model in (*self._models.values(), *self._leaving))
 
+    @property
+    def holdings(self) -> list[Holding]:
+        """What each model holds, in the order in which they were added."""
+        return [model.holding() for model in self._models.values()]
+
+    @property
+    def firm_bytes(self) -> int:
+        """The part of it that further models cannot have, because no KV cache gives it up."""
+        return self.held_bytes - sum(model.shrinkable_bytes for model in self._models.values())
+
     def get(self, name: str) -> HostedModel | None:
         return self._models.get(name)
 
@@ -78,9 +90,16 @@ class HostedModels:
             yield
 
     async def add(
-        self, opened: OpenedModel, retention: Retention, *, kv_bytes: int, estimated_bytes: int, home: bool
+        self,
+        opened: OpenedModel,
+        retention: Retention,
+        *,
+        kv_bytes: int,
+        estimated_bytes: int,
+        footprint: Footprint | None = None,
+        home: bool,
     ) -> HostedModel:
-        """Starts a model's engine process; returns before it is loaded."""
+        """Starts a model's engine process; returns before it is loaded. See HostedModel for the arguments."""
         client = self._make_client(opened, kv_bytes)
         # The device listens before the hosted model does, so that the report which that one triggers is up to date.
         client.status.listen(lambda status: self._device.learn(status.info) if status.info else None)
@@ -90,6 +109,7 @@ class HostedModels:
             retention,
             kv_bytes=kv_bytes,
             estimated_bytes=estimated_bytes,
+            footprint=footprint,
             home=home,
             bound=self._bound,
             clock=self._clock,

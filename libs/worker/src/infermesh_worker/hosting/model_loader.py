@@ -7,15 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from infermesh_runtime.background.shared_call import SharedCall
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, ModelNotFound, NotFound, Unavailable
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.hosting.hosted_model import HostedModel, Retention
 from infermesh_worker.hosting.hosted_models import HostedModels
 from infermesh_worker.hosting.keep_alive import KeepAlive
-from infermesh_worker.hosting.memory_plan import plan_eviction
 from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.hosting.restoring import restore, with_lost
+from infermesh_worker.hosting.room import Room
 from infermesh_worker.models.catalog import Catalog, CatalogEntry
 from infermesh_worker.models.opened_model import OpenedModel
 
@@ -56,8 +57,9 @@ class ModelLoader:
         self._default = Retention(pinned=False, keep_alive_s=limits.keep_alive_s)
         self._wishes: dict[str, Retention] = {}
         self._one_load_at_a_time = asyncio.Lock()
-        self._loads: dict[str, asyncio.Task[tuple[str, ...]]] = {}
+        self._loads: dict[str, SharedCall[tuple[str, ...]]] = {}
         self._tasks = tasks or TaskSupervisor()
+        self._room = Room(models, device, kv_cache_bytes=limits.kv_cache_bytes)
         self._expiries: dict[str, BackgroundTask] = {}
         self._closed = False
         self._home_name = ""
@@ -73,11 +75,11 @@ class ModelLoader:
 
     async def start_home(self, opened: OpenedModel) -> None:
         """Starts loading the model that the worker was started with, and pins it."""
-        entry = self.entries.get(opened.name)
-        kv_bytes = self._kv_bytes(entry) if entry else 0
-        estimate = entry.footprint.base_bytes + kv_bytes if entry else opened.size_bytes
+        estimate = self._room.estimated_home_bytes(self.entries.get(opened.name)) or opened.size_bytes
         self._home_name, retention = opened.name, replace(self._default, pinned=True)
-        await self._add(opened, retention, kv_bytes=self._limits.kv_cache_bytes, estimated_bytes=estimate, home=True)
+        kv = self._limits.kv_cache_bytes
+        home = await self._add(opened, retention, kv_bytes=kv, estimated_bytes=estimate, home=True)
+        self._tasks.start("home model", partial(self._room.fit, home))
 
     async def load(self, name: str, *, pinned: bool = False, keep_alive_s: float | None = None) -> tuple[str, ...]:
         """Loads a model and waits until it is READY; returns the models that were unloaded to make room.
@@ -87,14 +89,13 @@ class ModelLoader:
         such a failure the unloaded models are loaded again; the error names those that could not be.
         """
         self._refuse_when_closed()
-        task = self._loads.get(name)
-        if task is None:
-            task = self._loads[name] = asyncio.create_task(self._load(name), name=f"load {name}")
-            task.add_done_callback(lambda done: self._load_done(name, done))
-        # Set before the load, so that a pinned model is never without its pin; set again after it, in case the model
-        # was replaced in the meantime.
+        load = self._loads.get(name)
+        if load is None:
+            load = self._loads[name] = SharedCall(self._tasks, "load", partial(self._load, name), about=name)
+            load.on_done(partial(self._load_done, name, load))
+        # Before the load, so that it is never without its pin; after it, in case the model was replaced meanwhile.
         self._retain(name, pinned, keep_alive_s)
-        unloaded = await asyncio.shield(task)
+        unloaded = await load.result()
         if name in self._models:
             self._retain(name, pinned, keep_alive_s)
         return unloaded
@@ -109,7 +110,7 @@ class ModelLoader:
         if name in self._models:
             self._check_unused(name, force)
         if (load := self._loads.get(name)) is not None:
-            await asyncio.wait((load,))
+            await load.settled()
         self._check_unused(name, force)
         await self._remove(name)
 
@@ -123,10 +124,10 @@ class ModelLoader:
             keep_alive.stop()
         for expiry in self._expiries.values():
             expiry.stop()
-        loads = list(self._loads.values())
-        for load in loads:
-            load.cancel()
-        await asyncio.gather(*loads, *(expiry.wait() for expiry in self._expiries.values()), return_exceptions=True)
+        await asyncio.gather(
+            *(load.stop() for load in list(self._loads.values())),
+            *(expiry.wait() for expiry in self._expiries.values()),
+        )
 
     async def _load(self, name: str) -> tuple[str, ...]:
         if (present := self._models.get(name)) is not None:
@@ -141,8 +142,14 @@ class ModelLoader:
             await self._device.known()
             # Opened first: no model is unloaded for one whose files cannot be used.
             opened = await asyncio.to_thread(self._catalog.open, name)
-            evicted = await self._make_room(entry)
-            hosted = await self._add_or_restore(entry, opened, evicted)
+            await self._models.removed()  # until then their memory is not free
+            plan = self._room.plan(entry)
+            try:
+                await self._room.shrink(plan)
+                evicted = await self._evict(plan.evicted)
+                hosted = await self._add_or_restore(entry, opened, evicted, plan.kv_bytes)
+            finally:
+                self._room.grow()
             hosted.touch()
             self._keep_alives[name].arm()
             unloaded = tuple(model.opened.name for model in evicted)
@@ -150,17 +157,16 @@ class ModelLoader:
             return unloaded
 
     async def _add_or_restore(
-        self, entry: CatalogEntry, opened: OpenedModel, evicted: Sequence[HostedModel]
+        self, entry: CatalogEntry, opened: OpenedModel, evicted: Sequence[HostedModel], kv_bytes: int
     ) -> HostedModel:
         """Starts a model and waits until it is READY. If that fails, the evicted models are loaded again."""
-        kv_bytes = self._kv_bytes(entry)
         try:
             self._refuse_when_closed()
             return await self._add_ready(
                 opened,
                 self._wishes.pop(entry.name, self._default_of(entry.name)),
                 kv_bytes=kv_bytes,
-                estimated_bytes=entry.footprint.base_bytes + kv_bytes,
+                estimated_bytes=self._room.estimated_bytes(entry, kv_bytes),
                 home=False,
             )
         except Exception as error:  # a bug of ours too: what was unloaded for it must not stay lost
@@ -206,20 +212,8 @@ class ModelLoader:
             )
         return self.entries[name]
 
-    def _needed_bytes(self, entry: CatalogEntry) -> int:
-        return entry.footprint.needed_bytes(self._device.budget_bytes, self._limits.kv_cache_bytes)
-
-    def _kv_bytes(self, entry: CatalogEntry) -> int:
-        """The size of its KV cache in the memory that is free now."""
-        budget_bytes = self._device.budget_bytes
-        free_bytes = budget_bytes - self._models.held_bytes
-        return entry.footprint.kv_bytes(budget_bytes, self._limits.kv_cache_bytes, free_bytes)
-
-    async def _make_room(self, entry: CatalogEntry) -> tuple[HostedModel, ...]:
+    async def _evict(self, names: Sequence[str]) -> tuple[HostedModel, ...]:
         """Unloads the models that must give way; returns them."""
-        await self._models.removed()  # until then it is not free
-        holdings = [model.holding() for model in self._models.all]
-        names = plan_eviction(entry.name, self._needed_bytes(entry), self._device.budget_bytes, holdings)
         evicted = tuple(model for model in self._models.all if model.opened.name in names)
         await asyncio.gather(*(self._remove(name) for name in names))
         return evicted
@@ -228,7 +222,12 @@ class ModelLoader:
         self, opened: OpenedModel, retention: Retention, *, kv_bytes: int, estimated_bytes: int, home: bool
     ) -> HostedModel:
         hosted = await self._models.add(
-            opened, retention, kv_bytes=kv_bytes, estimated_bytes=estimated_bytes, home=home
+            opened,
+            retention,
+            kv_bytes=kv_bytes,
+            estimated_bytes=estimated_bytes,
+            footprint=self._room.footprint(self.entries.get(opened.name)),
+            home=home,
         )
         self._keep_alives[opened.name] = KeepAlive(
             hosted, lambda: self._expire(opened.name), name=opened.name, tasks=self._tasks
@@ -242,6 +241,8 @@ class ModelLoader:
         if (keep_alive := self._keep_alives.pop(name, None)) is not None:
             keep_alive.stop()
         await self._models.remove(name)
+        if not self._one_load_at_a_time.locked():
+            self._room.grow()
 
     def _retain(self, name: str, pinned: bool, keep_alive_s: float | None) -> None:
         hosted = self._models.get(name)
@@ -286,10 +287,10 @@ class ModelLoader:
                 metadata={"model": name},
             )
 
-    def _load_done(self, name: str, task: asyncio.Task[tuple[str, ...]]) -> None:
+    def _load_done(self, name: str, load: SharedCall[tuple[str, ...]]) -> None:
         del self._loads[name]
         self._wishes.pop(name, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if (error := load.error) is not None:
             _log.warning("model not loaded", extra={"model": name, "reason": str(error)})
 
     def _refuse_when_closed(self) -> None:

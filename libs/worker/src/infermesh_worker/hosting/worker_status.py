@@ -18,6 +18,7 @@ class ModelStatus:
     opened: OpenedModel
     engine: EngineStatus
     memory_bytes: int
+    """Memory that further models cannot have unless it is unloaded."""
     sequences: int
     bound: QueueBound
     """How many sequences it accepts."""
@@ -27,7 +28,7 @@ class ModelStatus:
     home: bool
     """Whether the worker was started with it: without a ready model, the worker's state is that of its home model."""
     kv_cache_bytes: int = 0
-    """Memory reserved for its KV cache, part of memory_bytes; 0: unknown."""
+    """Memory reserved for its KV cache, of which a part is given up for a newcomer; 0: unknown."""
     keep_alive_s: float = 0.0
     """Idle time after which it is unloaded; 0: never."""
 
@@ -88,6 +89,7 @@ def sum_loads(loads: Sequence[EngineLoad]) -> EngineLoad:
         prefill_tokens_per_s=sum(load.prefill_tokens_per_s for load in loads),
         decode_tokens_per_s=sum(load.decode_tokens_per_s for load in loads),
         kv_cache_tokens=tokens,
+        kv_written_tokens=sum(load.kv_written_tokens for load in loads),
         preemptions=sum(load.preemptions for load in loads),
         looked_up_tokens=sum(load.looked_up_tokens for load in loads),
         cached_tokens=sum(load.cached_tokens for load in loads),

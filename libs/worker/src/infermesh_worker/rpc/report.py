@@ -79,6 +79,7 @@ def _model_status(model: ModelStatus) -> pb.ModelStatus:
         load=_load(engine.load, model.bound.max_running, model.bound.max_waiting),
         keep_alive_s=model.keep_alive_s,
         kv_cache_bytes=model.kv_cache_bytes,
+        home=model.home,
     )
     message.created_at.FromDatetime(opened.created)
     if model.last_used_at is not None:

@@ -38,6 +38,7 @@ def bound_figures(report: pb.HealthReport) -> None:
         model.sequences = min(model.sequences, MOST_SEQUENCES)
         model.memory_bytes = min(model.memory_bytes, MOST_BYTES)
         model.size_bytes = min(model.size_bytes, MOST_BYTES)
+        model.kv_cache_bytes = min(model.kv_cache_bytes, MOST_BYTES)
     for available in report.available:
         available.memory_bytes = min(available.memory_bytes, MOST_BYTES)
         available.size_bytes = min(available.size_bytes, MOST_BYTES)

@@ -7,8 +7,10 @@ from contextlib import suppress
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.endpoint_set import Fleet
-from infermesh_router.placement.placer import REPORT_TIMEOUT_S, Placer, endpoint_service, load_on
-from infermesh_router.policy.filters import list_models
+from infermesh_router.placement.placer import REPORT_TIMEOUT_S, Placer, load_on, unload_from
+from infermesh_router.placement.shared_load import merged
+from infermesh_router.placement.wish_keeper import WishKeeper
+from infermesh_router.policy.filters import fits_device, list_models
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_runtime.errors import InvalidArgument, ModelNotFound
 
@@ -17,10 +19,16 @@ class ModelCommands:
     """Loads and unloads models on the endpoints of a fleet. An alias stands for all of its models."""
 
     def __init__(
-        self, fleet: Fleet, placer: Placer, *, aliases: Callable[[], Mapping[str, Sequence[str]]] = dict
+        self,
+        fleet: Fleet,
+        placer: Placer,
+        *,
+        wishes: WishKeeper | None = None,
+        aliases: Callable[[], Mapping[str, Sequence[str]]] = dict,
     ) -> None:
-        """`aliases` returns the models that each alias stands for."""
+        """`wishes` keeps loaded what operators load. `aliases` returns the models that each alias stands for."""
         self._fleet = fleet
+        self._wishes = wishes or WishKeeper(fleet, placer)
         self._placer = placer
         self._aliases = aliases
 
@@ -44,8 +52,11 @@ class ModelCommands:
         """
         models = self._models(request.model)
         loaded = [m for m in models if any(m in endpoint.snapshot.models for endpoint in self._connected())]
-        for model in loaded or models[:1]:
-            await self._unload(pb.UnloadModelRequest(model=model, force=request.force))
+        for model in loaded:
+            await self._unload(model, force=request.force)
+        ended = [self._wishes.note_unload(model) for model in models]
+        if not loaded and not any(ended):
+            raise _not_loaded(models[0], self._connected())
 
     def _models(self, name: str) -> Sequence[str]:
         return self._aliases().get(_check_name(name)) or [name]
@@ -56,20 +67,21 @@ class ModelCommands:
         Endpoints that have it ready get the command too, because it may change how long the model stays. If there are
         none, the placer loads it.
         """
-        model = request.model
-        having = [endpoint for endpoint in self._connected() if model in endpoint.snapshot.ready_models]
-        if not having:
-            return await self._placer.load(Wanted(model=model), request)
-        unloaded = await asyncio.gather(*(load_on(endpoint, request) for endpoint in having))
-        return [name for names in unloaded for name in names]
+        wanted = Wanted(model=request.model, device=request.device)
+        having = [e for e in self._connected() if fits_device(e.snapshot, wanted) and _is_ready(e, request.model)]
+        if having:
+            plain = merged(pb.LoadModelRequest(model=request.model), request)
+            unloaded = await asyncio.gather(*(load_on(endpoint, plain) for endpoint in having))
+            names = [name for names in unloaded for name in names]
+        else:
+            names = await self._placer.load(wanted, request)
+        self._wishes.note_load(wanted)
+        return names
 
-    async def _unload(self, request: pb.UnloadModelRequest) -> None:
-        model = request.model
+    async def _unload(self, model: str, *, force: bool) -> None:
         having = [endpoint for endpoint in self._connected() if model in endpoint.snapshot.models]
-        if not having:
-            raise _not_loaded(model, self._connected())
         failures = await asyncio.gather(
-            *(_unload_from(endpoint, request) for endpoint in having), return_exceptions=True
+            *(unload_from(endpoint, model, force=force) for endpoint in having), return_exceptions=True
         )
         for failure in failures:
             if failure is not None:
@@ -88,9 +100,8 @@ class ModelCommands:
         return [endpoint for endpoint in self._fleet.endpoints if endpoint.connected]
 
 
-async def _unload_from(endpoint: Endpoint, request: pb.UnloadModelRequest) -> None:
-    async with endpoint_service(endpoint) as stub:
-        await stub.UnloadModel(request)
+def _is_ready(endpoint: Endpoint, model: str) -> bool:
+    return model in endpoint.snapshot.ready_models
 
 
 def _check_name(model: str) -> str:

@@ -6,8 +6,9 @@ The endpoint itself decides which idle models to unload to make room.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import grpc
 
@@ -18,10 +19,12 @@ from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import operator_error
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.placement.base_models import refuse_base_model
-from infermesh_router.placement.shared_load import SharedLoad
+from infermesh_router.placement.shared_load import SharedLoad, merged
 from infermesh_router.policy import placing
 from infermesh_router.policy.refusals import ModelDoesNotFit
 from infermesh_router.policy.snapshot import EndpointSnapshot, EndpointState, Wanted
+from infermesh_runtime.background.shared_call import SharedCall
+from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import Cancelled, InfermeshError, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -32,7 +35,6 @@ REPORT_TIMEOUT_S = 10.0
 _ENDPOINTS_TO_TRY = 2
 _SETTLE_S = 0.3
 """Memory that a request or model has freed shows up in the endpoint's report within about this time."""
-_SETTLE_STEP_S = 0.02
 
 _Key = tuple[str, str, frozenset[str]]
 """What requests must have in common to share a load: model, device, and the endpoints tried before."""
@@ -66,6 +68,7 @@ class Placer:
         retention: Callable[[str], Retention] = lambda _model: Retention(),
         load_timeout_s: float = LOAD_TIMEOUT_S,
         report_timeout_s: float = REPORT_TIMEOUT_S,
+        tasks: TaskSupervisor | None = None,
     ) -> None:
         self._fleet = fleet
         self._place = place
@@ -73,6 +76,7 @@ class Placer:
         self._retention = retention
         self._load_timeout_s = load_timeout_s
         self._report_timeout_s = report_timeout_s
+        self._tasks = tasks or TaskSupervisor()
         self._loads: dict[_Key, SharedLoad] = {}
 
     @property
@@ -97,37 +101,33 @@ class Placer:
         """
         key = (wanted.model, wanted.device, wanted.tried)
         load = self._loads.get(key)
-        if load is not None and not load.task.done():
+        if load is not None and not load.call.done:
             load.join(request)
         else:
             load = self._begin(key, wanted, request)
         try:
-            return list(await asyncio.shield(load.task))
+            return list(await load.call.result())
         except asyncio.CancelledError:
-            if load.task.cancelled():
+            if load.call.cancelled:
                 raise Cancelled("The router is stopping.", reason="ROUTER_STOPS") from None
             raise
 
     async def close(self) -> None:
         """Stops waiting for every load."""
-        tasks = [load.task for load in self._loads.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(load.call.stop() for load in list(self._loads.values())))
 
     def _begin(self, key: _Key, wanted: Wanted, request: pb.LoadModelRequest) -> SharedLoad:
-        load = self._loads[key] = SharedLoad(request)
-        load.task = asyncio.create_task(self._load(wanted, load), name=f"load {wanted.model}")
-        load.task.add_done_callback(lambda _: self._finish(key, load))
+        load = self._loads[key] = SharedLoad(merged(pb.LoadModelRequest(model=wanted.model), request))
+        load.call = SharedCall(self._tasks, "load", partial(self._load, wanted, load), about=wanted.model)
+        load.call.on_done(lambda: self._finish(key, load))
         return load
 
     def _finish(self, key: _Key, load: SharedLoad) -> None:
-        task = load.task
         if self._loads.get(key) is load:
             del self._loads[key]
-        if task.cancelled():
+        if load.call.cancelled:
             return
-        error = task.exception()
+        error = load.call.error
         self._metrics.loads.labels("loaded" if error is None else "failed").inc()
         if error is not None:
             _log.warning("could not load the model %s: %s", key[0], error)
@@ -155,16 +155,20 @@ class Placer:
 
     async def _find_place(self, wanted: Wanted) -> placing.Placement:
         """Where to load the model. Raises what `place` raises, ModelDoesNotFit only after trying for a moment."""
-        loop = asyncio.get_running_loop()
-        give_up_s = loop.time() + _SETTLE_S
-        while True:
-            endpoints = self._fleet.snapshots
-            try:
-                return self._place(endpoints, wanted)
-            except ModelDoesNotFit:
-                if loop.time() >= give_up_s or not _could_fit(endpoints, wanted.model):
-                    raise
-            await asyncio.sleep(_SETTLE_STEP_S)
+        changes, refusal = self._fleet.changes, None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_S):
+                while True:
+                    version, endpoints = changes.version, self._fleet.snapshots
+                    try:
+                        return self._place(endpoints, wanted)
+                    except ModelDoesNotFit as error:
+                        refusal = error
+                    if not _could_fit(endpoints, wanted.model):
+                        break
+                    await changes.wait_beyond(version)
+        assert refusal is not None  # noqa: S101 - the loop ends by one only
+        raise refusal
 
     async def _load_on(self, target: placing.Placement, load: SharedLoad) -> list[str]:
         """Loads there and waits for the report. The endpoint is told again as long as callers join with new wishes."""
@@ -228,6 +232,12 @@ async def load_on(endpoint: Endpoint, request: pb.LoadModelRequest) -> list[str]
     async with endpoint_service(endpoint) as stub:
         response: pb.LoadModelResponse = await stub.LoadModel(request)
     return list(response.unloaded)
+
+
+async def unload_from(endpoint: Endpoint, model: str, *, force: bool = False) -> None:
+    """Tells an endpoint to unload a model. Raises what the endpoint answers."""
+    async with endpoint_service(endpoint) as stub:
+        await stub.UnloadModel(pb.UnloadModelRequest(model=model, force=force))
 
 
 @asynccontextmanager

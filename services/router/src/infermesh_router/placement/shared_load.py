@@ -1,18 +1,18 @@
 """One load that several callers wait for, with what they want of the model together."""
 
-import asyncio
 from dataclasses import dataclass, field
 
 from infermesh.admin.v1 import admin_pb2 as pb
+from infermesh_runtime.background.shared_call import SharedCall
 
 
 @dataclass(slots=True, eq=False)
 class SharedLoad:
-    """A running load. `join` may be called until its task has ended; the task tells the endpoint what was added."""
+    """A running load. `join` may be called until its call has ended; the call tells the endpoint what was added."""
 
     wish: pb.LoadModelRequest
     """What all callers want together: the request to send to the endpoint."""
-    task: asyncio.Task[list[str]] = field(init=False)
+    call: SharedCall[list[str]] = field(init=False)
     """Does the loading; its result is the models that were unloaded for it."""
 
     def join(self, request: pb.LoadModelRequest) -> None:

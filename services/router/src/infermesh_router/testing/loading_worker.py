@@ -25,11 +25,17 @@ class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
     memory_bytes: int = 1
     refusal: Exception | None = None
     """Raised by every load and unload, if set."""
+    retention: dict[str, admin_pb2.LoadModelRequest] = field(default_factory=dict)
+    """Loaded model → how long it stays."""
+    home: tuple[str, ...] = ()
+    """Models that it reports as its own, which it loads at its start."""
     loads: list[admin_pb2.LoadModelRequest] = field(default_factory=list)
     unloads: list[admin_pb2.UnloadModelRequest] = field(default_factory=list)
     may_load: asyncio.Event = field(default_factory=asyncio.Event)
     shown: dict[str, pb.EndpointState] = field(default_factory=dict)
     """Model → a state that it reports besides those of `models`."""
+    started_at_s: int = 1
+    """When it was started, in seconds since the epoch."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it has been told to load."""
 
@@ -49,8 +55,11 @@ class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
         if self.refusal is not None:
             self.hide(request.model)
             raise self.refusal
-        unloaded = () if self.memory_bytes > len(self.models) else self.models[:1]
-        self.models = (*self.models[len(unloaded) :], request.model)
+        loaded = request.model in self.models
+        unloaded = () if loaded or self.memory_bytes > len(self.models) else self.models[:1]
+        self.retention[request.model] = request
+        if request.model not in self.models:
+            self.models = (*self.models[len(unloaded) :], request.model)
         self.hide(request.model)
         return admin_pb2.LoadModelResponse(unloaded=unloaded)
 
@@ -64,6 +73,15 @@ class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
         self.models = tuple(name for name in self.models if name != request.model)
         self.tell()
         return admin_pb2.UnloadModelResponse()
+
+    async def restart(self) -> None:
+        """Cuts every connection, forgets its models and starts anew, on its address."""
+        await self.stop()
+        self.started_at_s += 1
+        self.models, self.shown, self.retention = (), {}, {}
+        self.loads.clear()
+        self.asked.clear()
+        await self.start()
 
     def show(self, model: str, state: pb.EndpointState) -> None:
         """Reports the model in that state."""
@@ -80,6 +98,9 @@ class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
         report.models.extend(pb.ModelStatus(name=name, state=state) for name, state in self.shown.items())
         for model in report.models:
             model.memory_bytes = 1
+            kept = self.retention.get(model.name, admin_pb2.LoadModelRequest())
+            model.pinned, model.keep_alive_s, model.home = kept.pinned, kept.keep_alive_s, model.name in self.home
+        report.started_at.seconds = self.started_at_s
         report.device.memory_total_bytes = self.memory_bytes
         report.device.memory_free_bytes = self.memory_bytes - len(self.models)
         report.available.extend(

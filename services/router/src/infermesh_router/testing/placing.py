@@ -45,7 +45,7 @@ async def running_mesh(*workers: LoadingWorker, **options: Any) -> AsyncIterator
         build_fleet(RouterSettings.model_validate({}), on_cache_lost=lambda _address: None),
         CollectorRegistry(),
     )
-    placer = Placer(fleet, place=place, metrics=RequestMetrics(registry), **options)
+    placer = Placer(fleet, metrics=RequestMetrics(registry), **{"place": place, **options})
     mesh = Mesh(fleet, placer, registry)
     fleet.set_addresses(worker.address for worker in workers)
     await mesh.until(lambda: all(endpoint.connected for endpoint in fleet.endpoints))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from infermesh_engine.runners.pages import release_pages
 from infermesh_engine.runners.runner import Batch
 from infermesh_engine.runners.widening import widened
 from infermesh_worker_xpu.attention import layers as attention
@@ -50,6 +51,7 @@ class ForwardPass:
         self._step = CurrentStep()
         self._upload = Upload(device.handle)
         self._padding_block = 0
+        self._caches: list[Tensor] = []
         self._graphs: DecodeGraphs | None = None
 
     @property
@@ -64,11 +66,19 @@ class ForwardPass:
         """
         self._graphs = None
         self._padding_block = blocks
+        self._caches.clear()
         layers = []
         for spec in specs:
             keys, values = (kv_memory.allocate(self._device, spec, blocks + 1, dtype) for _ in range(2))
+            self._caches += (keys, values)
             layers.append(PagedLayer(keys, values, kernels, self._step))
         attention.bind_layers(self._model, layers)
+
+    def release_blocks(self, blocks: range) -> None:
+        """Gives back the memory of consecutive blocks of a KV cache on the CPU. Raises OSError."""
+        for cache in self._caches:
+            block_bytes = cache.stride(0) * cache.itemsize
+            release_pages(cache.data_ptr() + blocks.start * block_bytes, len(blocks) * block_bytes)
 
     @torch.inference_mode()
     def capture(self, new_pool: GraphPool, sizes: Sequence[int], context_length: int) -> None:

@@ -83,6 +83,7 @@ class TorchRunner:
             num_blocks=blocks,
             weights_bytes=facts.weights_bytes,
             kv_cache_bytes=blocks * kv_memory.block_bytes(specs, dtype),
+            kv_shrinks=device.is_cpu,
             samples=self._samples,
         )
 
@@ -105,6 +106,10 @@ class TorchRunner:
         self._device.release_memory()
         _log.warning("out of memory for a batch", extra={"problem": out_of_memory})
         raise ResourceExhausted(f"{self.info.device_name} has too little memory for this batch: {out_of_memory}")
+
+    def release_blocks(self, blocks: range) -> None:
+        """Gives back the memory of consecutive blocks, on the CPU only. Raises OSError."""
+        self._pass.release_blocks(blocks)
 
     def memory_free_bytes(self) -> int:
         return self._device.memory_bytes()[0]

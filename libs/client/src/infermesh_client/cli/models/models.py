@@ -85,11 +85,11 @@ def _check_unused(settings: ClientSettings, home: Home, name: str) -> None:
         )
 
 
-def run_load(name: str, endpoint: str | None, *, pinned: bool, keep_alive_s: float | None) -> None:
-    """Loads a model on the endpoint; a router chooses one of its own. Raises InfermeshError."""
+def run_load(name: str, endpoint: str | None, *, pinned: bool, keep_alive_s: float | None, device: str = "") -> None:
+    """Loads a model on the endpoint; a router chooses one of its own on `device`. Raises InfermeshError."""
     settings, _ = load_settings()
     with connect(endpoint, settings, timeout_s=None) as client:
-        unloaded = client.load_model(name, pinned=pinned, keep_alive_s=keep_alive_s)
+        unloaded = client.load_model(name, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
     made_room = f"; unloaded to make room: {', '.join(unloaded)}" if unloaded else ""
     error_console().print(f"Loaded {name}{made_room}", markup=False, soft_wrap=True)
 
