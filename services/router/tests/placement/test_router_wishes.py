@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.app import build_fleet
 from infermesh_router.config.settings import RouterSettings
+from infermesh_router.core import build_fleet
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.placement.model_commands import ModelCommands
