@@ -1,6 +1,7 @@
 """Clients that leave in the middle of a stream free what they held, and other clients do not notice."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -55,9 +56,10 @@ def test_two_hundred_leave_and_one_stays(mesh: Mesh, channel: grpc.Channel, clie
     staying = threading.Thread(target=stay)
     staying.start()
     try:
-        with mesh.http(limits=httpx.Limits(max_keepalive_connections=0)) as http:
-            for i in range(TIMES):
-                leave_in_the_middle(http, chat=bool(i % 3), i=i)
+        with mesh.http(limits=httpx.Limits(max_keepalive_connections=0)) as http, ThreadPoolExecutor(8) as clients:
+            leaving = [clients.submit(leave_in_the_middle, http, chat=bool(i % 3), i=i) for i in range(TIMES)]
+            for each in leaving:
+                each.result()
     finally:
         done.set()
         staying.join(60)

@@ -178,7 +178,7 @@ async def test_exact_numerics_give_the_same_stream(default_model: Path) -> None:
                 assert stream.finished.finish_reason == undisturbed.finished.finish_reason
 
 
-@pytest.mark.parametrize("other", [CPU, XPU])
+@pytest.mark.parametrize("other", [CPU, pytest.param(XPU, marks=pytest.mark.torch)])
 async def test_fast_numerics_give_a_complete_stream(default_model: Path, other: str) -> None:
     """The second worker may be another device. What was delivered stays, and the rest is complete and valid."""
     if other == XPU:
