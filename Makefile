@@ -39,7 +39,7 @@ down: setup ## Stop the mesh
 	infermesh down
 
 test: setup ## Run the tests that need no torch: unit, contract, integration and end to end
-	python -m pytest -q
+	python -m pytest -q -m "not torch"
 
 test-huggingface: setup $(HUGGINGFACE_VENV)/.installed ## Test the import of Hugging Face folders, in a venv with torch
 	mypy --python-executable $(HUGGINGFACE_VENV)/bin/python --cache-dir .mypy_cache/huggingface tests/huggingface

@@ -159,6 +159,7 @@ async def freeze(mesh: Mesh, worker: Worker) -> None:
 
 async def cut(mesh: Mesh, worker: Worker) -> None:
     worker.link.cut()
+    await worker.link.used.wait()  # the endpoints that `all_ready` sees may be those from before the cut until then
 
 
 async def drain(mesh: Mesh, worker: Worker) -> None:
@@ -217,8 +218,7 @@ async def test_nothing_is_lost_while_workers_are_killed_frozen_cut_and_drained(m
     grown_mb = mesh.resident_mb() - before_mb
     print(f"{dict(done)} {tally} router grew by {grown_mb:.1f} MB", file=sys.stderr)
     refused_real = {name: count for name, count in tally.refused.items() if not name.startswith(SIMULATED)}
-    # one worker at a time is disturbed, so another could answer: a refusal now and then is a fault that is still open
-    assert sum(refused_real.values()) <= max(1, tally.complete.total() // 50), refused_real
+    assert not refused_real, "one worker at a time is disturbed, so another could answer"
     assert tally.complete.total() > CLIENTS
     assert tally.failovers, "no stream was moved: the load missed every disturbance"
     assert grown_mb < 30

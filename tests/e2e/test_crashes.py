@@ -12,7 +12,7 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
-from tests.e2e.mesh import CPU, SIMULATED, Mesh, NewMesh
+from tests.e2e.mesh import SIMULATED, Mesh, NewMesh
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -23,8 +23,8 @@ SHORT = {"model": MODEL, "prompt": "Once", "max_tokens": 4}
 
 @pytest.fixture(scope="module")
 def fast_mesh(new_mesh: NewMesh) -> Mesh:
-    """The real model with the default numerics. Streams fail at once instead of waiting for the worker to return."""
-    mesh = new_mesh([(CPU, {})], failover_wait_s=0)
+    """Streams fail at once instead of waiting for the worker to return. test_up_down kills a worker with a model."""
+    mesh = new_mesh([(SIMULATED, {"model": MODEL, "sim_itl_s": 0.01})], failover_wait_s=0)
     mesh.start()
     mesh.wait_ready()
     return mesh

@@ -35,7 +35,7 @@ def last_two(lines: Iterator[str]) -> tuple[dict[str, Any], str]:
 
 @pytest.fixture
 def slow_mesh(new_mesh: NewMesh) -> Mesh:
-    mesh = new_mesh([(SIMULATED, {"sim_itl_s": 0.05, "drain_s": 0.5})], drain_s=0.5)
+    mesh = new_mesh([(SIMULATED, {"sim_itl_s": 0.05, "drain_s": 0.5})], drain_s=0.5, failover_wait_s=0.5)
     mesh.start()
     mesh.wait_ready()
     return mesh

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(300)
 
 CPU, XPU = "infermesh_worker_cpu", "infermesh_worker_xpu"
 MODEL = "smollm2-135m-instruct"
-STREAMS = 10
+STREAMS = 7
 READY_TIMEOUT_S = 240.0
 """torch takes long to import while other processes compute."""
 TOKENS = 56
@@ -157,7 +157,7 @@ def check_moved(done: list[tuple[Stream, int]], first: str, second: str, tokeniz
             prompt = tokenizer.encode(stream.request.text).ids
             whole = tokenizer.decode(prompt + stream.token_ids)
             assert whole == tokenizer.decode(prompt) + stream.text
-    assert len({tokens for _, tokens in done if tokens}) >= 10
+    assert len({tokens for _, tokens in done if tokens}) >= STREAMS
 
 
 async def test_exact_numerics_give_the_same_stream(default_model: Path) -> None:
@@ -178,7 +178,7 @@ async def test_exact_numerics_give_the_same_stream(default_model: Path) -> None:
                 assert stream.finished.finish_reason == undisturbed.finished.finish_reason
 
 
-@pytest.mark.parametrize("other", [CPU, XPU])
+@pytest.mark.parametrize("other", [CPU, pytest.param(XPU, marks=pytest.mark.torch)])
 async def test_fast_numerics_give_a_complete_stream(default_model: Path, other: str) -> None:
     """The second worker may be another device. What was delivered stays, and the rest is complete and valid."""
     if other == XPU:

@@ -33,12 +33,14 @@ WORKER = {
     "max_sequences": 2,
     "max_waiting": 1,
 }
+PLACES = 8
+"""More than the requests of one model that both workers hold together, running and waiting."""
 
 
 @pytest.fixture
 def fair_s() -> float:
     """How long the clients ask: FAIR_S, or by default short enough for every test run."""
-    return float(os.environ.get("FAIR_S", "6"))
+    return float(os.environ.get("FAIR_S", "4"))
 
 
 @pytest.fixture
@@ -64,6 +66,13 @@ async def keep_asking(router: RunningRouter, model: str, name: str, served: Coun
         served[model, name] += 1
 
 
+async def all_queued(router: RunningRouter, calls: int) -> None:
+    """Returns once so many calls wait for each model."""
+    async for listed in router.admin.WatchEndpoints(admin_pb2.WatchEndpointsRequest(min_interval_ms=10), timeout=60):
+        if {queue.model for queue in listed.queues if queue.waiting >= calls} == set(MODELS):
+            return
+
+
 async def test_clients_share_two_full_models_fairly(router: RunningRouter, fair_s: float) -> None:
     served: Counter[tuple[str, str]] = Counter()
     each = max(2, (200 if fair_s >= 30 else 48) // (len(MODELS) * sum(NAMES.values())))
@@ -74,7 +83,7 @@ async def test_clients_share_two_full_models_fairly(router: RunningRouter, fair_
         for _ in range(each * share)
     ]
     try:
-        await asyncio.sleep(1)  # until all queues are full
+        await all_queued(router, each * sum(NAMES.values()) - PLACES)
         served.clear()
         began_s = time.process_time()
         done, _ = await asyncio.wait(tasks, timeout=fair_s, return_when=asyncio.FIRST_EXCEPTION)

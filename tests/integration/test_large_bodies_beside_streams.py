@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -86,6 +86,12 @@ async def post_bodies(where: Address, kind: str, count: int) -> dict[int, int]:
     return {int(status): times for status, times in json.loads(out).items()}
 
 
+def made(folder: Path) -> Path:
+    """The folder, after making it."""
+    folder.mkdir()
+    return folder
+
+
 async def test_large_bodies_beside_streams(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         worker = await stack.enter_async_context(simulated_worker(model="simulated", sim_itl_s=0.01))
@@ -94,9 +100,10 @@ async def test_large_bodies_beside_streams(tmp_path: Path) -> None:
         stack.push_async_callback(router.stop)
         address = await router.ready()
         free = Address("127.0.0.1", 0)
-        options = EnvoyOptions(http=free, grpc=free, router=Address.parse(address), body_timeout_s=10.0)
-        envoy = stack.enter_context(EnvoyProcess(options, tmp_path))
-        where = envoy.address("rest")
+        options = EnvoyOptions(http=free, grpc=free, router=Address.parse(address))
+        where = stack.enter_context(EnvoyProcess(options, made(tmp_path / "envoy"))).address("rest")
+        impatient = replace(options, body_timeout_s=10.0 if FULL else 3.0)
+        strict = stack.enter_context(EnvoyProcess(impatient, made(tmp_path / "impatient"))).address("rest")
         for _ in range(CONNECTIONS):
             _, writer = await asyncio.open_connection(where.host, where.port)
             stack.callback(writer.close)
@@ -104,8 +111,8 @@ async def test_large_bodies_beside_streams(tmp_path: Path) -> None:
         direct = await stack.enter_async_context(following(worker))
         before_bytes = psutil.Process(router.pid).memory_info().rss
         answers: dict[str, dict[int, int]] = {}
-        for kinds in ({"messages": MESSAGES, "text": TEXTS}, {"stalled": STALLED}):
-            answered = await asyncio.gather(*(post_bodies(where, kind, count) for kind, count in kinds.items()))
+        for port, kinds in ((where, {"messages": MESSAGES, "text": TEXTS}), (strict, {"stalled": STALLED})):
+            answered = await asyncio.gather(*(post_bodies(port, kind, count) for kind, count in kinds.items()))
             answers |= dict(zip(kinds, answered, strict=True))
         grown_bytes = await peak_bytes(router.pid) - before_bytes
     print(

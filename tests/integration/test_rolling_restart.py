@@ -15,7 +15,7 @@ from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh_router.testing.router import RunningRouter, running_router
 from infermesh_worker.testing.processes import WorkerProcess
 
-WORKERS = 3
+WORKERS = 2
 CLIENTS = 6
 TOKENS = 40
 SETTINGS = {"sim_itl_s": 0.01, "drain_s": 20}

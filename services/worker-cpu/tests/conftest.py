@@ -12,14 +12,14 @@ from infermesh_worker_cpu.build_model import build_model
 KV_BYTES = 1 << 30
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # not the session: a model keeps 1 GB in this process
 def exact_model(default_model: Path) -> Iterator[BuiltModel]:
     model = build_model({"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": KV_BYTES})
     yield model
     model.runner.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fast_model(default_model: Path) -> Iterator[BuiltModel]:
     model = build_model({"folder": str(default_model), "kv_cache_bytes": KV_BYTES})
     yield model

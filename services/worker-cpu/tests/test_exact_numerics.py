@@ -1,7 +1,7 @@
 """With INFERMESH_NUMERICS=exact, a sequence gets the same tokens however it is batched or resumed."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +51,28 @@ def test_a_prefix_cache_hit_changes_nothing(
     assert next(o for o in outputs if isinstance(o, Finished)).cached_tokens > 0
 
 
-def test_preempt_and_resume_changes_nothing(
-    default_model: Path, harness_of: Callable[..., Harness], prompts: tuple[str, ...], sampling: SamplingParams
-) -> None:
-
+@pytest.fixture(scope="module")
+def small_model(default_model: Path) -> Iterator[BuiltModel]:
+    """The exact model with a KV cache that does not hold what the tests put into it."""
     model = build_model({"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": 12 << 20})
-    try:
-        roomy = harness_of(model, prefix_caching=False)
-        expected = {p: alone(roomy, p, tokens=64, sampling=sampling) for p in prompts[:5]}
-        crowded = harness_of(model, prefix_caching=False)
-        got = crowded.tokens(*(crowded.request(p, p, tokens=64, sampling=sampling) for p in prompts[:5]))
-        assert crowded.engine.load().preemptions > 0
-        assert got == expected
-    finally:
-        model.runner.close()
+    yield model
+    model.runner.close()
+
+
+def test_preempt_and_resume_changes_nothing(
+    small_model: BuiltModel,
+    exact_model: BuiltModel,
+    harness_of: Callable[..., Harness],
+    prompts: tuple[str, ...],
+    sampling: SamplingParams,
+) -> None:
+    def answer(harness: Harness) -> dict[str, tuple[int, ...]]:
+        return harness.tokens(*(harness.request(p, p, tokens=64, sampling=sampling) for p in prompts[:5]))
+
+    roomy, crowded = (harness_of(model, prefix_caching=False) for model in (exact_model, small_model))
+    assert answer(crowded) == answer(roomy)
+    assert crowded.engine.load().preemptions > 0
+    assert not roomy.engine.load().preemptions
 
 
 def test_a_continuation_at_any_index_equals_the_plain_run(
@@ -72,10 +80,11 @@ def test_a_continuation_at_any_index_equals_the_plain_run(
 ) -> None:
     prompt, tokens = prompts[4], 40
     expected = alone(exact, prompt, tokens=tokens, sampling=sampling)
+    continued = []
     for index in range(1, tokens):
-        generated = (Continuation(choice=0, token_ids=expected[:index]),)
-        rest = alone(exact, prompt, tokens=tokens, sampling=sampling, generated=generated)
-        assert rest == expected[index:], f"continued at {index}"
+        begun = Continuation(choice=0, token_ids=expected[:index])
+        continued.append(exact.request(str(index), prompt, tokens=tokens, sampling=sampling, generated=(begun,)))
+    assert exact.tokens(*continued) == {str(i): expected[i:] for i in range(1, tokens)}
 
 
 def test_choices_of_one_request_do_not_depend_on_each_other(exact: Harness, prompts: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from infermesh_engine.requests.output import Delta
 from infermesh_worker.testing.harness import Harness
 from infermesh_worker_cpu.build_model import build_model
 
-NEW_TOKENS = 64
+NEW_TOKENS = 40
 UNQUANTISED = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
 """In either program, quantised activations turn differences in the last bit into differences of a tenth."""
 NEAR_TIE = 1e-2

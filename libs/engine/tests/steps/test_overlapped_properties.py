@@ -163,7 +163,7 @@ LIMITS = {
 }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(arrivals=arrivals(), **LIMITS)
 def test_whatever_comes_is_answered_as_the_synchronous_engine_does(
     make_bench: Bench, make_ahead: Bench, arrivals: list[Arrival], **limits: Any
@@ -173,7 +173,7 @@ def test_whatever_comes_is_answered_as_the_synchronous_engine_does(
     compare(make_bench, bench, arrivals)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(arrivals=arrivals(), faults=st.data(), **LIMITS)
 def test_memory_that_runs_out_anywhere_changes_nothing(
     make_bench: Bench, arrivals: list[Arrival], faults: st.DataObject, **limits: Any

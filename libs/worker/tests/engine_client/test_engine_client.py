@@ -49,7 +49,7 @@ def refuse(options):
 
 async def test_engine_without_work_is_not_taken_for_a_hung_one() -> None:
     """It answers pings, also after it stood still for a while."""
-    async with client_of("infermesh_worker.testing.simulated:build", options=SIMULATED, max_silence_s=1) as client:
+    async with client_of("infermesh_worker.testing.simulated:build", options=SIMULATED, max_silence_s=2) as client:
         await status_of(client, ServingState.READY)
         pid = client.engine_pid
         os.kill(pid, signal.SIGSTOP)
@@ -63,7 +63,7 @@ async def test_engine_without_work_is_not_taken_for_a_hung_one() -> None:
         loop.call_later(0.5, go_on)
         await continued.wait()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.6):
+            async with asyncio.timeout(2.6):
                 await status_of(client, ServingState.LOADING)
         assert client.engine_pid == pid
 

@@ -2,8 +2,9 @@
 
 import json
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 from infermesh_engine.requests.request import GenerationRequest, OutputFormat
@@ -60,8 +61,10 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk() -> Desk:
-    return Desk(FormatLimits(timeout_s=1.0, memory_bytes=256 << 20))
+def desk() -> Iterator[Desk]:
+    made = Desk(FormatLimits(timeout_s=1.0, memory_bytes=256 << 20))
+    yield made
+    made.compiler.stop()
 
 
 @pytest.mark.parametrize("output_format", [ENDLESS, LATE, OPTIONAL, LARK, REPEATED, HUGE], ids=range(6))
@@ -82,9 +85,20 @@ def test_large_but_cheap_format_is_compiled(desk: Desk, output_format: OutputFor
 
 
 def test_format_that_takes_too_much_memory_is_refused() -> None:
-    compiled = Desk(FormatLimits(timeout_s=60.0, memory_bytes=64 << 20)).compile(ENDLESS)
+    desk = Desk(FormatLimits(timeout_s=60.0, memory_bytes=64 << 20))
+    compiled = desk.compile(ENDLESS)
+    desk.compiler.stop()
     assert isinstance(compiled.error, InvalidArgument)
     assert "more than 64 MiB of memory" in compiled.error.message
+
+
+def test_stopped_compiler_leaves_no_process() -> None:
+    desk = Desk(FormatLimits(timeout_s=1.0, memory_bytes=256 << 20))
+    assert desk.compile(TREE).error is None
+    assert desk.compiler._trial is not None
+    trial = psutil.Process(desk.compiler._trial._process.pid)
+    desk.compiler.stop()
+    assert not trial.is_running()
 
 
 def test_killed_trial_process_is_started_again(desk: Desk) -> None:

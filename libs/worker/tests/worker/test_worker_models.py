@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+import pytest_asyncio
 
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.admin.v1.admin_pb2_grpc import EndpointServiceStub
@@ -14,6 +15,8 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.errors import Code, InfermeshError
 from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_worker.testing.processes import WorkerStubs, connected, simulated_worker_process
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def ask(model: str, max_tokens: int = 8, **fields: Any) -> pb.GenerateRequest:
@@ -50,71 +53,81 @@ async def several(**settings: object) -> AsyncIterator[WorkerStubs]:
         yield stubs
 
 
-async def test_worker_without_a_model_is_ready_and_says_what_it_could_load() -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared() -> AsyncIterator[WorkerStubs]:
+    """The worker of the tests that need no settings of their own."""
     async with several() as stubs:
-        report = await stubs.report()
-        assert (report.state, list(report.models)) == (pb.ENDPOINT_STATE_READY, [])
-        assert {model.name: model.memory_bytes for model in report.available} == {"a": 40, "b": 40, "c": 40, "d": 70}
-        assert (report.device.memory_total_bytes, report.device.memory_free_bytes) == (100, 100)
-        assert report.device.kind == pb.DEVICE_KIND_CPU
-        assert (report.load.max_running, report.load.max_waiting) == (64, 64)
-        error = await refused(generate(stubs, ""))
-        assert (error.code, error.reason) == (Code.NOT_FOUND, "MODEL_NOT_LOADED")
-        assert "a, b, c, d" in error.message
+        yield stubs
 
 
-async def test_loaded_models_answer_each_under_its_name() -> None:
-    async with several() as stubs:
-        assert await stubs.load("a", "b") == []
-        report = await stubs.report()
-        assert names(report) == ["a", "b"]
-        assert [(model.memory_bytes, model.pinned, model.sequences) for model in report.models] == [(40, False, 0)] * 2
-        assert report.device.memory_free_bytes == 20
-        assert report.load.max_running == 128
-        assert report.load.kv_cache_tokens == 2 * 32768
-        assert await text(stubs, "a") == await text(stubs, "b")
-        assert all(model.HasField("last_used_at") for model in (await stubs.report()).models)
+@pytest_asyncio.fixture(loop_scope="module")
+async def stubs(shared: WorkerStubs) -> AsyncIterator[WorkerStubs]:
+    """The shared worker, with no model loaded."""
+    yield shared
+    for name in names(await shared.report()):
+        await shared.endpoint.UnloadModel(admin.UnloadModelRequest(model=name, force=True))
 
 
-async def test_which_model_a_request_means() -> None:
-    async with several() as stubs:
-        await stubs.load("a")
-        assert (await generate(stubs, "")).started.model == "a"
-        error = await refused(generate(stubs, "b"))
-        assert (error.code, error.reason) == (Code.NOT_FOUND, "MODEL_NOT_LOADED")
-        assert "available here but not loaded" in error.message
-        error = await refused(generate(stubs, "z"))
-        assert (error.code, error.reason) == (Code.NOT_FOUND, "MODEL_NOT_FOUND")
-        await stubs.load("b")
-        error = await refused(generate(stubs, ""))
-        assert error.code is Code.INVALID_ARGUMENT
-        assert "a, b" in error.fields["model"]
+async def test_worker_without_a_model_is_ready_and_says_what_it_could_load(stubs: WorkerStubs) -> None:
+    report = await stubs.report()
+    assert (report.state, list(report.models)) == (pb.ENDPOINT_STATE_READY, [])
+    assert {model.name: model.memory_bytes for model in report.available} == {"a": 40, "b": 40, "c": 40, "d": 70}
+    assert (report.device.memory_total_bytes, report.device.memory_free_bytes) == (100, 100)
+    assert report.device.kind == pb.DEVICE_KIND_CPU
+    assert (report.load.max_running, report.load.max_waiting) == (64, 64)
+    error = await refused(generate(stubs, ""))
+    assert (error.code, error.reason) == (Code.NOT_FOUND, "MODEL_NOT_LOADED")
+    assert "a, b, c, d" in error.message
 
 
-async def test_least_recently_used_idle_model_gives_way() -> None:
-    async with several() as stubs:
-        await stubs.load("a", "b")
-        await text(stubs, "a")
-        assert await stubs.load("c") == ["b"]
-        assert names(await stubs.report()) == ["a", "c"]
-        assert await stubs.load("a") == []
+async def test_loaded_models_answer_each_under_its_name(stubs: WorkerStubs) -> None:
+    assert await stubs.load("a", "b") == []
+    report = await stubs.report()
+    assert names(report) == ["a", "b"]
+    assert [(model.memory_bytes, model.pinned, model.sequences) for model in report.models] == [(40, False, 0)] * 2
+    assert report.device.memory_free_bytes == 20
+    assert report.load.max_running == 128
+    assert report.load.kv_cache_tokens == 2 * 32768
+    assert await text(stubs, "a") == await text(stubs, "b")
+    assert all(model.HasField("last_used_at") for model in (await stubs.report()).models)
 
 
-async def test_pinned_and_used_models_stay_and_the_refusal_says_what_is_free() -> None:
-    async with several() as stubs:
-        await stubs.load("a", pinned=True)
-        await stubs.load("b")
-        running = stubs.inference.Generate(ask("b", max_tokens=8000))
-        await running.read()
-        error = await refused(stubs.load("c"))
-        assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "MODEL_DOES_NOT_FIT")
-        assert (error.metadata["needed_bytes"], error.metadata["free_bytes"]) == ("40", "20")
-        running.cancel()
-        await stubs.report_when(lambda report: not report.load.running)
-        error = await refused(stubs.load("d"))
-        assert (error.metadata["needed_bytes"], error.metadata["free_bytes"]) == ("70", "60")
-        assert names(await stubs.report()) == ["a", "b"]
-        assert await stubs.load("c") == ["b"]
+async def test_which_model_a_request_means(stubs: WorkerStubs) -> None:
+    await stubs.load("a")
+    assert (await generate(stubs, "")).started.model == "a"
+    error = await refused(generate(stubs, "b"))
+    assert (error.code, error.reason) == (Code.NOT_FOUND, "MODEL_NOT_LOADED")
+    assert "available here but not loaded" in error.message
+    error = await refused(generate(stubs, "z"))
+    assert (error.code, error.reason) == (Code.NOT_FOUND, "MODEL_NOT_FOUND")
+    await stubs.load("b")
+    error = await refused(generate(stubs, ""))
+    assert error.code is Code.INVALID_ARGUMENT
+    assert "a, b" in error.fields["model"]
+
+
+async def test_least_recently_used_idle_model_gives_way(stubs: WorkerStubs) -> None:
+    await stubs.load("a", "b")
+    await text(stubs, "a")
+    assert await stubs.load("c") == ["b"]
+    assert names(await stubs.report()) == ["a", "c"]
+    assert await stubs.load("a") == []
+
+
+async def test_pinned_and_used_models_stay_and_the_refusal_says_what_is_free(stubs: WorkerStubs) -> None:
+    await stubs.load("a", pinned=True)
+    await stubs.load("b")
+    running = stubs.inference.Generate(ask("b", max_tokens=8000))
+    await running.read()
+    error = await refused(stubs.load("c"))
+    assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "MODEL_DOES_NOT_FIT")
+    assert (error.metadata["needed_bytes"], error.metadata["free_bytes"]) == ("40", "20")
+    running.cancel()
+    await stubs.report_when(lambda report: not report.load.running)
+    error = await refused(stubs.load("d"))
+    assert (error.metadata["needed_bytes"], error.metadata["free_bytes"]) == ("70", "60")
+    assert names(await stubs.report()) == ["a", "b"]
+    assert await stubs.load("c") == ["b"]
 
 
 async def test_the_model_of_the_settings_is_pinned() -> None:
@@ -180,17 +193,16 @@ async def test_loading_one_model_does_not_hold_up_unloading_or_asking_for_anothe
         assert names(await stubs.report()) == []
 
 
-async def test_unloads_of_one_model_at_the_same_time_and_a_load_share_its_memory() -> None:
-    async with several() as stubs:
-        await stubs.load("d")
-        unload = admin.UnloadModelRequest(model="d")
-        unloads = [asyncio.ensure_future(stubs.endpoint.UnloadModel(unload)) for _ in range(2)]
-        load = asyncio.ensure_future(stubs.load("a", "b"))
-        results = await asyncio.gather(*unloads, load, return_exceptions=True)
-        assert isinstance(results[2], list)
-        for result in results[:2]:  # the later one may find it gone
-            assert isinstance(result, admin.UnloadModelResponse) or from_rpc_error(result).reason == "MODEL_NOT_LOADED"
-        assert names(await stubs.report()) == ["a", "b"]
+async def test_unloads_of_one_model_at_the_same_time_and_a_load_share_its_memory(stubs: WorkerStubs) -> None:
+    await stubs.load("d")
+    unload = admin.UnloadModelRequest(model="d")
+    unloads = [asyncio.ensure_future(stubs.endpoint.UnloadModel(unload)) for _ in range(2)]
+    load = asyncio.ensure_future(stubs.load("a", "b"))
+    results = await asyncio.gather(*unloads, load, return_exceptions=True)
+    assert isinstance(results[2], list)
+    for result in results[:2]:  # the later one may find it gone
+        assert isinstance(result, admin.UnloadModelResponse) or from_rpc_error(result).reason == "MODEL_NOT_LOADED"
+    assert names(await stubs.report()) == ["a", "b"]
 
 
 async def test_a_load_goes_on_when_who_asked_is_gone() -> None:
@@ -213,18 +225,12 @@ async def test_a_load_goes_on_when_who_asked_is_gone() -> None:
     ],
 )
 async def test_wrong_requests_are_refused(
-    worker_of_several: WorkerStubs, request_: admin.LoadModelRequest | admin.UnloadModelRequest, code: Code, reason: str
+    stubs: WorkerStubs, request_: admin.LoadModelRequest | admin.UnloadModelRequest, code: Code, reason: str
 ) -> None:
-    endpoint = worker_of_several.endpoint
+    endpoint = stubs.endpoint
     load = isinstance(request_, admin.LoadModelRequest)
     error = await refused((endpoint.LoadModel if load else endpoint.UnloadModel)(request_))
     assert (error.code, error.reason) == (code, reason)
-
-
-@pytest.fixture
-async def worker_of_several() -> AsyncIterator[WorkerStubs]:
-    async with several() as stubs:
-        yield stubs
 
 
 async def test_idle_model_is_unloaded_after_its_keep_alive_time_unless_it_has_none() -> None:
@@ -235,25 +241,24 @@ async def test_idle_model_is_unloaded_after_its_keep_alive_time_unless_it_has_no
         assert await text(stubs, "b")
 
 
-async def test_model_in_use_is_unloaded_by_force_only_and_its_streams_are_told() -> None:
-    async with several() as stubs:
-        await stubs.load("a")
-        running = stubs.inference.Generate(ask("a", max_tokens=8000))
-        await running.read()
-        error = await refused(stubs.endpoint.UnloadModel(admin.UnloadModelRequest(model="a")))
-        assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "MODEL_IN_USE")
-        await stubs.endpoint.UnloadModel(admin.UnloadModelRequest(model="a", force=True))
+async def test_model_in_use_is_unloaded_by_force_only_and_its_streams_are_told(stubs: WorkerStubs) -> None:
+    await stubs.load("a")
+    running = stubs.inference.Generate(ask("a", max_tokens=8000))
+    await running.read()
+    error = await refused(stubs.endpoint.UnloadModel(admin.UnloadModelRequest(model="a")))
+    assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "MODEL_IN_USE")
+    await stubs.endpoint.UnloadModel(admin.UnloadModelRequest(model="a", force=True))
 
-        async def rest() -> None:
-            while await running.read() is not grpc.aio.EOF:
-                pass
+    async def rest() -> None:
+        while await running.read() is not grpc.aio.EOF:
+            pass
 
-        error = await refused(rest())
-        assert (error.code, error.reason) == (Code.UNAVAILABLE, "MODEL_UNLOADED")
-        report = await stubs.report()
-        assert (list(report.models), report.device.memory_free_bytes) == ([], 100)
-        await stubs.load("a")
-        await text(stubs, "a")
+    error = await refused(rest())
+    assert (error.code, error.reason) == (Code.UNAVAILABLE, "MODEL_UNLOADED")
+    report = await stubs.report()
+    assert (list(report.models), report.device.memory_free_bytes) == ([], 100)
+    await stubs.load("a")
+    await text(stubs, "a")
 
 
 async def test_the_queue_is_bounded_in_sequences() -> None:

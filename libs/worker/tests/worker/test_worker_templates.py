@@ -37,7 +37,7 @@ async def test_template_that_hangs_holds_up_no_other_stream() -> None:
             assert (await beside.read()) is not grpc.aio.EOF
             now_s = time.monotonic()
             longest_s, last_s = max(longest_s, now_s - last_s), now_s
-        assert longest_s < 0.5
+        assert longest_s < 0.8  # the template hangs for a second
         beside.cancel()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await hanging.read()

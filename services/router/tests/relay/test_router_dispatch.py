@@ -140,7 +140,7 @@ async def test_a_worker_cut_off_is_disconnected_at_once_and_found_again(
     start_worker: StartWorker, start_router: StartRouter
 ) -> None:
     worker = await start_worker(script=wait_before_a_token)
-    router = await start_router(worker)
+    router = await start_router(worker, attempts=1)
     running = asyncio.create_task(generate(router, ask()))
     await router.endpoints_when(lambda listed: listed[0].in_flight == 1)
     await worker.stop()

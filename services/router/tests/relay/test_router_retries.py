@@ -1,6 +1,7 @@
 """Which failures are retried and which open a breaker, over scripted workers on real ports."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,11 +12,20 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1 import openai_pb2
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.relay.relay import Relay
+from infermesh_router.relay.retrying.lost_endpoints import LostEndpoints
 from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.retrying.retry_budget import RetryBudget
-from infermesh_router.testing.router import StartRouter, StartWorker, delta, started
+from infermesh_router.testing.router import (
+    RunningRouter,
+    ScriptedWorker,
+    StartRouter,
+    StartWorker,
+    delta,
+    say_hello,
+    started,
+)
 from infermesh_router.testing.streams import ask, generate, hold, refuse, stop_after_a_token, text
-from infermesh_runtime.errors import Internal, InvalidArgument, ResourceExhausted, Unavailable
+from infermesh_runtime.errors import InfermeshError, Internal, InvalidArgument, ResourceExhausted, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
 
@@ -23,7 +33,7 @@ async def test_the_breaker_opens_is_told_and_lets_one_request_see(
     start_worker: StartWorker, start_router: StartRouter
 ) -> None:
     worker = await start_worker(script=refuse(Unavailable("broken")))
-    router = await start_router(worker, breaker_failures=2, breaker_open_s=0.2)
+    router = await start_router(worker, breaker_failures=2, breaker_open_s=0.2, attempts=1)
     for _ in range(2):
         with pytest.raises(Unavailable, match="broken"):
             await generate(router)
@@ -47,7 +57,7 @@ async def test_what_is_not_the_endpoints_fault_opens_no_breaker(
     start_worker: StartWorker, start_router: StartRouter, error: Exception
 ) -> None:
     worker = await start_worker(script=refuse(error))
-    router = await start_router(worker, breaker_failures=1)
+    router = await start_router(worker, breaker_failures=1, attempts=1)
     for _ in range(3):
         with pytest.raises(type(error), match="no"):
             await generate(router)
@@ -133,11 +143,54 @@ async def test_an_internal_error_is_tried_elsewhere_once(start_worker: StartWork
     assert text(await generate(await start_router(*running))) == "Hello there"
 
 
-def test_retries_end_with_the_budget() -> None:
+async def test_a_request_goes_back_to_an_endpoint_that_went_away_when_the_next_one_does_too(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    workers = [await start_worker(script=hold()) for _ in range(2)]
+    router = await start_router(*workers, reconnect_max_s=0.05)
+    answer = asyncio.create_task(generate(router))
+    first, second = [await cut_under_way(router, workers) for _ in range(2)]
+    assert first is not second
+    for worker in workers:
+        worker.script = say_hello
+    await first.start()  # within the seconds for which the request waits
+    events = await answer
+    assert (text(events), events[0].started.endpoint) == ("Hello world", first.address)
+
+
+async def cut_under_way(router: RunningRouter, workers: list[ScriptedWorker]) -> ScriptedWorker:
+    """Stops the worker that has the request; returns it."""
+    listed = await router.endpoints_when(lambda endpoints: any(each.in_flight for each in endpoints))
+    (address,) = [each.address for each in listed if each.in_flight]
+    worker = next(each for each in workers if each.address == address)
+    await worker.stop()
+    return worker
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (Unavailable("gone", reason="STREAM_CUT"), 2),
+        (Unavailable("drains", reason="WORKER_DRAINING"), 2),
+        (Unavailable("crashed", reason="DEVICE_LOST"), 1),
+        (InvalidArgument("no"), 1),
+    ],
+)
+async def test_an_endpoint_that_only_was_away_is_asked_once_more(
+    error: InfermeshError, asked: int, start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    worker = await start_worker(script=refuse(error))
+    with pytest.raises(type(error), match=error.message):
+        await generate(await start_router(worker, attempts=9))
+    assert len(worker.requests) == asked
+
+
+async def test_retries_end_with_the_budget() -> None:
     budget = RetryBudget(ratio=0, per_s=0, most=1)
     metrics = RequestMetrics(CollectorRegistry())
-    Retries(9, budget, metrics).note("a", Unavailable("no"))
-    retries = Retries(9, budget, metrics)
+    lost = LostEndpoints(lambda: None, clock=time.monotonic)
+    Retries(9, budget, metrics, lost).note("a", Unavailable("no"))
+    retries = Retries(9, budget, metrics, lost)
     retries.note("a", Unavailable("leaves", reason="WORKER_DRAINING"))
     with pytest.raises(Unavailable, match="no"):
         retries.note("b", Unavailable("no"))

@@ -35,10 +35,10 @@ async def test_a_client_that_reads_slowly_is_no_silence(start_worker: StartWorke
         yield finished()
 
     workers = [await start_worker(script=much) for _ in range(2)]
-    router = await start_router(*workers, stall_timeout_s=0.05)
+    router = await start_router(*workers, stall_timeout_s=0.3)
     call = router.inference.Generate(ask(), timeout=20)
     await call.read()
-    await asyncio.sleep(0.5)  # longer than the stall timeout
+    await asyncio.sleep(0.8)  # longer than the stall timeout
     events = [event async for event in _rest(call)]
     assert len(text(events)) == 40 * 50_000
     assert not events[-1].finished.failovers

@@ -70,7 +70,7 @@ class FormatCompiler:
         self._prepare = prepare
         self._limits = limits
         self._on_done = on_done
-        self._asked: queue.SimpleQueue[OutputFormat] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[OutputFormat | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Compiled] = queue.SimpleQueue()
         self._trial: _TrialProcess | None = None
         self._thread: threading.Thread | None = None
@@ -82,6 +82,12 @@ class FormatCompiler:
             self._thread.start()
         self._asked.put(output_format)
 
+    def stop(self) -> None:
+        """Ends the thread and the trial process, after what was asked before. The end of the process does it too."""
+        if self._thread is not None:
+            self._asked.put(None)
+            self._thread.join()
+
     def take(self) -> Compiled | None:
         """The next result, or None. Does not wait."""
         try:
@@ -91,10 +97,12 @@ class FormatCompiler:
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-        while True:
-            output_format = self._asked.get()
+        while (output_format := self._asked.get()) is not None:
             self._done.put(self._compile(output_format))
             self._on_done()
+        if self._trial is not None:
+            self._trial.stop()
+            self._trial = None
 
     def _compile(self, output_format: OutputFormat) -> Compiled:
         try:

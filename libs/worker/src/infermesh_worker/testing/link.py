@@ -13,6 +13,8 @@ class Link:
         self._listener: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.used = asyncio.Event()
+        """Set by the first connection after the start or a cut."""
 
     async def start(self, port: int) -> None:
         """Listens; after a restart, on the same address as before."""
@@ -26,6 +28,7 @@ class Link:
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
+        self.used.clear()
 
     async def stop(self) -> None:
         """Resets every connection and accepts no new ones."""
@@ -39,6 +42,7 @@ class Link:
         assert task is not None  # noqa: S101 - asyncio runs this in a task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        self.used.set()
         self._writers.add(writer)
         with contextlib.suppress(OSError):
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)

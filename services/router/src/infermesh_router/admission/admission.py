@@ -152,9 +152,15 @@ class Admission:
             except ModelNotLoaded:
                 raise
             except InfermeshError:
-                if pending.give_up_s is None or self._clock() >= pending.give_up_s:
+                if not self._may_wait(pending):
                     raise
         return await self._room.wait(pending)
+
+    def _may_wait(self, pending: PendingCall) -> bool:
+        """Whether the call waits for an endpoint although none could serve it, because it has just lost one."""
+        if pending.give_up_s is None:
+            return pending.lost_endpoint
+        return self._clock() < pending.give_up_s
 
     async def _load(self, loader: Loader, pending: PendingCall) -> None:
         began_s = self._clock()

@@ -27,6 +27,8 @@ class PendingCall:
     """Endpoints that it failed on, and must not be sent to now."""
     avoided_until_s: Mapping[str, float] = field(default_factory=dict)
     """Until when each of those must not be sent to; those that are not in here: never again."""
+    lost_endpoint: bool = False
+    """Whether an endpoint went away under it: it waits for one in the queue although nothing could serve it now."""
     charge: Charge | None = None
     """What its client was charged for the last grant out of a queue."""
     came_back: bool = False

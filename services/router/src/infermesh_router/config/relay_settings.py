@@ -23,7 +23,7 @@ class RelaySettings(ServiceSettings):
         3,
         ge=1,
         le=100,
-        description="Most endpoints to try for a request that fails before its first token, the first one included.",
+        description="Most attempts for a request that fails before its first token, the first one included.",
     )
     retry_ratio: float = Field(
         0.2,

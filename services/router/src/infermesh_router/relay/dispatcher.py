@@ -24,6 +24,7 @@ from infermesh_router.relay.options import RelayOptions
 from infermesh_router.relay.poison import Poison
 from infermesh_router.relay.relay import Relay
 from infermesh_router.relay.retrying.hedge import FirstTokenDelays
+from infermesh_router.relay.retrying.lost_endpoints import LostEndpoints
 from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.relay.sender import RelayParts
@@ -108,12 +109,13 @@ class Dispatcher:
     async def send(self, call: Call, timeout_s: float | None, *, since_s: float) -> bytes:
         """The answer to a unary call, as the bytes that came."""
         call, deadline_s = self._resolve(call), self._deadline(timeout_s)
-        retries = Retries(self._options.attempts, self._budget, self._metrics)
+        lost = LostEndpoints(self._admission.wake, clock=self._clock)
+        retries = Retries(self._options.attempts, self._budget, self._metrics, lost)
         pending = self._admission.arrive(call, deadline_s=deadline_s)
         with self._counted(call):
             while True:
                 try:
-                    grant = await self._admission.admit(pending, retries.tried)
+                    grant = await self._admission.admit(pending, lost.avoid(pending))
                 except InfermeshError as refusal:
                     raise retries.last or refusal from None
                 with grant:

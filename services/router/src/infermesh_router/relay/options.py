@@ -11,7 +11,7 @@ class RelayOptions:
     """Limits on retries, hedges and failovers, and how long each may wait."""
 
     attempts: int = 3
-    """Endpoints to try for a request that fails before its first token."""
+    """Attempts for a request that fails before its first token."""
     max_failovers: int = 5
     """How often a stream that fails after its first token may move to another endpoint; 0: it fails at once.
 

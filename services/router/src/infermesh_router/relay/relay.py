@@ -9,6 +9,7 @@ from infermesh_router.relay.delivered import Delivered
 from infermesh_router.relay.event import Event, write_event
 from infermesh_router.relay.failover import StreamMover
 from infermesh_router.relay.poison import Suspicion
+from infermesh_router.relay.retrying.lost_endpoints import LostEndpoints
 from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.sender import RelayParts, Sender
 from infermesh_router.requests.call import Call
@@ -38,10 +39,11 @@ class Relay:
         """
         parts = self._parts
         parts.poison.check(self._call)
-        retries = Retries(parts.options.attempts, parts.budget, parts.metrics)
+        lost = LostEndpoints(parts.admission.wake, clock=parts.clock)
+        retries = Retries(parts.options.attempts, parts.budget, parts.metrics, lost)
         while True:
             try:
-                grant = await self._sender.admit(retries.tried)
+                grant = await self._sender.admit(lost)
             except InfermeshError as refusal:
                 raise retries.last or refusal from None
             try:

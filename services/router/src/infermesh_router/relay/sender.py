@@ -12,6 +12,7 @@ from infermesh_router.relay.attempts import Attempts
 from infermesh_router.relay.options import RelayOptions
 from infermesh_router.relay.poison import Poison
 from infermesh_router.relay.retrying.hedge import FirstTokenDelays, first_of
+from infermesh_router.relay.retrying.lost_endpoints import LostEndpoints
 from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.requests.call import Call
 from infermesh_runtime.background.tasks import TaskSupervisor
@@ -45,9 +46,12 @@ class Sender:
         self._deadline_s = deadline_s
         self._since_s = since_s
 
-    async def admit(self, tried: frozenset[str]) -> Grant:
-        """Permission to send the call to an endpoint outside `tried`, in its turn. Raises InfermeshError."""
-        return await self._parts.admission.admit(self._pending, tried)
+    async def admit(self, lost: LostEndpoints) -> Grant:
+        """Permission to send the call from its beginning, in its turn. Raises InfermeshError.
+
+        `lost` are the endpoints on which it failed.
+        """
+        return await self._parts.admission.admit(self._pending, lost.avoid(self._pending))
 
     async def admit_again(self, avoided: Mapping[str, float], give_up_s: float) -> Grant:
         """Permission to continue the call's stream, before all that wait. Raises InfermeshError.
