@@ -2,6 +2,7 @@
 
 import json
 import queue
+import time
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -54,10 +55,14 @@ class Desk:
 
     def compile(self, output_format: OutputFormat) -> Compiled:
         self.compiler.start(output_format)
-        self._rung.get(timeout=60)
+        self.wait()
         compiled = self.compiler.take()
         assert compiled is not None
         return compiled
+
+    def wait(self) -> None:
+        """Waits for the next result."""
+        self._rung.get(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +114,23 @@ def test_killed_trial_process_is_started_again(desk: Desk) -> None:
     trial._process.wait()
     assert isinstance(desk.compile(TREE).error, Unavailable)
     assert desk.compile(TREE).error is None
+
+
+def test_trial_without_processor_time_refuses_nothing_for_good() -> None:
+    desk = Desk(FormatLimits(timeout_s=0.6, memory_bytes=256 << 20))
+    assert desk.compile(TREE).error is None
+    assert desk.compiler._trial is not None
+    trial = psutil.Process(desk.compiler._trial._process.pid)
+    desk.compiler.start(ENDLESS)
+    while not (forks := trial.children()):
+        time.sleep(0.001)
+    forks[0].suspend()
+    desk.wait()
+    compiled = desk.compiler.take()
+    desk.compiler.stop()
+    assert compiled is not None
+    assert isinstance(compiled.error, Unavailable)
+    assert not compiled.permanent
 
 
 def test_panic_of_the_library_is_the_requests_error_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:

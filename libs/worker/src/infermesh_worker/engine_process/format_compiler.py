@@ -23,7 +23,7 @@ from infermesh_engine.requests.request import OutputFormat
 from infermesh_engine.sampling.grammar import GrammarState, compile_matcher
 from infermesh_engine.sampling.grammar_source import check_size, refusal
 from infermesh_runtime.errors import InfermeshError, Internal, Unavailable
-from infermesh_worker.engine_process.format_trial import TrialRequest, Verdict, Vocabulary
+from infermesh_worker.engine_process.format_trial import PATIENCE, TrialRequest, Verdict, Vocabulary
 from infermesh_worker.engine_process.frames import FormatLimits
 
 if TYPE_CHECKING:
@@ -122,8 +122,14 @@ class FormatCompiler:
         return Compiled(output_format, matcher, memory_bytes)
 
     def _try(self, output_format: OutputFormat) -> int:
-        """The bytes that the format takes, by its trial. Raises InvalidArgument when it may not be compiled."""
+        """The bytes that the format takes, by its trial.
+
+        Raises InvalidArgument when it may not be compiled, and Unavailable when the trial could not tell.
+        """
         verdict = self._ask(output_format)
+        if verdict.starved:
+            problem = "The machine is too busy to compile this output format now."
+            raise Unavailable(problem, reason="FORMATS_UNAVAILABLE", retry_after_s=5.0)
         if verdict.problem:
             raise refusal(output_format, verdict.problem)
         return verdict.memory_bytes
@@ -134,13 +140,14 @@ class FormatCompiler:
             if self._trial is None:
                 self._trial = _TrialProcess(Vocabulary(self._tokenizer.to_str(), self._eos_token_ids))
             request = TrialRequest(output_format, self._limits.timeout_s, self._limits.memory_bytes)
-            return self._trial.ask(request, self._limits.timeout_s + _GRACE_S)
+            return self._trial.ask(request, PATIENCE * self._limits.timeout_s + _GRACE_S)
         except (OSError, EOFError) as error:
             _log.warning("the trial process of output formats failed", extra={"reason": repr(error)})
             if self._trial is not None:
                 self._trial.stop()
                 self._trial = None
-            raise Unavailable("Output formats cannot be compiled at the moment.", retry_after_s=1.0) from error
+            problem = "Output formats cannot be compiled at the moment."
+            raise Unavailable(problem, reason="FORMATS_UNAVAILABLE", retry_after_s=1.0) from error
 
 
 class _TrialProcess:

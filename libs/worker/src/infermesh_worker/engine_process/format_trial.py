@@ -12,6 +12,7 @@ import resource
 import select
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, NoReturn
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 _NICE = 10
 _OUT_OF_MEMORY = 12
 _MEBIBYTE = 1 << 20
+PATIENCE = 3
+"""A trial on a busy machine may take this many times its limit, as long as it has not had that much processor time."""
+_SHORTEST_WAIT_S = 0.05
 
 
 class Vocabulary(msgspec.Struct, array_like=True, frozen=True):
@@ -54,6 +58,8 @@ class Verdict(msgspec.Struct, array_like=True, frozen=True):
 
     problem: str = ""
     """Why not, for the client; empty if it may."""
+    starved: bool = False
+    """Whether the trial got too little processor time to tell, so that the problem may not come again."""
     memory_bytes: int = 0
     """How much the process grew by it."""
 
@@ -91,16 +97,29 @@ def _try_in_fork(tokenizer: "LLTokenizer", request: TrialRequest) -> Verdict:
         _be_the_trial(tokenizer, request, writer)
     os.close(writer)
     try:
-        ready, _, _ = select.select([reader], [], [], request.timeout_s)
+        ready = _wait(reader, child, request.timeout_s)
         if not ready:
             os.kill(child, signal.SIGKILL)
         answer = _read_all(reader) if ready else b""
     finally:
         os.close(reader)
-        _, status = os.waitpid(child, 0)
+        _, status, used = os.wait4(child, 0)
     if answer:
         return msgspec.msgpack.decode(answer, type=Verdict)
-    return Verdict(_explain(os.waitstatus_to_exitcode(status), request))
+    starved = not ready and used.ru_utime + used.ru_stime < request.timeout_s / 2
+    return Verdict(_explain(os.waitstatus_to_exitcode(status), request), starved)
+
+
+def _wait(reader: int, child: int, timeout_s: float) -> bool:
+    """Whether the fork answers before it has used `timeout_s` of processor time, or PATIENCE times that has passed."""
+    process, deadline_s, wait_s = psutil.Process(child), time.monotonic() + PATIENCE * timeout_s, timeout_s
+    while not select.select([reader], [], [], wait_s)[0]:
+        used = process.cpu_times()
+        left_s = min(timeout_s - used.user - used.system, deadline_s - time.monotonic())
+        if left_s <= 0:
+            return False
+        wait_s = max(_SHORTEST_WAIT_S, left_s)
+    return True
 
 
 def _be_the_trial(tokenizer: "LLTokenizer", request: TrialRequest, writer: int) -> NoReturn:
@@ -118,7 +137,7 @@ def _be_the_trial(tokenizer: "LLTokenizer", request: TrialRequest, writer: int) 
         except InfermeshError as error:
             problem = next(iter(error.fields.values()), error.message)
         grown_bytes = max(0, process.memory_info().rss - before.rss)
-        os.write(writer, msgspec.msgpack.encode(Verdict(problem, grown_bytes)))
+        os.write(writer, msgspec.msgpack.encode(Verdict(problem, memory_bytes=grown_bytes)))
         status = 0
     finally:
         os._exit(status)
