@@ -113,6 +113,8 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
     if abs(request.priority) > MAX_PRIORITY:
         problem = f"must be from {-MAX_PRIORITY} to {MAX_PRIORITY}, not {request.priority}"
         raise InvalidArgument(f"priority: {problem}", fields={"priority": problem})
+    if request.generated:
+        _check_generated(request)
     if not request.HasField("seed"):
         body += pb.GenerateRequest(seed=secrets.randbits(64)).SerializeToString()
     wanted = Wanted(
@@ -128,6 +130,15 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
     )
     any_device = _ANY[pb.GenerateRequest]
     return Call(method=GENERATE, body=body, wanted=wanted, session_id=request.session_id, any_device=any_device)
+
+
+def _check_generated(request: pb.GenerateRequest) -> None:
+    """Raises InvalidArgument if nothing is left to run: such a stream ends at once, as one that was cut does."""
+    n = request.n if request.HasField("n") else 1
+    finished = {part.choice for part in request.generated if part.finished and part.choice < n}
+    if 0 < n <= len(finished):
+        problem = "has every choice finished, so there is nothing to run"
+        raise InvalidArgument(f"generated {problem}", fields={"generated": problem})
 
 
 def _estimate_prompt_tokens(request: pb.GenerateRequest) -> int:
