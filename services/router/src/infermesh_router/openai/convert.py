@@ -37,6 +37,7 @@ def chat_job(request: ChatRequest) -> Job:
     _fill_chat(prompt.chat, request)
     names = {"stop.max_tokens": "max_tokens" if request.max_tokens else "max_completion_tokens"}
     names["logprobs"] = "top_logprobs"
+    names |= dict.fromkeys(("prompt", "text", "token_ids"), "messages")
     return _job("chatcmpl", request, (prompt,), ChatShape(), logprobs=bool(request.logprobs), names=names)
 
 

@@ -33,6 +33,7 @@ MAX_PRIORITY = 100
 """Priorities are from minus this to this."""
 _BOUNDS = Bounds()
 _CHARACTERS_PER_TOKEN = 4
+_DEVICES = frozenset({"auto", "gpu", "cpu", "xpu", "cuda"})
 _TOKENS_PER_MESSAGE = 4
 
 
@@ -98,14 +99,14 @@ def read_embed(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 -
     """Reads a serialised EmbedRequest. Raises InvalidArgument."""
     request = _parse(pb.EmbedRequest, body)
     tokens = sum(map(len, request.texts)) // _CHARACTERS_PER_TOKEN
-    wanted = Wanted(model=request.model, device=request.device, prompt_tokens=tokens)
+    wanted = Wanted(model=request.model, device=_device(request.device), prompt_tokens=tokens)
     return Call(method=EMBED, body=body, wanted=wanted, any_device=_ANY[pb.EmbedRequest])
 
 
 def read_infer(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
     """Reads a serialised InferRequest. Raises InvalidArgument."""
     request = _parse(pb.InferRequest, body)
-    wanted = Wanted(model=request.model, device=request.device)
+    wanted = Wanted(model=request.model, device=_device(request.device))
     return Call(method=INFER, body=body, wanted=wanted, any_device=_ANY[pb.InferRequest])
 
 
@@ -119,7 +120,7 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
         body += pb.GenerateRequest(seed=secrets.randbits(64)).SerializeToString()
     wanted = Wanted(
         model=request.model,
-        device=request.device,
+        device=_device(request.device),
         prompt_tokens=_estimate_prompt_tokens(request),
         sequences=max(1, request.n),
         blocks=hash_prompt(request),
@@ -139,6 +140,12 @@ def _check_generated(request: pb.GenerateRequest) -> None:
     if 0 < n <= len(finished):
         problem = "has every choice finished, so there is nothing to run"
         raise InvalidArgument(f"generated {problem}", fields={"generated": problem})
+
+
+def _device(name: str) -> str:
+    """The device that a request names: a kind in any case, or an endpoint's address as it is."""
+    kind = name.lower()
+    return kind if kind in _DEVICES else name
 
 
 def _estimate_prompt_tokens(request: pb.GenerateRequest) -> int:
