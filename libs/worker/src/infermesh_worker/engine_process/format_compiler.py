@@ -132,7 +132,8 @@ class FormatCompiler:
             if self._trial is not None:
                 self._trial.stop()
                 self._trial = None
-            raise Unavailable("Output formats cannot be compiled at the moment.", retry_after_s=1.0) from error
+            problem = "Output formats cannot be compiled at the moment."
+            raise Unavailable(problem, reason="FORMATS_UNAVAILABLE", retry_after_s=1.0) from error
 
 
 class _TrialProcess:
