@@ -29,7 +29,7 @@ _json = st.sampled_from(
         "[" * 5000,
     ]
 ) | st.just("")
-_FORMATS = [
+_FORMATS: list[dict[str, Any]] = [
     {"json_schema": schema}
     for schema in ["{}", "true", "false", '{"type": "null"}', '{"const": "\\ud800"}', '{"$ref": "#"}', '{"type":["x"]}']
 ] + [
