@@ -51,8 +51,9 @@ async def ask(stub: InferenceServiceStub, spec: dict[str, str]) -> str:
         await asyncio.sleep(2)
         return "OK"
     stop = pb.StopConditions(max_tokens=8)
+    constraint: dict[str, Any] = dict(spec)
     try:
-        async for _ in stub.Generate(pb.GenerateRequest(text="a", format=pb.OutputFormat(**spec), stop=stop)):
+        async for _ in stub.Generate(pb.GenerateRequest(text="a", format=pb.OutputFormat(**constraint), stop=stop)):
             pass
     except grpc.aio.AioRpcError as error:
         return f"{error.code().name}: {(error.details() or '')[:100]}"

@@ -134,7 +134,8 @@ async def test_answer_to_head_has_no_body(envoy: EnvoyProcess, path: str) -> Non
         f"HEAD {path} HTTP/1.1\r\nhost: localhost\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
     )
     first = await reader.readuntil(b"\r\n\r\n")
-    assert first.startswith(b"HTTP/1.1 404" if path == "/nowhere" else b"HTTP/1.1 405")
+    status = {"/health": 501, CHAT: 405, "/nowhere": 404}[path]  # this router has no health
+    assert first.startswith(f"HTTP/1.1 {status}".encode())
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404")
     writer.close()
     await writer.wait_closed()
@@ -156,7 +157,6 @@ async def test_method_the_router_does_not_have(router: FakeRouter, http: httpx.A
         ("POST", "/v1/models", 405, "method_not_allowed"),
         ("PUT", f"{CHAT}?page=2", 405, "method_not_allowed"),
         ("GET", f"{CHAT}/x", 404, "not_found"),
-        ("POST", f"{CHAT}?page=2", 400, "bad_request"),
         ("GET", "/v1/models/%ff", 400, "bad_request"),
         ("GET", "/%00", 400, "bad_request"),
     ],
@@ -167,9 +167,9 @@ async def test_bad_path_or_method(http: httpx.AsyncClient, method: str, path: st
     assert (response.status_code, error["type"], error["code"]) == (status, "invalid_request_error", code)
     assert '"error"' not in error["message"]
     if status == 404:
-        assert error["message"] == f"There is no {method} {path}"
+        assert error["message"] == f"There is no {method} {path.partition('?')[0]}"
     if status == 405:
-        assert response.headers["allow"] == ("POST" if path.startswith(CHAT) else "GET")
+        assert response.headers["allow"] == ("POST" if path.startswith(CHAT) else "GET, HEAD")
     if status in {404, 405}:
         assert response.headers["access-control-allow-origin"] == "http://page"
 
@@ -181,7 +181,6 @@ async def test_bad_path_or_method(http: httpx.AsyncClient, method: str, path: st
         (b"GET /v1/models HTTP/1.1\r\n\r\n", 400, "bad_request"),
         (b'GET /v1/models/\xff"\\ HTTP/1.1\r\nhost: localhost\r\n\r\n', 400, "bad_request"),
         (b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: many\r\n\r\n", 400, "bad_request"),
-        (b"GET /v1/models HTTP/1.0\r\n\r\n", 426, "upgrade_required"),
         (b"GET / HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", 431, "headers_too_large"),
         (b"GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n", 403, "forbidden"),
         (

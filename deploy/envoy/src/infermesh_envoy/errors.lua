@@ -217,10 +217,17 @@ local function drop_grpc_headers(headers)
 end
 
 function envoy_on_request(handle)
-  if handle:headers():get(":method") == "HEAD" then
+  local headers = handle:headers()
+  if headers:get(":method") == "HEAD" then -- as GET, which the transcoder knows; the answer's body is dropped
     handle:streamInfo():dynamicMetadata():set("infermesh", "bodiless", true)
+    headers:replace(":method", "GET")
   end
-  if not errors.is_utf8(handle:headers():get(":path") or "") then
+  local path = headers:get(":path") or ""
+  if path:find("?", 1, true) then -- no call has parameters, and the transcoder refuses those that it does not know
+    path = path:gsub("%?.*", "")
+    headers:replace(":path", path)
+  end
+  if not errors.is_utf8(path) then
     handle:respond({ [":status"] = "400" }, "The path is not UTF-8") -- local_reply_config makes JSON of it
     return
   end
@@ -242,6 +249,20 @@ local function refuse_grpc(headers)
   headers:replace("retry-after", "1")
 end
 
+-- Makes the answer to GET one to HEAD: the same headers, and no body.
+local function drop_body(handle, http_status)
+  local body = handle:body() -- nil if there is none, as in an answer of Envoy itself
+  local headers = handle:headers()
+  if http_status >= 400 then
+    for _, name in ipairs(GRPC_HEADERS) do headers:remove(name) end
+  end
+  if not body then return end
+  local length = body:length()
+  body:setBytes("")
+  headers = handle:headers()
+  headers:replace("content-length", tostring(length))
+end
+
 function envoy_on_response(handle)
   local http_status = tonumber(handle:headers():get(":status"))
   local noted = handle:streamInfo():dynamicMetadata():get("infermesh") or {}
@@ -249,7 +270,11 @@ function envoy_on_response(handle)
     if noted.busy then refuse_grpc(handle:headers()) end
     return
   end
-  if http_status < 400 or noted.bodiless then return end
+  if noted.bodiless then
+    drop_body(handle, http_status)
+    return
+  end
+  if http_status < 400 then return end
   local body = handle:body(true) -- waits for the body; objects taken from the handle before this are invalid afterwards
   if noted.too_large then
     answer(handle, 413, body, errors.too_large(noted.too_large))

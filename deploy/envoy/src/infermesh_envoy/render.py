@@ -35,7 +35,7 @@ def rest_paths(descriptors: Path) -> list[tuple[str, str]]:
     rules = (
         m.options.Extensions[annotations_pb2.http] for m in methods if m.options.HasExtension(annotations_pb2.http)
     )
-    return [(rule.post or rule.get, "POST" if rule.post else "GET") for rule in rules]
+    return [(rule.post or rule.get, "POST" if rule.post else "GET, HEAD") for rule in rules]
 
 
 def path_regex(path: str) -> str:

@@ -85,6 +85,7 @@ def test_sampling_out_of_range(field: str, sampling: dict[str, Any]) -> None:
         ("priority", {"priority": -(2**31) + 1}),
         ("generated[0].choice", {"generated": (Continuation(choice=1, token_ids=()),)}),
         ("generated[1].choice", {"generated": (Continuation(choice=0, token_ids=()),) * 2}),
+        ("generated", {"generated": (Continuation(choice=0, token_ids=(7,), finished=True),)}),
         ("generated[0].token_ids", {"generated": (Continuation(choice=0, token_ids=(100,)),)}),
     ],
 )

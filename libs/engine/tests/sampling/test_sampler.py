@@ -114,6 +114,13 @@ def test_a_row_of_nan_ends_in_some_token() -> None:
     assert 0 <= one(row, repetition_penalty=1.5).token_id < 100
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("repetition_penalty", [1e-7, 1e-30, 1e-45])
+def test_tiny_penalties_make_huge_logits_and_no_error(repetition_penalty: float) -> None:
+    row = [0.5, 2.0, -1.0, 0.25]
+    assert one(row, repetition_penalty=repetition_penalty, prompt_token_ids=(3,)).token_id == 3
+
+
 def test_a_sequence_draws_the_same_alone_in_a_batch_and_continued() -> None:
     rows = np.random.default_rng(3).normal(size=(40, 5, 400)).astype(np.float32) * 2
 

@@ -122,7 +122,7 @@ def _build_server(
     access = mesh_access(identity, settings.listen, reflection=settings.reflection)
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=observers, access=access)
     report = partial(to_report, version=version("infermesh-worker"), started_at=datetime.now(UTC))
-    add_InferenceServiceServicer_to_server(InferenceServicer(worker, report), server)
+    add_InferenceServiceServicer_to_server(InferenceServicer(worker, report, settings.json_objects), server)
     add_EndpointServiceServicer_to_server(EndpointServicer(worker), server)
     host, _ = split_host_port(settings.listen)
     readiness = Readiness(worker.status, server, lambda: f"{host}:{server.port}", tasks)

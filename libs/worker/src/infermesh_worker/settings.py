@@ -80,6 +80,12 @@ class WorkerSettings(ServiceSettings):
         description="Most memory that each model keeps for compiled output formats, e.g. 64MiB. 0: only the newest "
         "format is kept.",
     )
+    json_objects: Literal["closed", "open"] = Field(
+        "closed",
+        description="Whether the objects of a JSON schema without additionalProperties may have members that it does "
+        "not list. closed: no, so that small models do not run on. open: yes, as JSON Schema says. Requests may say "
+        "otherwise.",
+    )
     chat_template_timeout_s: float = Field(
         2.0,
         ge=0.1,

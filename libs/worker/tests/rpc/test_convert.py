@@ -87,8 +87,19 @@ async def test_what_a_request_leaves_out_has_the_contracts_default() -> None:
 
 @pytest.mark.parametrize("kind", ["json_schema", "regex", "grammar"])
 async def test_each_format_keeps_its_kind(kind: Literal["json_schema", "regex", "grammar"]) -> None:
-    request = await convert(format=pb.OutputFormat(**{kind: "spec"}))
+    constraint: Any = {kind: "spec"}
+    request = await convert(format=pb.OutputFormat(**constraint))
     assert request.output_format == engine.OutputFormat(kind=kind, spec="spec")
+
+
+@pytest.mark.parametrize("default", [True, False])
+async def test_a_request_says_whether_objects_are_open_or_the_worker_does(default: bool) -> None:
+    for asked in (None, True, False):
+        output_format = pb.OutputFormat(json_schema="{}", open_objects=asked)
+        request = pb.GenerateRequest(text="ab", format=output_format)
+        made = await to_generation(request, request_id="r", model=MODEL, info=INFO, open_objects=default)
+        assert made.output_format is not None
+        assert made.output_format.open_objects is (default if asked is None else asked)
 
 
 class Written:

@@ -38,7 +38,9 @@ async def longest_gap_s(call: Any, until: asyncio.Event) -> float:
 
 
 async def refused(stub: InferenceServiceStub, kind: str, spec: str) -> None:
-    call = stub.Generate(pb.GenerateRequest(text="a", format=pb.OutputFormat(**{kind: spec})), timeout=60)
+    constraint: Any = {kind: spec}
+    made = pb.OutputFormat(**constraint)
+    call = stub.Generate(pb.GenerateRequest(text="a", format=made), timeout=60)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     error = from_rpc_error(caught.value)
@@ -80,3 +82,20 @@ async def test_request_that_waits_for_its_format_can_be_cancelled() -> None:
         text = "".join([event.delta.text async for event in stubs.inference.Generate(constrained, timeout=30)])
         assert len(text) == 3
         assert text.isdigit()
+
+
+async def test_members_that_a_schema_does_not_list() -> None:
+    """The output so far has a second member: whether it can go on tells whether the schema allows that."""
+    schema = '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}'
+    async with (
+        simulated_worker_process(json_objects="open", sim_eos=True) as worker,
+        processes.connected(worker) as stubs,
+    ):
+        request = pb.GenerateRequest(text="a", format=pb.OutputFormat(json_schema=schema))
+        request.stop.max_tokens = 20
+        request.generated.add(token_ids=b'{"a":1,')  # this worker's tokens are bytes
+        assert [event async for event in stubs.inference.Generate(request, timeout=30)]
+        request.format.open_objects = False
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stubs.inference.Generate(request, timeout=30).read()
+        assert list(from_rpc_error(caught.value).fields) == ["format.json_schema"]

@@ -29,6 +29,8 @@ def cancelled_by_its_server() -> InfermeshError:
         (ResourceExhausted("x", reason="QUEUE_FULL"), Verdict.BUSY, Verdict.LEAVE),
         (ResourceExhausted("x"), Verdict.REFUSE, Verdict.LEAVE),
         (Unavailable("x", reason="WORKER_DRAINING"), Verdict.LEAVE, Verdict.LEAVE),
+        (Unavailable("x", reason="FORMATS_UNAVAILABLE"), Verdict.LEAVE, Verdict.LEAVE),
+        (Unavailable("x", reason="TEMPLATES_UNAVAILABLE"), Verdict.LEAVE, Verdict.LEAVE),
         (Unavailable("x", reason="ENGINE_CRASHED"), Verdict.FAULT, Verdict.FAULT),
         (Internal("x"), Verdict.FAULT_ONCE, Verdict.FAULT_ONCE),
     ],

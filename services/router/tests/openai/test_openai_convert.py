@@ -126,6 +126,12 @@ def test_structured_outputs(outputs: dict[str, object], expected: pb.OutputForma
     assert chat(structured_outputs=outputs).format == expected
 
 
+@pytest.mark.parametrize(("strict", "is_open"), [(None, None), (True, False), (False, True)])
+def test_strict_says_whether_objects_are_open(strict: bool | None, is_open: bool | None) -> None:
+    request = chat(response_format={"type": "json_schema", "json_schema": {"name": "n", "strict": strict}})
+    assert request.format == pb.OutputFormat(json_schema="{}", open_objects=is_open)
+
+
 def test_completions() -> None:
     (request,) = completion(logprobs=0)
     assert request.text == "hi"

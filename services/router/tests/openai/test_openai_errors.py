@@ -115,3 +115,33 @@ async def test_an_unknown_model(start_worker: StartWorker, start_router: StartRo
     with pytest.raises(ModelNotFound) as caught:
         await chat(router, model="nope", stream=True)
     assert caught.value.reason == "MODEL_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("chat", "it has no chat template", "messages", "it has no chat template"),
+        ("prompt", "prompt must hold at least one token", "messages", "messages must hold at least one token"),
+        ("token_ids", "too few", "messages", "too few"),
+        (
+            "chat.template_kwargs_json",
+            'chat.template_kwargs_json: must not contain "messages", which come from chat.messages',
+            "chat_template_kwargs",
+            'chat_template_kwargs: must not contain "messages", which come from messages',
+        ),
+        ("model", "no model 'chat.messages'", "model", "no model 'chat.messages'"),
+    ],
+)
+async def test_errors_are_in_rests_words(
+    start_worker: StartWorker, start_router: StartRouter, case: tuple[str, str, str, str]
+) -> None:
+    field, message, param, told = case
+
+    async def refuse(_request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
+        raise InvalidArgument(message, fields={field: "bad"})
+        yield
+
+    router = await start_router(await start_worker(script=refuse))
+    with pytest.raises(InvalidArgument) as refused:
+        await chat(router)
+    assert (list(refused.value.fields), refused.value.message) == ([param], told)

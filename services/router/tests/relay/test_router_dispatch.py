@@ -8,7 +8,7 @@ import pytest
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.testing.router import Script, StartRouter, StartWorker, delta, finished, started
 from infermesh_router.testing.streams import ask, generate
-from infermesh_runtime.errors import DeadlineExceeded, Internal, InvalidArgument, Unavailable
+from infermesh_runtime.errors import DeadlineExceeded, DeviceNotAvailable, Internal, InvalidArgument, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
 
@@ -211,6 +211,14 @@ async def test_a_named_endpoint_is_asked_for_any_device(start_worker: StartWorke
     await generate(router, ask(device="cpu"))
     devices = [request.device for worker in workers for request in worker.requests]
     assert sorted(devices) == ["auto", "cpu"]
+
+
+@pytest.mark.parametrize("device", ["CPU", "Cpu", "AUTO", "Auto"])
+async def test_a_device_in_any_case(start_worker: StartWorker, start_router: StartRouter, device: str) -> None:
+    router = await start_router(await start_worker())
+    assert (await generate(router, ask(device=device)))[0].started.device == pb.DEVICE_KIND_CPU
+    with pytest.raises(DeviceNotAvailable, match="'gpu'"):
+        await generate(router, ask(device="GPU"))
 
 
 async def test_a_draining_worker_gets_nothing_new(start_worker: StartWorker, start_router: StartRouter) -> None:

@@ -51,6 +51,8 @@ class OutputFormat:
 
     kind: Literal["json_schema", "regex", "grammar"]
     spec: str
+    open_objects: bool = False
+    """Whether objects of a JSON schema that list their members may have others, where the schema does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ _MAX_STOP_STRINGS = 16
 _MAX_CHOICES = 128
 _MAX_TOP_LOGPROBS = 20
 _MAX_PRIORITY = 100
+EVERY_CHOICE_FINISHED = "has every choice finished, so there is nothing to run"
 
 
 def validate(request: GenerationRequest, *, vocab_size: int, context_length: int) -> None:
@@ -87,6 +88,8 @@ def _generated(request: GenerationRequest, vocab_size: int) -> Iterator[Violatio
             yield f"generated[{i}].choice", f"must be unique, but {continuation.choice} occurs twice"
         seen.add(continuation.choice)
         yield from _outside_vocabulary(f"generated[{i}].token_ids", continuation.token_ids, vocab_size)
+    if seen and sum(continuation.finished for continuation in request.generated) >= request.n:
+        yield "generated", EVERY_CHOICE_FINISHED
 
 
 def _outside(field: str, value: float, least: float, most: float, *, above: bool = False) -> Iterator[Violation]:

@@ -32,9 +32,12 @@ def choose(
     if beyond is not None:
         reach = max(reach, (largest - beyond) * inverse_temperature + _FURTHER)
     chosen = 0
+    just_below = np.nextafter(
+        np.float32(largest), np.float32(-np.inf)
+    )  # among huge logits, the reach rounds to nothing
     for further in (0.0, _FURTHER, 2 * _FURTHER, np.inf):
         complete = further == np.inf
-        smallest = np.float32(largest - (reach + further) / inverse_temperature)
+        smallest = min(np.float32(largest - (reach + further) / inverse_temperature), just_below)
         ids, logits = _rank(row, np.flatnonzero(row > smallest))
         weights = relative_weights(logits[None, :], np.array([inverse_temperature]))
         index, decided = invert(weights, totals, draws, complete=complete)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from infermesh_engine.requests.request import OutputFormat
+from infermesh_engine.sampling.digit_bound import DigitBound, DigitTokens
 from infermesh_engine.sampling.grammar_cache import GrammarCache
 from infermesh_engine.sampling.grammar_source import refusal, to_grammar
 from infermesh_runtime.errors import Unimplemented
@@ -38,10 +39,18 @@ _log = logging.getLogger(__name__)
 class GrammarState:
     """The position of one output in its grammar."""
 
-    __slots__ = ("_eos_token_ids", "_format", "_matcher")
+    __slots__ = ("_digits", "_eos_token_ids", "_format", "_matcher")
 
-    def __init__(self, matcher: "LLMatcher", output_format: OutputFormat, eos_token_ids: AbstractSet[int]) -> None:
+    def __init__(
+        self,
+        matcher: "LLMatcher",
+        output_format: OutputFormat,
+        eos_token_ids: AbstractSet[int],
+        digits: DigitBound | None = None,
+    ) -> None:
+        """`digits`: bounds the numbers of a JSON schema's output; None: they are not bounded."""
         self._matcher = matcher
+        self._digits = digits
         self._format = output_format
         self._eos_token_ids = eos_token_ids
 
@@ -70,6 +79,8 @@ class GrammarState:
         if self._matcher.is_error():  # the mask then admits the end of sequence, as if the output were complete
             reason = self._matcher.get_error().strip()
             raise refusal(self._format, _DEAD_END if reason.startswith("NoExtension") else reason)
+        if self._digits is not None and self._digits.is_reached:
+            return self._digits.narrow(bits, self._matcher)
         return bits
 
     def consume(self, token_id: int) -> None:
@@ -81,6 +92,8 @@ class GrammarState:
             return
         if not _guarded(self._format, self._matcher.consume_token, token_id):
             raise refusal(self._format, self._matcher.get_error())
+        if self._digits is not None:
+            self._digits.consume(token_id)
 
 
 class GrammarFactory:
@@ -92,6 +105,7 @@ class GrammarFactory:
         self._tokenizer = tokenizer
         self._eos_token_ids = frozenset(eos_token_ids)
         self._bound: LLTokenizer | None = None
+        self._digits: DigitTokens | None = None
         self.cache = GrammarCache() if cache is None else cache
         """What is compiled. A grammar that was compiled elsewhere may be added to it."""
 
@@ -116,7 +130,11 @@ class GrammarFactory:
         if matcher is None:
             matcher = compile_matcher(self.prepare(), output_format)
             self.cache.add(output_format, matcher)
-        return GrammarState(matcher.deep_copy(), output_format, self._eos_token_ids)
+        digits = None
+        if output_format.kind == "json_schema":
+            self._digits = self._digits or DigitTokens.of(self.prepare())
+            digits = DigitBound(self._digits)
+        return GrammarState(matcher.deep_copy(), output_format, self._eos_token_ids, digits)
 
 
 def index_vocabulary(tokenizer: str, eos_token_ids: AbstractSet[int]) -> "LLTokenizer":

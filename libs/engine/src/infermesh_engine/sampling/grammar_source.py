@@ -6,6 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from infermesh_engine.requests.request import OutputFormat
+from infermesh_engine.sampling.closed_objects import close_objects
+from infermesh_engine.sampling.disjoint_branches import allow_disjoint_branches
+from infermesh_engine.sampling.gbnf import gbnf_to_lark, is_gbnf
 from infermesh_runtime.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -39,6 +42,11 @@ def to_grammar(output_format: OutputFormat) -> str:
         return str(LLMatcher.grammar_from_regex(spec))
     if spec.count(":") > _MAX_DEFINITIONS:
         raise refusal(output_format, f"more than {_MAX_DEFINITIONS} definitions")
+    if is_gbnf(spec):
+        try:
+            spec = gbnf_to_lark(spec)
+        except ValueError as error:
+            raise refusal(output_format, str(error)) from error
     return str(LLMatcher.grammar_from_lark(spec))
 
 
@@ -53,6 +61,10 @@ def _json_grammar(output_format: OutputFormat) -> str:
     try:
         schema = json.loads(output_format.spec)
         references = json.dumps(schema).count('"$ref"')
+        if isinstance(schema, dict):
+            if not output_format.open_objects:
+                close_objects(schema)
+            allow_disjoint_branches(schema)
     except RecursionError:
         raise refusal(output_format, "nested too deeply") from None
     except ValueError as error:
@@ -61,15 +73,14 @@ def _json_grammar(output_format: OutputFormat) -> str:
         raise refusal(output_format, "the schema must be an object or true")
     if references > _MAX_DEFINITIONS:
         raise refusal(output_format, f"more than {_MAX_DEFINITIONS} references")
-    text = output_format.spec
     if schema is True:
-        text = "{}"
+        schema = {}
     elif not schema:
         # {} means "any JSON object" in our API, but "any value" in JSON Schema
-        text = '{"type": "object"}'
+        schema = {"type": "object"}
     from llguidance import LLMatcher
 
     try:
-        return str(LLMatcher.grammar_from_json_schema(text, _JSON_OPTIONS))
+        return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), _JSON_OPTIONS))
     except ValueError as error:
         raise refusal(output_format, str(error)) from error

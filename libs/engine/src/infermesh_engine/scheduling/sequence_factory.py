@@ -3,6 +3,7 @@
 from tokenizers import Tokenizer
 
 from infermesh_engine.requests.request import GenerationRequest
+from infermesh_engine.requests.validate import EVERY_CHOICE_FINISHED
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_engine.sampling.grammar import GrammarFactory
 from infermesh_engine.sampling.sampler_state import SamplerState
@@ -67,10 +68,8 @@ class SequenceFactory:
                 metadata={"tokens": str(longest), "room_tokens": str(min(context, cache))},
             )
         if sum(continuation.finished for continuation in request.generated) >= request.n:
-            raise InvalidArgument(
-                "Every choice of the request is finished, so there is nothing to run.",
-                fields={"generated": "has every choice finished"},
-            )
+            problem = EVERY_CHOICE_FINISHED
+            raise InvalidArgument(f"generated {problem}", fields={"generated": problem})
 
     def _sequence(self, request: GenerationRequest, choice: int) -> Sequence:
         stop = request.stop

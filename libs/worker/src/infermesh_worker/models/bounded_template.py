@@ -84,7 +84,7 @@ class BoundedTemplate:
                     raise
                 _log.warning("no process for chat templates", extra={"reason": repr(error)})
                 problem = "Chat templates cannot be rendered at the moment."
-                raise Unavailable(problem, retry_after_s=1.0) from error
+                raise Unavailable(problem, reason="TEMPLATES_UNAVAILABLE", retry_after_s=1.0) from error
         return self._process
 
     def _refusal(self, problem: str) -> InvalidArgument:

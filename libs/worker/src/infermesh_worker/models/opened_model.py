@@ -51,7 +51,7 @@ class OpenedModel:
         if self.chat_template is None:
             raise FailedPrecondition(
                 f"Model {self.name!r} has no chat template, so it is a base model. "
-                "Send `text` instead of `chat`, or use /v1/completions.",
+                "Ask it to continue a text instead, as /v1/completions does.",
                 reason="NO_CHAT_TEMPLATE",
                 fields={"chat": "the model has no chat template"},
             )

@@ -38,9 +38,11 @@ def count_sequences(request: pb.GenerateRequest) -> int:
 
 
 async def to_generation(
-    request: pb.GenerateRequest, *, request_id: str, model: OpenedModel, info: RunnerInfo
+    request: pb.GenerateRequest, *, request_id: str, model: OpenedModel, info: RunnerInfo, open_objects: bool = False
 ) -> engine.GenerationRequest:
     """The validated engine request, with its prompt tokenised, and a random seed if the request has none.
+
+    `open_objects`: what holds for the objects of JSON schemas if the request does not say.
 
     Raises DeviceNotAvailable, ContextLengthExceeded and InvalidArgument.
     """
@@ -52,7 +54,7 @@ async def to_generation(
         seed=request.seed if request.HasField("seed") else secrets.randbits(64),
         sampling=_sampling(request.sampling),
         stop=_stop(request.stop),
-        output_format=_output_format(request.format) if request.HasField("format") else None,
+        output_format=_output_format(request.format, open_objects) if request.HasField("format") else None,
         logprobs=request.logprobs.top if request.HasField("logprobs") else None,
         n=request.n if request.HasField("n") else 1,
         priority=request.priority,
@@ -112,9 +114,12 @@ def _stop(message: pb.StopConditions) -> engine.StopConditions:
     )
 
 
-def _output_format(message: pb.OutputFormat) -> engine.OutputFormat:
+def _output_format(message: pb.OutputFormat, open_objects: bool) -> engine.OutputFormat:
     match message.WhichOneof("constraint"):
-        case ("json_schema" | "regex" | "grammar") as kind:
+        case "json_schema":
+            is_open = message.open_objects if message.HasField("open_objects") else open_objects
+            return engine.OutputFormat(kind="json_schema", spec=message.json_schema, open_objects=is_open)
+        case ("regex" | "grammar") as kind:
             return engine.OutputFormat(kind=kind, spec=getattr(message, kind))
         case _:
             raise prompt.invalid("format", "must set one of json_schema, regex and grammar")

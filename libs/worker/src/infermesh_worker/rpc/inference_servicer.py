@@ -3,6 +3,7 @@
 # ruff: noqa: ARG002 - gRPC fixes the signatures of RPCs
 
 from collections.abc import Callable
+from typing import Literal
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
@@ -18,9 +19,15 @@ DEFAULT_INTERVAL_MS = 100
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """infermesh.inference.v1.InferenceService over a worker's text-generation models."""
 
-    def __init__(self, worker: Worker, report: Callable[[WorkerStatus], pb.HealthReport]) -> None:
-        """`report` converts a status to a health report."""
+    def __init__(
+        self,
+        worker: Worker,
+        report: Callable[[WorkerStatus], pb.HealthReport],
+        json_objects: Literal["closed", "open"] = "closed",
+    ) -> None:
+        """`report` converts a status to a health report. `json_objects`: for requests that do not say."""
         self._worker = worker
+        self._open_objects = json_objects == "open"
         self._report = report
 
     async def Generate(self, request: pb.GenerateRequest, context: RpcContext) -> None:
@@ -28,7 +35,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             info, model = hosted.client.require_ready(), hosted.opened
             request_id = hosted.client.new_request_id()
             with self._worker.models.place(hosted, count_sequences(request)):
-                generation = await to_generation(request, request_id=request_id, model=model, info=info)
+                generation = await to_generation(
+                    request, request_id=request_id, model=model, info=info, open_objects=self._open_objects
+                )
             with hosted.client.open(generation) as stream:
                 await write_responses(stream, to_started(generation, model, info), context)
 

@@ -41,6 +41,7 @@ _LEAVING = frozenset(
     {"WORKER_DRAINING", "WORKER_LOADING", "WORKER_FAILED", "MODEL_NOT_LOADED", "MODEL_UNLOADED", DRAINED}
     | {ENDPOINT_STOPPED}
     | {"ROUTER_DRAINING", "NO_ENDPOINT"}  # from a router behind this one
+    | {"FORMATS_UNAVAILABLE", "TEMPLATES_UNAVAILABLE"}  # concern only some requests, and not the endpoint for others
 )
 _PASSING = frozenset({QUEUE_FULL, TOO_MANY_CALLS, "MODEL_NOT_LOADED"})
 """What the endpoint's last report did not say yet: it has no room, or it has unloaded the model."""

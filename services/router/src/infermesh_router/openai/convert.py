@@ -37,6 +37,7 @@ def chat_job(request: ChatRequest) -> Job:
     _fill_chat(prompt.chat, request)
     names = {"stop.max_tokens": "max_tokens" if request.max_tokens else "max_completion_tokens"}
     names["logprobs"] = "top_logprobs"
+    names |= dict.fromkeys(("prompt", "text", "token_ids"), "messages")
     return _job("chatcmpl", request, (prompt,), ChatShape(), logprobs=bool(request.logprobs), names=names)
 
 
@@ -135,14 +136,16 @@ def _stop(request: SamplingRequest, limit: int | None) -> pb.StopConditions:
 
 def _format(request: SamplingRequest) -> pb.OutputFormat | None:
     wanted = request.response_format
-    schema: str | None = None
+    made: pb.OutputFormat | None = None
     if isinstance(wanted, JsonObjectFormat):
-        schema = "{}"
+        made = pb.OutputFormat(json_schema="{}")
     elif isinstance(wanted, JsonSchemaFormat):
-        schema = _dump(wanted.json_schema.schema_ or {}, "response_format.json_schema.schema")
+        schema, strict = wanted.json_schema.schema_ or {}, wanted.json_schema.strict
+        text = _dump(schema, "response_format.json_schema.schema")
+        made = pb.OutputFormat(json_schema=text, open_objects=None if strict is None else not strict)
     if request.structured_outputs is None:
-        return None if schema is None else pb.OutputFormat(json_schema=schema)
-    if schema is not None:
+        return made
+    if made is not None:
         raise invalid("structured_outputs", "and a 'response_format' must not both be set")
     return _structured(request.structured_outputs)
 

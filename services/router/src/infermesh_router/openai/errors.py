@@ -14,10 +14,16 @@ _NAMES = {
     "stop.": "",
     "chat.template_kwargs_json": "chat_template_kwargs",
     "chat.": "",
+    "chat": "messages",
     "text": "prompt",
     "token_ids": "prompt",
 }
 """Prefix of a path in the gRPC contract → prefix in OpenAI's body; the first that matches counts."""
+
+_WORDS = frozenset({"chat", "text", "prompt"})
+"""Paths that a message may also have as words: there only those that begin a sentence about the field are paths."""
+_OTHER_PATHS = re.compile(r"(?<![\w.'\"`])(?:sampling|stop|chat)(?:\.[a-z_]+(?:\[\d+\])?)+")
+"""Paths of the gRPC contract that an error's message mentions beside those of its fields."""
 
 _REASONS = {
     "extra_forbidden": "UNKNOWN_PARAMETER",
@@ -79,7 +85,9 @@ def rename_fields(error: InfermeshError, names: Mapping[str, str]) -> InfermeshE
     paths = {path: rename_field(path, names) for path in error.fields}
     message = error.message
     for path, name in paths.items():
-        message = re.sub(rf"(?<![\w.]){re.escape(path)}(?![\w.])", name, message)
+        before = r"(?:^|(?<=; ))" if path in _WORDS else r"(?<![\w.])"
+        message = re.sub(rf"{before}{re.escape(path)}(?![\w.])", name, message)
+    message = _OTHER_PATHS.sub(lambda found: rename_field(found[0], names), message)
     return from_code(
         error.code,
         message,

@@ -90,7 +90,7 @@ class JsonObjectFormat(Strict):
 
 
 class JsonSchema(Strict):
-    """A named JSON schema. It is always enforced, whatever `strict` says."""
+    """A named JSON schema. It is always enforced; `strict: false` only allows members that it does not list."""
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
     description: str | None = None

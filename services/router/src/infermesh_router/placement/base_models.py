@@ -12,8 +12,8 @@ def refuse_base_model(endpoints: Iterable[Endpoint], model: str) -> None:
     having = [available for report in reports for available in report.available if available.name == model]
     if having and all(each.HasField("has_chat_template") and not each.has_chat_template for each in having):
         raise FailedPrecondition(
-            f"Model '{model}' has no chat template, so it is a base model. Send `text` instead of `chat`, or use "
-            "/v1/completions.",
+            f"Model '{model}' has no chat template, so it is a base model. Ask it to continue a text instead, as "
+            "/v1/completions does.",
             reason="NO_CHAT_TEMPLATE",
             fields={"chat": "the model has no chat template"},
         )

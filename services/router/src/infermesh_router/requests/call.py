@@ -35,6 +35,7 @@ _MAX_CHOICES = 128
 """The worker refuses requests for more; until then they must not count as more work than can be."""
 _BOUNDS = Bounds()
 _CHARACTERS_PER_TOKEN = 4
+_DEVICES = frozenset({"auto", "gpu", "cpu", "xpu", "cuda"})
 _TOKENS_PER_MESSAGE = 4
 
 
@@ -100,14 +101,14 @@ def read_embed(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 -
     """Reads a serialised EmbedRequest. Raises InvalidArgument."""
     request = _parse(pb.EmbedRequest, body)
     tokens = sum(map(len, request.texts)) // _CHARACTERS_PER_TOKEN
-    wanted = Wanted(model=request.model, device=request.device, prompt_tokens=tokens)
+    wanted = Wanted(model=request.model, device=_device(request.device), prompt_tokens=tokens)
     return Call(method=EMBED, body=body, wanted=wanted, any_device=_ANY[pb.EmbedRequest])
 
 
 def read_infer(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
     """Reads a serialised InferRequest. Raises InvalidArgument."""
     request = _parse(pb.InferRequest, body)
-    wanted = Wanted(model=request.model, device=request.device)
+    wanted = Wanted(model=request.model, device=_device(request.device))
     return Call(method=INFER, body=body, wanted=wanted, any_device=_ANY[pb.InferRequest])
 
 
@@ -115,11 +116,13 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
     if abs(request.priority) > MAX_PRIORITY:
         problem = f"must be from {-MAX_PRIORITY} to {MAX_PRIORITY}, not {request.priority}"
         raise InvalidArgument(f"priority: {problem}", fields={"priority": problem})
+    if request.generated:
+        _check_generated(request)
     if not request.HasField("seed"):
         body += pb.GenerateRequest(seed=secrets.randbits(64)).SerializeToString()
     wanted = Wanted(
         model=request.model,
-        device=request.device,
+        device=_device(request.device),
         prompt_tokens=_estimate_prompt_tokens(request),
         sequences=min(max(1, request.n), _MAX_CHOICES),
         blocks=hash_prompt(request),
@@ -130,6 +133,21 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
     )
     any_device = _ANY[pb.GenerateRequest]
     return Call(method=GENERATE, body=body, wanted=wanted, session_id=request.session_id, any_device=any_device)
+
+
+def _check_generated(request: pb.GenerateRequest) -> None:
+    """Raises InvalidArgument if nothing is left to run: such a stream ends at once, as one that was cut does."""
+    n = request.n if request.HasField("n") else 1
+    finished = {part.choice for part in request.generated if part.finished and part.choice < n}
+    if 0 < n <= len(finished):
+        problem = "has every choice finished, so there is nothing to run"
+        raise InvalidArgument(f"generated {problem}", fields={"generated": problem})
+
+
+def _device(name: str) -> str:
+    """The device that a request names: a kind in any case, or an endpoint's address as it is."""
+    kind = name.lower()
+    return kind if kind in _DEVICES else name
 
 
 def _estimate_prompt_tokens(request: pb.GenerateRequest) -> int:

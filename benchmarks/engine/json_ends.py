@@ -1,0 +1,111 @@
+"""Counts the JSON outputs of the default model that do not end, at temperature 0 with max_tokens 512, and how they end.
+
+`python -m benchmarks.engine.json_ends --prompts 500 [--open] [--unbounded]`. Its output is one JSON document. The model
+is SmolLM2-135M below build/models, which the tests import.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.engine.json_schemas import SCHEMAS, prompts
+from infermesh_engine.engine import Engine, EngineConfig
+from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason
+from infermesh_engine.requests.request import GenerationRequest, OutputFormat, SamplingParams, StopConditions
+from infermesh_engine.sampling import digit_bound
+from infermesh_worker.engine_process.built_model import BuiltModel
+from infermesh_worker_cpu.build_model import build_model
+
+MODEL = Path(__file__).parents[2] / "build" / "models" / "smollm2-135m-instruct"
+MAX_TOKENS = 512
+_STRING = re.compile(r'"(?:\\.|[^"\\])*"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """One output and why it ended."""
+
+    schema: str
+    text: str
+    reason: FinishReason
+    tokens: int
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it ended by length inside a number or white space."""
+        return self.reason is FinishReason.LENGTH and ends_in_number_or_space(self.text)
+
+
+def ends_in_number_or_space(text: str) -> bool:
+    """Whether JSON that was cut off ends inside a number or white space; inside a string it does not."""
+    rest = _STRING.sub("s", text)
+    return '"' not in rest and re.search(r"[\s0-9.eE+-]$", rest) is not None and not rest.endswith(("true", "false"))
+
+
+def run(model: BuiltModel, names: list[str], questions: list[str], *, open_objects: bool = False) -> Iterator[Ended]:
+    """The outputs of each question with each schema."""
+    config = EngineConfig(max_sequences=64, max_batched_tokens=512)
+    engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, config)
+    texts: dict[str, str] = {}
+    for i, question in enumerate(questions):
+        for name in names:
+            engine.submit(_request(model, f"{name}/{i}", name, question, open_objects=open_objects))
+    while engine.has_work:
+        for output in engine.step():
+            if isinstance(output, Delta):
+                texts[output.request_id] = texts.get(output.request_id, "") + output.text
+            elif isinstance(output, Failed):
+                raise output.error
+            elif isinstance(output, Finished):
+                name = output.request_id.partition("/")[0]
+                text = texts.get(output.request_id, "")
+                tokens = output.completion_tokens
+                yield Ended(schema=name, text=text, reason=output.finish_reason, tokens=tokens)
+
+
+def _request(model: BuiltModel, request_id: str, name: str, question: str, *, open_objects: bool) -> GenerationRequest:
+    text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+    spec = json.dumps(SCHEMAS[name])
+    return GenerationRequest(
+        request_id=request_id,
+        prompt_token_ids=tuple(model.tokenizer.encode(text, add_special_tokens=False).ids),
+        seed=1,
+        sampling=SamplingParams(temperature=0),
+        stop=StopConditions(max_tokens=MAX_TOKENS),
+        output_format=OutputFormat(kind="json_schema", spec=spec, open_objects=open_objects),
+    )
+
+
+def _report(outputs: list[Ended]) -> dict[str, Any]:
+    long = [ended for ended in outputs if ended.reason is FinishReason.LENGTH]
+    bad = [ended for ended in long if ended.is_bad]
+    return {
+        "outputs": len(outputs),
+        "ended_by_length": len(long),
+        "inside_number_or_space": len(bad),
+        "tokens": sum(ended.tokens for ended in outputs),
+        "by_length": {name: sum(ended.schema == name for ended in long) for name in {ended.schema for ended in long}},
+        "examples": [asdict(ended) | {"text": ended.text[-80:]} for ended in (*bad, *long)[:5]],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.engine.json_ends", description=__doc__)
+    parser.add_argument("--prompts", type=int, default=500, help="how many of 500 prompts; each with 20 schemas")
+    parser.add_argument("--open", action="store_true", help="leave objects open, as JSON Schema says")
+    parser.add_argument("--unbounded", action="store_true", help="do not bound the digits of numbers")
+    options = parser.parse_args()
+    if options.unbounded:
+        digit_bound.MOST_DIGITS = 1 << 30
+    model = build_model({"folder": str(MODEL), "kv_cache_bytes": 1 << 30})
+    outputs = list(run(model, list(SCHEMAS), prompts(options.prompts), open_objects=options.open))
+    model.runner.close()
+    print(json.dumps(_report(outputs)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What clients of all kinds send is answered: unknown parameters, HEAD, HTTP/1.0, compressed bodies."""
+
+import asyncio
+import gzip
+import hashlib
+import random
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+import zstandard
+from google.api.httpbody_pb2 import HttpBody
+
+from deploy.envoy.tests.conftest import Context, FakeRouter
+from infermesh_envoy import EnvoyProcess
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CHAT = "/v1/chat/completions"
+MEBIBYTE = 1 << 20
+
+
+async def tell_model(model: str, _context: Context) -> HttpBody:
+    return HttpBody(content_type="application/json", data=f'{{"id": "{model}"}}'.encode())
+
+
+async def digest(request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
+    metadata = dict(context.invocation_metadata())
+    found = f"{len(request.data)} {hashlib.sha256(request.data).hexdigest()} {metadata['x-infermesh-body-bytes']}"
+    yield HttpBody(content_type="text/plain", data=found.encode())
+
+
+async def talk(envoy: EnvoyProcess, request: str) -> bytes:
+    """All that the server sends on a connection until it closes it."""
+    where = envoy.address("rest")
+    reader, writer = await asyncio.open_connection(where.host, where.port)
+    writer.write(request.encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+@pytest.mark.parametrize("query", ["client_version=0.1", "model=B", "a=%20&b", "?", "x=%ff", "model=B&model=C#d"])
+async def test_parameters_are_ignored(router: FakeRouter, http: httpx.AsyncClient, query: str) -> None:
+    router.model = tell_model
+    answer = await http.get(f"/v1/models/org/A?{query}")
+    assert (answer.status_code, answer.json()) == (200, {"id": "org/A"})
+
+
+async def test_parameters_of_a_post_are_ignored(router: FakeRouter, http: httpx.AsyncClient) -> None:
+    router.chat = digest
+    answer = await http.post(f"{CHAT}?api-version=2024-10-21", content=b"{}")
+    assert answer.text.startswith("2 ")
+
+
+async def test_head_is_get_without_a_body(router: FakeRouter, envoy: EnvoyProcess, http: httpx.AsyncClient) -> None:
+    router.model = tell_model
+    path = "/v1/models/A"
+    whole = await http.get(path)
+    head = await http.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == whole.headers["content-type"] == "application/json"
+    assert int(head.headers["content-length"]) == len(whole.content)
+    once = f"HEAD {path} HTTP/1.1\r\nhost: localhost\r\n"
+    told = await talk(envoy, f"{once}\r\n{once}connection: close\r\n\r\n")
+    assert told.count(b"HTTP/1.1 200") == 2
+    assert told.endswith(b"\r\n\r\n")
+
+
+async def test_head_of_what_fails(envoy: EnvoyProcess, router: FakeRouter) -> None:
+    async def refuse(_model: str, context: Context) -> HttpBody:
+        await context.abort(5, "no such model")
+        raise AssertionError
+
+    router.model = refuse
+    for path, status in (("/v1/models/A", 404), ("/nowhere", 404), (CHAT, 405), ("/metrics", 501)):
+        told = await talk(envoy, f"HEAD {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        assert told.startswith(f"HTTP/1.1 {status}".encode()), (path, told)
+        assert told.endswith(b"\r\n\r\n")
+        assert b"grpc-" not in told
+
+
+@pytest.mark.parametrize("host", ["", "host: localhost\r\n"])
+async def test_http_1_0(envoy: EnvoyProcess, router: FakeRouter, host: str) -> None:
+    router.model, router.chat = tell_model, digest
+    told = await talk(envoy, f"GET /v1/models/A HTTP/1.0\r\n{host}\r\n")
+    assert told.startswith(b"HTTP/1.0 200")
+    assert told.endswith(b'\r\n\r\n{"id": "A"}')
+    told = await talk(envoy, f"POST {CHAT} HTTP/1.0\r\n{host}content-length: 2\r\n\r\n{{}}")
+    assert b"\r\n\r\n2 " in told, "a stream without chunks, which HTTP/1.0 does not have"
+
+
+COMPRESS: dict[str, Any] = {
+    "gzip": partial(gzip.compress, compresslevel=1),
+    "zstd": zstandard.compress,
+}
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+async def test_compressed_bodies(router: FakeRouter, http: httpx.AsyncClient, encoding: str) -> None:
+    router.chat = digest
+    for body in (b"{}", random.Random(1).randbytes(3_000_000).hex().encode()):
+        packed = COMPRESS[encoding](body)
+        answer = await http.post(CHAT, content=packed, headers={"content-encoding": encoding})
+        assert answer.text == f"{len(body)} {hashlib.sha256(body).hexdigest()} {len(body)}"
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+async def test_bodies_that_are_too_large_unpacked(router: FakeRouter, http: httpx.AsyncClient, encoding: str) -> None:
+    async def refuse(request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
+        await context.abort(3, f"{len(request.data)} bytes")
+        yield HttpBody()
+
+    router.chat = refuse
+    draw = random.Random(1).randbytes
+    block = draw(200)  # the body shrinks about eightfold
+    packed = COMPRESS[encoding](b"".join(block + draw(20) for _ in range(65 * MEBIBYTE // 220)))
+    answer = await http.post(CHAT, content=packed, headers={"content-encoding": encoding})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+async def test_a_body_that_grows_out_of_proportion_is_cut(
+    router: FakeRouter, http: httpx.AsyncClient, encoding: str
+) -> None:
+    router.chat = digest
+    packed = COMPRESS[encoding](bytes(256 * MEBIBYTE))
+    answer = await http.post(CHAT, content=packed, headers={"content-encoding": encoding})
+    assert answer.status_code == 413 or int(answer.text.split()[0]) < 64 * MEBIBYTE
