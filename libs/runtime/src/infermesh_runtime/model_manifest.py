@@ -43,6 +43,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     size_bytes: Count
     """Size of the weights as imported, without converted copies."""
     created: Annotated[datetime, msgspec.Meta(tz=True)]
+    special_tokens: dict[str, str] | None = None
+    """The tokenizer's special tokens, as chat templates name them: "bos_token", "eos_token", …"""
     files: dict[str, FileEntry]
     """All files of the folder but the manifest, by relative path with forward slashes."""
 

@@ -78,6 +78,8 @@ def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMet
         start = _start_command(settings, {**opened.build_options, KV_OPTION: kv_cache_bytes})
         if opened.chat_template is not None:
             opened.chat_template.timeout_s = settings.chat_template_timeout_s
+            opened.chat_template.content_format = settings.chat_content_format
+            opened.chat_template.special_tokens_anywhere = settings.special_tokens_in_messages
         meter = meters.of(opened.name)
         return EngineClient(backend.build, start, meter, policy, name=opened.name, tasks=tasks)
 

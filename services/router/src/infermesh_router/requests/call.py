@@ -137,7 +137,11 @@ def _estimate_prompt_tokens(request: pb.GenerateRequest) -> int:
         return request.token_ids.shape[0] if request.token_ids.shape else 0
     if kind == "text":
         return len(request.text) // _CHARACTERS_PER_TOKEN
-    return sum(len(m.content) // _CHARACTERS_PER_TOKEN + _TOKENS_PER_MESSAGE for m in request.chat.messages)
+    return sum(_characters(m) // _CHARACTERS_PER_TOKEN + _TOKENS_PER_MESSAGE for m in request.chat.messages)
+
+
+def _characters(message: pb.ChatMessage) -> int:
+    return len(message.content) + sum(map(len, message.content_parts))
 
 
 def _parse(kind: type[RequestT], body: bytes) -> RequestT:
