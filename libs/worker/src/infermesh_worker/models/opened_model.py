@@ -30,9 +30,13 @@ class OpenedModel:
     """Plain values that the engine process builds the model with."""
     longest_token_chars: int = field(init=False)
     """Length of the longest token in the vocabulary, in characters."""
+    special_ids: Mapping[str, int] = field(init=False, repr=False)
+    """Ids of the special tokens, by the text that stands for them."""
     _apart: ApartTokenizer = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        added = self.tokenizer.get_added_tokens_decoder().items()
+        object.__setattr__(self, "special_ids", {token.content: i for i, token in added if token.special})
         controls = self.chat_template.control_tokens if self.chat_template is not None else frozenset()
         object.__setattr__(self, "_apart", ApartTokenizer(self.tokenizer, controls))
         object.__setattr__(self, "longest_token_chars", max(map(len, self.tokenizer.get_vocab()), default=1))

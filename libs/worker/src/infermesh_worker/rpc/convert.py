@@ -51,7 +51,7 @@ async def to_generation(
         prompt_token_ids=token_ids,
         seed=request.seed if request.HasField("seed") else secrets.randbits(64),
         sampling=_sampling(request.sampling),
-        stop=_stop(request.stop),
+        stop=_stop(request.stop, model, info.vocab_size),
         output_format=_output_format(request.format) if request.HasField("format") else None,
         logprobs=request.logprobs.top if request.HasField("logprobs") else None,
         n=request.n if request.HasField("n") else 1,
@@ -102,10 +102,12 @@ def _sampling(message: pb.SamplingParams) -> engine.SamplingParams:
     return engine.SamplingParams(**given, logit_bias=dict(message.logit_bias))
 
 
-def _stop(message: pb.StopConditions) -> engine.StopConditions:
+def _stop(message: pb.StopConditions, model: OpenedModel, vocab_size: int) -> engine.StopConditions:
+    # special tokens have no text in an output, so a string that names one can only match the token
+    named = [token_id for string in message.strings if (token_id := model.special_ids.get(string, -1)) >= 0]
     return engine.StopConditions(
         strings=tuple(message.strings),
-        token_ids=tuple(message.token_ids),
+        token_ids=(*message.token_ids, *(token_id for token_id in named if token_id < vocab_size)),
         max_tokens=message.max_tokens if message.HasField("max_tokens") else None,
         min_tokens=message.min_tokens,
         ignore_eos=message.ignore_eos,
