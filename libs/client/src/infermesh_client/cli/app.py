@@ -208,11 +208,18 @@ def import_model(
         typer.Option(help="Precision to compress the weights to; default: what each device's converter chooses."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model of the same name.")] = False,
+    eos: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TOKEN",
+            help="Token that ends an answer, by its text or id, beside those that the model names; may be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Copy or download a model into the models folder, ready to serve. A failed import leaves nothing behind."""
     from infermesh_client.cli.models.models import run_import  # noqa: PLC0415
 
-    run_import(source, name, weights, force=force)
+    run_import(source, name, weights, force=force, eos=eos or ())
 
 
 @models_app.command("load")

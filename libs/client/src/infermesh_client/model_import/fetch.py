@@ -53,7 +53,7 @@ def fetch(source: ModelSource, folder: Path, view: ProgressView) -> Fetched:
 
 
 def _fetch_gguf_file(path: Path, folder: Path, view: ProgressView) -> Fetched:
-    for name in ("tokenizer.json", "chat_template.jinja"):
+    for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json"):
         check_link(path.absolute().with_name(name))
     _check_copy(folder, path.stat().st_size)
     copy_files([(path, folder / GGUF_NAME)], view, title=f"Copying {path.name}")

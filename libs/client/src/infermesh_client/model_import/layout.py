@@ -16,7 +16,7 @@ _SIDE_FILES = (
     "chat_template.json",
 )
 _IR_FILES = ("openvino_model.xml", "openvino_model.bin")
-_BESIDE_GGUF: tuple[str, ...] = ("tokenizer.json", "chat_template.jinja")
+_BESIDE_GGUF: tuple[str, ...] = ("tokenizer.json", "chat_template.jinja", "generation_config.json")
 _INDEX = "model.safetensors.index.json"
 
 
