@@ -31,6 +31,7 @@ from infermesh_worker.engine_process.frames import FormatLimits, StartCommand
 from infermesh_worker.front_watchdog import FrontWatchdog
 from infermesh_worker.hosting.model_loader import ModelLimits
 from infermesh_worker.hosting.queue_bound import QueueBound
+from infermesh_worker.models.neutral_catalog import NeutralCatalog, without_defaults
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.endpoint_servicer import EndpointServicer
 from infermesh_worker.rpc.inference_servicer import InferenceServicer
@@ -93,7 +94,10 @@ def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMet
         keep_alive_s=settings.keep_alive_s,
         kv_cache_bytes=int(settings.kv_cache_bytes or 0),
     )
-    return Worker(backend.catalog, make_client, device, limits, backend.open_home(), tasks=tasks)
+    catalog, home = backend.catalog, backend.open_home()
+    if settings.generation_config == "neutral":
+        catalog, home = NeutralCatalog(catalog), without_defaults(home) if home else None
+    return Worker(catalog, make_client, device, limits, home, tasks=tasks)
 
 
 def _loads(worker: Worker) -> Mapping[str, EngineLoad]:

@@ -88,6 +88,11 @@ class WorkerSettings(ServiceSettings):
         description="Longest time for rendering a conversation with a model's chat template, in seconds. "
         "A request that takes longer is refused.",
     )
+    generation_config: Literal["model", "neutral"] = Field(
+        "model",
+        description="Where a request does not say how to sample. model: as the model's generation_config.json says. "
+        "neutral: by OpenAI's defaults (temperature 1, all tokens), whatever the model says.",
+    )
     chat_content_format: ContentFormat = Field(
         "auto",
         description="How chat templates get the content of a message. string: as text, several parts joined by a "

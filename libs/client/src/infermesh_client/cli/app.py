@@ -165,10 +165,18 @@ def chat(  # noqa: PLR0917 - typer passes them by name
     ] = "",
     temperature: Annotated[
         float | None,
-        typer.Option(help="Sampling temperature from 0 to 2; 0 always takes the most likely token; default: 1."),
+        typer.Option(
+            help="Sampling temperature from 0 to 2; 0 always takes the most likely token; default: the model's own, "
+            "or 0.8."
+        ),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Maximum number of tokens in an answer; default: as many as fit in the context.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Maximum number of tokens in an answer; 0: as many as fit in the context; default: the model's own, "
+            "or 1024.",
+        ),
     ] = None,
     endpoint: Endpoint = None,
 ) -> None:

@@ -92,7 +92,7 @@ def _model(path: Path, fields: Mapping[str, Any]) -> GgufModel:
         name=str(_optional(fields, "general.name", path.stem)),
         chat_template=_optional(fields, "tokenizer.chat_template", None),
         sampling={
-            name: fields[f"general.sampling.{key}"].contents()
+            name: round(fields[f"general.sampling.{key}"].contents(), 6)  # stored in 32 bits
             for name, key in _SAMPLING.items()
             if f"general.sampling.{key}" in fields
         },

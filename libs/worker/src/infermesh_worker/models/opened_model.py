@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_runtime.model_manifest import Manifest
 from infermesh_worker.models.apart_tokenizer import ApartTokenizer
 from infermesh_worker.models.bounded_template import BoundedTemplate
@@ -26,6 +27,8 @@ class OpenedModel:
     """In tokens. Once the model is loaded, the runner's own figure applies."""
     size_bytes: int
     created: datetime
+    generation: GenerationDefaults | None = None
+    """How its answers are made where a request does not say; None: by the contract's defaults."""
     build_options: Mapping[str, Any] = field(default_factory=dict)
     """Plain values that the engine process builds the model with."""
     longest_token_chars: int = field(init=False)
@@ -53,6 +56,7 @@ class OpenedModel:
             context_length=manifest.context_length,
             size_bytes=manifest.size_bytes,
             created=manifest.created,
+            generation=manifest.generation,
             build_options=build_options,
         )
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.chat.chat_model import choose_model, is_ready
+from infermesh_client.cli.chat.defaults import chat_defaults
 from infermesh_client.cli.chat.questions import read_questions
 from infermesh_client.cli.chat.waiting import waiting_line
 from infermesh_client.cli.connection import connect
@@ -19,24 +20,27 @@ from infermesh_client.mesh.state import read_state
 from infermesh_client.request import ChatMessage, Event, GenerateOptions
 from infermesh_runtime.errors import InfermeshError, InvalidArgument
 
+_NO_LIMIT = 2**32 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """Options for every answer of a chat; None takes the endpoint's default."""
+    """Options for every answer of a chat; None takes the model's default, or ours for models that have none."""
 
     system: str | None
     model: str
     device: str
     temperature: float | None
     max_tokens: int | None
+    """0: as many as fit in the context."""
 
-    def for_generate(self) -> GenerateOptions:
+    def for_generate(self, defaults: GenerateOptions) -> GenerateOptions:
         """The options in the form that the SDK takes."""
-        options = GenerateOptions(model=self.model, device=self.device)
+        options = GenerateOptions(**defaults, model=self.model, device=self.device)
         if self.temperature is not None:
             options["temperature"] = self.temperature
         if self.max_tokens is not None:
-            options["max_tokens"] = self.max_tokens
+            options["max_tokens"] = self.max_tokens or _NO_LIMIT
         return options
 
 
@@ -47,6 +51,8 @@ class ChatAnswer:
     text: str = ""
     tokens: int = 0
     interrupted: bool = False
+    cut: bool = False
+    """Whether it ended because it had as many tokens as it may have."""
     started: inference_pb2.Started | None = None
     _begun_s: float = field(default_factory=time.monotonic)
     _first_s: float = 0.0
@@ -68,7 +74,8 @@ class ChatAnswer:
             parts.append(f"{(self.tokens - 1) / (self._last_s - self._first_s):.1f} tokens/s")
         if self.started is not None:
             parts.append(" at ".join(filter(None, (device_name(self.started.device), self.started.endpoint))))
-        return " · ".join([*parts, "stopped"] if self.interrupted else parts)
+        parts += ["stopped"] if self.interrupted else ["cut off, see --max-tokens"] if self.cut else []
+        return " · ".join(parts)
 
 
 def run_chat(endpoint: str | None, prompt: str | None, options: ChatOptions) -> None:
@@ -127,8 +134,9 @@ def _converse(client: Client, options: ChatOptions) -> None:
 
 def _answer(client: Client, history: list[ChatMessage], options: ChatOptions) -> ChatAnswer:
     """Streams one answer to the terminal; Ctrl-C stops it and keeps the text so far."""
-    events = client.generate(history, **options.for_generate())
-    loading = not is_ready(client, options.model)
+    report = client.health()
+    events = client.generate(history, **options.for_generate(chat_defaults(report, options.model)))
+    loading = not is_ready(report, options.model)
     text = f"Loading {options.model}" if loading else f"Waiting for {options.model}"
     answer = ChatAnswer()
     try:
@@ -153,6 +161,8 @@ def _show(event: Event, answer: ChatAnswer) -> None:
             answer.add(event)
             sys.stdout.write(event.text)
             sys.stdout.flush()
+        case inference_pb2.Finished():
+            answer.cut = event.finish_reason == inference_pb2.FINISH_REASON_LENGTH
 
 
 def _dim(console: Console, line: str) -> None:
