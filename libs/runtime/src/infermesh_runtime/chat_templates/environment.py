@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, NoReturn
 
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
@@ -51,8 +52,13 @@ def uses_tools(tree: nodes.Template) -> bool:
 
 def reserved_variables(variables: Mapping[str, Any]) -> list[str]:
     """Those of a request's variables that would replace what a template gets from the model, the request or Jinja."""
-    taken = {*_GIVEN, *new_environment().globals} if variables else set()
+    taken = _taken_names() if variables else ()
     return [name for name in variables if name in taken]
+
+
+@cache
+def _taken_names() -> frozenset[str]:
+    return frozenset((*_GIVEN, *new_environment().globals))
 
 
 def fixed_names(tree: nodes.Template) -> frozenset[str]:
