@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 from infermesh_client.gguf_metadata.reader import GgufTokenizer
 from infermesh_client.gguf_metadata.tokenizer import build_tokenizer
 from infermesh_client.tokenizer_files.settle import settle_tokenizer
+from infermesh_worker.models.apart_tokenizer import ApartTokenizer
 
 CACHE = Path(__file__).parents[2] / "build" / "tokenizers"
 VERSION = "3.7.2"
@@ -115,6 +116,22 @@ def test_ids_are_those_of_transformers(name: str, pre: str) -> None:
     assert len(expected) == TEXTS
     wrong = [text for text, ids, each in zip(corpus(), expected, encoded, strict=True) if each.ids != ids]
     assert not wrong, f"{len(wrong)} texts, such as {wrong[0]!r}"
+
+
+@pytest.mark.parametrize("name", ["llama2", "gemma3", "llama3", "qwen3", "gpt4o", "deepseek_v3"])
+def test_second_tokenizer_differs_only_where_a_token_is_written_out(name: str) -> None:
+    tokenizer = Tokenizer.from_file(str(original(name) / "tokenizer.json"))
+    special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
+    first, last = special[0], special[-1]
+    apart = ApartTokenizer(tokenizer, special)
+    texts = corpus()[:150]
+    for one, two, three in zip(texts[::3], texts[1::3], texts[2::3], strict=True):
+        pieces = (one, first, two, last, three)
+        expected = tokenizer.encode("".join(pieces), add_special_tokens=False).ids
+        assert list(apart.encode(pieces)) == expected
+    hostile = apart.encode((f"x{last}y", first, f"{last}{first}"))
+    ids = set(map(tokenizer.token_to_id, special))
+    assert [token_id for token_id in hostile if token_id in ids] == [tokenizer.token_to_id(first)]
 
 
 @pytest.mark.parametrize("name", ["llama2", "gemma3", "llama3", "qwen3"])
