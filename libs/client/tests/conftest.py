@@ -133,6 +133,7 @@ class MeshServicer(
     may_answer: threading.Event | None = None
     """Holds back every answer until it is set."""
     endless: bool = False
+    finish_reason: inference_pb2.FinishReason = inference_pb2.FINISH_REASON_STOP
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def Generate(
@@ -153,7 +154,7 @@ class MeshServicer(
         if self.endless:
             self.cancelled.wait(30)
             return
-        finished = inference_pb2.Finished(finish_reason=inference_pb2.FINISH_REASON_STOP)
+        finished = inference_pb2.Finished(finish_reason=self.finish_reason)
         yield inference_pb2.GenerateResponse(finished=finished)
 
     def Health(

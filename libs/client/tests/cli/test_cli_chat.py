@@ -25,6 +25,30 @@ def test_chat_one_shot(mesh: RunningMesh, infermesh: RunCommand) -> None:
     assert (request.model, request.stop.max_tokens, request.sampling.temperature) == ("tiny", 9, 0.0)
 
 
+def test_chat_samples_sanely_where_the_model_does_not_say(mesh: RunningMesh, infermesh: RunCommand) -> None:
+    infermesh("chat", "hi", "--endpoint", mesh.address)
+    infermesh("chat", "hi", "--temperature", "0", "--max-tokens", "0", "--endpoint", mesh.address)
+    first, second = mesh.servicer.requests
+    assert first.sampling == inference_pb2.SamplingParams(temperature=0.8, top_p=0.95, top_k=40, min_p=0.05)
+    assert first.stop.max_tokens == 1024
+    assert (second.sampling.temperature, second.sampling.top_k) == (0, 40)
+    assert second.stop.max_tokens == 2**32 - 1
+
+
+def test_chat_leaves_sampling_to_a_model_that_says(mesh: RunningMesh, infermesh: RunCommand) -> None:
+    defaults = inference_pb2.GenerationDefaults(sampling=inference_pb2.SamplingParams(temperature=0.2), max_tokens=64)
+    mesh.servicer.available = [inference_pb2.AvailableModel(name="tiny", defaults=defaults)]
+    infermesh("chat", "hi", "--endpoint", mesh.address)
+    (request,) = mesh.servicer.requests
+    assert not request.sampling.ListFields()
+    assert not request.stop.HasField("max_tokens")
+
+
+def test_chat_says_that_an_answer_was_cut(mesh: RunningMesh, infermesh: RunCommand) -> None:
+    mesh.servicer.finish_reason = inference_pb2.FINISH_REASON_LENGTH
+    assert "cut off, see --max-tokens" in infermesh("chat", "hi", "--endpoint", mesh.address).stderr
+
+
 def test_chat_reads_a_pipe(mesh: RunningMesh, infermesh: RunCommand) -> None:
     result = infermesh("chat", "--endpoint", mesh.address, stdin="what\nis this\n")
     assert result.stdout == "Hello, world!\n"

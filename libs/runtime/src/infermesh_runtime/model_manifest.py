@@ -12,6 +12,7 @@ from typing import Annotated, BinaryIO, Literal
 import msgspec
 
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.generation_defaults import GenerationDefaults
 
 MANIFEST = "infermesh.json"
 _CHUNK_BYTES = 8 << 20
@@ -43,6 +44,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     size_bytes: Count
     """Size of the weights as imported, without converted copies."""
     created: Annotated[datetime, msgspec.Meta(tz=True)]
+    generation: GenerationDefaults | None = None
+    """How its answers are sampled where a request does not say; None: the model does not say."""
+    special_tokens: dict[str, str] | None = None
+    """The tokenizer's special tokens, as chat templates name them: "bos_token", "eos_token", …"""
     files: dict[str, FileEntry]
     """All files of the folder but the manifest, by relative path with forward slashes."""
 

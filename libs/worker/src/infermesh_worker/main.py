@@ -31,6 +31,7 @@ from infermesh_worker.engine_process.frames import FormatLimits, StartCommand
 from infermesh_worker.front_watchdog import FrontWatchdog
 from infermesh_worker.hosting.model_loader import ModelLimits
 from infermesh_worker.hosting.queue_bound import QueueBound
+from infermesh_worker.models.neutral_catalog import NeutralCatalog, without_defaults
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.endpoint_servicer import EndpointServicer
 from infermesh_worker.rpc.inference_servicer import InferenceServicer
@@ -78,6 +79,8 @@ def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMet
         start = _start_command(settings, {**opened.build_options, KV_OPTION: kv_cache_bytes})
         if opened.chat_template is not None:
             opened.chat_template.timeout_s = settings.chat_template_timeout_s
+            opened.chat_template.content_format = settings.chat_content_format
+            opened.chat_template.special_tokens_anywhere = settings.special_tokens_in_messages
         meter = meters.of(opened.name)
         return EngineClient(backend.build, start, meter, policy, name=opened.name, tasks=tasks)
 
@@ -92,7 +95,10 @@ def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMet
         keep_alive_s=settings.keep_alive_s,
         kv_cache_bytes=int(settings.kv_cache_bytes or 0),
     )
-    return Worker(backend.catalog, make_client, device, limits, backend.open_home(), tasks=tasks)
+    catalog, home = backend.catalog, backend.open_home()
+    if settings.generation_config == "neutral":
+        catalog, home = NeutralCatalog(catalog), without_defaults(home) if home else None
+    return Worker(catalog, make_client, device, limits, home, tasks=tasks)
 
 
 def _loads(worker: Worker) -> Mapping[str, EngineLoad]:

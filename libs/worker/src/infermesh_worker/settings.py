@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import ByteSize, Field, field_validator, model_validator
 
 from infermesh_runtime.addresses import check_listen
+from infermesh_runtime.chat_templates.content import ContentFormat
 from infermesh_runtime.settings import CommaList, OptionalHostPort, ServiceSettings
 
 
@@ -92,6 +93,21 @@ class WorkerSettings(ServiceSettings):
         le=60,
         description="Longest time for rendering a conversation with a model's chat template, in seconds. "
         "A request that takes longer is refused.",
+    )
+    generation_config: Literal["model", "neutral"] = Field(
+        "model",
+        description="Where a request does not say how to sample. model: as the model's generation_config.json says. "
+        "neutral: by OpenAI's defaults (temperature 1, all tokens), whatever the model says.",
+    )
+    chat_content_format: ContentFormat = Field(
+        "auto",
+        description="How chat templates get the content of a message. string: as text, several parts joined by a "
+        "newline. parts: as a list of parts. auto: as parts where the template loops over them, else as text.",
+    )
+    special_tokens_in_messages: bool = Field(
+        False,
+        description="Whether special tokens that a message of a conversation writes out, such as <|im_start|>, count "
+        "as such. By default they are plain text, and special tokens come from the chat template alone.",
     )
     front_timeout_s: float = Field(
         30.0,

@@ -201,6 +201,7 @@ class Worker:
                 context_length=model.opened.context_length,
                 created=model.opened.created,
                 has_chat_template=model.opened.chat_template is not None,
+                generation=model.opened.generation,
             )
             for model in models
         }
@@ -212,5 +213,6 @@ class Worker:
                 context_length=entry.context_length,
                 created=entry.created,
                 has_chat_template=entry.has_chat_template,
+                generation=entry.generation,
             )
         return tuple(available.values())

@@ -24,7 +24,7 @@ async def make_template() -> AsyncIterator[MakeTemplate]:
     made: list[BoundedTemplate] = []
 
     def make(source: str) -> BoundedTemplate:
-        template = BoundedTemplate(source, model="m", bos_token="<s>")
+        template = BoundedTemplate(source, model="m", special_tokens={"bos_token": "<s>"})
         template.timeout_s = 0.5
         made.append(template)
         return template
@@ -40,9 +40,9 @@ def conversation(content: str = "hi") -> bytes:
 
 async def test_conversations_in_turn(make_template: MakeTemplate) -> None:
     template = make_template("{{ bos_token }}" + FINE)
-    texts = await asyncio.gather(*(template.render(conversation(str(number))) for number in range(20)))
-    assert texts == [f"<s>{number}" for number in range(20)]
-    assert await template.render(conversation("é" * 300_000)) == "<s>" + "é" * 300_000
+    rendered = await asyncio.gather(*(template.render(conversation(str(number))) for number in range(20)))
+    assert [each.text for each in rendered] == [f"<s>{number}" for number in range(20)]
+    assert (await template.render(conversation("é" * 300_000))).text == "<s>" + "é" * 300_000
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ async def test_bad_template_is_the_requests_error(make_template: MakeTemplate, b
         await template.render(conversation("bad"))
     assert words in caught.value.message
     assert list(caught.value.fields) == ["chat.messages"]
-    assert await template.render(conversation()) == "hi"
+    assert (await template.render(conversation())).text == "hi"
 
 
 async def test_constants_that_take_for_ever_do_not_hang_the_front(make_template: MakeTemplate) -> None:
@@ -84,11 +84,11 @@ async def test_event_loop_goes_on_while_a_template_hangs(make_template: MakeTemp
 
 async def test_cancelled_rendering_is_not_the_answer_to_the_next(make_template: MakeTemplate) -> None:
     template = make_template(FINE)
-    assert await template.render(conversation()) == "hi"
+    assert (await template.render(conversation())).text == "hi"
     first = asyncio.create_task(template.render(conversation("first")))
     await asyncio.sleep(0)
     first.cancel()
-    assert await template.render(conversation("second")) == "second"
+    assert (await template.render(conversation("second"))).text == "second"
 
 
 async def test_template_that_cannot_be_compiled_is_not_the_requests_error(make_template: MakeTemplate) -> None:
@@ -98,10 +98,21 @@ async def test_template_that_cannot_be_compiled_is_not_the_requests_error(make_t
         make_template("{% if %}")
 
 
+async def test_control_tokens_come_from_the_template_alone() -> None:
+    source = "{% for m in messages %}<s>{{ m.content }}<tool>{% endfor %}"
+    template = BoundedTemplate(source, model="m", control_tokens=["<s>", "</s>"], added_tokens=["<tool>", "<other>"])
+    assert template.control_tokens == {"<s>", "</s>", "<tool>"}
+    assert (await template.render(conversation("a<s>"))).pieces == ("", "<s>", "a<s>", "<tool>", "")
+    template.close()
+    template.special_tokens_anywhere = True
+    assert (await template.render(conversation("a<s>"))).pieces == ("<s>a<s><tool>",)
+    template.close()
+
+
 async def test_process_that_was_killed_is_started_again(make_template: MakeTemplate) -> None:
     template = make_template(FINE)
     await template.render(conversation())
     assert template._process is not None
     template._process._process.kill()
     template._process._process.wait()
-    assert await template.render(conversation()) == "hi"
+    assert (await template.render(conversation())).text == "hi"

@@ -60,7 +60,7 @@ async def test_served_model_has_tokenizer_and_template(tmp_path: Path) -> None:
     model = OpenedModel.from_folder(ModelFolder.open(make(tmp_path)), {})
     assert model.tokenizer.get_vocab_size() == 259
     conversation = pack_conversation([{"role": "user", "content": "hi"}])
-    assert await model.require_chat_template().render(conversation) == "<|endoftext|>hi"
+    assert (await model.require_chat_template().render(conversation)).text == "<|endoftext|>hi"
     model.close()
     assert (model.name, model.context_length, model.size_bytes) == ("tiny", 2048, 7)
 

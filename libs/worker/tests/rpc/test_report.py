@@ -10,6 +10,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
+from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.hosting.queue_bound import QueueBound
@@ -80,6 +81,22 @@ def test_a_report_names_device_models_and_process() -> None:
     assert other.created_at.ToDatetime(UTC) == USED
     assert other.HasField("has_chat_template")
     assert not other.has_chat_template
+    assert not other.HasField("defaults")
+
+
+def test_a_report_tells_the_defaults_of_models() -> None:
+    generation = GenerationDefaults(temperature=0.5, top_k=0, max_new_tokens=9)
+    available = AvailableModel(
+        name="other",
+        size_bytes=1,
+        memory_bytes=2,
+        context_length=3,
+        created=USED,
+        has_chat_template=True,
+        generation=generation,
+    )
+    (other,) = report_of(available=(available,)).available
+    assert other.defaults == pb.GenerationDefaults(sampling=pb.SamplingParams(temperature=0.5, top_k=0), max_tokens=9)
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,14 @@ async def test_stop_string_is_not_emitted(stub: InferenceServiceStub) -> None:
     assert text(events) == text(whole)[: text(whole).index(stop)]
 
 
+async def test_stop_string_that_is_a_special_token_matches_it(stub: InferenceServiceStub) -> None:
+    stop = pb.StopConditions(strings=["no", "<|im_end|>"], max_tokens=5)
+    request = ask(stop=stop, sampling=pb.SamplingParams(temperature=0, logit_bias={258: 100}))
+    events = await collect(stub, request)
+    assert (text(events), tokens(events)) == ("", [258])
+    assert (events[-1].finished.finish_reason, events[-1].finished.stop) == (pb.FINISH_REASON_STOP, "<|im_end|>")
+
+
 async def test_cancel_frees_the_blocks(stub: InferenceServiceStub) -> None:
     call = stub.Generate(ask(max_tokens=4000), timeout=30)
     assert (await call.read()).HasField("started")

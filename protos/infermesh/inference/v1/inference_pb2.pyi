@@ -105,18 +105,20 @@ class ChatPrompt(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., add_generation_prompt: _Optional[bool] = ..., template_kwargs_json: _Optional[str] = ...) -> None: ...
 
 class ChatMessage(_message.Message):
-    __slots__ = ("role", "content", "name", "tool_calls", "tool_call_id")
+    __slots__ = ("role", "content", "name", "tool_calls", "tool_call_id", "content_parts")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
     TOOL_CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_PARTS_FIELD_NUMBER: _ClassVar[int]
     role: str
     content: str
     name: str
     tool_calls: _containers.RepeatedCompositeFieldContainer[ToolCall]
     tool_call_id: str
-    def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ..., name: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., tool_call_id: _Optional[str] = ...) -> None: ...
+    content_parts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ..., name: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., tool_call_id: _Optional[str] = ..., content_parts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Tool(_message.Message):
     __slots__ = ("name", "description", "parameters_json")
@@ -165,6 +167,14 @@ class SamplingParams(_message.Message):
     logit_bias: _containers.ScalarMap[int, float]
     def __init__(self, temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., min_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., logit_bias: _Optional[_Mapping[int, float]] = ...) -> None: ...
 
+class GenerationDefaults(_message.Message):
+    __slots__ = ("sampling", "max_tokens")
+    SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    sampling: SamplingParams
+    max_tokens: int
+    def __init__(self, sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., max_tokens: _Optional[int] = ...) -> None: ...
+
 class StopConditions(_message.Message):
     __slots__ = ("strings", "token_ids", "max_tokens", "min_tokens", "ignore_eos")
     STRINGS_FIELD_NUMBER: _ClassVar[int]
@@ -208,7 +218,7 @@ class GenerateResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., delta: _Optional[_Union[Delta, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("model", "endpoint", "device", "reason", "prompt_tokens", "seed", "queued_ms", "loading_ms", "overhead_ms")
+    __slots__ = ("model", "endpoint", "device", "reason", "prompt_tokens", "seed", "queued_ms", "loading_ms", "overhead_ms", "in_use")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -218,6 +228,7 @@ class Started(_message.Message):
     QUEUED_MS_FIELD_NUMBER: _ClassVar[int]
     LOADING_MS_FIELD_NUMBER: _ClassVar[int]
     OVERHEAD_MS_FIELD_NUMBER: _ClassVar[int]
+    IN_USE_FIELD_NUMBER: _ClassVar[int]
     model: str
     endpoint: str
     device: DeviceKind
@@ -227,7 +238,8 @@ class Started(_message.Message):
     queued_ms: int
     loading_ms: int
     overhead_ms: float
-    def __init__(self, model: _Optional[str] = ..., endpoint: _Optional[str] = ..., device: _Optional[_Union[DeviceKind, str]] = ..., reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., seed: _Optional[int] = ..., queued_ms: _Optional[int] = ..., loading_ms: _Optional[int] = ..., overhead_ms: _Optional[float] = ...) -> None: ...
+    in_use: GenerationDefaults
+    def __init__(self, model: _Optional[str] = ..., endpoint: _Optional[str] = ..., device: _Optional[_Union[DeviceKind, str]] = ..., reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., seed: _Optional[int] = ..., queued_ms: _Optional[int] = ..., loading_ms: _Optional[int] = ..., overhead_ms: _Optional[float] = ..., in_use: _Optional[_Union[GenerationDefaults, _Mapping]] = ...) -> None: ...
 
 class Delta(_message.Message):
     __slots__ = ("choice", "text", "token_ids", "logprobs")
@@ -372,20 +384,22 @@ class HealthReport(_message.Message):
     def __init__(self, state: _Optional[_Union[EndpointState, str]] = ..., message: _Optional[str] = ..., device: _Optional[_Union[Device, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., runtime: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., available: _Optional[_Iterable[_Union[AvailableModel, _Mapping]]] = ...) -> None: ...
 
 class AvailableModel(_message.Message):
-    __slots__ = ("name", "size_bytes", "memory_bytes", "context_length", "created_at", "has_chat_template")
+    __slots__ = ("name", "size_bytes", "memory_bytes", "context_length", "created_at", "has_chat_template", "defaults")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     HAS_CHAT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    DEFAULTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     size_bytes: int
     memory_bytes: int
     context_length: int
     created_at: _timestamp_pb2.Timestamp
     has_chat_template: bool
-    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., context_length: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., has_chat_template: _Optional[bool] = ...) -> None: ...
+    defaults: GenerationDefaults
+    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., context_length: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., has_chat_template: _Optional[bool] = ..., defaults: _Optional[_Union[GenerationDefaults, _Mapping]] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("kind", "name", "memory_total_bytes", "memory_free_bytes")

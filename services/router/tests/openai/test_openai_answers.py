@@ -200,7 +200,14 @@ async def test_models(start_worker: StartWorker, start_router: StartRouter) -> N
     assert body["object"] == "list"
     assert [model["id"] for model in body["data"]] == ["m", "org/big"]
     one = json.loads((await stub.GetModel(openai_pb2.GetModelRequest(model="org/big"))).data)
-    assert one == {"id": "org/big", "object": "model", "created": 0, "owned_by": "infermesh", "max_model_len": 2048}
+    assert one == {
+        "id": "org/big",
+        "object": "model",
+        "created": 0,
+        "owned_by": "infermesh",
+        "max_model_len": 2048,
+        "sampling_defaults": {},
+    }
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.GetModel(openai_pb2.GetModelRequest(model="loading"))
     assert isinstance(from_rpc_error(caught.value), ModelNotFound)

@@ -43,7 +43,7 @@ def test_everything_that_is_honoured_reaches_the_contract() -> None:
         chat=pb.ChatPrompt(
             messages=[
                 pb.ChatMessage(role="developer", content="be brief"),
-                pb.ChatMessage(role="user", content="ab", name="N"),
+                pb.ChatMessage(role="user", content_parts=["a", "b"], name="N"),
                 pb.ChatMessage(role="assistant", tool_calls=[pb.ToolCall(id="c", name="f", arguments_json="{}")]),
                 pb.ChatMessage(role="tool", content="4", tool_call_id="c"),
             ],

@@ -10,6 +10,7 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.openai.sampling import sampling_header
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, delta, started
 from infermesh_runtime.rpc.context import RpcContext
 
@@ -62,6 +63,7 @@ async def test_headers_say_who_why_and_how_long(start_worker: StartWorker, start
     assert 0 <= float(headers["x-infermesh-overhead-ms"]) < 1000
     assert len(headers["x-infermesh-overhead-ms"].partition(".")[2]) == 1
     assert "x-infermesh-loading-ms" not in headers
+    assert "x-infermesh-sampling" not in headers  # this worker does not say
     with client_of(data, content_type, headers) as client:
         raw = client.chat.completions.with_raw_response.create(model="m", messages=[])
         assert raw.headers["x-infermesh-endpoint"] == worker.address
@@ -70,6 +72,14 @@ async def test_headers_say_who_why_and_how_long(start_worker: StartWorker, start
     assert answer.usage.prompt_tokens_details is not None
     assert answer.usage.prompt_tokens_details.cached_tokens == 1
     assert "infermesh" not in (answer.model_extra or {})
+
+
+def test_header_says_how_the_answer_is_sampled() -> None:
+    neutral = pb.SamplingParams(temperature=1, top_k=0, top_p=1, min_p=0, repetition_penalty=1, presence_penalty=0)
+    in_use = pb.GenerationDefaults(sampling=neutral)
+    assert sampling_header(in_use) == "temperature=1"
+    in_use.sampling.top_p, in_use.sampling.temperature, in_use.max_tokens = 0.9, 0.2, 64
+    assert sampling_header(in_use) == "temperature=0.2, top_p=0.9, max_tokens=64"
 
 
 @pytest.mark.parametrize("path", ["CreateChatCompletion", "CreateCompletion"])

@@ -41,6 +41,17 @@ def test_a_model_on_disk_says_when_it_was_imported() -> None:
     assert find_model(report(), "disk")["created"] == 1767312000
 
 
+def test_a_model_says_how_its_answers_are_sampled() -> None:
+    with_defaults = report()
+    defaults = pb.GenerationDefaults(sampling=pb.SamplingParams(temperature=0.2, top_p=0.9, top_k=0), max_tokens=512)
+    for model in with_defaults.available:
+        model.defaults.CopyFrom(defaults)
+    for name in ("disk", "loaded"):
+        shown = find_model(with_defaults, name)["sampling_defaults"]
+        assert shown == {"temperature": 0.2, "top_p": 0.9, "top_k": 0, "max_tokens": 512}
+    assert find_model(report(), "disk")["sampling_defaults"] == {}
+
+
 def test_a_name_that_nobody_has_is_refused_with_those_there_are() -> None:
     with pytest.raises(ModelNotFound, match="'x' does not exist; available: coming, disk, loaded"):
         find_model(report(), "x")

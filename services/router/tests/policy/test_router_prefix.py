@@ -45,6 +45,16 @@ def test_the_longest_prompts_have_a_bounded_number_of_blocks() -> None:
     assert prefix_tokens(128) > 40_000
 
 
+def test_content_in_parts_counts() -> None:
+    def of(**content: object) -> pb.GenerateRequest:
+        return pb.GenerateRequest(chat=pb.ChatPrompt(messages=[pb.ChatMessage(role="user", **content)]))  # type: ignore[arg-type]
+
+    one, other = of(content_parts=["a" * 300, "b" * 300]), of(content_parts=["a" * 300, "c" * 300])
+    assert hash_prompt(one) != hash_prompt(other)
+    assert hash_prompt(one) == hash_prompt(of(content="a" * 300 + "\n" + "b" * 300))
+    assert read_generate(one.SerializeToString()).wanted.prompt_tokens > 100
+
+
 class CountingMessages:
     """Stands for a conversation; counts the messages that are read."""
 

@@ -34,6 +34,23 @@ def test_a_continuation_holds_what_was_delivered_before_and_since() -> None:
     assert delivered.is_complete(body)
 
 
+def test_a_continuation_is_sampled_as_its_beginning() -> None:
+    """Another endpoint may have other defaults for the model."""
+    body = pb.GenerateRequest(text="x", sampling=pb.SamplingParams(top_k=3, logit_bias={5: 1})).SerializeToString()
+    delivered = Delivered(1, 99)
+    sampling = pb.SamplingParams(temperature=0.2, top_k=3, top_p=0.9)
+    delivered.begin(pb.Started(in_use=pb.GenerationDefaults(sampling=sampling, max_tokens=64)))
+    request = pb.GenerateRequest.FromString(delivered.continuation(body))
+    expected = pb.SamplingParams(temperature=0.2, top_k=3, top_p=0.9, logit_bias={5: 1})
+    assert (request.sampling, request.stop.max_tokens) == (expected, 64)
+    delivered.begin(pb.Started(in_use=pb.GenerationDefaults(sampling=sampling)))
+    assert pb.GenerateRequest.FromString(delivered.continuation(body)).stop.max_tokens == 2**32 - 1
+    delivered.begin(pb.Started())  # from a worker of an earlier version
+    assert pb.GenerateRequest.FromString(delivered.continuation(body)).sampling == pb.SamplingParams(
+        top_k=3, logit_bias={5: 1}
+    )
+
+
 @pytest.mark.parametrize(
     "bad",
     [

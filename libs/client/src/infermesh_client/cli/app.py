@@ -169,10 +169,18 @@ def chat(  # noqa: PLR0917 - typer passes them by name
     ] = "",
     temperature: Annotated[
         float | None,
-        typer.Option(help="Sampling temperature from 0 to 2; 0 always takes the most likely token; default: 1."),
+        typer.Option(
+            help="Sampling temperature from 0 to 2; 0 always takes the most likely token; default: the model's own, "
+            "or 0.8."
+        ),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Maximum number of tokens in an answer; default: as many as fit in the context.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Maximum number of tokens in an answer; 0: as many as fit in the context; default: the model's own, "
+            "or 1024.",
+        ),
     ] = None,
     endpoint: Endpoint = None,
 ) -> None:
@@ -212,11 +220,18 @@ def import_model(
         typer.Option(help="Precision to compress the weights to; default: what each device's converter chooses."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model of the same name.")] = False,
+    eos: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TOKEN",
+            help="Token that ends an answer, by its text or id, beside those that the model names; may be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Copy or download a model into the models folder, ready to serve. A failed import leaves nothing behind."""
     from infermesh_client.cli.models.models import run_import  # noqa: PLC0415
 
-    run_import(source, name, weights, force=force)
+    run_import(source, name, weights, force=force, eos=eos or ())
 
 
 @models_app.command("load")

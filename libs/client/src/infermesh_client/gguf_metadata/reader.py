@@ -8,6 +8,14 @@ from typing import Any
 from infermesh_runtime.errors import InvalidArgument
 
 MAGIC = b"GGUF"
+_SAMPLING = {
+    "temperature": "temp",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repetition_penalty": "penalty_repeat",
+}
+"""Names in generation_config.json, and llama.cpp's under general.sampling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +48,8 @@ class GgufModel:
     """Scalars of the architecture's section, without its prefix: "context_length", "block_count", ..."""
     name: str
     chat_template: str | None
+    sampling: Mapping[str, float]
+    """How its makers want answers sampled, by the names of generation_config.json; empty if they do not say."""
     tokenizer: GgufTokenizer
 
     @property
@@ -81,6 +91,11 @@ def _model(path: Path, fields: Mapping[str, Any]) -> GgufModel:
         hyperparameters=hyperparameters,
         name=str(_optional(fields, "general.name", path.stem)),
         chat_template=_optional(fields, "tokenizer.chat_template", None),
+        sampling={
+            name: round(fields[f"general.sampling.{key}"].contents(), 6)  # stored in 32 bits
+            for name, key in _SAMPLING.items()
+            if f"general.sampling.{key}" in fields
+        },
         tokenizer=_tokenizer(fields),
     )
 

@@ -26,6 +26,8 @@ _END_TOKENS = frozenset(
 )
 """Control tokens that end a turn or a text in every model that has them; the list is llama.cpp's."""
 _CONTROL = 3
+_TOKEN_NAMES = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
+"""GGUF's names of special tokens, and their names in chat templates."""
 _CONFIG_NAMES = {
     "context_length": "max_position_embeddings",
     "embedding_length": "hidden_size",
@@ -42,17 +44,18 @@ _CONFIG_NAMES = {
 
 
 def write_metadata(gguf: Path, folder: Path, *, beside: Path) -> GgufModel:
-    """Writes tokenizer.json, config.json and, for a chat model, chat_template.jinja into `folder`.
+    """Writes tokenizer.json, config.json and, if the model has them, chat template and generation_config.json.
 
-    A tokenizer.json or chat_template.jinja in `beside` (the folder that the GGUF file came from) is copied instead.
+    Except for config.json, one in `beside` (the folder that the GGUF file came from) is copied instead.
     Raises InvalidArgument when the GGUF file is not one of a language model, or its tokenizer is unknown.
     """
     model = read_gguf(gguf)
-    _write_tokenizer(model, folder, beside / "tokenizer.json")
-    if (beside / "chat_template.jinja").is_file():
-        shutil.copyfile(beside / "chat_template.jinja", folder / "chat_template.jinja")
-    elif model.chat_template:
+    if not _take("tokenizer.json", beside, folder):
+        _write_tokenizer(model, folder)
+    if not _take("chat_template.jinja", beside, folder) and model.chat_template:
         (folder / "chat_template.jinja").write_text(model.chat_template, encoding="utf-8")
+    if not _take("generation_config.json", beside, folder) and model.sampling:
+        (folder / "generation_config.json").write_text(json.dumps(model.sampling, indent=2) + "\n", encoding="utf-8")
     (folder / "config.json").write_text(json.dumps(_config(model), indent=2) + "\n", encoding="utf-8")
     return model
 
@@ -68,10 +71,21 @@ def end_token_ids(tokenizer: GgufTokenizer) -> Sequence[int]:
     return sorted(named | known)
 
 
-def _write_tokenizer(model: GgufModel, folder: Path, given: Path) -> None:
-    if given.is_file():
-        shutil.copyfile(given, folder / "tokenizer.json")
-        return
+def _special_tokens(stored: GgufTokenizer) -> dict[str, str]:
+    ids = stored.special_ids
+    return {name: stored.tokens[ids[key]] for key, name in _TOKEN_NAMES.items() if key in ids}
+
+
+def _take(name: str, beside: Path, folder: Path) -> bool:
+    """Copies a file that is beside the GGUF file, which a download has in the folder already. Whether there is one."""
+    if not (beside / name).is_file():
+        return False
+    if beside != folder:
+        shutil.copyfile(beside / name, folder / name)
+    return True
+
+
+def _write_tokenizer(model: GgufModel, folder: Path) -> None:
     from infermesh_client.gguf_metadata.tokenizer import build_tokenizer  # noqa: PLC0415 - only needed when no tokenizer.json is given
 
     build_tokenizer(model.tokenizer).save(str(folder / "tokenizer.json"))
@@ -88,5 +102,6 @@ def _config(model: GgufModel) -> dict[str, Any]:
         "eos_token_id": list(end_token_ids(stored)),
         "eot_token_id": stored.special_ids.get("eot"),
         "pad_token_id": stored.special_ids.get("padding"),
+        "special_tokens": _special_tokens(stored),
         **known,
     }

@@ -21,29 +21,29 @@ class ModelFacts:
     context_length: int
     """Longest prompt and output together, in tokens."""
     eos_token_ids: tuple[int, ...]
+    """Those that generation_config.json and config.json name; there may be none."""
     bos_token_id: int | None
 
 
 def read_facts(folder: Path, model_format: ModelFormat) -> ModelFacts:
     """Reads config.json and generation_config.json. Raises InvalidArgument when they lack a fact or are malformed."""
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     text = config.get("text_config")
-    config = {**config, **text} if isinstance(text, dict) else config
-    generation = _read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
+    named = [config.get("eos_token_id")]
+    if isinstance(text, dict):
+        config = {**config, **text}
+        named.append(text.get("eos_token_id"))
+    generation = read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
     check_config(config)
     context_name = next((name for name in _CONTEXT_NAMES if is_integer(config.get(name))), None)
     if context_name is None:
         raise InvalidArgument(f"config.json does not give the context length; add {_CONTEXT_NAMES[0]}")
-    eos = _ids(generation.get("eos_token_id")) or _ids(config.get("eos_token_id"))
-    if not eos:
-        raise InvalidArgument(
-            "neither generation_config.json nor config.json names an end-of-sequence token; add eos_token_id"
-        )
+    eos = [token_id for value in (generation.get("eos_token_id"), *named) for token_id in _ids(value)]
     bos = _ids(config.get("bos_token_id"))
     return ModelFacts(
         format=model_format,
         context_length=check_count(context_name, config[context_name]),
-        eos_token_ids=tuple(eos),
+        eos_token_ids=tuple(dict.fromkeys(eos)),
         bos_token_id=bos[0] if bos else None,
     )
 
@@ -57,7 +57,7 @@ def write_chat_template(folder: Path) -> None:
     for name in ("tokenizer_config.json", "chat_template.json"):
         if target.is_file() or not (folder / name).is_file():
             continue
-        template = _template_of(_read_json(folder / name).get("chat_template"))
+        template = _template_of(read_json(folder / name).get("chat_template"))
         if template:
             target.write_text(template, encoding="utf-8")
 
@@ -75,7 +75,8 @@ def _ids(value: Any) -> Sequence[int]:
     return [entry for entry in values if is_integer(entry) and entry >= 0]  # -1 stands for none
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises InvalidArgument when the file is missing or holds anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -20,6 +20,7 @@ from infermesh_client.model_import.source import (
     PypiPackage,
 )
 from infermesh_client.model_import.staging import check_free_space
+from infermesh_client.tokenizer_files.settle import settle_tokenizer
 
 GGUF_NAME = "model.gguf"
 
@@ -46,6 +47,7 @@ def fetch(source: ModelSource, folder: Path, view: ProgressView) -> Fetched:
             label = f"{source.repository}@{commit}" + (f":{source.file}" if source.file else "")
             if model_format == "gguf":
                 return Fetched(label, _gguf_facts(folder, folder, view))
+            settle_tokenizer(folder)
             write_chat_template(folder)
             return Fetched(label, read_facts(folder, model_format))
         case OpenVinoFolder(path) | HuggingFaceFolder(path):
@@ -53,7 +55,7 @@ def fetch(source: ModelSource, folder: Path, view: ProgressView) -> Fetched:
 
 
 def _fetch_gguf_file(path: Path, folder: Path, view: ProgressView) -> Fetched:
-    for name in ("tokenizer.json", "chat_template.jinja"):
+    for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json"):
         check_link(path.absolute().with_name(name))
     _check_copy(folder, path.stat().st_size)
     copy_files([(path, folder / GGUF_NAME)], view, title=f"Copying {path.name}")
@@ -68,6 +70,7 @@ def _fetch_folder(path: Path, folder: Path, view: ProgressView) -> Fetched:
     _check_copy(folder, sum((path / name).stat().st_size for name in layout.files))
     pairs = [(path / name, folder / target) for name, target in layout.files.items()]
     copy_files(pairs, view, title=f"Copying {path.name}")
+    settle_tokenizer(folder)
     write_chat_template(folder)
     return Fetched(str(path.absolute()), read_facts(folder, layout.format))
 

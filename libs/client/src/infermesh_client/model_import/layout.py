@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from infermesh_client.tokenizer_files.settle import is_convertible
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.model_manifest import ModelFormat
 
@@ -16,7 +17,7 @@ _SIDE_FILES = (
     "chat_template.json",
 )
 _IR_FILES = ("openvino_model.xml", "openvino_model.bin")
-_BESIDE_GGUF: tuple[str, ...] = ("tokenizer.json", "chat_template.jinja")
+_BESIDE_GGUF: tuple[str, ...] = ("tokenizer.json", "chat_template.jinja", "generation_config.json")
 _INDEX = "model.safetensors.index.json"
 
 
@@ -36,6 +37,8 @@ def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None) ->
     """
     present = {name for name in names if "/" not in name}
     side = {name: name for name in _SIDE_FILES if name in present}
+    if "tokenizer.json" not in side:
+        side |= {name: name for name in sorted(present) if is_convertible(name)}
     if gguf is not None:
         if gguf not in present:
             raise InvalidArgument(f"{place} has no file {gguf!r}")
@@ -73,6 +76,8 @@ def _safetensors(present: set[str]) -> list[str]:
 
 def _checked(model_format: ModelFormat, files: Mapping[str, str], place: str) -> Layout:
     missing = [name for name in ("config.json", "tokenizer.json") if name not in files]
+    if any(map(is_convertible, files)) and "tokenizer.json" in missing:
+        missing.remove("tokenizer.json")
     if missing:
         raise InvalidArgument(
             f"{place} has no {' and no '.join(missing)}; to make a tokenizer.json, use transformers' "

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from infermesh_engine.requests.output import EngineLoad
+from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.hosting.queue_bound import QueueBound
@@ -43,6 +44,8 @@ class AvailableModel:
     context_length: int
     created: datetime
     has_chat_template: bool
+    generation: GenerationDefaults | None = None
+    """How its answers are made where a request does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

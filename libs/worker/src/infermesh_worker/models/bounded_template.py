@@ -1,15 +1,19 @@
 """Renders a model's chat template in a process of its own, bounded in time, memory and size."""
 
 import asyncio
+import json
 import logging
 import os
 import socket
 import subprocess
 import sys
 import weakref
+from collections.abc import Mapping, Sequence
 
+from infermesh_runtime.chat_templates.content import ContentFormat
+from infermesh_runtime.chat_templates.control_tokens import Rendered, control_set
+from infermesh_runtime.chat_templates.environment import literal_texts, parse_template, uses_tools
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
-from infermesh_worker.models.chat_template import check_template
 from infermesh_worker.models.template_process import LENGTH, MAX_TEXT_BYTES, Outcome, pack_template
 
 _START_S = 30.0
@@ -25,20 +29,40 @@ class BoundedTemplate:
     Used from one event loop, in the main thread. `close` ends the process.
     """
 
-    def __init__(self, source: str, *, model: str, bos_token: str = "", eos_token: str = "") -> None:
-        """The tokens become variables of the template. Raises FailedPrecondition when `source` has a syntax error.
+    def __init__(
+        self,
+        source: str,
+        *,
+        model: str,
+        special_tokens: Mapping[str, str] | None = None,
+        control_tokens: Sequence[str] = (),
+        added_tokens: Sequence[str] = (),
+    ) -> None:
+        """`model` names the template in errors; the others are those of `ChatTemplate`.
 
-        `model` names the template in errors.
+        Raises FailedPrecondition when `source` has a syntax error.
         """
-        self.takes_tools = check_template(source)
+        tree = parse_template(source)
+        self.takes_tools = uses_tools(tree)
+        self.control_tokens = control_set(literal_texts(tree), control_tokens, added_tokens)
+        """Tokens that come from the template alone."""
         self.timeout_s = 2.0
         """Longest time for one conversation."""
-        self._template = pack_template(source, bos_token, eos_token)
+        self.content_format: ContentFormat = "auto"
+        """Counts from the next start of the process."""
+        self.special_tokens_anywhere = False
+        """Whether special tokens that users write out count as such. Counts from the next start of the process."""
+        self._source = source
+        self._options = {
+            "special_tokens": dict(special_tokens or {}),
+            "control_tokens": list(control_tokens),
+            "added_tokens": list(added_tokens),
+        }
         self._model = model
         self._process: _TemplateProcess | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    async def render(self, conversation: bytes) -> str:
+    async def render(self, conversation: bytes) -> Rendered:
         """The text of the prompt, from a frame of `pack_conversation`.
 
         Raises InvalidArgument, which names the template, when it rejects the conversation, or takes too long or too
@@ -62,7 +86,7 @@ class BoundedTemplate:
             raise FailedPrecondition(text)
         if outcome is Outcome.REFUSED:
             raise self._refusal(text)
-        return text
+        return Rendered(tuple(json.loads(text)) if outcome is Outcome.IN_PIECES else (text,))
 
     def close(self) -> None:
         """Ends the process; another `render` starts a new one."""
@@ -77,7 +101,7 @@ class BoundedTemplate:
             try:
                 self._process = _TemplateProcess()
                 async with asyncio.timeout(_START_S):
-                    await self._process.begin(self._template)
+                    await self._process.begin(self._pack())
             except BaseException as error:
                 self.close()
                 if not isinstance(error, (OSError, EOFError)):
@@ -86,6 +110,12 @@ class BoundedTemplate:
                 problem = "Chat templates cannot be rendered at the moment."
                 raise Unavailable(problem, reason="TEMPLATES_UNAVAILABLE", retry_after_s=1.0) from error
         return self._process
+
+    def _pack(self) -> bytes:
+        options = {**self._options, "content_format": self.content_format}
+        if self.special_tokens_anywhere:
+            options |= {"control_tokens": [], "added_tokens": []}
+        return pack_template(self._source, options)
 
     def _refusal(self, problem: str) -> InvalidArgument:
         words = f"the chat template of model {self._model!r} {problem}"

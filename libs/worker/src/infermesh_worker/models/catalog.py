@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from infermesh_runtime.errors import FailedPrecondition, ModelNotFound
+from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_runtime.model_manifest import MANIFEST, model_paths
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.model_folder import CHAT_TEMPLATE, ModelFolder
@@ -32,6 +33,8 @@ class CatalogEntry:
     """When it was imported."""
     has_chat_template: bool
     """Without one it is a base model, which takes no conversations."""
+    generation: GenerationDefaults | None = None
+    """How its answers are made where a request does not say; None: by the contract's defaults."""
 
 
 class Catalog(Protocol):
@@ -110,4 +113,5 @@ class FolderCatalog:
             footprint=footprint,
             created=manifest.created,
             has_chat_template=(folder.path / CHAT_TEMPLATE).is_file(),
+            generation=manifest.generation,
         )

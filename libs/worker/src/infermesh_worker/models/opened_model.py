@@ -7,7 +7,11 @@ from typing import Any, Self
 
 from tokenizers import Tokenizer
 
+from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.generation_defaults import GenerationDefaults
+from infermesh_runtime.model_manifest import Manifest
+from infermesh_worker.models.apart_tokenizer import ApartTokenizer
 from infermesh_worker.models.bounded_template import BoundedTemplate
 from infermesh_worker.models.model_folder import ModelFolder
 
@@ -23,12 +27,21 @@ class OpenedModel:
     """In tokens. Once the model is loaded, the runner's own figure applies."""
     size_bytes: int
     created: datetime
+    generation: GenerationDefaults | None = None
+    """How its answers are made where a request does not say; None: by the contract's defaults."""
     build_options: Mapping[str, Any] = field(default_factory=dict)
     """Plain values that the engine process builds the model with."""
     longest_token_chars: int = field(init=False)
     """Length of the longest token in the vocabulary, in characters."""
+    special_ids: Mapping[str, int] = field(init=False, repr=False)
+    """Ids of the special tokens, by the text that stands for them."""
+    _apart: ApartTokenizer = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        added = self.tokenizer.get_added_tokens_decoder().items()
+        object.__setattr__(self, "special_ids", {token.content: i for i, token in added if token.special})
+        controls = self.chat_template.control_tokens if self.chat_template is not None else frozenset()
+        object.__setattr__(self, "_apart", ApartTokenizer(self.tokenizer, controls))
         object.__setattr__(self, "longest_token_chars", max(map(len, self.tokenizer.get_vocab()), default=1))
 
     @classmethod
@@ -39,12 +52,21 @@ class OpenedModel:
         return cls(
             name=manifest.name,
             tokenizer=tokenizer,
-            chat_template=_bind(template, tokenizer, folder) if template is not None else None,
+            chat_template=_bind(template, tokenizer, manifest) if template is not None else None,
             context_length=manifest.context_length,
             size_bytes=manifest.size_bytes,
             created=manifest.created,
+            generation=manifest.generation,
             build_options=build_options,
         )
+
+    def encode(self, text: Rendered, *, add_special_tokens: bool) -> tuple[int, ...]:
+        """The ids of a text. Blocks for a second per megabyte, but does not hold up other threads."""
+        if len(text.pieces) == 1:
+            # `encode` holds the GIL and would stop every stream; encoding a batch of one does not.
+            (encoded,) = self.tokenizer.encode_batch_fast([text.text], add_special_tokens=add_special_tokens)
+            return tuple(encoded.ids)
+        return self._apart.encode(text.pieces)
 
     def require_chat_template(self) -> BoundedTemplate:
         """The chat template. Raises FailedPrecondition when the model has none."""
@@ -63,8 +85,29 @@ class OpenedModel:
             self.chat_template.close()
 
 
-def _bind(source: str, tokenizer: Tokenizer, folder: ModelFolder) -> BoundedTemplate:
-    manifest = folder.manifest
+def bind_template(
+    source: str, tokenizer: Tokenizer, *, model: str, special_tokens: Mapping[str, str]
+) -> BoundedTemplate:
+    """The template of a model with this tokenizer. Raises FailedPrecondition when it has a syntax error."""
+    added = tokenizer.get_added_tokens_decoder().values()
+    return BoundedTemplate(
+        source,
+        model=model,
+        special_tokens=special_tokens,
+        control_tokens=[token.content for token in added if token.special],
+        added_tokens=[token.content for token in added if not token.special],
+    )
+
+
+def _bind(source: str, tokenizer: Tokenizer, manifest: Manifest) -> BoundedTemplate:
+    special_tokens = _special_tokens(manifest, tokenizer)
+    return bind_template(source, tokenizer, model=manifest.name, special_tokens=special_tokens)
+
+
+def _special_tokens(manifest: Manifest, tokenizer: Tokenizer) -> Mapping[str, str]:
+    """The special tokens by name; of a model that was imported before manifests had them, what its ids say."""
+    if manifest.special_tokens is not None:
+        return manifest.special_tokens
     bos = tokenizer.id_to_token(manifest.bos_token_id) if manifest.bos_token_id is not None else None
     eos = tokenizer.id_to_token(manifest.eos_token_ids[0]) if manifest.eos_token_ids else None
-    return BoundedTemplate(source, model=manifest.name, bos_token=bos or "", eos_token=eos or "")
+    return {"bos_token": bos or "", "eos_token": eos or ""}

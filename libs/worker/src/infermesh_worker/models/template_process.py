@@ -2,8 +2,8 @@
 
 The front starts it as `python -m infermesh_worker.models.template_process --fd N --parent PID`. It compiles the
 template that the first frame holds, and then answers each conversation with its text. A frame is its length as a 4-byte
-little-endian unsigned integer, and that many bytes: JSON towards the process, an `Outcome` and UTF-8 text towards the
-front.
+little-endian unsigned integer, and that many bytes: JSON towards the process, an `Outcome` and UTF-8 text, or JSON,
+towards the front.
 """
 
 import argparse
@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, BinaryIO
 
+from infermesh_runtime.chat_templates.chat_template import ChatTemplate
+from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_runtime.parent import die_with
-from infermesh_worker.models.chat_template import ChatTemplate
 
 MAX_MEMORY_BYTES = 1 << 30
 """Most address space of the process."""
@@ -33,15 +34,17 @@ class Outcome(IntEnum):
 
     RENDERED = 0
     """The text of the prompt follows."""
+    IN_PIECES = 3
+    """The text of the prompt follows as a JSON list: text, control token, text, …, text."""
     REFUSED = 1
     """The template rejects the conversation, for the reason that follows."""
     BROKEN = 2
     """The template cannot be used, for the reason that follows."""
 
 
-def pack_template(source: str, bos_token: str, eos_token: str) -> bytes:
-    """The first frame: the template."""
-    return _pack(json.dumps({"source": source, "bos_token": bos_token, "eos_token": eos_token}).encode())
+def pack_template(source: str, options: Mapping[str, Any]) -> bytes:
+    """The first frame: the template, and the options of `ChatTemplate`."""
+    return _pack(json.dumps({"source": source, **options}).encode())
 
 
 def pack_conversation(
@@ -78,6 +81,12 @@ def _answer(outcome: Outcome, text: str) -> bytes:
     return _pack(bytes([outcome]) + encoded)
 
 
+def _answer_rendered(rendered: Rendered) -> bytes:
+    if len(rendered.pieces) == 1:
+        return _answer(Outcome.RENDERED, rendered.text)
+    return _answer(Outcome.IN_PIECES, json.dumps(rendered.pieces, ensure_ascii=False))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the process."""
     parser = argparse.ArgumentParser(prog="infermesh_worker.models.template_process", description=__doc__)
@@ -101,7 +110,7 @@ def _serve(front: socket.socket, frames: BinaryIO) -> None:
     while source and (conversation := _read(frames)):
         try:
             template = template or ChatTemplate(**json.loads(source))
-            answer = _answer(Outcome.RENDERED, template.render(**json.loads(conversation)))
+            answer = _answer_rendered(template.render(**json.loads(conversation)))
         except FailedPrecondition as error:
             answer = _answer(Outcome.BROKEN, error.message)
         except InvalidArgument as error:

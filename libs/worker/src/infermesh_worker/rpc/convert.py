@@ -17,6 +17,7 @@ from infermesh_worker.engine_client.output_stream import OutputStream
 from infermesh_worker.engine_process.frames import WireDelta, WireLogprob
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc import prompt
+from infermesh_worker.rpc.defaults import in_use, with_defaults
 
 DEVICE_KINDS = {
     "cpu": pb.DEVICE_KIND_CPU,
@@ -47,13 +48,14 @@ async def to_generation(
     Raises DeviceNotAvailable, ContextLengthExceeded and InvalidArgument.
     """
     check_device(request.device, info)
+    sampling, max_tokens = with_defaults(request.sampling, request.stop, model.generation)
     token_ids = await prompt.tokenize(request, model, vocab_size=info.vocab_size, context_length=info.context_length)
     generation = engine.GenerationRequest(
         request_id=request_id,
         prompt_token_ids=token_ids,
         seed=request.seed if request.HasField("seed") else secrets.randbits(64),
-        sampling=_sampling(request.sampling),
-        stop=_stop(request.stop),
+        sampling=_sampling(sampling),
+        stop=_stop(request.stop, max_tokens, model, info.vocab_size),
         output_format=_output_format(request.format, open_objects) if request.HasField("format") else None,
         logprobs=request.logprobs.top if request.HasField("logprobs") else None,
         n=request.n if request.HasField("n") else 1,
@@ -86,6 +88,7 @@ def to_started(generation: engine.GenerationRequest, model: OpenedModel, info: R
         device=DEVICE_KINDS[info.device_kind],
         prompt_tokens=len(generation.prompt_token_ids),
         seed=generation.seed,
+        in_use=in_use(generation),
     )
 
 
@@ -104,11 +107,15 @@ def _sampling(message: pb.SamplingParams) -> engine.SamplingParams:
     return engine.SamplingParams(**given, logit_bias=dict(message.logit_bias))
 
 
-def _stop(message: pb.StopConditions) -> engine.StopConditions:
+def _stop(
+    message: pb.StopConditions, max_tokens: int | None, model: OpenedModel, vocab_size: int
+) -> engine.StopConditions:
+    # special tokens have no text in an output, so a string that names one can only match the token
+    named = [token_id for string in message.strings if (token_id := model.special_ids.get(string, -1)) >= 0]
     return engine.StopConditions(
         strings=tuple(message.strings),
-        token_ids=tuple(message.token_ids),
-        max_tokens=message.max_tokens if message.HasField("max_tokens") else None,
+        token_ids=(*message.token_ids, *(token_id for token_id in named if token_id < vocab_size)),
+        max_tokens=max_tokens,
         min_tokens=message.min_tokens,
         ignore_eos=message.ignore_eos,
     )

@@ -8,6 +8,8 @@ from typing import Any
 from infermesh.inference.v1.inference_pb2 import ChatMessage, ChatPrompt, GenerateRequest, Tool, ToolCall
 from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
 from infermesh_engine.requests.validate import context_exceeded
+from infermesh_runtime.chat_templates.control_tokens import Rendered
+from infermesh_runtime.chat_templates.environment import reserved_variables
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import to_numpy
 from infermesh_worker.models.opened_model import OpenedModel
@@ -31,7 +33,7 @@ async def tokenize(
     """
     match request.WhichOneof("prompt"):
         case "text":
-            return await _encode(model, request.text, context_length, add_special_tokens=True)
+            return await _encode(model, Rendered((request.text,)), context_length, add_special_tokens=True)
         case "chat":
             text = await render_chat(request.chat, model, context_length)
             return await _encode(model, text, context_length, add_special_tokens=False)
@@ -41,7 +43,7 @@ async def tokenize(
             raise invalid("prompt", "must set one of text, token_ids and chat")
 
 
-async def render_chat(chat: ChatPrompt, model: OpenedModel, context_length: int) -> str:
+async def render_chat(chat: ChatPrompt, model: OpenedModel, context_length: int) -> Rendered:
     """The text of a conversation, rendered by the model's chat template."""
     template = model.require_chat_template()
     if not chat.messages:
@@ -57,8 +59,12 @@ async def render_chat(chat: ChatPrompt, model: OpenedModel, context_length: int)
 
 def _pack_chat(chat: ChatPrompt) -> bytes:
     variables = _parse_object(chat.template_kwargs_json, "chat.template_kwargs_json")
-    if "messages" in variables:
-        raise invalid("chat.template_kwargs_json", 'must not contain "messages", which come from chat.messages')
+    if reserved := reserved_variables(variables):
+        raise invalid(
+            "chat.template_kwargs_json",
+            f"must not contain {', '.join(map(json.dumps, reserved))}: the template gets that from the rest of the "
+            "request or from the model",
+        )
     return pack_conversation(
         [_message(message, f"chat.messages[{index}]") for index, message in enumerate(chat.messages)],
         tools=[_tool(tool, f"chat.tools[{index}]") for index, tool in enumerate(chat.tools)],
@@ -72,19 +78,16 @@ def invalid(field: str, problem: str) -> InvalidArgument:
     return InvalidArgument(f"{field}: {problem}", fields={field: problem})
 
 
-async def _encode(model: OpenedModel, text: str, context_length: int, *, add_special_tokens: bool) -> tuple[int, ...]:
+async def _encode(
+    model: OpenedModel, text: Rendered, context_length: int, *, add_special_tokens: bool
+) -> tuple[int, ...]:
     # Tokenising takes a second per megabyte, so a text that cannot fit is refused by its length alone.
-    least = len(text) // model.longest_token_chars
+    size = sum(map(len, text.pieces))
+    least = size // model.longest_token_chars
     if least >= context_length:
         raise context_exceeded(least, context_length, exact=False)
-    encode = partial(_encode_now, model, text, add_special_tokens=add_special_tokens)
-    return await asyncio.to_thread(encode) if len(text) >= THREAD_FROM_BYTES else encode()
-
-
-def _encode_now(model: OpenedModel, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
-    # `encode` holds the GIL and would stop every stream; encoding a batch of one does not.
-    (encoded,) = model.tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
-    return tuple(encoded.ids)
+    encode = partial(model.encode, text, add_special_tokens=add_special_tokens)
+    return await asyncio.to_thread(encode) if size >= THREAD_FROM_BYTES or len(text.pieces) > 1 else encode()
 
 
 def _read_ids(tensor: Tensor, vocab_size: int, context_length: int) -> tuple[int, ...]:
@@ -105,7 +108,11 @@ def _read_ids(tensor: Tensor, vocab_size: int, context_length: int) -> tuple[int
 def _message(message: ChatMessage, field: str) -> dict[str, Any]:
     if message.role not in ROLES:
         raise invalid(f"{field}.role", f"must be one of {', '.join(ROLES)}, not {message.role!r}")
+    if message.content and message.content_parts:
+        raise invalid(f"{field}.content_parts", "must be empty when content is set")
     values: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.content_parts:
+        values["parts"] = list(message.content_parts)
     if message.name:
         values["name"] = message.name
     if message.tool_call_id:

@@ -7,6 +7,7 @@ from infermesh_engine.requests.output import EngineLoad
 from infermesh_worker.engine_client.engine_status import ServingState
 from infermesh_worker.hosting.worker_status import AvailableModel, ModelStatus, WorkerStatus
 from infermesh_worker.rpc.convert import DEVICE_KINDS
+from infermesh_worker.rpc.defaults import to_message
 
 _STATES = {
     ServingState.LOADING: pb.ENDPOINT_STATE_LOADING,
@@ -60,6 +61,7 @@ def _available_model(model: AvailableModel) -> pb.AvailableModel:
         memory_bytes=model.memory_bytes,
         context_length=model.context_length,
         has_chat_template=model.has_chat_template,
+        defaults=None if model.generation is None else to_message(model.generation),
     )
     message.created_at.FromDatetime(model.created)
     return message

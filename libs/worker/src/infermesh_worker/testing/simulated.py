@@ -22,10 +22,9 @@ from infermesh_worker.backend import NO_MODEL, Backend
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.main import serve
-from infermesh_worker.models.bounded_template import BoundedTemplate
 from infermesh_worker.models.catalog import CatalogEntry
 from infermesh_worker.models.footprint import Footprint
-from infermesh_worker.models.opened_model import OpenedModel
+from infermesh_worker.models.opened_model import OpenedModel, bind_template
 from infermesh_worker.settings import WorkerSettings
 
 BLOCK_SIZE = 32
@@ -157,10 +156,11 @@ class SimulatedCatalog:
 def opened_model(settings: SimulatedSettings, name: str = "") -> OpenedModel:
     """A model as the front opens it; without a name, the one of the settings."""
     name = name or settings.model
+    tokenizer, special_tokens = build_tokenizer(), {"eos_token": END_OF_TEXT}
     return OpenedModel(
         name=name,
-        tokenizer=build_tokenizer(),
-        chat_template=BoundedTemplate(settings.sim_chat_template, model=name, eos_token=END_OF_TEXT),
+        tokenizer=tokenizer,
+        chat_template=bind_template(settings.sim_chat_template, tokenizer, model=name, special_tokens=special_tokens),
         context_length=settings.sim_context_length,
         size_bytes=settings.model_bytes(name),
         created=_CREATED,

@@ -184,18 +184,20 @@ def _message(message: Message, path: str) -> pb.ChatMessage:
         pb.ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments)
         for call in message.tool_calls or ()
     ]
+    texts = _texts(message)
     return pb.ChatMessage(
         role=message.role,
-        content=_text(message),
+        content=texts[0] if len(texts) == 1 else "",
+        content_parts=texts if len(texts) > 1 else (),
         name=message.name or "",
         tool_calls=calls,
         tool_call_id=message.tool_call_id or "",
     )
 
 
-def _text(message: Message) -> str:
+def _texts(message: Message) -> list[str]:
     content = message.content or ""
-    return content if isinstance(content, str) else "".join(p.text for p in content if isinstance(p, TextPart))
+    return [content] if isinstance(content, str) else [part.text for part in content if isinstance(part, TextPart)]
 
 
 def _list_prompts(prompt: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:

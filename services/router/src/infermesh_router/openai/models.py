@@ -3,6 +3,7 @@
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.openai.sampling import show_sampling
 from infermesh_runtime.errors import ModelNotFound
 
 
@@ -26,22 +27,24 @@ def find_model(report: pb.HealthReport, name: str) -> dict[str, Any]:
 
 def _models(report: pb.HealthReport) -> dict[str, dict[str, Any]]:
     """The ready models and, if an endpoint is ready, those that could be loaded; sorted by name."""
+    defaults = {model.name: model.defaults for model in report.available}
     found = {
-        model.name: _describe(model.name, model.context_length, model.created_at.seconds)
+        model.name: _describe(model, defaults.get(model.name))
         for model in report.models
         if model.state == pb.ENDPOINT_STATE_READY
     }
     if report.state == pb.ENDPOINT_STATE_READY:
         for model in report.available:
-            found.setdefault(model.name, _describe(model.name, model.context_length, model.created_at.seconds))
+            found.setdefault(model.name, _describe(model, model.defaults))
     return dict(sorted(found.items()))
 
 
-def _describe(name: str, context_length: int, created_s: int) -> dict[str, Any]:
+def _describe(model: pb.ModelStatus | pb.AvailableModel, defaults: pb.GenerationDefaults | None) -> dict[str, Any]:
     return {
-        "id": name,
+        "id": model.name,
         "object": "model",
-        "created": created_s,
+        "created": model.created_at.seconds,
         "owned_by": "infermesh",
-        "max_model_len": context_length,  # as vLLM names it
+        "max_model_len": model.context_length,  # as vLLM names it
+        "sampling_defaults": show_sampling(defaults) if defaults is not None else {},
     }

@@ -24,6 +24,7 @@ from infermesh_router.openai.errors import error_object, rename_fields
 from infermesh_router.openai.generations import run_generations
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.models import find_model, list_models
+from infermesh_router.openai.sampling import sampling_header
 from infermesh_router.openai.sinks import SendHeaders, SseSink, WholeSink
 from infermesh_router.policy.filters import RETRY_AFTER_S
 from infermesh_router.policy.snapshot import DeviceKind
@@ -197,6 +198,8 @@ def _header_sender(context: RpcContext, ignored: tuple[str, ...], visit: Visit) 
             ("x-infermesh-overhead-ms", f"{started.overhead_ms:.1f}"),
             *visit.headers,
         ]
+        if started.HasField("in_use"):
+            headers.append(("x-infermesh-sampling", sampling_header(started.in_use)))
         if started.loading_ms:
             headers.append(("x-infermesh-loading-ms", str(started.loading_ms)))
         if ignored:

@@ -7,6 +7,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.relay.event import Event, malformed, write_event
 
 _SPARE = 16
+_NO_LIMIT = 2**32 - 1
 """Deltas without a token that a stream may have beyond one for each token."""
 
 
@@ -16,7 +17,7 @@ class Delivered:
     Of a stream, only four bytes per token are kept.
     """
 
-    __slots__ = ("_choices", "_finished", "_token_ids", "_uneven", "failovers", "most_tokens")
+    __slots__ = ("_choices", "_finished", "_in_use", "_token_ids", "_uneven", "failovers", "most_tokens")
 
     def __init__(self, choices: int, most_tokens: int) -> None:
         """`most_tokens`: of each choice; a stream that goes on beyond them is malformed."""
@@ -26,6 +27,7 @@ class Delivered:
         """Deltas without exactly one token."""
         self._token_ids: dict[int, array[int]] = {}
         self._finished: set[int] = set()
+        self._in_use: pb.GenerationDefaults | None = None
         self.failovers: list[pb.Failover] = []
         """The stream's moves so far, oldest first."""
 
@@ -33,6 +35,10 @@ class Delivered:
     def tokens(self) -> int:
         """How many tokens were delivered, over all choices."""
         return sum(map(len, self._token_ids.values()))
+
+    def begin(self, started: pb.Started) -> None:
+        """Remembers how the stream's tokens are sampled, so that they stay so wherever it moves."""
+        self._in_use = started.in_use if started.HasField("in_use") else None
 
     def take(self, event: Event) -> Event:
         """Records an event that is about to be delivered, and returns it. The end of a choice gets the moves added.
@@ -59,6 +65,8 @@ class Delivered:
     def continuation(self, body: bytes) -> bytes:
         """The request that continues after what was delivered, made from the serialised GenerateRequest."""
         request = pb.GenerateRequest.FromString(body)
+        if self._in_use is not None:
+            settle(request, self._in_use)
         before = {part.choice: part for part in request.generated}
         for choice in sorted({*self._token_ids, *self._finished}):
             part = before.get(choice) or request.generated.add(choice=choice)
@@ -100,3 +108,13 @@ class Delivered:
         del finished.failovers[:]
         finished.failovers.extend([*self.failovers, *later])
         return write_event(content)
+
+
+def settle(request: pb.GenerateRequest, in_use: pb.GenerationDefaults) -> None:
+    """Sets what the request left to the defaults of its first endpoint, as another endpoint may have others."""
+    sampling = pb.SamplingParams()
+    sampling.CopyFrom(in_use.sampling)
+    sampling.MergeFrom(request.sampling)
+    request.sampling.CopyFrom(sampling)
+    if not request.stop.HasField("max_tokens"):
+        request.stop.max_tokens = in_use.max_tokens if in_use.HasField("max_tokens") else _NO_LIMIT

@@ -95,6 +95,7 @@ class Relay:
     def _tell_start(self, attempt: Attempt) -> Event:
         """`started` as the client gets it: which endpoint answers, why, and what it waited for."""
         grant, started = attempt.grant, attempt.started
+        self._delivered.begin(started)
         if not self._call.wanted.max_tokens:
             self._delivered.most_tokens = grant.endpoint.context_length(started.model) or _MOST_TOKENS
         self._parts.metrics.first_token_s.labels(started.model).observe(self._parts.clock() - self._since_s)

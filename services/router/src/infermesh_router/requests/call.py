@@ -158,7 +158,11 @@ def _estimate_prompt_tokens(request: pb.GenerateRequest) -> int:
         return min(max(0, stated), len(request.token_ids.data))  # the worker checks that they match; an id has a byte
     if kind == "text":
         return len(request.text) // _CHARACTERS_PER_TOKEN
-    return sum(len(m.content) // _CHARACTERS_PER_TOKEN + _TOKENS_PER_MESSAGE for m in request.chat.messages)
+    return sum(_characters(m) // _CHARACTERS_PER_TOKEN + _TOKENS_PER_MESSAGE for m in request.chat.messages)
+
+
+def _characters(message: pb.ChatMessage) -> int:
+    return len(message.content) + sum(map(len, message.content_parts))
 
 
 def _parse(kind: type[RequestT], body: bytes) -> RequestT:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.aio import AsyncClient
-from infermesh_client.cli.chat.chat_model import is_ready
 from infermesh_client.cli.describe import device_name
 from infermesh_client.client import Client
 from infermesh_client.request import ChatMessage, Event, GenerateOptions
@@ -21,6 +20,8 @@ class ChatAnswer:
     text: str = ""
     tokens: int = 0
     interrupted: bool = False
+    cut: bool = False
+    """Whether it ended because it had as many tokens as it may have."""
     started: inference_pb2.Started | None = None
     _begun_s: float = field(default_factory=time.monotonic)
     _first_s: float = 0.0
@@ -42,7 +43,8 @@ class ChatAnswer:
             parts.append(f"{(self.tokens - 1) / (self._last_s - self._first_s):.1f} tokens/s")
         if self.started is not None:
             parts.append(" at ".join(filter(None, (device_name(self.started.device), self.started.endpoint))))
-        return " · ".join([*parts, "stopped"] if self.interrupted else parts)
+        parts += ["stopped"] if self.interrupted else ["cut off, see --max-tokens"] if self.cut else []
+        return " · ".join(parts)
 
 
 class AnswerReader:
@@ -56,9 +58,9 @@ class AnswerReader:
         self._client = client
         self._runner = runner
 
-    def needs_load(self, model: str) -> bool:
-        """Whether a question to the model loads it first."""
-        return not is_ready(self._runner.run(self._client.models()), model)
+    def health(self) -> inference_pb2.HealthReport:
+        """What the endpoint reports. Raises InfermeshError."""
+        return self._runner.run(self._client.health())
 
     def read(self, history: Sequence[ChatMessage], options: GenerateOptions, on_event: Callable[[Event], None]) -> None:
         """Sends the conversation and calls `on_event` with every event of the answer. Raises InfermeshError."""

@@ -8,7 +8,8 @@ from rich.console import Console
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.chat.answer import AnswerReader, ChatAnswer, answer_reader
-from infermesh_client.cli.chat.chat_model import choose_model
+from infermesh_client.cli.chat.chat_model import choose_model, is_ready
+from infermesh_client.cli.chat.defaults import chat_defaults
 from infermesh_client.cli.chat.questions import read_questions
 from infermesh_client.cli.chat.waiting import waiting_line
 from infermesh_client.cli.connection import connect
@@ -16,24 +17,27 @@ from infermesh_client.mesh.state import read_state
 from infermesh_client.request import ChatMessage, Event, GenerateOptions
 from infermesh_runtime.errors import InfermeshError, InvalidArgument
 
+_NO_LIMIT = 2**32 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """Options for every answer of a chat; None takes the endpoint's default."""
+    """Options for every answer of a chat; None takes the model's default, or ours for models that have none."""
 
     system: str | None
     model: str
     device: str
     temperature: float | None
     max_tokens: int | None
+    """0: as many as fit in the context."""
 
-    def for_generate(self) -> GenerateOptions:
+    def for_generate(self, defaults: GenerateOptions) -> GenerateOptions:
         """The options in the form that the SDK takes."""
-        options = GenerateOptions(model=self.model, device=self.device)
+        options = GenerateOptions(**defaults, model=self.model, device=self.device)
         if self.temperature is not None:
             options["temperature"] = self.temperature
         if self.max_tokens is not None:
-            options["max_tokens"] = self.max_tokens
+            options["max_tokens"] = self.max_tokens or _NO_LIMIT
         return options
 
 
@@ -97,7 +101,9 @@ def _converse(reader: AnswerReader, options: ChatOptions) -> None:
 
 def _answer(reader: AnswerReader, history: list[ChatMessage], options: ChatOptions) -> ChatAnswer:
     """Streams one answer to the terminal; Ctrl-C stops it and keeps the text so far."""
-    loading = reader.needs_load(options.model)
+    report = reader.health()
+    wanted = options.for_generate(chat_defaults(report, options.model))
+    loading = not is_ready(report, options.model)
     text = f"Loading {options.model}" if loading else f"Waiting for {options.model}"
     answer = ChatAnswer()
     try:
@@ -107,7 +113,7 @@ def _answer(reader: AnswerReader, history: list[ChatMessage], options: ChatOptio
                 arrived()
                 _show(event, answer)
 
-            reader.read(history, options.for_generate(), show)
+            reader.read(history, wanted, show)
     except KeyboardInterrupt:
         answer.interrupted = True
     finally:
@@ -125,6 +131,8 @@ def _show(event: Event, answer: ChatAnswer) -> None:
             answer.add(event)
             sys.stdout.write(event.text)
             sys.stdout.flush()
+        case inference_pb2.Finished():
+            answer.cut = event.finish_reason == inference_pb2.FINISH_REASON_LENGTH
 
 
 def _dim(console: Console, line: str) -> None:

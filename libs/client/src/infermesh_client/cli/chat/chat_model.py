@@ -1,7 +1,7 @@
 """Chooses the model that `infermesh chat` asks when the user names none."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -41,9 +41,9 @@ def choose_model(client: Client, wanted: str, *, home_model: str, console: Conso
     return _ask(models, console) if sys.stdin.isatty() else _take_first(models, console)
 
 
-def is_ready(models: Iterable[inference_pb2.ModelStatus], name: str) -> bool:
+def is_ready(report: inference_pb2.HealthReport, name: str) -> bool:
     """Whether the model, or any if the name is empty, can answer without being loaded first."""
-    return any(_is_ready(model) and name in ("", model.name) for model in models)
+    return any(_is_ready(model) and name in ("", model.name) for model in report.models)
 
 
 def list_chat_models(report: inference_pb2.HealthReport, home_model: str) -> Sequence[ChatModel]:

@@ -28,13 +28,15 @@ from infermesh_runtime.model_manifest import Manifest, model_paths, read_manifes
 _KNOWN_TIMEOUT_S = 5.0
 
 
-def run_import(source: str, name: str, weights: WeightPrecision | None, *, force: bool) -> None:
+def run_import(
+    source: str, name: str, weights: WeightPrecision | None, *, force: bool, eos: Sequence[str] = ()
+) -> None:
     """Imports a model and prints what it became. Raises InfermeshError."""
     from infermesh_client.model_import.importer import import_model  # noqa: PLC0415 - loads the Hub's client
 
     settings, home = load_settings()
     console = error_console()
-    manifest = import_model(source, name, home.models, ProgressView(console), weights=weights, force=force)
+    manifest = import_model(source, name, home.models, ProgressView(console), weights=weights, force=force, eos=eos)
     size = f"{manifest.size_bytes / 1e6:.1f} MB of {manifest.format} weights"
     console.print(
         f"Imported {name}: {size}, context of {manifest.context_length} tokens, in {home.models / name}", soft_wrap=True

@@ -108,7 +108,8 @@ def _serialise_chat(chat: pb.ChatPrompt) -> Iterable[bytes]:
     for tool in chat.tools:
         yield f"{tool.name}\0{tool.description[:end]}\0{tool.parameters_json[:end]}\1".encode()
     for message in chat.messages:
-        yield f"{message.role}\0{message.name}\0{message.content[:end]}\1".encode()
+        content = "\n".join(message.content_parts) if message.content_parts else message.content
+        yield f"{message.role}\0{message.name}\0{content[:end]}\1".encode()
         for call in message.tool_calls:
             yield f"{call.name}\0{call.arguments_json[:end]}\1".encode()
 

@@ -1,0 +1,59 @@
+"""Templates are tried before an import, in a process of their own."""
+
+import pytest
+
+from infermesh_runtime.chat_templates import examine
+from infermesh_runtime.chat_templates.chat_template import ChatTemplate
+from infermesh_runtime.chat_templates.examine import examine_template
+from infermesh_runtime.chat_templates.turn_end import find_turn_end
+from infermesh_runtime.errors import InvalidArgument
+
+CONTROL = ["<s>", "</s>", "<|user|>", "<|assistant|>", "<|im_start|>", "<|im_end|>", "<|end|>"]
+CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+LLAMA2 = (
+    "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token + '[INST] ' + m.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m.content + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+PHI = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
+UNCLOSED = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n{% endfor %}<|assistant|>"
+PLAIN = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("source", "end"),
+    [
+        (CHATML, "<|im_end|>"),
+        (CHATML + "<|im_start|>assistant\n", "<|im_end|>"),
+        ("<|im_start|>system\nBe kind<|im_end|>\n" + CHATML, "<|im_end|>"),
+        (LLAMA2, "</s>"),
+        (PHI, "<|end|>"),
+        (UNCLOSED, None),
+        (PLAIN, None),
+        ("{{ raise_exception('no') }}", None),
+    ],
+)
+def test_end_of_a_turn(source: str, end: str | None) -> None:
+    template = ChatTemplate(source, special_tokens={"bos_token": "<s>", "eos_token": "</s>"}, control_tokens=CONTROL)
+    assert find_turn_end(template, CONTROL) == end
+
+
+def test_process_tells_the_end() -> None:
+    assert examine_template(CHATML, {}, CONTROL) == "<|im_end|>"
+
+
+def test_template_that_does_not_compile_is_refused_with_its_line() -> None:
+    with pytest.raises(InvalidArgument, match="syntax error in line 2"):
+        examine_template("\n{% for m in messages %}{{ m.content }", {}, CONTROL)
+    with pytest.raises(InvalidArgument, match=r"syntax error in line 3.*nothing_known"):
+        examine_template("\n\n{{ messages | nothing_known }}", {}, CONTROL)
+
+
+def test_template_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examine, "_TIMEOUT_S", 0.5)
+    with pytest.raises(InvalidArgument, match=r"takes more than 0.5 s"):
+        examine_template("{{ 3 ** 1000000000 % 7 }}", {}, CONTROL)
+
+
+def test_template_that_takes_all_memory_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="1024 MiB of memory"):
+        examine_template("{{ 'x' * 100000000000 }}", {}, CONTROL)

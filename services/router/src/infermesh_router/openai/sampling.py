@@ -1,0 +1,27 @@
+"""Shows sampling parameters by the names of OpenAI's API."""
+
+from infermesh.inference.v1 import inference_pb2 as pb
+
+_NEUTRAL = pb.SamplingParams(
+    temperature=1, top_k=0, top_p=1, min_p=0, repetition_penalty=1, presence_penalty=0, frequency_penalty=0
+)
+
+
+def show_sampling(settings: pb.GenerationDefaults) -> dict[str, float]:
+    """The parameters that are set, and `max_tokens` if it is."""
+    shown = {field.name: _short(value) for field, value in settings.sampling.ListFields() if field.name != "logit_bias"}
+    return shown | ({"max_tokens": settings.max_tokens} if settings.HasField("max_tokens") else {})
+
+
+def sampling_header(in_use: pb.GenerationDefaults) -> str:
+    """`temperature=0.2, top_p=0.9`: the temperature, and what else differs from OpenAI's defaults."""
+    return ", ".join(
+        f"{name}={value:g}"
+        for name, value in show_sampling(in_use).items()
+        if name in ("temperature", "max_tokens") or value != getattr(_NEUTRAL, name)
+    )
+
+
+def _short(value: float) -> float:
+    """A number as it was written, before it had only 32 bits."""
+    return value if isinstance(value, int) else float(f"{value:.7g}")
