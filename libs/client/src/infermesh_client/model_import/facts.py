@@ -26,10 +26,10 @@ class ModelFacts:
 
 def read_facts(folder: Path, model_format: ModelFormat) -> ModelFacts:
     """Reads config.json and generation_config.json. Raises InvalidArgument when they lack a fact or are malformed."""
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     text = config.get("text_config")
     config = {**config, **text} if isinstance(text, dict) else config
-    generation = _read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
+    generation = read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
     check_config(config)
     context_name = next((name for name in _CONTEXT_NAMES if is_integer(config.get(name))), None)
     if context_name is None:
@@ -57,7 +57,7 @@ def write_chat_template(folder: Path) -> None:
     for name in ("tokenizer_config.json", "chat_template.json"):
         if target.is_file() or not (folder / name).is_file():
             continue
-        template = _template_of(_read_json(folder / name).get("chat_template"))
+        template = _template_of(read_json(folder / name).get("chat_template"))
         if template:
             target.write_text(template, encoding="utf-8")
 
@@ -75,13 +75,14 @@ def _ids(value: Any) -> Sequence[int]:
     return [entry for entry in values if is_integer(entry) and entry >= 0]  # -1 stands for none
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises InvalidArgument that names the file if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InvalidArgument(f"{path.name} is missing") from error
-    except ValueError as error:
-        raise InvalidArgument(f"{path.name} is not JSON: {error}") from error
+        raise InvalidArgument(f"{path} is missing") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise InvalidArgument(f"{path.name} is not a JSON object")
+        raise InvalidArgument(f"{path} is not a JSON object")
     return content
