@@ -9,7 +9,7 @@ from infermesh_client.model_import.convert import ReportProgress
 from infermesh_runtime.errors import InvalidArgument
 
 
-def write(folder: Path, *, weights: str | None, progress: ReportProgress) -> None:
+def write(folder: Path, *, weights: str | None, progress: ReportProgress, **_options: object) -> None:
     """Writes what it saw: the files, and the precision."""
     seen = [sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")), weights]
     progress("half", 0.5)

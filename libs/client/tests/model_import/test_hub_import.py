@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from libs.client.tests.model_import.conftest import COMMIT, CONFIG, IR, SAFETENSORS, Hub, RunImport, StartImport
+from libs.client.tests.weights import TOKENIZER, safetensors
 
 
 def leftovers(root: Path) -> list[str]:
@@ -63,7 +64,7 @@ def test_refusals_are_one_clear_line(
 ) -> None:
     hub.models["org/gated"] = dict(SAFETENSORS)
     hub.gated.add("org/gated")
-    hub.models["org/pickled"] = {"config.json": CONFIG, "tokenizer.json": b"{}", "pytorch_model.bin": b"x"}
+    hub.models["org/pickled"] = {"config.json": CONFIG, "tokenizer.json": TOKENIZER.encode(), "pytorch_model.bin": b"x"}
     hub.models["org/untokenized"] = {"config.json": CONFIG, "model.safetensors": b"x"}
     code, output = run_import(source, "--name", "m")
     assert code == 1
@@ -82,7 +83,7 @@ def test_hub_that_is_not_there(hub: Hub, run_import: RunImport, models_root: Pat
 
 
 def test_cut_connection_is_resumed(hub: Hub, run_import: RunImport, models_root: Path) -> None:
-    weights = SAFETENSORS["model.safetensors"] * 16  # more than the 10 MB that the Hub's client reads at a time
+    weights = safetensors(bytes(range(256)) * 4096 * 16)  # more than the 10 MB that the Hub's client reads at a time
     hub.models["org/model"]["model.safetensors"] = weights
     hub.cut_after_bytes = [12_000_000]
     code, output = run_import("org/model", "--name", "m")

@@ -194,7 +194,7 @@ def list_models(as_json: AsJson = False, endpoint: Endpoint = None) -> None:
 
 
 @models_app.command("import")
-def import_model(
+def import_model(  # noqa: PLR0917 - typer passes them by name
     source: Annotated[
         str,
         typer.Argument(

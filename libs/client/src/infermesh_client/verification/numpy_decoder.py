@@ -12,6 +12,7 @@ import numpy as np
 
 from infermesh_client.verification.comparison import NEAR_TIE, Answer, NoReferenceError
 from infermesh_client.verification.gguf_weights import Array, GgufWeights
+from infermesh_client.weight_files.gguf_header import ArrayFacts
 
 INTERLEAVED, HALVES = "interleaved", "halves"
 ARCHITECTURES: Mapping[str, str] = {"llama": INTERLEAVED, "qwen2": HALVES, "qwen3": HALVES}
@@ -81,7 +82,7 @@ def _shape(weights: GgufWeights) -> Shape:
     known = _TOP | {f"blk.{layer}.{name}" for layer in range(layers) for name in _LAYER}
     if strange := sorted(weights.names - known) + sorted(keys.keys() - _APPLIED - _WITHOUT_EFFECT):
         raise NoReferenceError(f"the reference does not know {strange[0]}")
-    if strange := sorted(name for name, value in keys.items() if isinstance(value, list)):
+    if strange := sorted(name for name, value in keys.items() if isinstance(value, ArrayFacts)):
         raise NoReferenceError(f"the reference does not know {strange[0]} with a value for each layer")
     heads = int(keys["attention.head_count"])
     size = int(keys.get("attention.key_length", keys["embedding_length"] // heads))

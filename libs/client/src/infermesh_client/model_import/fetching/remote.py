@@ -13,6 +13,7 @@ from infermesh_client.model_import.layout import plan_layout
 from infermesh_client.model_import.progress import ProgressStep, ProgressView
 from infermesh_client.model_import.source import HubModel
 from infermesh_client.model_import.staging import check_free_space
+from infermesh_client.model_import.user_paths import unstaged
 from infermesh_client.stores.kept_downloads import download_folder
 from infermesh_client.stores.modelscope import DEFAULT_REVISION, ModelScope
 from infermesh_client.weight_files.inspect import inspect_gguf
@@ -34,7 +35,7 @@ def fetch_remote(source: HubModel, folder: Path, view: ProgressView, options: Fe
     found = _find(source, options.include)
     layout, licence = found.files.layout, found.files.licence
     options.before_copy(layout.format)
-    with download_folder(folder.parent, found.label, folder) as place:
+    with download_folder(folder.parent, found.label, folder) as place, unstaged(place, found.label, folder):
         _download_all(source, found, place, view)
         if layout.format == "gguf":
             shards = inspect_gguf(min(place / name for name in layout.files if name.endswith(".gguf")))
