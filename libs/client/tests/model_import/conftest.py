@@ -91,7 +91,9 @@ class HubHandler(BaseHTTPRequestHandler):
         else:
             files = self.hub.models[model]
             siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
-            body = json.dumps({"id": model, "modelId": model, "sha": COMMIT, "siblings": siblings, "tags": []})
+            body = json.dumps(
+                {"id": model, "modelId": model, "sha": COMMIT, "siblings": siblings, "tags": ["license:apache-2.0"]}
+            )
             self._send(200, {"Content-Type": "application/json"}, body.encode())
 
     def _file(self, model: str, revision: str, name: str) -> None:

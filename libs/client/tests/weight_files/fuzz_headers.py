@@ -1,7 +1,7 @@
 """Imports files with mutated headers: `python -m libs.client.tests.weight_files.fuzz_headers COUNT SEED FOLDER`.
 
 Prints {"refused", "accepted", "slowest_s"}, and fails with the seed of a file that is answered with anything but an
-InfermeshError, takes more than 2 s, or needs more than 500 MB beyond what the process had before.
+InfermeshError, takes more than 2 s of a processor, or needs more than 500 MB beyond what the process had before.
 """
 
 import json
@@ -76,9 +76,9 @@ def main(count: int, seed: int, folder: Path) -> dict[str, float]:
         data = whole[path]
         header_bytes = len(data) - 4096
         path.write_bytes(mutated(data, header_bytes, random.Random(f"{seed}-{number}")))
-        begun_s = time.monotonic()
+        begun_s = time.process_time()
         accepted = try_file(path if path == gguf else hf, root)
-        took_s = time.monotonic() - begun_s
+        took_s = time.process_time() - begun_s
         assert took_s < LONGEST_S, f"file {seed}-{number} took {took_s:.1f} s"
         result["accepted" if accepted else "refused"] += 1
         result["slowest_s"] = max(result["slowest_s"], took_s)

@@ -13,7 +13,7 @@ import httpx
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, NotFound, Unavailable
 
 DEFAULT_ENDPOINT, DEFAULT_REVISION = "https://modelscope.cn", "master"
-_TIMEOUT_S, _TRIES, _CHUNK_BYTES = 30.0, 5, 1 << 20
+_TIMEOUT_S, _TRIES = 30.0, 5
 
 
 class Step(Protocol):
@@ -94,7 +94,7 @@ class ModelScope:
         with self._http.stream("GET", self._base, params=params, headers=headers) as answer:
             self._check(answer)
             with part.open("ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as out:
-                for chunk in answer.iter_bytes(_CHUNK_BYTES):
+                for chunk in answer.iter_bytes():
                     out.write(chunk)
                     step.advance(len(chunk))
 
