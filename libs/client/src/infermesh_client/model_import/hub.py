@@ -1,13 +1,14 @@
 """Downloads the files that a model needs from the Hugging Face Hub, or from the server in HF_ENDPOINT."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub.constants import MAX_HTTP_DOWNLOAD_SIZE
 from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError comes from the HTTP library that it uses
     GatedRepoError,
     HfHubHTTPError,
@@ -17,6 +18,8 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError c
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # not in its __all__
 from huggingface_hub.utils.tqdm import tqdm as hub_tqdm
 
 from infermesh_client.model_import.layout import Layout, plan_layout
@@ -33,7 +36,13 @@ class HubFiles:
     commit: str
     licence: str
     """Empty when the repository names none."""
-    total_bytes: int
+    sizes_bytes: Mapping[str, int]
+    """Size of each file of the layout; 0 where the server does not say."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all files."""
+        return sum(self.sizes_bytes.values())
 
 
 def list_hub_model(model: HubModel, include: str | None) -> HubFiles:
@@ -49,8 +58,8 @@ def list_hub_model(model: HubModel, include: str | None) -> HubFiles:
             list(sizes_bytes), place=f"{model.repository} on the Hub", gguf=model.file, include=include
         )
         licence = next((tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")), "")
-        total_bytes = sum(sizes_bytes[name] for name in layout.files)
-        return HubFiles(layout, info.sha or model.revision or "main", licence, total_bytes)
+        chosen_bytes = {name: sizes_bytes[name] for name in layout.files}
+        return HubFiles(layout, info.sha or model.revision or "main", licence, chosen_bytes)
 
 
 def download_hub_files(
@@ -63,9 +72,32 @@ def download_hub_files(
     api = _api()
     with _translated_errors(model, api.endpoint):
         for name in names:
-            api.hf_hub_download(
-                model.repository, name, revision=files.commit, local_dir=folder, tqdm_class=_reporting_to(step)
-            )
+            if not (folder / name).is_file():
+                _download(api, model, files, name, folder, step)
+            else:
+                step.advance(files.sizes_bytes[name])
+
+
+def _download(  # noqa: PLR0917 - all of them together say what and where to
+    api: HfApi, model: HubModel, files: HubFiles, name: str, folder: Path, step: ProgressStep
+) -> None:
+    """Downloads one file; what has arrived stays when it fails, as the Hub's client does not keep it."""
+    size, reporter, repository = files.sizes_bytes[name], _reporting_to(step), model.repository
+    if size > MAX_HTTP_DOWNLOAD_SIZE:
+        api.hf_hub_download(repository, name, revision=files.commit, local_dir=folder, tqdm_class=reporter)
+        return
+    part = folder / f"{name}.part"
+    with part.open("ab") as file:
+        step.advance(file.tell())
+        http_get(
+            hf_hub_url(repository, name, revision=files.commit, endpoint=api.endpoint),
+            file,
+            resume_size=file.tell(),
+            headers=build_hf_headers(),
+            expected_size=size or None,
+            tqdm_class=reporter,
+        )
+    part.replace(folder / name)
 
 
 def _api() -> HfApi:

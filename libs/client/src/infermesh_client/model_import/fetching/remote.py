@@ -102,5 +102,5 @@ def _list_modelscope(model: HubModel, include: str | None) -> HubFiles:
         listed = remote.files()
         place = f"{model.repository} on ModelScope"
         layout = plan_layout(list(listed), place=place, gguf=model.file, include=include)
-        total_bytes = sum(listed[name].size_bytes for name in layout.files)
-        return HubFiles(layout, model.revision or DEFAULT_REVISION, "", total_bytes)
+        sizes_bytes = {name: listed[name].size_bytes for name in layout.files}
+        return HubFiles(layout, model.revision or DEFAULT_REVISION, "", sizes_bytes)
