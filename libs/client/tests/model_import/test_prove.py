@@ -46,12 +46,14 @@ def lines(tmp_path: Path) -> Path:
     return tmp_path / "lines.txt"
 
 
-def run(source: Path, root: Path, lines: Path, prover: str, monkeypatch: pytest.MonkeyPatch, **options: bool) -> None:
+def run(
+    source: Path, root: Path, lines: Path, prover: str, monkeypatch: pytest.MonkeyPatch, *, verify: bool = True
+) -> None:
     entry = EntryPoint("testdevice", f"{test_converters.__name__}:{prover}", provers.GROUP)
     monkeypatch.setattr(provers, "entry_points", lambda group: [entry] if group == provers.GROUP else [])
     with lines.open("w") as file:
         view = ProgressView(Console(file=file, width=200))
-        import_model(str(source), "m", root, view, ImportOptions(**options))
+        import_model(str(source), "m", root, view, ImportOptions(verify=verify))
 
 
 def test_the_manifest_has_the_proof(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quantize
@@ -36,7 +37,8 @@ def write(
     def normal(*shape: int, scale: float = 0.3) -> NDArray[np.float32]:
         return (chance.standard_normal(shape) * scale).astype(np.float32)
 
-    weights = {"token_embd.weight": normal(VOCABULARY, HIDDEN, scale=1.0), "output_norm.weight": np.ones(HIDDEN)}
+    weights: dict[str, NDArray[Any]] = {"output_norm.weight": np.ones(HIDDEN)}
+    weights["token_embd.weight"] = normal(VOCABULARY, HIDDEN, scale=1.0)
     for layer in range(LAYERS):
         at = f"blk.{layer}."
         weights |= {f"{at}{name}.weight": np.ones(HIDDEN) for name in ("attn_norm", "ffn_norm")}
@@ -45,8 +47,8 @@ def write(
         weights |= {f"{at}attn_output.weight": normal(HIDDEN, HIDDEN), f"{at}ffn_gate.weight": normal(FF, HIDDEN)}
         weights |= {f"{at}ffn_up.weight": normal(FF, HIDDEN), f"{at}ffn_down.weight": normal(HIDDEN, FF)}
     for name, weight in (weights | dict(tensors or {})).items():
-        kind = quantised if weight.ndim > 1 else GGMLQuantizationType.F32
-        writer.add_tensor(name, quantize(weight.astype(np.float32), kind), raw_dtype=kind)
+        stored = quantised if weight.ndim > 1 else GGMLQuantizationType.F32
+        writer.add_tensor(name, quantize(weight.astype(np.float32), stored), raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
