@@ -35,6 +35,7 @@ def divide_by_zero(folder: Path, **_options: object) -> None:
 
 
 def cannot_take(folder: Path, **_options: object) -> None:
+    (folder / "other").mkdir()
     raise FailedPrecondition("no such architecture", reason="MODEL_NOT_SUPPORTED")
 
 

@@ -99,6 +99,7 @@ def test_a_converter_that_cannot_take_a_model_does_not_stop_other_runners(
     assert "Not converted for other: no such architecture" in lines.read_text()
     assert "imported for testdevice alone" in lines.read_text()
     assert json.loads((models_root / "m" / "infermesh.json").read_text())["not_for"] == ["other"]
+    assert not (models_root / "m" / "other").exists()
     monkeypatch.setattr(provers, "entry_points", lambda group: [])
     with pytest.raises(FailedPrecondition, match="no such architecture"):
         import_model(str(source), "n", models_root, ProgressView(Console(quiet=True)))

@@ -62,6 +62,13 @@ def find_environment(home: Path) -> ConverterEnvironment | None:
     return ConverterEnvironment(folder / "bin" / "python", log, {name: pinned()[name] for name in TOLD})
 
 
+def find_transformers(home: Path) -> ConverterEnvironment | None:
+    """What has torch and transformers: this process's own environment, whose versions are newer, or the converter's."""
+    if all(find_spec(module) for module in ("torch", "transformers")):
+        return ConverterEnvironment(Path(sys.executable), home / "log" / LOG, {})
+    return find_environment(home)
+
+
 def make_environment(home: Path, report: Report) -> ConverterEnvironment:
     """Makes the environment below `home`, or waits for another process that does.
 

@@ -5,6 +5,7 @@ A worker's package registers a function under `infermesh.model_converters`. It i
 that is done. `environment` is given for Hugging Face weights: an interpreter with their libraries, and a log file.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -50,7 +51,7 @@ class Conversion:
     refused: Sequence[str]
     """Names of the converters that cannot take this model."""
     environment: ConverterEnvironment | None
-    """The converter environment, if it was used."""
+    """The converter environment, for Hugging Face weights."""
 
 
 def prepare(model_format: ModelFormat, home: Path, view: ProgressView) -> None:
@@ -83,7 +84,8 @@ def convert_model(
             others = other_runners(entry.name)
             if error.reason != NOT_SUPPORTED or not others:
                 raise
+            shutil.rmtree(folder / entry.name, ignore_errors=True)
             view.say(f"Not converted for {entry.name}: {error.message}")
             view.say(f"The model is imported for {', '.join(others)} alone")
             refused.append(entry.name)
-    return Conversion(done, refused, environment if done else None)
+    return Conversion(done, refused, environment)

@@ -78,7 +78,7 @@ def import_model(
         manifest = _describe(folder, name, fetched, conversion, view)
         write_manifest(folder, manifest)
         if options.verify:
-            proof = prove(folder, manifest.format, conversion.environment, view)
+            proof = prove(folder, manifest.format, home, view)
             manifest = msgspec.structs.replace(manifest, proof=proof)
             write_manifest(folder, manifest)
         publish(folder, target, force=force)

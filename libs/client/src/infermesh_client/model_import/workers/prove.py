@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from infermesh_client.converter_env.environment import ConverterEnvironment
+from infermesh_client.converter_env.environment import ConverterEnvironment, find_transformers
 from infermesh_client.model_import.apart import run_apart
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.workers.provers import choose_prover
@@ -26,9 +26,7 @@ _MAX_NUMPY_BYTES = 6 << 30
 """Larger GGUF files take numpy many minutes."""
 
 
-def prove(
-    folder: Path, model_format: ModelFormat, environment: ConverterEnvironment | None, view: ProgressView
-) -> Proof | None:
+def prove(folder: Path, model_format: ModelFormat, home: Path, view: ProgressView) -> Proof | None:
     """Tries the model in `folder`, which has a manifest; None where no worker is installed that could run it.
 
     Raises FailedPrecondition when the model fails, or its tokens are not those of its source.
@@ -46,7 +44,7 @@ def prove(
             reason=error.reason,
         ) from error
     answers = [Answer(*pair) for pair in zip(trial["prompts"], trial["outputs"], strict=True)]
-    reference, agreed = _compare(folder, model_format, environment, answers, view)
+    reference, agreed = _compare(folder, model_format, home, answers, view)
     proof = Proof(
         runner=entry.name,
         reference=reference,
@@ -62,7 +60,7 @@ def prove(
 def _compare(
     folder: Path,
     model_format: ModelFormat,
-    environment: ConverterEnvironment | None,
+    home: Path,
     answers: Sequence[Answer],
     view: ProgressView,
 ) -> tuple[str, Sequence[Sequence[bool]]]:
@@ -73,7 +71,7 @@ def _compare(
             if model_format == "gguf":
                 return _NUMPY, _numpy(folder / "model.gguf", answered, step.set)
             if model_format == "safetensors":
-                return _TRANSFORMERS, _transformers(folder, answered, environment)
+                return _TRANSFORMERS, _transformers(folder, answered, find_transformers(home))
             return "none: an OpenVINO IR folder has no other weights to compare with", ()
     except NoReferenceError as error:
         return f"none: {error}", ()
@@ -89,9 +87,10 @@ def _transformers(
     folder: Path, answers: Sequence[Answer], environment: ConverterEnvironment | None
 ) -> Sequence[Sequence[bool]]:
     if environment is None:
-        raise NoReferenceError("there is no converter environment with transformers")
+        raise NoReferenceError("there is no environment with transformers")
     asked = {"answers": [[list(answer.prompt), list(answer.output)] for answer in answers], "near_tie": NEAR_TIE}
     script = Path(transformers_script.__file__)
+    environment.log.parent.mkdir(parents=True, exist_ok=True)
     with environment.log.open("ab") as noise:
         command = [environment.python, script, folder]
         question = json.dumps(asked).encode()

@@ -15,7 +15,7 @@ def tool_versions(conversion: Conversion) -> dict[str, str]:
     for entry in conversion.done:
         names |= _packages(entry)
     found = {name: value for name in sorted(names) if (value := _version(name)) is not None}
-    return found | dict(conversion.environment.tools if conversion.environment else {})
+    return found | dict(conversion.environment.tools if conversion.environment and conversion.done else {})
 
 
 def _packages(entry: EntryPoint) -> set[str]:
