@@ -188,6 +188,7 @@ def test_converter_writes_into_the_model(
     seen = (models_root / "tiny" / "testdevice" / "model.bin").read_text()
     assert json.loads(seen) == [["chat_template.jinja", "config.json", "model.gguf", "tokenizer.json"], "int4"]
     assert manifest.files["testdevice/model.bin"].size_bytes == len(seen)
+    assert (models_root.parent / "log" / "converter.log").read_text() == "TracerWarning: noise\n"
 
 
 @pytest.mark.parametrize(

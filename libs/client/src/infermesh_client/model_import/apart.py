@@ -25,14 +25,15 @@ class _Result:
     value: Any
 
 
-def run_apart(entry: EntryPoint, folder: Path, step: ProgressStep, options: Mapping[str, object]) -> Any:
+def run_apart(entry: EntryPoint, folder: Path, step: ProgressStep, options: Mapping[str, object], log: Path) -> Any:
     """Runs the function that `entry` names, passes its progress on, and returns what it returns, which is picklable.
 
-    `options` are its keyword arguments beside `progress`. When it returns, the process has ended. Raises what the
-    function raises if that is an InfermeshError or OSError, and FailedPrecondition for anything else.
+    `options` are its keyword arguments beside `progress`. What it prints is appended to `log`. When this returns, the
+    process has ended. Raises what the function raises if that is an InfermeshError or OSError, and FailedPrecondition
+    for anything else.
     """
     receiver, sender = _SPAWN.Pipe(duplex=False)
-    process = _SPAWN.Process(target=_work, args=(entry, folder, options, sender, os.getpid()), daemon=True)
+    process = _SPAWN.Process(target=_work, args=(entry, folder, options, sender, os.getpid(), log), daemon=True)
     error: Exception | None = None
     result: Any = None
     try:
@@ -63,12 +64,18 @@ def run_apart(entry: EntryPoint, folder: Path, step: ProgressStep, options: Mapp
     return result
 
 
-def _work(
-    entry: EntryPoint, folder: Path, options: Mapping[str, object], sender: "Connection[Any, Any]", parent: int
+def _work(  # noqa: PLR0917 - a process takes its arguments by place
+    entry: EntryPoint,
+    folder: Path,
+    options: Mapping[str, object],
+    sender: "Connection[Any, Any]",
+    parent: int,
+    log: Path,
 ) -> None:
     """Runs in the other process: sends fractions of the work done and, at most once, a result or an error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the parent ends this process
     die_with(parent)
+    _print_to(log)
     try:
         function = entry.load()
         result = function(folder, **options, progress=lambda _stage, fraction: sender.send(float(fraction)))
@@ -77,6 +84,15 @@ def _work(
         sender.send(_sendable(error))
     except Exception as error:  # a boundary: converters are other packages' code
         sender.send(FailedPrecondition(f"the conversion for {entry.name} failed: {error}"))
+
+
+def _print_to(log: Path) -> None:
+    """Sends what this process and its libraries print to the log; an import's own words are its parent's."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
 
 
 def _sendable(error: InfermeshError | OSError) -> Exception:

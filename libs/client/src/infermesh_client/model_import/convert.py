@@ -12,16 +12,15 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol
 
-from infermesh_client.converter_env.environment import ConverterEnvironment, find_environment, make_environment
+from infermesh_client.converter_env.environment import LOG, ConverterEnvironment, find_environment, make_environment
 from infermesh_client.model_import.apart import run_apart
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_client.model_import.workers.provers import other_runners
+from infermesh_client.model_import.workers.provers import NOT_SUPPORTED, other_runners
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.model_manifest import ModelFormat
 
 GROUP = "infermesh.model_converters"
-NOT_SUPPORTED = "MODEL_NOT_SUPPORTED"
 
 
 class ReportProgress(Protocol):
@@ -78,7 +77,7 @@ def convert_model(
     for entry in entries:
         try:
             with view.fraction_step(f"Converting for {entry.name}") as step:
-                run_apart(entry, folder, step, options)
+                run_apart(entry, folder, step, options, home / "log" / LOG)
             done.append(entry)
         except FailedPrecondition as error:
             others = other_runners(entry.name)

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from infermesh_client.converter_env.environment import ConverterEnvironment, find_transformers
+from infermesh_client.converter_env.environment import LOG, ConverterEnvironment, find_transformers
 from infermesh_client.model_import.apart import run_apart
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.workers.provers import choose_prover
@@ -37,7 +37,7 @@ def prove(folder: Path, model_format: ModelFormat, home: Path, view: ProgressVie
         return None
     try:
         with view.fraction_step(f"Trying it on {entry.name}") as step:
-            trial = run_apart(entry, folder, step, {"tokens": TOKENS})
+            trial = run_apart(entry, folder, step, {"tokens": TOKENS}, home / "log" / LOG)
     except InfermeshError as error:
         raise FailedPrecondition(
             f"the model was imported, but it cannot answer: {error.message}. --no-verify imports it all the same",

@@ -10,6 +10,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 GROUP = "infermesh.model_provers"
+NOT_SUPPORTED = "MODEL_NOT_SUPPORTED"
+"""Reason of the error by which a converter or a check says that its kind of worker cannot run a model."""
 _CONVERTERS = "infermesh.model_converters"
 
 
