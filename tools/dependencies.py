@@ -36,6 +36,8 @@ NOT_IMPORTED = {
 NO_HIGHEST = {"pip"}
 """Users upgrade pip at any time, and its command line stays."""
 BUILD_TIME = {ROOT / "protos" / "generate.py"}
+IN_CONVERTER_ENVIRONMENT = {ROOT / "libs/client/src/infermesh_client/verification/transformers_script.py"}
+"""Scripts that run where converter_env/requirements.lock is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def imported(package: Package) -> set[str]:
     """Normalised names of the distributions that the package's sources import."""
     found = set()
     for path in package.folder.rglob("*.py"):
-        if "tests" in path.relative_to(package.folder).parts or path in BUILD_TIME:
+        if "tests" in path.relative_to(package.folder).parts or path in BUILD_TIME | IN_CONVERTER_ENVIRONMENT:
             continue
         for module in imported_modules(path):
             first, two = module.split(".")[0], ".".join(module.split(".")[:2])

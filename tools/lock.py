@@ -3,6 +3,7 @@
 There is one lock for development (requirements.lock) and one for each thing that is deployed alone. The latter pins the
 same versions, but only of what that part installs: worker-cpu has no torch, the router no openvino. Two more locks are
 for test lanes: tests/huggingface converts Hugging Face folders, tests/lowest runs on the lowest versions in the ranges.
+`infermesh models import` installs one more: what the converter of Hugging Face folders needs. Its lane pins the same.
 """
 
 import re
@@ -33,7 +34,9 @@ LOWEST_TOOLS = (
     "setuptools",
     "wheel",
 )
-HUGGINGFACE_TOOLS = {"pytest", "pytest-asyncio", "pytest-timeout", "setuptools>=77", "torch==2.13.0", "wheel"}
+CONVERTER_LOCK = ROOT / "libs/client/src/infermesh_client/converter_env/requirements.lock"
+CONVERTER_TORCH = "torch==2.13.0"
+HUGGINGFACE_TOOLS = {"pytest", "pytest-asyncio", "pytest-timeout", "setuptools>=77", CONVERTER_TORCH, "wheel"}
 OPTIONS = (
     "--quiet",
     "--strip-extras",
@@ -119,10 +122,12 @@ def main() -> None:
         third_party("infermesh-worker-xpu", asked) | optional(WORKER_XPU, "quantisation") | TORCH, xpu_lock, root_lock
     )
     without_local_builds(xpu_lock)
+    compile_lock(optional("services/worker-cpu", "huggingface") | {CONVERTER_TORCH}, CONVERTER_LOCK)
+    without_local_builds(CONVERTER_LOCK)
     lane = third_party("infermesh-worker-cpu", asked) | third_party("infermesh-client", asked)
     lane |= optional("services/worker-cpu", "huggingface") | HUGGINGFACE_TOOLS
     huggingface_lock = ROOT / "tests" / "huggingface" / "requirements.lock"
-    compile_lock(lane, huggingface_lock)
+    compile_lock(lane, huggingface_lock, CONVERTER_LOCK)
     without_local_builds(huggingface_lock)
     compile_lowest(ROOT / "tests" / "lowest" / "requirements.lock", asked, root_lock)
 

@@ -58,7 +58,7 @@ def run_import(source: Path, root: Path, *options: str) -> subprocess.CompletedP
         "tiny",
         *options,
     ]
-    env = os.environ | {"INFERMESH_MODELS": str(root)}
+    env = os.environ | {"INFERMESH_MODELS": str(root), "INFERMESH_HOME": str(root.parent / "home")}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -95,6 +95,9 @@ def test_an_imported_folder_answers_as_transformers_does(
         theirs = LlamaForCausalLM.from_pretrained(source)(torch.tensor(ids[None])).logits[0, -1].numpy()
     cosine = float(ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs))
     assert cosine > similarity
+    manifest = json.loads((tmp_path / "tiny" / "infermesh.json").read_text())
+    assert manifest["tools"].keys() >= {"optimum-intel", "nncf", "transformers", "torch", "openvino"}
+    assert "Warning" not in done.stderr
 
 
 def test_int4_is_smaller_than_int8(source: Path, tmp_path: Path) -> None:

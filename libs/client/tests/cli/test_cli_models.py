@@ -5,9 +5,11 @@ import subprocess
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from infermesh.inference.v1 import inference_pb2
+from infermesh_runtime.model_manifest import Proof, read_manifest, write_manifest
 from libs.client.tests.cli.conftest import RunCommand, RunningProcesses
 from libs.client.tests.conftest import RunningMesh
 
@@ -29,6 +31,23 @@ def test_models(
     assert stored["disk_bytes"] == int(du.stdout.split()[0]) > stored["size_bytes"]
     assert infermesh("models", "remove", "tiny").exit_code == 0
     assert infermesh("models", "remove", "tiny").exit_code == 1
+
+
+def test_the_table_shows_what_was_verified(
+    infermesh: RunCommand, tiny_gguf: Path, models_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infermesh_client.model_import.convert.entry_points", lambda group: [])
+    monkeypatch.setenv("COLUMNS", "200")
+    assert infermesh("models", "import", str(tiny_gguf), "--dry-run").exit_code == 0
+    assert infermesh("models", "import", str(tiny_gguf)).exit_code == 2
+    assert not models_root.exists()
+    assert infermesh("models", "import", str(tiny_gguf), "--name", "tiny", "--no-verify").exit_code == 0
+    folder = models_root / "tiny"
+    assert "98/100 tokens" not in infermesh("models").stdout
+    proof = Proof(runner="r", reference="w", matched=98, tokens=100, template_kept=True, end_of_turn="")
+    write_manifest(folder, msgspec.structs.replace(read_manifest(folder), proof=proof))
+    assert "98/100 tokens" in infermesh("models").stdout
+    assert json.loads(infermesh("models", "--json").stdout)["on_disk"][0]["proof"]["matched"] == 98
 
 
 def test_models_are_loaded_and_unloaded(mesh: RunningMesh, infermesh: RunCommand) -> None:

@@ -16,11 +16,14 @@ from typing import Any
 
 import pytest
 
+from libs.client.tests.weights import TOKENIZER, safetensors
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONFIG = json.dumps({"max_position_embeddings": 128, "eos_token_id": 7}).encode()
 NO_CONVERTERS = """
 from infermesh_client.model_import import convert
-convert.entry_points = lambda group: []
+from infermesh_client.model_import.workers import provers
+convert.entry_points = provers.entry_points = lambda group: []
 from infermesh_client.cli.app import main
 main()
 """
@@ -28,8 +31,8 @@ IR = '<net><layers><layer id="0" type="Const"><data offset="0" size="7"/></layer
 """A network of one constant of seven bytes."""
 SAFETENSORS = {
     "config.json": CONFIG,
-    "tokenizer.json": b"{}",
-    "model.safetensors": bytes(range(256)) * 4096,
+    "tokenizer.json": TOKENIZER.encode(),
+    "model.safetensors": safetensors(bytes(range(256)) * 4096),
     "README.md": b"not needed",
     "pytorch_model.bin": b"not needed either",
     "onnx/model.onnx": b"nor this",
@@ -88,7 +91,9 @@ class HubHandler(BaseHTTPRequestHandler):
         else:
             files = self.hub.models[model]
             siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
-            body = json.dumps({"id": model, "modelId": model, "sha": COMMIT, "siblings": siblings, "tags": []})
+            body = json.dumps(
+                {"id": model, "modelId": model, "sha": COMMIT, "siblings": siblings, "tags": ["license:apache-2.0"]}
+            )
             self._send(200, {"Content-Type": "application/json"}, body.encode())
 
     def _file(self, model: str, revision: str, name: str) -> None:

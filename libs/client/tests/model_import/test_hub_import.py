@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from libs.client.tests.model_import.conftest import COMMIT, CONFIG, IR, SAFETENSORS, Hub, RunImport, StartImport
+from libs.client.tests.weights import TOKENIZER, safetensors
 
 
 def leftovers(root: Path) -> list[str]:
@@ -63,7 +64,7 @@ def test_refusals_are_one_clear_line(
 ) -> None:
     hub.models["org/gated"] = dict(SAFETENSORS)
     hub.gated.add("org/gated")
-    hub.models["org/pickled"] = {"config.json": CONFIG, "tokenizer.json": b"{}", "pytorch_model.bin": b"x"}
+    hub.models["org/pickled"] = {"config.json": CONFIG, "tokenizer.json": TOKENIZER.encode(), "pytorch_model.bin": b"x"}
     hub.models["org/untokenized"] = {"config.json": CONFIG, "model.safetensors": b"x"}
     code, output = run_import(source, "--name", "m")
     assert code == 1
@@ -82,7 +83,7 @@ def test_hub_that_is_not_there(hub: Hub, run_import: RunImport, models_root: Pat
 
 
 def test_cut_connection_is_resumed(hub: Hub, run_import: RunImport, models_root: Path) -> None:
-    weights = SAFETENSORS["model.safetensors"] * 16  # more than the 10 MB that the Hub's client reads at a time
+    weights = safetensors(bytes(range(256)) * 4096 * 16)  # more than the 10 MB that the Hub's client reads at a time
     hub.models["org/model"]["model.safetensors"] = weights
     hub.cut_after_bytes = [12_000_000]
     code, output = run_import("org/model", "--name", "m")
@@ -143,3 +144,48 @@ def test_running_import_is_left_alone_by_others(
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert {path.name for path in models_root.iterdir()} == {".import.lock", "m", "other"}
+
+
+def test_a_pattern_chooses_among_files(hub: Hub, run_import: RunImport, tiny_gguf: Path, models_root: Path) -> None:
+    hub.models["org/ggufs"] = {"m.Q4_K_M.gguf": tiny_gguf.read_bytes(), "m.Q8_0.gguf": b"GGUF"}
+    code, output = run_import("hf:org/ggufs@main", "--name", "m", "--include", "*Q4_K_M*")
+    assert code == 0, output
+    manifest = json.loads((models_root / "m" / "infermesh.json").read_text())
+    assert (manifest["source"], manifest["revision"]) == (f"org/ggufs@{COMMIT}", COMMIT)
+    assert manifest["licence"] == "apache-2.0"
+    code, output = run_import("hf:org/ggufs", "--name", "n", "--include", "*Q5*")
+    assert code == 1
+    assert "has no file at its top level that matches '*Q5*'" in output
+
+
+def test_small_files_refuse_a_model_before_its_weights_are_downloaded(
+    hub: Hub, run_import: RunImport, models_root: Path
+) -> None:
+    hub.models["org/model"]["config.json"] = b"{}"
+    code, output = run_import("org/model", "--name", "m")
+    assert code == 1
+    assert f"org/model@{COMMIT}: config.json does not give the context length" in output
+    assert not any("model.safetensors" in request for request in hub.requests)
+
+
+def test_the_next_import_goes_on_where_a_failed_one_ended(hub: Hub, run_import: RunImport, models_root: Path) -> None:
+    weights = safetensors(bytes(range(256)) * 4096 * 16)
+    hub.models["org/model"]["model.safetensors"] = weights
+    hub.cut_after_bytes = [12_000_000, *[0] * 50]
+    code, output = run_import("org/model", "--name", "m")
+    assert code == 1
+    hub.cut_after_bytes = []
+    hub.requests.clear()
+    code, output = run_import("org/model", "--name", "m")
+    assert code == 0, output
+    assert (models_root / "m" / "model.safetensors").read_bytes() == weights
+    assert [request for request in hub.requests if "model.safetensors bytes=" in request]
+    assert not (models_root / ".downloads").exists()
+
+
+def test_a_dry_run_downloads_nothing(hub: Hub, run_import: RunImport, models_root: Path) -> None:
+    code, output = run_import("hf:org/model", "--dry-run")
+    assert code == 0, output
+    assert "files: config.json, tokenizer.json, model.safetensors" in output
+    assert not any("resolve" in request for request in hub.requests)
+    assert not models_root.exists()

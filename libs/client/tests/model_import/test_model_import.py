@@ -25,7 +25,9 @@ from infermesh_runtime.errors import (
 from infermesh_runtime.model_manifest import model_paths, read_manifest
 from libs.client.tests.model_import import converters as test_converters
 from libs.client.tests.model_import.conftest import IR
+from libs.client.tests.weights import TOKENIZER, safetensors
 
+WEIGHTS = safetensors().decode("latin-1")
 CONFIG = {"max_position_embeddings": 128, "eos_token_id": 7, "bos_token_id": 1}
 
 
@@ -90,7 +92,7 @@ def test_openvino_folder(models_root: Path, tmp_path: Path, view: ProgressView) 
         openvino_model__xml=IR,
         openvino_model__bin="weights",
         config__json=json.dumps(CONFIG),
-        tokenizer__json="{}",
+        tokenizer__json=TOKENIZER,
         tokenizer_config__json=json.dumps({"chat_template": "template"}),
     )
     manifest = import_model(str(source), "ir", models_root, view)
@@ -106,10 +108,10 @@ def test_hugging_face_folder(models_root: Path, tmp_path: Path, view: ProgressVi
     templates = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]
     source = folder_of(
         tmp_path,
-        model__safetensors="weights",
+        model__safetensors=WEIGHTS,
         config__json=json.dumps({"text_config": CONFIG}),
         generation_config__json=json.dumps({"eos_token_id": [7, 9]}),
-        tokenizer__json="{}",
+        tokenizer__json=TOKENIZER,
         tokenizer_config__json=json.dumps({"chat_template": templates}),
         training_args__bin="not needed",
     )
@@ -124,14 +126,14 @@ def test_hugging_face_folder(models_root: Path, tmp_path: Path, view: ProgressVi
     [
         ({}, "is not a model"),
         ({"config__json": "{}"}, "is not a model"),
-        ({"config__json": json.dumps(CONFIG), "model__safetensors": "w"}, "no tokenizer.json"),
-        ({"config__json": "nonsense", "model__safetensors": "w", "tokenizer__json": "{}"}, "not JSON"),
+        ({"config__json": json.dumps(CONFIG), "model__safetensors": WEIGHTS}, "no tokenizer.json"),
+        ({"config__json": "nonsense", "model__safetensors": WEIGHTS, "tokenizer__json": TOKENIZER}, "not JSON"),
         (
-            {"config__json": "{}", "model__safetensors": "w", "tokenizer__json": "{}"},
+            {"config__json": "{}", "model__safetensors": WEIGHTS, "tokenizer__json": TOKENIZER},
             "does not give the context",
         ),
         (
-            {"config__json": '{"n_ctx": 8}', "model__safetensors": "w", "tokenizer__json": "{}"},
+            {"config__json": '{"n_ctx": 8}', "model__safetensors": WEIGHTS, "tokenizer__json": TOKENIZER},
             "names an end-of-sequence token",
         ),
     ],
@@ -186,6 +188,7 @@ def test_converter_writes_into_the_model(
     seen = (models_root / "tiny" / "testdevice" / "model.bin").read_text()
     assert json.loads(seen) == [["chat_template.jinja", "config.json", "model.gguf", "tokenizer.json"], "int4"]
     assert manifest.files["testdevice/model.bin"].size_bytes == len(seen)
+    assert (models_root.parent / "log" / "converter.log").read_text() == "TracerWarning: noise\n"
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,7 @@ def test_progress_is_plain_lines_off_a_terminal(tiny_gguf: Path, models_root: Pa
     with (tmp_path / "lines.txt").open("w") as file:
         import_model(str(tiny_gguf), "tiny", models_root, ProgressView(Console(file=file)))
     lines = (tmp_path / "lines.txt").read_text().splitlines()
-    assert [line.split(" ")[0] for line in lines] == ["Copying", "No", "Hashing"]
+    assert [line.split(" ")[0] for line in lines] == ["Copying", "No", "Hashing", "Not"]
 
 
 def test_progress_is_a_bar_with_bytes_on_a_terminal(tiny_gguf: Path, models_root: Path, tmp_path: Path) -> None:

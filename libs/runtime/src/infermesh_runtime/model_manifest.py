@@ -28,6 +28,23 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
+class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the end of an import found when it tried the model."""
+
+    runner: str
+    """The kind of runner that answered: openvino or torch."""
+    reference: str
+    """What its tokens were compared with, in words; when there was nothing, why."""
+    matched: Count
+    """How many greedy tokens were the most probable ones to the reference, up to near ties."""
+    tokens: Count
+    """How many were compared; 0 without a reference."""
+    template_kept: bool | None
+    """Whether rendered chats come back unchanged from their tokens; None for a base model."""
+    end_of_turn: str
+    """The token that closes a turn and at which the model stops; "" for a base model, or if there is none."""
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The content of `infermesh.json`."""
 
@@ -48,6 +65,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How its answers are sampled where a request does not say; None: the model does not say."""
     special_tokens: dict[str, str] | None = None
     """The tokenizer's special tokens, as chat templates name them: "bos_token", "eos_token", …"""
+    revision: str = ""
+    """Commit, version or digest of the source; "" where it has none."""
+    licence: str = ""
+    """The licence that the source names; "" when it names none."""
+    tools: dict[str, str] = {}
+    """Versions of the packages that made the folder, by name."""
+    not_for: tuple[str, ...] = ()
+    """Converters that could not take the model, so that their kind of worker cannot serve it."""
+    proof: Proof | None = None
+    """None if the model was not tried."""
     files: dict[str, FileEntry]
     """All files of the folder but the manifest, by relative path with forward slashes."""
 

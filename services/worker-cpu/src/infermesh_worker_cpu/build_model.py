@@ -19,6 +19,11 @@ def build_model(options: Mapping[str, Any]) -> BuiltModel:
     """
     folder = ModelFolder.open(Path(options["folder"]))
     xml = folder.path / "openvino" / XML
+    if "openvino" in folder.manifest.not_for:
+        raise FailedPrecondition(
+            f"{folder.manifest.name} cannot run on worker-cpu: its converter could not take it at the import",
+            reason="MODEL_NOT_SUPPORTED",
+        )
     if not xml.exists():
         raise FailedPrecondition(
             f"{folder.path} has no OpenVINO graph: import the model again where worker-cpu is installed",

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +10,7 @@ import openvino as ov
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 from . import gguf_types, graph
+from .export import export_hugging_face
 from .signal_stack import kept_signal_stack
 
 Weights = Literal["int8", "int4"]
@@ -20,8 +20,16 @@ Progress = Callable[[str, float], None]
 XML = "openvino_model.xml"
 
 
-def convert(folder: Path, *, weights: Weights | None, progress: Progress) -> None:
+def convert(
+    folder: Path,
+    *,
+    weights: Weights | None,
+    progress: Progress,
+    environment: tuple[Path, Path] | None = None,
+) -> None:
     """Writes openvino/openvino_model.{xml,bin} into a model folder from the weights in it.
+
+    `environment`: for Hugging Face weights, an interpreter that has optimum-intel and NNCF, and the log for its noise.
 
     `weights`: precision for Hugging Face weights, by default int8. GGUF and OpenVINO weights keep their precision.
     Raises InvalidArgument when `weights` does not apply, and FailedPrecondition when the weights cannot be converted.
@@ -34,7 +42,7 @@ def convert(folder: Path, *, weights: Weights | None, progress: Progress) -> Non
         )
     with kept_signal_stack():
         if any(folder.glob("*.safetensors")):
-            _export_hugging_face(folder, target, weights or "int8", progress)
+            _export_hugging_face(folder, target, weights or "int8", progress, environment)
         elif gguf_file.exists():
             _convert_gguf(gguf_file, target, progress)
         _check(target / XML)
@@ -63,46 +71,16 @@ def _convert_gguf(gguf_file: Path, target: Path, progress: Progress) -> None:
             readable.with_name(f"openvino_model{suffix}").replace(target / f"openvino_model{suffix}")
 
 
-def _export_hugging_face(folder: Path, target: Path, weights: Weights, progress: Progress) -> None:
-    if find_spec("optimum") is None or find_spec("nncf") is None:
+def _export_hugging_face(
+    folder: Path, target: Path, weights: Weights, progress: Progress, environment: tuple[Path, Path] | None
+) -> None:
+    if environment is None:
         raise FailedPrecondition(
-            "converting Hugging Face weights needs optimum-intel and NNCF, which are not installed: "
-            "pip install 'infermesh-worker-cpu[huggingface]'",
+            "converting Hugging Face weights needs the converter environment, which `infermesh models import` makes",
             reason="CONVERTER_NOT_INSTALLED",
         )
-    from optimum.exporters.openvino import main_export  # noqa: PLC0415 - an optional extra
-    from optimum.intel import OVConfig  # noqa: PLC0415 - same
-
-    progress("exporting to OpenVINO", 0.0)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        try:
-            main_export(
-                str(folder),
-                output=scratch,
-                task="text-generation-with-past",
-                ov_config=OVConfig(dtype="fp32"),  # otherwise it compresses large models by itself
-                local_files_only=True,
-            )
-        except (ValueError, KeyError, OSError, RuntimeError) as error:
-            raise FailedPrecondition(
-                f"optimum-intel cannot export this model: {_last_line(error)}", reason="MODEL_NOT_SUPPORTED"
-            ) from error
-        progress(f"compressing to {weights}", 0.5)
-        target.mkdir(exist_ok=True)
-        ov.save_model(_compressed(Path(scratch) / XML, weights), target / XML)
-
-
-def _compressed(xml: Path, weights: Weights) -> ov.Model:
-    """Compresses weights to 8 bits, scaled per channel, or 4 bits, scaled per group (embedding and head: 8 bits)."""
-    import nncf  # noqa: PLC0415 - an optional extra
-
-    model = ov.Core().read_model(xml)
-    if weights == "int8":
-        return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
-    smaller_groups = nncf.AdvancedCompressionParameters(group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST)
-    return nncf.compress_weights(
-        model, mode=nncf.CompressWeightsMode.INT4_ASYM, group_size=128, advanced_parameters=smaller_groups
-    )
+    python, log = environment
+    export_hugging_face(folder, target / XML, weights, python=python, log=log, progress=progress)
 
 
 def _check(xml: Path) -> None:

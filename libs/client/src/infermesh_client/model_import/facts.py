@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from infermesh_client.model_import.checks import check_config, check_count, is_integer
-from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.chat_templates.environment import parse_template
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_runtime.model_manifest import ModelFormat
 
+TEMPLATE = "chat_template.jinja"
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
 
 
@@ -53,13 +55,27 @@ def write_chat_template(folder: Path) -> None:
 
     Writes nothing for a model without a chat template.
     """
-    target = folder / "chat_template.jinja"
+    target = folder / TEMPLATE
+    if not target.is_file() and (template := stored_template(folder)):
+        target.write_text(template, encoding="utf-8")
+
+
+def stored_template(folder: Path) -> str | None:
+    """The chat template in a folder's own file, tokenizer_config.json or chat_template.json; None for a base model."""
+    if (folder / TEMPLATE).is_file():
+        return (folder / TEMPLATE).read_text(encoding="utf-8")
     for name in ("tokenizer_config.json", "chat_template.json"):
-        if target.is_file() or not (folder / name).is_file():
-            continue
-        template = _template_of(read_json(folder / name).get("chat_template"))
-        if template:
-            target.write_text(template, encoding="utf-8")
+        if (folder / name).is_file() and (template := _template_of(read_json(folder / name).get("chat_template"))):
+            return template
+    return None
+
+
+def check_template(template: str) -> None:
+    """Raises InvalidArgument, with the line, when the chat template has a syntax error."""
+    try:
+        parse_template(template)
+    except FailedPrecondition as error:
+        raise InvalidArgument(error.message) from error
 
 
 def _template_of(stored: Any) -> str | None:
@@ -76,13 +92,13 @@ def _ids(value: Any) -> Sequence[int]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises InvalidArgument when the file is missing or holds anything else."""
+    """The JSON object in a file. Raises InvalidArgument that names the file if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InvalidArgument(f"{path.name} is missing") from error
-    except ValueError as error:
-        raise InvalidArgument(f"{path.name} is not JSON: {error}") from error
+        raise InvalidArgument(f"{path} is missing") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise InvalidArgument(f"{path.name} is not a JSON object")
+        raise InvalidArgument(f"{path} is not a JSON object")
     return content

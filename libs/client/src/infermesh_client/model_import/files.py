@@ -1,5 +1,6 @@
 """Copies and hashes files, and shows the progress."""
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,17 @@ def copy_files(pairs: Iterable[tuple[Path, Path]], view: ProgressView, *, title:
             target.parent.mkdir(parents=True, exist_ok=True)
             with source.open("rb") as reader, target.open("wb") as writer:
                 copy_stream(reader, writer, step)
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Makes `target` a hard link to the file, or a symbolic link where the file system cannot do that."""
+    real = source.resolve()
+    try:
+        os.link(real, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+        target.symlink_to(real)
 
 
 def copy_stream(reader: BinaryIO, writer: BinaryIO, step: ProgressStep) -> None:

@@ -1,13 +1,14 @@
 """Downloads the files that a model needs from the Hugging Face Hub, or from the server in HF_ENDPOINT."""
 
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub.constants import MAX_HTTP_DOWNLOAD_SIZE
 from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError comes from the HTTP library that it uses
     GatedRepoError,
     HfHubHTTPError,
@@ -17,39 +18,90 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError c
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # not in its __all__
 from huggingface_hub.utils.tqdm import tqdm as hub_tqdm
 
-from infermesh_client.model_import.layout import plan_layout
-from infermesh_client.model_import.progress import ProgressStep, ProgressView
+from infermesh_client.model_import.layout import Layout, plan_layout
+from infermesh_client.model_import.progress import ProgressStep
 from infermesh_client.model_import.source import HubModel
-from infermesh_client.model_import.staging import check_free_space
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument, NotFound, Unavailable
-from infermesh_runtime.model_manifest import ModelFormat
 
 
-def download_hub_model(model: HubModel, folder: Path, view: ProgressView) -> tuple[str, ModelFormat]:
-    """Downloads the model's files into `folder`. Returns their commit and the format of the weights.
+@dataclass(frozen=True, slots=True)
+class HubFiles:
+    """The files of a model on the Hub, before they are downloaded."""
+
+    layout: Layout
+    commit: str
+    licence: str
+    """Empty when the repository names none."""
+    sizes_bytes: Mapping[str, int]
+    """Size of each file of the layout; 0 where the server does not say."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all files."""
+        return sum(self.sizes_bytes.values())
+
+
+def list_hub_model(model: HubModel, include: str | None) -> HubFiles:
+    """Chooses the model's files; downloads nothing.
 
     Raises NotFound, FailedPrecondition (gated or private), InvalidArgument (holds no model) or Unavailable.
     """
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    api = _api()
     with _translated_errors(model, api.endpoint):
         info = api.model_info(model.repository, revision=model.revision, files_metadata=True)
         sizes_bytes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
-        commit = info.sha or model.revision or "main"
-        layout = plan_layout(list(sizes_bytes), place=f"{model.repository} on the Hub", gguf=model.file)
-        total_bytes = sum(sizes_bytes[name] for name in layout.files)
-        check_free_space(folder, 2 * total_bytes, what="the import")
-        with view.bytes_step(f"Downloading {model.repository}", total_bytes) as step:
-            for name in layout.files:
-                api.hf_hub_download(
-                    model.repository, name, revision=commit, local_dir=folder, tqdm_class=_reporting_to(step)
-                )
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the Hub client's bookkeeping
-    for name, target in layout.files.items():
-        (folder / target).parent.mkdir(exist_ok=True)
-        (folder / name).rename(folder / target)
-    return commit, layout.format
+        layout = plan_layout(
+            list(sizes_bytes), place=f"{model.repository} on the Hub", gguf=model.file, include=include
+        )
+        licence = next((tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")), "")
+        chosen_bytes = {name: sizes_bytes[name] for name in layout.files}
+        return HubFiles(layout, info.sha or model.revision or "main", licence, chosen_bytes)
+
+
+def download_hub_files(
+    model: HubModel, files: HubFiles, names: Sequence[str], folder: Path, step: ProgressStep
+) -> None:
+    """Downloads some of the files into `folder`, and goes on where an earlier download into it ended.
+
+    Raises what list_hub_model raises.
+    """
+    api = _api()
+    with _translated_errors(model, api.endpoint):
+        for name in names:
+            if not (folder / name).is_file():
+                _download(api, model, files, name, folder, step)
+            else:
+                step.advance(files.sizes_bytes[name])
+
+
+def _download(  # noqa: PLR0917 - all of them together say what and where to
+    api: HfApi, model: HubModel, files: HubFiles, name: str, folder: Path, step: ProgressStep
+) -> None:
+    """Downloads one file; what has arrived stays when it fails, as the Hub's client does not keep it."""
+    size, reporter, repository = files.sizes_bytes[name], _reporting_to(step), model.repository
+    if size > MAX_HTTP_DOWNLOAD_SIZE:
+        api.hf_hub_download(repository, name, revision=files.commit, local_dir=folder, tqdm_class=reporter)
+        return
+    part = folder / f"{name}.part"
+    with part.open("ab") as file:
+        step.advance(file.tell())
+        http_get(
+            hf_hub_url(repository, name, revision=files.commit, endpoint=api.endpoint),
+            file,
+            resume_size=file.tell(),
+            headers=build_hf_headers(),
+            expected_size=size or None,
+            tqdm_class=reporter,
+        )
+    part.replace(folder / name)
+
+
+def _api() -> HfApi:
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
 
 
 def _reporting_to(step: ProgressStep) -> type[hub_tqdm]:

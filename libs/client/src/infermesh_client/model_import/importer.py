@@ -1,20 +1,47 @@
-"""Imports a model: fetches it, converts it, hashes its files and publishes the folder."""
+"""Imports a model: fetches it, converts it, hashes its files, tries it and publishes the folder."""
 
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from infermesh_client.model_import.checks import check_ir
-from infermesh_client.model_import.convert import convert_model
-from infermesh_client.model_import.fetch import Fetched, fetch
+from infermesh_client.model_import.convert import Conversion, convert_model, prepare
+from infermesh_client.model_import.fetching.fetch import examine, fetch
+from infermesh_client.model_import.fetching.fetched import Fetched, FetchOptions
 from infermesh_client.model_import.files import hash_folder
 from infermesh_client.model_import.generation import GenerationFacts, settle_generation
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import OpenVinoFolder, check_name, parse_source
-from infermesh_client.model_import.staging import ModelExists, explain_os_error, publish, staging_folder
+from infermesh_client.model_import.staging import ModelExists, publish, staging_folder
+from infermesh_client.model_import.user_paths import explained, unstaged
+from infermesh_client.model_import.workers.prove import prove
+from infermesh_client.model_import.workers.tools import tool_versions
+from infermesh_client.weight_files.account import disk_line
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.model_manifest import Manifest, ModelFormat, write_manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """How a model is imported, beside what to do with one of the same name."""
+
+    weights: WeightPrecision | None = None
+    """Precision that converters compress to; None lets each converter choose."""
+    link: bool = False
+    """A GGUF file on this machine is linked instead of copied."""
+    include: str | None = None
+    """A pattern that the names of weights in a repository must match."""
+    verify: bool = True
+    """Whether the finished model is tried and compared with its source."""
+    eos: Sequence[str] = ()
+    """Tokens (texts or ids) that end the model's answers beside those that it names."""
+    home: Path | None = None
+    """INFERMESH_HOME, for the converter environment and logs; None: the folder that holds the models folder."""
 
 
 def import_model(
@@ -22,6 +49,7 @@ def import_model(
     name: str,
     root: Path,
     view: ProgressView,
+    options: ImportOptions | None = None,
     *,
     weights: WeightPrecision | None = None,
     force: bool = False,
@@ -29,39 +57,71 @@ def import_model(
 ) -> Manifest:
     """Imports a model from `source` (see source.ACCEPTED) into `root`/`name` and returns its manifest.
 
-    The finished model appears in one rename. Until then, and after a failure or an interruption, `root` is unchanged.
-    `weights` is the precision that converters compress to; None lets each converter choose. `force` replaces a model of
-    this name. `eos` are tokens (texts or ids) that end its answers beside those that it names. Raises InfermeshError.
+    The finished model appears in one rename. Until then, and after a failure or an interruption, `root` is unchanged
+    but for downloads that the same import goes on with. `force` replaces a model of this name; `weights` and `eos` are
+    the options of these names. Raises InfermeshError.
     """
+    options = options or ImportOptions()
+    options = replace(options, weights=weights or options.weights, eos=(*options.eos, *eos))
     target, parsed = root / check_name(name), parse_source(source)
-    if weights is not None and isinstance(parsed, OpenVinoFolder):
+    if options.weights is not None and isinstance(parsed, OpenVinoFolder):
         raise InvalidArgument("--weights cannot be given with an OpenVINO IR folder, whose weights are not changed")
     if target.exists() and not force:
         raise ModelExists(f"{root} already has a model {name!r}; use --force to replace it")
-    try:
-        with staging_folder(root, name) as folder:
-            fetched = fetch(parsed, folder, view)
-            if fetched.facts.format == "openvino":
-                check_ir(folder / "openvino")
-            generation = settle_generation(folder, fetched.facts, fetched.label, view, eos=eos)
-            _convert(folder, weights, view)
-            manifest = _describe(folder, name, fetched, generation, view)
+    home = options.home or root.parent
+
+    def before_copy(model_format: ModelFormat) -> None:
+        prepare(model_format, home, view)
+
+    wanted = FetchOptions(link=options.link, include=options.include, before_copy=before_copy)
+    with explained(), staging_folder(root, name) as folder, unstaged(folder, source, target):
+        fetched = fetch(parsed, folder, view, wanted)
+        if fetched.facts.format == "openvino":
+            check_ir(folder / "openvino")
+        generation = settle_generation(folder, fetched.facts, fetched.label, view, eos=options.eos)
+        conversion = _convert(folder, fetched, options.weights, home, view)
+        manifest = _describe(folder, name, fetched, generation, conversion, view=view)
+        write_manifest(folder, manifest)
+        if options.verify:
+            proof = prove(folder, manifest.format, home, view)
+            manifest = msgspec.structs.replace(manifest, proof=proof)
             write_manifest(folder, manifest)
-            publish(folder, target, force=force)
-            return manifest
-    except OSError as error:
-        raise explain_os_error(error) from error
+        publish(folder, target, force=force)
+        return manifest
 
 
-def _convert(folder: Path, weights: WeightPrecision | None, view: ProgressView) -> None:
-    converted = convert_model(folder, weights, view)
-    if not converted and not (folder / "openvino").is_dir():
+def examine_model(source: str, root: Path, view: ProgressView, options: ImportOptions | None = None) -> Sequence[str]:
+    """Checks a source as an import does, and returns what it found, line by line; writes nothing to `root`.
+
+    Raises InfermeshError, as the import would.
+    """
+    options, parsed = options or ImportOptions(), parse_source(source)
+    with explained(), tempfile.TemporaryDirectory() as scratch, unstaged(Path(scratch), source, root):
+        found = examine(parsed, Path(scratch), view, FetchOptions(link=options.link, include=options.include))
+    disk = [disk_line(root, found.size_bytes)] if found.size_bytes else []
+    return [f"source: {found.label}", *found.account, *disk]
+
+
+def _convert(
+    folder: Path, fetched: Fetched, weights: WeightPrecision | None, home: Path, view: ProgressView
+) -> Conversion:
+    conversion = convert_model(folder, fetched.facts.format, weights, home, view)
+    if not conversion.done and not conversion.refused and not (folder / "openvino").is_dir():
         view.say(
             "No converter is installed, so the model is not converted; infermesh-worker-cpu has the one for OpenVINO"
         )
+    return conversion
 
 
-def _describe(folder: Path, name: str, fetched: Fetched, generation: GenerationFacts, view: ProgressView) -> Manifest:
+def _describe(
+    folder: Path,
+    name: str,
+    fetched: Fetched,
+    generation: GenerationFacts,
+    conversion: Conversion,
+    *,
+    view: ProgressView,
+) -> Manifest:
     files, facts = hash_folder(folder, view), fetched.facts
     return Manifest(
         name=name,
@@ -74,6 +134,10 @@ def _describe(folder: Path, name: str, fetched: Fetched, generation: GenerationF
         created=datetime.now(UTC).replace(microsecond=0),
         generation=generation.defaults,
         special_tokens=generation.special_tokens,
+        revision=fetched.revision,
+        licence=fetched.licence,
+        tools=tool_versions(conversion),
+        not_for=tuple(conversion.refused),
         files=files,
     )
 

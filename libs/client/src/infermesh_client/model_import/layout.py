@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 
 from infermesh_client.tokenizer_files.settle import is_convertible
+from infermesh_client.weight_files.splits import one_model, shard_names
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.model_manifest import ModelFormat
 
@@ -18,6 +20,7 @@ _SIDE_FILES = (
 )
 _IR_FILES = ("openvino_model.xml", "openvino_model.bin")
 _BESIDE_GGUF: tuple[str, ...] = ("tokenizer.json", "chat_template.jinja", "generation_config.json")
+_WEIGHTS = (".gguf", ".safetensors", "openvino_model.xml", "openvino_model.bin")
 _INDEX = "model.safetensors.index.json"
 
 
@@ -30,12 +33,13 @@ class Layout:
     """Source name to target path, both relative."""
 
 
-def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None) -> Layout:
+def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None, include: str | None = None) -> Layout:
     """Chooses a model's files from the names at the top level of `place`: OpenVINO IR, else safetensors, else one GGUF.
 
-    `gguf` names the GGUF file to take. Raises InvalidArgument when there is no model, or more than one GGUF file.
+    `gguf` names the GGUF file to take, or one shard of it. `include` is a pattern such as *Q4_K_M*, which the names of
+    weights must match. Raises InvalidArgument when there is no model, or more than one GGUF file.
     """
-    present = {name for name in names if "/" not in name}
+    present = {name for name in names if "/" not in name and _included(name, include)}
     side = {name: name for name in _SIDE_FILES if name in present}
     if "tokenizer.json" not in side:
         side |= {name: name for name in sorted(present) if is_convertible(name)}
@@ -49,12 +53,14 @@ def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None) ->
     if weights:
         return _checked("safetensors", {**side, **{name: name for name in weights}}, place)
     ggufs = sorted(name for name in present if name.endswith(".gguf"))
-    if len(ggufs) == 1:
+    if one_model(ggufs):
         return _gguf_layout(ggufs[0], present)
     if ggufs:
         raise InvalidArgument(
             f"{place} holds {len(ggufs)} GGUF files; choose one by adding :FILE to the source: {', '.join(ggufs)}"
         )
+    if include is not None and not any(fnmatch(name, include) for name in names):
+        raise InvalidArgument(f"{place} has no file at its top level that matches {include!r}")
     raise InvalidArgument(
         f"{place} has no openvino_model.xml with its .bin, no *.safetensors and no .gguf file at its top level; "
         "pickled weights (*.bin, *.pt) are not accepted"
@@ -63,7 +69,16 @@ def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None) ->
 
 def _gguf_layout(gguf: str, present: set[str]) -> Layout:
     files = {name: name for name in _BESIDE_GGUF if name in present}
-    return Layout("gguf", {gguf: "model.gguf", **files})
+    shards = shard_names(gguf)
+    if len(shards) == 1:
+        return Layout("gguf", {gguf: "model.gguf", **files})
+    if missing := [name for name in shards if name not in present]:
+        raise InvalidArgument(f"{gguf} is one of {len(shards)} shards, and these are missing: {', '.join(missing)}")
+    return Layout("gguf", {**{name: name for name in shards}, **files})
+
+
+def _included(name: str, include: str | None) -> bool:
+    return include is None or not name.endswith(_WEIGHTS) or fnmatch(name, include)
 
 
 def _safetensors(present: set[str]) -> list[str]:

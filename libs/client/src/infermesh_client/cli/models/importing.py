@@ -1,0 +1,73 @@
+"""Runs `infermesh models import`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.connection import connect
+from infermesh_client.cli.models.known import wait_until_known
+from infermesh_client.mesh.supervision.supervisor import Supervisor
+from infermesh_client.model_import.precision import WeightPrecision
+from infermesh_client.model_import.progress import ProgressView
+from infermesh_client.settings import ClientSettings
+from infermesh_runtime.errors import InfermeshError
+
+_KNOWN_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportWishes:
+    """The options of the command, which ImportOptions explains."""
+
+    weights: WeightPrecision | None = None
+    include: str | None = None
+    link: bool = False
+    verify: bool = True
+    eos: Sequence[str] = ()
+
+
+def run_dry_import(source: str, wishes: ImportWishes) -> None:
+    """Prints what an import would take in. Raises InfermeshError, as the import would."""
+    from infermesh_client.model_import.importer import ImportOptions, examine_model  # noqa: PLC0415 - as below
+
+    _, home = load_settings()
+    options = ImportOptions(link=wishes.link, include=wishes.include)
+    for line in examine_model(source, home.models, ProgressView(error_console()), options):
+        print(line)
+
+
+def run_import(source: str, name: str, wishes: ImportWishes, *, force: bool) -> None:
+    """Imports a model and prints what it became. Raises InfermeshError."""
+    from infermesh_client.model_import.importer import ImportOptions, import_model  # noqa: PLC0415 - loads the Hub's client
+
+    settings, home = load_settings()
+    console = error_console()
+    options = ImportOptions(
+        weights=wishes.weights,
+        link=wishes.link,
+        include=wishes.include,
+        verify=wishes.verify,
+        eos=wishes.eos,
+        home=home.root,
+    )
+    manifest = import_model(source, name, home.models, ProgressView(console), options, force=force)
+    size = f"{manifest.size_bytes / 1e6:.1f} MB of {manifest.format} weights"
+    console.print(
+        f"Imported {name}: {size}, context of {manifest.context_length} tokens, in {home.models / name}", soft_wrap=True
+    )
+    if Supervisor(home).is_running():
+        _tell_when_known(console, settings, name)
+
+
+def _tell_when_known(console: Console, settings: ClientSettings, name: str) -> None:
+    """Returns when requests can name the new model, or says why they cannot."""
+    try:
+        with connect(None, settings, timeout_s=_KNOWN_TIMEOUT_S) as client:
+            known = wait_until_known(client, name)
+    except InfermeshError as error:
+        console.print(f"The running mesh does not answer: {error.message}", markup=False, soft_wrap=True)
+        return
+    if not known:
+        console.print(f"No worker of the running mesh can load {name}; their logs say why", soft_wrap=True)

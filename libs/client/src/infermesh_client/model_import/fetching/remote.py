@@ -1,0 +1,108 @@
+"""Downloads a model from a hub: first its small files, which can refuse it, then its weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infermesh_client.model_import.facts import write_chat_template
+from infermesh_client.model_import.fetching.fetched import COPIES, GGUF_NAME, Examined, Fetched, FetchOptions
+from infermesh_client.model_import.fetching.folder import account_of, check_small_files, check_weights
+from infermesh_client.model_import.fetching.gguf import merge_shards, read_gguf_model
+from infermesh_client.model_import.hub import HubFiles, download_hub_files, list_hub_model
+from infermesh_client.model_import.layout import plan_layout
+from infermesh_client.model_import.progress import ProgressStep, ProgressView
+from infermesh_client.model_import.source import HubModel
+from infermesh_client.model_import.staging import check_free_space
+from infermesh_client.model_import.user_paths import unstaged
+from infermesh_client.stores.kept_downloads import download_folder
+from infermesh_client.stores.modelscope import DEFAULT_REVISION, ModelScope
+from infermesh_client.tokenizer_files.settle import settle_tokenizer
+from infermesh_client.weight_files.inspect import inspect_gguf
+
+_WEIGHTS = (".gguf", ".safetensors", ".bin")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteModel:
+    """A model on a hub: what is known before its files are downloaded."""
+
+    label: str
+    """The source, as the manifest records it."""
+    files: HubFiles
+
+
+def fetch_remote(source: HubModel, folder: Path, view: ProgressView, options: FetchOptions) -> Fetched:
+    """Downloads what the model needs. What has arrived is kept until an import of the same model succeeds."""
+    found = _find(source, options.include)
+    layout, licence = found.files.layout, found.files.licence
+    options.before_copy(layout.format)
+    with download_folder(folder.parent, found.label, folder) as place, unstaged(place, found.label, folder):
+        _download_all(source, found, place, view)
+        if layout.format == "gguf":
+            shards = inspect_gguf(min(place / name for name in layout.files if name.endswith(".gguf")))
+            facts, account = read_gguf_model(shards, folder, place, view)
+            if len(shards) > 1:
+                merge_shards(shards, folder / GGUF_NAME, view)
+            else:
+                shards[0].path.rename(folder / GGUF_NAME)
+        else:
+            facts = check_small_files(place, layout)
+            account = (*check_weights(place, layout.files), *account_of(place, layout, facts))
+            _move(layout.files, place, folder)
+            settle_tokenizer(folder)
+            write_chat_template(folder)
+    return Fetched(label=found.label, facts=facts, revision=found.files.commit, licence=licence, account=account)
+
+
+def examine_remote(source: HubModel, include: str | None) -> Examined:
+    """Asks the hub what an import would download."""
+    found = _find(source, include)
+    files, licence = ", ".join(found.files.layout.files), found.files.licence
+    account = (f"files: {files}", f"licence: {licence or 'not named'}")
+    return Examined(label=found.label, account=account, size_bytes=found.files.total_bytes)
+
+
+def _find(model: HubModel, include: str | None) -> RemoteModel:
+    if model.hub == "hf":
+        files, prefix = list_hub_model(model, include), ""
+    else:
+        files, prefix = _list_modelscope(model, include), "modelscope:"
+    return RemoteModel(f"{prefix}{model.repository}@{files.commit}" + (f":{model.file}" if model.file else ""), files)
+
+
+def _download_all(model: HubModel, found: RemoteModel, place: Path, view: ProgressView) -> None:
+    """Downloads the small files, checks them, and then downloads the weights."""
+    layout = found.files.layout
+    small = [name for name in layout.files if not name.endswith(_WEIGHTS)]
+    check_free_space(place, COPIES * found.files.total_bytes, what="the import")
+    with view.bytes_step(f"Downloading {model.repository}", found.files.total_bytes) as step:
+        _download(model, found, small, place, step)
+        if layout.format != "gguf":
+            check_small_files(place, layout)
+        _download(model, found, [name for name in layout.files if name not in small], place, step)
+
+
+def _download(model: HubModel, found: RemoteModel, names: Sequence[str], place: Path, step: ProgressStep) -> None:
+    if model.hub == "hf":
+        download_hub_files(model, found.files, names, place, step)
+        return
+    with ModelScope(model.repository, found.files.commit) as remote:
+        listed = remote.files()
+        for name in names:
+            if not (place / name).is_file():
+                remote.download(name, listed[name], place / name, step)
+
+
+def _move(files: Mapping[str, str], place: Path, folder: Path) -> None:
+    for name, target in files.items():
+        (folder / target).parent.mkdir(exist_ok=True)
+        (place / name).rename(folder / target)
+
+
+def _list_modelscope(model: HubModel, include: str | None) -> HubFiles:
+    with ModelScope(model.repository, model.revision) as remote:
+        listed = remote.files()
+        place = f"{model.repository} on ModelScope"
+        layout = plan_layout(list(listed), place=place, gguf=model.file, include=include)
+        sizes_bytes = {name: listed[name].size_bytes for name in layout.files}
+        return HubFiles(layout, model.revision or DEFAULT_REVISION, "", sizes_bytes)

@@ -1,0 +1,69 @@
+"""Exports a Hugging Face model to OpenVINO IR: `python export_script.py FOLDER TARGET.xml int8|int4`.
+
+It runs in the converter environment, where no package of ours is installed, so it imports none. Each line that it
+prints is one JSON object: {"fraction": 0.5}, or at most once {"error": "..."}. What its libraries print goes to stderr.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, TextIO
+
+
+def main(folder: Path, target: Path, weights: str, out: TextIO) -> int:
+    """Returns the exit code: 0, or 1 after an error that it has told."""
+
+    def tell(**message: object) -> None:
+        out.write(json.dumps(message) + "\n")
+        out.flush()
+
+    tell(fraction=0.0)
+    try:
+        from optimum.exporters.openvino import main_export  # noqa: PLC0415 - slow, and only there in its environment
+        from optimum.intel import OVConfig  # noqa: PLC0415 - same
+
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            main_export(
+                str(folder),
+                output=scratch,
+                task="text-generation-with-past",
+                ov_config=OVConfig(dtype="fp32"),  # otherwise it compresses large models by itself
+                local_files_only=True,
+            )
+            tell(fraction=0.5)
+            compress(Path(scratch) / "openvino_model.xml", target, weights)
+    except Exception as error:  # a boundary: what the parent is told is all that the user sees
+        tell(error=last_line(error))
+        return 1
+    tell(fraction=1.0)
+    return 0
+
+
+def compress(source: Path, target: Path, weights: str) -> None:
+    """Compresses weights to 8 bits, scaled per channel, or 4 bits, scaled per group (embedding and head: 8 bits)."""
+    import nncf  # noqa: PLC0415 - as above
+    import openvino as ov  # noqa: PLC0415 - same
+
+    model: Any = ov.Core().read_model(source)
+    if weights == "int8":
+        model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+    else:
+        smaller_groups = nncf.AdvancedCompressionParameters(group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST)
+        model = nncf.compress_weights(
+            model, mode=nncf.CompressWeightsMode.INT4_ASYM, group_size=128, advanced_parameters=smaller_groups
+        )
+    ov.save_model(model, target)
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of a message, which in OpenVINO's errors tells what was wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+if __name__ == "__main__":
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], channel))

@@ -1,0 +1,49 @@
+"""The export of Hugging Face models, with a script in place of the interpreter that has optimum-intel."""
+
+from pathlib import Path
+
+import pytest
+
+from infermesh_runtime.errors import FailedPrecondition
+from infermesh_worker_cpu.convert_model import convert
+from infermesh_worker_cpu.export import export_hugging_face
+
+
+def interpreter(folder: Path, script: str) -> Path:
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\necho TracerWarning >&2\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_progress_is_told_and_noise_is_kept(tmp_path: Path) -> None:
+    python = interpreter(tmp_path, "echo '{\"fraction\": 0.5}'; echo $2 $3 $4 > $3")
+    told: list[float] = []
+    target, log = tmp_path / "openvino" / "openvino_model.xml", tmp_path / "log" / "converter.log"
+    export_hugging_face(tmp_path, target, "int8", python=python, log=log, progress=lambda _, done: told.append(done))
+    assert told == [0.5]
+    assert log.read_text() == "TracerWarning\n"
+    assert target.read_text() == f"{tmp_path} {target} int8\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ('echo \'{"error": "no architecture"}\'; exit 1', "no architecture"),
+        ("kill -9 $$", "it ended with -9"),
+    ],
+)
+def test_a_model_that_cannot_be_exported(script: str, problem: str, tmp_path: Path) -> None:
+    log = tmp_path / "converter.log"
+    with pytest.raises(FailedPrecondition, match=problem) as caught:
+        export_hugging_face(
+            tmp_path, tmp_path / "x.xml", "int8", python=interpreter(tmp_path, script), log=log, progress=print
+        )
+    assert caught.value.reason == "MODEL_NOT_SUPPORTED"
+    assert str(log) in caught.value.message
+
+
+def test_without_an_environment_nothing_is_converted(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(FailedPrecondition, match="needs the converter environment"):
+        convert(tmp_path, weights=None, progress=print)
