@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Delta, Failed
 from infermesh_engine.requests.request import GenerationRequest, SamplingParams, StopConditions
+from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.models.bounded_template import BoundedTemplate
@@ -46,9 +47,8 @@ def try_model(
         texts, answered = asyncio.run(_render(opened.chat_template))
     finally:
         opened.close()
-    tokenizer = opened.tokenizer
-    chat = answered is not None
-    prompts = [tokenizer.encode(text, add_special_tokens=not chat).ids for text in texts]
+    tokenizer, chat = opened.tokenizer, answered is not None
+    prompts = [opened.encode(text, add_special_tokens=not chat) for text in texts]
     model = build({**options, "folder": str(folder), "kv_cache_bytes": _KV_CACHE_BYTES, "max_sequences": len(prompts)})
     try:
         outputs = _answers(model, prompts, tokens, progress)
@@ -57,21 +57,21 @@ def try_model(
     return {
         "prompts": prompts,
         "outputs": outputs,
-        "template_kept": _kept(tokenizer, texts) if chat else None,
-        "end_of_turn": _end_of_turn(tokenizer, answered, model.eos_token_ids) if answered is not None else "",
+        "template_kept": _kept(tokenizer, [text.text for text in texts]) if chat else None,
+        "end_of_turn": _end_of_turn(tokenizer, answered.text, model.eos_token_ids) if answered is not None else "",
     }
 
 
-async def _render(template: BoundedTemplate | None) -> tuple[Sequence[str], str | None]:
+async def _render(template: BoundedTemplate | None) -> tuple[Sequence[Rendered], Rendered | None]:
     """The questions as prompts, and a chat that ends with an answer; the bare questions and None for a base model."""
     if template is None:
-        return QUESTIONS, None
+        return [Rendered((question,)) for question in QUESTIONS], None
     texts = [await template.render(pack_conversation([_message("user", question)])) for question in QUESTIONS]
     chat = [_message("user", QUESTIONS[0]), _message("assistant", _ANSWER)]
     try:
         answered = await template.render(pack_conversation(chat, add_generation_prompt=False))
     except (InvalidArgument, FailedPrecondition):  # it takes no answers: how they end is not known
-        answered = ""
+        answered = Rendered(("",))
     return texts, answered
 
 
