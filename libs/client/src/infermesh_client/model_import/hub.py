@@ -19,6 +19,10 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError c
 )
 from huggingface_hub.utils.tqdm import tqdm as hub_tqdm
 
+from infermesh_client.model_import.hugging_face.checkpoint import check_checkpoint
+from infermesh_client.model_import.hugging_face.folder import check_folder, read_config
+from infermesh_client.model_import.hugging_face.tensors import write_index
+from infermesh_client.model_import.hugging_face.weights import INDEX
 from infermesh_client.model_import.layout import plan_layout
 from infermesh_client.model_import.progress import ProgressStep, ProgressView
 from infermesh_client.model_import.source import HubModel
@@ -37,7 +41,15 @@ def download_hub_model(model: HubModel, folder: Path, view: ProgressView) -> tup
         info = api.model_info(model.repository, revision=model.revision, files_metadata=True)
         sizes_bytes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
         commit = info.sha or model.revision or "main"
-        layout = plan_layout(list(sizes_bytes), place=f"{model.repository} on the Hub", gguf=model.file)
+        place, names = f"{model.repository} on the Hub", list(sizes_bytes)
+
+        def read(name: str) -> bytes:
+            path = api.hf_hub_download(model.repository, name, revision=commit, local_dir=folder)
+            return Path(path).read_bytes()
+
+        layout = plan_layout(names, read, place=place, gguf=model.file)
+        if layout.format == "safetensors":
+            check_checkpoint(read_config(read("config.json"), place), names, place)
         total_bytes = sum(sizes_bytes[name] for name in layout.files)
         check_free_space(folder, 2 * total_bytes, what="the import")
         with view.bytes_step(f"Downloading {model.repository}", total_bytes) as step:
@@ -46,9 +58,13 @@ def download_hub_model(model: HubModel, folder: Path, view: ProgressView) -> tup
                     model.repository, name, revision=commit, local_dir=folder, tqdm_class=_reporting_to(step)
                 )
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the Hub client's bookkeeping
+    if layout.format == "safetensors":
+        check_folder(folder, names, layout.files, place, view.say)
+    (folder / INDEX).unlink(missing_ok=True)  # it may be stale
     for name, target in layout.files.items():
         (folder / target).parent.mkdir(exist_ok=True)
         (folder / name).rename(folder / target)
+    write_index(folder, layout.files)
     return commit, layout.format
 
 

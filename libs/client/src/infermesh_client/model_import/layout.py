@@ -1,8 +1,10 @@
-"""Chooses which files of a folder or repository make up a model, from their names alone."""
+"""Chooses which files of a folder or repository make up a model, from their names and its small JSON files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from infermesh_client.model_import.hugging_face.pickles import pickled_weights
+from infermesh_client.model_import.hugging_face.weights import ReadFile, choose_weights
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.model_manifest import ModelFormat
 
@@ -17,7 +19,6 @@ _SIDE_FILES = (
 )
 _IR_FILES = ("openvino_model.xml", "openvino_model.bin")
 _BESIDE_GGUF: tuple[str, ...] = ("tokenizer.json", "chat_template.jinja")
-_INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,11 @@ class Layout:
     """Source name to target path, both relative."""
 
 
-def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None) -> Layout:
+def plan_layout(names: Sequence[str], read: ReadFile, *, place: str, gguf: str | None = None) -> Layout:
     """Chooses a model's files from the names at the top level of `place`: OpenVINO IR, else safetensors, else one GGUF.
 
-    `gguf` names the GGUF file to take. Raises InvalidArgument when there is no model, or more than one GGUF file.
+    `read` is called for the index of safetensors only. `gguf` names the GGUF file to take. Raises InvalidArgument when
+    there is no model, when files of it are missing, or when there is more than one GGUF file.
     """
     present = {name for name in names if "/" not in name}
     side = {name: name for name in _SIDE_FILES if name in present}
@@ -42,9 +44,9 @@ def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None) ->
         return _gguf_layout(gguf, present)
     if present.issuperset(_IR_FILES):
         return _checked("openvino", {**side, **{name: f"openvino/{name}" for name in _IR_FILES}}, place)
-    weights = _safetensors(present)
+    weights = choose_weights(present, read, place)
     if weights:
-        return _checked("safetensors", {**side, **{name: name for name in weights}}, place)
+        return _checked("safetensors", {**side, **weights}, place)
     ggufs = sorted(name for name in present if name.endswith(".gguf"))
     if len(ggufs) == 1:
         return _gguf_layout(ggufs[0], present)
@@ -53,22 +55,14 @@ def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None) ->
             f"{place} holds {len(ggufs)} GGUF files; choose one by adding :FILE to the source: {', '.join(ggufs)}"
         )
     raise InvalidArgument(
-        f"{place} has no openvino_model.xml with its .bin, no *.safetensors and no .gguf file at its top level; "
-        "pickled weights (*.bin, *.pt) are not accepted"
+        f"{place} has no openvino_model.xml with its .bin, no *.safetensors and no .gguf file at its top level"
+        + pickled_weights(present)
     )
 
 
 def _gguf_layout(gguf: str, present: set[str]) -> Layout:
     files = {name: name for name in _BESIDE_GGUF if name in present}
     return Layout("gguf", {gguf: "model.gguf", **files})
-
-
-def _safetensors(present: set[str]) -> list[str]:
-    """The weights, and the index of a sharded model; not the consolidated second copy that some repositories have."""
-    weights = sorted(name for name in present if name.endswith(".safetensors") and not name.startswith("consolidated"))
-    if _INDEX in present:
-        return [_INDEX, *(name for name in weights if name.startswith("model-"))]
-    return weights
 
 
 def _checked(model_format: ModelFormat, files: Mapping[str, str], place: str) -> Layout:

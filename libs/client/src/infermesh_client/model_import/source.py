@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infermesh_client.gguf_metadata.reader import is_gguf
+from infermesh_client.model_import.hugging_face.pickles import pickled_weights
 from infermesh_runtime.errors import InvalidArgument, NotFound
 
 ACCEPTED = (
@@ -104,5 +105,6 @@ def _local(path: Path) -> ModelSource:
     ggufs = sorted(path.glob("*.gguf"))
     if len(ggufs) == 1:
         return GgufFile(ggufs[0])
-    hint = f"; it holds {len(ggufs)} GGUF files, so name one of them" if ggufs else ""
+    names = {entry.name for entry in path.iterdir()}
+    hint = f"; it holds {len(ggufs)} GGUF files, so name one of them" if ggufs else pickled_weights(names)
     raise InvalidArgument(f"the folder {path} is not a model{hint}. A source is {ACCEPTED}")
