@@ -68,7 +68,7 @@ class ForwardPass:
         for spec in specs:
             keys, values = (kv_memory.allocate(self._device, spec, blocks + 1, dtype) for _ in range(2))
             layers.append(PagedLayer(keys, values, kernels, self._step))
-        attention.bind_layers(self._model, layers)
+        attention.assign_layers(self._model, layers.__getitem__)
 
     @torch.inference_mode()
     def capture(self, new_pool: GraphPool, sizes: Sequence[int], context_length: int) -> None:
