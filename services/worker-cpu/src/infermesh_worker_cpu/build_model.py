@@ -34,5 +34,9 @@ def build_model(options: Mapping[str, Any]) -> BuiltModel:
         ),
     )
     return BuiltModel(
-        runner=runner, tokenizer=folder.load_tokenizer(), eos_token_ids=frozenset(folder.manifest.eos_token_ids)
+        runner=runner,
+        tokenizer=folder.load_tokenizer(),
+        eos_token_ids=frozenset(folder.manifest.eos_token_ids),
+        name=folder.manifest.name,
+        folder=folder.path,
     )

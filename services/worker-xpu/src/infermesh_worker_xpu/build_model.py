@@ -19,5 +19,9 @@ def build_model(options: Mapping[str, Any]) -> BuiltModel:
     chosen = {name: value for name, value in options.items() if name != "folder"}
     runner = load_runner(folder.path, TorchOptions(**chosen, context_length=folder.manifest.context_length))
     return BuiltModel(
-        runner=runner, tokenizer=folder.load_tokenizer(), eos_token_ids=frozenset(folder.manifest.eos_token_ids)
+        runner=runner,
+        tokenizer=folder.load_tokenizer(),
+        eos_token_ids=frozenset(folder.manifest.eos_token_ids),
+        name=folder.manifest.name,
+        folder=folder.path,
     )

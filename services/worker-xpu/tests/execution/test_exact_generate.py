@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from conftest import Feed, Ints, MakeRunner, TinyFolder
@@ -37,6 +38,14 @@ ARCHITECTURES = (
 TOKENS = 20
 PROMPTS = (25, 3, 14)
 """Lengths of the prompts. With TOKENS they stay below the lengths at which rotary embeddings would change."""
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Gives later tests the number of threads back that they began with."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -80,7 +80,8 @@ class Logits(Protocol):
 
     @property
     def top_logits(self) -> NDArray[np.float32]:
-        """[R, K], the logits of top_ids, unscaled."""
+        """[R, K], the logits of top_ids, unscaled. The first of a row is not finite if any logit of the row is NaN or
+        positive infinity, or all are negative infinity: the model is broken."""
         ...
 
     @property
