@@ -40,6 +40,11 @@ class RunnerInfo:
     """Whether to use the runner as a `sampling_runner.SamplingRunner`: it samples on its device, and gets the next
     batch while one is running."""
 
+    @property
+    def served_context_length(self) -> int:
+        """Longest prompt and output together that the KV cache can hold too, in tokens."""
+        return min(self.context_length, self.num_blocks * self.block_size)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
