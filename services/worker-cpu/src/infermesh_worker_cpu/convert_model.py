@@ -4,11 +4,12 @@ import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import openvino as ov
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
+from infermesh_worker.models.loading_report import check_loaded
 
 from . import gguf_types, graph
 from .signal_stack import kept_signal_stack
@@ -73,6 +74,7 @@ def _export_hugging_face(folder: Path, target: Path, weights: Weights, progress:
     from optimum.exporters.openvino import main_export  # noqa: PLC0415 - an optional extra
     from optimum.intel import OVConfig  # noqa: PLC0415 - same
 
+    _check_weights(folder)
     progress("exporting to OpenVINO", 0.0)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         try:
@@ -90,6 +92,21 @@ def _export_hugging_face(folder: Path, target: Path, weights: Weights, progress:
         progress(f"compressing to {weights}", 0.5)
         target.mkdir(exist_ok=True)
         ov.save_model(_compressed(Path(scratch) / XML, weights), target / XML)
+
+
+def _check_weights(folder: Path) -> None:
+    """Loads the weights once more than the export does, which does not say what it left out or made up."""
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - an optional extra
+
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder), output_loading_info=True, local_files_only=True, trust_remote_code=False
+        )
+    except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
+        raise FailedPrecondition(
+            f"optimum-intel cannot export this model: {_last_line(error)}", reason="MODEL_NOT_SUPPORTED"
+        ) from error
+    check_loaded(loaded[1])
 
 
 def _compressed(xml: Path, weights: Weights) -> ov.Model:

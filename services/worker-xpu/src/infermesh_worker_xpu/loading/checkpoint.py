@@ -1,9 +1,7 @@
-"""Refuses checkpoints that transformers would load in part, or with weights that it makes up."""
+"""Refuses checkpoints whose weights are quantised in a way that transformers would load as something else."""
 
 import json
-from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from infermesh_runtime.errors import FailedPrecondition
 
@@ -19,29 +17,9 @@ def check_quantisation(folder: Path) -> None:
         return  # transformers says what is wrong
     for part in (config, config.get("text_config") or {}):
         if described := part.get("quantization_config") or part.get("compression_config"):
-            raise _refusal(
-                f"its weights are quantised with {described.get('quant_method', 'an unknown method')}; import the "
-                "model that it was made from, or a GGUF file of it"
+            raise FailedPrecondition(
+                "worker-xpu cannot load this model: its weights are quantised with "
+                f"{described.get('quant_method', 'an unknown method')}; import the model that it was made from, or a "
+                "GGUF file of it",
+                reason="MODEL_NOT_SUPPORTED",
             )
-
-
-def check_loaded(report: Mapping[str, Collection[Any]]) -> None:
-    """Checks the loading report of `from_pretrained`.
-
-    Raises FailedPrecondition if the model has weights that the files lack, which would be random, or the files hold
-    weights that the model would leave out.
-    """
-    if missing := sorted(report.get("missing_keys", ())):
-        raise _refusal(f"its files lack {_listed(missing)}")
-    if unexpected := sorted(report.get("unexpected_keys", ())):
-        raise _refusal(f"its files hold {_listed(unexpected)}, which its configuration has no use for")
-    if errors := list(report.get("error_msgs", ())):
-        raise _refusal(f"its weights do not fit: {errors[0]}")
-
-
-def _listed(names: list[str]) -> str:
-    return f"the tensor {names[0]}" if len(names) == 1 else f"{len(names)} tensors such as {names[0]}"
-
-
-def _refusal(reason: str) -> FailedPrecondition:
-    return FailedPrecondition(f"worker-xpu cannot load this model: {reason}", reason="MODEL_NOT_SUPPORTED")

@@ -12,10 +12,11 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_worker.models.loading_report import check_loaded
 from infermesh_worker_xpu.attention import layers as attention
 from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.loading import exact_experts, merging, packing, quantisation
-from infermesh_worker_xpu.loading.checkpoint import check_loaded, check_quantisation
+from infermesh_worker_xpu.loading.checkpoint import check_quantisation
 from infermesh_worker_xpu.loading.fidelity import check_fidelity
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
