@@ -116,7 +116,7 @@ def tiny_config(name: str) -> PretrainedConfig:
 def save_tiny(config: PretrainedConfig, folder: Path) -> Path:
     """Writes a model with random weights that are large enough for attention to matter."""
     torch.manual_seed(7)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:

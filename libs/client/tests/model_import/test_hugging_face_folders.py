@@ -184,6 +184,18 @@ def test_tied_heads_with_and_without_their_own_tensor(
     imported(folder_of(tmp_path, files, config=CONFIG | {"tie_word_embeddings": tied}), models_root, said)
 
 
+@pytest.mark.parametrize(("differs", "tied"), [(False, True), (True, False)])
+def test_a_tied_head_that_differs_from_the_embedding_is_kept(
+    differs: bool, tied: bool, models_root: Path, tmp_path: Path, said: Path
+) -> None:
+    weights = bytearray(safetensors(EMBEDDING | LAYER | HEAD))
+    weights[-1] = differs
+    source = folder_of(tmp_path, {"model.safetensors": bytes(weights)}, config=CONFIG | {"tie_word_embeddings": True})
+    folder = imported(source, models_root, said)
+    assert json.loads((folder / "config.json").read_bytes())["tie_word_embeddings"] is tied
+    assert ("The output head differs from the embedding" in said.read_text()) is differs
+
+
 def test_a_head_that_is_neither_tied_nor_there(models_root: Path, tmp_path: Path, said: Path) -> None:
     source = folder_of(tmp_path, {"model.safetensors": WHOLE}, config=CONFIG | {"tie_word_embeddings": False})
     refused(source, models_root, said, r"no output head \(lm_head.weight\)")

@@ -9,6 +9,7 @@ from infermesh_client.model_import.facts import ModelFacts, read_facts, write_ch
 from infermesh_client.model_import.files import copy_files
 from infermesh_client.model_import.hub import download_hub_model
 from infermesh_client.model_import.hugging_face.folder import check_folder
+from infermesh_client.model_import.hugging_face.heads import untie_own_head
 from infermesh_client.model_import.hugging_face.tensors import write_index
 from infermesh_client.model_import.layout import plan_layout
 from infermesh_client.model_import.progress import ProgressView
@@ -73,6 +74,8 @@ def _fetch_folder(path: Path, folder: Path, view: ProgressView) -> Fetched:
     pairs = [(path / name, folder / target) for name, target in layout.files.items()]
     copy_files(pairs, view, title=f"Copying {path.name}")
     write_index(folder, layout.files)
+    if layout.format == "safetensors" and untie_own_head(folder):
+        view.say("The output head differs from the embedding, so config.json no longer says that they are the same")
     write_chat_template(folder)
     return Fetched(str(path.absolute()), read_facts(folder, layout.format))
 

@@ -21,6 +21,7 @@ from huggingface_hub.utils.tqdm import tqdm as hub_tqdm
 
 from infermesh_client.model_import.hugging_face.checkpoint import check_checkpoint
 from infermesh_client.model_import.hugging_face.folder import check_folder, read_config
+from infermesh_client.model_import.hugging_face.heads import untie_own_head
 from infermesh_client.model_import.hugging_face.tensors import write_index
 from infermesh_client.model_import.hugging_face.weights import INDEX
 from infermesh_client.model_import.layout import plan_layout
@@ -65,6 +66,8 @@ def download_hub_model(model: HubModel, folder: Path, view: ProgressView) -> tup
         (folder / target).parent.mkdir(exist_ok=True)
         (folder / name).rename(folder / target)
     write_index(folder, layout.files)
+    if layout.format == "safetensors":
+        untie_own_head(folder)
     return commit, layout.format
 
 

@@ -83,8 +83,8 @@ def _from_pretrained(folder: Path, dtype: torch.dtype, options: TorchOptions) ->
             f"{folder} holds no weights that worker-xpu reads: expected *.safetensors or {GGUF}.",
             reason="MODEL_NOT_SUPPORTED",
         )
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call] # transformers'
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers'
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     try:
         # the GGUF reader shows a progress bar that no setting turns off
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):

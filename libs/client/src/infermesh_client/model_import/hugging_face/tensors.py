@@ -16,14 +16,14 @@ _PACKED = ("qweight", "qzeros", "weight_packed", "weight_scale", "weight_scale_i
 """Last parts of the names of tensors that only quantised checkpoints have."""
 _PLAIN = frozenset({"F64", "F32", "F16", "BF16", "BOOL", "I8", "U8", "I16", "I32", "I64"})
 """Types of unquantised weights, and of the masks and positions that some checkpoints carry."""
-_EMBEDDINGS = (
+EMBEDDINGS = (
     "embed_tokens.weight",
     "wte.weight",
     "word_embeddings.weight",
     "embed_in.weight",
     "tok_embeddings.weight",
 )
-_HEADS = ("lm_head.weight", "embed_out.weight", "output.weight", "output_layer.weight", "lm_head.linear.weight")
+HEADS = ("lm_head.weight", "embed_out.weight", "output.weight", "output_layer.weight", "lm_head.linear.weight")
 
 
 def read_files(files: Mapping[str, Path], place: str) -> Tensors:
@@ -53,7 +53,7 @@ def check_tensors(tensors: Tensors, config: Mapping[str, Any], place: str) -> No
     rows, claimed = embedding_rows(tensors), config.get("vocab_size")
     if rows is not None and isinstance(claimed, int) and rows != claimed:
         raise InvalidArgument(f"{place} has {rows} rows in its embedding, but vocab_size in config.json is {claimed}")
-    if config.get("tie_word_embeddings") is False and rows is not None and not _named(tensors, _HEADS):
+    if config.get("tie_word_embeddings") is False and rows is not None and not named_tensor(tensors, HEADS):
         raise InvalidArgument(
             f"{place} has no output head (lm_head.weight), and config.json says that it is not the embedding; set "
             "tie_word_embeddings to true there if they are the same, or download the folder again"
@@ -68,7 +68,7 @@ def check_named(tensors: Tensors, named: Mapping[str, str], place: str) -> None:
 
 def embedding_rows(tensors: Tensors) -> int | None:
     """Size of the vocabulary in the embedding; None when no tensor is known to be the embedding."""
-    entry = _named(tensors, _EMBEDDINGS)
+    entry = named_tensor(tensors, EMBEDDINGS)
     return entry.shape[0] if entry is not None and len(entry.shape) == 2 else None
 
 
@@ -91,7 +91,7 @@ def _check_plain(tensor: str, entry: SafeTensor, place: str) -> None:
         )
 
 
-def _named(tensors: Tensors, endings: tuple[str, ...]) -> SafeTensor | None:
+def named_tensor(tensors: Tensors, endings: tuple[str, ...]) -> SafeTensor | None:
     """The tensor whose name is one of `endings`, or ends with it after a dot."""
     for ending in endings:
         for name, entry in tensors.items():
