@@ -5,6 +5,7 @@ It runs in a venv of its own (`make test-huggingface`) because optimum-intel bri
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,18 @@ def test_an_imported_folder_answers_as_transformers_does(
     manifest = json.loads((tmp_path / "tiny" / "infermesh.json").read_text())
     assert manifest["tools"].keys() >= {"optimum-intel", "nncf", "transformers", "torch", "openvino"}
     assert "Warning" not in done.stderr
+
+
+def test_weights_that_the_files_lack_are_not_made_up(source: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    broken = Path(shutil.copytree(source, tmp_path / "broken"))
+    tensors = load_file(broken / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, broken / "model.safetensors", {"format": "pt"})
+    done = run_import(broken, tmp_path / "models")
+    assert done.returncode == 1
+    assert "its files lack the tensor model.norm.weight" in done.stderr
 
 
 def test_int4_is_smaller_than_int8(source: Path, tmp_path: Path) -> None:

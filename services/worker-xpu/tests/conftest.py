@@ -55,6 +55,19 @@ SMALL = {
 
 ALTERNATING = ["sliding_attention", "full_attention", "sliding_attention"]
 
+EXPERTS: dict[str, object] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+THETA = {"rope_theta": 10000.0}
+ORIGINAL: dict[str, Any] = {"original_max_position_embeddings": 48}
+LLAMA3_ROPE = {
+    **THETA,
+    **ORIGINAL,
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+}
+LONG_ROPE = {**THETA, **ORIGINAL, "rope_type": "longrope", "short_factor": [1.5] * 8, "long_factor": [6.0] * 8}
+
 CONFIGS: dict[str, tuple[str, dict[str, object]]] = {
     "llama": ("llama", {}),
     "llama-mha": ("llama", {"num_key_value_heads": 4}),
@@ -76,7 +89,21 @@ CONFIGS: dict[str, tuple[str, dict[str, object]]] = {
     "gemma3": ("gemma3_text", {"sliding_window": 12, "layer_types": ALTERNATING}),
     "smollm3": ("smollm3", {}),
     "olmo2": ("olmo2", {}),
+    "granite": (
+        "granite",
+        {"embedding_multiplier": 3.0, "attention_multiplier": 0.1, "residual_multiplier": 0.3, "logits_scaling": 0.5},
+    ),
     "mixtral": ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "qwen2-moe": ("qwen2_moe", {**EXPERTS, "shared_expert_intermediate_size": 48}),
+    "qwen3-moe": ("qwen3_moe", EXPERTS),
+    "llama-scaled": ("llama", {"rope_parameters": LLAMA3_ROPE}),
+    "qwen2-yarn": ("qwen2", {"rope_parameters": {**THETA, "rope_type": "yarn", "factor": 4.0, **ORIGINAL}}),
+    "llama-linear": ("llama", {"rope_parameters": {**THETA, "rope_type": "linear", "factor": 4.0}}),
+    "llama-dynamic": (
+        "llama",
+        {"max_position_embeddings": 48, "rope_parameters": {**THETA, "rope_type": "dynamic", "factor": 4.0}},
+    ),
+    "phi3-long": ("phi3", {"sliding_window": 40, **ORIGINAL, "rope_parameters": LONG_ROPE}),
 }
 """By name: transformers' model type, and what differs from SMALL."""
 
@@ -89,7 +116,7 @@ def tiny_config(name: str) -> PretrainedConfig:
 def save_tiny(config: PretrainedConfig, folder: Path) -> Path:
     """Writes a model with random weights that are large enough for attention to matter."""
     torch.manual_seed(7)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:

@@ -34,10 +34,10 @@ def write_tokenizer(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["tokenizer.model", "llama.tiktoken"])
 def test_layout_takes_what_a_tokenizer_can_be_made_of(name: str) -> None:
     names = ["config.json", "model.safetensors", name]
-    assert name in plan_layout(names, place="x").files
-    assert name not in plan_layout([*names, "tokenizer.json"], place="x").files
+    assert name in plan_layout(names, lambda _: b"", place="x").files
+    assert name not in plan_layout([*names, "tokenizer.json"], lambda _: b"", place="x").files
     with pytest.raises(InvalidArgument, match=r"no tokenizer\.json"):
-        plan_layout(names[:2], place="x")
+        plan_layout(names[:2], lambda _: b"", place="x")
 
 
 def test_tokenizer_model_is_converted(tmp_path: Path) -> None:

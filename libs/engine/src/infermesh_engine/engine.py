@@ -43,6 +43,8 @@ class EngineConfig:
     """Whether KV blocks are kept after their sequence, for others that begin with the same tokens."""
     grammar_cache_bytes: int = DEFAULT_CACHE_BYTES
     """Most memory for compiled output formats; the newest is kept even if it alone takes more."""
+    model: str = ""
+    """Name of the model, for errors."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_sequences <= self.max_batched_tokens:
@@ -75,7 +77,7 @@ class Engine:
         self.grammars = GrammarFactory(tokenizer, eos_token_ids, GrammarCache(config.grammar_cache_bytes))
         """Compiles output formats. `submit` compiles one that is not in its cache yet, which may take seconds."""
         self._sequences = SequenceFactory(info, self._cache, tokenizer, eos_token_ids, self.grammars)
-        self._requests = LiveRequests(self._scheduler, TokenBytes(tokenizer))
+        self._requests = LiveRequests(self._scheduler, TokenBytes(tokenizer), config.model)
         self._meter = RateMeter(clock)
         batches = BatchBuilder(
             max_batched_tokens=config.max_batched_tokens, max_sequences=config.max_sequences, info=info

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from infermesh_engine.sampling.broken import BrokenLogitsError
+from infermesh_engine.sampling.sampler import SampledToken, sample
 from infermesh_engine.sampling.sampler_state import SamplerState
-from libs.engine.tests.sampling.rows import frequencies, make_state, one, sampled_tokens, softmax
+from libs.engine.tests.sampling.rows import RowLogits, frequencies, make_state, one, sampled_tokens, softmax
 
 
 def test_greedy_takes_the_largest_and_of_equals_the_smaller_id() -> None:
@@ -108,10 +110,12 @@ def test_logprob_of_a_token_outside_the_candidates() -> None:
     assert len(sampled.top) == 20
 
 
-def test_a_row_of_nan_ends_in_some_token() -> None:
-    row = [float("nan")] * 100
-    assert 0 <= one(row).token_id < 100
-    assert 0 <= one(row, repetition_penalty=1.5).token_id < 100
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # from the sums of the reference, over such rows
+def test_a_row_that_is_not_finite_gives_an_error_in_place_of_a_token(value: float) -> None:
+    states = [make_state(**options) for options in ({}, {"repetition_penalty": 1.5}, {"temperature": 0}, {})]
+    sampled = sample(RowLogits([[value] * 8] * 3 + [[1.0] * 8], states), states)
+    assert [type(token) for token in sampled] == [BrokenLogitsError] * 3 + [SampledToken]
 
 
 @pytest.mark.filterwarnings("ignore:overflow")

@@ -6,6 +6,7 @@ from typing import Any
 
 from infermesh_engine.runners.runner import DeviceKind
 from infermesh_runtime import machine
+from infermesh_worker.models.building import VERIFY_OPTION
 from infermesh_worker.models.catalog import Catalog, FolderCatalog
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.model_folder import ModelFolder, find_model, list_models
@@ -56,7 +57,7 @@ def folder_backend(
     A model's path is added to its build options as "folder". `footprint` returns None for a model that this kind of
     worker cannot load.
     """
-    catalog = FolderCatalog(settings.models_root, options, footprint)
+    catalog = FolderCatalog(settings.models_root, {**options, VERIFY_OPTION: settings.verify}, footprint)
 
     def open_home() -> OpenedModel | None:
         if settings.model == NO_MODEL or (not settings.model and not list_models(settings.models_root)):

@@ -44,6 +44,11 @@ class WorkerSettings(ServiceSettings):
         description="Address at which routers reach this worker, host:port. Port 0 stands for the port it listens on. "
         "Default: the address it listens on; for a wildcard address, the one that the router sees.",
     )
+    verify: Literal["always", "first", "never"] = Field(
+        "first",
+        description="When a model's files are compared with the SHA-256s that its import recorded. always: at each "
+        "load; first: at the first load, and after a file has changed; never. A model that differs is not loaded.",
+    )
     max_sequences: int = Field(64, ge=1, le=4096, description="Maximum number of sequences in one batch of a model.")
     max_waiting: int = Field(
         64,

@@ -1,6 +1,7 @@
 """Restarts: an engine process that is idle, cannot be built, or fails while it runs."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from infermesh_engine.requests.request import GenerationRequest
@@ -26,6 +28,7 @@ SIMULATED = {"runner": {"vocab_size": 259}, "eos": False}
 
 
 RUNNER_THAT_FAILS = """
+from pathlib import Path
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.testing.simulated import build_tokenizer
@@ -33,7 +36,19 @@ from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 
 class Broken(SimulatedRunner):
     def run(self, batch):
+        if batch.token_ids[0] == 0:  # the first pass, right after the load
+            return super().run(batch)
         raise RuntimeError("the device fell off the bus")
+
+class Damaged(SimulatedRunner):
+    def run(self, batch):
+        logits = super().run(batch)
+        logits.top_logits[:] = float("nan")
+        return logits
+
+def damaged(options):
+    return BuiltModel(runner=Damaged(SimulatedOptions(vocab_size=259)), tokenizer=build_tokenizer(),
+                      eos_token_ids=frozenset(), name="m", folder=Path(options["folder"]))
 
 def build(options):
     return BuiltModel(runner=Broken(SimulatedOptions(vocab_size=259)), tokenizer=build_tokenizer(),
@@ -129,6 +144,24 @@ async def test_model_that_can_never_be_built_fails_at_once(broken_module: str) -
     async with client_of(f"{broken_module}:wrong") as client:
         status = await status_of(client, ServingState.FAILED)
         assert status.message == "the model could not be loaded: this folder has no graph"
+
+
+async def test_model_that_computes_nan_is_refused_with_the_tensor_to_blame(broken_module: str, tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "model.safetensors", sound=[1.0, 2.0], damaged=[0.5, float("nan")])
+    async with client_of(f"{broken_module}:damaged", options={"folder": str(tmp_path)}) as client:
+        message = (await status_of(client, ServingState.FAILED)).message
+    assert "model 'm' computes logits that are not finite" in message
+    assert "the tensor damaged in model.safetensors holds NaN or infinity" in message
+
+
+def write_safetensors(path: Path, **tensors: list[float]) -> None:
+    header, data = {}, b""
+    for name, values in tensors.items():
+        encoded = np.array(values, np.float32).tobytes()
+        header[name] = {"dtype": "F32", "shape": [len(values)], "data_offsets": [len(data), len(data) + len(encoded)]}
+        data += encoded
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
 async def test_failing_runner_ends_the_request_and_its_words_stay_in_the_log(

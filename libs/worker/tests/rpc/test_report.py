@@ -63,6 +63,11 @@ def test_each_model_reports_its_own_load_and_bound() -> None:
     assert {(load.max_running, load.max_waiting) for load in (first, second)} == {(8, 9)}
 
 
+def test_a_context_is_no_longer_than_the_kv_cache() -> None:
+    small = replace(INFO, context_length=8192, block_size=32, num_blocks=27)
+    assert [status.context_length for status in report_of(models=(model(info=small),)).models] == [864]
+
+
 def test_a_report_names_device_models_and_process() -> None:
     available = AvailableModel(
         name="other", size_bytes=1, memory_bytes=2, context_length=3, created=USED, has_chat_template=False

@@ -215,7 +215,11 @@ async def test_health_names_device_model_and_load(stub: InferenceServiceStub) ->
     assert report.state == pb.ENDPOINT_STATE_READY
     assert (report.device.kind, report.runtime, report.version) == (pb.DEVICE_KIND_CPU, "simulated", "0.1.0")
     (model,) = report.models
-    assert (model.name, model.state, model.context_length) == ("simulated", pb.ENDPOINT_STATE_READY, 8192)
+    assert (model.name, model.state, model.context_length) == (
+        "simulated",
+        pb.ENDPOINT_STATE_READY,
+        4096,
+    )  # what its KV cache holds
     assert report.load.kv_cache_tokens == 4096
     assert report.started_at.seconds > 0
 

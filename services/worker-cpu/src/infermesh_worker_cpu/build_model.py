@@ -1,23 +1,22 @@
 """Builds a model in the engine process from a model folder: runner, tokenizer and end-of-sequence tokens."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.engine_process.built_model import BuiltModel
-from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker.models.building import open_for_build
 
 from .convert_model import XML
 from .runner import OpenVinoOptions, OpenVinoRunner
 
 
 def build_model(options: Mapping[str, Any]) -> BuiltModel:
-    """Builds the model in `options["folder"]`; the other options are fields of OpenVinoOptions.
+    """Builds the model in `options["folder"]`; the other options are "verify" and the fields of OpenVinoOptions.
 
     Raises FailedPrecondition when the folder has no OpenVINO graph, or one that cannot be served.
     """
-    folder = ModelFolder.open(Path(options["folder"]))
+    folder, chosen = open_for_build(options)
     xml = folder.path / "openvino" / XML
     if "openvino" in folder.manifest.not_for:
         raise FailedPrecondition(
@@ -29,7 +28,6 @@ def build_model(options: Mapping[str, Any]) -> BuiltModel:
             f"{folder.path} has no OpenVINO graph: import the model again where worker-cpu is installed",
             reason="MODEL_NOT_CONVERTED",
         )
-    chosen = {name: value for name, value in options.items() if name != "folder"}
     runner = OpenVinoRunner(
         xml,
         OpenVinoOptions(
@@ -39,5 +37,9 @@ def build_model(options: Mapping[str, Any]) -> BuiltModel:
         ),
     )
     return BuiltModel(
-        runner=runner, tokenizer=folder.load_tokenizer(), eos_token_ids=frozenset(folder.manifest.eos_token_ids)
+        runner=runner,
+        tokenizer=folder.load_tokenizer(),
+        eos_token_ids=frozenset(folder.manifest.eos_token_ids),
+        name=folder.manifest.name,
+        folder=folder.path,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_worker.models.loading_report import check_loaded
 
 _TETHER = """
 import os, sys
@@ -35,6 +36,8 @@ def export_hugging_face(
             for line in child.stdout or ():
                 message = json.loads(line)
                 problem = message.get("error", problem)
+                if "loaded" in message:
+                    check_loaded(message["loaded"])
                 if "fraction" in message:
                     progress("exporting to OpenVINO", float(message["fraction"]))
         except BaseException:

@@ -1,7 +1,8 @@
 """Exports a Hugging Face model to OpenVINO IR: `python export_script.py FOLDER TARGET.xml int8|int4`.
 
 It runs in the converter environment, where no package of ours is installed, so it imports none. Each line that it
-prints is one JSON object: {"fraction": 0.5}, or at most once {"error": "..."}. What its libraries print goes to stderr.
+prints is one JSON object: {"fraction": 0.5}; {"loaded": {...}}, what transformers says of the weights; or at most once
+{"error": "..."}. What its libraries print goes to stderr.
 """
 
 import json
@@ -24,6 +25,7 @@ def main(folder: Path, target: Path, weights: str, out: TextIO) -> int:
         from optimum.exporters.openvino import main_export  # noqa: PLC0415 - slow, and only there in its environment
         from optimum.intel import OVConfig  # noqa: PLC0415 - same
 
+        tell(loaded=loading_report(folder))
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             main_export(
                 str(folder),
@@ -39,6 +41,16 @@ def main(folder: Path, target: Path, weights: str, out: TextIO) -> int:
         return 1
     tell(fraction=1.0)
     return 0
+
+
+def loading_report(folder: Path) -> dict[str, list[str]]:
+    """Loads the weights once more than the export does, which does not say what it left out or made up."""
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - as above
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        str(folder), output_loading_info=True, local_files_only=True, trust_remote_code=False
+    )
+    return {name: sorted(map(str, found)) for name, found in loaded[1].items()}
 
 
 def compress(source: Path, target: Path, weights: str) -> None:

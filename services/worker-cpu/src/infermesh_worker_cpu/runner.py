@@ -123,6 +123,8 @@ class OpenVinoRunner:
         self._request.start_async()
         self._request.wait()
         every, ids, top, sums = (self._request.get_output_tensor(index).data[:rows] for index in self._outputs)
+        if not np.isfinite(sums).all():  # the plugin's TopK may miss a NaN, but a sum does not
+            top = np.where(np.isfinite(sums)[:, None], top, np.float32(np.nan))
         return _with_ties_by_id(OpenVinoLogits(every, ids, top, sums, batch.inverse_temperatures))
 
     def release_blocks(self, blocks: range) -> None:

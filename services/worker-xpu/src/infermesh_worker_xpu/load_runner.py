@@ -19,7 +19,7 @@ from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.execution import graphs
 from infermesh_worker_xpu.execution.exactness import ensure_exact
 from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
-from infermesh_worker_xpu.loading import compiling, ipex, weights
+from infermesh_worker_xpu.loading import compiling, ipex, rope, weights
 from infermesh_worker_xpu.options import TorchOptions
 
 _log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ def load_runner(folder: Path, options: TorchOptions) -> TorchRunner:
         options = replace(options, dtype="fp32")
     torch.set_num_threads(options.threads or machine.usable_processors())
     model = weights.load(folder, device, device.dtype(options.dtype), options)
+    options = _within_positions(model, options)
     extension = _extend(model, device, options)
     attention, kernels = choose_kernels(device, options)
     new_pool = _choose_graphs(device, attention, options)
@@ -62,6 +63,17 @@ def choose_kernels(device: TorchDevice, options: TorchOptions) -> tuple[str, Att
         )
     _log.warning("attention runs without Triton, which is slow", extra={"reason": usable.reason})
     return "sdpa", SdpaKernels()
+
+
+def _within_positions(model: PreTrainedModel, options: TorchOptions) -> TorchOptions:
+    longest = rope.fix_frequencies(model)
+    if longest is None or longest >= options.context_length:
+        return options
+    _log.warning(
+        "the context is shorter than the model's: its positions change beyond the length of its first training",
+        extra={"context_length": longest, "model_context_length": options.context_length},
+    )
+    return replace(options, context_length=longest)
 
 
 def _extend(model: PreTrainedModel, device: TorchDevice, options: TorchOptions) -> str:

@@ -29,7 +29,13 @@ ARCHITECTURES = (
     "gemma3",
     "smollm3",
     "olmo2",
+    "granite",
     "mixtral",
+    "qwen2-moe",
+    "qwen3-moe",
+    "llama-scaled",
+    "llama-linear",
+    "qwen2-yarn",
 )
 
 LENGTHS = (70, 33, 5, 41, 64)
@@ -71,11 +77,6 @@ def test_mixed_batches_equal_transformers(
     runner.close()
 
 
-def test_a_mixture_of_experts_is_not_exact_and_says_so(tiny_runner: MakeRunner) -> None:
-    with pytest.raises(FailedPrecondition, match="INFERMESH_NUMERICS=exact does not hold"):
-        tiny_runner("mixtral", numerics="exact")
-
-
 def test_the_window_matters_in_these_tests(tiny_folder: TinyFolder, reference: Reference) -> None:
     ids = np.random.default_rng(3).integers(3, 160, 70)
     config = transformers.AutoConfig.from_pretrained(tiny_folder("mistral-window"), sliding_window=None)
@@ -114,6 +115,8 @@ REFUSED = {
         "chunked_attention",
     ),
     "alibi": ("bloom", {"n_layer": 1, "n_head": 4}, "calls the attention function"),
+    "encoder": ("bert", {}, "neither causal nor a sliding window"),
+    "another window": ("olmoe", {"sliding_window": 12, "num_experts": 4}, "window of 12 tokens, and .* has no sliding"),
 }
 
 
@@ -130,7 +133,7 @@ def test_what_paged_attention_cannot_do_is_refused(name: str, tmp_path: Path) ->
         "head_dim": 16,
     }
     config = transformers.AutoConfig.for_model(model_type, **{**small, **changes})
-    made = transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    made = transformers.AutoModelForCausalLM.from_config(config)
     made.save_pretrained(tmp_path)
     with pytest.raises(FailedPrecondition, match=reason):
         load_runner(tmp_path, TorchOptions(device="cpu", dtype="fp32"))

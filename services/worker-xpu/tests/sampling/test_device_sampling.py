@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from infermesh_engine.requests.request import SamplingParams
 from infermesh_engine.sampling import sampling_batch
+from infermesh_engine.sampling.broken import BrokenLogitsError
 from infermesh_engine.sampling.sampler import SampledToken, sample
 from infermesh_engine.sampling.sampler_state import SamplerState
 from infermesh_worker_xpu.execution.logits import TorchLogits
@@ -101,7 +102,8 @@ def device_tokens(rows: NDArray[np.float32], states: list[SamplerState], wide: t
     sent = sampling_tensors.upload_batch(batch, rows.shape[1], Upload(torch.device("cpu")), wide)
     chosen = choosing.choose_tokens(tensor, sent)
     assert np.array_equal(tensor.numpy(), rows, equal_nan=True)
-    return sampling_batch.read(choosing.to_tokens([tensor.numpy() for tensor in chosen.tensors], batch), named)
+    tokens = sampling_batch.read(choosing.to_tokens([tensor.numpy() for tensor in chosen.tensors], batch), named)
+    return [token for token in tokens if isinstance(token, SampledToken)]
 
 
 def accepts(row: NDArray[np.float32], state: SamplerState, got: int, tolerance: float) -> bool:
@@ -189,13 +191,20 @@ def test_the_order_is_by_logit_then_id() -> None:
     assert ranking.top(row, 1)[0].tolist() == [[2]]
 
 
-def test_broken_logits_give_the_argmax() -> None:
+def test_broken_logits_give_no_token() -> None:
     rng = np.random.default_rng(1)
-    rows = np.full((3, 100), -np.inf, np.float32)
+    rows = logits(rng, 4, 100)
+    rows[0] = -np.inf
     rows[1, 7] = np.nan
     rows[2, 9] = np.inf
-    states = [state(rng, 100, plain=True) for _ in range(3)]
-    assert [s.token_id for s in device_tokens(rows, states, torch.float64)] == [0, 7, 9]
+    for plain in (True, False):
+        states = [state(rng, 100, plain=plain) for _ in range(4)]
+        named = list(enumerate(states))
+        batch, _ = sampling_batch.build(named, 4)
+        sent = sampling_tensors.upload_batch(batch, 100, Upload(torch.device("cpu")), torch.float64)
+        chosen = choosing.choose_tokens(torch.from_numpy(rows), sent)
+        got = sampling_batch.read(choosing.to_tokens([tensor.numpy() for tensor in chosen.tensors], batch), named)
+        assert [type(token) for token in got] == [BrokenLogitsError] * 3 + [SampledToken]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

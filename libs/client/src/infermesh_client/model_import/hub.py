@@ -1,6 +1,7 @@
 """Downloads the files that a model needs from the Hugging Face Hub, or from the server in HF_ENDPOINT."""
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # not in its __all__
 from huggingface_hub.utils.tqdm import tqdm as hub_tqdm
 
+from infermesh_client.model_import.hugging_face.checkpoint import check_checkpoint
+from infermesh_client.model_import.hugging_face.folder import read_config
+from infermesh_client.model_import.hugging_face.weights import ReadFile
 from infermesh_client.model_import.layout import Layout, plan_layout
 from infermesh_client.model_import.progress import ProgressStep
 from infermesh_client.model_import.source import HubModel
@@ -38,6 +42,8 @@ class HubFiles:
     """Empty when the repository names none."""
     sizes_bytes: Mapping[str, int]
     """Size of each file of the layout; 0 where the server does not say."""
+    names: Sequence[str]
+    """All files of the repository."""
 
     @property
     def total_bytes(self) -> int:
@@ -54,12 +60,15 @@ def list_hub_model(model: HubModel, include: str | None) -> HubFiles:
     with _translated_errors(model, api.endpoint):
         info = api.model_info(model.repository, revision=model.revision, files_metadata=True)
         sizes_bytes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
-        layout = plan_layout(
-            list(sizes_bytes), place=f"{model.repository} on the Hub", gguf=model.file, include=include
-        )
+        place = f"{model.repository} on the Hub"
+        commit = info.sha or model.revision or "main"
+        with _reader(api, model.repository, commit) as read:
+            layout = plan_layout(list(sizes_bytes), read, place=place, gguf=model.file, include=include)
+            if layout.format == "safetensors":
+                check_checkpoint(read_config(read("config.json"), place), list(sizes_bytes), place)
         licence = next((tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")), "")
         chosen_bytes = {name: sizes_bytes[name] for name in layout.files}
-        return HubFiles(layout, info.sha or model.revision or "main", licence, chosen_bytes)
+        return HubFiles(layout, commit, licence, chosen_bytes, list(sizes_bytes))
 
 
 def download_hub_files(
@@ -98,6 +107,17 @@ def _download(  # noqa: PLR0917 - all of them together say what and where to
             tqdm_class=reporter,
         )
     part.replace(folder / name)
+
+
+@contextmanager
+def _reader(api: HfApi, repository: str, commit: str) -> Iterator[ReadFile]:
+    """Reads small files of the repository by their names, into a scratch folder."""
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def read(name: str) -> bytes:
+            return Path(api.hf_hub_download(repository, name, revision=commit, local_dir=scratch)).read_bytes()
+
+        yield read
 
 
 def _api() -> HfApi:

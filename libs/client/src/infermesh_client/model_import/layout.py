@@ -1,9 +1,11 @@
-"""Chooses which files of a folder or repository make up a model, from their names alone."""
+"""Chooses which files of a folder or repository make up a model, from their names and its small JSON files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
+from infermesh_client.model_import.hugging_face.pickles import pickled_weights
+from infermesh_client.model_import.hugging_face.weights import ReadFile, choose_weights
 from infermesh_client.tokenizer_files.settle import is_convertible
 from infermesh_client.weight_files.splits import one_model, shard_names
 from infermesh_runtime.errors import InvalidArgument
@@ -21,7 +23,6 @@ _SIDE_FILES = (
 _IR_FILES = ("openvino_model.xml", "openvino_model.bin")
 _BESIDE_GGUF: tuple[str, ...] = ("tokenizer.json", "chat_template.jinja", "generation_config.json")
 _WEIGHTS = (".gguf", ".safetensors", "openvino_model.xml", "openvino_model.bin")
-_INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,14 @@ class Layout:
     """Source name to target path, both relative."""
 
 
-def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None, include: str | None = None) -> Layout:
+def plan_layout(
+    names: Sequence[str], read: ReadFile, *, place: str, gguf: str | None = None, include: str | None = None
+) -> Layout:
     """Chooses a model's files from the names at the top level of `place`: OpenVINO IR, else safetensors, else one GGUF.
 
-    `gguf` names the GGUF file to take, or one shard of it. `include` is a pattern such as *Q4_K_M*, which the names of
-    weights must match. Raises InvalidArgument when there is no model, or more than one GGUF file.
+    `read` is called for the index of safetensors only. `gguf` names the GGUF file to take, or one shard of it.
+    `include` is a pattern such as *Q4_K_M*, which the names of weights must match. Raises InvalidArgument when there is
+    no model, when files of it are missing, or when there is more than one GGUF file.
     """
     present = {name for name in names if "/" not in name and _included(name, include)}
     side = {name: name for name in _SIDE_FILES if name in present}
@@ -49,9 +53,9 @@ def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None, in
         return _gguf_layout(gguf, present)
     if present.issuperset(_IR_FILES):
         return _checked("openvino", {**side, **{name: f"openvino/{name}" for name in _IR_FILES}}, place)
-    weights = _safetensors(present)
+    weights = choose_weights(present, read, place)
     if weights:
-        return _checked("safetensors", {**side, **{name: name for name in weights}}, place)
+        return _checked("safetensors", {**side, **weights}, place)
     ggufs = sorted(name for name in present if name.endswith(".gguf"))
     if one_model(ggufs):
         return _gguf_layout(ggufs[0], present)
@@ -62,8 +66,8 @@ def plan_layout(names: Sequence[str], *, place: str, gguf: str | None = None, in
     if include is not None and not any(fnmatch(name, include) for name in names):
         raise InvalidArgument(f"{place} has no file at its top level that matches {include!r}")
     raise InvalidArgument(
-        f"{place} has no openvino_model.xml with its .bin, no *.safetensors and no .gguf file at its top level; "
-        "pickled weights (*.bin, *.pt) are not accepted"
+        f"{place} has no openvino_model.xml with its .bin, no *.safetensors and no .gguf file at its top level"
+        + pickled_weights(present)
     )
 
 
@@ -79,14 +83,6 @@ def _gguf_layout(gguf: str, present: set[str]) -> Layout:
 
 def _included(name: str, include: str | None) -> bool:
     return include is None or not name.endswith(_WEIGHTS) or fnmatch(name, include)
-
-
-def _safetensors(present: set[str]) -> list[str]:
-    """The weights, and the index of a sharded model; not the consolidated second copy that some repositories have."""
-    weights = sorted(name for name in present if name.endswith(".safetensors") and not name.startswith("consolidated"))
-    if _INDEX in present:
-        return [_INDEX, *(name for name in weights if name.startswith("model-"))]
-    return weights
 
 
 def _checked(model_format: ModelFormat, files: Mapping[str, str], place: str) -> Layout:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from infermesh_client.gguf_metadata.reader import is_gguf
+from infermesh_client.model_import.hugging_face.pickles import pickled_weights
 from infermesh_client.stores.ollama import find_model, store_folder
 from infermesh_client.weight_files.pointers import check_no_pointer
 from infermesh_client.weight_files.splits import one_model
@@ -128,5 +129,6 @@ def _local(path: Path) -> ModelSource:
     ggufs = sorted(path.glob("*.gguf"))
     if one_model([gguf.name for gguf in ggufs]):
         return GgufFile(ggufs[0])
-    hint = f"; it holds {len(ggufs)} GGUF files, so name one of them" if ggufs else ""
+    names = {entry.name for entry in path.iterdir()}
+    hint = f"; it holds {len(ggufs)} GGUF files, so name one of them" if ggufs else pickled_weights(names)
     raise InvalidArgument(f"the folder {path} is not a model{hint}. A source is {ACCEPTED}")

@@ -42,6 +42,11 @@ class RunnerInfo:
     """Whether to use the runner as a `sampling_runner.SamplingRunner`: it samples on its device, and gets the next
     batch while one is running."""
 
+    @property
+    def served_context_length(self) -> int:
+        """Longest prompt and output together that the KV cache can hold too, in tokens."""
+        return min(self.context_length, self.num_blocks * self.block_size)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
@@ -82,7 +87,8 @@ class Logits(Protocol):
 
     @property
     def top_logits(self) -> NDArray[np.float32]:
-        """[R, K], the logits of top_ids, unscaled."""
+        """[R, K], the logits of top_ids, unscaled. The first of a row is not finite if any logit of the row is NaN or
+        positive infinity, or all are negative infinity: the model is broken."""
         ...
 
     @property

@@ -86,12 +86,17 @@ class SamplingBatch:
     None: no row does."""
 
 
+NO_TOKEN = -1
+"""Stands in SampledRows for the token of a row whose logits are not finite."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledRows:
     """The tokens of R rows. Log probabilities are at temperature 1, from the logits before any edit."""
 
     token_ids: NDArray[np.int64]
-    """[R]"""
+    """[R]; NO_TOKEN in a row whose largest logit, before any edit, is NaN or infinite. To the next launch such a row
+    may give any token, because its sequence ends."""
     logprobs: NDArray[np.floating] | None = None
     """[R], of each token; meaningful in rows that asked for them. None when no row did."""
     top_ids: NDArray[np.int32] | None = None

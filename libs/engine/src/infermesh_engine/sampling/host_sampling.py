@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infermesh_engine.runners.runner import CANDIDATES, Logits
-from infermesh_engine.runners.sampling_runner import DrawnRows, LogitEdits, SampledRows, SamplingBatch
+from infermesh_engine.runners.sampling_runner import NO_TOKEN, DrawnRows, LogitEdits, SampledRows, SamplingBatch
 from infermesh_engine.sampling import full_row, inversion
+from infermesh_engine.sampling.broken import broken_rows
 
 
 def choose(logits: Logits, sampling: SamplingBatch) -> SampledRows:
@@ -19,6 +20,7 @@ def choose(logits: Logits, sampling: SamplingBatch) -> SampledRows:
         token_ids[row] = values.argmax()
     if sampling.draws is not None:
         _draw(logits, sampling.draws, edited, token_ids)
+    token_ids[list(broken_rows(logits))] = NO_TOKEN
     if sampling.alternatives is None:
         return SampledRows(token_ids=token_ids)
     chosen = [logits.row(row)[token_id] for row, token_id in enumerate(token_ids.tolist())]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from infermesh_engine.runners.runner import Logits
 from infermesh_engine.sampling import full_row
+from infermesh_engine.sampling.broken import BrokenLogitsError, broken_rows
 from infermesh_engine.sampling.inversion import DrawParams, invert, total_weights
 from infermesh_engine.sampling.sampler_state import SamplerState
 
@@ -26,12 +27,16 @@ class SampledToken:
 def sample(logits: Logits, states: Sequence[SamplerState]) -> list[SampledToken | Exception]:
     """The next token of each sequence, where `states[i]` belongs to row i. Does not advance the states.
 
-    If a sequence's own bias, penalties or grammar raise, it gets that exception in place of a token.
+    If a sequence's own bias, penalties or grammar raise, it gets that exception in place of a token; if its logits are
+    not finite, BrokenLogitsError.
     """
     token_ids: list[int | Exception] = logits.top_ids[:, 0].tolist()
+    broken = broken_rows(logits)
     drawn: list[int] = []
     for i, state in enumerate(states):
-        if state.needs_row:
+        if i in broken:
+            token_ids[i] = BrokenLogitsError()
+        elif state.needs_row:
             token_ids[i] = _try_adjusted(logits.row(i), state)
         elif not state.greedy:
             drawn.append(i)

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from infermesh_engine.runners.sampling_runner import DrawnRows, LogitEdits, SampledRows, SamplingBatch
+from infermesh_engine.runners.sampling_runner import NO_TOKEN, DrawnRows, LogitEdits, SampledRows, SamplingBatch
+from infermesh_engine.sampling.broken import BrokenLogitsError
 from infermesh_engine.sampling.sampler import SampledToken
 from infermesh_engine.sampling.sampler_state import SamplerState
 
@@ -31,21 +32,25 @@ def build(rows: Sequence[RowState], count: int) -> tuple[SamplingBatch, dict[int
     return batch, errors
 
 
-def read(tokens: SampledRows, rows: Iterable[RowState]) -> list[SampledToken]:
-    """The tokens of `rows`, with the log probabilities that each asked for."""
+def read(tokens: SampledRows, rows: Iterable[RowState]) -> list[SampledToken | Exception]:
+    """The tokens of `rows`, with the log probabilities that each asked for; BrokenLogitsError where there is none."""
     token_ids = tokens.token_ids.tolist()
     if tokens.logprobs is None or tokens.top_ids is None or tokens.top_logprobs is None:
-        return [SampledToken(token_ids[row], None, ()) for row, _ in rows]
+        return [_plain(token_ids[row]) for row, _ in rows]
     logprobs = tokens.logprobs.tolist()
-    sampled = []
+    sampled: list[SampledToken | Exception] = []
     for row, state in rows:
-        if state.logprobs is None:
-            sampled.append(SampledToken(token_ids[row], None, ()))
+        if state.logprobs is None or token_ids[row] == NO_TOKEN:
+            sampled.append(_plain(token_ids[row]))
             continue
         ids = tokens.top_ids[row, : state.logprobs].tolist()
         top = tuple(zip(ids, tokens.top_logprobs[row].tolist(), strict=False))
         sampled.append(SampledToken(token_ids[row], logprobs[row], top))
     return sampled
+
+
+def _plain(token_id: int) -> SampledToken | Exception:
+    return BrokenLogitsError() if token_id == NO_TOKEN else SampledToken(token_id, None, ())
 
 
 def _draws(rows: Sequence[RowState]) -> DrawnRows:

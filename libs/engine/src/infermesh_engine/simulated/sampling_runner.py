@@ -51,7 +51,8 @@ class SimulatedSamplingRunner:
         expected = batch.token_ids < 0
         if expected.any():
             token_ids = batch.token_ids.copy()
-            token_ids[expected] = self._tokens_of_last()[-1 - batch.token_ids[expected]]
+            known = self._tokens_of_last()[-1 - batch.token_ids[expected]]
+            token_ids[expected] = known.clip(min=0)  # the sequence of a row without a token ends
             batch = replace(batch, token_ids=token_ids)
         logits = self._run(batch)
         ready_s = self._device_time()

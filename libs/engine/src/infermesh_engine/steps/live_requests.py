@@ -3,6 +3,7 @@
 import logging
 
 from infermesh_engine.requests.output import Failed, Output
+from infermesh_engine.sampling.broken import BrokenLogitsError
 from infermesh_engine.sampling.sampler import SampledToken
 from infermesh_engine.scheduling.scheduler import Scheduler
 from infermesh_engine.scheduling.sequence import Sequence
@@ -16,7 +17,9 @@ _log = logging.getLogger(__name__)
 class LiveRequests:
     """Requests with sequences in the scheduler, by request id."""
 
-    def __init__(self, scheduler: Scheduler, token_bytes: TokenBytes) -> None:
+    def __init__(self, scheduler: Scheduler, token_bytes: TokenBytes, model: str) -> None:
+        """`model`: name of the model, for errors."""
+        self._model = model
         self._scheduler = scheduler
         self._token_bytes = token_bytes
         self._sequences: dict[str, list[Sequence]] = {}
@@ -63,6 +66,9 @@ class LiveRequests:
 
     def _fail(self, sequence: Sequence, error: Exception) -> Failed:
         self.cancel(sequence.request_id)
+        if isinstance(error, BrokenLogitsError):
+            _log.error("a request's logits are not finite", extra={"model": self._model})
+            error = error.named(self._model)
         if not isinstance(error, InfermeshError):
             _log.error("a request failed in the engine", exc_info=error)
             error = Internal("Internal error in the engine.")

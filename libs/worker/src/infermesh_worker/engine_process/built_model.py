@@ -1,6 +1,7 @@
 """A model as an engine process holds it: its runner, tokenizer and end-of-sequence tokens."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tokenizers import Tokenizer
 
@@ -14,3 +15,7 @@ class BuiltModel:
     runner: ModelRunner
     tokenizer: Tokenizer
     eos_token_ids: frozenset[int]
+    name: str = ""
+    """The model's name in requests."""
+    folder: Path | None = None
+    """Where its files are, to say which of them is damaged; None: it has none."""

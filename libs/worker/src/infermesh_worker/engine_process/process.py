@@ -35,6 +35,7 @@ from infermesh_runtime.errors import (
 from infermesh_runtime.parent import die_with
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.engine_process.channel import Channel, ParentGoneError
+from infermesh_worker.engine_process.first_pass import check_first_pass
 from infermesh_worker.engine_process.format_compiler import FormatCompiler
 from infermesh_worker.engine_process.format_gate import FormatGate
 from infermesh_worker.engine_process.frames import (
@@ -217,11 +218,13 @@ def serve(channel: Channel, build: str) -> int:
         start = _receive_start(channel)
         logs.configure(start.log_level)
         model = resolve(build)(start.options)
+        check_first_pass(model)
         config = EngineConfig(
             max_sequences=start.max_sequences,
             max_batched_tokens=start.max_batched_tokens,
             prefix_caching=start.prefix_caching,
             grammar_cache_bytes=start.formats.cache_bytes,
+            model=model.name,
         )
         engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, config)
         engine.prepare()

@@ -73,7 +73,7 @@ def _model_status(model: ModelStatus) -> pb.ModelStatus:
     message = pb.ModelStatus(
         name=opened.name,
         state=_STATES[loaded if engine.state is ServingState.DRAINING else engine.state],
-        context_length=info.context_length if info else opened.context_length,
+        context_length=info.served_context_length if info else opened.context_length,
         size_bytes=info.weights_bytes if info and info.weights_bytes else opened.size_bytes,
         memory_bytes=model.memory_bytes,
         sequences=model.sequences,

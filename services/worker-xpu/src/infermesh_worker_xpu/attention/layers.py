@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLR0917 - arguments in the order of kernels.AttentionKernels
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -90,14 +91,15 @@ class PagedLayer:
         return out
 
 
+@dataclass(frozen=True, slots=True)
 class LayerRecorder:
-    """Stands in for all layers during a trial forward pass and records their parameters."""
+    """Stands in for one layer during a trial forward pass, and records its parameters with its place in the model."""
 
-    def __init__(self) -> None:
-        self.specs: list[LayerSpec] = []
+    calls: list[tuple[int, LayerSpec]]
+    index: int
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, spec: LayerSpec) -> Tensor:  # noqa: ARG002 - part of the protocol
-        self.specs.append(spec)
+        self.calls.append((self.index, spec))
         return query.new_zeros(query.shape)  # same strides as PagedLayer's result: torch.compile specialises on them
 
 
@@ -153,25 +155,23 @@ def record_layers(model: PreTrainedModel, *, tokens: int, rows: int) -> tuple[li
     tokens, rows: size of the run. Pass the largest batch, so that torch's allocator holds its peak memory afterwards.
     Raises FailedPrecondition unless every layer calls our attention function exactly once.
     """
-    recorder = LayerRecorder()
-    modules = [module for module in model.modules() if hasattr(module, "layer_idx")]
-    for module in modules:
-        setattr(module, _SLOT, recorder)
+    calls: list[tuple[int, LayerSpec]] = []
+    assign_layers(model, lambda index: LayerRecorder(calls, index))
     ids = torch.zeros((1, tokens), dtype=torch.int64, device=model.device)
     positions = torch.arange(tokens, device=model.device)[None]
     logits = forward(model, ids, positions, torch.arange(rows, device=model.device))
-    if len(recorder.specs) != model.config.get_text_config().num_hidden_layers:
-        expected = model.config.get_text_config().num_hidden_layers
-        raise _refusal(f"it calls the attention function {len(recorder.specs)} times for {expected} layers")
-    return recorder.specs, int(logits.shape[-1])
+    layers = model.config.get_text_config().num_hidden_layers
+    if [index for index, _ in calls] != list(range(layers)):
+        raise _refusal(f"it calls the attention function {len(calls)} times for {layers} layers, or not once for each")
+    return [spec for _, spec in calls], int(logits.shape[-1])
 
 
-def bind_layers(model: PreTrainedModel, layers: list[PagedLayer]) -> None:
-    """Assigns a layer to each attention module; `layers` are in the model's order."""
+def assign_layers(model: PreTrainedModel, layer_of: Callable[[int], AttentionLayer]) -> None:
+    """Assigns to each attention module the layer for its place in the model."""
     for module in model.modules():
         index = getattr(module, "layer_idx", None)
         if index is not None:
-            setattr(module, _SLOT, layers[index])
+            setattr(module, _SLOT, layer_of(index))
 
 
 def forward(model: PreTrainedModel, token_ids: Tensor, positions: Tensor, rows: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class ForwardPass:
             keys, values = (kv_memory.allocate(self._device, spec, blocks + 1, dtype) for _ in range(2))
             self._caches += (keys, values)
             layers.append(PagedLayer(keys, values, kernels, self._step))
-        attention.bind_layers(self._model, layers)
+        attention.assign_layers(self._model, layers.__getitem__)
 
     def release_blocks(self, blocks: range) -> None:
         """Gives back the memory of consecutive blocks of a KV cache on the CPU. Raises OSError."""

@@ -37,7 +37,7 @@ def quantise(model: PreTrainedModel, kind: Quantisation, device: TorchDevice) ->
         return
     from torchao.quantization import quantize_  # type: ignore[import-untyped] # noqa: PLC0415 - an optional extra
 
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call] # transformers'
+    head = model.get_output_embeddings()
 
     def chosen(module: nn.Module, name: str) -> bool:  # noqa: ARG001 - torchao's
         if not isinstance(module, nn.Linear) or module is head:

@@ -12,9 +12,12 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_worker.models.loading_report import check_loaded
 from infermesh_worker_xpu.attention import layers as attention
 from infermesh_worker_xpu.device import TorchDevice
-from infermesh_worker_xpu.loading import merging, packing, quantisation
+from infermesh_worker_xpu.loading import exact_experts, merging, packing, quantisation
+from infermesh_worker_xpu.loading.checkpoint import check_quantisation
+from infermesh_worker_xpu.loading.fidelity import check_fidelity
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
 
@@ -26,18 +29,23 @@ _log = logging.getLogger(__name__)
 def load(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions) -> PreTrainedModel:
     """Loads safetensors, or dequantises GGUF, onto the device, and registers paged attention.
 
-    Raises FailedPrecondition if the folder holds neither, or if the model cannot run with these options.
+    Raises FailedPrecondition if the folder holds neither, if its weights are not all there or are not what the model's
+    configuration describes, or if the model cannot run with these options.
     """
     attention.register()
+    exact_experts.register()
     quantisation.check(options.quantisation, device, dtype)
-    model = _from_pretrained(folder, dtype)
+    model = _from_pretrained(folder, dtype, options)
     attention.check_layers(model)
     model.requires_grad_(requires_grad=False)
     model.train(mode=False)
     try:
         nn.Module.to(model, device.handle)
+        check_fidelity(model, options.context_length)
         if options.numerics == "fast":  # exact numerics test and run the layers unmerged
             _log.info("layers merged", extra={"layers": merging.merge(model)})
+        else:
+            exact_experts.make_exact(model)
         quantisation.quantise(model, options.quantisation, device)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -59,10 +67,13 @@ def size_bytes(model: PreTrainedModel) -> int:
     return packed + sum(tensor.nbytes for tensor in tensors.values())
 
 
-def _from_pretrained(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+def _from_pretrained(folder: Path, dtype: torch.dtype, options: TorchOptions) -> PreTrainedModel:
     chosen: dict[str, Any] = {}
     if any(folder.glob("*.safetensors")):
+        check_quantisation(folder)
         chosen = {"use_safetensors": True}
+        if options.numerics == "exact":
+            chosen["experts_implementation"] = exact_experts.IMPLEMENTATION
     elif (folder / GGUF).is_file():
         from transformers import GgufConfig  # noqa: PLC0415 - needed for GGUF only; older versions lack it
 
@@ -72,22 +83,25 @@ def _from_pretrained(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
             f"{folder} holds no weights that worker-xpu reads: expected *.safetensors or {GGUF}.",
             reason="MODEL_NOT_SUPPORTED",
         )
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call] # transformers'
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers'
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     try:
         # the GGUF reader shows a progress bar that no setting turns off
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
-            model = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 str(folder),
                 dtype=dtype,
                 attn_implementation=attention.IMPLEMENTATION,
                 local_files_only=True,
                 trust_remote_code=False,
+                output_loading_info=True,
                 **chosen,
             )
     except (ValueError, KeyError, OSError, RuntimeError, ImportError, NotImplementedError) as error:
         raise FailedPrecondition(
             f"transformers {transformers.__version__} cannot load {folder}: {error}", reason="MODEL_NOT_SUPPORTED"
         ) from error
-    loaded: PreTrainedModel = model
-    return loaded
+    model: PreTrainedModel
+    model, report = loaded
+    check_loaded(report)
+    return model

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infermesh_engine.runners.sampling_runner import SampledRows, SamplingBatch
+from infermesh_engine.runners.sampling_runner import NO_TOKEN, SampledRows, SamplingBatch
 from infermesh_worker_xpu.sampling import drawing, logit_edits, ranking
 from infermesh_worker_xpu.sampling.drawing import Draw
 from infermesh_worker_xpu.sampling.sampling_tensors import LogprobRequest, SamplingTensors
@@ -46,8 +46,9 @@ class ChosenTokens:
 
 
 def choose_tokens(logits: Tensor, batch: SamplingTensors, draw: Draw = drawing.draw) -> ChosenTokens:
-    """Chooses tokens from logits [R, V] of any float dtype, which are not changed."""
-    token_ids = _token_ids(logits, batch, draw)
+    """Chooses tokens from logits [R, V] of any float dtype, which are not changed; NO_TOKEN where there is none."""
+    finite = logits.amax(1).isfinite()  # amax passes NaN on
+    token_ids = torch.where(finite, _token_ids(logits, batch, draw), NO_TOKEN)
     return ChosenTokens(token_ids, None if batch.asked is None else _logprobs(logits, token_ids, batch.asked))
 
 
@@ -88,5 +89,5 @@ def _logprobs(logits: Tensor, token_ids: Tensor, asked: LogprobRequest) -> Chose
     logits = logits.float()
     sums = logits.logsumexp(1, keepdim=True)
     ids, top = ranking.top(logits, min(max(1, asked.alternatives), logits.shape[1]))
-    chosen = logits.gather(1, token_ids[:, None]) - sums
+    chosen = logits.gather(1, token_ids.clamp(min=0)[:, None]) - sums
     return ChosenLogprobs(chosen[:, 0], ids, top - sums)

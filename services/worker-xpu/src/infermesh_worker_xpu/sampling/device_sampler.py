@@ -45,7 +45,7 @@ class DeviceSampler:
         """Queues sampling from logits [R, vocab] and the copy of the tokens to the host."""
         sent = sampling_tensors.upload_batch(batch, logits.shape[1], self._upload, self._floats)
         chosen = choosing.choose_tokens(logits, sent, self._draw)
-        self._tokens[: batch.rows].copy_(chosen.token_ids)
+        torch.clamp(chosen.token_ids, min=0, out=self._tokens[: batch.rows])  # NO_TOKEN has no embedding
         self._download.begin(chosen.tensors)
 
     def rehearse(self, rows: int, vocab_size: int, dtype: torch.dtype) -> None:

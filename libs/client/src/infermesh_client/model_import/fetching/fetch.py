@@ -42,7 +42,7 @@ def examine(source: ModelSource, scratch: Path, view: ProgressView, options: Fet
         case GgufFile():
             _, checked = check_gguf(source, scratch, view)
         case OpenVinoFolder(path) | HuggingFaceFolder(path):
-            _, checked = check_folder(path.absolute())
+            _, checked = check_folder(path.absolute(), view)
         case HubModel():
             return examine_remote(source, options.include)
         case PypiPackage(requirement):

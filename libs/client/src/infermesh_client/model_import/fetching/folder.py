@@ -15,6 +15,9 @@ from infermesh_client.model_import.facts import (
 from infermesh_client.model_import.fetching.fetched import CHAT_TEMPLATE, COPIES, Fetched, FetchOptions
 from infermesh_client.model_import.fetching.origin import licence_beside, revision_of
 from infermesh_client.model_import.files import copy_files
+from infermesh_client.model_import.hugging_face.folder import check_folder as check_hugging_face
+from infermesh_client.model_import.hugging_face.heads import untie_own_head
+from infermesh_client.model_import.hugging_face.tensors import write_index
 from infermesh_client.model_import.layout import Layout, plan_layout
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.staging import check_free_space
@@ -27,25 +30,37 @@ from infermesh_client.weight_files.pointers import check_no_pointer
 
 def fetch_folder(path: Path, folder: Path, view: ProgressView, options: FetchOptions) -> Fetched:
     """Takes a folder of this machine; `path` is absolute."""
-    layout, checked = check_folder(path)
+    layout, checked = check_folder(path, view)
     options.before_copy(layout.format)
     check_free_space(folder, COPIES * checked.size_bytes, what="the import")
     pairs = [(path / name, folder / target) for name, target in layout.files.items()]
     copy_files(pairs, view, title=f"Copying {path.name}")
-    settle_tokenizer(folder)
-    write_chat_template(folder)
+    finish_folder(folder, layout, view)
     return checked
 
 
-def check_folder(path: Path) -> tuple[Layout, Fetched]:
+def finish_folder(folder: Path, layout: Layout, view: ProgressView) -> None:
+    """Writes what the model's folder needs beside the files that were copied: index, tokenizer, chat template."""
+    write_index(folder, layout.files)
+    if layout.format == "safetensors" and untie_own_head(folder):
+        view.say("The output head differs from the embedding, so config.json no longer says that they are the same")
+    settle_tokenizer(folder)
+    write_chat_template(folder)
+
+
+def check_folder(path: Path, view: ProgressView) -> tuple[Layout, Fetched]:
     """Checks a folder of this machine; writes nothing."""
-    layout = plan_layout([entry.name for entry in path.iterdir() if entry.is_file()], place=str(path))
+    names = [entry.name for entry in path.iterdir() if entry.is_file()]
+    layout = plan_layout(names, lambda name: (path / name).read_bytes(), place=str(path))
     for name in layout.files:
         check_link(path / name)
         check_no_pointer(path / name)
     facts = check_small_files(path, layout)
     licence = licence_beside(path)
-    lines = [*check_weights(path, layout.files), *account_of(path, layout, facts)]
+    weights = check_weights(path, layout.files)
+    if layout.format == "safetensors":
+        check_hugging_face(path, names, layout.files, str(path), view.say)
+    lines = [*weights, *account_of(path, layout, facts)]
     return layout, Fetched(
         label=str(path),
         facts=facts,

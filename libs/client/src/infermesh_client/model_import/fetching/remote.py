@@ -1,14 +1,17 @@
 """Downloads a model from a hub: first its small files, which can refuse it, then its weights."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infermesh_client.model_import.facts import write_chat_template
 from infermesh_client.model_import.fetching.fetched import COPIES, GGUF_NAME, Examined, Fetched, FetchOptions
-from infermesh_client.model_import.fetching.folder import account_of, check_small_files, check_weights
+from infermesh_client.model_import.fetching.folder import account_of, check_small_files, check_weights, finish_folder
 from infermesh_client.model_import.fetching.gguf import merge_shards, read_gguf_model
 from infermesh_client.model_import.hub import HubFiles, download_hub_files, list_hub_model
+from infermesh_client.model_import.hugging_face.checkpoint import check_checkpoint
+from infermesh_client.model_import.hugging_face.folder import check_folder as check_hugging_face
+from infermesh_client.model_import.hugging_face.folder import read_config
 from infermesh_client.model_import.layout import plan_layout
 from infermesh_client.model_import.progress import ProgressStep, ProgressView
 from infermesh_client.model_import.source import HubModel
@@ -16,7 +19,6 @@ from infermesh_client.model_import.staging import check_free_space
 from infermesh_client.model_import.user_paths import unstaged
 from infermesh_client.stores.kept_downloads import download_folder
 from infermesh_client.stores.modelscope import DEFAULT_REVISION, ModelScope
-from infermesh_client.tokenizer_files.settle import settle_tokenizer
 from infermesh_client.weight_files.inspect import inspect_gguf
 
 _WEIGHTS = (".gguf", ".safetensors", ".bin")
@@ -47,10 +49,11 @@ def fetch_remote(source: HubModel, folder: Path, view: ProgressView, options: Fe
                 shards[0].path.rename(folder / GGUF_NAME)
         else:
             facts = check_small_files(place, layout)
+            if layout.format == "safetensors":
+                check_hugging_face(place, found.files.names, layout.files, found.label, view.say)
             account = (*check_weights(place, layout.files), *account_of(place, layout, facts))
             _move(layout.files, place, folder)
-            settle_tokenizer(folder)
-            write_chat_template(folder)
+            finish_folder(folder, layout, view)
     return Fetched(label=found.label, facts=facts, revision=found.files.commit, licence=licence, account=account)
 
 
@@ -103,6 +106,21 @@ def _list_modelscope(model: HubModel, include: str | None) -> HubFiles:
     with ModelScope(model.repository, model.revision) as remote:
         listed = remote.files()
         place = f"{model.repository} on ModelScope"
-        layout = plan_layout(list(listed), place=place, gguf=model.file, include=include)
+        with tempfile.TemporaryDirectory() as scratch:
+
+            def read(name: str) -> bytes:
+                remote.download(name, listed[name], Path(scratch) / name, _NoStep())
+                return (Path(scratch) / name).read_bytes()
+
+            layout = plan_layout(list(listed), read, place=place, gguf=model.file, include=include)
+            if layout.format == "safetensors":
+                check_checkpoint(read_config(read("config.json"), place), list(listed), place)
         sizes_bytes = {name: listed[name].size_bytes for name in layout.files}
-        return HubFiles(layout, model.revision or DEFAULT_REVISION, "", sizes_bytes)
+        return HubFiles(layout, model.revision or DEFAULT_REVISION, "", sizes_bytes, list(listed))
+
+
+class _NoStep:
+    """Shows no progress."""
+
+    def advance(self, size_bytes: float, /) -> None:
+        """Takes note of nothing."""
