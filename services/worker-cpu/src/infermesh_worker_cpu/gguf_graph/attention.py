@@ -53,7 +53,7 @@ def merge_heads(node: ov.Node, width: int) -> ov.Node:
 
 
 def _remembered(spec: DecoderSpec, inputs: Inputs, layer: int, name: str, new: ov.Node) -> ov.Node:
-    """Appends keys or values to those of earlier tokens; the state has the shape [batch, kv heads, tokens, head size]."""
+    """Appends keys or values to those of earlier tokens, a state [batch, kv heads, tokens, head size]."""
     shape = ov.PartialShape([-1, spec.kv_heads, -1, spec.head_size])
     identity = f"past_key_values.{layer}.{name}present.{layer}.{name}"
     batch = ops.gather(ops.shape_of(inputs.tokens), np.array([0], np.int64), np.int64(0))

@@ -1,5 +1,7 @@
 """The parts of a decoder layer: norms, projections, attention and MLP."""
 
+from typing import Literal
+
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
@@ -47,25 +49,27 @@ class Block:
         return ops.add(product, ops.constant(bias if order is None else bias[order]))
 
     def _heads(self, node: ov.Node, layer: LayerSpec, by: Rotation | None) -> tuple[ov.Node, ov.Node, ov.Node]:
-        query = self._rotated(node, layer, layer.query, layer.query_norm, self._spec.heads, by)
-        key = self._rotated(node, layer, layer.key, layer.key_norm, self._spec.kv_heads, by)
+        query = self._normed_heads(node, layer, "query")
+        key = self._normed_heads(node, layer, "key")
         value = split_heads(self.linear(node, layer.value), self._spec.kv_heads, self._spec.head_size)
-        return query, key, value
+        if by is None:
+            return query, key, value
+        return rotate(query, by, self._spec.head_size), rotate(key, by, self._spec.head_size), value
 
-    def _rotated(
-        self, node: ov.Node, layer: LayerSpec, linear: Linear, norm: str | None, heads: int, by: Rotation | None
-    ) -> ov.Node:
-        """Projects to the heads of queries or keys, with their norm, and rotates them."""
-        size, order = self._spec.head_size, None
+    def _normed_heads(self, node: ov.Node, layer: LayerSpec, name: Literal["query", "key"]) -> ov.Node:
+        """Projects to the heads of queries or keys, ordered so that pairs are halves, and applies their norm."""
+        size = self._spec.head_size
+        linear, norm, heads = {
+            "query": (layer.query, layer.query_norm, self._spec.heads),
+            "key": (layer.key, layer.key_norm, self._spec.kv_heads),
+        }[name]
+        order = None
         if layer.rope is not None and layer.rope.pairing == "interleaved":
             order = paired_by_halves(heads, size, layer.rope.dimensions)
         projected = self.linear(node, linear, order)
         if self._spec.norms_whole_heads:
-            projected = self.norm(projected, norm)
-        parted = split_heads(projected, heads, size)
-        if not self._spec.norms_whole_heads:
-            parted = self.norm(parted, norm)
-        return parted if by is None else rotate(parted, by, size)
+            return split_heads(self.norm(projected, norm), heads, size)
+        return self.norm(split_heads(projected, heads, size), norm)
 
     def _mlp(self, node: ov.Node, layer: LayerSpec) -> ov.Node:
         gate = self.linear(node, layer.gate)

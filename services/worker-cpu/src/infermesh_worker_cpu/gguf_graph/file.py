@@ -16,7 +16,7 @@ class _Reader(gguf.GGUFReader):
 
     def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> NDArray[Any]:
         if isinstance(self.data, np.memmap):
-            self.data = self.data.view(np.ndarray)
+            self.data = self.data.view(np.ndarray)  # type: ignore[assignment] # a plain array has all that is read
         part: NDArray[Any] = super()._get(offset, dtype, count, override_order)
         return part
 

@@ -36,7 +36,7 @@ def symmetric(rows: int, quants: NDArray[np.int8], scale: NDArray[Any], *, size:
 
 
 def with_minimum(
-    rows: int, quants: Bytes, scale: NDArray[np.float32], minimum: NDArray[np.float32], *, size: int, bits: int
+    rows: int, quants: NDArray[Any], scale: NDArray[np.float32], minimum: NDArray[np.float32], *, size: int, bits: int
 ) -> Grouped:
     """Groups of `size` that the file stores as q * scale + minimum.
 

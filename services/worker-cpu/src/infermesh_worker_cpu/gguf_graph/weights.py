@@ -31,8 +31,14 @@ GROUPED: Mapping[Kind, Callable[[Bytes, int], Grouped]] = {
     Kind.Q6_K: k_quants.q6_k,
     Kind.IQ4_XS: k_quants.iq4_xs,
 }
-"""Types that stay quantised. The others become float16, which is finer than any of them."""
+"""Types that stay quantised. Other quantised types become float16, which is finer than any of them."""
 _PLAIN = frozenset((Kind.F32, Kind.F16, Kind.BF16))
+_UNPACKED = frozenset(
+    (
+        *(Kind.IQ1_S, Kind.IQ1_M, Kind.IQ2_XXS, Kind.IQ2_XS, Kind.IQ2_S, Kind.IQ3_XXS, Kind.IQ3_S),
+        *(Kind.TQ1_0, Kind.TQ2_0),
+    )
+)
 
 
 class Weights:
@@ -101,7 +107,7 @@ class Weights:
 
 def check_readable(name: str, kind: Kind) -> None:
     """Raises FailedPrecondition, naming the tensor, for a type that cannot be read."""
-    if kind not in _PLAIN and kind not in GROUPED and kind not in gguf.quants._type_traits:
+    if kind not in _PLAIN | _UNPACKED and kind not in GROUPED:
         raise FailedPrecondition(
             f"this GGUF file's tensor {name} has the type {kind.name}, which infermesh cannot read",
             reason="MODEL_NOT_SUPPORTED",
