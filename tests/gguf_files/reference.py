@@ -28,7 +28,8 @@ def log_probabilities(recipe: Recipe, weights: Weights, ids: Sequence[int]) -> A
 def _layer(recipe: Recipe, weights: Weights, index: int, hidden: Array) -> Array:
     def linear(node: Array, name: str) -> Array:
         bias = weights.get(f"blk.{index}.{name}.bias", np.zeros(1))
-        return node @ weights[f"blk.{index}.{name}.weight"].T + bias
+        product: Array = node @ weights[f"blk.{index}.{name}.weight"].T + bias
+        return product
 
     def normed(node: Array, name: str) -> Array:
         weight = weights.get(f"blk.{index}.{name}.weight")
@@ -67,7 +68,7 @@ def _attention(recipe: Recipe, query: Array, key: Array, value: Array, window: i
     age = np.arange(count)[:, None] - np.arange(count)
     scores = np.where((age >= 0) & ((age < window) if window else True), scores, -np.inf)
     scores = np.exp(scores - scores.max(-1, keepdims=True))
-    mixed = np.einsum("hnm,mhd->nhd", scores / scores.sum(-1, keepdims=True), value)
+    mixed: Array = np.einsum("hnm,mhd->nhd", scores / scores.sum(-1, keepdims=True), value)
     return mixed.reshape(count, -1)
 
 
@@ -112,9 +113,12 @@ def _ramp(recipe: Recipe, size: int) -> Array:
 
 def _activated(recipe: Recipe, gate: Array) -> Array:
     if recipe.activation == "silu":
-        return gate / (1 + np.exp(-gate))
-    return 0.5 * gate * (1 + np.tanh(math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)))
+        active: Array = gate / (1 + np.exp(-gate))
+    else:
+        active = 0.5 * gate * (1 + np.tanh(math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)))
+    return active
 
 
 def _norm(node: Array, weight: Array) -> Array:
-    return node / np.sqrt((node**2).mean(-1, keepdims=True) + 1e-5) * weight
+    normed: Array = node / np.sqrt((node**2).mean(-1, keepdims=True) + 1e-5) * weight
+    return normed

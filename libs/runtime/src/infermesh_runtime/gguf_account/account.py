@@ -9,7 +9,7 @@ from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_runtime.gguf_account import tensors
 from infermesh_runtime.gguf_account.architectures import ARCHITECTURES, Architecture
 from infermesh_runtime.gguf_account.contents import GgufContents
-from infermesh_runtime.gguf_account.key_reader import KeyReader, unsupported
+from infermesh_runtime.gguf_account.key_reader import KeyReader
 from infermesh_runtime.gguf_account.other_keys import check_other_keys
 from infermesh_runtime.gguf_account.rope import read_rope
 from infermesh_runtime.gguf_account.spec import DecoderSpec, LayerSpec, RopeSpec
@@ -191,5 +191,5 @@ def _soft_cap(reader: KeyReader, name: str, default: float) -> float:
 def _logit_scale(reader: KeyReader, rules: Architecture) -> float:
     value = reader.number("logit_scale", 0.0) or 1.0
     if value != 1.0 and not rules.divides_logits:
-        raise unsupported("logit_scale", value)
+        raise reader.wrong("logit_scale", "1: in this architecture, infermesh does not know how to apply it")
     return 1.0 / value
