@@ -112,6 +112,7 @@ def _common_keys(recipe: Recipe) -> dict[str, Any]:
         "tokenizer.ggml.pre": "smollm",
         "tokenizer.ggml.tokens": [f"t{index}" for index in range(VOCABULARY)],
         "tokenizer.ggml.eos_token_id": 0,
+        "tokenizer.ggml.padding_token_id": 0,
     }
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from infermesh_worker.models.gguf_file import GgufFile
+
 from .gguf_graph.build import account_of
-from .gguf_graph.file import GgufFile
 
 
 def check(path: Path, model_format: str) -> Sequence[str]:

@@ -12,8 +12,8 @@ from openvino import opset13 as ops
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_runtime.gguf_account.contents import Linear
+from infermesh_worker.models.gguf_file import GgufFile
 from infermesh_worker_cpu.gguf_graph.build import save_graph
-from infermesh_worker_cpu.gguf_graph.file import GgufFile
 from infermesh_worker_cpu.gguf_graph.weights import GROUPED, Weights, check_readable
 from tests.gguf_files.all_recipes import RECIPES
 from tests.gguf_files.recipes import finish, write

@@ -9,8 +9,8 @@ from openvino import opset13 as ops
 
 from infermesh_runtime.gguf_account.contents import Linear
 from infermesh_runtime.gguf_account.spec import DecoderSpec, LayerSpec
+from infermesh_worker.models.gguf_file import GgufFile
 from infermesh_worker_cpu.gguf_graph.attention import Inputs, attend, split_heads
-from infermesh_worker_cpu.gguf_graph.file import GgufFile
 from infermesh_worker_cpu.gguf_graph.rope import Rotation, paired_by_halves, rotate
 from infermesh_worker_cpu.gguf_graph.weights import Weights
 

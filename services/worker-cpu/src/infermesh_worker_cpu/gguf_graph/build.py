@@ -11,9 +11,9 @@ from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.gguf_account.account import Account, make_account
 from infermesh_runtime.gguf_account.contents import Linear
 from infermesh_runtime.gguf_account.spec import DecoderSpec, RopeSpec
+from infermesh_worker.models.gguf_file import GgufFile
 from infermesh_worker_cpu.gguf_graph.attention import Inputs
 from infermesh_worker_cpu.gguf_graph.block import Block
-from infermesh_worker_cpu.gguf_graph.file import GgufFile
 from infermesh_worker_cpu.gguf_graph.rope import Rotation, rotation
 from infermesh_worker_cpu.gguf_graph.weights import Weights, check_readable
 

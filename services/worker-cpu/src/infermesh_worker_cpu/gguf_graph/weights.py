@@ -12,8 +12,8 @@ from openvino import opset13 as ops
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.gguf_account.contents import Linear
+from infermesh_worker.models.gguf_file import GgufFile, check_finite
 from infermesh_worker_cpu.gguf_graph import k_quants, legacy_quants
-from infermesh_worker_cpu.gguf_graph.file import GgufFile, check_finite
 from infermesh_worker_cpu.gguf_graph.grouped import Bytes, Grouped
 
 GROUPED: Mapping[Kind, Callable[[Bytes, int], Grouped]] = {

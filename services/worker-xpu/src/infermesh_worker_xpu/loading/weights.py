@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_xpu.attention import layers as attention
 from infermesh_worker_xpu.device import TorchDevice
-from infermesh_worker_xpu.loading import merging, packing, quantisation
+from infermesh_worker_xpu.loading import gguf_facts, merging, packing, quantisation
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
 
@@ -26,11 +26,17 @@ _log = logging.getLogger(__name__)
 def load(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions) -> PreTrainedModel:
     """Loads safetensors, or dequantises GGUF, onto the device, and registers paged attention.
 
-    Raises FailedPrecondition if the folder holds neither, or if the model cannot run with these options.
+    Raises FailedPrecondition if the folder holds neither, or if the model cannot run with these options, and
+    InvalidArgument for a GGUF file that says what we do not know.
     """
     attention.register()
     quantisation.check(options.quantisation, device, dtype)
+    stored = (
+        None if any(folder.glob("*.safetensors")) or not (folder / GGUF).is_file() else gguf_facts.read(folder / GGUF)
+    )
     model = _from_pretrained(folder, dtype)
+    if stored is not None:
+        gguf_facts.apply(stored, model)
     attention.check_layers(model)
     model.requires_grad_(requires_grad=False)
     model.train(mode=False)
