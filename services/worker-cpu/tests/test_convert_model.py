@@ -13,6 +13,7 @@ from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_worker_cpu import graph
 from infermesh_worker_cpu.check_model import check
 from infermesh_worker_cpu.convert_model import convert
+from infermesh_worker_cpu.gguf_graph.build import is_ours
 from tests.gguf_files.all_recipes import RECIPES
 from tests.gguf_files.recipes import write
 
@@ -27,6 +28,15 @@ def test_a_gguf_file_becomes_a_graph_that_can_be_served(tmp_path: Path) -> None:
     model = graph.read(ov.Core(), tmp_path / "openvino" / "openvino_model.xml")
     attention = [node for node in model.get_ordered_ops() if node.get_type_name() == "PagedAttentionExtension"]
     assert [int(node.input_value(10).get_node().data) for node in attention] == [20, 20, 20, 20, 20, 0]
+
+
+def test_a_graph_knows_who_made_it(tmp_path: Path) -> None:
+    write(tmp_path / "model.gguf", RECIPES["llama"])
+    convert(tmp_path, weights=None, progress=ignore_progress)
+    xml = tmp_path / "openvino" / "openvino_model.xml"
+    assert is_ours(xml)
+    xml.write_text(xml.read_text().replace("attention_windows", "something_else"))
+    assert not is_ours(xml)
 
 
 def test_a_key_that_is_unknown_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
@@ -92,6 +102,7 @@ def test_signals_are_handled_after_a_conversion(default_model: Path, tmp_path: P
     script = f"""
 import os, signal, pathlib
 from infermesh_worker_cpu.convert_model import convert
+from infermesh_worker_cpu.gguf_graph.build import is_ours
 convert(pathlib.Path({str(tmp_path)!r}), weights=None, progress=lambda *_: None)
 signal.signal(signal.SIGHUP, lambda *_: print("handled"))
 os.kill(os.getpid(), signal.SIGHUP)

@@ -1,5 +1,6 @@
 """The account of a GGUF file: what is applied, what is without effect, and that everything else is refused by name."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,6 +82,8 @@ def test_every_key_of_a_file_is_accounted_for() -> None:
         ("llama.logit_scale", 0.5),
         ("llama.rope.scaling.type", "dynamic"),
         ("llama.rope.dimension_count", 17),
+        ("llama.rope.freq_base", 0.0),
+        ("llama.rope.scaling.factor", -2.0),
         ("llama.attention.head_count_kv", 3),
         ("llama.attention.head_count_kv", [2, 1]),
         ("llama.attention.layer_norm_rms_epsilon", float("nan")),
@@ -155,3 +158,10 @@ def test_the_context_decides_between_long_and_short_factors() -> None:
         rope = account({"llama.rope.scaling.original_context_length": original}, both).spec.layers[0].rope
         assert rope is not None
         assert rope.factors == expected
+
+
+def test_a_factor_that_is_not_positive_is_refused() -> None:
+    rope = account(shapes={"rope_freqs.weight": (HEAD // 2,)}).spec.layers[0].rope
+    assert rope is not None
+    with pytest.raises(InvalidArgument, match=re.escape("rope_freqs.weight")):
+        frequencies(rope, [0.0] * (HEAD // 2))

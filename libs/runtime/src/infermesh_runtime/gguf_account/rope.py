@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.gguf_account.architectures import Architecture
 from infermesh_runtime.gguf_account.contents import StoredTensor
 from infermesh_runtime.gguf_account.key_reader import KeyReader
@@ -22,16 +23,21 @@ def read_rope(
     dimensions = reader.count("rope.dimension_count", head_size, least=2)
     if dimensions > head_size or dimensions % 2:
         raise reader.wrong("rope.dimension_count", f"an even number of at most {head_size}")
-    base = reader.number("rope.freq_base", 10000.0)
+    base = _base(reader, "rope.freq_base", 10000.0)
     plain = RopeSpec(dimensions=dimensions, base=base, pairing=rules.pairing)
     everywhere = _scaled(reader, plain, rules, tensors, context)
-    local_base = reader.number("rope.freq_base_swa", rules.local_rope_base or base)
+    local_base = _base(reader, "rope.freq_base_swa", rules.local_rope_base or base)
     template = plain if rules.local_rope_unscaled else everywhere
     return everywhere, replace(template, base=local_base)
 
 
 def frequencies(rope: RopeSpec, factors: Sequence[float] | None = None) -> tuple[list[float], float]:
-    """The angle per position of each of the dimensions / 2 pairs, and the factor of cosines and sines."""
+    """The angle per position of each of the dimensions / 2 pairs, and the factor of cosines and sines.
+
+    Raises InvalidArgument, naming the tensor, for a factor that is not positive.
+    """
+    if factors is not None and not all(factor > 0 for factor in factors):
+        raise InvalidArgument(f"this GGUF file's tensor {rope.factors} has factors that are not positive")
     half = rope.dimensions // 2
     divide = factors if factors is not None else [1.0] * half
     original = [rope.base ** (-2.0 * pair / rope.dimensions) / divide[pair] for pair in range(half)]
@@ -45,6 +51,13 @@ def frequencies(rope: RopeSpec, factors: Sequence[float] | None = None) -> tuple
         mixed.append(angle * rope.scale * (1.0 - keep) + angle * keep)
     magnitude = 1.0 + 0.1 * math.log(1.0 / rope.scale) if rope.yarn.extrapolation else 1.0
     return mixed, rope.attention_factor * magnitude
+
+
+def _base(reader: KeyReader, name: str, default: float) -> float:
+    base = reader.number(name, default)
+    if base <= 1:
+        raise reader.wrong(name, "a number above 1")
+    return base
 
 
 def _correction_range(rope: RopeSpec, yarn: YarnSpec) -> tuple[float, float]:

@@ -35,6 +35,11 @@ def save_graph(gguf_file: Path, xml: Path, progress: Callable[[str, float], None
     ov.save_model(model, xml, compress_to_fp16=False)
 
 
+def is_ours(xml: Path) -> bool:
+    """Whether save_graph made this IR, not an earlier version's reader of GGUF files."""
+    return WINDOWS[1] in xml.read_text(encoding="utf-8")
+
+
 def account_of(file: GgufFile) -> Account:
     """The account of a file whose decoder can be served; raises as save_graph does."""
     account = make_account(file.contents)
