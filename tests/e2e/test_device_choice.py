@@ -1,7 +1,7 @@
 """worker-cpu, worker-xpu and a simulated GPU behind one router: the requested device answers, and answers agree.
 
-worker-xpu runs torch on CPUs. The 4-bit default model gives other values in OpenVINO than in torch
-(docs/decisions/0006-one-model-on-two-devices.md), so both serve it in F16 with exact numerics.
+worker-xpu runs torch on CPUs. Both serve the 4-bit default model with exact numerics, as its file stores it
+(docs/decisions/0009-gguf-graphs.md).
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import gguf
 import grpc
 import httpx
 import numpy as np
@@ -22,14 +21,13 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from infermesh_client.model_import.importer import import_model
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_worker_cpu.gguf_types import copy_metadata
 from tests.e2e.mesh import CPU, SIMULATED, XPU, Mesh, NewMesh
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("torch", reason="worker-xpu needs torch: make test-xpu")
 pytest.importorskip("infermesh_worker_xpu", reason="worker-xpu is not installed: make test-xpu")
 
-MODEL = "smollm2-135m-f16"
+MODEL = "smollm2-135m"
 READY_TIMEOUT_S = 240.0
 TOKENS = 32
 PROMPTS = (
@@ -48,21 +46,9 @@ LOGPROB_TOLERANCE = 5e-3
 
 @pytest.fixture(scope="module")
 def models(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models root with the default model's weights in F16, which both workers load unchanged."""
+    """A models root with the default model, imported by this checkout's converter."""
     root = tmp_path_factory.mktemp("same-weights")
-    source = root / "f16.gguf"
-    reader = gguf.GGUFReader(default_model / "model.gguf")
-    writer = gguf.GGUFWriter(source, reader.fields["general.architecture"].contents())
-    copy_metadata(reader, writer)
-    for tensor in reader.tensors:
-        values = gguf.dequantize(tensor.data, tensor.tensor_type)
-        writer.add_tensor(tensor.name, values if values.ndim == 1 else values.astype(np.float16))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    import_model(str(source), MODEL, root / "models", ProgressView(Console(quiet=True)))
-    source.unlink()
+    import_model(str(default_model / "model.gguf"), MODEL, root / "models", ProgressView(Console(quiet=True)))
     return root / "models"
 
 

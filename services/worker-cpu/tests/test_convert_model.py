@@ -1,75 +1,75 @@
-"""Conversion at import: tensors that OpenVINO reads stay, others become Q8_0 or a clear error."""
+"""Conversion at import: a graph that can be served, or a clear error."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-import gguf
 import numpy as np
+import openvino as ov
 import pytest
+from openvino import opset13 as ops
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_worker_cpu import gguf_types
+from infermesh_worker_cpu import graph
+from infermesh_worker_cpu.check_model import check
 from infermesh_worker_cpu.convert_model import convert
-
-Kind = gguf.GGMLQuantizationType
+from infermesh_worker_cpu.gguf_graph.build import is_ours
+from tests.gguf_files.all_recipes import RECIPES
+from tests.gguf_files.recipes import write
 
 
 def ignore_progress(what: str, share: float) -> None:
     pass
 
 
-def write_gguf(path: Path, kinds: dict[str, Kind]) -> np.ndarray:
-    """Writes a file with one 4 × 64 tensor of each kind; returns the values that all of them hold."""
-    values = np.random.default_rng(1).normal(size=(4, 64)).astype(np.float32)
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_name("tiny")
-    writer.add_array("tokenizer.ggml.tokens", ["a", "b", "ü"])
-    writer.add_uint32("llama.block_count", 1)
-    for name, kind in kinds.items():
-        if kind == Kind.F32:
-            writer.add_tensor(name, values)
-        else:
-            writer.add_tensor(name, gguf.quantize(values, kind), raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return values
+def test_a_gguf_file_becomes_a_graph_that_can_be_served(tmp_path: Path) -> None:
+    write(tmp_path / "model.gguf", RECIPES["gemma3"])
+    convert(tmp_path, weights=None, progress=ignore_progress)
+    model = graph.read(ov.Core(), tmp_path / "openvino" / "openvino_model.xml")
+    attention = [node for node in model.get_ordered_ops() if node.get_type_name() == "PagedAttentionExtension"]
+    assert [int(node.input_value(10).get_node().data) for node in attention] == [20, 20, 20, 20, 20, 0]
 
 
-def test_a_file_that_openvino_reads_is_linked(tmp_path: Path) -> None:
-    source, target = tmp_path / "a.gguf", tmp_path / "b.gguf"
-    write_gguf(source, {"x": Kind.F32, "y": Kind.Q8_0})
-    gguf_types.readable_copy(source, target, ignore_progress)
-    assert target.stat().st_ino == source.stat().st_ino
+def test_a_graph_knows_who_made_it(tmp_path: Path) -> None:
+    write(tmp_path / "model.gguf", RECIPES["llama"])
+    convert(tmp_path, weights=None, progress=ignore_progress)
+    xml = tmp_path / "openvino" / "openvino_model.xml"
+    assert is_ours(xml)
+    xml.write_text(xml.read_text().replace("attention_windows", "something_else"))
+    assert not is_ours(xml)
 
 
-def test_other_types_become_q8_0_and_the_rest_stays(tmp_path: Path) -> None:
-    source, target = tmp_path / "a.gguf", tmp_path / "b.gguf"
-    values = write_gguf(source, {"x": Kind.F32, "y": Kind.Q5_0})
-    gguf_types.readable_copy(source, target, ignore_progress)
-    copied = gguf.GGUFReader(target)
-    tensors = {tensor.name: tensor for tensor in copied.tensors}
-    assert tensors["y"].tensor_type == Kind.Q8_0
-    assert np.array_equal(tensors["x"].data, values)
-    back = gguf.dequantize(tensors["y"].data, Kind.Q8_0)
-    assert np.abs(back - values).max() < 0.25
-    assert copied.fields["tokenizer.ggml.tokens"].contents() == ["a", "b", "ü"]
-    assert copied.fields["llama.block_count"].contents() == 1
-
-
-def test_a_graph_that_cannot_be_built_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    write_gguf(tmp_path / "model.gguf", {"x": Kind.F32})
-    with pytest.raises(FailedPrecondition, match="OpenVINO cannot read this GGUF file"):
+def test_a_key_that_is_unknown_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "model.gguf", RECIPES["llama"], keys={"attention.something_new": 1})
+    with pytest.raises(InvalidArgument, match=r"llama\.attention\.something_new = 1"):
         convert(tmp_path, weights=None, progress=ignore_progress)
     assert not (tmp_path / "openvino" / "openvino_model.xml").exists()
 
 
-def test_an_ir_that_is_no_decoder_is_refused(tmp_path: Path) -> None:
-    import openvino as ov
-    from openvino import opset13 as ops
+def test_a_soft_cap_in_attention_is_refused_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "model.gguf", RECIPES["gemma2"], keys={"attn_logit_softcapping": 50.0})
+    with pytest.raises(FailedPrecondition, match=r"gemma2\.attn_logit_softcapping is 50"):
+        check(tmp_path / "model.gguf", "gguf")
 
+
+def test_the_check_before_an_import_accounts_for_every_key(tmp_path: Path) -> None:
+    write(tmp_path / "model.gguf", RECIPES["granite"])
+    lines = "\n".join(check(tmp_path / "model.gguf", "gguf"))
+    assert "granite: 2 layers" in lines
+    assert all(name in lines for name in ("granite.residual_scale", "tokenizer.ggml.pre", "general.architecture"))
+    assert not check(tmp_path, "safetensors")
+
+
+def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "model.gguf", RECIPES["llama"])
+    whole = (tmp_path / "model.gguf").read_bytes()
+    for share in (0.02, 0.5, 0.99):
+        (tmp_path / "model.gguf").write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(InvalidArgument, match="cut short or damaged"):
+            convert(tmp_path, weights=None, progress=ignore_progress)
+
+
+def test_an_ir_that_is_no_decoder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "openvino").mkdir()
     data = ops.parameter([1, 4], np.float32, name="image")
     data.output(0).set_names({"image"})
@@ -84,7 +84,7 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_option_is_for_safetensors_only(tmp_path: Path) -> None:
-    write_gguf(tmp_path / "model.gguf", {"x": Kind.F32})
+    write(tmp_path / "model.gguf", RECIPES["llama"])
     with pytest.raises(InvalidArgument, match="--weights"):
         convert(tmp_path, weights="int4", progress=ignore_progress)
 
@@ -102,6 +102,7 @@ def test_signals_are_handled_after_a_conversion(default_model: Path, tmp_path: P
     script = f"""
 import os, signal, pathlib
 from infermesh_worker_cpu.convert_model import convert
+from infermesh_worker_cpu.gguf_graph.build import is_ours
 convert(pathlib.Path({str(tmp_path)!r}), weights=None, progress=lambda *_: None)
 signal.signal(signal.SIGHUP, lambda *_: print("handled"))
 os.kill(os.getpid(), signal.SIGHUP)

@@ -34,7 +34,11 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def folder_of(tmp_path: Path, files: Files, *, config: Mapping[str, object] = CONFIG) -> Path:
     folder = tmp_path / "source"
     folder.mkdir()
-    for name, content in {"config.json": json.dumps(config).encode(), "tokenizer.json": TOKENIZER.encode(), **files}.items():
+    for name, content in {
+        "config.json": json.dumps(config).encode(),
+        "tokenizer.json": TOKENIZER.encode(),
+        **files,
+    }.items():
         (folder / name).write_bytes(content)
     return folder
 

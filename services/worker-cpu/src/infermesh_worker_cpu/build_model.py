@@ -1,5 +1,6 @@
 """Builds a model in the engine process from a model folder: runner, tokenizer and end-of-sequence tokens."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,10 @@ from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.models.building import open_for_build
 
 from .convert_model import XML
+from .gguf_graph.build import is_ours
 from .runner import OpenVinoOptions, OpenVinoRunner
+
+_log = logging.getLogger(__name__)
 
 
 def build_model(options: Mapping[str, Any]) -> BuiltModel:
@@ -27,6 +31,11 @@ def build_model(options: Mapping[str, Any]) -> BuiltModel:
         raise FailedPrecondition(
             f"{folder.path} has no OpenVINO graph: import the model again where worker-cpu is installed",
             reason="MODEL_NOT_CONVERTED",
+        )
+    if folder.manifest.format == "gguf" and not is_ours(xml):
+        _log.warning(
+            "an older version made this graph, and ignored some of the GGUF file's keys: import the model again",
+            extra={"model": folder.manifest.name},
         )
     runner = OpenVinoRunner(
         xml,

@@ -1,6 +1,5 @@
 """Converts the weights of a model folder to OpenVINO IR, when the model is imported."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -9,8 +8,9 @@ import openvino as ov
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
-from . import gguf_types, graph
+from . import graph
 from .export import export_hugging_face
+from .gguf_graph.build import save_graph
 from .signal_stack import kept_signal_stack
 
 Weights = Literal["int8", "int4"]
@@ -32,7 +32,8 @@ def convert(
     `environment`: for Hugging Face weights, an interpreter that has optimum-intel and NNCF, and the log for its noise.
 
     `weights`: precision for Hugging Face weights, by default int8. GGUF and OpenVINO weights keep their precision.
-    Raises InvalidArgument when `weights` does not apply, and FailedPrecondition when the weights cannot be converted.
+    Raises InvalidArgument when `weights` does not apply or a GGUF file says what we do not know, and FailedPrecondition
+    when the weights cannot be converted.
     """
     target = folder / "openvino"
     gguf_file = folder / "model.gguf"
@@ -50,25 +51,8 @@ def convert(
 
 
 def _convert_gguf(gguf_file: Path, target: Path, progress: Progress) -> None:
-    """Converts with openvino-genai, which saves the graph beside the GGUF file: it gets a link in a scratch folder."""
-    import openvino_genai  # noqa: PLC0415 - takes 100 MB, and only an import needs it
-
     target.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=gguf_file.parent) as scratch:
-        readable = gguf_types.readable_copy(gguf_file, Path(scratch) / "model.gguf", progress)
-        progress("building the OpenVINO graph", 0.0)
-        scheduler = openvino_genai.SchedulerConfig()
-        scheduler.cache_size = 1
-        try:
-            openvino_genai.ContinuousBatchingPipeline(
-                str(readable), scheduler, "CPU", {"enable_save_ov_model": True, "CACHE_DIR": ""}
-            )
-        except (RuntimeError, LookupError, ValueError) as error:  # C++ exceptions arrive as one of these
-            raise FailedPrecondition(
-                f"OpenVINO cannot read this GGUF file: {_last_line(error)}", reason="MODEL_NOT_SUPPORTED"
-            ) from error
-        for suffix in (".xml", ".bin"):
-            readable.with_name(f"openvino_model{suffix}").replace(target / f"openvino_model{suffix}")
+    save_graph(gguf_file, target / XML, progress)
 
 
 def _export_hugging_face(

@@ -8,6 +8,7 @@ from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
 from infermesh_engine.runners.runner import CANDIDATES
+from infermesh_worker_cpu.gguf_graph.build import WINDOWS
 
 INPUTS = (
     "input_ids",
@@ -23,6 +24,10 @@ INPUTS = (
 """Inputs that every step sets: those of the transformation, and two that `read` adds. KV caches are bound once."""
 
 OUTPUTS = ("logits", "top_ids", "top_logits", "scaled_logsumexp")
+
+
+_WINDOW_INPUT = 10
+"""The input of PagedAttentionExtension that says how many tokens a token attends to; 0: all."""
 
 
 class NotPageableError(ValueError):
@@ -45,10 +50,22 @@ def read(core: ov.Core, xml: Path) -> ov.Model:
             f"{xml} is not a stateful decoder with inputs input_ids and beam_idx: its inputs are {sorted(names)}"
         )
     paged_attention_transformation(model)
+    _limit_attention(model)
     _gather_rows_before_head(model)
     _add_sampling_outputs(model)
     model.validate_nodes_and_infer_types()
     return model
+
+
+def _limit_attention(model: ov.Model) -> None:
+    """Gives paged attention the windows that the IR names; the transformation keeps them for a few graphs only."""
+    if not model.has_rt_info(list(WINDOWS)):
+        return
+    windows = [int(window) for window in model.get_rt_info(list(WINDOWS)).astype(str).split()]
+    layers = [node for node in model.get_ordered_ops() if node.get_type_name() == "PagedAttentionExtension"]
+    for node in layers:
+        layer = int(node.input_value(3).get_any_name().removeprefix("key_cache."))
+        node.input(_WINDOW_INPUT).replace_source_output(ops.constant(np.int32(windows[layer])).output(0))
 
 
 def _gather_rows_before_head(model: ov.Model) -> None:

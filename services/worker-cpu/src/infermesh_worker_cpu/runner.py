@@ -51,6 +51,8 @@ def compile_properties(options: OpenVinoOptions) -> dict[str, Any]:
     }
     if kv_cache_dtype == "f32":  # the attention kernel accepts an f32 cache only when it computes in f32
         properties["INFERENCE_PRECISION_HINT"] = "f32"
+    if options.numerics == "exact":  # quantised activations would add more error than the file's weights have
+        properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
     return {**properties, **options.properties}
 
 

@@ -15,7 +15,7 @@ from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.models.loading_report import check_loaded
 from infermesh_worker_xpu.attention import layers as attention
 from infermesh_worker_xpu.device import TorchDevice
-from infermesh_worker_xpu.loading import exact_experts, merging, packing, quantisation
+from infermesh_worker_xpu.loading import exact_experts, gguf_facts, merging, packing, quantisation
 from infermesh_worker_xpu.loading.checkpoint import check_quantisation
 from infermesh_worker_xpu.loading.fidelity import check_fidelity
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
@@ -30,12 +30,18 @@ def load(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOp
     """Loads safetensors, or dequantises GGUF, onto the device, and registers paged attention.
 
     Raises FailedPrecondition if the folder holds neither, if its weights are not all there or are not what the model's
-    configuration describes, or if the model cannot run with these options.
+    configuration describes, or if the model cannot run with these options, and InvalidArgument for a GGUF file that
+    says what we do not know.
     """
     attention.register()
     exact_experts.register()
     quantisation.check(options.quantisation, device, dtype)
+    stored = (
+        None if any(folder.glob("*.safetensors")) or not (folder / GGUF).is_file() else gguf_facts.read(folder / GGUF)
+    )
     model = _from_pretrained(folder, dtype, options)
+    if stored is not None:
+        gguf_facts.apply(stored, model)
     attention.check_layers(model)
     model.requires_grad_(requires_grad=False)
     model.train(mode=False)

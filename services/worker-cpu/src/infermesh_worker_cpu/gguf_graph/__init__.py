@@ -1,0 +1,1 @@
+"""Builds OpenVINO graphs of decoders from GGUF files, with the weights as the file stores them."""
