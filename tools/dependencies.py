@@ -29,6 +29,8 @@ DISTRIBUTIONS = {
 NOT_IMPORTED = {
     ("infermesh-client", "pip"): "`models import pypi:...` runs it",
     ("infermesh-envoy", "infermesh-protos"): "its descriptor file is part of Envoy's configuration",
+    ("infermesh-worker-cpu", "nncf"): "export_script.py imports it in the converter environment",
+    ("infermesh-worker-cpu", "optimum-intel"): "export_script.py imports it in the converter environment",
     ("infermesh-worker-xpu", "accelerate"): "transformers imports it",
     ("infermesh-worker-xpu", "gguf"): "transformers imports it",
 }
@@ -36,7 +38,10 @@ NOT_IMPORTED = {
 NO_HIGHEST = {"pip"}
 """Users upgrade pip at any time, and its command line stays."""
 BUILD_TIME = {ROOT / "protos" / "generate.py"}
-IN_CONVERTER_ENVIRONMENT = {ROOT / "libs/client/src/infermesh_client/verification/transformers_script.py"}
+IN_CONVERTER_ENVIRONMENT = {
+    ROOT / "libs/client/src/infermesh_client/verification/transformers_script.py",
+    ROOT / "services/worker-cpu/src/infermesh_worker_cpu/export_script.py",
+}
 """Scripts that run where converter_env/requirements.lock is installed."""
 
 
