@@ -16,7 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
-from infermesh_client.model_import.workers import provers
+from infermesh_client.model_import.workers import checks, provers
 from infermesh_runtime.errors import DeviceNotAvailable, InfermeshError, NotFound, ResourceExhausted
 from infermesh_runtime.rpc.status import to_status
 
@@ -84,9 +84,10 @@ def _finish(writer: GGUFWriter) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_provers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No worker tries what the tests import, unless a test installs one."""
-    monkeypatch.setattr(provers, "entry_points", lambda group: [])
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker checks or tries what the tests import, unless a test installs one."""
+    for room in (provers, checks):  # the tests' models have no weights that a worker could run
+        monkeypatch.setattr(room, "entry_points", lambda group: [])
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONFIG = json.dumps({"max_position_embeddings": 128, "eos_token_id": 7}).encode()
 NO_CONVERTERS = """
 from infermesh_client.model_import import convert
-from infermesh_client.model_import.workers import provers
-convert.entry_points = provers.entry_points = lambda group: []
+from infermesh_client.model_import.workers import checks, provers
+convert.entry_points = provers.entry_points = checks.entry_points = lambda group: []
 from infermesh_client.cli.app import main
 main()
 """
