@@ -27,7 +27,7 @@ def load(task: Task) -> Any:
     chosen: dict[str, Any] = {}
     if not any(folder.glob("*.safetensors")):
         chosen = {"gguf_file": "model.gguf", "quantization_config": transformers.GgufConfig(dequantize=True)}
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call] # transformers has no types here
+    transformers.logging.set_verbosity_error()
     model: Any = AutoModelForCausalLM.from_pretrained(
         str(folder), dtype=DTYPES[task.dtype], local_files_only=True, **chosen
     )
@@ -40,7 +40,7 @@ class Peer:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._model = load(task)
-        self._config = GenerationConfig(  # type: ignore[no-untyped-call] # the same
+        self._config = GenerationConfig(
             do_sample=False, max_new_tokens=task.new_tokens, eos_token_id=-1, pad_token_id=0
         )
         self._manager: Any = None

@@ -274,4 +274,4 @@ async def test_a_router_starts_without_workers_and_refuses_bad_settings() -> Non
     process = await WorkerProcess.start("infermesh_router", workers="nonsense", attempts=0)
     assert await process.wait() == 2
     told = [line["message"] for line in process.log]
-    assert [line.split("=")[0] for line in told] == ["settings: INFERMESH_WORKERS", "settings: INFERMESH_ATTEMPTS"]
+    assert {line.split("=")[0] for line in told} == {"settings: INFERMESH_WORKERS", "settings: INFERMESH_ATTEMPTS"}

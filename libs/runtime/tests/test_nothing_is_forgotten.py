@@ -16,10 +16,8 @@ OWNED = {
     "libs/runtime/src/infermesh_runtime/background/tasks.py": "the supervisor itself",
     "libs/worker/src/infermesh_worker/engine_process/format_compiler.py": "its thread answers every format",
     "libs/worker/src/infermesh_worker/front_watchdog.py": "a timer that fails ends us",
-    "libs/worker/src/infermesh_worker/hosting/model_loader.py": "a load's callers await it, and its end is logged",
     "services/router/src/infermesh_router/fleet/drainer.py": "awaits it",
     "services/router/src/infermesh_router/openai/generations.py": "a task group",
-    "services/router/src/infermesh_router/placement/placer.py": "a load's callers await it, and its end is logged",
     "services/router/src/infermesh_router/relay/retrying/hedge.py": "awaits both tries",
 }
 """Who starts something itself, and what becomes of it."""

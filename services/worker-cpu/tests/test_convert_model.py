@@ -89,10 +89,9 @@ def test_weights_option_is_for_safetensors_only(tmp_path: Path) -> None:
         convert(tmp_path, weights="int4", progress=ignore_progress)
 
 
-def test_safetensors_without_the_extra_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infermesh_worker_cpu.convert_model.find_spec", lambda name: None)
+def test_safetensors_without_the_converter_environment_say_what_makes_it(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(FailedPrecondition, match=r"pip install 'infermesh-worker-cpu\[huggingface\]'"):
+    with pytest.raises(FailedPrecondition, match="`infermesh models import` makes"):
         convert(tmp_path, weights=None, progress=ignore_progress)
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from infermesh_client.model_import import convert
 from infermesh_client.model_import.importer import ImportOptions, examine_model, import_model
 from infermesh_client.model_import.progress import ProgressView
+from infermesh_client.model_import.workers import checks
 from infermesh_runtime.errors import InfermeshError
 from libs.client.tests.conftest import write_gguf
 from libs.client.tests.weights import TOKENIZER, safetensors
@@ -59,7 +60,7 @@ def try_file(source: Path, root: Path) -> bool:
 
 def main(count: int, seed: int, folder: Path) -> dict[str, float]:
     """Tries `count` files, half of them GGUF."""
-    convert.entry_points = lambda **_group: []  # type: ignore[attr-defined, assignment] # no converter is tried
+    convert.entry_points = checks.entry_points = lambda **_group: []  # type: ignore[attr-defined, assignment] # no worker is asked
     gguf, hf, root = folder / "tiny.gguf", folder / "hf", folder / "models"
     hf.mkdir()
     (hf / "config.json").write_text('{"max_position_embeddings": 128, "eos_token_id": 7}')

@@ -188,7 +188,7 @@ async def test_an_endpoint_that_only_was_away_is_asked_once_more(
 async def test_retries_end_with_the_budget() -> None:
     budget = RetryBudget(ratio=0, per_s=0, most=1)
     metrics = RequestMetrics(CollectorRegistry())
-    lost = LostEndpoints(lambda: None, clock=time.monotonic)
+    lost = LostEndpoints(lambda _delay_s: None, clock=time.monotonic)
     Retries(9, budget, metrics, lost).note("a", Unavailable("no"))
     retries = Retries(9, budget, metrics, lost)
     retries.note("a", Unavailable("leaves", reason="WORKER_DRAINING"))

@@ -42,6 +42,10 @@ class Loader(Protocol):
         """Returns once the model is ready somewhere. Raises InfermeshError. Cancelling it does not stop the load."""
 
 
+_EARLY_S = 0.005
+"""A timer may fire this much early by the clock."""
+
+
 class Admission:
     """Gives requests permission to go to an endpoint: one Grant each."""
 
@@ -60,6 +64,7 @@ class Admission:
         most_bytes: int | None = None,
     ) -> None:
         """`most_bytes`: the most memory that waiting calls may hold; None: a quarter of what this process may use."""
+        self._tasks = tasks or TaskSupervisor()
         self._fleet = fleet
         self._choose = choose
         self._metrics = metrics
@@ -75,7 +80,7 @@ class Admission:
             metrics=metrics,
             clock=clock,
             absent_s=absent_s,
-            tasks=tasks,
+            tasks=self._tasks,
             most_bytes=memory_total_bytes() // MEMORY_SHARE if most_bytes is None else most_bytes,
         )
 
@@ -91,6 +96,10 @@ class Admission:
     def wake(self) -> None:
         """Lets waiting calls look for an endpoint again: time has changed which ones they may go to."""
         self._fleet.changes.notify()
+
+    def wake_later(self, delay_s: float) -> None:
+        """Wakes them when that time has passed."""
+        self._tasks.call_later("retry timer", delay_s + _EARLY_S, self.wake)
 
     @property
     def waiting(self) -> int:

@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import grpc
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
+from infermesh.inference.v1 import inference_pb2
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import operator_error
 from infermesh_runtime.errors import NotFound
 
+_DRAINING = inference_pb2.ENDPOINT_STATE_DRAINING
 _MOVE_AGAIN_S = 0.5
 """Pause between two rounds of moving streams: some were only about to begin in the round before."""
 _ANSWER_TIMEOUT_S = 10.0
@@ -53,10 +55,17 @@ class Drainer:
         return moved
 
     async def resume(self, address: str) -> None:
-        """Takes the endpoint back into service. Raises NotFound if it is unknown, or what the endpoint answers."""
-        stub = _stub(self._find(address))
+        """Takes the endpoint back into service, and waits until its report says so.
+
+        Raises NotFound if it is unknown, or what the endpoint answers.
+        """
+        endpoint, changes = self._find(address), self._fleet.changes
         with _errors(address):
-            await stub.Resume(pb.ResumeRequest(), timeout=_ANSWER_TIMEOUT_S)
+            await _stub(endpoint).Resume(pb.ResumeRequest(), timeout=_ANSWER_TIMEOUT_S)
+        with suppress(TimeoutError):  # a report that is late changes nothing: the endpoint takes requests
+            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+                while endpoint.last_report is not None and endpoint.last_report.state == _DRAINING:
+                    await changes.wait_beyond(changes.version)
 
     def _find(self, address: str) -> Endpoint:
         try:

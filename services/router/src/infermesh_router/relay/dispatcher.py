@@ -109,7 +109,7 @@ class Dispatcher:
     async def send(self, call: Call, timeout_s: float | None, *, since_s: float) -> bytes:
         """The answer to a unary call, as the bytes that came."""
         call, deadline_s = self._resolve(call), self._deadline(timeout_s)
-        lost = LostEndpoints(self._admission.wake, clock=self._clock)
+        lost = LostEndpoints(self._admission.wake_later, clock=self._clock)
         retries = Retries(self._options.attempts, self._budget, self._metrics, lost)
         pending = self._admission.arrive(call, deadline_s=deadline_s)
         with self._counted(call):

@@ -39,7 +39,7 @@ class Relay:
         """
         parts = self._parts
         parts.poison.check(self._call)
-        lost = LostEndpoints(parts.admission.wake, clock=parts.clock)
+        lost = LostEndpoints(parts.admission.wake_later, clock=parts.clock)
         retries = Retries(parts.options.attempts, parts.budget, parts.metrics, lost)
         while True:
             try:

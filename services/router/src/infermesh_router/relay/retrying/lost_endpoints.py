@@ -1,6 +1,5 @@
 """Remembers on which endpoints a request failed before its first token, and which of them it may go to once more."""
 
-import asyncio
 from collections.abc import Callable
 
 from infermesh_router.admission.pending_call import PendingCall
@@ -26,9 +25,9 @@ class LostEndpoints:
     50 ms later: it may be back, while the endpoint that got the request instead is gone.
     """
 
-    def __init__(self, wake: Callable[[], None], *, clock: Callable[[], float]) -> None:
-        """`wake` is called when an endpoint may be asked again."""
-        self._wake = wake
+    def __init__(self, wake_later: Callable[[float], None], *, clock: Callable[[], float]) -> None:
+        """`wake_later` is told in how many seconds an endpoint may be asked again."""
+        self._wake_later = wake_later
         self._clock = clock
         self._again: dict[str, float] = {}
         """Those that may be asked once more, and from when on."""
@@ -39,7 +38,7 @@ class LostEndpoints:
         is_gone = error.reason in _GONE or judge(error) is Verdict.LEAVE
         if is_gone and address not in self._again.keys() | self._never:
             self._again[address] = self._clock() + _AVOID_S
-            asyncio.get_running_loop().call_later(_AVOID_S, self._wake)
+            self._wake_later(_AVOID_S)
         else:
             self._again.pop(address, None)
             self._never.add(address)
