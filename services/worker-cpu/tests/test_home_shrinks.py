@@ -7,7 +7,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.model_manifest import MANIFEST
 from infermesh_worker.testing.processes import WorkerProcess, WorkerStubs, connected
 
-MEMORY_BYTES = 1500 << 20
+MEMORY_BYTES = 1800 << 20
 
 
 def copy_of(model: Path, folder: Path, name: str) -> None:

@@ -40,7 +40,7 @@ async def test_two_copies_answer_and_a_third_evicts_one(models_root: Path) -> No
         "models": models_root,
         "model": "none",
         "kv_cache_bytes": "64MiB",
-        "memory_bytes": "800MiB",
+        "memory_bytes": "1200MiB",
         "numerics": "exact",
         "threads": 1,
     }
@@ -49,7 +49,7 @@ async def test_two_copies_answer_and_a_third_evicts_one(models_root: Path) -> No
         async with connected(worker) as stubs:
             empty = await stubs.report()
             assert {model.name for model in empty.available} == set(NAMES)
-            assert empty.device.memory_total_bytes == 800 << 20
+            assert empty.device.memory_total_bytes == 1200 << 20
             assert await stubs.load("first", "second") == []
             assert await tokens(stubs, "second") == await tokens(stubs, "first")
             two = await stubs.report()
