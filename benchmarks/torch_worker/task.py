@@ -11,7 +11,7 @@ from typing import Literal
 
 CHECK_ROUND = -1
 """Number of the round in which a contestant returns its tokens and their log probabilities instead of its speed."""
-_SOURCES = ("libs/runtime/src", "libs/engine/src", "services/worker-xpu/src")
+_SOURCES = ("libs/runtime/src", "libs/engine/src", "libs/worker/src", "services/worker-xpu/src")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

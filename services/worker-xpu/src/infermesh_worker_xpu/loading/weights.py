@@ -15,7 +15,7 @@ from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.models.loading_report import check_loaded
 from infermesh_worker_xpu.attention import layers as attention
 from infermesh_worker_xpu.device import TorchDevice
-from infermesh_worker_xpu.loading import exact_experts, gguf_facts, merging, packing, quantisation
+from infermesh_worker_xpu.loading import exact_experts, merging, packing, quantisation
 from infermesh_worker_xpu.loading.checkpoint import check_quantisation
 from infermesh_worker_xpu.loading.fidelity import check_fidelity
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
@@ -36,11 +36,13 @@ def load(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOp
     attention.register()
     exact_experts.register()
     quantisation.check(options.quantisation, device, dtype)
-    stored = (
-        None if any(folder.glob("*.safetensors")) or not (folder / GGUF).is_file() else gguf_facts.read(folder / GGUF)
-    )
-    model = _from_pretrained(folder, dtype, options)
-    if stored is not None:
+    if any(folder.glob("*.safetensors")) or not (folder / GGUF).is_file():
+        model = _from_pretrained(folder, dtype, options)
+    else:
+        from infermesh_worker_xpu.loading import gguf_facts  # noqa: PLC0415 - needs the package gguf, as GGUF files do
+
+        stored = gguf_facts.read(folder / GGUF)
+        model = _from_pretrained(folder, dtype, options)
         gguf_facts.apply(stored, model)
     attention.check_layers(model)
     model.requires_grad_(requires_grad=False)
