@@ -43,7 +43,8 @@ def load(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOp
 
         stored = gguf_facts.read(folder / GGUF)
         model = _from_pretrained(folder, dtype, options)
-        gguf_facts.apply(stored, model)
+        if stored is not None:
+            gguf_facts.apply(stored, model)
     attention.check_layers(model)
     model.requires_grad_(requires_grad=False)
     model.train(mode=False)
