@@ -67,7 +67,7 @@ async def test_two_routers_share_their_workers_without_starving_or_flooding_one(
         watching.cancel()
         assert served.total() == 72
         assert min(served[worker] for worker in workers) >= 24
-        assert 0 < max(most.values()) <= 10  # 12 run at once, so 6 each would be even
+        assert 0 < max(most.values()) < 12  # 12 run at once, so 6 each would be even
 
 
 async def test_a_router_sees_what_another_one_sends() -> None:

@@ -46,9 +46,9 @@ class Servicer(inference_pb2_grpc.InferenceServiceServicer):
         return pb.HealthResponse(report=pb.HealthReport(version="1"))
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.GenerateResponse]:
-        if self.late or not self.error:
-            yield delta("a")
-        try:
+        try:  # a cancel may strike at the yield, too: while the message is being written
+            if self.late or not self.error:
+                yield delta("a")
             if self.error:
                 raise self.error
             await asyncio.Event().wait()
