@@ -16,7 +16,7 @@ from benchmarks.engine.json_schemas import SCHEMAS, prompts
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason
 from infermesh_engine.requests.request import GenerationRequest, OutputFormat, SamplingParams, StopConditions
-from infermesh_engine.sampling import digit_bound
+from infermesh_engine.sampling.grammars import digit_bound
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker_cpu.build_model import build_model
 

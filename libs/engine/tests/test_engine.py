@@ -16,7 +16,7 @@ from infermesh_engine.requests.request import (
     SamplingParams,
     StopConditions,
 )
-from infermesh_engine.sampling.grammar import GrammarState
+from infermesh_engine.sampling.grammars.grammar import GrammarState
 from infermesh_runtime.errors import ContextLengthExceeded, FailedPrecondition, Internal, InvalidArgument, Unimplemented
 
 Bench = Callable[..., Any]

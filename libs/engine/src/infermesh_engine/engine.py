@@ -13,8 +13,8 @@ from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import ModelRunner
 from infermesh_engine.runners.sampling_runner import SamplingRunner
 from infermesh_engine.runners.shrinking_runner import ShrinkingRunner
-from infermesh_engine.sampling.grammar import GrammarFactory
-from infermesh_engine.sampling.grammar_cache import DEFAULT_CACHE_BYTES, GrammarCache
+from infermesh_engine.sampling.grammars.cache import DEFAULT_CACHE_BYTES, GrammarCache
+from infermesh_engine.sampling.grammars.grammar import GrammarFactory
 from infermesh_engine.scheduling.batch_builder import BatchBuilder
 from infermesh_engine.scheduling.kv_cache import KvCache
 from infermesh_engine.scheduling.scheduler import Scheduler

@@ -7,7 +7,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from infermesh_engine.requests.request import OutputFormat
-from infermesh_engine.sampling.grammar import GrammarFactory, GrammarState
+from infermesh_engine.sampling.grammars.grammar import GrammarFactory, GrammarState
 from infermesh_runtime.errors import InvalidArgument
 
 EOS = 256

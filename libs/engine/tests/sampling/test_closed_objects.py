@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from infermesh_engine.sampling.grammar import GrammarFactory
+from infermesh_engine.sampling.grammars.grammar import GrammarFactory
 
 from .formats import EOS, admits, refused, schema
 

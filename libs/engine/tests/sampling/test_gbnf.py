@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from infermesh_engine.requests.request import OutputFormat
-from infermesh_engine.sampling.grammar import GrammarFactory
+from infermesh_engine.sampling.grammars.grammar import GrammarFactory
 
 from .formats import EOS, admits, refused
 

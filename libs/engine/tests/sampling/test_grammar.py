@@ -10,8 +10,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models
 
 from infermesh_engine.requests.request import OutputFormat, SamplingParams
-from infermesh_engine.sampling.grammar import GrammarFactory, GrammarState
-from infermesh_engine.sampling.grammar_cache import GrammarCache
+from infermesh_engine.sampling.grammars.cache import GrammarCache
+from infermesh_engine.sampling.grammars.grammar import GrammarFactory, GrammarState
 from infermesh_engine.sampling.sampler_state import SamplerState
 from infermesh_runtime.errors import InvalidArgument, Unimplemented
 
@@ -230,5 +230,6 @@ def test_tokenizer_that_hides_its_bytes_cannot_be_constrained() -> None:
 
 
 def test_no_torch_is_imported() -> None:
-    code = "import sys; from infermesh_engine.sampling import grammar, sampler; sys.exit('torch' in sys.modules)"
+    imports = "from infermesh_engine.sampling import sampler; from infermesh_engine.sampling.grammars import grammar"
+    code = f"import sys; {imports}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

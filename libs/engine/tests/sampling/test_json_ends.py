@@ -10,8 +10,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from infermesh_engine.requests.request import OutputFormat
-from infermesh_engine.sampling.digit_bound import MOST_DIGITS
-from infermesh_engine.sampling.grammar import GrammarFactory, GrammarState
+from infermesh_engine.sampling.grammars.digit_bound import MOST_DIGITS
+from infermesh_engine.sampling.grammars.grammar import GrammarFactory, GrammarState
 
 from .formats import admits, allowed, schema
 

@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from infermesh_engine.requests.output import Failed
-from infermesh_engine.requests.request import (
-    GenerationRequest,
-    OutputFormat,
-    SamplingParams,
-    StopConditions,
-)
+from infermesh_engine.requests.request import GenerationRequest, OutputFormat, SamplingParams, StopConditions
 from infermesh_engine.runners.runner import Batch
 from infermesh_engine.runners.sampling_runner import SampledRows, SamplingBatch
 from infermesh_engine.simulated.sampling_runner import SimulatedLaunch, SimulatedSamplingRunner

@@ -143,7 +143,7 @@ def test_cancelled_in_flight_and_asked_again_under_the_same_id(make_ahead: Bench
 
 
 def test_what_a_grammar_raises_ends_that_request_only(make_ahead: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from infermesh_engine.sampling.grammar import GrammarState
+    from infermesh_engine.sampling.grammars.grammar import GrammarState
 
     constrained = request("bad", n=2, output_format=OutputFormat(kind="regex", spec="[a-z]+"))
     alone = make_ahead().finish(request("good"))

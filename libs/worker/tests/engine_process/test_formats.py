@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from infermesh_engine.requests.request import GenerationRequest, OutputFormat
-from infermesh_engine.sampling import grammar
-from infermesh_engine.sampling.grammar import GrammarFactory, compile_matcher
-from infermesh_engine.sampling.grammar_cache import GrammarCache
+from infermesh_engine.sampling.grammars import grammar
+from infermesh_engine.sampling.grammars.cache import GrammarCache
+from infermesh_engine.sampling.grammars.grammar import GrammarFactory, compile_matcher
 from infermesh_runtime.errors import InvalidArgument, ResourceExhausted, Unavailable
 from infermesh_worker.engine_process.format_compiler import Compiled, FormatCompiler
 from infermesh_worker.engine_process.format_gate import FormatGate

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from infermesh_engine.requests.request import SamplingParams
 from infermesh_engine.sampling.adjustments import Adjustments
-from infermesh_engine.sampling.grammar import GrammarState
+from infermesh_engine.sampling.grammars.grammar import GrammarState
 from infermesh_engine.sampling.uniform import UniformStream
 
 _GREEDY_BELOW = 1e-5

@@ -5,7 +5,7 @@ from tokenizers import Tokenizer
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.requests.validate import EVERY_CHOICE_FINISHED
 from infermesh_engine.runners.runner import RunnerInfo
-from infermesh_engine.sampling.grammar import GrammarFactory
+from infermesh_engine.sampling.grammars.grammar import GrammarFactory
 from infermesh_engine.sampling.sampler_state import SamplerState
 from infermesh_engine.scheduling.kv_cache import KvCache
 from infermesh_engine.scheduling.sequence import Sequence

@@ -20,8 +20,8 @@ import msgspec
 from tokenizers import Tokenizer
 
 from infermesh_engine.requests.request import OutputFormat
-from infermesh_engine.sampling.grammar import GrammarState, compile_matcher
-from infermesh_engine.sampling.grammar_source import check_size, refusal
+from infermesh_engine.sampling.grammars.grammar import GrammarState, compile_matcher
+from infermesh_engine.sampling.grammars.source import check_size, refusal
 from infermesh_runtime.errors import InfermeshError, Internal, Unavailable
 from infermesh_worker.engine_process.format_trial import PATIENCE, TrialRequest, Verdict, Vocabulary
 from infermesh_worker.engine_process.frames import FormatLimits

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from infermesh_engine.requests.request import GenerationRequest, OutputFormat
-from infermesh_engine.sampling.grammar_cache import GrammarCache
+from infermesh_engine.sampling.grammars.cache import GrammarCache
 from infermesh_runtime.errors import InfermeshError, ResourceExhausted
 from infermesh_worker.engine_process.format_compiler import FormatCompiler
 

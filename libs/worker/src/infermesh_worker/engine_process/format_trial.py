@@ -21,8 +21,8 @@ import msgspec
 import psutil
 
 from infermesh_engine.requests.request import OutputFormat
-from infermesh_engine.sampling.grammar import index_vocabulary
-from infermesh_engine.sampling.grammar_trial import try_format
+from infermesh_engine.sampling.grammars.grammar import index_vocabulary
+from infermesh_engine.sampling.grammars.trial import try_format
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.parent import die_with
 

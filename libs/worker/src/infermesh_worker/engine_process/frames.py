@@ -13,7 +13,7 @@ import msgspec
 from infermesh_engine.requests.output import Delta, EngineLoad, Failed, Finished, Output, TokenLogprob
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import RunnerInfo
-from infermesh_engine.sampling.grammar_cache import DEFAULT_CACHE_BYTES
+from infermesh_engine.sampling.grammars.cache import DEFAULT_CACHE_BYTES
 from infermesh_runtime.errors import InfermeshError, from_code
 
 MAX_FRAME_BYTES = 256 * 1024 * 1024

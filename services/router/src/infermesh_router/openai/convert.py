@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1 import tensor_pb2
-from infermesh_router.openai.chat import ChatShape
-from infermesh_router.openai.completions import CompletionShape
+from infermesh_router.openai.answers.chat import ChatShape
+from infermesh_router.openai.answers.completions import CompletionShape
 from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.fields import UINT32_MAX, JsonObjectFormat, JsonSchemaFormat, StructuredOutputs
 from infermesh_router.openai.job import Job, Shape

@@ -19,13 +19,13 @@ from infermesh_router.access.access import Access
 from infermesh_router.access.permissions import hide_models
 from infermesh_router.access.visit import Visit
 from infermesh_router.fleet.report import DEVICES
+from infermesh_router.openai.answers.sinks import SendHeaders, SseSink, WholeSink
 from infermesh_router.openai.conversion import BodyConverter, Converted
 from infermesh_router.openai.errors import error_object, rename_fields
 from infermesh_router.openai.generations import run_generations
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.models import find_model, list_models
 from infermesh_router.openai.sampling import sampling_header
-from infermesh_router.openai.sinks import SendHeaders, SseSink, WholeSink
 from infermesh_router.policy.filters import RETRY_AFTER_S
 from infermesh_router.policy.snapshot import DeviceKind
 from infermesh_router.relay.dispatcher import Dispatcher

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from infermesh_engine.requests.request import OutputFormat
-from infermesh_engine.sampling.closed_objects import close_objects
-from infermesh_engine.sampling.disjoint_branches import allow_disjoint_branches
-from infermesh_engine.sampling.gbnf import gbnf_to_lark, is_gbnf
+from infermesh_engine.sampling.grammars.closed_objects import close_objects
+from infermesh_engine.sampling.grammars.disjoint_branches import allow_disjoint_branches
+from infermesh_engine.sampling.grammars.gbnf import gbnf_to_lark, is_gbnf
 from infermesh_runtime.errors import InvalidArgument
 
 if TYPE_CHECKING:

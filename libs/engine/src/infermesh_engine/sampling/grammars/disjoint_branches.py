@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from infermesh_engine.sampling.schema_tree import Schema, list_of, map_of, resolve, schemas_in
+from infermesh_engine.sampling.grammars.schema_tree import Schema, list_of, map_of, resolve, schemas_in
 
 _MOST_BRANCHES = 200
 _MOST_STEPS = 100_000

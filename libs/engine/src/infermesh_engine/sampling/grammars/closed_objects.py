@@ -3,7 +3,7 @@
 docs/decisions/0010-grammars-that-end.md says why.
 """
 
-from infermesh_engine.sampling.schema_tree import Schema, in_place, list_of, map_of, resolve, schemas_in
+from infermesh_engine.sampling.grammars.schema_tree import Schema, in_place, list_of, map_of, resolve, schemas_in
 
 
 def close_objects(root: Schema) -> None:

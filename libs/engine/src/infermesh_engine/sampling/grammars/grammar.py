@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from infermesh_engine.requests.request import OutputFormat
-from infermesh_engine.sampling.digit_bound import DigitBound, DigitTokens
-from infermesh_engine.sampling.grammar_cache import GrammarCache
-from infermesh_engine.sampling.grammar_source import refusal, to_grammar
+from infermesh_engine.sampling.grammars.cache import GrammarCache
+from infermesh_engine.sampling.grammars.digit_bound import DigitBound, DigitTokens
+from infermesh_engine.sampling.grammars.source import refusal, to_grammar
 from infermesh_runtime.errors import Unimplemented
 
 if TYPE_CHECKING:

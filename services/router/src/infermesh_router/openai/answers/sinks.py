@@ -8,7 +8,7 @@ import orjson
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.chunks import (
+from infermesh_router.openai.answers.chunks import (
     DONE,
     ChunkEncoder,
     error_event,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infermesh_engine.requests.request import OutputFormat
-from infermesh_engine.sampling.grammar import GrammarState, compile_matcher
-from infermesh_engine.sampling.grammar_source import refusal
+from infermesh_engine.sampling.grammars.grammar import GrammarState, compile_matcher
+from infermesh_engine.sampling.grammars.source import refusal
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer

@@ -3,9 +3,9 @@
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.chunks import head
+from infermesh_router.openai.answers.chunks import head
+from infermesh_router.openai.answers.logprobs import chat_logprobs
 from infermesh_router.openai.job import Job, WholeChoice
-from infermesh_router.openai.logprobs import chat_logprobs
 
 
 class ChatShape:

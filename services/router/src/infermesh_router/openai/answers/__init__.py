@@ -1,0 +1,1 @@
+"""Builds what clients get: whole answers and the events of streams."""
