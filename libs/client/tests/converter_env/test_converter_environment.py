@@ -13,7 +13,8 @@ from infermesh_client.converter_env import environment
 from infermesh_client.converter_env.environment import find_environment, make_environment
 from infermesh_client.model_import import convert, files
 from infermesh_client.model_import.fetching import folder as folder_fetching
-from infermesh_client.model_import.importer import ImportOptions, import_model
+from infermesh_client.model_import.importer import import_model
+from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_runtime.errors import FailedPrecondition, Unavailable
 from libs.client.tests.weights import TOKENIZER, safetensors

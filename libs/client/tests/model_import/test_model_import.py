@@ -12,6 +12,7 @@ from rich.console import Console
 
 from infermesh_client.model_import import convert
 from infermesh_client.model_import.importer import import_model
+from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.staging import ModelExists, remove_model
 from infermesh_runtime.errors import (
@@ -101,7 +102,7 @@ def test_openvino_folder(models_root: Path, tmp_path: Path, view: ProgressView) 
     assert (folder / "chat_template.jinja").read_text() == "template"
     assert (manifest.format, manifest.size_bytes, manifest.eos_token_ids) == ("openvino", 7, (7,))
     with pytest.raises(InvalidArgument, match="--weights"):
-        import_model(str(source), "ir2", models_root, view, weights="int8")
+        import_model(str(source), "ir2", models_root, view, ImportOptions(weights="int8"))
 
 
 def test_hugging_face_folder(models_root: Path, tmp_path: Path, view: ProgressView) -> None:
@@ -184,7 +185,7 @@ def test_converter_writes_into_the_model(
     tiny_gguf: Path, models_root: Path, view: ProgressView, converters: list[EntryPoint]
 ) -> None:
     converters.append(EntryPoint("testdevice", f"{test_converters.__name__}:write", convert.GROUP))
-    manifest = import_model(str(tiny_gguf), "tiny", models_root, view, weights="int4")
+    manifest = import_model(str(tiny_gguf), "tiny", models_root, view, ImportOptions(weights="int4"))
     seen = (models_root / "tiny" / "testdevice" / "model.bin").read_text()
     assert json.loads(seen) == [["chat_template.jinja", "config.json", "model.gguf", "tokenizer.json"], "int4"]
     assert manifest.files["testdevice/model.bin"].size_bytes == len(seen)

@@ -9,7 +9,8 @@ from gguf import GGUFWriter
 from rich.console import Console
 
 from infermesh_client.model_import import convert
-from infermesh_client.model_import.importer import ImportOptions, import_model
+from infermesh_client.model_import.importer import import_model
+from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.workers import provers
 from infermesh_runtime.errors import FailedPrecondition

@@ -14,7 +14,8 @@ import pytest
 from rich.console import Console
 
 from infermesh_client.model_import import convert
-from infermesh_client.model_import.importer import ImportOptions, import_model
+from infermesh_client.model_import.importer import import_model
+from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_runtime.errors import FailedPrecondition, NotFound, Unavailable
 from libs.client.tests.weights import TOKENIZER, safetensors

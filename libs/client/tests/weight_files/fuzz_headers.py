@@ -15,7 +15,8 @@ from pathlib import Path
 from rich.console import Console
 
 from infermesh_client.model_import import convert
-from infermesh_client.model_import.importer import ImportOptions, examine_model, import_model
+from infermesh_client.model_import.importer import examine_model, import_model
+from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.workers import checks
 from infermesh_runtime.errors import InfermeshError

@@ -20,6 +20,7 @@ from infermesh_client.mesh.stop import stop_mesh
 from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.mesh.token import write_token
 from infermesh_client.mesh.workers import parse_workers
+from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import InfermeshError, ModelNotFound
@@ -81,7 +82,7 @@ def _ensure_model(home: Home, name: str) -> None:
             f"there is no model {name!r} (INFERMESH_MODEL) in {home.models}; "
             f"import it with `infermesh models import SOURCE --name {name}`, or choose one of `infermesh models`"
         )
-    from infermesh_client.model_import.importer import ImportOptions, import_model  # noqa: PLC0415 - loads the Hub's client
+    from infermesh_client.model_import.importer import import_model  # noqa: PLC0415 - loads the Hub's client
 
     view = ProgressView(error_console())
     view.say(f"Importing the default model {name} (only the first time)")

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from infermesh_client.model_import.fetching.fetch import examine, fetch
 from infermesh_client.model_import.fetching.fetched import Fetched, FetchOptions
 from infermesh_client.model_import.files import hash_folder
 from infermesh_client.model_import.generation import GenerationFacts, settle_generation
+from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import OpenVinoFolder, check_name, parse_source
@@ -26,24 +26,6 @@ from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.model_manifest import Manifest, ModelFormat, write_manifest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportOptions:
-    """How a model is imported, beside what to do with one of the same name."""
-
-    weights: WeightPrecision | None = None
-    """Precision that converters compress to; None lets each converter choose."""
-    link: bool = False
-    """A GGUF file on this machine is linked instead of copied."""
-    include: str | None = None
-    """A pattern that the names of weights in a repository must match."""
-    verify: bool = True
-    """Whether the finished model is tried and compared with its source."""
-    eos: Sequence[str] = ()
-    """Tokens (texts or ids) that end the model's answers beside those that it names."""
-    home: Path | None = None
-    """INFERMESH_HOME, for the converter environment and logs; None: the folder that holds the models folder."""
-
-
 def import_model(
     source: str,
     name: str,
@@ -51,18 +33,14 @@ def import_model(
     view: ProgressView,
     options: ImportOptions | None = None,
     *,
-    weights: WeightPrecision | None = None,
     force: bool = False,
-    eos: Sequence[str] = (),
 ) -> Manifest:
     """Imports a model from `source` (see source.ACCEPTED) into `root`/`name` and returns its manifest.
 
     The finished model appears in one rename. Until then, and after a failure or an interruption, `root` is unchanged
-    but for downloads that the same import goes on with. `force` replaces a model of this name; `weights` and `eos` are
-    the options of these names. Raises InfermeshError.
+    but for downloads that the same import goes on with. `force` replaces a model of this name. Raises InfermeshError.
     """
     options = options or ImportOptions()
-    options = replace(options, weights=weights or options.weights, eos=(*options.eos, *eos))
     target, parsed = root / check_name(name), parse_source(source)
     if options.weights is not None and isinstance(parsed, OpenVinoFolder):
         raise InvalidArgument("--weights cannot be given with an OpenVINO IR folder, whose weights are not changed")

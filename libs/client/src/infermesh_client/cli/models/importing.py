@@ -1,7 +1,6 @@
 """Runs `infermesh models import`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -9,7 +8,7 @@ from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.models.known import wait_until_known
 from infermesh_client.mesh.supervision.supervisor import Supervisor
-from infermesh_client.model_import.precision import WeightPrecision
+from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.settings import ClientSettings
 from infermesh_runtime.errors import InfermeshError
@@ -17,41 +16,22 @@ from infermesh_runtime.errors import InfermeshError
 _KNOWN_TIMEOUT_S = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportWishes:
-    """The options of the command, which ImportOptions explains."""
-
-    weights: WeightPrecision | None = None
-    include: str | None = None
-    link: bool = False
-    verify: bool = True
-    eos: Sequence[str] = ()
-
-
-def run_dry_import(source: str, wishes: ImportWishes) -> None:
+def run_dry_import(source: str, options: ImportOptions) -> None:
     """Prints what an import would take in. Raises InfermeshError, as the import would."""
-    from infermesh_client.model_import.importer import ImportOptions, examine_model  # noqa: PLC0415 - as below
+    from infermesh_client.model_import.importer import examine_model  # noqa: PLC0415 - as below
 
     _, home = load_settings()
-    options = ImportOptions(link=wishes.link, include=wishes.include)
     for line in examine_model(source, home.models, ProgressView(error_console()), options):
         print(line)
 
 
-def run_import(source: str, name: str, wishes: ImportWishes, *, force: bool) -> None:
+def run_import(source: str, name: str, options: ImportOptions, *, force: bool) -> None:
     """Imports a model and prints what it became. Raises InfermeshError."""
-    from infermesh_client.model_import.importer import ImportOptions, import_model  # noqa: PLC0415 - loads the Hub's client
+    from infermesh_client.model_import.importer import import_model  # noqa: PLC0415 - loads the Hub's client
 
     settings, home = load_settings()
     console = error_console()
-    options = ImportOptions(
-        weights=wishes.weights,
-        link=wishes.link,
-        include=wishes.include,
-        verify=wishes.verify,
-        eos=wishes.eos,
-        home=home.root,
-    )
+    options = replace(options, home=home.root)
     manifest = import_model(source, name, home.models, ProgressView(console), options, force=force)
     size = f"{manifest.size_bytes / 1e6:.1f} MB of {manifest.format} weights"
     console.print(

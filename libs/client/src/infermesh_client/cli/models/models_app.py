@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from infermesh_client.cli.options import AsJson, Endpoint
+from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.precision import WeightPrecision
 
 models_app = typer.Typer(help="List, import, load, unload and remove models; without a command, list them.")
@@ -63,9 +64,9 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
     ] = False,
 ) -> None:
     """Copy or download a model into the models folder, ready to serve. A failed import leaves nothing behind."""
-    from infermesh_client.cli.models.importing import ImportWishes, run_dry_import, run_import  # noqa: PLC0415
+    from infermesh_client.cli.models.importing import run_dry_import, run_import  # noqa: PLC0415
 
-    wanted = ImportWishes(weights=weights, include=include, link=link, verify=verify, eos=tuple(eos or ()))
+    wanted = ImportOptions(weights=weights, include=include, link=link, verify=verify, eos=tuple(eos or ()))
     if dry_run:
         run_dry_import(source, wanted)
     elif name:

@@ -8,7 +8,7 @@ from pathlib import Path
 from infermesh_client.model_import.fetching.fetched import COPIES, GGUF_NAME, Examined, Fetched, FetchOptions
 from infermesh_client.model_import.fetching.folder import account_of, check_small_files, check_weights, finish_folder
 from infermesh_client.model_import.fetching.gguf import merge_shards, read_gguf_model
-from infermesh_client.model_import.hub import HubFiles, download_hub_files, list_hub_model
+from infermesh_client.model_import.fetching.hub import HubFiles, download_hub_files, list_hub_model
 from infermesh_client.model_import.hugging_face.checkpoint import check_checkpoint
 from infermesh_client.model_import.hugging_face.folder import check_folder as check_hugging_face
 from infermesh_client.model_import.hugging_face.folder import read_config

@@ -6,12 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infermesh_client.model_import.hugging_face.checkpoint import check_checkpoint
-from infermesh_client.model_import.hugging_face.tensors import (
-    check_named,
-    check_tensors,
-    embedding_rows,
-    read_files,
-)
+from infermesh_client.model_import.hugging_face.tensors import check_named, check_tensors, embedding_rows, read_files
 from infermesh_client.model_import.hugging_face.vocabulary import tokens_beyond
 from infermesh_client.model_import.hugging_face.weights import INDEX, SINGLE, index_shards, index_tensors
 from infermesh_client.weight_files.pointers import check_no_pointer
