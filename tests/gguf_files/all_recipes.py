@@ -115,6 +115,7 @@ RECIPES: Mapping[str, Recipe] = {
     "qwen2moe": Recipe(
         architecture="qwen2moe",
         biases=_BIASES,
+        tied=False,
         experts=6,
         experts_used=3,
         experts_normalised=False,

@@ -77,6 +77,24 @@ def test_openvino_multiplies_by_them(tmp_path: Path) -> None:
         assert np.abs(output - expected).max() < 1e-5 * np.abs(expected).max() + 1e-5, kind.name
 
 
+def test_stacked_matrices_hold_the_values_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "matrices.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    stored = {kind: random_blocks(kind).reshape(3, 8, -1) for kind in GROUPED}
+    half = np.random.default_rng(0).standard_normal((3, 8, 512)).astype(np.float32)
+    stored |= {kind: gguf.quantize(half, kind) for kind in (Kind.F32, Kind.F16, Kind.BF16)}
+    for kind, values in stored.items():
+        writer.add_tensor(kind.name, values, raw_dtype=kind)
+    finish(writer)
+    weights = Weights(GgufFile(path))
+    nodes = [weights.stacked(Linear(kind.name, 2, 5)) for kind in stored]
+    compiled = ov.Core().compile_model(ov.Model([ops.result(node) for node in nodes], []), "CPU")
+    for (kind, values), output in zip(stored.items(), compiled([]).values(), strict=True):
+        expected = gguf.dequantize(values, kind)[:, 2:7]
+        assert output.shape == (3, 5, 512)
+        assert np.abs(output - expected).max() <= 1e-3 * np.abs(expected).max(), kind.name
+
+
 def test_a_type_that_cannot_be_read_is_named() -> None:
     with pytest.raises(FailedPrecondition, match="tensor x has the type I8"):
         check_readable("x", Kind.I8)
