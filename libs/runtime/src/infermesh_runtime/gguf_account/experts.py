@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.gguf_account.architectures import Architecture
 from infermesh_runtime.gguf_account.contents import Linear
 from infermesh_runtime.gguf_account.key_reader import KeyReader
@@ -99,6 +100,12 @@ def _shared_mlp(reader: KeyReader, rules: Architecture) -> int:
 
 def find_experts(finder: TensorFinder, block: str, sizes: Sizes, keys: ExpertKeys) -> tuple[Linear, Linear, Linear]:
     """The stacked gate, up and down projections of a layer; the first two may be one tensor."""
+    if finder.has(f"{block}.ffn_gate.0.weight"):
+        raise InvalidArgument(
+            f"this GGUF file has a tensor for each expert ({block}.ffn_gate.0.weight), as llama.cpp wrote them until "
+            "April 2024. Download a newer file of this model, or convert it again",
+            fields={f"{block}.ffn_gate.0.weight": "is not supported"},
+        )
     if finder.has(f"{block}.ffn_gate_up_exps.weight"):
         gate, up = finder.stacked(f"{block}.ffn_gate_up_exps", keys.count, (keys.mlp, keys.mlp), sizes.hidden)
     else:
