@@ -28,6 +28,8 @@ HALVES = {
     Kind.Q3_K: (108,),
     Kind.Q6_K: (208,),
     Kind.MXFP4: (),
+    Kind.TQ1_0: (52,),
+    Kind.TQ2_0: (64,),
 }
 """Where blocks hold float16 scales; other types: at byte 0."""
 

@@ -13,7 +13,7 @@ from openvino import opset13 as ops
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.gguf_account.contents import Linear
 from infermesh_worker.models.gguf_file import GgufFile, check_finite
-from infermesh_worker_cpu.gguf_graph import k_quants, legacy_quants
+from infermesh_worker_cpu.gguf_graph import grid_quants, k_quants, legacy_quants
 from infermesh_worker_cpu.gguf_graph.grouped import Bytes, Grouped
 
 GROUPED: Mapping[Kind, Callable[[Bytes, int], Grouped]] = {
@@ -30,15 +30,18 @@ GROUPED: Mapping[Kind, Callable[[Bytes, int], Grouped]] = {
     Kind.Q5_K: k_quants.q5_k,
     Kind.Q6_K: k_quants.q6_k,
     Kind.IQ4_XS: k_quants.iq4_xs,
+    Kind.IQ1_S: grid_quants.iq1_s,
+    Kind.IQ2_XXS: grid_quants.iq2_xxs,
+    Kind.IQ2_XS: grid_quants.iq2_xs,
+    Kind.IQ2_S: grid_quants.iq2_s,
+    Kind.IQ3_XXS: grid_quants.iq3_xxs,
+    Kind.IQ3_S: grid_quants.iq3_s,
+    Kind.TQ1_0: grid_quants.tq1_0,
+    Kind.TQ2_0: grid_quants.tq2_0,
 }
-"""Types that stay quantised. Other quantised types become float16, which is finer than any of them."""
+"""Types that stay quantised. The one other quantised type, IQ1_M, becomes float16, which is finer than it is."""
 _PLAIN = frozenset((Kind.F32, Kind.F16, Kind.BF16))
-_UNPACKED = frozenset(
-    (
-        *(Kind.IQ1_S, Kind.IQ1_M, Kind.IQ2_XXS, Kind.IQ2_XS, Kind.IQ2_S, Kind.IQ3_XXS, Kind.IQ3_S),
-        *(Kind.TQ1_0, Kind.TQ2_0),
-    )
-)
+_UNPACKED = frozenset((Kind.IQ1_M,))
 
 
 class Weights:
