@@ -60,6 +60,11 @@ def test_the_check_before_an_import_accounts_for_every_key(tmp_path: Path) -> No
     assert not check(tmp_path, "safetensors")
 
 
+def test_the_check_before_an_import_counts_experts(tmp_path: Path) -> None:
+    write(tmp_path / "model.gguf", RECIPES["qwen3moe"])
+    assert "8 experts (4 for each token)" in check(tmp_path / "model.gguf", "gguf")[0]
+
+
 def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "model.gguf", RECIPES["llama"])
     whole = (tmp_path / "model.gguf").read_bytes()

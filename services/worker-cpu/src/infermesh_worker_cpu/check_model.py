@@ -18,8 +18,11 @@ def check(path: Path, model_format: str) -> Sequence[str]:
         return ()
     account = account_of(GgufFile(path))
     spec = account.spec
+    experts = spec.layers[0].experts
+    mixture = f", {experts.count} experts ({experts.used} for each token)" if experts else ""
     return (
-        f"{spec.architecture}: {len(spec.layers)} layers, {spec.heads} heads ({spec.kv_heads} with keys and values)",
+        f"{spec.architecture}: {len(spec.layers)} layers, {spec.heads} heads ({spec.kv_heads} with keys and values)"
+        f"{mixture}",
         f"applied: {', '.join(sorted(account.applied))}",
         f"without effect on the weights: {', '.join(sorted(account.without_effect))}",
     )

@@ -28,6 +28,8 @@ HALVES = {
     Kind.Q3_K: (108,),
     Kind.Q6_K: (208,),
     Kind.MXFP4: (),
+    Kind.TQ1_0: (52,),
+    Kind.TQ2_0: (64,),
 }
 """Where blocks hold float16 scales; other types: at byte 0."""
 
@@ -75,6 +77,24 @@ def test_openvino_multiplies_by_them(tmp_path: Path) -> None:
     for (kind, rows), output in zip(stored.items(), compiled([state]).values(), strict=True):
         expected = state.astype(np.float64) @ gguf.dequantize(rows, kind).T
         assert np.abs(output - expected).max() < 1e-5 * np.abs(expected).max() + 1e-5, kind.name
+
+
+def test_stacked_matrices_hold_the_values_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "matrices.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    stored = {kind: random_blocks(kind).reshape(3, 8, -1) for kind in GROUPED}
+    half = np.random.default_rng(0).standard_normal((3, 8, 512)).astype(np.float32)
+    stored |= {kind: gguf.quantize(half, kind) for kind in (Kind.F32, Kind.F16, Kind.BF16)}
+    for kind, values in stored.items():
+        writer.add_tensor(kind.name, values, raw_dtype=kind)
+    finish(writer)
+    weights = Weights(GgufFile(path))
+    nodes = [weights.stacked(Linear(kind.name, 2, 5)) for kind in stored]
+    compiled = ov.Core().compile_model(ov.Model([ops.result(node) for node in nodes], []), "CPU")
+    for (kind, values), output in zip(stored.items(), compiled([]).values(), strict=True):
+        expected = gguf.dequantize(values, kind)[:, 2:7]
+        assert output.shape == (3, 5, 512)
+        assert np.abs(output - expected).max() <= 1e-3 * np.abs(expected).max(), kind.name
 
 
 def test_a_type_that_cannot_be_read_is_named() -> None:

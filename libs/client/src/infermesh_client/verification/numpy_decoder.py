@@ -10,15 +10,24 @@ from itertools import pairwise
 
 import numpy as np
 
+from infermesh_client.verification import numpy_experts
 from infermesh_client.verification.comparison import NEAR_TIE, Answer, NoReferenceError
 from infermesh_client.verification.gguf_weights import Array, GgufWeights
+from infermesh_client.verification.numpy_experts import Experts, gated, read_experts, run_experts
 from infermesh_client.weight_files.gguf_header import ArrayFacts
 
 INTERLEAVED, HALVES = "interleaved", "halves"
-ARCHITECTURES: Mapping[str, str] = {"llama": INTERLEAVED, "qwen2": HALVES, "qwen3": HALVES}
+ARCHITECTURES: Mapping[str, str] = {
+    **dict.fromkeys(("llama", "granite", "granitemoe"), INTERLEAVED),
+    **dict.fromkeys(("qwen2", "qwen3", "qwen2moe", "qwen3moe", "olmoe"), HALVES),
+}
 """Architectures with a reference, and how their rotary pairs lie in a head."""
 _WITHOUT_EFFECT = {"context_length", "block_count", "embedding_length", "feed_forward_length", "vocab_size"}
+_WITHOUT_EFFECT |= numpy_experts.WITHOUT_EFFECT
+_SCALES = {"attention.scale", "embedding_scale", "residual_scale", "logit_scale"}
+"""Keys that Granite's models have; for others they are unknown."""
 _APPLIED = {
+    *numpy_experts.APPLIED,
     "attention.head_count",
     "attention.head_count_kv",
     "attention.key_length",
@@ -51,6 +60,11 @@ class Shape:
     pairs: str
     inverse_frequencies: Array
     """Of each pair, with the file's factors and scaling."""
+    experts: Experts | None
+    attention_scale: float
+    embedding_scale: float
+    residual_scale: float
+    logit_divisor: float
 
 
 def agreements(weights: GgufWeights, answers: Sequence[Answer], report: Callable[[float], None]) -> list[list[bool]]:
@@ -62,12 +76,13 @@ def agreements(weights: GgufWeights, answers: Sequence[Answer], report: Callable
     lengths = [len(answer.fed) for answer in answers]
     bounds = np.cumsum([0, *lengths])
     hidden = weights.rows("token_embd.weight", [token for answer in answers for token in answer.fed])
+    hidden = hidden * np.float32(shape.embedding_scale)
     spans = [slice(begin, end) for begin, end in pairwise(bounds)]
     for layer in range(shape.layers):
         hidden = _run_layer(weights, f"blk.{layer}.", shape, hidden, spans)
         report((layer + 1) / (shape.layers + 1))
     rows = np.concatenate([hidden[span][answer.rows] for span, answer in zip(spans, answers, strict=True)])
-    final = _norm(rows, weights["output_norm.weight"], shape.epsilon)
+    final = _norm(rows, weights["output_norm.weight"], shape.epsilon) / np.float32(shape.logit_divisor)
     tokens = np.array([token for answer in answers for token in answer.output])
     near = iter((_logits_of(weights, final, tokens) >= _highest(weights, final) - NEAR_TIE).tolist())
     return [[next(near) for _ in answer.output] for answer in answers]
@@ -79,8 +94,11 @@ def _shape(weights: GgufWeights) -> Shape:
     if pairs is None:
         raise NoReferenceError(f"there is no reference for the architecture {weights.architecture!r}")
     layers = int(keys["block_count"])
-    known = _TOP | {f"blk.{layer}.{name}" for layer in range(layers) for name in _LAYER}
-    if strange := sorted(weights.names - known) + sorted(keys.keys() - _APPLIED - _WITHOUT_EFFECT):
+    applied = _APPLIED | (_SCALES if weights.architecture.startswith("granite") else set())
+    experts = read_experts(weights.architecture, keys)
+    named = _LAYER | numpy_experts.TENSORS if experts else _LAYER
+    known = _TOP | {f"blk.{layer}.{name}" for layer in range(layers) for name in named}
+    if strange := sorted(weights.names - known) + sorted(keys.keys() - applied - _WITHOUT_EFFECT):
         raise NoReferenceError(f"the reference does not know {strange[0]}")
     if strange := sorted(name for name, value in keys.items() if isinstance(value, ArrayFacts)):
         raise NoReferenceError(f"the reference does not know {strange[0]} with a value for each layer")
@@ -98,6 +116,11 @@ def _shape(weights: GgufWeights) -> Shape:
         rotated=rotated,
         pairs=pairs,
         inverse_frequencies=_frequencies(weights, keys, rotated),
+        experts=experts,
+        attention_scale=float(keys.get("attention.scale", 0.0)) or size**-0.5,
+        embedding_scale=float(keys.get("embedding_scale", 0.0)) or 1.0,
+        residual_scale=float(keys.get("residual_scale", 0.0)) or 1.0,
+        logit_divisor=float(keys.get("logit_scale", 0.0)) or 1.0,
     )
 
 
@@ -118,18 +141,22 @@ def _run_layer(weights: GgufWeights, at: str, shape: Shape, hidden: Array, spans
     normed = _norm(hidden, weights[f"{at}attn_norm.weight"], shape.epsilon)
     q, k, v = (_heads(weights, at, name, normed, shape) for name in ("attn_q", "attn_k", "attn_v"))
     mixed = np.concatenate([_attend(q[span], k[span], v[span], shape) for span in spans])
-    hidden = hidden + _linear(weights, f"{at}attn_output", mixed.reshape(len(hidden), -1))
+    scale = np.float32(shape.residual_scale)
+    hidden = hidden + scale * _linear(weights, f"{at}attn_output", mixed.reshape(len(hidden), -1))
     normed = _norm(hidden, weights[f"{at}ffn_norm.weight"], shape.epsilon)
-    gate = _linear(weights, f"{at}ffn_gate", normed)
-    gate = gate / (1 + np.exp(-np.clip(gate, -80, None))) * _linear(weights, f"{at}ffn_up", normed)
-    return hidden + _linear(weights, f"{at}ffn_down", gate)
+    if shape.experts:
+        return hidden + scale * run_experts(weights, at, shape.experts, normed)
+    gate, up, down = (weights[f"{at}ffn_{name}.weight"] for name in ("gate", "up", "down"))
+    return hidden + scale * gated(normed, gate, up, down)
 
 
 def _heads(weights: GgufWeights, at: str, name: str, normed: Array, shape: Shape) -> Array:
     """Queries, keys or values, [tokens, heads, head_size]; queries and keys are not rotated yet."""
     values = _linear(weights, at + name, normed)
-    values = values.reshape(len(normed), -1, shape.head_size)
     norm = weights.get(f"{at}{name}_norm.weight")
+    if norm is not None and len(norm) == values.shape[-1]:  # one norm for all heads at once
+        values, norm = _norm(values, norm, shape.epsilon), None
+    values = values.reshape(len(normed), -1, shape.head_size)
     return values if norm is None else _norm(values, norm, shape.epsilon)
 
 
@@ -138,7 +165,7 @@ def _attend(q: Array, k: Array, v: Array, shape: Shape) -> Array:
     q, k = _rotate(q, shape), _rotate(k, shape)
     group = shape.heads // shape.kv_heads
     k, v = np.repeat(k, group, 1), np.repeat(v, group, 1)
-    scores = np.einsum("nhd,mhd->hnm", q, k, optimize=True) / np.sqrt(shape.head_size, dtype=np.float32)
+    scores = np.einsum("nhd,mhd->hnm", q, k, optimize=True) * np.float32(shape.attention_scale)
     scores += np.triu(np.full(scores.shape[1:], -np.inf, np.float32), 1)
     scores = np.exp(scores - scores.max(-1, keepdims=True))
     scores /= scores.sum(-1, keepdims=True)

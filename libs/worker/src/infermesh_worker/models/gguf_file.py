@@ -41,6 +41,12 @@ class GgufFile:
         data: NDArray[Any] = tensor.data
         return data.reshape(len(data), -1) if data.dtype == np.uint8 else data.reshape(_shape(tensor))
 
+    def stacked(self, name: str) -> NDArray[Any]:
+        """A tensor of one matrix for each expert, as stored: [experts, rows, columns], or bytes in place of columns."""
+        experts, rows = _shape(self._tensors[name])[:2]
+        data: NDArray[Any] = self._tensors[name].data
+        return data.reshape(experts, rows, -1)
+
     def kind(self, name: str) -> gguf.GGMLQuantizationType:
         """The GGML type of a tensor."""
         return self._tensors[name].tensor_type

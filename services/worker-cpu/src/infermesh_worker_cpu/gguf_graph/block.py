@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from infermesh_runtime.gguf_account.contents import Linear
-from infermesh_runtime.gguf_account.spec import DecoderSpec, LayerSpec
+from infermesh_runtime.gguf_account.spec import DecoderSpec, LayerSpec, SharedExpertSpec
 from infermesh_worker.models.gguf_file import GgufFile
 from infermesh_worker_cpu.gguf_graph.attention import Inputs, attend, split_heads
+from infermesh_worker_cpu.gguf_graph.experts import mixture
 from infermesh_worker_cpu.gguf_graph.rope import Rotation, paired_by_halves, rotate
 from infermesh_worker_cpu.gguf_graph.weights import Weights
 
@@ -72,9 +73,25 @@ class Block:
         return self.norm(split_heads(projected, heads, size), norm)
 
     def _mlp(self, node: ov.Node, layer: LayerSpec) -> ov.Node:
-        gate = self.linear(node, layer.gate)
-        active = ops.swish(gate) if self._spec.activation == "silu" else ops.gelu(gate, "tanh")
-        return self.linear(ops.multiply(active, self.linear(node, layer.up)), layer.down)
+        if layer.experts is None:
+            return self._gated(node, layer.gate, layer.up, layer.down)
+        mixed = mixture(node, layer, layer.experts, self._weights)
+        if layer.experts.shared is None:
+            return mixed
+        return ops.add(mixed, self._shared(node, layer.experts.shared))
+
+    def _gated(self, node: ov.Node, gate: Linear, up: Linear, down: Linear) -> ov.Node:
+        gates = self.linear(node, gate)
+        active = ops.swish(gates) if self._spec.activation == "silu" else ops.gelu(gates, "tanh")
+        return self.linear(ops.multiply(active, self.linear(node, up)), down)
+
+    def _shared(self, node: ov.Node, expert: SharedExpertSpec) -> ov.Node:
+        """The output of the expert that every token uses, by the token's share of it."""
+        output = self._gated(node, expert.gate, expert.up, expert.down)
+        if expert.share is None:
+            return output
+        row = ops.constant(self._file.vector(expert.share).reshape(1, -1))
+        return ops.multiply(output, ops.sigmoid(ops.matmul(node, row, False, True)))
 
     def _added(self, hidden: ov.Node, change: ov.Node) -> ov.Node:
         scale = self._spec.residual_scale
