@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from tests.gguf_files.recipes import HIDDEN, Recipe
+from tests.gguf_files.recipes import EXPERT_MLP, HIDDEN, Recipe
 
 _GEMMA_SCALE = math.sqrt(HIDDEN)
 _BIASES = ("attn_q", "attn_k", "attn_v")
@@ -109,6 +109,65 @@ RECIPES: Mapping[str, Recipe] = {
             "attention.sliding_window_pattern": [True, True, True, False],
             "rope.scaling.type": "linear",
             "rope.scaling.factor": 2.0,
+        },
+    ),
+    "llama-experts": Recipe(interleaved=True, experts=8, tied=False, keys={"feed_forward_length": EXPERT_MLP}),
+    "qwen2moe": Recipe(
+        architecture="qwen2moe",
+        biases=_BIASES,
+        experts=6,
+        experts_used=3,
+        experts_normalised=False,
+        shared_mlp=160,
+        shared_gated=True,
+        keys={"expert_feed_forward_length": EXPERT_MLP, "expert_shared_feed_forward_length": 160},
+    ),
+    "qwen3moe": Recipe(
+        architecture="qwen3moe",
+        qk_norm="head",
+        experts=8,
+        experts_used=4,
+        keys={"expert_feed_forward_length": EXPERT_MLP},
+    ),
+    "qwen3moe-fused-not-normalised": Recipe(
+        architecture="qwen3moe",
+        qk_norm="head",
+        experts=8,
+        fused_experts=True,
+        experts_normalised=False,
+        experts_scale=1.5,
+        keys={
+            "expert_weights_norm": False,
+            "expert_weights_scale": 1.5,
+            "feed_forward_length": 2 * EXPERT_MLP,
+        },
+    ),
+    "olmoe": Recipe(
+        architecture="olmoe",
+        qk_norm="whole",
+        experts=8,
+        experts_used=3,
+        experts_normalised=False,
+        tied=False,
+        keys={"feed_forward_length": EXPERT_MLP},
+    ),
+    "granitemoe": Recipe(
+        architecture="granitemoe",
+        interleaved=True,
+        attention_scale=0.5,
+        embedding_scale=3.0,
+        residual_scale=0.22,
+        logit_scale=1 / 8,
+        experts=8,
+        shared_mlp=64,
+        keys={
+            "attention.scale": 0.5,
+            "embedding_scale": 3.0,
+            "residual_scale": 0.22,
+            "logit_scale": 8.0,
+            "feed_forward_length": EXPERT_MLP,
+            "expert_shared_feed_forward_length": 64,
+            "expert_gating_func": 3,
         },
     ),
 }

@@ -11,6 +11,7 @@ from gguf import GGMLQuantizationType as Kind
 from numpy.typing import NDArray
 
 VOCABULARY, HIDDEN, HEADS, KV_HEADS, HEAD, MLP = 96, 64, 4, 2, 16, 128
+EXPERT_MLP = 96
 CONTEXT = 512
 Weights = Mapping[str, NDArray[np.float64]]
 
@@ -28,6 +29,14 @@ class Recipe:
     pre_norms: bool = True
     post_norms: bool = False
     fused: bool = False
+    experts: int = 0
+    experts_used: int = 2
+    experts_normalised: bool = True
+    experts_scale: float = 1.0
+    fused_experts: bool = False
+    shared_mlp: int = 0
+    """Width of the expert that every token uses; 0: there is none."""
+    shared_gated: bool = False
     biases: tuple[str, ...] = ()
     tied: bool = True
     windows: tuple[int, ...] = ()
@@ -58,7 +67,7 @@ def write(path: Path, recipe: Recipe, *, kind: Kind = Kind.F16, keys: Mapping[st
         )
     written = {}
     for name, values in _tensors(recipe).items():
-        if values.ndim == 1:
+        if values.ndim == 1 or name.endswith("ffn_gate_inp.weight"):  # routers are not quantised
             writer.add_tensor(name, values)
             written[name] = values.astype(np.float64)
         else:
@@ -106,6 +115,7 @@ def _common_keys(recipe: Recipe) -> dict[str, Any]:
         "attention.key_length": HEAD,
         "attention.value_length": HEAD,
         "attention.layer_norm_rms_epsilon": 1e-5,
+        **({"expert_count": recipe.experts, "expert_used_count": recipe.experts_used} if recipe.experts else {}),
         "rope.freq_base": recipe.rope_base,
         "rope.dimension_count": recipe.rope_dimensions,
         "tokenizer.ggml.model": "gpt2",
@@ -139,6 +149,9 @@ def _tensors(recipe: Recipe) -> dict[str, NDArray[np.float32]]:
         if recipe.fused:
             rows = {"attn_qkv": query + 2 * key, "ffn_up": 2 * MLP}
         columns = {"attn_output": (HIDDEN, query), "ffn_down": (HIDDEN, MLP)}
+        if recipe.experts:
+            del rows["ffn_gate"], rows["ffn_up"], columns["ffn_down"]
+            made |= {f"blk.{index}.{name}.weight": values for name, values in _experts(recipe, rng).items()}
         for name, shape in {**{name: (count, HIDDEN) for name, count in rows.items()}, **columns}.items():
             made[f"blk.{index}.{name}.weight"] = matrix(*shape)
             if name in recipe.biases:
@@ -149,3 +162,22 @@ def _tensors(recipe: Recipe) -> dict[str, NDArray[np.float32]]:
         norms |= dict.fromkeys(("post_attention_norm", "post_ffw_norm"), HIDDEN * recipe.post_norms)
         made |= {f"blk.{index}.{name}.weight": norm(width) for name, width in norms.items() if width}
     return made
+
+
+def _experts(recipe: Recipe, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+    """The tensors of one layer's experts."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "ffn_gate_inp": (recipe.experts, HIDDEN),
+        "ffn_gate_exps": (recipe.experts, EXPERT_MLP, HIDDEN),
+        "ffn_up_exps": (recipe.experts, EXPERT_MLP, HIDDEN),
+        "ffn_down_exps": (recipe.experts, HIDDEN, EXPERT_MLP),
+    }
+    if recipe.fused_experts:
+        del shapes["ffn_gate_exps"], shapes["ffn_up_exps"]
+        shapes["ffn_gate_up_exps"] = (recipe.experts, 2 * EXPERT_MLP, HIDDEN)
+    if recipe.shared_mlp:
+        shapes |= dict.fromkeys(("ffn_gate_shexp", "ffn_up_shexp"), (recipe.shared_mlp, HIDDEN))
+        shapes["ffn_down_shexp"] = (HIDDEN, recipe.shared_mlp)
+    if recipe.shared_gated:
+        shapes["ffn_gate_inp_shexp"] = (HIDDEN,)
+    return {name: (rng.standard_normal(shape) * 0.25).astype(np.float32) for name, shape in shapes.items()}

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.gguf_files.recipes import HEAD, HEADS, KV_HEADS, MLP, Recipe, Weights
+from tests.gguf_files.reference_experts import activated, mixture
 
 Array = NDArray[np.float64]
 
@@ -53,11 +54,13 @@ def _layer(recipe: Recipe, weights: Weights, index: int, hidden: Array) -> Array
     mixed = linear(_attention(recipe, query, key, value, window), "attn_output")
     hidden = hidden + normed(mixed, "post_attention_norm") * recipe.residual_scale
     node = normed(hidden, "ffn_norm")
-    if recipe.fused:
+    if recipe.experts:
+        change = mixture(recipe, weights, index, node)
+    elif recipe.fused:
         gate, up = np.split(linear(node, "ffn_up"), [MLP], axis=-1)
+        change = linear(activated(recipe, gate) * up, "ffn_down")
     else:
-        gate, up = linear(node, "ffn_gate"), linear(node, "ffn_up")
-    change = linear(_activated(recipe, gate) * up, "ffn_down")
+        change = linear(activated(recipe, linear(node, "ffn_gate")) * linear(node, "ffn_up"), "ffn_down")
     return hidden + normed(change, "post_ffw_norm") * recipe.residual_scale
 
 
@@ -109,14 +112,6 @@ def _ramp(recipe: Recipe, size: int) -> Array:
     low, high = max(math.floor(dimension(32)), 0), min(math.ceil(dimension(1)), size - 1)
     ramp: Array = np.clip((np.arange(size // 2) - low) / max(high - low, 1e-3), 0, 1)
     return ramp
-
-
-def _activated(recipe: Recipe, gate: Array) -> Array:
-    if recipe.activation == "silu":
-        active: Array = gate / (1 + np.exp(-gate))
-    else:
-        active = 0.5 * gate * (1 + np.tanh(math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)))
-    return active
 
 
 def _norm(node: Array, weight: Array) -> Array:

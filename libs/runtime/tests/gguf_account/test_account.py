@@ -64,10 +64,10 @@ def account(keys: Keys | None = None, shapes: Shapes | None = None) -> Account:
 
 
 def test_every_key_of_a_file_is_accounted_for() -> None:
-    made, given = account({"llama.expert_count": 0, "llama.vocab_size": VOCABULARY}), contents().keys
+    made, given = account({"llama.nextn_predict_layers": 0, "llama.vocab_size": VOCABULARY}), contents().keys
     assert made.applied | made.without_effect >= set(given)
     assert not made.applied & made.without_effect
-    assert {"llama.expert_count", "llama.vocab_size", "general.name"} <= made.without_effect
+    assert {"llama.nextn_predict_layers", "llama.vocab_size", "general.name"} <= made.without_effect
     assert made.spec.head.tensor == "token_embd.weight"
 
 
@@ -78,7 +78,7 @@ def test_every_key_of_a_file_is_accounted_for() -> None:
         ("llama.rope.scaling.yarn_log_multiplier", 0.1),
         ("llama.attention.clamp_kqv", 8.0),
         ("llama.attention.causal", False),
-        ("llama.expert_count", 8),
+        ("llama.expert_shared_feed_forward_length", 8),
         ("llama.logit_scale", 0.5),
         ("llama.rope.scaling.type", "dynamic"),
         ("llama.rope.dimension_count", 17),

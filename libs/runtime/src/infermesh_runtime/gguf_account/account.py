@@ -9,6 +9,7 @@ from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_runtime.gguf_account import tensors
 from infermesh_runtime.gguf_account.architectures import ARCHITECTURES, Architecture
 from infermesh_runtime.gguf_account.contents import GgufContents
+from infermesh_runtime.gguf_account.experts import find_experts, find_routing, read_experts
 from infermesh_runtime.gguf_account.key_reader import KeyReader
 from infermesh_runtime.gguf_account.other_keys import check_other_keys
 from infermesh_runtime.gguf_account.rope import read_rope
@@ -21,8 +22,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "attention.causal": (True,),
     "attention.clamp_kqv": (0.0,),
     "attention.max_alibi_bias": (0.0,),
-    "expert_count": (0,),
-    "expert_used_count": (0,),
     "nextn_predict_layers": (0,),
     "pooling_type": (0,),
     "use_parallel_residual": (False,),
@@ -115,10 +114,16 @@ def _sizes(
         heads=heads,
         kv_heads=kv_heads,
         head_size=head_size,
-        mlp=reader.count("feed_forward_length"),
+        mlp=_mlp(reader, rules),
         rope_dimensions=ropes[0].dimensions,
     )
     return sizes, ropes
+
+
+def _mlp(reader: KeyReader, rules: Architecture) -> int:
+    """The width of MLPs; layers that always have experts need none, if the file says how wide an expert is."""
+    always = rules.experts == "always"
+    return reader.count("feed_forward_length", 0 if always else None, least=0 if always else 1)
 
 
 def _vocabulary(finder: TensorFinder, contents: GgufContents) -> int:
@@ -136,13 +141,16 @@ def _layers(
 ) -> tuple[LayerSpec, ...]:
     count = reader.count("block_count")
     windows = _windows(reader, rules, count)
+    experts = read_experts(reader, rules)
     finetuned = reader.flag("rope.scaling.finetuned", default=True) or not rules.optional_rope
     layers = []
     for index in range(count):
         block = f"blk.{index}"
         rotates = finetuned and not (rules.no_rope_period and (index + 1) % rules.no_rope_period == 0)
         query, key, value, output = tensors.attention(finder, block, sizes)
-        gate, up, down = tensors.mlp(finder, block, rules, sizes)
+        gate, up, down = (
+            find_experts(finder, block, sizes, experts) if experts else tensors.mlp(finder, block, rules, sizes)
+        )
         layers.append(
             LayerSpec(
                 rope=(ropes[1] if windows[index] else ropes[0]) if rotates else None,
@@ -154,6 +162,7 @@ def _layers(
                 gate=gate,
                 up=up,
                 down=down,
+                experts=find_routing(finder, block, rules, sizes, experts) if experts else None,
                 **tensors.norms(finder, block, rules, sizes),
             )
         )

@@ -4,7 +4,7 @@ Facts come from llama.cpp: src/models/*.cpp and `llama_model_rope_type`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from infermesh_runtime.gguf_account.spec import Activation, Pairing
@@ -19,6 +19,14 @@ class Architecture:
     qk_norm: Literal["none", "head", "whole"] = "none"
     pre_norms: bool = True
     post_norms: bool = False
+    experts: Literal["never", "sometimes", "always"] = "never"
+    """Whether layers have a mixture of experts in place of the MLP; if sometimes, expert_count says so."""
+    normalises_experts: bool = True
+    """The weights of the chosen experts are divided by their sum, unless expert_weights_norm says otherwise."""
+    experts_share_mlp: bool = False
+    """Without expert_feed_forward_length, feed_forward_length is the width of all chosen experts, not of each."""
+    shared_expert: Literal["never", "gated", "sometimes"] = "never"
+    """gated: there always is one, and each token decides its share; sometimes: if its length is in the file."""
     fused_mlp: bool = False
     """ffn_up holds the gate's rows, then those of the up projection."""
     scales_embedding: bool = False
@@ -66,8 +74,16 @@ _GEMMA3 = Architecture(
     local_rope_unscaled=True,
     large_layers=62,
 )
+_GRANITE = Architecture(
+    pairing="interleaved",
+    rope_tensors=True,
+    divides_logits=True,
+    optional_rope=True,
+    experts="sometimes",
+    shared_expert="sometimes",
+)
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "llama": Architecture(pairing="interleaved", rope_tensors=True),
+    "llama": Architecture(pairing="interleaved", rope_tensors=True, experts="sometimes"),
     "qwen2": Architecture(pairing="halves", rope_tensors=True),
     "qwen3": Architecture(pairing="halves", qk_norm="head", rope_tensors=True),
     "gemma": Architecture(pairing="halves", activation="gelu_tanh", scales_embedding=True),
@@ -75,7 +91,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "gemma3": _GEMMA3,
     "phi3": Architecture(pairing="halves", fused_mlp=True, rope_tensors=True),
     "smollm3": Architecture(pairing="interleaved", no_rope_period=4, rope_tensors=True),
-    "granite": Architecture(pairing="interleaved", rope_tensors=True, divides_logits=True, optional_rope=True),
+    "granite": _GRANITE,
     "olmo2": Architecture(
         pairing="halves",
         qk_norm="whole",
@@ -84,5 +100,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         window_period=4,
         local_rope_unscaled=True,
     ),
+    "qwen2moe": Architecture(
+        pairing="halves", experts="always", normalises_experts=False, experts_share_mlp=True, shared_expert="gated"
+    ),
+    "qwen3moe": Architecture(pairing="halves", qk_norm="head", experts="always", experts_share_mlp=True),
+    "olmoe": Architecture(pairing="halves", qk_norm="whole", experts="always", normalises_experts=False),
+    "granitemoe": replace(_GRANITE, experts="always"),
 }
 """By general.architecture."""

@@ -39,6 +39,39 @@ class YarnSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedExpertSpec:
+    """The expert that every token uses, beside those that it chooses."""
+
+    gate: Linear
+    up: Linear
+    down: Linear
+    share: str | None
+    """Name of a tensor [hidden]: the sigmoid of its product with the layer's input multiplies the output; None: 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertsSpec:
+    """A layer's mixture of experts: each token goes through the `used` experts with the highest probability.
+
+    An expert's weight is its probability in the softmax over all experts. What the experts add is the sum of their
+    outputs by weight, and the shared expert's output.
+    """
+
+    count: int
+    used: int
+    """How many experts a token goes through."""
+    mlp: int
+    """Width of one expert."""
+    router: Linear
+    """[count, hidden]; its product with the layer's input is what the softmax takes."""
+    normalised: bool
+    """Whether the weights of the chosen experts are divided by their sum."""
+    scale: float
+    """Multiplies the weights, after that."""
+    shared: SharedExpertSpec | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSpec:
     """One decoder layer. Names are of tensors; None: the layer has no such norm."""
 
@@ -51,8 +84,12 @@ class LayerSpec:
     value: Linear
     output: Linear
     gate: Linear
+    """With experts, the tensors of gate, up and down have one matrix for each expert, [count, outputs, inputs]; begin
+    and rows are within each matrix."""
     up: Linear
     down: Linear
+    experts: ExpertsSpec | None = None
+    """None: the layer has one MLP."""
     attention_norm: str | None
     query_norm: str | None
     key_norm: str | None

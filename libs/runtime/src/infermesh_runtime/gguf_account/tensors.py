@@ -58,6 +58,16 @@ class TensorFinder:
         begins = [sum(parts[:index]) for index in range(len(parts))]
         return [Linear(weight, begin, rows, bias) for begin, rows in zip(begins, parts, strict=True)]
 
+    def stacked(self, prefix: str, experts: int, parts: tuple[int, ...], columns: int) -> list[Linear]:
+        """One matrix for each expert, whose rows belong to several projections, one after the other."""
+        weight = self.named(f"{prefix}.weight", experts, sum(parts), columns)
+        begins = [sum(parts[:index]) for index in range(len(parts))]
+        return [Linear(weight, begin, rows) for begin, rows in zip(begins, parts, strict=True)]
+
+    def row(self, name: str, columns: int) -> str:
+        """A vector, which may be stored as a matrix of one row."""
+        return self.named(name, *((1, columns) if self.rows(name) == 1 else (columns,)))
+
     def has(self, name: str) -> bool:
         return name in self._tensors
 
