@@ -71,4 +71,4 @@ def _projection(
 
 
 def _split(rows: Tensor, head_size: int) -> Tensor:
-    return rows.unflatten(-1, (-1, head_size)).transpose(1, 2)
+    return rows.view(1, rows.shape[1], -1, head_size).transpose(1, 2)

@@ -49,7 +49,7 @@ class WeightReader:
         return _parameter(target)
 
     def stacks(self, *parts: Linear) -> nn.Parameter:
-        """The matrices of all experts [experts, rows of all parts, columns]; each part is a tensor of one per expert."""
+        """The matrices of all experts, [experts, rows of all parts, columns]. Each part is of a tensor [experts, …]."""
         count, columns = self._file.contents.tensors[parts[0].tensor].shape[0], self._columns(parts[0].tensor)
         target = self._empty(count, sum(part.rows for part in parts), columns)
         begin = 0
@@ -66,6 +66,13 @@ class WeightReader:
         self._read.add(name)
         values = self._file.vector(name)
         return _parameter(torch.tensor(values if order is None else values[order], device=self._device))
+
+    def row(self, name: str) -> nn.Linear:
+        """A layer with one output, whose weight is a tensor of one dimension."""
+        weight = self.vector(name)[None].to(self._dtype)
+        layer = nn.Linear(weight.shape[1], 1, bias=False, device="meta")
+        layer.weight = _parameter(weight)
+        return layer
 
     def check_all_read(self) -> None:
         """Raises FailedPrecondition, naming a tensor, if a part of the model was left out.

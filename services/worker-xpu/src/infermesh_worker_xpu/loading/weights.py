@@ -67,7 +67,8 @@ def size_bytes(model: PreTrainedModel) -> int:
 def _on_device(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions) -> PreTrainedModel:
     """The model on the device, from safetensors if there are any, else from GGUF."""
     if not any(folder.glob("*.safetensors")) and (folder / GGUF).is_file():
-        return decoder.load(folder / GGUF, device.handle, dtype)
+        experts = exact_experts.IMPLEMENTATION if options.numerics == "exact" else "grouped_mm"
+        return decoder.load(folder / GGUF, device.handle, dtype, experts)
     model = _from_pretrained(folder, dtype, options)
     attention.check_layers(model)
     nn.Module.to(model, device.handle)
