@@ -76,6 +76,6 @@ def test_a_tensor_that_the_decoder_leaves_out_is_refused(tmp_path: Path, monkeyp
     file = GgufFile(tmp_path / "model.gguf")
     spec = make_account(file.contents).spec
     without = replace(spec, layers=tuple(replace(layer, mlp_post_norm=None) for layer in spec.layers))
-    monkeypatch.setattr(decoder, "make_account", lambda _contents: Account(without, frozenset(), frozenset()))
+    monkeypatch.setattr(decoder, "account_of", lambda _file: Account(without, frozenset(), frozenset()))
     with pytest.raises(FailedPrecondition, match=re.escape("blk.0.post_ffw_norm.weight")):
         runner_of(tmp_path)

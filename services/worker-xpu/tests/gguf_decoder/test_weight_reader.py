@@ -87,12 +87,3 @@ def test_a_value_that_the_precision_cannot_hold_is_refused_by_name(tmp_path: Pat
     weights = reader_of(tmp_path, {"a.weight": (random(ROWS, COLUMNS) - 1e5, Kind.BF16)}, torch.float16)
     with pytest.raises(FailedPrecondition, match=r"a\.weight .* torch\.float16 cannot hold"):
         weights.matrix(Linear("a.weight", 0, ROWS))
-
-
-def test_a_type_that_gguf_cannot_dequantise_is_refused_by_name(tmp_path: Path) -> None:
-    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
-    writer.add_tensor("a.weight", np.ones((ROWS, 32), np.int8))
-    finish(writer)
-    weights = WeightReader(GgufFile(tmp_path / "model.gguf"), torch.device("cpu"), torch.float32)
-    with pytest.raises(FailedPrecondition, match=r"a\.weight has the type I8"):
-        weights.matrix(Linear("a.weight", 0, ROWS))

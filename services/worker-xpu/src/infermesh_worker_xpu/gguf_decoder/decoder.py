@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from infermesh_runtime.gguf_account.account import make_account
 from infermesh_runtime.gguf_account.contents import Linear
 from infermesh_runtime.gguf_account.spec import DecoderSpec, RopeSpec
 from infermesh_worker.models.gguf_file import GgufFile
 from infermesh_worker_xpu.attention.layers import IMPLEMENTATION
 from infermesh_worker_xpu.gguf_decoder.layer import Layer, scaled
 from infermesh_worker_xpu.gguf_decoder.norm import read_norm
+from infermesh_worker_xpu.gguf_decoder.readable import account_of
 from infermesh_worker_xpu.gguf_decoder.rotary import Rotary
 from infermesh_worker_xpu.gguf_decoder.weight_reader import WeightReader
 
@@ -74,7 +74,7 @@ def load(path: Path, device: torch.device, dtype: torch.dtype, experts: str) -> 
     not finite, and FailedPrecondition for an architecture or a type of tensor that we do not know.
     """
     file = GgufFile(path)
-    spec = make_account(file.contents).spec
+    spec = account_of(file).spec
     weights, config = WeightReader(file, device, dtype), _config(spec, dtype)
     layers = [Layer(spec, index, weights, config, experts) for index in range(len(spec.layers))]
     decoder = Decoder(spec, weights, Rotary(_ropes(spec), file, device, dtype), layers)

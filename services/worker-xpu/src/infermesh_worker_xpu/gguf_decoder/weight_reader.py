@@ -23,7 +23,7 @@ class WeightReader:
     """Makes parameters of the tensors of one file, and remembers which it has read.
 
     Its methods raise InvalidArgument, naming the tensor, for a value that is not finite, and FailedPrecondition for one
-    that the precision cannot hold and for types that gguf cannot dequantise.
+    that the precision cannot hold.
     """
 
     def __init__(self, file: GgufFile, device: torch.device, dtype: torch.dtype) -> None:
@@ -95,20 +95,9 @@ class WeightReader:
         self._read.add(name)
         step = max(1, _PART_NUMBERS // target.shape[1])
         for begin in range(0, len(places), step):
-            values = self._dequantised(name, rows[places[begin : begin + step]])
+            values = gguf.dequantize(rows[places[begin : begin + step]], self._file.kind(name))
             self._check(name, values, target.dtype)
             target[begin : begin + step].copy_(torch.from_numpy(values))
-
-    def _dequantised(self, name: str, rows: NDArray[Any]) -> NDArray[np.float32]:
-        kind = self._file.kind(name)
-        try:
-            values: NDArray[np.float32] = gguf.dequantize(rows, kind)
-        except NotImplementedError:
-            raise FailedPrecondition(
-                f"this GGUF file's tensor {name} has the type {kind.name}, which infermesh cannot read",
-                reason="MODEL_NOT_SUPPORTED",
-            ) from None
-        return values
 
     @staticmethod
     def _check(name: str, values: NDArray[np.float32], dtype: torch.dtype) -> None:
