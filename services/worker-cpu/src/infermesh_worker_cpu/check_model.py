@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from infermesh_runtime.gguf_account.lines import account_lines
 from infermesh_worker.models.gguf_file import GgufFile
 
 from .gguf_graph.build import account_of
@@ -16,13 +17,4 @@ def check(path: Path, model_format: str) -> Sequence[str]:
     """
     if model_format != "gguf":
         return ()
-    account = account_of(GgufFile(path))
-    spec = account.spec
-    experts = spec.layers[0].experts
-    mixture = f", {experts.count} experts ({experts.used} for each token)" if experts else ""
-    return (
-        f"{spec.architecture}: {len(spec.layers)} layers, {spec.heads} heads ({spec.kv_heads} with keys and values)"
-        f"{mixture}",
-        f"applied: {', '.join(sorted(account.applied))}",
-        f"without effect on the weights: {', '.join(sorted(account.without_effect))}",
-    )
+    return account_lines(account_of(GgufFile(path)))

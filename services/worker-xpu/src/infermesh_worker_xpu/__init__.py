@@ -1,1 +1,1 @@
-"""Worker for GPUs: runs transformers models on torch, on Intel XPU, CUDA or the CPU."""
+"""Worker for GPUs: runs models on torch, on Intel XPU, CUDA or the CPU."""

@@ -1,8 +1,6 @@
-"""Loads a model folder's weights into a transformers model on a device, with paged attention."""
+"""Loads a model folder's weights onto a device: a transformers model, or the decoder of a GGUF file."""
 
-import contextlib
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.models.loading_report import check_loaded
 from infermesh_worker_xpu.attention import layers as attention
 from infermesh_worker_xpu.device import TorchDevice
+from infermesh_worker_xpu.gguf_decoder import decoder
 from infermesh_worker_xpu.loading import exact_experts, merging, packing, quantisation
 from infermesh_worker_xpu.loading.checkpoint import check_quantisation
 from infermesh_worker_xpu.loading.fidelity import check_fidelity
@@ -36,21 +35,10 @@ def load(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOp
     attention.register()
     exact_experts.register()
     quantisation.check(options.quantisation, device, dtype)
-    if any(folder.glob("*.safetensors")) or not (folder / GGUF).is_file():
-        model = _from_pretrained(folder, dtype, options)
-    else:
-        from infermesh_worker_xpu.loading import gguf_facts  # noqa: PLC0415 - needs the package gguf, as GGUF files do
-
-        stored = gguf_facts.read(folder / GGUF)
-        model = _from_pretrained(folder, dtype, options)
-        if stored is not None:
-            gguf_facts.apply(stored, model)
-    attention.check_layers(model)
-    model.requires_grad_(requires_grad=False)
-    model.train(mode=False)
     try:
-        nn.Module.to(model, device.handle)
-        check_fidelity(model, options.context_length)
+        model = _on_device(folder, device, dtype, options)
+        model.requires_grad_(requires_grad=False)
+        model.train(mode=False)
         if options.numerics == "fast":  # exact numerics test and run the layers unmerged
             _log.info("layers merged", extra={"layers": merging.merge(model)})
         else:
@@ -76,36 +64,41 @@ def size_bytes(model: PreTrainedModel) -> int:
     return packed + sum(tensor.nbytes for tensor in tensors.values())
 
 
-def _from_pretrained(folder: Path, dtype: torch.dtype, options: TorchOptions) -> PreTrainedModel:
-    chosen: dict[str, Any] = {}
-    if any(folder.glob("*.safetensors")):
-        check_quantisation(folder)
-        chosen = {"use_safetensors": True}
-        if options.numerics == "exact":
-            chosen["experts_implementation"] = exact_experts.IMPLEMENTATION
-    elif (folder / GGUF).is_file():
-        from transformers import GgufConfig  # noqa: PLC0415 - needed for GGUF only; older versions lack it
+def _on_device(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions) -> PreTrainedModel:
+    """The model on the device, from safetensors if there are any, else from GGUF."""
+    if not any(folder.glob("*.safetensors")) and (folder / GGUF).is_file():
+        experts = exact_experts.IMPLEMENTATION if options.numerics == "exact" else "grouped_mm"
+        return decoder.load(folder / GGUF, device.handle, dtype, experts)
+    model = _from_pretrained(folder, dtype, options)
+    attention.check_layers(model)
+    nn.Module.to(model, device.handle)
+    check_fidelity(model, options.context_length)
+    return model
 
-        chosen = {"gguf_file": GGUF, "quantization_config": GgufConfig(dequantize=True)}
-    else:
+
+def _from_pretrained(folder: Path, dtype: torch.dtype, options: TorchOptions) -> PreTrainedModel:
+    if not any(folder.glob("*.safetensors")):
         raise FailedPrecondition(
             f"{folder} holds no weights that worker-xpu reads: expected *.safetensors or {GGUF}.",
             reason="MODEL_NOT_SUPPORTED",
         )
+    check_quantisation(folder)
+    chosen: dict[str, Any] = {}
+    if options.numerics == "exact":
+        chosen["experts_implementation"] = exact_experts.IMPLEMENTATION
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        # the GGUF reader shows a progress bar that no setting turns off
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                str(folder),
-                dtype=dtype,
-                attn_implementation=attention.IMPLEMENTATION,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                **chosen,
-            )
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            attn_implementation=attention.IMPLEMENTATION,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **chosen,
+        )
     except (ValueError, KeyError, OSError, RuntimeError, ImportError, NotImplementedError) as error:
         raise FailedPrecondition(
             f"transformers {transformers.__version__} cannot load {folder}: {error}", reason="MODEL_NOT_SUPPORTED"

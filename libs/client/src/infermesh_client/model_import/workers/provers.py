@@ -15,6 +15,11 @@ NOT_SUPPORTED = "MODEL_NOT_SUPPORTED"
 _CONVERTERS = "infermesh.model_converters"
 
 
+def runner_names() -> Sequence[str]:
+    """The installed runners."""
+    return [entry.name for entry in entry_points(group=GROUP)]
+
+
 def other_runners(converter: str) -> Sequence[str]:
     """The installed runners that need no converter, without the one that runs what `converter` writes."""
     converted = {entry.name for entry in entry_points(group=_CONVERTERS)} | {converter}
