@@ -47,6 +47,23 @@ RECIPES: Mapping[str, Recipe] = {
             "attn_logit_softcapping": 0.0,
         },
     ),
+    "gemma2-capped": Recipe(
+        architecture="gemma2",
+        layers=4,
+        activation="gelu_tanh",
+        embedding_scale=_GEMMA_SCALE,
+        attention_scale=0.5,
+        post_norms=True,
+        attention_cap=1.5,
+        final_cap=10.0,
+        windows=(20, 0, 20, 0),
+        keys={
+            "attention.sliding_window": 20,
+            "attention.scale": 0.5,
+            "attn_logit_softcapping": 1.5,
+            "final_logit_softcapping": 10.0,
+        },
+    ),
     "gemma3": Recipe(
         architecture="gemma3",
         layers=6,
