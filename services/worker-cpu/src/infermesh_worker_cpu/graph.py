@@ -10,6 +10,7 @@ from openvino._offline_transformations import paged_attention_transformation
 from infermesh_engine.runners.runner import CANDIDATES
 from infermesh_worker_cpu.soft_cap import marks
 from infermesh_worker_cpu.soft_cap.attention import cap_scores
+from infermesh_worker_cpu.soft_cap.folders import read_folder
 
 INPUTS = (
     "input_ids",
@@ -44,7 +45,8 @@ def read(core: ov.Core, xml: Path, *, capped_kv: ov.Type = ov.Type.f32) -> ov.Mo
     Outputs: logits float32 [R, vocab]; top_ids int32 and top_logits float32 [R, min(CANDIDATES, vocab)], largest first;
     scaled_logsumexp float32 [R], log Σ exp(logits × inverse_temperatures).
 
-    Raises NotPageableError.
+    A graph exported from a Hugging Face folder is read with that folder's config.json, which is beside the graph's
+    folder. Raises NotPageableError, and FailedPrecondition for a soft cap that we cannot apply.
     """
     model = core.read_model(xml)
     names = {name for output in model.inputs for name in output.get_names()}
@@ -53,9 +55,12 @@ def read(core: ov.Core, xml: Path, *, capped_kv: ov.Type = ov.Type.f32) -> ov.Mo
             f"{xml} is not a stateful decoder with inputs input_ids and beam_idx: its inputs are {sorted(names)}"
         )
     windows, soft_cap = marks.windows_of(model), marks.soft_cap_of(model)
+    if windows is None and (found := read_folder(xml.parent.parent)) is not None:
+        windows, soft_cap = found
     paged_attention_transformation(model)
     if soft_cap and windows is not None:
-        cap_scores(model, soft_cap, windows, capped_kv)
+        if cap_scores(model, soft_cap, windows, capped_kv) != len(windows):
+            raise NotPageableError(f"{xml} has attention with a soft cap in a form that is not recognised")
     elif windows is not None:
         _limit_attention(model, windows)
     _gather_rows_before_head(model)

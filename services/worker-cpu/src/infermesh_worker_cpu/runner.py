@@ -135,7 +135,8 @@ class OpenVinoRunner:
             joined = joined or tuple(np.empty((len(batch.rows), *column.shape[1:]), column.dtype) for column in columns)
             for whole, column in zip(joined, columns, strict=True):
                 whole[part.rows] = column
-        return OpenVinoLogits(*joined, batch.inverse_temperatures)
+        every, ids, top, sums = joined
+        return OpenVinoLogits(every, ids, top, sums, batch.inverse_temperatures)
 
     def _infer(self, batch: Batch) -> OpenVinoLogits:
         rows = len(batch.rows)

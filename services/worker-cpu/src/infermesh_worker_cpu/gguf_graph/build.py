@@ -22,7 +22,7 @@ def save_graph(gguf_file: Path, xml: Path, progress: Callable[[str, float], None
     """Writes the IR of a GGUF file's decoder: stateful, inputs input_ids, position_ids, beam_idx; output logits.
 
     Raises InvalidArgument, naming the key or tensor, for a file that says what we do not know, and FailedPrecondition
-    for what OpenVINO's paged attention cannot do.
+    for an architecture or a type of tensor that cannot be read.
     """
     file = GgufFile(gguf_file)
     spec = account_of(file).spec

@@ -23,8 +23,10 @@ _HIDDEN = np.float32(-3e38)
 
 @dataclass(slots=True)
 class _Shared:
-    """What all layers share: the inputs of the step, and the mask of each window."""
+    """What all layers share: the graph, the inputs of the step, and the mask of each window."""
 
+    model: ov.Model
+    kv_type: ov.Type
     blocks: ov.Node
     """int32 [sequences, kv heads, blocks]: row block · kv heads + head of the cache."""
     slots: ov.Node
@@ -38,17 +40,21 @@ class _Shared:
     masks: dict[int, ov.Node] = field(default_factory=dict)
 
 
-def cap_scores(model: ov.Model, cap: float, windows: list[int], kv_type: ov.Type) -> None:
-    """Replaces each PagedAttention of a model. Caches have `kv_type`, f32 or bf16.
+def cap_scores(model: ov.Model, cap: float, windows: list[int], kv_type: ov.Type) -> int:
+    """Replaces each PagedAttention of a model, and returns how many there were. Caches have `kv_type`, f32 or bf16.
 
     New results: new_key_cache.N and new_value_cache.N, [tokens, kv heads, head size] in `kv_type`.
     """
-    shared = _Shared(*(_parameter(model, name, rank) for name, rank in zip(STEP_INPUTS, (3, 1, 2, 2, 1), strict=True)))
-    for node in [node for node in model.get_ordered_ops() if node.get_type_name() == "PagedAttentionExtension"]:
+    inputs = [
+        _added(model, name, [-1] * rank, ov.Type.i32) for name, rank in zip(STEP_INPUTS, (3, 1, 2, 2, 1), strict=True)
+    ]
+    shared = _Shared(model, kv_type, *inputs)
+    layers = [node for node in model.get_ordered_ops() if node.get_type_name() == "PagedAttentionExtension"]
+    for node in layers:
         facts = node.get_rt_info()
         kv_heads, size = (facts[name].astype(int) for name in ("num_k_heads", "k_head_size"))
         layer = int(node.input_value(3).get_any_name().removeprefix("key_cache."))
-        keys, values = (_cached(model, shared, node, index, (kv_heads, size), kv_type) for index in (0, 1))
+        keys, values = (_cached(shared, node, index, kv_heads, size) for index in (0, 1))
         query = ops.multiply(node.input_value(0), ops.convert(node.input_value(9), "f32"))
         scores = ops.matmul(_grouped_queries(shared, query, kv_heads, size), keys, False, True)
         weights = _weights(scores, cap, _mask(shared, keys, windows[layer]))
@@ -56,32 +62,26 @@ def cap_scores(model: ov.Model, cap: float, windows: list[int], kv_type: ov.Type
         for target in node.output(0).get_target_inputs():
             target.replace_source_output(mixed.output(0))
     model.validate_nodes_and_infer_types()
+    return len(layers)
 
 
-def _parameter(model: ov.Model, name: str, rank: int) -> ov.Node:
-    return _added(model, name, ov.PartialShape([-1] * rank), ov.Type.i32)
-
-
-def _added(model: ov.Model, name: str, shape: ov.PartialShape, kind: ov.Type) -> ov.Node:
-    parameter = ops.parameter(shape, kind, name=name)
+def _added(model: ov.Model, name: str, shape: list[int], kind: ov.Type) -> ov.Node:
+    parameter = ops.parameter(ov.PartialShape(shape), kind, name=name)
     parameter.output(0).set_names({name})
     model.add_parameters([parameter])
     return parameter
 
 
-def _cached(
-    model: ov.Model, shared: _Shared, node: ov.Node, index: int, sizes: tuple[int, int], kv_type: ov.Type
-) -> ov.Node:
-    """The keys (index 0) or values (1) of each sequence [sequences, kv heads, context, head size], new ones included."""
+def _cached(shared: _Shared, node: ov.Node, index: int, kv_heads: int, size: int) -> ov.Node:
+    """Keys (index 0) or values (1) of each sequence, new ones included: [sequences, kv heads, context, head size]."""
     old = node.input_value(3 + index).get_node()
     name = old.output(0).get_any_name()
-    kv_heads, size = sizes
-    new = ops.convert(ops.reshape(node.input_value(1 + index), _shape(-1, kv_heads, size), False), kv_type)
+    new = ops.convert(ops.reshape(node.input_value(1 + index), _shape(-1, kv_heads, size), False), shared.kv_type)
     result = ops.result(new)
     result.output(0).set_names({f"new_{name}"})
-    model.add_results([result])
-    model.remove_parameter(old)
-    cache = _added(model, name, ov.PartialShape([-1, kv_heads, BLOCK_SIZE, size]), kv_type)
+    shared.model.add_results([result])
+    shared.model.remove_parameter(old)
+    cache = _added(shared.model, name, [-1, kv_heads, BLOCK_SIZE, size], shared.kv_type)
     rows = ops.gather(ops.reshape(cache, _shape(-1, BLOCK_SIZE, size), False), shared.blocks, np.int32(0))
     flat = ops.reshape(rows, _shape(-1, size), False)
     written = ops.scatter_update(flat, shared.slots, ops.reshape(new, _shape(-1, size), False), np.int32(0))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,7 +41,8 @@ def split(batch: Batch, block_size: int, least: int) -> list[Part]:
 
     `least`: tokens that a piece of a run that is split must have, as long as its run has them.
     """
-    whole, long = [], []
+    whole: list[Run] = []
+    long: list[Run] = []
     for run in _runs(batch):
         pieces = list(_pieces(run, least))
         (whole if len(pieces) == 1 else long).extend(pieces)
@@ -59,10 +61,11 @@ def _runs(batch: Batch) -> Iterator[Run]:
 
 def _pieces(run: Run, least: int) -> Iterator[Run]:
     """Splits a run whose scores are too many, evenly."""
-    count = min(-(-run.tokens * run.context // SCORES), max(1, run.tokens // least))
+    most = max(1, SCORES // run.context)
+    count = min(-(-run.tokens // most), max(1, run.tokens // least))
     past = run.context - run.tokens
     edges = [run.tokens * index // count for index in range(count + 1)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         yield Run(run.sequence, run.begin + begin, end - begin, past + end)
 
 
