@@ -55,7 +55,8 @@ def cap_scores(model: ov.Model, cap: float, windows: list[int], kv_type: ov.Type
         kv_heads, size = (facts[name].astype(int) for name in ("num_k_heads", "k_head_size"))
         layer = int(node.input_value(3).get_any_name().removeprefix("key_cache."))
         keys, values = (_cached(shared, node, index, kv_heads, size) for index in (0, 1))
-        query = ops.multiply(node.input_value(0), ops.convert(node.input_value(9), "f32"))
+        scale = ops.multiply(ops.convert(node.input_value(9), "f32"), np.float32(1 / cap))
+        query = ops.multiply(node.input_value(0), scale)  # a factor of the scores would be moved to all keys
         scores = ops.matmul(_grouped_queries(shared, query, kv_heads, size), keys, False, True)
         weights = _weights(scores, cap, _mask(shared, keys, windows[layer]))
         mixed = _ungrouped(shared, ops.matmul(weights, values, False, False), query, kv_heads, size)
@@ -106,8 +107,8 @@ def _ungrouped(shared: _Shared, mixed: ov.Node, query: ov.Node, kv_heads: int, s
 
 
 def _weights(scores: ov.Node, cap: float, mask: ov.Node) -> ov.Node:
-    """Softmax of capped scores [sequences, kv heads, heads of each · queries, context]."""
-    capped = ops.multiply(ops.tanh(ops.multiply(scores, np.float32(1 / cap))), np.float32(cap))
+    """Softmax of cap · tanh(scores) [sequences, kv heads, heads of each · queries, context]."""
+    capped = ops.multiply(ops.tanh(scores), np.float32(cap))
     shape = ops.concat([ops.constant(_shape(0, 0, -1)), _sizes(mask, 3, 5)], 0)
     weights = ops.softmax(ops.add(ops.reshape(capped, shape, True), mask), 4)
     return ops.reshape(weights, ops.concat([ops.constant(_shape(0, 0, -1)), _sizes(mask, 4, 5)], 0), True)
