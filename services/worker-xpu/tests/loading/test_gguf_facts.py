@@ -23,6 +23,7 @@ AGREEING = (
     "llama-attention-scale",
     "qwen2",
     "gemma2",
+    "gemma2-capped",
     "gemma3",
 )
 """transformers' reader refuses the other architectures, or sizes as small as these."""
