@@ -30,6 +30,7 @@ RECIPES: Mapping[str, Recipe] = {
         },
     ),
     "llama-window": Recipe(interleaved=True, windows=(20, 20), keys={"attention.sliding_window": 20}),
+    "llama-capped": Recipe(interleaved=True, attention_cap=2.0, keys={"attn_logit_softcapping": 2.0}),
     "llama-attention-scale": Recipe(interleaved=True, attention_scale=0.4, keys={"attention.scale": 0.4}),
     "qwen2": Recipe(architecture="qwen2", biases=_BIASES, rope_base=1e6),
     "qwen3": Recipe(architecture="qwen3", qk_norm="head", tied=False),
