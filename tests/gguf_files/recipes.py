@@ -56,6 +56,7 @@ class Recipe:
     residual_scale: float = 1.0
     logit_scale: float = 1.0
     final_cap: float = 0.0
+    attention_cap: float = 0.0
 
 
 def write(path: Path, recipe: Recipe, *, kind: Kind = Kind.F16, keys: Mapping[str, Any] | None = None) -> Weights:

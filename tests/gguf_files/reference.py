@@ -68,6 +68,8 @@ def _attention(recipe: Recipe, query: Array, key: Array, value: Array, window: i
     count = len(query)
     key, value = (np.repeat(part, HEADS // KV_HEADS, 1) for part in (key, value))
     scores = np.einsum("nhd,mhd->hnm", query, key) * recipe.attention_scale
+    if recipe.attention_cap:
+        scores = np.tanh(scores / recipe.attention_cap) * recipe.attention_cap
     age = np.arange(count)[:, None] - np.arange(count)
     scores = np.where((age >= 0) & ((age < window) if window else True), scores, -np.inf)
     scores = np.exp(scores - scores.max(-1, keepdims=True))

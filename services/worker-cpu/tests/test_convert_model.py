@@ -46,10 +46,14 @@ def test_a_key_that_is_unknown_is_refused_and_leaves_nothing(tmp_path: Path) -> 
     assert not (tmp_path / "openvino" / "openvino_model.xml").exists()
 
 
-def test_a_soft_cap_in_attention_is_refused_by_name(tmp_path: Path) -> None:
-    write(tmp_path / "model.gguf", RECIPES["gemma2"], keys={"attn_logit_softcapping": 50.0})
-    with pytest.raises(FailedPrecondition, match=r"gemma2\.attn_logit_softcapping is 50"):
-        check(tmp_path / "model.gguf", "gguf")
+def test_a_soft_cap_in_attention_is_applied(tmp_path: Path) -> None:
+    write(tmp_path / "model.gguf", RECIPES["gemma2-capped"])
+    assert "gemma2.attn_logit_softcapping" in "\n".join(check(tmp_path / "model.gguf", "gguf"))
+    convert(tmp_path, weights=None, progress=ignore_progress)
+    model = graph.read(ov.Core(), tmp_path / "openvino" / "openvino_model.xml")
+    kinds = [node.get_type_name() for node in model.get_ordered_ops()]
+    assert "PagedAttentionExtension" not in kinds
+    assert kinds.count("Tanh") == 4 + 1  # of each layer, and of the logits
 
 
 def test_the_check_before_an_import_accounts_for_every_key(tmp_path: Path) -> None:

@@ -7,14 +7,17 @@ from infermesh_runtime.gguf_account.lines import account_lines
 from infermesh_worker.models.gguf_file import GgufFile
 
 from .gguf_graph.build import account_of
+from .soft_cap.folders import read_folder
 
 
 def check(path: Path, model_format: str) -> Sequence[str]:
     """Lines for the account of an import: the keys that were applied, and those known to be without effect.
 
     Raises InvalidArgument, naming the key or tensor, for a file that says what we do not know, and FailedPrecondition
-    for one that OpenVINO cannot serve. Formats other than "gguf" are left to their converter.
+    for one that OpenVINO cannot serve. Of other formats it checks the soft cap of attention; the rest is left to their
+    converter.
     """
     if model_format != "gguf":
+        read_folder(path)
         return ()
     return account_lines(account_of(GgufFile(path)))

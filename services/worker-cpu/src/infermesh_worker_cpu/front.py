@@ -12,6 +12,7 @@ from infermesh_worker.models.footprint import Footprint, kv_token_bytes
 from infermesh_worker.models.model_folder import ModelFolder
 
 from .settings import WorkerCpuSettings
+from .soft_cap.folders import has_soft_cap
 
 WEIGHTS = "openvino/openvino_model.bin"
 """Weights file, beside the graph that convert_model writes."""
@@ -40,7 +41,8 @@ def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | N
     weights = folder.path / WEIGHTS
     if not weights.is_file():
         return None
-    element_bytes = _ELEMENT_BYTES["f32" if settings.numerics == "exact" else settings.kv_cache_dtype]
+    dtype = "f32" if settings.numerics == "exact" else settings.kv_cache_dtype
+    element_bytes = _ELEMENT_BYTES["f16" if dtype == "u8" and has_soft_cap(folder.path) else dtype]
     context_bytes = folder.manifest.context_length * kv_token_bytes(folder.path, element_bytes)
     return Footprint(
         base_bytes=_PROCESS_BYTES + int(_WEIGHTS_FACTOR * weights.stat().st_size),

@@ -8,7 +8,9 @@ from openvino import opset13 as ops
 from openvino._offline_transformations import paged_attention_transformation
 
 from infermesh_engine.runners.runner import CANDIDATES
-from infermesh_worker_cpu.gguf_graph.build import WINDOWS
+from infermesh_worker_cpu.soft_cap import marks
+from infermesh_worker_cpu.soft_cap.attention import cap_scores
+from infermesh_worker_cpu.soft_cap.folders import read_folder
 
 INPUTS = (
     "input_ids",
@@ -34,14 +36,17 @@ class NotPageableError(ValueError):
     """The IR is not a decoder whose KV state the paged-attention transformation recognises."""
 
 
-def read(core: ov.Core, xml: Path) -> ov.Model:
+def read(core: ov.Core, xml: Path, *, capped_kv: ov.Type = ov.Type.f32) -> ov.Model:
     """Reads the IR of a stateful decoder; returns it with paged attention and the outputs named in OUTPUTS.
+
+    `capped_kv`: the type of the KV cache if attention has a soft cap; otherwise the plugin chooses it.
 
     Additional inputs: rows int32 [R] (which tokens' logits are wanted) and inverse_temperatures float32 [R].
     Outputs: logits float32 [R, vocab]; top_ids int32 and top_logits float32 [R, min(CANDIDATES, vocab)], largest first;
     scaled_logsumexp float32 [R], log Σ exp(logits × inverse_temperatures).
 
-    Raises NotPageableError.
+    A graph exported from a Hugging Face folder is read with that folder's config.json, which is beside the graph's
+    folder. Raises NotPageableError, and FailedPrecondition for a soft cap that we cannot apply.
     """
     model = core.read_model(xml)
     names = {name for output in model.inputs for name in output.get_names()}
@@ -49,19 +54,23 @@ def read(core: ov.Core, xml: Path) -> ov.Model:
         raise NotPageableError(
             f"{xml} is not a stateful decoder with inputs input_ids and beam_idx: its inputs are {sorted(names)}"
         )
+    windows, soft_cap = marks.windows_of(model), marks.soft_cap_of(model)
+    if windows is None and (found := read_folder(xml.parent.parent)) is not None:
+        windows, soft_cap = found
     paged_attention_transformation(model)
-    _limit_attention(model)
+    if soft_cap and windows is not None:
+        if cap_scores(model, soft_cap, windows, capped_kv) != len(windows):
+            raise NotPageableError(f"{xml} has attention with a soft cap in a form that is not recognised")
+    elif windows is not None:
+        _limit_attention(model, windows)
     _gather_rows_before_head(model)
     _add_sampling_outputs(model)
     model.validate_nodes_and_infer_types()
     return model
 
 
-def _limit_attention(model: ov.Model) -> None:
+def _limit_attention(model: ov.Model, windows: list[int]) -> None:
     """Gives paged attention the windows that the IR names; the transformation keeps them for a few graphs only."""
-    if not model.has_rt_info(list(WINDOWS)):
-        return
-    windows = [int(window) for window in model.get_rt_info(list(WINDOWS)).astype(str).split()]
     layers = [node for node in model.get_ordered_ops() if node.get_type_name() == "PagedAttentionExtension"]
     for node in layers:
         layer = int(node.input_value(3).get_any_name().removeprefix("key_cache."))

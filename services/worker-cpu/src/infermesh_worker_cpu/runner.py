@@ -1,6 +1,6 @@
 """Runs batches on the CPU with OpenVINO: the compiled graph, its KV cache, and one inference for each batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,8 @@ from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
 
 from . import graph
+from .soft_cap.parts import Part
+from .soft_cap.steps import CappedSteps, kv_type
 
 Numerics = Literal["fast", "exact"]
 KvDtype = Literal["u8", "f16", "f32"]
@@ -105,7 +107,7 @@ class OpenVinoRunner:
     def __init__(self, xml: Path, options: OpenVinoOptions) -> None:
         core = ov.Core()
         try:
-            model = graph.read(core, xml)
+            model = graph.read(core, xml, capped_kv=kv_type(options.numerics, options.kv_cache_dtype))
         except graph.NotPageableError as error:
             raise FailedPrecondition(str(error), reason="MODEL_NOT_SUPPORTED") from error
         compiled = core.compile_model(model, "CPU", compile_properties(options))
@@ -116,14 +118,37 @@ class OpenVinoRunner:
         self._outputs = [_output_index(compiled, name) for name in graph.OUTPUTS]
         self._exact = options.numerics == "exact"
         self.info = _runner_info(core, compiled, options)
-        self._kv = self._allocate_kv(compiled, self.info.num_blocks + 1)
+        self._capped = CappedSteps.of(compiled, self._request)
+        blocks = self.info.num_blocks + 1
+        self._kv = self._capped.allocate_kv(blocks) if self._capped else self._allocate_kv(compiled, blocks)
 
     def run(self, batch: Batch) -> Logits:
+        parts = self._capped.parts(batch, self.info.min_run_tokens) if self._capped else ()
+        return self._joined(batch, parts) if len(parts) > 1 else self._infer(batch)
+
+    def _joined(self, batch: Batch, parts: Sequence[Part]) -> OpenVinoLogits:
+        """Runs the parts one after the other. Their logits are copied, since each inference overwrites them."""
+        joined: tuple[NDArray[Any], ...] = ()
+        for part in parts:
+            logits = self._infer(part.batch)
+            columns = (logits.all, logits.top_ids, logits.top_logits, logits.scaled_logsumexp)
+            joined = joined or tuple(np.empty((len(batch.rows), *column.shape[1:]), column.dtype) for column in columns)
+            for whole, column in zip(joined, columns, strict=True):
+                whole[part.rows] = column
+        every, ids, top, sums = joined
+        return OpenVinoLogits(every, ids, top, sums, batch.inverse_temperatures)
+
+    def _infer(self, batch: Batch) -> OpenVinoLogits:
         rows = len(batch.rows)
-        self._set_inputs(widened(batch, self.info.num_blocks) if self._exact else batch)
+        run = widened(batch, self.info.num_blocks) if self._exact else batch
+        self._set_inputs(run)
+        if self._capped is not None:
+            self._capped.prepare(run)
         # infer() would copy every output, 6 MB of logits for 32 rows.
         self._request.start_async()
         self._request.wait()
+        if self._capped is not None:
+            self._capped.store(run)
         every, ids, top, sums = (self._request.get_output_tensor(index).data[:rows] for index in self._outputs)
         if not np.isfinite(sums).all():  # the plugin's TopK may miss a NaN, but a sum does not
             top = np.where(np.isfinite(sums)[:, None], top, np.float32(np.nan))
@@ -139,7 +164,7 @@ class OpenVinoRunner:
         return machine.memory_available_bytes()
 
     def close(self) -> None:
-        del self._request, self._inputs, self._kv
+        del self._request, self._inputs, self._kv, self._capped
 
     def _set_inputs(self, batch: Batch) -> None:
         arrays: tuple[NDArray[Any], ...] = (

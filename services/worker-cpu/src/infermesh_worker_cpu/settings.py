@@ -13,7 +13,8 @@ class WorkerCpuSettings(WorkerSettings):
     kv_cache_dtype: Literal["u8", "f16", "f32"] = Field(
         "u8",
         description="Precision of the KV cache with numerics fast: u8, f16 (bf16 on processors that compute in it) or "
-        "f32 (the model then computes in f32 too). Numerics exact always uses f32.",
+        "f32 (the model then computes in f32 too). Numerics exact always uses f32. Models that cap attention scores "
+        "(Gemma 2) keep bf16 instead of u8 and f16.",
     )
 
     @model_validator(mode="after")

@@ -7,7 +7,6 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.gguf_account.account import Account, make_account
 from infermesh_runtime.gguf_account.contents import Linear
 from infermesh_runtime.gguf_account.spec import DecoderSpec, RopeSpec
@@ -16,16 +15,14 @@ from infermesh_worker_cpu.gguf_graph.attention import Inputs
 from infermesh_worker_cpu.gguf_graph.block import Block
 from infermesh_worker_cpu.gguf_graph.rope import Rotation, rotation
 from infermesh_worker_cpu.gguf_graph.weights import Weights, check_readable
-
-WINDOWS = ("infermesh", "attention_windows")
-"""Where the IR's runtime information says each layer's window: numbers of tokens with spaces between, 0 for all."""
+from infermesh_worker_cpu.soft_cap import marks
 
 
 def save_graph(gguf_file: Path, xml: Path, progress: Callable[[str, float], None]) -> None:
     """Writes the IR of a GGUF file's decoder: stateful, inputs input_ids, position_ids, beam_idx; output logits.
 
     Raises InvalidArgument, naming the key or tensor, for a file that says what we do not know, and FailedPrecondition
-    for what OpenVINO's paged attention cannot do.
+    for an architecture or a type of tensor that cannot be read.
     """
     file = GgufFile(gguf_file)
     spec = account_of(file).spec
@@ -37,18 +34,12 @@ def save_graph(gguf_file: Path, xml: Path, progress: Callable[[str, float], None
 
 def is_ours(xml: Path) -> bool:
     """Whether save_graph made this IR, not an earlier version's reader of GGUF files."""
-    return WINDOWS[1] in xml.read_text(encoding="utf-8")
+    return marks.WINDOWS[1] in xml.read_text(encoding="utf-8")
 
 
 def account_of(file: GgufFile) -> Account:
     """The account of a file whose decoder can be served; raises as save_graph does."""
     account = make_account(file.contents)
-    if account.spec.attention_soft_cap:
-        raise FailedPrecondition(
-            f"worker-cpu cannot serve this model: {account.spec.architecture}.attn_logit_softcapping is "
-            f"{account.spec.attention_soft_cap:g}, and OpenVINO's paged attention has no soft cap",
-            reason="MODEL_NOT_SUPPORTED",
-        )
     for name in file.contents.tensors:
         check_readable(name, file.kind(name))
     return account
@@ -70,7 +61,7 @@ def _model(spec: DecoderSpec, file: GgufFile, weights: Weights, progress: Callab
     logits.output(0).set_names({"logits"})
     parameters = [inputs.tokens, inputs.positions, inputs.beams]
     model = ov.Model([ops.result(logits)], inputs.sinks, parameters, spec.architecture)
-    model.set_rt_info(" ".join(str(layer.window) for layer in spec.layers), list(WINDOWS))
+    marks.mark(model, [layer.window for layer in spec.layers], spec.attention_soft_cap)
     return model
 
 

@@ -1,0 +1,1 @@
+"""Attention whose scores are soft-capped, which OpenVINO's PagedAttention cannot compute."""
