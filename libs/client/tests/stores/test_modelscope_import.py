@@ -21,6 +21,7 @@ from infermesh_runtime.errors import FailedPrecondition, NotFound, Unavailable
 from libs.client.tests.weights import TOKENIZER, safetensors
 
 WEIGHTS = safetensors(bytes(range(256)) * 4096)
+COMMIT = "0123456789" * 4
 FILES = {
     "config.json": json.dumps({"max_position_embeddings": 128, "eos_token_id": 7}).encode(),
     "tokenizer.json": TOKENIZER.encode(),
@@ -38,6 +39,9 @@ class Hub:
         self.damaged = False
         self.token = ""
         self.ranges: list[str] = []
+        self.latest: dict[str, str] | None = None
+        """What it says of the revision's commit."""
+        self.revisions = {"v1"}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -55,14 +59,14 @@ class Handler(BaseHTTPRequestHandler):
         asked = parse_qs(url.query)
         if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
             self.send_error(403)
-        elif not url.path.startswith("/api/v1/models/org/model/repo") or asked["Revision"] != ["v1"]:
+        elif not url.path.startswith("/api/v1/models/org/model/repo") or asked["Revision"][0] not in self.hub.revisions:
             self.send_error(404)
         elif url.path.endswith("/files"):
             listed = [
                 {"Path": name, "Type": "blob", "Size": len(data), "Sha256": hashlib.sha256(data).hexdigest()}
                 for name, data in self.hub.files.items()
             ]
-            self._send(200, json.dumps({"Data": {"Files": listed}}).encode())
+            self._send(200, json.dumps({"Data": {"Files": listed, "LatestCommitter": self.hub.latest}}).encode())
         else:
             self._file(asked["FilePath"][0])
 
@@ -112,6 +116,19 @@ def test_a_model_at_a_revision(hub: Hub, models_root: Path) -> None:
     assert (models_root / "m" / "model.safetensors").read_bytes() == WEIGHTS
     assert (manifest.source, manifest.revision) == ("modelscope:org/model@v1", "v1")
     assert [path.name for path in models_root.iterdir() if path.name != ".import.lock"] == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("latest", "commit"),
+    [({"Id": COMMIT, "ShortId": COMMIT[:8]}, COMMIT), ({"Id": "", "ShortId": COMMIT[:8]}, COMMIT[:8]), ({}, "v1")],
+)
+def test_the_commit_is_recorded_where_the_hub_tells_it(
+    hub: Hub, models_root: Path, latest: dict[str, str], commit: str
+) -> None:
+    hub.latest = latest
+    hub.revisions.add(COMMIT)
+    manifest = import_model("modelscope:org/model@v1", "m", models_root, VIEW)
+    assert (manifest.source, manifest.revision) == (f"modelscope:org/model@{commit}", commit)
 
 
 def test_a_cut_download_goes_on(hub: Hub, models_root: Path) -> None:

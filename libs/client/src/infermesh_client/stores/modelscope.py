@@ -13,6 +13,7 @@ import httpx
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, NotFound, Unavailable
 
 DEFAULT_ENDPOINT, DEFAULT_REVISION = "https://modelscope.cn", "master"
+COMMIT_DIGITS = 40
 _TIMEOUT_S, _TRIES = 30.0, 5
 
 
@@ -29,7 +30,6 @@ class RemoteFile:
     size_bytes: int
     sha256: str
     """Empty where the server does not say."""
-    commit: str
 
 
 class ModelScope:
@@ -41,6 +41,8 @@ class ModelScope:
         self._base = f"{self.endpoint}/api/v1/models/{quote(repository)}/repo"
         self._revision = revision or DEFAULT_REVISION
         self._where = f"{repository} at {self.endpoint}"
+        self.commit = ""
+        """The commit of the revision, once `files` was called; its first digits if the server tells no more."""
         token = os.environ.get("MODELSCOPE_API_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True, headers=headers)
@@ -56,11 +58,12 @@ class ModelScope:
         try:
             answer = self._http.get(f"{self._base}/files", params={"Revision": self._revision, "Recursive": "true"})
             self._check(answer)
-            listed: list[dict[str, Any]] = answer.json()["Data"]["Files"]
+            data: dict[str, Any] = answer.json()["Data"]
+            listed: list[dict[str, Any]] = data["Files"]
+            latest = data.get("LatestCommitter") or {}
+            self.commit = str(latest.get("Id") or latest.get("ShortId") or "")
             return {
-                str(entry["Path"]): RemoteFile(
-                    int(entry["Size"]), str(entry.get("Sha256") or ""), str(entry.get("CommittedRevision") or "")
-                )
+                str(entry["Path"]): RemoteFile(int(entry["Size"]), str(entry.get("Sha256") or ""))
                 for entry in listed
                 if entry.get("Type") == "blob"
             }

@@ -59,8 +59,8 @@ def _convert(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Mappin
     model_type = str(_read(folder / "config.json").get("model_type", ""))
     if not sources:
         raise InvalidArgument(
-            "the model has neither tokenizer.json, nor tokenizer.model, a .tiktoken file, or vocab.json with merges.txt "
-            "to make it from"
+            "the model has neither tokenizer.json, nor what one is made from: tokenizer.model, a .tiktoken file, or "
+            "vocab.json with merges.txt"
         )
     if sources[0] in _BYTE_BPE:
         return read_byte_bpe(folder, config, model_type)

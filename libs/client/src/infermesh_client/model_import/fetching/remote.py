@@ -18,7 +18,7 @@ from infermesh_client.model_import.source import HubModel
 from infermesh_client.model_import.staging import check_free_space
 from infermesh_client.model_import.user_paths import unstaged
 from infermesh_client.stores.kept_downloads import download_folder
-from infermesh_client.stores.modelscope import DEFAULT_REVISION, ModelScope
+from infermesh_client.stores.modelscope import COMMIT_DIGITS, DEFAULT_REVISION, ModelScope
 from infermesh_client.weight_files.inspect import inspect_gguf
 
 _WEIGHTS = (".gguf", ".safetensors", ".bin")
@@ -89,7 +89,8 @@ def _download(model: HubModel, found: RemoteModel, names: Sequence[str], place: 
     if model.hub == "hf":
         download_hub_files(model, found.files, names, place, step)
         return
-    with ModelScope(model.repository, found.files.commit) as remote:
+    commit = found.files.commit  # its first digits name no revision
+    with ModelScope(model.repository, commit if len(commit) == COMMIT_DIGITS else model.revision) as remote:
         listed = remote.files()
         for name in names:
             if not (place / name).is_file():
@@ -116,7 +117,7 @@ def _list_modelscope(model: HubModel, include: str | None) -> HubFiles:
             if layout.format == "safetensors":
                 check_checkpoint(read_config(read("config.json"), place), list(listed), place)
         sizes_bytes = {name: listed[name].size_bytes for name in layout.files}
-        return HubFiles(layout, model.revision or DEFAULT_REVISION, "", sizes_bytes, list(listed))
+        return HubFiles(layout, remote.commit or model.revision or DEFAULT_REVISION, "", sizes_bytes, list(listed))
 
 
 class _NoStep:
