@@ -17,7 +17,7 @@ from infermesh_client.model_import import convert
 from infermesh_client.model_import.importer import import_model
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_runtime.errors import FailedPrecondition, NotFound, Unavailable
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from libs.client.tests.weights import TOKENIZER, safetensors
 
 WEIGHTS = safetensors(bytes(range(256)) * 4096)
@@ -77,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
         begin = 0
         if wanted := self.headers.get("Range"):
             self.hub.ranges.append(wanted)
-            begin = int(wanted.removeprefix("bytes=").rstrip("-"))
+            begin = int(wanted.removeprefix("bytes=").partition("-")[0])
         if self.hub.cuts and name.endswith(".safetensors"):
             self.hub.cuts -= 1
             self._send(206 if begin else 200, data[begin : begin + 100_000], length=len(data) - begin)
@@ -147,6 +147,16 @@ def test_the_next_import_goes_on_where_a_failed_one_ended(hub: Hub, models_root:
     import_model("modelscope:org/model@v1", "m", models_root, VIEW)
     assert hub.ranges == ["bytes=500000-"]
     assert not (models_root / ".downloads").exists()
+
+
+def test_an_index_that_names_a_tensor_that_is_not_there(hub: Hub, models_root: Path) -> None:
+    hub.files = {name: data for name, data in FILES.items() if name != "model.safetensors"}
+    hub.files |= {"a.safetensors": WEIGHTS, "b.safetensors": safetensors(b"b", name="b")}
+    index = {"weight_map": {"w": "a.safetensors", "gone": "b.safetensors"}}
+    hub.files["model.safetensors.index.json"] = json.dumps(index).encode()
+    with pytest.raises(InvalidArgument, match="the tensor gone, which is in none of the files"):
+        import_model("modelscope:org/model@v1", "m", models_root, VIEW)
+    assert all(asked.startswith("bytes=0-") for asked in hub.ranges)
 
 
 def test_damaged_weights(hub: Hub, models_root: Path) -> None:

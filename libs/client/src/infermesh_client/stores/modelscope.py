@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
+from infermesh_client.stores.beginning import read_beginning
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, NotFound, Unavailable
 
 DEFAULT_ENDPOINT, DEFAULT_REVISION = "https://modelscope.cn", "master"
@@ -87,6 +88,16 @@ class ModelScope:
                     raise Unavailable(f"downloading {name} of {self._where} failed: {error}") from error
         self._check_content(name, file, part)
         part.replace(target)
+
+    def beginning(self, name: str, size_bytes: int) -> bytes:
+        """The first bytes of a file, at least `size_bytes` if it has so many. Raises InfermeshError."""
+        params = {"Revision": self._revision, "FilePath": name}
+        try:
+            return read_beginning(self._http, self._base, params, {}, size_bytes)
+        except httpx.HTTPStatusError as error:
+            raise self._explain(error.response.status_code) from error
+        except httpx.HTTPError as error:
+            raise Unavailable(f"reading {name} of {self._where} failed: {error}") from error
 
     def _go_on(self, name: str, file: RemoteFile, part: Path, step: Step) -> None:
         begin = part.stat().st_size if part.is_file() else 0
