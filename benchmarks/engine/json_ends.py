@@ -27,8 +27,8 @@ from infermesh_worker_cpu.build_model import build_model
 
 MODEL = Path(__file__).parents[2] / "build" / "models" / "smollm2-135m-instruct"
 MAX_TOKENS = 512
-SLICE = 4
-"""Prompts that run at once: 80 outputs, more than the engine runs at the same time."""
+AT_ONCE = 4
+"""Prompts of which the outputs are kept together: 80 outputs, more than the engine runs at the same time."""
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"')
 
 
@@ -100,12 +100,14 @@ def _report(outputs: list[Ended]) -> dict[str, Any]:
     }
 
 
-def collect(model: BuiltModel, path: Path, count: int, *, seconds: float, flags: dict[str, bool]) -> Collected:
-    """Adds to the file's outputs, a few questions at a time, until it has those of `count` or the time is over."""
+def collect(
+    model: BuiltModel, path: Path, count: int, *, seconds: float, flags: dict[str, bool], at_once: int = AT_ONCE
+) -> Collected:
+    """Adds to the file's outputs, `at_once` questions at a time, until it has those of `count` or the time is over."""
     collected, started_s = Collected.read(path, flags), time.monotonic()
     questions = prompts(count)
     while collected.questions < count and time.monotonic() - started_s < seconds:
-        begun_s, slice_ = time.monotonic(), questions[collected.questions :][:SLICE]
+        begun_s, slice_ = time.monotonic(), questions[collected.questions :][:at_once]
         ended = [asdict(each) for each in run(model, list(SCHEMAS), slice_, open_objects=flags["open"])]
         collected.add(len(slice_), time.monotonic() - begun_s, ended)
         collected.write(path)
@@ -119,6 +121,7 @@ def main() -> None:
     parser.add_argument("--unbounded", action="store_true", help="do not bound the digits of numbers")
     parser.add_argument("--file", type=Path, help="keep the outputs there, and go on after those that it has")
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no more prompts after this time")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="prompts after which the file is written")
     options = parser.parse_args()
     if options.unbounded:
         digit_bound.MOST_DIGITS = 1 << 30
@@ -126,7 +129,7 @@ def main() -> None:
     flags = {"open": options.open, "unbounded": options.unbounded}
     with tempfile.TemporaryDirectory() as folder:
         path = options.file or Path(folder) / "outputs.json"
-        collected = collect(model, path, options.prompts, seconds=options.seconds, flags=flags)
+        collected = collect(model, path, options.prompts, seconds=options.seconds, flags=flags, at_once=options.at_once)
     model.runner.close()
     report = _report([Ended(**each | {"reason": FinishReason(each["reason"])}) for each in collected.outputs])
     seconds = round(collected.seconds, 1)
