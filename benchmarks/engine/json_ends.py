@@ -1,17 +1,22 @@
 """Counts the JSON outputs of the default model that do not end, at temperature 0 with max_tokens 512, and how they end.
 
 `python -m benchmarks.engine.json_ends --prompts 500 [--open] [--unbounded]`. Its output is one JSON document. The model
-is SmolLM2-135M below build/models, which the tests import.
+is SmolLM2-135M below build/models, which the tests import. With `--file PATH --seconds 600` the outputs are collected
+in a file over several runs.
 """
 
 import argparse
 import json
+import math
 import re
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.engine.json_ends_file import Collected
 from benchmarks.engine.json_schemas import SCHEMAS, prompts
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason
@@ -22,6 +27,8 @@ from infermesh_worker_cpu.build_model import build_model
 
 MODEL = Path(__file__).parents[2] / "build" / "models" / "smollm2-135m-instruct"
 MAX_TOKENS = 512
+AT_ONCE = 4
+"""Prompts of which the outputs are kept together: 80 outputs, more than the engine runs at the same time."""
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"')
 
 
@@ -93,18 +100,41 @@ def _report(outputs: list[Ended]) -> dict[str, Any]:
     }
 
 
+def collect(
+    model: BuiltModel, path: Path, count: int, *, seconds: float, flags: dict[str, bool], at_once: int = AT_ONCE
+) -> Collected:
+    """Adds to the file's outputs, `at_once` questions at a time, until it has those of `count` or the time is over."""
+    collected, started_s = Collected.read(path, flags), time.monotonic()
+    questions = prompts(count)
+    while collected.questions < count and time.monotonic() - started_s < seconds:
+        begun_s, slice_ = time.monotonic(), questions[collected.questions :][:at_once]
+        ended = [asdict(each) for each in run(model, list(SCHEMAS), slice_, open_objects=flags["open"])]
+        collected.add(len(slice_), time.monotonic() - begun_s, ended)
+        collected.write(path)
+    return collected
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.engine.json_ends", description=__doc__)
     parser.add_argument("--prompts", type=int, default=500, help="how many of 500 prompts; each with 20 schemas")
     parser.add_argument("--open", action="store_true", help="leave objects open, as JSON Schema says")
     parser.add_argument("--unbounded", action="store_true", help="do not bound the digits of numbers")
+    parser.add_argument("--file", type=Path, help="keep the outputs there, and go on after those that it has")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no more prompts after this time")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="prompts after which the file is written")
     options = parser.parse_args()
     if options.unbounded:
         digit_bound.MOST_DIGITS = 1 << 30
     model = build_model({"folder": str(MODEL), "kv_cache_bytes": 1 << 30})
-    outputs = list(run(model, list(SCHEMAS), prompts(options.prompts), open_objects=options.open))
+    flags = {"open": options.open, "unbounded": options.unbounded}
+    with tempfile.TemporaryDirectory() as folder:
+        path = options.file or Path(folder) / "outputs.json"
+        collected = collect(model, path, options.prompts, seconds=options.seconds, flags=flags, at_once=options.at_once)
     model.runner.close()
-    print(json.dumps(_report(outputs)))
+    report = _report([Ended(**each | {"reason": FinishReason(each["reason"])}) for each in collected.outputs])
+    seconds = round(collected.seconds, 1)
+    per_s = round(len(collected.outputs) / collected.seconds, 3) if collected.seconds else None
+    print(json.dumps(report | {"prompts": collected.questions, "seconds": seconds, "outputs_per_s": per_s}))
 
 
 if __name__ == "__main__":

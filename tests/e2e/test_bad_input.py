@@ -1,5 +1,7 @@
 """Bad input gets the exact status, type, code and param through Envoy, and the mesh keeps serving."""
 
+import gzip
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -217,6 +219,18 @@ def test_body_too_large(http: httpx.Client, mebibytes: int) -> None:
     for content in (b" " * (mebibytes * MEBIBYTE), (b" " * MEBIBYTE for _ in range(mebibytes))):
         message = assert_error(http.post(CHAT, content=content), 413, "request_too_large", None)
         assert "64 MiB" in message
+
+
+def test_compressed_bodies(http: httpx.Client) -> None:
+    """Of any ratio, up to the limit."""
+    gzipped = {"content-encoding": "gzip"}
+    padded = json.dumps(chat()).encode().ljust(8 * MEBIBYTE)
+    assert http.post(CHAT, content=gzip.compress(padded), headers=gzipped).status_code == 200
+    bomb = gzip.compress(b" " * (65 * MEBIBYTE))
+    assert "(64 MiB)" in assert_error(http.post(CHAT, content=bomb, headers=gzipped), 413, "request_too_large", None)
+    brotli = {"content-encoding": "br"}
+    message = assert_error(http.post(CHAT, content=b"{}", headers=brotli), 415, "unsupported_encoding", None)
+    assert "gzip or zstd" in message
 
 
 def test_body_of_the_largest_size(http: httpx.Client) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from infermesh_client.gguf_metadata.reader import GgufTokenizer
 from infermesh_client.gguf_metadata.tokenizer import build_tokenizer
@@ -147,3 +147,27 @@ def test_settled_folder_surrounds_texts_as_transformers_does(name: str, tmp_path
     own = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for text in corpus()[:200]:
         assert own.encode(text).ids == reference(text)["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tokenizer_class", "model_type"),
+    [("qwen3", "Qwen2Tokenizer", "qwen3"), ("llama3", "GPT2Tokenizer", "gpt2")],
+)
+def test_vocab_and_merges_alone_give_the_ids_of_transformers(
+    name: str, tokenizer_class: str, model_type: str, tmp_path: Path
+) -> None:
+    document = json.loads((original(name) / "tokenizer.json").read_text())
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in document["model"]["merges"]]
+    (tmp_path / "vocab.json").write_text(json.dumps(document["model"]["vocab"]))
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+    added = {str(token.pop("id")): token for token in document["added_tokens"]}
+    config = {"tokenizer_class": tokenizer_class, "added_tokens_decoder": added}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    reference = AutoTokenizer.from_pretrained(tmp_path)
+    assert type(reference).__name__.removesuffix("Fast") == tokenizer_class
+    settle_tokenizer(tmp_path)
+    encoded = Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode_batch(corpus())
+    expected = reference(corpus())["input_ids"]
+    wrong = [text for text, ids, each in zip(corpus(), expected, encoded, strict=True) if each.ids != ids]
+    assert not wrong, f"{len(wrong)} texts, such as {wrong[0]!r}"

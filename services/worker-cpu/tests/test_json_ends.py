@@ -4,10 +4,14 @@ JSON_PROMPTS=500 asks all 500 questions with each of the twenty schemas, which t
 """
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.engine.json_ends import ends_in_number_or_space, run
+from benchmarks.engine import json_ends
+from benchmarks.engine.json_ends import Ended, collect, ends_in_number_or_space, run
 from benchmarks.engine.json_schemas import SCHEMAS, prompts
 from infermesh_engine.requests.output import FinishReason
 from infermesh_worker.engine_process.built_model import BuiltModel
@@ -39,3 +43,22 @@ def test_ends_that_are_bad(text: str) -> None:
 @pytest.mark.parametrize("text", ['{"a": "1', '{"a": "1 ', '{"a": "\\" 1', '{"a": true', '{"a": 1,', '{"a": "x"', "{"])
 def test_ends_that_are_not(text: str) -> None:
     assert not ends_in_number_or_space(text)
+
+
+def test_outputs_are_collected_over_several_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(_model: object, names: list[str], questions: list[str], **_options: bool) -> Iterator[Ended]:
+        asked.extend(questions)
+        return (Ended(schema=name, text="{}", reason=FinishReason.STOP, tokens=2) for _ in questions for name in names)
+
+    monkeypatch.setattr(json_ends, "run", answer)
+    model: Any = None
+    path, flags = tmp_path / "outputs.json", {"open": False, "unbounded": False}
+    assert collect(model, path, 6, seconds=0, flags=flags).questions == 0
+    assert collect(model, path, 6, seconds=60, flags=flags).questions == 6
+    whole = collect(model, path, 11, seconds=60, flags=flags)
+    assert asked == prompts(11)
+    assert len(whole.outputs) == 11 * len(SCHEMAS)
+    with pytest.raises(ValueError, match="was made with"):
+        collect(model, path, 12, seconds=60, flags=flags | {"open": True})

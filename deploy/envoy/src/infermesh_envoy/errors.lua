@@ -29,6 +29,7 @@ local UTF8 = { -- the byte sequences of characters beyond ASCII
   "[\241-\243][\128-\191][\128-\191][\128-\191]", "\244[\128-\143][\128-\191][\128-\191]",
 }
 local SMALL_BYTES = 2 ^ 16 -- bodies up to this size are not counted
+local STATUSES = { ['"request_too_large"'] = 413, ['"unsupported_encoding"'] = 415 } -- where gRPC's code gives a poorer one
 local GRPC_HEADERS = { "grpc-status", "grpc-message", "grpc-status-details-bin" }
 
 -- The position of the quote that closes the string opened at `at`.
@@ -94,11 +95,15 @@ function errors.object(http_status, status)
     status.message or '""', kind, violation.field or "null", reason:lower())
 end
 
+-- The error object for what this script refuses by itself.
+local function refusal(http_status, code, message, reason)
+  local info = { ["@type"] = '"type.googleapis.com/google.rpc.ErrorInfo"', reason = errors.quote(reason) }
+  return errors.object(http_status, { code = code, message = errors.quote(message), details = { info } })
+end
+
 -- The error object for a request body larger than `limit` bytes.
 function errors.too_large(limit)
-  local message = string.format("The request body is larger than %g MiB", limit / 2 ^ 20)
-  local info = { ["@type"] = '"type.googleapis.com/google.rpc.ErrorInfo"', reason = '"request_too_large"' }
-  return errors.object(413, { message = errors.quote(message), details = { info } })
+  return refusal(413, nil, string.format("The request body is larger than %g MiB", limit / 2 ^ 20), "request_too_large")
 end
 
 -- The bytes of the bodies that are arriving now: of all, and by the client's address.
@@ -168,11 +173,6 @@ end
 
 local BUSY = "Too many large request bodies are arriving; try again"
 
-local function busy_object()
-  local info = { ["@type"] = '"type.googleapis.com/google.rpc.ErrorInfo"', reason = '"bodies_too_large"' }
-  return errors.object(429, { code = "8", message = errors.quote(BUSY), details = { info } })
-end
-
 -- Reads the body as it arrives, and drops what is beyond a limit: refusing a request while the client still sends would
 -- reset its connection, so the answer refuses it afterwards.
 local function read_body(handle)
@@ -197,11 +197,7 @@ local function read_body(handle)
   end
   if account then account.close() end
   local noted = handle:streamInfo():dynamicMetadata()
-  if size > limit then
-    noted:set("infermesh", "too_large", limit)
-  elseif busy then
-    noted:set("infermesh", "busy", true)
-  end
+  if size > limit then noted:set("infermesh", "too_large", limit) elseif busy then noted:set("infermesh", "busy", true) end
 end
 
 -- Removes headers that gRPC would read from a REST request, but for a valid grpc-timeout: bad ones fail the router.
@@ -214,6 +210,13 @@ local function drop_grpc_headers(headers)
     if is_grpc and not is_timeout then table.insert(dropped, name) end
   end
   for _, name in ipairs(dropped) do headers:remove(name) end
+end
+
+-- Tells the router, which unpacks the body, how it is compressed.
+local function tell_encoding(headers)
+  local encoding = (headers:get("content-encoding") or ""):lower():sub(1, 80):gsub("[^%w%p ]", "?")
+  for _, name in ipairs({ "content-encoding", "x-infermesh-body-encoding" }) do headers:remove(name) end
+  if encoding ~= "" then headers:add("x-infermesh-body-encoding", encoding) end
 end
 
 function envoy_on_request(handle)
@@ -235,7 +238,8 @@ function envoy_on_request(handle)
     handle:respond({ [":status"] = "426" }, "") -- web pages can speak HTTP/1.1, and nothing here looks at their origin
     return
   end
-  drop_grpc_headers(handle:headers())
+  drop_grpc_headers(headers)
+  tell_encoding(headers)
   read_body(handle)
 end
 
@@ -283,7 +287,7 @@ function envoy_on_response(handle)
   local headers = handle:headers()
   if noted.busy then
     headers:replace("retry-after", "1")
-    answer(handle, 429, body, busy_object())
+    answer(handle, 429, body, refusal(429, "8", BUSY, "bodies_too_large"))
     return
   end
   local text = body:getBytes(0, body:length())
@@ -291,5 +295,6 @@ function envoy_on_response(handle)
   if status.error then return end -- an error that Envoy answered by itself
   local retry_after = errors.retry_after(status) or headers:get("retry-after") or (http_status == 503 and "1")
   if retry_after then headers:replace("retry-after", retry_after) end
-  answer(handle, http_status, body, errors.object(http_status, status))
+  local better = STATUSES[(detail(status, "ErrorInfo").reason or ""):lower()]
+  answer(handle, better or http_status, body, errors.object(http_status, status))
 end

@@ -1,5 +1,6 @@
 """Builds the GenerateRequest that both clients send, from a prompt and keyword options."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
@@ -16,13 +17,16 @@ Event = inference_pb2.Started | inference_pb2.Delta | inference_pb2.Finished
 class ChatMessage(TypedDict):
     """One message of a conversation.
 
-    `name` is the speaker's name, for chat templates that use one. `tool_call_id`, in a "tool" message, names the call
-    that this is the result of.
+    `name` is the speaker's name, for chat templates that use one. `tool_calls` are those of an "assistant" message, and
+    `tool_call_id`, in a "tool" message, names the call that this is the result of. `content_parts` replaces a content
+    of more than one part; `content` is "" then.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str
+    content_parts: NotRequired[Sequence[str]]
     name: NotRequired[str]
+    tool_calls: NotRequired[Sequence[inference_pb2.ToolCall]]
     tool_call_id: NotRequired[str]
 
 
@@ -33,15 +37,16 @@ Prompt = str | Sequence[int] | Sequence[ChatMessage]
 class GenerateOptions(TypedDict, total=False):
     """Options of `generate`. An option that is missing or None has the default of the contract.
 
-    inference.proto gives the meaning, range and default of each: model, device, session_id, priority, seed, n, logprobs
-    (its `top`) in GenerateRequest; max_tokens, min_tokens, stop, stop_token_ids and ignore_eos in StopConditions;
-    temperature to logit_bias in SamplingParams. Of json_schema, regex and grammar (OutputFormat) only one may be given.
-    `tools` needs a conversation as the prompt.
+    inference.proto gives the meaning, range and default of each: model to n and logprobs (its `top`) in
+    GenerateRequest; max_tokens to ignore_eos in StopConditions; temperature to logit_bias in SamplingParams. Of
+    json_schema, regex and grammar (OutputFormat) only one may be given; open_objects belongs to json_schema. tools,
+    add_generation_prompt and template_kwargs (values for the chat template) need a conversation as the prompt.
     """
 
     model: str
     device: str
     session_id: str
+    client_id: str
     priority: int
     seed: int
     n: int
@@ -61,11 +66,14 @@ class GenerateOptions(TypedDict, total=False):
     json_schema: str
     regex: str
     grammar: str
+    open_objects: bool
     logprobs: int
     tools: Sequence[inference_pb2.Tool]
+    add_generation_prompt: bool
+    template_kwargs: Mapping[str, Any]
 
 
-_DIRECT = ("model", "device", "session_id", "priority", "seed", "n")
+_DIRECT = ("model", "device", "session_id", "client_id", "priority", "seed", "n")
 _SAMPLING = (
     "temperature",
     "top_k",
@@ -84,6 +92,7 @@ _STOP = {
     "ignore_eos": "ignore_eos",
 }
 _FORMATS = ("json_schema", "regex", "grammar")
+_OF_CHATS = ("tools", "add_generation_prompt", "template_kwargs")
 
 
 def build_request(prompt: Prompt, options: GenerateOptions) -> inference_pb2.GenerateRequest:
@@ -110,8 +119,10 @@ def _build(prompt: Prompt, given: Mapping[str, Any]) -> inference_pb2.GenerateRe
     formats = _pick(given, _FORMATS)
     if len(formats) > 1:
         raise ValueError(f"only one output format can be given, but these were: {', '.join(formats)}")
+    if "open_objects" in given and "json_schema" not in formats:
+        raise ValueError("open_objects says how to read a json_schema, and none was given")
     if formats:
-        request.format.CopyFrom(inference_pb2.OutputFormat(**formats))
+        request.format.CopyFrom(inference_pb2.OutputFormat(**formats, **_pick(given, ("open_objects",))))
     if "logprobs" in given:
         request.logprobs.CopyFrom(inference_pb2.LogprobsOptions(top=given["logprobs"]))
     return request
@@ -128,11 +139,15 @@ def _set_prompt(request: inference_pb2.GenerateRequest, prompt: Prompt, given: M
         raise ValueError("the prompt is empty")
     elif isinstance(prompt[0], Mapping):
         messages = [inference_pb2.ChatMessage(**message) for message in cast(Sequence[ChatMessage], prompt)]
-        request.chat.CopyFrom(inference_pb2.ChatPrompt(messages=messages, tools=given.get("tools", ())))
+        chat = inference_pb2.ChatPrompt(messages=messages, **_pick(given, ("tools", "add_generation_prompt")))
+        if "template_kwargs" in given:
+            chat.template_kwargs_json = json.dumps(given["template_kwargs"])
+        request.chat.CopyFrom(chat)
     else:
         request.token_ids.CopyFrom(_token_tensor(prompt))
-    if "tools" in given and not request.HasField("chat"):
-        raise ValueError("tools can be given only with a conversation (a list of messages) as the prompt")
+    if (of_chats := _pick(given, _OF_CHATS)) and not request.HasField("chat"):
+        name = next(iter(of_chats))
+        raise ValueError(f"{name} can be given only with a conversation (a list of messages) as the prompt")
 
 
 def _token_tensor(token_ids: Sequence[object]) -> tensor_pb2.Tensor:

@@ -43,10 +43,14 @@ def test_the_table_shows_what_was_verified(
     assert not models_root.exists()
     assert infermesh("models", "import", str(tiny_gguf), "--name", "tiny", "--no-verify").exit_code == 0
     folder = models_root / "tiny"
-    assert "98/100 tokens" not in infermesh("models").stdout
-    proof = Proof(runner="r", reference="w", matched=98, tokens=100, template_kept=True, end_of_turn="")
-    write_manifest(folder, msgspec.structs.replace(read_manifest(folder), proof=proof))
-    assert "98/100 tokens" in infermesh("models").stdout
+    assert "98/100" not in infermesh("models").stdout
+    old = Proof(runner="r", reference="w", matched=98, tokens=100, template_kept=True, end_of_turn="")
+    write_manifest(folder, msgspec.structs.replace(read_manifest(folder), proof=old))
+    assert "98/100 on r" in infermesh("models").stdout
+    cpu, xpu, gpu = (msgspec.structs.replace(old, worker=worker) for worker in ("cpu", "xpu", "gpu"))
+    others = (msgspec.structs.replace(xpu, matched=100), msgspec.structs.replace(gpu, not_tried="no device"))
+    write_manifest(folder, msgspec.structs.replace(read_manifest(folder), proof=cpu, other_proofs=others))
+    assert "98/100 on cpu, 100/100 on xpu, not tried on gpu" in infermesh("models").stdout
     assert json.loads(infermesh("models", "--json").stdout)["on_disk"][0]["proof"]["matched"] == 98
 
 

@@ -44,12 +44,19 @@ def answer_well(folder: Path, **_options: object) -> dict[str, object]:
     """Two right tokens and a wrong one, and a chat template that does not come back."""
     right = int(os.environ["TEST_RIGHT_TOKEN"])
     outputs = [[right], [right], [right + 1]]
-    return {"prompts": [[5, 9, 20]] * 3, "outputs": outputs, "template_kept": False, "end_of_turn": ""}
+    turn = {"prompt": [5], "output": [2], "ended": True, "marker": ""}
+    return {"prompts": [[5, 9, 20]] * 3, "outputs": outputs, "template_kept": False, "end_of_turn": "", "turn": turn}
+
+
+def answer_past_its_end(folder: Path, **_options: object) -> dict[str, object]:
+    outputs = [[int(os.environ["TEST_RIGHT_TOKEN"])]] * 2
+    turn = {"prompt": [5], "output": [7, 8], "ended": False, "marker": "<|end|>"}
+    return {"prompts": [[5, 9, 20]] * 2, "outputs": outputs, "template_kept": True, "end_of_turn": "", "turn": turn}
 
 
 def answer_badly(folder: Path, **_options: object) -> dict[str, object]:
     wrong = [[int(os.environ["TEST_RIGHT_TOKEN"]) + 1]] * 2
-    return {"prompts": [[5, 9, 20]] * 2, "outputs": wrong, "template_kept": None, "end_of_turn": ""}
+    return {"prompts": [[5, 9, 20]] * 2, "outputs": wrong, "template_kept": None, "end_of_turn": "", "turn": None}
 
 
 def answer_not(folder: Path, **_options: object) -> None:

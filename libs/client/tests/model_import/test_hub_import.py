@@ -74,6 +74,45 @@ def test_refusals_are_one_clear_line(
     assert not (models_root / "m").exists()
 
 
+BIG = bytes(2_000_000)
+SHARDS = {
+    "a.safetensors": safetensors(BIG, name="a"),
+    "b.safetensors": safetensors(BIG, name="b"),
+    "config.json": CONFIG,
+    "tokenizer.json": TOKENIZER.encode(),
+}
+
+
+def index_of(**homes: str) -> dict[str, bytes]:
+    return {"model.safetensors.index.json": json.dumps({"weight_map": homes}).encode()}
+
+
+@pytest.mark.parametrize(
+    ("homes", "message"),
+    [
+        ({"a": "a.safetensors", "c": "c.safetensors"}, "lacks 1 of the 2 files that"),
+        ({"a": "a.safetensors", "gone": "b.safetensors"}, "names the tensor gone, which is in none of the files"),
+    ],
+)
+def test_an_index_that_names_what_is_not_there_is_refused_before_the_download(
+    homes: dict[str, str], message: str, hub: Hub, run_import: RunImport, models_root: Path
+) -> None:
+    hub.models["org/model"] = SHARDS | index_of(**homes)
+    code, output = run_import("org/model", "--name", "m")
+    assert code == 1
+    assert message in output
+    whole = [request for request in hub.requests if ".safetensors" in request and "bytes=0-" not in request]
+    assert not any(request.startswith("GET") and "index" not in request for request in whole)
+    assert not (models_root / "m").exists()
+
+
+def test_shards_of_an_index(hub: Hub, run_import: RunImport, models_root: Path) -> None:
+    hub.models["org/model"] = SHARDS | index_of(a="a.safetensors", b="b.safetensors")
+    code, output = run_import("org/model", "--name", "m")
+    assert code == 0, output
+    assert (models_root / "m" / "b.safetensors").read_bytes() == SHARDS["b.safetensors"]
+
+
 def test_hub_that_is_not_there(hub: Hub, run_import: RunImport, models_root: Path) -> None:
     hub.url = "http://127.0.0.1:1"
     code, output = run_import("org/model", "--name", "m")

@@ -47,11 +47,16 @@ def lines(tmp_path: Path) -> Path:
     return tmp_path / "lines.txt"
 
 
+def entries_of(**functions: str) -> list[EntryPoint]:
+    """Runners, by name, with their functions in test_converters."""
+    return [EntryPoint(name, f"{test_converters.__name__}:{call}", provers.GROUP) for name, call in functions.items()]
+
+
 def run(
     source: Path, root: Path, lines: Path, prover: str, monkeypatch: pytest.MonkeyPatch, *, verify: bool = True
 ) -> None:
-    entry = EntryPoint("testdevice", f"{test_converters.__name__}:{prover}", provers.GROUP)
-    monkeypatch.setattr(provers, "entry_points", lambda group: [entry] if group == provers.GROUP else [])
+    entries = entries_of(testdevice=prover)
+    monkeypatch.setattr(provers, "entry_points", lambda group: entries if group == provers.GROUP else [])
     with lines.open("w") as file:
         view = ProgressView(Console(file=file, width=200))
         import_model(str(source), "m", root, view, ImportOptions(verify=verify))
@@ -64,12 +69,41 @@ def test_the_manifest_has_the_proof(
     proof = read_manifest(models_root / "m").proof
     reference = "numpy on the file's dequantised weights"
     assert proof == Proof(
-        runner="testdevice", reference=reference, matched=2, tokens=3, template_kept=False, end_of_turn=""
+        runner="testdevice",
+        worker="testdevice",
+        reference=reference,
+        matched=2,
+        tokens=3,
+        template_kept=False,
+        end_of_turn="",
+        turn_ended=True,
     )
     said = lines.read_text()
-    assert f"Verified 2/3 tokens: testdevice against {reference}" in said
+    assert f"Verified 2/3 tokens on testdevice against {reference}" in said
     assert "chats do not come back unchanged" in said
     assert "no token at which the model stops" in said
+
+
+def test_each_installed_runner_is_tried_or_says_why_not(
+    source: Path, models_root: Path, lines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = entries_of(one="answer_well", two="answer_past_its_end", three="answer_not")
+    converted = [EntryPoint("four", "unused", provers.GROUP)]
+    groups = {provers.GROUP: [*converted, *entries], "infermesh.model_converters": converted}
+    monkeypatch.setattr(provers, "entry_points", lambda group: groups[group])
+    with lines.open("w") as file:
+        import_model(str(source), "m", models_root, ProgressView(Console(file=file, width=200)))
+    proofs = read_manifest(models_root / "m").proofs
+    told = {proof.worker: (proof.matched, proof.tokens, proof.turn_ended, proof.not_tried) for proof in proofs}
+    assert told == {
+        "one": (2, 3, True, ""),
+        "two": (2, 2, False, ""),
+        "three": (0, 0, None, "no such kernel"),
+        "four": (0, 0, None, "the model could not be converted for it"),
+    }
+    said = lines.read_text()
+    assert "Warning: on two, an answer went on after '<|end|>'" in said
+    assert "Not tried on three: no such kernel" in said
 
 
 def test_other_tokens_than_the_sources_stop_the_import(

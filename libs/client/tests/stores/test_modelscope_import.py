@@ -17,10 +17,11 @@ from infermesh_client.model_import import convert
 from infermesh_client.model_import.importer import import_model
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_runtime.errors import FailedPrecondition, NotFound, Unavailable
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from libs.client.tests.weights import TOKENIZER, safetensors
 
 WEIGHTS = safetensors(bytes(range(256)) * 4096)
+COMMIT = "0123456789" * 4
 FILES = {
     "config.json": json.dumps({"max_position_embeddings": 128, "eos_token_id": 7}).encode(),
     "tokenizer.json": TOKENIZER.encode(),
@@ -38,6 +39,9 @@ class Hub:
         self.damaged = False
         self.token = ""
         self.ranges: list[str] = []
+        self.latest: dict[str, str] | None = None
+        """What it says of the revision's commit."""
+        self.revisions = {"v1"}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -55,14 +59,14 @@ class Handler(BaseHTTPRequestHandler):
         asked = parse_qs(url.query)
         if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
             self.send_error(403)
-        elif not url.path.startswith("/api/v1/models/org/model/repo") or asked["Revision"] != ["v1"]:
+        elif not url.path.startswith("/api/v1/models/org/model/repo") or asked["Revision"][0] not in self.hub.revisions:
             self.send_error(404)
         elif url.path.endswith("/files"):
             listed = [
                 {"Path": name, "Type": "blob", "Size": len(data), "Sha256": hashlib.sha256(data).hexdigest()}
                 for name, data in self.hub.files.items()
             ]
-            self._send(200, json.dumps({"Data": {"Files": listed}}).encode())
+            self._send(200, json.dumps({"Data": {"Files": listed, "LatestCommitter": self.hub.latest}}).encode())
         else:
             self._file(asked["FilePath"][0])
 
@@ -73,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
         begin = 0
         if wanted := self.headers.get("Range"):
             self.hub.ranges.append(wanted)
-            begin = int(wanted.removeprefix("bytes=").rstrip("-"))
+            begin = int(wanted.removeprefix("bytes=").partition("-")[0])
         if self.hub.cuts and name.endswith(".safetensors"):
             self.hub.cuts -= 1
             self._send(206 if begin else 200, data[begin : begin + 100_000], length=len(data) - begin)
@@ -114,6 +118,19 @@ def test_a_model_at_a_revision(hub: Hub, models_root: Path) -> None:
     assert [path.name for path in models_root.iterdir() if path.name != ".import.lock"] == ["m"]
 
 
+@pytest.mark.parametrize(
+    ("latest", "commit"),
+    [({"Id": COMMIT, "ShortId": COMMIT[:8]}, COMMIT), ({"Id": "", "ShortId": COMMIT[:8]}, COMMIT[:8]), ({}, "v1")],
+)
+def test_the_commit_is_recorded_where_the_hub_tells_it(
+    hub: Hub, models_root: Path, latest: dict[str, str], commit: str
+) -> None:
+    hub.latest = latest
+    hub.revisions.add(COMMIT)
+    manifest = import_model("modelscope:org/model@v1", "m", models_root, VIEW)
+    assert (manifest.source, manifest.revision) == (f"modelscope:org/model@{commit}", commit)
+
+
 def test_a_cut_download_goes_on(hub: Hub, models_root: Path) -> None:
     hub.cuts = 2
     import_model("modelscope:org/model@v1", "m", models_root, VIEW)
@@ -130,6 +147,16 @@ def test_the_next_import_goes_on_where_a_failed_one_ended(hub: Hub, models_root:
     import_model("modelscope:org/model@v1", "m", models_root, VIEW)
     assert hub.ranges == ["bytes=500000-"]
     assert not (models_root / ".downloads").exists()
+
+
+def test_an_index_that_names_a_tensor_that_is_not_there(hub: Hub, models_root: Path) -> None:
+    hub.files = {name: data for name, data in FILES.items() if name != "model.safetensors"}
+    hub.files |= {"a.safetensors": WEIGHTS, "b.safetensors": safetensors(b"b", name="b")}
+    index = {"weight_map": {"w": "a.safetensors", "gone": "b.safetensors"}}
+    hub.files["model.safetensors.index.json"] = json.dumps(index).encode()
+    with pytest.raises(InvalidArgument, match="the tensor gone, which is in none of the files"):
+        import_model("modelscope:org/model@v1", "m", models_root, VIEW)
+    assert all(asked.startswith("bytes=0-") for asked in hub.ranges)
 
 
 def test_damaged_weights(hub: Hub, models_root: Path) -> None:

@@ -95,6 +95,11 @@ class Engine:
         """Whether `step` has something to run or to report."""
         return self._scheduler.has_work or bool(self._ended_by_replay) or self._steps.in_flight
 
+    @property
+    def broken_requests(self) -> int:
+        """How many requests ended because their logits were not finite."""
+        return self._requests.broken
+
     def prepare(self) -> None:
         """Does the one-off work (0.3 to 2.4 s) for which the first constrained request would hold up all others."""
         with contextlib.suppress(Unimplemented):  # constrained requests get this error themselves

@@ -32,7 +32,9 @@ class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """What the end of an import found when it tried the model."""
 
     runner: str
-    """The kind of runner that answered: openvino or torch."""
+    """The kind of runner that answered, or could not be tried: openvino or torch."""
+    worker: str = ""
+    """The kind of worker that it belongs to: cpu or xpu; "" in older manifests."""
     reference: str
     """What its tokens were compared with, in words; when there was nothing, why."""
     matched: Count
@@ -43,6 +45,13 @@ class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Whether rendered chats come back unchanged from their tokens; None for a base model."""
     end_of_turn: str
     """The token that closes a turn and at which the model stops; "" for a base model, or if there is none."""
+    turn_ended: bool | None = None
+    """Whether a greedy answer ended by itself, and never went on after the token that closes a turn.
+
+    None for a base model, and if the answer had not ended when the trial did.
+    """
+    not_tried: str = ""
+    """Why the runner could not be tried; "" if it was."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -74,9 +83,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     not_for: tuple[str, ...] = ()
     """Converters that could not take the model, so that their kind of worker cannot serve it."""
     proof: Proof | None = None
-    """None if the model was not tried."""
+    """Of the runner that workers use first; None if the model was not tried."""
+    other_proofs: tuple[Proof, ...] = ()
+    """Of the other installed runners."""
     files: dict[str, FileEntry]
     """All files of the folder but the manifest, by relative path with forward slashes."""
+
+    @property
+    def proofs(self) -> tuple[Proof, ...]:
+        """All proofs, that of the first runner first."""
+        return () if self.proof is None else (self.proof, *self.other_proofs)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

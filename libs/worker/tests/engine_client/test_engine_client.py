@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from infermesh_engine.requests.request import GenerationRequest
-from infermesh_runtime.errors import Unavailable
+from infermesh_runtime.errors import Internal, Unavailable
 from infermesh_worker.engine_client.engine_client import EngineClient
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.engine_client.request_meter import RequestMeter
@@ -53,6 +53,17 @@ def damaged(options):
 def build(options):
     return BuiltModel(runner=Broken(SimulatedOptions(vocab_size=259)), tokenizer=build_tokenizer(),
                        eos_token_ids=frozenset())
+
+class DamagedLater(Damaged):
+    flag = None  # a file; once it is there, the model computes NaN
+
+    def run(self, batch):
+        return super().run(batch) if self.flag.exists() else SimulatedRunner.run(self, batch)
+
+def damaged_later(options):
+    runner = DamagedLater(SimulatedOptions(vocab_size=259))
+    runner.flag = Path(options["folder"]) / "damage"
+    return BuiltModel(runner=runner, tokenizer=build_tokenizer(), eos_token_ids=frozenset(), name="m")
 
 def wrong(options):
     raise FailedPrecondition("this folder has no graph")
@@ -162,6 +173,22 @@ def write_safetensors(path: Path, **tensors: list[float]) -> None:
         data += encoded
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+async def test_model_that_begins_to_compute_nan_is_taken_out_by_name(broken_module: str, tmp_path: Path) -> None:
+    options = {"folder": str(tmp_path)}
+    async with client_of(f"{broken_module}:damaged_later", options=options, first_delay_s=0.01) as client:
+        await status_of(client, ServingState.READY)
+        (tmp_path / "damage").touch()
+        request = GenerationRequest(request_id=client.new_request_id(), prompt_token_ids=(1, 2), seed=0)
+        with client.open(request) as stream, pytest.raises(Internal, match="'m' computes logits") as caught:
+            await stream.read()
+        assert caught.value.reason == "LOGITS_NOT_FINITE"
+        assert (
+            "restarting the engine process: model 'm' computes"
+            in (await status_of(client, ServingState.LOADING)).message
+        )
+        assert "model 'm' computes logits that are not finite" in (await status_of(client, ServingState.FAILED)).message
 
 
 async def test_failing_runner_ends_the_request_and_its_words_stay_in_the_log(

@@ -33,6 +33,7 @@ def cancelled_by_its_server() -> InfermeshError:
         (Unavailable("x", reason="TEMPLATES_UNAVAILABLE"), Verdict.LEAVE, Verdict.LEAVE),
         (Unavailable("x", reason="ENGINE_CRASHED"), Verdict.FAULT, Verdict.FAULT),
         (Internal("x"), Verdict.FAULT_ONCE, Verdict.FAULT_ONCE),
+        (Internal("x", reason="LOGITS_NOT_FINITE"), Verdict.FAULT_ONCE, Verdict.FAULT_ONCE),
     ],
 )
 def test_verdicts(error: InfermeshError, before: Verdict, running: Verdict) -> None:

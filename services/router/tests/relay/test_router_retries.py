@@ -51,7 +51,14 @@ async def test_the_breaker_opens_is_told_and_lets_one_request_see(
 
 
 @pytest.mark.parametrize(
-    "error", [InvalidArgument("no"), ResourceExhausted("no"), Unavailable("no", reason="WORKER_LOADING")]
+    "error",
+    [
+        InvalidArgument("no"),
+        ResourceExhausted("no"),
+        Unavailable("no", reason="WORKER_LOADING"),
+        Internal("no", reason="LOGITS_NOT_FINITE"),
+    ],
+    ids=lambda error: error.reason,
 )
 async def test_what_is_not_the_endpoints_fault_opens_no_breaker(
     start_worker: StartWorker, start_router: StartRouter, error: Exception

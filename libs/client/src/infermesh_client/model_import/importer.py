@@ -61,8 +61,8 @@ def import_model(
         manifest = _describe(folder, name, fetched, generation, conversion, view=view)
         write_manifest(folder, manifest)
         if options.verify:
-            proof = prove(folder, manifest.format, home, view)
-            manifest = msgspec.structs.replace(manifest, proof=proof)
+            first, *others = prove(folder, manifest.format, home, view) or (None,)
+            manifest = msgspec.structs.replace(manifest, proof=first, other_proofs=tuple(filter(None, others)))
             write_manifest(folder, manifest)
         publish(folder, target, force=force)
         return manifest

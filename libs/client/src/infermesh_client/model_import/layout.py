@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 
 from infermesh_client.model_import.hugging_face.pickles import pickled_weights
 from infermesh_client.model_import.hugging_face.weights import ReadFile, choose_weights
-from infermesh_client.tokenizer_files.settle import is_convertible
+from infermesh_client.tokenizer_files.settle import tokenizer_sources
 from infermesh_client.weight_files.splits import one_model, shard_names
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.model_manifest import ModelFormat
@@ -46,7 +46,7 @@ def plan_layout(
     present = {name for name in names if "/" not in name and _included(name, include)}
     side = {name: name for name in _SIDE_FILES if name in present}
     if "tokenizer.json" not in side:
-        side |= {name: name for name in sorted(present) if is_convertible(name)}
+        side |= {name: name for name in tokenizer_sources(present)}
     if gguf is not None:
         if gguf not in present:
             raise InvalidArgument(f"{place} has no file {gguf!r}")
@@ -87,7 +87,7 @@ def _included(name: str, include: str | None) -> bool:
 
 def _checked(model_format: ModelFormat, files: Mapping[str, str], place: str) -> Layout:
     missing = [name for name in ("config.json", "tokenizer.json") if name not in files]
-    if any(map(is_convertible, files)) and "tokenizer.json" in missing:
+    if "tokenizer.json" in missing and tokenizer_sources(files):
         missing.remove("tokenizer.json")
     if missing:
         raise InvalidArgument(

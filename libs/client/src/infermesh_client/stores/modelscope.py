@@ -10,9 +10,11 @@ from urllib.parse import quote
 
 import httpx
 
+from infermesh_client.stores.beginning import read_beginning
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, NotFound, Unavailable
 
 DEFAULT_ENDPOINT, DEFAULT_REVISION = "https://modelscope.cn", "master"
+COMMIT_DIGITS = 40
 _TIMEOUT_S, _TRIES = 30.0, 5
 
 
@@ -29,7 +31,6 @@ class RemoteFile:
     size_bytes: int
     sha256: str
     """Empty where the server does not say."""
-    commit: str
 
 
 class ModelScope:
@@ -41,6 +42,8 @@ class ModelScope:
         self._base = f"{self.endpoint}/api/v1/models/{quote(repository)}/repo"
         self._revision = revision or DEFAULT_REVISION
         self._where = f"{repository} at {self.endpoint}"
+        self.commit = ""
+        """The commit of the revision, once `files` was called; its first digits if the server tells no more."""
         token = os.environ.get("MODELSCOPE_API_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True, headers=headers)
@@ -56,11 +59,12 @@ class ModelScope:
         try:
             answer = self._http.get(f"{self._base}/files", params={"Revision": self._revision, "Recursive": "true"})
             self._check(answer)
-            listed: list[dict[str, Any]] = answer.json()["Data"]["Files"]
+            data: dict[str, Any] = answer.json()["Data"]
+            listed: list[dict[str, Any]] = data["Files"]
+            latest = data.get("LatestCommitter") or {}
+            self.commit = str(latest.get("Id") or latest.get("ShortId") or "")
             return {
-                str(entry["Path"]): RemoteFile(
-                    int(entry["Size"]), str(entry.get("Sha256") or ""), str(entry.get("CommittedRevision") or "")
-                )
+                str(entry["Path"]): RemoteFile(int(entry["Size"]), str(entry.get("Sha256") or ""))
                 for entry in listed
                 if entry.get("Type") == "blob"
             }
@@ -84,6 +88,16 @@ class ModelScope:
                     raise Unavailable(f"downloading {name} of {self._where} failed: {error}") from error
         self._check_content(name, file, part)
         part.replace(target)
+
+    def beginning(self, name: str, size_bytes: int) -> bytes:
+        """The first bytes of a file, at least `size_bytes` if it has so many. Raises InfermeshError."""
+        params = {"Revision": self._revision, "FilePath": name}
+        try:
+            return read_beginning(self._http, self._base, params, {}, size_bytes)
+        except httpx.HTTPStatusError as error:
+            raise self._explain(error.response.status_code) from error
+        except httpx.HTTPError as error:
+            raise Unavailable(f"reading {name} of {self._where} failed: {error}") from error
 
     def _go_on(self, name: str, file: RemoteFile, part: Path, step: Step) -> None:
         begin = part.stat().st_size if part.is_file() else 0

@@ -1,24 +1,33 @@
 """Makes sure that an import's folder has a tokenizer.json that gives the ids that transformers gives."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, processors
 
+from infermesh_client.tokenizer_files.byte_bpe import ADDED, MERGES, VOCABULARY, read_byte_bpe
 from infermesh_client.tokenizer_files.sentencepiece import read_sentencepiece
 from infermesh_client.tokenizer_files.tiktoken import is_tiktoken, read_tiktoken
 from infermesh_runtime.errors import InvalidArgument
 
 SENTENCEPIECE = "tokenizer.model"
 """Llama 3's file of this name has tiktoken's lines."""
+_BYTE_BPE = (VOCABULARY, MERGES, ADDED)
 _FLAGS = ("add_bos_token", "add_eos_token")
 
 
 def is_convertible(name: str) -> bool:
-    """Whether a tokenizer can be made from a file of this name."""
+    """Whether a tokenizer can be made from a file of this name alone."""
     return name == SENTENCEPIECE or name.endswith(".tiktoken")
+
+
+def tokenizer_sources(names: Collection[str]) -> Sequence[str]:
+    """Of the names in a folder without tokenizer.json, those that a tokenizer can be made of, if any."""
+    if alone := sorted(filter(is_convertible, names)):
+        return alone
+    return [name for name in _BYTE_BPE if name in names] if {VOCABULARY, MERGES} <= set(names) else ()
 
 
 def settle_tokenizer(folder: Path) -> None:
@@ -36,7 +45,7 @@ def settle_tokenizer(folder: Path) -> None:
             return
         before = tokenizer.to_str()
     else:
-        tokenizer, before = _convert(folder), ""
+        (tokenizer, config), before = _convert(folder, config), ""
     _mark_special(tokenizer, config, is_new=not before)
     if any(isinstance(config.get(flag), bool) for flag in _FLAGS):
         _surround(tokenizer, config)
@@ -44,14 +53,21 @@ def settle_tokenizer(folder: Path) -> None:
         tokenizer.save(str(path))
 
 
-def _convert(folder: Path) -> Tokenizer:
-    source = next((path for path in sorted(folder.iterdir()) if is_convertible(path.name)), None)
-    if source is None:
-        raise InvalidArgument("the model has neither tokenizer.json, nor tokenizer.model or .tiktoken to make it from")
-    content = source.read_bytes()
+def _convert(folder: Path, config: Mapping[str, Any]) -> tuple[Tokenizer, Mapping[str, Any]]:
+    """The tokenizer, and the configuration with what is known of its special tokens besides."""
+    sources = tokenizer_sources([path.name for path in folder.iterdir()])
+    model_type = str(_read(folder / "config.json").get("model_type", ""))
+    if not sources:
+        raise InvalidArgument(
+            "the model has neither tokenizer.json, nor what one is made from: tokenizer.model, a .tiktoken file, or "
+            "vocab.json with merges.txt"
+        )
+    if sources[0] in _BYTE_BPE:
+        return read_byte_bpe(folder, config, model_type)
+    content = (folder / sources[0]).read_bytes()
     if is_tiktoken(content):
-        return read_tiktoken(content, str(_read(folder / "config.json").get("model_type", "")))
-    return read_sentencepiece(content)
+        return read_tiktoken(content, model_type), config
+    return read_sentencepiece(content), config
 
 
 def _mark_special(tokenizer: Tokenizer, config: Mapping[str, Any], *, is_new: bool) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from infermesh_client.weight_files.gguf_header import HeaderError
 
-_LENGTH_BYTES, _MAX_HEADER_BYTES, _METADATA = 8, 50 << 20, "__metadata__"
+_LENGTH_BYTES, MAX_HEADER_BYTES, _METADATA = 8, 50 << 20, "__metadata__"
 _BITS: Mapping[str, int] = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
     **dict.fromkeys(("F32", "I32", "U32"), 32),
@@ -39,7 +39,7 @@ def read_tensors(path: Path) -> Mapping[str, SafeTensor]:
         if len(first) < _LENGTH_BYTES:
             raise HeaderError(f"it is not a safetensors file: it has only {size} bytes")
         (length,) = struct.unpack("<Q", first)
-        if length > _MAX_HEADER_BYTES:
+        if length > MAX_HEADER_BYTES:
             raise HeaderError(f"it is not a safetensors file, or damaged: its header claims {length} bytes")
         if length > size - _LENGTH_BYTES:
             raise HeaderError(f"it is cut short: its header claims {length} bytes, and the file has {size}")

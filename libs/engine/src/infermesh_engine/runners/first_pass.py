@@ -2,9 +2,15 @@
 
 import numpy as np
 
-from infermesh_engine.runners.runner import Batch, ModelRunner
+from infermesh_engine.runners.runner import Batch, ModelRunner, RunnerInfo
 
 TOKENS = 16
+
+
+def known_prompt(info: RunnerInfo, *, tokens: int = TOKENS) -> list[int]:
+    """The tokens of a prompt that every loaded model has answered: from all over the vocabulary."""
+    found: list[int] = np.linspace(0, info.vocab_size - 1, tokens).astype(np.int64).tolist()
+    return found
 
 
 def is_finite(runner: ModelRunner) -> bool:
@@ -18,7 +24,7 @@ def is_finite(runner: ModelRunner) -> bool:
         return True
     logits = runner.run(
         Batch(
-            token_ids=np.linspace(0, info.vocab_size - 1, tokens).astype(np.int64),
+            token_ids=np.array(known_prompt(info, tokens=tokens), np.int64),
             positions=np.arange(tokens),
             past_lens=np.zeros(1, np.int32),
             begins=np.array([0, tokens], np.int32),

@@ -5,6 +5,9 @@ import numpy as np
 from infermesh_engine.runners.runner import Logits
 from infermesh_runtime.errors import Internal
 
+LOGITS_NOT_FINITE = "LOGITS_NOT_FINITE"
+"""Reason of the errors of a model that computes NaN or infinity."""
+
 
 class BrokenLogitsError(Exception):
     """A sequence's logits are not finite; takes the place of its token."""
@@ -14,7 +17,7 @@ class BrokenLogitsError(Exception):
         return Internal(
             f"Model {model!r} computes logits that are not finite (NaN or infinity) for this prompt, so there is no "
             "next token. Its weights may be damaged, or its precision too low for it.",
-            reason="LOGITS_NOT_FINITE",
+            reason=LOGITS_NOT_FINITE,
             metadata={"model": model},
         )
 

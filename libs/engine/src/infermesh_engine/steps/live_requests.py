@@ -23,6 +23,8 @@ class LiveRequests:
         self._scheduler = scheduler
         self._token_bytes = token_bytes
         self._sequences: dict[str, list[Sequence]] = {}
+        self.broken = 0
+        """How many requests ended because their logits were not finite."""
 
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._sequences
@@ -67,6 +69,7 @@ class LiveRequests:
     def _fail(self, sequence: Sequence, error: Exception) -> Failed:
         self.cancel(sequence.request_id)
         if isinstance(error, BrokenLogitsError):
+            self.broken += 1
             _log.error("a request's logits are not finite", extra={"model": self._model})
             error = error.named(self._model)
         if not isinstance(error, InfermeshError):

@@ -53,6 +53,7 @@ from infermesh_worker.engine_process.frames import (
     SubmitCommand,
     step_report,
 )
+from infermesh_worker.engine_process.soundness import Soundness
 
 EXIT_CRASHED = 70
 """Exit status when building or running the model raised an exception (EX_SOFTWARE of sysexits.h)."""
@@ -99,14 +100,17 @@ class EngineLoop:
         runner: ModelRunner,
         channel: Channel,
         clock: Callable[[], float] = time.monotonic,
+        *,
         formats: FormatGate | None = None,
+        model: str = "",
     ) -> None:
-        """Without `formats`, a request's output format is compiled when it is submitted."""
+        """Without `formats`, a request's output format is compiled when it is submitted. `model` is for errors."""
         self._engine = engine
         self._runner = runner
         self._channel = channel
         self._clock = clock
         self._formats = formats
+        self._soundness = Soundness(engine, runner.info, model)
         self._rejected: list[RequestFailure] = []
         self._load_due_s = 0.0
         self._memory_due_s = 0.0
@@ -114,7 +118,10 @@ class EngineLoop:
         self._stopping = False
 
     def run(self) -> None:
-        """Serves until a ShutdownCommand. Raises ParentGoneError, and whatever the runner raises."""
+        """Serves until a ShutdownCommand. Raises ParentGoneError, whatever the runner raises, and FailedPrecondition.
+
+        The last is for a model that has begun to compute NaN.
+        """
         info = self._runner.info
         self._channel.send(LoadedReport(info, self._engine.load(), self._memory(), memory_bytes(info)))
         changed = False
@@ -180,7 +187,7 @@ class EngineLoop:
         return any_came
 
     def _step(self, changed: bool) -> None:
-        outputs = self._engine.step() if self._engine.has_work else []
+        outputs = self._soundness.watch(self._engine.step()) if self._engine.has_work else []
         rejected, self._rejected = self._rejected, []
         load = self._load(changed or not self._engine.has_work)
         if outputs or rejected or load is not None:
@@ -231,7 +238,7 @@ def serve(channel: Channel, build: str) -> int:
         gc.collect()
         gc.freeze()  # the model stays; without it, a full collection takes microseconds instead of milliseconds
         formats = _format_gate(engine, model, channel, start.formats)
-        EngineLoop(engine, model.runner, channel, formats=formats).run()
+        EngineLoop(engine, model.runner, channel, formats=formats, model=model.name).run()
         engine.close()
     except ParentGoneError:
         return 0

@@ -17,6 +17,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from infermesh_engine.runners.runner import DeviceKind
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 from infermesh_runtime.errors import ModelNotFound
+from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_runtime.settings import load_or_exit
 from infermesh_worker.backend import NO_MODEL, Backend
 from infermesh_worker.device.device_facts import DeviceFacts
@@ -76,7 +77,15 @@ class SimulatedSettings(WorkerSettings):
     sim_kv_tokens: int = Field(32_768, ge=BLOCK_SIZE, description="Size of the KV cache, in tokens.")
     sim_context_length: int = Field(8192, ge=2, description="Context length: prompt and output together, in tokens.")
     sim_chat_template: str = Field(_CHAT_TEMPLATE, description="Chat template of every model, in Jinja.")
+    sim_temperature: float | None = Field(
+        None, ge=0, le=2, description="Temperature that the makers of every model want. Default: they do not say."
+    )
     sim_eos: bool = Field(False, description="Whether sampling the end-of-text token ends a choice.")
+
+    @property
+    def generation(self) -> GenerationDefaults | None:
+        """How the makers of every model want answers sampled."""
+        return None if self.sim_temperature is None else GenerationDefaults(temperature=self.sim_temperature)
 
     def model_bytes(self, name: str) -> int:
         """Memory that a model takes; 0 for one that is not in sim_models."""
@@ -142,6 +151,7 @@ class SimulatedCatalog:
                 footprint=Footprint(base_bytes=size),
                 created=_CREATED,
                 has_chat_template=True,
+                generation=settings.generation,
             )
             for name, size in sizes.items()
         }
@@ -165,6 +175,7 @@ def opened_model(settings: SimulatedSettings, name: str = "") -> OpenedModel:
         size_bytes=settings.model_bytes(name),
         created=_CREATED,
         build_options=build_options(settings, name),
+        generation=settings.generation,
     )
 
 

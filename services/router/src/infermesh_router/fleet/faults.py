@@ -1,7 +1,8 @@
 """Judges errors of endpoints: whose fault they are, and whether to try another endpoint.
 
 INTERNAL, UNKNOWN and DATA_LOSS count as the endpoint's fault: its breaker counts them, and the request is tried on one
-other endpoint. If that one answers the same, the fault is probably in the request, and the client gets the error.
+other endpoint. If that one answers the same, the fault is probably in the request, and the client gets the error. The
+breaker does not count that a model computed NaN for one request.
 """
 
 from copy import copy
@@ -32,6 +33,8 @@ CONNECT_TIMEOUT = "CONNECT_TIMEOUT"
 MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
 ENDPOINT_LOST = "ENDPOINT_LOST"
 ENDPOINT_STOPPED = "ENDPOINT_STOPPED"
+LOGITS_NOT_FINITE = "LOGITS_NOT_FINITE"
+"""The model computes NaN for this prompt. The worker finds out whether it does for all, and then fails by name."""
 ENGINE_SILENT = {"engine": "silent"}
 """Metadata of an error of silence while nothing else came from that engine either."""
 DRAINED = "DRAINED"
@@ -83,6 +86,13 @@ def judge_running(error: InfermeshError) -> Verdict:
     if error.code in (Code.RESOURCE_EXHAUSTED, Code.ABORTED):
         return Verdict.LEAVE
     return judge(error)
+
+
+def is_endpoints_fault(error: InfermeshError) -> bool:
+    """Whether its circuit breaker counts the error: the endpoint's own fault, which other requests would meet."""
+    if error.reason == LOGITS_NOT_FINITE and error.code is Code.INTERNAL:
+        return False
+    return judge_running(error) in (Verdict.FAULT, Verdict.FAULT_ONCE)
 
 
 def is_hang(error: InfermeshError) -> bool:

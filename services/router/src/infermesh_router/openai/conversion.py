@@ -4,16 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from google.api.httpbody_pb2 import HttpBody
-from google.protobuf.message import DecodeError
-
 from infermesh_router.openai.convert import chat_job, completion_job
 from infermesh_router.openai.job import Job
+from infermesh_router.openai.packed_body import read_body, unpack_body, unpack_small_body, unpacked_body_size
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema import ChatRequest, CompletionRequest
 from infermesh_router.requests.bounds import Bounds, is_light_json
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.rpc.body_budget import NO_BUDGET, Share
 
 _MAX_FIELDS = 1000
 _MAX_ENTRIES = 1 << 19  # of logit_bias: one for each token of the largest vocabularies
@@ -46,25 +45,32 @@ class BodyConverter:
         self._pool = pool
         self._rules = rules
 
-    async def chat(self, message: bytes) -> Converted:
-        """The job of a body of /v1/chat/completions."""
-        return await self._convert(convert_chat, message)
+    async def chat(self, message: bytes, encoding: str = "", share: Share = NO_BUDGET) -> Converted:
+        """The job of a body of /v1/chat/completions. `share` counts what a body becomes that is compressed."""
+        return await self._convert(convert_chat, message, encoding, share)
 
-    async def completion(self, message: bytes) -> Converted:
+    async def completion(self, message: bytes, encoding: str = "", share: Share = NO_BUDGET) -> Converted:
         """The job of a body of /v1/completions."""
-        return await self._convert(convert_completion, message)
+        return await self._convert(convert_completion, message, encoding, share)
 
-    async def _convert(self, convert: Convert, message: bytes) -> Converted:
-        if is_light_json(message):
+    async def _convert(self, convert: Convert, message: bytes, encoding: str, share: Share) -> Converted:
+        if encoding and (small := unpack_small_body(message, encoding)) is not None:
+            message, encoding = small, ""
+        if encoding:
+            size_bytes, _ = await self._pool.run(unpacked_body_size, message, encoding, self._rules.max_bytes)
+            share.arrived(size_bytes)  # before the first copy of that size is made
+        elif is_light_json(message):
             return convert(message, self._rules)
-        converted, bodies = await self._pool.run(_convert_heavy, message, convert, self._rules)
+        converted, bodies = await self._pool.run(_convert_heavy, message, encoding, convert, self._rules)
         calls = zip(converted.job.calls, bodies, strict=True)
         job = replace(converted.job, calls=tuple(replace(call, body=body) for call, body in calls))
         return replace(converted, job=job)
 
 
-def _convert_heavy(message: bytes, convert: Convert, rules: BodyRules) -> tuple[Converted, list[bytes]]:
+def _convert_heavy(message: bytes, encoding: str, convert: Convert, rules: BodyRules) -> tuple[Converted, list[bytes]]:
     """The job with calls that have no bodies, and their bodies."""
+    if encoding:
+        message = unpack_body(message, encoding, rules.max_bytes)
     converted = convert(message, rules)
     job = replace(converted.job, calls=tuple(replace(call, body=b"") for call in converted.job.calls))
     return replace(converted, job=job), [call.body for call in converted.job.calls]
@@ -94,16 +100,13 @@ def convert_completion(message: bytes, rules: BodyRules) -> Converted:
 
 def _take_body(message: bytes, rules: BodyRules) -> bytes:
     """The JSON text in an HttpBody message, within the bounds."""
-    try:
-        body = HttpBody.FromString(message).data
-    except DecodeError as error:
-        raise InvalidArgument("The request is not a valid protobuf message.", reason="MALFORMED_MESSAGE") from error
+    body = read_body(message)
     if len(body) > rules.max_bytes:
         raise InvalidArgument(
             f"The body has {len(body)} bytes; at most {rules.max_bytes} are allowed.", reason="REQUEST_TOO_LARGE"
         )
     rules.bounds.check_json(body)
-    return bytes(body)
+    return body
 
 
 def _check_fields(document: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from infermesh_router.openai.errors import error_object, rename_fields
 from infermesh_router.openai.generations import run_generations
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.models import find_model, list_models
+from infermesh_router.openai.packed_body import encoding_of
 from infermesh_router.openai.sampling import sampling_header
 from infermesh_router.policy.filters import RETRY_AFTER_S
 from infermesh_router.policy.snapshot import DeviceKind
@@ -66,7 +67,7 @@ class OpenAIServicer:
         """Answers a chat."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            converted = await self._converter.chat(request)
+            converted = await self._converter.chat(request, encoding_of(context), context.body)
             del request  # the job has its own copy of what is needed
             await self._answer(converted, context, visit, since_s)
 
@@ -74,7 +75,7 @@ class OpenAIServicer:
         """Completes prompts."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            converted = await self._converter.completion(request)
+            converted = await self._converter.completion(request, encoding_of(context), context.body)
             del request
             await self._answer(converted, context, visit, since_s)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from infermesh_router.admission.grant import Grant
 from infermesh_router.fleet.endpoint import Endpoint
-from infermesh_router.fleet.faults import Verdict, judge, judge_running
+from infermesh_router.fleet.faults import Verdict, is_endpoints_fault, judge
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.event import Event
 from infermesh_router.requests.call import GENERATE
@@ -78,7 +78,7 @@ def tell_breaker(endpoint: Endpoint, error: InfermeshError | None, *, probe: boo
             endpoint.breaker.succeed(probe=probe)
         else:
             endpoint.breaker.leave(probe=probe)
-    elif judge_running(error) in (Verdict.FAULT, Verdict.FAULT_ONCE):
+    elif is_endpoints_fault(error):
         endpoint.note_error(error.message)
         endpoint.breaker.fail(probe=probe)
     else:

@@ -20,7 +20,7 @@ from infermesh_client.model_import.source import check_name
 from infermesh_client.model_import.staging import disk_bytes, remove_model
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
-from infermesh_runtime.model_manifest import Manifest, model_paths, read_manifest
+from infermesh_runtime.model_manifest import Manifest, Proof, model_paths, read_manifest
 
 _KNOWN_TIMEOUT_S = 5.0
 
@@ -131,8 +131,12 @@ def _table(served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifes
 
 
 def _verified(manifest: Manifest) -> str:
-    """How many of the model's first tokens are those of its source."""
-    proof = manifest.proof
-    if proof is None:
-        return "no"
-    return f"{proof.matched}/{proof.tokens} tokens" if proof.tokens else "answers"
+    """On each runner, how many of the model's first tokens are those of its source."""
+    return ", ".join(map(_verified_on, manifest.proofs)) or "no"
+
+
+def _verified_on(proof: Proof) -> str:
+    where = proof.worker or proof.runner
+    if proof.not_tried:
+        return f"not tried on {where}"
+    return f"{proof.matched}/{proof.tokens} on {where}" if proof.tokens else f"answers on {where}"

@@ -22,7 +22,7 @@ from infermesh_client.model_import.layout import Layout, plan_layout
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.staging import check_free_space
 from infermesh_client.model_import.workers.checks import check_with_workers
-from infermesh_client.tokenizer_files.settle import is_convertible, settle_tokenizer
+from infermesh_client.tokenizer_files.settle import settle_tokenizer, tokenizer_sources
 from infermesh_client.weight_files.account import facts_lines, safetensors_lines
 from infermesh_client.weight_files.inspect import inspect_safetensors, inspect_tokenizer, named
 from infermesh_client.weight_files.pointers import check_no_pointer
@@ -77,7 +77,7 @@ def check_small_files(folder: Path, layout: Layout) -> ModelFacts:
         facts = read_facts(folder, layout.format)
         if (template := stored_template(folder)) is not None:
             check_template(template)
-    if "tokenizer.json" in layout.files or not any(map(is_convertible, layout.files)):
+    if "tokenizer.json" in layout.files or not tokenizer_sources(layout.files):
         inspect_tokenizer(folder / "tokenizer.json")
     return facts
 

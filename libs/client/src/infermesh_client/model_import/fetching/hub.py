@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.constants import MAX_HTTP_DOWNLOAD_SIZE
 from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError comes from the HTTP library that it uses
@@ -29,7 +30,10 @@ from infermesh_client.model_import.hugging_face.weights import ReadFile
 from infermesh_client.model_import.layout import Layout, plan_layout
 from infermesh_client.model_import.progress import ProgressStep
 from infermesh_client.model_import.source import HubModel
+from infermesh_client.stores.beginning import read_beginning
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument, NotFound, Unavailable
+
+_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,17 @@ def download_hub_files(
                 _download(api, model, files, name, folder, step)
             else:
                 step.advance(files.sizes_bytes[name])
+
+
+def read_hub_beginning(model: HubModel, files: HubFiles, name: str, size_bytes: int) -> bytes:
+    """The first bytes of a file, at least `size_bytes` if it has so many. Raises Unavailable."""
+    api = _api()
+    url = hf_hub_url(model.repository, name, revision=files.commit, endpoint=api.endpoint)
+    try:
+        with httpx.Client(timeout=_TIMEOUT_S) as client:
+            return read_beginning(client, url, {}, build_hf_headers(), size_bytes)
+    except httpx.HTTPError as error:
+        raise Unavailable(f"reading {name} of {model.repository} at {api.endpoint} failed: {error}") from error
 
 
 def _download(  # noqa: PLR0917 - all of them together say what and where to

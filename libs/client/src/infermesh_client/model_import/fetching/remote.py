@@ -3,12 +3,14 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from infermesh_client.model_import.fetching.fetched import COPIES, GGUF_NAME, Examined, Fetched, FetchOptions
 from infermesh_client.model_import.fetching.folder import account_of, check_small_files, check_weights, finish_folder
 from infermesh_client.model_import.fetching.gguf import merge_shards, read_gguf_model
-from infermesh_client.model_import.fetching.hub import HubFiles, download_hub_files, list_hub_model
+from infermesh_client.model_import.fetching.hub import HubFiles, download_hub_files, list_hub_model, read_hub_beginning
+from infermesh_client.model_import.fetching.remote_weights import check_remote_weights
 from infermesh_client.model_import.hugging_face.checkpoint import check_checkpoint
 from infermesh_client.model_import.hugging_face.folder import check_folder as check_hugging_face
 from infermesh_client.model_import.hugging_face.folder import read_config
@@ -18,7 +20,7 @@ from infermesh_client.model_import.source import HubModel
 from infermesh_client.model_import.staging import check_free_space
 from infermesh_client.model_import.user_paths import unstaged
 from infermesh_client.stores.kept_downloads import download_folder
-from infermesh_client.stores.modelscope import DEFAULT_REVISION, ModelScope
+from infermesh_client.stores.modelscope import COMMIT_DIGITS, DEFAULT_REVISION, ModelScope
 from infermesh_client.weight_files.inspect import inspect_gguf
 
 _WEIGHTS = (".gguf", ".safetensors", ".bin")
@@ -82,6 +84,7 @@ def _download_all(model: HubModel, found: RemoteModel, place: Path, view: Progre
         _download(model, found, small, place, step)
         if layout.format != "gguf":
             check_small_files(place, layout)
+            check_remote_weights(place, found.files, found.label, partial(_read_beginning, model, found))
         _download(model, found, [name for name in layout.files if name not in small], place, step)
 
 
@@ -89,11 +92,23 @@ def _download(model: HubModel, found: RemoteModel, names: Sequence[str], place: 
     if model.hub == "hf":
         download_hub_files(model, found.files, names, place, step)
         return
-    with ModelScope(model.repository, found.files.commit) as remote:
+    with _modelscope(model, found) as remote:
         listed = remote.files()
         for name in names:
             if not (place / name).is_file():
                 remote.download(name, listed[name], place / name, step)
+
+
+def _read_beginning(model: HubModel, found: RemoteModel, name: str, size_bytes: int) -> bytes:
+    if model.hub == "hf":
+        return read_hub_beginning(model, found.files, name, size_bytes)
+    with _modelscope(model, found) as remote:
+        return remote.beginning(name, size_bytes)
+
+
+def _modelscope(model: HubModel, found: RemoteModel) -> ModelScope:
+    commit = found.files.commit  # its first digits name no revision
+    return ModelScope(model.repository, commit if len(commit) == COMMIT_DIGITS else model.revision)
 
 
 def _move(files: Mapping[str, str], place: Path, folder: Path) -> None:
@@ -116,7 +131,7 @@ def _list_modelscope(model: HubModel, include: str | None) -> HubFiles:
             if layout.format == "safetensors":
                 check_checkpoint(read_config(read("config.json"), place), list(listed), place)
         sizes_bytes = {name: listed[name].size_bytes for name in layout.files}
-        return HubFiles(layout, model.revision or DEFAULT_REVISION, "", sizes_bytes, list(listed))
+        return HubFiles(layout, remote.commit or model.revision or DEFAULT_REVISION, "", sizes_bytes, list(listed))
 
 
 class _NoStep:

@@ -1,0 +1,42 @@
+"""Keeps the outputs of json_ends in a file between runs, so that many can be collected over several of them."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+
+@dataclass(slots=True)
+class Collected:
+    """What was collected so far: whole questions, in their order, each with every schema."""
+
+    options: dict[str, bool]
+    """How the outputs were made; a file has those of one way only."""
+    questions: int = 0
+    """How many questions are done."""
+    seconds: float = 0.0
+    """How long that took, over all runs."""
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path, options: dict[str, bool]) -> Self:
+        """What the file has, or nothing if there is none. Raises ValueError if it was made in another way."""
+        if not path.is_file():
+            return cls(options)
+        found = cls(**json.loads(path.read_text(encoding="utf-8")))
+        if found.options != options:
+            raise ValueError(f"{path} was made with {found.options}, not with {options}")
+        return found
+
+    def add(self, questions: int, seconds: float, outputs: Iterable[dict[str, Any]]) -> None:
+        """Takes the outputs of more questions."""
+        self.questions += questions
+        self.seconds += seconds
+        self.outputs += outputs
+
+    def write(self, path: Path) -> None:
+        """Replaces the file at once, so that a run that is ended loses no more than what it was doing."""
+        part = path.with_name(f"{path.name}.part")
+        part.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        part.replace(path)
