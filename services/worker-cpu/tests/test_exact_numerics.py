@@ -67,7 +67,7 @@ def test_preempt_and_resume_changes_nothing(
     def answer(harness: Harness) -> dict[str, tuple[int, ...]]:
         return harness.tokens(*(harness.request(p, p, tokens=32, sampling=sampling) for p in prompts[:5]))
 
-    models = (exact_model, with_few_blocks(exact_model, 4))  # five sequences of up to two blocks each
+    models = (exact_model, with_few_blocks(exact_model, 5))  # five sequences of up to two blocks each
     roomy, crowded = (harness_of(model, prefix_caching=False) for model in models)
     assert answer(crowded) == answer(roomy)
     assert crowded.engine.load().preemptions > 0
