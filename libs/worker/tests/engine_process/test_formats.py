@@ -18,6 +18,8 @@ from infermesh_worker.engine_process.format_gate import FormatGate
 from infermesh_worker.engine_process.frames import FormatLimits
 from infermesh_worker.testing.simulated_engine import END_OF_TEXT_ID, build_tokenizer
 
+pytestmark = pytest.mark.alone  # a busy machine is an answer of its own
+
 ENDLESS = OutputFormat(kind="json_schema", spec='{"type": "integer", "multipleOf": 99999999}')
 LATE = OutputFormat(
     kind="json_schema",
