@@ -17,6 +17,10 @@ XPU_LOCK := services/worker-xpu/requirements.lock
 HUGGINGFACE_VENV ?= build/venv-huggingface
 IPEX_VENV ?= build/venv-ipex
 LOWEST_VENV ?= build/venv-lowest
+# How many processes run tests beside each other; many tests wait for processes of their own
+TEST_PROCESSES ?= 2
+# Without bytecode files, pytest rewrites every test anew, and each process that a test starts compiles our modules
+PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-lowest check format protos modules lock bench bench-router bench-xpu clean
@@ -39,7 +43,8 @@ down: setup ## Stop the mesh
 	infermesh down
 
 test: setup ## Run the tests that need no torch: unit, contract, integration and end to end
-	python -m pytest -q -m "not torch"
+	$(PYTEST) -q -m "not torch and not alone" -n $(TEST_PROCESSES) --dist loadfile
+	$(PYTEST) -q -m "alone and not torch"
 
 test-huggingface: setup $(HUGGINGFACE_VENV)/.installed ## Test the import of Hugging Face folders, in a venv with torch
 	mypy --python-executable $(HUGGINGFACE_VENV)/bin/python --cache-dir .mypy_cache/huggingface tests/huggingface

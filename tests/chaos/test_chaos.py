@@ -24,7 +24,7 @@ from infermesh_runtime.errors import ResourceExhausted, Unavailable
 from infermesh_runtime.rpc.status import from_rpc_error
 from tests.chaos.mesh import Mesh, Worker, all_ready
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 REAL, SIMULATED = "smollm2-135m-instruct", "simulated"
 CLIENTS = 6

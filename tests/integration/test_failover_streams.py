@@ -15,6 +15,8 @@ from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh_router.testing.router import RunningRouter, running_router
 from infermesh_worker.testing.faulty import Fault, FaultKind, FaultyWorker
 
+pytestmark = pytest.mark.alone  # a stream counts as silent after 0.6 s
+
 SETTINGS: dict[str, Any] = {
     "stall_timeout_s": 0.6,
     "first_token_timeout_s": 0.6,

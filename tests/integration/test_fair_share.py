@@ -20,7 +20,7 @@ from infermesh_router.testing.router import RunningRouter, running_router
 from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_worker.testing.processes import simulated_worker
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(200)]
 
 MODELS = ("a", "b")
 NAMES = {"one": 1, "two": 2, "three": 3}

@@ -16,12 +16,15 @@ from pathlib import Path
 
 import grpc
 import psutil
+import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1.inference_pb2_grpc import InferenceServiceStub
 from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
 from infermesh_worker.testing.processes import WorkerProcess, simulated_worker
 from tests.integration import send_bodies
+
+pytestmark = pytest.mark.alone
 
 FULL = os.environ.get("BODIES") == "full"
 MIB = 1 << 20

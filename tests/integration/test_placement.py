@@ -124,6 +124,7 @@ async def test_an_idle_model_that_expires_is_loaded_again() -> None:
             await router.endpoints_when(lambda listed: not any(each.report.models for each in listed))
 
 
+@pytest.mark.alone
 async def test_a_flood_is_served_whole_and_fairly() -> None:
     async with mesh("cpu", "xpu", model="a", max_sequences=4, max_waiting=2, sim_itl_s=0.02) as router:
         order: list[str] = []

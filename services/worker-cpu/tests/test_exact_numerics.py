@@ -1,8 +1,9 @@
 """With INFERMESH_NUMERICS=exact, a sequence gets the same tokens however it is batched or resumed."""
 
+import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from infermesh_engine.requests.request import Continuation, GenerationRequest, S
 from infermesh_engine.runners.runner import Batch, ModelRunner
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.testing.harness import Harness
-from infermesh_worker_cpu.build_model import build_model
 
 SAMPLED = SamplingParams(temperature=0.8, top_p=0.95)
 LONG_PROMPT = "The history of the lighthouse begins with a fire on a hill. " * 12
@@ -32,44 +32,43 @@ def alone(harness: Harness, prompt: str, **fields: Any) -> tuple[int, ...]:
 def test_a_batch_of_mixed_lengths_equals_one_by_one(
     exact_model: BuiltModel, harness_of: Callable[..., Harness], prompts: tuple[str, ...], sampling: SamplingParams
 ) -> None:
-    mixed = (*prompts[::2], LONG_PROMPT, LONG_PROMPT[:200])
+    mixed = (*prompts[::3], LONG_PROMPT, LONG_PROMPT[:200])
     single = harness_of(exact_model, prefix_caching=False, max_batched_tokens=512)
-    expected = {prompt: alone(single, prompt, tokens=16, sampling=sampling) for prompt in mixed}
+    expected = {prompt: alone(single, prompt, tokens=12, sampling=sampling) for prompt in mixed}
     batched = harness_of(exact_model, prefix_caching=False, max_batched_tokens=100)
-    assert batched.tokens(*(batched.request(p, p, tokens=16, sampling=sampling) for p in mixed)) == expected
+    assert batched.tokens(*(batched.request(p, p, tokens=12, sampling=sampling) for p in mixed)) == expected
 
 
 def test_a_prefix_cache_hit_changes_nothing(
     exact_model: BuiltModel, harness_of: Callable[..., Harness], sampling: SamplingParams
 ) -> None:
     uncached = harness_of(exact_model, prefix_caching=False)
-    expected = alone(uncached, LONG_PROMPT, sampling=sampling)
+    expected = alone(uncached, LONG_PROMPT, tokens=32, sampling=sampling)
     cached = harness_of(exact_model)
-    assert alone(cached, LONG_PROMPT, sampling=sampling) == expected
-    outputs = cached.run(cached.request("again", LONG_PROMPT, sampling=sampling))
+    assert alone(cached, LONG_PROMPT, tokens=32, sampling=sampling) == expected
+    outputs = cached.run(cached.request("again", LONG_PROMPT, tokens=32, sampling=sampling))
     assert tuple(t for o in outputs if isinstance(o, Delta) for t in o.token_ids) == expected
     assert next(o for o in outputs if isinstance(o, Finished)).cached_tokens > 0
 
 
-@pytest.fixture(scope="module")
-def small_model(default_model: Path) -> Iterator[BuiltModel]:
-    """The exact model with a KV cache that does not hold what the tests put into it."""
-    model = build_model({"folder": str(default_model), "numerics": "exact", "kv_cache_bytes": 12 << 20})
-    yield model
-    model.runner.close()
+def with_few_blocks(model: BuiltModel, count: int) -> BuiltModel:
+    """The same model with a KV cache that seems to have fewer blocks: another one would take seconds to build."""
+    runner: Any = copy.copy(model.runner)
+    runner.info = replace(runner.info, num_blocks=count)
+    return replace(model, runner=runner)
 
 
 def test_preempt_and_resume_changes_nothing(
-    small_model: BuiltModel,
     exact_model: BuiltModel,
     harness_of: Callable[..., Harness],
     prompts: tuple[str, ...],
     sampling: SamplingParams,
 ) -> None:
     def answer(harness: Harness) -> dict[str, tuple[int, ...]]:
-        return harness.tokens(*(harness.request(p, p, tokens=64, sampling=sampling) for p in prompts[:5]))
+        return harness.tokens(*(harness.request(p, p, tokens=32, sampling=sampling) for p in prompts[:5]))
 
-    roomy, crowded = (harness_of(model, prefix_caching=False) for model in (exact_model, small_model))
+    models = (exact_model, with_few_blocks(exact_model, 5))  # five sequences of up to two blocks each
+    roomy, crowded = (harness_of(model, prefix_caching=False) for model in models)
     assert answer(crowded) == answer(roomy)
     assert crowded.engine.load().preemptions > 0
     assert not roomy.engine.load().preemptions
@@ -78,7 +77,7 @@ def test_preempt_and_resume_changes_nothing(
 def test_a_continuation_at_any_index_equals_the_plain_run(
     exact: Harness, prompts: tuple[str, ...], sampling: SamplingParams
 ) -> None:
-    prompt, tokens = prompts[4], 40
+    prompt, tokens = prompts[4], 24  # a KV block ends among them
     expected = alone(exact, prompt, tokens=tokens, sampling=sampling)
     continued = []
     for index in range(1, tokens):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infermesh_engine.runners.runner import DeviceKind
+from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime import machine
 from infermesh_worker.models.building import VERIFY_OPTION
 from infermesh_worker.models.catalog import Catalog, FolderCatalog

@@ -24,6 +24,7 @@ from infermesh_worker.engine_process.frames import StartCommand
 START = StartCommand(options={}, max_sequences=4, max_batched_tokens=64, prefix_caching=True)
 
 
+SIMULATED_BUILD = "infermesh_worker.testing.simulated_engine:build"
 SIMULATED = {"runner": {"vocab_size": 259}, "eos": False}
 
 
@@ -31,7 +32,7 @@ RUNNER_THAT_FAILS = """
 from pathlib import Path
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.engine_process.built_model import BuiltModel
-from infermesh_worker.testing.simulated import build_tokenizer
+from infermesh_worker.testing.simulated_engine import build_tokenizer
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 
 class Broken(SimulatedRunner):
@@ -75,7 +76,7 @@ def refuse(options):
 
 async def test_engine_without_work_is_not_taken_for_a_hung_one() -> None:
     """It answers pings, also after it stood still for a while."""
-    async with client_of("infermesh_worker.testing.simulated:build", options=SIMULATED, max_silence_s=2) as client:
+    async with client_of(SIMULATED_BUILD, options=SIMULATED, max_silence_s=2) as client:
         await status_of(client, ServingState.READY)
         pid = client.engine_pid
         os.kill(pid, signal.SIGSTOP)
@@ -96,7 +97,7 @@ async def test_engine_without_work_is_not_taken_for_a_hung_one() -> None:
 
 async def test_a_client_that_leaves_aborts_each_of_its_choices() -> None:
     meter = RequestMeter()
-    async with client_of("infermesh_worker.testing.simulated:build", options=SIMULATED, meter=meter) as client:
+    async with client_of(SIMULATED_BUILD, options=SIMULATED, meter=meter) as client:
         await status_of(client, ServingState.READY)
         request = GenerationRequest(request_id=client.new_request_id(), prompt_token_ids=(1, 2), seed=0, n=3)
         with client.open(request) as stream:

@@ -26,7 +26,7 @@ from infermesh_worker.engine_process.frames import (
     step_report,
 )
 from infermesh_worker.engine_process.process import EngineLoop
-from infermesh_worker.testing.simulated import VOCAB_SIZE, build_tokenizer
+from infermesh_worker.testing.simulated_engine import VOCAB_SIZE, build_tokenizer
 
 Sockets = tuple[socket.socket, socket.socket]
 """The front's end and the engine process's end."""

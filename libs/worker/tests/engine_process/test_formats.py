@@ -16,7 +16,9 @@ from infermesh_runtime.errors import InvalidArgument, ResourceExhausted, Unavail
 from infermesh_worker.engine_process.format_compiler import Compiled, FormatCompiler
 from infermesh_worker.engine_process.format_gate import FormatGate
 from infermesh_worker.engine_process.frames import FormatLimits
-from infermesh_worker.testing.simulated import END_OF_TEXT_ID, build_tokenizer
+from infermesh_worker.testing.simulated_engine import END_OF_TEXT_ID, build_tokenizer
+
+pytestmark = pytest.mark.alone  # a busy machine is an answer of its own
 
 ENDLESS = OutputFormat(kind="json_schema", spec='{"type": "integer", "multipleOf": 99999999}')
 LATE = OutputFormat(

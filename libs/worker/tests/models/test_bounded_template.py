@@ -9,6 +9,8 @@ from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_worker.models.bounded_template import BoundedTemplate
 from infermesh_worker.models.template_process import pack_conversation
 
+pytestmark = pytest.mark.alone  # a busy machine is an answer of its own
+
 USER = {"role": "user", "content": "hi"}
 FINE = "{{ messages[0].content }}"
 BAD_IF_ASKED = "{% if messages[0].content == 'bad' %}" + "{}" + "{% endif %}" + FINE

@@ -11,7 +11,7 @@ import pytest
 from infermesh_runtime.errors import ModelNotFound
 from infermesh_worker.models.catalog import CatalogEntry, FolderCatalog
 from infermesh_worker.models.footprint import Footprint
-from infermesh_worker.testing.simulated import build_tokenizer
+from infermesh_worker.testing.simulated_engine import build_tokenizer
 
 MANIFEST = {
     "schema": 1,

@@ -13,7 +13,7 @@ from infermesh_runtime.model_manifest import MANIFEST, FileEntry, Manifest, hash
 from infermesh_worker.models.model_folder import ModelFolder, find_model, list_models
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.models.template_process import pack_conversation
-from infermesh_worker.testing.simulated import build_tokenizer
+from infermesh_worker.testing.simulated_engine import build_tokenizer
 
 
 def entries_of(folder: Path) -> dict[str, FileEntry]:

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
-from infermesh_engine.runners.runner import DeviceKind
+from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime.errors import ResourceExhausted, Unavailable
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.device.worker_device import WorkerDevice
@@ -27,7 +27,8 @@ from infermesh_worker.hosting.worker_status import WorkerStatus
 from infermesh_worker.models.catalog import CatalogEntry
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.opened_model import OpenedModel
-from infermesh_worker.testing.simulated import SimulatedSettings, build_options, opened_model, probe
+from infermesh_worker.testing.simulated import SimulatedSettings, build_options, opened_model
+from infermesh_worker.testing.simulated_probe import probe
 from infermesh_worker.worker import Worker
 
 KV_BLOCK, LEAST, BASE, TOTAL, HOME_KV = 256, 1024, 2000, 40_000, 20_480
@@ -84,7 +85,7 @@ def make_client(catalog: Catalog, opened: OpenedModel, kv_bytes: int) -> EngineC
     memory_bytes = catalog.footprints[opened.name].base_bytes + kv_bytes
     options["runner"] |= {"memory_bytes": memory_bytes, "num_blocks": kv_bytes // KV_BLOCK, "kv_shrinks": True}
     start = StartCommand(options=options, max_sequences=4, max_batched_tokens=64, prefix_caching=True)
-    build = "infermesh_worker.testing.simulated:build" if opened.name != "broken" else "nowhere:build"
+    build = "infermesh_worker.testing.simulated_engine:build" if opened.name != "broken" else "nowhere:build"
     return EngineClient(build, start, RequestMeter())
 
 

@@ -24,21 +24,22 @@ from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.models.catalog import CatalogEntry
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.opened_model import OpenedModel
-from infermesh_worker.testing.simulated import SimulatedSettings, build_options, opened_model, probe
+from infermesh_worker.testing.simulated import SimulatedSettings, build_options, opened_model
+from infermesh_worker.testing.simulated_probe import probe
 from infermesh_worker.worker import Worker
 
 SETTINGS = SimulatedSettings.model_validate({"sim_memory_bytes": 100, "sim_models": "good:60"})
 
 BUILD = """
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_worker.testing import simulated
+from infermesh_worker.testing import simulated_engine
 
 def build(options):
     if options["name"] == "refused":
         raise FailedPrecondition("this folder has no graph", reason="MODEL_NOT_CONVERTED")
     if options["name"] == "broken":
         raise OSError("no weights here")
-    return simulated.build(options)
+    return simulated_engine.build(options)
 """
 
 

@@ -15,7 +15,8 @@ from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.models.catalog import CatalogEntry
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.opened_model import OpenedModel
-from infermesh_worker.testing.simulated import SimulatedSettings, build_options, opened_model, probe
+from infermesh_worker.testing.simulated import SimulatedSettings, build_options, opened_model
+from infermesh_worker.testing.simulated_probe import probe
 from infermesh_worker.worker import Worker
 
 SETTINGS = SimulatedSettings.model_validate({"sim_memory_bytes": 400})
@@ -47,7 +48,7 @@ def make_client(opened: OpenedModel, kv_bytes: int) -> EngineClient:
     options = build_options(SETTINGS, opened.name)
     options["runner"]["memory_bytes"] = BASE + kv_bytes
     start = StartCommand(options=options, max_sequences=4, max_batched_tokens=64, prefix_caching=True)
-    return EngineClient("infermesh_worker.testing.simulated:build", start, RequestMeter())
+    return EngineClient("infermesh_worker.testing.simulated_engine:build", start, RequestMeter())
 
 
 @pytest.fixture

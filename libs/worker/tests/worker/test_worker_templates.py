@@ -11,6 +11,8 @@ from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_worker.testing import processes
 from infermesh_worker.testing.processes import simulated_worker_process
 
+pytestmark = pytest.mark.alone  # a busy machine is an answer of its own
+
 HANGS_IF_ASKED = (
     "{% if messages[0].content == 'hang' %}{% for a in range(9999) %}{% for b in range(9999) %}"
     "{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}{% endif %}{{ messages[0].content }}"

@@ -24,7 +24,7 @@ def main() -> int:
     backend = folder_backend(
         settings,
         build="infermesh_worker_cpu.build_model:build_model",
-        probe="infermesh_worker_cpu.front:probe",
+        probe="infermesh_worker_cpu.probe:probe",
         options=options,
         footprint=partial(footprint, settings=settings),
     )

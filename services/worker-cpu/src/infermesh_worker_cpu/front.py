@@ -1,13 +1,8 @@
-"""What the front process knows before a model is loaded: the machine, and how much memory a model will take.
+"""What the front process knows before a model is loaded: how much memory it will take.
 
 Does not import openvino, which only engine processes load.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from infermesh_runtime import machine
-from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.models.footprint import Footprint, kv_token_bytes
 from infermesh_worker.models.model_folder import ModelFolder
 
@@ -23,17 +18,6 @@ _WEIGHTS_FACTOR = 1.25
 """Resident memory per byte of weights: the plugin repacks them for its kernels (0.45 GB in all for 110 MB)."""
 _ELEMENT_BYTES = {"u8": 1.125, "f16": 2.0, "f32": 4.0}
 """Size of a number in the KV cache; u8 includes a scale and a zero point for each head."""
-
-
-def probe(options: Mapping[str, Any]) -> DeviceFacts:  # noqa: ARG001 - there is only one device
-    """The facts of this machine."""
-    return DeviceFacts(
-        kind="cpu",
-        name=machine.processor_name(),
-        memory_total_bytes=machine.memory_total_bytes(),
-        memory_free_bytes=machine.memory_available_bytes(),
-        runtime="openvino",
-    )
 
 
 def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | None:

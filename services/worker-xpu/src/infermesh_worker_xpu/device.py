@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 
-from infermesh_engine.runners.runner import DeviceKind
+from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_xpu.options import DeviceChoice, Dtype

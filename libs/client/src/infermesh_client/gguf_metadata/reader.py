@@ -66,12 +66,12 @@ def is_gguf(path: Path) -> bool:
 
 def read_gguf(path: Path) -> GgufModel:
     """Reads the metadata. Raises InvalidArgument if the file is not GGUF, is cut short, or holds no language model."""
-    from gguf import GGUFReader  # noqa: PLC0415 - slow to import, and needed for GGUF files only
+    from infermesh_client.gguf_metadata.quick_reader import QuickReader  # noqa: PLC0415 - slow to import, and needed for GGUF files only
 
     if not is_gguf(path):
         raise InvalidArgument(f"{path} is not a GGUF file: it does not begin with the letters GGUF")
     try:
-        fields = GGUFReader(path).fields
+        fields = QuickReader(path).fields
         return _model(path, fields)
     except (ValueError, KeyError, IndexError, OverflowError, TypeError) as error:
         raise InvalidArgument(f"{path} is cut short, damaged, or not a language model: {error}") from error

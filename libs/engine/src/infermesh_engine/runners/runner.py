@@ -1,12 +1,12 @@
 """The interface of a model runner: what the engine tells it and what it gives back."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-DeviceKind = Literal["cpu", "xpu", "cuda"]
+from infermesh_engine.runners.device_kind import DeviceKind
 
 CANDIDATES = 64
 """How many of the most probable tokens a runner returns with each row."""

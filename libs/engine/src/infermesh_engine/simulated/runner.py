@@ -7,7 +7,8 @@ from time import monotonic, sleep
 import numpy as np
 from numpy.typing import NDArray
 
-from infermesh_engine.runners.runner import Batch, DeviceKind, RunnerInfo
+from infermesh_engine.runners.device_kind import DeviceKind
+from infermesh_engine.runners.runner import Batch, RunnerInfo
 from infermesh_engine.simulated.logits import SimulatedLogits, Vocabulary, mix
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from infermesh_engine.runners.runner import DeviceKind
+from infermesh_engine.runners.device_kind import DeviceKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from infermesh_engine.runners.runner import DeviceKind, RunnerInfo
+from infermesh_engine.runners.device_kind import DeviceKind
+from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_worker.device.device_facts import DeviceFacts
 
 Probe = Callable[[], Awaitable[DeviceFacts]]

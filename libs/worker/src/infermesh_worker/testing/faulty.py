@@ -20,7 +20,8 @@ from infermesh_runtime.rpc.interceptor import RpcInterceptor
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.convert import to_generation
 from infermesh_worker.testing.link import Link
-from infermesh_worker.testing.simulated import END_OF_TEXT_ID, VOCAB_SIZE, SimulatedSettings, opened_model
+from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
+from infermesh_worker.testing.simulated_engine import END_OF_TEXT_ID, VOCAB_SIZE
 
 # ruff: noqa: ARG002 - gRPC fixes the signatures of RPCs
 

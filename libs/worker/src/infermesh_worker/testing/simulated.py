@@ -5,35 +5,26 @@ token for each byte.
 """
 
 import sys
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ByteSize, Field
 from pydantic_settings import NoDecode
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from infermesh_engine.runners.runner import DeviceKind
-from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
+from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime.errors import ModelNotFound
 from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_runtime.settings import load_or_exit
 from infermesh_worker.backend import NO_MODEL, Backend
-from infermesh_worker.device.device_facts import DeviceFacts
-from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.main import serve
 from infermesh_worker.models.catalog import CatalogEntry
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.opened_model import OpenedModel, bind_template
 from infermesh_worker.settings import WorkerSettings
+from infermesh_worker.testing.simulated_engine import END_OF_TEXT, VOCAB_SIZE, build_tokenizer
 
 BLOCK_SIZE = 32
-END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)
-"""Token ids 256, 257 and 258; lower ids are bytes."""
-END_OF_TEXT_ID = 256
-VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
 
 _CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 """When every simulated model was made."""
@@ -90,45 +81,6 @@ class SimulatedSettings(WorkerSettings):
     def model_bytes(self, name: str) -> int:
         """Memory that a model takes; 0 for one that is not in sim_models."""
         return next((int(size) for known, size in self.sim_models if known == name), 0)
-
-
-def build(options: Mapping[str, Any]) -> BuiltModel:
-    """Builds a model in the engine process. Options: "runner" (fields of SimulatedOptions), "eos" and "load_s"."""
-    time.sleep(options.get("load_s", 0.0))
-    return BuiltModel(
-        runner=SimulatedRunner(SimulatedOptions(**options["runner"])),
-        tokenizer=build_tokenizer(),
-        eos_token_ids=frozenset({END_OF_TEXT_ID} if options["eos"] else ()),
-    )
-
-
-def probe(options: Mapping[str, Any]) -> DeviceFacts:
-    """The facts of the simulated device; runs in a process of its own. Takes the options of `build`."""
-    runner = options["runner"]
-    return DeviceFacts(
-        kind=runner["device_kind"],
-        name="simulated",
-        memory_total_bytes=runner["memory_total_bytes"],
-        memory_free_bytes=runner["memory_total_bytes"],
-        runtime="simulated",
-    )
-
-
-def build_tokenizer() -> Tokenizer:
-    """A tokenizer with one token for each byte, whose id is the byte's value, and the special tokens."""
-    vocabulary = {character: byte for byte, character in byte_characters().items()}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in SPECIAL_TOKENS])
-    return tokenizer
-
-
-def byte_characters() -> dict[int, str]:
-    """The character that stands for each byte in byte-level tokenizers (GPT-2's `bytes_to_unicode`)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = (byte for byte in range(256) if byte not in printable)
-    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + place) for place, byte in enumerate(others)}
 
 
 class SimulatedCatalog:
@@ -202,8 +154,8 @@ def backend(settings: SimulatedSettings) -> Backend:
     """The simulated worker's backend."""
     catalog = SimulatedCatalog(settings)
     return Backend(
-        build="infermesh_worker.testing.simulated:build",
-        probe="infermesh_worker.testing.simulated:probe",
+        build="infermesh_worker.testing.simulated_engine:build",
+        probe="infermesh_worker.testing.simulated_probe:probe",
         options=build_options(settings),
         catalog=catalog,
         open_home=lambda: catalog.open(settings.model) if settings.model != NO_MODEL else None,

@@ -1,0 +1,43 @@
+"""Builds the simulated model in the engine process, which imports nothing of the front."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
+from infermesh_worker.engine_process.built_model import BuiltModel
+
+END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)
+"""Token ids 256, 257 and 258; lower ids are bytes."""
+END_OF_TEXT_ID = 256
+VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
+
+
+def build(options: Mapping[str, Any]) -> BuiltModel:
+    """Builds a model in the engine process. Options: "runner" (fields of SimulatedOptions), "eos" and "load_s"."""
+    time.sleep(options.get("load_s", 0.0))
+    return BuiltModel(
+        runner=SimulatedRunner(SimulatedOptions(**options["runner"])),
+        tokenizer=build_tokenizer(),
+        eos_token_ids=frozenset({END_OF_TEXT_ID} if options["eos"] else ()),
+    )
+
+
+def build_tokenizer() -> Tokenizer:
+    """A tokenizer with one token for each byte, whose id is the byte's value, and the special tokens."""
+    vocabulary = {character: byte for byte, character in byte_characters().items()}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in SPECIAL_TOKENS])
+    return tokenizer
+
+
+def byte_characters() -> dict[int, str]:
+    """The character that stands for each byte in byte-level tokenizers (GPT-2's `bytes_to_unicode`)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = (byte for byte in range(256) if byte not in printable)
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + place) for place, byte in enumerate(others)}
