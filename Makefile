@@ -19,7 +19,7 @@ IPEX_VENV ?= build/venv-ipex
 LOWEST_VENV ?= build/venv-lowest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-lowest check format protos modules lock bench bench-router bench-xpu clean
+.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-lowest check format protos modules lock bench bench-router bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -44,6 +44,10 @@ test: setup ## Run the tests that need no torch: unit, contract, integration and
 test-huggingface: setup $(HUGGINGFACE_VENV)/.installed ## Test the import of Hugging Face folders, in a venv with torch
 	mypy --python-executable $(HUGGINGFACE_VENV)/bin/python --cache-dir .mypy_cache/huggingface tests/huggingface
 	$(HUGGINGFACE_VENV)/bin/python -m pytest -q -W default tests/huggingface
+
+test-models: setup-xpu $(HUGGINGFACE_VENV)/.installed ## Compare real models on both workers with transformers (downloads 2 GB, keeps 15 GB)
+	mypy tests/models
+	INFERMESH_TEST_CONVERTER_VENV=$(HUGGINGFACE_VENV) python -m pytest -q tests/models
 
 test-lowest: $(LOWEST_VENV)/.installed ## Run unit and contract tests on the lowest versions that our packages allow
 	PATH=$(CURDIR)/$(LOWEST_VENV)/bin:$$PATH python -m pytest -q -W default \

@@ -87,15 +87,25 @@ def tiny_config(name: str) -> PretrainedConfig:
     return transformers.AutoConfig.for_model(model_type, **{**SMALL, **changes})
 
 
-def save_tiny(config: PretrainedConfig, folder: Path) -> Path:
-    """Writes a model with random weights that are large enough for each of them to matter; returns its folder."""
+def save_tiny(config: PretrainedConfig, folder: Path, *, on_grid: bool = False) -> Path:
+    """Writes a model with random weights that are large enough for each of them to matter; returns its folder.
+
+    `on_grid`: every row of a matrix is whole multiples of a power of two from -128 to 127, both included, so that
+    compressing it to 8 bits changes nothing.
+    """
     torch.manual_seed(7)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
-                parameter.normal_(0, 0.15)
+                parameter.copy_(_on_grid(parameter) if on_grid else torch.randn_like(parameter) * 0.15)
             else:  # norms keep their mean, which differs between architectures; biases have 0
                 parameter.add_(torch.randn_like(parameter), alpha=0.15)
     model.save_pretrained(folder)
     return folder
+
+
+def _on_grid(like: torch.Tensor) -> torch.Tensor:
+    steps = torch.randint_like(like, -128, 128)
+    steps[..., 0], steps[..., 1] = -128, 127
+    return steps * 2**-9

@@ -17,6 +17,8 @@ from tests.models.packages import download
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / "build" / "models-cache"
 _TIMEOUT_S = 3600
+_ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+"""Threads of torch that wait must not take the processor from those that work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +83,16 @@ def compare(name: str, folder: Path, runner: str, numerics: str) -> Comparison:
 
 
 def _import(command: Path, source: Path, name: str, models: Path) -> Path:
-    environment = os.environ | {"INFERMESH_MODELS": str(models), "INFERMESH_HOME": str(models.parent / "home")}
+    environment = _ENVIRONMENT | {"INFERMESH_MODELS": str(models), "INFERMESH_HOME": str(models.parent / "home")}
     _run([str(command), "models", "import", str(source), "--name", name], environment)
     return models / name
 
 
 def _python(module: str, *arguments: str, asked: Any = None) -> Any:
-    return json.loads(_run([sys.executable, "-m", module, *arguments], os.environ, asked).splitlines()[-1])
+    return json.loads(_run([sys.executable, "-m", module, *arguments], _ENVIRONMENT, asked).splitlines()[-1])
 
 
-def _run(command: list[str], environment: "os._Environ[str] | dict[str, str]", asked: Any = None) -> str:
+def _run(command: list[str], environment: dict[str, str], asked: Any = None) -> str:
     done = subprocess.run(
         command,
         cwd=ROOT,
