@@ -80,8 +80,8 @@ CONFIGS: Mapping[str, tuple[str, Mapping[str, object]]] = {
 }
 """By name: transformers' model type, and what differs from SMALL.
 
-The shared expert's size is a multiple of 32, as in real models: torch computes the activation of the last few numbers of
-a tensor in another way than the rest, so `exact` refuses a model in which those are not always the same.
+The shared expert's size is a multiple of 32, as in real models: torch computes the activation of a tensor's last few
+numbers in another way than the rest, so `exact` refuses a model in which those are not always the same.
 """
 
 

@@ -27,7 +27,6 @@ ARCHITECTURES = (
     "qwen2-yarn",
     "qwen3",
     "gemma",
-    "gemma2",
     "gemma3",
     "phi3",
     "phi3-long",
@@ -38,6 +37,8 @@ ARCHITECTURES = (
     "qwen2-moe",
     "qwen3-moe",
 )
+WRONG = {"gemma2": "OpenVINO's paged attention has no soft cap, and what the export made of it is lost"}
+"""Architectures whose tokens are others than transformers', and why; strict, so that who mends them removes them."""
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,13 @@ def export(folder: Path, xml: Path) -> str:
     return "".join(json.loads(line).get("error", "") for line in told.getvalue().splitlines())
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+def wrong(why: str) -> pytest.MarkDecorator:
+    return pytest.mark.xfail(strict=True, reason=why, raises=AssertionError)
+
+
+@pytest.mark.parametrize(
+    "name", [*ARCHITECTURES, *(pytest.param(name, marks=wrong(why)) for name, why in WRONG.items())]
+)
 def test_tokens_are_those_of_generate(name: str, tmp_path: Path) -> None:
     folder = save_tiny(tiny_config(name), tmp_path / "saved", on_grid=True)
     assert not export(folder, tmp_path / "model.xml")

@@ -48,7 +48,7 @@ def test_gguf_on_worker_cpu_in_exact_numerics(model: tuple[str, Path]) -> None:
 
 
 def test_gguf_on_worker_cpu_by_default(model: tuple[str, Path]) -> None:
-    check_near(compare(*model, "openvino", "fast"), agreeing=0.9, median=0.1)
+    check_near(compare(*model, "openvino", "fast"), agreeing=0.9, median=0.05)
 
 
 def test_gguf_on_worker_xpu_in_exact_numerics(model: tuple[str, Path]) -> None:
@@ -62,4 +62,4 @@ def test_folder_on_worker_xpu_in_exact_numerics(folder: tuple[str, Path]) -> Non
 
 
 def test_folder_on_worker_cpu_in_8_bits(folder: tuple[str, Path]) -> None:
-    check_near(compare(*folder, "openvino", "exact"), agreeing=0.9, median=0.1)
+    check_near(compare(*folder, "openvino", "exact"), agreeing=0.9, median=0.05)
