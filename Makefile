@@ -23,7 +23,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-lowest check format protos modules lock bench bench-router bench-xpu clean
+.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-lowest check format protos modules lock bench bench-router bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -50,15 +50,19 @@ test-huggingface: setup $(HUGGINGFACE_VENV)/.installed ## Test the import of Hug
 	mypy --python-executable $(HUGGINGFACE_VENV)/bin/python --cache-dir .mypy_cache/huggingface tests/huggingface
 	$(HUGGINGFACE_VENV)/bin/python -m pytest -q -W default tests/huggingface
 
+test-models: setup-xpu $(HUGGINGFACE_VENV)/.installed ## Compare real models on both workers with transformers (downloads 2 GB, keeps 15 GB)
+	mypy tests/models
+	INFERMESH_TEST_CONVERTER_VENV=$(HUGGINGFACE_VENV) python -m pytest -q tests/models
+
 test-lowest: $(LOWEST_VENV)/.installed ## Run unit and contract tests on the lowest versions that our packages allow
 	PATH=$(CURDIR)/$(LOWEST_VENV)/bin:$$PATH python -m pytest -q -W default \
 		libs services/router services/worker-cpu deploy tests/contract
 
 setup-xpu: $(VENV)/.installed-xpu ## Add torch and worker-xpu to the venv
 
-test-xpu: setup-xpu ## Check worker-xpu's types and test it, alone and in a mesh with worker-cpu
-	mypy services/worker-xpu/src services/worker-xpu/tests $(TORCH_BENCHMARKS)
-	python -m pytest -q services/worker-xpu tests/e2e/test_device_choice.py tests/e2e/test_gguf_agreement.py \
+test-xpu: setup-xpu ## Check worker-xpu's types and test it, alone and in a mesh with worker-cpu; and tiny models on both
+	mypy services/worker-xpu/src services/worker-xpu/tests tests/architectures $(TORCH_BENCHMARKS)
+	$(PYTEST) -q services/worker-xpu tests/architectures tests/e2e/test_device_choice.py tests/e2e/test_gguf_agreement.py \
 		tests/integration/test_failover_real.py
 
 # torch's own indexes have the Triton that goes with each build, under names of their own: the lock's would lie over it

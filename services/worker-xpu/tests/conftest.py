@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from numpy.typing import NDArray
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from infermesh_engine.runners.runner import Batch, ModelRunner
 from infermesh_worker.engine_process.built_model import BuiltModel
@@ -26,6 +25,7 @@ from infermesh_worker_xpu.build_model import build_model
 from infermesh_worker_xpu.execution.runner import TorchRunner
 from infermesh_worker_xpu.load_runner import load_runner
 from infermesh_worker_xpu.options import TorchOptions
+from tests.architectures.configs import save_tiny, tiny_config
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -36,93 +36,7 @@ Reference = Callable[[str, Ints], Floats]
 RunPython = Callable[..., str]
 RunInterpreted = Callable[[Path], None]
 
-VOCAB = 160
 BLOCK = 32
-
-SMALL = {
-    "vocab_size": VOCAB,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "max_position_embeddings": 512,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-
-ALTERNATING = ["sliding_attention", "full_attention", "sliding_attention"]
-
-EXPERTS: dict[str, object] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
-THETA = {"rope_theta": 10000.0}
-ORIGINAL: dict[str, Any] = {"original_max_position_embeddings": 48}
-LLAMA3_ROPE = {
-    **THETA,
-    **ORIGINAL,
-    "rope_type": "llama3",
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-}
-LONG_ROPE = {**THETA, **ORIGINAL, "rope_type": "longrope", "short_factor": [1.5] * 8, "long_factor": [6.0] * 8}
-
-CONFIGS: dict[str, tuple[str, dict[str, object]]] = {
-    "llama": ("llama", {}),
-    "llama-mha": ("llama", {"num_key_value_heads": 4}),
-    "qwen2": ("qwen2", {}),
-    "qwen3": ("qwen3", {}),
-    "mistral-window": ("mistral", {"sliding_window": 9}),
-    "phi3": ("phi3", {"sliding_window": 40}),
-    "phi": ("phi", {}),
-    "gemma2": (
-        "gemma2",
-        {
-            "sliding_window": 12,
-            "layer_types": ALTERNATING,
-            "attn_logit_softcapping": 2.0,
-            "final_logit_softcapping": 5.0,
-            "query_pre_attn_scalar": 16,
-        },
-    ),
-    "gemma3": ("gemma3_text", {"sliding_window": 12, "layer_types": ALTERNATING}),
-    "smollm3": ("smollm3", {}),
-    "olmo2": ("olmo2", {}),
-    "granite": (
-        "granite",
-        {"embedding_multiplier": 3.0, "attention_multiplier": 0.1, "residual_multiplier": 0.3, "logits_scaling": 0.5},
-    ),
-    "mixtral": ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}),
-    "qwen2-moe": ("qwen2_moe", {**EXPERTS, "shared_expert_intermediate_size": 48}),
-    "qwen3-moe": ("qwen3_moe", EXPERTS),
-    "llama-scaled": ("llama", {"rope_parameters": LLAMA3_ROPE}),
-    "qwen2-yarn": ("qwen2", {"rope_parameters": {**THETA, "rope_type": "yarn", "factor": 4.0, **ORIGINAL}}),
-    "llama-linear": ("llama", {"rope_parameters": {**THETA, "rope_type": "linear", "factor": 4.0}}),
-    "llama-dynamic": (
-        "llama",
-        {"max_position_embeddings": 48, "rope_parameters": {**THETA, "rope_type": "dynamic", "factor": 4.0}},
-    ),
-    "phi3-long": ("phi3", {"sliding_window": 40, **ORIGINAL, "rope_parameters": LONG_ROPE}),
-}
-"""By name: transformers' model type, and what differs from SMALL."""
-
-
-def tiny_config(name: str) -> PretrainedConfig:
-    model_type, changes = CONFIGS[name]
-    return transformers.AutoConfig.for_model(model_type, **{**SMALL, **changes})
-
-
-def save_tiny(config: PretrainedConfig, folder: Path) -> Path:
-    """Writes a model with random weights that are large enough for attention to matter."""
-    torch.manual_seed(7)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(0, 0.15)
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

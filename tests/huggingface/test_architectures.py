@@ -1,0 +1,71 @@
+"""Hugging Face folders of each architecture give transformers' tokens on worker-cpu, once optimum-intel exported them.
+
+The weights lie on a grid that 8 bits hold exactly, so that tokens must be equal, not only near.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infermesh_worker_cpu.export_script import main
+from tests.architectures.answering import answered, generated, load, one_thread, prompts
+from tests.architectures.configs import save_tiny, tiny_config
+
+ARCHITECTURES = (
+    "llama",
+    "llama-mha",
+    "llama-tied",
+    "llama-scaled",
+    "llama-linear",
+    "mistral",
+    "mistral-window",
+    "qwen2",
+    "qwen2-yarn",
+    "qwen3",
+    "gemma",
+    "gemma3",
+    "phi3",
+    "phi3-long",
+    "smollm3",
+    "granite",
+    "olmo2",
+    "mixtral",
+    "qwen2-moe",
+    "qwen3-moe",
+)
+WRONG = {"gemma2": "OpenVINO's paged attention has no soft cap, and what the export made of it is lost"}
+"""Architectures whose tokens are others than transformers', and why; strict, so that who mends them removes them."""
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+def export(folder: Path, xml: Path) -> str:
+    """Exports as an import does, in this process; returns the error that it told, or ""."""
+    told = io.StringIO()
+    main(folder, xml, "int8", told)
+    return "".join(json.loads(line).get("error", "") for line in told.getvalue().splitlines())
+
+
+def wrong(why: str) -> pytest.MarkDecorator:
+    return pytest.mark.xfail(strict=True, reason=why, raises=AssertionError)
+
+
+@pytest.mark.parametrize(
+    "name", [*ARCHITECTURES, *(pytest.param(name, marks=wrong(why)) for name, why in WRONG.items())]
+)
+def test_tokens_are_those_of_generate(name: str, tmp_path: Path) -> None:
+    folder = save_tiny(tiny_config(name), tmp_path / "saved", on_grid=True)
+    assert not export(folder, tmp_path / "model.xml")
+    asked, model = prompts(name), load(folder)
+    for prompt, (tokens, log_probabilities) in zip(asked, answered(tmp_path / "model.xml", asked), strict=True):
+        expected, of_expected = generated(model, prompt)
+        assert tokens == expected
+        assert np.abs(np.subtract(log_probabilities, of_expected)).max() < 1e-4
