@@ -11,7 +11,7 @@ import pytest
 canitoolcall = pytest.importorskip("canitoolcall", reason="the suite is a development dependency")
 
 from canitoolcall import checks  # noqa: E402
-from canitoolcall.chunking import ChunkStrategy, parse_strategies, split  # noqa: E402
+from canitoolcall.chunking import parse_strategies, split  # noqa: E402
 from canitoolcall.fixtures import Family, Fixture, load_families, load_fixtures  # noqa: E402
 from canitoolcall.results import Observation, ParsedToolCall, ParseResult, Status, worst_status  # noqa: E402
 
@@ -81,7 +81,12 @@ def test_the_suite_parses_alike_character_by_character() -> None:
 
 
 def _judge(fixture: Fixture, family: Family) -> tuple[Status, str]:
-    streams = {strategy.id: _parse(fixture, family, _pieces(fixture, family, strategy)) for strategy in STRATEGIES}
+    markers = set(family.markers)
+    tokens = _tokens(fixture.raw_output, markers)
+    streams = {
+        strategy.id: _parse(fixture, family, map("".join, split(tokens, strategy, special=markers)))
+        for strategy in STRATEGIES
+    }
     observed = Observation(nonstream=_parse(fixture, family, [fixture.raw_output]), streams=streams)
     rows = checks.run_checks(fixture, family, observed)
     bad = [row for row in rows if row.status not in (Status.PASS, Status.SOFT_PASS)]
@@ -89,14 +94,12 @@ def _judge(fixture: Fixture, family: Family) -> tuple[Status, str]:
     return status, "; ".join(f"{row.check}[{row.strategy}]: {row.detail}" for row in bad[:2])
 
 
-def _pieces(fixture: Fixture, family: Family, strategy: ChunkStrategy) -> list[str]:
-    """The output as a worker would stream it. We have no tokenizers: a token is a marker, or up to four characters."""
-    markers = sorted(family.markers, key=len, reverse=True)
-    units = re.findall(
-        "|".join([*map(re.escape, markers), r"\s?\w{1,4}", r"\s?[^\w\s]{1,2}?", r"\s"]), fixture.raw_output
-    )
-    assert "".join(units) == fixture.raw_output
-    return ["".join(group) for group in split(units, strategy, special=set(markers))]
+def _tokens(text: str, markers: set[str]) -> list[str]:
+    """As a worker would stream them. We have no tokenizers: a token is a marker, or up to four characters of a word."""
+    marks = sorted(markers, key=len, reverse=True)
+    tokens = re.findall("|".join([*map(re.escape, marks), r"\s?\w{1,4}", r"\s?[^\w\s]", r"\s"]), text)
+    assert "".join(tokens) == text
+    return tokens
 
 
 def _parse(fixture: Fixture, family: Family, pieces: Iterable[str]) -> ParseResult:

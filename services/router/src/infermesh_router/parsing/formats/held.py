@@ -32,9 +32,14 @@ class Held:
 
     def body(self, turn: Turn) -> Wait[None]:
         """Parses an answer."""
-        while mark := (yield from turn.reader.until((*self.begins, *self.wrappers), turn.answer.text)):
-            if mark in self.begins:
-                yield from self._read_call(turn, mark)
+        reader, marks = turn.reader, (*self.begins, *self.wrappers)
+        while mark := (yield from reader.until(marks, turn.answer.text)):
+            while mark:  # white space between marks belongs to nothing
+                if mark in self.begins:
+                    yield from self._read_call(turn, mark)
+                spaces = yield from reader.spaces()
+                mark = yield from reader.literal(*marks)
+            turn.answer.text(spaces)
 
     def _read_call(self, turn: Turn, mark: str) -> Wait[None]:
         text = mark

@@ -73,15 +73,13 @@ def _read_lines(reader: Reader, marked: bool) -> Wait[list[CallText] | None]:
 
 
 def _begins_like_call(reader: Reader, turn: Turn) -> Wait[bool]:
-    """Whether the name of a tool and a bracket follow. Nothing is taken unless they do not."""
-    while True:
-        found = _NAME.match(reader.text, 1)
-        if found:
-            return found[1] in turn.tools
-        if reader.ended or not _MAY_BE_NAME.match(reader.text, 1):
-            reader.take(1)
-            return False
+    """Whether the name of a tool and a bracket follow the one that is next. If not, that one is taken."""
+    while not (found := _NAME.match(reader.text, 1)) and not reader.ended and _MAY_BE_NAME.match(reader.text, 1):
         yield
+    if found and found[1] in turn.tools:
+        return True
+    reader.take(1)
+    return False
 
 
 def _take_brackets(reader: Reader, taken: list[str]) -> Wait[bool]:

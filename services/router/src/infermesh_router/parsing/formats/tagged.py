@@ -35,7 +35,7 @@ def parse_function(text: str, tools: Tools) -> list[CallText] | None:
     return None if left else [(name, object_text(members))]
 
 
-_GLM = re.compile(r"<tool_call>\s*(?P<name>[^\s<]+)\s*(?P<inside>.*?)\s*(?:</tool_call>)?\Z", re.S)
+_GLM = re.compile(r"<tool_call>\s*(?P<name>\w[\w.:/-]*)\s*(?P<inside>.*?)\s*(?P<end></tool_call>)?", re.S)
 _GLM_ARGUMENT = re.compile(
     r"<arg_key>(?P<key>.*?)</arg_key>\s*<arg_value>(?P<value>.*?)(?:</arg_value>(?=\s*(?:<arg_key>|\Z))|\Z)", re.S
 )
@@ -51,7 +51,7 @@ def parse_glm(text: str, tools: Tools) -> list[CallText] | None:
         key = argument["key"].strip()
         members[key] = typed_value(argument["value"], schema_of(tools, name, key))
     left = _GLM_ARGUMENT.sub("", inside).strip()
-    return None if left else [(name, object_text(members))]
+    return None if left or not (members or found["end"]) else [(name, object_text(members))]
 
 
 _INVOKE = re.compile(r'invoke name="(?P<name>[^"]+)"\s*(?:/>|>(?P<inside>.*?))\s*(?:</(?:｜DSML｜ ?)?invoke>)?\Z', re.S)
