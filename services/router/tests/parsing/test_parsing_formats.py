@@ -103,7 +103,7 @@ def test_one_call(form: str) -> None:
 
 @EVERY
 def test_two_calls_in_one_turn(form: str) -> None:
-    calls = [PARIS, ("get_weather", {"city": "Oslo"})]
+    calls: list[tuple[str, dict[str, Any]]] = [PARIS, ("get_weather", {"city": "Oslo"})]
     assert parse(form, WRITERS[form](calls)).calls == calls
 
 
@@ -245,12 +245,24 @@ def test_text_that_only_looks_like_a_call(form: str, text: str) -> None:
     assert parse(form, text) == Joined(text=text)
 
 
+@EVERY
+def test_damaged_calls_end_alike_however_they_are_split(form: str) -> None:
+    rng = random.Random(form)
+    written = WRITERS[form]([PARIS, PARIS])
+    for _ in range(8):
+        at, size = rng.randrange(len(written)), rng.randrange(4)
+        damage = rng.choice(["", " ", "}", "]", '"', "\n", "<", "</tool_call>", "<tool_call>", "text", *WRITERS])
+        for truncated in (False, True):
+            parse(form, written[:at] + damage + written[at + size :], truncated=truncated)
+            parse(form, written[:at] + damage, truncated=truncated)
+
+
 def test_arguments_stream_as_they_come() -> None:
     parser = new_parser(OutputStyle("hermes"), TOOLS)
     assert parser.feed('<tool_call>\n{"name": "get_weather", "arg') == []
     assert parser.feed('uments": {"city": "Pa') == [CallBegins(0, "get_weather"), CallArguments(0, '{"city": "Pa')]
     assert parser.feed("ri") == [CallArguments(0, "ri")]
-    assert parser.feed('s"}}\n') == [CallArguments(0, 's"}'), CallEnds(0)]
+    assert parser.feed('s"}}\n') == [CallArguments(0, 's"}'), CallEnds(0, complete=True)]
     assert parser.feed("</tool_call>") == []
     assert parser.end(truncated=False) == []
 

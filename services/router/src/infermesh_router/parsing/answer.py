@@ -1,5 +1,6 @@
 """Collects the parts of an answer: joins neighbours, numbers calls, and trims the white space around what it parts."""
 
+from infermesh_router.parsing.json_values import is_json
 from infermesh_router.parsing.parts import CallArguments, CallBegins, CallEnds, Part, Reasoning, Text
 
 
@@ -16,17 +17,13 @@ class Answer:
         self._has_text = False
         self._reasoned = False
         self._thought_held = ""
+        self._arguments: list[str] = []
         self._last = "\n"
 
     @property
     def at_line_start(self) -> bool:
         """Whether text that comes now begins a line."""
         return self._last == "\n"
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing yet but white space."""
-        return not (self._has_text or self.calls)
 
     def text(self, text: str) -> None:
         """The content goes on."""
@@ -64,15 +61,17 @@ class Answer:
         if not self._has_text:
             self._held = ""
         self._last = "\n"
+        self._arguments.clear()
 
     def arguments(self, text: str) -> None:
         """The arguments of the call go on."""
         if text:
+            self._arguments.append(text)
             self._join(CallArguments(self.calls, text))
 
-    def end_call(self, *, complete: bool = True) -> None:
+    def end_call(self) -> None:
         """The call ends."""
-        self._parts.append(CallEnds(self.calls, complete))
+        self._parts.append(CallEnds(self.calls, complete=is_json("".join(self._arguments))))
         self.calls += 1
 
     def call(self, name: str, arguments: str) -> None:

@@ -43,8 +43,8 @@ class CallEnds:
     """No more arguments of this call follow."""
 
     index: int
-    complete: bool = True
-    """Whether the arguments are whole. They are not when a limit, or a fault in what the model wrote, cut them off."""
+    complete: bool
+    """Whether the arguments are valid JSON. They are not if a limit cut them off, or if the model wrote them wrong."""
 
 
 Part = Text | Reasoning | CallBegins | CallArguments | CallEnds

@@ -15,7 +15,6 @@ class _Call:
     only_known: bool
     name: str = ""
     begun: bool = False
-    complete: bool = False
     held: list[str] = field(default_factory=list)
 
 
@@ -48,9 +47,9 @@ def read_call(turn: Turn, *, only_known: bool) -> Wait[bool]:
     if whole and call.name and not call.begun:
         turn.answer.begin_call(call.name)
         turn.answer.arguments(_as_object("".join(call.held)))
-        call.begun = call.complete = True
+        call.begun = True
     if call.begun:
-        turn.answer.end_call(complete=call.complete)
+        turn.answer.end_call()
     return call.begun
 
 
@@ -104,8 +103,7 @@ def _read_arguments(turn: Turn, call: _Call, *, streams: bool) -> Wait[bool]:
         return (yield from read_value(turn.reader, call.held.append))
     call.begun = True
     turn.answer.begin_call(call.name)
-    call.complete = yield from read_value(turn.reader, turn.answer.arguments)
-    return call.complete
+    return (yield from read_value(turn.reader, turn.answer.arguments))
 
 
 def _as_object(text: str) -> str:

@@ -54,7 +54,8 @@ def read_arguments(turn: Turn, name: str) -> Wait[bool]:
     if (yield from turn.reader.character()) != "{":
         return False
     turn.answer.begin_call(name)
-    turn.answer.end_call(complete=(yield from read_value(turn.reader, turn.answer.arguments)))
+    yield from read_value(turn.reader, turn.answer.arguments)
+    turn.answer.end_call()
     return True
 
 
