@@ -6,9 +6,9 @@ import pytest
 
 from infermesh_router.parsing.parser import new_parser
 from infermesh_router.parsing.parts import OutputStyle, Part, Reasoning, Text
-from infermesh_router.parsing.reasoning import MARKERS
+from infermesh_runtime.chat_templates.reasoning_marks import REASONING_MARKS, opens_reasoning
 
-EVERY = pytest.mark.parametrize("family", sorted(MARKERS))
+EVERY = pytest.mark.parametrize("family", sorted(REASONING_MARKS))
 
 
 def parse(style: OutputStyle, pieces: Sequence[str], *, truncated: bool = False) -> tuple[str, str]:
@@ -29,14 +29,14 @@ def both(style: OutputStyle, text: str, *, truncated: bool = False) -> tuple[str
 
 @EVERY
 def test_between_the_marks(family: str) -> None:
-    begin, end = MARKERS[family].begins[0], MARKERS[family].ends[0]
+    begin, end = REASONING_MARKS[family].begins[0], REASONING_MARKS[family].ends[0]
     style = OutputStyle(reasoning=family)
     assert both(style, f"\n{begin}\nI think\n so.\n{end}\n\nHello.\n") == ("I think\n so.", "Hello.")
 
 
 @EVERY
 def test_opened_by_the_prompt(family: str) -> None:
-    end = MARKERS[family].ends[0]
+    end = REASONING_MARKS[family].ends[0]
     style = OutputStyle(reasoning=family, reasoning_opened=True)
     assert both(style, f"\nI think.{end}Hello.") == ("I think.", "Hello.")
 
@@ -44,7 +44,7 @@ def test_opened_by_the_prompt(family: str) -> None:
 @EVERY
 def test_cut_off_inside(family: str) -> None:
     style = OutputStyle(reasoning=family)
-    assert both(style, f"{MARKERS[family].begins[0]}I thi", truncated=True) == ("I thi", "")
+    assert both(style, f"{REASONING_MARKS[family].begins[0]}I thi", truncated=True) == ("I thi", "")
 
 
 @EVERY
@@ -55,7 +55,7 @@ def test_an_answer_without_it(family: str) -> None:
 
 @EVERY
 def test_empty(family: str) -> None:
-    begin, end = MARKERS[family].begins[0], MARKERS[family].ends[0]
+    begin, end = REASONING_MARKS[family].begins[0], REASONING_MARKS[family].ends[0]
     assert both(OutputStyle(reasoning=family), f"{begin}\n\n{end}\n\nHello.") == ("", "Hello.")
 
 
@@ -76,3 +76,12 @@ def test_a_later_mark_is_text() -> None:
 def test_harmony_has_channels() -> None:
     text = "<|channel|>analysis<|message|>I think.<|end|><|start|>assistant<|channel|>final<|message|>Hello."
     assert both(OutputStyle("harmony"), text) == ("I think.", "Hello.")
+
+
+@EVERY
+def test_a_prompt_that_opens_it(family: str) -> None:
+    begin, end = REASONING_MARKS[family].begins[0], REASONING_MARKS[family].ends[0]
+    assert opens_reasoning(f"assistant\n{begin}\n", family)
+    assert not opens_reasoning(f"assistant\n{begin}\n\n{end}\n\n", family)
+    assert not opens_reasoning("assistant\n", family)
+    assert not opens_reasoning(f"assistant\n{begin}", "")

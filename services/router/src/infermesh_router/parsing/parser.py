@@ -3,12 +3,13 @@
 from infermesh_router.parsing.formats.table import FORMATS, Format
 from infermesh_router.parsing.parts import AnswerParser, OutputStyle, Part, Tools
 from infermesh_router.parsing.reader import Wait
-from infermesh_router.parsing.reasoning import MARKERS, read_reasoning
+from infermesh_router.parsing.reasoning import read_reasoning
 from infermesh_router.parsing.turn import Turn
+from infermesh_runtime.chat_templates.reasoning_marks import REASONING_MARKS
 
 
 def new_parser(style: OutputStyle, tools: Tools) -> AnswerParser:
-    """A parser of one answer. Raises KeyError when the style names a format or markers that there are not."""
+    """A parser of one answer. Raises KeyError when the style names a format or marks that do not exist."""
     return _Parser(style, tools)
 
 
@@ -40,7 +41,7 @@ def _parse(turn: Turn, style: OutputStyle, form: Format) -> Wait[None]:
         yield from read_reasoning(
             turn.reader,
             turn.answer,
-            MARKERS[style.reasoning],
+            REASONING_MARKS[style.reasoning],
             opened=style.reasoning_opened,
             also_ends=form.ends_reasoning,
         )

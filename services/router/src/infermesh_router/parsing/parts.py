@@ -71,8 +71,8 @@ class OutputStyle:
     """How a model writes its tool calls and its reasoning."""
 
     tool_format: str = ""
-    """A name in `formats.FORMATS`; empty when the model makes no calls, or the request offers no tools."""
+    """A name in `formats.table.FORMATS`; empty when the model makes no calls, or the request offers no tools."""
     reasoning: str = ""
-    """A name in `reasoning.MARKERS`; empty when the model writes none. Formats that have channels need none."""
+    """A name in `infermesh_runtime`'s REASONING_MARKS; empty when the model writes none, or in channels as Harmony."""
     reasoning_opened: bool = False
     """Whether the prompt already opened the reasoning, so that only its end is written."""
