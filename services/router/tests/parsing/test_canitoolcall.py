@@ -6,17 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
+from canitoolcall import checks
+from canitoolcall.chunking import parse_strategies, split
+from canitoolcall.fixtures import Family, Fixture, load_families, load_fixtures
+from canitoolcall.results import Observation, ParsedToolCall, ParseResult, Status, worst_status
 
-canitoolcall = pytest.importorskip("canitoolcall", reason="the suite is a development dependency")
-
-from canitoolcall import checks  # noqa: E402
-from canitoolcall.chunking import parse_strategies, split  # noqa: E402
-from canitoolcall.fixtures import Family, Fixture, load_families, load_fixtures  # noqa: E402
-from canitoolcall.results import Observation, ParsedToolCall, ParseResult, Status, worst_status  # noqa: E402
-
-from infermesh_router.parsing.parser import new_parser  # noqa: E402
-from infermesh_router.parsing.parts import (  # noqa: E402
+from infermesh_router.parsing.parser import new_parser
+from infermesh_router.parsing.parts import (
     CallArguments,
     CallBegins,
     OutputStyle,
