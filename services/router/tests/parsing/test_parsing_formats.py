@@ -257,6 +257,19 @@ def test_damaged_calls_end_alike_however_they_are_split(form: str) -> None:
             parse(form, written[:at] + damage, truncated=truncated)
 
 
+@pytest.mark.timeout(30)
+@EVERY
+def test_long_runs_cost_no_more_than_their_length(form: str) -> None:
+    """What is quadratic in the length of a value takes longer than the limit."""
+    for text in (" " * 99_000, "\\" * 9_000, "\n</parameter" * 3_000):
+        call = ("get_weather", {"city": f"a{text}b"})
+        parser = new_parser(OutputStyle(form), TOOLS)
+        written = WRITERS[form]([call])
+        parts = [part for at in range(0, len(written), 100) for part in parser.feed(written[at : at + 100])]
+        joined = join([*parts, *parser.end(truncated=False)])
+        assert joined.calls == [call]
+
+
 def test_arguments_stream_as_they_come() -> None:
     parser = new_parser(OutputStyle("hermes"), TOOLS)
     assert parser.feed('<tool_call>\n{"name": "get_weather", "arg') == []

@@ -13,9 +13,9 @@ from infermesh_router.parsing.turn import Turn
 _BEGINS = ("<|python_start|>", "<|tool_call_start|>", "<function_calls>", "```tool_code\n")
 _ENDS = ("<|python_end|>", "<|tool_call_end|>", "</function_calls>", "```")
 _TOKEN = re.compile(r"""["'()\[\]{}]""")
-_NAME = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*\(")
-_MAY_BE_NAME = re.compile(r"\s*(?:[A-Za-z_][\w.-]*\s*)?\Z")
-_MAX_LENGTH = 200_000
+_NAME = re.compile(r"\s{0,9}([A-Za-z_][\w.-]{0,255})\s{0,9}\(")
+_MAY_BE_NAME = re.compile(r"\s{0,9}(?:[A-Za-z_][\w.-]{0,255}\s{0,9})?\Z")
+_MAX_LENGTH = 100_000
 """Longest list of calls that is read, in characters: Python's parser takes long for more."""
 
 
@@ -104,14 +104,13 @@ def _take_brackets(reader: Reader, taken: list[str]) -> Wait[bool]:
 
 
 def _take_string(reader: Reader, quote: str, taken: list[str]) -> Wait[bool]:
-    end = re.compile(rf"(?:[^{quote}\\]|\\.)*{quote}", re.S)
-    while not (found := end.match(reader.text)):
-        if reader.ended:
-            taken.append(reader.take(len(reader.text)))
-            return False
-        yield
-    taken.append(reader.take(found.end()))
-    return True
+    while mark := (yield from reader.until((quote, "\\"), taken.append)):
+        taken.append(mark)
+        if mark == quote:
+            return True
+        yield from reader.character()
+        taken.append(reader.take(1))
+    return False
 
 
 def _parse(text: str) -> list[CallText] | None:

@@ -35,7 +35,7 @@ def parse_function(text: str, tools: Tools) -> list[CallText] | None:
     return None if left else [(name, object_text(members))]
 
 
-_GLM = re.compile(r"<tool_call>\s*(?P<name>\w[\w.:/-]*)\s*(?P<inside>.*?)\s*(?P<end></tool_call>)?", re.S)
+_GLM = re.compile(r"<tool_call>\s*(?P<name>\w[\w.:/-]*)(?P<inside>.*?)(?P<end></tool_call>)?", re.S)
 _GLM_ARGUMENT = re.compile(
     r"<arg_key>(?P<key>.*?)</arg_key>\s*<arg_value>(?P<value>.*?)(?:</arg_value>(?=\s*(?:<arg_key>|\Z))|\Z)", re.S
 )
@@ -54,7 +54,7 @@ def parse_glm(text: str, tools: Tools) -> list[CallText] | None:
     return None if left or not (members or found["end"]) else [(name, object_text(members))]
 
 
-_INVOKE = re.compile(r'invoke name="(?P<name>[^"]+)"\s*(?:/>|>(?P<inside>.*?))\s*(?:</(?:｜DSML｜ ?)?invoke>)?\Z', re.S)
+_INVOKE = re.compile(r'invoke name="(?P<name>[^"]+)"\s*(?:/>|>(?P<inside>.*?))(?:</(?:｜DSML｜ ?)?invoke>)?\Z', re.S)
 _INVOKE_PARAMETER = re.compile(
     r'<(?:｜DSML｜ ?)?parameter name="(?P<key>[^"]*)"(?: string="(?P<string>true|false)")?>(?P<value>.*?)'
     r"(?:</(?:｜DSML｜ ?)?parameter>(?=\s*(?:<(?:｜DSML｜ ?)?parameter |\Z))|\Z)",
