@@ -23,6 +23,7 @@ CALLS = {
     "kimi-k2": "<|tool_call_begin|>functions.{{ f.name }}:0<|tool_call_argument_begin|>{{ f.arguments | tojson }}",
     "kimi-k3": '<|open|>call tool="{{ f.name }}"<|sep|>{{ f.arguments | tojson }}<|close|>call<|sep|>',
     "llama3": PARAMETERS,
+    "marked-json": f"<TOOLCALL>[{OBJECT}]</TOOLCALL>",
     "minimax": '<minimax:tool_call><invoke name="{{ f.name }}"></invoke></minimax:tool_call>',
     "mistral": "[TOOL_CALLS]{{ f.name }}[ARGS]{{ f.arguments | tojson }}",
     "phi4": f"functools[{OBJECT}]",

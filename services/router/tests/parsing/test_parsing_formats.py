@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from infermesh_router.parsing.formats.table import FORMATS
-from infermesh_router.parsing.parser import new_parser
+from infermesh_router.parsing.parser import marks_of, new_parser
 from infermesh_router.parsing.parts import (
     CallArguments,
     CallBegins,
@@ -21,6 +22,7 @@ from infermesh_router.parsing.parts import (
     Tools,
 )
 from infermesh_router.testing.written_calls import TOOLS, WRITERS
+from infermesh_runtime.chat_templates.detect import DETECTED_FORMATS
 
 EVERY = pytest.mark.parametrize("form", sorted(WRITERS))
 HELD = {"deepseek-dsml", "gemma", "glm", "kimi-k3", "minimax", "pythonic", "qwen-coder", "seed"}
@@ -94,6 +96,15 @@ def content(form: str, text: str) -> str:
 
 def test_every_format_is_tested() -> None:
     assert set(WRITERS) == set(FORMATS) - {""}
+
+
+@EVERY
+def test_the_marks_that_an_engine_must_show(form: str) -> None:
+    marks = marks_of(OutputStyle(form, "think"))
+    written = re.findall(r"<[^\s<>=]+>|\[[A-Z_]{2,}\]", WRITERS[form]([PARIS]))
+    tags = {"</function>", "</parameter>", "</invoke>"}  # these are text, and told from each other by what follows
+    assert {"<think>", "</think>"} < marks
+    assert all(mark in marks or mark in tags or "｜DSML｜" in mark for mark in written)
 
 
 @EVERY
@@ -192,6 +203,15 @@ def test_an_unmarked_call_of_an_unknown_tool_is_text(form: str) -> None:
             "llama3",
             '[{"type": "function", "function": {"name": "get_weather", "parameters": {"city": "Paris", "days": 3}}}]',
         ),
+        (
+            "marked-json",
+            '<tool_calls>[{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}]</tool_calls>',
+        ),
+        (
+            "marked-json",
+            '<|START_ACTION|>[\n {"tool_call_id": "0", "tool_name": "get_weather", '
+            '"parameters": {"city": "Paris", "days": 3}}\n]<|END_ACTION|>',
+        ),
         ("pythonic", "[get_weather(city='Paris', days=3)]"),
         ("pythonic", "```tool_code\nget_weather(city='Paris', days=3)\n```"),
         ("granite", '<tool_call>[{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}]'),
@@ -285,3 +305,7 @@ def test_text_streams_at_once_where_no_mark_can_begin() -> None:
     assert parser.feed("Hello") == [Text("Hello")]
     assert parser.feed(" there <tool") == [Text(" there")]
     assert parser.feed("ing>") == [Text(" <tooling>")]
+
+
+def test_every_format_that_templates_show_has_a_parser() -> None:
+    assert set(DETECTED_FORMATS) == set(FORMATS) - {""}

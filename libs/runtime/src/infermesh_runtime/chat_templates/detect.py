@@ -36,6 +36,7 @@ _FORMATS = (
     ("minimax", r"<minimax:tool_call>"),
     ("qwen-coder", r"<function="),
     ("granite", r"<\|tool_call\|>|<tool_call>\s*\["),
+    ("marked-json", r"<TOOLCALL>|<tool_calls>|<\|START_ACTION\|>|<\|action_start\|>"),
     ("hermes", r"<tool_call>"),
     ("llama3", r"<\|python_tag\|>"),
     ("pythonic", rf"<\|python_start\|>|<\|tool_call_start\|>|<function_calls>|\[{_TOOL}\("),
@@ -47,6 +48,10 @@ _BARE = (
     ("pythonic", rf"{_TOOL}\({_KEY}\s*="),
 )
 """How a call without a mark looks."""
+
+
+DETECTED_FORMATS = tuple(name for name, _pattern in _FORMATS)
+"""The names of all formats that can be found."""
 
 
 @dataclass(frozen=True, slots=True)

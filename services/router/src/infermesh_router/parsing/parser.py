@@ -13,6 +13,13 @@ def new_parser(style: OutputStyle, tools: Tools) -> AnswerParser:
     return _Parser(style, tools)
 
 
+def marks_of(style: OutputStyle) -> frozenset[str]:
+    """The marks of a style. Those that are special tokens of the model must be in the text that the parser gets."""
+    reasoning = REASONING_MARKS.get(style.reasoning)
+    thought = (*reasoning.begins, *reasoning.ends) if reasoning else ()
+    return frozenset((*FORMATS[style.tool_format].marks, *thought))
+
+
 class _Parser:
     def __init__(self, style: OutputStyle, tools: Tools) -> None:
         self._turn = Turn(tools)

@@ -103,6 +103,7 @@ WRITERS: Mapping[str, Callable[[Calls], str]] = {
     ),
     "kimi-k3": lambda calls: f"<|open|>tools<|sep|>{_each(_k3)(calls)}<|close|>tools<|sep|>",
     "llama3": lambda calls: "<|python_tag|>" + "; ".join(_object(*call, key="parameters") for call in calls),
+    "marked-json": lambda calls: f"<TOOLCALL>{_array(calls)}</TOOLCALL>",
     "minimax": lambda calls: (
         "<minimax:tool_call>\n"
         + _each(

@@ -7,6 +7,7 @@ from infermesh_router.parsing.reader import Wait
 from infermesh_router.parsing.turn import Turn
 
 _ARGUMENTS = ("arguments", "parameters")
+_NAMES = ("name", "function", "tool_name")
 _OTHER = ("type", "id", "index")
 
 
@@ -87,7 +88,7 @@ def _read_member(turn: Turn, call: _Call, key: str) -> Wait[bool]:
     if key == "function" and first == "{":
         yield from reader.literal("{")
         return (yield from _read_members(turn, call))
-    if key in ("name", "function"):
+    if key in _NAMES:
         name = yield from read_text(reader)
         call.name = name or ""
         return bool(name) and (name in turn.tools or not call.only_known)

@@ -23,6 +23,11 @@ class Headed:
     name: re.Pattern[str]
     """Finds the tool's name, as its group 1, in a header."""
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """The marks that are read."""
+        return (self.section, self.section_end, self.call, self.separator)
+
     def body(self, turn: Turn) -> Wait[None]:
         """Parses an answer."""
         while mark := (yield from turn.reader.until((self.section, self.call), turn.answer.text)):

@@ -25,6 +25,11 @@ class MarkedJson:
     doubted: tuple[str, ...] = ()
     """Those of `begins` that models write around other things too, so that only calls of a known tool count."""
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """All marks."""
+        return (*self.begins, *self.ends)
+
     def body(self, turn: Turn) -> Wait[None]:
         """Parses an answer."""
         bare = (("{", _FENCE) if self.bare else ()) + (("[",) if self.bare_array else ())

@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from infermesh_router.parsing.formats.held import CallText
@@ -19,9 +18,10 @@ _MAX_LENGTH = 100_000
 """Longest list of calls that is read, in characters: Python's parser takes long for more."""
 
 
-@dataclass(frozen=True, slots=True)
 class Pythonic:
     """The format; a list without a mark counts only at the beginning of a line, and with names of known tools."""
+
+    marks = (*_BEGINS[:-1], *_ENDS[:-1])
 
     def body(self, turn: Turn) -> Wait[None]:
         """Parses an answer."""

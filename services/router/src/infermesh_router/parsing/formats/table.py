@@ -21,6 +21,8 @@ class Format:
     body: Body
     ends_reasoning: tuple[str, ...] = ()
     """Marks of a call that also end the reasoning: these models forget to."""
+    marks: tuple[str, ...] = ()
+    """Marks that are special tokens in some of the models: an engine must show them for the parser to see them."""
 
 
 def _read_text(turn: Turn) -> Wait[None]:
@@ -50,22 +52,36 @@ _LLAMA3 = MarkedJson(("<|python_tag|>",), ("<|eom_id|>",), bare=True, bare_array
 _PHI4 = MarkedJson(("functools[", "<|tool_call|>"), ("<|/tool_call|>",))
 _GRANITE = MarkedJson(("<|tool_call|>", "<tool_call>"), ("</tool_call>", "<|/tool_call|>"))
 
+_OTHERS = MarkedJson(
+    ("<TOOLCALL>", "<tool_calls>", "<|START_ACTION|>", "<|action_start|><|plugin|>"),
+    ("</TOOLCALL>", "</tool_calls>", "<|END_ACTION|>", "<|action_end|>"),
+)
+_HARMONY_MARKS = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>", "<|call|>", "<|return|>")
+_GLM_MARKS = ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
+
 FORMATS: Mapping[str, Format] = {
     "": Format(_read_text),
-    "deepseek": Format(_DEEPSEEK.body),
-    "deepseek-dsml": Format(DEEPSEEK_DSML.body),
-    "gemma": Format(GEMMA.body),
-    "glm": Format(GLM.body),
-    "granite": Format(_GRANITE.body),
-    "harmony": Format(read_harmony),
-    "hermes": Format(_HERMES.body),
-    "kimi-k2": Format(_KIMI_K2.body),
-    "kimi-k3": Format(KIMI_K3.body, ends_reasoning=("<|open|>response<|sep|>", "<|open|>tools<|sep|>")),
-    "llama3": Format(_LLAMA3.body),
-    "minimax": Format(MINIMAX.body),
-    "mistral": Format(read_mistral),
-    "phi4": Format(_PHI4.body),
-    "pythonic": Format(Pythonic().body),
-    "qwen-coder": Format(QWEN_CODER.body, ends_reasoning=("<tool_call>\n<function=",)),
-    "seed": Format(SEED.body),
+    "deepseek": Format(_DEEPSEEK.body, marks=(*_DEEPSEEK.marks, "<｜tool▁call▁end｜>")),
+    "deepseek-dsml": Format(DEEPSEEK_DSML.body, marks=("｜DSML｜",)),
+    "gemma": Format(GEMMA.body, marks=("<|tool_call>", "<tool_call|>", '<|"|>')),
+    "glm": Format(GLM.body, marks=_GLM_MARKS),
+    "granite": Format(_GRANITE.body, marks=_GRANITE.marks),
+    "harmony": Format(read_harmony, marks=_HARMONY_MARKS),
+    "hermes": Format(_HERMES.body, marks=_HERMES.marks),
+    "kimi-k2": Format(_KIMI_K2.body, marks=(*_KIMI_K2.marks, "<|tool_call_end|>")),
+    "kimi-k3": Format(
+        KIMI_K3.body,
+        ends_reasoning=("<|open|>response<|sep|>", "<|open|>tools<|sep|>"),
+        marks=("<|open|>", "<|close|>", "<|sep|>"),
+    ),
+    "llama3": Format(_LLAMA3.body, marks=_LLAMA3.marks),
+    "marked-json": Format(_OTHERS.body, marks=(*_OTHERS.marks, "<|action_start|>", "<|plugin|>")),
+    "minimax": Format(MINIMAX.body, marks=MINIMAX.wrappers),
+    "mistral": Format(read_mistral, marks=("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]")),
+    "phi4": Format(_PHI4.body, marks=_PHI4.marks),
+    "pythonic": Format(Pythonic().body, marks=Pythonic.marks),
+    "qwen-coder": Format(
+        QWEN_CODER.body, ends_reasoning=("<tool_call>\n<function=",), marks=("<tool_call>", "</tool_call>")
+    ),
+    "seed": Format(SEED.body, marks=("<seed:tool_call>", "</seed:tool_call>")),
 }
