@@ -23,6 +23,7 @@ TORCH = {"torch==2.13.0", "triton==3.7.1"}
 LOWEST_EXTRAS = (("libs/runtime", "ml-dtypes"), ("deploy/envoy", "local"))
 LOWEST_TOOLS = (
     "buf-bin",
+    "canitoolcall",
     "grpcio-status",
     "grpcio-tools",
     "hypothesis",
