@@ -29,6 +29,7 @@ local UTF8 = { -- the byte sequences of characters beyond ASCII
   "[\241-\243][\128-\191][\128-\191][\128-\191]", "\244[\128-\143][\128-\191][\128-\191]",
 }
 local SMALL_BYTES = 2 ^ 16 -- bodies up to this size are not counted
+local DEPLOYMENT = "x-infermesh-deployment" -- the model in a path of Azure's form
 local GRPC_HEADERS = { "grpc-status", "grpc-message", "grpc-status-details-bin" }
 
 -- The position of the quote that closes the string opened at `at`.
@@ -216,6 +217,21 @@ local function drop_grpc_headers(headers)
   for _, name in ipairs(dropped) do headers:remove(name) end
 end
 
+-- The path as OpenAI has it, for one in Azure's form: /openai/deployments/NAME/… and /openai/v1/…; and the model that it
+-- names, or nil.
+function errors.openai_path(path)
+  local deployment, rest = path:match("^/openai/deployments/([^/]+)/(.+)$")
+  if deployment then return "/v1/" .. rest, deployment end
+  return (path:gsub("^/openai/v1/", "/v1/")), nil
+end
+
+local function rewrite_azure(headers, path)
+  local openai, deployment = errors.openai_path(path)
+  headers:remove(DEPLOYMENT) -- only this script says it
+  if deployment then headers:add(DEPLOYMENT, deployment) end
+  if openai ~= path then headers:replace(":path", openai) end
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   if headers:get(":method") == "HEAD" then -- as GET, which the transcoder knows; the answer's body is dropped
@@ -235,6 +251,7 @@ function envoy_on_request(handle)
     handle:respond({ [":status"] = "426" }, "") -- web pages can speak HTTP/1.1, and nothing here looks at their origin
     return
   end
+  if not handle:metadata():get("is_grpc") then rewrite_azure(headers, path) end
   drop_grpc_headers(handle:headers())
   read_body(handle)
 end

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import DecodeError
 
-from infermesh_router.openai.convert import chat_job, completion_job
+from infermesh_router.openai.convert.chat import chat_job
+from infermesh_router.openai.convert.completion import completion_job
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.parse import parse_body
-from infermesh_router.openai.schema import ChatRequest, CompletionRequest
+from infermesh_router.openai.schema.chat import ChatRequest
+from infermesh_router.openai.schema.completion import CompletionRequest
+from infermesh_router.openai.schema.hints import list_hints
 from infermesh_router.requests.bounds import Bounds, is_light_json
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_runtime.errors import InvalidArgument
@@ -30,13 +34,14 @@ class BodyRules:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A job, and the paths of the unknown fields of its body that were ignored."""
+    """A job, and the paths of the fields of its body that have no effect."""
 
     job: Job
     ignored: tuple[str, ...]
 
 
-Convert = Callable[[bytes, BodyRules], Converted]
+Convert = Callable[[bytes, BodyRules, str], Converted]
+"""Converts a serialised HttpBody; the text is the model that counts instead of the body's, if it is not empty."""
 
 
 class BodyConverter:
@@ -46,50 +51,50 @@ class BodyConverter:
         self._pool = pool
         self._rules = rules
 
-    async def chat(self, message: bytes) -> Converted:
-        """The job of a body of /v1/chat/completions."""
-        return await self._convert(convert_chat, message)
+    async def chat(self, message: bytes, model: str = "") -> Converted:
+        """The job of a body of /v1/chat/completions. `model` counts instead of the body's, if it is not empty."""
+        return await self._convert(convert_chat, message, model)
 
-    async def completion(self, message: bytes) -> Converted:
-        """The job of a body of /v1/completions."""
-        return await self._convert(convert_completion, message)
+    async def completion(self, message: bytes, model: str = "") -> Converted:
+        """The job of a body of /v1/completions. `model` counts instead of the body's, if it is not empty."""
+        return await self._convert(convert_completion, message, model)
 
-    async def _convert(self, convert: Convert, message: bytes) -> Converted:
+    async def _convert(self, convert: Convert, message: bytes, model: str) -> Converted:
         if is_light_json(message):
-            return convert(message, self._rules)
-        converted, bodies = await self._pool.run(_convert_heavy, message, convert, self._rules)
+            return convert(message, self._rules, model)
+        converted, bodies = await self._pool.run(_convert_heavy, message, convert, self._rules, model)
         calls = zip(converted.job.calls, bodies, strict=True)
         job = replace(converted.job, calls=tuple(replace(call, body=body) for call, body in calls))
         return replace(converted, job=job)
 
 
-def _convert_heavy(message: bytes, convert: Convert, rules: BodyRules) -> tuple[Converted, list[bytes]]:
+def _convert_heavy(message: bytes, convert: Convert, rules: BodyRules, model: str) -> tuple[Converted, list[bytes]]:
     """The job with calls that have no bodies, and their bodies."""
-    converted = convert(message, rules)
+    converted = convert(message, rules, model)
     job = replace(converted.job, calls=tuple(replace(call, body=b"") for call in converted.job.calls))
     return replace(converted, job=job), [call.body for call in converted.job.calls]
 
 
-def convert_chat(message: bytes, rules: BodyRules) -> Converted:
+def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted:
     """Converts a body of /v1/chat/completions. Raises InvalidArgument."""
 
     def check(document: dict[str, Any]) -> None:
-        _check_fields(document)
+        _check_fields(document, model)
         messages = document.get("messages")
         if isinstance(messages, list):
             rules.bounds.check_messages(len(messages))
             rules.bounds.check_parts(sum(map(_count_parts, messages)))
 
     parsed = parse_body(ChatRequest, _take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
-    return Converted(chat_job(parsed.request), parsed.ignored)
+    return Converted(chat_job(parsed.request), parsed.ignored + list_hints(parsed.request))
 
 
-def convert_completion(message: bytes, rules: BodyRules) -> Converted:
+def convert_completion(message: bytes, rules: BodyRules, model: str = "") -> Converted:
     """Converts a body of /v1/completions. Raises InvalidArgument."""
-    parsed = parse_body(
-        CompletionRequest, _take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=_check_fields
-    )
-    return Converted(completion_job(parsed.request), parsed.ignored)
+    check = partial(_check_fields, model=model)
+    body = _take_body(message, rules)
+    parsed = parse_body(CompletionRequest, body, ignore_unknown=rules.ignore_unknown, check=check)
+    return Converted(completion_job(parsed.request), parsed.ignored + list_hints(parsed.request))
 
 
 def _take_body(message: bytes, rules: BodyRules) -> bytes:
@@ -106,8 +111,10 @@ def _take_body(message: bytes, rules: BodyRules) -> bytes:
     return bytes(body)
 
 
-def _check_fields(document: dict[str, Any]) -> None:
-    """Refuses objects with so many fields that the schema would find millions of problems."""
+def _check_fields(document: dict[str, Any], model: str) -> None:
+    """Refuses objects with so many fields that the schema would find millions of problems; sets the model."""
+    if model:
+        document["model"] = model
     largest = max((len(value) for value in document.values() if isinstance(value, dict)), default=0)
     if len(document) > _MAX_FIELDS or largest > _MAX_ENTRIES:
         raise InvalidArgument(

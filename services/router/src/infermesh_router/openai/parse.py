@@ -1,5 +1,6 @@
 """Parses a request body: JSON, then the schema, then the rule for unknown fields."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from json import JSONDecoder
@@ -58,7 +59,9 @@ def _is_passed_over(problem: ErrorDetails, ignore_unknown: bool) -> bool:
 
 def _parse_json(body: bytes) -> dict[str, Any]:
     try:
-        document = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="float")
+        document = jiter.from_json(
+            body.removeprefix(BOM_UTF8), allow_inf_nan=False, catch_duplicate_keys=True, float_mode="float"
+        )
     except ValueError as error:
         raise InvalidArgument(f"The body is not valid JSON: {error}.", reason="INVALID_JSON") from None
     if not isinstance(document, dict):

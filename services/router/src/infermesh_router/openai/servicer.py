@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import grpc
 import orjson
@@ -21,7 +21,7 @@ from infermesh_router.access.visit import Visit
 from infermesh_router.fleet.report import DEVICES
 from infermesh_router.openai.answers.sinks import SendHeaders, SseSink, WholeSink
 from infermesh_router.openai.conversion import BodyConverter, Converted
-from infermesh_router.openai.errors import error_object, rename_fields
+from infermesh_router.openai.errors import error_object, rename_field, rename_fields
 from infermesh_router.openai.generations import run_generations
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.models import find_model, list_models
@@ -35,6 +35,8 @@ from infermesh_runtime.rpc.context import RpcContext
 _log = logging.getLogger(__name__)
 
 JSON = "application/json"
+
+DEPLOYMENT_KEY = "x-infermesh-deployment"
 
 _MAX_HEADER_CHARS = 1000
 _LAST_EVENT_S = 0.25
@@ -66,7 +68,7 @@ class OpenAIServicer:
         """Answers a chat."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            converted = await self._converter.chat(request)
+            converted = await self._converter.chat(request, _deployment(context))
             del request  # the job has its own copy of what is needed
             await self._answer(converted, context, visit, since_s)
 
@@ -74,7 +76,7 @@ class OpenAIServicer:
         """Completes prompts."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            converted = await self._converter.completion(request)
+            converted = await self._converter.completion(request, _deployment(context))
             del request
             await self._answer(converted, context, visit, since_s)
 
@@ -113,7 +115,7 @@ class OpenAIServicer:
         self, job: Job, send_headers: SendHeaders, context: RpcContext, visit: Visit, since_s: float
     ) -> None:
         sink = WholeSink(job, send_headers)
-        timeout_s = context.time_remaining()
+        timeout_s = _shorter(context.time_remaining(), job.deadline_s)
         await run_generations(self._dispatcher, job, sink, visit=visit, timeout_s=timeout_s, since_s=since_s)
         await context.write(HttpBody(content_type=JSON, data=sink.body()))
 
@@ -148,7 +150,7 @@ class OpenAIServicer:
         self, job: Job, sink: SseSink, context: RpcContext, visit: Visit, since_s: float
     ) -> None:
         """Raises DeadlineExceeded early enough that it can still be sent: at the deadline, gRPC cuts the stream."""
-        remaining_s = context.time_remaining()
+        remaining_s = _shorter(context.time_remaining(), job.deadline_s)
         timeout_s = None if remaining_s is None else remaining_s - min(_LAST_EVENT_S, remaining_s / 10)
         try:
             async with asyncio.timeout(timeout_s):
@@ -182,6 +184,18 @@ def openai_handlers(servicer: OpenAIServicer) -> dict[str, grpc.RpcMethodHandler
     }
 
 
+def _deployment(context: RpcContext) -> str:
+    """The model that a path in Azure's form names, which Envoy puts into a header; "" for other paths."""
+    named = (value for key, value in context.invocation_metadata() if key == DEPLOYMENT_KEY)
+    return unquote(next(named, ""))
+
+
+def _shorter(remaining_s: float | None, deadline_s: float | None) -> float | None:
+    """The shorter of two times; None stands for no limit."""
+    given = [time_s for time_s in (remaining_s, deadline_s) if time_s is not None]
+    return min(given, default=None)
+
+
 def _json(document: dict[str, object]) -> HttpBody:
     return HttpBody(content_type=JSON, data=orjson.dumps(document))
 
@@ -202,8 +216,9 @@ def _header_sender(context: RpcContext, ignored: tuple[str, ...], visit: Visit) 
             headers.append(("x-infermesh-sampling", sampling_header(started.in_use)))
         if started.loading_ms:
             headers.append(("x-infermesh-loading-ms", str(started.loading_ms)))
-        if ignored:
-            shown = ",".join(quote(path, safe="[]") for path in ignored)
+        paths = (*ignored, *(rename_field(path, {}) for path in started.ignored_fields))
+        if paths:
+            shown = ",".join(quote(path, safe="[]") for path in dict.fromkeys(paths))
             headers.append(("x-infermesh-ignored-fields", shown[:_MAX_HEADER_CHARS]))
         await context.send_initial_metadata(headers)
 

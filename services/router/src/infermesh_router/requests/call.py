@@ -29,6 +29,8 @@ _KINDS: dict[str, type[pb.GenerateRequest | pb.EmbedRequest | pb.InferRequest]] 
     EMBED: pb.EmbedRequest,
     INFER: pb.InferRequest,
 }
+NO_LIMIT = 2**32 - 1
+"""As the maximum number of tokens: as many as fit in the context."""
 MAX_PRIORITY = 100
 """Priorities are from minus this to this."""
 _MAX_CHOICES = 128
@@ -128,7 +130,7 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
         blocks=hash_prompt(request),
         client=request.client_id,
         priority=request.priority,
-        max_tokens=request.stop.max_tokens,
+        max_tokens=0 if request.stop.max_tokens == NO_LIMIT else request.stop.max_tokens,
         chat=request.WhichOneof("prompt") == "chat",
     )
     any_device = _ANY[pb.GenerateRequest]
