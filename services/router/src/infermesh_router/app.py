@@ -28,8 +28,8 @@ from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_router.membership.target import join_host_port
 from infermesh_router.metrics.access_metrics import AccessMetrics
 from infermesh_router.openai.conversion import BodyConverter
+from infermesh_router.openai.servicer import LIMITED_CALLS, OpenAIServicer, openai_handlers
 from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
-from infermesh_router.openai.servicer import OpenAIServicer, openai_handlers
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.reader import RequestReader
@@ -47,8 +47,8 @@ _log = logging.getLogger(__name__)
 
 LIMITED_METHODS = frozenset(
     {
-        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer")),
-        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in ("CreateChatCompletion", "CreateCompletion")),
+        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer", "Tokenize", "Detokenize")),
+        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in LIMITED_CALLS),
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""

@@ -5,31 +5,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from google.api.httpbody_pb2 import HttpBody
-from google.protobuf.message import DecodeError
-
+from infermesh_router.openai.bodies import BodyRules, check_document, take_body
 from infermesh_router.openai.convert.chat import chat_job
 from infermesh_router.openai.convert.completion import completion_job
+from infermesh_router.openai.convert.tokens import ConvertCall
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.completion import CompletionRequest
 from infermesh_router.openai.schema.hints import list_hints
-from infermesh_router.requests.bounds import Bounds, is_light_json
+from infermesh_router.requests.bounds import is_light_json
+from infermesh_router.requests.call import Call
 from infermesh_router.requests.parsing_pool import ParsingPool
-from infermesh_runtime.errors import InvalidArgument
-
-_MAX_FIELDS = 1000
-_MAX_ENTRIES = 1 << 19  # of logit_bias: one for each token of the largest vocabularies
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BodyRules:
-    """What bodies may contain."""
-
-    ignore_unknown: bool
-    max_bytes: int
-    bounds: Bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +46,13 @@ class BodyConverter:
         """The job of a body of /v1/completions. `model` counts instead of the body's, if it is not empty."""
         return await self._convert(convert_completion, message, model)
 
+    async def call(self, convert: ConvertCall, message: bytes) -> Call:
+        """The call of a body, made by a function of `convert.tokens`."""
+        if is_light_json(message):
+            return convert(message, self._rules)
+        call, (body,) = await self._pool.run(_convert_heavy_call, message, convert, self._rules)
+        return replace(call, body=body)
+
     async def _convert(self, convert: Convert, message: bytes, model: str) -> Converted:
         if is_light_json(message):
             return convert(message, self._rules, model)
@@ -75,53 +69,32 @@ def _convert_heavy(message: bytes, convert: Convert, rules: BodyRules, model: st
     return replace(converted, job=job), [call.body for call in converted.job.calls]
 
 
+def _convert_heavy_call(message: bytes, convert: ConvertCall, rules: BodyRules) -> tuple[Call, list[bytes]]:
+    """The call without its body, and its body."""
+    call = convert(message, rules)
+    return replace(call, body=b""), [call.body]
+
+
 def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted:
     """Converts a body of /v1/chat/completions. Raises InvalidArgument."""
 
     def check(document: dict[str, Any]) -> None:
-        _check_fields(document, model)
+        check_document(document, model)
         messages = document.get("messages")
         if isinstance(messages, list):
             rules.bounds.check_messages(len(messages))
             rules.bounds.check_parts(sum(map(_count_parts, messages)))
 
-    parsed = parse_body(ChatRequest, _take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
+    parsed = parse_body(ChatRequest, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
     return Converted(chat_job(parsed.request), parsed.ignored + list_hints(parsed.request))
 
 
 def convert_completion(message: bytes, rules: BodyRules, model: str = "") -> Converted:
     """Converts a body of /v1/completions. Raises InvalidArgument."""
-    check = partial(_check_fields, model=model)
-    body = _take_body(message, rules)
+    check = partial(check_document, model=model)
+    body = take_body(message, rules)
     parsed = parse_body(CompletionRequest, body, ignore_unknown=rules.ignore_unknown, check=check)
     return Converted(completion_job(parsed.request), parsed.ignored + list_hints(parsed.request))
-
-
-def _take_body(message: bytes, rules: BodyRules) -> bytes:
-    """The JSON text in an HttpBody message, within the bounds."""
-    try:
-        body = HttpBody.FromString(message).data
-    except DecodeError as error:
-        raise InvalidArgument("The request is not a valid protobuf message.", reason="MALFORMED_MESSAGE") from error
-    if len(body) > rules.max_bytes:
-        raise InvalidArgument(
-            f"The body has {len(body)} bytes; at most {rules.max_bytes} are allowed.", reason="REQUEST_TOO_LARGE"
-        )
-    rules.bounds.check_json(body)
-    return bytes(body)
-
-
-def _check_fields(document: dict[str, Any], model: str) -> None:
-    """Refuses objects with so many fields that the schema would find millions of problems; sets the model."""
-    if model:
-        document["model"] = model
-    largest = max((len(value) for value in document.values() if isinstance(value, dict)), default=0)
-    if len(document) > _MAX_FIELDS or largest > _MAX_ENTRIES:
-        raise InvalidArgument(
-            f"The body has {len(document)} fields, the largest of them {largest} entries; at most {_MAX_FIELDS} and "
-            f"{_MAX_ENTRIES} are allowed.",
-            reason="REQUEST_TOO_COMPLEX",
-        )
 
 
 def _count_parts(message: object) -> int:

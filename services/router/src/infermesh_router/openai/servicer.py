@@ -26,6 +26,7 @@ from infermesh_router.openai.generations import run_generations
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.models import find_model, list_models
 from infermesh_router.openai.sampling import sampling_header
+from infermesh_router.openai.token_servicer import TokenServicer
 from infermesh_router.policy.filters import RETRY_AFTER_S
 from infermesh_router.policy.snapshot import DeviceKind
 from infermesh_router.relay.dispatcher import Dispatcher
@@ -43,6 +44,8 @@ _LAST_EVENT_S = 0.25
 """How long before its deadline a stream ends, at the most, so that its last event arrives."""
 
 
+LIMITED_CALLS = ("CreateChatCompletion", "CreateCompletion", "Tokenize", "Detokenize", "ApplyTemplate")
+"""Calls that count for INFERMESH_MAX_CALLS."""
 SERVICE = pb.DESCRIPTOR.services_by_name["OpenAIService"].full_name
 
 
@@ -63,6 +66,8 @@ class OpenAIServicer:
         self._make_report = make_report
         self._registry = registry
         self._converter = converter
+        self.tokens = TokenServicer(dispatcher, access=access, converter=converter)
+        """Its calls that ask about tokens."""
 
     async def CreateChatCompletion(self, request: bytes, context: RpcContext) -> None:
         """Answers a chat."""
@@ -95,6 +100,14 @@ class OpenAIServicer:
             raise Unavailable(
                 f"No endpoint is ready: {report.message}.", reason="NO_ENDPOINT", retry_after_s=RETRY_AFTER_S
             )
+        return _json({"status": "ok"})
+
+    async def GetVersion(self, request: pb.GetVersionRequest, context: RpcContext) -> HttpBody:
+        """The router's version."""
+        return _json({"version": self._make_report().version})
+
+    async def Ping(self, request: pb.PingRequest, context: RpcContext) -> HttpBody:
+        """A sign of life."""
         return _json({"status": "ok"})
 
     async def GetMetrics(self, request: pb.GetMetricsRequest, context: RpcContext) -> HttpBody:
@@ -173,6 +186,13 @@ def openai_handlers(servicer: OpenAIServicer) -> dict[str, grpc.RpcMethodHandler
     return {
         "CreateChatCompletion": grpc.unary_stream_rpc_method_handler(servicer.CreateChatCompletion, None, serialise),
         "CreateCompletion": grpc.unary_stream_rpc_method_handler(servicer.CreateCompletion, None, serialise),
+        "Tokenize": grpc.unary_unary_rpc_method_handler(servicer.tokens.Tokenize, None, serialise),
+        "Detokenize": grpc.unary_unary_rpc_method_handler(servicer.tokens.Detokenize, None, serialise),
+        "ApplyTemplate": grpc.unary_unary_rpc_method_handler(servicer.tokens.ApplyTemplate, None, serialise),
+        "GetVersion": grpc.unary_unary_rpc_method_handler(
+            servicer.GetVersion, pb.GetVersionRequest.FromString, serialise
+        ),
+        "Ping": grpc.unary_unary_rpc_method_handler(servicer.Ping, pb.PingRequest.FromString, serialise),
         "ListModels": grpc.unary_unary_rpc_method_handler(
             servicer.ListModels, pb.ListModelsRequest.FromString, serialise
         ),

@@ -3,11 +3,10 @@
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.convert.formats import dump
 from infermesh_router.openai.errors import invalid
-from infermesh_router.openai.schema.chat import ChatRequest
-from infermesh_router.openai.schema.messages import Message, TextPart
+from infermesh_router.openai.schema.messages import Conversation, Message, TextPart
 
 
-def fill_chat(chat: pb.ChatPrompt, request: ChatRequest) -> None:
+def fill_chat(chat: pb.ChatPrompt, request: Conversation) -> None:
     """Fills in the conversation. Raises InvalidArgument for messages that contradict themselves."""
     chat.messages.extend(_message(message, f"messages[{i}]") for i, message in enumerate(request.messages))
     if request.add_generation_prompt is not None:

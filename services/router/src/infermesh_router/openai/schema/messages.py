@@ -1,4 +1,4 @@
-"""The messages of a conversation, and their parts."""
+"""A conversation: its messages, their parts, and what its chat template is told."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -81,3 +81,21 @@ class Message(Strict):
     function_call: Unsupported = None
     annotations: list[Any] | None = None
     """Clients that append our answer to the conversation send it back."""
+
+
+class Conversation(Strict):
+    """A conversation, and what its chat template is told."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    """For the chat template, if it takes it; "none" also turns thinking off there."""
+    verbosity: Literal["low", "medium", "high"] | None = None
+    """For the chat template, if it takes it."""
+
+    # vLLM's extensions
+    chat_template_kwargs: dict[str, Any] | None = None
+    enable_thinking: bool | None = None
+    """Qwen's, short for the same name in chat_template_kwargs."""
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    """Leaves the last message open, so that the answer continues it."""
