@@ -120,8 +120,9 @@ async def test_retry_after_trailer(router: FakeRouter, http: httpx.AsyncClient) 
     assert (response.status_code, response.headers["retry-after"]) == (503, "7")
 
 
-async def test_every_503_says_when_to_retry(router: FakeRouter, http: httpx.AsyncClient) -> None:
-    router.chat = failing(14, "from a gRPC that knows no RetryInfo")
+@pytest.mark.parametrize("code", [14, 8])
+async def test_every_503_and_429_says_when_to_retry(router: FakeRouter, http: httpx.AsyncClient, code: int) -> None:
+    router.chat = failing(code, "from a gRPC that knows no RetryInfo")
     assert (await http.post(CHAT, json={})).headers["retry-after"] == "1"
 
 

@@ -306,7 +306,7 @@ function envoy_on_response(handle)
   local text = body:getBytes(0, body:length())
   local status = errors.status(text, headers:get("grpc-status"), headers:get("grpc-message"))
   if status.error then return end -- an error that Envoy answered by itself
-  local retry_after = errors.retry_after(status) or headers:get("retry-after") or (http_status == 503 and "1")
+  local retry_after = errors.retry_after(status) or headers:get("retry-after") or ((http_status == 503 or http_status == 429) and "1")
   if retry_after then headers:replace("retry-after", retry_after) end
   answer(handle, http_status, body, errors.object(http_status, status))
 end

@@ -49,7 +49,7 @@ def test_a_bad_word_does_not_occur_and_its_parts_do(make: Callable[..., Any]) ->
     pair = plain[4:6]
     tokens = tokens_of(make, ask(temperature=0, bad_words=(pair,)))
     assert tokens[:5] == plain[:5]
-    assert pair not in pairwise(tokens)
+    assert pair not in list(pairwise(tokens))
     single = tokens_of(make, ask(temperature=0, bad_words=((plain[0],),)))
     assert plain[0] not in single
 

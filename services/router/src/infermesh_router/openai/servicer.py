@@ -24,7 +24,7 @@ from infermesh_router.openai.conversion import BodyConverter, Converted
 from infermesh_router.openai.errors import error_object, rename_field, rename_fields
 from infermesh_router.openai.generations import run_generations
 from infermesh_router.openai.job import Job
-from infermesh_router.openai.models import find_model, list_models
+from infermesh_router.openai.models import ModelDirectory, list_models
 from infermesh_router.openai.sampling import sampling_header
 from infermesh_router.openai.token_servicer import TokenServicer
 from infermesh_router.policy.filters import RETRY_AFTER_S
@@ -60,7 +60,9 @@ class OpenAIServicer:
         make_report: Callable[[], inference_pb2.HealthReport],
         registry: CollectorRegistry,
         converter: BodyConverter,
+        directory: ModelDirectory,
     ) -> None:
+        self._directory = directory
         self._dispatcher = dispatcher
         self._access = access
         self._make_report = make_report
@@ -87,11 +89,11 @@ class OpenAIServicer:
 
     async def ListModels(self, request: pb.ListModelsRequest, context: RpcContext) -> HttpBody:
         """Lists the models that can answer the caller, at once or after loading."""
-        return _json(list_models(self._report_for(context)))
+        return _json(list_models(self._report_for(context), self._directory.aliases()))
 
     async def GetModel(self, request: pb.GetModelRequest, context: RpcContext) -> HttpBody:
         """Describes one of them."""
-        return _json(find_model(self._report_for(context), request.model))
+        return _json(self._directory.find(self._report_for(context), request.model))
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: RpcContext) -> HttpBody:
         """Answers if a request could be served now. Raises Unavailable if not."""
