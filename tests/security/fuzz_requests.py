@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1 import tensor_pb2
-from infermesh_router.openai.schema import ChatRequest, CompletionRequest
+from infermesh_router.openai.schema.chat import ChatRequest
+from infermesh_router.openai.schema.completion import CompletionRequest
 from infermesh_router.testing.keys import secret_of
 
 Drawn = st.SearchStrategy[Any]

@@ -54,6 +54,26 @@ async def test_parameters_of_a_post_are_ignored(router: FakeRouter, http: httpx.
     assert answer.text.startswith("2 ")
 
 
+async def tell_deployment(request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
+    found = dict(context.invocation_metadata()).get("x-infermesh-deployment", "none")
+    yield HttpBody(content_type="text/plain", data=f"{found} {request.data.decode()}".encode())
+
+
+@pytest.mark.parametrize(
+    ("path", "deployment"),
+    [
+        ("/openai/deployments/my%2Fmodel/chat/completions?api-version=2024-10-21", "my%2Fmodel"),
+        ("/openai/v1/chat/completions", "none"),
+        ("/chat/completions", "none"),
+        (CHAT, "none"),
+    ],
+)
+async def test_other_forms_of_the_path(router: FakeRouter, http: httpx.AsyncClient, path: str, deployment: str) -> None:
+    router.chat = tell_deployment
+    answer = await http.post(path, content=b"{}", headers={"x-infermesh-deployment": "said by the client"})
+    assert (answer.status_code, answer.text) == (200, f"{deployment} {{}}")
+
+
 async def test_head_is_get_without_a_body(router: FakeRouter, envoy: EnvoyProcess, http: httpx.AsyncClient) -> None:
     router.model = tell_model
     path = "/v1/models/A"

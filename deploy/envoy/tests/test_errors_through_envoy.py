@@ -120,8 +120,9 @@ async def test_retry_after_trailer(router: FakeRouter, http: httpx.AsyncClient) 
     assert (response.status_code, response.headers["retry-after"]) == (503, "7")
 
 
-async def test_every_503_says_when_to_retry(router: FakeRouter, http: httpx.AsyncClient) -> None:
-    router.chat = failing(14, "from a gRPC that knows no RetryInfo")
+@pytest.mark.parametrize("code", [14, 8])
+async def test_every_503_and_429_says_when_to_retry(router: FakeRouter, http: httpx.AsyncClient, code: int) -> None:
+    router.chat = failing(code, "from a gRPC that knows no RetryInfo")
     assert (await http.post(CHAT, json={})).headers["retry-after"] == "1"
 
 
@@ -157,6 +158,11 @@ async def test_method_the_router_does_not_have(router: FakeRouter, http: httpx.A
         ("POST", "/v1/models", 405, "method_not_allowed"),
         ("PUT", f"{CHAT}?page=2", 405, "method_not_allowed"),
         ("GET", f"{CHAT}/x", 404, "not_found"),
+        ("POST", "/v1/moderations", 404, "not_found"),
+        ("POST", "/v1/images/generations", 404, "not_found"),
+        ("GET", "/v1/files", 404, "not_found"),
+        ("POST", "/v1/batches", 404, "not_found"),
+        ("GET", "/chat/completions", 405, "method_not_allowed"),
         ("GET", "/v1/models/%ff", 400, "bad_request"),
         ("GET", "/%00", 400, "bad_request"),
     ],
@@ -167,9 +173,9 @@ async def test_bad_path_or_method(http: httpx.AsyncClient, method: str, path: st
     assert (response.status_code, error["type"], error["code"]) == (status, "invalid_request_error", code)
     assert '"error"' not in error["message"]
     if status == 404:
-        assert error["message"] == f"There is no {method} {path.partition('?')[0]}"
+        assert error["message"].startswith(f"There is no {method} {path.partition('?')[0]}; there are POST {CHAT}, ")
     if status == 405:
-        assert response.headers["allow"] == ("POST" if path.startswith(CHAT) else "GET, HEAD")
+        assert response.headers["allow"] == ("POST" if "/chat/" in path else "GET, HEAD")
     if status in {404, 405}:
         assert response.headers["access-control-allow-origin"] == "http://page"
 

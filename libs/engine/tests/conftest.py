@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from infermesh_engine.engine import Engine, EngineConfig
-from infermesh_engine.requests.output import Failed, Finished, Output, TokenLogprob
+from infermesh_engine.requests.output import Failed, Finished, Output, PromptLogprobs, TokenLogprob
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import ModelRunner
 from infermesh_engine.sampling.sampler_state import SamplerState
@@ -85,7 +85,7 @@ Choices = dict[tuple[str, int], Choice]
 def collect(choices: Choices, outputs: list[Output]) -> None:
     """Adds a step's outputs; none may come after the end of its choice."""
     for output in outputs:
-        assert not isinstance(output, Failed), output
+        assert not isinstance(output, Failed | PromptLogprobs), output
         choice = choices.setdefault((output.request_id, output.choice), Choice())
         assert choice.finished is None, "an output after the choice's end"
         if isinstance(output, Finished):

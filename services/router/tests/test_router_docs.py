@@ -14,6 +14,8 @@ from infermesh_router.metrics.access_metrics import AccessMetrics
 from infermesh_router.metrics.endpoint_collector import EndpointCollector
 from infermesh_router.metrics.queue_collector import QueueCollector
 from infermesh_router.metrics.request_metrics import RequestMetrics
+from infermesh_router.openai.schema.chat import ChatRequest
+from infermesh_router.openai.schema.completion import CompletionRequest
 from infermesh_router.policy import choice as policy
 from infermesh_router.policy.filters import FILTERS
 from infermesh_router.policy.scorers import SCORERS
@@ -34,6 +36,12 @@ def mesh_yaml() -> str:
 def test_settings(option: SettingVariable) -> None:
     default = f"`{option.default}`" if option.default else ""
     assert f"| `{option.variable}` | {default} | {option.help} |" in TEXT
+
+
+@pytest.mark.parametrize("name", sorted(ChatRequest.model_fields | CompletionRequest.model_fields))
+def test_fields_of_a_body(name: str) -> None:
+    section = TEXT.split("## Fields of a request")[1].split("\n## ")[0]
+    assert f"`{name}`" in section
 
 
 def test_the_filters_are_in_the_order_of_the_code() -> None:

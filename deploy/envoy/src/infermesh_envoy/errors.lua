@@ -30,6 +30,7 @@ local UTF8 = { -- the byte sequences of characters beyond ASCII
 }
 local SMALL_BYTES = 2 ^ 16 -- bodies up to this size are not counted
 local STATUSES = { ['"request_too_large"'] = 413, ['"unsupported_encoding"'] = 415 } -- where gRPC's code gives a poorer one
+local DEPLOYMENT = "x-infermesh-deployment" -- the model in a path of Azure's form
 local GRPC_HEADERS = { "grpc-status", "grpc-message", "grpc-status-details-bin" }
 
 -- The position of the quote that closes the string opened at `at`.
@@ -219,6 +220,21 @@ local function tell_encoding(headers)
   if encoding ~= "" then headers:add("x-infermesh-body-encoding", encoding) end
 end
 
+-- The path as OpenAI has it, for one in Azure's form: /openai/deployments/NAME/… and /openai/v1/…; and the model that it
+-- names, or nil.
+function errors.openai_path(path)
+  local deployment, rest = path:match("^/openai/deployments/([^/]+)/(.+)$")
+  if deployment then return "/v1/" .. rest, deployment end
+  return (path:gsub("^/openai/v1/", "/v1/")), nil
+end
+
+local function rewrite_azure(headers, path)
+  local openai, deployment = errors.openai_path(path)
+  headers:remove(DEPLOYMENT) -- only this script says it
+  if deployment then headers:add(DEPLOYMENT, deployment) end
+  if openai ~= path then headers:replace(":path", openai) end
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   if headers:get(":method") == "HEAD" then -- as GET, which the transcoder knows; the answer's body is dropped
@@ -238,6 +254,7 @@ function envoy_on_request(handle)
     handle:respond({ [":status"] = "426" }, "") -- web pages can speak HTTP/1.1, and nothing here looks at their origin
     return
   end
+  if not handle:metadata():get("is_grpc") then rewrite_azure(headers, path) end
   drop_grpc_headers(headers)
   tell_encoding(headers)
   read_body(handle)
@@ -293,7 +310,7 @@ function envoy_on_response(handle)
   local text = body:getBytes(0, body:length())
   local status = errors.status(text, headers:get("grpc-status"), headers:get("grpc-message"))
   if status.error then return end -- an error that Envoy answered by itself
-  local retry_after = errors.retry_after(status) or headers:get("retry-after") or (http_status == 503 and "1")
+  local retry_after = errors.retry_after(status) or headers:get("retry-after") or ((http_status == 503 or http_status == 429) and "1")
   if retry_after then headers:replace("retry-after", retry_after) end
   local better = STATUSES[(detail(status, "ErrorInfo").reason or ""):lower()]
   answer(handle, better or http_status, body, errors.object(http_status, status))

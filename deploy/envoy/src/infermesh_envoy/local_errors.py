@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from infermesh_envoy.options import EnvoyOptions
+from infermesh_envoy.rest_paths import show_paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,12 @@ class LocalError:
 
 def rest_errors(options: EnvoyOptions) -> list[LocalError]:
     """The errors of the REST listener."""
+    there = show_paths(options.descriptors)
     wrong, failed, why = "invalid_request_error", "server_error", "(%RESPONSE_CODE_DETAILS%)"
     return [
         LocalError(400, 3, wrong, "bad_request", f"The request is malformed {why}. %LOCAL_REPLY_BODY%"),
         LocalError(403, 7, wrong, "forbidden", f"The request is refused {why}"),
-        LocalError(404, 12, wrong, "not_found", "There is no %REQ(:METHOD)% %REQ(:PATH)%"),
+        LocalError(404, 12, wrong, "not_found", f"There is no %REQ(:METHOD)% %REQ(:PATH)%; there are {there}"),
         LocalError(408, 4, wrong, "request_timeout", "The request did not arrive in time"),
         LocalError(413, 8, wrong, "request_too_large", "The request body is too large"),
         LocalError(426, 9, wrong, "upgrade_required", "HTTP/1.1 or HTTP/2 is required"),

@@ -1,16 +1,13 @@
 """Renders envoy.yaml.j2 with the values of EnvoyOptions and a table of error messages."""
 
-import re
-from pathlib import Path
 from typing import Final
 
-from google.api import annotations_pb2
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from infermesh_envoy.browsers import hosts_regex, origins_regex, refusals
 from infermesh_envoy.local_errors import grpc_errors, rest_errors
 from infermesh_envoy.options import MEBIBYTE, Address, EnvoyOptions
+from infermesh_envoy.rest_paths import path_regex, rest_paths
 from infermesh_envoy.secrets import router_names
 
 CONNECTION_BUFFER_BYTES: Final = MEBIBYTE
@@ -26,22 +23,6 @@ METHOD_NOT_ALLOWED: Final = (
     "method_not_allowed",
     "%REQ(:PATH)% does not accept the method %REQ(:METHOD)%",
 )
-
-
-def rest_paths(descriptors: Path) -> list[tuple[str, str]]:
-    """Each path of the REST API with its HTTP method, from the annotations in the .proto files."""
-    found = FileDescriptorSet.FromString(descriptors.read_bytes())
-    methods = (m for file in found.file for service in file.service for m in service.method)
-    rules = (
-        m.options.Extensions[annotations_pb2.http] for m in methods if m.options.HasExtension(annotations_pb2.http)
-    )
-    return [(rule.post or rule.get, "POST" if rule.post else "GET, HEAD") for rule in rules]
-
-
-def path_regex(path: str) -> str:
-    """A regular expression that matches what the path template does, with or without a query string."""
-    fixed, variable, _ = path.partition("{")
-    return re.escape(fixed) + (".+" if variable else r"(\?.*)?")
 
 
 def grpc_services(options: EnvoyOptions) -> tuple[str, ...]:

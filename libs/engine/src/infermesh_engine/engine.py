@@ -8,7 +8,7 @@ from time import monotonic
 
 from tokenizers import Tokenizer
 
-from infermesh_engine.requests.output import EngineLoad, Finished, Output
+from infermesh_engine.requests.output import EngineLoad, Finished, Output, PromptLogprobs
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import ModelRunner
 from infermesh_engine.runners.sampling_runner import SamplingRunner
@@ -77,7 +77,7 @@ class Engine:
         self.grammars = GrammarFactory(tokenizer, eos_token_ids, GrammarCache(config.grammar_cache_bytes))
         """Compiles output formats. `submit` compiles one that is not in its cache yet, which may take seconds."""
         self._sequences = SequenceFactory(info, self._cache, tokenizer, eos_token_ids, self.grammars)
-        self._requests = LiveRequests(self._scheduler, TokenBytes(tokenizer), config.model)
+        self._requests = LiveRequests(self._scheduler, TokenBytes(tokenizer), config.model, clock)
         self._meter = RateMeter(clock)
         batches = BatchBuilder(
             max_batched_tokens=config.max_batched_tokens, max_sequences=config.max_sequences, info=info
@@ -87,13 +87,14 @@ class Engine:
             self._steps = OverlappedSteps(runner, self._scheduler, batches, self._meter, self._requests)
         else:
             self._steps = SerialSteps(runner, self._scheduler, batches, self._meter, self._requests)
-        self._ended_by_replay: list[Finished] = []
+        self._early: list[Finished | PromptLogprobs] = []
+        """What needs no step, for the next one to report."""
         self._generated_tokens = 0
 
     @property
     def has_work(self) -> bool:
         """Whether `step` has something to run or to report."""
-        return self._scheduler.has_work or bool(self._ended_by_replay) or self._steps.in_flight
+        return self._scheduler.has_work or bool(self._early) or self._steps.in_flight
 
     @property
     def broken_requests(self) -> int:
@@ -114,20 +115,24 @@ class Engine:
             raise InvalidArgument(f"request {request.request_id!r} is already running; use another request id")
         delivered = {continuation.choice: continuation.token_ids for continuation in request.generated}
         live: list[Sequence] = []
-        ended: list[Finished] = []
+        early: list[Finished | PromptLogprobs] = []
         for sequence in self._sequences.make(request):
+            if sequence.scores is not None and sequence.prompt_tokens == 1:
+                early.append(sequence.scores.output(request.request_id))
+                sequence.scores = None
             finished = replay(sequence, delivered.get(sequence.choice, ()))
+            sequence.timing.replayed_tokens = sequence.completion_tokens
             if finished is not None:
-                ended.append(finished)
+                early.append(finished)
             else:
                 live.append(sequence)
-        self._ended_by_replay += ended
+        self._early += early
         if live:
             self._requests.add(live)
 
     def cancel(self, request_id: str) -> None:
         """Frees the request's blocks now and reports nothing more of it. Does nothing for an unknown or ended one."""
-        self._ended_by_replay = [ended for ended in self._ended_by_replay if ended.request_id != request_id]
+        self._early = [output for output in self._early if output.request_id != request_id]
         self._requests.cancel(request_id)
 
     def step(self) -> list[Output]:
@@ -137,8 +142,8 @@ class Engine:
         An error in one sequence's sampling or text ends its request (Failed) and no other. Any error of the runner
         except ResourceExhausted is raised, and the engine cannot be used after it.
         """
-        outputs: list[Output] = [*self._ended_by_replay]
-        self._ended_by_replay.clear()
+        outputs: list[Output] = [*self._early]
+        self._early.clear()
         self._generated_tokens += self._steps.step(outputs)
         return outputs
 
@@ -186,5 +191,5 @@ class Engine:
     def close(self) -> None:
         """Drops every request and closes the runner."""
         self._requests.cancel_all()
-        self._ended_by_replay.clear()
+        self._early.clear()
         self._runner.close()

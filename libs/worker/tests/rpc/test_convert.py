@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests import request as engine
-from infermesh_engine.requests.output import Finished, FinishReason
+from infermesh_engine.requests.output import Finished, FinishReason, Timings
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.engine_client.output_stream import OutputStream
@@ -39,7 +39,11 @@ async def test_every_field_of_a_request_arrives() -> None:
         presence_penalty=-0.5,
         frequency_penalty=0.75,
         logit_bias={3: -2.5, 4: 8},
+        allowed_token_ids=[3, 4],
+        bad_words=["a b"],
     )
+    text_options = pb.TextOptions(keep_special_tokens=True, keep_stop=True)
+    assert {field.name for field, _ in text_options.ListFields()} == fields(text_options)
     stop = pb.StopConditions(strings=["x", "yz"], token_ids=[5, 6], max_tokens=9, min_tokens=2, ignore_eos=True)
     assert {field.name for field, _ in sampling.ListFields()} == fields(sampling)
     assert {field.name for field, _ in stop.ListFields()} == fields(stop)
@@ -52,6 +56,9 @@ async def test_every_field_of_a_request_arrives() -> None:
         seed=2**64 - 1,
         priority=-6,
         generated=generated,
+        prompt_options=pb.PromptOptions(logprobs=2),
+        text_options=text_options,
+        cache_salt="s",
     )
     assert request == engine.GenerationRequest(
         request_id="r",
@@ -66,9 +73,14 @@ async def test_every_field_of_a_request_arrives() -> None:
             presence_penalty=-0.5,
             frequency_penalty=0.75,
             logit_bias={3: -2.5, 4: 8},
+            allowed_token_ids=(3, 4),
+            bad_words=((97, 32, 98),),
         ),
         stop=engine.StopConditions(strings=("x", "yz"), token_ids=(5, 6), max_tokens=9, min_tokens=2, ignore_eos=True),
         logprobs=4,
+        prompt_logprobs=2,
+        text=engine.TextOptions(keep_special_tokens=True, keep_stop=True),
+        cache_salt="s",
         n=3,
         priority=-6,
         generated=(
@@ -115,17 +127,33 @@ class Written:
 async def test_every_field_of_an_output_is_written() -> None:
     stream, context = OutputStream(1, RequestTiming(0.0, 2)), Written()
     top = WireLogprob(11, -1.5, b"b")
+    stream.prompt_logprobs = ([WireLogprob(9, 0.0, b"x"), WireLogprob(8, -2.5, b"y", [top])], [0, 4])
+    measured = Timings(prompt_tokens=2, prompt_ms=1.5, completion_tokens=3, completion_ms=2.5)
     stream.push(("r", 3, "text", [7], [WireLogprob(7, -0.5, b"\xff", [top])]))
     stream.finish(
-        Finished("r", 3, FinishReason.STOP, stop="halt", prompt_tokens=4, completion_tokens=5, cached_tokens=6)
+        Finished(
+            "r",
+            3,
+            FinishReason.STOP,
+            stop="halt",
+            prompt_tokens=4,
+            completion_tokens=5,
+            cached_tokens=6,
+            timings=measured,
+        )
     )
     await write_responses(stream, pb.Started(model="m"), cast(RpcContext, context))
     logprob = pb.TokenLogprob(token_id=7, logprob=-0.5, token=b"\xff")
     logprob.top.add(token_id=11, logprob=-1.5, token=b"b")
     usage = pb.Usage(prompt_tokens=4, completion_tokens=5, cached_tokens=6)
     end = pb.Finished(choice=3, finish_reason=pb.FINISH_REASON_STOP, stop="halt", usage=usage)
+    end.timings.CopyFrom(pb.Timings(prompt_tokens=2, prompt_ms=1.5, completion_tokens=3, completion_ms=2.5))
+    begun = pb.Started(model="m")
+    begun.prompt_logprobs.add(token_id=9, token=b"x")
+    second = begun.prompt_logprobs.add(token_id=8, logprob=-2.5, token=b"y", rank=4)
+    second.top.add(token_id=11, logprob=-1.5, token=b"b")
     assert context.events == [
-        pb.GenerateResponse(started=pb.Started(model="m")),
+        pb.GenerateResponse(started=begun),
         pb.GenerateResponse(delta=pb.Delta(choice=3, text="text", token_ids=[7], logprobs=[logprob])),
         pb.GenerateResponse(finished=end),
     ]

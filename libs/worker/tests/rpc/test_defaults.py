@@ -44,7 +44,7 @@ async def test_started_says_all_that_is_in_use() -> None:
     in_use = to_started(await convert(MODEL), MODEL, INFO).in_use
     assert {field.name for field, _ in in_use.sampling.ListFields()} == {
         *(field.name for field in pb.SamplingParams.DESCRIPTOR.fields),
-    } - {"logit_bias"}
+    } - {"logit_bias", "allowed_token_ids", "bad_words"}
     assert (in_use.sampling.temperature, in_use.sampling.min_p, in_use.max_tokens) == (0.25, 0, 33)
     assert not to_started(await convert(PLAIN), PLAIN, INFO).in_use.HasField("max_tokens")
 

@@ -28,8 +28,9 @@ from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_router.membership.target import join_host_port
 from infermesh_router.metrics.access_metrics import AccessMetrics
 from infermesh_router.openai.conversion import BodyConverter
+from infermesh_router.openai.models import ModelDirectory
+from infermesh_router.openai.servicer import LIMITED_CALLS, OpenAIServicer, openai_handlers
 from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
-from infermesh_router.openai.servicer import OpenAIServicer, openai_handlers
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.reader import RequestReader
@@ -47,8 +48,8 @@ _log = logging.getLogger(__name__)
 
 LIMITED_METHODS = frozenset(
     {
-        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer")),
-        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in ("CreateChatCompletion", "CreateCompletion")),
+        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer", "Tokenize", "Detokenize")),
+        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in LIMITED_CALLS),
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
@@ -123,7 +124,12 @@ def _add_client_plane(
     server.add_service(SERVICE, inference_handlers(_inference(settings, core, access, pool)))
     converter = BodyConverter(pool, body_rules(settings))
     openai = OpenAIServicer(
-        core.dispatcher, access=access, make_report=core.make_report, registry=metrics, converter=converter
+        core.dispatcher,
+        access=access,
+        make_report=core.make_report,
+        registry=metrics,
+        converter=converter,
+        directory=ModelDirectory(core.aliases.models, core.fleet.ready_on),
     )
     server.add_service(OPENAI_SERVICE, openai_handlers(openai))
 

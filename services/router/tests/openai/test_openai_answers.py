@@ -18,6 +18,8 @@ from infermesh_runtime.errors import ModelNotFound
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.rpc.status import from_rpc_error
 
+NO_DETAILS = {"reasoning_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}
+
 
 async def speak(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
     yield started(request.model)
@@ -63,6 +65,7 @@ async def test_the_bytes_of_a_completion_stream_with_usage(
         "completion_tokens": 2,
         "total_tokens": 5,
         "prompt_tokens_details": {"cached_tokens": 1},
+        "completion_tokens_details": NO_DETAILS,
     }
     assert parsed == [
         head | {"choices": [text | {"text": 'He"l'}], "usage": None},
@@ -94,6 +97,7 @@ async def test_a_whole_chat(start_worker: StartWorker, start_router: StartRouter
             "completion_tokens": 4,
             "total_tokens": 7,
             "prompt_tokens_details": {"cached_tokens": 1},
+            "completion_tokens_details": NO_DETAILS,
         },
     }
     assert headers["x-infermesh-endpoint"]

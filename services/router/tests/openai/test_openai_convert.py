@@ -84,15 +84,16 @@ def test_fields_without_effect_are_taken() -> None:
     same = chat(
         metadata={"a": "b"},
         store=False,
-        service_tier="auto",
+        service_tier="flex",
         parallel_tool_calls=True,
         tool_choice="none",
         modalities=["text"],
-        verbosity="medium",
+        skip_special_tokens=True,
         response_format={"type": "text"},
         tools=[],
         functions=[],
-        reasoning_effort="none",
+        prediction={"type": "content", "content": "x"},
+        spaces_between_special_tokens=False,
         logprobs=False,
         top_logprobs=0,
         stop=[],
@@ -141,3 +142,61 @@ def test_completions() -> None:
     tokens = [[*r.token_ids.shape, r.token_ids.data] for r in completion(prompt=[[1], [2, 3]])]
     assert tokens == [[1, b"\1" + b"\0" * 7], [2, b"\2" + b"\0" * 7 + b"\3" + b"\0" * 7]]
     assert len(completion(prompt=[1, 2])) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"guided_json": {"a": 1}}, pb.OutputFormat(json_schema='{"a":1}')),
+        ({"guided_json": '{"a": 1}'}, pb.OutputFormat(json_schema='{"a": 1}')),
+        ({"guided_regex": "[a-z]+"}, pb.OutputFormat(regex="[a-z]+")),
+        ({"guided_grammar": "start: /a/"}, pb.OutputFormat(grammar="start: /a/")),
+        ({"guided_choice": ["a+", "b"]}, pb.OutputFormat(regex=r"a\+|b")),
+        ({"json_schema": {"a": 1}}, pb.OutputFormat(json_schema='{"a":1}')),
+        ({"grammar": 'root ::= "a"'}, pb.OutputFormat(grammar='root ::= "a"')),
+        ({"response_format": {"type": "json_object", "schema": {"a": 1}}}, pb.OutputFormat(json_schema='{"a":1}')),
+        (
+            {"structured_outputs": {"json": {}, "disable_additional_properties": True}},
+            pb.OutputFormat(json_schema="{}", open_objects=False),
+        ),
+    ],
+)
+def test_formats_in_other_dialects(fields: dict[str, object], expected: pb.OutputFormat) -> None:
+    assert chat(**fields).format == expected
+    (request,) = completion(**fields)
+    assert request.format == expected
+
+
+def test_decoding_options_reach_the_contract() -> None:
+    (request,) = completion(
+        allowed_token_ids=[3, 4],
+        bad_words=["no"],
+        skip_special_tokens=False,
+        include_stop_str_in_output=True,
+        truncate_prompt_tokens=-1,
+        add_special_tokens=False,
+        return_token_ids=True,
+        prompt_logprobs=2,
+        echo=True,
+        logprobs=3,
+        cache_salt="s",
+    )
+    assert list(request.sampling.allowed_token_ids) == [3, 4]
+    assert list(request.sampling.bad_words) == ["no"]
+    assert request.text_options == pb.TextOptions(keep_special_tokens=True, keep_stop=True)
+    assert request.prompt_options == pb.PromptOptions(
+        add_special_tokens=False, truncate_tokens=0, return_token_ids=True, return_text=True, logprobs=3
+    )
+    assert request.cache_salt == "s"
+
+
+def test_what_the_template_is_told() -> None:
+    prompt = chat(
+        messages=[{"role": "assistant", "content": "I"}],
+        reasoning_effort="low",
+        verbosity="high",
+        enable_thinking=False,
+        continue_final_message=True,
+    ).chat
+    assert (prompt.reasoning_effort, prompt.verbosity, prompt.enable_thinking) == ("low", "high", False)
+    assert prompt.continue_final_message

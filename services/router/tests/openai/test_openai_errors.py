@@ -97,9 +97,9 @@ async def test_a_prompt_beyond_the_context_tells_both_lengths(
 async def test_unknown_fields_are_refused_or_reported(start_worker: StartWorker, start_router: StartRouter) -> None:
     worker = await start_worker()
     with pytest.raises(InvalidArgument, match="'foo'"):
-        await chat(await start_router(worker), foo=1)
+        await chat(await start_router(worker, unknown_fields="reject"), foo=1)
     assert not worker.requests
-    messages, headers = await chat(await start_router(worker, unknown_fields="ignore"), foo=1, **{"bä r": 2})
+    messages, headers = await chat(await start_router(worker), foo=1, **{"bä r": 2})
     assert json.loads(messages[0].data)["choices"]
     assert headers["x-infermesh-ignored-fields"] == "foo,b%C3%A4%20r"
 

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.models import find_model, list_models
+from infermesh_router.openai.models import ModelDirectory, find_model, list_models
 from infermesh_runtime.errors import ModelNotFound
 
 READY, LOADING = pb.ENDPOINT_STATE_READY, pb.ENDPOINT_STATE_LOADING
@@ -50,6 +50,19 @@ def test_a_model_says_how_its_answers_are_sampled() -> None:
         shown = find_model(with_defaults, name)["sampling_defaults"]
         assert shown == {"temperature": 0.2, "top_p": 0.9, "top_k": 0, "max_tokens": 512}
     assert find_model(report(), "disk")["sampling_defaults"] == {}
+
+
+def test_a_model_says_what_it_is_and_by_what_other_names() -> None:
+    told = report()
+    told.models[0].size_bytes = 5
+    told.available[2].has_chat_template = True
+    directory = ModelDirectory(lambda: {"chat": ["loaded"], "other": ["x"]}, {"loaded": ["a:1"]}.__getitem__)
+    found = directory.find(told, "loaded")
+    assert (found["size_bytes"], found["loaded"], found["aliases"]) == (5, True, ["chat"])
+    assert found["capabilities"] == {"completions": True, "chat_completions": True}
+    assert found["endpoints"] == ["a:1"]
+    assert find_model(told, "disk")["loaded"] is False
+    assert find_model(told, "disk")["capabilities"]["chat_completions"] is None
 
 
 def test_a_name_that_nobody_has_is_refused_with_those_there_are() -> None:

@@ -9,9 +9,11 @@ from openai.types import completion_create_params as params
 from openai.types.chat import completion_create_params as chat_params
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.convert import chat_job
+from infermesh_router.openai.convert.chat import chat_job
 from infermesh_router.openai.parse import parse_body
-from infermesh_router.openai.schema import ChatRequest, CompletionRequest, Message
+from infermesh_router.openai.schema.chat import ChatRequest
+from infermesh_router.openai.schema.completion import CompletionRequest
+from infermesh_router.openai.schema.messages import Message
 from infermesh_router.testing.openai_bodies import CALL, USER, chat, completion
 from infermesh_runtime.errors import InvalidArgument
 
@@ -67,7 +69,6 @@ BAD_CHAT = [
     ("messages[0].role", {"messages": [{"role": "function", "content": "hi"}]}),
     ("messages[0].content", {"messages": [{"role": "user"}]}),
     ("messages[0].content", {"messages": [{"role": "user", "content": 3}]}),
-    ("messages[0].content", {"messages": [{"role": "assistant", "content": None}]}),
     ("messages[1].content[0].text", {"messages": [USER, {"role": "user", "content": [{"type": "text"}]}]}),
     ("messages[0].content", {"messages": [{"role": "user", "content": []}]}),
     ("messages[0].content[0]", {"messages": [{"role": "user", "content": [3]}]}),
@@ -95,13 +96,24 @@ BAD_CHAT = [
     ("tool_choice", {"tool_choice": "required"}),
     ("audio", {"audio": {"voice": "alloy", "format": "wav"}}),
     ("modalities", {"modalities": ["text", "audio"]}),
-    ("prediction", {"prediction": {"type": "content", "content": "x"}}),
-    ("reasoning_effort", {"reasoning_effort": "low"}),
     ("web_search_options", {"web_search_options": {}}),
-    ("store", {"store": True}),
-    ("service_tier", {"service_tier": "flex"}),
-    ("verbosity", {"verbosity": "high"}),
-    ("metadata.a", {"metadata": {"a": 1}}),
+    ("reasoning_effort", {"reasoning_effort": "huge"}),
+    ("store", {"store": "yes"}),
+    ("service_tier", {"service_tier": "gold"}),
+    ("verbosity", {"verbosity": "loud"}),
+    ("max_tokens", {"max_tokens": -2}),
+    ("prompt_logprobs", {"prompt_logprobs": 1, "stream": True}),
+    ("stream_options.continuous_usage_stats", {"stream": True, "stream_options": {"continuous_usage_stats": True}}),
+    ("truncate_prompt_tokens", {"truncate_prompt_tokens": 0}),
+    ("allowed_token_ids", {"allowed_token_ids": []}),
+    ("bad_words[0]", {"bad_words": [""]}),
+    ("deadline_ms", {"deadline_ms": 0}),
+    ("cache_salt", {"cache_salt": ""}),
+    ("continue_final_message", {"continue_final_message": True, "add_generation_prompt": True}),
+    ("use_beam_search", {"use_beam_search": True}),
+    ("metadata", {"metadata": "a"}),
+    ("format", {"format": "json"}),
+    ("logits_processors", {"logits_processors": ["x"]}),
     ("response_format", {"response_format": "json"}),
     ("response_format", {"response_format": {"type": "xml"}}),
     ("response_format.json_schema", {"response_format": {"type": "json_schema"}}),
@@ -116,7 +128,10 @@ BAD_CHAT = [
     ("structured_outputs.backend", {"structured_outputs": {"regex": "a", "backend": "x"}}),
     ("foo", {"foo": 1}),
     ("foo", {"bar": None, "foo": 1}),
-    ("guided_json", {"guided_json": {}}),
+    ("guided_json", {"guided_json": 3}),
+    ("guided_regex", {"guided_json": {}, "guided_regex": "a"}),
+    ("guided_choice", {"guided_choice": []}),
+    ("structured_outputs.structural_tag", {"structured_outputs": {"structural_tag": "{}"}}),
     ("device", {"device": 1}),
 ]
 
@@ -140,9 +155,10 @@ def test_a_bad_chat_body_names_its_field(param: str, fields: dict[str, object]) 
         ("prompt[0]", {"prompt": [[]]}),
         ("prompt[0]", {"prompt": [-1]}),
         ("prompt[1][0]", {"prompt": [[1], ["a"]]}),
-        ("echo", {"echo": True}),
-        ("suffix", {"suffix": "end"}),
-        ("best_of", {"best_of": 2}),
+        ("best_of", {"best_of": 2, "n": 3}),
+        ("best_of", {"best_of": 2, "stream": True}),
+        ("echo", {"echo": True, "suffix": "end"}),
+        ("suffix", {"suffix": "end", "prompt": [1, 2]}),
         ("logprobs", {"logprobs": 21}),
         ("logprobs", {"logprobs": True}),
         ("max_tokens", {"max_tokens": 0}),
@@ -242,13 +258,13 @@ def test_every_fault_is_told() -> None:
     assert set(caught.value.fields) == {"n", "top_p"}
 
 
-@pytest.mark.parametrize("fields", [ChatRequest.model_fields, ["no_such_field", "<x>", "reasoning_content"]])
+@pytest.mark.parametrize("fields", [ChatRequest.model_fields, ["no_such_field", "<x>", "reasoning_details"]])
 def test_null_means_unset(fields: Iterable[str]) -> None:
     """Clients that write all of their fields write null for those that are not set, known here or not."""
     required = {"model", "messages"}
     assert chat(**{name: None for name in fields if name not in required}) == chat()
     kept = {"role": "user", "content": "hi"}
-    names = set(Message.model_fields) - kept.keys() | {"reasoning_content"}
+    names = set(Message.model_fields) - kept.keys() | {"no_such_field"}
     assert chat(messages=[kept | dict.fromkeys(names)]) == chat()
 
 

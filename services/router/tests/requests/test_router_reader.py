@@ -10,7 +10,8 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.conversion import BodyConverter, BodyRules, Converted, convert_chat, convert_completion
+from infermesh_router.openai.bodies import BodyRules
+from infermesh_router.openai.conversion import BodyConverter, Converted, convert_chat, convert_completion
 from infermesh_router.requests import call
 from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.parsing_pool import ParsingPool

@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from infermesh_engine.engine import Engine, EngineConfig
-from infermesh_engine.requests.output import Delta, Failed, Finished, Output
+from infermesh_engine.requests.output import Delta, Failed, Finished, Output, PromptLogprobs
 from infermesh_engine.requests.request import (
     Continuation,
     GenerationRequest,
@@ -42,7 +42,7 @@ def play(engine: Engine, requests: list[GenerationRequest]) -> Outputs:
         if waiting:
             engine.submit(waiting.pop(0))
         for output in engine.step():
-            assert not isinstance(output, Failed), output
+            assert not isinstance(output, Failed | PromptLogprobs), output
             outputs.setdefault((output.request_id, output.choice), []).append(output)
     assert engine.load().kv_cache_usage == 0
     return outputs

@@ -1,6 +1,6 @@
 """What an engine answers: each step gives a list of outputs over all its sequences."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from infermesh_runtime.errors import InfermeshError
@@ -38,6 +38,30 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptLogprobs:
+    """The log probabilities of a prompt's tokens; comes before the first Delta of a request that asked for them."""
+
+    request_id: str
+    logprobs: tuple[TokenLogprob, ...]
+    """One for each token; of the first, nothing but token and bytes counts."""
+    ranks: tuple[int, ...]
+    """How many tokens are at least as probable as each; 0: not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """How long a choice took to compute, without waiting."""
+
+    prompt_tokens: int
+    """Those that were computed; 0 for every choice but the first."""
+    prompt_ms: float
+    completion_tokens: int
+    """Those that this engine generated."""
+    completion_ms: float
+    """From the end of the prompt to the last token."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The end of one choice."""
 
@@ -50,6 +74,7 @@ class Finished:
     """0 for every choice but the first, so that the counts of a request's choices can be summed."""
     completion_tokens: int = 0
     cached_tokens: int = 0
+    timings: Timings | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +85,7 @@ class Failed:
     error: InfermeshError
 
 
-Output = Delta | Finished | Failed
+Output = Delta | Finished | Failed | PromptLogprobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,10 @@ class SamplingParams:
     """In [-2, 2]; applies to tokens of the output."""
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     """Token id to what is added to its logit, in [-100, 100]."""
+    allowed_token_ids: tuple[int, ...] = ()
+    """The only tokens that may be sampled, beside those that end the output; empty: all."""
+    bad_words: tuple[tuple[int, ...], ...] = ()
+    """Token sequences that the output must not contain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,15 @@ class StopConditions:
     min_tokens: int = 0
     """Stop strings, stop tokens and end-of-sequence tokens are ignored before this many tokens."""
     ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextOptions:
+    """What the text of an output contains."""
+
+    keep_special_tokens: bool = False
+    keep_stop: bool = False
+    """Whether it has the stop string, or the text of the stop token, that ended it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +94,11 @@ class GenerationRequest:
     output_format: OutputFormat | None = None
     logprobs: int | None = None
     """None: no log probabilities. k ≥ 0: those of the sampled token and of the k most probable ones."""
+    prompt_logprobs: int | None = None
+    """The same for the tokens of the prompt, which is then computed without the prefix cache."""
+    text: TextOptions = TextOptions()
+    cache_salt: str = ""
+    """Prefixes are shared with requests that have the same one."""
     n: int = 1
     priority: int = 0
     """Larger is scheduled first."""

@@ -48,6 +48,8 @@ def _violations(request: GenerationRequest, vocab_size: int) -> Iterator[Violati
     yield from _stop(request.stop, vocab_size)
     if request.logprobs is not None:
         yield from _outside("logprobs.top", request.logprobs, 0, _MAX_TOP_LOGPROBS)
+    if request.prompt_logprobs is not None:
+        yield from _outside("prompt_options.logprobs", request.prompt_logprobs, 0, _MAX_TOP_LOGPROBS)
     yield from _outside("n", request.n, 1, _MAX_CHOICES)
     yield from _outside("seed", request.seed, 0, 2**64 - 1)
     yield from _outside("priority", request.priority, -_MAX_PRIORITY, _MAX_PRIORITY)
@@ -65,6 +67,9 @@ def _sampling(sampling: SamplingParams, vocab_size: int) -> Iterator[Violation]:
     for token_id, bias in sampling.logit_bias.items():
         yield from _outside_vocabulary("sampling.logit_bias", (token_id,), vocab_size)
         yield from _outside(f"sampling.logit_bias[{token_id}]", bias, -100, 100)
+    yield from _outside_vocabulary("sampling.allowed_token_ids", sampling.allowed_token_ids, vocab_size)
+    for i, word in enumerate(sampling.bad_words):
+        yield from _outside_vocabulary(f"sampling.bad_words[{i}]", word, vocab_size)
 
 
 def _stop(stop: StopConditions, vocab_size: int) -> Iterator[Violation]:

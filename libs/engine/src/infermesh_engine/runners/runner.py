@@ -10,6 +10,9 @@ from infermesh_engine.runners.device_kind import DeviceKind
 
 CANDIDATES = 64
 """How many of the most probable tokens a runner returns with each row."""
+SCORED_ROWS = 128
+"""Most rows of a batch beyond one for each sequence: tokens of a prompt that one step scores. The logits of each take
+as much memory as the vocabulary is large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +56,8 @@ class Batch:
     """One step's work: for each of S sequences, a run of new tokens whose KV is computed and stored.
 
     A sequence in decode has one new token, a prefill chunk has many. T is the sum of new tokens. R is the number of
-    rows whose logits are needed; a prefill chunk that does not reach the prompt's end needs none.
+    rows whose logits are needed; a prefill chunk that does not reach the prompt's end needs none, except that the last
+    chunk of a batch may need those of up to SCORED_ROWS of its tokens.
     """
 
     token_ids: NDArray[np.int64]

@@ -44,7 +44,7 @@ def sample(logits: Logits, states: Sequence[SamplerState]) -> list[SampledToken 
         for i, token_id in zip(drawn, _draw(logits, drawn, states), strict=True):
             token_ids[i] = token_id
     return [
-        token_id if isinstance(token_id, Exception) else _sampled(logits, i, token_id, state.logprobs)
+        token_id if isinstance(token_id, Exception) else describe_token(logits, i, token_id, state.logprobs)
         for i, (token_id, state) in enumerate(zip(token_ids, states, strict=True))
     ]
 
@@ -93,7 +93,7 @@ def _draws(states: Sequence[SamplerState]) -> tuple[NDArray[np.float64], DrawPar
     return columns[0], DrawParams(top_k=columns[1], top_p=columns[2], min_p=columns[3], uniforms=columns[4])
 
 
-def _sampled(logits: Logits, row: int, token_id: int, alternatives: int | None) -> SampledToken:
+def describe_token(logits: Logits, row: int, token_id: int, alternatives: int | None) -> SampledToken:
     """The token, with its log probability and those of the `alternatives` most probable tokens unless that is None."""
     if alternatives is None:
         return SampledToken(token_id, None, ())

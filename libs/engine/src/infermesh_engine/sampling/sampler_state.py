@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from infermesh_engine.requests.request import SamplingParams
 from infermesh_engine.sampling.adjustments import Adjustments
-from infermesh_engine.sampling.grammars.grammar import GrammarState
+from infermesh_engine.sampling.restrictions import TokenRule
 from infermesh_engine.sampling.uniform import UniformStream
 
 _GREEDY_BELOW = 1e-5
@@ -42,7 +42,7 @@ class SamplerState:
         logprobs: int | None,
         banned_until_min_tokens: frozenset[int],
         min_tokens: int,
-        grammar: GrammarState | None,
+        grammar: TokenRule | None,
         vocab_size: int,
     ) -> None:
         self.greedy = params.temperature < _GREEDY_BELOW

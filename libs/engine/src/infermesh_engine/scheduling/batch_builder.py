@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infermesh_engine.runners.runner import Batch, RunnerInfo
-from infermesh_engine.scheduling.plan import Plan
+from infermesh_engine.scheduling.plan import Plan, PrefillChunk
 from infermesh_engine.scheduling.sequence import Sequence
 
 
@@ -35,6 +35,10 @@ class BatchBuilder:
         if plan.prefills:
             runs = ((chunk.sequence, chunk.tokens) for chunk in plan.prefills)
             total, longest = self._add_runs(runs, tables, total, longest)
+        rows = self._rows[: len(sampled)]
+        inverse_temperatures = np.array([s.sampler.inverse_temperature for s in sampled], dtype=np.float32)
+        if (scoring := plan.scoring) is not None:
+            rows, inverse_temperatures = _with_scored(rows, inverse_temperatures, scoring, total)
         sequences = len(tables)
         np.cumsum([len(table) for table in tables], out=self._block_begins[1 : sequences + 1])
         return Batch(
@@ -45,8 +49,8 @@ class BatchBuilder:
             blocks=np.concatenate(tables),
             block_begins=self._block_begins[: sequences + 1],
             max_context_tokens=longest,
-            rows=self._rows[: len(sampled)],
-            inverse_temperatures=np.array([s.sampler.inverse_temperature for s in sampled], dtype=np.float32),
+            rows=rows,
+            inverse_temperatures=inverse_temperatures,
         )
 
     def _set_decodes(self, decodes: list[Sequence], tables: list[NDArray[np.int32]]) -> tuple[int, int]:
@@ -81,3 +85,26 @@ class BatchBuilder:
                 self._rows[row] = at - 1
                 row += 1
         return at, longest
+
+
+def _with_scored(
+    rows: NDArray[np.int32], inverse_temperatures: NDArray[np.float32], scoring: PrefillChunk, total: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Adds rows for the positions that a chunk scores, before the row that samples its own token.
+
+    The chunk is the last of the batch's `total` tokens. `scored_rows` says where its rows are.
+    """
+    end = scoring.sequence.computed + scoring.tokens
+    scored = np.arange(scoring.scored.start, scoring.scored.stop, dtype=np.int32) + np.int32(total - end)
+    others = len(rows) - scoring.completes
+    ones = np.ones(len(scored), dtype=np.float32)
+    return (
+        np.concatenate([rows[:others], scored, rows[others:]]),
+        np.concatenate([inverse_temperatures[:others], ones, inverse_temperatures[others:]]),
+    )
+
+
+def scored_rows(scoring: PrefillChunk, sampled: int) -> range:
+    """The rows that score a chunk, in the batch of a plan that samples for `sampled` sequences."""
+    first = sampled - scoring.completes
+    return range(first, first + len(scoring.scored))

@@ -46,17 +46,17 @@ class KvCache:
         self.pool.resize(max(num_blocks, least))
         return self.pool.num_blocks
 
-    def prefix_root(self, request_id: str, *, has_siblings: bool) -> bytes | None:
+    def prefix_root(self, request_id: str, *, has_siblings: bool, salt: str = "") -> bytes | None:
         """Start of the key chain of a request's sequences, which decides with whom they share blocks; None: nobody."""
         if self.prefix_caching:
-            return PREFIX_ROOT
+            return blake2b(salt.encode(), digest_size=16).digest() if salt else PREFIX_ROOT
         return blake2b(request_id.encode(), digest_size=16).digest() if has_siblings else None
 
     def match(self, sequence: Sequence) -> list[int]:
         """The blocks that already hold the sequence's first tokens, never its last one. Changes no block."""
         blocks: list[int] = []
         root = sequence.prefix_root
-        if root is None:
+        if root is None or sequence.is_scoring:
             return blocks
         for index in range((sequence.num_tokens - 1) // self.block_size):
             block = self.pool.find(self._key(sequence, root, index))

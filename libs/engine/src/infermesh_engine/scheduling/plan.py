@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from infermesh_engine.runners.runner import SCORED_ROWS
 from infermesh_engine.scheduling.sequence import Sequence
 
 
@@ -17,6 +18,42 @@ class PrefillChunk:
         """Whether the chunk reaches the sequence's last token, so that its next token can be sampled."""
         return self.tokens == self.sequence.pending
 
+    @property
+    def scored(self) -> range:
+        """The positions whose logits score tokens of the prompt. Correct only until the plan is committed."""
+        sequence, scores = self.sequence, self.sequence.scores
+        if scores is None:
+            return range(0)
+        begin = max(sequence.computed, scores.known)
+        return range(begin, max(begin, min(sequence.computed + self.tokens, sequence.prompt_tokens - 1)))
+
+
+class ChunkList:
+    """The chunks of one step. At most one prompt is scored in it, by so few tokens that their logits fit in memory."""
+
+    def __init__(self) -> None:
+        self._chunks: list[PrefillChunk] = []
+        self._scoring: PrefillChunk | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._chunks and self._scoring is None
+
+    @property
+    def ordered(self) -> list[PrefillChunk]:
+        """The chunks in the order of the batch; the one that is scored comes last."""
+        return self._chunks if self._scoring is None else [*self._chunks, self._scoring]
+
+    def add(self, chunk: PrefillChunk) -> int:
+        """Adds a chunk; returns how many of its tokens are in this step. None are if another prompt is scored."""
+        if not chunk.sequence.is_scoring:
+            self._chunks.append(chunk)
+            return chunk.tokens
+        if self._scoring is not None:
+            return 0
+        self._scoring = PrefillChunk(chunk.sequence, min(chunk.tokens, SCORED_ROWS))
+        return self._scoring.tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -28,6 +65,11 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         return not self.decodes and not self.prefills
+
+    @property
+    def scoring(self) -> PrefillChunk | None:
+        """The chunk whose prompt is scored, if there is one: the last. Correct only until the plan is committed."""
+        return self.prefills[-1] if self.prefills and self.prefills[-1].sequence.is_scoring else None
 
     @property
     def prefill_tokens(self) -> int:

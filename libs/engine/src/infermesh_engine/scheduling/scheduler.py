@@ -4,7 +4,7 @@ from bisect import insort
 from collections.abc import Iterable
 
 from infermesh_engine.scheduling.kv_cache import KvCache
-from infermesh_engine.scheduling.plan import Plan, PrefillChunk
+from infermesh_engine.scheduling.plan import ChunkList, Plan, PrefillChunk
 from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_engine.scheduling.step_budget import StepBudget
 
@@ -160,21 +160,19 @@ class Scheduler:
 
     def _schedule_prefills(self, budget: int, *, may_exceed: bool) -> list[PrefillChunk]:
         """Chunks within the budget. With `may_exceed` the first one may exceed it, so that the step is not empty."""
-        chunks: list[PrefillChunk] = []
+        chunks = ChunkList()
         for sequence in self._running:
             pending = sequence.num_tokens - sequence.computed
             least = 1 if sequence.computed else min(pending, self._min_run_tokens)
-            if pending > 1 and (budget >= least or (may_exceed and not chunks)):
-                chunks.append(PrefillChunk(sequence, max(least, min(pending, budget))))
-                budget -= chunks[-1].tokens
+            if pending > 1 and (budget >= least or (may_exceed and chunks.is_empty)):
+                budget -= chunks.add(PrefillChunk(sequence, max(least, min(pending, budget))))
         least = self._min_run_tokens
         while self._waiting and len(self._running) < self._max_sequences:
             sequence = self._waiting[0]
-            if not (budget >= least or (may_exceed and not chunks)) or not self._admit(sequence):
+            if not (budget >= least or (may_exceed and chunks.is_empty)) or not self._admit(sequence):
                 break
-            chunks.append(PrefillChunk(sequence, min(sequence.pending, max(budget, least))))
-            budget -= chunks[-1].tokens
-        return chunks
+            budget -= chunks.add(PrefillChunk(sequence, min(sequence.pending, max(budget, least))))
+        return chunks.ordered
 
     def _admit(self, sequence: Sequence) -> bool:
         """Moves the first waiting sequence to the running ones if its tokens fit."""

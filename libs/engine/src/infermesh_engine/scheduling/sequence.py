@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infermesh_engine.requests.request import GenerationRequest
+from infermesh_engine.scheduling.prompt_scores import PromptScores
+from infermesh_engine.scheduling.timing import SequenceTiming
 
 if TYPE_CHECKING:
     from infermesh_engine.sampling.sampler_state import SamplerState
@@ -71,7 +73,9 @@ class Sequence:
         "published",
         "request_id",
         "sampler",
+        "scores",
         "text",
+        "timing",
         "tokens",
         "was_admitted",
     )
@@ -112,12 +116,20 @@ class Sequence:
         self.cached_tokens = 0
         """Prompt tokens that came from the prefix cache at the first admission; before that, an estimate."""
         self.was_admitted = False
+        self.timing = SequenceTiming()
+        self.scores: PromptScores | None = None
+        """The log probabilities of its prompt's tokens; None if nobody asked for them."""
         self.followers: list[Sequence] = []
         """Choices of the same request that wait to share the prompt's KV once it is computed."""
 
     @property
     def completion_tokens(self) -> int:
         return self.num_tokens - self.prompt_tokens
+
+    @property
+    def is_scoring(self) -> bool:
+        """Whether log probabilities of its prompt's tokens are still to be computed."""
+        return self.scores is not None and self.computed < self.prompt_tokens
 
     @property
     def pending(self) -> int:

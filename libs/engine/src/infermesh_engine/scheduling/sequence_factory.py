@@ -2,14 +2,18 @@
 
 from tokenizers import Tokenizer
 
+from infermesh_engine.requests.output import TokenLogprob
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.requests.validate import EVERY_CHOICE_FINISHED
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_engine.sampling.grammars.grammar import GrammarFactory
+from infermesh_engine.sampling.restrictions import Restrictions, TokenRule
 from infermesh_engine.sampling.sampler_state import SamplerState
 from infermesh_engine.scheduling.kv_cache import KvCache
+from infermesh_engine.scheduling.prompt_scores import PromptScores
 from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_engine.text.sequence_text import SequenceText
+from infermesh_engine.text.token_bytes import TokenBytes
 from infermesh_runtime.errors import ContextLengthExceeded, FailedPrecondition, InvalidArgument
 
 
@@ -29,6 +33,7 @@ class SequenceFactory:
         self._tokenizer = tokenizer
         self._eos_token_ids = eos_token_ids
         self._grammars = grammars
+        self._token_bytes = TokenBytes(tokenizer)
         self._arrivals = 0
 
     def make(self, request: GenerationRequest) -> list[Sequence]:
@@ -41,7 +46,12 @@ class SequenceFactory:
         self._check(request)
         self._arrivals += 1
         finished = {continuation.choice for continuation in request.generated if continuation.finished}
-        return [self._sequence(request, choice) for choice in range(request.n) if choice not in finished]
+        sequences = [self._sequence(request, choice) for choice in range(request.n) if choice not in finished]
+        if request.prompt_logprobs is not None:  # the first one computes the prompt for all
+            token_id = request.prompt_token_ids[0]
+            first = TokenLogprob(token_id, 0.0, self._token_bytes[token_id])
+            sequences[0].scores = PromptScores(first, request.prompt_logprobs)
+        return sequences
 
     def _check(self, request: GenerationRequest) -> None:
         prompt, context, cache = len(request.prompt_token_ids), self._info.context_length, self._cache.num_tokens
@@ -85,7 +95,7 @@ class SequenceFactory:
             logprobs=request.logprobs,
             banned_until_min_tokens=eos | frozenset(stop.token_ids),
             min_tokens=stop.min_tokens,
-            grammar=self._grammars.compile(request.output_format) if request.output_format is not None else None,
+            grammar=self._rule(request, eos),
             vocab_size=self._info.vocab_size,
         )
         return Sequence(
@@ -93,7 +103,23 @@ class SequenceFactory:
             choice,
             arrival=self._arrivals,
             limit=room if stop.max_tokens is None else min(room, prompt + stop.max_tokens),
-            prefix_root=self._cache.prefix_root(request.request_id, has_siblings=request.n > 1),
+            prefix_root=self._cache.prefix_root(
+                request.request_id, has_siblings=request.n > 1, salt=request.cache_salt
+            ),
             sampler=sampler,
-            text=SequenceText(self._tokenizer, request.prompt_token_ids, stop, self._eos_token_ids),
+            text=SequenceText(self._tokenizer, request.prompt_token_ids, stop, self._eos_token_ids, request.text),
+        )
+
+    def _rule(self, request: GenerationRequest, eos: frozenset[int]) -> TokenRule | None:
+        """Which tokens the output may have; None: all."""
+        format_, sampling = request.output_format, request.sampling
+        rule: TokenRule | None = self._grammars.compile(format_) if format_ is not None else None
+        if not sampling.allowed_token_ids and not sampling.bad_words:
+            return rule
+        return Restrictions(
+            rule,
+            allowed_token_ids=sampling.allowed_token_ids,
+            bad_words=sampling.bad_words,
+            always_allowed=() if sampling.allowed_token_ids else eos,
+            vocab_size=self._info.vocab_size,
         )

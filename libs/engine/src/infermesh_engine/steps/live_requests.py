@@ -1,13 +1,19 @@
 """Delivers tokens and errors to the requests that are running or waiting, and removes those that end."""
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
 
 from infermesh_engine.requests.output import Failed, Output
 from infermesh_engine.sampling.broken import BrokenLogitsError
 from infermesh_engine.sampling.sampler import SampledToken
+from infermesh_engine.scheduling.prompt_scores import ScoredToken
 from infermesh_engine.scheduling.scheduler import Scheduler
 from infermesh_engine.scheduling.sequence import Sequence
+from infermesh_engine.scheduling.timing import timings
 from infermesh_engine.steps.emission import emit
+from infermesh_engine.steps.scoring import Scoring
 from infermesh_engine.text.token_bytes import TokenBytes
 from infermesh_runtime.errors import InfermeshError, Internal
 
@@ -17,11 +23,14 @@ _log = logging.getLogger(__name__)
 class LiveRequests:
     """Requests with sequences in the scheduler, by request id."""
 
-    def __init__(self, scheduler: Scheduler, token_bytes: TokenBytes, model: str) -> None:
-        """`model`: name of the model, for errors."""
+    def __init__(
+        self, scheduler: Scheduler, token_bytes: TokenBytes, model: str, clock: Callable[[], float] = monotonic
+    ) -> None:
+        """`model`: name of the model, for errors. `clock` gives seconds."""
         self._model = model
         self._scheduler = scheduler
-        self._token_bytes = token_bytes
+        self._clock = clock
+        self.token_bytes = token_bytes
         self._sequences: dict[str, list[Sequence]] = {}
         self.broken = 0
         """How many requests ended because their logits were not finite."""
@@ -57,14 +66,30 @@ class LiveRequests:
             outputs.append(self._fail(sequence, token))
             return
         try:
-            delta, finished = emit(sequence, token, self._token_bytes)
+            delta, finished = emit(sequence, token, self.token_bytes)
         except Exception as error:  # an error of one request's grammar or text must not end the others
             outputs.append(self._fail(sequence, error))
             return
         outputs.append(delta)
         if finished is not None:
-            outputs.append(finished)
+            outputs.append(replace(finished, timings=timings(sequence, self._clock())))
             self._remove(sequence)
+
+    def deliver_scores(
+        self, scoring: Scoring, read: Callable[[TokenBytes], list[ScoredToken]], outputs: list[Output]
+    ) -> None:
+        """Gives a sequence the log probabilities of its prompt's tokens, or fails its request."""
+        sequence, scores = scoring.sequence, scoring.sequence.scores
+        if scores is None or sequence not in self._sequences.get(sequence.request_id, ()):
+            return
+        try:
+            scores.add(scoring.begin, read(self.token_bytes))
+        except BrokenLogitsError as error:
+            outputs.append(self._fail(sequence, error))
+            return
+        if scores.known == sequence.prompt_tokens - 1:
+            outputs.append(scores.output(sequence.request_id))
+            sequence.scores = None
 
     def _fail(self, sequence: Sequence, error: Exception) -> Failed:
         self.cancel(sequence.request_id)

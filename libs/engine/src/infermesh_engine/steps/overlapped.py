@@ -7,16 +7,20 @@ next launch; the token that it gets there is dropped.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from infermesh_engine.requests.output import Output
 from infermesh_engine.runners.sampling_runner import Launch, SamplingRunner
 from infermesh_engine.sampling import sampling_batch
+from infermesh_engine.sampling.forced_rows import add_forced_rows
 from infermesh_engine.scheduling.batch_builder import BatchBuilder
 from infermesh_engine.scheduling.plan import Plan
 from infermesh_engine.scheduling.scheduler import Scheduler
 from infermesh_engine.scheduling.sequence import Sequence
+from infermesh_engine.scheduling.timing import note_prefills
 from infermesh_engine.steps.live_requests import LiveRequests
 from infermesh_engine.steps.rate_meter import RateMeter
+from infermesh_engine.steps.scoring import Scoring, number_rows
 from infermesh_runtime.errors import ResourceExhausted
 
 
@@ -30,6 +34,8 @@ class _Unsampled:
     """The launch's rows whose sequences still want a token."""
     count: int
     """Rows of the launch."""
+    scoring: Scoring | None
+    """The rows that score a prompt."""
 
     def without_removed(self) -> "_Unsampled | None":
         """Without the sequences that have lost their blocks since; None when none is left."""
@@ -38,7 +44,8 @@ class _Unsampled:
         if len(rows) == len(self.rows) and len(prefills) == len(self.plan.prefills):
             return self
         plan = Plan([sequence for sequence in self.plan.decodes if sequence.capacity], prefills)
-        return None if plan.is_empty else _Unsampled(self.launch, plan, rows, self.count)
+        scoring = self.scoring if self.scoring is not None and self.scoring.sequence.capacity else None
+        return None if plan.is_empty else _Unsampled(self.launch, plan, rows, self.count, scoring)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,7 @@ class _InFlight:
     rows: list[tuple[int, Sequence]]
     errors: dict[int, Exception]
     """By row: the error that its sequence gets in place of a token."""
+    scoring: Scoring | None
 
 
 class OverlappedSteps:
@@ -113,17 +121,21 @@ class OverlappedSteps:
 
     def _launch(self, plan: Plan) -> _Unsampled:
         sampled = plan.sampled
-        launch = self._runner.launch(self._batches.build(plan, sampled))
-        return _Unsampled(launch, plan, list(enumerate(sampled)), len(sampled))
+        scoring = Scoring.of(plan, sampled)
+        batch = self._batches.build(plan, sampled)
+        launch = self._runner.launch(batch)
+        return _Unsampled(launch, plan, number_rows(sampled, scoring), len(batch.rows), scoring)
 
     def _sample(self, unsampled: _Unsampled) -> _InFlight:
         states = [(row, sequence.sampler) for row, sequence in unsampled.rows]
         batch, errors = sampling_batch.build(states, unsampled.count)
+        if (scoring := unsampled.scoring) is not None:
+            batch = add_forced_rows(batch, scoring.rows, scoring.token_ids, scoring.top)
         unsampled.launch.sample(batch)
         self._scheduler.advance(unsampled.plan)
         for row, sequence in unsampled.rows:
             sequence.expect(row)
-        return _InFlight(unsampled.launch, unsampled.plan, unsampled.rows, errors)
+        return _InFlight(unsampled.launch, unsampled.plan, unsampled.rows, errors, scoring)
 
     def _land(self, flight: _InFlight, outputs: list[Output]) -> int | None:
         """Waits for the tokens and delivers them; returns how many, or None when the launch failed."""
@@ -136,8 +148,13 @@ class OverlappedSteps:
             self._shrink(flight.plan, error, outputs)
             return None
         self._scheduler.settle(flight.plan, (sequence for _, sequence in flight.rows))
+        began_s = self._meter.begun_s
         self._meter.end(prefill_tokens=flight.plan.prefill_tokens, decode_tokens=len(flight.plan.decodes))
         self._meter.begin()
+        if flight.plan.prefills:
+            note_prefills(flight.plan.prefills, began_s=began_s, now_s=self._meter.begun_s)
+        if flight.scoring is not None:
+            self._requests.deliver_scores(flight.scoring, partial(flight.scoring.from_device, tokens), outputs)
         sampled = sampling_batch.read(tokens, [(row, sequence.sampler) for row, sequence in flight.rows])
         for (row, sequence), token in zip(flight.rows, sampled, strict=True):
             sequence.unexpect()

@@ -34,17 +34,22 @@ class RateMeter:
     def __init__(self, clock: Callable[[], float], *, window_s: float = 5.0) -> None:
         """`clock` gives monotonic seconds. Work weighs 1/e once `window_s` seconds of later work have been counted."""
         self._clock = clock
-        self._begun_s = 0.0
+        self.begun_s = 0.0
+        """When the current step began."""
         self.prefill = Rate(window_s)
         self.decode = Rate(window_s)
 
     def begin(self) -> None:
         """Marks the start of a step."""
-        self._begun_s = self._clock()
+        self.begun_s = self._clock()
+
+    def now(self) -> float:
+        """The time, in seconds."""
+        return self._clock()
 
     def end(self, *, prefill_tokens: int, decode_tokens: int) -> None:
         """Counts the step that began at the last `begin`."""
-        seconds = self._clock() - self._begun_s
+        seconds = self._clock() - self.begun_s
         if prefill_tokens:
             self.prefill.add(prefill_tokens, seconds)
         if decode_tokens:

@@ -1,6 +1,7 @@
 """Turns token ids into text as they arrive, and shows only whole characters."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from tokenizers import Tokenizer
 
@@ -14,7 +15,8 @@ _MOST_PENDING = 16
 class Detokenizer:
     """The text of one output, as the continuation of its prompt: the first word keeps its leading space.
 
-    Special tokens have no text. If the prompt ends inside a character, the rest of that character becomes U+FFFD.
+    Special tokens have no text unless they are kept. If the prompt ends inside a character, the rest of that character
+    becomes U+FFFD.
 
     The algorithm is that of tokenizers.decoders.DecodeStream: it decodes the pending tokens together with the last ones
     that were shown. DecodeStream itself (0.23) cannot show an incomplete end, decodes more and more tokens while none
@@ -22,10 +24,11 @@ class Detokenizer:
     (vllm-project/vllm issue 17448).
     """
 
-    __slots__ = ("_pending", "_shown", "_shown_text", "_tokenizer")
+    __slots__ = ("_decode", "_pending", "_shown", "_shown_text")
 
-    def __init__(self, tokenizer: Tokenizer, prompt_token_ids: Sequence[int]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, prompt_token_ids: Sequence[int], *, keep_special: bool = False) -> None:
+        """`keep_special`: special tokens are shown by their names."""
+        self._decode = partial(tokenizer.decode, skip_special_tokens=False) if keep_special else tokenizer.decode
         self._pending: list[int] = []
         """Tokens that have not been shown yet."""
         self._shown: list[int] = []
@@ -54,14 +57,14 @@ class Detokenizer:
 
     def _text_of(self, token_ids: list[int]) -> str:
         """The text of tokens that follow those already shown."""
-        text = self._tokenizer.decode(self._shown + token_ids)
+        text = self._decode(self._shown + token_ids)
         if text.startswith(self._shown_text):
             return text[len(self._shown_text) :]
-        return self._tokenizer.decode(token_ids)
+        return self._decode(token_ids)
 
     def _show(self, token_ids: list[int]) -> None:
         self._shown, self._pending = token_ids, []
-        self._shown_text = self._tokenizer.decode(token_ids)
+        self._shown_text = self._decode(token_ids)
 
     def _show_invalid(self, text: str) -> str:
         """Shows the pending tokens once they are too many for one character, except an end that may become one."""
@@ -71,7 +74,7 @@ class Detokenizer:
         for rest in range(_LONGEST_CHARACTER - 1, 0, -1):
             begin, end = self._pending[:-rest], self._pending[-rest:]
             begin_text = self._text_of(begin)
-            if begin_text + self._tokenizer.decode(end) == text:
+            if begin_text + self._decode(end) == text:
                 self._show(begin)
                 self._pending = end
                 return begin_text

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer
 
 from infermesh_engine.requests.output import FinishReason
-from infermesh_engine.requests.request import StopConditions
+from infermesh_engine.requests.request import StopConditions, TextOptions
 from infermesh_engine.text.detokenizer import Detokenizer
 from infermesh_engine.text.stop_buffer import Released, StopBuffer
+
+_DEFAULTS = TextOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class SequenceText:
         "_detokenizer",
         "_eos_token_ids",
         "_min_tokens",
+        "_options",
         "_stop_buffer",
         "_stop_token_ids",
         "_tokenizer",
@@ -47,10 +50,12 @@ class SequenceText:
         prompt_token_ids: Sequence[int],
         stop: StopConditions,
         eos_token_ids: AbstractSet[int],
+        options: TextOptions = _DEFAULTS,
     ) -> None:
         self._tokenizer = tokenizer
-        self._detokenizer = Detokenizer(tokenizer, prompt_token_ids)
-        self._stop_buffer = StopBuffer(stop.strings)
+        self._options = options
+        self._detokenizer = Detokenizer(tokenizer, prompt_token_ids, keep_special=options.keep_special_tokens)
+        self._stop_buffer = StopBuffer(stop.strings, keep_stop=options.keep_stop)
         self._stop_token_ids = frozenset(stop.token_ids)
         self._eos_token_ids = frozenset() if stop.ignore_eos else eos_token_ids
         self._min_tokens = stop.min_tokens
@@ -81,7 +86,9 @@ class SequenceText:
     def _end(self, token_id: int) -> TextOut:
         """Ends the output with a token that shows no text, and releases what was held back before it."""
         rest = self.flush()
-        stop = rest.stop or ""
+        stop, text = rest.stop or "", rest.text
         if not stop and token_id in self._stop_token_ids:
             stop = self._tokenizer.decode([token_id], skip_special_tokens=False)
-        return TextOut(rest.text, FinishReason.STOP, stop)
+            if self._options.keep_stop:
+                text += stop
+        return TextOut(text, FinishReason.STOP, stop)

@@ -16,10 +16,11 @@ class Released:
 class StopBuffer:
     """Holds back text that may be the beginning of a stop string until it turns out not to be."""
 
-    __slots__ = ("_held", "_initials", "_longest", "_strings")
+    __slots__ = ("_held", "_initials", "_keep_stop", "_longest", "_strings")
 
-    def __init__(self, strings: Sequence[str]) -> None:
-        """`strings`: none is empty."""
+    def __init__(self, strings: Sequence[str], *, keep_stop: bool = False) -> None:
+        """`strings`: none is empty. `keep_stop`: whether the stop string is released too."""
+        self._keep_stop = keep_stop
         self._strings = tuple(strings)
         self._initials = frozenset(string[0] for string in strings)
         self._longest = max(map(len, strings), default=0)
@@ -38,14 +39,20 @@ class StopBuffer:
         released = self._up_to_stop(text)
         if released.stop is not None and len(released.text) <= possible:
             self._held = ""
-            return released
+            return self._kept(released)
         self._held = text[possible:]
         return Released(text[:possible], None)
 
     def flush(self) -> Released:
         """The text held back, now that no more comes."""
         held, self._held = self._held, ""
-        return self._up_to_stop(held)
+        return self._kept(self._up_to_stop(held))
+
+    def _kept(self, released: Released) -> Released:
+        """What is released at the end: the stop string too, if it is kept."""
+        if released.stop is None or not self._keep_stop:
+            return released
+        return Released(released.text + released.stop, released.stop)
 
     def _up_to_stop(self, text: str) -> Released:
         matches = [(text.find(string), len(string), string) for string in self._strings if string in text]

@@ -15,6 +15,7 @@ from infermesh_runtime.chat_templates.environment import (
     parse_template,
     syntax_error,
 )
+from infermesh_runtime.chat_templates.final_message import cut_open, open_message
 from infermesh_runtime.chat_templates.lost import lost_message
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
@@ -63,11 +64,14 @@ class ChatTemplate:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = True,
+        continue_final: bool = False,
         variables: Mapping[str, Any] | None = None,
     ) -> Rendered:
         """The text of the prompt. Raises InvalidArgument with the template's message when it rejects the conversation.
 
         Nothing bounds it: `BoundedTemplate` runs it in a process that can be killed.
+
+        `continue_final`: the text ends with the content of the last message, so that the answer continues it.
 
         The role "developer" becomes "system" when the template loses it. A message that the template leaves out is
         refused.
@@ -77,6 +81,8 @@ class ChatTemplate:
             raise InvalidArgument(f"sets {', '.join(set_twice)} itself, so the request cannot give it")
         options = {"tools": list(tools) if tools else None, "add_generation_prompt": add_generation_prompt}
         shaped = [self._shape(message, as_parts=self._as_parts) for message in messages]
+        if continue_final:
+            shaped[-1] = open_message(shaped[-1])
         mark = self._controls.choose_mark([shaped, options, given], self._source)
         if mark is not None:
             shaped = [self._controls.mark_message(message, mark) for message in shaped]
@@ -86,6 +92,8 @@ class ChatTemplate:
         lost = lost_message(shaped, text, lambda probe: self._try(probe, **options, **given))
         if lost is not None:
             raise InvalidArgument(f"leaves out chat.messages[{lost}], whose role is {messages[lost]['role']!r}")
+        if continue_final:
+            text = cut_open(text)
         return Rendered((text,)) if mark is None else self._controls.unmark(text, mark)
 
     @cached_property

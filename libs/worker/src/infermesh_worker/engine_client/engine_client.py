@@ -121,6 +121,9 @@ class EngineClient:
     def _on_step(self, step: StepReport) -> None:
         now_s = self._clock()
         streams, meter = self._streams, self._meter
+        for request_id, logprobs, ranks in step.prompts:
+            if (scored := streams.get(request_id)) is not None:
+                scored.prompt_logprobs = (logprobs, ranks)
         for delta in step.deltas:
             stream = streams.get(delta[0])
             if stream is not None:

@@ -4,7 +4,7 @@ import asyncio
 
 from infermesh_engine.requests.output import Finished
 from infermesh_worker.engine_client.request_meter import RequestTiming
-from infermesh_worker.engine_process.frames import WireDelta
+from infermesh_worker.engine_process.frames import WireDelta, WireLogprob
 
 
 class OutputStream:
@@ -14,11 +14,13 @@ class OutputStream:
     The number of tokens that the request may generate bounds how much is kept.
     """
 
-    __slots__ = ("_deltas", "_error", "_finished", "_loop", "_open_choices", "_waiter", "timing")
+    __slots__ = ("_deltas", "_error", "_finished", "_loop", "_open_choices", "_waiter", "prompt_logprobs", "timing")
 
     def __init__(self, choices: int, timing: RequestTiming) -> None:
         """`choices`: how many `Finished` end the stream. Must be created in the event loop that reads it."""
         self.timing = timing
+        self.prompt_logprobs: tuple[list[WireLogprob], list[int]] | None = None
+        """The log probabilities of the prompt's tokens, and their ranks; there before the first output if at all."""
         self._open_choices = choices
         self._loop = asyncio.get_running_loop()
         self._deltas: list[WireDelta] = []

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import msgspec
 
-from infermesh_engine.requests.output import Delta, EngineLoad, Failed, Finished, Output, TokenLogprob
+from infermesh_engine.requests.output import Delta, EngineLoad, Failed, Finished, Output, PromptLogprobs, TokenLogprob
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_engine.sampling.grammars.cache import DEFAULT_CACHE_BYTES
@@ -131,6 +131,10 @@ A plain tuple, because this is the hot path.
 """
 
 
+WirePrompt = tuple[str, list[WireLogprob], list[int]]
+"""The encoded form of the engine's PromptLogprobs: (request_id, logprobs, ranks)."""
+
+
 class StepReport(msgspec.Struct, array_like=True, tag="step", frozen=True):
     """Engine to front: everything that one engine step produced, for all requests."""
 
@@ -139,6 +143,7 @@ class StepReport(msgspec.Struct, array_like=True, tag="step", frozen=True):
     failed: list[RequestFailure] = []
     load: EngineLoad | None = None
     memory_free_bytes: int = 0
+    prompts: list[WirePrompt] = []
 
 
 class CrashReport(msgspec.Struct, array_like=True, tag="crashed", frozen=True):
@@ -210,6 +215,7 @@ def step_report(
     deltas: list[Any] = []
     finished: list[Finished] = []
     failed = list(rejected)
+    prompts: list[WirePrompt] = []
     for output in outputs:
         if type(output) is Delta:
             logprobs = [wire_logprob(entry) for entry in output.logprobs] if output.logprobs else ()
@@ -218,7 +224,9 @@ def step_report(
             finished.append(output)
         elif type(output) is Failed:
             failed.append(RequestFailure.of(output.request_id, output.error))
-    return StepReport(deltas, finished, failed, load, memory_free_bytes)
+        elif type(output) is PromptLogprobs:
+            prompts.append((output.request_id, [*map(wire_logprob, output.logprobs)], [*output.ranks]))
+    return StepReport(deltas, finished, failed, load, memory_free_bytes, prompts)
 
 
 def wire_logprob(entry: TokenLogprob) -> WireLogprob:

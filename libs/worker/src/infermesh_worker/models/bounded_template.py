@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,13 +13,14 @@ from collections.abc import Mapping, Sequence
 
 from infermesh_runtime.chat_templates.content import ContentFormat
 from infermesh_runtime.chat_templates.control_tokens import Rendered, control_set
-from infermesh_runtime.chat_templates.environment import literal_texts, parse_template, uses_tools
+from infermesh_runtime.chat_templates.environment import fixed_names, literal_texts, parse_template, uses_tools
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
 from infermesh_worker.models.template_process import LENGTH, MAX_TEXT_BYTES, Outcome, pack_template
 
 _START_S = 30.0
 """Longest wait for the process to start, which takes 0.2 s on an idle machine."""
 _READ_BYTES = 1 << 18
+_NAME = re.compile(r"[A-Za-z_]\w*")
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class BoundedTemplate:
         """
         tree = parse_template(source)
         self.takes_tools = uses_tools(tree)
+        self._names = frozenset(_NAME.findall(source)) - fixed_names(tree)
         self.control_tokens = control_set(literal_texts(tree), control_tokens, added_tokens)
         """Tokens that come from the template alone."""
         self.timeout_s = 2.0
@@ -61,6 +64,10 @@ class BoundedTemplate:
         self._model = model
         self._process: _TemplateProcess | None = None
         self._one_at_a_time = asyncio.Lock()
+
+    def takes(self, name: str) -> bool:
+        """Whether the template does something with a variable, or a member of a message, of this name."""
+        return name in self._names
 
     async def render(self, conversation: bytes) -> Rendered:
         """The text of the prompt, from a frame of `pack_conversation`.

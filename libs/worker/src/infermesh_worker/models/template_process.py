@@ -52,6 +52,7 @@ def pack_conversation(
     *,
     tools: Sequence[Mapping[str, Any]] = (),
     add_generation_prompt: bool = True,
+    continue_final: bool = False,
     variables: Mapping[str, Any] | None = None,
 ) -> bytes:
     """The frame of one conversation, with the arguments of `ChatTemplate.render`."""
@@ -59,6 +60,7 @@ def pack_conversation(
         "messages": messages,
         "tools": tools,
         "add_generation_prompt": add_generation_prompt,
+        "continue_final": continue_final,
         "variables": variables or {},
     }
     return _pack(json.dumps(arguments).encode())

@@ -4,6 +4,8 @@ Errors name the fields of the message ("sampling.temperature").
 """
 
 import secrets
+from collections.abc import Sequence
+from dataclasses import asdict
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests import request as engine
@@ -14,10 +16,15 @@ from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import DeviceNotAvailable
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.engine_client.output_stream import OutputStream
-from infermesh_worker.engine_process.frames import WireDelta, WireLogprob
+from infermesh_worker.engine_process.frames import WireDelta
+from infermesh_worker.models.bad_words import spell_bad_words
+from infermesh_worker.models.fill_in_middle import gap_ends
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc import prompt
 from infermesh_worker.rpc.defaults import in_use, with_defaults
+from infermesh_worker.rpc.told_prompt import tell_prompt_logprobs, to_logprob
+
+_MAX_BAD_WORDS = 1024
 
 DEVICE_KINDS = {
     "cpu": pb.DEVICE_KIND_CPU,
@@ -54,10 +61,15 @@ async def to_generation(
         request_id=request_id,
         prompt_token_ids=token_ids,
         seed=request.seed if request.HasField("seed") else secrets.randbits(64),
-        sampling=_sampling(sampling),
-        stop=_stop(request.stop, max_tokens, model, info.vocab_size),
+        sampling=_sampling(sampling, model),
+        stop=_stop(request, max_tokens, model, info.vocab_size),
         output_format=_output_format(request.format, open_objects) if request.HasField("format") else None,
         logprobs=request.logprobs.top if request.HasField("logprobs") else None,
+        prompt_logprobs=request.prompt_options.logprobs if request.prompt_options.HasField("logprobs") else None,
+        text=engine.TextOptions(
+            keep_special_tokens=request.text_options.keep_special_tokens, keep_stop=request.text_options.keep_stop
+        ),
+        cache_salt=request.cache_salt,
         n=request.n if request.HasField("n") else 1,
         priority=request.priority,
         generated=tuple(
@@ -72,6 +84,8 @@ async def to_generation(
 async def write_responses(stream: OutputStream, started: pb.Started, context: RpcContext) -> None:
     """Writes the events of a stream. `started` is written with the first output, so an earlier failure has no event."""
     deltas, finished = await stream.read()
+    if stream.prompt_logprobs is not None:
+        tell_prompt_logprobs(started, *stream.prompt_logprobs)
     await context.write(pb.GenerateResponse(started=started))
     while deltas or finished:
         for delta in deltas:
@@ -101,20 +115,36 @@ def check_device(device: str, info: RunnerInfo) -> None:
         raise DeviceNotAvailable(problem, metadata={"devices": info.device_kind}, fields={"device": problem})
 
 
-def _sampling(message: pb.SamplingParams) -> engine.SamplingParams:
+def _sampling(message: pb.SamplingParams, model: OpenedModel) -> engine.SamplingParams:
     names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
     given = {name: getattr(message, name) for name in names if message.HasField(name)}
-    return engine.SamplingParams(**given, logit_bias=dict(message.logit_bias))
+    return engine.SamplingParams(
+        **given,
+        logit_bias=dict(message.logit_bias),
+        allowed_token_ids=tuple(message.allowed_token_ids),
+        bad_words=spell_bad_words(model.tokenizer, _check_words(message.bad_words)),
+    )
+
+
+def _check_words(words: Sequence[str]) -> Sequence[str]:
+    if len(words) > _MAX_BAD_WORDS:
+        raise prompt.invalid("sampling.bad_words", f"must be at most {_MAX_BAD_WORDS} texts, got {len(words)}")
+    for index, word in enumerate(words):
+        if not word.strip():
+            raise prompt.invalid(f"sampling.bad_words[{index}]", "must not be empty")
+    return words
 
 
 def _stop(
-    message: pb.StopConditions, max_tokens: int | None, model: OpenedModel, vocab_size: int
+    request: pb.GenerateRequest, max_tokens: int | None, model: OpenedModel, vocab_size: int
 ) -> engine.StopConditions:
+    message = request.stop
+    ends = gap_ends(model) if request.prompt_options.suffix else ()
     # special tokens have no text in an output, so a string that names one can only match the token
     named = [token_id for string in message.strings if (token_id := model.special_ids.get(string, -1)) >= 0]
     return engine.StopConditions(
         strings=tuple(message.strings),
-        token_ids=(*message.token_ids, *(token_id for token_id in named if token_id < vocab_size)),
+        token_ids=(*message.token_ids, *(token_id for token_id in (*named, *ends) if token_id < vocab_size)),
         max_tokens=max_tokens,
         min_tokens=message.min_tokens,
         ignore_eos=message.ignore_eos,
@@ -135,14 +165,8 @@ def _output_format(message: pb.OutputFormat, open_objects: bool) -> engine.Outpu
 def _delta(frame: WireDelta) -> pb.Delta:
     _, choice, text, token_ids, logprobs = frame
     if logprobs:
-        return pb.Delta(choice=choice, text=text, token_ids=token_ids, logprobs=map(_logprob, logprobs))
+        return pb.Delta(choice=choice, text=text, token_ids=token_ids, logprobs=map(to_logprob, logprobs))
     return pb.Delta(choice=choice, text=text, token_ids=token_ids)
-
-
-def _logprob(frame: WireLogprob) -> pb.TokenLogprob:
-    return pb.TokenLogprob(
-        token_id=frame.token_id, logprob=frame.logprob, token=frame.token, top=map(_logprob, frame.top)
-    )
 
 
 def _finished(output: FinishedOutput) -> pb.Finished:
@@ -152,4 +176,5 @@ def _finished(output: FinishedOutput) -> pb.Finished:
         cached_tokens=output.cached_tokens,
     )
     reason = _FINISH_REASONS[output.finish_reason]
-    return pb.Finished(choice=output.choice, finish_reason=reason, stop=output.stop, usage=usage)
+    timings = None if output.timings is None else pb.Timings(**asdict(output.timings))
+    return pb.Finished(choice=output.choice, finish_reason=reason, stop=output.stop, usage=usage, timings=timings)

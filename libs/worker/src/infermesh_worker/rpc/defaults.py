@@ -14,16 +14,19 @@ _NAMES = (
     "frequency_penalty",
 )
 
+NO_LIMIT = 2**32 - 1
+"""As the maximum number of tokens: as many as fit in the context, whatever the model's own default is."""
+
 
 def with_defaults(
     sampling: pb.SamplingParams, stop: pb.StopConditions, defaults: GenerationDefaults | None
 ) -> tuple[pb.SamplingParams, int | None]:
     """The sampling parameters and the maximum number of tokens of a request to a model with these defaults."""
-    max_tokens = stop.max_tokens if stop.HasField("max_tokens") else None
+    max_tokens = stop.max_tokens if stop.HasField("max_tokens") and stop.max_tokens != NO_LIMIT else None
     if defaults is None:
         return sampling, max_tokens
     settled = to_message(defaults)
-    if max_tokens is None and settled.HasField("max_tokens"):
+    if not stop.HasField("max_tokens") and settled.HasField("max_tokens"):
         max_tokens = settled.max_tokens
     settled.sampling.MergeFrom(sampling)
     return settled.sampling, max_tokens

@@ -10,7 +10,15 @@ from infermesh.inference.v1 import inference_pb2_grpc
 from infermesh_runtime.errors import Unimplemented
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.hosting.worker_status import WorkerStatus
-from infermesh_worker.rpc.convert import count_sequences, to_generation, to_started, write_responses
+from infermesh_worker.rpc.convert import (
+    check_device,
+    count_sequences,
+    to_generation,
+    to_started,
+    write_responses,
+)
+from infermesh_worker.rpc.tokenizing import detokenize, tokenize
+from infermesh_worker.rpc.told_prompt import tell_prompt
 from infermesh_worker.worker import Worker
 
 DEFAULT_INTERVAL_MS = 100
@@ -38,14 +46,28 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 generation = await to_generation(
                     request, request_id=request_id, model=model, info=info, open_objects=self._open_objects
                 )
+            started = to_started(generation, model, info)
+            tell_prompt(started, request, generation, model)
             with hosted.client.open(generation) as stream:
-                await write_responses(stream, to_started(generation, model, info), context)
+                await write_responses(stream, started, context)
 
     async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:
         raise self._unsupported(request.model, "embeddings")
 
     async def Infer(self, request: pb.InferRequest, context: RpcContext) -> pb.InferResponse:
         raise self._unsupported(request.model, "tensor inference")
+
+    async def Tokenize(self, request: pb.TokenizeRequest, context: RpcContext) -> pb.TokenizeResponse:
+        with self._worker.use(request.model) as hosted:
+            info = hosted.client.require_ready()
+            check_device(request.device, info)
+            return await tokenize(request, hosted.opened, info)
+
+    async def Detokenize(self, request: pb.DetokenizeRequest, context: RpcContext) -> pb.DetokenizeResponse:
+        with self._worker.use(request.model) as hosted:
+            info = hosted.client.require_ready()
+            check_device(request.device, info)
+            return await detokenize(request, hosted.opened, info)
 
     async def Health(self, request: pb.HealthRequest, context: RpcContext) -> pb.HealthResponse:
         return pb.HealthResponse(report=self._report(self._worker.status.value))

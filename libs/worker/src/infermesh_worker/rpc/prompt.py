@@ -12,14 +12,19 @@ from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.chat_templates.environment import reserved_variables
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import to_numpy
+from infermesh_worker.models.bounded_template import BoundedTemplate
+from infermesh_worker.models.fill_in_middle import encode_gap
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.models.template_process import pack_conversation
+from infermesh_worker.rpc.template_hints import hinted_variables, takes_reasoning
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 THREAD_FROM_BYTES = 4096
 """Size from which prompts are converted and tokenised in a thread, so that other streams are not held up."""
 
+_MOST_CUT = 16
+"""How many contexts a prompt may be long if all but its end is cut off."""
 _ID_TYPES = (DataType.DATA_TYPE_INT32, DataType.DATA_TYPE_INT64)
 
 
@@ -31,16 +36,34 @@ async def tokenize(
     Raises InvalidArgument that names the field, FailedPrecondition for a chat without a chat template, and
     ContextLengthExceeded for a text that is certainly too long; `validate` checks the exact length later.
     """
-    match request.WhichOneof("prompt"):
+    options, kind = request.prompt_options, request.WhichOneof("prompt")
+    if options.suffix and kind != "text":
+        raise invalid("prompt_options.suffix", "needs the prompt to be a text")
+    is_cut = options.HasField("truncate_tokens")
+    longest = _MOST_CUT * context_length if is_cut else context_length
+    match kind:
+        case "text" if options.suffix:
+            check_size(len(request.text) + len(options.suffix), model, context_length)
+            token_ids = await asyncio.to_thread(encode_gap, model, request.text, options.suffix)
         case "text":
-            return await _encode(model, Rendered((request.text,)), context_length, add_special_tokens=True)
+            adds = options.add_special_tokens if options.HasField("add_special_tokens") else True
+            token_ids = await encode(model, Rendered((request.text,)), longest, add_special_tokens=adds)
         case "chat":
             text = await render_chat(request.chat, model, context_length)
-            return await _encode(model, text, context_length, add_special_tokens=False)
+            token_ids = await encode(model, text, longest, add_special_tokens=options.add_special_tokens)
         case "token_ids":
-            return _read_ids(request.token_ids, vocab_size, context_length)
+            token_ids = _read_ids(request.token_ids, vocab_size, longest)
         case _:
             raise invalid("prompt", "must set one of text, token_ids and chat")
+    return _cut(token_ids, request, context_length) if is_cut else token_ids
+
+
+def _cut(token_ids: tuple[int, ...], request: GenerateRequest, context_length: int) -> tuple[int, ...]:
+    """The last tokens of a prompt, as many as the request wants, or as leave room for its answer."""
+    wanted = request.prompt_options.truncate_tokens
+    if wanted == 0:
+        wanted = max(1, context_length - max(1, min(request.stop.max_tokens, context_length)))
+    return token_ids[-wanted:]
 
 
 async def render_chat(chat: ChatPrompt, model: OpenedModel, context_length: int) -> Rendered:
@@ -53,11 +76,11 @@ async def render_chat(chat: ChatPrompt, model: OpenedModel, context_length: int)
     if chat.tools and not template.takes_tools:
         raise invalid("chat.tools", f"the chat template of model {model.name!r} does not support tools")
     is_large = chat.ByteSize() >= THREAD_FROM_BYTES
-    conversation = await asyncio.to_thread(_pack_chat, chat) if is_large else _pack_chat(chat)
+    conversation = await asyncio.to_thread(_pack_chat, chat, template) if is_large else _pack_chat(chat, template)
     return await template.render(conversation)
 
 
-def _pack_chat(chat: ChatPrompt) -> bytes:
+def _pack_chat(chat: ChatPrompt, template: BoundedTemplate) -> bytes:
     variables = _parse_object(chat.template_kwargs_json, "chat.template_kwargs_json")
     if reserved := reserved_variables(variables):
         raise invalid(
@@ -65,11 +88,21 @@ def _pack_chat(chat: ChatPrompt) -> bytes:
             f"must not contain {', '.join(map(json.dumps, reserved))}: the template gets that from the rest of the "
             "request or from the model",
         )
+    continues = chat.continue_final_message
+    if continues and chat.add_generation_prompt:
+        raise invalid("chat.continue_final_message", "and add_generation_prompt must not both be true")
+    if continues and chat.messages[-1].role != "assistant":
+        raise invalid("chat.continue_final_message", "needs the last message to be the assistant's")
+    shows_reasoning = takes_reasoning(template)
     return pack_conversation(
-        [_message(message, f"chat.messages[{index}]") for index, message in enumerate(chat.messages)],
+        [
+            _message(message, f"chat.messages[{index}]", shows_reasoning=shows_reasoning)
+            for index, message in enumerate(chat.messages)
+        ],
         tools=[_tool(tool, f"chat.tools[{index}]") for index, tool in enumerate(chat.tools)],
-        add_generation_prompt=chat.add_generation_prompt if chat.HasField("add_generation_prompt") else True,
-        variables=variables,
+        add_generation_prompt=chat.add_generation_prompt if chat.HasField("add_generation_prompt") else not continues,
+        continue_final=continues,
+        variables=hinted_variables(chat, template, variables),
     )
 
 
@@ -78,16 +111,24 @@ def invalid(field: str, problem: str) -> InvalidArgument:
     return InvalidArgument(f"{field}: {problem}", fields={field: problem})
 
 
-async def _encode(
+async def encode(
     model: OpenedModel, text: Rendered, context_length: int, *, add_special_tokens: bool
 ) -> tuple[int, ...]:
-    # Tokenising takes a second per megabyte, so a text that cannot fit is refused by its length alone.
+    """The token ids of a text. Raises ContextLengthExceeded if it is certainly too long."""
     size = sum(map(len, text.pieces))
+    check_size(size, model, context_length)
+    encode = partial(model.encode, text, add_special_tokens=add_special_tokens)
+    return await asyncio.to_thread(encode) if size >= THREAD_FROM_BYTES or len(text.pieces) > 1 else encode()
+
+
+def check_size(size: int, model: OpenedModel, context_length: int) -> None:
+    """Raises ContextLengthExceeded for so many characters that they cannot fit.
+
+    Tokenising them would take a second per megabyte.
+    """
     least = size // model.longest_token_chars
     if least >= context_length:
         raise context_exceeded(least, context_length, exact=False)
-    encode = partial(model.encode, text, add_special_tokens=add_special_tokens)
-    return await asyncio.to_thread(encode) if size >= THREAD_FROM_BYTES or len(text.pieces) > 1 else encode()
 
 
 def _read_ids(tensor: Tensor, vocab_size: int, context_length: int) -> tuple[int, ...]:
@@ -105,7 +146,7 @@ def _read_ids(tensor: Tensor, vocab_size: int, context_length: int) -> tuple[int
     return tuple(array.tolist())
 
 
-def _message(message: ChatMessage, field: str) -> dict[str, Any]:
+def _message(message: ChatMessage, field: str, *, shows_reasoning: bool) -> dict[str, Any]:
     if message.role not in ROLES:
         raise invalid(f"{field}.role", f"must be one of {', '.join(ROLES)}, not {message.role!r}")
     if message.content and message.content_parts:
@@ -113,6 +154,8 @@ def _message(message: ChatMessage, field: str) -> dict[str, Any]:
     values: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.content_parts:
         values["parts"] = list(message.content_parts)
+    if message.reasoning_content and shows_reasoning:
+        values["reasoning_content"] = message.reasoning_content
     if message.name:
         values["name"] = message.name
     if message.tool_call_id:

@@ -12,7 +12,7 @@ import grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.engine import Engine, EngineConfig
-from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason, Output, TokenLogprob
+from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason, PromptLogprobs, TokenLogprob
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, VirtualClock
 from infermesh_runtime.errors import Internal, Unavailable
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
@@ -141,7 +141,8 @@ class FaultyWorker:
         )
         while engine.has_work:
             for output in engine.step():
-                yield _to_event(output)
+                if not isinstance(output, PromptLogprobs):
+                    yield _to_event(output)
 
 
 def _events_before(request: pb.GenerateRequest) -> int:
@@ -149,7 +150,7 @@ def _events_before(request: pb.GenerateRequest) -> int:
     return sum(len(part.token_ids) + part.finished for part in request.generated)
 
 
-def _to_event(output: Output) -> pb.GenerateResponse:
+def _to_event(output: Delta | Finished | Failed) -> pb.GenerateResponse:
     match output:
         case Delta():
             logprobs = map(_logprob, output.logprobs)

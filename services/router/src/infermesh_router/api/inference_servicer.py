@@ -3,7 +3,7 @@
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 
@@ -12,6 +12,7 @@ from infermesh_router.access.access import Access
 from infermesh_router.access.visit import Visit
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.relay.dispatcher import Dispatcher
+from infermesh_router.requests.call import Call
 from infermesh_router.requests.reader import RequestReader
 from infermesh_runtime.rpc.context import RpcContext
 
@@ -22,7 +23,7 @@ _DEFAULT_INTERVAL_MS = 100
 
 
 class InferenceServicer:
-    """InferenceService over all endpoints. Generate, Embed and Infer take and return serialised messages."""
+    """InferenceService over all endpoints. All calls but those about health take and return serialised messages."""
 
     def __init__(
         self,
@@ -64,9 +65,21 @@ class InferenceServicer:
 
     async def Infer(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
+        return await self._relay(self._reader.infer, request, context)
+
+    async def Tokenize(self, request: bytes, context: RpcContext) -> bytes:
+        """Relays a call."""
+        return await self._relay(self._reader.tokenize, request, context)
+
+    async def Detokenize(self, request: bytes, context: RpcContext) -> bytes:
+        """Relays a call."""
+        return await self._relay(self._reader.detokenize, request, context)
+
+    async def _relay(self, read: Callable[[bytes], Awaitable[Call]], request: bytes, context: RpcContext) -> bytes:
+        """Relays a call whose tokens nobody counts."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            call = visit.admit(await self._reader.infer(request))
+            call = visit.admit(await read(request))
             context.body.keep(len(request))
             answer = await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
             await _tell_limits(visit, context)
@@ -99,6 +112,8 @@ def inference_handlers(servicer: InferenceServicer) -> dict[str, grpc.RpcMethodH
         "Generate": grpc.unary_stream_rpc_method_handler(servicer.Generate),
         "Embed": grpc.unary_unary_rpc_method_handler(servicer.Embed),
         "Infer": grpc.unary_unary_rpc_method_handler(servicer.Infer),
+        "Tokenize": grpc.unary_unary_rpc_method_handler(servicer.Tokenize),
+        "Detokenize": grpc.unary_unary_rpc_method_handler(servicer.Detokenize),
         "Health": grpc.unary_unary_rpc_method_handler(
             servicer.Health, pb.HealthRequest.FromString, pb.HealthResponse.SerializeToString
         ),

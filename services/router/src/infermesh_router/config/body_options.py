@@ -1,7 +1,7 @@
 """Reads from the settings what request bodies may contain, and how much memory they may take."""
 
 from infermesh_router.config.body_settings import BodySettings
-from infermesh_router.openai.conversion import BodyRules
+from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.requests.bounds import Bounds
 from infermesh_runtime.machine import memory_total_bytes
 from infermesh_runtime.rpc.body_budget import BodyBudget

@@ -11,9 +11,9 @@ class BodySettings(ServiceSettings):
     """Bounds of one request, and of all requests together."""
 
     unknown_fields: Literal["reject", "ignore"] = Field(
-        "reject",
-        description="What to do with an unknown field in a REST body: reject the request, or ignore the field and "
-        "name it in the response header x-infermesh-ignored-fields.",
+        "ignore",
+        description="What to do with an unknown field in a REST body: ignore the field and name it in the response "
+        "header x-infermesh-ignored-fields, or reject the request.",
     )
     max_body_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest REST request body to accept, in bytes."

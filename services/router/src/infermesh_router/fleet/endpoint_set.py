@@ -7,6 +7,7 @@ from functools import partial
 
 import grpc
 
+from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.breaker import BreakerOptions
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.fleet.endpoint import Endpoint
@@ -49,6 +50,14 @@ class Fleet:
     def endpoints(self) -> list[Endpoint]:
         """All endpoints, sorted by address."""
         return [self._endpoints[address] for address in sorted(self._endpoints)]
+
+    def ready_on(self, model: str) -> list[str]:
+        """The addresses of the connected endpoints on which a model is ready."""
+        return [
+            endpoint.address
+            for endpoint in self.endpoints
+            if endpoint.connected and endpoint.last_report is not None and _is_ready(endpoint.last_report, model)
+        ]
 
     @property
     def snapshots(self) -> Table:
@@ -129,3 +138,7 @@ class Fleet:
             await self.changes.wait_beyond(self.changes.version)
         await endpoint.channel.close()
         del self._leaving[endpoint]
+
+
+def _is_ready(report: pb.HealthReport, model: str) -> bool:
+    return any(each.name == model and each.state == pb.ENDPOINT_STATE_READY for each in report.models)

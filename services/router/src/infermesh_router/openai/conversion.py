@@ -1,41 +1,51 @@
-"""Converts bodies of OpenAI's API to jobs: small ones at once, large ones in another process."""
+"""Converts bodies of the REST API to jobs: small ones at once, large ones in another process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from infermesh_router.openai.convert import chat_job, completion_job
+from infermesh_router.openai.bodies import BodyRules, check_document, take_body
+from infermesh_router.openai.convert.chat import chat_job
+from infermesh_router.openai.convert.completion import completion_job
+from infermesh_router.openai.convert.tokens import ConvertCall
 from infermesh_router.openai.job import Job
-from infermesh_router.openai.packed_body import read_body, unpack_body, unpack_small_body, unpacked_body_size
+from infermesh_router.openai.packed_body import unpack_body, unpack_small_body, unpacked_body_size
 from infermesh_router.openai.parse import parse_body
-from infermesh_router.openai.schema import ChatRequest, CompletionRequest
-from infermesh_router.requests.bounds import Bounds, is_light_json
+from infermesh_router.openai.schema.chat import ChatRequest
+from infermesh_router.openai.schema.completion import CompletionRequest
+from infermesh_router.openai.schema.hints import list_hints
+from infermesh_router.requests.bounds import is_light_json
+from infermesh_router.requests.call import Call
 from infermesh_router.requests.parsing_pool import ParsingPool
-from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.rpc.body_budget import NO_BUDGET, Share
-
-_MAX_FIELDS = 1000
-_MAX_ENTRIES = 1 << 19  # of logit_bias: one for each token of the largest vocabularies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BodyRules:
-    """What bodies may contain."""
+class Sent:
+    """How a body was sent."""
 
-    ignore_unknown: bool
-    max_bytes: int
-    bounds: Bounds
+    encoding: str = ""
+    """How it is compressed; empty if it is not."""
+    share: Share = NO_BUDGET
+    """Counts what a body becomes that is compressed."""
+    model: str = ""
+    """The model that counts instead of the body's, if it is not empty."""
+
+
+PLAINLY = Sent()
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A job, and the paths of the unknown fields of its body that were ignored."""
+    """A job, and the paths of the fields of its body that have no effect."""
 
     job: Job
     ignored: tuple[str, ...]
 
 
-Convert = Callable[[bytes, BodyRules], Converted]
+Convert = Callable[[bytes, BodyRules, str], Converted]
+"""Converts a serialised HttpBody; the text is the model that counts instead of the body's, if it is not empty."""
 
 
 class BodyConverter:
@@ -45,79 +55,84 @@ class BodyConverter:
         self._pool = pool
         self._rules = rules
 
-    async def chat(self, message: bytes, encoding: str = "", share: Share = NO_BUDGET) -> Converted:
-        """The job of a body of /v1/chat/completions. `share` counts what a body becomes that is compressed."""
-        return await self._convert(convert_chat, message, encoding, share)
+    async def chat(self, message: bytes, sent: Sent = PLAINLY) -> Converted:
+        """The job of a body of /v1/chat/completions."""
+        return await self.convert(convert_chat, message, sent)
 
-    async def completion(self, message: bytes, encoding: str = "", share: Share = NO_BUDGET) -> Converted:
+    async def completion(self, message: bytes, sent: Sent = PLAINLY) -> Converted:
         """The job of a body of /v1/completions."""
-        return await self._convert(convert_completion, message, encoding, share)
+        return await self.convert(convert_completion, message, sent)
 
-    async def _convert(self, convert: Convert, message: bytes, encoding: str, share: Share) -> Converted:
-        if encoding and (small := unpack_small_body(message, encoding)) is not None:
-            message, encoding = small, ""
-        if encoding:
-            size_bytes, _ = await self._pool.run(unpacked_body_size, message, encoding, self._rules.max_bytes)
-            share.arrived(size_bytes)  # before the first copy of that size is made
-        elif is_light_json(message):
-            return convert(message, self._rules)
-        converted, bodies = await self._pool.run(_convert_heavy, message, encoding, convert, self._rules)
+    async def convert(self, convert: Convert, message: bytes, sent: Sent = PLAINLY) -> Converted:
+        """The job of a body of any dialect. `convert` must be a function of a module."""
+        message, encoding = await self._unpack_small(message, sent)
+        if not encoding and is_light_json(message):
+            return convert(message, self._rules, sent.model)
+        converted, bodies = await self._pool.run(_convert_heavy, message, encoding, convert, self._rules, sent.model)
         calls = zip(converted.job.calls, bodies, strict=True)
         job = replace(converted.job, calls=tuple(replace(call, body=body) for call, body in calls))
         return replace(converted, job=job)
 
+    async def call(self, convert: ConvertCall, message: bytes, sent: Sent = PLAINLY) -> Call:
+        """The call of a body, made by a function of `convert.tokens`."""
+        message, encoding = await self._unpack_small(message, sent)
+        if not encoding and is_light_json(message):
+            return convert(message, self._rules)
+        call, (body,) = await self._pool.run(_convert_heavy_call, message, encoding, convert, self._rules)
+        return replace(call, body=body)
 
-def _convert_heavy(message: bytes, encoding: str, convert: Convert, rules: BodyRules) -> tuple[Converted, list[bytes]]:
+    async def _unpack_small(self, message: bytes, sent: Sent) -> tuple[bytes, str]:
+        """The message and how it is still compressed: large bodies are unpacked elsewhere, once their size is known."""
+        if not sent.encoding:
+            return message, ""
+        if (small := unpack_small_body(message, sent.encoding)) is not None:
+            return small, ""
+        size_bytes, _ = await self._pool.run(unpacked_body_size, message, sent.encoding, self._rules.max_bytes)
+        sent.share.arrived(size_bytes)  # before the first copy of that size is made
+        return message, sent.encoding
+
+
+def _convert_heavy(
+    message: bytes, encoding: str, convert: Convert, rules: BodyRules, model: str
+) -> tuple[Converted, list[bytes]]:
     """The job with calls that have no bodies, and their bodies."""
-    if encoding:
-        message = unpack_body(message, encoding, rules.max_bytes)
-    converted = convert(message, rules)
+    converted = convert(_unpacked(message, encoding, rules), rules, model)
     job = replace(converted.job, calls=tuple(replace(call, body=b"") for call in converted.job.calls))
     return replace(converted, job=job), [call.body for call in converted.job.calls]
 
 
-def convert_chat(message: bytes, rules: BodyRules) -> Converted:
+def _convert_heavy_call(
+    message: bytes, encoding: str, convert: ConvertCall, rules: BodyRules
+) -> tuple[Call, list[bytes]]:
+    """The call without its body, and the body."""
+    call = convert(_unpacked(message, encoding, rules), rules)
+    return replace(call, body=b""), [call.body]
+
+
+def _unpacked(message: bytes, encoding: str, rules: BodyRules) -> bytes:
+    return unpack_body(message, encoding, rules.max_bytes) if encoding else message
+
+
+def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted:
     """Converts a body of /v1/chat/completions. Raises InvalidArgument."""
 
     def check(document: dict[str, Any]) -> None:
-        _check_fields(document)
+        check_document(document, model)
         messages = document.get("messages")
         if isinstance(messages, list):
             rules.bounds.check_messages(len(messages))
             rules.bounds.check_parts(sum(map(_count_parts, messages)))
 
-    parsed = parse_body(ChatRequest, _take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
-    return Converted(chat_job(parsed.request), parsed.ignored)
+    parsed = parse_body(ChatRequest, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
+    return Converted(chat_job(parsed.request), parsed.ignored + list_hints(parsed.request))
 
 
-def convert_completion(message: bytes, rules: BodyRules) -> Converted:
+def convert_completion(message: bytes, rules: BodyRules, model: str = "") -> Converted:
     """Converts a body of /v1/completions. Raises InvalidArgument."""
-    parsed = parse_body(
-        CompletionRequest, _take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=_check_fields
-    )
-    return Converted(completion_job(parsed.request), parsed.ignored)
-
-
-def _take_body(message: bytes, rules: BodyRules) -> bytes:
-    """The JSON text in an HttpBody message, within the bounds."""
-    body = read_body(message)
-    if len(body) > rules.max_bytes:
-        raise InvalidArgument(
-            f"The body has {len(body)} bytes; at most {rules.max_bytes} are allowed.", reason="REQUEST_TOO_LARGE"
-        )
-    rules.bounds.check_json(body)
-    return body
-
-
-def _check_fields(document: dict[str, Any]) -> None:
-    """Refuses objects with so many fields that the schema would find millions of problems."""
-    largest = max((len(value) for value in document.values() if isinstance(value, dict)), default=0)
-    if len(document) > _MAX_FIELDS or largest > _MAX_ENTRIES:
-        raise InvalidArgument(
-            f"The body has {len(document)} fields, the largest of them {largest} entries; at most {_MAX_FIELDS} and "
-            f"{_MAX_ENTRIES} are allowed.",
-            reason="REQUEST_TOO_COMPLEX",
-        )
+    check = partial(check_document, model=model)
+    body = take_body(message, rules)
+    parsed = parse_body(CompletionRequest, body, ignore_unknown=rules.ignore_unknown, check=check)
+    return Converted(completion_job(parsed.request), parsed.ignored + list_hints(parsed.request))
 
 
 def _count_parts(message: object) -> int:

@@ -12,6 +12,9 @@ _NAMES = {
     "stop.strings": "stop",
     "stop.token_ids": "stop_token_ids",
     "stop.": "",
+    "prompt_options.truncate_tokens": "truncate_prompt_tokens",
+    "prompt_options.logprobs": "prompt_logprobs",
+    "prompt_options.": "",
     "chat.template_kwargs_json": "chat_template_kwargs",
     "chat.": "",
     "chat": "messages",
@@ -22,7 +25,7 @@ _NAMES = {
 
 _WORDS = frozenset({"chat", "text", "prompt"})
 """Paths that a message may also have as words: there only those that begin a sentence about the field are paths."""
-_OTHER_PATHS = re.compile(r"(?<![\w.'\"`])(?:sampling|stop|chat)(?:\.[a-z_]+(?:\[\d+\])?)+")
+_OTHER_PATHS = re.compile(r"(?<![\w.'\"`])(?:sampling|stop|chat|prompt_options)(?:\.[a-z_]+(?:\[\d+\])?)+")
 """Paths of the gRPC contract that an error's message mentions beside those of its fields."""
 
 _REASONS = {

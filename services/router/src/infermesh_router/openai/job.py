@@ -16,12 +16,21 @@ class WholeChoice:
 
     texts: list[str] = field(default_factory=list)
     logprobs: list[pb.TokenLogprob] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    """Gathered only if the answer has them."""
     finish_reason: str = ""
+    prompt: pb.Started = field(default_factory=pb.Started)
+    """What the endpoint told of its prompt."""
 
     @property
     def text(self) -> str:
         """All of its text."""
         return "".join(self.texts)
+
+    @property
+    def cumulative_logprob(self) -> float:
+        """The log probability of the whole choice; it needs the log probabilities of its tokens."""
+        return sum(token.logprob for token in self.logprobs)
 
 
 class Shape(Protocol):
@@ -35,8 +44,12 @@ class Shape(Protocol):
     """In a chunk that has text only: what comes between the text and the end of the choice."""
 
     @abstractmethod
-    def role_chunk(self) -> dict[str, Any] | None:
+    def opening_chunk(self, job: "Job", choice: int, prompt: pb.Started) -> dict[str, Any] | None:
         """The chunk that opens a choice, without its index; None if there is none."""
+
+    @abstractmethod
+    def prompt_members(self, job: "Job", prompt: pb.Started) -> dict[str, Any]:
+        """What stands beside the choices: what the job asked to be told of its prompt."""
 
     @abstractmethod
     def delta_chunk(self, choice: int, text: str, tokens: list[pb.TokenLogprob]) -> dict[str, Any]:
@@ -60,10 +73,23 @@ class Job:
     calls: tuple[Call, ...]
     """One for each prompt."""
     choices_per_prompt: int
+    """Choices that are generated of each prompt."""
+    returned_per_prompt: int
+    """Choices that are returned of each prompt, the best ones if more are generated."""
     shape: Shape
     stream: bool
     include_usage: bool
+    running_usage: bool = False
+    """Whether each chunk has the usage so far."""
     logprobs: bool
+    prompt_logprobs: int | None = None
+    """How many alternatives the answer has with the log probability of each token of the prompt; None: no such."""
+    token_ids: bool = False
+    """Whether the answer has the ids of its tokens and of the prompt's."""
+    prompt_only: bool = False
+    """Whether the answer has the prompt and nothing that was generated."""
+    deadline_s: float | None = None
+    """How long it may take, in seconds; None: as long as the call may."""
     field_names: Mapping[str, str]
     """Field paths of GenerateRequest → OpenAI's names, where these depend on the request."""
     created_s: int = field(default_factory=lambda: int(time.time()))

@@ -1,20 +1,41 @@
 """Makes the bodies of /v1/models from the router's health report."""
 
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.sampling import show_sampling
 from infermesh_runtime.errors import ModelNotFound
 
+Aliases = Mapping[str, Iterable[str]]
+"""Alias → the models that it stands for."""
 
-def list_models(report: pb.HealthReport) -> dict[str, Any]:
+
+@dataclass(frozen=True, slots=True)
+class ModelDirectory:
+    """Where models are, and by what other names."""
+
+    aliases: Callable[[], Aliases]
+    loaded_on: Callable[[str], list[str]]
+    """The addresses of the endpoints on which a model is ready."""
+
+    def find(self, report: pb.HealthReport, name: str) -> dict[str, Any]:
+        """The body of /v1/models/NAME. Raises ModelNotFound."""
+        aliases = self.aliases()
+        found = find_model(report, name, aliases)
+        targets = sorted(aliases.get(name, (name,)))
+        return found | {"endpoints": sorted({address for target in targets for address in self.loaded_on(target)})}
+
+
+def list_models(report: pb.HealthReport, aliases: Aliases | None = None) -> dict[str, Any]:
     """The body of /v1/models: the models that can answer now or once they are loaded."""
-    return {"object": "list", "data": list(_models(report).values())}
+    return {"object": "list", "data": list(_models(report, aliases or {}).values())}
 
 
-def find_model(report: pb.HealthReport, name: str) -> dict[str, Any]:
-    """The body of /v1/models/NAME. Raises ModelNotFound."""
-    models = _models(report)
+def find_model(report: pb.HealthReport, name: str, aliases: Aliases | None = None) -> dict[str, Any]:
+    """One of the models of /v1/models. Raises ModelNotFound."""
+    models = _models(report, aliases or {})
     if name not in models:
         available = ", ".join(models) or "none"
         raise ModelNotFound(
@@ -25,26 +46,31 @@ def find_model(report: pb.HealthReport, name: str) -> dict[str, Any]:
     return models[name]
 
 
-def _models(report: pb.HealthReport) -> dict[str, dict[str, Any]]:
+def _models(report: pb.HealthReport, aliases: Aliases) -> dict[str, dict[str, Any]]:
     """The ready models and, if an endpoint is ready, those that could be loaded; sorted by name."""
-    defaults = {model.name: model.defaults for model in report.available}
-    found = {
-        model.name: _describe(model, defaults.get(model.name))
-        for model in report.models
-        if model.state == pb.ENDPOINT_STATE_READY
+    on_disk = {model.name: model for model in report.available}
+    found: dict[str, pb.ModelStatus | pb.AvailableModel] = {
+        model.name: model for model in report.models if model.state == pb.ENDPOINT_STATE_READY
     }
     if report.state == pb.ENDPOINT_STATE_READY:
-        for model in report.available:
-            found.setdefault(model.name, _describe(model, model.defaults))
-    return dict(sorted(found.items()))
+        found = {**on_disk, **found}
+    return {name: _describe(found[name], on_disk.get(name), aliases) for name in sorted(found)}
 
 
-def _describe(model: pb.ModelStatus | pb.AvailableModel, defaults: pb.GenerationDefaults | None) -> dict[str, Any]:
+def _describe(
+    model: pb.ModelStatus | pb.AvailableModel, on_disk: pb.AvailableModel | None, aliases: Aliases
+) -> dict[str, Any]:
+    chats = on_disk.has_chat_template if on_disk is not None and on_disk.HasField("has_chat_template") else None
     return {
         "id": model.name,
         "object": "model",
         "created": model.created_at.seconds,
         "owned_by": "infermesh",
         "max_model_len": model.context_length,  # as vLLM names it
-        "sampling_defaults": show_sampling(defaults) if defaults is not None else {},
+        "sampling_defaults": show_sampling(on_disk.defaults) if on_disk is not None else {},
+        "size_bytes": model.size_bytes,
+        "loaded": isinstance(model, pb.ModelStatus),
+        "capabilities": {"completions": True, "chat_completions": chats},  # null: not known
+        "aliases": sorted(alias for alias, targets in aliases.items() if model.name in targets),
+        "alias_of": sorted(aliases.get(model.name, ())),
     }

@@ -1,5 +1,6 @@
 """Parses a request body: JSON, then the schema, then the rule for unknown fields."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from json import JSONDecoder
@@ -38,7 +39,7 @@ def parse_body(
 
     An unknown field that is null counts as absent. `check` sees the document before the schema does.
     """
-    document = _parse_json(body)
+    document = parse_json(body)
     check(document)
     try:
         return Parsed(schema.model_validate(document))
@@ -56,9 +57,12 @@ def _is_passed_over(problem: ErrorDetails, ignore_unknown: bool) -> bool:
     return problem["type"] == "extra_forbidden" and (ignore_unknown or problem["input"] is None)
 
 
-def _parse_json(body: bytes) -> dict[str, Any]:
+def parse_json(body: bytes) -> dict[str, Any]:
+    """Parses a JSON object. Raises InvalidArgument."""
     try:
-        document = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="float")
+        document = jiter.from_json(
+            body.removeprefix(BOM_UTF8), allow_inf_nan=False, catch_duplicate_keys=True, float_mode="float"
+        )
     except ValueError as error:
         raise InvalidArgument(f"The body is not valid JSON: {error}.", reason="INVALID_JSON") from None
     if not isinstance(document, dict):

@@ -18,17 +18,27 @@ GENERATE = "/infermesh.inference.v1.InferenceService/Generate"
 EMBED = "/infermesh.inference.v1.InferenceService/Embed"
 INFER = "/infermesh.inference.v1.InferenceService/Infer"
 
-RequestT = TypeVar("RequestT", pb.GenerateRequest, pb.EmbedRequest, pb.InferRequest)
+TOKENIZE = "/infermesh.inference.v1.InferenceService/Tokenize"
+DETOKENIZE = "/infermesh.inference.v1.InferenceService/Detokenize"
+
+RequestT = TypeVar(
+    "RequestT", pb.GenerateRequest, pb.EmbedRequest, pb.InferRequest, pb.TokenizeRequest, pb.DetokenizeRequest
+)
 
 # Concatenated messages merge, so appending a serialised field sets it without serialising the prompt again.
-_ANY = {
-    kind: kind(device="auto").SerializeToString() for kind in (pb.GenerateRequest, pb.EmbedRequest, pb.InferRequest)
-}
-_KINDS: dict[str, type[pb.GenerateRequest | pb.EmbedRequest | pb.InferRequest]] = {
+_KINDS: dict[
+    str,
+    type[pb.GenerateRequest | pb.EmbedRequest | pb.InferRequest | pb.TokenizeRequest | pb.DetokenizeRequest],
+] = {
     GENERATE: pb.GenerateRequest,
     EMBED: pb.EmbedRequest,
     INFER: pb.InferRequest,
+    TOKENIZE: pb.TokenizeRequest,
+    DETOKENIZE: pb.DetokenizeRequest,
 }
+_ANY = {kind: kind(device="auto").SerializeToString() for kind in _KINDS.values()}
+NO_LIMIT = 2**32 - 1
+"""As the maximum number of tokens: as many as fit in the context."""
 MAX_PRIORITY = 100
 """Priorities are from minus this to this."""
 _MAX_CHOICES = 128
@@ -112,6 +122,22 @@ def read_infer(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 -
     return Call(method=INFER, body=body, wanted=wanted, any_device=_ANY[pb.InferRequest])
 
 
+def read_tokenize(body: bytes, bounds: Bounds = _BOUNDS) -> Call:
+    """Reads a serialised TokenizeRequest. Raises InvalidArgument."""
+    request = _parse(pb.TokenizeRequest, body)
+    bounds.check_messages(len(request.chat.messages), "chat.messages")
+    chat = request.WhichOneof("prompt") == "chat"
+    wanted = Wanted(model=request.model, device=_device(request.device), chat=chat, max_tokens=1)
+    return Call(method=TOKENIZE, body=body, wanted=wanted, any_device=_ANY[pb.TokenizeRequest])
+
+
+def read_detokenize(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
+    """Reads a serialised DetokenizeRequest. Raises InvalidArgument."""
+    request = _parse(pb.DetokenizeRequest, body)
+    wanted = Wanted(model=request.model, device=_device(request.device), max_tokens=1)
+    return Call(method=DETOKENIZE, body=body, wanted=wanted, any_device=_ANY[pb.DetokenizeRequest])
+
+
 def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
     if abs(request.priority) > MAX_PRIORITY:
         problem = f"must be from {-MAX_PRIORITY} to {MAX_PRIORITY}, not {request.priority}"
@@ -128,7 +154,7 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
         blocks=hash_prompt(request),
         client=request.client_id,
         priority=request.priority,
-        max_tokens=request.stop.max_tokens,
+        max_tokens=0 if request.stop.max_tokens == NO_LIMIT else request.stop.max_tokens,
         chat=request.WhichOneof("prompt") == "chat",
     )
     any_device = _ANY[pb.GenerateRequest]

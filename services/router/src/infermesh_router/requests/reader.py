@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.requests.bounds import Bounds, is_light_protobuf
-from infermesh_router.requests.call import Call, read_embed, read_generate, read_infer
+from infermesh_router.requests.call import Call, read_detokenize, read_embed, read_generate, read_infer, read_tokenize
 from infermesh_router.requests.parsing_pool import ParsingPool
 
 Read = Callable[[bytes, Bounds], Call]
@@ -31,6 +31,14 @@ class RequestReader:
     async def infer(self, body: bytes) -> Call:
         """Reads an InferRequest. Raises InvalidArgument."""
         return await self._read(read_infer, pb.InferRequest, body)
+
+    async def tokenize(self, body: bytes) -> Call:
+        """Reads a TokenizeRequest. Raises InvalidArgument."""
+        return await self._read(read_tokenize, pb.TokenizeRequest, body)
+
+    async def detokenize(self, body: bytes) -> Call:
+        """Reads a DetokenizeRequest. Raises InvalidArgument."""
+        return await self._read(read_detokenize, pb.DetokenizeRequest, body)
 
     async def _read(self, read: Read, kind: type[Message], body: bytes) -> Call:
         if is_light_protobuf(body, kind):

@@ -13,11 +13,11 @@ USER = {"role": "user", "content": "hi"}
 
 
 async def post(
-    router: RunningRouter, method: str, body: dict[str, Any] | bytes
+    router: RunningRouter, method: str, body: dict[str, Any] | bytes, metadata: tuple[tuple[str, str], ...] = ()
 ) -> tuple[list[HttpBody], dict[str, str]]:
     """Calls a method: the messages and the initial metadata. Raises the InfermeshError that the status stands for."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    call = getattr(router.openai, method)(HttpBody(data=raw))
+    call = getattr(router.openai, method)(HttpBody(data=raw), metadata=metadata)
     try:
         messages = [message async for message in call]
     except grpc.aio.AioRpcError as error:

@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.convert import chat_job, completion_job
+from infermesh_router.openai.convert.chat import chat_job
+from infermesh_router.openai.convert.completion import completion_job
 from infermesh_router.openai.parse import parse_body
-from infermesh_router.openai.schema import ChatRequest, CompletionRequest
+from infermesh_router.openai.schema.chat import ChatRequest
+from infermesh_router.openai.schema.completion import CompletionRequest
 from infermesh_router.requests.call import Call
 
 USER = {"role": "user", "content": "hi"}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from infermesh_engine.runners.runner import Batch, Logits, RunnerInfo
+from infermesh_engine.runners.runner import SCORED_ROWS, Batch, Logits, RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, ResourceExhausted
 from infermesh_worker_xpu.attention import layers as attention
 from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE, AttentionKernels
@@ -61,7 +61,7 @@ class TorchRunner:
         self._model = model
         self._device = device
         self._pass = ForwardPass(model, device, exact=options.numerics == "exact")
-        self._sampler = DeviceSampler(device.handle, max_rows=options.max_sequences)
+        self._sampler = DeviceSampler(device.handle, max_rows=options.max_sequences + SCORED_ROWS)
         self._samples = _samples(device, options)
         specs, vocab_size = self._loading(lambda: self._record(options))
         dtype = _kv_dtype(model.dtype, options, facts.attention)

@@ -4,7 +4,7 @@ from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.answers.chunks import head
-from infermesh_router.openai.answers.logprobs import chat_logprobs
+from infermesh_router.openai.answers.logprobs import chat_logprobs, vllm_prompt_logprobs
 from infermesh_router.openai.job import Job, WholeChoice
 
 
@@ -15,9 +15,18 @@ class ChatShape:
     text_before = b',"delta":{"content":'
     text_after = b'},"logprobs":null,"finish_reason":null}'
 
-    def role_chunk(self) -> dict[str, Any] | None:
+    def opening_chunk(self, job: Job, choice: int, prompt: pb.Started) -> dict[str, Any] | None:  # noqa: ARG002
         """Tells the role."""
         return {"delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+
+    def prompt_members(self, job: Job, prompt: pb.Started) -> dict[str, Any]:
+        """The prompt's token ids and log probabilities, which vLLM puts beside the choices."""
+        members: dict[str, Any] = {}
+        if job.token_ids:
+            members["prompt_token_ids"] = list(prompt.prompt_token_ids)
+        if job.prompt_logprobs is not None:
+            members["prompt_logprobs"] = vllm_prompt_logprobs(prompt.prompt_logprobs, job.prompt_logprobs)
+        return members
 
     def delta_chunk(self, choice: int, text: str, tokens: list[pb.TokenLogprob]) -> dict[str, Any]:  # noqa: ARG002
         """Tells text and log probabilities."""
@@ -36,6 +45,7 @@ class ChatShape:
                     "message": {"role": "assistant", "content": choice.text, "refusal": None},
                     "logprobs": _logprobs(choice.logprobs) if job.logprobs else None,
                     "finish_reason": choice.finish_reason,
+                    **({"token_ids": choice.token_ids} if job.token_ids else {}),
                 }
                 for index, choice in enumerate(choices)
             ]

@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.openai.answers.running_usage import RunningUsage
+from infermesh_router.openai.answers.usage import usage_object
 from infermesh_router.openai.job import Job
 
 DONE = b"data: [DONE]\n\n"
@@ -32,16 +34,6 @@ def head(job: Job, kind: str) -> dict[str, Any]:
     }
 
 
-def usage_object(usage: pb.Usage) -> dict[str, Any]:
-    """The member `usage`."""
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-    }
-
-
 def failovers_member(failovers: Iterable[pb.Failover]) -> dict[str, Any]:
     """The member `infermesh` of an answer or a chunk: how its stream moved. Empty if it did not move."""
     moves = [{"from": move.from_endpoint, "to": move.to_endpoint, "reason": move.reason} for move in failovers]
@@ -59,16 +51,23 @@ class ChunkEncoder:
     def __init__(self, job: Job) -> None:
         self._shape = shape = job.shape
         self._head = b"data: " + orjson.dumps(head(job, shape.chunk_object))[:-1]
+        self._job = job
         self._usage = b',"usage":null}\n\n' if job.include_usage else _END
+        self._running = RunningUsage() if job.running_usage else None
+        self.is_detailed = job.token_ids or job.running_usage or job.prompt_only
+        """Whether `detailed_delta` makes the events of new output, rather than `delta`."""
         self._before = [self._head + b',"choices":[{"index":%d' % choice for choice in range(job.choices)]
         self._text_before = [before + shape.text_before for before in self._before]
         self._after = b"]" + self._usage
         self._text_after = shape.text_after + self._after
 
-    def begin(self, choice: int) -> bytes:
-        """The event that opens a choice; b"" if there is none."""
-        opening = self._shape.role_chunk()
-        return self._choice(choice, opening) if opening else b""
+    def begin(self, prompt: pb.Started, choices: range) -> bytes:
+        """The events that open the choices of a prompt; b"" if there are none."""
+        if self._running is not None:
+            self._running.begin(prompt)
+        beside = self._shape.prompt_members(self._job, prompt)
+        opened = (self._open(choice, prompt, beside) for choice in choices)
+        return b"".join(map(self._counted, opened))
 
     def delta(self, choice: int, delta: pb.Delta) -> bytes:
         """The event of new output; b"" if it has no text yet."""
@@ -79,23 +78,43 @@ class ChunkEncoder:
             return b""
         return self._text_before[choice] + orjson.dumps(text) + self._text_after
 
+    def detailed_delta(self, choice: int, delta: pb.Delta) -> bytes:
+        """The event with the token ids and the usage so far, as far as they are wanted."""
+        if self._running is not None:
+            self._running.take(delta)
+        if self._job.prompt_only:
+            return b""
+        if not self._job.token_ids:
+            return self._counted(self.delta(choice, delta))
+        members = self._shape.delta_chunk(choice, delta.text, list(delta.logprobs))
+        if not delta.logprobs:
+            members["logprobs"] = None
+        return self._counted(self._choice(choice, members | {"token_ids": list(delta.token_ids)}))
+
     def finish(self, choice: int, finished: pb.Finished) -> bytes:
         """The event that closes a choice."""
         event = self._choice(choice, self._shape.finish_chunk(finish_reason_name(finished.finish_reason)))
-        return _with_failovers(event, finished.failovers)
+        return with_members(self._counted(event), failovers_member(finished.failovers))
 
     def usage(self, usage: pb.Usage, failovers: Iterable[pb.Failover]) -> bytes:
         """The event that closes a stream with `include_usage`."""
         event = self._head + b',"choices":[],"usage":' + orjson.dumps(usage_object(usage)) + _END
-        return _with_failovers(event, failovers)
+        return with_members(event, failovers_member(failovers))
+
+    def _open(self, choice: int, prompt: pb.Started, beside: dict[str, Any]) -> bytes:
+        opening = self._shape.opening_chunk(self._job, choice, prompt)
+        return with_members(self._choice(choice, opening), beside) if opening else b""
+
+    def _counted(self, event: bytes) -> bytes:
+        return event if self._running is None else self._running.put_in(event, instead_of=self._usage)
 
     def _choice(self, choice: int, members: dict[str, Any]) -> bytes:
         return self._before[choice] + b"," + orjson.dumps(members)[1:] + self._after
 
 
-def _with_failovers(event: bytes, failovers: Iterable[pb.Failover]) -> bytes:
-    member = failovers_member(failovers)
-    return event.removesuffix(_END) + b"," + orjson.dumps(member)[1:] + b"\n\n" if member else event
+def with_members(event: bytes, members: dict[str, Any]) -> bytes:
+    """The event with more members at its end."""
+    return event.removesuffix(_END) + b"," + orjson.dumps(members)[1:] + b"\n\n" if members else event
 
 
 def error_event(error: dict[str, Any]) -> bytes:

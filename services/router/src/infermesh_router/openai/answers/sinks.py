@@ -14,8 +14,9 @@ from infermesh_router.openai.answers.chunks import (
     error_event,
     failovers_member,
     finish_reason_name,
-    usage_object,
+    with_members,
 )
+from infermesh_router.openai.answers.usage import TimingsSum, add_usage, usage_object
 from infermesh_router.openai.job import Job, WholeChoice
 
 EVENTS = "text/event-stream; charset=utf-8"
@@ -39,11 +40,15 @@ class WholeSink:
         self._send_headers = send_headers
         self._begun = False
         self._choices = [WholeChoice() for _ in range(job.choices)]
+        self._detailed = job.logprobs or job.token_ids or job.choices_per_prompt > job.returned_per_prompt
         self._usage = pb.Usage()
+        self._timings = TimingsSum()
         self._failovers = _Failovers()
 
-    async def begin(self, base: int, started: pb.Started) -> None:  # noqa: ARG002 - a sink's shape
+    async def begin(self, base: int, started: pb.Started) -> None:
         """Sends the headers, once."""
+        for choice in self._choices[base : base + self._job.choices_per_prompt]:
+            choice.prompt = started
         if not self._begun:
             self._begun = True
             await self._send_headers(started)
@@ -52,18 +57,34 @@ class WholeSink:
         """Takes new output."""
         choice = self._choices[base + delta.choice]
         choice.texts.append(delta.text)
-        choice.logprobs.extend(delta.logprobs)
+        if self._detailed:
+            choice.logprobs.extend(delta.logprobs)
+            choice.token_ids.extend(delta.token_ids)
 
     async def take_finished(self, base: int, finished: pb.Finished) -> None:
         """Takes the end of a choice."""
         self._choices[base + finished.choice].finish_reason = finish_reason_name(finished.finish_reason)
         add_usage(self._usage, finished.usage)
+        self._timings.add(finished)
         self._failovers.note(base, finished)
 
     def body(self) -> bytes:
         """The answer as JSON."""
-        answer = self._job.shape.whole(self._job, self._choices) | {"usage": usage_object(self._usage)}
-        return orjson.dumps(answer | failovers_member(self._failovers.all))
+        job = self._job
+        if job.prompt_only:
+            self._usage.completion_tokens = 0
+        answer = job.shape.whole(job, self._best()) | job.shape.prompt_members(job, self._choices[0].prompt)
+        answer["usage"] = usage_object(self._usage)
+        return orjson.dumps(answer | self._timings.member | failovers_member(self._failovers.all))
+
+    def _best(self) -> list[WholeChoice]:
+        """The choices to return: of each prompt, those with the largest cumulative log probability."""
+        made, kept = self._job.choices_per_prompt, self._job.returned_per_prompt
+        if made == kept:
+            return self._choices
+        prompts = (self._choices[base : base + made] for base in range(0, len(self._choices), made))
+        ranked = (sorted(prompt, key=lambda choice: -choice.cumulative_logprob) for prompt in prompts)
+        return [choice for prompt in ranked for choice in prompt[:kept]]
 
 
 class SseSink:
@@ -71,11 +92,14 @@ class SseSink:
 
     def __init__(self, job: Job, send_headers: SendHeaders, writer: Writer) -> None:
         self._job = job
-        self._encoder = ChunkEncoder(job)
+        self._encoder = encoder = ChunkEncoder(job)
+        self._encode = encoder.detailed_delta if encoder.is_detailed else encoder.delta
         self._send_headers = send_headers
         self._writer = writer if len(job.calls) == 1 else _InTurn(writer)
         self._beginning = asyncio.Lock()
         self._usage = pb.Usage()
+        self._timings = TimingsSum()
+        self._open_choices = job.choices
         self._failovers = _Failovers()
         self._content_type = EVENTS
         self._pending = b""
@@ -89,11 +113,11 @@ class SseSink:
                 await self._send_headers(started)
                 self.begun = True
         choices = range(base, base + self._job.choices_per_prompt)
-        self._pending += b"".join(self._encoder.begin(choice) for choice in choices)
+        self._pending += self._encoder.begin(started, choices)
 
     async def take_delta(self, base: int, delta: pb.Delta) -> None:
         """Takes new output."""
-        data = self._encoder.delta(base + delta.choice, delta)
+        data = self._encode(base + delta.choice, delta)
         if self._pending:
             data, self._pending = self._pending + data, b""
         if data:
@@ -101,14 +125,21 @@ class SseSink:
 
     async def take_finished(self, base: int, finished: pb.Finished) -> None:
         """Takes the end of a choice."""
-        self._pending += self._encoder.finish(base + finished.choice, finished)
+        event = self._encoder.finish(base + finished.choice, finished)
         add_usage(self._usage, finished.usage)
+        self._timings.add(finished)
         self._failovers.note(base, finished)
+        self._open_choices -= 1
+        is_last = self._open_choices == 0 and not self._job.include_usage
+        self._pending += with_members(event, self._timings.member) if is_last else event
 
     async def end(self) -> None:
         """Ends the answer."""
         if self._job.include_usage:
-            self._pending += self._encoder.usage(self._usage, self._failovers.all)
+            if self._job.prompt_only:
+                self._usage.completion_tokens = 0
+            event = self._encoder.usage(self._usage, self._failovers.all)
+            self._pending += with_members(event, self._timings.member)
         await self._writer.write(self._message(self._pending + DONE))
 
     async def fail(self, error: dict[str, Any]) -> None:
@@ -150,10 +181,3 @@ class _Failovers:
         """Records the moves that the end of a choice tells."""
         if len(finished.failovers) > len(self._by_stream.get(base, ())):
             self._by_stream[base] = list(finished.failovers)
-
-
-def add_usage(total: pb.Usage, usage: pb.Usage) -> None:
-    """Adds `usage` to `total`."""
-    total.prompt_tokens += usage.prompt_tokens
-    total.completion_tokens += usage.completion_tokens
-    total.cached_tokens += usage.cached_tokens

@@ -27,7 +27,10 @@ _BLOCKS_OF_KEY = 4
 
 
 def hash_prompt(request: pb.GenerateRequest) -> tuple[int, ...]:
-    """The hashes of the full blocks of a request's prompt, mixed with its model's name; () if it fills no block."""
+    """The hashes of the full blocks of a request's prompt, mixed with its model's name and its salt.
+
+    () if it fills no block.
+    """
     kind = request.WhichOneof("prompt")
     if kind == "text":
         prompt = request.text[:HASHED_BYTES].encode()
@@ -35,7 +38,7 @@ def hash_prompt(request: pb.GenerateRequest) -> tuple[int, ...]:
         prompt = _narrow(request.token_ids)
     else:
         prompt = _begin_chat(request.chat)
-    return rehash_for_model(hash_blocks(prompt, str(kind).encode()), "", request.model)
+    return rehash_for_model(hash_blocks(prompt, f"{kind}{request.cache_salt}".encode()), "", request.model)
 
 
 def rehash_for_model(blocks: tuple[int, ...], model: str, other: str) -> tuple[int, ...]:

@@ -1,9 +1,9 @@
-"""The types and limits of fields in OpenAI's request bodies."""
+"""The types and limits of single fields in OpenAI's request bodies."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 UINT32_MAX = 2**32 - 1
@@ -54,16 +54,34 @@ def _string_or_list(value: object) -> str:
     return "<list>" if isinstance(value, list) else "<string>"
 
 
-_Text = Annotated[str, Field(min_length=1)]
+NonEmpty = Annotated[str, Field(min_length=1)]
 Stop = Annotated[
-    Annotated[_Text, Tag("<string>")] | Annotated[list[_Text], Field(max_length=MAX_STOP_STRINGS), Tag("<list>")],
+    Annotated[NonEmpty, Tag("<string>")] | Annotated[list[NonEmpty], Field(max_length=MAX_STOP_STRINGS), Tag("<list>")],
     Discriminator(_string_or_list),
 ]
 """A string, or up to 16 of them (OpenAI allows 4)."""
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-Count = Annotated[int, Field(ge=1, le=UINT32_MAX)]
+UNLIMITED = -1
+"""As a limit of tokens: none, as with llama.cpp and Ollama."""
+
+
+def _check_limit(value: int) -> int:
+    if value != UNLIMITED and not 1 <= value <= UINT32_MAX:
+        raise PydanticCustomError(
+            "limit", "Input should be at least 1, or -1 for no limit, not {value}", {"value": value}
+        )
+    return value
+
+
+def _check_echo_limit(value: int) -> int:
+    return value and _check_limit(value)
+
+
+Limit = Annotated[int, Field(le=UINT32_MAX), AfterValidator(_check_limit)]
+EchoLimit = Annotated[int, Field(le=UINT32_MAX), AfterValidator(_check_echo_limit)]
+"""A limit that may also be 0."""
 TokenId = Annotated[int, Field(ge=0, le=UINT32_MAX)]
 TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 """The first wrong one is told: a list of millions of problems would take longer than the rest."""
@@ -74,71 +92,6 @@ class StreamOptions(Strict):
     """What a stream contains besides its text."""
 
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+    """vLLM's: every chunk has the usage so far. Needs `include_usage`."""
     include_obfuscation: Annotated[bool | None, only(False)] = None
-
-
-class TextFormat(Strict):
-    """Free text."""
-
-    type: Literal["text"]
-
-
-class JsonObjectFormat(Strict):
-    """Any JSON object."""
-
-    type: Literal["json_object"]
-
-
-class JsonSchema(Strict):
-    """A named JSON schema. It is always enforced; `strict: false` only allows members that it does not list."""
-
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-    description: str | None = None
-    schema_: dict[str, Any] | None = Field(None, alias="schema")
-    strict: bool | None = None
-
-
-class JsonSchemaFormat(Strict):
-    """JSON that follows a schema."""
-
-    type: Literal["json_schema"]
-    json_schema: JsonSchema
-
-
-_FORMATS = ("text", "json_object", "json_schema")
-
-
-def _format_tag(value: object) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else None
-    return f"<{kind}>" if kind in _FORMATS else None
-
-
-ResponseFormat = Annotated[
-    Annotated[TextFormat, Tag("<text>")]
-    | Annotated[JsonObjectFormat, Tag("<json_object>")]
-    | Annotated[JsonSchemaFormat, Tag("<json_schema>")],
-    Discriminator(
-        _format_tag,
-        custom_error_type="response_format",
-        custom_error_message='must be an object whose "type" is "text", "json_object" or "json_schema"',
-    ),
-]
-
-
-def _schema_tag(value: object) -> str:
-    return "<string>" if isinstance(value, str) else "<object>"
-
-
-class StructuredOutputs(Strict):
-    """vLLM's constraints on the output; exactly one of them must be set."""
-
-    json_: (
-        Annotated[
-            Annotated[str, Tag("<string>")] | Annotated[dict[str, Any], Tag("<object>")], Discriminator(_schema_tag)
-        ]
-        | None
-    ) = Field(None, alias="json")
-    regex: str | None = None
-    grammar: str | None = None
-    choice: Annotated[list[_Text], Field(min_length=1, fail_fast=True)] | None = None
-    json_object: Annotated[bool | None, only(True)] = None

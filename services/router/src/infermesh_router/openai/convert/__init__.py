@@ -1,0 +1,1 @@
+"""Converts OpenAI's requests to jobs: GenerateRequests, and how to answer."""

@@ -1,0 +1,30 @@
+"""Converts bodies of /v1/chat/completions to jobs."""
+
+from infermesh_router.openai.answers.chat import ChatShape
+from infermesh_router.openai.convert.messages import fill_chat
+from infermesh_router.openai.convert.request import make_job, start_request
+from infermesh_router.openai.errors import invalid
+from infermesh_router.openai.job import Job
+from infermesh_router.openai.schema.chat import ChatRequest
+
+
+def chat_job(request: ChatRequest) -> Job:
+    """Converts a chat request. Raises InvalidArgument for fields that contradict each other."""
+    limit = _pick_limit(request)
+    if request.top_logprobs and not request.logprobs:
+        raise invalid("top_logprobs", "needs 'logprobs' to be true")
+    prompt, names = start_request(request, limit)
+    if request.logprobs:
+        prompt.logprobs.top = request.top_logprobs or 0
+    fill_chat(prompt.chat, request)
+    names["stop.max_tokens"] = "max_tokens" if request.max_tokens else "max_completion_tokens"
+    names["logprobs"] = "top_logprobs"
+    names |= dict.fromkeys(("prompt", "text", "token_ids"), "messages")
+    return make_job("chatcmpl", request, (prompt,), ChatShape(), logprobs=bool(request.logprobs), names=names)
+
+
+def _pick_limit(request: ChatRequest) -> int | None:
+    old, new = request.max_tokens, request.max_completion_tokens
+    if old is not None and new is not None and old != new:
+        raise invalid("max_tokens", "and 'max_completion_tokens' must not differ; set one")
+    return old if new is None else new

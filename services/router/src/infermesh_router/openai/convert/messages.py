@@ -1,0 +1,53 @@
+"""Converts the messages of a conversation, and what its template is told, to a ChatPrompt."""
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.openai.convert.formats import dump
+from infermesh_router.openai.errors import invalid
+from infermesh_router.openai.schema.messages import Conversation, Message, TextPart
+
+
+def fill_chat(chat: pb.ChatPrompt, request: Conversation) -> None:
+    """Fills in the conversation. Raises InvalidArgument for messages that contradict themselves."""
+    chat.messages.extend(_message(message, f"messages[{i}]") for i, message in enumerate(request.messages))
+    if request.add_generation_prompt is not None:
+        chat.add_generation_prompt = request.add_generation_prompt
+    if request.chat_template_kwargs:
+        chat.template_kwargs_json = dump(request.chat_template_kwargs, "chat_template_kwargs")
+    if request.continue_final_message:
+        if request.add_generation_prompt:
+            raise invalid("continue_final_message", "and 'add_generation_prompt' must not both be true")
+        chat.continue_final_message = True
+    chat.reasoning_effort = request.reasoning_effort or ""
+    chat.verbosity = request.verbosity or ""
+    if request.enable_thinking is not None:
+        chat.enable_thinking = request.enable_thinking
+
+
+def _message(message: Message, path: str) -> pb.ChatMessage:
+    if message.content is None and message.role != "assistant":
+        raise invalid(f"{path}.content", "is required", reason="MISSING_REQUIRED_PARAMETER")
+    if message.role == "tool" and message.tool_call_id is None:
+        raise invalid(f"{path}.tool_call_id", "is required", reason="MISSING_REQUIRED_PARAMETER")
+    if message.role != "tool" and message.tool_call_id is not None:
+        raise invalid(f"{path}.tool_call_id", "is allowed only in a message with role 'tool'")
+    if message.role != "assistant" and message.tool_calls:
+        raise invalid(f"{path}.tool_calls", "is allowed only in a message with role 'assistant'")
+    calls = [
+        pb.ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments)
+        for call in message.tool_calls or ()
+    ]
+    texts = _texts(message)
+    return pb.ChatMessage(
+        role=message.role,
+        content=texts[0] if len(texts) == 1 else "",
+        content_parts=texts if len(texts) > 1 else (),
+        name=message.name or "",
+        tool_calls=calls,
+        tool_call_id=message.tool_call_id or "",
+        reasoning_content=message.reasoning_content or message.reasoning or "",
+    )
+
+
+def _texts(message: Message) -> list[str]:
+    content = message.content or ""
+    return [content] if isinstance(content, str) else [part.text for part in content if isinstance(part, TextPart)]
