@@ -1,0 +1,1 @@
+"""One small parser for each format in which a family of models writes tool calls."""
