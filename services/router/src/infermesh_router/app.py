@@ -27,6 +27,7 @@ from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_router.membership.target import join_host_port
 from infermesh_router.metrics.access_metrics import AccessMetrics
+from infermesh_router.openai.answerer import Answerer
 from infermesh_router.openai.conversion import BodyConverter
 from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
 from infermesh_router.openai.servicer import OpenAIServicer, openai_handlers
@@ -123,7 +124,7 @@ def _add_client_plane(
     server.add_service(SERVICE, inference_handlers(_inference(settings, core, access, pool)))
     converter = BodyConverter(pool, body_rules(settings))
     openai = OpenAIServicer(
-        core.dispatcher, access=access, make_report=core.make_report, registry=metrics, converter=converter
+        Answerer(core.dispatcher), access=access, make_report=core.make_report, registry=metrics, converter=converter
     )
     server.add_service(OPENAI_SERVICE, openai_handlers(openai))
 

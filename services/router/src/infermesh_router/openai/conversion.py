@@ -38,6 +38,8 @@ class Converted:
 
     job: Job
     ignored: tuple[str, ...]
+    extra: Any = None
+    """What the dialect's answer needs of the body besides. It must be possible to send it to another process."""
 
 
 Convert = Callable[[bytes, BodyRules, str], Converted]
@@ -53,13 +55,14 @@ class BodyConverter:
 
     async def chat(self, message: bytes, model: str = "") -> Converted:
         """The job of a body of /v1/chat/completions. `model` counts instead of the body's, if it is not empty."""
-        return await self._convert(convert_chat, message, model)
+        return await self.convert(convert_chat, message, model)
 
     async def completion(self, message: bytes, model: str = "") -> Converted:
         """The job of a body of /v1/completions. `model` counts instead of the body's, if it is not empty."""
-        return await self._convert(convert_completion, message, model)
+        return await self.convert(convert_completion, message, model)
 
-    async def _convert(self, convert: Convert, message: bytes, model: str) -> Converted:
+    async def convert(self, convert: Convert, message: bytes, model: str = "") -> Converted:
+        """The job of another dialect's body. `convert` must be a function of a module."""
         if is_light_json(message):
             return convert(message, self._rules, model)
         converted, bodies = await self._pool.run(_convert_heavy, message, convert, self._rules, model)
@@ -85,19 +88,19 @@ def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted
             rules.bounds.check_messages(len(messages))
             rules.bounds.check_parts(sum(map(_count_parts, messages)))
 
-    parsed = parse_body(ChatRequest, _take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
+    parsed = parse_body(ChatRequest, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
     return Converted(chat_job(parsed.request), parsed.ignored + list_hints(parsed.request))
 
 
 def convert_completion(message: bytes, rules: BodyRules, model: str = "") -> Converted:
     """Converts a body of /v1/completions. Raises InvalidArgument."""
     check = partial(_check_fields, model=model)
-    body = _take_body(message, rules)
+    body = take_body(message, rules)
     parsed = parse_body(CompletionRequest, body, ignore_unknown=rules.ignore_unknown, check=check)
     return Converted(completion_job(parsed.request), parsed.ignored + list_hints(parsed.request))
 
 
-def _take_body(message: bytes, rules: BodyRules) -> bytes:
+def take_body(message: bytes, rules: BodyRules) -> bytes:
     """The JSON text in an HttpBody message, within the bounds."""
     try:
         body = HttpBody.FromString(message).data
