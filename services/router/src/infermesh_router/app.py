@@ -27,10 +27,12 @@ from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_router.membership.target import join_host_port
 from infermesh_router.metrics.access_metrics import AccessMetrics
+from infermesh_router.openai.answerer import Answerer
 from infermesh_router.openai.conversion import BodyConverter
 from infermesh_router.openai.models import ModelDirectory
 from infermesh_router.openai.servicer import LIMITED_CALLS, OpenAIServicer, openai_handlers
 from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
+from infermesh_router.openai.token_servicer import TokenServicer
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.reader import RequestReader
@@ -124,12 +126,13 @@ def _add_client_plane(
     server.add_service(SERVICE, inference_handlers(_inference(settings, core, access, pool)))
     converter = BodyConverter(pool, body_rules(settings))
     openai = OpenAIServicer(
-        core.dispatcher,
+        Answerer(core.dispatcher),
         access=access,
         make_report=core.make_report,
         registry=metrics,
         converter=converter,
         directory=ModelDirectory(core.aliases.models, core.fleet.ready_on),
+        tokens=TokenServicer(core.dispatcher, access=access, converter=converter),
     )
     server.add_service(OPENAI_SERVICE, openai_handlers(openai))
 

@@ -106,7 +106,7 @@ async def test_a_cancellation_from_within_the_router_is_an_error_event(
         await sink.take_delta(0, delta("Hello").delta)
         raise asyncio.CancelledError
 
-    monkeypatch.setattr("infermesh_router.openai.servicer.run_generations", run)
+    monkeypatch.setattr("infermesh_router.openai.answerer.run_generations", run)
     router = await start_router(await start_worker())
     call = begin(router, CHAT)
     *_, error, done = await rest(call, await call.read())

@@ -42,6 +42,8 @@ class Converted:
 
     job: Job
     ignored: tuple[str, ...]
+    extra: Any = None
+    """What the dialect's answer needs of the body besides. It must be possible to send it to another process."""
 
 
 Convert = Callable[[bytes, BodyRules, str], Converted]

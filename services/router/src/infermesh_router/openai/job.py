@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.parsing.parts import Tools
 from infermesh_router.requests.call import Call
 
 
@@ -90,6 +91,8 @@ class Job:
     """Whether the answer has the prompt and nothing that was generated."""
     deadline_s: float | None = None
     """How long it may take, in seconds; None: as long as the call may."""
+    tools: Tools = field(default_factory=dict)
+    """The tools that the model may call; empty if its text is not to be searched for calls."""
     field_names: Mapping[str, str]
     """Field paths of GenerateRequest → OpenAI's names, where these depend on the request."""
     created_s: int = field(default_factory=lambda: int(time.time()))

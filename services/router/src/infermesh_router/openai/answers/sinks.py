@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 from google.api.httpbody_pb2 import HttpBody
@@ -17,7 +17,9 @@ from infermesh_router.openai.answers.chunks import (
     with_members,
 )
 from infermesh_router.openai.answers.usage import TimingsSum, add_usage, usage_object
+from infermesh_router.openai.errors import error_object
 from infermesh_router.openai.job import Job, WholeChoice
+from infermesh_runtime.errors import InfermeshError
 
 EVENTS = "text/event-stream; charset=utf-8"
 
@@ -142,9 +144,9 @@ class SseSink:
             self._pending += with_members(event, self._timings.member)
         await self._writer.write(self._message(self._pending + DONE))
 
-    async def fail(self, error: dict[str, Any]) -> None:
+    async def fail(self, error: InfermeshError) -> None:
         """Ends an answer that failed after it had begun."""
-        await self._writer.write(self._message(self._pending + error_event(error) + DONE))
+        await self._writer.write(self._message(self._pending + error_event(error_object(error)) + DONE))
 
     def _message(self, data: bytes) -> HttpBody:
         """The next message; the first one has the content type."""

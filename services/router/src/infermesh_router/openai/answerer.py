@@ -1,0 +1,143 @@
+"""Answers jobs: runs them, and hands their events to the dialect of whoever asked, until the end or an error."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+
+from infermesh.inference.v1 import inference_pb2
+from infermesh_router.access.visit import Visit
+from infermesh_router.fleet.report import DEVICES
+from infermesh_router.openai.answers.dialect import Dialect, StreamedAnswer
+from infermesh_router.openai.answers.sinks import SendHeaders
+from infermesh_router.openai.errors import rename_field
+from infermesh_router.openai.generations import Sink, run_generations
+from infermesh_router.openai.job import Job
+from infermesh_router.openai.sampling import sampling_header
+from infermesh_router.policy.snapshot import DeviceKind
+from infermesh_router.relay.dispatcher import Dispatcher
+from infermesh_runtime.errors import DeadlineExceeded, InfermeshError, Internal
+from infermesh_runtime.rpc.context import RpcContext
+
+_log = logging.getLogger(__name__)
+
+JSON = "application/json"
+
+_MAX_HEADER_CHARS = 1000
+_LAST_EVENT_S = 0.25
+"""How long before its deadline a stream ends, at the most, so that its last event arrives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request, ready to be answered."""
+
+    job: Job
+    dialect: Dialect
+    ignored: tuple[str, ...]
+    """The fields of its body that have no effect."""
+    context: RpcContext
+    visit: Visit
+    since_s: float
+    """When it arrived, as `time.perf_counter` counts."""
+
+
+class Answerer:
+    """Answers the requests of all dialects."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    async def answer(self, asked: Asked) -> None:
+        """Writes the answer to the call.
+
+        Raises errors as long as they can be a status; later ones are written in the dialect's form.
+        """
+        asked.context.body.keep(sum(len(call.body) for call in asked.job.calls))
+        try:
+            await (self._stream(asked) if asked.job.stream else self._answer_whole(asked))
+        except InfermeshError as error:
+            raise asked.dialect.rename(error, asked.job) from error
+
+    async def _answer_whole(self, asked: Asked) -> None:
+        sink = asked.dialect.whole(asked.job, _header_sender(asked))
+        await self._run(asked, sink, _shorter(asked.context.time_remaining(), asked.job.deadline_s))
+        await asked.context.write(HttpBody(content_type=JSON, data=sink.body()))
+
+    async def _stream(self, asked: Asked) -> None:
+        """Raises errors until the headers are sent; after that it writes them as events, whatever ends the stream."""
+        sink = asked.dialect.streamed(asked.job, _header_sender(asked), asked.context)
+        try:
+            await self._run_until_deadline(asked, sink)
+        except InfermeshError as error:
+            await _fail(sink, asked.dialect.rename(error, asked.job))
+        except asyncio.CancelledError:
+            if (ending := asked.context.ending()) is None:
+                raise
+            await _fail(sink, ending)
+        except grpc.aio.InternalError:  # a write raises this when the client is gone
+            raise
+        except Exception:
+            if not sink.begun:
+                raise
+            _log.exception("a stream failed")
+            await sink.fail(Internal("Internal error."))
+        else:
+            await sink.end()
+
+    async def _run_until_deadline(self, asked: Asked, sink: Sink) -> None:
+        """Raises DeadlineExceeded early enough that it can still be sent: at the deadline, gRPC cuts the stream."""
+        remaining_s = _shorter(asked.context.time_remaining(), asked.job.deadline_s)
+        timeout_s = None if remaining_s is None else remaining_s - min(_LAST_EVENT_S, remaining_s / 10)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._run(asked, sink, timeout_s)
+        except TimeoutError:
+            raise DeadlineExceeded("The request's deadline passed before its answer was complete.") from None
+
+    async def _run(self, asked: Asked, sink: Sink, timeout_s: float | None) -> None:
+        await run_generations(
+            self._dispatcher, asked.job, sink, visit=asked.visit, timeout_s=timeout_s, since_s=asked.since_s
+        )
+
+
+async def _fail(sink: StreamedAnswer, error: InfermeshError) -> None:
+    """Writes the error as the stream's last event. Raises it if nothing was sent yet."""
+    if not sink.begun:
+        raise error
+    _log.warning("a stream ended with an error: %s", error.message, extra={"reason": error.reason})
+    await sink.fail(error)
+
+
+def _shorter(remaining_s: float | None, deadline_s: float | None) -> float | None:
+    """The shorter of two times; None stands for no limit."""
+    given = [time_s for time_s in (remaining_s, deadline_s) if time_s is not None]
+    return min(given, default=None)
+
+
+def _header_sender(asked: Asked) -> SendHeaders:
+    """Sends headers: which endpoint answers and why, how long that took so far, ignored fields, and rate limits."""
+
+    async def send_headers(started: inference_pb2.Started) -> None:
+        headers = [
+            ("x-infermesh-endpoint", started.endpoint),
+            ("x-infermesh-device", DEVICES.get(started.device, DeviceKind.UNKNOWN)),
+            ("x-infermesh-reason", started.reason),
+            ("x-infermesh-queued-ms", str(started.queued_ms)),
+            ("x-infermesh-overhead-ms", f"{started.overhead_ms:.1f}"),
+            *asked.visit.headers,
+        ]
+        if started.HasField("in_use"):
+            headers.append(("x-infermesh-sampling", sampling_header(started.in_use)))
+        if started.loading_ms:
+            headers.append(("x-infermesh-loading-ms", str(started.loading_ms)))
+        paths = (*asked.ignored, *(rename_field(path, {}) for path in started.ignored_fields))
+        if paths:
+            shown = ",".join(quote(path, safe="[]") for path in dict.fromkeys(paths))
+            headers.append(("x-infermesh-ignored-fields", shown[:_MAX_HEADER_CHARS]))
+        await asked.context.send_initial_metadata(headers)
+
+    return send_headers
