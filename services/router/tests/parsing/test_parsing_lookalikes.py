@@ -2,7 +2,7 @@
 
 import pytest
 
-from infermesh_router.testing.parsed_answers import Joined, parse
+from services.router.tests.parsing.joined import Joined, parse
 
 PARIS = ("get_weather", {"city": "Paris", "days": 3})
 
