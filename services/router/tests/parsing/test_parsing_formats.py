@@ -11,7 +11,8 @@ from infermesh_router.parsing.parser import marks_of, new_parser
 from infermesh_router.parsing.parts import CallArguments, CallBegins, CallEnds, OutputStyle, Text
 from infermesh_router.testing.written_calls import TOOLS, WRITERS
 from infermesh_runtime.chat_templates.detect import DETECTED_FORMATS
-from services.router.tests.parsing.joined import Joined, join, parse
+
+from .joined import Joined, join, parse
 
 EVERY = pytest.mark.parametrize("form", sorted(WRITERS))
 HELD = {"deepseek-dsml", "gemma", "glm", "kimi-k3", "minimax", "pythonic", "qwen-coder", "seed"}

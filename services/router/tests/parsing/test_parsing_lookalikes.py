@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.router.tests.parsing.joined import Joined, parse
+from .joined import Joined, parse
 
 PARIS = ("get_weather", {"city": "Paris", "days": 3})
 
