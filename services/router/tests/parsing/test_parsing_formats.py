@@ -1,92 +1,24 @@
 """Each format of tool calls in each situation that misleads parsers, however the text is split."""
 
-import json
 import random
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from infermesh_router.parsing.formats.table import FORMATS
 from infermesh_router.parsing.parser import marks_of, new_parser
-from infermesh_router.parsing.parts import (
-    CallArguments,
-    CallBegins,
-    CallEnds,
-    OutputStyle,
-    Part,
-    Reasoning,
-    Text,
-    Tools,
-)
+from infermesh_router.parsing.parts import CallArguments, CallBegins, CallEnds, OutputStyle, Text
 from infermesh_router.testing.written_calls import TOOLS, WRITERS
 from infermesh_runtime.chat_templates.detect import DETECTED_FORMATS
+
+from .joined import Joined, join, parse
 
 EVERY = pytest.mark.parametrize("form", sorted(WRITERS))
 HELD = {"deepseek-dsml", "gemma", "glm", "kimi-k3", "minimax", "pythonic", "qwen-coder", "seed"}
 """Formats of which a call is read as a whole. The others stream the arguments."""
 PARIS = ("get_weather", {"city": "Paris", "days": 3})
 TRICKY = "a } ] ) \"quoted\" 'single' {b: [1]} \\ back\nline é 東京 🌸 </x> [TOOL_CALL] <|x|>"
-
-
-@dataclass
-class Joined:
-    """The parts of an answer, joined."""
-
-    text: str = ""
-    reasoning: str = ""
-    calls: list[tuple[str, Any]] = field(default_factory=list)
-    complete: list[bool] = field(default_factory=list)
-
-
-def join(parts: Sequence[Part]) -> Joined:
-    joined, arguments = Joined(), dict[int, str]()
-    for part in parts:
-        match part:
-            case Text(text):
-                joined.text += text
-            case Reasoning(text):
-                joined.reasoning += text
-            case CallBegins(index, name):
-                assert index == len(joined.calls)
-                joined.calls.append((name, None))
-            case CallArguments(index, text):
-                assert index == len(joined.calls) - 1 == len(joined.complete)
-                arguments[index] = arguments.get(index, "") + text
-            case CallEnds(index, complete):
-                assert index == len(joined.calls) - 1 == len(joined.complete)
-                joined.complete.append(complete)
-                value = json.loads(arguments[index]) if complete else arguments.get(index, "")
-                joined.calls[index] = (joined.calls[index][0], value)
-    assert len(joined.calls) == len(joined.complete)
-    return joined
-
-
-def splits(text: str) -> Iterator[list[str]]:
-    """The text whole, by characters, and in pieces of random sizes."""
-    yield [text]
-    yield list(text)
-    for seed in range(4):
-        rng, pieces, at = random.Random(seed), [], 0
-        while at < len(text):
-            size = rng.randint(1, 9)
-            pieces.append(text[at : at + size])
-            at += size
-        yield pieces
-
-
-def parse(style: OutputStyle | str, text: str, *, truncated: bool = False, tools: Tools = TOOLS) -> Joined:
-    """Parses a text split in several ways, which must make no difference."""
-    style = style if isinstance(style, OutputStyle) else OutputStyle(style)
-    results: list[Joined] = []
-    for pieces in splits(text):
-        parser = new_parser(style, tools)
-        parts = [part for piece in pieces for part in parser.feed(piece)]
-        results.append(join([*parts, *parser.end(truncated)]))
-    assert all(result == results[0] for result in results)
-    return results[0]
 
 
 def content(form: str, text: str) -> str:
@@ -183,86 +115,6 @@ def test_a_call_cut_off_before_its_arguments(form: str) -> None:
 def test_a_marked_call_of_an_unknown_tool_is_passed_on(form: str) -> None:
     call = ("no_such_tool", {"city": "Paris"})
     assert parse(form, WRITERS[form]([call])).calls == [call]
-
-
-@pytest.mark.parametrize("form", ["hermes", "llama3", "pythonic"])
-def test_an_unmarked_call_of_an_unknown_tool_is_text(form: str) -> None:
-    text = "[no_such_tool(a=1)]" if form == "pythonic" else '{"name": "no_such_tool", "arguments": {"a": 1}}'
-    assert parse(form, text) == Joined(text=text)
-
-
-@pytest.mark.parametrize(
-    ("form", "text"),
-    [
-        ("hermes", '{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}'),
-        ("hermes", '```json\n{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}\n```'),
-        ("hermes", '<tools>\n{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}\n</tools>'),
-        ("llama3", '{"name": "get_weather", "parameters": {"city": "Paris", "days": 3}}'),
-        ("llama3", '{"type": "function", "name": "get_weather", "parameters": {"city": "Paris", "days": 3}}'),
-        (
-            "llama3",
-            '[{"type": "function", "function": {"name": "get_weather", "parameters": {"city": "Paris", "days": 3}}}]',
-        ),
-        (
-            "marked-json",
-            '<tool_calls>[{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}]</tool_calls>',
-        ),
-        (
-            "marked-json",
-            '<|START_ACTION|>[\n {"tool_call_id": "0", "tool_name": "get_weather", '
-            '"parameters": {"city": "Paris", "days": 3}}\n]<|END_ACTION|>',
-        ),
-        ("pythonic", "[get_weather(city='Paris', days=3)]"),
-        ("pythonic", "```tool_code\nget_weather(city='Paris', days=3)\n```"),
-        ("granite", '<tool_call>[{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}]'),
-        ("mistral", '[TOOL_CALLS] [{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}]'),
-        ("mistral", '[TOOL_CALLS] [{"arguments": {"city": "Paris", "days": 3}, "name": "get_weather", "id": "x"}]'),
-        ("hermes", '<tool_call>\n{"name": "get_weather", "arguments": "{\\"city\\": \\"Paris\\", \\"days\\": 3}"}'),
-        (
-            "deepseek",
-            "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n"
-            '{"city": "Paris", "days": 3}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
-        ),
-    ],
-)
-def test_other_ways_of_writing_it(form: str, text: str) -> None:
-    assert parse(form, text) == Joined(calls=[PARIS], complete=[True])
-
-
-@pytest.mark.parametrize(
-    ("form", "text"),
-    [
-        ("hermes", "Write <tool_call> before it, and </tool_call> after."),
-        ("hermes", '{"name": "Ada", "arguments": {"for": 1}} is no call'),
-        ("hermes", '{"name": "get_weather", "age": 3}'),
-        ("hermes", 'Inline {"name": "get_weather", "arguments": {}} is no call either'),
-        ("hermes", "```python\nx = {}\n```\nand ```json\n[1, 2]\n```"),
-        ("hermes", "<tool_call>not JSON at all</tool_call>"),
-        ("llama3", '{"capital": "Paris"}'),
-        ("llama3", "[1, 2] and {} and { \n"),
-        ("pythonic", "[1] see get_weather(city='x'), [get_weather] and [not_a_tool(1)]"),
-        ("pythonic", "[get_weather('positional')]"),
-        ("pythonic", "[get_weather"),
-        ("pythonic", "[get_weather(city='Paris'"),
-        ("granite", "The <tool_call> mark"),
-        ("phi4", "functools is a module; functools[0] is an error"),
-        ("mistral", "[TOOL_CALL] and get_weather[ARGS]{}"),
-        ("qwen-coder", "Use <tool_call> and then <function>, or <parameter=x>."),
-        ("qwen-coder", "<tool_call>\n<function=get_weather>\nfree text\n</function>\n</tool_call>"),
-        ("seed", "Use <seed:tool_call> and <function>."),
-        ("glm", "Use <tool_call> and <arg_key>."),
-        ("minimax", "Use <invoke> or <invoke name> there."),
-        ("gemma", "Use <|tool_call>call me maybe<tool_call|> there."),
-        ("deepseek", "The marks are <｜tool▁call▁end｜> and the like."),
-        ("kimi-k2", "The mark <|tool_call_end|> ends it."),
-        ("kimi-k3", "The element <|open|>cal and so on"),
-        ("deepseek-dsml", "The element <｜DSML｜invoke> and so on"),
-        ("harmony", "no channel at all"),
-        ("", '<tool_call>{"name": "get_weather", "arguments": {}}</tool_call> with no format\n'),
-    ],
-)
-def test_text_that_only_looks_like_a_call(form: str, text: str) -> None:
-    assert parse(form, text) == Joined(text=text)
 
 
 @EVERY
