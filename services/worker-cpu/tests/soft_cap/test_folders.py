@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker_cpu.check_model import check
+from infermesh_worker_cpu.front import footprint
 from infermesh_worker_cpu.runner import OpenVinoOptions, OpenVinoRunner
+from infermesh_worker_cpu.settings import WorkerCpuSettings
 from infermesh_worker_cpu.soft_cap.folders import has_soft_cap, read_folder
 from tests.gguf_files.capped_gemma import Made
 from tests.gguf_files.reference import log_probabilities
@@ -71,3 +75,20 @@ def test_a_folder_without_a_config_has_no_soft_cap(tmp_path: Path) -> None:
     assert read_folder(tmp_path) is None
     (tmp_path / "config.json").write_text("[1]")
     assert read_folder(tmp_path) is None
+
+
+def test_the_estimated_cache_is_that_of_bf16(tmp_path: Path) -> None:
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+    (tmp_path / "openvino").mkdir()
+    (tmp_path / "openvino" / "openvino_model.bin").write_bytes(b"0" * 100)
+    folder = cast("ModelFolder", SimpleNamespace(path=tmp_path, manifest=SimpleNamespace(context_length=100)))
+
+    def least_bytes(**config: Any) -> int:
+        folder_with(tmp_path, **shape, **config)
+        estimated = footprint(folder, WorkerCpuSettings.model_validate({}))
+        assert estimated is not None
+        return estimated.kv_least_bytes
+
+    token_numbers = 2 * 2 * 2 * 16
+    assert least_bytes(**GEMMA2) == 100 * token_numbers * 2
+    assert least_bytes(model_type="llama") < 100 * token_numbers * 1.2
