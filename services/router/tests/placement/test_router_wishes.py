@@ -233,6 +233,7 @@ async def test_a_load_that_fails_is_tried_again_later() -> None:
         worker.refusal = Internal("no such luck")
         await restart(running, worker)
         for loads, pause_s in zip(itertools.count(1), (1, 2, 4), strict=False):
+            await running.until(lambda: sum(wish.failures for wish in running.keeper.wishes) >= loads)  # noqa: B023 - awaited here
             await running.looks()
             assert len(worker.loads) == loads
             running.pass_time(pause_s)
