@@ -50,7 +50,7 @@ test-huggingface: setup $(HUGGINGFACE_VENV)/.installed ## Test the import of Hug
 	mypy --python-executable $(HUGGINGFACE_VENV)/bin/python --cache-dir .mypy_cache/huggingface tests/huggingface
 	$(HUGGINGFACE_VENV)/bin/python -m pytest -q -W default tests/huggingface
 
-test-models: setup-xpu $(HUGGINGFACE_VENV)/.installed ## Compare real models on both workers with transformers (downloads 2 GB, keeps 15 GB)
+test-models: setup-xpu $(HUGGINGFACE_VENV)/.installed ## Compare real models on both workers with transformers (downloads 2 GB, keeps 12 GB)
 	mypy tests/models
 	INFERMESH_TEST_CONVERTER_VENV=$(HUGGINGFACE_VENV) python -m pytest -q tests/models
 

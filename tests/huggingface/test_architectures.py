@@ -29,8 +29,6 @@ ARCHITECTURES = (
     "gemma",
     "gemma3",
     "phi3",
-    "phi3-long",
-    "smollm3",
     "granite",
     "olmo2",
     "mixtral",
@@ -39,6 +37,9 @@ ARCHITECTURES = (
 )
 WRONG = {"gemma2": "OpenVINO's paged attention has no soft cap, and what the export made of it is lost"}
 """Architectures whose tokens are others than transformers', and why; strict, so that who mends them removes them."""
+
+REFUSED = {"smollm3": "smollm3", "phi3-long": "rope type longrope", "llama-dynamic": "rope type dynamic"}
+"""What cannot be exported, and what the error names."""
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +70,10 @@ def test_tokens_are_those_of_generate(name: str, tmp_path: Path) -> None:
         expected, of_expected = generated(model, prompt)
         assert tokens == expected
         assert np.abs(np.subtract(log_probabilities, of_expected)).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_exported_is_named(name: str, tmp_path: Path) -> None:
+    folder = save_tiny(tiny_config(name), tmp_path / "saved")
+    assert REFUSED[name] in export(folder, tmp_path / "model.xml")
+    assert not (tmp_path / "model.xml").exists()

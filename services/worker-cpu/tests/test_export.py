@@ -1,12 +1,15 @@
 """The export of Hugging Face models, with a script in place of the interpreter that has optimum-intel."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_cpu.convert_model import convert
 from infermesh_worker_cpu.export import export_hugging_face
+from infermesh_worker_cpu.export_script import check_rotation
 
 
 def interpreter(folder: Path, script: str) -> Path:
@@ -47,3 +50,28 @@ def test_without_an_environment_nothing_is_converted(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(FailedPrecondition, match="needs the converter environment"):
         convert(tmp_path, weights=None, progress=print)
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_parameters": {"rope_type": "longrope"}},
+        {"rope_scaling": {"type": "su"}},
+        {
+            "rope_parameters": {
+                "full_attention": {"rope_type": "dynamic"},
+                "sliding_attention": {"rope_type": "default"},
+            }
+        },
+    ],
+)
+def test_positions_that_change_with_the_length_are_refused(rope: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(rope))
+    with pytest.raises(ValueError, match=r"rope type (longrope|su|dynamic)"):
+        check_rotation(tmp_path)
+
+
+@pytest.mark.parametrize("rope", [{}, {"rope_scaling": None}, {"rope_scaling": {"rope_type": "llama3", "factor": 8}}])
+def test_positions_that_do_not_change_are_exported(rope: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(rope))
+    check_rotation(tmp_path)

@@ -25,6 +25,7 @@ def main(folder: Path, target: Path, weights: str, out: TextIO) -> int:
         from optimum.exporters.openvino import main_export  # noqa: PLC0415 - slow, and only there in its environment
         from optimum.intel import OVConfig  # noqa: PLC0415 - same
 
+        check_rotation(folder)
         tell(loaded=loading_report(folder))
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             main_export(
@@ -41,6 +42,25 @@ def main(folder: Path, target: Path, weights: str, out: TextIO) -> int:
         return 1
     tell(fraction=1.0)
     return 0
+
+
+def check_rotation(folder: Path) -> None:
+    """Raises ValueError for rotary positions that change with the longest text in a batch, as the exported graph would.
+
+    A token's answer would depend on how its text is split into steps, and on the texts beside it.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    stated = [config.get("rope_parameters") or {}, config.get("rope_scaling") or {}]
+    stated += [
+        part for rope in stated for part in rope.values() if isinstance(part, dict)
+    ]  # one for each kind of layer
+    for rope in stated:
+        kind = rope.get("rope_type", rope.get("type"))
+        if kind in {"longrope", "su", "dynamic"}:
+            raise ValueError(
+                f"its rotary positions change with the length of the text (rope type {kind}), which a graph for texts "
+                "in batches cannot do; worker-xpu runs such a folder, and worker-cpu the model's GGUF file"
+            )
 
 
 def loading_report(folder: Path) -> dict[str, list[str]]:
