@@ -68,7 +68,7 @@ CONFIGS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     ),
     "mixtral": ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}),
     "qwen2-moe": ("qwen2_moe", {**EXPERTS, "shared_expert_intermediate_size": 64}),
-    "qwen3-moe": ("qwen3_moe", EXPERTS),
+    "qwen3-moe": ("qwen3_moe", {**EXPERTS, "norm_topk_prob": True}),
     "llama-scaled": ("llama", {"rope_parameters": LLAMA3_ROPE}),
     "qwen2-yarn": ("qwen2", {"rope_parameters": {**THETA, "rope_type": "yarn", "factor": 4.0, **ORIGINAL}}),
     "llama-linear": ("llama", {"rope_parameters": {**THETA, "rope_type": "linear", "factor": 4.0}}),

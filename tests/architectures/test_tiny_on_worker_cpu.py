@@ -7,7 +7,6 @@ import gguf
 import numpy as np
 import pytest
 
-from infermesh_runtime.errors import InfermeshError
 from infermesh_worker_cpu.gguf_graph.build import save_graph
 from tests.architectures.answering import answered, generated, load, one_thread, prompts
 from tests.architectures.as_gguf import write_gguf
@@ -31,14 +30,11 @@ ARCHITECTURES = (
     "smollm3",
     "granite",
     "olmo2",
+    "gemma2",
+    "mixtral",
+    "qwen2-moe",
+    "qwen3-moe",
 )
-NOT_YET = {
-    "gemma2": "worker-cpu has no attention with a soft cap",
-    "mixtral": "the account of GGUF files knows no experts",
-    "qwen2-moe": "the account of GGUF files knows no experts",
-    "qwen3-moe": "the account of GGUF files knows no experts",
-}
-"""Architectures that worker-cpu refuses, and why; strict, so that the one who teaches it them removes them here."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,14 +43,7 @@ def alone() -> Iterator[None]:
         yield
 
 
-def refused(why: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=why, raises=InfermeshError)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [*ARCHITECTURES, *(pytest.param(name, marks=refused(why)) for name, why in NOT_YET.items())],
-)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_tokens_are_those_of_generate(name: str, tmp_path: Path) -> None:
     model = load(save_tiny(tiny_config(name), tmp_path / "saved"))
     write_gguf(model, tmp_path / "model.gguf", kind=gguf.GGMLQuantizationType.F32)
