@@ -1,11 +1,13 @@
 """Block tables and the prefix cache."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infermesh_engine.requests.request import GenerationRequest, StopConditions
 from infermesh_engine.scheduling.kv_cache import KvCache
 from infermesh_engine.scheduling.sequence import Sequence
 
@@ -126,3 +128,11 @@ def test_blocks_add_up_whatever_is_done(make_sequence: Make, data: st.DataObject
     for sequence in live:
         cache.free(sequence)
     assert cache.usage == pytest.approx(0)
+
+
+def test_a_salt_decides_with_whom_prefixes_are_shared(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench()
+    stop, prompt = StopConditions(max_tokens=1, ignore_eos=True), tuple(range(20))
+    for name, salt, cached in (("a", "s", 0), ("b", "", 0), ("c", "t", 0), ("d", "s", 16), ("e", "", 16)):
+        request = GenerationRequest(request_id=name, prompt_token_ids=prompt, seed=1, stop=stop, cache_salt=salt)
+        assert bench.finish(request)[name, 0].finished.cached_tokens == cached

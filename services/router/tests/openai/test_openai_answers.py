@@ -193,10 +193,8 @@ async def test_a_device_of_a_later_version_has_a_header_too(
 
 
 async def test_models(start_worker: StartWorker, start_router: StartRouter) -> None:
-    router = await start_router(
-        await start_worker(models=("m", "org/big")),
-        await start_worker(models=("loading",), state=pb.ENDPOINT_STATE_LOADING),
-    )
+    worker = await start_worker(models=("m", "org/big"))
+    router = await start_router(worker, await start_worker(models=("loading",), state=pb.ENDPOINT_STATE_LOADING))
     stub = router.openai
     answer = await stub.ListModels(openai_pb2.ListModelsRequest())
     assert answer.content_type == "application/json"
@@ -211,6 +209,12 @@ async def test_models(start_worker: StartWorker, start_router: StartRouter) -> N
         "owned_by": "infermesh",
         "max_model_len": 2048,
         "sampling_defaults": {},
+        "size_bytes": 0,
+        "loaded": True,
+        "capabilities": {"completions": True, "chat_completions": None},
+        "aliases": [],
+        "alias_of": [],
+        "endpoints": [worker.address],
     }
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.GetModel(openai_pb2.GetModelRequest(model="loading"))

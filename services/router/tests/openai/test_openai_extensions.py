@@ -150,7 +150,8 @@ async def test_every_chunk_can_have_the_usage_so_far(router: Any) -> None:
     parsed = events((await complete(router, stream=True, stream_options=options))[0])[:-1]
     assert [event["usage"]["completion_tokens"] for event in parsed] == [1, 2, 2, 2]
     assert {event["usage"]["prompt_tokens"] for event in parsed} == {3}
-    chatted = events((await chat(router, stream=True, stream_options=options))[0])[:-1]
+    chatted = events((await chat(router, stream=True, stream_options=options, return_token_ids=True))[0])[:-1]
+    assert chatted[0]["prompt_token_ids"] == [1, 2, 3]
     assert [event["usage"]["total_tokens"] for event in chatted] == [3, 4, 5, 5, 5]
 
 

@@ -66,10 +66,10 @@ async def test_a_long_text_is_read_in_another_process(router: RunningRouter) -> 
 
 async def test_tokens_back_to_text(router: RunningRouter) -> None:
     assert await ask(router, "Detokenize", model="m", tokens=[104, 105]) == {"prompt": "hi"}
-    for tokens, path in (([300], "tokens"), ([-1], "tokens[0]"), ("x", "tokens")):
+    for tokens, path in (([300], "tokens[0]"), ([-1], "tokens[0]"), ("x", "tokens")):
         with pytest.raises(InfermeshError) as caught:
             await ask(router, "Detokenize", model="m", tokens=tokens)
-        assert next(iter(caught.value.fields)).startswith(path)
+        assert next(iter(caught.value.fields)) == path
 
 
 async def test_the_native_calls_are_relayed(router: RunningRouter) -> None:

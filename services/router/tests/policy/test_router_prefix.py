@@ -178,3 +178,10 @@ def test_the_index_is_bounded_and_forgets_everything(notes: list[tuple[int, int,
 @pytest.mark.parametrize("blocks", [(), (1,)])
 def test_an_empty_index_knows_nothing(blocks: tuple[int, ...]) -> None:
     assert PrefixIndex().find(blocks) == {}
+
+
+def test_prompts_of_other_salts_have_other_hashes() -> None:
+    plain = pb.GenerateRequest(model="m", text="a" * 2000)
+    salted = pb.GenerateRequest(model="m", text="a" * 2000, cache_salt="s")
+    assert hash_prompt(salted) == hash_prompt(salted)
+    assert not set(hash_prompt(salted)) & set(hash_prompt(plain))

@@ -29,7 +29,7 @@ class SamplingParams:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     """Token id to what is added to its logit, in [-100, 100]."""
     allowed_token_ids: tuple[int, ...] = ()
-    """The only tokens that may be sampled, beside those that end the output; empty: all."""
+    """The only tokens that may be sampled; empty: all."""
     bad_words: tuple[tuple[int, ...], ...] = ()
     """Token sequences that the output must not contain."""
 

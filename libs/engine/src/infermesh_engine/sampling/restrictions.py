@@ -40,18 +40,16 @@ class Restrictions:
         *,
         allowed_token_ids: Sequence[int],
         bad_words: Iterable[tuple[int, ...]],
-        always_allowed: Iterable[int],
         vocab_size: int,
     ) -> None:
-        """`bad_words`: token sequences. `always_allowed`: tokens that end the output."""
+        """`allowed_token_ids`: the only tokens; empty: all. `bad_words`: token sequences, none empty."""
         self._rule = rule
         self._bad_words = tuple(bad_words)
         self._longest = max(map(len, self._bad_words), default=1)
         self._recent: list[int] = []
         bits = np.zeros(-(-vocab_size // 8) * 8, dtype=np.bool_)
         bits[:vocab_size] = not allowed_token_ids
-        kept = [i for i in (*allowed_token_ids, *always_allowed) if i < vocab_size]
-        bits[kept] = True
+        bits[list(allowed_token_ids)] = True
         self._allowed: NDArray[np.uint8] = np.packbits(bits, bitorder="little")
 
     @property

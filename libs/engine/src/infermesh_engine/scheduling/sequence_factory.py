@@ -95,7 +95,7 @@ class SequenceFactory:
             logprobs=request.logprobs,
             banned_until_min_tokens=eos | frozenset(stop.token_ids),
             min_tokens=stop.min_tokens,
-            grammar=self._rule(request, eos),
+            grammar=self._rule(request),
             vocab_size=self._info.vocab_size,
         )
         return Sequence(
@@ -110,7 +110,7 @@ class SequenceFactory:
             text=SequenceText(self._tokenizer, request.prompt_token_ids, stop, self._eos_token_ids, request.text),
         )
 
-    def _rule(self, request: GenerationRequest, eos: frozenset[int]) -> TokenRule | None:
+    def _rule(self, request: GenerationRequest) -> TokenRule | None:
         """Which tokens the output may have; None: all."""
         format_, sampling = request.output_format, request.sampling
         rule: TokenRule | None = self._grammars.compile(format_) if format_ is not None else None
@@ -120,6 +120,5 @@ class SequenceFactory:
             rule,
             allowed_token_ids=sampling.allowed_token_ids,
             bad_words=sampling.bad_words,
-            always_allowed=() if sampling.allowed_token_ids else eos,
             vocab_size=self._info.vocab_size,
         )

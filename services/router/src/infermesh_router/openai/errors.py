@@ -104,8 +104,10 @@ def rename_fields(error: InfermeshError, names: Mapping[str, str]) -> InfermeshE
 def rename_field(path: str, names: Mapping[str, str]) -> str:
     """ "sampling.temperature" → "temperature", "chat.messages[0].content" → "messages[0].content"."""
     for prefix, name in names.items():
-        if path == prefix or path.startswith((f"{prefix}.", f"{prefix}[")):
+        if path == prefix or path.startswith(f"{prefix}."):
             return name
+        if path.startswith(f"{prefix}["):
+            return name + path.removeprefix(prefix)
     for prefix, name in _NAMES.items():
         if prefix.endswith(".") and path.startswith(prefix):
             return name + path.removeprefix(prefix)

@@ -66,8 +66,7 @@ class ChunkEncoder:
         if self._running is not None:
             self._running.begin(prompt)
         beside = self._shape.prompt_members(self._job, prompt)
-        opened = (self._open(choice, prompt, beside) for choice in choices)
-        return b"".join(map(self._counted, opened))
+        return b"".join(self._open(choice, prompt, beside) for choice in choices)
 
     def delta(self, choice: int, delta: pb.Delta) -> bytes:
         """The event of new output; b"" if it has no text yet."""
@@ -103,7 +102,7 @@ class ChunkEncoder:
 
     def _open(self, choice: int, prompt: pb.Started, beside: dict[str, Any]) -> bytes:
         opening = self._shape.opening_chunk(self._job, choice, prompt)
-        return with_members(self._choice(choice, opening), beside) if opening else b""
+        return with_members(self._counted(self._choice(choice, opening)), beside) if opening else b""
 
     def _counted(self, event: bytes) -> bytes:
         return event if self._running is None else self._running.put_in(event, instead_of=self._usage)
