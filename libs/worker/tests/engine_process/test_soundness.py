@@ -16,7 +16,7 @@ from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner,
 from infermesh_engine.simulated.sampling_runner import SimulatedSamplingRunner
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.engine_process.soundness import Soundness
-from infermesh_worker.testing.simulated import VOCAB_SIZE, build_tokenizer
+from infermesh_worker.testing.simulated_engine import VOCAB_SIZE, build_tokenizer
 
 POISON = 200
 """A token of which the model computes NaN."""

@@ -15,7 +15,8 @@ from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.convert import to_generation, to_started
 from infermesh_worker.rpc.tokenizing import detokenize, tokenize
 from infermesh_worker.rpc.told_prompt import tell_prompt
-from infermesh_worker.testing.simulated import SimulatedSettings, build_tokenizer, opened_model
+from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
+from infermesh_worker.testing.simulated_engine import build_tokenizer
 
 CONTEXT = 40
 INFO = SimulatedRunner(SimulatedOptions(vocab_size=300, context_length=CONTEXT)).info

@@ -10,7 +10,8 @@ import pytest_asyncio
 import zstandard
 from google.api.httpbody_pb2 import HttpBody
 
-from infermesh_router.openai.conversion import BodyConverter, BodyRules, convert_chat
+from infermesh_router.openai.bodies import BodyRules
+from infermesh_router.openai.conversion import BodyConverter, Sent, convert_chat
 from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.unpacking import unpack, unpack_small, unpacked_size
@@ -99,16 +100,16 @@ async def test_a_compressed_chat_becomes_the_same_job(pool: ParsingPool, encodin
     converter = BodyConverter(pool, RULES)
     for size in (100, 4 * MIB):
         body = chat_of(size)
-        job = (await converter.chat(message(PACK[encoding](body)), encoding)).job
+        job = (await converter.chat(message(PACK[encoding](body)), Sent(encoding=encoding))).job
         assert job.calls == convert_chat(message(body), RULES).job.calls
     with pytest.raises(InvalidArgument, match="more than 4194304"):
-        await converter.chat(message(PACK[encoding](chat_of(4 * MIB + 1))), encoding)
+        await converter.chat(message(PACK[encoding](chat_of(4 * MIB + 1))), Sent(encoding=encoding))
 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_unknown_encoding_is_refused_by_name(pool: ParsingPool) -> None:
     with pytest.raises(InvalidArgument, match=r"gzip or zstd.*'br'") as refused:
-        await BodyConverter(pool, RULES).chat(message(b"x"), "br")
+        await BodyConverter(pool, RULES).chat(message(b"x"), Sent(encoding="br"))
     assert refused.value.reason == "UNSUPPORTED_ENCODING"
 
 
@@ -117,7 +118,7 @@ async def test_what_a_body_becomes_counts_before_it_is_made(pool: ParsingPool) -
     budget = BodyBudget(total_bytes=100 * MIB, client_bytes=8 * MIB)
     packed = message(gzip.compress(chat_of(4 * MIB)))
     with budget.expect(Caller()) as first, budget.expect(Caller()) as second:
-        await BodyConverter(pool, RULES).chat(packed, "gzip", first)
+        await BodyConverter(pool, RULES).chat(packed, Sent(encoding="gzip", share=first))
         assert budget.held_bytes == 12 * MIB
         with pytest.raises(ResourceExhausted, match="already take 12 of 8 MiB"):
-            await BodyConverter(pool, RULES).chat(packed, "gzip", second)
+            await BodyConverter(pool, RULES).chat(packed, Sent(encoding="gzip", share=second))
