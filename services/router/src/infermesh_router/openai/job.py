@@ -93,6 +93,8 @@ class Job:
     """How long it may take, in seconds; None: as long as the call may."""
     tools: Tools = field(default_factory=dict)
     """The tools that the model may call; empty if its text is not to be searched for calls."""
+    single_call: bool = False
+    """Whether the answer has at most one call, the first."""
     field_names: Mapping[str, str]
     """Field paths of GenerateRequest → OpenAI's names, where these depend on the request."""
     created_s: int = field(default_factory=lambda: int(time.time()))

@@ -9,11 +9,15 @@ from infermesh_router.openai.job import Job, WholeChoice
 
 
 class ChatShape:
-    """A `Shape` without state."""
+    """The `Shape` of chat answers."""
 
     chunk_object = "chat.completion.chunk"
     text_before = b',"delta":{"content":'
     text_after = b'},"logprobs":null,"finish_reason":null}'
+
+    def __init__(self, *, functions: bool = False) -> None:
+        """`functions`: calls are told in the deprecated form, as one `function_call`."""
+        self.functions = functions
 
     def opening_chunk(self, job: Job, choice: int, prompt: pb.Started) -> dict[str, Any] | None:  # noqa: ARG002
         """Tells the role."""
