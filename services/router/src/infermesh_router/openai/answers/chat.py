@@ -9,15 +9,11 @@ from infermesh_router.openai.job import Job, WholeChoice
 
 
 class ChatShape:
-    """The `Shape` of chat answers."""
+    """A `Shape` without state."""
 
     chunk_object = "chat.completion.chunk"
     text_before = b',"delta":{"content":'
     text_after = b'},"logprobs":null,"finish_reason":null}'
-
-    def __init__(self, *, functions: bool = False) -> None:
-        """`functions`: calls are told in the deprecated form, as one `function_call`."""
-        self.functions = functions
 
     def opening_chunk(self, job: Job, choice: int, prompt: pb.Started) -> dict[str, Any] | None:  # noqa: ARG002
         """Tells the role."""
@@ -46,7 +42,7 @@ class ChatShape:
             "choices": [
                 {
                     "index": index,
-                    "message": {"role": "assistant", "content": choice.text, "refusal": None},
+                    "message": choice.message or {"role": "assistant", "content": choice.text, "refusal": None},
                     "logprobs": _logprobs(choice.logprobs) if job.logprobs else None,
                     "finish_reason": choice.finish_reason,
                     **({"token_ids": choice.token_ids} if job.token_ids else {}),

@@ -32,10 +32,11 @@ def chat_job(request: ChatRequest) -> Job:
         "chatcmpl",
         request,
         (prompt,),
-        ChatShape(functions=offer.legacy),
+        ChatShape(),
         logprobs=bool(request.logprobs),
         names=names,
         tools=offer.tools,
+        functions=offer.legacy,
         single_call=offer.legacy or request.parallel_tool_calls is False,
     )
 

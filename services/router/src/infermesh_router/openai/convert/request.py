@@ -48,6 +48,7 @@ def make_job(
     generated: int | None = None,
     prompt_only: bool = False,
     tools: Tools | None = None,
+    functions: bool = False,
     single_call: bool = False,
 ) -> Job:
     """The job of a request. `generated`: choices of each prompt, if more than are returned."""
@@ -75,6 +76,7 @@ def make_job(
         deadline_s=None if request.deadline_ms is None else request.deadline_ms / 1000,
         field_names=names,
         tools=tools or {},
+        functions=functions,
         single_call=single_call,
     )
 
