@@ -2,10 +2,10 @@
 
 from infermesh_router.anthropic.answers import MessageMaker
 from infermesh_router.anthropic.convert import Limits
+from infermesh_router.anthropic.errors import rename_error
 from infermesh_router.anthropic.events import MessageEvents
 from infermesh_router.openai.answers.events import BodySink, EventsSink
 from infermesh_router.openai.answers.sinks import SendHeaders, Writer
-from infermesh_router.openai.errors import rename_fields
 from infermesh_router.openai.job import Job
 from infermesh_runtime.errors import InfermeshError
 
@@ -28,4 +28,4 @@ class AnthropicDialect:
 
     def rename(self, error: InfermeshError, job: Job) -> InfermeshError:
         """See `Dialect`."""
-        return rename_fields(error, job.field_names)
+        return rename_error(error, job)

@@ -13,9 +13,9 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh_router.access.access import Access
 from infermesh_router.anthropic.convert import convert_count, convert_messages
 from infermesh_router.anthropic.dialect import AnthropicDialect
+from infermesh_router.anthropic.errors import rename_error
 from infermesh_router.openai.answerer import JSON, Answerer, Asked
 from infermesh_router.openai.conversion import BodyConverter, Sent
-from infermesh_router.openai.errors import rename_fields
 from infermesh_router.openai.packed_body import encoding_of
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_runtime.errors import InfermeshError
@@ -61,7 +61,7 @@ class AnthropicServicer:
             try:
                 answer = await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
             except InfermeshError as error:
-                raise rename_fields(error, job.field_names) from error
+                raise rename_error(error, job) from error
         tokens = inference_pb2.TokenizeResponse.FromString(answer).token_ids
         return HttpBody(content_type=JSON, data=orjson.dumps({"input_tokens": len(tokens)}))
 
