@@ -185,9 +185,9 @@ function errors.is_utf8(path)
   return not text:find("[\128-\255]")
 end
 
-local function answer(handle, http_status, body, text, anthropic_id)
+local function answer(handle, http_status, body, text, noted)
   local headers = handle:headers()
-  if anthropic_id then http_status, text = errors.anthropic(http_status, text, anthropic_id) end
+  if noted.anthropic then http_status, text = errors.anthropic(http_status, text, noted.anthropic) end
   headers:replace(":status", tostring(http_status))
   headers:replace("content-type", "application/json")
   for _, name in ipairs(GRPC_HEADERS) do headers:remove(name) end
@@ -325,8 +325,7 @@ function envoy_on_response(handle)
     if noted.busy then refuse_grpc(handle:headers()) end
     return
   end
-  local anthropic_id = noted.anthropic
-  if anthropic_id then handle:headers():replace("request-id", anthropic_id) end
+  if noted.anthropic then handle:headers():replace("request-id", noted.anthropic) end
   if noted.bodiless then
     drop_body(handle, http_status)
     return
@@ -334,13 +333,13 @@ function envoy_on_response(handle)
   if http_status < 400 then return end
   local body = handle:body(true) -- waits for the body; objects taken from the handle before this are invalid afterwards
   if noted.too_large then
-    answer(handle, 413, body, errors.too_large(noted.too_large), anthropic_id)
+    answer(handle, 413, body, errors.too_large(noted.too_large), noted)
     return
   end
   local headers = handle:headers()
   if noted.busy then
     headers:replace("retry-after", "1")
-    answer(handle, 429, body, refusal(429, "8", BUSY, "bodies_too_large"), anthropic_id)
+    answer(handle, 429, body, refusal(429, "8", BUSY, "bodies_too_large"), noted)
     return
   end
   local text = body:getBytes(0, body:length())
@@ -349,5 +348,5 @@ function envoy_on_response(handle)
   local retry_after = errors.retry_after(status) or headers:get("retry-after") or ((http_status == 503 or http_status == 429) and "1")
   if retry_after then headers:replace("retry-after", retry_after) end
   local better = STATUSES[(detail(status, "ErrorInfo").reason or ""):lower()]
-  answer(handle, better or http_status, body, errors.object(http_status, status), anthropic_id)
+  answer(handle, better or http_status, body, errors.object(http_status, status), noted)
 end
