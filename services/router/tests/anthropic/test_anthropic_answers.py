@@ -17,6 +17,7 @@ USAGE = {
     "cache_creation_input_tokens": 0,
     "cache_read_input_tokens": 1,
     "output_tokens": 2,
+    "output_tokens_details": {"thinking_tokens": 0},
 }
 
 
@@ -81,7 +82,9 @@ async def test_the_events_of_a_message(start_worker: StartWorker, start_router: 
 
 async def test_thinking_is_a_block_with_a_signature(start_worker: StartWorker, start_router: StartRouter) -> None:
     router = await start_router(await start_worker(script=think))
-    thinking, text = (await ask(router)).body["content"]
+    body = (await ask(router)).body
+    thinking, text = body["content"]
+    assert body["usage"]["output_tokens_details"] == {"thinking_tokens": 2}
     assert (thinking["thinking"], text["text"].strip()) == ("some", "Well.")
     events = (await ask(router, stream=True)).events
     deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]

@@ -25,7 +25,7 @@ class MessageMaker:
 
     def whole(self, answer: Answer) -> dict[str, Any]:
         """The whole message."""
-        usage = _standard_usage(answer.usage)
+        usage = usage_object(answer) | {"service_tier": "standard"}
         return (
             self._head(_blocks(answer))
             | self.ending(answer)
@@ -35,7 +35,7 @@ class MessageMaker:
 
     def opening(self, answer: Answer) -> dict[str, Any]:
         """The message before it has content."""
-        usage = _standard_usage(pb.Usage(prompt_tokens=answer.started.prompt_tokens))
+        usage = _tokens(pb.Usage(prompt_tokens=answer.started.prompt_tokens)) | {"service_tier": "standard"}
         return self._head([]) | {"stop_reason": None, "stop_sequence": None, "usage": usage}
 
     def ending(self, answer: Answer) -> dict[str, Any]:
@@ -63,7 +63,12 @@ class MessageMaker:
         return "model_context_window_exceeded" if is_full else "max_tokens"
 
 
-def usage_object(usage: pb.Usage) -> dict[str, Any]:
+def usage_object(answer: Answer) -> dict[str, Any]:
+    """The tokens used."""
+    return _tokens(answer.usage) | {"output_tokens_details": {"thinking_tokens": answer.reasoning_tokens}}
+
+
+def _tokens(usage: pb.Usage) -> dict[str, Any]:
     """The tokens used. Those of the prompt that were cached count apart from the others."""
     return {
         "input_tokens": usage.prompt_tokens - usage.cached_tokens,
@@ -86,10 +91,6 @@ def signature(thinking: str) -> str:
 def text_block(text: str) -> dict[str, Any]:
     """A block of text."""
     return {"type": "text", "text": text}
-
-
-def _standard_usage(usage: pb.Usage) -> dict[str, Any]:
-    return usage_object(usage) | {"service_tier": "standard"}
 
 
 def _blocks(answer: Answer) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ _NAMES = {
     "chat.messages[].reasoning_content": "messages[].content[].thinking",
 }
 """Paths of the gRPC contract → names in the body."""
+_FORCED = ("any", "tool")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +142,7 @@ def _tools(body: CountBody) -> dict[str, Any]:
     tools = [_tool(tool) for tool in body.tools or () if isinstance(tool, CustomTool)]
     choice = body.tool_choice
     if not tools:
-        if choice is not None and choice.type in ("any", "tool"):
+        if not _is_free(choice):
             raise invalid("tool_choice", "needs 'tools'")
         return {}
     if choice is None:
@@ -165,6 +166,11 @@ def _choice(choice: ToolChoice) -> str | dict[str, Any]:
     return {"type": "function", "function": {"name": choice.name}}
 
 
+def _is_free(choice: ToolChoice | None) -> bool:
+    """Whether the model may answer without a call."""
+    return choice is None or choice.type not in _FORCED
+
+
 def _hints(body: CountBody) -> Iterator[str]:
     """The paths of what was set to something else than its default and has no effect."""
     yield from _set_hints(body, body.HINTS)
@@ -172,6 +178,8 @@ def _hints(body: CountBody) -> Iterator[str]:
         name for tool in body.tools or () if isinstance(tool, CustomTool) for name in _set_hints(tool, tool.HINTS)
     ):
         yield f"tools[].{name}"
+    if _is_free(body.tool_choice) and any(isinstance(tool, CustomTool) and tool.strict for tool in body.tools or ()):
+        yield "tools[].strict"  # where calls are not forced, the model writes what it likes
     if body.thinking is not None and body.thinking.budget_tokens is not None:
         yield "thinking.budget_tokens"
 

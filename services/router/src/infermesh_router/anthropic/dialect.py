@@ -19,12 +19,13 @@ class AnthropicDialect:
 
     def whole(self, job: Job, send_headers: SendHeaders) -> BodySink:
         """See `Dialect`."""
-        return BodySink(MessageMaker(job, self._limits).whole, job.tools, send_headers)
+        make = MessageMaker(job, self._limits).whole
+        return BodySink(make, job.tools, send_headers, single_call=job.single_call)
 
     def streamed(self, job: Job, send_headers: SendHeaders, writer: Writer) -> EventsSink:
         """See `Dialect`."""
         events = MessageEvents(MessageMaker(job, self._limits), self._request_id)
-        return EventsSink(events, job.tools, send_headers, writer)
+        return EventsSink(events, job.tools, send_headers, writer, single_call=job.single_call)
 
     def rename(self, error: InfermeshError, job: Job) -> InfermeshError:
         """See `Dialect`."""

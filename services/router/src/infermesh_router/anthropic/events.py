@@ -62,7 +62,7 @@ class MessageEvents:
         ending = {
             "type": "message_delta",
             "delta": self._maker.ending(answer),
-            "usage": usage_object(answer.usage),
+            "usage": usage_object(answer),
             **failovers_member(answer.finished.failovers),
         }
         return blank + self._close() + _event(ending) + _STOP
