@@ -35,7 +35,7 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
     assert set(body) == {"type", "error", "request_id"}
     assert body["type"] == "error"
     assert body["request_id"] == response.headers["x-request-id"]
-    assert set(body["error"]) == {"type", "message"}
+    assert set(body["error"]) == {"type", "message", "details"}
     found: dict[str, Any] = body["error"]
     return found
 
@@ -60,7 +60,8 @@ async def test_a_status_of_the_router(
     router.chat = failing(code)
     response = await http.post(f"{MESSAGES}?beta=true", json={}, headers={"x-request-id": "mine"})
     assert response.status_code == status
-    assert error_of(response) == {"type": kind, "message": AWKWARD}
+    details = {"error_code": code.name.lower()}
+    assert error_of(response) == {"type": kind, "message": AWKWARD, "details": details}
     assert response.headers["request-id"] == "mine"
     assert ("retry-after" in response.headers) == (status in (429, 529))
 
@@ -84,6 +85,7 @@ async def test_what_envoy_refuses_by_itself(
     error = error_of(response)
     assert (response.status_code, error["type"]) == (status, kind)
     assert error["message"]
+    assert error["details"]["error_code"]
     assert ("allow" in response.headers) == (status == 405)
 
 

@@ -114,13 +114,13 @@ def test_any_error_becomes_anthropics(errors: Any, message: str) -> None:
     status = errors.status(json.dumps({"code": 14, "message": message}), None, None)
     there, text = errors.anthropic(503, errors.object(503, status), 'req "1"')
     assert there == STATUSES[Code.UNAVAILABLE]
-    told = {"type": "overloaded_error", "message": message}
+    told = {"type": "overloaded_error", "message": message, "details": {"error_code": "unavailable"}}
     assert json.loads(text) == {"type": "error", "error": told, "request_id": 'req "1"'}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 501, 504])
 def test_each_status_has_the_type_that_the_router_gives_it(errors: Any, status: int) -> None:
-    there, text = errors.anthropic(status, '{"error":{"message":"m"}}', "r")
+    there, text = errors.anthropic(status, '{"error":{"message":"m","code":"c"}}', "r")
     assert (there, json.loads(text)["error"]["type"]) == (status, type_of_status(status))
 
 

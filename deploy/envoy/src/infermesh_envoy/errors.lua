@@ -123,9 +123,10 @@ end
 function errors.anthropic(http_status, text, request_id)
   local status = http_status == 503 and OVERLOADED or http_status
   local kind = ANTHROPIC[status] or (status < 499 and ANTHROPIC[400] or ANTHROPIC[500])
-  local message = errors.read(text, 1).error.message
-  return status, string.format('{"type":"error","error":{"type":"%s","message":%s},"request_id":%s}',
-    kind, message, errors.quote(request_id))
+  local error = errors.read(text, 1).error
+  return status, string.format(
+    '{"type":"error","error":{"type":"%s","message":%s,"details":{"error_code":%s}},"request_id":%s}',
+    kind, error.message, error.code, errors.quote(request_id))
 end
 
 -- The bytes of the bodies that are arriving now: of all, and by the client's address.

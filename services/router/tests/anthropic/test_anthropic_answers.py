@@ -128,7 +128,11 @@ async def test_an_error_in_the_middle_is_an_event(start_worker: StartWorker, sta
     last = answer.events[-1]
     assert last == {
         "type": "error",
-        "error": {"type": "invalid_request_error", "message": "messages[0] is broken"},
+        "error": {
+            "type": "invalid_request_error",
+            "message": "messages[0] is broken",
+            "details": {"error_code": "invalid_argument"},
+        },
         "request_id": answer.headers["x-request-id"],
     }
 

@@ -138,6 +138,7 @@ def test_a_count_has_the_prompt_of_the_message() -> None:
         ({"messages": [HI, {"role": "assistant", "content": [CALL]}]}, "'messages[1]' ends with a 'tool_use'"),
         ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "'tools[0].type' 'bash_20250124' is a tool of"),
         ({"tool_choice": {"type": "any"}}, "'tool_choice' needs 'tools'"),
+        ({"thread": {"type": "create"}}, "'thread' is not supported"),
         ({"container": "c"}, "'container' 'c' is not supported"),
         ({"mcp_servers": [{"type": "url"}]}, "'mcp_servers' is not supported"),
         ({"nonsense": 1}, "'nonsense' is not a known field"),

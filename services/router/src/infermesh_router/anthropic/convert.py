@@ -31,6 +31,7 @@ _NAMES = {
 }
 """Paths of the gRPC contract → names in the body."""
 _FORCED = ("any", "tool")
+_NO_THREADS = "THREAD_UNSUPPORTED_REQUEST"  # as Anthropic names it, so that its package goes on without threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,8 @@ def _count_blocks(holder: object) -> int:
 
 def _job(body: CountBody, sampling: dict[str, Any]) -> tuple[Job, tuple[str, ...]]:
     """The job of a chat, and the paths of what has no effect."""
+    if body.thread is not None:
+        raise invalid("thread", "is not supported: send all messages of the conversation", reason=_NO_THREADS)
     conversation = read_conversation(body.system, body.messages)
     fields = {
         "model": body.model,

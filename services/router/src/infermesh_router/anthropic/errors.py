@@ -10,7 +10,11 @@ from infermesh_runtime.errors import ContextLengthExceeded, InfermeshError
 
 def error_object(error: InfermeshError, request_id: str) -> dict[str, Any]:
     """The data of an `error` event."""
-    told = {"type": error_type(error.code), "message": error.message}
+    told = {
+        "type": error_type(error.code),
+        "message": error.message,
+        "details": {"error_code": error.reason.lower()},
+    }
     return {"type": "error", "error": told, "request_id": request_id}
 
 

@@ -140,6 +140,8 @@ class CountBody(Strict):
     speed: Literal["standard", "fast"] | None = None
     user_profile_id: str | None = None
     workspace_id: str | None = None
+    thread: dict[str, Any] | None = None
+    """Refused, in a way after which Anthropic's package sends whole conversations."""
     container: Unsupported = None
     mcp_servers: UnsupportedList = None
 
