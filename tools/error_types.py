@@ -1,8 +1,9 @@
-"""Writes the table of OpenAI's error types from libs/runtime into Envoy's errors.lua."""
+"""Writes the tables of OpenAI's and Anthropic's error types from libs/runtime into Envoy's errors.lua."""
 
 import re
 from pathlib import Path
 
+from infermesh_runtime.anthropic_errors import lua_table
 from infermesh_runtime.openai_error_types import lua_tables
 
 LUA = Path(__file__).parents[1] / "deploy/envoy/src/infermesh_envoy/errors.lua"
@@ -11,7 +12,7 @@ _TABLE = re.compile(r"(-- begin of the table[^\n]*\n).*?(-- end of the table)", 
 
 def with_table(text: str) -> str:
     """The text of errors.lua with the table as it should be."""
-    return _TABLE.sub(lambda found: found[1] + lua_tables() + found[2], text)
+    return _TABLE.sub(lambda found: found[1] + lua_tables() + lua_table() + found[2], text)
 
 
 if __name__ == "__main__":

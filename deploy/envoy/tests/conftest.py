@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from google.api.httpbody_pb2 import HttpBody
 
+from infermesh.anthropic.v1 import anthropic_pb2, anthropic_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh.openai.v1 import openai_pb2, openai_pb2_grpc
 from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
@@ -44,6 +45,20 @@ class FakeRouter(openai_pb2_grpc.OpenAIServiceServicer):
         return await self.model(request.model, context)
 
 
+class FakeAnthropic(anthropic_pb2_grpc.AnthropicServiceServicer):
+    """Anthropic's service of the same router, which answers messages as it does chats."""
+
+    def __init__(self, router: FakeRouter) -> None:
+        self._router = router
+
+    async def CreateMessage(self, request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
+        async for message in self._router.CreateChatCompletion(request, context):
+            yield message
+
+    async def GetRoot(self, request: anthropic_pb2.GetRootRequest, context: Context) -> HttpBody:
+        return HttpBody(content_type="text/plain", data=b"here\n")
+
+
 class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
     """The native service of the same router."""
 
@@ -74,6 +89,7 @@ def envoy_options(router_port: int, folder: Path) -> EnvoyOptions:
 def new_server(router: FakeRouter) -> grpc.aio.Server:
     server = grpc.aio.server(options=SERVER_OPTIONS)
     openai_pb2_grpc.add_OpenAIServiceServicer_to_server(router, server)
+    anthropic_pb2_grpc.add_AnthropicServiceServicer_to_server(FakeAnthropic(router), server)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(FakeInference(router), server)
     return server
 

@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infermesh_envoy import EnvoyOptions
+from infermesh_envoy.local_errors import ANTHROPIC_ERRORS
+from infermesh_runtime.anthropic_errors import ERROR_TYPES, STATUSES, lua_table, type_of_status
+from infermesh_runtime.errors import Code
 from infermesh_runtime.openai_error_types import lua_tables
 
 JSON = st.recursive(
@@ -95,8 +98,30 @@ def test_is_utf8(errors_on_bytes: Any, raw: bytes) -> None:
     assert errors_on_bytes.is_utf8(raw.replace(b"%", b"").decode("latin-1")) is valid or b"%" in raw
 
 
-def test_the_table_of_types_is_the_one_of_the_router() -> None:
+def test_the_tables_of_types_are_those_of_the_router() -> None:
     assert lua_tables() in EnvoyOptions().lua.read_text()
+    assert lua_table() in EnvoyOptions().lua.read_text()
+
+
+def test_errors_that_envoy_makes_itself_have_the_types_of_the_router() -> None:
+    for there, kind in ANTHROPIC_ERRORS.values():
+        assert type_of_status(there) == kind
+    assert set(ERROR_TYPES) - {there for there, _ in ANTHROPIC_ERRORS.values()} == {400}
+
+
+@given(message=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_any_error_becomes_anthropics(errors: Any, message: str) -> None:
+    status = errors.status(json.dumps({"code": 14, "message": message}), None, None)
+    there, text = errors.anthropic(503, errors.object(503, status), 'req "1"')
+    assert there == STATUSES[Code.UNAVAILABLE]
+    told = {"type": "overloaded_error", "message": message, "details": {"error_code": "unavailable"}}
+    assert json.loads(text) == {"type": "error", "error": told, "request_id": 'req "1"'}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 501, 504])
+def test_each_status_has_the_type_that_the_router_gives_it(errors: Any, status: int) -> None:
+    there, text = errors.anthropic(status, '{"error":{"message":"m","code":"c"}}', "r")
+    assert (there, json.loads(text)["error"]["type"]) == (status, type_of_status(status))
 
 
 def test_a_body_that_nobody_closes_is_given_back(errors: Any) -> None:

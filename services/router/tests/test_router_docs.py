@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from infermesh_router.anthropic.schema import MessagesBody
 from infermesh_router.config.mesh_config import AliasTargetSection, MeshConfig, ModelSection
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.metrics.access_metrics import AccessMetrics
@@ -41,6 +42,12 @@ def test_settings(option: SettingVariable) -> None:
 @pytest.mark.parametrize("name", sorted(ChatRequest.model_fields | CompletionRequest.model_fields))
 def test_fields_of_a_body(name: str) -> None:
     section = TEXT.split("## Fields of a request")[1].split("\n## ")[0]
+    assert f"`{name}`" in section
+
+
+@pytest.mark.parametrize("name", sorted(MessagesBody.model_fields))
+def test_fields_of_a_message(name: str) -> None:
+    section = TEXT.split("## Anthropic's API")[1].split("\n## ")[0]
     assert f"`{name}`" in section
 
 

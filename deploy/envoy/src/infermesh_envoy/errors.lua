@@ -1,5 +1,5 @@
--- Turns the router's errors into OpenAI's error objects, and refuses an upload that is too large, or for which there is
--- no memory, after it has ended.
+-- Turns the router's errors into OpenAI's or Anthropic's error objects, and refuses an upload that is too large, or for
+-- which there is no memory, after it has ended.
 -- Errors that Envoy answers by itself are handled by local_reply_config, not here.
 
 errors = {} -- global, so that the tests can call it
@@ -22,7 +22,19 @@ NAMES[13], TYPES[13] = "internal", "server_error"
 NAMES[14], TYPES[14] = "unavailable", "server_error"
 NAMES[15], TYPES[15] = "data_loss", "server_error"
 NAMES[16], TYPES[16] = "unauthenticated", "authentication_error"
+local ANTHROPIC = {} -- HTTP status -> Anthropic's type
+ANTHROPIC[400] = "invalid_request_error"
+ANTHROPIC[401] = "authentication_error"
+ANTHROPIC[403] = "permission_error"
+ANTHROPIC[404] = "not_found_error"
+ANTHROPIC[413] = "request_too_large"
+ANTHROPIC[429] = "rate_limit_error"
+ANTHROPIC[500] = "api_error"
+ANTHROPIC[504] = "timeout_error"
+ANTHROPIC[529] = "overloaded_error"
 -- end of the table
+local OVERLOADED = 529 -- what Anthropic's clients know instead of 503
+local VERSION = "anthropic-version" -- the header that Anthropic's clients send
 local UTF8 = { -- the byte sequences of characters beyond ASCII
   "[\194-\223][\128-\191]", "\224[\160-\191][\128-\191]", "[\225-\236\238\239][\128-\191][\128-\191]",
   "\237[\128-\159][\128-\191]", "\240[\144-\191][\128-\191][\128-\191]",
@@ -107,6 +119,16 @@ function errors.too_large(limit)
   return refusal(413, nil, string.format("The request body is larger than %g MiB", limit / 2 ^ 20), "request_too_large")
 end
 
+-- Makes Anthropic's error object and its status of an error in OpenAI's shape.
+function errors.anthropic(http_status, text, request_id)
+  local status = http_status == 503 and OVERLOADED or http_status
+  local kind = ANTHROPIC[status] or (status < 499 and ANTHROPIC[400] or ANTHROPIC[500])
+  local error = errors.read(text, 1).error
+  return status, string.format(
+    '{"type":"error","error":{"type":"%s","message":%s,"details":{"error_code":%s}},"request_id":%s}',
+    kind, error.message, error.code, errors.quote(request_id))
+end
+
 -- The bytes of the bodies that are arriving now: of all, and by the client's address.
 bodies = { held = 0, clients = {} } -- global, so that the tests can call it
 
@@ -164,8 +186,9 @@ function errors.is_utf8(path)
   return not text:find("[\128-\255]")
 end
 
-local function answer(handle, http_status, body, text)
+local function answer(handle, http_status, body, text, noted)
   local headers = handle:headers()
+  if noted.anthropic then http_status, text = errors.anthropic(http_status, text, noted.anthropic) end
   headers:replace(":status", tostring(http_status))
   headers:replace("content-type", "application/json")
   for _, name in ipairs(GRPC_HEADERS) do headers:remove(name) end
@@ -235,6 +258,15 @@ local function rewrite_azure(headers, path)
   if openai ~= path then headers:replace(":path", openai) end
 end
 
+-- Marks requests of Anthropic's clients with the header that they send, and notes their id, for the answer.
+local function note_anthropic(handle, headers, path)
+  if not headers:get(VERSION) then
+    if path ~= "/v1/messages" and path:sub(1, 13) ~= "/v1/messages/" then return end
+    headers:add(VERSION, "2023-06-01")
+  end
+  handle:streamInfo():dynamicMetadata():set("infermesh", "anthropic", headers:get("x-request-id") or "")
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   if headers:get(":method") == "HEAD" then -- as GET, which the transcoder knows; the answer's body is dropped
@@ -254,7 +286,10 @@ function envoy_on_request(handle)
     handle:respond({ [":status"] = "426" }, "") -- web pages can speak HTTP/1.1, and nothing here looks at their origin
     return
   end
-  if not handle:metadata():get("is_grpc") then rewrite_azure(headers, path) end
+  if not handle:metadata():get("is_grpc") then
+    rewrite_azure(headers, path)
+    note_anthropic(handle, headers, path)
+  end
   drop_grpc_headers(headers)
   tell_encoding(headers)
   read_body(handle)
@@ -291,6 +326,7 @@ function envoy_on_response(handle)
     if noted.busy then refuse_grpc(handle:headers()) end
     return
   end
+  if noted.anthropic then handle:headers():replace("request-id", noted.anthropic) end
   if noted.bodiless then
     drop_body(handle, http_status)
     return
@@ -298,13 +334,13 @@ function envoy_on_response(handle)
   if http_status < 400 then return end
   local body = handle:body(true) -- waits for the body; objects taken from the handle before this are invalid afterwards
   if noted.too_large then
-    answer(handle, 413, body, errors.too_large(noted.too_large))
+    answer(handle, 413, body, errors.too_large(noted.too_large), noted)
     return
   end
   local headers = handle:headers()
   if noted.busy then
     headers:replace("retry-after", "1")
-    answer(handle, 429, body, refusal(429, "8", BUSY, "bodies_too_large"))
+    answer(handle, 429, body, refusal(429, "8", BUSY, "bodies_too_large"), noted)
     return
   end
   local text = body:getBytes(0, body:length())
@@ -313,5 +349,5 @@ function envoy_on_response(handle)
   local retry_after = errors.retry_after(status) or headers:get("retry-after") or ((http_status == 503 or http_status == 429) and "1")
   if retry_after then headers:replace("retry-after", retry_after) end
   local better = STATUSES[(detail(status, "ErrorInfo").reason or ""):lower()]
-  answer(handle, better or http_status, body, errors.object(http_status, status))
+  answer(handle, better or http_status, body, errors.object(http_status, status), noted)
 end

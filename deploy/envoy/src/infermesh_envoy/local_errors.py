@@ -1,9 +1,24 @@
 """The errors that Envoy answers without the router: one table for the REST and the gRPC listener."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from infermesh_envoy.options import EnvoyOptions
 from infermesh_envoy.rest_paths import show_paths
+
+DIALECTS: Final = ("anthropic", "openai")
+"""Whose shapes of errors the REST listener has. The Lua filter marks requests of the first; the others get the last."""
+ANTHROPIC_ERRORS: Final = {
+    401: (401, "authentication_error"),
+    403: (403, "permission_error"),
+    404: (404, "not_found_error"),
+    413: (413, "request_too_large"),
+    429: (429, "rate_limit_error"),
+    500: (500, "api_error"),
+    503: (529, "overloaded_error"),
+    504: (504, "timeout_error"),
+}
+"""HTTP status → the one that Anthropic has instead, and its type; the other statuses are invalid requests."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from infermesh_envoy.browsers import hosts_regex, origins_regex, refusals
-from infermesh_envoy.local_errors import grpc_errors, rest_errors
+from infermesh_envoy.local_errors import ANTHROPIC_ERRORS, DIALECTS, grpc_errors, rest_errors
 from infermesh_envoy.options import MEBIBYTE, Address, EnvoyOptions
 from infermesh_envoy.rest_paths import path_regex, rest_paths
 from infermesh_envoy.secrets import router_names
@@ -13,7 +13,8 @@ from infermesh_envoy.secrets import router_names
 CONNECTION_BUFFER_BYTES: Final = MEBIBYTE
 FRAMING_BYTES: Final = 64 << 10  # what gRPC and HttpBody add to a body, plus room for one more read of the socket
 
-OPENAI_SERVICE: Final = "infermesh.openai.v1.OpenAIService"
+REST_SERVICES: Final = ("infermesh.openai.v1.OpenAIService", "infermesh.anthropic.v1.AnthropicService")
+"""The services that the transcoder offers as REST."""
 CLIENT_SERVICES: Final = ("infermesh.inference.v1.InferenceService", "grpc.health.v1.Health")
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 """The services for clients. AdminService and EndpointService are not among them: they are for operators."""
@@ -65,9 +66,11 @@ def render(options: EnvoyOptions) -> str:
         max_heap_bytes=options.max_heap_bytes,
         descriptors_path=str(options.descriptors),
         lua_path=str(options.lua),
-        openai_service=OPENAI_SERVICE,
+        rest_services=list(REST_SERVICES),
         grpc_services=list(grpc_services(options)),
         rest_paths=rest_paths(options.descriptors),
+        dialects=DIALECTS,
+        anthropic_errors=ANTHROPIC_ERRORS,
         path_regex=path_regex,
         method_not_allowed=METHOD_NOT_ALLOWED,
         rest_errors=rest_errors(options),

@@ -11,6 +11,10 @@ from prometheus_client import CollectorRegistry
 from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server, add_EndpointServiceServicer_to_server
 from infermesh_router.access.access import Access
 from infermesh_router.access.keys_file import FollowedKeys
+from infermesh_router.anthropic.models import model_handlers
+from infermesh_router.anthropic.servicer import LIMITED_CALLS as LIMITED_ANTHROPIC_CALLS
+from infermesh_router.anthropic.servicer import SERVICE as ANTHROPIC_SERVICE
+from infermesh_router.anthropic.servicer import AnthropicServicer, anthropic_handlers
 from infermesh_router.api.admin_servicer import AdminServicer
 from infermesh_router.api.endpoint_servicer import EndpointServicer
 from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
@@ -52,6 +56,7 @@ LIMITED_METHODS = frozenset(
     {
         *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer", "Tokenize", "Detokenize")),
         *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in LIMITED_CALLS),
+        *(f"/{ANTHROPIC_SERVICE}/{name}" for name in LIMITED_ANTHROPIC_CALLS),
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
@@ -122,11 +127,12 @@ def _add_client_plane(
     pool: ParsingPool,
     metrics: CollectorRegistry,
 ) -> None:
-    """Adds the services for clients: native inference and OpenAI's API."""
+    """Adds the services for clients: native inference, OpenAI's API and Anthropic's."""
     server.add_service(SERVICE, inference_handlers(_inference(settings, core, access, pool)))
     converter = BodyConverter(pool, body_rules(settings))
+    answerer = Answerer(core.dispatcher)
     openai = OpenAIServicer(
-        Answerer(core.dispatcher),
+        answerer,
         access=access,
         make_report=core.make_report,
         registry=metrics,
@@ -134,7 +140,9 @@ def _add_client_plane(
         directory=ModelDirectory(core.aliases.models, core.fleet.ready_on),
         tokens=TokenServicer(core.dispatcher, access=access, converter=converter),
     )
-    server.add_service(OPENAI_SERVICE, openai_handlers(openai))
+    server.add_service(OPENAI_SERVICE, openai_handlers(openai) | model_handlers(openai))
+    anthropic = AnthropicServicer(answerer, core.dispatcher, access=access, converter=converter)
+    server.add_service(ANTHROPIC_SERVICE, anthropic_handlers(anthropic))
 
 
 def _add_admin_plane(

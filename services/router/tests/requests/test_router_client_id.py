@@ -37,6 +37,16 @@ def test_credentials_are_not_kept() -> None:
     assert derive_client_id([]) == derive_client_id(None) == ""
 
 
+def test_a_key_in_anthropics_or_azures_header_counts_as_well() -> None:
+    ada, bob = derive_client_id([("x-api-key", "ada")]), derive_client_id([("api-key", "bob")])
+    assert ada
+    assert bob
+    assert ada != bob
+    assert derive_client_id([("x-api-key", "ada"), ("authorization", "Bearer k")]) == derive_client_id(
+        [("authorization", "Bearer k")]
+    )
+
+
 async def test_over_grpc(start_worker: StartWorker, start_router: StartRouter, clients: list[str]) -> None:
     router = await start_router(await start_worker())
     stub = router.inference

@@ -9,6 +9,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1 import openai_pb2
+from infermesh_router.testing.anthropic import body_message
 from infermesh_router.testing.openai import USER
 from infermesh_router.testing.router import RunningRouter
 from infermesh_runtime.errors import InfermeshError
@@ -43,6 +44,13 @@ async def complete(router: RunningRouter, metadata: Metadata = (), **fields: Any
     return dict(await call.initial_metadata())
 
 
+async def message(router: RunningRouter, metadata: Metadata = (), **fields: Any) -> dict[str, str]:
+    call = router.anthropic.CreateMessage(HttpBody.FromString(body_message(**fields)), metadata=metadata)
+    async for _ in call:
+        pass
+    return dict(await call.initial_metadata())
+
+
 async def embed(router: RunningRouter, metadata: Metadata = (), **fields: Any) -> dict[str, str]:
     call = router.inference.Embed(pb.EmbedRequest(**{"model": "m", "texts": ["hi"]} | fields), metadata=metadata)
     await call
@@ -69,7 +77,7 @@ async def model(router: RunningRouter, metadata: Metadata = ()) -> dict[str, str
     return {}
 
 
-ASKS = [generate, chat, complete, embed]
+ASKS = [generate, chat, complete, message, embed]
 
 
 async def refusal(asking: Any) -> tuple[InfermeshError, dict[str, str]]:

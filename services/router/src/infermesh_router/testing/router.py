@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
+from infermesh.anthropic.v1 import anthropic_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh.openai.v1 import openai_pb2_grpc
@@ -158,6 +159,11 @@ class RunningRouter:
     def inference(self) -> pb_grpc.InferenceServiceStub:
         """Its InferenceService."""
         return pb_grpc.InferenceServiceStub(self.channel)
+
+    @property
+    def anthropic(self) -> anthropic_pb2_grpc.AnthropicServiceStub:
+        """Its AnthropicService."""
+        return anthropic_pb2_grpc.AnthropicServiceStub(self.channel)
 
     @property
     def openai(self) -> openai_pb2_grpc.OpenAIServiceStub:

@@ -1,0 +1,1 @@
+"""Anthropic's REST API over the mesh: a thin translation to the jobs of `openai`, and back."""

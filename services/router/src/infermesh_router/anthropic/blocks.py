@@ -1,0 +1,121 @@
+"""The content of Anthropic's messages: blocks of text, thinking, tool calls and their results."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag
+
+from infermesh_router.openai.schema.fields import NonEmpty, Strict, Unsupported
+
+
+def _kind(value: object) -> object:
+    return value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+
+
+class _Cached(Strict):
+    cache_control: dict[str, Any] | None = None
+    """Prompts are cached in any case."""
+
+
+class TextBlock(_Cached):
+    """Text."""
+
+    type: Literal["text"]
+    text: str
+    citations: list[Any] | None = None
+
+
+class ThinkingBlock(Strict):
+    """What the model thought in an earlier turn."""
+
+    type: Literal["thinking"]
+    thinking: str
+    signature: str | None = None
+    """Accepted as it is, from whoever made it."""
+
+
+class RedactedThinkingBlock(Strict):
+    """Thinking that only Anthropic's own servers can read."""
+
+    type: Literal["redacted_thinking"]
+    data: str
+
+
+class ToolUseBlock(_Cached):
+    """A tool call that the model made."""
+
+    type: Literal["tool_use"]
+    id: NonEmpty
+    name: NonEmpty
+    input: dict[str, Any]
+    caller: dict[str, Any] | None = None
+    toolset_name: str | None = None
+
+
+class OtherBlock(Strict):
+    """An image, a document or the like, refused because of its type, whatever else it contains."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Unsupported
+
+
+def _text_tag(value: object) -> str:
+    return "<text>" if _kind(value) == "text" else "<other>"
+
+
+TextOnly = Annotated[
+    Annotated[TextBlock, Tag("<text>")] | Annotated[OtherBlock, Tag("<other>")], Discriminator(_text_tag)
+]
+"""A block where only text can be."""
+
+
+def _content_tag(value: object) -> str:
+    return "<blocks>" if isinstance(value, list) else "<string>"
+
+
+Texts = Annotated[
+    Annotated[str, Tag("<string>")] | Annotated[list[TextOnly], Tag("<blocks>")], Discriminator(_content_tag)
+]
+"""Text, or blocks of it."""
+
+
+class ToolResultBlock(_Cached):
+    """What a tool answered."""
+
+    type: Literal["tool_result"]
+    tool_use_id: NonEmpty
+    content: Texts | None = None
+    is_error: bool | None = None
+    toolset_name: str | None = None
+
+
+_KNOWN = ("text", "thinking", "redacted_thinking", "tool_use", "tool_result")
+
+
+def _block_tag(value: object) -> str:
+    kind = _kind(value)
+    return f"<{kind}>" if kind in _KNOWN else "<other>"
+
+
+Block = Annotated[
+    Annotated[TextBlock, Tag("<text>")]
+    | Annotated[ThinkingBlock, Tag("<thinking>")]
+    | Annotated[RedactedThinkingBlock, Tag("<redacted_thinking>")]
+    | Annotated[ToolUseBlock, Tag("<tool_use>")]
+    | Annotated[ToolResultBlock, Tag("<tool_result>")]
+    | Annotated[OtherBlock, Tag("<other>")],
+    Discriminator(_block_tag),
+]
+Content = Annotated[
+    Annotated[str, Tag("<string>")] | Annotated[list[Block], Tag("<blocks>")], Discriminator(_content_tag)
+]
+
+
+class Message(Strict):
+    """One message of a conversation."""
+
+    role: Literal["user", "assistant", "system"]
+    content: Content
+
+
+Messages = Annotated[list[Message], Field(min_length=1)]

@@ -1,0 +1,84 @@
+"""AnthropicService: takes Anthropic's request bodies, answers with bodies or server-sent events. Envoy handles HTTP."""
+
+# ruff: noqa: ARG002 - RPCs have the contract's signatures
+
+import time
+
+import grpc
+import orjson
+from google.api.httpbody_pb2 import HttpBody
+
+from infermesh.anthropic.v1 import anthropic_pb2 as pb
+from infermesh.inference.v1 import inference_pb2
+from infermesh_router.access.access import Access
+from infermesh_router.anthropic.convert import convert_count, convert_messages
+from infermesh_router.anthropic.dialect import AnthropicDialect
+from infermesh_router.anthropic.errors import rename_error
+from infermesh_router.openai.answerer import JSON, Answerer, Asked
+from infermesh_router.openai.conversion import BodyConverter, Sent
+from infermesh_router.openai.packed_body import encoding_of
+from infermesh_router.relay.dispatcher import Dispatcher
+from infermesh_runtime.errors import InfermeshError
+from infermesh_runtime.rpc.context import RpcContext
+
+LIMITED_CALLS = ("CreateMessage", "CountTokens")
+"""Calls that count for INFERMESH_MAX_CALLS."""
+SERVICE = pb.DESCRIPTOR.services_by_name["AnthropicService"].full_name
+
+
+class AnthropicServicer:
+    """AnthropicService over all endpoints."""
+
+    def __init__(self, answerer: Answerer, dispatcher: Dispatcher, *, access: Access, converter: BodyConverter) -> None:
+        self._answerer = answerer
+        self._dispatcher = dispatcher
+        self._access = access
+        self._converter = converter
+
+    async def CreateMessage(self, request: bytes, context: RpcContext) -> None:
+        """Answers a conversation."""
+        since_s = time.perf_counter()
+        with self._access.entered(context) as visit:
+            converted = await self._converter.convert(convert_messages, request, _sent(context))
+            del request  # the job has its own copy of what is needed
+            asked = Asked(
+                job=converted.job,
+                dialect=AnthropicDialect(converted.extra, context.request_id),
+                ignored=converted.ignored,
+                context=context,
+                visit=visit,
+                since_s=since_s,
+            )
+            await self._answerer.answer(asked)
+
+    async def CountTokens(self, request: bytes, context: RpcContext) -> HttpBody:
+        """Counts the tokens of a prompt, as an endpoint renders and tokenises it."""
+        since_s = time.perf_counter()
+        with self._access.entered(context) as visit:
+            job = (await self._converter.convert(convert_count, request, _sent(context))).job
+            call = visit.admit(job.calls[0])
+            context.body.keep(len(call.body))
+            try:
+                answer = await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
+            except InfermeshError as error:
+                raise rename_error(error, job) from error
+        tokens = inference_pb2.TokenizeResponse.FromString(answer).token_ids
+        return HttpBody(content_type=JSON, data=orjson.dumps({"input_tokens": len(tokens)}))
+
+    async def GetRoot(self, request: pb.GetRootRequest, context: RpcContext) -> HttpBody:
+        """A sign of life."""
+        return HttpBody(content_type="text/plain; charset=utf-8", data=b"infermesh is running\n")
+
+
+def anthropic_handlers(servicer: AnthropicServicer) -> dict[str, grpc.RpcMethodHandler]:
+    """The service's methods. Those that take a body get it serialised, so that it can be read in another process."""
+    serialise = HttpBody.SerializeToString
+    return {
+        "CreateMessage": grpc.unary_stream_rpc_method_handler(servicer.CreateMessage, None, serialise),
+        "CountTokens": grpc.unary_unary_rpc_method_handler(servicer.CountTokens, None, serialise),
+        "GetRoot": grpc.unary_unary_rpc_method_handler(servicer.GetRoot, pb.GetRootRequest.FromString, serialise),
+    }
+
+
+def _sent(context: RpcContext) -> Sent:
+    return Sent(encoding=encoding_of(context), share=context.body)
