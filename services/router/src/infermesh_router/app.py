@@ -18,6 +18,7 @@ from infermesh_router.api.listing import Listing
 from infermesh_router.api.task_health import serving_unless_disabled, task_health_part
 from infermesh_router.config.body_options import body_budget, body_rules, request_bounds
 from infermesh_router.config.mesh_file import MeshFile
+from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core, build_core
 from infermesh_router.fleet.drainer import Drainer
@@ -36,6 +37,9 @@ from infermesh_router.openai.token_servicer import TokenServicer
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.reader import RequestReader
+from infermesh_router.responses.keeping import Keeping
+from infermesh_router.responses.servicer import LIMITED_CALLS as LIMITED_RESPONSES_CALLS
+from infermesh_router.responses.servicer import ResponsesServicer, responses_handlers
 from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.machine import usable_processors
@@ -51,7 +55,7 @@ _log = logging.getLogger(__name__)
 LIMITED_METHODS = frozenset(
     {
         *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer", "Tokenize", "Detokenize")),
-        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in LIMITED_CALLS),
+        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in (*LIMITED_CALLS, *LIMITED_RESPONSES_CALLS)),
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
@@ -125,8 +129,9 @@ def _add_client_plane(
     """Adds the services for clients: native inference and OpenAI's API."""
     server.add_service(SERVICE, inference_handlers(_inference(settings, core, access, pool)))
     converter = BodyConverter(pool, body_rules(settings))
+    answerer = Answerer(core.dispatcher)
     openai = OpenAIServicer(
-        Answerer(core.dispatcher),
+        answerer,
         access=access,
         make_report=core.make_report,
         registry=metrics,
@@ -134,7 +139,10 @@ def _add_client_plane(
         directory=ModelDirectory(core.aliases.models, core.fleet.ready_on),
         tokens=TokenServicer(core.dispatcher, access=access, converter=converter),
     )
-    server.add_service(OPENAI_SERVICE, openai_handlers(openai))
+    store = response_store(settings)
+    server.add_part(ServerPart(name="responses", close=store.close))
+    responses = ResponsesServicer(answerer, access=access, keeping=Keeping(converter, store), store=store)
+    server.add_service(OPENAI_SERVICE, openai_handlers(openai) | responses_handlers(responses))
 
 
 def _add_admin_plane(
