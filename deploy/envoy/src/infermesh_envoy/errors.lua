@@ -222,7 +222,7 @@ local function tell_encoding(headers)
   if encoding ~= "" then headers:add("x-infermesh-body-encoding", encoding) end
 end
 
--- The path as OpenAI has it, for one in Azure's form: /openai/deployments/NAME/… and /openai/v1/…; and the model that it
+-- The path as OpenAI has it, for one in Azure's form: /openai/deployments/NAME/... and /openai/v1/...; and the model that it
 -- names, or nil.
 function errors.openai_path(path)
   local deployment, rest = path:match("^/openai/deployments/([^/]+)/(.+)$")

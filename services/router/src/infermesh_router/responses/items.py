@@ -41,7 +41,7 @@ class OtherPart(Strict):
 
 
 def _part_tag(value: object) -> str:
-    kind = value.get("type") if isinstance(value, dict) else "text"
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", "text")
     if kind == "refusal":
         return "<refusal>"
     return "<text>" if kind in ("input_text", "output_text", "text") or not isinstance(kind, str) else "<other>"
