@@ -95,5 +95,5 @@ def _format(wanted: Format | None) -> dict[str, Any]:
         return {"type": "text"}
     shown = wanted.model_dump(by_alias=True)
     if isinstance(wanted, JsonSchemaFormat):
-        return shown
+        return shown | {"strict": bool(wanted.strict)}
     return {name: value for name, value in shown.items() if value is not None}
