@@ -7,10 +7,10 @@ from infermesh_router.openai.answers.parsed import Answer
 from infermesh_router.openai.answers.sinks import EVENTS
 from infermesh_router.openai.errors import error_object
 from infermesh_router.openai.job import Job
-from infermesh_router.parsing.parts import Part
 from infermesh_router.responses.output import Output
 from infermesh_router.responses.resource import failure, final_status, response_object
 from infermesh_router.responses.told import Told
+from infermesh_runtime.answer_parsing.parts import Part
 from infermesh_runtime.errors import InfermeshError
 
 

@@ -6,8 +6,8 @@ import orjson
 
 from infermesh_router.openai.answers.logprobs import chat_logprobs
 from infermesh_router.openai.answers.parsed import Answer
-from infermesh_router.parsing.parts import CallArguments, CallBegins, CallEnds, Part, Reasoning, Text
 from infermesh_router.responses.told import new_item_id
+from infermesh_runtime.answer_parsing.parts import CallArguments, CallBegins, CallEnds, Part, Reasoning, Text
 
 _PARTS: dict[str, dict[str, Any]] = {
     "message": {"type": "output_text", "text": "", "annotations": [], "logprobs": []},

@@ -1,16 +1,29 @@
 """Makes the parser for a model's style: its reasoning first, then its format of tool calls."""
 
-from infermesh_router.parsing.formats.table import FORMATS, Format
-from infermesh_router.parsing.parts import AnswerParser, OutputStyle, Part, Tools
-from infermesh_router.parsing.reader import Wait
-from infermesh_router.parsing.reasoning import read_reasoning
-from infermesh_router.parsing.turn import Turn
+from infermesh_runtime.answer_parsing.formats.table import FORMATS, Format
+from infermesh_runtime.answer_parsing.parts import AnswerParser, OutputStyle, Part, Tools
+from infermesh_runtime.answer_parsing.reader import Wait
+from infermesh_runtime.answer_parsing.reasoning import read_reasoning
+from infermesh_runtime.answer_parsing.turn import Turn
 from infermesh_runtime.chat_templates.reasoning_marks import REASONING_MARKS
 
 
 def new_parser(style: OutputStyle, tools: Tools) -> AnswerParser:
     """A parser of one answer. Raises KeyError when the style names a format or marks that do not exist."""
     return _Parser(style, tools)
+
+
+def known_style(tool_format: str, reasoning: str, *, reasoning_opened: bool, offers_tools: bool) -> OutputStyle:
+    """The style of the answer to a request, as far as parsers know it: what they do not know counts as text.
+
+    A model that is offered no tools makes no calls, so its format counts only if it says more than what is a call.
+    """
+    form = FORMATS.get(tool_format)
+    return OutputStyle(
+        tool_format=tool_format if form is not None and (offers_tools or form.channels) else "",
+        reasoning=reasoning if reasoning in REASONING_MARKS else "",
+        reasoning_opened=reasoning_opened and reasoning in REASONING_MARKS,
+    )
 
 
 def marks_of(style: OutputStyle) -> frozenset[str]:
