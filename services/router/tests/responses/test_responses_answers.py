@@ -95,6 +95,7 @@ async def test_a_stream_tells_what_the_whole_response_has(start_worker: StartWor
     ]
     Response.model_validate(final)
     assert final["usage"]["total_tokens"] == 5
+    assert final["usage"]["output_tokens_details"]["reasoning_tokens"] == 3
 
 
 async def test_a_response_that_reached_its_limit_is_incomplete(
@@ -214,6 +215,34 @@ def test_calls_are_items() -> None:
     ]
     done = [event["output_index"] for event in events if event["type"] == "response.output_item.done"]
     assert done == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+async def test_tool_calls(start_worker: StartWorker, start_router: StartRouter, parallel: bool) -> None:
+    async def call(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
+        begun = started(request.model)
+        begun.started.answer_style.tool_format = "hermes"
+        yield begun
+        for name in "fg":
+            for text in ("<tool_call>", f'{{"name": "{name}", "arg', 'uments": {"a": ', "1}}\n</tool_call>\n"):
+                yield delta(text)
+        yield finished()
+
+    router = await start_router(await start_worker(script=call))
+    tools = [{"type": "function", "name": name, "parameters": {"type": "object"}} for name in "fg"]
+    events = await stream(router, tools=tools, parallel_tool_calls=parallel)
+    final = events[-1]["response"]
+    assert [(item["name"], json.loads(item["arguments"])) for item in final["output"]] == [
+        (name, {"a": 1}) for name in ("fg" if parallel else "f")
+    ]
+    assert final["status"] == "completed"
+    assert final["parallel_tool_calls"] is parallel
+    assert [tool["name"] for tool in final["tools"]] == ["f", "g"]
+    whole = await create(router, tools=tools, parallel_tool_calls=parallel)
+    for response in (final, whole):
+        for item in response["output"]:
+            assert item.pop("call_id").startswith("call_")
+    assert stable(final) == stable(whole)
 
 
 async def test_a_large_body_is_read_in_another_process(start_worker: StartWorker, start_router: StartRouter) -> None:

@@ -22,6 +22,11 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required"
 
 NAMED = {"name": "n", "schema": SCHEMA, "strict": True}
 CHAT_FORMAT = {"type": "json_schema", "json_schema": NAMED}
+TOOL = {"type": "function", "name": "f", "description": "d", "parameters": SCHEMA, "strict": True}
+CHAT_TOOL = {"type": "function", "function": {name: TOOL[name] for name in TOOL if name != "type"}}
+CHOICE = {"type": "function", "name": "f"}
+CHAT_CHOICE = {"type": "function", "function": {"name": "f"}}
+CHAT_ALLOWED = {"mode": "auto", "tools": [CHAT_CHOICE]}
 IMAGE = {"type": "input_image", "image_url": "x"}
 
 
@@ -84,6 +89,14 @@ def test_parts_stay_parts() -> None:
         ({"include": ["message.output_text.logprobs"]}, {"logprobs": True}),
         ({"include": [], "tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "background": False}, {}),
         ({"prompt_cache_key": "k", "safety_identifier": "s"}, {"prompt_cache_key": "k", "safety_identifier": "s"}),
+        ({"tools": [TOOL]}, {"tools": [CHAT_TOOL]}),
+        ({"tools": [TOOL], "tool_choice": "required"}, {"tools": [CHAT_TOOL], "tool_choice": "required"}),
+        ({"tools": [TOOL], "tool_choice": "none"}, {"tools": [CHAT_TOOL], "tool_choice": "none"}),
+        ({"tools": [TOOL], "tool_choice": CHOICE}, {"tools": [CHAT_TOOL], "tool_choice": CHAT_CHOICE}),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [CHOICE]}},
+            {"tools": [CHAT_TOOL], "tool_choice": {"type": "allowed_tools", "allowed_tools": CHAT_ALLOWED}},
+        ),
         ({"user": "u", "priority": 3, "device": "cpu"}, {"user": "u", "priority": 3, "device": "cpu"}),
     ],
 )
@@ -103,6 +116,9 @@ def test_fields_mean_what_those_of_a_chat_do(fields: dict[str, Any], same: dict[
         ({"tools": [{"type": "custom", "name": "c"}]}, "tools[0].type"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice.type"),
         ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL, TOOL]}, "tools"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "name": "g"}}, "tool_choice"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"include": ["nonsense"]}, "include"),
         (
             {"input": [{"role": "user", "content": [IMAGE]}]},
@@ -133,11 +149,18 @@ def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], para
         ({"service_tier": "auto", "include": ["file_search_call.results"]}, ()),
         ({"reasoning": {"summary": "auto"}}, ("reasoning.summary",)),
         ({"include": ["reasoning.encrypted_content"]}, ("include[]",)),
+        ({"tools": [TOOL]}, ("tools[].strict",)),
+        ({"tools": [TOOL], "tool_choice": "required"}, ()),
         ({"brand_new": 1}, ("brand_new",)),
     ],
 )
 def test_what_has_no_effect_is_named(fields: dict[str, Any], ignored: tuple[str, ...]) -> None:
     assert convert(fields).ignored == ignored
+
+
+def test_errors_speak_of_a_responses_fields() -> None:
+    forced = {"tools": [TOOL], "tool_choice": "required", "text": {"format": {"type": "json_object"}}}
+    assert "'text.format'" in refused(forced).message
 
 
 def test_names_of_a_workers_fields() -> None:

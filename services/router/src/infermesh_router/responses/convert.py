@@ -11,13 +11,14 @@ from infermesh_router.openai.answers.chat import ChatShape
 from infermesh_router.openai.bodies import BodyRules, check_document, take_body
 from infermesh_router.openai.conversion import Converted
 from infermesh_router.openai.convert.chat import chat_job
-from infermesh_router.openai.errors import from_validation, invalid, rename_fields
+from infermesh_router.openai.convert.tools import ignored_strictness
+from infermesh_router.openai.errors import from_validation, invalid
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.responses.items import AnyItem, Item, MessageItem, ReferenceItem
 from infermesh_router.responses.messages import chat_messages, shown_items
-from infermesh_router.responses.names import CHAT_NAMES, WORKER_NAMES
+from infermesh_router.responses.names import CHAT_NAMES, WORKER_NAMES, from_chat
 from infermesh_router.responses.schema import JsonSchemaFormat, ResponseRequest
 from infermesh_router.responses.told import References, Told, told_members, with_id
 from infermesh_router.responses.tools import FunctionTool, chat_tool_choice
@@ -81,9 +82,10 @@ def convert_response(message: bytes, rules: BodyRules, model: str = "", *, past:
         return Converted(_not_yet(request), (), found)
     items = _resolved(request, past or Past())
     try:
-        job = _job(request, [*_stored(past.context if past else ()), *items])
+        chat = _chat(request, [*_stored(past.context if past else ()), *items])
+        job = chat_job(chat)
     except InvalidArgument as error:
-        raise rename_fields(error, CHAT_NAMES) from None
+        raise from_chat(error) from None
     keeps = request.store is not False
     told = Told(
         members=told_members(request),
@@ -93,7 +95,8 @@ def convert_response(message: bytes, rules: BodyRules, model: str = "", *, past:
         asks_to_keep=request.store is True,
         logprobs=request.wants_logprobs,
     )
-    return Converted(job, parsed.ignored + request.hints(), told)
+    strictness = ("tools[].strict",) if ignored_strictness(chat) else ()
+    return Converted(_as_response(job), parsed.ignored + request.hints() + strictness, told)
 
 
 def _references(request: ResponseRequest) -> References | None:
@@ -119,15 +122,18 @@ def _stored(items: Sequence[bytes]) -> list[Item]:
     return _ITEMS.validate_python([orjson.loads(item) for item in items])
 
 
-def _job(request: ResponseRequest, items: list[Item]) -> Job:
+def _chat(request: ResponseRequest, items: list[Item]) -> ChatRequest:
+    """The chat that a response is."""
+    fields = _chat_fields(request) | {"messages": chat_messages(items, request.instructions)}
     try:
-        chat = ChatRequest.model_validate(
-            _chat_fields(request) | {"messages": chat_messages(items, request.instructions)}
-        )
+        return ChatRequest.model_validate(fields)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        raise from_validation(problems) from None
-    job = chat_job(chat)
+    raise from_validation(problems)
+
+
+def _as_response(job: Job) -> Job:
+    """The job with a response's id, and its names of the fields."""
     names = WORKER_NAMES | {path: CHAT_NAMES.get(name, name) for path, name in job.field_names.items()}
     return replace(job, id=f"resp_{job.id.rpartition('-')[2]}", field_names=names)
 

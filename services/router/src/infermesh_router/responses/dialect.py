@@ -44,7 +44,7 @@ class WholeResponse:
 
     def __init__(self, job: Job, told: Told, keep: Keep, send_headers: SendHeaders) -> None:
         self._events = ResponseEvents(job, told)
-        self._parsed = ParsedAnswer(job.tools)
+        self._parsed = ParsedAnswer(job.tools, single_call=job.single_call)
         self._keep = keep
         self._send_headers = send_headers
         self._response: dict[str, Any] = {}
@@ -78,7 +78,7 @@ class StreamedResponse:
 
     def __init__(self, job: Job, told: Told, keep: Keep, send_headers: SendHeaders, writer: Writer) -> None:
         self._events = ResponseEvents(job, told)
-        self._sink = EventsSink(self._events, job.tools, send_headers, writer)
+        self._sink = EventsSink(self._events, job.tools, send_headers, writer, single_call=job.single_call)
         self._keep = keep
         self.begun = False
         """Whether something was sent, so that an error can no longer be a status."""

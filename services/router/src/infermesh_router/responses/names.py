@@ -1,5 +1,8 @@
 """The names that fields have in a body of /v1/responses, for errors that name them otherwise."""
 
+from infermesh_router.openai.errors import rename_fields
+from infermesh_runtime.errors import InfermeshError, InvalidArgument
+
 CHAT_NAMES = {
     "messages": "input",
     "max_tokens": "max_output_tokens",
@@ -26,3 +29,12 @@ WORKER_NAMES = {
     "logprobs": "top_logprobs",
 }
 """A field path of GenerateRequest → the field of a response; the first that matches counts."""
+
+
+def from_chat(error: InfermeshError) -> InvalidArgument:
+    """An error of a chat's body, in the words of a response's. Other fields that its message quotes are renamed too."""
+    renamed = rename_fields(error, CHAT_NAMES)
+    message = renamed.message
+    for chat, response in CHAT_NAMES.items():
+        message = message.replace(f"'{chat}'", f"'{response}'")
+    return InvalidArgument(message, reason=renamed.reason, fields=renamed.fields)

@@ -36,7 +36,7 @@ def response_object(
         "incomplete_details": cut,
         "output": output,
         "store": told.keeps,
-        "usage": usage_object(answer.usage) if ended and error is None else None,
+        "usage": usage_object(answer.usage, answer.reasoning_tokens) if ended and error is None else None,
         **told.members,
         **_sampling(told, answer.started),
     }
@@ -45,13 +45,13 @@ def response_object(
     return members | timings.member | failovers_member(answer.finished.failovers)
 
 
-def usage_object(usage: pb.Usage) -> dict[str, Any]:
+def usage_object(usage: pb.Usage, reasoning_tokens: int) -> dict[str, Any]:
     """The member `usage`."""
     return {
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": usage.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
 
