@@ -10,10 +10,13 @@ from rich.console import Console
 from tokenizers import AddedToken, Tokenizer, models
 
 from infermesh_client.model_import import convert
+from infermesh_client.model_import.answer_style import settle_style
 from infermesh_client.model_import.facts import read_facts
 from infermesh_client.model_import.generation import GenerationFacts, settle_generation
 from infermesh_client.model_import.importer import import_model
+from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
+from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_runtime.model_manifest import read_manifest
@@ -120,3 +123,23 @@ def test_template_that_does_not_compile_is_refused(
     with pytest.raises(InvalidArgument, match="chat template has a syntax error in line 2"):
         import_model(str(broken), "tiny", models_root, view)
     assert not (models_root / "tiny").exists()
+
+
+def test_how_it_answers_is_read_from_its_template_unless_the_user_says_it(tmp_path: Path, view: ProgressView) -> None:
+    calls = "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}"
+    facts = settle(tmp_path, view, CHATML.replace("<|im_end|>", calls + "<|im_end|>") + "<think>")
+    assert facts.answer_style == AnswerStyle("hermes", "think")
+    assert settle_style(facts.answer_style, ImportOptions()) == AnswerStyle("hermes", "think")
+    told = ImportOptions(tool_format="pythonic", reasoning="none")
+    assert settle_style(facts.answer_style, told) == AnswerStyle("pythonic", "")
+    assert settle_style(None, told) == AnswerStyle("pythonic", "")
+    assert settle_style(None, ImportOptions()) is None
+    assert settle_style(AnswerStyle(), ImportOptions()) is None
+
+
+@pytest.mark.parametrize("options", [ImportOptions(tool_format="xml"), ImportOptions(reasoning="hmm")])
+def test_a_style_that_is_not_known_is_refused_at_once(
+    tmp_path: Path, view: ProgressView, options: ImportOptions
+) -> None:
+    with pytest.raises(InvalidArgument, match=r"must be one of .*none"):
+        import_model(str(tmp_path / "missing.gguf"), "m", tmp_path, view, options)

@@ -2,9 +2,10 @@
 
 import pytest
 
+from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates import examine
 from infermesh_runtime.chat_templates.chat_template import ChatTemplate
-from infermesh_runtime.chat_templates.examine import examine_template
+from infermesh_runtime.chat_templates.examine import TemplateFacts, examine_template
 from infermesh_runtime.chat_templates.turn_end import find_turn_end
 from infermesh_runtime.errors import InvalidArgument
 
@@ -37,8 +38,11 @@ def test_end_of_a_turn(source: str, end: str | None) -> None:
     assert find_turn_end(template, CONTROL) == end
 
 
-def test_process_tells_the_end() -> None:
-    assert examine_template(CHATML, {}, CONTROL) == "<|im_end|>"
+def test_process_tells_the_end_and_the_style() -> None:
+    assert examine_template(CHATML, {}, CONTROL) == TemplateFacts("<|im_end|>", AnswerStyle())
+    calls = "{% for c in m.tool_calls or [] %}[TOOL_CALLS]{{ c.function.name }}{% endfor %}"
+    thinks = CHATML + "{% for m in messages %}" + calls + "{% endfor %}<think>"
+    assert examine_template(thinks, {}, CONTROL).style == AnswerStyle("mistral", "think")
 
 
 def test_template_that_does_not_compile_is_refused_with_its_line() -> None:

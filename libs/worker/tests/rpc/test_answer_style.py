@@ -175,6 +175,16 @@ async def test_a_format_begins_after_the_reasoning(make_model: MakeModel) -> Non
     assert '"<think>"' in closed.before
 
 
+async def test_a_prompt_that_ends_the_reasoning_leaves_none(make_model: MakeModel) -> None:
+    model = make_model(THINKS + "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}")
+    silent = ask(*TOOLS, format=pb.OutputFormat(regex="a"))
+    silent.chat.enable_thinking = False
+    assert (await told(model, silent)).answer_style == pb.AnswerStyle(tool_format="hermes")
+    made = (await generation_of(model, silent)).output_format
+    assert made is not None
+    assert made.before == ""
+
+
 async def test_the_manifest_may_say_it(make_model: MakeModel) -> None:
     model = make_model(HERMES)
     assert model.chat_template is not None

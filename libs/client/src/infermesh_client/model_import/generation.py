@@ -9,7 +9,8 @@ from tokenizers import Tokenizer
 
 from infermesh_client.model_import.facts import ModelFacts, read_json
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_runtime.chat_templates.examine import examine_template
+from infermesh_runtime.answer_style import AnswerStyle
+from infermesh_runtime.chat_templates.examine import TemplateFacts, examine_template
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.generation_defaults import GenerationDefaults, read_defaults
 
@@ -25,6 +26,8 @@ class GenerationFacts:
     special_tokens: dict[str, str]
     """By the names that chat templates use: "bos_token", "eos_token", …"""
     defaults: GenerationDefaults | None
+    answer_style: AnswerStyle | None
+    """How it writes tool calls and reasoning; None without a chat template."""
 
 
 def settle_generation(
@@ -39,7 +42,8 @@ def settle_generation(
     tokenizer = _tokenizer(folder)
     special_tokens = _special_tokens(folder, facts, tokenizer)
     ends = list(facts.eos_token_ids)
-    names = [special_tokens.get("eos_token"), _turn_end(folder, special_tokens, tokenizer)]
+    template = _examine(folder, special_tokens, tokenizer)
+    names = [special_tokens.get("eos_token"), template.turn_end if template is not None else None]
     ends += [token_id for name in names if name and (token_id := _id_of(name, tokenizer)) is not None]
     ends += [_told(token, tokenizer) for token in eos]
     if not ends:
@@ -48,7 +52,12 @@ def settle_generation(
             "so its answers would not end; name the token with --eos TOKEN (its text or its id)"
         )
     defaults = _defaults(folder, label, view)
-    return GenerationFacts(eos_token_ids=tuple(dict.fromkeys(ends)), special_tokens=special_tokens, defaults=defaults)
+    return GenerationFacts(
+        eos_token_ids=tuple(dict.fromkeys(ends)),
+        special_tokens=special_tokens,
+        defaults=defaults,
+        answer_style=template.style if template is not None else None,
+    )
 
 
 def _tokenizer(folder: Path) -> Tokenizer | None:
@@ -84,7 +93,7 @@ def _named_tokens(stored: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, text
 
 
-def _turn_end(folder: Path, special_tokens: Mapping[str, str], tokenizer: Tokenizer | None) -> str | None:
+def _examine(folder: Path, special_tokens: Mapping[str, str], tokenizer: Tokenizer | None) -> TemplateFacts | None:
     template = folder / "chat_template.jinja"
     if not template.is_file():
         return None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from infermesh_client.model_import.answer_style import check_style, settle_style
 from infermesh_client.model_import.checks import check_ir
 from infermesh_client.model_import.convert import Conversion, convert_model, prepare
 from infermesh_client.model_import.fetching.fetch import examine, fetch
@@ -41,6 +42,7 @@ def import_model(
     but for downloads that the same import goes on with. `force` replaces a model of this name. Raises InfermeshError.
     """
     options = options or ImportOptions()
+    check_style(options)
     target, parsed = root / check_name(name), parse_source(source)
     if options.weights is not None and isinstance(parsed, OpenVinoFolder):
         raise InvalidArgument("--weights cannot be given with an OpenVINO IR folder, whose weights are not changed")
@@ -59,6 +61,7 @@ def import_model(
         generation = settle_generation(folder, fetched.facts, fetched.label, view, eos=options.eos)
         conversion = _convert(folder, fetched, options.weights, home, view)
         manifest = _describe(folder, name, fetched, generation, conversion, view=view)
+        manifest = msgspec.structs.replace(manifest, answer_style=settle_style(generation.answer_style, options))
         write_manifest(folder, manifest)
         if options.verify:
             first, *others = prove(folder, manifest.format, home, view) or (None,)

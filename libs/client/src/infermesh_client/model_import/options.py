@@ -21,5 +21,9 @@ class ImportOptions:
     """Whether the finished model is tried and compared with its source."""
     eos: Sequence[str] = ()
     """Tokens (texts or ids) that end the model's answers beside those that it names."""
+    tool_format: str | None = None
+    """The format of the model's tool calls, "none" if it makes none; None: as its chat template shows."""
+    reasoning: str | None = None
+    """The marks of its reasoning, "none" if it writes none; None: as its chat template shows."""
     home: Path | None = None
     """INFERMESH_HOME, for the converter environment and logs; None: the folder that holds the models folder."""

@@ -1,4 +1,4 @@
-"""Tries a chat template in a process of its own, before a model is imported: can it be used, and how do turns end?
+"""Tries a chat template in a process of its own, before a model is imported: can it be used, what does it show?
 
 `examine_template` starts it as `python -m infermesh_runtime.chat_templates.examine`. It reads one JSON document from
 stdin and writes one to stdout.
@@ -9,8 +9,11 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
+from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.chat_template import ChatTemplate
+from infermesh_runtime.chat_templates.detect import detect_style
 from infermesh_runtime.chat_templates.turn_end import find_turn_end
 from infermesh_runtime.errors import FailedPrecondition, Internal, InvalidArgument
 
@@ -19,8 +22,18 @@ _TIMEOUT_S = 10
 _MAX_MEMORY_BYTES = 1 << 30
 
 
-def examine_template(source: str, special_tokens: Mapping[str, str], control_tokens: Sequence[str]) -> str | None:
-    """The special token that the template closes turns with, if it does with one.
+@dataclass(frozen=True, slots=True)
+class TemplateFacts:
+    """What a template shows of its model."""
+
+    turn_end: str | None
+    """The special token that it closes turns with, if it does with one."""
+    style: AnswerStyle
+    """How the model writes tool calls and reasoning."""
+
+
+def examine_template(source: str, special_tokens: Mapping[str, str], control_tokens: Sequence[str]) -> TemplateFacts:
+    """What the template shows.
 
     Raises InvalidArgument, with the line, when the template cannot be used, or takes too long or too much memory.
     """
@@ -38,8 +51,7 @@ def examine_template(source: str, special_tokens: Mapping[str, str], control_tok
     answer = json.loads(done.stdout)
     if "error" in answer:
         raise InvalidArgument(answer["error"])
-    turn_end: str | None = answer["turn_end"]
-    return turn_end
+    return TemplateFacts(answer["turn_end"], AnswerStyle(**answer["style"]))
 
 
 def main() -> int:
@@ -54,7 +66,9 @@ def main() -> int:
             special_tokens=question["special_tokens"],
             control_tokens=question["control_tokens"],
         )
-        answer = {"turn_end": find_turn_end(template, question["control_tokens"])}
+        tokens = question["control_tokens"]
+        style = detect_style(template, question["source"], tokens)
+        answer = {"turn_end": find_turn_end(template, tokens), "style": asdict(style)}
     except FailedPrecondition as error:
         answer = {"error": error.message}
     except MemoryError:

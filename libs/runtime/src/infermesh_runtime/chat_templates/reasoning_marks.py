@@ -32,3 +32,9 @@ def opens_reasoning(prompt: str, style: str) -> bool:
     """
     marks = REASONING_MARKS.get(style)
     return marks is not None and prompt.rstrip().endswith(tuple(mark.rstrip() for mark in marks.begins))
+
+
+def closes_reasoning(prompt: str, style: str) -> bool:
+    """Whether a prompt ends with the end of the reasoning, as templates write it that turn it off."""
+    marks = REASONING_MARKS.get(style)
+    return marks is not None and prompt.rstrip().endswith(tuple(mark.rstrip() for mark in marks.ends))

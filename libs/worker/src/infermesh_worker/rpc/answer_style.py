@@ -10,7 +10,7 @@ from infermesh_engine.requests import request as engine
 from infermesh_runtime.answer_parsing.constraint import constrain_calls, forced_format, reasoning_rules
 from infermesh_runtime.answer_parsing.parser import known_style, marks_of
 from infermesh_runtime.answer_parsing.parts import OutputStyle
-from infermesh_runtime.chat_templates.reasoning_marks import opens_reasoning
+from infermesh_runtime.chat_templates.reasoning_marks import closes_reasoning, opens_reasoning
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.prompt import THREAD_FROM_BYTES, invalid, offers_tools
 
@@ -46,7 +46,7 @@ async def answer_style(
     tail = model.tokenizer.decode(token_ids[-_TAIL_TOKENS:], skip_special_tokens=False) if style.reasoning else ""
     found = known_style(
         style.tool_format,
-        style.reasoning,
+        "" if closes_reasoning(tail, style.reasoning) else style.reasoning,
         reasoning_opened=opens_reasoning(tail, style.reasoning),
         offers_tools=offers_tools(chat),
     )

@@ -49,6 +49,20 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
             help="Token that ends an answer, by its text or id, beside those that the model names; may be repeated.",
         ),
     ] = None,
+    tool_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="How the model writes tool calls, e.g. hermes, or none; default: as its chat template shows.",
+        ),
+    ] = None,
+    reasoning: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MARKS",
+            help="How the model marks its reasoning, e.g. think, or none; default: as its chat template shows.",
+        ),
+    ] = None,
     include: Annotated[
         str | None,
         typer.Option(metavar="PATTERN", help="Take only weights of the repository that match, as in '*Q4_K_M*'."),
@@ -66,7 +80,15 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
     """Copy or download a model into the models folder, ready to serve. A failed import leaves nothing behind."""
     from infermesh_client.cli.models.importing import run_dry_import, run_import  # noqa: PLC0415
 
-    wanted = ImportOptions(weights=weights, include=include, link=link, verify=verify, eos=tuple(eos or ()))
+    wanted = ImportOptions(
+        weights=weights,
+        include=include,
+        link=link,
+        verify=verify,
+        eos=tuple(eos or ()),
+        tool_format=tool_format,
+        reasoning=reasoning,
+    )
     if dry_run:
         run_dry_import(source, wanted)
     elif name:
