@@ -28,6 +28,7 @@ def new_mesh(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
             admin = f"unix:{folder}/admin.sock"
             # tests kill engines under the same request again and again
             settings: dict[str, object] = {"workers": endpoints, "admin_listen": admin, "poison_s": 0}
+            settings["responses_store"] = folder / "responses.sqlite"
             router = Program(ROUTER, folder / "router.log", {**settings, **router_settings})
             mesh = Mesh(folder, programs, router)
             stopping.callback(mesh.stop)

@@ -20,6 +20,7 @@ from infermesh_router.openai.schema.completion import CompletionRequest
 from infermesh_router.policy import choice as policy
 from infermesh_router.policy.filters import FILTERS
 from infermesh_router.policy.scorers import SCORERS
+from infermesh_router.responses.schema import ResponseRequest
 from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.settings import SettingVariable, describe
@@ -48,6 +49,12 @@ def test_fields_of_a_body(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(MessagesBody.model_fields))
 def test_fields_of_a_message(name: str) -> None:
     section = TEXT.split("## Anthropic's API")[1].split("\n## ")[0]
+    assert f"`{name}`" in section
+
+
+@pytest.mark.parametrize("name", sorted(ResponseRequest.model_fields))
+def test_fields_of_a_response(name: str) -> None:
+    section = TEXT.split("## Responses")[1].split("\n## ")[0]
     assert f"`{name}`" in section
 
 

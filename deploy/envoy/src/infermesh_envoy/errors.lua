@@ -43,6 +43,8 @@ local UTF8 = { -- the byte sequences of characters beyond ASCII
 local SMALL_BYTES = 2 ^ 16 -- bodies up to this size are not counted
 local STATUSES = { ['"request_too_large"'] = 413, ['"unsupported_encoding"'] = 415 } -- where gRPC's code gives a poorer one
 local DEPLOYMENT = "x-infermesh-deployment" -- the model in a path of Azure's form
+local QUERY = "x-infermesh-query" -- what stood behind the question mark of the path
+local MAX_QUERY_CHARS = 4096
 local GRPC_HEADERS = { "grpc-status", "grpc-message", "grpc-status-details-bin" }
 
 -- The position of the quote that closes the string opened at `at`.
@@ -274,7 +276,10 @@ function envoy_on_request(handle)
     headers:replace(":method", "GET")
   end
   local path = headers:get(":path") or ""
-  if path:find("?", 1, true) then -- no call has parameters, and the transcoder refuses those that it does not know
+  headers:remove(QUERY) -- only this script says it
+  if path:find("?", 1, true) then -- the transcoder refuses parameters that it does not know, so the router gets them all
+    local query = path:match("%?(.*)"):sub(1, MAX_QUERY_CHARS):gsub("[^!-~]", "?") -- gRPC takes printable ASCII only
+    headers:add(QUERY, query)
     path = path:gsub("%?.*", "")
     headers:replace(":path", path)
   end

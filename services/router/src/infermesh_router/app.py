@@ -6,6 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import grpc
 from prometheus_client import CollectorRegistry
 
 from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server, add_EndpointServiceServicer_to_server
@@ -22,6 +23,7 @@ from infermesh_router.api.listing import Listing
 from infermesh_router.api.task_health import serving_unless_disabled, task_health_part
 from infermesh_router.config.body_options import body_budget, body_rules, request_bounds
 from infermesh_router.config.mesh_file import MeshFile
+from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core, build_core
 from infermesh_router.fleet.drainer import Drainer
@@ -40,6 +42,9 @@ from infermesh_router.openai.token_servicer import TokenServicer
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.reader import RequestReader
+from infermesh_router.responses.keeping import Keeping
+from infermesh_router.responses.servicer import LIMITED_CALLS as LIMITED_RESPONSES_CALLS
+from infermesh_router.responses.servicer import ResponsesServicer, responses_handlers
 from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.machine import usable_processors
@@ -55,7 +60,7 @@ _log = logging.getLogger(__name__)
 LIMITED_METHODS = frozenset(
     {
         *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer", "Tokenize", "Detokenize")),
-        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in LIMITED_CALLS),
+        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in (*LIMITED_CALLS, *LIMITED_RESPONSES_CALLS)),
         *(f"/{ANTHROPIC_SERVICE}/{name}" for name in LIMITED_ANTHROPIC_CALLS),
     }
 )
@@ -140,9 +145,23 @@ def _add_client_plane(
         directory=ModelDirectory(core.aliases.models, core.fleet.ready_on),
         tokens=TokenServicer(core.dispatcher, access=access, converter=converter),
     )
-    server.add_service(OPENAI_SERVICE, openai_handlers(openai) | model_handlers(openai))
+    server.add_service(
+        OPENAI_SERVICE,
+        openai_handlers(openai) | model_handlers(openai) | _responses(server, settings, answerer, access, converter),
+    )
     anthropic = AnthropicServicer(answerer, core.dispatcher, access=access, converter=converter)
     server.add_service(ANTHROPIC_SERVICE, anthropic_handlers(anthropic))
+
+
+def _responses(
+    server: Server, settings: RouterSettings, answerer: Answerer, access: Access, converter: BodyConverter
+) -> dict[str, grpc.RpcMethodHandler]:
+    """The calls of /v1/responses, and the store that closes with the server."""
+    store = response_store(settings)
+    server.add_part(ServerPart(name="responses", close=store.close))
+    return responses_handlers(
+        ResponsesServicer(answerer, access=access, keeping=Keeping(converter, store), store=store)
+    )
 
 
 def _add_admin_plane(

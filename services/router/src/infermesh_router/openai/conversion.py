@@ -66,10 +66,13 @@ class BodyConverter:
         """The job of a body of /v1/completions."""
         return await self.convert(convert_completion, message, sent)
 
-    async def convert(self, convert: Convert, message: bytes, sent: Sent = PLAINLY) -> Converted:
-        """The job of a body of any dialect. `convert` must be a function of a module."""
+    async def convert(
+        self, convert: Convert, message: bytes, sent: Sent = PLAINLY, *, heavy: bool = False
+    ) -> Converted:
+        """The job of a body of any dialect. `convert` must be a function of a module. `heavy`: it has much to do even
+        for a small body."""
         message, encoding = await self._unpack_small(message, sent)
-        if not encoding and is_light_json(message):
+        if not encoding and not heavy and is_light_json(message):
             return convert(message, self._rules, sent.model)
         converted, bodies = await self._pool.run(_convert_heavy, message, encoding, convert, self._rules, sent.model)
         calls = zip(converted.job.calls, bodies, strict=True)

@@ -134,7 +134,7 @@ def openai_handlers(servicer: OpenAIServicer) -> dict[str, grpc.RpcMethodHandler
 
 
 def _sent(context: RpcContext) -> Sent:
-    return Sent(encoding=encoding_of(context), share=context.body, model=_deployment(context))
+    return Sent(encoding=encoding_of(context), share=context.body, model=deployment_of(context))
 
 
 def _asked(converted: Converted, context: RpcContext, visit: Visit, since_s: float) -> Asked:
@@ -148,7 +148,7 @@ def _asked(converted: Converted, context: RpcContext, visit: Visit, since_s: flo
     )
 
 
-def _deployment(context: RpcContext) -> str:
+def deployment_of(context: RpcContext) -> str:
     """The model that a path in Azure's form names, which Envoy puts into a header; "" for other paths."""
     named = (value for key, value in context.invocation_metadata() if key == DEPLOYMENT_KEY)
     return unquote(next(named, ""))

@@ -1,0 +1,242 @@
+"""Responses are kept for their own key, within bounds, and read back."""
+
+import json
+import sqlite3
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from infermesh.openai.v1 import openai_pb2 as pb
+from infermesh_router.config.response_options import response_store
+from infermesh_router.config.settings import RouterSettings
+from infermesh_router.responses.store.kept import KeptItem, KeptResponse, StoreBounds
+from infermesh_router.responses.store.response_file import ResponseFile
+from infermesh_router.responses.store.response_store import ResponseStore
+from infermesh_router.testing.keys import bearer, write_keys_of
+from infermesh_router.testing.openai import post
+from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from infermesh_runtime.rpc.status import from_rpc_error
+
+LARGE = StoreBounds(max_bytes=1 << 20, max_rows=100, max_age_s=1000)
+
+
+class Clock:
+    """A clock that tests move; each look at it takes a millisecond."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        self.now_s += 0.001
+        return self.now_s
+
+
+def kept(name: str, previous: str | None = None, *, owner: str = "", size: int = 10) -> KeptResponse:
+    said, answered = KeptItem(id=f"in_{name}", body=b"i" + name.encode()), KeptItem(id=f"out_{name}", body=b"o")
+    return KeptResponse(id=name, owner=owner, previous=previous, body=b"x" * size, input=(said,), output=(answered,))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "responses.sqlite"
+
+
+def test_only_its_owner_finds_a_response(path: Path) -> None:
+    file = ResponseFile(path, LARGE)
+    file.put(kept("a", owner="me"))
+    assert file.get("me", "a") == b"x" * 10
+    assert file.item("me", "in_a") == b"ia"
+    for ask in (file.get, file.context, file.delete):
+        with pytest.raises(NotFound):
+            ask("you", "a")
+    with pytest.raises(NotFound):
+        file.item("you", "in_a")
+    file.delete("me", "a")
+    with pytest.raises(NotFound):
+        file.item("me", "in_a")
+
+
+def test_only_this_user_can_read_the_file(path: Path) -> None:
+    ResponseFile(path, LARGE)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_chain_is_all_items_in_order(path: Path) -> None:
+    file = ResponseFile(path, LARGE)
+    for name, previous in (("a", None), ("b", "a"), ("c", "b")):
+        file.put(kept(name, previous))
+    assert file.context("", "c") == (b"ia", b"o", b"ib", b"o", b"ic", b"o")
+    page = file.input_items("", "c", after="", limit=2, newest_first=True)
+    assert (page.items, page.has_more) == ((b"ic", b"o"), True)
+    page = file.input_items("", "c", after="in_b", limit=10, newest_first=True)
+    assert (page.items, page.has_more) == ((b"o", b"ia"), False)
+    with pytest.raises(InvalidArgument):
+        file.input_items("", "c", after="nobody", limit=10, newest_first=True)
+    file.delete("", "a")
+    with pytest.raises(NotFound, match="'a', which is no longer kept"):
+        file.context("", "c")
+
+
+def test_what_was_used_least_recently_goes_first(path: Path) -> None:
+    file = ResponseFile(path, replace(LARGE, max_rows=2), clock=Clock())
+    file.put(kept("a"))
+    file.put(kept("b"))
+    file.context("", "a")
+    file.put(kept("c"))
+    assert file.get("", "a")
+    with pytest.raises(NotFound):
+        file.get("", "b")
+
+
+def test_bytes_are_bounded(path: Path) -> None:
+    file = ResponseFile(path, replace(LARGE, max_bytes=1000), clock=Clock())
+    for name in "abc":
+        file.put(kept(name, size=400))
+    with pytest.raises(NotFound):
+        file.get("", "a")
+    assert file.get("", "c")
+    file.put(kept("d", size=2000))  # not kept, and makes no room for itself
+    assert file.get("", "c")
+    with pytest.raises(NotFound):
+        file.get("", "d")
+
+
+def test_age_is_bounded(path: Path) -> None:
+    clock = Clock()
+    file = ResponseFile(path, LARGE, clock=clock)
+    file.put(kept("a"))
+    clock.now_s += 1001
+    with pytest.raises(NotFound):
+        file.get("", "a")
+    file.put(kept("b"))
+    (count,) = sqlite3.connect(path).execute("SELECT count(*) FROM items").fetchone()
+    assert count == 2  # those of b
+
+
+def test_two_routers_share_a_file(path: Path) -> None:
+    one, other = ResponseFile(path, LARGE), ResponseFile(path, LARGE)
+    one.put(kept("a"))
+    other.put(kept("b", "a"))
+    assert one.context("", "b") == (b"ia", b"o", b"ib", b"o")
+
+
+@pytest.fixture
+def no_database(tmp_path: Path) -> Path:
+    path = tmp_path / "responses.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    return path
+
+
+async def test_a_file_that_is_no_database(no_database: Path) -> None:
+    store = ResponseStore(no_database, LARGE)
+    with pytest.raises(Unavailable, match="cannot be used"):
+        await store.get("", "a")
+    await store.put(kept("a"))  # is logged
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "keeps"),
+    [
+        ({}, False),
+        ({"home": "/h"}, True),
+        ({"home": "/h", "router_count": 2}, False),
+        ({"home": "/h", "router_count": 2, "responses_store": "/s"}, True),
+        ({"home": "/h", "responses_store": "off"}, False),
+    ],
+)
+def test_where_responses_are_kept(settings: dict[str, Any], keeps: bool) -> None:
+    assert response_store(RouterSettings(**settings)).keeps is keeps
+
+
+async def create(router: RunningRouter, *metadata: tuple[str, str], **fields: Any) -> dict[str, Any]:
+    (message,), _ = await post(router, "CreateResponse", {"model": "m", "input": "hi"} | fields, metadata)
+    response: dict[str, Any] = json.loads(message.data)
+    return response
+
+
+async def ask(router: RunningRouter, method: str, request: object, *metadata: tuple[str, str]) -> dict[str, Any]:
+    try:
+        answer = await getattr(router.openai, method)(request, metadata=metadata)
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+    found: dict[str, Any] = json.loads(answer.data)
+    return found
+
+
+async def test_a_response_is_retrieved_listed_and_deleted(
+    start_worker: StartWorker, start_router: StartRouter, tmp_path: Path
+) -> None:
+    worker = await start_worker()
+    router = await start_router(worker, home=str(tmp_path))
+    first = await create(router)
+    second = await create(router, input="more", previous_response_id=first["id"])
+    assert [m.content for m in worker.requests[1].chat.messages] == ["hi", "Hello world", "more"]
+    assert second["previous_response_id"] == first["id"]
+    assert await ask(router, "GetResponse", pb.GetResponseRequest(response_id=second["id"])) == second
+    wanted = pb.ListInputItemsRequest(response_id=second["id"])
+    listed = await ask(router, "ListInputItems", wanted, ("x-infermesh-query", "order=asc&limit=2"))
+    assert [item["content"][0]["text"] for item in listed["data"]] == ["hi", "Hello world"]
+    assert (listed["has_more"], listed["last_id"]) == (True, first["output"][0]["id"])
+    with pytest.raises(InvalidArgument, match="background"):
+        await ask(router, "CancelResponse", pb.CancelResponseRequest(response_id=second["id"]))
+    deleted = await ask(router, "DeleteResponse", pb.DeleteResponseRequest(response_id=first["id"]))
+    assert deleted == {"id": first["id"], "object": "response", "deleted": True}
+    with pytest.raises(NotFound):
+        await create(router, previous_response_id=second["id"])
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=101", "order=up"])
+async def test_bad_queries(start_worker: StartWorker, start_router: StartRouter, tmp_path: Path, query: str) -> None:
+    router = await start_router(await start_worker(), home=str(tmp_path))
+    with pytest.raises(InvalidArgument) as caught:
+        await ask(router, "ListInputItems", pb.ListInputItemsRequest(response_id="r"), ("x-infermesh-query", query))
+    assert query.split("=", maxsplit=1)[0] in caught.value.fields
+
+
+async def test_an_item_is_referred_to(start_worker: StartWorker, start_router: StartRouter, tmp_path: Path) -> None:
+    worker = await start_worker()
+    router = await start_router(worker, home=str(tmp_path))
+    first = await create(router)
+    items = [{"type": "item_reference", "id": first["output"][0]["id"]}, {"role": "user", "content": "why"}]
+    await create(router, input=items)
+    assert [(m.role, m.content) for m in worker.requests[1].chat.messages] == [
+        ("assistant", "Hello world"),
+        ("user", "why"),
+    ]
+    with pytest.raises(NotFound):
+        await create(router, input=[{"type": "item_reference", "id": "msg_none"}])
+
+
+async def test_a_key_reads_only_its_own(start_worker: StartWorker, start_router: StartRouter, tmp_path: Path) -> None:
+    write_keys_of(tmp_path / "keys.json", a={}, b={})
+    router = await start_router(await start_worker(), home=str(tmp_path))
+    (mine,), (theirs,) = bearer("a"), bearer("b")
+    response = await create(router, mine)
+    wanted = pb.GetResponseRequest(response_id=response["id"])
+    assert await ask(router, "GetResponse", wanted, mine) == response
+    with pytest.raises(NotFound):
+        await ask(router, "GetResponse", wanted, theirs)
+    with pytest.raises(NotFound):
+        await create(router, theirs, previous_response_id=response["id"])
+
+
+async def test_without_a_store(start_worker: StartWorker, start_router: StartRouter) -> None:
+    router = await start_router(await start_worker())
+    assert (await create(router))["store"] is False
+    for fields in ({"store": True}, {"previous_response_id": "resp_1"}):
+        with pytest.raises(FailedPrecondition, match="INFERMESH_HOME"):
+            await create(router, **fields)
+
+
+async def test_store_false_keeps_nothing(start_worker: StartWorker, start_router: StartRouter, tmp_path: Path) -> None:
+    router = await start_router(await start_worker(), home=str(tmp_path))
+    response = await create(router, store=False)
+    assert response["store"] is False
+    with pytest.raises(NotFound):
+        await ask(router, "GetResponse", pb.GetResponseRequest(response_id=response["id"]))
