@@ -6,7 +6,7 @@ from google.api.httpbody_pb2 import HttpBody
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.answers.events import BodySink, EventsSink
 from infermesh_router.openai.answers.parsed import Answer, ParsedAnswer
-from infermesh_router.parsing.parts import CallArguments, CallBegins, Part, Reasoning, Text
+from infermesh_runtime.answer_parsing.parts import CallArguments, CallBegins, Part, Reasoning, Text
 from infermesh_runtime.errors import InfermeshError, Unavailable
 
 TOOLS = {"f": {"type": "object", "properties": {"a": {"type": "integer"}}}}

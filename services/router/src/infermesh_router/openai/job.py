@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.parsing.parts import Tools
 from infermesh_router.requests.call import Call
+from infermesh_runtime.answer_parsing.parts import Tools
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from google.api.httpbody_pb2 import HttpBody
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.answers.parsed import Answer, ParsedAnswer
 from infermesh_router.openai.answers.sinks import SendHeaders, Writer
-from infermesh_router.parsing.parts import Part, Tools
+from infermesh_runtime.answer_parsing.parts import Part, Tools
 from infermesh_runtime.errors import InfermeshError
 
 

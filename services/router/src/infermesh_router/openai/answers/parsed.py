@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.answers.chunks import finish_reason_name
-from infermesh_router.parsing.parser import new_parser
-from infermesh_router.parsing.parts import (
+from infermesh_runtime.answer_parsing.parser import new_parser
+from infermesh_runtime.answer_parsing.parts import (
     CallArguments,
     CallBegins,
     CallEnds,

@@ -12,12 +12,12 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from infermesh_engine.requests.request import OutputFormat
 from infermesh_engine.sampling.grammars.grammar import GrammarFactory
-from infermesh_router.parsing.constraint import constrain_calls
-from infermesh_router.parsing.formats.table import FORMATS
-from infermesh_router.parsing.parser import new_parser
-from infermesh_router.parsing.parts import CallArguments, CallBegins, OutputStyle, Part, Reasoning, Tools
-from infermesh_router.testing.written_calls import TOOLS, WRITERS
+from infermesh_runtime.answer_parsing.constraint import constrain_calls
+from infermesh_runtime.answer_parsing.formats.table import FORMATS
+from infermesh_runtime.answer_parsing.parser import new_parser
+from infermesh_runtime.answer_parsing.parts import CallArguments, CallBegins, OutputStyle, Part, Reasoning, Tools
 from infermesh_runtime.chat_templates.reasoning_marks import REASONING_MARKS
+from infermesh_runtime.testing.written_calls import TOOLS, WRITERS
 
 NATIVE = ("deepseek", "granite", "harmony", "hermes", "kimi-k2", "llama3", "mistral", "phi4")
 EVERY = pytest.mark.parametrize("form", sorted(set(FORMATS) - {""}))

@@ -5,9 +5,9 @@ import json
 import re
 from typing import Any
 
-from infermesh_router.parsing.formats.held import CallText
-from infermesh_router.parsing.reader import Reader, Wait
-from infermesh_router.parsing.turn import Turn
+from infermesh_runtime.answer_parsing.formats.held import CallText
+from infermesh_runtime.answer_parsing.reader import Reader, Wait
+from infermesh_runtime.answer_parsing.turn import Turn
 
 _BEGINS = ("<|python_start|>", "<|tool_call_start|>", "<function_calls>", "```tool_code\n")
 _ENDS = ("<|python_end|>", "<|tool_call_end|>", "</function_calls>", "```")

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from infermesh_router.parsing.formats.table import FORMATS
-from infermesh_router.parsing.parser import marks_of, new_parser
-from infermesh_router.parsing.parts import CallArguments, CallBegins, CallEnds, OutputStyle, Text
-from infermesh_router.testing.written_calls import TOOLS, WRITERS
+from infermesh_runtime.answer_parsing.formats.table import FORMATS
+from infermesh_runtime.answer_parsing.parser import marks_of, new_parser
+from infermesh_runtime.answer_parsing.parts import CallArguments, CallBegins, CallEnds, OutputStyle, Text
 from infermesh_runtime.chat_templates.detect import DETECTED_FORMATS
+from infermesh_runtime.testing.written_calls import TOOLS, WRITERS
 
 from .joined import Joined, join, parse
 

@@ -3,11 +3,11 @@
 import json
 import re
 
-from infermesh_router.parsing.formats.held import CallText, Held
-from infermesh_router.parsing.json_values import is_json
-from infermesh_router.parsing.parts import Tools
-from infermesh_router.parsing.reader import Reader, Wait
-from infermesh_router.parsing.typed_values import object_text
+from infermesh_runtime.answer_parsing.formats.held import CallText, Held
+from infermesh_runtime.answer_parsing.json_values import is_json
+from infermesh_runtime.answer_parsing.parts import Tools
+from infermesh_runtime.answer_parsing.reader import Reader, Wait
+from infermesh_runtime.answer_parsing.typed_values import object_text
 
 _QUOTE, _BEGIN, _END = '<|"|>', "<|tool_call>", "<tool_call|>"
 _CALL = re.compile(rf"{re.escape(_BEGIN)}\s*call:(?P<name>[^\s{{]+)\s*(?P<inside>\{{.*?)(?:{re.escape(_END)})?\Z", re.S)

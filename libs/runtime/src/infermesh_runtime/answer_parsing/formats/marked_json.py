@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from infermesh_router.parsing.formats.call_objects import read_calls
-from infermesh_router.parsing.reader import Wait
-from infermesh_router.parsing.turn import Turn
+from infermesh_runtime.answer_parsing.formats.call_objects import read_calls
+from infermesh_runtime.answer_parsing.reader import Wait
+from infermesh_runtime.answer_parsing.turn import Turn
 
 _FENCE = "```"
 _LANGUAGES = ("json", "tool_call", "tool_code", "xml")

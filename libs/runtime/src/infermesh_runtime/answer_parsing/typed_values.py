@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infermesh_router.parsing.json_values import is_json
-from infermesh_router.parsing.parts import Tools
+from infermesh_runtime.answer_parsing.json_values import is_json
+from infermesh_runtime.answer_parsing.parts import Tools
 
 _MAX_LITERAL = 100_000
 """Longest text that is tried as a Python literal, in characters: Python's parser takes long for more."""

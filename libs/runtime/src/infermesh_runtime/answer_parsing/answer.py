@@ -1,7 +1,7 @@
 """Collects the parts of an answer: joins neighbours, numbers calls, and trims the white space around what it parts."""
 
-from infermesh_router.parsing.json_values import is_json
-from infermesh_router.parsing.parts import CallArguments, CallBegins, CallEnds, Part, Reasoning, Text
+from infermesh_runtime.answer_parsing.json_values import is_json
+from infermesh_runtime.answer_parsing.parts import CallArguments, CallBegins, CallEnds, Part, Reasoning, Text
 
 
 class Answer:

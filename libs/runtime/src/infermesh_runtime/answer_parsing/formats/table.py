@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infermesh_router.parsing.formats.gemma import GEMMA
-from infermesh_router.parsing.formats.harmony import read_harmony
-from infermesh_router.parsing.formats.headed import Headed, read_mistral
-from infermesh_router.parsing.formats.marked_json import MarkedJson
-from infermesh_router.parsing.formats.pythonic import Pythonic
-from infermesh_router.parsing.formats.tagged import DEEPSEEK_DSML, GLM, KIMI_K3, MINIMAX, QWEN_CODER, SEED
-from infermesh_router.parsing.reader import Wait
-from infermesh_router.parsing.turn import Body, Turn
+from infermesh_runtime.answer_parsing.formats.gemma import GEMMA
+from infermesh_runtime.answer_parsing.formats.harmony import read_harmony
+from infermesh_runtime.answer_parsing.formats.headed import Headed, read_mistral
+from infermesh_runtime.answer_parsing.formats.marked_json import MarkedJson
+from infermesh_runtime.answer_parsing.formats.pythonic import Pythonic
+from infermesh_runtime.answer_parsing.formats.tagged import DEEPSEEK_DSML, GLM, KIMI_K3, MINIMAX, QWEN_CODER, SEED
+from infermesh_runtime.answer_parsing.reader import Wait
+from infermesh_runtime.answer_parsing.turn import Body, Turn
 
 
 @dataclass(frozen=True, slots=True)

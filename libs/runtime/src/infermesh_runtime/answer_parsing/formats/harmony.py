@@ -2,9 +2,9 @@
 
 import re
 
-from infermesh_router.parsing.formats.headed import read_arguments
-from infermesh_router.parsing.reader import Sink, Wait
-from infermesh_router.parsing.turn import Turn
+from infermesh_runtime.answer_parsing.formats.headed import read_arguments
+from infermesh_runtime.answer_parsing.reader import Sink, Wait
+from infermesh_runtime.answer_parsing.turn import Turn
 
 _START, _MESSAGE, _END, _CALL, _RETURN = "<|start|>", "<|message|>", "<|end|>", "<|call|>", "<|return|>"
 _RECIPIENT = re.compile(r"\bto=([^\s<]+)")

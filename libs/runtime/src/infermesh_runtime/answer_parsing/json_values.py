@@ -3,7 +3,7 @@
 import json
 import re
 
-from infermesh_router.parsing.reader import Reader, Sink, Wait
+from infermesh_runtime.answer_parsing.reader import Reader, Sink, Wait
 
 _STRUCTURE = re.compile(r'["{}\[\]]')
 _IN_STRING = re.compile(r'["\\\x00-\x1f]')

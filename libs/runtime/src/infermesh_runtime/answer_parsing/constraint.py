@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from infermesh_router.parsing.parts import OutputStyle, Tools
+from infermesh_runtime.answer_parsing.parts import OutputStyle, Tools
 from infermesh_runtime.chat_templates.reasoning_marks import REASONING_MARKS
 
 _NOT_VALIDATING = frozenset({"description", "title", "examples", "default", "deprecated", "$comment", "$schema", "$id"})

@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass
 
-from infermesh_router.parsing.formats.call_objects import read_calls
-from infermesh_router.parsing.json_values import read_value
-from infermesh_router.parsing.reader import Wait
-from infermesh_router.parsing.turn import Turn
+from infermesh_runtime.answer_parsing.formats.call_objects import read_calls
+from infermesh_runtime.answer_parsing.json_values import read_value
+from infermesh_runtime.answer_parsing.reader import Wait
+from infermesh_runtime.answer_parsing.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)

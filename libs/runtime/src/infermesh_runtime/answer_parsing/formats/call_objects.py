@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from infermesh_router.parsing.json_values import decoded_string, is_object, read_text, read_value
-from infermesh_router.parsing.reader import Wait
-from infermesh_router.parsing.turn import Turn
+from infermesh_runtime.answer_parsing.json_values import decoded_string, is_object, read_text, read_value
+from infermesh_runtime.answer_parsing.reader import Wait
+from infermesh_runtime.answer_parsing.turn import Turn
 
 _ARGUMENTS = ("arguments", "parameters")
 _NAMES = ("name", "function", "tool_name")

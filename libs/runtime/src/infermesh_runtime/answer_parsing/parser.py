@@ -1,10 +1,10 @@
 """Makes the parser for a model's style: its reasoning first, then its format of tool calls."""
 
-from infermesh_router.parsing.formats.table import FORMATS, Format
-from infermesh_router.parsing.parts import AnswerParser, OutputStyle, Part, Tools
-from infermesh_router.parsing.reader import Wait
-from infermesh_router.parsing.reasoning import read_reasoning
-from infermesh_router.parsing.turn import Turn
+from infermesh_runtime.answer_parsing.formats.table import FORMATS, Format
+from infermesh_runtime.answer_parsing.parts import AnswerParser, OutputStyle, Part, Tools
+from infermesh_runtime.answer_parsing.reader import Wait
+from infermesh_runtime.answer_parsing.reasoning import read_reasoning
+from infermesh_runtime.answer_parsing.turn import Turn
 from infermesh_runtime.chat_templates.reasoning_marks import REASONING_MARKS
 
 

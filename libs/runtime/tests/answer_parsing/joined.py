@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from infermesh_router.parsing.parser import new_parser
-from infermesh_router.parsing.parts import (
+from infermesh_runtime.answer_parsing.parser import new_parser
+from infermesh_runtime.answer_parsing.parts import (
     CallArguments,
     CallBegins,
     CallEnds,
@@ -17,7 +17,7 @@ from infermesh_router.parsing.parts import (
     Text,
     Tools,
 )
-from infermesh_router.testing.written_calls import TOOLS
+from infermesh_runtime.testing.written_calls import TOOLS
 
 
 @dataclass

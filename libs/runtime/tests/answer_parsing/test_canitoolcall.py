@@ -11,8 +11,8 @@ from canitoolcall.chunking import parse_strategies, split
 from canitoolcall.fixtures import Family, Fixture, load_families, load_fixtures
 from canitoolcall.results import Observation, ParsedToolCall, ParseResult, Status, worst_status
 
-from infermesh_router.parsing.parser import new_parser
-from infermesh_router.parsing.parts import (
+from infermesh_runtime.answer_parsing.parser import new_parser
+from infermesh_runtime.answer_parsing.parts import (
     CallArguments,
     CallBegins,
     OutputStyle,

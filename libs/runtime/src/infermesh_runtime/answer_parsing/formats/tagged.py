@@ -7,10 +7,10 @@ import html
 import json
 import re
 
-from infermesh_router.parsing.formats.held import CallText, Held, up_to
-from infermesh_router.parsing.json_values import is_json
-from infermesh_router.parsing.parts import Tools
-from infermesh_router.parsing.typed_values import object_text, schema_of, typed_value
+from infermesh_runtime.answer_parsing.formats.held import CallText, Held, up_to
+from infermesh_runtime.answer_parsing.json_values import is_json
+from infermesh_runtime.answer_parsing.parts import Tools
+from infermesh_runtime.answer_parsing.typed_values import object_text, schema_of, typed_value
 
 _FUNCTION = re.compile(
     r"<function=(?P<name>[^>\n]+)>(?P<inside>.*?)(?:</function>\s*(?:</(?:seed:)?tool_call>\s*)?)?\Z", re.S

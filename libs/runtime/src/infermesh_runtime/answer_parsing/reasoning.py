@@ -1,7 +1,7 @@
 """Parts the reasoning at the beginning of an answer from the rest of it."""
 
-from infermesh_router.parsing.answer import Answer
-from infermesh_router.parsing.reader import Reader, Wait
+from infermesh_runtime.answer_parsing.answer import Answer
+from infermesh_runtime.answer_parsing.reader import Reader, Wait
 from infermesh_runtime.chat_templates.reasoning_marks import ReasoningMarks
 
 

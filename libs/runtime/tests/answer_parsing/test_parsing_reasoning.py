@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from infermesh_router.parsing.parser import new_parser
-from infermesh_router.parsing.parts import OutputStyle, Part, Reasoning, Text
+from infermesh_runtime.answer_parsing.parser import new_parser
+from infermesh_runtime.answer_parsing.parts import OutputStyle, Part, Reasoning, Text
 from infermesh_runtime.chat_templates.reasoning_marks import REASONING_MARKS, opens_reasoning
 
 EVERY = pytest.mark.parametrize("family", sorted(REASONING_MARKS))

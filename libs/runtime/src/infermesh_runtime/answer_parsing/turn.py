@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from infermesh_router.parsing.answer import Answer
-from infermesh_router.parsing.parts import Tools
-from infermesh_router.parsing.reader import Reader, Wait
+from infermesh_runtime.answer_parsing.answer import Answer
+from infermesh_runtime.answer_parsing.parts import Tools
+from infermesh_runtime.answer_parsing.reader import Reader, Wait
 
 
 @dataclass(frozen=True, slots=True)

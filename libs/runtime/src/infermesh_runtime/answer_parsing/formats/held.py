@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infermesh_router.parsing.parts import Tools
-from infermesh_router.parsing.reader import Reader, Wait
-from infermesh_router.parsing.turn import Turn
+from infermesh_runtime.answer_parsing.parts import Tools
+from infermesh_runtime.answer_parsing.reader import Reader, Wait
+from infermesh_runtime.answer_parsing.turn import Turn
 
 CallText = tuple[str, str]
 """A tool's name, and the JSON text of its arguments."""
