@@ -1,6 +1,6 @@
--- Turns the router's errors into OpenAI's error objects, and refuses an upload that is too large, or for which there is
--- no memory, after it has ended.
--- Errors that Envoy answers by itself are handled by local_reply_config, not here.
+-- Turns the router's errors into OpenAI's or Ollama's error objects, and refuses an upload that is too large, or for
+-- which there is no memory, after it has ended.
+-- Errors that Envoy answers by itself get OpenAI's shape from local_reply_config, not here.
 
 errors = {} -- global, so that the tests can call it
 
@@ -107,6 +107,11 @@ function errors.too_large(limit)
   return refusal(413, nil, string.format("The request body is larger than %g MiB", limit / 2 ^ 20), "request_too_large")
 end
 
+-- Makes Ollama's error object of an error in OpenAI's shape.
+function errors.ollama(text)
+  return string.format('{"error":%s}', errors.read(text, 1).error.message)
+end
+
 -- The bytes of the bodies that are arriving now: of all, and by the client's address.
 bodies = { held = 0, clients = {} } -- global, so that the tests can call it
 
@@ -164,8 +169,9 @@ function errors.is_utf8(path)
   return not text:find("[\128-\255]")
 end
 
-local function answer(handle, http_status, body, text)
+local function answer(handle, http_status, body, text, noted)
   local headers = handle:headers()
+  if noted.ollama then text = errors.ollama(text) end
   headers:replace(":status", tostring(http_status))
   headers:replace("content-type", "application/json")
   for _, name in ipairs(GRPC_HEADERS) do headers:remove(name) end
@@ -246,6 +252,7 @@ function envoy_on_request(handle)
     path = path:gsub("%?.*", "")
     headers:replace(":path", path)
   end
+  if path:find("^/api/") then handle:streamInfo():dynamicMetadata():set("infermesh", "ollama", true) end
   if not errors.is_utf8(path) then
     handle:respond({ [":status"] = "400" }, "The path is not UTF-8") -- local_reply_config makes JSON of it
     return
@@ -298,20 +305,23 @@ function envoy_on_response(handle)
   if http_status < 400 then return end
   local body = handle:body(true) -- waits for the body; objects taken from the handle before this are invalid afterwards
   if noted.too_large then
-    answer(handle, 413, body, errors.too_large(noted.too_large))
+    answer(handle, 413, body, errors.too_large(noted.too_large), noted)
     return
   end
   local headers = handle:headers()
   if noted.busy then
     headers:replace("retry-after", "1")
-    answer(handle, 429, body, refusal(429, "8", BUSY, "bodies_too_large"))
+    answer(handle, 429, body, refusal(429, "8", BUSY, "bodies_too_large"), noted)
     return
   end
   local text = body:getBytes(0, body:length())
   local status = errors.status(text, headers:get("grpc-status"), headers:get("grpc-message"))
-  if status.error then return end -- an error that Envoy answered by itself
+  if status.error then -- an error that Envoy answered by itself
+    if noted.ollama then answer(handle, http_status, body, text, noted) end
+    return
+  end
   local retry_after = errors.retry_after(status) or headers:get("retry-after") or ((http_status == 503 or http_status == 429) and "1")
   if retry_after then headers:replace("retry-after", retry_after) end
   local better = STATUSES[(detail(status, "ErrorInfo").reason or ""):lower()]
-  answer(handle, better or http_status, body, errors.object(http_status, status))
+  answer(handle, better or http_status, body, errors.object(http_status, status), noted)
 end

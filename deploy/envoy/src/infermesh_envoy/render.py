@@ -13,7 +13,8 @@ from infermesh_envoy.secrets import router_names
 CONNECTION_BUFFER_BYTES: Final = MEBIBYTE
 FRAMING_BYTES: Final = 64 << 10  # what gRPC and HttpBody add to a body, plus room for one more read of the socket
 
-OPENAI_SERVICE: Final = "infermesh.openai.v1.OpenAIService"
+REST_SERVICES: Final = ("infermesh.openai.v1.OpenAIService", "infermesh.ollama.v1.OllamaService")
+"""The services that the transcoder offers as REST."""
 CLIENT_SERVICES: Final = ("infermesh.inference.v1.InferenceService", "grpc.health.v1.Health")
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 """The services for clients. AdminService and EndpointService are not among them: they are for operators."""
@@ -65,7 +66,7 @@ def render(options: EnvoyOptions) -> str:
         max_heap_bytes=options.max_heap_bytes,
         descriptors_path=str(options.descriptors),
         lua_path=str(options.lua),
-        openai_service=OPENAI_SERVICE,
+        rest_services=list(REST_SERVICES),
         grpc_services=list(grpc_services(options)),
         rest_paths=rest_paths(options.descriptors),
         path_regex=path_regex,

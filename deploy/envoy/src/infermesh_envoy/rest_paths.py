@@ -8,26 +8,37 @@ from google.api import annotations_pb2
 from google.api.http_pb2 import HttpRule
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+_VARIABLE = re.compile(r"\{(\w+)(=\*\*)?\}")
+
 
 def rest_paths(descriptors: Path) -> list[tuple[str, str]]:
     """Each path of the REST API, with the HTTP methods that it accepts."""
     methods: dict[str, list[str]] = {}
     for rule in _rules(descriptors):
-        names = methods.setdefault(rule.post or rule.get, [])
-        names += ["POST"] if rule.post else ["GET", "HEAD"]
+        method, path = _pattern(rule)
+        methods.setdefault(path, []).extend(["GET", "HEAD"] if method == "GET" else [method])
     return [(path, ", ".join(names)) for path, names in methods.items()]
 
 
 def show_paths(descriptors: Path) -> str:
     """The main path of each call, for an error about another path."""
-    main = (f"{'POST' if rule.post else 'GET'} {rule.post or rule.get}" for rule in _main_rules(descriptors))
-    return ", ".join(path.replace("{model=**}", "NAME") for path in main)
+    main = (" ".join(_pattern(rule)) for rule in _main_rules(descriptors))
+    return ", ".join(_VARIABLE.sub(lambda found: "NAME" if found[1] == "model" else "ID", path) for path in main)
 
 
 def path_regex(path: str) -> str:
     """A regular expression that matches what the path template does, with or without a query string."""
-    fixed, variable, _ = path.partition("{")
-    return re.escape(fixed) + (".+" if variable else r"(\?.*)?")
+    pieces = _VARIABLE.split(path)  # text, then name, "=**" or None, and text again
+    regex = re.escape(pieces[0])
+    for wildcard, text in zip(pieces[2::3], pieces[3::3], strict=True):
+        regex += (".+" if wildcard else "[^/?]+") + re.escape(text)
+    return regex + r"(\?.*)?"
+
+
+def _pattern(rule: HttpRule) -> tuple[str, str]:
+    """The HTTP method and the path template of a rule."""
+    kind = rule.WhichOneof("pattern") or ""
+    return kind.upper(), str(getattr(rule, kind))
 
 
 def _main_rules(descriptors: Path) -> Iterator[HttpRule]:

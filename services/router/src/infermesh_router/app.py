@@ -27,6 +27,11 @@ from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_router.membership.target import join_host_port
 from infermesh_router.metrics.access_metrics import AccessMetrics
+from infermesh_router.ollama.asking import Asking
+from infermesh_router.ollama.loaded_models import LoadedModels
+from infermesh_router.ollama.servicer import LIMITED_CALLS as OLLAMA_LIMITED_CALLS
+from infermesh_router.ollama.servicer import SERVICE as OLLAMA_SERVICE
+from infermesh_router.ollama.servicer import OllamaServicer, ollama_handlers
 from infermesh_router.openai.answerer import Answerer
 from infermesh_router.openai.conversion import BodyConverter
 from infermesh_router.openai.models import ModelDirectory
@@ -52,6 +57,7 @@ LIMITED_METHODS = frozenset(
     {
         *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer", "Tokenize", "Detokenize")),
         *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in LIMITED_CALLS),
+        *(f"/{OLLAMA_SERVICE}/{name}" for name in OLLAMA_LIMITED_CALLS),
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
@@ -78,7 +84,7 @@ def build_server(
     set_serving = serving_unless_disabled(server.set_serving, tasks)
     access_metrics = AccessMetrics(metrics)
     access = Access(keys, access_metrics, routers=settings.router_count)
-    _add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics)
+    _add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics, tasks=tasks)
     if settings.admin_listen:
         everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
         _add_admin_plane(
@@ -121,20 +127,34 @@ def _add_client_plane(
     access: Access,
     pool: ParsingPool,
     metrics: CollectorRegistry,
+    tasks: TaskSupervisor,
 ) -> None:
-    """Adds the services for clients: native inference and OpenAI's API."""
+    """Adds the services for clients: native inference, OpenAI's API, and Ollama's."""
     server.add_service(SERVICE, inference_handlers(_inference(settings, core, access, pool)))
-    converter = BodyConverter(pool, body_rules(settings))
+    answerer, converter = Answerer(core.dispatcher), BodyConverter(pool, body_rules(settings))
+    directory = ModelDirectory(core.aliases.models, core.fleet.ready_on)
     openai = OpenAIServicer(
-        Answerer(core.dispatcher),
+        answerer,
         access=access,
         make_report=core.make_report,
         registry=metrics,
         converter=converter,
-        directory=ModelDirectory(core.aliases.models, core.fleet.ready_on),
+        directory=directory,
         tokens=TokenServicer(core.dispatcher, access=access, converter=converter),
     )
     server.add_service(OPENAI_SERVICE, openai_handlers(openai))
+    loaded = LoadedModels(core.fleet, aliases=core.aliases.models, tasks=tasks)
+    asking = Asking(
+        answerer,
+        core.dispatcher,
+        access=access,
+        converter=converter,
+        loaded=loaded,
+        directory=directory,
+        make_report=core.make_report,
+    )
+    ollama = OllamaServicer(asking, access=access, make_report=core.make_report, directory=directory, loaded=loaded)
+    server.add_service(OLLAMA_SERVICE, ollama_handlers(ollama))
 
 
 def _add_admin_plane(

@@ -134,7 +134,7 @@ def _header_sender(asked: Asked) -> SendHeaders:
             headers.append(("x-infermesh-sampling", sampling_header(started.in_use)))
         if started.loading_ms:
             headers.append(("x-infermesh-loading-ms", str(started.loading_ms)))
-        paths = (*asked.ignored, *(rename_field(path, {}) for path in started.ignored_fields))
+        paths = (*asked.ignored, *(rename_field(path, asked.job.field_names) for path in started.ignored_fields))
         if paths:
             shown = ",".join(quote(path, safe="[]") for path in dict.fromkeys(paths))
             headers.append(("x-infermesh-ignored-fields", shown[:_MAX_HEADER_CHARS]))
