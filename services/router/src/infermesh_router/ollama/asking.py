@@ -59,6 +59,8 @@ class Asking:
                 await self._load(converted, context, visit, since_s)
                 return
             job, keep_s = converted.job, self._keep_alive_s(converted.extra, context)
+            if keep_s is not None and self._loaded.is_pinned(job.model):
+                keep_s = None
             is_ignored = keep_s is None and converted.extra.keep_alive_s is not None
             asked = Asked(
                 job=job,

@@ -12,6 +12,8 @@ _PART = re.compile(rf"({_NUMBER})(ns|us|µs|μs|ms|s|m|h)")
 _DURATION = re.compile(rf"([+-]?)((?:(?:{_NUMBER})(?:ns|us|µs|μs|ms|s|m|h))+)")
 _PLAIN = re.compile(rf"([+-]?)({_NUMBER})")
 _MOST_CHARS = 64
+_LONGEST_S = 1e9
+"""What is longer is forever."""
 
 
 def read_keep_alive(value: object) -> float:
@@ -34,4 +36,4 @@ def _signed(sign: str, value: float) -> float:
 
 
 def _limited(seconds: float) -> float:
-    return FOREVER_S if seconds < 0 else seconds
+    return seconds if 0 <= seconds <= _LONGEST_S else FOREVER_S

@@ -5,15 +5,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.ollama.names import with_tag, without_tag
 from infermesh_router.openai.models import Aliases, find_model, list_models
 
 _FAMILY = "infermesh"
 """Stands for the architecture, which reports do not tell: clients look for the context length under its name."""
-_FOREVER = timedelta(days=365 * 100)
+_FOREVER_S = 100 * 365 * 86400.0
 _PARAMETERS = {"repetition_penalty": "repeat_penalty", "max_tokens": "num_predict"}
 
 
@@ -86,11 +84,11 @@ def _running(model: pb.ModelStatus, on_accelerator: bool) -> dict[str, Any]:
 def _expiry(model: pb.ModelStatus) -> datetime:
     """When the model is unloaded if no request comes. One that stays has a date far away, as with Ollama."""
     now = datetime.now(UTC)
-    if model.pinned or model.keep_alive_s <= 0:
-        return now + _FOREVER
+    if model.pinned or not 0 < model.keep_alive_s < _FOREVER_S:
+        return now + timedelta(seconds=_FOREVER_S)
     idle = model.HasField("last_used_at") and not model.sequences
-    since = _moment(model.last_used_at) if idle else now
-    return since + min(timedelta(seconds=model.keep_alive_s), _FOREVER)
+    since = model.last_used_at.ToDatetime(UTC) if idle else now
+    return since + timedelta(seconds=model.keep_alive_s)
 
 
 def _capabilities(report: pb.HealthReport, name: str) -> list[str]:
@@ -102,10 +100,6 @@ def _capabilities(report: pb.HealthReport, name: str) -> list[str]:
 def _digest(name: str, created: int, size_bytes: int) -> str:
     """Tells versions of a model apart: it changes with each import."""
     return sha256(f"{name}\0{created}\0{size_bytes}".encode()).hexdigest()
-
-
-def _moment(time: Timestamp) -> datetime:
-    return time.ToDatetime(UTC)
 
 
 def _time(unix_s: int) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 from infermesh_router.ollama.durations import read_keep_alive
 from infermesh_router.openai.schema.fields import (
@@ -164,8 +165,14 @@ class ChatBody(AskBody):
     tools: list[dict[str, Any]] | None = None
 
 
-def _refuse_context(value: object) -> object:
-    return None if value == [] else value
+def _refused(instead: str) -> BeforeValidator:
+    """Refuses a field unless it is empty, and says what to use instead."""
+
+    def check(value: object) -> None:
+        if value not in (None, [], ""):
+            raise PydanticCustomError("unsupported", "is not supported by this server; {instead}", {"instead": instead})
+
+    return BeforeValidator(check)
 
 
 class GenerateBody(AskBody):
@@ -179,9 +186,9 @@ class GenerateBody(AskBody):
     raw: bool | None = None
     """The prompt is continued as it is, without a chat template."""
     images: UnsupportedList = None
-    context: Annotated[Unsupported, BeforeValidator(_refuse_context)] = None
-    """Deprecated; /api/chat takes the whole conversation."""
-    template: Annotated[Unsupported, BeforeValidator(lambda value: value or None)] = None
+    context: Annotated[None, _refused("send the whole conversation to /api/chat")] = None
+    """Deprecated with Ollama too."""
+    template: Annotated[None, _refused("render the prompt yourself and set 'raw'")] = None
     width: Unsupported = None
     height: Unsupported = None
     steps: Unsupported = None
