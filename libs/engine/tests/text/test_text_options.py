@@ -39,3 +39,18 @@ def test_special_tokens(byte_tokenizer: Tokenizer, keep: bool, shown: str) -> No
     stop = StopConditions(ignore_eos=True)
     ids = (EOS, *byte_tokenizer.encode("é").ids, EOS)
     assert text_of(byte_tokenizer, "ab", stop, TextOptions(keep_special_tokens=keep), *ids) == (shown, "")
+
+
+def test_some_special_tokens(byte_tokenizer: Tokenizer) -> None:
+    tokenizer = Tokenizer.from_str(byte_tokenizer.to_str())
+    tokenizer.add_special_tokens(["<call>", "<pad>"])
+    call, pad = 257, 258
+    first, second = tokenizer.encode("é").ids
+    options = TextOptions(shown_token_ids=(call,))
+    special = frozenset({EOS, call, pad})
+    state = SequenceText(tokenizer, (pad,), StopConditions(), frozenset(), options, special_token_ids=special)
+    texts = [
+        state.push(token_id).text for token_id in (*tokenizer.encode("a").ids, call, pad, first, pad, second, call)
+    ]
+    assert texts == ["a", "<call>", "", "", "", "é", "<call>"]
+    assert state.flush().text == ""

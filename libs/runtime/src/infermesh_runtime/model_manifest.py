@@ -11,6 +11,7 @@ from typing import Annotated, BinaryIO, Literal
 
 import msgspec
 
+from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.generation_defaults import GenerationDefaults
 
@@ -74,6 +75,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How its answers are sampled where a request does not say; None: the model does not say."""
     special_tokens: dict[str, str] | None = None
     """The tokenizer's special tokens, as chat templates name them: "bos_token", "eos_token", …"""
+    answer_style: AnswerStyle | None = None
+    """How it writes tool calls and reasoning; None: as its chat template shows when it is first used."""
     revision: str = ""
     """Commit, version or digest of the source; "" where it has none."""
     licence: str = ""

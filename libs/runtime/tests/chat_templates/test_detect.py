@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.chat_template import ChatTemplate
-from infermesh_runtime.chat_templates.detect import DetectedStyle, detect_style
+from infermesh_runtime.chat_templates.detect import detect_style
 
 REAL = Path(__file__).with_name("templates")
 OBJECT = '{{ {"name": f.name, "arguments": f.arguments} | tojson }}'
@@ -43,7 +44,7 @@ def template_of(call: str, before: str = "") -> str:
     )
 
 
-def detect(source: str, *control_tokens: str) -> DetectedStyle:
+def detect(source: str, *control_tokens: str) -> AnswerStyle:
     return detect_style(ChatTemplate(source, control_tokens=control_tokens), source, control_tokens)
 
 
@@ -64,8 +65,8 @@ def test_source_counts_where_nothing_comes_out() -> None:
 
 def test_template_without_tools() -> None:
     source = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
-    assert detect(source) == DetectedStyle("", "")
-    assert detect(source, "[TOOL_CALLS]", "[THINK]") == DetectedStyle("mistral", "mistral")
+    assert detect(source) == AnswerStyle("", "")
+    assert detect(source, "[TOOL_CALLS]", "[THINK]") == AnswerStyle("mistral", "mistral")
 
 
 def test_template_that_wants_arguments_as_text() -> None:
@@ -99,7 +100,7 @@ def test_reasoning_from_the_source(written: str, reasoning: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "style"),
-    [("qwen3", DetectedStyle("hermes", "think")), ("deepseek_v3", DetectedStyle("deepseek", ""))],
+    [("qwen3", AnswerStyle("hermes", "think")), ("deepseek_v3", AnswerStyle("deepseek", ""))],
 )
-def test_real_templates(name: str, style: DetectedStyle) -> None:
+def test_real_templates(name: str, style: AnswerStyle) -> None:
     assert detect((REAL / f"{name}.jinja").read_text()) == style

@@ -201,10 +201,12 @@ class Worker:
                 context_length=model.opened.context_length,
                 created=model.opened.created,
                 has_chat_template=model.opened.chat_template is not None,
+                answer_style=model.opened.known_style,
                 generation=model.opened.generation,
             )
             for model in models
         }
+        found = {name: model.answer_style for name, model in available.items()}
         for entry in self.loader.entries.values():
             available[entry.name] = AvailableModel(
                 name=entry.name,
@@ -213,6 +215,7 @@ class Worker:
                 context_length=entry.context_length,
                 created=entry.created,
                 has_chat_template=entry.has_chat_template,
+                answer_style=entry.answer_style or found.get(entry.name),
                 generation=entry.generation,
             )
         return tuple(available.values())

@@ -42,7 +42,7 @@ async def test_every_field_of_a_request_arrives() -> None:
         allowed_token_ids=[3, 4],
         bad_words=["a b"],
     )
-    text_options = pb.TextOptions(keep_special_tokens=True, keep_stop=True)
+    text_options = pb.TextOptions(keep_special_tokens=True, keep_stop=True, show_marks=True)
     assert {field.name for field, _ in text_options.ListFields()} == fields(text_options)
     stop = pb.StopConditions(strings=["x", "yz"], token_ids=[5, 6], max_tokens=9, min_tokens=2, ignore_eos=True)
     assert {field.name for field, _ in sampling.ListFields()} == fields(sampling)

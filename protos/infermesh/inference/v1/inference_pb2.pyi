@@ -116,12 +116,14 @@ class PromptOptions(_message.Message):
     def __init__(self, add_special_tokens: _Optional[bool] = ..., truncate_tokens: _Optional[int] = ..., return_token_ids: _Optional[bool] = ..., return_text: _Optional[bool] = ..., logprobs: _Optional[int] = ..., suffix: _Optional[str] = ...) -> None: ...
 
 class TextOptions(_message.Message):
-    __slots__ = ("keep_special_tokens", "keep_stop")
+    __slots__ = ("keep_special_tokens", "keep_stop", "show_marks")
     KEEP_SPECIAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
     KEEP_STOP_FIELD_NUMBER: _ClassVar[int]
+    SHOW_MARKS_FIELD_NUMBER: _ClassVar[int]
     keep_special_tokens: bool
     keep_stop: bool
-    def __init__(self, keep_special_tokens: _Optional[bool] = ..., keep_stop: _Optional[bool] = ...) -> None: ...
+    show_marks: bool
+    def __init__(self, keep_special_tokens: _Optional[bool] = ..., keep_stop: _Optional[bool] = ..., show_marks: _Optional[bool] = ...) -> None: ...
 
 class Continuation(_message.Message):
     __slots__ = ("choice", "token_ids", "finished")

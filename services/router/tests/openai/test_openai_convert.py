@@ -68,6 +68,7 @@ def test_everything_that_is_honoured_reaches_the_contract() -> None:
         priority=3,
         device="gpu",
         session_id="s",
+        text_options=pb.TextOptions(show_marks=True),
     )
     assert request == expected
 
@@ -75,7 +76,11 @@ def test_everything_that_is_honoured_reaches_the_contract() -> None:
 def test_nothing_is_set_that_was_not_asked_for() -> None:
     request = chat()
     assert request == pb.GenerateRequest(
-        model="m", chat=pb.ChatPrompt(messages=[pb.ChatMessage(role="user", content="hi")]), stop={}, sampling={}
+        model="m",
+        chat=pb.ChatPrompt(messages=[pb.ChatMessage(role="user", content="hi")]),
+        stop={},
+        sampling={},
+        text_options=pb.TextOptions(show_marks=True),  # the router parses the answer
     )
 
 

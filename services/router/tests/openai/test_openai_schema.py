@@ -14,7 +14,7 @@ from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.completion import CompletionRequest
 from infermesh_router.openai.schema.messages import Message
-from infermesh_router.testing.openai_bodies import CALL, USER, chat, completion
+from infermesh_router.testing.openai_bodies import CALL, TOOL, USER, chat, completion
 from infermesh_runtime.errors import InvalidArgument
 
 BAD_CHAT = [
@@ -66,7 +66,7 @@ BAD_CHAT = [
     ("messages", {"messages": "hi"}),
     ("messages[0]", {"messages": ["hi"]}),
     ("messages[0].role", {"messages": [{"content": "hi"}]}),
-    ("messages[0].role", {"messages": [{"role": "function", "content": "hi"}]}),
+    ("messages[0].role", {"messages": [{"role": "robot", "content": "hi"}]}),
     ("messages[0].content", {"messages": [{"role": "user"}]}),
     ("messages[0].content", {"messages": [{"role": "user", "content": 3}]}),
     ("messages[1].content[0].text", {"messages": [USER, {"role": "user", "content": [{"type": "text"}]}]}),
@@ -90,10 +90,32 @@ BAD_CHAT = [
     ("messages[0].tool_call_id", {"messages": [USER | {"tool_call_id": "c"}]}),
     ("messages[0].tool_calls", {"messages": [USER | {"tool_calls": [CALL]}]}),
     ("messages[0].weight", {"messages": [USER | {"weight": 1}]}),
-    ("tools", {"tools": [{"type": "function", "function": {"name": "f"}}]}),
+    ("messages[0].name", {"messages": [{"role": "function", "content": "hi"}]}),
+    ("messages[0].function_call", {"messages": [USER | {"function_call": {"name": "f", "arguments": "{}"}}]}),
     ("tools", {"tools": {}}),
-    ("functions", {"functions": [{"name": "f"}]}),
+    ("tools[0].type", {"tools": [{"type": "web_search"}]}),
+    ("tools[0].type", {"tools": [{"type": "custom", "custom": {"name": "f"}}]}),
+    ("tools[0].function.name", {"tools": [{"type": "function", "function": {"name": ""}}]}),
+    ("tools[1].function.name", {"tools": [TOOL, TOOL]}),
+    ("tools[0].function.parameters", {"tools": [{"type": "function", "function": {"name": "f", "parameters": "x"}}]}),
+    ("functions", {"functions": [{"name": "f"}], "tools": [TOOL]}),
+    ("functions[0].name", {"functions": [{}]}),
+    ("function_call.name", {"functions": [{"name": "f"}], "function_call": {"name": "g"}}),
     ("tool_choice", {"tool_choice": "required"}),
+    ("tool_choice", {"tool_choice": "any", "tools": [TOOL]}),
+    ("tool_choice.type", {"tool_choice": {"type": "custom", "function": {"name": "f"}}, "tools": [TOOL]}),
+    ("tool_choice.function.name", {"tool_choice": {"type": "function", "function": {"name": "g"}}, "tools": [TOOL]}),
+    (
+        "tool_choice.allowed_tools.tools",
+        {
+            "tools": [TOOL],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "g"}}]},
+            },
+        },
+    ),
+    ("tool_choice", {"tool_choice": "required", "tools": [TOOL], "response_format": {"type": "json_object"}}),
     ("audio", {"audio": {"voice": "alloy", "format": "wav"}}),
     ("modalities", {"modalities": ["text", "audio"]}),
     ("web_search_options", {"web_search_options": {}}),

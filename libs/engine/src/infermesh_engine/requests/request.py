@@ -54,6 +54,8 @@ class TextOptions:
     """What the text of an output contains."""
 
     keep_special_tokens: bool = False
+    shown_token_ids: tuple[int, ...] = ()
+    """Special tokens that are shown by their names even if the others are not."""
     keep_stop: bool = False
     """Whether it has the stop string, or the text of the stop token, that ended it."""
 
@@ -66,6 +68,8 @@ class OutputFormat:
     spec: str
     open_objects: bool = False
     """Whether objects of a JSON schema that list their members may have others, where the schema does not say."""
+    before: str = ""
+    """What may come before it: rules in llguidance's Lark syntax, one of them called `before`; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

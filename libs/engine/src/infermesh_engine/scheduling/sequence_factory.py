@@ -1,5 +1,7 @@
 """Turns a request into sequences, one for each choice, or refuses one that can never run here."""
 
+from functools import cached_property
+
 from tokenizers import Tokenizer
 
 from infermesh_engine.requests.output import TokenLogprob
@@ -107,8 +109,20 @@ class SequenceFactory:
                 request.request_id, has_siblings=request.n > 1, salt=request.cache_salt
             ),
             sampler=sampler,
-            text=SequenceText(self._tokenizer, request.prompt_token_ids, stop, self._eos_token_ids, request.text),
+            text=SequenceText(
+                self._tokenizer,
+                request.prompt_token_ids,
+                stop,
+                self._eos_token_ids,
+                request.text,
+                special_token_ids=self._special_token_ids if request.text.shown_token_ids else frozenset(),
+            ),
         )
+
+    @cached_property
+    def _special_token_ids(self) -> frozenset[int]:
+        added = self._tokenizer.get_added_tokens_decoder().items()
+        return frozenset(token_id for token_id, token in added if token.special)
 
     def _rule(self, request: GenerationRequest, eos: frozenset[int]) -> TokenRule | None:
         """Which tokens the output may have; None: all."""

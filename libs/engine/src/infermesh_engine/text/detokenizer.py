@@ -1,6 +1,7 @@
 """Turns token ids into text as they arrive, and shows only whole characters."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 
 from tokenizers import Tokenizer
@@ -24,10 +25,18 @@ class Detokenizer:
     (vllm-project/vllm issue 17448).
     """
 
-    __slots__ = ("_decode", "_pending", "_shown", "_shown_text")
+    __slots__ = ("_decode", "_hidden", "_pending", "_shown", "_shown_text")
 
-    def __init__(self, tokenizer: Tokenizer, prompt_token_ids: Sequence[int], *, keep_special: bool = False) -> None:
-        """`keep_special`: special tokens are shown by their names."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        prompt_token_ids: Sequence[int],
+        *,
+        keep_special: bool = False,
+        hidden: AbstractSet[int] = frozenset(),
+    ) -> None:
+        """`keep_special`: special tokens are shown by their names, except those in `hidden`."""
+        self._hidden = hidden
         self._decode = partial(tokenizer.decode, skip_special_tokens=False) if keep_special else tokenizer.decode
         self._pending: list[int] = []
         """Tokens that have not been shown yet."""
@@ -36,10 +45,12 @@ class Detokenizer:
         self._shown_text = ""
         for count in _CONTEXT_TOKENS:
             if not self._shown_text:
-                self._show(list(prompt_token_ids[-count:]))
+                self._show([token_id for token_id in prompt_token_ids[-count:] if token_id not in hidden])
 
     def push(self, token_id: int) -> str:
         """The text that one more token completes; "" while a character is incomplete."""
+        if token_id in self._hidden:
+            return ""
         self._pending.append(token_id)
         text = self._text_of(self._pending)
         if text and not text.endswith(_REPLACEMENT):

@@ -51,10 +51,19 @@ class SequenceText:
         stop: StopConditions,
         eos_token_ids: AbstractSet[int],
         options: TextOptions = _DEFAULTS,
+        *,
+        special_token_ids: AbstractSet[int] = frozenset(),
     ) -> None:
+        """`special_token_ids`: all of the tokenizer's; needed only if the options show some of them."""
         self._tokenizer = tokenizer
         self._options = options
-        self._detokenizer = Detokenizer(tokenizer, prompt_token_ids, keep_special=options.keep_special_tokens)
+        shows_some = bool(options.shown_token_ids) and not options.keep_special_tokens
+        self._detokenizer = Detokenizer(
+            tokenizer,
+            prompt_token_ids,
+            keep_special=options.keep_special_tokens or shows_some,
+            hidden=special_token_ids - frozenset(options.shown_token_ids) if shows_some else frozenset(),
+        )
         self._stop_buffer = StopBuffer(stop.strings, keep_stop=options.keep_stop)
         self._stop_token_ids = frozenset(stop.token_ids)
         self._eos_token_ids = frozenset() if stop.ignore_eos else eos_token_ids

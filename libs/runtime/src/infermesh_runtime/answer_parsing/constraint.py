@@ -38,12 +38,33 @@ def constrain_calls(
     Calls are JSON where the family writes JSON. Families that write tags, Python or channels of their own write calls
     in Hermes' format instead: values without quotes could not be held to every schema.
     """
-    family = style.tool_format if style.tool_format in _FAMILIES else "hermes"
+    family = forced_format(style)
     grammar = _Grammar(control_tokens, tools, parallel)
     start = _FAMILIES[family](grammar)
     before = _reasoning(grammar, style)
     rules = [f"start: {before} {start}", *grammar.rules]
     return CallConstraint("\n".join(rules) + "\n", replace(style, tool_format=family))
+
+
+def forced_format(style: OutputStyle) -> str:
+    """The format in which calls are forced: the family's own, or that of Hermes, see `constrain_calls`."""
+    return style.tool_format if style.tool_format in _FAMILIES else "hermes"
+
+
+def reasoning_rules(style: OutputStyle, control_tokens: Mapping[str, int]) -> str:
+    """The rules of a grammar, one of them called `before`, for what may come before an answer: its reasoning.
+
+    Empty if nothing may. `control_tokens` as for `constrain_calls`.
+    """
+    grammar = _Grammar(control_tokens, {}, parallel=False)
+    if style.tool_format == "harmony":
+        final = grammar.text("<|channel|>", "final", "<|message|>")
+        before = f"{_harmony_analysis(grammar)} {final}"
+    elif style.reasoning:
+        before = _reasoning(grammar, style)
+    else:
+        return ""
+    return "\n".join((f"before: {before}", *grammar.rules)) + "\n"
 
 
 class _Grammar:
@@ -145,9 +166,13 @@ def _harmony(grammar: _Grammar) -> str:
         return f"{grammar.text(*header)} {rule}"
 
     call = grammar.calls(write, single=True)  # a call ends the model's turn
+    return f"{_harmony_analysis(grammar)} {call}"
+
+
+def _harmony_analysis(grammar: _Grammar) -> str:
     thought = grammar.thought("<|end|>")
     analysis = grammar.text("<|channel|>", "analysis", "<|message|>")
-    return f"({analysis} {thought} {grammar.text('<|start|>', 'assistant')})? {call}"
+    return f"({analysis} {thought} {grammar.text('<|start|>', 'assistant')})?"
 
 
 _FAMILIES: Mapping[str, Callable[[_Grammar], str]] = {

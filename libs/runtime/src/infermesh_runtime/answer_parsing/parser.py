@@ -13,6 +13,19 @@ def new_parser(style: OutputStyle, tools: Tools) -> AnswerParser:
     return _Parser(style, tools)
 
 
+def known_style(tool_format: str, reasoning: str, *, reasoning_opened: bool, offers_tools: bool) -> OutputStyle:
+    """The style of the answer to a request, as far as parsers know it: what they do not know counts as text.
+
+    A model that is offered no tools makes no calls, so its format counts only if it says more than what is a call.
+    """
+    form = FORMATS.get(tool_format)
+    return OutputStyle(
+        tool_format=tool_format if form is not None and (offers_tools or form.channels) else "",
+        reasoning=reasoning if reasoning in REASONING_MARKS else "",
+        reasoning_opened=reasoning_opened and reasoning in REASONING_MARKS,
+    )
+
+
 def marks_of(style: OutputStyle) -> frozenset[str]:
     """The marks of a style. Those that are special tokens of the model must be in the text that the parser gets."""
     reasoning = REASONING_MARKS.get(style.reasoning)

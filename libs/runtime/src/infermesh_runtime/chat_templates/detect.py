@@ -3,9 +3,9 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.chat_template import ChatTemplate, Message
 from infermesh_runtime.chat_templates.reasoning_marks import REASONING_MARKS
 from infermesh_runtime.errors import InvalidArgument
@@ -54,15 +54,7 @@ DETECTED_FORMATS = tuple(name for name, _pattern in _FORMATS)
 """The names of all formats that can be found."""
 
 
-@dataclass(frozen=True, slots=True)
-class DetectedStyle:
-    """The names of the tool format and of the reasoning's marks; empty where the template shows none."""
-
-    tool_format: str
-    reasoning: str
-
-
-def detect_style(template: ChatTemplate, source: str, control_tokens: Sequence[str] = ()) -> DetectedStyle:
+def detect_style(template: ChatTemplate, source: str, control_tokens: Sequence[str] = ()) -> AnswerStyle:
     """What the template says. It renders the template, which nothing bounds: `examine_template` does.
 
     What comes out of a conversation with a tool call counts most, then the marks that the source contains. Control
@@ -72,7 +64,7 @@ def detect_style(template: ChatTemplate, source: str, control_tokens: Sequence[s
     tool_format = _rendered_format(template) or _first(_FORMATS, _without_comments(source))
     if not tool_format and "[TOOL_CALLS]" in control_tokens:
         tool_format = "mistral"
-    return DetectedStyle(tool_format, _reasoning(source, control_tokens, tool_format))
+    return AnswerStyle(tool_format, _reasoning(source, control_tokens, tool_format))
 
 
 def _rendered_format(template: ChatTemplate) -> str:

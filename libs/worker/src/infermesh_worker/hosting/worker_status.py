@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from infermesh_engine.requests.output import EngineLoad
+from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
@@ -44,6 +45,8 @@ class AvailableModel:
     context_length: int
     created: datetime
     has_chat_template: bool
+    answer_style: AnswerStyle | None = None
+    """How it writes tool calls and reasoning; None: not known before it has answered."""
     generation: GenerationDefaults | None = None
     """How its answers are made where a request does not say."""
 

@@ -11,11 +11,12 @@ import sys
 import weakref
 from collections.abc import Mapping, Sequence
 
+from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.content import ContentFormat
 from infermesh_runtime.chat_templates.control_tokens import Rendered, control_set
 from infermesh_runtime.chat_templates.environment import fixed_names, literal_texts, parse_template, uses_tools
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
-from infermesh_worker.models.template_process import LENGTH, MAX_TEXT_BYTES, Outcome, pack_template
+from infermesh_worker.models.template_process import LENGTH, MAX_TEXT_BYTES, Outcome, pack_question, pack_template
 
 _START_S = 30.0
 """Longest wait for the process to start, which takes 0.2 s on an idle machine."""
@@ -55,6 +56,8 @@ class BoundedTemplate:
         """Counts from the next start of the process."""
         self.special_tokens_anywhere = False
         """Whether special tokens that users write out count as such. Counts from the next start of the process."""
+        self.style: AnswerStyle | None = None
+        """How it writes tool calls and reasoning; None: not known yet, see `find_style`."""
         self._source = source
         self._options = {
             "special_tokens": dict(special_tokens or {}),
@@ -68,6 +71,21 @@ class BoundedTemplate:
     def takes(self, name: str) -> bool:
         """Whether the template does something with a variable, or a member of a message, of this name."""
         return name in self._names
+
+    async def find_style(self) -> AnswerStyle:
+        """How the template writes tool calls and reasoning, found once.
+
+        Raises Unavailable when no process starts. A template that fails at it shows no style.
+        """
+        if self.style is None:
+            try:
+                answer = await self.render(pack_question())
+            except (InvalidArgument, FailedPrecondition) as error:
+                _log.warning("no style of answers found", extra={"model": self._model, "reason": error.message})
+                self.style = AnswerStyle()
+            else:
+                self.style = AnswerStyle(**json.loads(answer.text))
+        return self.style
 
     async def render(self, conversation: bytes) -> Rendered:
         """The text of the prompt, from a frame of `pack_conversation`.

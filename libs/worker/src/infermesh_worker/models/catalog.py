@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.errors import FailedPrecondition, ModelNotFound
 from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_runtime.model_manifest import MANIFEST, model_paths
@@ -33,6 +34,8 @@ class CatalogEntry:
     """When it was imported."""
     has_chat_template: bool
     """Without one it is a base model, which takes no conversations."""
+    answer_style: AnswerStyle | None = None
+    """How it writes tool calls and reasoning; None: not known before it has answered."""
     generation: GenerationDefaults | None = None
     """How its answers are made where a request does not say; None: by the contract's defaults."""
 
@@ -113,5 +116,6 @@ class FolderCatalog:
             footprint=footprint,
             created=manifest.created,
             has_chat_template=(folder.path / CHAT_TEMPLATE).is_file(),
+            answer_style=manifest.answer_style,
             generation=manifest.generation,
         )

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from tokenizers import Tokenizer
 
+from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.generation_defaults import GenerationDefaults
@@ -68,6 +69,15 @@ class OpenedModel:
             return tuple(encoded.ids)
         return self._apart.encode(text.pieces)
 
+    @property
+    def known_style(self) -> AnswerStyle | None:
+        """How it writes tool calls and reasoning; None: not known before its first conversation."""
+        return self.chat_template.style if self.chat_template is not None else None
+
+    async def answer_style(self) -> AnswerStyle:
+        """How it writes tool calls and reasoning, which its first conversation finds if its manifest does not say."""
+        return await self.require_chat_template().find_style()
+
     def require_chat_template(self) -> BoundedTemplate:
         """The chat template. Raises FailedPrecondition when the model has none."""
         if self.chat_template is None:
@@ -101,7 +111,9 @@ def bind_template(
 
 def _bind(source: str, tokenizer: Tokenizer, manifest: Manifest) -> BoundedTemplate:
     special_tokens = _special_tokens(manifest, tokenizer)
-    return bind_template(source, tokenizer, model=manifest.name, special_tokens=special_tokens)
+    template = bind_template(source, tokenizer, model=manifest.name, special_tokens=special_tokens)
+    template.style = manifest.answer_style
+    return template
 
 
 def _special_tokens(manifest: Manifest, tokenizer: Tokenizer) -> Mapping[str, str]:

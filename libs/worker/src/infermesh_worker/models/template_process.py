@@ -14,11 +14,13 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from enum import IntEnum
 from typing import Any, BinaryIO
 
 from infermesh_runtime.chat_templates.chat_template import ChatTemplate
 from infermesh_runtime.chat_templates.control_tokens import Rendered
+from infermesh_runtime.chat_templates.detect import detect_style
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_runtime.parent import die_with
 
@@ -64,6 +66,11 @@ def pack_conversation(
         "variables": variables or {},
     }
     return _pack(json.dumps(arguments).encode())
+
+
+def pack_question() -> bytes:
+    """The frame that asks how the template writes tool calls and reasoning. The answer is an AnswerStyle as JSON."""
+    return _pack(b"{}")
 
 
 def _pack(payload: bytes) -> bytes:
@@ -112,7 +119,10 @@ def _serve(front: socket.socket, frames: BinaryIO) -> None:
     while source and (conversation := _read(frames)):
         try:
             template = template or ChatTemplate(**json.loads(source))
-            answer = _answer_rendered(template.render(**json.loads(conversation)))
+            if asked := json.loads(conversation):
+                answer = _answer_rendered(template.render(**asked))
+            else:
+                answer = _answer(Outcome.RENDERED, _find_style(template, json.loads(source)))
         except FailedPrecondition as error:
             answer = _answer(Outcome.BROKEN, error.message)
         except InvalidArgument as error:
@@ -120,6 +130,11 @@ def _serve(front: socket.socket, frames: BinaryIO) -> None:
         except MemoryError:
             answer = _answer(Outcome.REFUSED, f"takes more than {MAX_MEMORY_BYTES >> 20} MiB of memory")
         front.sendall(answer)
+
+
+def _find_style(template: ChatTemplate, options: Mapping[str, Any]) -> str:
+    style = detect_style(template, options["source"], [*options["control_tokens"], *options["added_tokens"]])
+    return json.dumps(asdict(style))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from infermesh_worker.models.bad_words import spell_bad_words
 from infermesh_worker.models.fill_in_middle import gap_ends
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc import prompt
+from infermesh_worker.rpc.answer_style import answer_format, answer_style, check_choice, shown_marks
 from infermesh_worker.rpc.defaults import in_use, with_defaults
 from infermesh_worker.rpc.told_prompt import tell_prompt_logprobs, to_logprob
 
@@ -55,19 +56,24 @@ async def to_generation(
     Raises DeviceNotAvailable, ContextLengthExceeded and InvalidArgument.
     """
     check_device(request.device, info)
+    check_choice(request)
     sampling, max_tokens = with_defaults(request.sampling, request.stop, model.generation)
     token_ids = await prompt.tokenize(request, model, vocab_size=info.vocab_size, context_length=info.context_length)
+    style = await answer_style(request, model, token_ids)
+    own_format = _output_format(request.format, open_objects) if request.HasField("format") else None
     generation = engine.GenerationRequest(
         request_id=request_id,
         prompt_token_ids=token_ids,
         seed=request.seed if request.HasField("seed") else secrets.randbits(64),
         sampling=_sampling(sampling, model),
         stop=_stop(request, max_tokens, model, info.vocab_size),
-        output_format=_output_format(request.format, open_objects) if request.HasField("format") else None,
+        output_format=await answer_format(request, style, model, own_format),
         logprobs=request.logprobs.top if request.HasField("logprobs") else None,
         prompt_logprobs=request.prompt_options.logprobs if request.prompt_options.HasField("logprobs") else None,
         text=engine.TextOptions(
-            keep_special_tokens=request.text_options.keep_special_tokens, keep_stop=request.text_options.keep_stop
+            keep_special_tokens=request.text_options.keep_special_tokens,
+            shown_token_ids=shown_marks(request, style, model),
+            keep_stop=request.text_options.keep_stop,
         ),
         cache_salt=request.cache_salt,
         n=request.n if request.HasField("n") else 1,

@@ -18,7 +18,7 @@ from infermesh_worker.rpc.convert import (
     write_responses,
 )
 from infermesh_worker.rpc.tokenizing import detokenize, tokenize
-from infermesh_worker.rpc.told_prompt import tell_prompt
+from infermesh_worker.rpc.told_prompt import tell_prompt, tell_style
 from infermesh_worker.worker import Worker
 
 DEFAULT_INTERVAL_MS = 100
@@ -48,6 +48,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 )
             started = to_started(generation, model, info)
             tell_prompt(started, request, generation, model)
+            await tell_style(started, request, generation, model)
             with hosted.client.open(generation) as stream:
                 await write_responses(stream, started, context)
 

@@ -5,7 +5,14 @@ import json
 from functools import partial
 from typing import Any
 
-from infermesh.inference.v1.inference_pb2 import ChatMessage, ChatPrompt, GenerateRequest, Tool, ToolCall
+from infermesh.inference.v1.inference_pb2 import (
+    TOOL_CHOICE_MODE_NONE,
+    ChatMessage,
+    ChatPrompt,
+    GenerateRequest,
+    Tool,
+    ToolCall,
+)
 from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
 from infermesh_engine.requests.validate import context_exceeded
 from infermesh_runtime.chat_templates.control_tokens import Rendered
@@ -66,6 +73,11 @@ def _cut(token_ids: tuple[int, ...], request: GenerateRequest, context_length: i
     return token_ids[-wanted:]
 
 
+def offers_tools(chat: ChatPrompt) -> bool:
+    """Whether the model is told of tools."""
+    return bool(chat.tools) and chat.tool_choice.mode != TOOL_CHOICE_MODE_NONE
+
+
 async def render_chat(chat: ChatPrompt, model: OpenedModel, context_length: int) -> Rendered:
     """The text of a conversation, rendered by the model's chat template."""
     template = model.require_chat_template()
@@ -73,8 +85,9 @@ async def render_chat(chat: ChatPrompt, model: OpenedModel, context_length: int)
         raise invalid("chat.messages", "at least one message is required")
     if len(chat.messages) > context_length:  # before anything looks at each of a million messages
         raise context_exceeded(len(chat.messages), context_length, exact=False)
-    if chat.tools and not template.takes_tools:
-        raise invalid("chat.tools", f"the chat template of model {model.name!r} does not support tools")
+    if offers_tools(chat) and not template.takes_tools:
+        problem = f"the chat template of model {model.name!r} does not support tools"
+        raise InvalidArgument(f"chat.tools: {problem}", reason="UNSUPPORTED_PARAMETER", fields={"chat.tools": problem})
     is_large = chat.ByteSize() >= THREAD_FROM_BYTES
     conversation = await asyncio.to_thread(_pack_chat, chat, template) if is_large else _pack_chat(chat, template)
     return await template.render(conversation)
@@ -99,7 +112,7 @@ def _pack_chat(chat: ChatPrompt, template: BoundedTemplate) -> bytes:
             _message(message, f"chat.messages[{index}]", shows_reasoning=shows_reasoning)
             for index, message in enumerate(chat.messages)
         ],
-        tools=[_tool(tool, f"chat.tools[{index}]") for index, tool in enumerate(chat.tools)],
+        tools=[_tool(tool, f"chat.tools[{index}]") for index, tool in enumerate(chat.tools)] * offers_tools(chat),
         add_generation_prompt=chat.add_generation_prompt if chat.HasField("add_generation_prompt") else not continues,
         continue_final=continues,
         variables=hinted_variables(chat, template, variables),

@@ -1,5 +1,6 @@
 """Converts a worker's status to a health report."""
 
+from dataclasses import asdict
 from datetime import datetime
 
 from infermesh.inference.v1 import inference_pb2 as pb
@@ -61,6 +62,7 @@ def _available_model(model: AvailableModel) -> pb.AvailableModel:
         memory_bytes=model.memory_bytes,
         context_length=model.context_length,
         has_chat_template=model.has_chat_template,
+        answer_style=None if model.answer_style is None else pb.AnswerStyle(**asdict(model.answer_style)),
         defaults=None if model.generation is None else to_message(model.generation),
     )
     message.created_at.FromDatetime(model.created)

@@ -6,6 +6,8 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_worker.engine_process.frames import WireLogprob
 from infermesh_worker.models.opened_model import OpenedModel
+from infermesh_worker.rpc.answer_style import answer_style
+from infermesh_worker.rpc.prompt import offers_tools
 from infermesh_worker.rpc.template_hints import ignored_fields
 
 
@@ -25,6 +27,22 @@ def tell_prompt(
         started.prompt_text = (
             request.text if is_whole else model.tokenizer.decode(token_ids, skip_special_tokens=not keep_special)
         )
+
+
+async def tell_style(
+    started: pb.Started, request: pb.GenerateRequest, generation: GenerationRequest, model: OpenedModel
+) -> None:
+    """Fills in how the answer to a conversation is written, and says if calls in it cannot be told from text."""
+    style = await answer_style(request, model, generation.prompt_token_ids)
+    if style is None:
+        return
+    started.answer_style.CopyFrom(
+        pb.AnswerStyle(
+            tool_format=style.tool_format, reasoning=style.reasoning, reasoning_opened=style.reasoning_opened
+        )
+    )
+    if offers_tools(request.chat) and not style.tool_format:
+        started.ignored_fields.append("chat.tool_choice")
 
 
 def tell_prompt_logprobs(started: pb.Started, entries: Sequence[WireLogprob], ranks: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ from infermesh_router.openai.bodies import BodyRules, check_document, take_body
 from infermesh_router.openai.convert.chat import chat_job
 from infermesh_router.openai.convert.completion import completion_job
 from infermesh_router.openai.convert.tokens import ConvertCall
+from infermesh_router.openai.convert.tools import ignored_strictness
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.packed_body import unpack_body, unpack_small_body, unpacked_body_size
 from infermesh_router.openai.parse import parse_body
@@ -126,7 +127,8 @@ def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted
             rules.bounds.check_parts(sum(map(_count_parts, messages)))
 
     parsed = parse_body(ChatRequest, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
-    return Converted(chat_job(parsed.request), parsed.ignored + list_hints(parsed.request))
+    ignored = parsed.ignored + list_hints(parsed.request) + ignored_strictness(parsed.request)
+    return Converted(chat_job(parsed.request), ignored)
 
 
 def convert_completion(message: bytes, rules: BodyRules, model: str = "") -> Converted:

@@ -20,6 +20,8 @@ class WholeChoice:
     token_ids: list[int] = field(default_factory=list)
     """Gathered only if the answer has them."""
     finish_reason: str = ""
+    message: dict[str, Any] = field(default_factory=dict)
+    """The message of a chat, if its text had to be parsed."""
     prompt: pb.Started = field(default_factory=pb.Started)
     """What the endpoint told of its prompt."""
 
@@ -93,6 +95,10 @@ class Job:
     """How long it may take, in seconds; None: as long as the call may."""
     tools: Tools = field(default_factory=dict)
     """The tools that the model may call; empty if its text is not to be searched for calls."""
+    functions: bool = False
+    """Whether calls are told in the deprecated form, as one `function_call`."""
+    single_call: bool = False
+    """Whether the answer has at most one call, the first."""
     field_names: Mapping[str, str]
     """Field paths of GenerateRequest → OpenAI's names, where these depend on the request."""
     created_s: int = field(default_factory=lambda: int(time.time()))

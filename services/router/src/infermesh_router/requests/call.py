@@ -184,7 +184,10 @@ def _estimate_prompt_tokens(request: pb.GenerateRequest) -> int:
         return min(max(0, stated), len(request.token_ids.data))  # the worker checks that they match; an id has a byte
     if kind == "text":
         return len(request.text) // _CHARACTERS_PER_TOKEN
-    return sum(_characters(m) // _CHARACTERS_PER_TOKEN + _TOKENS_PER_MESSAGE for m in request.chat.messages)
+    chat = request.chat
+    told = sum(len(tool.name) + len(tool.description) + len(tool.parameters_json) for tool in chat.tools)
+    messages = sum(_characters(m) // _CHARACTERS_PER_TOKEN + _TOKENS_PER_MESSAGE for m in chat.messages)
+    return messages + told // _CHARACTERS_PER_TOKEN
 
 
 def _characters(message: pb.ChatMessage) -> int:

@@ -15,6 +15,7 @@ USER = {"role": "user", "content": "hi"}
 
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
 
 def chat(**fields: Any) -> pb.GenerateRequest:

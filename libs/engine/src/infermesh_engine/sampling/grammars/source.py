@@ -32,15 +32,21 @@ def check_size(output_format: OutputFormat) -> None:
 
 def to_grammar(output_format: OutputFormat) -> str:
     """The format in llguidance's terms. Raises InvalidArgument for one that must not reach llguidance."""
+    check_size(output_format)
+    grammar = _own_grammar(output_format)
+    return _after(output_format.before, grammar) if output_format.before else grammar
+
+
+def _own_grammar(output_format: OutputFormat) -> str:
+    """The format itself, without what may come before it."""
     from llguidance import LLMatcher
 
-    check_size(output_format)
     spec = output_format.spec
     if output_format.kind == "json_schema":
         return _json_grammar(output_format)
     if output_format.kind == "regex":
         return str(LLMatcher.grammar_from_regex(spec))
-    if spec.count(":") > _MAX_DEFINITIONS:
+    if _count_definitions(spec) > _MAX_DEFINITIONS:
         raise refusal(output_format, f"more than {_MAX_DEFINITIONS} definitions")
     if is_gbnf(spec):
         try:
@@ -48,6 +54,33 @@ def to_grammar(output_format: OutputFormat) -> str:
         except ValueError as error:
             raise refusal(output_format, str(error)) from error
     return str(LLMatcher.grammar_from_lark(spec))
+
+
+def _after(before: str, grammar: str) -> str:
+    """A grammar that begins after what the rules of `before` allow."""
+    try:
+        (inner,) = json.loads(grammar)["grammars"]
+    except ValueError:  # a grammar in Lark comes as it is
+        inner = {"lark_grammar": grammar}
+    outer = {"lark_grammar": f"start: before @answer\n{before}"}
+    return json.dumps({"grammars": [outer, {**inner, "name": "answer"}]})
+
+
+def _count_definitions(spec: str) -> int:
+    """At most how many rules a grammar has, and references in its JSON schemas, whose other colons mean nothing."""
+    count, rest, decoder = 0, spec, json.JSONDecoder()
+    while True:
+        rules, found, rest = rest.partition("%json")
+        count += rules.count(":")
+        if not found:
+            return count
+        text = rest.lstrip()
+        try:
+            schema, end = decoder.raw_decode(text)
+        except (ValueError, RecursionError):  # llguidance says what is wrong
+            continue
+        count += json.dumps(schema).count('"$ref"')
+        rest = text[end:]
 
 
 def refusal(output_format: OutputFormat, message: str) -> InvalidArgument:

@@ -23,6 +23,8 @@ class Format:
     """Marks of a call that also end the reasoning: these models forget to."""
     marks: tuple[str, ...] = ()
     """Marks that are special tokens in some of the models: an engine must show them for the parser to see them."""
+    channels: bool = False
+    """Whether its marks also say what is text and what is reasoning, so that answers without tools are parsed too."""
 
 
 def _read_text(turn: Turn) -> Wait[None]:
@@ -66,13 +68,14 @@ FORMATS: Mapping[str, Format] = {
     "gemma": Format(GEMMA.body, marks=("<|tool_call>", "<tool_call|>", '<|"|>')),
     "glm": Format(GLM.body, marks=_GLM_MARKS),
     "granite": Format(_GRANITE.body, marks=_GRANITE.marks),
-    "harmony": Format(read_harmony, marks=_HARMONY_MARKS),
+    "harmony": Format(read_harmony, marks=_HARMONY_MARKS, channels=True),
     "hermes": Format(_HERMES.body, marks=_HERMES.marks),
     "kimi-k2": Format(_KIMI_K2.body, marks=(*_KIMI_K2.marks, "<|tool_call_end|>")),
     "kimi-k3": Format(
         KIMI_K3.body,
         ends_reasoning=("<|open|>response<|sep|>", "<|open|>tools<|sep|>"),
         marks=("<|open|>", "<|close|>", "<|sep|>"),
+        channels=True,
     ),
     "llama3": Format(_LLAMA3.body, marks=_LLAMA3.marks),
     "marked-json": Format(_OTHERS.body, marks=(*_OTHERS.marks, "<|action_start|>", "<|plugin|>")),

@@ -42,7 +42,7 @@ class ChatShape:
             "choices": [
                 {
                     "index": index,
-                    "message": {"role": "assistant", "content": choice.text, "refusal": None},
+                    "message": choice.message or {"role": "assistant", "content": choice.text, "refusal": None},
                     "logprobs": _logprobs(choice.logprobs) if job.logprobs else None,
                     "finish_reason": choice.finish_reason,
                     **({"token_ids": choice.token_ids} if job.token_ids else {}),

@@ -96,9 +96,23 @@ class ChunkEncoder:
         event = self._choice(choice, self._shape.finish_chunk(finish_reason_name(finished.finish_reason)))
         return with_members(self._counted(event), failovers_member(finished.failovers))
 
-    def usage(self, usage: pb.Usage, failovers: Iterable[pb.Failover]) -> bytes:
+    def count(self, delta: pb.Delta) -> None:
+        """Counts new output, if each chunk has the usage so far."""
+        if self._running is not None:
+            self._running.take(delta)
+
+    def text(self, choice: int, text: str) -> bytes:
+        """The event of text alone."""
+        return self._counted(self._text_before[choice] + orjson.dumps(text) + self._text_after)
+
+    def chunk(self, choice: int, members: dict[str, Any]) -> bytes:
+        """The event of a choice with these members."""
+        return self._counted(self._choice(choice, members))
+
+    def usage(self, usage: pb.Usage, failovers: Iterable[pb.Failover], reasoning_tokens: int = 0) -> bytes:
         """The event that closes a stream with `include_usage`."""
-        event = self._head + b',"choices":[],"usage":' + orjson.dumps(usage_object(usage)) + _END
+        told = usage_object(usage, reasoning_tokens)
+        event = self._head + b',"choices":[],"usage":' + orjson.dumps(told) + _END
         return with_members(event, failovers_member(failovers))
 
     def _open(self, choice: int, prompt: pb.Started, beside: dict[str, Any]) -> bytes:

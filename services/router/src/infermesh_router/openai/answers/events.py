@@ -38,9 +38,12 @@ class Events(Protocol):
 class EventsSink:
     """A `StreamedAnswer` that writes a dialect's events."""
 
-    def __init__(self, events: Events, tools: Tools, send_headers: SendHeaders, writer: Writer) -> None:
+    def __init__(
+        self, events: Events, tools: Tools, send_headers: SendHeaders, writer: Writer, *, single_call: bool = False
+    ) -> None:
+        """`single_call`: calls after the first are left out."""
         self._events = events
-        self._parsed = ParsedAnswer(tools)
+        self._parsed = ParsedAnswer(tools, single_call=single_call)
         self._send_headers = send_headers
         self._writer = writer
         self._content_type = events.content_type
@@ -83,9 +86,17 @@ class EventsSink:
 class BodySink:
     """A `WholeAnswer` that makes one body of the answer."""
 
-    def __init__(self, make: Callable[[Answer], dict[str, Any]], tools: Tools, send_headers: SendHeaders) -> None:
+    def __init__(
+        self,
+        make: Callable[[Answer], dict[str, Any]],
+        tools: Tools,
+        send_headers: SendHeaders,
+        *,
+        single_call: bool = False,
+    ) -> None:
+        """`single_call`: calls after the first are left out."""
         self._make = make
-        self._parsed = ParsedAnswer(tools)
+        self._parsed = ParsedAnswer(tools, single_call=single_call)
         self._send_headers = send_headers
 
     async def begin(self, base: int, started: pb.Started) -> None:  # noqa: ARG002 - a sink's shape

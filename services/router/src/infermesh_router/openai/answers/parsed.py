@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.answers.chunks import finish_reason_name
-from infermesh_runtime.answer_parsing.parser import new_parser
+from infermesh_runtime.answer_parsing.parser import known_style, new_parser
 from infermesh_runtime.answer_parsing.parts import (
     CallArguments,
     CallBegins,
@@ -48,15 +48,19 @@ class Answer:
     """What the endpoint told when it began."""
     finished: pb.Finished = field(default_factory=pb.Finished)
     """What the endpoint told when it had ended: usage, timings and moves to other endpoints."""
+    reasoning_tokens: int = 0
+    """How many of its tokens the model thought with."""
+
+
+PLAIN = OutputStyle()
+"""The style of an answer that is text and nothing else."""
 
 
 def style_of(started: pb.Started, *, offers_tools: bool) -> OutputStyle:
     """How the model that answers writes its calls and its reasoning."""
     style = started.answer_style
-    return OutputStyle(
-        tool_format=style.tool_format if offers_tools else "",
-        reasoning=style.reasoning,
-        reasoning_opened=style.reasoning_opened,
+    return known_style(
+        style.tool_format, style.reasoning, reasoning_opened=style.reasoning_opened, offers_tools=offers_tools
     )
 
 
@@ -65,32 +69,76 @@ def new_call_id() -> str:
     return f"call_{uuid.uuid4().hex[:24]}"
 
 
+class ChoiceParser:
+    """Parses one choice as it arrives, and remembers no text."""
+
+    def __init__(self, style: OutputStyle, tools: Tools, *, single_call: bool = False) -> None:
+        """`single_call`: calls after the first are left out."""
+        self.call_ids: list[str] = []
+        """The ids of the calls so far."""
+        self.reasoning_tokens = 0
+        """Tokens that the model thought with: those that became certain together with reasoning."""
+        self.finish_reason = ""
+        """"stop", "length" or "tool_calls", once it has ended."""
+        self._single_call = single_call
+        self._parser = new_parser(style, tools)
+        self._thinking = style.reasoning_opened
+        self._uncertain_tokens = 0
+
+    def take(self, delta: pb.Delta) -> Sequence[Part]:
+        """New output: the parts that became certain with it."""
+        self._uncertain_tokens += len(delta.token_ids)
+        return self._note(self._parser.feed(delta.text)) if delta.text else ()
+
+    def finish(self, finished: pb.Finished) -> Sequence[Part]:
+        """The end of the choice: the last parts."""
+        reason = finish_reason_name(finished.finish_reason)
+        parts = self._note(self._parser.end(truncated=reason == "length"))
+        if self._thinking:
+            self.reasoning_tokens += self._uncertain_tokens
+        self.finish_reason = "tool_calls" if self.call_ids and reason == "stop" else reason
+        return parts
+
+    def _note(self, parts: Sequence[Part]) -> Sequence[Part]:
+        if not parts:
+            return parts
+        if isinstance(parts[0], Reasoning):
+            self.reasoning_tokens += self._uncertain_tokens
+        self._uncertain_tokens = 0
+        self._thinking = isinstance(parts[-1], Reasoning)
+        if self._single_call:
+            parts = [part for part in parts if isinstance(part, Text | Reasoning) or part.index == 0]
+        self.call_ids += [new_call_id() for part in parts if isinstance(part, CallBegins)]
+        return parts
+
+
 class ParsedAnswer:
     """Parses one choice as it arrives, and remembers all of it in `answer`."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, *, single_call: bool = False) -> None:
+        """`single_call`: calls after the first are left out."""
         self.answer = Answer()
         self._tools = tools
-        self._parser = new_parser(OutputStyle(), tools)
+        self._single_call = single_call
+        self._parser = ChoiceParser(PLAIN, tools)
 
     def begin(self, started: pb.Started) -> None:
         """The endpoint has begun, and tells how the model writes."""
         self.answer.started = started
-        self._parser = new_parser(style_of(started, offers_tools=bool(self._tools)), self._tools)
+        style = style_of(started, offers_tools=bool(self._tools))
+        self._parser = ChoiceParser(style, self._tools, single_call=self._single_call)
 
     def take(self, delta: pb.Delta) -> Sequence[Part]:
         """New output: the parts that became certain with it."""
         self.answer.logprobs.extend(delta.logprobs)
-        return self._keep(self._parser.feed(delta.text)) if delta.text else ()
+        return self._keep(self._parser.take(delta))
 
     def finish(self, finished: pb.Finished) -> Sequence[Part]:
         """The end of the choice: the last parts."""
         answer = self.answer
         answer.finished, answer.usage, answer.stop = finished, finished.usage, finished.stop
-        answer.finish_reason = finish_reason_name(finished.finish_reason)
-        parts = self._keep(self._parser.end(truncated=answer.finish_reason == "length"))
-        if answer.calls and answer.finish_reason == "stop":
-            answer.finish_reason = "tool_calls"
+        parts = self._keep(self._parser.finish(finished))
+        answer.finish_reason, answer.reasoning_tokens = self._parser.finish_reason, self._parser.reasoning_tokens
         return parts
 
     def _keep(self, parts: Sequence[Part]) -> Sequence[Part]:
@@ -102,7 +150,7 @@ class ParsedAnswer:
                 case Reasoning(text):
                     answer.reasoning += text
                 case CallBegins(_, name):
-                    answer.calls.append(Call(new_call_id(), name))
+                    answer.calls.append(Call(self._parser.call_ids[len(answer.calls)], name))
                 case CallArguments(index, text):
                     answer.calls[index].arguments += text
                 case CallEnds(index, complete):

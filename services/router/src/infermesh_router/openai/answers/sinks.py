@@ -8,6 +8,8 @@ import orjson
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.openai.answers.chat_parts import answer_message
+from infermesh_router.openai.answers.chat_parts import finish_reason as chat_finish_reason
 from infermesh_router.openai.answers.chunks import (
     DONE,
     ChunkEncoder,
@@ -16,6 +18,8 @@ from infermesh_router.openai.answers.chunks import (
     finish_reason_name,
     with_members,
 )
+from infermesh_router.openai.answers.parsed import PLAIN, ParsedAnswer, style_of
+from infermesh_router.openai.answers.parsed_chunks import ParsedChunks
 from infermesh_router.openai.answers.usage import TimingsSum, add_usage, usage_object
 from infermesh_router.openai.errors import error_object
 from infermesh_router.openai.job import Job, WholeChoice
@@ -46,11 +50,17 @@ class WholeSink:
         self._usage = pb.Usage()
         self._timings = TimingsSum()
         self._failovers = _Failovers()
+        self._parsed: dict[int, ParsedAnswer] = {}
+        """Those of the choices that need a parser."""
 
     async def begin(self, base: int, started: pb.Started) -> None:
         """Sends the headers, once."""
-        for choice in self._choices[base : base + self._job.choices_per_prompt]:
-            choice.prompt = started
+        plain = style_of(started, offers_tools=bool(self._job.tools)) == PLAIN
+        for index in range(base, base + self._job.choices_per_prompt):
+            self._choices[index].prompt = started
+            if not plain:
+                self._parsed[index] = parsed = ParsedAnswer(self._job.tools, single_call=self._job.single_call)
+                parsed.begin(started)
         if not self._begun:
             self._begun = True
             await self._send_headers(started)
@@ -58,6 +68,8 @@ class WholeSink:
     async def take_delta(self, base: int, delta: pb.Delta) -> None:
         """Takes new output."""
         choice = self._choices[base + delta.choice]
+        if self._parsed:
+            self._parsed[base + delta.choice].take(delta)
         choice.texts.append(delta.text)
         if self._detailed:
             choice.logprobs.extend(delta.logprobs)
@@ -65,7 +77,13 @@ class WholeSink:
 
     async def take_finished(self, base: int, finished: pb.Finished) -> None:
         """Takes the end of a choice."""
-        self._choices[base + finished.choice].finish_reason = finish_reason_name(finished.finish_reason)
+        choice = self._choices[base + finished.choice]
+        choice.finish_reason = finish_reason_name(finished.finish_reason)
+        if (parsed := self._parsed.get(base + finished.choice)) is not None:
+            parsed.finish(finished)
+            functions = self._job.functions
+            choice.message = answer_message(parsed.answer, functions=functions)
+            choice.finish_reason = chat_finish_reason(parsed.answer.finish_reason, functions=functions)
         add_usage(self._usage, finished.usage)
         self._timings.add(finished)
         self._failovers.note(base, finished)
@@ -76,7 +94,8 @@ class WholeSink:
         if job.prompt_only:
             self._usage.completion_tokens = 0
         answer = job.shape.whole(job, self._best()) | job.shape.prompt_members(job, self._choices[0].prompt)
-        answer["usage"] = usage_object(self._usage)
+        thought = sum(parsed.answer.reasoning_tokens for parsed in self._parsed.values())
+        answer["usage"] = usage_object(self._usage, thought)
         return orjson.dumps(answer | self._timings.member | failovers_member(self._failovers.all))
 
     def _best(self) -> list[WholeChoice]:
@@ -96,6 +115,8 @@ class SseSink:
         self._job = job
         self._encoder = encoder = ChunkEncoder(job)
         self._encode = encoder.detailed_delta if encoder.is_detailed else encoder.delta
+        self._parsed: ParsedChunks | None = None
+        """Encodes what the model writes, if that needs a parser."""
         self._send_headers = send_headers
         self._writer = writer if len(job.calls) == 1 else _InTurn(writer)
         self._beginning = asyncio.Lock()
@@ -114,6 +135,10 @@ class SseSink:
             if not self.begun:
                 await self._send_headers(started)
                 self.begun = True
+        style = style_of(started, offers_tools=bool(self._job.tools))
+        if style != PLAIN and self._parsed is None:
+            self._parsed = ParsedChunks(self._job, self._encoder, style)
+            self._encode = self._parsed.delta
         choices = range(base, base + self._job.choices_per_prompt)
         self._pending += self._encoder.begin(started, choices)
 
@@ -127,7 +152,7 @@ class SseSink:
 
     async def take_finished(self, base: int, finished: pb.Finished) -> None:
         """Takes the end of a choice."""
-        event = self._encoder.finish(base + finished.choice, finished)
+        event = (self._parsed or self._encoder).finish(base + finished.choice, finished)
         add_usage(self._usage, finished.usage)
         self._timings.add(finished)
         self._failovers.note(base, finished)
@@ -140,7 +165,8 @@ class SseSink:
         if self._job.include_usage:
             if self._job.prompt_only:
                 self._usage.completion_tokens = 0
-            event = self._encoder.usage(self._usage, self._failovers.all)
+            thought = self._parsed.reasoning_tokens if self._parsed is not None else 0
+            event = self._encoder.usage(self._usage, self._failovers.all, thought)
             self._pending += with_members(event, self._timings.member)
         await self._writer.write(self._message(self._pending + DONE))
 

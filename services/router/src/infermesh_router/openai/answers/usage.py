@@ -5,15 +5,15 @@ from typing import Any
 from infermesh.inference.v1 import inference_pb2 as pb
 
 
-def usage_object(usage: pb.Usage) -> dict[str, Any]:
-    """The member `usage`."""
+def usage_object(usage: pb.Usage, reasoning_tokens: int = 0) -> dict[str, Any]:
+    """The member `usage`. `reasoning_tokens`: how many of the completion's tokens the model thought with."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {
-            "reasoning_tokens": 0,
+            "reasoning_tokens": reasoning_tokens,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },

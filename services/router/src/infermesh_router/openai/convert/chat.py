@@ -1,8 +1,10 @@
 """Converts bodies of /v1/chat/completions to jobs."""
 
+from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.answers.chat import ChatShape
 from infermesh_router.openai.convert.messages import fill_chat
 from infermesh_router.openai.convert.request import make_job, start_request
+from infermesh_router.openai.convert.tools import Offer, read_offer
 from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.schema.chat import ChatRequest
@@ -10,17 +12,41 @@ from infermesh_router.openai.schema.chat import ChatRequest
 
 def chat_job(request: ChatRequest) -> Job:
     """Converts a chat request. Raises InvalidArgument for fields that contradict each other."""
-    limit = _pick_limit(request)
+    limit, offer = _pick_limit(request), read_offer(request)
     if request.top_logprobs and not request.logprobs:
         raise invalid("top_logprobs", "needs 'logprobs' to be true")
     prompt, names = start_request(request, limit)
     if request.logprobs:
         prompt.logprobs.top = request.top_logprobs or 0
     fill_chat(prompt.chat, request)
+    _fill_tools(prompt.chat, offer, request)
+    prompt.text_options.show_marks = True
     names["stop.max_tokens"] = "max_tokens" if request.max_tokens else "max_completion_tokens"
     names["logprobs"] = "top_logprobs"
     names |= dict.fromkeys(("prompt", "text", "token_ids"), "messages")
-    return make_job("chatcmpl", request, (prompt,), ChatShape(), logprobs=bool(request.logprobs), names=names)
+    if offer.is_forced:
+        names["format"] = "tools"
+    if offer.legacy:
+        names |= {"chat.tools": "functions", "chat.tool_choice": "function_call"}
+    return make_job(
+        "chatcmpl",
+        request,
+        (prompt,),
+        ChatShape(),
+        logprobs=bool(request.logprobs),
+        names=names,
+        tools=offer.tools,
+        functions=offer.legacy,
+        single_call=offer.legacy or request.parallel_tool_calls is False,
+    )
+
+
+def _fill_tools(chat: pb.ChatPrompt, offer: Offer, request: ChatRequest) -> None:
+    chat.tools.extend(offer.messages)
+    if offer.choice is not None:
+        chat.tool_choice.CopyFrom(offer.choice)
+    if offer.messages and (offer.legacy or request.parallel_tool_calls is False):
+        chat.parallel_tool_calls = False
 
 
 def _pick_limit(request: ChatRequest) -> int | None:

@@ -30,22 +30,32 @@ def _message(message: Message, path: str) -> pb.ChatMessage:
         raise invalid(f"{path}.tool_call_id", "is required", reason="MISSING_REQUIRED_PARAMETER")
     if message.role != "tool" and message.tool_call_id is not None:
         raise invalid(f"{path}.tool_call_id", "is allowed only in a message with role 'tool'")
-    if message.role != "assistant" and message.tool_calls:
-        raise invalid(f"{path}.tool_calls", "is allowed only in a message with role 'assistant'")
+    if message.role == "function" and not message.name:
+        raise invalid(f"{path}.name", "is required", reason="MISSING_REQUIRED_PARAMETER")
+    for name in ("tool_calls", "function_call"):
+        if message.role != "assistant" and getattr(message, name):
+            raise invalid(f"{path}.{name}", "is allowed only in a message with role 'assistant'")
     calls = [
         pb.ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments)
         for call in message.tool_calls or ()
     ]
-    texts = _texts(message)
+    if (call := message.function_call) is not None:
+        calls.append(pb.ToolCall(id=_legacy_id(call.name), name=call.name, arguments_json=call.arguments))
+    texts, is_result = _texts(message), message.role == "function"
     return pb.ChatMessage(
-        role=message.role,
+        role="tool" if is_result else message.role,
         content=texts[0] if len(texts) == 1 else "",
         content_parts=texts if len(texts) > 1 else (),
         name=message.name or "",
         tool_calls=calls,
-        tool_call_id=message.tool_call_id or "",
+        tool_call_id=_legacy_id(message.name or "") if is_result else message.tool_call_id or "",
         reasoning_content=message.reasoning_content or message.reasoning or "",
     )
+
+
+def _legacy_id(name: str) -> str:
+    """The id of a call that came without one: a result names the function only, so its name makes the id."""
+    return f"call_{name}"
 
 
 def _texts(message: Message) -> list[str]:

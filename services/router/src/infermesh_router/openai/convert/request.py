@@ -11,6 +11,7 @@ from infermesh_router.openai.job import Job, Shape
 from infermesh_router.openai.schema.fields import UINT32_MAX, UNLIMITED
 from infermesh_router.openai.schema.shared import SamplingRequest
 from infermesh_router.requests.call import from_generate
+from infermesh_runtime.answer_parsing.parts import Tools
 
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 _UINT64 = 2**64
@@ -46,6 +47,9 @@ def make_job(
     names: Mapping[str, str],
     generated: int | None = None,
     prompt_only: bool = False,
+    tools: Tools | None = None,
+    functions: bool = False,
+    single_call: bool = False,
 ) -> Job:
     """The job of a request. `generated`: choices of each prompt, if more than are returned."""
     options, n = request.stream_options, request.n or 1
@@ -71,6 +75,9 @@ def make_job(
         prompt_only=prompt_only,
         deadline_s=None if request.deadline_ms is None else request.deadline_ms / 1000,
         field_names=names,
+        tools=tools or {},
+        functions=functions,
+        single_call=single_call,
     )
 
 

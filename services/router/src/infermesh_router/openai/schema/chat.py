@@ -5,9 +5,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from infermesh_router.openai.schema.fields import MAX_LOGPROBS, Limit, Unsupported, UnsupportedList, only
+from infermesh_router.openai.schema.fields import MAX_LOGPROBS, Limit, Unsupported, only
 from infermesh_router.openai.schema.messages import Conversation
 from infermesh_router.openai.schema.shared import SamplingRequest
+from infermesh_router.openai.schema.tools import Function, FunctionChoice, Tool, ToolChoice
 
 
 class ChatRequest(Conversation, SamplingRequest):
@@ -22,18 +23,19 @@ class ChatRequest(Conversation, SamplingRequest):
     max_completion_tokens: Limit | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    """Has no effect, because tools are not supported."""
+    """False: at most the first call of an answer is returned."""
+    functions: list[Function] | None = None
+    """The deprecated form of `tools`; the answer has its `function_call` then."""
+    function_call: FunctionChoice | None = None
+    """The deprecated form of `tool_choice`."""
     prediction: dict[str, Any] | None = None
     prompt_cache_options: dict[str, Any] | None = None
 
     # only values that do not affect the answer are supported
     modalities: Annotated[list[str] | None, only(["text"])] = None
-    tool_choice: Annotated[str | None, only("none", "auto")] = None
-    function_call: Annotated[str | None, only("none", "auto")] = None
-
-    tools: UnsupportedList = None
-    functions: UnsupportedList = None
     audio: Unsupported = None
     moderation: Unsupported = None
     web_search_options: Unsupported = None

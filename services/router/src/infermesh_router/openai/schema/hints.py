@@ -6,6 +6,7 @@ from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.fields import Strict
 from infermesh_router.openai.schema.messages import Message, TextPart
 from infermesh_router.openai.schema.shared import SamplingRequest
+from infermesh_router.openai.schema.tools import Tool
 
 
 def list_hints(request: SamplingRequest) -> tuple[str, ...]:
@@ -14,6 +15,8 @@ def list_hints(request: SamplingRequest) -> tuple[str, ...]:
     if not isinstance(request, ChatRequest):
         return tuple(hints)
     found = dict.fromkeys(hints)
+    for tool in request.tools or ():
+        found.update(dict.fromkeys(f"tools[].{name}" for name in _hints(tool, Tool.HINTS)))
     for message in request.messages:
         found.update(dict.fromkeys(f"messages[].{name}" for name in _hints(message, Message.HINTS)))
         if isinstance(message.content, list):

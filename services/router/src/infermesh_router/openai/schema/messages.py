@@ -65,7 +65,8 @@ class Message(Strict):
 
     HINTS: ClassVar[Mapping[str, tuple[object, ...]]] = {"cache_control": (), "annotations": ([],)}
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    """"function" is the deprecated form of "tool", which names the function instead of the call."""
     content: Content | None = None
     """Null in a message of the assistant is an empty text."""
     name: str | None = None
@@ -78,7 +79,8 @@ class Message(Strict):
     cache_control: dict[str, Any] | None = None
     refusal: Unsupported = None
     audio: Unsupported = None
-    function_call: Unsupported = None
+    function_call: FunctionCall | None = None
+    """The deprecated form of `tool_calls`."""
     annotations: list[Any] | None = None
     """Clients that append our answer to the conversation send it back."""
 
