@@ -2,6 +2,8 @@
 
 import json
 import math
+import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,6 +113,13 @@ def test_a_prompt_with_a_system_text_or_without_a_template() -> None:
     assert (gap.text, gap.prompt_options.suffix, gap.stop.max_tokens) == ("a", "c", 3)
     logprobs = request_of(convert_generate, {"prompt": "a", "raw": True, "logprobs": True, "top_logprobs": 2}).logprobs
     assert logprobs.top == 2
+
+
+@pytest.mark.parametrize("body", [{"messages": [USER], "tools": [{"function": {"name": "f"}}]}, {"messages": []}])
+def test_large_bodies_can_be_converted_in_another_process(body: dict[str, Any]) -> None:
+    made = converted(convert_chat, body | SEED)
+    again = pickle.loads(pickle.dumps(made))
+    assert (again.job.calls, again.job.tools, again.extra) == (made.job.calls, made.job.tools, made.extra)
 
 
 @pytest.mark.parametrize("body", [{}, {"prompt": ""}, {"messages": []}, {"keep_alive": 0}])
@@ -227,3 +236,9 @@ def test_durations(value: object, seconds: float) -> None:
 def test_what_is_no_duration(value: object) -> None:
     with pytest.raises(PydanticCustomError):
         read_keep_alive(value)
+
+
+@pytest.mark.parametrize("name", sorted({*ChatBody.model_fields, *GenerateBody.model_fields, *Options.model_fields}))
+def test_each_field_is_in_the_documentation(name: str) -> None:
+    text = (Path(__file__).parents[4] / "docs" / "router.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in text.split("## Ollama's API")[1].split("\n## ")[0]

@@ -1,10 +1,11 @@
 """Converts bodies of /api/chat and /api/generate to the jobs that /v1/chat/completions would make of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from infermesh_router.ollama.fields import CHAT_NAMES, GENERATE_NAMES, OPENAI_NAMES, list_hints
 from infermesh_router.ollama.messages import openai_messages
@@ -15,15 +16,15 @@ from infermesh_router.openai.bodies import BodyRules, check_document, take_body
 from infermesh_router.openai.conversion import Converted
 from infermesh_router.openai.convert.chat import chat_job
 from infermesh_router.openai.convert.completion import completion_job
+from infermesh_router.openai.convert.tools import ignored_strictness
 from infermesh_router.openai.errors import from_validation, invalid, rename_fields
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.completion import CompletionRequest
 from infermesh_router.openai.schema.fields import UNLIMITED
+from infermesh_router.openai.schema.hints import list_hints as openai_hints
 from infermesh_runtime.errors import InfermeshError
-
-RequestT = TypeVar("RequestT", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +48,16 @@ def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted
             rules.bounds.check_messages(len(messages))
 
     parsed = parse_body(ChatBody, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
-    body = parsed.request
-    document = _shared(body) | {"messages": openai_messages(body.messages or ()), "tools": _tools(body)}
-    job = _job(ChatRequest, chat_job, document, CHAT_NAMES) if body.messages else _nothing(body)
-    return _converted(job, body, parsed.ignored, is_chat=True)
+    body, ignored = parsed.request, parsed.ignored
+    if not body.messages:
+        return _converted(_nothing(body), body, ignored, is_chat=True)
+    tools = [tool.model_dump(exclude_none=True) for tool in body.tools or ()]
+    document = _shared(body) | {"messages": openai_messages(body.messages), "tools": tools}
+    with _ollamas_names():
+        request = ChatRequest.model_validate(_present(document))
+        job = chat_job(request)
+    ignored += openai_hints(request) + ignored_strictness(request)
+    return _converted(replace(job, field_names=CHAT_NAMES), body, ignored, is_chat=True)
 
 
 def convert_generate(message: bytes, rules: BodyRules, model: str = "") -> Converted:
@@ -71,8 +78,9 @@ def convert_generate(message: bytes, rules: BodyRules, model: str = "") -> Conve
     else:
         spoken = {"system": body.system, "user": body.prompt}
         messages = [{"role": role, "content": text} for role, text in spoken.items() if text]
-        job = _job(ChatRequest, chat_job, _shared(body) | {"messages": messages}, GENERATE_NAMES)
-    return _converted(job, body, ignored, is_chat=False)
+        with _ollamas_names():
+            job = chat_job(ChatRequest.model_validate(_present(_shared(body) | {"messages": messages})))
+    return _converted(replace(job, field_names=GENERATE_NAMES), body, ignored, is_chat=False)
 
 
 def _converted(job: Job, body: AskBody, ignored: tuple[str, ...], *, is_chat: bool) -> Converted:
@@ -88,20 +96,23 @@ def _continuation(body: GenerateBody) -> Job:
     document |= {"prompt": body.prompt or "", "suffix": body.suffix or None}
     document["max_tokens"] = document["max_tokens"] or UNLIMITED  # OpenAI's default is 16 tokens
     document["logprobs"] = (body.top_logprobs or 0) if body.logprobs else None
-    return _job(CompletionRequest, completion_job, document, GENERATE_NAMES)
+    with _ollamas_names():
+        return completion_job(CompletionRequest.model_validate(_present(document)))
 
 
-def _job(
-    schema: type[RequestT], make: Callable[[RequestT], Job], document: dict[str, Any], names: Mapping[str, str]
-) -> Job:
-    """The job of a body of OpenAI's. Its errors name Ollama's fields."""
+@contextmanager
+def _ollamas_names() -> Iterator[None]:
+    """What is wrong with a body of OpenAI's is told by the names of Ollama's fields."""
     try:
-        job = make(schema.model_validate({name: value for name, value in document.items() if value is not None}))
+        yield
     except ValidationError as error:
         raise rename_fields(from_validation(error.errors(include_url=False)), OPENAI_NAMES) from None
     except InfermeshError as error:
         raise rename_fields(error, OPENAI_NAMES) from None
-    return replace(job, field_names=names)
+
+
+def _present(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if value not in (None, [])}
 
 
 def _nothing(body: AskBody) -> Job:
@@ -147,8 +158,3 @@ def _shared(body: AskBody) -> dict[str, Any]:
         "session_id": body.session_id,
         "deadline_ms": body.deadline_ms,
     }
-
-
-def _tools(body: ChatBody) -> list[dict[str, Any]] | None:
-    """The tools in OpenAI's form, which needs the type that Ollama lets clients leave out."""
-    return [{"type": "function", **tool} for tool in body.tools] if body.tools else None

@@ -15,8 +15,10 @@ from infermesh_router.openai.schema.fields import (
     Strict,
     Unsupported,
     UnsupportedList,
+    only,
 )
 from infermesh_router.openai.schema.shared import MAX_DEADLINE_MS
+from infermesh_router.openai.schema.tools import Tool
 
 Hints = Mapping[str, tuple[object, ...]]
 """Fields that are accepted without an effect, and the values that change nothing with Ollama either."""
@@ -157,12 +159,18 @@ class Message(Strict):
     tool_call_id: str | None = None
 
 
+class OfferedTool(Tool):
+    """A tool as OpenAI has it, but its type may be left out."""
+
+    type: Annotated[Literal["function"], only("function")] = "function"
+
+
 class ChatBody(AskBody):
     """The body of /api/chat."""
 
     messages: list[Message] | None = None
     """None: the model is loaded, or unloaded if `keep_alive` is 0."""
-    tools: list[dict[str, Any]] | None = None
+    tools: list[OfferedTool] | None = None
 
 
 def _refused(instead: str) -> BeforeValidator:
