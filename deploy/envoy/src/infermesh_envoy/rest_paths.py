@@ -43,7 +43,8 @@ def _pattern(rule: HttpRule) -> tuple[str, str]:
 
 def _main_rules(descriptors: Path) -> Iterator[HttpRule]:
     found = FileDescriptorSet.FromString(descriptors.read_bytes())
-    for file in found.file:
+    # OpenAI's first, which most clients ask for
+    for file in sorted(found.file, key=lambda file: (file.package != "infermesh.openai.v1", file.package)):
         for service in file.service:
             for method in service.method:
                 if method.options.HasExtension(annotations_pb2.http):
