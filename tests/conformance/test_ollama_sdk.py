@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(120)
 
 QUESTION = "Name three colours of the rainbow."
 MESSAGES: list[Mapping[str, Any]] = [{"role": "user", "content": QUESTION}]
-EXACT = {"temperature": 0, "num_predict": 16}
+EXACT = {"temperature": 0, "num_predict": 8}
 NAME = f"{MODEL}:latest"
 
 
@@ -42,14 +42,14 @@ def openai_text(mesh: Mesh) -> str:
 
 def chat_text(client: openai.OpenAI, **more: Any) -> str:
     answer = client.chat.completions.create(
-        model=MODEL, messages=[{"role": "user", "content": QUESTION}], max_tokens=16, temperature=0, **more
+        model=MODEL, messages=[{"role": "user", "content": QUESTION}], max_tokens=8, temperature=0, **more
     )
     return answer.choices[0].message.content or ""
 
 
 def check_figures(part: ollama.ChatResponse | ollama.GenerateResponse) -> None:
     assert (part.done, part.done_reason) == (True, "length")
-    assert part.eval_count == 16
+    assert part.eval_count == 8
     assert (part.prompt_eval_count or 0) > 8
     durations = (part.prompt_eval_duration, part.eval_duration, part.total_duration)
     assert all(duration and duration > 1000 for duration in durations)  # nanoseconds
@@ -68,7 +68,7 @@ def test_a_chat_has_the_tokens_of_chat_completions(client: ollama.Client, openai
 def test_a_streamed_chat_has_them_too(client: ollama.Client, openai_text: str) -> None:
     *parts, last = client.chat(MODEL, MESSAGES, options=EXACT, stream=True)
     assert "".join(part.message.content or "" for part in parts) == openai_text
-    assert len(parts) > 8
+    assert len(parts) >= 4
     assert not any(part.done for part in parts)
     check_figures(last)
 
@@ -109,7 +109,7 @@ def test_a_system_prompt(client: ollama.Client) -> None:
 
 def test_a_raw_prompt_is_continued(mesh: Mesh, client: ollama.Client) -> None:
     with mesh.openai() as openai_client:
-        expected = openai_client.completions.create(model=MODEL, prompt=QUESTION, max_tokens=16, temperature=0)
+        expected = openai_client.completions.create(model=MODEL, prompt=QUESTION, max_tokens=8, temperature=0)
     assert client.generate(MODEL, QUESTION, raw=True, options=EXACT).response == expected.choices[0].text
 
 
@@ -122,7 +122,7 @@ def test_formats(client: ollama.Client) -> None:
 
 
 def test_options_sample(client: ollama.Client) -> None:
-    sampled = {"temperature": 1.5, "top_k": 40, "top_p": 0.9, "num_predict": 12, "seed": 7, "repeat_penalty": 1.1}
+    sampled = {"temperature": 1.5, "top_k": 40, "top_p": 0.9, "num_predict": 6, "seed": 7, "repeat_penalty": 1.1}
     first, again = (client.generate(MODEL, QUESTION, options=sampled).response for _ in range(2))
     assert first == again
     assert first != client.generate(MODEL, QUESTION, options={**sampled, "seed": 8}).response
@@ -132,7 +132,7 @@ def test_options_sample(client: ollama.Client) -> None:
 
 
 def test_logprobs(client: ollama.Client) -> None:
-    asked: dict[str, Any] = {"options": {**EXACT, "num_predict": 8}, "logprobs": True, "top_logprobs": 2}
+    asked: dict[str, Any] = {"options": {**EXACT, "num_predict": 4}, "logprobs": True, "top_logprobs": 2}
     whole = client.chat(MODEL, MESSAGES, **asked)
     assert "".join(token.token for token in whole.logprobs or ()) == whole.message.content
     assert all(token.logprob <= 0 and len(token.top_logprobs or ()) == 2 for token in whole.logprobs or ())

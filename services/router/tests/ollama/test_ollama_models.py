@@ -68,9 +68,23 @@ def test_a_model_is_shown(name: str) -> None:
     assert shown["parameters"] == "top_k 20\nrepeat_penalty 1.5"
     assert shown["modelfile"].endswith("FROM m\nPARAMETER top_k 20\nPARAMETER repeat_penalty 1.5")
     assert shown["model_info"]["infermesh.context_length"] == 99
-    assert show_model(REPORT, "x:7b", {})["capabilities"] == ["completion"]
     with pytest.raises(ModelNotFound):
         show_model(REPORT, "x", {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "capabilities"),
+    [
+        ({}, ["completion", "tools"]),  # not known
+        ({"has_chat_template": True}, ["completion", "tools"]),
+        ({"has_chat_template": False}, ["completion"]),
+        ({"answer_style": pb.AnswerStyle()}, ["completion"]),
+        ({"answer_style": pb.AnswerStyle(reasoning="think")}, ["completion", "thinking"]),
+    ],
+)
+def test_what_a_model_can_do(fields: dict[str, Any], capabilities: list[str]) -> None:
+    report = pb.HealthReport(state=READY, available=[pb.AvailableModel(name="m", **fields)])
+    assert show_model(report, "m", {})["capabilities"] == capabilities
 
 
 def expiry(**fields: Any) -> timedelta:

@@ -92,8 +92,13 @@ def _expiry(model: pb.ModelStatus) -> datetime:
 
 
 def _capabilities(report: pb.HealthReport, name: str) -> list[str]:
-    style = next((model.answer_style for model in report.available if model.name == name), pb.AnswerStyle())
-    found = {"completion": True, "tools": bool(style.tool_format), "thinking": bool(style.reasoning)}
+    """What the model can do. Until a model was loaded it may not be known whether it calls tools; then it may: clients
+    offer none to a model without the capability, while one that takes none refuses them.
+    """
+    model = next((model for model in report.available if model.name == name), pb.AvailableModel())
+    style, chats = model.answer_style, not model.HasField("has_chat_template") or model.has_chat_template
+    tools = bool(style.tool_format) if model.HasField("answer_style") else chats
+    found = {"completion": True, "tools": tools, "thinking": bool(style.reasoning)}
     return [capability for capability, has in found.items() if has]
 
 
