@@ -28,6 +28,7 @@ LOWEST_TOOLS = (
     "grpcio-tools",
     "hypothesis",
     "lupa",
+    "ollama",
     "openai",
     "pytest",
     "pytest-asyncio",

@@ -67,6 +67,12 @@ def test_text_that_is_not_json_never_raises(errors: Any, text: str) -> None:
     assert (error["code"], error["type"]) in {("internal", "server_error"), ("unknown", "server_error")}
 
 
+@given(message=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_any_error_becomes_ollamas(errors: Any, message: str) -> None:
+    status = errors.status(json.dumps({"code": 14, "message": message}), None, None)
+    assert json.loads(errors.ollama(errors.object(503, status))) == {"error": message}
+
+
 def test_headers_stand_in_for_a_body_that_is_missing(errors: Any) -> None:
     error = converted(errors.object(404, errors.status("", "5", "no %22model%22 %C3%A9")))
     assert (error["code"], error["type"]) == ("not_found", "invalid_request_error")

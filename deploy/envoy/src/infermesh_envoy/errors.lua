@@ -1,5 +1,5 @@
--- Turns the router's errors into OpenAI's or Anthropic's error objects, and refuses an upload that is too large, or for
--- which there is no memory, after it has ended.
+-- Turns the router's errors into OpenAI's, Anthropic's or Ollama's error objects, and refuses an upload that is too large,
+-- or for which there is no memory, after it has ended.
 -- Errors that Envoy answers by itself are handled by local_reply_config, not here.
 
 errors = {} -- global, so that the tests can call it
@@ -131,6 +131,11 @@ function errors.anthropic(http_status, text, request_id)
     kind, error.message, error.code, errors.quote(request_id))
 end
 
+-- Makes Ollama's error object of an error in OpenAI's shape.
+function errors.ollama(text)
+  return string.format('{"error":%s}', errors.read(text, 1).error.message)
+end
+
 -- The bytes of the bodies that are arriving now: of all, and by the client's address.
 bodies = { held = 0, clients = {} } -- global, so that the tests can call it
 
@@ -191,6 +196,7 @@ end
 local function answer(handle, http_status, body, text, noted)
   local headers = handle:headers()
   if noted.anthropic then http_status, text = errors.anthropic(http_status, text, noted.anthropic) end
+  if noted.ollama then text = errors.ollama(text) end
   headers:replace(":status", tostring(http_status))
   headers:replace("content-type", "application/json")
   for _, name in ipairs(GRPC_HEADERS) do headers:remove(name) end
@@ -283,6 +289,7 @@ function envoy_on_request(handle)
     path = path:gsub("%?.*", "")
     headers:replace(":path", path)
   end
+  if path:find("^/api/") then handle:streamInfo():dynamicMetadata():set("infermesh", "ollama", true) end
   if not errors.is_utf8(path) then
     handle:respond({ [":status"] = "400" }, "The path is not UTF-8") -- local_reply_config makes JSON of it
     return
@@ -350,7 +357,10 @@ function envoy_on_response(handle)
   end
   local text = body:getBytes(0, body:length())
   local status = errors.status(text, headers:get("grpc-status"), headers:get("grpc-message"))
-  if status.error then return end -- an error that Envoy answered by itself
+  if status.error then -- an error that Envoy answered by itself
+    if noted.ollama then answer(handle, http_status, body, text, noted) end
+    return
+  end
   local retry_after = errors.retry_after(status) or headers:get("retry-after") or ((http_status == 503 or http_status == 429) and "1")
   if retry_after then headers:replace("retry-after", retry_after) end
   local better = STATUSES[(detail(status, "ErrorInfo").reason or ""):lower()]

@@ -13,7 +13,11 @@ from infermesh_envoy.secrets import router_names
 CONNECTION_BUFFER_BYTES: Final = MEBIBYTE
 FRAMING_BYTES: Final = 64 << 10  # what gRPC and HttpBody add to a body, plus room for one more read of the socket
 
-REST_SERVICES: Final = ("infermesh.openai.v1.OpenAIService", "infermesh.anthropic.v1.AnthropicService")
+REST_SERVICES: Final = (
+    "infermesh.openai.v1.OpenAIService",
+    "infermesh.anthropic.v1.AnthropicService",
+    "infermesh.ollama.v1.OllamaService",
+)
 """The services that the transcoder offers as REST."""
 CLIENT_SERVICES: Final = ("infermesh.inference.v1.InferenceService", "grpc.health.v1.Health")
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")

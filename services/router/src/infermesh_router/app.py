@@ -6,24 +6,17 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import grpc
-from prometheus_client import CollectorRegistry
-
 from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server, add_EndpointServiceServicer_to_server
 from infermesh_router.access.access import Access
 from infermesh_router.access.keys_file import FollowedKeys
-from infermesh_router.anthropic.models import model_handlers
-from infermesh_router.anthropic.servicer import LIMITED_CALLS as LIMITED_ANTHROPIC_CALLS
-from infermesh_router.anthropic.servicer import SERVICE as ANTHROPIC_SERVICE
-from infermesh_router.anthropic.servicer import AnthropicServicer, anthropic_handlers
 from infermesh_router.api.admin_servicer import AdminServicer
 from infermesh_router.api.endpoint_servicer import EndpointServicer
-from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
+from infermesh_router.api.inference_servicer import SERVICE, inference_handlers
 from infermesh_router.api.listing import Listing
 from infermesh_router.api.task_health import serving_unless_disabled, task_health_part
-from infermesh_router.config.body_options import body_budget, body_rules, request_bounds
+from infermesh_router.client_plane import LIMITED_METHODS, add_client_plane, make_inference
+from infermesh_router.config.body_options import body_budget
 from infermesh_router.config.mesh_file import MeshFile
-from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core, build_core
 from infermesh_router.fleet.drainer import Drainer
@@ -33,18 +26,8 @@ from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_router.membership.target import join_host_port
 from infermesh_router.metrics.access_metrics import AccessMetrics
-from infermesh_router.openai.answerer import Answerer
-from infermesh_router.openai.conversion import BodyConverter
-from infermesh_router.openai.models import ModelDirectory
-from infermesh_router.openai.servicer import LIMITED_CALLS, OpenAIServicer, openai_handlers
-from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
-from infermesh_router.openai.token_servicer import TokenServicer
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.requests.parsing_pool import ParsingPool
-from infermesh_router.requests.reader import RequestReader
-from infermesh_router.responses.keeping import Keeping
-from infermesh_router.responses.servicer import LIMITED_CALLS as LIMITED_RESPONSES_CALLS
-from infermesh_router.responses.servicer import ResponsesServicer, responses_handlers
 from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.machine import usable_processors
@@ -56,15 +39,6 @@ from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
 
 _log = logging.getLogger(__name__)
-
-LIMITED_METHODS = frozenset(
-    {
-        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer", "Tokenize", "Detokenize")),
-        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in (*LIMITED_CALLS, *LIMITED_RESPONSES_CALLS)),
-        *(f"/{ANTHROPIC_SERVICE}/{name}" for name in LIMITED_ANTHROPIC_CALLS),
-    }
-)
-"""Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
 
 
 def build_server(
@@ -88,7 +62,7 @@ def build_server(
     set_serving = serving_unless_disabled(server.set_serving, tasks)
     access_metrics = AccessMetrics(metrics)
     access = Access(keys, access_metrics, routers=settings.router_count)
-    _add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics)
+    add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics, tasks=tasks)
     if settings.admin_listen:
         everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
         _add_admin_plane(
@@ -123,47 +97,6 @@ def _configured_workers(
     )
 
 
-def _add_client_plane(
-    server: Server,
-    settings: RouterSettings,
-    core: Core,
-    *,
-    access: Access,
-    pool: ParsingPool,
-    metrics: CollectorRegistry,
-) -> None:
-    """Adds the services for clients: native inference, OpenAI's API and Anthropic's."""
-    server.add_service(SERVICE, inference_handlers(_inference(settings, core, access, pool)))
-    converter = BodyConverter(pool, body_rules(settings))
-    answerer = Answerer(core.dispatcher)
-    openai = OpenAIServicer(
-        answerer,
-        access=access,
-        make_report=core.make_report,
-        registry=metrics,
-        converter=converter,
-        directory=ModelDirectory(core.aliases.models, core.fleet.ready_on),
-        tokens=TokenServicer(core.dispatcher, access=access, converter=converter),
-    )
-    server.add_service(
-        OPENAI_SERVICE,
-        openai_handlers(openai) | model_handlers(openai) | _responses(server, settings, answerer, access, converter),
-    )
-    anthropic = AnthropicServicer(answerer, core.dispatcher, access=access, converter=converter)
-    server.add_service(ANTHROPIC_SERVICE, anthropic_handlers(anthropic))
-
-
-def _responses(
-    server: Server, settings: RouterSettings, answerer: Answerer, access: Access, converter: BodyConverter
-) -> dict[str, grpc.RpcMethodHandler]:
-    """The calls of /v1/responses, and the store that closes with the server."""
-    store = response_store(settings)
-    server.add_part(ServerPart(name="responses", close=store.close))
-    return responses_handlers(
-        ResponsesServicer(answerer, access=access, keeping=Keeping(converter, store), store=store)
-    )
-
-
 def _add_admin_plane(
     server: Server,
     settings: RouterSettings,
@@ -193,19 +126,9 @@ def _add_admin_plane(
     endpoint = EndpointServicer(commands, core.gate, set_serving=set_serving)
     access = mesh_access(identity_of(settings), settings.admin_listen, reflection=settings.reflection)
     plane = server.add_listener(settings.admin_listen, access)
-    plane.add_service(SERVICE, inference_handlers(_inference(settings, core, everybody, pool)))
+    plane.add_service(SERVICE, inference_handlers(make_inference(settings, core, everybody, pool)))
     add_AdminServiceServicer_to_server(admin, plane)
     add_EndpointServiceServicer_to_server(endpoint, plane)
-
-
-def _inference(settings: RouterSettings, core: Core, access: Access, pool: ParsingPool) -> InferenceServicer:
-    return InferenceServicer(
-        core.dispatcher,
-        access=access,
-        reader=RequestReader(pool, request_bounds(settings)),
-        changes=core.fleet.changes,
-        make_report=core.make_report,
-    )
 
 
 def _mesh_part(mesh: MeshFile) -> ServerPart:

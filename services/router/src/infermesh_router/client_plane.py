@@ -1,0 +1,108 @@
+"""Assembles what a router offers to clients: native inference, and the REST APIs of OpenAI, Anthropic and Ollama."""
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from infermesh_router.access.access import Access
+from infermesh_router.anthropic.models import model_handlers
+from infermesh_router.anthropic.servicer import LIMITED_CALLS as LIMITED_ANTHROPIC_CALLS
+from infermesh_router.anthropic.servicer import SERVICE as ANTHROPIC_SERVICE
+from infermesh_router.anthropic.servicer import AnthropicServicer, anthropic_handlers
+from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
+from infermesh_router.config.body_options import body_rules, request_bounds
+from infermesh_router.config.response_options import response_store
+from infermesh_router.config.settings import RouterSettings
+from infermesh_router.core import Core
+from infermesh_router.ollama.asking import Asking
+from infermesh_router.ollama.loaded_models import LoadedModels
+from infermesh_router.ollama.servicer import LIMITED_CALLS as OLLAMA_LIMITED_CALLS
+from infermesh_router.ollama.servicer import SERVICE as OLLAMA_SERVICE
+from infermesh_router.ollama.servicer import OllamaServicer, ollama_handlers
+from infermesh_router.openai.answerer import Answerer
+from infermesh_router.openai.conversion import BodyConverter
+from infermesh_router.openai.models import ModelDirectory
+from infermesh_router.openai.servicer import LIMITED_CALLS, OpenAIServicer, openai_handlers
+from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
+from infermesh_router.openai.token_servicer import TokenServicer
+from infermesh_router.requests.parsing_pool import ParsingPool
+from infermesh_router.requests.reader import RequestReader
+from infermesh_router.responses.keeping import Keeping
+from infermesh_router.responses.servicer import LIMITED_CALLS as LIMITED_RESPONSES_CALLS
+from infermesh_router.responses.servicer import ResponsesServicer, responses_handlers
+from infermesh_runtime.background.tasks import TaskSupervisor
+from infermesh_runtime.rpc.server import Server, ServerPart
+
+LIMITED_METHODS = frozenset(
+    {
+        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer", "Tokenize", "Detokenize")),
+        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in (*LIMITED_CALLS, *LIMITED_RESPONSES_CALLS)),
+        *(f"/{ANTHROPIC_SERVICE}/{name}" for name in LIMITED_ANTHROPIC_CALLS),
+        *(f"/{OLLAMA_SERVICE}/{name}" for name in OLLAMA_LIMITED_CALLS),
+    }
+)
+"""Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
+
+
+def add_client_plane(
+    server: Server,
+    settings: RouterSettings,
+    core: Core,
+    *,
+    access: Access,
+    pool: ParsingPool,
+    metrics: CollectorRegistry,
+    tasks: TaskSupervisor,
+) -> None:
+    """Adds the services for clients: native inference, and the REST APIs of OpenAI, Anthropic and Ollama."""
+    server.add_service(SERVICE, inference_handlers(make_inference(settings, core, access, pool)))
+    answerer, converter = Answerer(core.dispatcher), BodyConverter(pool, body_rules(settings))
+    directory = ModelDirectory(core.aliases.models, core.fleet.ready_on)
+    openai = OpenAIServicer(
+        answerer,
+        access=access,
+        make_report=core.make_report,
+        registry=metrics,
+        converter=converter,
+        directory=directory,
+        tokens=TokenServicer(core.dispatcher, access=access, converter=converter),
+    )
+    server.add_service(
+        OPENAI_SERVICE,
+        openai_handlers(openai) | model_handlers(openai) | _responses(server, settings, answerer, access, converter),
+    )
+    anthropic = AnthropicServicer(answerer, core.dispatcher, access=access, converter=converter)
+    server.add_service(ANTHROPIC_SERVICE, anthropic_handlers(anthropic))
+    loaded = LoadedModels(core.fleet, aliases=core.aliases.models, tasks=tasks)
+    asking = Asking(
+        answerer,
+        core.dispatcher,
+        access=access,
+        converter=converter,
+        loaded=loaded,
+        directory=directory,
+        make_report=core.make_report,
+    )
+    ollama = OllamaServicer(asking, access=access, make_report=core.make_report, directory=directory, loaded=loaded)
+    server.add_service(OLLAMA_SERVICE, ollama_handlers(ollama))
+
+
+def _responses(
+    server: Server, settings: RouterSettings, answerer: Answerer, access: Access, converter: BodyConverter
+) -> dict[str, grpc.RpcMethodHandler]:
+    """The calls of /v1/responses, and the store that closes with the server."""
+    store = response_store(settings)
+    server.add_part(ServerPart(name="responses", close=store.close))
+    return responses_handlers(
+        ResponsesServicer(answerer, access=access, keeping=Keeping(converter, store), store=store)
+    )
+
+
+def make_inference(settings: RouterSettings, core: Core, access: Access, pool: ParsingPool) -> InferenceServicer:
+    """The native service of one of the router's planes."""
+    return InferenceServicer(
+        core.dispatcher,
+        access=access,
+        reader=RequestReader(pool, request_bounds(settings)),
+        changes=core.fleet.changes,
+        make_report=core.make_report,
+    )
