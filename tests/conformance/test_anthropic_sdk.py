@@ -181,6 +181,19 @@ def test_a_stream_that_cannot_begin_is_a_status(client: anthropic.Anthropic) -> 
         stream.until_done()
 
 
+def test_a_stream_that_runs_out_of_time_raises_the_packages_error(client: anthropic.Anthropic) -> None:
+    story: list[MessageParam] = [{"role": "user", "content": "Write a very long story about the sea."}]
+    options: dict[str, Any] = {"model": MODEL, "max_tokens": 8000, "extra_body": {"temperature": 0, "deadline_ms": 900}}
+    with (
+        pytest.raises(anthropic.APIStatusError) as caught,
+        client.messages.stream(messages=story, **options) as stream,
+    ):
+        stream.until_done()
+    body: Any = caught.value.body
+    assert (body["type"], body["error"]["type"]) == ("error", "timeout_error")
+    assert body["request_id"]
+
+
 def test_the_root_answers(http: httpx.Client) -> None:
     assert http.head("/").status_code == 200
     assert http.get("/").status_code == 200

@@ -11,9 +11,9 @@ NAME = "tools"
 
 
 def make_tool_model(source: Path, models: Path) -> None:
-    """Puts it into the models folder. Its weights are links to those of `source`."""
+    """Puts it into the models folder. Its other files are symbolic links to those of `source`."""
     target = models / NAME
-    shutil.copytree(source, target, copy_function=os.link, ignore=shutil.ignore_patterns(".verified.json"))
+    shutil.copytree(source, target, copy_function=os.symlink, ignore=shutil.ignore_patterns(".verified.json"))
     template = TEMPLATE.read_bytes()
     _replace(target / "chat_template.jinja", template)
     manifest = json.loads((target / "infermesh.json").read_text())

@@ -183,3 +183,11 @@ async def test_models_have_the_shape_that_the_client_knows(
     assert (theirs["has_more"], theirs["first_id"], theirs["last_id"]) == (False, "m", "m")
     assert theirs["data"][0]["max_input_tokens"] == 2048
     assert ours["object"] == "list"
+
+
+async def test_a_large_body_is_read_in_another_process(start_worker: StartWorker, start_router: StartRouter) -> None:
+    worker = await start_worker()
+    answer = await ask(await start_router(worker), system="s", messages=[HI | {"content": "x" * 300_000}])
+    assert answer.body["content"] == [{"type": "text", "text": "Hello world"}]
+    (request,) = worker.requests
+    assert [message.role for message in request.chat.messages] == ["system", "user"]
