@@ -13,6 +13,7 @@ import pytest
 from infermesh.openai.v1 import openai_pb2 as pb
 from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
+from infermesh_router.openai.answers.events import EventsSink
 from infermesh_router.responses.store.kept import KeptItem, KeptResponse, StoreBounds
 from infermesh_router.responses.store.response_file import ResponseFile
 from infermesh_router.responses.store.response_store import ResponseStore
@@ -189,6 +190,30 @@ async def test_a_response_is_retrieved_listed_and_deleted(
     assert deleted == {"id": first["id"], "object": "response", "deleted": True}
     with pytest.raises(NotFound):
         await create(router, previous_response_id=second["id"])
+
+
+async def test_a_stream_is_kept_before_its_end_is_told(
+    start_worker: StartWorker, start_router: StartRouter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = []
+    put, end = ResponseStore.put, EventsSink.end
+
+    async def note_put(self: ResponseStore, response: KeptResponse) -> None:
+        await put(self, response)
+        order.append("kept")
+
+    async def note_end(self: EventsSink) -> None:
+        order.append("told")
+        await end(self)
+
+    monkeypatch.setattr(ResponseStore, "put", note_put)
+    monkeypatch.setattr(EventsSink, "end", note_end)
+    router = await start_router(await start_worker(), home=str(tmp_path))
+    messages, _ = await post(router, "CreateResponse", {"model": "m", "input": "hi", "stream": True})
+    assert order == ["kept", "told"]
+    told = messages[-1].data.decode().split("event: response.completed\ndata: ")[1].split("\n\n")[0]
+    response = json.loads(told)["response"]
+    assert await ask(router, "GetResponse", pb.GetResponseRequest(response_id=response["id"])) == response
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=101", "order=up"])
