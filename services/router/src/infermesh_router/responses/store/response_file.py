@@ -127,7 +127,7 @@ class ResponseFile:
                 raise InvalidArgument(f"'after' names no input item: '{after[:80]}'.", fields={"after": "is unknown"})
             begin = ids.index(after) + 1
         page = items[begin : begin + limit]
-        return Page(tuple(item.body for item in page), len(items) > begin + limit)
+        return Page(tuple(page), len(items) > begin + limit)
 
     def _chain(self, owner: str, response_id: str) -> list[str]:
         """The ids of a response and those before it. Raises NotFound, also if one of them is no longer kept."""
