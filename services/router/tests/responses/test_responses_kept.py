@@ -1,5 +1,6 @@
 """Responses are kept for their own key, within bounds, and read back."""
 
+import asyncio
 import json
 import sqlite3
 import stat
@@ -139,6 +140,40 @@ async def test_a_file_that_is_no_database(no_database: Path) -> None:
         await store.get("", "a")
     await store.put(kept("a"))  # is logged
     await store.close()
+
+
+def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mine.sqlite"
+    mine = sqlite3.connect(path)
+    mine.execute("CREATE TABLE items (id)")
+    mine.commit()
+    with pytest.raises(sqlite3.DatabaseError, match="another program"):
+        ResponseFile(path, LARGE)
+    assert mine.execute("SELECT count(*) FROM items").fetchone() == (0,)
+    mine.close()
+
+
+def test_a_file_is_opened_again(path: Path) -> None:
+    first = ResponseFile(path, LARGE)
+    first.put(kept("a"))
+    first.close()
+    again = ResponseFile(path, LARGE)
+    assert again.get("", "a")
+    again.close()
+
+
+async def test_a_file_that_another_router_writes_holds_up_no_one_else(path: Path) -> None:
+    store = ResponseStore(path, LARGE)
+    await store.put(kept("a"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.create_task(store.put(kept("b")))
+    await asyncio.sleep(0)  # the task runs now: a call in this thread would wait for this test, in vain
+    other.execute("COMMIT")
+    await waiting
+    assert await store.get("", "b")
+    await store.close()
+    other.close()
 
 
 @pytest.mark.parametrize(
