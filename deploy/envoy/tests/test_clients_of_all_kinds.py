@@ -54,6 +54,24 @@ async def test_parameters_of_a_post_are_ignored(router: FakeRouter, http: httpx.
     assert answer.text.startswith("2 ")
 
 
+@pytest.mark.parametrize(
+    ("query", "told"), [("?limit=2&order=asc", "limit=2&order=asc"), ("?q=é", "q=%C3%A9"), ("", None)]
+)
+async def test_the_router_is_told_the_parameters(
+    router: FakeRouter, http: httpx.AsyncClient, query: str, told: str | None
+) -> None:
+    router.chat = digest
+    await http.post(f"{CHAT}{query}", content=b"{}", headers={"x-infermesh-query": "forged=1"})
+    assert router.seen[0].get("x-infermesh-query") == told
+
+
+async def test_parameters_that_grpc_could_not_carry(router: FakeRouter, envoy: EnvoyProcess) -> None:
+    router.chat = digest
+    body = "content-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
+    answer = await talk(envoy, f"POST {CHAT}?q=é HTTP/1.1\r\nhost: localhost\r\n{body}")
+    assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 400"))
+
+
 async def tell_deployment(request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
     found = dict(context.invocation_metadata()).get("x-infermesh-deployment", "none")
     yield HttpBody(content_type="text/plain", data=f"{found} {request.data.decode()}".encode())

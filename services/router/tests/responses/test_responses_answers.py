@@ -15,7 +15,7 @@ from infermesh_router.responses.output import Output
 from infermesh_router.testing.openai import post
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, delta, finished, started
 from infermesh_runtime.answer_parsing.parts import CallArguments, CallBegins, CallEnds, Part, Reasoning, Text
-from infermesh_runtime.errors import InfermeshError, Unavailable
+from infermesh_runtime.errors import InfermeshError, InvalidArgument, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
@@ -130,6 +130,17 @@ async def test_an_error_in_the_middle(start_worker: StartWorker, start_router: S
     assert failed["output"][0]["content"][0]["text"] == "He"
     with pytest.raises(InfermeshError):
         await create(router)
+
+
+async def test_a_workers_error_names_a_responses_field(start_worker: StartWorker, start_router: StartRouter) -> None:
+    async def refuse(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
+        raise InvalidArgument("stop.max_tokens is too large.", fields={"stop.max_tokens": "is too large"})
+        yield started(request.model)
+
+    router = await start_router(await start_worker(script=refuse))
+    with pytest.raises(InvalidArgument, match="max_output_tokens is too large") as caught:
+        await create(router)
+    assert list(caught.value.fields) == ["max_output_tokens"]
 
 
 async def test_log_probabilities_are_told_only_if_they_are_included(

@@ -179,12 +179,14 @@ def test_what_a_body_refers_to_comes_before_its_items() -> None:
     past = Past((orjson.dumps(old),), (orjson.dumps(nine), orjson.dumps(eight)))
     assert [message.content for message in request_of(body, past).chat.messages] == ["o", "n", "e"]
     kept = convert(body, past).extra
-    assert [item["id"] for item in kept.items] == ["n", "e"]
+    assert [item.id for item in kept.items] == ["n", "e"]
 
 
 def test_kept_items_have_ids_and_parts() -> None:
-    (item,) = convert({}).extra.items
-    assert item["id"].startswith("msg_")
+    (kept,) = convert({}).extra.items
+    item = orjson.loads(kept.body)
+    assert item["id"] == kept.id
+    assert kept.id.startswith("msg_")
     assert (item["type"], item["role"], item["status"]) == ("message", "user", "completed")
     assert item["content"] == [{"type": "input_text", "text": "hi"}]
     assert convert({"store": False}).extra.items == ()

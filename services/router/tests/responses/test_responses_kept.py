@@ -1,5 +1,6 @@
 """Responses are kept for their own key, within bounds, and read back."""
 
+import asyncio
 import json
 import sqlite3
 import stat
@@ -13,6 +14,7 @@ import pytest
 from infermesh.openai.v1 import openai_pb2 as pb
 from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
+from infermesh_router.openai.answers.events import EventsSink
 from infermesh_router.responses.store.kept import KeptItem, KeptResponse, StoreBounds
 from infermesh_router.responses.store.response_file import ResponseFile
 from infermesh_router.responses.store.response_store import ResponseStore
@@ -72,9 +74,9 @@ def test_a_chain_is_all_items_in_order(path: Path) -> None:
         file.put(kept(name, previous))
     assert file.context("", "c") == (b"ia", b"o", b"ib", b"o", b"ic", b"o")
     page = file.input_items("", "c", after="", limit=2, newest_first=True)
-    assert (page.items, page.has_more) == ((b"ic", b"o"), True)
+    assert ([item.id for item in page.items], page.has_more) == (["in_c", "out_b"], True)
     page = file.input_items("", "c", after="in_b", limit=10, newest_first=True)
-    assert (page.items, page.has_more) == ((b"o", b"ia"), False)
+    assert ([item.body for item in page.items], page.has_more) == ([b"o", b"ia"], False)
     with pytest.raises(InvalidArgument):
         file.input_items("", "c", after="nobody", limit=10, newest_first=True)
     file.delete("", "a")
@@ -140,6 +142,40 @@ async def test_a_file_that_is_no_database(no_database: Path) -> None:
     await store.close()
 
 
+def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mine.sqlite"
+    mine = sqlite3.connect(path)
+    mine.execute("CREATE TABLE items (id)")
+    mine.commit()
+    with pytest.raises(sqlite3.DatabaseError, match="another program"):
+        ResponseFile(path, LARGE)
+    assert mine.execute("SELECT count(*) FROM items").fetchone() == (0,)
+    mine.close()
+
+
+def test_a_file_is_opened_again(path: Path) -> None:
+    first = ResponseFile(path, LARGE)
+    first.put(kept("a"))
+    first.close()
+    again = ResponseFile(path, LARGE)
+    assert again.get("", "a")
+    again.close()
+
+
+async def test_a_file_that_another_router_writes_holds_up_no_one_else(path: Path) -> None:
+    store = ResponseStore(path, LARGE)
+    await store.put(kept("a"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.create_task(store.put(kept("b")))
+    await asyncio.sleep(0)  # the task runs now: a call in this thread would wait for this test, in vain
+    other.execute("COMMIT")
+    await waiting
+    assert await store.get("", "b")
+    await store.close()
+    other.close()
+
+
 @pytest.mark.parametrize(
     ("settings", "keeps"),
     [
@@ -189,6 +225,30 @@ async def test_a_response_is_retrieved_listed_and_deleted(
     assert deleted == {"id": first["id"], "object": "response", "deleted": True}
     with pytest.raises(NotFound):
         await create(router, previous_response_id=second["id"])
+
+
+async def test_a_stream_is_kept_before_its_end_is_told(
+    start_worker: StartWorker, start_router: StartRouter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = []
+    put, end = ResponseStore.put, EventsSink.end
+
+    async def note_put(self: ResponseStore, response: KeptResponse) -> None:
+        await put(self, response)
+        order.append("kept")
+
+    async def note_end(self: EventsSink) -> None:
+        order.append("told")
+        await end(self)
+
+    monkeypatch.setattr(ResponseStore, "put", note_put)
+    monkeypatch.setattr(EventsSink, "end", note_end)
+    router = await start_router(await start_worker(), home=str(tmp_path))
+    messages, _ = await post(router, "CreateResponse", {"model": "m", "input": "hi", "stream": True})
+    assert order == ["kept", "told"]
+    told = messages[-1].data.decode().split("event: response.completed\ndata: ")[1].split("\n\n")[0]
+    response = json.loads(told)["response"]
+    assert await ask(router, "GetResponse", pb.GetResponseRequest(response_id=response["id"])) == response
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=101", "order=up"])

@@ -20,7 +20,7 @@ from infermesh_router.responses.items import AnyItem, Item, MessageItem, Referen
 from infermesh_router.responses.messages import chat_messages, shown_items
 from infermesh_router.responses.names import CHAT_NAMES, WORKER_NAMES, from_chat
 from infermesh_router.responses.schema import JsonSchemaFormat, ResponseRequest
-from infermesh_router.responses.told import References, Told, told_members, with_id
+from infermesh_router.responses.told import References, Told, kept_item, told_members
 from infermesh_router.responses.tools import FunctionTool, chat_tool_choice
 from infermesh_runtime.errors import InvalidArgument
 
@@ -89,7 +89,7 @@ def convert_response(message: bytes, rules: BodyRules, model: str = "", *, past:
     keeps = request.store is not False
     told = Told(
         members=told_members(request),
-        items=tuple(map(with_id, shown_items(items))) if keeps else (),
+        items=tuple(map(kept_item, shown_items(items))) if keeps else (),
         previous=request.previous_response_id,
         keeps=keeps,
         asks_to_keep=request.store is True,

@@ -9,9 +9,9 @@ import orjson
 from infermesh_router.openai.conversion import BodyConverter, Converted, Sent
 from infermesh_router.responses.convert import Past, convert_response
 from infermesh_router.responses.dialect import ResponsesDialect
-from infermesh_router.responses.store.kept import KeptItem, KeptResponse
+from infermesh_router.responses.store.kept import KeptResponse
 from infermesh_router.responses.store.response_store import ResponseStore
-from infermesh_router.responses.told import References, Told
+from infermesh_router.responses.told import References, Told, kept_item
 
 _LIGHT_BYTES = 1 << 16
 
@@ -44,8 +44,8 @@ class Keeping:
                     owner=owner,
                     previous=told.previous,
                     body=orjson.dumps(response),
-                    input=_kept_items(told.items),
-                    output=_kept_items(response["output"]),
+                    input=told.items,
+                    output=tuple(map(kept_item, response["output"])),
                 )
             )
 
@@ -65,7 +65,3 @@ class Keeping:
         if references.items:
             self._store.check("input")
         return Past(context, tuple([await self._store.item(owner, each) for each in references.items]))
-
-
-def _kept_items(items: Any) -> tuple[KeptItem, ...]:
-    return tuple(KeptItem(id=item["id"], body=orjson.dumps(item)) for item in items)

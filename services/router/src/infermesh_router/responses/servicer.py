@@ -66,10 +66,10 @@ class ResponsesServicer:
         page = await self._store.input_items(
             owner, request.response_id, after=wanted.after, limit=wanted.limit, newest_first=wanted.newest_first
         )
-        items = [orjson.loads(item) for item in page.items]
-        first, last = (items[0]["id"], items[-1]["id"]) if items else ("", "")
-        listed = {"object": "list", "data": items, "first_id": first, "last_id": last, "has_more": page.has_more}
-        return _json(listed)
+        first, last = (page.items[0].id, page.items[-1].id) if page.items else ("", "")
+        around = orjson.dumps({"object": "list", "first_id": first, "last_id": last, "has_more": page.has_more})
+        items = b",".join(item.body for item in page.items)
+        return HttpBody(content_type=JSON, data=b'%b,"data":[%b]}' % (around[:-1], items))
 
     async def CancelResponse(self, request: pb.CancelResponseRequest, context: RpcContext) -> HttpBody:
         """Refuses, since a response that is kept has ended. Raises InvalidArgument, NotFound."""

@@ -4,7 +4,10 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from infermesh_router.responses.schema import Format, JsonSchemaFormat, ResponseRequest
+from infermesh_router.responses.store.kept import KeptItem
 from infermesh_router.responses.tools import FunctionTool
 
 _ID_PREFIXES = {
@@ -21,7 +24,7 @@ class Told:
 
     members: dict[str, Any]
     """The members of the response that the request decides."""
-    items: tuple[dict[str, Any], ...] = ()
+    items: tuple[KeptItem, ...] = ()
     """The input items as the router keeps them; empty if it is not to keep them."""
     previous: str | None = None
     keeps: bool = True
@@ -46,9 +49,10 @@ def new_item_id(kind: str) -> str:
     return f"{_ID_PREFIXES[kind]}_{uuid.uuid4().hex}"
 
 
-def with_id(item: dict[str, Any]) -> dict[str, Any]:
-    """The item, with an id if it has none."""
-    return item if item.get("id") else {"id": new_item_id(item["type"]), **item}
+def kept_item(item: dict[str, Any]) -> KeptItem:
+    """The item as the router keeps it, with an id if it has none."""
+    item_id = item.get("id") or new_item_id(item["type"])
+    return KeptItem(id=item_id, body=orjson.dumps({"id": item_id, **item}))
 
 
 def told_members(request: ResponseRequest) -> dict[str, Any]:

@@ -46,6 +46,5 @@ class StoreBounds:
 class Page:
     """Some of a list."""
 
-    items: tuple[bytes, ...]
-    """Each as JSON."""
+    items: tuple[KeptItem, ...]
     has_more: bool

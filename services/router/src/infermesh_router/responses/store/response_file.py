@@ -9,6 +9,7 @@ from pathlib import Path
 from infermesh_router.responses.store.kept import KeptItem, KeptResponse, Page, StoreBounds
 from infermesh_runtime.errors import InvalidArgument, NotFound
 
+_APPLICATION = 0x696E7265  # "inre", by which the file is recognised
 _VERSION = 1
 _BUSY_S = 10.0
 _MAX_CHAIN = 10_000
@@ -50,9 +51,13 @@ class ResponseFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
-            self._database.execute(f"PRAGMA {pragma}")
-        self._make_tables()
+        try:
+            self._make_tables()
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
+                self._database.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            self._database.close()
+            raise
 
     def close(self) -> None:
         """Closes the file."""
@@ -127,7 +132,7 @@ class ResponseFile:
                 raise InvalidArgument(f"'after' names no input item: '{after[:80]}'.", fields={"after": "is unknown"})
             begin = ids.index(after) + 1
         page = items[begin : begin + limit]
-        return Page(tuple(item.body for item in page), len(items) > begin + limit)
+        return Page(tuple(page), len(items) > begin + limit)
 
     def _chain(self, owner: str, response_id: str) -> list[str]:
         """The ids of a response and those before it. Raises NotFound, also if one of them is no longer kept."""
@@ -165,15 +170,23 @@ class ResponseFile:
         return self._clock() - self._bounds.max_age_s
 
     def _make_tables(self) -> None:
-        """Makes the tables, unless the file has them. A file of another version loses what it has."""
+        """Makes the tables, unless the file has them. A file of another version loses what it has.
+
+        Raises sqlite3.DatabaseError for a database that is not one of responses.
+        """
         with _Writing(self._database):
+            (tables,) = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            (application,) = self._database.execute("PRAGMA application_id").fetchone()
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            if version == _VERSION:
+            if tables and application != _APPLICATION:
+                raise sqlite3.DatabaseError("it is the database of another program")
+            if tables and version == _VERSION:
                 return
             for table in ("items", "responses"):
                 self._database.execute(f"DROP TABLE IF EXISTS {table}")
             for statement in filter(str.strip, _TABLES.split(";")):
                 self._database.execute(statement)
+            self._database.execute(f"PRAGMA application_id = {_APPLICATION}")
             self._database.execute(f"PRAGMA user_version = {_VERSION}")
 
 
