@@ -120,6 +120,21 @@ async def test_a_call_that_was_cut_off_is_left_out() -> None:
     assert not any("tool_calls" in line["message"] for line in written.lines)
 
 
+async def test_every_line_has_its_time() -> None:
+    moments_ns = iter((1_000_000_000_000_001_000, 1_000_000_000_999_999_999, 1_000_000_001_000_000_000))
+    written = Written()
+    asked = AskedOf(model="m", is_chat=True, keep_alive_s=None)
+    answer = OllamaAnswer(asked, since_s=0, now_ns=lambda: next(moments_ns))
+    sink = EventsSink(answer, TOOLS, no_headers, written)
+    await run(sink, PIECES[:2])
+    await sink.end()
+    assert [line["created_at"] for line in written.lines] == [
+        "2001-09-09T01:46:40.000001Z",
+        "2001-09-09T01:46:40.999999Z",
+        "2001-09-09T01:46:41.000000Z",
+    ]
+
+
 async def test_a_prompt_has_its_answer_in_the_response() -> None:
     written = Written()
     sink = EventsSink(new_answer(is_chat=False), {}, no_headers, written)

@@ -1,7 +1,7 @@
 """Makes Ollama's answers: one body, or lines of JSON as the answer grows."""
 
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -21,10 +21,11 @@ class OllamaAnswer:
 
     content_type = LINES
 
-    def __init__(self, asked: AskedOf, *, since_s: float) -> None:
-        """`since_s` is when the request arrived, as `time.perf_counter` counts."""
+    def __init__(self, asked: AskedOf, *, since_s: float, now_ns: Callable[[], int] = time.time_ns) -> None:
+        """`since_s` is when the request arrived, as `time.perf_counter` counts; `now_ns` returns Unix time."""
         self._asked = asked
         self._since_s = since_s
+        self._clock = _Clock(now_ns)
         self._told_logprobs = 0
         self._model = b'{"model":' + orjson.dumps(asked.model) + b',"created_at":"'
         before = b'"message":{"role":"assistant","content":' if asked.is_chat else b'"response":'
@@ -41,7 +42,7 @@ class OllamaAnswer:
             if answer.logprobs:
                 return self._line(self._said(part.text) | self._new_logprobs(answer))
             text = orjson.dumps(part.text)
-            return self._model + _now().encode() + self._before_text + text + self._after_text
+            return self._model + self._clock.show().encode() + self._before_text + text + self._after_text
         if isinstance(part, Reasoning):
             return self._line(self._said("", thinking=part.text) | self._new_logprobs(answer))
         if isinstance(part, CallEnds) and part.complete and self._asked.is_chat:
@@ -70,7 +71,7 @@ class OllamaAnswer:
         return self._named() | self._said("") | {"done": True, "done_reason": reason}
 
     def _named(self) -> dict[str, Any]:
-        return {"model": self._asked.model, "created_at": f"{_now()}Z"}
+        return {"model": self._asked.model, "created_at": f"{self._clock.show()}Z"}
 
     def _said(self, text: str, **members: Any) -> dict[str, Any]:
         """What the model said, where chats and prompts have it."""
@@ -109,6 +110,17 @@ def _show_call(index: int, call: Call) -> dict[str, Any]:
     return {"id": call.id, "function": {"index": index, "name": call.name, "arguments": arguments}}
 
 
-def _now() -> str:
-    """The time in UTC, in microseconds, without the zone's name."""
-    return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+class _Clock:
+    """The time in UTC. Each second's date is written once, since every line has the time."""
+
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        self._now_ns = now_ns
+        self._second = -1
+        self._date = ""
+
+    def show(self) -> str:
+        """The time in microseconds, without the zone's name."""
+        second, nanoseconds = divmod(self._now_ns(), 10**9)
+        if second != self._second:
+            self._second, self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._date}.{nanoseconds // 1000:06d}"
