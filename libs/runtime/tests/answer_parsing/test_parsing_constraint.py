@@ -71,9 +71,10 @@ class Grammars:
         assert found is not None
         return int(found)
 
-    def admits(self, grammar: str, text: str) -> bool:
+    def admits(self, grammar: str | OutputFormat, text: str) -> bool:
         """Whether the masks let the text be generated, and then the end."""
-        state = self.factory.compile(OutputFormat(kind="grammar", spec=grammar))
+        form = OutputFormat(kind="grammar", spec=grammar) if isinstance(grammar, str) else grammar
+        state = self.factory.compile(form)
         for token_id in self.tokenizer.encode(text).ids:
             if state.is_finished or not _allowed(state.allowed_bits())[token_id]:
                 return False
