@@ -203,3 +203,11 @@ def test_whatever_is_drawn_validates(form: str, grammars: Callable[[bool], Gramm
         assert calls
         for name, arguments in calls:
             assert not schema_errors(SHAPES[name] or {"type": "object", "maxProperties": 0}, arguments)
+
+
+def test_fifty_of_fifty_forced_calls_validate(grammars: Callable[[bool], Grammars]) -> None:
+    engine = grammars(True)
+    constraint = constrain_calls(OutputStyle("hermes"), SHAPES, engine.control_tokens, parallel=False)
+    for seed in range(50):
+        ((name, arguments),) = calls_in(constraint.style, engine.generate(constraint.grammar, seed), SHAPES)
+        assert not schema_errors(SHAPES[name] or {"type": "object", "maxProperties": 0}, arguments)
