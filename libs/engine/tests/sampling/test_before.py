@@ -37,6 +37,12 @@ def test_every_format_may_begin_after_something(
     assert not admits(factory, byte_tokenizer, after, "<t>no end " + good)
 
 
+def test_a_grammar_may_bound_its_digits(factory: GrammarFactory, byte_tokenizer: Tokenizer) -> None:
+    form = OutputFormat(kind="grammar", spec='start: %json {"type": "integer"}')
+    assert admits(factory, byte_tokenizer, form, "1" * 30)
+    assert not admits(factory, byte_tokenizer, replace(form, bound_digits=True), "1" * 30)
+
+
 def test_only_rules_and_references_count_as_definitions(factory: GrammarFactory, byte_tokenizer: Tokenizer) -> None:
     many = {"type": "object", "properties": {f"p{i}": {"type": "integer"} for i in range(700)}}
     assert json.dumps(many).count(":") > 1000

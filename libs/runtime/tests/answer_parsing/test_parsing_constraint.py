@@ -71,9 +71,10 @@ class Grammars:
         assert found is not None
         return int(found)
 
-    def admits(self, grammar: str, text: str) -> bool:
+    def admits(self, grammar: str | OutputFormat, text: str) -> bool:
         """Whether the masks let the text be generated, and then the end."""
-        state = self.factory.compile(OutputFormat(kind="grammar", spec=grammar))
+        form = OutputFormat(kind="grammar", spec=grammar) if isinstance(grammar, str) else grammar
+        state = self.factory.compile(form)
         for token_id in self.tokenizer.encode(text).ids:
             if state.is_finished or not _allowed(state.allowed_bits())[token_id]:
                 return False
@@ -202,3 +203,11 @@ def test_whatever_is_drawn_validates(form: str, grammars: Callable[[bool], Gramm
         assert calls
         for name, arguments in calls:
             assert not schema_errors(SHAPES[name] or {"type": "object", "maxProperties": 0}, arguments)
+
+
+def test_fifty_of_fifty_forced_calls_validate(grammars: Callable[[bool], Grammars]) -> None:
+    engine = grammars(True)
+    constraint = constrain_calls(OutputStyle("hermes"), SHAPES, engine.control_tokens, parallel=False)
+    for seed in range(50):
+        ((name, arguments),) = calls_in(constraint.style, engine.generate(constraint.grammar, seed), SHAPES)
+        assert not schema_errors(SHAPES[name] or {"type": "object", "maxProperties": 0}, arguments)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.openai.errors import rename_field, rename_fields
 from infermesh_router.testing.openai import chat, complete, events
 from infermesh_router.testing.router import StartRouter, StartWorker, delta, started
 from infermesh_runtime.errors import ContextLengthExceeded, InvalidArgument, ModelNotFound, Unavailable
@@ -145,3 +146,10 @@ async def test_errors_are_in_rests_words(
     with pytest.raises(InvalidArgument) as refused:
         await chat(router)
     assert (list(refused.value.fields), refused.value.message) == ([param], told)
+
+
+def test_arguments_of_a_call_are_named_as_the_body_has_them() -> None:
+    path, name = "chat.messages[2].tool_calls[1].arguments_json", "messages[2].tool_calls[1].function.arguments"
+    assert rename_field(path, {}) == name
+    error = rename_fields(InvalidArgument(f"{path}: is not valid JSON", fields={path: "is not valid JSON"}), {})
+    assert (error.message, list(error.fields)) == (f"{name}: is not valid JSON", [name])

@@ -59,10 +59,27 @@ def test_a_model_says_what_it_is_and_by_what_other_names() -> None:
     directory = ModelDirectory(lambda: {"chat": ["loaded"], "other": ["x"]}, {"loaded": ["a:1"]}.__getitem__)
     found = directory.find(told, "loaded")
     assert (found["size_bytes"], found["loaded"], found["aliases"]) == (5, True, ["chat"])
-    assert found["capabilities"] == {"completions": True, "chat_completions": True}
+    capabilities = {"completions": True, "chat_completions": True, "tool_calls": None, "reasoning": None}
+    assert found["capabilities"] == capabilities
     assert found["endpoints"] == ["a:1"]
     assert find_model(told, "disk")["loaded"] is False
     assert find_model(told, "disk")["capabilities"]["chat_completions"] is None
+
+
+@pytest.mark.parametrize(
+    ("style", "calls", "thinks"),
+    [
+        (pb.AnswerStyle(), False, False),
+        (pb.AnswerStyle(tool_format="hermes", reasoning="think"), True, True),
+        (pb.AnswerStyle(tool_format="harmony"), True, True),
+    ],
+)
+def test_a_model_says_whether_it_calls_tools_and_reasons(style: pb.AnswerStyle, calls: bool, thinks: bool) -> None:
+    told = report()
+    for model in told.available:
+        model.answer_style.CopyFrom(style)
+    capabilities = find_model(told, "disk")["capabilities"]
+    assert (capabilities["tool_calls"], capabilities["reasoning"]) == (calls, thinks)
 
 
 def test_a_name_that_nobody_has_is_refused_with_those_there_are() -> None:

@@ -134,3 +134,21 @@ def test_without_tools_calls_are_text() -> None:
     reader.finish(finished(STOP))
     assert reader.answer.text == '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
     assert reader.answer.finish_reason == "stop"
+
+
+def test_ids_fit_the_templates_that_get_them_back() -> None:
+    reader = ParsedAnswer(TOOLS)
+    reader.begin(pb.Started(answer_style=pb.AnswerStyle(tool_format="mistral")))
+    reader.take(pb.Delta(text='[TOOL_CALLS][{"name": "f", "arguments": {}}]'))
+    reader.finish(finished(STOP))
+    (call,) = reader.answer.calls
+    assert len(call.id) == 9
+    assert call.id.isalnum()
+
+
+def test_a_style_that_the_router_does_not_know_is_text() -> None:
+    reader = ParsedAnswer(TOOLS)
+    reader.begin(pb.Started(answer_style=pb.AnswerStyle(tool_format="of-2030", reasoning="of-2031")))
+    reader.take(pb.Delta(text="<think>x"))
+    reader.finish(finished(STOP))
+    assert reader.answer.text == "<think>x"

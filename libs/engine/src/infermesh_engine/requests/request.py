@@ -68,6 +68,8 @@ class OutputFormat:
     spec: str
     open_objects: bool = False
     """Whether objects of a JSON schema that list their members may have others, where the schema does not say."""
+    bound_digits: bool = False
+    """Whether numbers have no runs of more than about 20 digits, as always in JSON schemas."""
     before: str = ""
     """What may come before it: rules in llguidance's Lark syntax, one of them called `before`; empty: nothing."""
 

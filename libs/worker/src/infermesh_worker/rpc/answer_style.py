@@ -7,6 +7,8 @@ from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests import request as engine
+from infermesh_engine.sampling.grammars.closed_objects import close_objects
+from infermesh_engine.sampling.grammars.disjoint_branches import allow_disjoint_branches
 from infermesh_runtime.answer_parsing.constraint import constrain_calls, forced_format, reasoning_rules
 from infermesh_runtime.answer_parsing.parser import known_style, marks_of
 from infermesh_runtime.answer_parsing.parts import OutputStyle
@@ -76,9 +78,18 @@ async def answer_format(
 
 def _forced_calls(chat: pb.ChatPrompt, style: OutputStyle, model: OpenedModel) -> engine.OutputFormat:
     named = chat.tool_choice.name
-    tools: dict[str, Any] = {
-        tool.name: json.loads(tool.parameters_json or "{}") for tool in chat.tools if not named or tool.name == named
-    }
+    tools = {tool.name: _arguments(tool) for tool in chat.tools if not named or tool.name == named}
     parallel = not named and (chat.parallel_tool_calls or not chat.HasField("parallel_tool_calls"))
     constraint = constrain_calls(style, tools, model.special_ids, parallel=parallel)
-    return engine.OutputFormat(kind="grammar", spec=constraint.grammar)
+    return engine.OutputFormat(kind="grammar", spec=constraint.grammar, bound_digits=True)
+
+
+def _arguments(tool: pb.Tool) -> dict[str, Any]:
+    """The schema of a tool's arguments, as it is for the grammar of a JSON schema."""
+    schema: dict[str, Any] = json.loads(tool.parameters_json or "{}")
+    try:
+        close_objects(schema)
+        allow_disjoint_branches(schema)
+    except RecursionError:
+        raise invalid("chat.tools", f"the parameters of {tool.name!r} are nested too deeply") from None
+    return schema

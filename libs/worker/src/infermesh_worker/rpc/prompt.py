@@ -86,8 +86,7 @@ async def render_chat(chat: ChatPrompt, model: OpenedModel, context_length: int)
     if len(chat.messages) > context_length:  # before anything looks at each of a million messages
         raise context_exceeded(len(chat.messages), context_length, exact=False)
     if offers_tools(chat) and not template.takes_tools:
-        problem = f"the chat template of model {model.name!r} does not support tools"
-        raise InvalidArgument(f"chat.tools: {problem}", reason="UNSUPPORTED_PARAMETER", fields={"chat.tools": problem})
+        raise invalid("chat.tools", f"the chat template of model {model.name!r} does not support tools")
     is_large = chat.ByteSize() >= THREAD_FROM_BYTES
     conversation = await asyncio.to_thread(_pack_chat, chat, template) if is_large else _pack_chat(chat, template)
     return await template.render(conversation)

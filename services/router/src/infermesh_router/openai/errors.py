@@ -23,6 +23,8 @@ _NAMES = {
 }
 """Prefix of a path in the gRPC contract → prefix in OpenAI's body; the first that matches counts."""
 
+_ARGUMENTS = re.compile(r"(\.tool_calls\[\d+\])\.arguments_json$")
+
 _WORDS = frozenset({"chat", "text", "prompt"})
 """Paths that a message may also have as words: there only those that begin a sentence about the field are paths."""
 _OTHER_PATHS = re.compile(r"(?<![\w.'\"`])(?:sampling|stop|chat|prompt_options)(?:\.[a-z_]+(?:\[\d+\])?)+")
@@ -103,6 +105,7 @@ def rename_fields(error: InfermeshError, names: Mapping[str, str]) -> InfermeshE
 
 def rename_field(path: str, names: Mapping[str, str]) -> str:
     """ "sampling.temperature" → "temperature", "chat.messages[0].content" → "messages[0].content"."""
+    path = _ARGUMENTS.sub(r"\1.function.arguments", path)
     for prefix, name in names.items():
         if path == prefix or path.startswith(f"{prefix}."):
             return name

@@ -6,6 +6,7 @@ from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.sampling import show_sampling
+from infermesh_runtime.answer_parsing.formats.table import FORMATS
 from infermesh_runtime.errors import ModelNotFound
 
 Aliases = Mapping[str, Iterable[str]]
@@ -70,7 +71,16 @@ def _describe(
         "sampling_defaults": show_sampling(on_disk.defaults) if on_disk is not None else {},
         "size_bytes": model.size_bytes,
         "loaded": isinstance(model, pb.ModelStatus),
-        "capabilities": {"completions": True, "chat_completions": chats},  # null: not known
+        "capabilities": {"completions": True, "chat_completions": chats, **_answers(on_disk)},  # null: not known
         "aliases": sorted(alias for alias, targets in aliases.items() if model.name in targets),
         "alias_of": sorted(aliases.get(model.name, ())),
     }
+
+
+def _answers(model: pb.AvailableModel | None) -> dict[str, bool | None]:
+    """Whether it writes tool calls and reasoning in a way that we know; None: not known before it has answered."""
+    if model is None or not model.HasField("answer_style"):
+        return {"tool_calls": None, "reasoning": None}
+    style = model.answer_style
+    thinks = bool(style.reasoning) or (style.tool_format in FORMATS and FORMATS[style.tool_format].channels)
+    return {"tool_calls": bool(style.tool_format), "reasoning": thinks}

@@ -131,7 +131,7 @@ class GrammarFactory:
             matcher = compile_matcher(self.prepare(), output_format)
             self.cache.add(output_format, matcher)
         digits = None
-        if output_format.kind == "json_schema":
+        if output_format.kind == "json_schema" or output_format.bound_digits:
             self._digits = self._digits or DigitTokens.of(self.prepare())
             digits = DigitBound(self._digits)
         return GrammarState(matcher.deep_copy(), output_format, self._eos_token_ids, digits)

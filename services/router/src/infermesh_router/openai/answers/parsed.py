@@ -64,9 +64,13 @@ def style_of(started: pb.Started, *, offers_tools: bool) -> OutputStyle:
     )
 
 
-def new_call_id() -> str:
-    """A new id of a tool call, of the length and alphabet that clients know from OpenAI."""
-    return f"call_{uuid.uuid4().hex[:24]}"
+def new_call_id(tool_format: str = "") -> str:
+    """A new id of a tool call, of the length and alphabet that clients know from OpenAI.
+
+    Mistral's templates refuse ids that are not nine letters and digits when they come back.
+    """
+    random = uuid.uuid4().hex
+    return random[:9] if tool_format == "mistral" else f"call_{random[:24]}"
 
 
 class ChoiceParser:
@@ -81,6 +85,7 @@ class ChoiceParser:
         self.finish_reason = ""
         """"stop", "length" or "tool_calls", once it has ended."""
         self._single_call = single_call
+        self._tool_format = style.tool_format
         self._parser = new_parser(style, tools)
         self._thinking = style.reasoning_opened
         self._uncertain_tokens = 0
@@ -108,7 +113,7 @@ class ChoiceParser:
         self._thinking = isinstance(parts[-1], Reasoning)
         if self._single_call:
             parts = [part for part in parts if isinstance(part, Text | Reasoning) or part.index == 0]
-        self.call_ids += [new_call_id() for part in parts if isinstance(part, CallBegins)]
+        self.call_ids += [new_call_id(self._tool_format) for part in parts if isinstance(part, CallBegins)]
         return parts
 
 
