@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from infermesh_runtime.chat_templates.chat_template import ChatTemplate
 from infermesh_runtime.chat_templates.turn_end import find_turn_end
+from infermesh_runtime.chat_templates.usable import why_unusable
 from infermesh_runtime.errors import FailedPrecondition, Internal, InvalidArgument
 
 _TIMEOUT_S = 10
@@ -54,7 +55,10 @@ def main() -> int:
             special_tokens=question["special_tokens"],
             control_tokens=question["control_tokens"],
         )
-        answer = {"turn_end": find_turn_end(template, question["control_tokens"])}
+        if (wrong := why_unusable(template)) is not None:
+            answer = {"error": f"the model's chat template works for no conversation: it {wrong}"}
+        else:
+            answer = {"turn_end": find_turn_end(template, question["control_tokens"])}
     except FailedPrecondition as error:
         answer = {"error": error.message}
     except MemoryError:
