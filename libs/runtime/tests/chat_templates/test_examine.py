@@ -73,7 +73,6 @@ USER = "{% for m in messages %}{{ m.content }}{% endfor %}"
         ("{{ ''.__class__.__mro__ }}" + USER, "unsafe"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}" + USER, "recursion"),
         ("{{ messages[0].content + 1 }}", "can only concatenate"),
-        ("hello", r"leaves out chat.messages\[0\]"),
     ],
 )
 def test_template_that_works_for_no_conversation_is_refused(source: str, reason: str) -> None:
@@ -87,6 +86,7 @@ def test_template_that_works_for_no_conversation_is_refused(source: str, reason:
     [
         USER,
         "{{ raise_exception('only for images') }}",
+        "hello",
         "{{ given.name }}" + USER,
         "{% if not tools %}{{ 1 + 'x' }}{% endif %}" + USER,
         "{% if messages[0].role != 'system' %}{{ 1 + 'x' }}{% endif %}" + USER,

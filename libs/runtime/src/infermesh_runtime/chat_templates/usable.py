@@ -18,8 +18,8 @@ _TOOL: Mapping[str, Any] = {
 def why_unusable(template: ChatTemplate) -> str | None:
     """What is wrong with a template that would reject every conversation; None for any other.
 
-    A template that rejects them in its own words, with raise_exception, may want another conversation, and one that
-    lacks a variable may get it with a request: neither is called unusable.
+    A template that rejects them in its own words, with raise_exception, or leaves out a message, may want another
+    conversation, and one that lacks a variable may get it with a request: none of them is called unusable.
     """
     first = None
     for tools in (None, [_TOOL]):
@@ -28,7 +28,8 @@ def why_unusable(template: ChatTemplate) -> str | None:
             try:
                 template.render(messages, tools=tools)
             except InvalidArgument as error:
-                if type(error.__cause__) is TemplateError or isinstance(error.__cause__, UndefinedError):
+                cause = error.__cause__
+                if cause is None or type(cause) is TemplateError or isinstance(cause, UndefinedError):
                     return None
                 first = first or error.message
             else:
