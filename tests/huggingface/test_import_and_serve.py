@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from infermesh_engine.runners.runner import Batch
 from infermesh_worker_cpu.build_model import build_model
@@ -84,6 +84,10 @@ def last_logits(folder: Path, ids: np.ndarray) -> np.ndarray:
     return row
 
 
+def cosine(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs))
+
+
 @pytest.mark.parametrize(("weights", "similarity"), [("int8", 0.999), ("int4", 0.93)])
 def test_an_imported_folder_answers_as_transformers_does(
     source: Path, tmp_path: Path, weights: str, similarity: float
@@ -94,11 +98,49 @@ def test_an_imported_folder_answers_as_transformers_does(
     ours = last_logits(tmp_path / "tiny", ids)
     with torch.no_grad():
         theirs = LlamaForCausalLM.from_pretrained(source)(torch.tensor(ids[None])).logits[0, -1].numpy()
-    cosine = float(ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs))
-    assert cosine > similarity
+    assert cosine(ours, theirs) > similarity
     manifest = json.loads((tmp_path / "tiny" / "infermesh.json").read_text())
     assert manifest["tools"].keys() >= {"optimum-intel", "nncf", "transformers", "torch", "openvino"}
     assert "Warning" not in done.stderr
+
+
+def test_an_imported_gemma_2_keeps_the_soft_cap_that_its_export_loses(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "gemma2"
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=VOCAB,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        sliding_window=8,
+        attn_logit_softcapping=1.0,
+        query_pre_attn_scalar=1,
+        max_position_embeddings=512,
+        initializer_range=0.2,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        attn_implementation="eager",  # transformers' sdpa leaves the cap out
+    )
+    theirs = Gemma2ForCausalLM(config).eval()
+    theirs.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(source / name, folder / name)
+    done = run_import(folder, tmp_path / "models", "--weights", "int8")
+    assert done.returncode == 0, done.stderr
+    ids = np.random.default_rng(0).integers(2, 256, TOKENS)
+    ours = last_logits(tmp_path / "models" / "tiny", ids)
+
+    def similarity(cap: float | None) -> float:
+        for layer in theirs.model.layers:
+            layer.self_attn.attn_logit_softcapping = cap
+        with torch.no_grad():
+            return cosine(ours, theirs(torch.tensor(ids[None])).logits[0, -1].numpy())
+
+    assert similarity(1.0) > 0.99 > similarity(None)
 
 
 def test_weights_that_the_files_lack_are_not_made_up(source: Path, tmp_path: Path) -> None:

@@ -227,3 +227,31 @@ def test_added_tokens_beyond_the_embedding_are_told(models_root: Path, tmp_path:
 def test_a_tokenizer_of_another_model(models_root: Path, tmp_path: Path, said: Path) -> None:
     files = {"model.safetensors": WHOLE, "tokenizer.json": tokenizer({"a": 0, "b": 8}, {})}
     refused(folder_of(tmp_path, files), models_root, said, "tokenizer.json belongs to another model")
+
+
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "is a BertForMaskedLM, not a model that"),
+        ({"model_type": "bert", "architectures": ["BertModel"]}, "is a BertModel, not a model that"),
+        ({"architectures": ["LlamaForSequenceClassification"]}, "is a LlamaForSequenceClassification"),
+        (
+            {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True},
+            r"is an encoder with a decoder \(T5ForConditionalGeneration\)",
+        ),
+    ],
+)
+def test_model_that_does_not_write_text_is_refused(
+    config: dict[str, object], problem: str, tmp_path: Path, models_root: Path, said: Path
+) -> None:
+    source = folder_of(tmp_path, {"model.safetensors": safetensors(EMBEDDING)}, config=CONFIG | config)
+    refused(source, models_root, said, problem)
+
+
+@pytest.mark.parametrize("names", [["LlamaForCausalLM"], ["LlamaModel"], [], None, ["Other", "LlamaForCausalLM"]])
+def test_model_that_writes_text_is_taken(
+    names: list[str] | None, tmp_path: Path, models_root: Path, said: Path
+) -> None:
+    config = CONFIG | {"architectures": names, "is_encoder_decoder": False}
+    source = folder_of(tmp_path, {"model.safetensors": safetensors(EMBEDDING | HEAD)}, config=config)
+    assert imported(source, models_root, said).is_dir()

@@ -64,7 +64,7 @@ def test_beside_any_of(factory: GrammarFactory, byte_tokenizer: Tokenizer) -> No
     ],
 )
 def test_what_may_overlap_is_refused(factory: GrammarFactory, branches: list[Any]) -> None:
-    assert refused(factory, schema({"oneOf": branches, "$defs": DEFS}))
+    assert "use anyOf" in refused(factory, schema({"oneOf": branches, "$defs": DEFS}))
 
 
 def test_many_branches_take_little_time(factory: GrammarFactory, byte_tokenizer: Tokenizer) -> None:

@@ -1,5 +1,7 @@
 """Templates are tried before an import, in a process of their own."""
 
+import re
+
 import pytest
 
 from infermesh_runtime.answer_style import AnswerStyle
@@ -7,6 +9,7 @@ from infermesh_runtime.chat_templates import examine
 from infermesh_runtime.chat_templates.chat_template import ChatTemplate
 from infermesh_runtime.chat_templates.examine import TemplateFacts, examine_template
 from infermesh_runtime.chat_templates.turn_end import find_turn_end
+from infermesh_runtime.chat_templates.usable import why_unusable
 from infermesh_runtime.errors import InvalidArgument
 
 CONTROL = ["<s>", "</s>", "<|user|>", "<|assistant|>", "<|im_start|>", "<|im_end|>", "<|end|>"]
@@ -61,3 +64,42 @@ def test_template_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 def test_template_that_takes_all_memory_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="1024 MiB of memory"):
         examine_template("{{ 'x' * 100000000000 }}", {}, CONTROL)
+
+
+USER = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{% for i in range(10 ** 9) %}x{% endfor %}" + USER, "Range too big"),
+        ("{% include 'other' %}" + USER, "no loader"),
+        ("{{ ''.__class__.__mro__ }}" + USER, "unsafe"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}" + USER, "recursion"),
+        ("{{ messages[0].content + 1 }}", "can only concatenate"),
+    ],
+)
+def test_template_that_works_for_no_conversation_is_refused(source: str, reason: str) -> None:
+    why = why_unusable(ChatTemplate(source))
+    assert why is not None
+    assert re.search(reason, why)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        USER,
+        "{{ raise_exception('only for images') }}",
+        "hello",
+        "{{ given.name }}" + USER,
+        "{% if not tools %}{{ 1 + 'x' }}{% endif %}" + USER,
+        "{% if messages[0].role != 'system' %}{{ 1 + 'x' }}{% endif %}" + USER,
+    ],
+)
+def test_template_that_may_work_for_some_conversation_is_taken(source: str) -> None:
+    assert why_unusable(ChatTemplate(source)) is None
+
+
+def test_process_refuses_a_template_that_works_for_no_conversation() -> None:
+    with pytest.raises(InvalidArgument, match="works for no conversation: it rejects this conversation: Range too big"):
+        examine_template("{% for i in range(10 ** 9) %}x{% endfor %}" + USER, {}, CONTROL)

@@ -274,6 +274,11 @@ def test_of_countless_faults_only_the_first_is_told(fields: dict[str, Any], para
     assert list(caught.value.fields) == [param]
 
 
+def test_value_of_a_bad_limit_is_told_once() -> None:
+    with pytest.raises(InvalidArgument, match=r"'max_tokens' must be at least 1, or -1 for no limit, not 0\.$"):
+        chat(max_tokens=0)
+
+
 def test_every_fault_is_told() -> None:
     with pytest.raises(InvalidArgument) as caught:
         chat(n=0, top_p=3)

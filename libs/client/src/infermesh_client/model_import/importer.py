@@ -13,7 +13,6 @@ from infermesh_client.model_import.convert import Conversion, convert_model, pre
 from infermesh_client.model_import.fetching.fetch import examine, fetch
 from infermesh_client.model_import.fetching.fetched import Fetched, FetchOptions
 from infermesh_client.model_import.files import hash_folder
-from infermesh_client.model_import.generation import GenerationFacts, settle_generation
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
@@ -53,15 +52,15 @@ def import_model(
     def before_copy(model_format: ModelFormat) -> None:
         prepare(model_format, home, view)
 
-    wanted = FetchOptions(link=options.link, include=options.include, before_copy=before_copy)
+    wanted = FetchOptions(link=options.link, include=options.include, eos=options.eos, before_copy=before_copy)
     with explained(), staging_folder(root, name) as folder, unstaged(folder, source, target):
         fetched = fetch(parsed, folder, view, wanted)
         if fetched.facts.format == "openvino":
             check_ir(folder / "openvino")
-        generation = settle_generation(folder, fetched.facts, fetched.label, view, eos=options.eos)
         conversion = _convert(folder, fetched, options.weights, home, view)
-        manifest = _describe(folder, name, fetched, generation, conversion, view=view)
-        manifest = msgspec.structs.replace(manifest, answer_style=settle_style(generation.answer_style, options))
+        manifest = _describe(folder, name, fetched, conversion, view)
+        style = settle_style(fetched.generation.answer_style, options)
+        manifest = msgspec.structs.replace(manifest, answer_style=style)
         write_manifest(folder, manifest)
         if options.verify:
             first, *others = prove(folder, manifest.format, home, view) or (None,)
@@ -78,7 +77,8 @@ def examine_model(source: str, root: Path, view: ProgressView, options: ImportOp
     """
     options, parsed = options or ImportOptions(), parse_source(source)
     with explained(), tempfile.TemporaryDirectory() as scratch, unstaged(Path(scratch), source, root):
-        found = examine(parsed, Path(scratch), view, FetchOptions(link=options.link, include=options.include))
+        wanted = FetchOptions(link=options.link, include=options.include, eos=options.eos)
+        found = examine(parsed, Path(scratch), view, wanted)
     disk = [disk_line(root, found.size_bytes)] if found.size_bytes else []
     return [f"source: {found.label}", *found.account, *disk]
 
@@ -98,12 +98,10 @@ def _describe(
     folder: Path,
     name: str,
     fetched: Fetched,
-    generation: GenerationFacts,
     conversion: Conversion,
-    *,
     view: ProgressView,
 ) -> Manifest:
-    files, facts = hash_folder(folder, view), fetched.facts
+    files, facts, generation = hash_folder(folder, view), fetched.facts, fetched.generation
     return Manifest(
         name=name,
         source=fetched.label,

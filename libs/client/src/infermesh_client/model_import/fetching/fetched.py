@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from infermesh_client.model_import.facts import ModelFacts
+from infermesh_client.model_import.generation import GenerationFacts
 from infermesh_runtime.model_manifest import ModelFormat
 
 GGUF_NAME, CHAT_TEMPLATE = "model.gguf", "chat_template.jinja"
@@ -19,6 +20,8 @@ class FetchOptions:
     """A GGUF file on this machine is linked instead of copied."""
     include: str | None = None
     """A pattern that the names of weights in a repository must match."""
+    eos: Sequence[str] = ()
+    """Tokens that end answers, beside those that the model names: their texts or ids."""
     before_copy: Callable[[ModelFormat], object] = bool
     """Called with the format of the weights when the checks have passed, before any are copied or downloaded."""
 
@@ -30,6 +33,7 @@ class Fetched:
     label: str
     """The source, as the manifest records it."""
     facts: ModelFacts
+    generation: GenerationFacts
     revision: str = ""
     """Commit, version or digest of the source; empty where it has none."""
     licence: str = ""

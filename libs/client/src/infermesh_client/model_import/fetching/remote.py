@@ -7,10 +7,17 @@ from functools import partial
 from pathlib import Path
 
 from infermesh_client.model_import.fetching.fetched import COPIES, GGUF_NAME, Examined, Fetched, FetchOptions
-from infermesh_client.model_import.fetching.folder import account_of, check_small_files, check_weights, finish_folder
+from infermesh_client.model_import.fetching.folder import (
+    account_of,
+    check_small_files,
+    check_weights,
+    finish_folder,
+    settle_small_files,
+)
 from infermesh_client.model_import.fetching.gguf import merge_shards, read_gguf_model
 from infermesh_client.model_import.fetching.hub import HubFiles, download_hub_files, list_hub_model, read_hub_beginning
 from infermesh_client.model_import.fetching.remote_weights import check_remote_weights
+from infermesh_client.model_import.generation import GenerationFacts, settle_generation
 from infermesh_client.model_import.hugging_face.checkpoint import check_checkpoint
 from infermesh_client.model_import.hugging_face.folder import check_folder as check_hugging_face
 from infermesh_client.model_import.hugging_face.folder import read_config
@@ -41,7 +48,7 @@ def fetch_remote(source: HubModel, folder: Path, view: ProgressView, options: Fe
     layout, licence = found.files.layout, found.files.licence
     options.before_copy(layout.format)
     with download_folder(folder.parent, found.label, folder) as place, unstaged(place, found.label, folder):
-        _download_all(source, found, place, view)
+        settled = _download_all(source, found, place, view, options.eos)
         if layout.format == "gguf":
             shards = inspect_gguf(min(place / name for name in layout.files if name.endswith(".gguf")))
             facts, account = read_gguf_model(shards, folder, place, view)
@@ -56,7 +63,15 @@ def fetch_remote(source: HubModel, folder: Path, view: ProgressView, options: Fe
             account = (*check_weights(place, layout.files), *account_of(place, layout, facts))
             _move(layout.files, place, folder)
             finish_folder(folder, layout, view)
-    return Fetched(label=found.label, facts=facts, revision=found.files.commit, licence=licence, account=account)
+        generation = settled or settle_generation(folder, facts, found.label, view, eos=options.eos)
+    return Fetched(
+        label=found.label,
+        facts=facts,
+        generation=generation,
+        revision=found.files.commit,
+        licence=licence,
+        account=account,
+    )
 
 
 def examine_remote(source: HubModel, include: str | None) -> Examined:
@@ -75,17 +90,24 @@ def _find(model: HubModel, include: str | None) -> RemoteModel:
     return RemoteModel(f"{prefix}{model.repository}@{files.commit}" + (f":{model.file}" if model.file else ""), files)
 
 
-def _download_all(model: HubModel, found: RemoteModel, place: Path, view: ProgressView) -> None:
-    """Downloads the small files, checks them, and then downloads the weights."""
-    layout = found.files.layout
+def _download_all(
+    model: HubModel, found: RemoteModel, place: Path, view: ProgressView, eos: Sequence[str]
+) -> GenerationFacts | None:
+    """Downloads the small files, checks them, and then downloads the weights.
+
+    Returns what the small files settle; None for a GGUF file, which holds what others have in small files.
+    """
+    layout, settled = found.files.layout, None
     small = [name for name in layout.files if not name.endswith(_WEIGHTS)]
     check_free_space(place, COPIES * found.files.total_bytes, what="the import")
     with view.bytes_step(f"Downloading {model.repository}", found.files.total_bytes) as step:
         _download(model, found, small, place, step)
         if layout.format != "gguf":
-            check_small_files(place, layout)
+            facts = check_small_files(place, layout)
+            settled = settle_small_files(place, layout, facts, found.label, view, eos=eos)
             check_remote_weights(place, found.files, found.label, partial(_read_beginning, model, found))
         _download(model, found, [name for name in layout.files if name not in small], place, step)
+    return settled
 
 
 def _download(model: HubModel, found: RemoteModel, names: Sequence[str], place: Path, step: ProgressStep) -> None:

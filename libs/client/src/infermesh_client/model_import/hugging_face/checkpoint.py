@@ -1,4 +1,4 @@
-"""Refuses checkpoints that no worker reads as they are: quantised weights, models with their own code, and adapters."""
+"""Refuses checkpoints that no worker reads: quantised weights, own code, adapters, models that do not write text."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -22,6 +22,8 @@ _METHODS = {
     "mxfp4": "MXFP4",
     "modelopt": "NVIDIA ModelOpt",
 }
+_DECODERS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
+"""Parts of the names of transformers' classes for models that write text."""
 _OTHERWISE = "import the model that it was made from (weights in F32, F16 or BF16), or a GGUF file of it"
 
 _WITHOUT_OWN_CODE = frozenset(
@@ -39,8 +41,12 @@ _WITHOUT_OWN_CODE = frozenset(
 def check_checkpoint(config: Mapping[str, Any], names: Collection[str], place: str) -> None:
     """Checks config.json and the names of the files beside it.
 
-    Raises InvalidArgument that names the quantisation, the model's own code, or the adapter.
+    Raises InvalidArgument that names the quantisation, the model's own code, or what kind of model it is instead.
     """
+    if (kind := _other_kind(config)) is not None:
+        raise InvalidArgument(
+            f"{place} is {kind}, not a model that continues text token by token, which is all that workers run"
+        )
     if method := quantisation_of(config, names):
         raise InvalidArgument(f"{place} holds weights quantised with {method}, which no worker reads; {_OTHERWISE}")
     auto_map = config.get("auto_map")
@@ -50,6 +56,18 @@ def check_checkpoint(config: Mapping[str, Any], names: Collection[str], place: s
             f"{place} needs Python code that comes with the model (auto_map in config.json names {code!s}), and "
             "infermesh never runs such code; import a GGUF file of the model, or one whose type transformers knows"
         )
+
+
+def _other_kind(config: Mapping[str, Any]) -> str | None:
+    """What a model is that is no decoder of text, by its architectures; None for a decoder, or where none are named."""
+    named = config.get("architectures")
+    names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    if config.get("is_encoder_decoder") is True:
+        return f"an encoder with a decoder ({names[0] if names else config.get('model_type')})"
+    known = config.get("model_type") in _WITHOUT_OWN_CODE
+    if not names or any(part in name for name in names for part in _DECODERS):
+        return None
+    return None if known and any(name.endswith("Model") for name in names) else f"a {names[0]}"
 
 
 def quantisation_of(config: Mapping[str, Any], names: Collection[str]) -> str:

@@ -73,7 +73,7 @@ class GrammarState:
         """The tokens allowed next: bit i & 7 of byte i >> 3 for token i of the tokenizer's vocabulary.
 
         Raises InvalidArgument when no token is allowed and the output is not complete: the format admits no output, as
-        {"$ref": "#"} does, or exceeds llguidance's limits.
+        `start: start` does, or exceeds llguidance's limits.
         """
         bits = np.frombuffer(_guarded(self._format, self._matcher.compute_bitmask), dtype=np.uint8)
         if self._matcher.is_error():  # the mask then admits the end of sequence, as if the output were complete

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from infermesh_engine.requests.request import OutputFormat
 from infermesh_engine.sampling.grammars.closed_objects import close_objects
 from infermesh_engine.sampling.grammars.disjoint_branches import allow_disjoint_branches
+from infermesh_engine.sampling.grammars.endless import is_endless
 from infermesh_engine.sampling.grammars.gbnf import gbnf_to_lark, is_gbnf
 from infermesh_runtime.errors import InvalidArgument
 
@@ -18,6 +19,8 @@ _MAX_DEFINITIONS = 1000
 """Most rules or references in a spec. llguidance follows them recursively; a chain of 2,500 overflows its stack."""
 _MAX_SPEC_BYTES = 1 << 20
 _MAX_MESSAGE = 500
+_LIBRARYS_ADVICE = "coerce_one_of"
+"""An option of llguidance that its error recommends, and that no request can set."""
 _JSON_OPTIONS: "JsonCompileOptions" = {
     # llama.cpp's limit: without one, small models pad their JSON with white space until max_tokens
     "whitespace_pattern": r"(\x20|\n{1,2}[\x20\t]{0,20})",
@@ -85,6 +88,8 @@ def _count_definitions(spec: str) -> int:
 
 def refusal(output_format: OutputFormat, message: str) -> InvalidArgument:
     """The error for a format that cannot be used; it names the field ("format.regex")."""
+    if _LIBRARYS_ADVICE in message:
+        message = "the branches of its oneOf may match the same value, which cannot be ruled out; use anyOf"
     short = message.strip().partition("\n<state>")[0].removesuffix("\n<non-verbose/>")[:_MAX_MESSAGE]
     name = output_format.kind.replace("_", " ")
     return InvalidArgument(f"invalid {name}: {short}", fields={f"format.{output_format.kind}": short})
@@ -98,6 +103,7 @@ def _json_grammar(output_format: OutputFormat) -> str:
             if not output_format.open_objects:
                 close_objects(schema)
             allow_disjoint_branches(schema)
+        endless = isinstance(schema, dict) and is_endless(schema)
     except RecursionError:
         raise refusal(output_format, "nested too deeply") from None
     except ValueError as error:
@@ -106,6 +112,8 @@ def _json_grammar(output_format: OutputFormat) -> str:
         raise refusal(output_format, "the schema must be an object or true")
     if references > _MAX_DEFINITIONS:
         raise refusal(output_format, f"more than {_MAX_DEFINITIONS} references")
+    if endless:
+        raise refusal(output_format, "no output can satisfy it: each value would have to contain a further one")
     if schema is True:
         schema = {}
     elif not schema:

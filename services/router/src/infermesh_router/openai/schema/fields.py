@@ -69,9 +69,7 @@ UNLIMITED = -1
 
 def _check_limit(value: int) -> int:
     if value != UNLIMITED and not 1 <= value <= UINT32_MAX:
-        raise PydanticCustomError(
-            "limit", "Input should be at least 1, or -1 for no limit, not {value}", {"value": value}
-        )
+        raise PydanticCustomError("limit", "Input should be at least 1, or -1 for no limit")
     return value
 
 
