@@ -24,7 +24,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-lowest test-clients record-clients check format protos modules lock bench bench-router bench-xpu clean
+.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-lowest test-clients check format protos modules lock bench bench-router bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -63,10 +63,6 @@ test-clients: setup $(CLIENTS_VENV)/.installed ## Test a mesh with the clients t
 	mypy --python-executable $(CLIENTS_VENV)/bin/python --cache-dir .mypy_cache/clients \
 		--exclude reference.py tests/clients
 	INFERMESH_TEST_MESH_VENV=$(CURDIR)/$(VENV) $(CLIENTS_VENV)/bin/python -m pytest -q -W default --confcutdir=tests/clients tests/clients
-
-record-clients: setup $(CLIENTS_VENV)/.installed ## Write down what these clients send, for `infermesh doctor`
-	INFERMESH_RECORD=1 INFERMESH_TEST_MESH_VENV=$(CURDIR)/$(VENV) \
-		$(CLIENTS_VENV)/bin/python -m pytest -q -W default --confcutdir=tests/clients tests/clients
 
 setup-xpu: $(VENV)/.installed-xpu ## Add torch and worker-xpu to the venv
 

@@ -7,7 +7,6 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
-from tests.clients.conftest import UrlOf
 from tests.clients.running import MODEL
 
 QUESTION: list[Any] = [{"role": "user", "content": "Ada is 36 years old. Who is it?"}]
@@ -21,8 +20,8 @@ class Person(BaseModel):
 
 
 @pytest.mark.parametrize("mode", [instructor.Mode.JSON_SCHEMA, instructor.Mode.JSON, instructor.Mode.MD_JSON])
-def test_a_model_is_filled(url_of: UrlOf, mode: instructor.Mode) -> None:
-    with OpenAI(base_url=f"{url_of('instructor')}/v1", api_key="any") as client:
+def test_a_model_is_filled(mesh_url: str, mode: instructor.Mode) -> None:
+    with OpenAI(base_url=f"{mesh_url}/v1", api_key="any") as client:
         made = instructor.from_openai(client, mode=mode)
         asked: dict[str, Any] = {"model": MODEL, "messages": QUESTION, "max_tokens": 96, "temperature": 0}
         if mode is instructor.Mode.JSON_SCHEMA:
@@ -32,16 +31,16 @@ def test_a_model_is_filled(url_of: UrlOf, mode: instructor.Mode) -> None:
             assert answer.choices[0].message.content
 
 
-def test_partial_objects(url_of: UrlOf) -> None:
-    with OpenAI(base_url=f"{url_of('instructor')}/v1", api_key="any") as client:
+def test_partial_objects(mesh_url: str) -> None:
+    with OpenAI(base_url=f"{mesh_url}/v1", api_key="any") as client:
         made = instructor.from_openai(client, mode=instructor.Mode.JSON_SCHEMA)
         asked: dict[str, Any] = {"model": MODEL, "messages": QUESTION, "max_tokens": 96, "temperature": 0}
         *_, last = made.chat.completions.create_partial(**asked, response_model=Person)
     assert isinstance(last.age, int)
 
 
-async def test_asynchronous(url_of: UrlOf) -> None:
-    async with AsyncOpenAI(base_url=f"{url_of('instructor')}/v1", api_key="any") as client:
+async def test_asynchronous(mesh_url: str) -> None:
+    async with AsyncOpenAI(base_url=f"{mesh_url}/v1", api_key="any") as client:
         made = instructor.from_openai(client, mode=instructor.Mode.JSON_SCHEMA)
         person = await made.chat.completions.create(
             model=MODEL, messages=QUESTION, max_tokens=96, temperature=0, response_model=Person

@@ -7,13 +7,12 @@ from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
-from tests.clients.conftest import UrlOf
 from tests.clients.running import MODEL
 
 
 @pytest.fixture(scope="class", autouse=True)
-def _url(request: pytest.FixtureRequest, url_of: UrlOf) -> None:
-    request.cls.url = url_of("langchain-openai")
+def _url(request: pytest.FixtureRequest, mesh_url: str) -> None:
+    request.cls.url = mesh_url
 
 
 class TestChatOpenAI(ChatModelIntegrationTests):

@@ -10,7 +10,6 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # read at the import: it mu
 import litellm
 from pydantic import BaseModel
 
-from tests.clients.conftest import UrlOf
 from tests.clients.running import MODEL
 
 QUESTION = [{"role": "user", "content": "Name a colour of the rainbow."}]
@@ -23,8 +22,8 @@ class Colour(BaseModel):
 
 
 @pytest.fixture
-def asked(url_of: UrlOf) -> dict[str, Any]:
-    base = f"{url_of('litellm')}/v1"
+def asked(mesh_url: str) -> dict[str, Any]:
+    base = f"{mesh_url}/v1"
     return {"api_base": base, "api_key": "any", "max_tokens": 16, "temperature": 0, "timeout": 60}
 
 

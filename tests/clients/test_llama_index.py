@@ -8,7 +8,6 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
 
-from tests.clients.conftest import UrlOf
 from tests.clients.running import MODEL
 
 QUESTION = [ChatMessage(role="user", content="Name a colour of the rainbow.")]
@@ -20,15 +19,15 @@ class Colour(BaseModel):
     name: str
 
 
-def make(url_of: UrlOf, **options: Any) -> OpenAILike:
-    base = f"{url_of('llama-index')}/v1"
+def make(mesh_url: str, **options: Any) -> OpenAILike:
+    base = f"{mesh_url}/v1"
     settings = {"max_tokens": 24, "temperature": 0, "max_retries": 0, "context_window": 8192, **options}
     return OpenAILike(model=MODEL, api_base=base, api_key="any", **settings)
 
 
 @pytest.mark.parametrize("is_chat_model", [True, False])
-def test_answers_and_streams(url_of: UrlOf, is_chat_model: bool) -> None:
-    llm = make(url_of, is_chat_model=is_chat_model)
+def test_answers_and_streams(mesh_url: str, is_chat_model: bool) -> None:
+    llm = make(mesh_url, is_chat_model=is_chat_model)
     whole = llm.chat(QUESTION).message.content
     *_, last = llm.stream_chat(QUESTION)
     assert last.message.content == whole
@@ -38,14 +37,14 @@ def test_answers_and_streams(url_of: UrlOf, is_chat_model: bool) -> None:
     assert end.text == text
 
 
-async def test_asynchronous(url_of: UrlOf) -> None:
-    llm = make(url_of, is_chat_model=True)
+async def test_asynchronous(mesh_url: str) -> None:
+    llm = make(mesh_url, is_chat_model=True)
     assert (await llm.achat(QUESTION)).message.content
     *_, last = [part async for part in await llm.astream_chat(QUESTION)]
     assert last.message.content
 
 
-def test_a_structured_answer(url_of: UrlOf) -> None:
-    llm = make(url_of, is_chat_model=True, should_use_structured_outputs=True, max_tokens=64)
+def test_a_structured_answer(mesh_url: str) -> None:
+    llm = make(mesh_url, is_chat_model=True, should_use_structured_outputs=True, max_tokens=64)
     found = llm.structured_predict(Colour, PromptTemplate("Name a colour."))
     assert isinstance(found, Colour)

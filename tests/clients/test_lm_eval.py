@@ -10,7 +10,6 @@ import pytest
 from lm_eval.api.task import ConfigurableTask
 from transformers import AutoTokenizer
 
-from tests.clients.conftest import UrlOf
 from tests.clients.running import DEV_VENV, MODEL, MODELS
 
 pytestmark = pytest.mark.timeout(300)
@@ -30,7 +29,7 @@ def tokenizer_folder(mesh_url: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def samples(url_of: UrlOf, tokenizer_folder: Path) -> list[dict[str, Any]]:
+def samples(mesh_url: str, tokenizer_folder: Path) -> list[dict[str, Any]]:
     """What lm-eval found for each question; it sends token ids, two prompts a request."""
     task = ConfigurableTask(
         config={
@@ -47,7 +46,7 @@ def samples(url_of: UrlOf, tokenizer_folder: Path) -> list[dict[str, Any]]:
     )
     arguments = {
         "model": MODEL,
-        "base_url": f"{url_of('lm-eval')}/v1/completions",
+        "base_url": f"{mesh_url}/v1/completions",
         "tokenizer": str(tokenizer_folder),
         "tokenizer_backend": "huggingface",
         "batch_size": 2,
@@ -65,8 +64,7 @@ def test_log_likelihoods_are_those_of_the_weights(samples: list[dict[str, Any]],
     tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_folder))
     pairs, measured = [], []
     for sample in samples:
-        asked = [list(arguments.values()) for arguments in sample["arguments"].values()]
-        for (context, continuation), ((score, _),) in zip(asked, sample["resps"], strict=True):
+        for (context, continuation), ((score, _),) in zip(sample["arguments"], sample["resps"], strict=True):
             whole, before = tokenizer.encode(context + continuation), tokenizer.encode(context)
             pairs.append([before, whole[len(before) :]])
             measured.append(float(score))

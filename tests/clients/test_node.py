@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import UrlOf
 from tests.clients.running import MODEL
 
 FOLDER = Path(__file__).parent / "node"
@@ -23,8 +22,8 @@ def installed() -> None:
 
 
 @pytest.fixture(scope="module")
-def answers(installed: None, url_of: UrlOf) -> dict[str, Any]:
-    command = ["node", "calls.mjs", url_of("openai-node"), url_of("ai-sdk"), MODEL]
+def answers(installed: None, mesh_url: str) -> dict[str, Any]:
+    command = ["node", "calls.mjs", mesh_url, mesh_url, MODEL]
     done = subprocess.run(command, cwd=FOLDER, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)

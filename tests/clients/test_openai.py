@@ -9,7 +9,6 @@ import pytest
 from openai import OpenAI
 from pydantic import BaseModel
 
-from tests.clients.conftest import UrlOf
 from tests.clients.running import MODEL
 
 QUESTION: list[Any] = [{"role": "user", "content": "Name a colour of the rainbow."}]
@@ -23,8 +22,8 @@ class Colour(BaseModel):
 
 
 @pytest.fixture(scope="module")
-def client(url_of: UrlOf) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{url_of('openai')}/v1", api_key="any", timeout=60) as opened:
+def client(mesh_url: str) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{mesh_url}/v1", api_key="any", timeout=60) as opened:
         yield opened
 
 

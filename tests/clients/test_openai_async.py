@@ -10,7 +10,6 @@ import pytest_asyncio
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
-from tests.clients.conftest import UrlOf
 from tests.clients.running import MODEL
 
 QUESTION: list[Any] = [{"role": "user", "content": "Name a colour of the rainbow."}]
@@ -23,8 +22,8 @@ class Colour(BaseModel):
 
 
 @pytest_asyncio.fixture
-async def client(url_of: UrlOf) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=f"{url_of('openai')}/v1", api_key="any", timeout=60) as opened:
+async def client(mesh_url: str) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=f"{mesh_url}/v1", api_key="any", timeout=60) as opened:
         yield opened
 
 
