@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -39,6 +40,7 @@ def running_mesh() -> Iterator[str]:
     others = {name: value for name, value in os.environ.items() if not name.startswith("INFERMESH_")}
     environment = {**others, **variables}
     command = str(DEV_VENV / "bin" / "infermesh")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the mesh is stopped, too, when pytest is told to end
     try:
         subprocess.run([command, "up"], env=environment, check=True, timeout=START_S)
         yield f"http://127.0.0.1:{port}"
