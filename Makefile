@@ -6,7 +6,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PACKAGES := protos libs/runtime libs/engine libs/worker libs/client services/router services/worker-cpu deploy/envoy
 SOURCES := $(wildcard libs/*/src) services/router/src services/worker-cpu/src deploy/envoy/src protos/generate.py tools
 TESTS := conftest.py $(wildcard libs/*/tests) services/router/tests deploy/envoy/tests deploy/docker/tests \
-	tests/contract tests/gguf_files tests/integration tests/e2e tests/conformance tests/security tests/chaos
+	tests/clients/reference.py tests/contract tests/gguf_files tests/integration tests/e2e tests/conformance \
+	tests/security tests/chaos
 BENCHMARKS := $(shell find benchmarks -name '*.py')
 TORCH_BENCHMARKS := $(shell grep -lE '^ *(import|from) (torch|transformers|triton|infermesh_worker_xpu)[ .]' $(BENCHMARKS))
 WORKERS ?= cpu
@@ -17,13 +18,14 @@ XPU_LOCK := services/worker-xpu/requirements.lock
 HUGGINGFACE_VENV ?= build/venv-huggingface
 IPEX_VENV ?= build/venv-ipex
 LOWEST_VENV ?= build/venv-lowest
+CLIENTS_VENV ?= build/venv-clients
 # How many processes run tests beside each other; many tests wait for processes of their own
 TEST_PROCESSES ?= 2
 # Without bytecode files, pytest rewrites every test anew, and each process that a test starts compiles our modules
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-lowest check format protos modules lock bench bench-router bench-xpu clean
+.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-lowest test-clients check format protos modules lock bench bench-router bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -57,6 +59,11 @@ test-models: setup-xpu $(HUGGINGFACE_VENV)/.installed ## Compare real models on 
 test-lowest: $(LOWEST_VENV)/.installed ## Run unit and contract tests on the lowest versions that our packages allow
 	PATH=$(CURDIR)/$(LOWEST_VENV)/bin:$$PATH python -m pytest -q -W default \
 		libs services/router services/worker-cpu deploy tests/contract
+
+test-clients: setup $(CLIENTS_VENV)/.installed ## Test a mesh with the clients that people use, in a venv of theirs (needs npm)
+	mypy --python-executable $(CLIENTS_VENV)/bin/python --cache-dir .mypy_cache/clients \
+		--exclude reference.py tests/clients
+	INFERMESH_TEST_MESH_VENV=$(CURDIR)/$(VENV) $(CLIENTS_VENV)/bin/python -m pytest -q -W default --confcutdir=tests/clients tests/clients
 
 setup-xpu: $(VENV)/.installed-xpu ## Add torch and worker-xpu to the venv
 
@@ -97,6 +104,11 @@ $(HUGGINGFACE_VENV)/.installed: tests/huggingface/requirements.lock
 	$(HUGGINGFACE_VENV)/bin/python $(PIP_INSTALL) -r tests/huggingface/requirements.lock
 	$(HUGGINGFACE_VENV)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation \
 		$(addprefix -e ,protos libs/runtime libs/engine libs/worker libs/client services/worker-cpu)
+	@touch $@
+
+$(CLIENTS_VENV)/.installed: tests/clients/requirements.lock
+	python3 -m venv $(CLIENTS_VENV)
+	$(CLIENTS_VENV)/bin/python $(PIP_INSTALL) -r tests/clients/requirements.lock
 	@touch $@
 
 $(LOWEST_VENV)/.installed: tests/lowest/requirements.lock

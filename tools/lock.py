@@ -1,8 +1,9 @@
 """Makes the lock files from the ranges in every package's pyproject.toml.
 
 There is one lock for development (requirements.lock) and one for each thing that is deployed alone. The latter pins the
-same versions, but only of what that part installs: worker-cpu has no torch, the router no openvino. Two more locks are
-for test lanes: tests/huggingface converts Hugging Face folders, tests/lowest runs on the lowest versions in the ranges.
+same versions, but only of what that part installs: worker-cpu has no torch, the router no openvino. Three more locks
+are for test lanes: tests/huggingface converts Hugging Face folders, tests/lowest runs on the lowest versions in the
+ranges, tests/clients has the clients of other people, of which some still need an older openai.
 `infermesh models import` installs one more: what the converter of Hugging Face folders needs. Its lane pins the same.
 """
 
@@ -39,6 +40,21 @@ LOWEST_TOOLS = (
 CONVERTER_LOCK = ROOT / "libs/client/src/infermesh_client/converter_env/requirements.lock"
 CONVERTER_TORCH = "torch==2.13.0"
 HUGGINGFACE_TOOLS = {"pytest", "pytest-asyncio", "pytest-timeout", "setuptools>=77", CONVERTER_TORCH, "wheel"}
+CLIENTS = {
+    "instructor",
+    "langchain-openai",
+    "langchain-tests",
+    "litellm",
+    "llama-index-llms-openai-like>=0.7",
+    "lm-eval[api]",
+    "openai",
+    "pydantic-ai-slim[openai]",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-timeout",
+    "schemathesis",
+    "transformers",  # lm-eval counts tokens with it
+}
 OPTIONS = (
     "--quiet",
     "--strip-extras",
@@ -93,6 +109,12 @@ def compile_lock(requirements: set[str], lock: Path, constraints: Path | None = 
         subprocess.run(command, cwd=ROOT, check=True)
 
 
+def compile_clients(lock: Path) -> None:
+    """The newest clients that can be installed together."""
+    command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
+    subprocess.run([*command, "-o", str(lock), "-"], cwd=ROOT, check=True, input="\n".join(sorted(CLIENTS)), text=True)
+
+
 def pinned(names: Iterable[str], lock: Path) -> set[str]:
     """The lines of a lock that pin these distributions."""
     lines = lock.read_text().splitlines()
@@ -132,6 +154,7 @@ def main() -> None:
     compile_lock(lane, huggingface_lock, CONVERTER_LOCK)
     without_local_builds(huggingface_lock)
     compile_lowest(ROOT / "tests" / "lowest" / "requirements.lock", asked, root_lock)
+    compile_clients(ROOT / "tests" / "clients" / "requirements.lock")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,10 @@ class GetVersionRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class GetOpenAPIRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class PingRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -102,6 +102,11 @@ class OpenAIServiceStub:
                 request_serializer=infermesh_dot_openai_dot_v1_dot_openai__pb2.GetVersionRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.GetOpenAPI = channel.unary_unary(
+                '/infermesh.openai.v1.OpenAIService/GetOpenAPI',
+                request_serializer=infermesh_dot_openai_dot_v1_dot_openai__pb2.GetOpenAPIRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.Ping = channel.unary_unary(
                 '/infermesh.openai.v1.OpenAIService/Ping',
                 request_serializer=infermesh_dot_openai_dot_v1_dot_openai__pb2.PingRequest.SerializeToString,
@@ -217,6 +222,13 @@ class OpenAIServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOpenAPI(self, request, context):
+        """Describes this API as OpenAPI 3.1.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Ping(self, request, context):
         """Answers with status 200 as long as the router runs.
         """
@@ -304,6 +316,11 @@ def add_OpenAIServiceServicer_to_server(servicer, server):
             'GetVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetVersion,
                     request_deserializer=infermesh_dot_openai_dot_v1_dot_openai__pb2.GetVersionRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'GetOpenAPI': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOpenAPI,
+                    request_deserializer=infermesh_dot_openai_dot_v1_dot_openai__pb2.GetOpenAPIRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'Ping': grpc.unary_unary_rpc_method_handler(
@@ -674,6 +691,33 @@ class OpenAIService:
             target,
             '/infermesh.openai.v1.OpenAIService/GetVersion',
             infermesh_dot_openai_dot_v1_dot_openai__pb2.GetVersionRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOpenAPI(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.openai.v1.OpenAIService/GetOpenAPI',
+            infermesh_dot_openai_dot_v1_dot_openai__pb2.GetOpenAPIRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

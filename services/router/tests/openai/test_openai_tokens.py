@@ -81,4 +81,5 @@ async def test_the_native_calls_are_relayed(router: RunningRouter) -> None:
 
 async def test_version_and_ping(router: RunningRouter) -> None:
     assert (await ask(router, "GetVersion", openai_pb2.GetVersionRequest()))["version"]
+    assert (await ask(router, "GetOpenAPI", openai_pb2.GetOpenAPIRequest()))["paths"]
     assert await ask(router, "Ping", openai_pb2.PingRequest()) == {"status": "ok"}

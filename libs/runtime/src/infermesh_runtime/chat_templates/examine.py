@@ -61,6 +61,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (_TIMEOUT_S + 1, _TIMEOUT_S + 1))
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     question = json.load(sys.stdin)
+    answer: dict[str, object]
     try:
         template = ChatTemplate(
             question["source"],

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
+import asyncio
 import time
 from collections.abc import Callable
 from urllib.parse import unquote
@@ -20,6 +21,7 @@ from infermesh_router.openai.answerer import JSON, Answerer, Asked
 from infermesh_router.openai.answers.openai_dialect import OpenAIDialect
 from infermesh_router.openai.conversion import BodyConverter, Converted, Sent
 from infermesh_router.openai.models import ModelDirectory, list_models
+from infermesh_router.openai.openapi import openapi_document
 from infermesh_router.openai.packed_body import encoding_of
 from infermesh_router.openai.token_servicer import TokenServicer
 from infermesh_router.policy.filters import RETRY_AFTER_S
@@ -95,6 +97,10 @@ class OpenAIServicer:
         """The router's version."""
         return _json({"version": self._make_report().version})
 
+    async def GetOpenAPI(self, request: pb.GetOpenAPIRequest, context: RpcContext) -> HttpBody:
+        """The description of this API."""
+        return HttpBody(content_type=JSON, data=await asyncio.to_thread(openapi_document))
+
     async def Ping(self, request: pb.PingRequest, context: RpcContext) -> HttpBody:
         """A sign of life."""
         return _json({"status": "ok"})
@@ -120,6 +126,9 @@ def openai_handlers(servicer: OpenAIServicer) -> dict[str, grpc.RpcMethodHandler
         "ApplyTemplate": grpc.unary_unary_rpc_method_handler(servicer.tokens.ApplyTemplate, None, serialise),
         "GetVersion": grpc.unary_unary_rpc_method_handler(
             servicer.GetVersion, pb.GetVersionRequest.FromString, serialise
+        ),
+        "GetOpenAPI": grpc.unary_unary_rpc_method_handler(
+            servicer.GetOpenAPI, pb.GetOpenAPIRequest.FromString, serialise
         ),
         "Ping": grpc.unary_unary_rpc_method_handler(servicer.Ping, pb.PingRequest.FromString, serialise),
         "ListModels": grpc.unary_unary_rpc_method_handler(

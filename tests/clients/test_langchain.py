@@ -1,0 +1,63 @@
+"""langchain-openai: the standard integration tests that LangChain has for chat models."""
+
+from typing import Any
+
+import pytest
+from langchain_core.language_models import BaseChatModel
+from langchain_openai import ChatOpenAI
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+
+from tests.clients.running import MODEL
+
+
+@pytest.fixture(scope="class", autouse=True)
+def _url(request: pytest.FixtureRequest, mesh_url: str) -> None:
+    request.cls.url = mesh_url
+
+
+class TestChatOpenAI(ChatModelIntegrationTests):
+    """The standard tests. Which of them run follows from what the model and the mesh can do."""
+
+    url: str
+
+    @property
+    def chat_model_class(self) -> Any:
+        return ChatOpenAI
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {
+            "model": MODEL,
+            "base_url": f"{self.url}/v1",
+            "api_key": "any",
+            "max_tokens": 96,
+            "temperature": 0,
+            "stream_usage": True,
+            "extra_body": {"repetition_penalty": 1.2},  # without it, the small model fills a string until its limit
+        }
+
+    @property
+    def model_override_value(self) -> str:
+        return MODEL
+
+    @property
+    def has_tool_calling(self) -> bool:
+        """Tools wait for the calls of /v1/chat/completions."""
+        return False
+
+    @pytest.mark.xfail(reason="models of pydantic 1 are filled by forced tool calls, which wait for tool_choice")
+    def test_structured_output_pydantic_2_v1(self, model: BaseChatModel) -> None:
+        super().test_structured_output_pydantic_2_v1(model)
+
+    @property
+    def structured_output_kwargs(self) -> dict[str, Any]:
+        return {"method": "json_schema"}
+
+    @property
+    def has_structured_output(self) -> bool:
+        return True
+
+    @property
+    def supports_json_mode(self) -> bool:
+        """JSON mode forces no schema, and the small model does not follow the one that the test describes in words."""
+        return False

@@ -1,0 +1,53 @@
+"""schemathesis against /openapi.json: no 5xx, no hang, no status that the description does not have."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.clients.running import MODEL
+
+pytestmark = pytest.mark.timeout(240)
+
+RUN_S = 90
+"""How long schemathesis sends requests; it ends a little later."""
+LONGEST_ANSWER_S = 30
+SHORT: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 4}
+PINNED: dict[str, dict[str, Any]] = {
+    "model": {"type": "string", "const": MODEL},
+    "max_tokens": SHORT,
+    "max_completion_tokens": SHORT,
+    "n": {"type": "integer", "minimum": 1, "maximum": 2},
+    "best_of": {"type": "integer", "minimum": 1, "maximum": 2},
+    "deadline_ms": {"type": "integer", "minimum": 20_000, "maximum": 60_000},
+}
+"""Fields whose values are chosen here: so that requests reach the model, and answers are short."""
+BODIES = ("ChatRequest", "CompletionRequest", "TokenizeText", "TokenizeChat", "DetokenizeBody")
+
+
+@pytest.fixture(scope="module")
+def description(mesh_url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mesh's description, with the fields pinned."""
+    document = httpx.get(f"{mesh_url}/openapi.json").raise_for_status().json()
+    for name in BODIES:
+        schema = document["components"]["schemas"][name]
+        pinned = PINNED.keys() & schema["properties"].keys()
+        schema["properties"].update({field: PINNED[field] for field in pinned})
+        required = {*schema.get("required", ()), *(pinned & {"model", "max_tokens", "max_completion_tokens"})}
+        schema["required"] = sorted(required)
+    path = tmp_path_factory.mktemp("openapi") / "openapi.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_every_answer_is_as_described(description: Path, mesh_url: str) -> None:
+    command = [str(Path(sys.executable).with_name("st")), "run", str(description), "--url", mesh_url]
+    command += ["--checks", "not_a_server_error,status_code_conformance,content_type_conformance"]
+    command += ["--request-timeout", str(LONGEST_ANSWER_S), "--max-time", str(RUN_S), "--seed", "1", "--no-shrink"]
+    command += ["--phases", "coverage,fuzzing", "--continue-on-failure", "--no-color"]
+    done = subprocess.run(command, cwd=description.parent, capture_output=True, text=True, check=False, timeout=180)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
