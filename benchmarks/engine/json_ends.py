@@ -11,8 +11,9 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,27 @@ from infermesh_worker_cpu.build_model import build_model
 
 MODEL = Path(__file__).parents[2] / "build" / "models" / "smollm2-135m-instruct"
 MAX_TOKENS = 512
-AT_ONCE = 4
-"""Prompts of which the outputs are kept together: 80 outputs, more than the engine runs at the same time."""
+MOST_QUESTIONS = 500
+AT_ONCE = 64
+EACH = 10
+"""Outputs after which the file is written."""
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"')
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One output that is wanted."""
+
+    question: int
+    """Its place among the questions."""
+    schema: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """One output and why it ended."""
 
+    question: int
     schema: str
     text: str
     reason: FinishReason
@@ -53,25 +66,29 @@ def ends_in_number_or_space(text: str) -> bool:
     return '"' not in rest and re.search(r"[\s0-9.eE+-]$", rest) is not None and not rest.endswith(("true", "false"))
 
 
-def run(model: BuiltModel, names: list[str], questions: list[str], *, open_objects: bool = False) -> Iterator[Ended]:
-    """The outputs of each question with each schema."""
-    config = EngineConfig(max_sequences=64, max_batched_tokens=512)
+def run(
+    model: BuiltModel, asked: Iterable[Asked], *, open_objects: bool = False, at_once: int = AT_ONCE
+) -> Iterator[Ended]:
+    """The outputs in the order in which they end; the next ones that are asked for take their places at once."""
+    config = EngineConfig(max_sequences=at_once, max_batched_tokens=512)
     engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, config)
-    texts: dict[str, str] = {}
-    for i, question in enumerate(questions):
-        for name in names:
-            engine.submit(_request(model, f"{name}/{i}", name, question, open_objects=open_objects))
-    while engine.has_work:
+    questions, waiting, running = prompts(MOST_QUESTIONS), iter(asked), dict[str, tuple[Asked, list[str]]]()
+    while True:
+        for each in islice(waiting, at_once - len(running)):
+            request_id = f"{each.schema}/{each.question}"
+            running[request_id] = each, []
+            engine.submit(_request(model, request_id, each.schema, questions[each.question], open_objects=open_objects))
+        if not running:
+            return
         for output in engine.step():
             if isinstance(output, Delta):
-                texts[output.request_id] = texts.get(output.request_id, "") + output.text
+                running[output.request_id][1].append(output.text)
             elif isinstance(output, Failed):
                 raise output.error
             elif isinstance(output, Finished):
-                name = output.request_id.partition("/")[0]
-                text = texts.get(output.request_id, "")
-                tokens = output.completion_tokens
-                yield Ended(schema=name, text=text, reason=output.finish_reason, tokens=tokens)
+                each, texts = running.pop(output.request_id)
+                text, reason = "".join(texts), output.finish_reason
+                yield Ended(**asdict(each), text=text, reason=reason, tokens=output.completion_tokens)
 
 
 def _request(model: BuiltModel, request_id: str, name: str, question: str, *, open_objects: bool) -> GenerationRequest:
@@ -103,25 +120,33 @@ def _report(outputs: list[Ended]) -> dict[str, Any]:
 def collect(
     model: BuiltModel, path: Path, count: int, *, seconds: float, flags: dict[str, bool], at_once: int = AT_ONCE
 ) -> Collected:
-    """Adds to the file's outputs, `at_once` questions at a time, until it has those of `count` or the time is over."""
+    """Adds to the file's outputs until it has those of `count` questions; asks for no more once the time is over.
+
+    What was asked for is always waited for: an output that is left out because it is long would be one that matters.
+    """
     collected, started_s = Collected.read(path, flags), time.monotonic()
-    questions = prompts(count)
-    while collected.questions < count and time.monotonic() - started_s < seconds:
-        begun_s, slice_ = time.monotonic(), questions[collected.questions :][:at_once]
-        ended = [asdict(each) for each in run(model, list(SCHEMAS), slice_, open_objects=flags["open"])]
-        collected.add(len(slice_), time.monotonic() - begun_s, ended)
-        collected.write(path)
+    before_s, done = collected.seconds, collected.done
+    wanted = (Asked(question, name) for question in range(count) for name in SCHEMAS if (question, name) not in done)
+    asked = takewhile(lambda _: time.monotonic() - started_s < seconds, wanted)
+    for number, ended in enumerate(run(model, asked, open_objects=flags["open"], at_once=at_once)):
+        collected.outputs.append(asdict(ended))
+        collected.seconds = before_s + time.monotonic() - started_s
+        if number % EACH == 0:
+            collected.write(path)
+    collected.write(path)
     return collected
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.engine.json_ends", description=__doc__)
-    parser.add_argument("--prompts", type=int, default=500, help="how many of 500 prompts; each with 20 schemas")
+    parser.add_argument(
+        "--prompts", type=int, default=MOST_QUESTIONS, help="how many of 500 prompts; each with 20 schemas"
+    )
     parser.add_argument("--open", action="store_true", help="leave objects open, as JSON Schema says")
     parser.add_argument("--unbounded", action="store_true", help="do not bound the digits of numbers")
     parser.add_argument("--file", type=Path, help="keep the outputs there, and go on after those that it has")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no more prompts after this time")
-    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="prompts after which the file is written")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="ask for no more outputs after this time")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="outputs that are made at the same time")
     options = parser.parse_args()
     if options.unbounded:
         digit_bound.MOST_DIGITS = 1 << 30
@@ -134,7 +159,7 @@ def main() -> None:
     report = _report([Ended(**each | {"reason": FinishReason(each["reason"])}) for each in collected.outputs])
     seconds = round(collected.seconds, 1)
     per_s = round(len(collected.outputs) / collected.seconds, 3) if collected.seconds else None
-    print(json.dumps(report | {"prompts": collected.questions, "seconds": seconds, "outputs_per_s": per_s}))
+    print(json.dumps(report | {"seconds": seconds, "outputs_per_s": per_s}))
 
 
 if __name__ == "__main__":

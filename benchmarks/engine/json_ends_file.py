@@ -1,7 +1,6 @@
 """Keeps the outputs of json_ends in a file between runs, so that many can be collected over several of them."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -9,15 +8,18 @@ from typing import Any, Self
 
 @dataclass(slots=True)
 class Collected:
-    """What was collected so far: whole questions, in their order, each with every schema."""
+    """What was collected so far."""
 
     options: dict[str, bool]
     """How the outputs were made; a file has those of one way only."""
-    questions: int = 0
-    """How many questions are done."""
     seconds: float = 0.0
     """How long that took, over all runs."""
     outputs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def done(self) -> set[tuple[int, str]]:
+        """Question and schema of each output."""
+        return {(each["question"], each["schema"]) for each in self.outputs}
 
     @classmethod
     def read(cls, path: Path, options: dict[str, bool]) -> Self:
@@ -28,12 +30,6 @@ class Collected:
         if found.options != options:
             raise ValueError(f"{path} was made with {found.options}, not with {options}")
         return found
-
-    def add(self, questions: int, seconds: float, outputs: Iterable[dict[str, Any]]) -> None:
-        """Takes the outputs of more questions."""
-        self.questions += questions
-        self.seconds += seconds
-        self.outputs += outputs
 
     def write(self, path: Path) -> None:
         """Replaces the file at once, so that a run that is ended loses no more than what it was doing."""

@@ -37,6 +37,7 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
 }
 LONG_ROPE = {**THETA, **ORIGINAL, "rope_type": "longrope", "short_factor": [1.5] * 8, "long_factor": [6.0] * 8}
+PART_ROPE = {**LONG_ROPE, "short_factor": [1.0, 1.1, 1.3, 1.5, 1.7, 2.0], "long_factor": [1.0, 1.5, 2.0, 4.0, 8.0, 9.0]}
 
 CONFIGS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "llama": ("llama", {}),
@@ -75,6 +76,10 @@ CONFIGS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "llama-dynamic": (
         "llama",
         {"max_position_embeddings": 48, "rope_parameters": {**THETA, "rope_type": "dynamic", "factor": 4.0}},
+    ),
+    "phi4-mini": (
+        "phi3",
+        {"tie_word_embeddings": True, **ORIGINAL, "partial_rotary_factor": 0.75, "rope_parameters": PART_ROPE},
     ),
     "phi3-long": ("phi3", {"sliding_window": 40, **ORIGINAL, "rope_parameters": LONG_ROPE}),
 }

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from tests.models.packages import download
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / "build" / "models-cache"
+FIGURES = CACHE / "figures.jsonl"
 _TIMEOUT_S = 3600
-_ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
-"""Threads of torch that wait must not take the processor from those that work."""
+_OURS = {name: value for name, value in os.environ.items() if not name.startswith("INFERMESH_")}
+_ENVIRONMENT = _OURS | {"OMP_WAIT_POLICY": "passive"}
+"""Without settings of the mesh, which would change an import, or stop it where they are this lane's own. Threads of
+torch that wait must not take the processor from those that work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,18 @@ class Comparison:
     """Of its log probability, in absolute terms."""
     texts_kept: bool
     """Whether all prompts come back from their tokens."""
+    seconds: float
+    """What the answer took, with the loading of the model; the reference is not counted."""
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What a report says of it."""
+        return {
+            "worst_behind": float(self.behind.max()),
+            "worst_difference": float(self.differences.max()),
+            "median_difference": float(np.median(self.differences)),
+            "seconds": round(self.seconds, 1),
+        }
 
 
 class Answers(msgspec.Struct):
@@ -75,11 +91,20 @@ def dequantised(name: str) -> Path:
 
 
 def compare(name: str, folder: Path, runner: str, numerics: str) -> Comparison:
-    """Lets a runner answer on an imported model, and the reference follow it on the dequantised weights."""
+    """Lets a runner answer on an imported model, and the reference follow it on the dequantised weights.
+
+    The figures are added to FIGURES, one line of JSON for each comparison.
+    """
+    started_s = time.monotonic()
     answers = msgspec.convert(_python("tests.models.worker_answers", runner, str(folder), numerics), Answers)
+    seconds = time.monotonic() - started_s
     told = _python("tests.models.reference", "follow", str(dequantised(name)), asked=msgspec.to_builtins(answers))
     expected, found = np.array(told["log_probabilities"]), np.array(answers.log_probabilities)
-    return Comparison(np.array(told["behind"]), np.abs(found - expected), answers.texts_kept)
+    compared = Comparison(np.array(told["behind"]), np.abs(found - expected), answers.texts_kept, seconds)
+    with FIGURES.open("a", encoding="utf-8") as file:
+        line = {"model": folder.name, "runner": runner, "numerics": numerics, **compared.figures}
+        file.write(json.dumps(line) + "\n")
+    return compared
 
 
 def _import(command: Path, source: Path, name: str, models: Path) -> Path:

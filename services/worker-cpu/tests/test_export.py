@@ -9,7 +9,7 @@ import pytest
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_cpu.convert_model import convert
 from infermesh_worker_cpu.export import export_hugging_face
-from infermesh_worker_cpu.export_script import check_rotation
+from infermesh_worker_cpu.export_script import check_rotation, exportable
 
 
 def interpreter(folder: Path, script: str) -> Path:
@@ -55,8 +55,9 @@ def test_without_an_environment_nothing_is_converted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "rope",
     [
-        {"rope_parameters": {"rope_type": "longrope"}},
-        {"rope_scaling": {"type": "su"}},
+        {"rope_parameters": {"rope_type": "dynamic"}},
+        {"rope_scaling": {"type": "dynamic"}},
+        {"text_config": {"rope_scaling": {"rope_type": "dynamic"}}},
         {
             "rope_parameters": {
                 "full_attention": {"rope_type": "dynamic"},
@@ -67,7 +68,7 @@ def test_without_an_environment_nothing_is_converted(tmp_path: Path) -> None:
 )
 def test_positions_that_change_with_the_length_are_refused(rope: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(rope))
-    with pytest.raises(ValueError, match=r"rope type (longrope|su|dynamic)"):
+    with pytest.raises(ValueError, match="rope type dynamic"):
         check_rotation(tmp_path)
 
 
@@ -75,3 +76,24 @@ def test_positions_that_change_with_the_length_are_refused(rope: dict[str, Any],
 def test_positions_that_do_not_change_are_exported(rope: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(rope))
     check_rotation(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["rope_parameters", "rope_scaling"])
+@pytest.mark.parametrize("of_layers", [False, True])
+def test_longrope_is_exported_with_its_short_factors_alone(name: str, of_layers: bool, tmp_path: Path) -> None:
+    folder, scratch = tmp_path / "model", tmp_path / "scratch"
+    folder.mkdir()
+    rope: dict[str, Any] = {"short_factor": [1.5], "long_factor": [6.0], "short_mscale": 1.1, "long_mscale": 1.3}
+    told = json.dumps({name: {"full_attention": rope} if of_layers else rope, "max_position_embeddings": 9})
+    (folder / "config.json").write_text(told)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    exported = json.loads((exportable(folder, scratch) / "config.json").read_text())
+    rope.update(long_factor=[1.5], long_mscale=1.1)
+    assert exported == {name: {"full_attention": rope} if of_layers else rope, "max_position_embeddings": 9}
+    assert (scratch / "model.safetensors").read_bytes() == b"weights"
+    assert (folder / "config.json").read_text() == told
+
+
+def test_a_model_without_longrope_is_exported_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"rope_parameters": {"rope_type": "llama3"}}))
+    assert exportable(tmp_path, tmp_path / "scratch") == tmp_path

@@ -1,5 +1,6 @@
 """Hugging Face folders as people have them: imported if whole, else refused by name before a byte is copied."""
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +9,10 @@ import pytest
 from rich.console import Console
 
 from infermesh_client.model_import import convert
-from infermesh_client.model_import.importer import import_model
+from infermesh_client.model_import.importer import examine_model, import_model
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.model_manifest import read_manifest
 from libs.client.tests.model_import.safetensors_files import safetensors
 from libs.client.tests.weights import TOKENIZER
 
@@ -255,3 +257,29 @@ def test_model_that_writes_text_is_taken(
     config = CONFIG | {"architectures": names, "is_encoder_decoder": False}
     source = folder_of(tmp_path, {"model.safetensors": safetensors(EMBEDDING | HEAD)}, config=config)
     assert imported(source, models_root, said).is_dir()
+
+
+LONG = {"short_factor": [1.0], "long_factor": [4.0]}
+
+
+@pytest.mark.parametrize(
+    ("config", "context"),
+    [
+        ({"rope_scaling": {"type": "longrope", **LONG}, "original_max_position_embeddings": 32}, 32),
+        ({"rope_parameters": {"rope_type": "su", **LONG, "original_max_position_embeddings": 48}}, 48),
+        ({"rope_parameters": {"full_attention": {**LONG, "original_max_position_embeddings": 16}}}, 16),
+        ({"text_config": {"rope_scaling": {**LONG, "original_max_position_embeddings": 24}}}, 24),
+        ({"rope_scaling": LONG}, 128),
+        ({"rope_parameters": {"rope_type": "yarn", "original_max_position_embeddings": 32}}, 128),
+    ],
+)  # fmt: skip
+def test_longrope_is_served_up_to_the_length_of_its_first_training(
+    config: dict[str, object], context: int, models_root: Path, tmp_path: Path, said: Path
+) -> None:
+    source = folder_of(tmp_path, {"model.safetensors": WHOLE}, config=CONFIG | config)
+    folder = imported(source, models_root, said)
+    assert read_manifest(folder).context_length == context
+    note = f"{context} tokens of 128, because beyond them LongRoPE"
+    assert (note in said.read_text()) is (context < 128)
+    account = examine_model(str(source), models_root, ProgressView(Console(file=io.StringIO())))
+    assert any(note in line for line in account) is (context < 128)

@@ -29,7 +29,7 @@ def main(folder: Path, target: Path, weights: str, out: TextIO) -> int:
         tell(loaded=loading_report(folder))
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             main_export(
-                str(folder),
+                str(exportable(folder, Path(scratch) / "model")),
                 output=scratch,
                 task="text-generation-with-past",
                 ov_config=OVConfig(dtype="fp32"),  # otherwise it compresses large models by itself
@@ -44,19 +44,43 @@ def main(folder: Path, target: Path, weights: str, out: TextIO) -> int:
     return 0
 
 
+def exportable(folder: Path, scratch: Path) -> Path:
+    """The folder itself, or one in `scratch` with the same files but for a config.json that exports as it is served.
+
+    LongRoPE turns positions by long factors as soon as one text of a batch is longer than the length for which the
+    model was first trained. The import limits the context to that length, so the short factors replace the long ones.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    long_ropes = [rope for rope in _rotations(config) if "long_factor" in rope]
+    if not long_ropes:
+        return folder
+    for rope in long_ropes:
+        pairs = (("long_factor", "short_factor"), ("long_mscale", "short_mscale"))
+        rope.update({long: rope[short] for long, short in pairs if short in rope})
+    scratch.mkdir()
+    for file in folder.iterdir():
+        (scratch / file.name).symlink_to(file.absolute())
+    (scratch / "config.json").unlink()
+    (scratch / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return scratch
+
+
+def _rotations(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parameters of rotary positions in a configuration: one for the model, or one for each kind of layer."""
+    parts = [config, config.get("text_config")]
+    stated = [part.get(name) for part in parts if part for name in ("rope_parameters", "rope_scaling")]
+    ropes = [rope for rope in stated if isinstance(rope, dict)]
+    return ropes + [part for rope in ropes for part in rope.values() if isinstance(part, dict)]
+
+
 def check_rotation(folder: Path) -> None:
     """Raises ValueError for rotary positions that change with the longest text in a batch, as the exported graph would.
 
     A token's answer would depend on how its text is split into steps, and on the texts beside it.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    stated = [config.get("rope_parameters") or {}, config.get("rope_scaling") or {}]
-    stated += [
-        part for rope in stated for part in rope.values() if isinstance(part, dict)
-    ]  # one for each kind of layer
-    for rope in stated:
-        kind = rope.get("rope_type", rope.get("type"))
-        if kind in {"longrope", "su", "dynamic"}:
+    for rope in _rotations(json.loads((folder / "config.json").read_text(encoding="utf-8"))):
+        kind = str(rope.get("rope_type", rope.get("type")))
+        if "dynamic" in kind:
             raise ValueError(
                 f"its rotary positions change with the length of the text (rope type {kind}), which a graph for texts "
                 "in batches cannot do; worker-xpu runs such a folder, and worker-cpu the model's GGUF file"

@@ -1,7 +1,7 @@
 """Reads the facts for a model's manifest from its Hugging Face configuration files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from infermesh_runtime.model_manifest import ModelFormat
 
 TEMPLATE = "chat_template.jinja"
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
+_TRAINED_LENGTH = "original_max_position_embeddings"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class ModelFacts:
     format: ModelFormat
     context_length: int
     """Longest prompt and output together, in tokens."""
+    stated_context_length: int
+    """The one that the configuration names; longer where only a part of it is served."""
     eos_token_ids: tuple[int, ...]
     """Those that generation_config.json and config.json name; there may be none."""
     bos_token_id: int | None
@@ -40,14 +43,30 @@ def read_facts(folder: Path, model_format: ModelFormat) -> ModelFacts:
     context_name = next((name for name in _CONTEXT_NAMES if is_integer(config.get(name))), None)
     if context_name is None:
         raise InvalidArgument(f"config.json does not give the context length; add {_CONTEXT_NAMES[0]}")
+    stated = check_count(context_name, config[context_name])
     eos = [token_id for value in (generation.get("eos_token_id"), *named) for token_id in _ids(value)]
     bos = _ids(config.get("bos_token_id"))
     return ModelFacts(
         format=model_format,
-        context_length=check_count(context_name, config[context_name]),
+        context_length=stated if model_format == "gguf" else min([stated, *_trained_lengths(config)]),
+        stated_context_length=stated,
         eos_token_ids=tuple(dict.fromkeys(eos)),
         bos_token_id=bos[0] if bos else None,
     )
+
+
+def _trained_lengths(config: Mapping[str, Any]) -> Iterator[int]:
+    """The lengths for which a model with LongRoPE was first trained, in tokens.
+
+    Up to these its rotary positions are the same for all texts; beyond, they change with the longest text of a batch.
+    """
+    named = [config.get(name) for name in ("rope_parameters", "rope_scaling")]
+    stated = [rope for rope in named if isinstance(rope, Mapping)]
+    of_layers = [part for rope in stated for part in rope.values() if isinstance(part, Mapping)]
+    for rope in (*stated, *of_layers):
+        length = config.get(_TRAINED_LENGTH, rope.get(_TRAINED_LENGTH))  # in this order, as transformers reads it
+        if "long_factor" in rope and is_integer(length):
+            yield check_count(_TRAINED_LENGTH, length)
 
 
 def write_chat_template(folder: Path) -> None:

@@ -21,7 +21,7 @@ from infermesh_client.model_import.staging import ModelExists, publish, staging_
 from infermesh_client.model_import.user_paths import explained, unstaged
 from infermesh_client.model_import.workers.prove import prove
 from infermesh_client.model_import.workers.tools import tool_versions
-from infermesh_client.weight_files.account import disk_line
+from infermesh_client.weight_files.account import context_note, disk_line
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.model_manifest import Manifest, ModelFormat, write_manifest
 
@@ -102,6 +102,8 @@ def _describe(
     view: ProgressView,
 ) -> Manifest:
     files, facts, generation = hash_folder(folder, view), fetched.facts, fetched.generation
+    if note := context_note(facts.context_length, facts.stated_context_length):
+        view.say(f"The context is {facts.context_length} tokens{note}")
     return Manifest(
         name=name,
         source=fetched.label,

@@ -34,13 +34,22 @@ def safetensors_lines(tensors: Mapping[str, SafeTensor], architecture: str) -> S
     return (f"architecture: {architecture}", _weights(types, count))
 
 
-def facts_lines(context_length: int, eos_token_ids: Sequence[int], *, chat: bool) -> Sequence[str]:
-    """What the manifest will say."""
+def facts_lines(
+    context_length: int, eos_token_ids: Sequence[int], *, chat: bool, stated_length: int | None = None
+) -> Sequence[str]:
+    """What the manifest will say; `stated_length` is the context that the configuration names."""
     return (
-        f"context: {context_length} tokens",
+        f"context: {context_length} tokens{context_note(context_length, stated_length or context_length)}",
         f"end-of-sequence tokens: {', '.join(map(str, eos_token_ids)) or 'named by no number'}",
         f"chat template: {'yes' if chat else 'none, so it is a base model'}",
     )
+
+
+def context_note(context_length: int, stated_length: int) -> str:
+    """Why a context is shorter than the configuration says, to be put behind it; empty where it is not."""
+    if context_length == stated_length:
+        return ""
+    return f" of {stated_length}, because beyond them LongRoPE turns positions by the longest text of a batch"
 
 
 def disk_line(root: Path, size_bytes: int) -> str:

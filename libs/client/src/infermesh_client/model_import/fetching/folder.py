@@ -116,5 +116,5 @@ def account_of(folder: Path, layout: Layout, facts: ModelFacts) -> Sequence[str]
     chat = (folder / CHAT_TEMPLATE).is_file() or any(
         read_json(path).get("chat_template") for path in stored if path.is_file()
     )
-    lines = facts_lines(facts.context_length, facts.eos_token_ids, chat=chat)
+    lines = facts_lines(facts.context_length, facts.eos_token_ids, chat=chat, stated_length=facts.stated_context_length)
     return (*lines, *check_with_workers(folder, layout.format))
