@@ -1,5 +1,7 @@
 """Assembles what a router offers to clients: native inference, and the REST APIs of OpenAI, Anthropic and Ollama."""
 
+from functools import partial
+
 import grpc
 from prometheus_client import CollectorRegistry
 
@@ -21,12 +23,14 @@ from infermesh_router.ollama.servicer import OllamaServicer, ollama_handlers
 from infermesh_router.openai.answerer import Answerer
 from infermesh_router.openai.conversion import BodyConverter
 from infermesh_router.openai.models import ModelDirectory
+from infermesh_router.openai.openapi import openapi_document
 from infermesh_router.openai.servicer import LIMITED_CALLS, OpenAIServicer, openai_handlers
 from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
 from infermesh_router.openai.token_servicer import TokenServicer
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.reader import RequestReader
 from infermesh_router.responses.keeping import Keeping
+from infermesh_router.responses.schema import RESPONSE_BODIES
 from infermesh_router.responses.servicer import LIMITED_CALLS as LIMITED_RESPONSES_CALLS
 from infermesh_router.responses.servicer import ResponsesServicer, responses_handlers
 from infermesh_runtime.background.tasks import TaskSupervisor
@@ -65,6 +69,7 @@ def add_client_plane(
         converter=converter,
         directory=directory,
         tokens=TokenServicer(core.dispatcher, access=access, converter=converter),
+        describe=partial(openapi_document, RESPONSE_BODIES),
     )
     server.add_service(
         OPENAI_SERVICE,

@@ -211,7 +211,7 @@ async def test_models(start_worker: StartWorker, start_router: StartRouter) -> N
         "sampling_defaults": {},
         "size_bytes": 0,
         "loaded": True,
-        "capabilities": {"completions": True, "chat_completions": None},
+        "capabilities": {"completions": True, "chat_completions": None, "tool_calls": None, "reasoning": None},
         "aliases": [],
         "alias_of": [],
         "endpoints": [worker.address],

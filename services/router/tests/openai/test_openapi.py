@@ -9,8 +9,9 @@ from infermesh.openai.v1 import openai_pb2 as pb
 from infermesh_router.openai.openapi import BODIES, openapi_document
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.completion import CompletionRequest
+from infermesh_router.responses.schema import RESPONSE_BODIES, ResponseRequest
 
-DOCUMENT: dict[str, Any] = json.loads(openapi_document())
+DOCUMENT: dict[str, Any] = json.loads(openapi_document(RESPONSE_BODIES))
 METHODS = pb.DESCRIPTOR.services_by_name["OpenAIService"].methods
 
 
@@ -25,19 +26,20 @@ def _references(value: object) -> set[str]:
 
 def test_every_path_is_described() -> None:
     rules = [method.GetOptions().Extensions[annotations_pb2.http] for method in METHODS]
-    expected = {(one.post or one.get).replace("=**", "") for rule in rules for one in (rule, *rule.additional_bindings)}
+    bound = [one for rule in rules for one in (rule, *rule.additional_bindings)]
+    expected = {getattr(one, one.WhichOneof("pattern") or "get").replace("=**", "") for one in bound}
     assert set(DOCUMENT["paths"]) == expected
     assert "/openapi.json" in expected
 
 
 def test_every_call_with_a_body_has_its_schema() -> None:
     taking = {method.name for method in METHODS if method.input_type.full_name == "google.api.HttpBody"}
-    assert taking == set(BODIES)
+    assert taking == {*BODIES, *RESPONSE_BODIES}
 
 
 def test_schemas_have_the_fields_that_are_parsed() -> None:
     schemas = DOCUMENT["components"]["schemas"]
-    for model in (ChatRequest, CompletionRequest):
+    for model in (ChatRequest, CompletionRequest, ResponseRequest):
         names = {field.alias or name for name, field in model.model_fields.items()}
         assert set(schemas[model.__name__]["properties"]) == names
         assert schemas[model.__name__]["additionalProperties"] is False

@@ -116,7 +116,7 @@ def test_fields_mean_what_those_of_a_chat_do(fields: dict[str, Any], same: dict[
         ({"tools": [{"type": "custom", "name": "c"}]}, "tools[0].type"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice.type"),
         ({"tool_choice": "required"}, "tool_choice"),
-        ({"tools": [TOOL, TOOL]}, "tools"),
+        ({"tools": [TOOL, TOOL]}, "tools[1].name"),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "name": "g"}}, "tool_choice"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"include": ["nonsense"]}, "include"),

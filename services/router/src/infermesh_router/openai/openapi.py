@@ -1,8 +1,8 @@
 """Describes the REST API as OpenAPI 3.1, from the contract's paths and the schemas that parse the bodies."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -17,14 +17,16 @@ from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.completion import CompletionRequest
 from infermesh_router.openai.schema.tokens import DetokenizeBody, TokenizeChat, TokenizeText
 
-BODIES: Mapping[str, tuple[type[BaseModel], ...]] = {
+Bodies = Mapping[str, tuple[type[BaseModel], ...]]
+
+BODIES: Bodies = {
     "CreateChatCompletion": (ChatRequest,),
     "CreateCompletion": (CompletionRequest,),
     "Tokenize": (TokenizeText, TokenizeChat),
     "Detokenize": (DetokenizeBody,),
     "ApplyTemplate": (TokenizeChat,),
 }
-"""The schemas of the bodies that calls take; a body follows one of them."""
+"""The schemas of the bodies that calls take; a body follows one of them. Other rooms add those of their calls."""
 
 ERRORS: Mapping[int, str] = {
     400: "The request is malformed, or a field of it is refused; `param` names the field.",
@@ -60,20 +62,21 @@ _ERROR: dict[str, Any] = {
         }
     },
 }
+_VARIABLE = re.compile(r"{(\w+)}")
 _REF = "#/components/schemas/{model}"
 
 
-@cache
-def openapi_document() -> bytes:
-    """The description as JSON. The first call takes some tens of milliseconds."""
-    models = dict.fromkeys(model for bodies in BODIES.values() for model in bodies)
+def openapi_document(more: Bodies) -> bytes:
+    """The description as JSON. `more`: the bodies of calls that another room answers. Takes tens of milliseconds."""
+    bodies = {**BODIES, **more}
+    models = dict.fromkeys(model for some in bodies.values() for model in some)
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for method in pb.DESCRIPTOR.services_by_name["OpenAIService"].methods:
         for rule in _rules(method):
-            template = rule.post or rule.get
-            path = template.replace("{model=**}", "{model}")
-            paths.setdefault(path, {})["post" if rule.post else "get"] = _operation(method, template)
+            verb = rule.WhichOneof("pattern") or "get"
+            path = getattr(rule, verb).replace("=**}", "}")
+            paths.setdefault(path, {})[verb] = _operation(method, path, bodies.get(method.name, ()))
     document = {
         "openapi": "3.1.0",
         "info": {"title": "infermesh", "version": version("infermesh-router")},
@@ -94,7 +97,7 @@ def _rules(method: MethodDescriptor) -> Iterator[HttpRule]:
     yield from rule.additional_bindings
 
 
-def _operation(method: MethodDescriptor, template: str) -> dict[str, Any]:
+def _operation(method: MethodDescriptor, path: str, bodies: tuple[type[BaseModel], ...]) -> dict[str, Any]:
     answer: dict[str, Any] = {"application/json": {}}
     if method.server_streaming:
         answer["text/event-stream"] = {}
@@ -102,10 +105,13 @@ def _operation(method: MethodDescriptor, template: str) -> dict[str, Any]:
         answer = {"text/plain": {}}
     errors = {str(status): {"$ref": f"#/components/responses/{status}"} for status in ERRORS}
     operation: dict[str, Any] = {"responses": {"200": {"description": "The answer.", "content": answer}, **errors}}
-    if "{model" in template:
-        model = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        operation["parameters"] = [model]
-    if bodies := BODIES.get(method.name):
+    names = _VARIABLE.findall(path)
+    if names:
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+            for name in names
+        ]
+    if bodies:
         refs = [{"$ref": _REF.format(model=body.__name__)} for body in bodies]
         schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}

@@ -5,6 +5,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import cache
 from urllib.parse import unquote
 
 import grpc
@@ -21,7 +22,6 @@ from infermesh_router.openai.answerer import JSON, Answerer, Asked
 from infermesh_router.openai.answers.openai_dialect import OpenAIDialect
 from infermesh_router.openai.conversion import BodyConverter, Converted, Sent
 from infermesh_router.openai.models import ModelDirectory, list_models
-from infermesh_router.openai.openapi import openapi_document
 from infermesh_router.openai.packed_body import encoding_of
 from infermesh_router.openai.token_servicer import TokenServicer
 from infermesh_router.policy.filters import RETRY_AFTER_S
@@ -50,6 +50,7 @@ class OpenAIServicer:
         converter: BodyConverter,
         directory: ModelDirectory,
         tokens: TokenServicer,
+        describe: Callable[[], bytes],
     ) -> None:
         self._answerer = answerer
         self._directory = directory
@@ -57,6 +58,7 @@ class OpenAIServicer:
         self._make_report = make_report
         self._registry = registry
         self._converter = converter
+        self._describe = cache(describe)
         self.tokens = tokens
         """Its calls that ask about tokens."""
 
@@ -99,7 +101,7 @@ class OpenAIServicer:
 
     async def GetOpenAPI(self, request: pb.GetOpenAPIRequest, context: RpcContext) -> HttpBody:
         """The description of this API."""
-        return HttpBody(content_type=JSON, data=await asyncio.to_thread(openapi_document))
+        return HttpBody(content_type=JSON, data=await asyncio.to_thread(self._describe))
 
     async def Ping(self, request: pb.PingRequest, context: RpcContext) -> HttpBody:
         """A sign of life."""

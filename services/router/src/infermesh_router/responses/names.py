@@ -1,6 +1,7 @@
 """The names that fields have in a body of /v1/responses, for errors that name them otherwise."""
 
-from infermesh_router.openai.errors import rename_fields
+import re
+
 from infermesh_runtime.errors import InfermeshError, InvalidArgument
 
 CHAT_NAMES = {
@@ -31,10 +32,23 @@ WORKER_NAMES = {
 """A field path of GenerateRequest → the field of a response; the first that matches counts."""
 
 
+_ROOT = re.compile(r"\w+")
+
+
 def from_chat(error: InfermeshError) -> InvalidArgument:
     """An error of a chat's body, in the words of a response's. Other fields that its message quotes are renamed too."""
-    renamed = rename_fields(error, CHAT_NAMES)
-    message = renamed.message
+    message = error.message
+    for path in error.fields:
+        message = message.replace(f"'{path}'", f"'{_of_response(path)}'")
     for chat, response in CHAT_NAMES.items():
         message = message.replace(f"'{chat}'", f"'{response}'")
-    return InvalidArgument(message, reason=renamed.reason, fields=renamed.fields)
+    fields = {_of_response(path): description for path, description in error.fields.items()}
+    return InvalidArgument(message, reason=error.reason, fields=fields)
+
+
+def _of_response(path: str) -> str:
+    """A chat's path in a response: messages are not numbered as items are, and tools have no `function`."""
+    root = _ROOT.match(path)
+    if root is None or root[0] not in CHAT_NAMES:
+        return path
+    return path.replace(".function.", ".", 1) if root[0] == "tools" else CHAT_NAMES[root[0]]

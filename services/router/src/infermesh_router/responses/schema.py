@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from infermesh_router.openai.schema.fields import (
@@ -174,3 +174,7 @@ class ResponseRequest(Strict):
             names = ("summary", "generate_summary")
             found += [f"reasoning.{name}" for name in names if getattr(self.reasoning, name) is not None]
         return (*found, "include[]") if _ENCRYPTED in (self.include or ()) else tuple(found)
+
+
+RESPONSE_BODIES: Mapping[str, tuple[type[BaseModel], ...]] = {"CreateResponse": (ResponseRequest,)}
+"""The schemas of the bodies that the calls of /v1/responses take."""
