@@ -16,14 +16,17 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from infermesh_engine.runners.runner import Batch, ModelRunner
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.testing.harness import PROMPTS, Harness
+from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.build_model import build_model
-from infermesh_worker_xpu.execution.runner import TorchRunner
-from infermesh_worker_xpu.load_runner import load_runner
+from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
+from infermesh_worker_xpu.load_runner import choose_kernels, load_runner
+from infermesh_worker_xpu.loading import weights
 from infermesh_worker_xpu.options import TorchOptions
 from tests.architectures.configs import save_tiny, tiny_config
 
@@ -64,6 +67,57 @@ def tiny_runner(tiny_folder: TinyFolder) -> MakeRunner:
             "context_length": 512,
         } | options
         return load_runner(tiny_folder(name), TorchOptions(**chosen))
+
+    return runner
+
+
+class EagerGraph:
+    """A graph whose replay runs the work again, into the memory of the first result, as a captured graph does."""
+
+    def __init__(self, check: Callable[[Tensor], None] | None = None) -> None:
+        """`check` may refuse what a capture computes."""
+        self.replays = 0
+        self._check = check
+
+    def capture(self, work: Callable[[], Tensor]) -> None:
+        self._work = work
+        self._result = work()
+        if self._check is not None:
+            self._check(self._result)
+
+    def replay(self) -> Tensor:
+        self.replays += 1
+        return self._result.copy_(self._work())
+
+
+@pytest.fixture(scope="session")
+def eager_graph() -> type[EagerGraph]:
+    return EagerGraph
+
+
+@pytest.fixture
+def made() -> list[EagerGraph]:
+    """The graphs that graph_runner's runner made, in order of capture."""
+    return []
+
+
+@pytest.fixture
+def graph_runner(tiny_folder: TinyFolder, made: list[EagerGraph]) -> MakeRunner:
+    """Makes a runner with graphs of steps of up to 8 sequences and 128 tokens, with the fields of TorchOptions."""
+
+    def runner(name: str, *, check: Callable[[Tensor], None] | None = None, **changes: Any) -> TorchRunner:
+        chosen: dict[str, Any] = {"device": "cpu", "dtype": "fp32", "kv_cache_bytes": 8 << 20, "context_length": 512}
+        options = TorchOptions(**{**chosen, "max_sequences": 8, "max_batched_tokens": 128, **changes})
+        device = devices.select("cpu", 0)
+        model = weights.load(tiny_folder(name), device, torch.float32, options)
+        attention, kernels = choose_kernels(device, options)
+
+        def make_graph() -> EagerGraph:
+            made.append(EagerGraph(check))
+            return made[-1]
+
+        facts = RunnerFacts(attention, weights.size_bytes(model))
+        return TorchRunner(model, device, kernels, options, facts, new_pool=lambda: make_graph)
 
     return runner
 

@@ -44,7 +44,7 @@ class WorkerXpuSettings(WorkerSettings):
     )
     graphs: GraphsChoice = Field(
         "auto",
-        description="Whether decode steps run as captured CUDA or XPU graphs; auto: if device and model allow it.",
+        description="Whether steps run as captured CUDA or XPU graphs; auto: if device and model allow it.",
     )
     sampling: SamplingChoice = Field(
         "auto",
@@ -54,7 +54,7 @@ class WorkerXpuSettings(WorkerSettings):
 
     compile: CompileChoice = Field(
         "auto",
-        description="Whether torch.compile fuses the small kernels of each layer; auto: if decode steps run as graphs.",
+        description="Whether torch.compile fuses the small kernels of each layer; auto: if steps run as graphs.",
     )
 
     @model_validator(mode="after")

@@ -165,6 +165,23 @@ def test_a_prompt_of_several_tiles() -> None:
     check_prefill(Case((150, 130), (150, 70), heads=4, kv_heads=1, dtype=torch.float16))
 
 
+@pytest.mark.parametrize("decodes", [1, 40])
+def test_rows_before_the_first_run_and_after_the_last_are_not_written(decodes: int) -> None:
+    case = Case((7, 150, 3), (7, 70, 0), heads=4, kv_heads=1, dtype=torch.float32)
+    cache = Cache(case)
+    query = random_query(case, decodes + 77 + 50)
+    begins = torch.tensor([decodes, decodes + 7, decodes + 77, decodes + 77], dtype=torch.int32)
+    out = torch.full((len(query), case.heads, case.head_dim), 7.0)
+    triton_attention.prefill(
+        query, cache.key_cache, cache.value_cache, cache.tables, begins, torch.tensor(case.contexts, dtype=torch.int32),
+        len(query), case.scale, None, None, out,
+    )  # fmt: skip
+    assert (out[:decodes] == 7).all()
+    assert (out[decodes + 77 :] == 7).all()
+    for i, run in enumerate([slice(decodes, decodes + 7), slice(decodes + 7, decodes + 77)]):
+        assert_close(out[run], eager(case, query[run], cache.keys[i], cache.values[i]), case.dtype)
+
+
 def test_blocks_behind_the_window_are_not_read() -> None:
     case = Case((300, 100), news=(9, 9), window=20, dtype=torch.float32, splits=2)
     cache = Cache(case)

@@ -1,9 +1,7 @@
-"""Decode steps as graphs: sizes and padding, on CPU torch with graphs that replay eagerly."""
+"""Steps as graphs: sizes and padding, on CPU torch with graphs that replay eagerly."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,57 +11,15 @@ from torch import Tensor
 
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.execution import graphs, kv_memory
-from infermesh_worker_xpu.execution.graphs import DecodeGraphs, bucket_sizes, why_not_captured
-from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
-from infermesh_worker_xpu.load_runner import choose_kernels
-from infermesh_worker_xpu.loading import weights
+from infermesh_worker_xpu.execution.capture_sizes import bucket_sizes
+from infermesh_worker_xpu.execution.graphs import StepGraphs, why_not_captured
 from infermesh_worker_xpu.options import TorchOptions
 from infermesh_worker_xpu.steps.decode_buffers import DecodeBuffers
 
 if TYPE_CHECKING:
-    from conftest import Feed, MakeRunner, Reference, TinyFolder
+    from conftest import EagerGraph, Feed, MakeRunner, Reference
 
 CPU = torch.device("cpu")
-
-
-class EagerGraph:
-    """Each replay runs the work again, into the memory of the first result, as a captured graph does."""
-
-    def __init__(self) -> None:
-        self.replays = 0
-
-    def capture(self, work: Callable[[], Tensor]) -> None:
-        self._work = work
-        self._result = work()
-
-    def replay(self) -> Tensor:
-        self.replays += 1
-        return self._result.copy_(self._work())
-
-
-@pytest.fixture
-def made() -> list[EagerGraph]:
-    """The graphs that the runner under test made, in order of capture."""
-    return []
-
-
-@pytest.fixture
-def graph_runner(tiny_folder: TinyFolder, made: list[EagerGraph]) -> MakeRunner:
-    def runner(name: str, *, make: Callable[[], EagerGraph] | None = None, **changes: Any) -> TorchRunner:
-        chosen: dict[str, Any] = {"device": "cpu", "dtype": "fp32", "kv_cache_bytes": 8 << 20, "context_length": 512}
-        options = TorchOptions(**{**chosen, "max_sequences": 8, **changes})
-        device = devices.select("cpu", 0)
-        model = weights.load(tiny_folder(name), device, torch.float32, options)
-        attention, kernels = choose_kernels(device, options)
-
-        def make_graph() -> EagerGraph:
-            made.append(EagerGraph())
-            return made[-1]
-
-        facts = RunnerFacts(attention, weights.size_bytes(model))
-        return TorchRunner(model, device, kernels, options, facts, new_pool=lambda: make or make_graph)
-
-    return runner
 
 
 def test_buckets_are_fine_where_steps_are_short_and_end_with_the_largest_batch() -> None:
@@ -76,15 +32,15 @@ def test_buckets_are_fine_where_steps_are_short_and_end_with_the_largest_batch()
 @pytest.mark.parametrize("name", ["llama", "mistral-window", "gemma2", "phi", "qwen3"])
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
 def test_logits_are_those_of_the_plain_path(
-    name: str, count: int, graph_runner: MakeRunner, tiny_runner: MakeRunner, feed: type[Feed]
+    name: str,
+    count: int,
+    *,
+    graph_runner: MakeRunner,
+    tiny_runner: MakeRunner,
+    feed: type[Feed],
+    made: list[EagerGraph],
 ) -> None:
-    made: list[EagerGraph] = []
-
-    def make() -> EagerGraph:
-        made.append(EagerGraph())
-        return made[-1]
-
-    plain, captured = tiny_runner(name), graph_runner(name, make=make)
+    plain, captured = tiny_runner(name), graph_runner(name)
     draw = np.random.default_rng(count)
     sequences = [draw.integers(3, 160, length) for length in draw.integers(20, 120, count)]
     feeds = [feed(runner, sequences) for runner in (plain, captured)]
@@ -95,7 +51,8 @@ def test_logits_are_those_of_the_plain_path(
         expected, found = (each.run(dict.fromkeys(prompts, 1)) for each in feeds)
         for i in prompts:
             np.testing.assert_allclose(found[i], expected[i], atol=1e-4, rtol=1e-4)
-    assert sum(graph.replays for graph in made) == 12
+    prefill_steps = int(sum(prompts.values()) <= 128)
+    assert sum(graph.replays for graph in made) == 12 + prefill_steps
 
 
 def test_batch_sizes_that_change_use_their_buckets_and_never_each_others_rows(
@@ -111,20 +68,6 @@ def test_batch_sizes_that_change_use_their_buckets_and_never_each_others_rows(
             np.testing.assert_allclose(row, expected, atol=2e-4, rtol=1e-3)
     by_size = dict(zip([8, 4, 2, 1], made[-4:], strict=True))
     assert {size: graph.replays for size, graph in by_size.items()} == {8: 2, 4: 1, 2: 1, 1: 2}
-
-
-def test_a_prefill_and_a_batch_without_rows_are_not_captured(
-    graph_runner: MakeRunner, feed: type[Feed], reference: Reference, made: list[EagerGraph]
-) -> None:
-    runner = graph_runner("llama")
-    sequences = [np.random.default_rng(i).integers(3, 160, 50) for i in range(2)]
-    each = feed(runner, sequences)
-    each.run({0: 30})
-    mixed = each.run({0: 1, 1: 40})
-    batch = each.batch({0: 1})
-    runner.run(replace(batch, rows=batch.rows[:0], inverse_temperatures=batch.inverse_temperatures[:0]))
-    assert sum(graph.replays for graph in made) == 0
-    np.testing.assert_allclose(mixed[1], reference("llama", sequences[1][:40])[-1], atol=2e-4, rtol=1e-3)
 
 
 def test_padding_writes_to_the_padding_block_only(graph_runner: MakeRunner, feed: type[Feed]) -> None:
@@ -146,21 +89,22 @@ def test_health_says_that_graphs_serve(graph_runner: MakeRunner, tiny_runner: Ma
     assert tiny_runner("llama").info.runtime.endswith("(float32, sdpa)")
 
 
-class ShortOfMemory(EagerGraph):
-    def capture(self, work: Callable[[], Tensor]) -> None:
-        super().capture(work)
-        if len(self._result) > 2:
-            raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+def refuse_large(logits: Tensor) -> None:
+    if len(logits) > 2:
+        raise torch.OutOfMemoryError("tried to allocate 2 GiB")
 
 
 def test_sizes_without_memory_are_left_out_and_run_plainly(
     graph_runner: MakeRunner, feed: type[Feed], reference: Reference, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runner = graph_runner("llama", make=ShortOfMemory)
-    assert runner._pass.graph_sizes == [1, 2]
-    assert [vars(record)["sequences"] for record in caplog.records if "this graph is skipped" in record.message][
-        -2:
-    ] == [8, 4]
+    runner = graph_runner("llama", check=refuse_large)
+    assert runner._pass.graph_sizes == [[1, 2], []]
+    assert [vars(record)["tokens"] for record in caplog.records if "this graph is skipped" in record.message][-4:] == [
+        128,
+        64,
+        8,
+        4,
+    ]
     ids = np.random.default_rng(0).integers(3, 160, 50)
     each = feed(runner, [ids] * 3)
     each.run(dict.fromkeys(range(3), 40))
@@ -169,16 +113,15 @@ def test_sizes_without_memory_are_left_out_and_run_plainly(
             np.testing.assert_allclose(row, reference("llama", ids[: each.done[i]])[-1], atol=2e-4, rtol=1e-3)
 
 
-class Uncapturable(EagerGraph):
-    def capture(self, work: Callable[[], Tensor]) -> None:
-        raise RuntimeError("called a synchronizing CUDA operation")
+def refuse_all(_: Tensor) -> None:
+    raise RuntimeError("called a synchronizing CUDA operation")
 
 
 def test_a_model_that_cannot_be_captured_is_served_plainly(
     graph_runner: MakeRunner, feed: type[Feed], reference: Reference, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runner = graph_runner("llama", make=Uncapturable)
-    assert any("runs without graphs" in record.message for record in caplog.records)
+    runner = graph_runner("llama", check=refuse_all)
+    assert any("run without graphs" in record.message for record in caplog.records)
     assert "graphs" not in runner.info.runtime
     ids = np.arange(3, 30)
     each = feed(runner, [ids])
@@ -195,10 +138,11 @@ def test_memory_of_graphs_is_taken_from_the_kv_cache(graph_runner: MakeRunner, m
         return count(*args, reserved_bytes=reserved_bytes)
 
     monkeypatch.setattr(kv_memory, "count_blocks", noted)
-    free = iter([1000, 900, 890])
+    free = iter([1000, 900, 890, 890, 880, 875])
     monkeypatch.setattr("infermesh_worker_xpu.execution.forward.ForwardPass._free_bytes", lambda self: next(free))
     graph_runner("llama")
-    assert seen == [100 + 3 * 10]  # sizes 8, 4, 2, 1
+    mixed, decodes = 100 + 10, 10 + 3 * 5  # sizes 128, 64 and 8, 4, 2, 1
+    assert seen == [mixed + decodes]
 
 
 def test_graphs_are_for_accelerators_with_kernels_that_do_not_wait() -> None:
@@ -242,7 +186,9 @@ def test_work_that_waits_is_refused_where_torch_can_tell() -> None:
         pass
 
 
-def test_nothing_captured_takes_no_batch(feed: type[Feed], tiny_runner: MakeRunner) -> None:
+def test_nothing_captured_takes_no_batch(
+    feed: type[Feed], tiny_runner: MakeRunner, eager_graph: type[EagerGraph]
+) -> None:
     inputs = DecodeBuffers(max_rows=2, max_blocks=5, padding_block=7, block_size=32, device=CPU)
-    empty = DecodeGraphs(inputs, lambda step: step.slots, EagerGraph)
+    empty = StepGraphs(inputs, lambda step: step.slots, eager_graph)
     assert empty.bucket(feed(tiny_runner("llama"), [np.arange(3, 9)]).batch({0: 1})) is None

@@ -81,3 +81,7 @@ def test_layers_are_compiled_where_decode_steps_are_captured() -> None:
     assert why_not_compiled(cuda, TorchOptions(compile="on"), captured=False) == ""
     assert why_not_compiled(cuda, TorchOptions(compile="off"), captured=True) == "INFERMESH_COMPILE=off"
     assert "packed" in why_not_compiled(cpu, TorchOptions(compile="on"), captured=False)
+
+
+def test_inductor_knows_the_options_that_tune_it() -> None:
+    assert set(compiling.TUNING) <= set(torch._inductor.list_options())

@@ -75,7 +75,9 @@ def plan_decode(tables: NDArray[np.int32], contexts: NDArray[np.int32], paging: 
     begins = np.maximum(contexts - paging.window, 0) if paging.window is not None else np.zeros_like(contexts)
     counts = contexts - begins
     plan = []
-    for members in _of_like_length(counts):
+    filled = np.flatnonzero(contexts)
+    for group in _of_like_length(counts[filled]) if len(filled) else ():
+        members = filled[group]
         positions = begins[members, None] + np.arange(counts[members].max())
         seen = positions < contexts[members, None]
         positions = np.minimum(positions, contexts[members, None] - 1)
@@ -96,6 +98,8 @@ def plan_prefill(
     for table, begin, end, context in zip(
         tables, begins[:-1].tolist(), begins[1:].tolist(), contexts.tolist(), strict=True
     ):
+        if begin == end:
+            continue
         past = context - (end - begin)
         keys = np.arange(0 if window is None else max(0, past + 1 - window), context)
         causal = past == 0 and (window is None or window >= context)

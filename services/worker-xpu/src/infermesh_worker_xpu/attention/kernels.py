@@ -34,7 +34,8 @@ class AttentionKernels(Protocol):
         out: Tensor,
     ) -> Tensor:
         """Attention of one token of each of S sequences: query and out [S, heads, head_dim], block_tables
-        [S, max_blocks] int32, context_lens [S] int32 including the new token. Returns out.
+        [S, max_blocks] int32, context_lens [S] int32 including the new token. Rows with a context of 0 become 0.
+        Returns out.
         """
         ...
 
@@ -53,6 +54,7 @@ class AttentionKernels(Protocol):
         out: Tensor,
     ) -> Tensor:
         """Attention of the last begins[i + 1] - begins[i] ≤ max_new tokens of each of S sequences: query and out
-        [T, heads, head_dim], begins [S + 1] int32, the rest as in `decode`. Returns out.
+        [T, heads, head_dim], begins [S + 1] int32, the rest as in `decode`. Runs may be empty. Rows before begins[0]
+        and from begins[S] on are not written. Returns out.
         """
         ...

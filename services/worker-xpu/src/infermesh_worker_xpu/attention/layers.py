@@ -67,7 +67,8 @@ class PagedLayer:
             raise RuntimeError("Attention was called outside a step. Set CurrentStep.value before the forward pass.")
         caches = self.key_cache, self.value_cache
         self.kernels.write_kv(key, value, *caches, step.slots)
-        out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+        empty = torch.zeros if step.padded else torch.empty  # nothing else writes the rows of padding
+        out = empty(query.shape, dtype=query.dtype, device=query.device)
         scale, window, softcap = spec.scale, spec.sliding_window, spec.softcap
         if (decode := step.decode) is not None:
             tokens = slice(0, decode.tokens)
@@ -75,7 +76,7 @@ class PagedLayer:
                 query[tokens], *caches, decode.block_tables, decode.context_lens, scale, window, softcap, out[tokens]
             )
         if (prefill := step.prefill) is not None:
-            tokens = slice(step.decodes, None)
+            tokens = slice(prefill.first_token, None)
             self.kernels.prefill(
                 query[tokens],
                 *caches,

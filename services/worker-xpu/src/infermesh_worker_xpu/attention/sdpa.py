@@ -44,7 +44,10 @@ class SdpaKernels:
 
         # Query heads that share a KV head become rows of one matrix product, which reads the KV once.
         grouped = query.reshape(len(query), key_cache.shape[2], -1, query.shape[2])
-        for part in self._decodes.get(block_tables, paging, make):
+        parts = self._decodes.get(block_tables, paging, make)
+        if sum(part.sequences for part in parts) < len(query):
+            out.zero_()  # some rows have no context
+        for part in parts:
             keys, values = part.read(key_cache, query.dtype), part.read(value_cache, query.dtype)
             out[part.queries] = _attend_one(grouped[part.queries], keys, values, part, scale, softcap).flatten(1, 2)
         return out

@@ -193,9 +193,9 @@ def prefill(
 
     Sequence i's new tokens are rows begins[i] to begins[i + 1], and the last of its context_lens[i] (past + new)
     positions; runs may be empty. begins [S + 1], context_lens [S] and block_tables [S, max_blocks] are int32. Rows of
-    out from begins[S] on are not written. max_new, an upper bound of a run's length, determines the tiles: with one
-    max_new a row's bits do not depend on how its prompt was split or batched. Raises ValueError if shapes, dtypes or
-    layouts do not match.
+    out before begins[0] and from begins[S] on are not written. max_new, an upper bound of a run's length, determines
+    the tiles: with one max_new a row's bits do not depend on how its prompt was split or batched. Raises ValueError if
+    shapes, dtypes or layouts do not match.
     """
     sizes = Geometry.of(query, key_cache, value_cache, out)
     check_indices(torch.int32, block_tables=block_tables, begins=begins, context_lens=context_lens)

@@ -75,7 +75,7 @@ def prefill_kernel(
     begin_token = tl.load(begins + sequence)
     new = tl.load(begins + sequence + 1) - begin_token
     first_row = (tile - begin_token * GROUP // ROWS - sequence) * ROWS
-    if first_row >= new * GROUP:
+    if (first_row < 0) | (first_row >= new * GROUP):  # below 0: tiles of tokens before the first sequence
         return
 
     past = tl.load(context_lens + sequence) - new

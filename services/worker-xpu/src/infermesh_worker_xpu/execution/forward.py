@@ -6,7 +6,7 @@ before it runs.
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,9 +21,11 @@ from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE, AttentionKernels
 from infermesh_worker_xpu.attention.layers import CurrentStep, LayerSpec, PagedLayer
 from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.execution import kv_memory
-from infermesh_worker_xpu.execution.graphs import DecodeGraphs, GraphPool
+from infermesh_worker_xpu.execution.capture_sizes import CaptureSizes
+from infermesh_worker_xpu.execution.graphs import GraphMaker, GraphPool, StepGraphs
 from infermesh_worker_xpu.steps.decode_buffers import DecodeBuffers
 from infermesh_worker_xpu.steps.device_step import DeviceStep, upload_step
+from infermesh_worker_xpu.steps.mixed_buffers import MixedBuffers
 from infermesh_worker_xpu.steps.upload import Upload
 
 _log = logging.getLogger(__name__)
@@ -37,8 +39,10 @@ class PreparedBatch:
     """The model's inputs. Their tensors may be written to until `ForwardPass.logits` is called."""
     rows: int
     """Rows whose logits the batch asked for, at least 1; they come before any padding rows."""
-    graph_size: int | None = None
-    """Size of the graph that will run it; None if none fits."""
+    graphs: StepGraphs | None = None
+    """The graphs of which one will run it; None if none fits."""
+    graph_size: int = 0
+    """Size of that graph."""
 
 
 class ForwardPass:
@@ -52,19 +56,21 @@ class ForwardPass:
         self._upload = Upload(device.handle)
         self._padding_block = 0
         self._caches: list[Tensor] = []
-        self._graphs: DecodeGraphs | None = None
+        self._graphs: list[StepGraphs] = []
+        self._mixed_logits: Tensor | None = None
 
     @property
-    def graph_sizes(self) -> list[int]:
-        """Captured batch sizes."""
-        return self._graphs.sizes if self._graphs is not None else []
+    def graph_sizes(self) -> list[list[int]]:
+        """Captured sizes of each kind of step that has any: decodes, then all other steps."""
+        return [graphs.sizes for graphs in self._graphs]
 
     def bind(self, specs: Sequence[LayerSpec], kernels: AttentionKernels, blocks: int, dtype: torch.dtype) -> None:
         """Allocates a KV cache of `blocks` and one more for padding, and drops all graphs.
 
         Raises torch.OutOfMemoryError or MemoryError.
         """
-        self._graphs = None
+        self._graphs = []
+        self._mixed_logits = None
         self._padding_block = blocks
         self._caches.clear()
         layers = []
@@ -81,37 +87,46 @@ class ForwardPass:
             release_pages(cache.data_ptr() + blocks.start * block_bytes, len(blocks) * block_bytes)
 
     @torch.inference_mode()
-    def capture(self, new_pool: GraphPool, sizes: Sequence[int], context_length: int) -> None:
-        """Captures decodes of these batch sizes. If the model cannot be captured, none are, and the log says why."""
-        graphs = self._new_graphs(new_pool, sizes, context_length)
-        try:
-            graphs.capture(sizes)
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            _log.warning(
-                "this model cannot be captured; it runs without graphs",
-                extra={"reason": f"{type(error).__name__}: {reason}"},
-            )
-            return
-        self._graphs = graphs
+    def capture(self, new_pool: GraphPool, sizes: CaptureSizes, context_length: int) -> None:
+        """Captures steps of these sizes. Kinds of steps that the model does not let be captured are not, and the log
+        says why.
+        """
+        captured = []
+        for kind, graphs, each in self._kinds(new_pool(), sizes, context_length):
+            try:
+                graphs.capture(each)
+            except RuntimeError as error:
+                reason = str(error).partition("\n")[0]
+                _log.warning(
+                    "this model cannot be captured; these steps run without graphs",
+                    extra={"steps": kind, "reason": f"{type(error).__name__}: {reason}"},
+                )
+                continue
+            captured.append(graphs)
+        self._graphs = captured[::-1]  # a step of decodes takes their graphs if it can: they are made for it
 
     @torch.inference_mode()
-    def measure_graphs(self, new_pool: GraphPool, sizes: Sequence[int], context_length: int) -> int:
-        """Bytes that `capture` will need; 0 if the model cannot be captured.
+    def measure_graphs(self, new_pool: GraphPool, sizes: CaptureSizes, context_length: int) -> int:
+        """Bytes that `capture` will need; 0 for kinds of steps that cannot be captured.
 
-        Captures the two largest sizes and drops them. Every smaller size is taken to cost as much as the second.
+        Captures the two largest sizes of each kind and drops them. Every smaller size is taken to cost as much as the
+        second.
         """
-        graphs = self._new_graphs(new_pool, sizes, context_length)
-        descending = sorted(sizes, reverse=True)
-        free = [self._free_bytes()]
-        for size in descending[:2]:
+        total = 0
+        measured = []  # holds its memory until all kinds are measured, because they will share it
+        for _, graphs, each in self._kinds(new_pool(), sizes, context_length):
+            free = [self._free_bytes()]
             try:
-                graphs.capture([size])
+                for size in sorted(each, reverse=True)[:2]:
+                    graphs.capture([size])
+                    free.append(self._free_bytes())
             except RuntimeError:  # `capture` will log why
-                return 0
-            free.append(self._free_bytes())
-        used = [max(0, before - after) for before, after in itertools.pairwise(free)]
-        return used[0] + (len(sizes) - 1) * used[-1]
+                continue
+            measured.append(graphs)
+            used = [max(0, before - after) for before, after in itertools.pairwise(free)]
+            total += used[0] + (len(each) - 1) * used[-1]
+        self._mixed_logits = None
+        return total
 
     @torch.inference_mode()
     def prepare(self, batch: Batch) -> PreparedBatch:
@@ -119,31 +134,52 @@ class ForwardPass:
         rows = max(1, len(batch.rows))
         if self._exact:
             batch = widened(batch, self._padding_block)
-        size = self._graphs.bucket(batch) if self._graphs is not None else None
-        if self._graphs is not None and size is not None:
-            return PreparedBatch(self._graphs.stage(batch, size), rows, size)
+        for graphs in self._graphs:
+            if (size := graphs.bucket(batch)) is not None:
+                return PreparedBatch(graphs.stage(batch, size), rows, graphs, size)
         return PreparedBatch(upload_step(batch, block_size=BLOCK_SIZE, upload=self._upload), rows)
 
     @torch.inference_mode()
     def logits(self, prepared: PreparedBatch) -> Tensor:
         """Logits [rows, vocab]. If a graph ran, they lie in its memory, which the next graph overwrites."""
-        if self._graphs is not None and prepared.graph_size is not None:
-            return self._graphs.replay(prepared.graph_size)[: prepared.rows]
+        if prepared.graphs is not None:
+            return prepared.graphs.replay(prepared.graph_size)[: prepared.rows]
         return self._run(prepared.step)[: prepared.rows]
 
     def _run(self, now: DeviceStep) -> Tensor:
         self._step.value = now
         return attention.forward(self._model, now.token_ids, now.positions, now.rows)
 
-    def _new_graphs(self, new_pool: GraphPool, sizes: Sequence[int], context_length: int) -> DecodeGraphs:
-        inputs = DecodeBuffers(
-            max_rows=max(sizes),
-            max_blocks=-(-context_length // BLOCK_SIZE),
+    def _run_mixed(self, now: DeviceStep) -> Tensor:
+        """Logits in memory that all mixed steps share, because each has as many rows as sequences may run."""
+        logits = self._run(now)
+        if self._mixed_logits is None or len(self._mixed_logits) < len(logits):
+            self._mixed_logits = torch.empty_like(logits)
+        return self._mixed_logits[: len(logits)].copy_(logits)
+
+    def _kinds(
+        self, make_graph: GraphMaker, sizes: CaptureSizes, context_length: int
+    ) -> Iterator[tuple[str, StepGraphs, Sequence[int]]]:
+        """Name, graphs and sizes of each kind of step, those first that need the most memory, which all share."""
+        max_sequences = max(sizes.sequences)
+        max_blocks = -(-context_length // BLOCK_SIZE)
+        mixed = MixedBuffers(
+            max_tokens=max(sizes.tokens),
+            max_sequences=max_sequences,
+            max_blocks=max_blocks,
             padding_block=self._padding_block,
             block_size=BLOCK_SIZE,
             device=self._device.handle,
         )
-        return DecodeGraphs(inputs, self._run, new_pool())
+        yield "mixed", StepGraphs(mixed, self._run_mixed, make_graph), sizes.tokens
+        decodes = DecodeBuffers(
+            max_rows=max_sequences,
+            max_blocks=max_blocks,
+            padding_block=self._padding_block,
+            block_size=BLOCK_SIZE,
+            device=self._device.handle,
+        )
+        yield "decodes", StepGraphs(decodes, self._run, make_graph), sizes.sequences
 
     def _free_bytes(self) -> int:
         self._device.release_memory()

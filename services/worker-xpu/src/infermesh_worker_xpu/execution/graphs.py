@@ -1,8 +1,8 @@
-"""Captures decode steps of some batch sizes as CUDA or XPU graphs, and replays them.
+"""Captures steps of some sizes as CUDA or XPU graphs, and replays them.
 
-A decode step is about a thousand short kernels, and for few sequences launching them takes longer than running them. A
-graph launches them all at once. It repeats the same launches with the same pointers, so its inputs lie in fixed buffers
-(decode_buffers), and it always has its captured number of rows: rows without a sequence are padding.
+A step is about a thousand short kernels, and for few tokens launching them takes longer than running them. A graph
+launches them all at once. It repeats the same launches with the same pointers, so its inputs lie in fixed buffers
+(decode_buffers, mixed_buffers), and it always has its captured number of tokens: some of them are padding.
 """
 
 import logging
@@ -19,7 +19,6 @@ from infermesh_engine.runners.runner import Batch
 from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
-from infermesh_worker_xpu.steps.decode_buffers import DecodeBuffers, is_decodes
 from infermesh_worker_xpu.steps.device_step import DeviceStep
 
 _log = logging.getLogger(__name__)
@@ -95,10 +94,26 @@ def _refusing_to_wait(module: Any) -> Iterator[None]:
             module.set_sync_debug_mode(before)
 
 
-class DecodeGraphs:
-    """Decode-only steps, captured at some batch sizes."""
+class StepBuffers(Protocol):
+    """Fixed memory for the inputs of one kind of step."""
 
-    def __init__(self, inputs: DecodeBuffers, forward: Forward, make_graph: GraphMaker) -> None:
+    def size_of(self, batch: Batch) -> int | None:
+        """The least size of a step that holds the batch; None if no step of this kind does."""
+        ...
+
+    def step(self, size: int) -> DeviceStep:
+        """The step that the device reads at this size."""
+        ...
+
+    def fill(self, batch: Batch | None, size: int) -> None:
+        """Queues the batch's copy to the device, padded to `size`; None copies padding only."""
+        ...
+
+
+class StepGraphs:
+    """Steps of one kind, captured at some sizes."""
+
+    def __init__(self, inputs: StepBuffers, forward: Forward, make_graph: GraphMaker) -> None:
         self._inputs = inputs
         self._forward = forward
         self._make_graph = make_graph
@@ -106,7 +121,7 @@ class DecodeGraphs:
 
     @property
     def sizes(self) -> list[int]:
-        """The captured batch sizes, smallest first."""
+        """The captured sizes, smallest first."""
         return sorted(self._graphs)
 
     def capture(self, sizes: Sequence[int]) -> None:
@@ -124,7 +139,7 @@ class DecodeGraphs:
                     raise
                 _log.warning(
                     "out of memory; this graph is skipped",
-                    extra={"sequences": size, "problem": str(error).splitlines()[0]},
+                    extra={"tokens": size, "problem": str(error).splitlines()[0]},
                 )
                 continue
             self._graphs[size] = graph
@@ -134,10 +149,10 @@ class DecodeGraphs:
 
     def bucket(self, batch: Batch) -> int | None:
         """The smallest captured size that the batch fits in; None if no graph can run it."""
-        if not self._graphs or not is_decodes(batch):
+        least = self._inputs.size_of(batch)
+        if least is None:
             return None
-        count = len(batch.token_ids)
-        return min((size for size in self._graphs if size >= count), default=None)
+        return min((size for size in self._graphs if size >= least), default=None)
 
     def stage(self, batch: Batch, size: int) -> DeviceStep:
         """Queues the batch's copy to the device. Returns the graph's inputs, padded to `size` rows."""
@@ -145,18 +160,12 @@ class DecodeGraphs:
         return self._inputs.step(size)
 
     def replay(self, size: int) -> Tensor:
-        """Logits [size, vocab] of the last staged batch, in the graph's memory: valid until any graph is replayed."""
+        """Logits [rows, vocab] of the last staged batch, in the graph's memory: valid until any graph is replayed."""
         return self._graphs[size].replay()
 
 
-def bucket_sizes(max_sequences: int) -> list[int]:
-    """Batch sizes to capture: 1, 2, 4, multiples of 8 up to 256, multiples of 16 beyond, and max_sequences itself."""
-    sizes = {1, 2, 4, *range(8, 257, 8), *range(272, max_sequences + 1, 16), max_sequences}
-    return sorted(size for size in sizes if size <= max_sequences)
-
-
 def why_not_captured(device: TorchDevice, attention: str, options: TorchOptions) -> str:
-    """The reason not to capture decode steps, or "" to capture them."""
+    """The reason not to capture steps, or "" to capture them."""
     if options.graphs == "off":
         return "INFERMESH_GRAPHS=off"
     if device.is_cpu:

@@ -16,8 +16,9 @@ from infermesh_worker_xpu.attention.kernels import BLOCK_SIZE, AttentionKernels
 from infermesh_worker_xpu.attention.layers import LayerSpec
 from infermesh_worker_xpu.device import DTYPES, TorchDevice
 from infermesh_worker_xpu.execution import kv_memory, warm_up
+from infermesh_worker_xpu.execution.capture_sizes import CaptureSizes
 from infermesh_worker_xpu.execution.forward import ForwardPass
-from infermesh_worker_xpu.execution.graphs import GraphPool, bucket_sizes
+from infermesh_worker_xpu.execution.graphs import GraphPool
 from infermesh_worker_xpu.execution.logits import TorchLogits
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
@@ -57,7 +58,7 @@ class TorchRunner:
         *,
         new_pool: GraphPool | None = None,
     ) -> None:
-        """With `new_pool`, decode-only steps are captured as graphs; without it, kernels are launched one by one."""
+        """With `new_pool`, steps are captured as graphs; without it, kernels are launched one by one."""
         self._model = model
         self._device = device
         self._pass = ForwardPass(model, device, exact=options.numerics == "exact")
@@ -70,7 +71,7 @@ class TorchRunner:
         if facts.attention == "triton" and not device.is_cpu:  # Triton's interpreter on the CPU compiles nothing
             self._loading(lambda: self._warm_up(warm_up.all_kernels(blocks, options.context_length)))
         if new_pool is not None:
-            sizes = bucket_sizes(options.max_sequences)
+            sizes = CaptureSizes.of(options)
             self._loading(lambda: self._pass.capture(new_pool, sizes, options.context_length))
         self.info = RunnerInfo(
             device_kind=device.kind,
@@ -152,7 +153,7 @@ class TorchRunner:
         if new_pool is not None:
             self._pass.bind(specs, kernels, 0, dtype)
             self._warm_up([warm_up.shortest(0)])
-            sizes = bucket_sizes(options.max_sequences)
+            sizes = CaptureSizes.of(options)
             reserved_bytes = self._pass.measure_graphs(new_pool, sizes, options.context_length)
             self._device.release_memory()  # the dropped captures still hold it
             self._record(options)  # the allocator must again hold the memory of the largest pass

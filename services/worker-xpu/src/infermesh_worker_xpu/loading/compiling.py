@@ -20,6 +20,9 @@ UNTRACED = f"{attention.IMPLEMENTATION}_untraced"
 """Name of the attention function that compiled layers call. It has no mask function either: see IMPLEMENTATION."""
 TRIED_TOKENS = (1, 2)
 """Token counts to compile for: 1 gets its own code, 2 stands for any other number."""
+TUNING: dict[str, str | int | bool] = {"coordinate_descent_tuning": True}
+"""Options of inductor on CUDA. It makes the products of one token its own kernels, fuses them with their neighbours,
+and tries some sizes of each kernel's blocks. One stream on an H200 gained 4 to 9 %; XPU is not measured."""
 
 
 def why_not_compiled(device: TorchDevice, options: TorchOptions, *, captured: bool) -> str:
@@ -42,8 +45,9 @@ def compile_layers(model: PreTrainedModel, backend: str = "inductor") -> bool:
     untraced = torch.compiler.disable(attention.attend)  # type: ignore[no-untyped-call] # torch's
     AttentionInterface.register(UNTRACED, untraced)
     model.set_attn_implementation(UNTRACED)
+    options = TUNING if backend == "inductor" and model.device.type == "cuda" else None
     for module in modules:
-        module.compile(dynamic=True, backend=backend)
+        module.compile(dynamic=True, backend=backend, options=options)
     try:
         with torch.inference_mode():
             for tokens in TRIED_TOKENS:

@@ -45,6 +45,11 @@ class DecodeBuffers:
         self._made: dict[tuple[int, int], _Views] = {}
         self._columns = np.arange(max_blocks)
 
+    def size_of(self, batch: Batch) -> int | None:
+        """The batch's number of decodes; None if it has other runs, or decodes whose logits nobody needs."""
+        count = len(batch.token_ids)
+        return count if count == len(batch.past_lens) == len(batch.rows) else None
+
     def step(self, size: int) -> DeviceStep:
         """The step that the device reads in `size` rows: new views of the same memory at each call."""
         offsets, _ = self._layout(size)
@@ -101,8 +106,3 @@ class DecodeBuffers:
     def _layout(self, size: int) -> tuple[list[int], int]:
         """Layout of token ids, positions, slots (8 bytes each), context lengths and block tables (4 bytes each)."""
         return layout([8 * size, 8 * size, 8 * size, 4 * size, 4 * size * self._max_blocks])
-
-
-def is_decodes(batch: Batch) -> bool:
-    """Whether every sequence of the batch has one new token and needs its logits."""
-    return len(batch.token_ids) == len(batch.past_lens) == len(batch.rows)

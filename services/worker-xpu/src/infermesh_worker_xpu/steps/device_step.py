@@ -16,7 +16,8 @@ class DecodePart:
     """The sequences with one new token, at the start of the batch."""
 
     tokens: int
-    """S, the number of these sequences: their tokens are the first S of the batch."""
+    """S, the number of these sequences: their tokens are the first S of the batch. In captured steps there are rows
+    with a context of 0 too, which are padding or belong to the prefill part."""
     block_tables: Tensor
     """[S, max_blocks] int32, padded with 0."""
     context_lens: Tensor
@@ -25,16 +26,18 @@ class DecodePart:
 
 @dataclass(frozen=True, slots=True)
 class PrefillPart:
-    """The sequences after the decodes, with any number of new tokens."""
+    """The sequences after the decodes, with any number of new tokens, in captured steps also 0."""
 
     block_tables: Tensor
     """[S, max_blocks] int32, padded with 0."""
     begins: Tensor
-    """[S + 1] int32, where each sequence's tokens begin, counted from the first sequence's first token."""
+    """[S + 1] int32, where each sequence's tokens begin, counted from `first_token`."""
     context_lens: Tensor
     """[S] int32, past and new tokens of each sequence."""
     max_new: int
-    """Most new tokens of any of the sequences."""
+    """Most new tokens of any of the sequences, or more."""
+    first_token: int
+    """Index in the step of the token that `begins` counts from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,26 +54,21 @@ class DeviceStep:
     """[R] int64, indices of the tokens whose logits are needed; the last token if the batch needs none, so R ≥ 1."""
     decode: DecodePart | None
     prefill: PrefillPart | None
-
-    @property
-    def decodes(self) -> int:
-        """Number of tokens that belong to `decode`."""
-        return self.decode.tokens if self.decode is not None else 0
+    padded: bool = False
+    """Whether there may be tokens that belong to no sequence of either part."""
 
 
 def upload_step(batch: Batch, *, block_size: int, upload: Upload) -> DeviceStep:
     """Copies a batch to the device. The engine may reuse the batch's arrays as soon as this returns."""
     new = np.diff(batch.begins)
     tables = _padded_tables(batch)
-    sequence_of_token = np.repeat(np.arange(len(new)), new)
-    blocks = tables[sequence_of_token, batch.positions // block_size].astype(np.int64)
     rows = batch.rows if len(batch.rows) else np.array([len(batch.token_ids) - 1])
-    decodes = int(np.argmax(new != 1)) if (new != 1).any() else len(new)
+    decodes = leading_decodes(batch)
     contexts = batch.past_lens + new.astype(np.int32)
     arrays: list[NDArray[Any]] = [
         batch.token_ids[None],
         batch.positions[None],
-        blocks * block_size + batch.positions % block_size,
+        token_slots(batch, tables, block_size),
         rows.astype(np.int64),
     ]
     if decodes:
@@ -84,10 +82,24 @@ def upload_step(batch: Batch, *, block_size: int, upload: Upload) -> DeviceStep:
         slots=next(sent),
         rows=next(sent),
         decode=DecodePart(decodes, next(sent), next(sent)) if decodes else None,
-        prefill=PrefillPart(next(sent), next(sent), next(sent), int(new[decodes:].max()))
+        prefill=PrefillPart(next(sent), next(sent), next(sent), int(new[decodes:].max()), decodes)
         if decodes < len(new)
         else None,
     )
+
+
+def leading_decodes(batch: Batch) -> int:
+    """How many sequences at the start of a batch have one new token each."""
+    longer = np.diff(batch.begins) != 1
+    return int(np.argmax(longer)) if longer.any() else len(longer)
+
+
+def token_slots(batch: Batch, tables: NDArray[np.int32], block_size: int) -> NDArray[np.int64]:
+    """[T], the slot of each new token, by the block tables [S, max_blocks]."""
+    sequence_of_token = np.repeat(np.arange(len(tables)), np.diff(batch.begins))
+    blocks = tables[sequence_of_token, batch.positions // block_size].astype(np.int64)
+    slots: NDArray[np.int64] = blocks * block_size + batch.positions % block_size
+    return slots
 
 
 def _padded_tables(batch: Batch) -> NDArray[np.int32]:
