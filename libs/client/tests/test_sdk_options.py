@@ -16,17 +16,24 @@ NOT_OFFERED = {"generated"}
 CALLS = [inference_pb2.ToolCall(id="c", name="f", arguments_json="{}")]
 CHAT: list[ChatMessage] = [
     {"role": "user", "content": "", "content_parts": ["a", "b"], "name": "Ada"},
-    {"role": "assistant", "content": "", "tool_calls": CALLS},
+    {"role": "assistant", "content": "", "tool_calls": CALLS, "reasoning_content": "Hm."},
     {"role": "tool", "content": "1", "tool_call_id": "c"},
 ]
 EVERYWHERE: Mapping[str, Any] = {
     "model": "m", "device": "cpu", "session_id": "s", "client_id": "c", "priority": 1, "seed": 1, "n": 2,
     "max_tokens": 9, "min_tokens": 1, "stop": ["x"], "stop_token_ids": [1], "ignore_eos": True,
     "temperature": 0.5, "top_k": 1, "top_p": 0.5, "min_p": 0.1, "repetition_penalty": 1.1, "presence_penalty": 0.1,
-    "frequency_penalty": 0.1, "logit_bias": {1: 2.0}, "logprobs": 3,
+    "frequency_penalty": 0.1, "logit_bias": {1: 2.0}, "logprobs": 3, "cache_salt": "c",
+    "allowed_token_ids": [1], "bad_words": ["x"], "add_special_tokens": False, "truncate_prompt_tokens": 4,
+    "return_prompt_token_ids": True, "return_prompt_text": True, "prompt_logprobs": 1, "suffix": "s",
+    "keep_special_tokens": True, "keep_stop": True, "show_marks": True,
 }  # fmt: skip
 TOOLS = [inference_pb2.Tool(name="f", description="d", parameters_json="{}")]
-OF_CHATS: Mapping[str, Any] = {"tools": TOOLS, "add_generation_prompt": False, "template_kwargs": {"thinking": False}}
+OF_CHATS: Mapping[str, Any] = {
+    "tools": TOOLS, "tool_choice": "f", "parallel_tool_calls": False, "add_generation_prompt": False,
+    "continue_final_message": True, "template_kwargs": {"thinking": False}, "reasoning_effort": "low",
+    "verbosity": "low", "enable_thinking": True,
+}  # fmt: skip
 ASKED: list[tuple[Prompt, Mapping[str, Any]]] = [
     (CHAT, {**EVERYWHERE, **OF_CHATS, "json_schema": "{}", "open_objects": True}),
     ("text", {"regex": "a"}),
@@ -69,6 +76,15 @@ def test_every_field_is_offered_but_those_of_routers() -> None:
 
 def test_every_option_was_tried_here() -> None:
     assert {name for _, given in ASKED for name in given} == GenerateOptions.__annotations__.keys()
+
+
+@pytest.mark.parametrize(
+    ("choice", "mode", "name"),
+    [("auto", "AUTO", ""), ("none", "NONE", ""), ("required", "REQUIRED", ""), ("f", "REQUIRED", "f")],
+)
+def test_a_tool_choice_is_a_mode_or_a_name(choice: str, mode: str, name: str) -> None:
+    chosen = build_request(CHAT, {"tools": TOOLS, "tool_choice": choice}).chat.tool_choice
+    assert (inference_pb2.ToolChoiceMode.Name(chosen.mode), chosen.name) == (f"TOOL_CHOICE_MODE_{mode}", name)
 
 
 @pytest.mark.parametrize(

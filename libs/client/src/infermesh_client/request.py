@@ -19,7 +19,7 @@ class ChatMessage(TypedDict):
 
     `name` is the speaker's name, for chat templates that use one. `tool_calls` are those of an "assistant" message, and
     `tool_call_id`, in a "tool" message, names the call that this is the result of. `content_parts` replaces a content
-    of more than one part; `content` is "" then.
+    of more than one part; `content` is "" then. `reasoning_content` is what an "assistant" thought before its content.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -28,6 +28,7 @@ class ChatMessage(TypedDict):
     name: NotRequired[str]
     tool_calls: NotRequired[Sequence[inference_pb2.ToolCall]]
     tool_call_id: NotRequired[str]
+    reasoning_content: NotRequired[str]
 
 
 Prompt = str | Sequence[int] | Sequence[ChatMessage]
@@ -37,10 +38,13 @@ Prompt = str | Sequence[int] | Sequence[ChatMessage]
 class GenerateOptions(TypedDict, total=False):
     """Options of `generate`. An option that is missing or None has the default of the contract.
 
-    inference.proto gives the meaning, range and default of each: model to n and logprobs (its `top`) in
-    GenerateRequest; max_tokens to ignore_eos in StopConditions; temperature to logit_bias in SamplingParams. Of
-    json_schema, regex and grammar (OutputFormat) only one may be given; open_objects belongs to json_schema. tools,
-    add_generation_prompt and template_kwargs (values for the chat template) need a conversation as the prompt.
+    inference.proto gives the meaning, range and default of each: model to cache_salt and logprobs (its `top`) in
+    GenerateRequest; max_tokens to ignore_eos in StopConditions; temperature to bad_words in SamplingParams;
+    add_special_tokens to suffix in PromptOptions, where truncate_prompt_tokens is truncate_tokens, prompt_logprobs is
+    logprobs, and what begins with return_prompt_ is return_token_ids and return_text; keep_special_tokens to show_marks
+    in TextOptions. Of json_schema, regex and grammar (OutputFormat) only one may be given; open_objects belongs to
+    json_schema. tools to enable_thinking (ChatPrompt; template_kwargs are values for the chat template) need a
+    conversation as the prompt. tool_choice is "auto", "none", "required" or the name of the tool to call.
     """
 
     model: str
@@ -50,6 +54,7 @@ class GenerateOptions(TypedDict, total=False):
     priority: int
     seed: int
     n: int
+    cache_salt: str
     max_tokens: int
     min_tokens: int
     stop: Sequence[str]
@@ -63,17 +68,34 @@ class GenerateOptions(TypedDict, total=False):
     presence_penalty: float
     frequency_penalty: float
     logit_bias: Mapping[int, float]
+    allowed_token_ids: Sequence[int]
+    bad_words: Sequence[str]
+    add_special_tokens: bool
+    truncate_prompt_tokens: int
+    return_prompt_token_ids: bool
+    return_prompt_text: bool
+    prompt_logprobs: int
+    suffix: str
+    keep_special_tokens: bool
+    keep_stop: bool
+    show_marks: bool
     json_schema: str
     regex: str
     grammar: str
     open_objects: bool
     logprobs: int
     tools: Sequence[inference_pb2.Tool]
+    tool_choice: str
+    parallel_tool_calls: bool
     add_generation_prompt: bool
+    continue_final_message: bool
     template_kwargs: Mapping[str, Any]
+    reasoning_effort: str
+    verbosity: str
+    enable_thinking: bool
 
 
-_DIRECT = ("model", "device", "session_id", "client_id", "priority", "seed", "n")
+_DIRECT = ("model", "device", "session_id", "client_id", "priority", "seed", "n", "cache_salt")
 _SAMPLING = (
     "temperature",
     "top_k",
@@ -83,6 +105,8 @@ _SAMPLING = (
     "presence_penalty",
     "frequency_penalty",
     "logit_bias",
+    "allowed_token_ids",
+    "bad_words",
 )
 _STOP = {
     "stop": "strings",
@@ -91,8 +115,31 @@ _STOP = {
     "min_tokens": "min_tokens",
     "ignore_eos": "ignore_eos",
 }
+_PROMPT = {
+    "add_special_tokens": "add_special_tokens",
+    "truncate_prompt_tokens": "truncate_tokens",
+    "return_prompt_token_ids": "return_token_ids",
+    "return_prompt_text": "return_text",
+    "prompt_logprobs": "logprobs",
+    "suffix": "suffix",
+}
+_TEXT = ("keep_special_tokens", "keep_stop", "show_marks")
 _FORMATS = ("json_schema", "regex", "grammar")
-_OF_CHATS = ("tools", "add_generation_prompt", "template_kwargs")
+_CHAT = (
+    "tools",
+    "parallel_tool_calls",
+    "add_generation_prompt",
+    "continue_final_message",
+    "reasoning_effort",
+    "verbosity",
+    "enable_thinking",
+)
+_OF_CHATS = (*_CHAT, "tool_choice", "template_kwargs")
+_TOOL_CHOICES = {
+    "auto": inference_pb2.TOOL_CHOICE_MODE_AUTO,
+    "none": inference_pb2.TOOL_CHOICE_MODE_NONE,
+    "required": inference_pb2.TOOL_CHOICE_MODE_REQUIRED,
+}
 
 
 def build_request(prompt: Prompt, options: GenerateOptions) -> inference_pb2.GenerateRequest:
@@ -111,11 +158,21 @@ def build_request(prompt: Prompt, options: GenerateOptions) -> inference_pb2.Gen
 def _build(prompt: Prompt, given: Mapping[str, Any]) -> inference_pb2.GenerateRequest:
     request = inference_pb2.GenerateRequest(**_pick(given, _DIRECT))
     _set_prompt(request, prompt, given)
-    sampling, stop = _pick(given, _SAMPLING), {_STOP[name]: given[name] for name in _STOP if name in given}
-    if sampling:
+    if sampling := _pick(given, _SAMPLING):
         request.sampling.CopyFrom(inference_pb2.SamplingParams(**sampling))
-    if stop:
+    if stop := _renamed(given, _STOP):
         request.stop.CopyFrom(inference_pb2.StopConditions(**stop))
+    if of_prompt := _renamed(given, _PROMPT):
+        request.prompt_options.CopyFrom(inference_pb2.PromptOptions(**of_prompt))
+    if of_text := _pick(given, _TEXT):
+        request.text_options.CopyFrom(inference_pb2.TextOptions(**of_text))
+    _set_format(request, given)
+    if "logprobs" in given:
+        request.logprobs.CopyFrom(inference_pb2.LogprobsOptions(top=given["logprobs"]))
+    return request
+
+
+def _set_format(request: inference_pb2.GenerateRequest, given: Mapping[str, Any]) -> None:
     formats = _pick(given, _FORMATS)
     if len(formats) > 1:
         raise ValueError(f"only one output format can be given, but these were: {', '.join(formats)}")
@@ -123,13 +180,14 @@ def _build(prompt: Prompt, given: Mapping[str, Any]) -> inference_pb2.GenerateRe
         raise ValueError("open_objects says how to read a json_schema, and none was given")
     if formats:
         request.format.CopyFrom(inference_pb2.OutputFormat(**formats, **_pick(given, ("open_objects",))))
-    if "logprobs" in given:
-        request.logprobs.CopyFrom(inference_pb2.LogprobsOptions(top=given["logprobs"]))
-    return request
 
 
 def _pick(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: given[name] for name in names if name in given}
+
+
+def _renamed(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names[name]: given[name] for name in names if name in given}
 
 
 def _set_prompt(request: inference_pb2.GenerateRequest, prompt: Prompt, given: Mapping[str, Any]) -> None:
@@ -139,7 +197,9 @@ def _set_prompt(request: inference_pb2.GenerateRequest, prompt: Prompt, given: M
         raise ValueError("the prompt is empty")
     elif isinstance(prompt[0], Mapping):
         messages = [inference_pb2.ChatMessage(**message) for message in cast(Sequence[ChatMessage], prompt)]
-        chat = inference_pb2.ChatPrompt(messages=messages, **_pick(given, ("tools", "add_generation_prompt")))
+        chat = inference_pb2.ChatPrompt(messages=messages, **_pick(given, _CHAT))
+        if "tool_choice" in given:
+            chat.tool_choice.CopyFrom(_tool_choice(given["tool_choice"]))
         if "template_kwargs" in given:
             chat.template_kwargs_json = json.dumps(given["template_kwargs"])
         request.chat.CopyFrom(chat)
@@ -148,6 +208,13 @@ def _set_prompt(request: inference_pb2.GenerateRequest, prompt: Prompt, given: M
     if (of_chats := _pick(given, _OF_CHATS)) and not request.HasField("chat"):
         name = next(iter(of_chats))
         raise ValueError(f"{name} can be given only with a conversation (a list of messages) as the prompt")
+
+
+def _tool_choice(choice: str) -> inference_pb2.ToolChoice:
+    mode = _TOOL_CHOICES.get(choice)
+    if mode is None:
+        return inference_pb2.ToolChoice(mode=inference_pb2.TOOL_CHOICE_MODE_REQUIRED, name=choice)
+    return inference_pb2.ToolChoice(mode=mode)
 
 
 def _token_tensor(token_ids: Sequence[object]) -> tensor_pb2.Tensor:
