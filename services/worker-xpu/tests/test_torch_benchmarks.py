@@ -82,7 +82,9 @@ def test_gpu_needs_no_package_beyond_torch_triton_transformers_and_numpy(bare_py
     for result in document["results"]:
         assert all(speed > 0 for speed in result["tokens_per_s"].values())
     assert document["results"][0]["share_of_bound"] > 0
-    assert document["results"][0]["target_tokens_per_s"] == 800
+    assert document["results"][0]["target_tokens_per_s"] == pytest.approx(
+        0.6 * document["bound_tokens_per_s"], rel=1e-3
+    )
     assert document["weights_bytes"] > 400_000
 
 

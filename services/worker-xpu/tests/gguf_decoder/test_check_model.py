@@ -28,7 +28,7 @@ assert "torch" not in sys.modules
 def test_a_file_is_accounted_for_without_torch(tmp_path: Path, run_python: RunPython) -> None:
     write(tmp_path / "model.gguf", RECIPES["qwen3moe"])
     lines = run_python("-c", PROGRAM, str(tmp_path / "model.gguf")).splitlines()
-    assert lines[0] == "qwen3moe: 2 layers, 4 heads (2 with keys and values)"
+    assert lines[0] == "qwen3moe: 2 layers, 4 heads (2 with keys and values), 8 experts (4 for each token)"
     assert "qwen3moe.expert_count" in lines[1]
 
 

@@ -13,7 +13,6 @@ from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.models.loading_report import check_loaded
 from infermesh_worker_xpu.attention import layers as attention
 from infermesh_worker_xpu.device import TorchDevice
-from infermesh_worker_xpu.gguf_decoder import decoder
 from infermesh_worker_xpu.loading import exact_experts, merging, packing, quantisation
 from infermesh_worker_xpu.loading.checkpoint import check_quantisation
 from infermesh_worker_xpu.loading.fidelity import check_fidelity
@@ -68,6 +67,8 @@ def _on_device(folder: Path, device: TorchDevice, dtype: torch.dtype, options: T
     """The model on the device, from safetensors if there are any, else from GGUF."""
     if not any(folder.glob("*.safetensors")) and (folder / GGUF).is_file():
         experts = exact_experts.IMPLEMENTATION if options.numerics == "exact" else "grouped_mm"
+        from infermesh_worker_xpu.gguf_decoder import decoder  # noqa: PLC0415 - other folders need no package gguf
+
         return decoder.load(folder / GGUF, device.handle, dtype, experts)
     model = _from_pretrained(folder, dtype, options)
     attention.check_layers(model)
