@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from infermesh_runtime.anthropic_errors import lua_table
-from infermesh_runtime.openai_error_types import lua_tables
+from infermesh_runtime.error_types.anthropic import lua_table
+from infermesh_runtime.error_types.openai import lua_tables
 
 LUA = Path(__file__).parents[1] / "deploy/envoy/src/infermesh_envoy/errors.lua"
 _TABLE = re.compile(r"(-- begin of the table[^\n]*\n).*?(-- end of the table)", re.DOTALL)

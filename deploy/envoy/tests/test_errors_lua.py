@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from infermesh_envoy import EnvoyOptions
 from infermesh_envoy.local_errors import ANTHROPIC_ERRORS
-from infermesh_runtime.anthropic_errors import ERROR_TYPES, STATUSES, lua_table, type_of_status
+from infermesh_runtime.error_types.anthropic import ERROR_TYPES, STATUSES, lua_table, type_of_status
+from infermesh_runtime.error_types.openai import lua_tables
 from infermesh_runtime.errors import Code
-from infermesh_runtime.openai_error_types import lua_tables
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

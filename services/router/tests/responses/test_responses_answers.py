@@ -194,7 +194,7 @@ async def test_the_request_is_repeated(start_worker: StartWorker, start_router: 
 
 
 def test_calls_are_items() -> None:
-    answer = Answer(text="", calls=[Call("call_1", "f"), Call("call_2", "g")])
+    answer = Answer(calls=[Call("call_1", "f"), Call("call_2", "g")])
     parts: list[Part] = [
         Reasoning("hm"),
         Text("I look."),

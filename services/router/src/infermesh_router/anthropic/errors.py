@@ -4,7 +4,7 @@ from typing import Any
 
 from infermesh_router.openai.errors import rename_fields
 from infermesh_router.openai.job import Job
-from infermesh_runtime.anthropic_errors import error_type
+from infermesh_runtime.error_types.anthropic import error_type
 from infermesh_runtime.errors import ContextLengthExceeded, InfermeshError
 
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from infermesh_runtime.error_types.openai import OPENAI_ERROR_TYPES, SERVER_ERROR
 from infermesh_runtime.errors import InfermeshError, InvalidArgument, from_code
-from infermesh_runtime.openai_error_types import OPENAI_ERROR_TYPES, SERVER_ERROR
 
 _NAMES = {
     "sampling.": "",

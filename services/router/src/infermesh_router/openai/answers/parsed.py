@@ -35,8 +35,10 @@ class Call:
 class Answer:
     """All of an answer so far."""
 
-    text: str = ""
-    reasoning: str = ""
+    texts: list[str] = field(default_factory=list)
+    """Its content, in the pieces in which it came."""
+    thoughts: list[str] = field(default_factory=list)
+    """Its reasoning, likewise."""
     calls: list[Call] = field(default_factory=list)
     logprobs: list[pb.TokenLogprob] = field(default_factory=list)
     finish_reason: str = ""
@@ -50,6 +52,16 @@ class Answer:
     """What the endpoint told when it had ended: usage, timings and moves to other endpoints."""
     reasoning_tokens: int = 0
     """How many of its tokens the model thought with."""
+
+    @property
+    def text(self) -> str:
+        """All of its content."""
+        return "".join(self.texts)
+
+    @property
+    def reasoning(self) -> str:
+        """All of its reasoning."""
+        return "".join(self.thoughts)
 
 
 PLAIN = OutputStyle()
@@ -151,9 +163,9 @@ class ParsedAnswer:
         for part in parts:
             match part:
                 case Text(text):
-                    answer.text += text
+                    answer.texts.append(text)
                 case Reasoning(text):
-                    answer.reasoning += text
+                    answer.thoughts.append(text)
                 case CallBegins(_, name):
                     answer.calls.append(Call(self._parser.call_ids[len(answer.calls)], name))
                 case CallArguments(index, text):
