@@ -103,6 +103,10 @@ def test_paths_of_other_servers(mesh: Mesh, http: httpx.Client) -> None:
     assert http.get("/models").json()["data"][0]["id"] == MODEL
     assert http.get("/version").json()["version"]
     assert http.get("/ping").status_code == http.post("/ping").status_code == 200
+    props = http.get("/props", params={"model": MODEL}).json()
+    assert (props["model_path"], props["is_sleeping"]) == (MODEL, False)
+    assert props["total_slots"] > 0
+    assert http.get("/props", params={"model": "nobody"}).status_code == 404
     found = http.get(f"/v1/models/{MODEL}").json()
     assert found["endpoints"] == [mesh.workers[0].address]
     assert found["capabilities"]["chat_completions"] is True

@@ -126,6 +126,14 @@ async def test_every_503_and_429_says_when_to_retry(router: FakeRouter, http: ht
     assert (await http.post(CHAT, json={})).headers["retry-after"] == "1"
 
 
+@pytest.mark.parametrize(("code", "told"), [(4, "false"), (12, "false"), (8, None), (13, None), (14, None)])
+async def test_sdks_are_told_not_to_repeat_what_would_end_so_again(
+    router: FakeRouter, http: httpx.AsyncClient, code: int, told: str | None
+) -> None:
+    router.chat = failing(code, "no")
+    assert (await http.post(CHAT, json={})).headers.get("x-should-retry") == told
+
+
 @pytest.mark.parametrize("path", ["/health", CHAT, "/nowhere"])
 async def test_answer_to_head_has_no_body(envoy: EnvoyProcess, path: str) -> None:
     """Bytes after its headers would be read as the beginning of the connection's next answer."""

@@ -45,6 +45,7 @@ local STATUSES = { ['"request_too_large"'] = 413, ['"unsupported_encoding"'] = 4
 local DEPLOYMENT = "x-infermesh-deployment" -- the model in a path of Azure's form
 local QUERY = "x-infermesh-query" -- what stood behind the question mark of the path
 local MAX_QUERY_CHARS = 4096
+local FINAL = { [4] = true, [12] = true } -- deadline passed, unimplemented: the same request would end so again
 local GRPC_HEADERS = { "grpc-status", "grpc-message", "grpc-status-details-bin" }
 
 -- The position of the quote that closes the string opened at `at`.
@@ -363,6 +364,7 @@ function envoy_on_response(handle)
   end
   local retry_after = errors.retry_after(status) or headers:get("retry-after") or ((http_status == 503 or http_status == 429) and "1")
   if retry_after then headers:replace("retry-after", retry_after) end
+  if FINAL[tonumber(status.code)] then headers:replace("x-should-retry", "false") end -- SDKs retry 5xx by themselves
   local better = STATUSES[(detail(status, "ErrorInfo").reason or ""):lower()]
   answer(handle, better or http_status, body, errors.object(http_status, status), noted)
 end

@@ -15,7 +15,8 @@ NOW = datetime(2026, 1, 3, 12, tzinfo=UTC)
 
 
 def row(**fields: Any) -> str:
-    model = pb.ModelStatus(name="tiny", state=pb.ENDPOINT_STATE_READY, **fields)
+    shown: dict[str, Any] = {"name": "tiny", "state": pb.ENDPOINT_STATE_READY} | fields
+    model = pb.ModelStatus(**shown)
     console = Console(width=100, record=True)
     with console.capture() as printed:
         console.print(memory_table([model], NOW))
@@ -32,6 +33,13 @@ def test_loaded_model_shows_its_weights_kv_cache_and_memory() -> None:
     sizes = {"size_bytes": 92 * 10**6, "kv_cache_bytes": 5_200 * 10**6, "memory_bytes": 5_450 * 10**6}
     assert row(**sizes) == "tiny READY 92 MB 5.2 GB 5.5 GB no unused never"
     assert row() == "tiny READY - - - no unused never"
+
+
+def test_a_model_that_loads_shows_how_far_it_is() -> None:
+    loading = pb.ENDPOINT_STATE_LOADING
+    assert row(state=loading, load_fraction=0.62, load_left_s=4.7).startswith("tiny LOADING 62 %, 5 s left - ")
+    assert row(state=loading, load_fraction=0.99).startswith("tiny LOADING 99 % - ")
+    assert row(state=loading).startswith("tiny LOADING - ")
 
 
 @pytest.mark.parametrize(

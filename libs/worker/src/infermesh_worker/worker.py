@@ -18,7 +18,7 @@ from infermesh_worker.models.catalog import Catalog
 from infermesh_worker.models.opened_model import OpenedModel
 
 RESCAN_S = 1.0
-"""How often the model folders are listed."""
+"""How often the model folders are listed, and the progress of loads is reported."""
 
 _log = logging.getLogger(__name__)
 
@@ -142,7 +142,8 @@ class Worker:
     async def _follow_catalog(self) -> None:
         while True:
             await asyncio.sleep(RESCAN_S)
-            if self._device.measure():  # others on this machine have taken or freed memory
+            loading = any(model.is_loading for model in self.models.all)  # its progress has changed
+            if self._device.measure() or loading:  # others on this machine have taken or freed memory
                 self.status.touch()
             try:
                 await self.loader.rescan()

@@ -13,6 +13,7 @@ from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
+from infermesh_worker.hosting.load_progress import LoadProgress
 from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.hosting.worker_status import (
     AvailableModel,
@@ -102,6 +103,15 @@ def test_a_report_tells_the_defaults_of_models() -> None:
     )
     (other,) = report_of(available=(available,)).available
     assert other.defaults == pb.GenerationDefaults(sampling=pb.SamplingParams(temperature=0.5, top_k=0), max_tokens=9)
+
+
+def test_a_report_tells_the_progress_of_a_load() -> None:
+    loading = replace(model(), progress=LoadProgress(0.25, 3.0))
+    late = replace(model(), progress=LoadProgress(0.99, None))
+    report = report_of(models=(loading, late, model(info=INFO)))
+    assert [status.HasField("load_fraction") for status in report.models] == [True, True, False]
+    assert [status.HasField("load_left_s") for status in report.models] == [True, False, False]
+    assert (report.models[0].load_fraction, report.models[0].load_left_s) == (0.25, 3.0)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,23 @@ async def test_loaded_models_answer_each_under_its_name(stubs: WorkerStubs) -> N
     assert all(model.HasField("last_used_at") for model in (await stubs.report()).models)
 
 
+async def test_a_model_that_loads_reports_how_far_it_is(stubs: WorkerStubs) -> None:
+    loading = asyncio.create_task(stubs.load("a"))
+    seen: list[pb.ModelStatus] = []
+    watching = stubs.inference.WatchHealth(pb.WatchHealthRequest(min_interval_ms=1), timeout=30)
+    async for answer in watching:
+        seen += [model for model in answer.report.models if model.name == "a"]
+        if seen and seen[-1].state == pb.ENDPOINT_STATE_READY:
+            break
+    watching.cancel()
+    await loading
+    *before, ready = seen
+    assert before
+    assert all(model.HasField("load_left_s") and 0 <= model.load_fraction < 1 for model in before)
+    assert not ready.HasField("load_fraction")
+    assert not ready.HasField("load_left_s")
+
+
 async def test_which_model_a_request_means(stubs: WorkerStubs) -> None:
     await stubs.load("a")
     assert (await generate(stubs, "")).started.model == "a"

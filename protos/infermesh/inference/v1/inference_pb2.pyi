@@ -569,7 +569,7 @@ class Device(_message.Message):
     def __init__(self, kind: _Optional[_Union[DeviceKind, str]] = ..., name: _Optional[str] = ..., memory_total_bytes: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
-    __slots__ = ("name", "state", "context_length", "size_bytes", "created_at", "memory_bytes", "sequences", "pinned", "last_used_at", "load", "kv_cache_bytes", "keep_alive_s", "home")
+    __slots__ = ("name", "state", "context_length", "size_bytes", "created_at", "memory_bytes", "sequences", "pinned", "last_used_at", "load", "kv_cache_bytes", "keep_alive_s", "home", "load_fraction", "load_left_s")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -583,6 +583,8 @@ class ModelStatus(_message.Message):
     KV_CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
     KEEP_ALIVE_S_FIELD_NUMBER: _ClassVar[int]
     HOME_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    LOAD_LEFT_S_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: EndpointState
     context_length: int
@@ -596,7 +598,9 @@ class ModelStatus(_message.Message):
     kv_cache_bytes: int
     keep_alive_s: float
     home: bool
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[EndpointState, str]] = ..., context_length: _Optional[int] = ..., size_bytes: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., sequences: _Optional[int] = ..., pinned: _Optional[bool] = ..., last_used_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., kv_cache_bytes: _Optional[int] = ..., keep_alive_s: _Optional[float] = ..., home: _Optional[bool] = ...) -> None: ...
+    load_fraction: float
+    load_left_s: float
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[EndpointState, str]] = ..., context_length: _Optional[int] = ..., size_bytes: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., sequences: _Optional[int] = ..., pinned: _Optional[bool] = ..., last_used_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., kv_cache_bytes: _Optional[int] = ..., keep_alive_s: _Optional[float] = ..., home: _Optional[bool] = ..., load_fraction: _Optional[float] = ..., load_left_s: _Optional[float] = ...) -> None: ...
 
 class Load(_message.Message):
     __slots__ = ("running", "waiting", "waiting_tokens", "kv_cache_usage", "prefill_tokens_per_s", "decode_tokens_per_s", "kv_cache_tokens", "preemptions", "cached_tokens", "generated_tokens", "max_running", "max_waiting")

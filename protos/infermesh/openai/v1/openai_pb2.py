@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n infermesh/openai/v1/openai.proto\x12\x13infermesh.openai.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x13\n\x11ListModelsRequest\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x12\n\x10GetHealthRequest\"\x13\n\x11GetMetricsRequest\"\x13\n\x11GetVersionRequest\"\x13\n\x11GetOpenAPIRequest\"\r\n\x0bPingRequest\")\n\x12GetResponseRequest\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\",\n\x15\x44\x65leteResponseRequest\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\",\n\x15ListInputItemsRequest\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\",\n\x15\x43\x61ncelResponseRequest\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t2\xbe\x0e\n\rOpenAIService\x12}\n\x14\x43reateChatCompletion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"7\x82\xd3\xe4\x93\x02\x31\"\x14/v1/chat/completions:\x01*Z\x16\"\x11/chat/completions:\x01*0\x01\x12o\n\x10\x43reateCompletion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"-\x82\xd3\xe4\x93\x02\'\"\x0f/v1/completions:\x01*Z\x11\"\x0c/completions:\x01*0\x01\x12i\n\x0e\x43reateResponse\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\")\x82\xd3\xe4\x93\x02#\"\r/v1/responses:\x01*Z\x0f\"\n/responses:\x01*0\x01\x12q\n\x0bGetResponse\x12\'.infermesh.openai.v1.GetResponseRequest\x1a\x14.google.api.HttpBody\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/responses/{response_id}\x12w\n\x0e\x44\x65leteResponse\x12*.infermesh.openai.v1.DeleteResponseRequest\x1a\x14.google.api.HttpBody\"#\x82\xd3\xe4\x93\x02\x1d*\x1b/v1/responses/{response_id}\x12\x83\x01\n\x0eListInputItems\x12*.infermesh.openai.v1.ListInputItemsRequest\x1a\x14.google.api.HttpBody\"/\x82\xd3\xe4\x93\x02)\x12\'/v1/responses/{response_id}/input_items\x12\x81\x01\n\x0e\x43\x61ncelResponse\x12*.infermesh.openai.v1.CancelResponseRequest\x1a\x14.google.api.HttpBody\"-\x82\xd3\xe4\x93\x02\'\"\"/v1/responses/{response_id}/cancel:\x01*\x12i\n\nListModels\x12&.infermesh.openai.v1.ListModelsRequest\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\n/v1/modelsZ\t\x12\x07/models\x12{\n\x08GetModel\x12$.infermesh.openai.v1.GetModelRequest\x1a\x14.google.api.HttpBody\"3\x82\xd3\xe4\x93\x02-\x12\x15/v1/models/{model=**}Z\x14\x12\x12/models/{model=**}\x12_\n\x08Tokenize\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\'\x82\xd3\xe4\x93\x02!\"\t/tokenize:\x01*Z\x11\"\x0c/v1/tokenize:\x01*\x12\x65\n\nDetokenize\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"+\x82\xd3\xe4\x93\x02%\"\x0b/detokenize:\x01*Z\x13\"\x0e/v1/detokenize:\x01*\x12W\n\rApplyTemplate\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/apply-template:\x01*\x12\\\n\nGetVersion\x12&.infermesh.openai.v1.GetVersionRequest\x1a\x14.google.api.HttpBody\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/version\x12\x61\n\nGetOpenAPI\x12&.infermesh.openai.v1.GetOpenAPIRequest\x1a\x14.google.api.HttpBody\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/openapi.json\x12Y\n\x04Ping\x12 .infermesh.openai.v1.PingRequest\x1a\x14.google.api.HttpBody\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x05/pingZ\n\"\x05/ping:\x01*\x12Y\n\tGetHealth\x12%.infermesh.openai.v1.GetHealthRequest\x1a\x14.google.api.HttpBody\"\x0f\x82\xd3\xe4\x93\x02\t\x12\x07/health\x12\\\n\nGetMetrics\x12&.infermesh.openai.v1.GetMetricsRequest\x1a\x14.google.api.HttpBody\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/metricsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n infermesh/openai/v1/openai.proto\x12\x13infermesh.openai.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x13\n\x11ListModelsRequest\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x11\n\x0fGetPropsRequest\"\x12\n\x10GetHealthRequest\"\x13\n\x11GetMetricsRequest\"\x13\n\x11GetVersionRequest\"\x13\n\x11GetOpenAPIRequest\"\r\n\x0bPingRequest\")\n\x12GetResponseRequest\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\",\n\x15\x44\x65leteResponseRequest\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\",\n\x15ListInputItemsRequest\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\",\n\x15\x43\x61ncelResponseRequest\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t2\x96\x0f\n\rOpenAIService\x12}\n\x14\x43reateChatCompletion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"7\x82\xd3\xe4\x93\x02\x31\"\x14/v1/chat/completions:\x01*Z\x16\"\x11/chat/completions:\x01*0\x01\x12o\n\x10\x43reateCompletion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"-\x82\xd3\xe4\x93\x02\'\"\x0f/v1/completions:\x01*Z\x11\"\x0c/completions:\x01*0\x01\x12i\n\x0e\x43reateResponse\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\")\x82\xd3\xe4\x93\x02#\"\r/v1/responses:\x01*Z\x0f\"\n/responses:\x01*0\x01\x12q\n\x0bGetResponse\x12\'.infermesh.openai.v1.GetResponseRequest\x1a\x14.google.api.HttpBody\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/responses/{response_id}\x12w\n\x0e\x44\x65leteResponse\x12*.infermesh.openai.v1.DeleteResponseRequest\x1a\x14.google.api.HttpBody\"#\x82\xd3\xe4\x93\x02\x1d*\x1b/v1/responses/{response_id}\x12\x83\x01\n\x0eListInputItems\x12*.infermesh.openai.v1.ListInputItemsRequest\x1a\x14.google.api.HttpBody\"/\x82\xd3\xe4\x93\x02)\x12\'/v1/responses/{response_id}/input_items\x12\x81\x01\n\x0e\x43\x61ncelResponse\x12*.infermesh.openai.v1.CancelResponseRequest\x1a\x14.google.api.HttpBody\"-\x82\xd3\xe4\x93\x02\'\"\"/v1/responses/{response_id}/cancel:\x01*\x12i\n\nListModels\x12&.infermesh.openai.v1.ListModelsRequest\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\n/v1/modelsZ\t\x12\x07/models\x12{\n\x08GetModel\x12$.infermesh.openai.v1.GetModelRequest\x1a\x14.google.api.HttpBody\"3\x82\xd3\xe4\x93\x02-\x12\x15/v1/models/{model=**}Z\x14\x12\x12/models/{model=**}\x12_\n\x08Tokenize\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\'\x82\xd3\xe4\x93\x02!\"\t/tokenize:\x01*Z\x11\"\x0c/v1/tokenize:\x01*\x12\x65\n\nDetokenize\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"+\x82\xd3\xe4\x93\x02%\"\x0b/detokenize:\x01*Z\x13\"\x0e/v1/detokenize:\x01*\x12W\n\rApplyTemplate\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/apply-template:\x01*\x12V\n\x08GetProps\x12$.infermesh.openai.v1.GetPropsRequest\x1a\x14.google.api.HttpBody\"\x0e\x82\xd3\xe4\x93\x02\x08\x12\x06/props\x12\\\n\nGetVersion\x12&.infermesh.openai.v1.GetVersionRequest\x1a\x14.google.api.HttpBody\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/version\x12\x61\n\nGetOpenAPI\x12&.infermesh.openai.v1.GetOpenAPIRequest\x1a\x14.google.api.HttpBody\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/openapi.json\x12Y\n\x04Ping\x12 .infermesh.openai.v1.PingRequest\x1a\x14.google.api.HttpBody\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x05/pingZ\n\"\x05/ping:\x01*\x12Y\n\tGetHealth\x12%.infermesh.openai.v1.GetHealthRequest\x1a\x14.google.api.HttpBody\"\x0f\x82\xd3\xe4\x93\x02\t\x12\x07/health\x12\\\n\nGetMetrics\x12&.infermesh.openai.v1.GetMetricsRequest\x1a\x14.google.api.HttpBody\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/metricsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,6 +57,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPENAISERVICE'].methods_by_name['Detokenize']._serialized_options = b'\202\323\344\223\002%\"\013/detokenize:\001*Z\023\"\016/v1/detokenize:\001*'
   _globals['_OPENAISERVICE'].methods_by_name['ApplyTemplate']._loaded_options = None
   _globals['_OPENAISERVICE'].methods_by_name['ApplyTemplate']._serialized_options = b'\202\323\344\223\002\024\"\017/apply-template:\001*'
+  _globals['_OPENAISERVICE'].methods_by_name['GetProps']._loaded_options = None
+  _globals['_OPENAISERVICE'].methods_by_name['GetProps']._serialized_options = b'\202\323\344\223\002\010\022\006/props'
   _globals['_OPENAISERVICE'].methods_by_name['GetVersion']._loaded_options = None
   _globals['_OPENAISERVICE'].methods_by_name['GetVersion']._serialized_options = b'\202\323\344\223\002\n\022\010/version'
   _globals['_OPENAISERVICE'].methods_by_name['GetOpenAPI']._loaded_options = None
@@ -71,24 +73,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSREQUEST']._serialized_end=133
   _globals['_GETMODELREQUEST']._serialized_start=135
   _globals['_GETMODELREQUEST']._serialized_end=167
-  _globals['_GETHEALTHREQUEST']._serialized_start=169
-  _globals['_GETHEALTHREQUEST']._serialized_end=187
-  _globals['_GETMETRICSREQUEST']._serialized_start=189
-  _globals['_GETMETRICSREQUEST']._serialized_end=208
-  _globals['_GETVERSIONREQUEST']._serialized_start=210
-  _globals['_GETVERSIONREQUEST']._serialized_end=229
-  _globals['_GETOPENAPIREQUEST']._serialized_start=231
-  _globals['_GETOPENAPIREQUEST']._serialized_end=250
-  _globals['_PINGREQUEST']._serialized_start=252
-  _globals['_PINGREQUEST']._serialized_end=265
-  _globals['_GETRESPONSEREQUEST']._serialized_start=267
-  _globals['_GETRESPONSEREQUEST']._serialized_end=308
-  _globals['_DELETERESPONSEREQUEST']._serialized_start=310
-  _globals['_DELETERESPONSEREQUEST']._serialized_end=354
-  _globals['_LISTINPUTITEMSREQUEST']._serialized_start=356
-  _globals['_LISTINPUTITEMSREQUEST']._serialized_end=400
-  _globals['_CANCELRESPONSEREQUEST']._serialized_start=402
-  _globals['_CANCELRESPONSEREQUEST']._serialized_end=446
-  _globals['_OPENAISERVICE']._serialized_start=449
-  _globals['_OPENAISERVICE']._serialized_end=2303
+  _globals['_GETPROPSREQUEST']._serialized_start=169
+  _globals['_GETPROPSREQUEST']._serialized_end=186
+  _globals['_GETHEALTHREQUEST']._serialized_start=188
+  _globals['_GETHEALTHREQUEST']._serialized_end=206
+  _globals['_GETMETRICSREQUEST']._serialized_start=208
+  _globals['_GETMETRICSREQUEST']._serialized_end=227
+  _globals['_GETVERSIONREQUEST']._serialized_start=229
+  _globals['_GETVERSIONREQUEST']._serialized_end=248
+  _globals['_GETOPENAPIREQUEST']._serialized_start=250
+  _globals['_GETOPENAPIREQUEST']._serialized_end=269
+  _globals['_PINGREQUEST']._serialized_start=271
+  _globals['_PINGREQUEST']._serialized_end=284
+  _globals['_GETRESPONSEREQUEST']._serialized_start=286
+  _globals['_GETRESPONSEREQUEST']._serialized_end=327
+  _globals['_DELETERESPONSEREQUEST']._serialized_start=329
+  _globals['_DELETERESPONSEREQUEST']._serialized_end=373
+  _globals['_LISTINPUTITEMSREQUEST']._serialized_start=375
+  _globals['_LISTINPUTITEMSREQUEST']._serialized_end=419
+  _globals['_CANCELRESPONSEREQUEST']._serialized_start=421
+  _globals['_CANCELRESPONSEREQUEST']._serialized_end=465
+  _globals['_OPENAISERVICE']._serialized_start=468
+  _globals['_OPENAISERVICE']._serialized_end=2410
 # @@protoc_insertion_point(module_scope)

@@ -16,6 +16,10 @@ class GetModelRequest(_message.Message):
     model: str
     def __init__(self, model: _Optional[str] = ...) -> None: ...
 
+class GetPropsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class GetHealthRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

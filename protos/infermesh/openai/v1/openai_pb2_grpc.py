@@ -97,6 +97,11 @@ class OpenAIServiceStub:
                 request_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.GetProps = channel.unary_unary(
+                '/infermesh.openai.v1.OpenAIService/GetProps',
+                request_serializer=infermesh_dot_openai_dot_v1_dot_openai__pb2.GetPropsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.GetVersion = channel.unary_unary(
                 '/infermesh.openai.v1.OpenAIService/GetVersion',
                 request_serializer=infermesh_dot_openai_dot_v1_dot_openai__pb2.GetVersionRequest.SerializeToString,
@@ -215,6 +220,14 @@ class OpenAIServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetProps(self, request, context):
+        """What a model can do, as llama.cpp's /props. The query parameter `model` comes in the header x-infermesh-query; without it,
+        the only model is meant, or the only one that is loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetVersion(self, request, context):
         """The version of the router.
         """
@@ -311,6 +324,11 @@ def add_OpenAIServiceServicer_to_server(servicer, server):
             'ApplyTemplate': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyTemplate,
                     request_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'GetProps': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProps,
+                    request_deserializer=infermesh_dot_openai_dot_v1_dot_openai__pb2.GetPropsRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'GetVersion': grpc.unary_unary_rpc_method_handler(
@@ -664,6 +682,33 @@ class OpenAIService:
             target,
             '/infermesh.openai.v1.OpenAIService/ApplyTemplate',
             google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.openai.v1.OpenAIService/GetProps',
+            infermesh_dot_openai_dot_v1_dot_openai__pb2.GetPropsRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

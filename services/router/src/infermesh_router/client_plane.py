@@ -59,7 +59,8 @@ def add_client_plane(
 ) -> None:
     """Adds the services for clients: native inference, and the REST APIs of OpenAI, Anthropic and Ollama."""
     server.add_service(SERVICE, inference_handlers(make_inference(settings, core, access, pool)))
-    answerer, converter = Answerer(core.dispatcher), BodyConverter(pool, body_rules(settings))
+    answerer = Answerer(core.dispatcher, tell_after_s=settings.wait_comment_s)
+    converter = BodyConverter(pool, body_rules(settings))
     directory = ModelDirectory(core.aliases.models, core.fleet.ready_on)
     openai = OpenAIServicer(
         answerer,

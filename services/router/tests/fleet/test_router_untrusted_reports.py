@@ -45,6 +45,13 @@ def test_every_figure_is_cut_down() -> None:
     assert max(sizes) * 2000 < UINT64
 
 
+@pytest.mark.parametrize("absurd", [math.nan, math.inf, -1.0, 1e30])
+def test_absurd_progress_is_dropped(absurd: float) -> None:
+    report = pb.HealthReport(models=[pb.ModelStatus(name="m", load_fraction=absurd, load_left_s=absurd)])
+    bound_figures(report)
+    assert report.models[0] == pb.ModelStatus(name="m")
+
+
 async def test_absurd_counters_break_neither_health_nor_models(
     start_worker: StartWorker, start_router: StartRouter
 ) -> None:

@@ -23,6 +23,9 @@ class Lines:
     def begin(self, answer: Answer) -> bytes:
         return f"begin {answer.started.answer_style.tool_format}\n".encode()
 
+    def wait(self, text: str) -> bytes:
+        return f"wait {text}\n".encode()
+
     def part(self, part: Part, answer: Answer) -> bytes:
         match part:
             case Text(text) | Reasoning(text):
@@ -55,7 +58,7 @@ class Written:
         return b"".join(message.data for message in self.messages).decode()
 
 
-async def no_headers(started: pb.Started) -> None:
+async def no_headers(started: pb.Started | None) -> None:
     assert started == STARTED
 
 

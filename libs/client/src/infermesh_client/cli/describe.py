@@ -29,6 +29,14 @@ def finish_reason_name(reason: int) -> str:
     return _enum_name(inference_pb2.FinishReason, reason, "FINISH_REASON_").lower()
 
 
+def progress_text(model: inference_pb2.ModelStatus) -> str:
+    """How far the model's loading is, such as "62 %, 5 s left"; "" if it is not loading, or nobody knows."""
+    if not model.HasField("load_fraction"):
+        return ""
+    left = f", {model.load_left_s:.0f} s left" if model.HasField("load_left_s") else ""
+    return f"{100 * model.load_fraction:.0f} %{left}"
+
+
 def model_row(model: inference_pb2.ModelStatus) -> dict[str, Any]:
     """A served model as a dictionary."""
     return {
@@ -43,6 +51,8 @@ def model_row(model: inference_pb2.ModelStatus) -> dict[str, Any]:
         "pinned": model.pinned,
         "keep_alive_s": model.keep_alive_s,
         "last_used_at": model.last_used_at.ToJsonString() if model.HasField("last_used_at") else None,
+        "load_fraction": model.load_fraction if model.HasField("load_fraction") else None,
+        "load_left_s": model.load_left_s if model.HasField("load_left_s") else None,
     }
 
 

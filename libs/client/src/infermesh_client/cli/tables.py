@@ -8,7 +8,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from infermesh.admin.v1 import admin_pb2
-from infermesh_client.cli.describe import breaker_name, device_name, state_name
+from infermesh_client.cli.describe import breaker_name, device_name, progress_text, state_name
 
 _FIGURES = {"run/wait": 8, "KV": 7, "tokens/s": 8, "drain": 5}
 """Columns of figures in the first table, and their width in characters."""
@@ -40,7 +40,7 @@ def endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
         table.add_row(
             Text(f"{endpoint.address}\n{device_name(report.device.kind)} {report.device.name}".rstrip()),
             _state_cell(endpoint),
-            Text("\n".join(model.name for model in report.models)),
+            Text("\n".join(f"{model.name} {progress_text(model)}".strip() for model in report.models)),
             f"{load.running}/{load.waiting}",
             f"{load.kv_cache_usage:.0%}\nof {load.kv_cache_tokens / 1e3:.0f}k",
             f"{load.decode_tokens_per_s:.0f} out\n{load.prefill_tokens_per_s:.0f} in",

@@ -50,9 +50,10 @@ class SharedCall(Generic[T]):
         """Waits for the result. Raises what the call raised, and CancelledError if it was stopped (`cancelled`)."""
         return await asyncio.shield(self._outcome)
 
-    async def settled(self) -> None:
-        """Waits until there is an outcome, whatever it is."""
-        await asyncio.wait((self._outcome,))
+    async def settled(self, timeout_s: float | None = None) -> bool:
+        """Waits until there is an outcome, whatever it is, or for `timeout_s`; returns whether there is one."""
+        await asyncio.wait((self._outcome,), timeout=timeout_s)
+        return self.done
 
     async def stop(self) -> None:
         """Cancels the work and waits until it has ended."""

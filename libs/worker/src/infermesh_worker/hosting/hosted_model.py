@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from infermesh_worker.engine_client.engine_client import EngineClient
-from infermesh_worker.engine_client.engine_status import ServingState
+from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
+from infermesh_worker.hosting.load_progress import LoadMeter, LoadTimes
 from infermesh_worker.hosting.memory_plan import Holding
 from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.hosting.worker_status import ModelStatus
@@ -39,14 +40,15 @@ class HostedModel:
         home: bool,
         bound: QueueBound,
         clock: Callable[[], float],
+        times: LoadTimes,
         on_change: Callable[[], None],
     ) -> None:
         """`kv_bytes`: size of its KV cache; 0: the runner chose. `estimated_bytes`: memory it is counted with until the
         engine process reports its own figure.
 
         `footprint`: how small and how large its KV cache may become; None: it keeps its size. `home`:
-        whether the worker was started with it. `bound`: how many sequences it accepts. `on_change` is called
-        when its status may have changed.
+        whether the worker was started with it. `bound`: how many sequences it accepts. `times`: how long loads
+        took before. `on_change` is called when its status may have changed.
         """
         self.opened = opened
         self.client = client
@@ -64,7 +66,8 @@ class HostedModel:
         """Sequences of requests that have a place here and are not yet in the engine."""
         self._last_used_s = clock()
         self._last_used_at: datetime | None = None
-        client.status.listen(lambda _: on_change())
+        self._load = LoadMeter(times, opened.name, opened.size_bytes, clock)
+        client.status.listen(self._heard)
 
     @property
     def is_loading(self) -> bool:
@@ -194,6 +197,7 @@ class HostedModel:
             keep_alive_s=self.retention.keep_alive_s,
             last_used_at=self._last_used_at,
             home=self.home,
+            progress=self._load.progress,
         )
 
     def holding(self) -> Holding:
@@ -207,6 +211,10 @@ class HostedModel:
             shrinkable_bytes=self.shrinkable_bytes,
             unwritten_bytes=self._unwritten_bytes(),
         )
+
+    def _heard(self, status: EngineStatus) -> None:
+        self._load.heard(status)
+        self._on_change()
 
     def _unwritten_bytes(self) -> int:
         """Memory of its KV cache that it has not taken from the system yet."""

@@ -10,6 +10,7 @@ from infermesh_runtime.errors import Unavailable
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.engine_client.engine_client import EngineClient
 from infermesh_worker.hosting.hosted_model import HostedModel, Retention
+from infermesh_worker.hosting.load_progress import LoadTimes
 from infermesh_worker.hosting.memory_plan import Holding
 from infermesh_worker.hosting.model_names import resolve_model_name
 from infermesh_worker.hosting.queue_bound import QueueBound
@@ -44,6 +45,7 @@ class HostedModels:
         self._bound = bound
         self._on_change = on_change
         self._clock = clock
+        self._times = LoadTimes()
         self._models: dict[str, HostedModel] = {}
         self._leaving: dict[HostedModel, asyncio.Event] = {}
         """Models whose engine process is still ending; the event tells when it has."""
@@ -113,6 +115,7 @@ class HostedModels:
             home=home,
             bound=self._bound,
             clock=self._clock,
+            times=self._times,
             on_change=self._on_change,
         )
         self._models[opened.name] = hosted

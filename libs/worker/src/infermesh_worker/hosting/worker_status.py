@@ -9,6 +9,7 @@ from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
+from infermesh_worker.hosting.load_progress import LoadProgress
 from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.models.opened_model import OpenedModel
 
@@ -33,6 +34,8 @@ class ModelStatus:
     """Memory reserved for its KV cache, of which a part is given up for a newcomer; 0: unknown."""
     keep_alive_s: float = 0.0
     """Idle time after which it is unloaded; 0: never."""
+    progress: LoadProgress | None = None
+    """How far its loading is; None: it is not loading for the first time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,4 +88,8 @@ def _model_status(model: ModelStatus) -> pb.ModelStatus:
     message.created_at.FromDatetime(opened.created)
     if model.last_used_at is not None:
         message.last_used_at.FromDatetime(model.last_used_at)
+    if (progress := model.progress) is not None:
+        message.load_fraction = progress.fraction
+        if progress.left_s is not None:
+            message.load_left_s = progress.left_s
     return message

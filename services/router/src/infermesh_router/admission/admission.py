@@ -13,11 +13,13 @@ from infermesh_router.admission.pending_call import PendingCall
 from infermesh_router.admission.sessions import Sessions
 from infermesh_router.admission.waiting_room import WaitingRoom
 from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.fleet.loading import describe_loading
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import Choice
 from infermesh_router.policy.refusals import ModelNotLoaded, Recovering, Saturated
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.requests.call import Call
+from infermesh_router.requests.telling import Telling
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.machine import memory_total_bytes
@@ -38,8 +40,11 @@ class Choose(Protocol):
 class Loader(Protocol):
     """What makes a model ready, as `placement.placer.Placer`."""
 
-    async def ensure(self, wanted: Wanted) -> None:
-        """Returns once the model is ready somewhere. Raises InfermeshError. Cancelling it does not stop the load."""
+    async def ensure(self, wanted: Wanted, telling: Telling | None = None) -> None:
+        """Returns once the model is ready somewhere; meanwhile `telling` tells the client how far the load is.
+
+        Raises InfermeshError. Cancelling it does not stop the load.
+        """
 
 
 _EARLY_S = 0.005
@@ -82,16 +87,25 @@ class Admission:
             absent_s=absent_s,
             tasks=self._tasks,
             most_bytes=memory_total_bytes() // MEMORY_SHARE if most_bytes is None else most_bytes,
+            describe_loading=lambda model: describe_loading(fleet.endpoints, model),
         )
 
-    def arrive(self, call: Call, *, deadline_s: float | None, give_up_s: float | None = None) -> PendingCall:
+    def arrive(
+        self,
+        call: Call,
+        *,
+        deadline_s: float | None,
+        give_up_s: float | None = None,
+        telling: Telling | None = None,
+    ) -> PendingCall:
         """A call that needs endpoints from now on. Give it to `admit`, again if its grant serves it nothing.
 
         `deadline_s` is absolute, by the admission's clock (time.perf_counter). `give_up_s` marks a stream that
         continues after a failure, and says until when it waits for an endpoint to appear; it goes before all that wait.
+        `telling` tells its client what it waits for.
         """
         self._arrivals += 1
-        return PendingCall(call, self._arrivals, self._clock(), deadline_s, give_up_s)
+        return PendingCall(call, self._arrivals, self._clock(), deadline_s, give_up_s, telling=telling)
 
     def wake(self) -> None:
         """Lets waiting calls look for an endpoint again: time has changed which ones they may go to."""
@@ -179,7 +193,7 @@ class Admission:
         try:
             with self._room.loading(pending):
                 async with asyncio.timeout(timeout_s):
-                    await loader.ensure(replace(pending.call.wanted, tried=pending.tried))
+                    await loader.ensure(replace(pending.call.wanted, tried=pending.tried), pending.telling)
         except TimeoutError:
             raise self._room.expire(pending) from None
         finally:

@@ -7,6 +7,7 @@ from infermesh_router.admission.fair_queue import Charge
 from infermesh_router.policy.model_load import EXPECTED_OUTPUT_TOKENS
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_router.requests.call import Call
+from infermesh_router.requests.telling import Telling
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +38,8 @@ class PendingCall:
     """Whether it waited, for room or for its model."""
     loading_s: float = 0.0
     """How long its model was loaded so far."""
+    telling: Telling | None = None
+    """How its client is told what it waits for; None: not at all."""
 
     @property
     def model(self) -> str:

@@ -28,6 +28,8 @@ _GRANTS_A_TURN = 64
 _PAUSE_FACTOR = 20
 """After a round that placed nothing comes a pause of this many times its duration, which limits it to 5 % of CPU."""
 _LONGEST_PAUSE_S = 0.02
+_TELL_S = 5.0
+"""How often clients are told that they wait, and how long they wait before that."""
 _RETRY_AFTER_LOADING_S = 5.0
 """A guess: nobody knows how long a load takes before it ends."""
 
@@ -46,13 +48,16 @@ class WaitingRoom:
         absent_s: float,
         tasks: TaskSupervisor | None = None,
         most_bytes: int,
+        describe_loading: Callable[[str], str] = lambda _model: "",
     ) -> None:
+        """`describe_loading` says how far the load of a model is; "": it is not being loaded."""
         self._place = place
         self._changes = changes
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
         self._absent_s = absent_s
+        self._describe_loading = describe_loading
         self._bytes = WaitingBytes(most_bytes)
         self._queues: dict[str, ModelQueue] = {}
         self._granted: dict[PendingCall, asyncio.Future[Grant]] = {}
@@ -95,6 +100,7 @@ class WaitingRoom:
                 self._enter(queue, pending)
                 try:
                     async with asyncio.timeout(None if expires_s is None else max(0.0, expires_s - self._clock())):
+                        await self._tell_until(granted, pending)
                         return await granted
                 finally:
                     queue.leave(pending)
@@ -106,6 +112,22 @@ class WaitingRoom:
         finally:
             del self._granted[pending]
             self._forget_if_empty(queue)
+
+    async def _tell_until(self, granted: asyncio.Future[Grant], pending: PendingCall) -> None:
+        """Tells the call's client, if it is to be told, what the call waits for until it is granted."""
+        if pending.telling is None:
+            return
+
+        async def settled(timeout_s: float) -> bool:
+            await asyncio.wait((granted,), timeout=timeout_s)
+            return granted.done()
+
+        def say(waited_s: float) -> str:
+            loading, others = self._describe_loading(pending.model), len(self._queue_of(pending.model).waiting) - 1
+            queued = f"waiting, {others} more wait for {pending.model}" if others > 0 else "waiting"
+            return loading or (queued if waited_s >= _TELL_S else "")
+
+        await pending.telling.until(settled, say, every_s=_TELL_S)
 
     def expires_s(self, pending: PendingCall) -> float | None:
         """When the call may wait no longer, for room or for its model."""

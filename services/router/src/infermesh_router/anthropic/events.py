@@ -6,7 +6,7 @@ import orjson
 
 from infermesh_router.anthropic.answers import MessageMaker, call_id, signature, text_block, usage_object
 from infermesh_router.anthropic.errors import error_object
-from infermesh_router.openai.answers.chunks import failovers_member
+from infermesh_router.openai.answers.chunks import comment, failovers_member
 from infermesh_router.openai.answers.parsed import Answer
 from infermesh_router.openai.answers.sinks import EVENTS
 from infermesh_runtime.answer_parsing.parts import CallArguments, CallBegins, CallEnds, Part, Reasoning, Text
@@ -36,6 +36,10 @@ class MessageEvents:
     def begin(self, answer: Answer) -> bytes:
         """Opens the message."""
         return _event({"type": "message_start", "message": self._maker.opening(answer)}) + _PING
+
+    def wait(self, text: str) -> bytes:
+        """A ping, as Anthropic keeps its streams open, with a comment for people."""
+        return comment(text).removesuffix(b"\n") + _PING
 
     def part(self, part: Part, answer: Answer) -> bytes:
         """Adds to the open block, or closes it and opens the next one."""

@@ -85,6 +85,15 @@ class RelaySettings(ServiceSettings):
         description="A running stream may be silent for this many of its usual gaps between tokens, or for "
         "INFERMESH_STALL_TIMEOUT_S if that is longer.",
     )
+    wait_comment_s: float = Field(
+        1.0,
+        ge=0,
+        le=3600,
+        description="How long a request that streams over REST waits for its model to load before its answer begins, "
+        "with a comment that says how far the load is, in seconds. One that waits in a queue is told so 5 s later. "
+        "From then on, an error is an event in the stream instead of a status. 0: the answer begins with its first "
+        "token.",
+    )
     hedge_after_s: float = Field(
         0.0,
         ge=0,

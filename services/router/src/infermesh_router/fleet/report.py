@@ -22,6 +22,7 @@ DEVICES = {
 
 MOST_SEQUENCES = 1_000_000
 MOST_TOKENS = 1 << 48
+MOST_LOADING_S = 86400.0
 MOST_BYTES = 1 << 50
 """More than any endpoint has, and so little that the sum over thousands of endpoints fits the fields of a report."""
 
@@ -39,6 +40,7 @@ def bound_figures(report: pb.HealthReport) -> None:
         model.memory_bytes = min(model.memory_bytes, MOST_BYTES)
         model.size_bytes = min(model.size_bytes, MOST_BYTES)
         model.kv_cache_bytes = min(model.kv_cache_bytes, MOST_BYTES)
+        _bound_progress(model)
     for available in report.available:
         available.memory_bytes = min(available.memory_bytes, MOST_BYTES)
         available.size_bytes = min(available.size_bytes, MOST_BYTES)
@@ -95,6 +97,14 @@ def _to_load(load: pb.Load, rates: Rates) -> ModelLoad:
         max_running=load.max_running,
         max_waiting=load.max_waiting,
     )
+
+
+def _bound_progress(model: pb.ModelStatus) -> None:
+    """Drops figures that cannot be; unset ones read 0 and stay unset."""
+    if not 0 <= model.load_fraction <= 1:
+        model.ClearField("load_fraction")
+    if not 0 <= model.load_left_s <= MOST_LOADING_S:
+        model.ClearField("load_left_s")
 
 
 def _bound_load(load: pb.Load) -> None:

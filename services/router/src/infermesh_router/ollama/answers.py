@@ -36,6 +36,10 @@ class OllamaAnswer:
         """Nothing: the first line has the first token."""
         return b""
 
+    def wait(self, text: str) -> bytes:  # noqa: ARG002
+        """Nothing: lines of JSON have no comments."""
+        return b""
+
     def part(self, part: Part, answer: Answer) -> bytes:
         """The line of a new part. A tool call has one when it is whole."""
         if isinstance(part, Text):

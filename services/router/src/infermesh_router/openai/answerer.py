@@ -19,6 +19,7 @@ from infermesh_router.openai.job import Job
 from infermesh_router.openai.sampling import sampling_header
 from infermesh_router.policy.snapshot import DeviceKind
 from infermesh_router.relay.dispatcher import Dispatcher
+from infermesh_router.requests.telling import Telling
 from infermesh_runtime.errors import DeadlineExceeded, InfermeshError, Internal
 from infermesh_runtime.rpc.context import RpcContext
 
@@ -48,8 +49,10 @@ class Asked:
 class Answerer:
     """Answers the requests of all dialects."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, *, tell_after_s: float = 0.0) -> None:
+        """`tell_after_s`: how long a stream waits before its client is told for what; 0: it is never told."""
         self._dispatcher = dispatcher
+        self._tell_after_s = tell_after_s
 
     async def answer(self, asked: Asked) -> None:
         """Writes the answer to the call.
@@ -64,7 +67,7 @@ class Answerer:
 
     async def _answer_whole(self, asked: Asked) -> None:
         sink = asked.dialect.whole(asked.job, _header_sender(asked))
-        await self._run(asked, sink, _shorter(asked.context.time_remaining(), asked.job.deadline_s))
+        await self._run(asked, sink, _shorter(asked.context.time_remaining(), asked.job.deadline_s), None)
         await asked.context.write(HttpBody(content_type=JSON, data=sink.body()))
 
     async def _stream(self, asked: Asked) -> None:
@@ -88,19 +91,26 @@ class Answerer:
         else:
             await sink.end()
 
-    async def _run_until_deadline(self, asked: Asked, sink: Sink) -> None:
+    async def _run_until_deadline(self, asked: Asked, sink: StreamedAnswer) -> None:
         """Raises DeadlineExceeded early enough that it can still be sent: at the deadline, gRPC cuts the stream."""
         remaining_s = _shorter(asked.context.time_remaining(), asked.job.deadline_s)
         timeout_s = None if remaining_s is None else remaining_s - min(_LAST_EVENT_S, remaining_s / 10)
+        telling = Telling(sink.tell, self._tell_after_s) if self._tell_after_s else None
         try:
             async with asyncio.timeout(timeout_s):
-                await self._run(asked, sink, timeout_s)
+                await self._run(asked, sink, timeout_s, telling)
         except TimeoutError:
             raise DeadlineExceeded("The request's deadline passed before its answer was complete.") from None
 
-    async def _run(self, asked: Asked, sink: Sink, timeout_s: float | None) -> None:
+    async def _run(self, asked: Asked, sink: Sink, timeout_s: float | None, telling: Telling | None) -> None:
         await run_generations(
-            self._dispatcher, asked.job, sink, visit=asked.visit, timeout_s=timeout_s, since_s=asked.since_s
+            self._dispatcher,
+            asked.job,
+            sink,
+            visit=asked.visit,
+            timeout_s=timeout_s,
+            since_s=asked.since_s,
+            telling=telling,
         )
 
 
@@ -121,23 +131,28 @@ def _shorter(remaining_s: float | None, deadline_s: float | None) -> float | Non
 def _header_sender(asked: Asked) -> SendHeaders:
     """Sends headers: which endpoint answers and why, how long that took so far, ignored fields, and rate limits."""
 
-    async def send_headers(started: inference_pb2.Started) -> None:
-        headers = [
-            ("x-infermesh-endpoint", started.endpoint),
-            ("x-infermesh-device", DEVICES.get(started.device, DeviceKind.UNKNOWN)),
-            ("x-infermesh-reason", started.reason),
-            ("x-infermesh-queued-ms", str(started.queued_ms)),
-            ("x-infermesh-overhead-ms", f"{started.overhead_ms:.1f}"),
-            *asked.visit.headers,
-        ]
-        if started.HasField("in_use"):
-            headers.append(("x-infermesh-sampling", sampling_header(started.in_use)))
-        if started.loading_ms:
-            headers.append(("x-infermesh-loading-ms", str(started.loading_ms)))
-        paths = (*asked.ignored, *(rename_field(path, asked.job.field_names) for path in started.ignored_fields))
+    async def send_headers(started: inference_pb2.Started | None) -> None:
+        headers = [*_endpoint_headers(started), *asked.visit.headers] if started else [*asked.visit.headers]
+        found = started.ignored_fields if started else ()
+        paths = (*asked.ignored, *(rename_field(path, asked.job.field_names) for path in found))
         if paths:
             shown = ",".join(quote(path, safe="[]") for path in dict.fromkeys(paths))
             headers.append(("x-infermesh-ignored-fields", shown[:_MAX_HEADER_CHARS]))
         await asked.context.send_initial_metadata(headers)
 
     return send_headers
+
+
+def _endpoint_headers(started: inference_pb2.Started) -> list[tuple[str, str]]:
+    headers = [
+        ("x-infermesh-endpoint", started.endpoint),
+        ("x-infermesh-device", DEVICES.get(started.device, DeviceKind.UNKNOWN)),
+        ("x-infermesh-reason", started.reason),
+        ("x-infermesh-queued-ms", str(started.queued_ms)),
+        ("x-infermesh-overhead-ms", f"{started.overhead_ms:.1f}"),
+    ]
+    if started.HasField("in_use"):
+        headers.append(("x-infermesh-sampling", sampling_header(started.in_use)))
+    if started.loading_ms:
+        headers.append(("x-infermesh-loading-ms", str(started.loading_ms)))
+    return headers

@@ -9,6 +9,7 @@ from infermesh_router.access.visit import Visit
 from infermesh_router.openai.job import Job
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.relay.event import Event
+from infermesh_router.requests.telling import Telling
 
 
 class Sink(Protocol):
@@ -25,14 +26,25 @@ class Sink(Protocol):
 
 
 async def run_generations(
-    dispatcher: Dispatcher, job: Job, sink: Sink, *, visit: Visit, timeout_s: float | None, since_s: float
+    dispatcher: Dispatcher,
+    job: Job,
+    sink: Sink,
+    *,
+    visit: Visit,
+    timeout_s: float | None,
+    since_s: float,
+    telling: Telling | None = None,
 ) -> None:
-    """Runs all prompts at once. Raises the first InfermeshError, after cancelling the others."""
+    """Runs all prompts at once. Raises the first InfermeshError, after cancelling the others.
+
+    `telling` tells the client what the first prompt waits for: the others wait for the same.
+    """
     calls = [visit.admit(call) for call in job.calls]
 
     async def run_one(index: int) -> None:
         base = index * job.choices_per_prompt
-        async with dispatcher.generate(calls[index], timeout_s, since_s=since_s) as events:
+        told = telling if index == 0 else None
+        async with dispatcher.generate(calls[index], timeout_s, since_s=since_s, telling=told) as events:
             await _hand_over(visit.watch(events), base, sink)
 
     if len(calls) == 1:

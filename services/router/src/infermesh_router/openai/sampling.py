@@ -2,7 +2,7 @@
 
 from infermesh.inference.v1 import inference_pb2 as pb
 
-_NEUTRAL = pb.SamplingParams(
+NEUTRAL = pb.SamplingParams(
     temperature=1, top_k=0, top_p=1, min_p=0, repetition_penalty=1, presence_penalty=0, frequency_penalty=0
 )
 
@@ -18,7 +18,7 @@ def sampling_header(in_use: pb.GenerationDefaults) -> str:
     return ", ".join(
         f"{name}={value:g}"
         for name, value in show_sampling(in_use).items()
-        if name in ("temperature", "max_tokens") or value != getattr(_NEUTRAL, name)
+        if name in ("temperature", "max_tokens") or value != getattr(NEUTRAL, name)
     )
 
 

@@ -23,8 +23,10 @@ from infermesh_router.openai.answers.openai_dialect import OpenAIDialect
 from infermesh_router.openai.conversion import BodyConverter, Converted, Sent
 from infermesh_router.openai.models import ModelDirectory, list_models
 from infermesh_router.openai.packed_body import encoding_of
+from infermesh_router.openai.props import show_props
 from infermesh_router.openai.token_servicer import TokenServicer
 from infermesh_router.policy.filters import RETRY_AFTER_S
+from infermesh_router.requests.query_string import read_query
 from infermesh_runtime.errors import Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
@@ -86,6 +88,11 @@ class OpenAIServicer:
         """Describes one of them."""
         return _json(self._directory.find(self._report_for(context), request.model))
 
+    async def GetProps(self, request: pb.GetPropsRequest, context: RpcContext) -> HttpBody:
+        """What user interfaces for llama.cpp ask of a model."""
+        model = read_query(context).get("model", "")
+        return _json(show_props(self._report_for(context), model, self._directory.aliases()))
+
     async def GetHealth(self, request: pb.GetHealthRequest, context: RpcContext) -> HttpBody:
         """Answers if a request could be served now. Raises Unavailable if not."""
         report = self._make_report()
@@ -137,6 +144,7 @@ def openai_handlers(servicer: OpenAIServicer) -> dict[str, grpc.RpcMethodHandler
             servicer.ListModels, pb.ListModelsRequest.FromString, serialise
         ),
         "GetModel": grpc.unary_unary_rpc_method_handler(servicer.GetModel, pb.GetModelRequest.FromString, serialise),
+        "GetProps": grpc.unary_unary_rpc_method_handler(servicer.GetProps, pb.GetPropsRequest.FromString, serialise),
         "GetHealth": grpc.unary_unary_rpc_method_handler(servicer.GetHealth, pb.GetHealthRequest.FromString, serialise),
         "GetMetrics": grpc.unary_unary_rpc_method_handler(
             servicer.GetMetrics, pb.GetMetricsRequest.FromString, serialise

@@ -17,12 +17,14 @@ from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import operator_error
+from infermesh_router.fleet.loading import describe_loading
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.placement.base_models import refuse_base_model
 from infermesh_router.placement.shared_load import SharedLoad, merged
 from infermesh_router.policy import placing
 from infermesh_router.policy.refusals import ModelDoesNotFit
 from infermesh_router.policy.snapshot import EndpointSnapshot, EndpointState, Wanted
+from infermesh_router.requests.telling import Telling
 from infermesh_runtime.background.shared_call import SharedCall
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import Cancelled, InfermeshError, Unavailable
@@ -30,6 +32,8 @@ from infermesh_runtime.errors import Cancelled, InfermeshError, Unavailable
 _log = logging.getLogger(__name__)
 
 LOAD_TIMEOUT_S = 1800.0
+TELL_S = 2.0
+"""How often clients are told how far a load is."""
 REPORT_TIMEOUT_S = 10.0
 """Longest wait for a report that lists a model which the endpoint says it has loaded."""
 _ENDPOINTS_TO_TRY = 2
@@ -84,17 +88,19 @@ class Placer:
         """Number of running loads."""
         return len(self._loads)
 
-    async def ensure(self, wanted: Wanted) -> None:
+    async def ensure(self, wanted: Wanted, telling: Telling | None = None) -> None:
         """Waits until the model is ready on an endpoint with the requested device, loading it if necessary.
+
+        `telling` tells the client meanwhile how far the load is.
 
         Raises InfermeshError; ModelDoesNotFit if no endpoint has the memory. Cancelling the call does not cancel the
         load: other requests may wait for it, and the next one probably will.
         """
         if wanted.chat:
             refuse_base_model(self._fleet.endpoints, wanted.model)
-        await self.load(wanted, self._retention(wanted.model).request(wanted.model))
+        await self.load(wanted, self._retention(wanted.model).request(wanted.model), telling)
 
-    async def load(self, wanted: Wanted, request: pb.LoadModelRequest) -> list[str]:
+    async def load(self, wanted: Wanted, request: pb.LoadModelRequest, telling: Telling | None = None) -> list[str]:
         """Like `ensure`, with the request to send to the endpoint. Returns the models that were unloaded for it.
 
         A caller that joins a running load adds its pin and keep-alive time to it, and they stay if it leaves.
@@ -106,11 +112,16 @@ class Placer:
         else:
             load = self._begin(key, wanted, request)
         try:
+            if telling is not None:
+                await telling.until(load.call.settled, partial(self._describe, wanted.model), every_s=TELL_S)
             return list(await load.call.result())
         except asyncio.CancelledError:
             if load.call.cancelled:
                 raise Cancelled("The router is stopping.", reason="ROUTER_STOPS") from None
             raise
+
+    def _describe(self, model: str, _waited_s: float) -> str:
+        return describe_loading(self._fleet.endpoints, model) or f"loading {model}"
 
     async def close(self) -> None:
         """Stops waiting for every load."""

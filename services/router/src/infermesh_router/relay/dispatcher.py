@@ -30,6 +30,7 @@ from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.relay.sender import RelayParts
 from infermesh_router.relay.stall_watch import StallWatch
 from infermesh_router.requests.call import Call
+from infermesh_router.requests.telling import Telling
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import Cancelled, Code, InfermeshError, Internal, ResourceExhausted, Unavailable
 
@@ -85,14 +86,15 @@ class Dispatcher:
 
     @asynccontextmanager
     async def generate(
-        self, call: Call, timeout_s: float | None, *, since_s: float
+        self, call: Call, timeout_s: float | None, *, since_s: float, telling: Telling | None = None
     ) -> AsyncIterator[AsyncIterator[Event]]:
         """The events of a Generate call, `started` first; entering waits for the first token, leaving cancels the rest.
 
-        `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter).
+        `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter). `telling` tells the client
+        what the call waits for, in the task that waits.
         """
         call = self._resolve(call)
-        relay = Relay(self._parts, call, deadline_s=self._deadline(timeout_s), since_s=since_s)
+        relay = Relay(self._parts, call, deadline_s=self._deadline(timeout_s), since_s=since_s, telling=telling)
         with self._counted(call) as label:
             begun = await relay.begin()
             _, opening = begun[0]

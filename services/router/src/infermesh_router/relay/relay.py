@@ -13,6 +13,7 @@ from infermesh_router.relay.retrying.lost_endpoints import LostEndpoints
 from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.sender import RelayParts, Sender
 from infermesh_router.requests.call import Call
+from infermesh_router.requests.telling import Telling
 from infermesh_runtime.errors import InfermeshError
 
 _MOST_TOKENS = 1 << 20
@@ -22,11 +23,20 @@ _MOST_TOKENS = 1 << 20
 class Relay:
     """One call. `begin`, then iterate over `events`; `close` ends what is left of it."""
 
-    def __init__(self, parts: RelayParts, call: Call, *, deadline_s: float | None, since_s: float) -> None:
+    def __init__(
+        self,
+        parts: RelayParts,
+        call: Call,
+        *,
+        deadline_s: float | None,
+        since_s: float,
+        telling: Telling | None = None,
+    ) -> None:
+        """`telling` tells the client what the call waits for."""
         self._parts = parts
         self._call = call
         self._since_s = since_s
-        self._sender = Sender(parts, call, deadline_s=deadline_s, since_s=since_s)
+        self._sender = Sender(parts, call, deadline_s=deadline_s, since_s=since_s, telling=telling)
         self._delivered = Delivered(call.wanted.sequences, call.wanted.max_tokens or _MOST_TOKENS)
         self._suspicion = Suspicion(parts.poison, call)
         self._mover = StreamMover(parts, call, self._sender, self._delivered, self._suspicion)

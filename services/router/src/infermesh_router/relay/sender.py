@@ -15,6 +15,7 @@ from infermesh_router.relay.retrying.hedge import FirstTokenDelays, first_of
 from infermesh_router.relay.retrying.lost_endpoints import LostEndpoints
 from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.requests.call import Call
+from infermesh_router.requests.telling import Telling
 from infermesh_runtime.background.tasks import TaskSupervisor
 
 
@@ -39,10 +40,18 @@ class RelayParts:
 class Sender:
     """Sends one call, as often as needed. `admit` gets a grant; `send_first` or `send` uses it."""
 
-    def __init__(self, parts: RelayParts, call: Call, *, deadline_s: float | None, since_s: float) -> None:
+    def __init__(
+        self,
+        parts: RelayParts,
+        call: Call,
+        *,
+        deadline_s: float | None,
+        since_s: float,
+        telling: Telling | None = None,
+    ) -> None:
         self._parts = parts
         self._call = call
-        self._pending = parts.admission.arrive(call, deadline_s=deadline_s)
+        self._pending = parts.admission.arrive(call, deadline_s=deadline_s, telling=telling)
         self._deadline_s = deadline_s
         self._since_s = since_s
 

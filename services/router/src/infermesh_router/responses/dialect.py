@@ -80,18 +80,16 @@ class StreamedResponse:
         self._events = ResponseEvents(job, told)
         self._sink = EventsSink(self._events, job.tools, send_headers, writer, single_call=job.single_call)
         self._keep = keep
-        self.begun = False
-        """Whether something was sent, so that an error can no longer be a status."""
+        self.begin = self._sink.begin
+        self.tell = self._sink.tell
         self.take_delta = self._sink.take_delta
         self.take_finished = self._sink.take_finished
         self.fail = self._sink.fail
 
-    async def begin(self, base: int, started: pb.Started) -> None:
-        """Sends the headers and the first events."""
-        try:
-            await self._sink.begin(base, started)
-        finally:
-            self.begun = self._sink.begun
+    @property
+    def begun(self) -> bool:
+        """Whether something was sent, so that an error can no longer be a status."""
+        return self._sink.begun
 
     async def end(self) -> None:
         """Keeps the response, so that the client can refer to it as soon as it knows the end, and tells the end."""

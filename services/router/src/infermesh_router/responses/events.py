@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from infermesh_router.openai.answers.chunks import DONE
+from infermesh_router.openai.answers.chunks import DONE, comment
 from infermesh_router.openai.answers.parsed import Answer
 from infermesh_router.openai.answers.sinks import EVENTS
 from infermesh_router.openai.errors import error_object
@@ -25,15 +25,20 @@ class ResponseEvents:
         self._output = Output(logprobs=told.logprobs)
         self._closing = b""
         self._ended: dict[str, Any] | None = None
+        self._begun = False
         self.answer = Answer()
         """The answer that the events are about."""
 
     def begin(self, answer: Answer) -> bytes:
         """The response as it begins, twice: OpenAI tells apart when it was made and when it began to run."""
-        self.answer = answer
+        self.answer, self._begun = answer, True
         response = self._response("in_progress")
         created = self._output.event("response.created", {"response": response})
         return created + self._output.event("response.in_progress", {"response": response})
+
+    def wait(self, text: str) -> bytes:
+        """A comment, which clients skip."""
+        return comment(text)
 
     def part(self, part: Part, answer: Answer) -> bytes:
         """The events of a new part."""
@@ -55,10 +60,11 @@ class ResponseEvents:
 
     def fail(self, error: InfermeshError, answer: Answer) -> bytes:
         """Tells an error, and the response as far as it came."""
+        opening = b"" if self._begun else self.begin(answer)
         self.answer = answer
         told = error_object(error)["error"]
         shown = {name: told[name] for name in ("code", "message", "param")}
-        data = self._output.close("incomplete") + self._output.event("error", shown)
+        data = opening + self._output.close("incomplete") + self._output.event("error", shown)
         failed = self._response("failed", failure(error.reason, error.message))
         return data + self._output.event("response.failed", {"response": failed}) + DONE
 

@@ -1,13 +1,10 @@
-"""Reads the query string of a call, which Envoy puts into a header."""
+"""Reads what the query string of a call asks for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 from infermesh_router.openai.errors import invalid
-from infermesh_runtime.rpc.context import RpcContext
 
-QUERY_KEY = "x-infermesh-query"
 _LARGEST_PAGE = 100
 _PAGE = 20
 
@@ -20,12 +17,6 @@ class PageWanted:
     """The id of the item before it; empty: from the beginning."""
     limit: int
     newest_first: bool
-
-
-def read_query(context: RpcContext) -> Mapping[str, str]:
-    """The parameters; of several with one name, the last."""
-    sent = next((str(value) for key, value in context.invocation_metadata() or () if key == QUERY_KEY), "")
-    return dict(parse_qsl(sent, keep_blank_values=True))
 
 
 def page_wanted(query: Mapping[str, str]) -> PageWanted:

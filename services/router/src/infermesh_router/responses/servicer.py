@@ -13,8 +13,9 @@ from infermesh_router.openai.conversion import Sent
 from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.packed_body import encoding_of
 from infermesh_router.openai.servicer import deployment_of
+from infermesh_router.requests.query_string import read_query
 from infermesh_router.responses.keeping import Keeping
-from infermesh_router.responses.query import page_wanted, read_query, refuse_streaming
+from infermesh_router.responses.query import page_wanted, refuse_streaming
 from infermesh_router.responses.store.response_store import ResponseStore
 from infermesh_runtime.rpc.context import RpcContext
 

@@ -18,6 +18,7 @@ from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import Choice, choose
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.requests.call import Call, from_generate
+from infermesh_router.requests.telling import Telling
 
 CPU, XPU = pb.DEVICE_KIND_CPU, pb.DEVICE_KIND_XPU
 
@@ -41,7 +42,7 @@ class FakeLoader:
     calls: list[Wanted] = field(default_factory=list)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def ensure(self, wanted: Wanted) -> None:
+    async def ensure(self, wanted: Wanted, telling: Telling | None = None) -> None:  # noqa: ARG002 - as a Loader
         """Waits until `ready` is set."""
         self.calls.append(wanted)
         await self.ready.wait()

@@ -34,6 +34,8 @@ class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
     may_load: asyncio.Event = field(default_factory=asyncio.Event)
     shown: dict[str, pb.EndpointState] = field(default_factory=dict)
     """Model → a state that it reports besides those of `models`."""
+    fraction: float | None = None
+    """How far its loads are, with 3 s left, as it reports; None: it reports nothing of that."""
     started_at_s: int = 1
     """When it was started, in seconds since the epoch."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,7 +97,11 @@ class LoadingWorker(ScriptedWorker, admin_grpc.EndpointServiceServicer):
 
     def _report(self) -> pb.HealthReport:
         report = super()._report()
-        report.models.extend(pb.ModelStatus(name=name, state=state) for name, state in self.shown.items())
+        left_s = None if self.fraction is None else 3.0
+        report.models.extend(
+            pb.ModelStatus(name=name, state=state, load_fraction=self.fraction, load_left_s=left_s)
+            for name, state in self.shown.items()
+        )
         for model in report.models:
             model.memory_bytes = 1
             kept = self.retention.get(model.name, admin_pb2.LoadModelRequest())

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Column, Table
 
 from infermesh.inference.v1 import inference_pb2
-from infermesh_client.cli.describe import state_name
+from infermesh_client.cli.describe import progress_text, state_name
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
@@ -32,7 +32,7 @@ def memory_table(served: Sequence[inference_pb2.ModelStatus], now: datetime) -> 
     for model in sorted(served, key=lambda model: model.name):
         table.add_row(
             model.name,
-            state_name(model.state),
+            f"{state_name(model.state)} {progress_text(model)}".strip(),
             _size(model.size_bytes),
             _size(model.kv_cache_bytes),
             _size(model.memory_bytes),

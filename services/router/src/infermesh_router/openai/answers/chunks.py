@@ -34,6 +34,11 @@ def head(job: Job, kind: str) -> dict[str, Any]:
     }
 
 
+def comment(text: str) -> bytes:
+    """A comment in a stream of server-sent events: people see it, clients skip it."""
+    return b": %s\n\n" % " ".join(text.split()).encode("utf-8", "replace")
+
+
 def failovers_member(failovers: Iterable[pb.Failover]) -> dict[str, Any]:
     """The member `infermesh` of an answer or a chunk: how its stream moved. Empty if it did not move."""
     moves = [{"from": move.from_endpoint, "to": move.to_endpoint, "reason": move.reason} for move in failovers]

@@ -19,8 +19,13 @@ class WholeAnswer(Sink, Protocol):
 class StreamedAnswer(Sink, Protocol):
     """Writes the events of an answer as they come."""
 
-    begun: bool
-    """Whether something was sent, so that an error can no longer be a status."""
+    @property
+    def begun(self) -> bool:
+        """Whether something was sent, so that an error can no longer be a status."""
+        ...
+
+    async def tell(self, text: str) -> None:
+        """Tells the client what its request waits for, if this API has a way to; may be called before `begin`."""
 
     async def end(self) -> None:
         """Ends the answer."""

@@ -22,6 +22,10 @@ class Events(Protocol):
         """The events that open the answer."""
         ...
 
+    def wait(self, text: str) -> bytes:
+        """What tells a client that it waits, and for what; it may come before the events that open the answer."""
+        ...
+
     def part(self, part: Part, answer: Answer) -> bytes:
         """The events of a new part, which `answer` has already."""
         ...
@@ -54,8 +58,7 @@ class EventsSink:
     async def begin(self, base: int, started: pb.Started) -> None:  # noqa: ARG002 - a sink's shape
         """Sends the headers and the opening events at once, so that clients see that the answer begins."""
         self._parsed.begin(started)
-        await self._send_headers(started)
-        self.begun = True
+        await self._open(started)
         await self._write(self._events.begin(self._parsed.answer))
 
     async def take_delta(self, base: int, delta: pb.Delta) -> None:  # noqa: ARG002
@@ -68,6 +71,12 @@ class EventsSink:
         answer = self._parsed.answer
         self._pending = b"".join(self._events.part(part, answer) for part in self._parsed.finish(finished))
 
+    async def tell(self, text: str) -> None:
+        """Tells what the request waits for, if the dialect can; before anything else, that begins the answer."""
+        if data := self._events.wait(text):
+            await self._open(None)
+            await self._write(data)
+
     async def end(self) -> None:
         """Ends the answer."""
         await self._write(self._pending + self._events.end(self._parsed.answer))
@@ -75,6 +84,11 @@ class EventsSink:
     async def fail(self, error: InfermeshError) -> None:
         """Ends an answer that failed after it had begun."""
         await self._write(self._pending + self._events.fail(error, self._parsed.answer))
+
+    async def _open(self, started: pb.Started | None) -> None:
+        if not self.begun:
+            await self._send_headers(started)
+            self.begun = True
 
     async def _write(self, data: bytes) -> None:
         if data:

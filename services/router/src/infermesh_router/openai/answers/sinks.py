@@ -13,6 +13,7 @@ from infermesh_router.openai.answers.chat_parts import finish_reason as chat_fin
 from infermesh_router.openai.answers.chunks import (
     DONE,
     ChunkEncoder,
+    comment,
     error_event,
     failovers_member,
     finish_reason_name,
@@ -27,8 +28,8 @@ from infermesh_runtime.errors import InfermeshError
 
 EVENTS = "text/event-stream; charset=utf-8"
 
-SendHeaders = Callable[[pb.Started], Awaitable[None]]
-"""Sends the response's headers, which say what `started` says."""
+SendHeaders = Callable[[pb.Started | None], Awaitable[None]]
+"""Sends the response's headers, which say what `started` says. None: no endpoint answers yet."""
 
 
 class Writer(Protocol):
@@ -131,10 +132,7 @@ class SseSink:
 
     async def begin(self, base: int, started: pb.Started) -> None:
         """Sends the headers, once, and opens the prompt's choices."""
-        async with self._beginning:
-            if not self.begun:
-                await self._send_headers(started)
-                self.begun = True
+        await self._open(started)
         style = style_of(started, offers_tools=bool(self._job.tools))
         if style != PLAIN and self._parsed is None:
             self._parsed = ParsedChunks(self._job, self._encoder, style)
@@ -160,6 +158,11 @@ class SseSink:
         is_last = self._open_choices == 0 and not self._job.include_usage
         self._pending += with_members(event, self._timings.member) if is_last else event
 
+    async def tell(self, text: str) -> None:
+        """Writes a comment, which clients skip; before anything else, it begins the answer."""
+        await self._open(None)
+        await self._writer.write(self._message(comment(text)))
+
     async def end(self) -> None:
         """Ends the answer."""
         if self._job.include_usage:
@@ -173,6 +176,12 @@ class SseSink:
     async def fail(self, error: InfermeshError) -> None:
         """Ends an answer that failed after it had begun."""
         await self._writer.write(self._message(self._pending + error_event(error_object(error)) + DONE))
+
+    async def _open(self, started: pb.Started | None) -> None:
+        async with self._beginning:
+            if not self.begun:
+                await self._send_headers(started)
+                self.begun = True
 
     def _message(self, data: bytes) -> HttpBody:
         """The next message; the first one has the content type."""
