@@ -146,8 +146,9 @@ def message_stream(body: Body) -> bytes:
 
 def ollama(body: Body, *, is_chat: bool) -> Body:
     """The last part of an answer of /api/chat or /api/generate, which is also a whole answer."""
-    said = {"message": {"role": "assistant", "content": SAID}} if is_chat else {"response": SAID}
-    return {"model": body["model"], "created_at": "2026-01-01T00:00:00Z", "done": True, "done_reason": "stop", **said}
+    said: Body = {"message": {"role": "assistant", "content": SAID}} if is_chat else {"response": SAID}
+    end: Body = {"created_at": "2026-01-01T00:00:00Z", "done": True, "done_reason": "stop"}
+    return {"model": body["model"], **end, **said}
 
 
 def _arguments(schema: Body) -> Body:
