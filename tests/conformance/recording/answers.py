@@ -99,15 +99,15 @@ def response(body: Body) -> Body:
 def response_stream(body: Body) -> bytes:
     """Its first and last event, and the item."""
     whole = response(body)
-    begun = {**whole, "status": "in_progress", "output": []}
-    item = whole["output"][0]
-    events = [
+    begun: Body = {**whole, "status": "in_progress", "output": []}
+    item: Body = whole["output"][0]
+    events: list[Body] = [
         {"type": "response.created", "response": begun},
         {"type": "response.output_item.added", "output_index": 0, "item": {**item, "status": "in_progress"}},
         {"type": "response.output_item.done", "output_index": 0, "item": item},
         {"type": "response.completed", "response": whole},
     ]
-    return _named_events({"sequence_number": number, **event} for number, event in enumerate(events))
+    return _named_events({**event, "sequence_number": number} for number, event in enumerate(events))
 
 
 def message(body: Body) -> Body:

@@ -43,6 +43,8 @@ class Diagnosis:
     """One request."""
 
     request: RecordedRequest
+    status: int
+    """The status of the answer to the whole request; 0 if none came."""
     fields: Sequence[FieldResult]
     problem: str = ""
     """Why no whole answer came, even without the refused fields; "" if one did."""
@@ -62,7 +64,7 @@ def diagnose(server: Server, request: RecordedRequest, model: str) -> Diagnosis:
     path = request.path.replace(_MODEL, model)
     if request.body is None:
         reply = server.send(request.method, path, None, request.headers)
-        return Diagnosis(request, (), "" if reply.is_ok else reply.describe())
+        return Diagnosis(request, reply.status, (), "" if reply.is_ok else reply.describe())
 
     def send(body: Mapping[str, Any]) -> Reply:
         return server.send(request.method, path, body, request.headers)
@@ -71,7 +73,7 @@ def diagnose(server: Server, request: RecordedRequest, model: str) -> Diagnosis:
     found = find_refused(send, prepare(request.body, dialect, model), dialect)
     names = [name for name in list_fields(request.body) if name not in dialect.required]
     results = [_judge(name, found) for name in names]
-    return Diagnosis(request, results, "" if found.reply.is_ok else found.reply.describe())
+    return Diagnosis(request, found.status, results, "" if found.reply.is_ok else found.reply.describe())
 
 
 def _judge(name: str, found: Found) -> FieldResult:

@@ -25,13 +25,16 @@ class Found:
     """What is left of the request."""
     reply: Reply
     """The answer to that; a refusal if no part of the request helps."""
+    status: int
+    """The status of the answer to the whole request; 0 if none came."""
     refused: dict[str, str] = field(default_factory=dict)
     """Names of refused fields, and what the server said."""
 
 
 def find_refused(send: Send, body: Body, dialect: Dialect) -> Found:
     """Leaves out what the server refuses, until it does not refuse, or nothing helps."""
-    found = Found(body, send(body))
+    reply = send(body)
+    found = Found(body, reply, reply.status)
     for _ in range(_MAX_ROUNDS):
         if not found.reply.is_refusal:
             break
@@ -60,11 +63,19 @@ def _leave_out_named(send: Send, found: Found, dialect: Dialect) -> bool:
         if not dialect.required & found.body.keys() <= trial.keys():
             return False
         reply = send(trial)
-        if not reply.is_refusal or _named_place(reply, trial) not in (None, named, named[:length]):
-            found.refused[name_of(named)] = found.reply.message
+        next_named = _named_place(reply, trial) or ()
+        if not reply.is_refusal or next_named != named[: len(next_named)]:  # if it is, what holds it is missed now
+            found.refused[_listed_name(named, found.body)] = found.reply.message
             found.body, found.reply = trial, reply
             return True
     return False
+
+
+def _listed_name(place: Place, body: Body) -> str:
+    """The name of the field at a place, or of what holds it if its name is not the API's."""
+    listed = list_fields(body)
+    names = [name_of(place[:length]) for length in range(len(place), 0, -1)]
+    return next(name for name in names if name in listed)
 
 
 def _named_place(reply: Reply, body: Body) -> Place | None:

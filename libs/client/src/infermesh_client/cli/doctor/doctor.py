@@ -125,6 +125,6 @@ def _key(options: DoctorOptions, settings: ClientSettings) -> str:
         key = options.api_key_file.expanduser().read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         raise InvalidArgument(f"the file of the API key cannot be read: {error}") from None
-    if not key.isascii() or not key.isprintable():
+    if not key or not key.isascii() or not key.isprintable():
         raise InvalidArgument(f"{options.api_key_file} must hold one API key, on one line")
     return key

@@ -68,6 +68,7 @@ def _request_row(diagnosis: Diagnosis) -> dict[str, Any]:
         "method": request.method,
         "path": request.path,
         "by_default": request.by_default,
+        "status": diagnosis.status or None,
         "problem": diagnosis.problem or None,
         "fields": [
             {"field": each.name, "outcome": each.outcome, "note": each.note or None} for each in diagnosis.fields
