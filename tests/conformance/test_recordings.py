@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from infermesh_client.cli.app import app
 from infermesh_client.doctor.diagnosis import Outcome, diagnose
-from infermesh_client.doctor.recordings import RecordedRequest, client_names, load_recording
+from infermesh_client.doctor.recording import RecordedRequest, client_names, load_recording
 from infermesh_client.doctor.server import Server
 from tests.conformance.recording import calls
 from tests.conformance.recording.record import Client, path_of, record, without_expectations

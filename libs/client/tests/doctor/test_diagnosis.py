@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infermesh_client.doctor.diagnosis import Diagnosis, Outcome, diagnose
-from infermesh_client.doctor.recordings import RecordedRequest
+from infermesh_client.doctor.recording import RecordedRequest
 from infermesh_client.doctor.server import Server, Unreachable
 from infermesh_runtime.errors import Unauthenticated
 from libs.client.tests.doctor.fake_server import MESH, Answer, FakeServer, Rule, refusal, stream

@@ -4,7 +4,7 @@ import pytest
 
 from infermesh_client.doctor.dialects import dialect_of
 from infermesh_client.doctor.fields import list_fields
-from infermesh_client.doctor.recordings import client_names, load_recording
+from infermesh_client.doctor.recording import client_names, load_recording
 
 
 def test_the_clients_of_the_issue_are_there() -> None:
@@ -18,6 +18,8 @@ def test_a_recording_is_one(client: str) -> None:
     recording = load_recording(client)
     assert recording.client == client
     assert recording.version
+    assert all(source.startswith("https://") for source in recording.sources)
+    assert bool(recording.sources) == (recording.package == "published sources")
     titles = [request.title for request in recording.requests]
     assert len(set(titles)) == len(titles) > 0
     for request in recording.requests:

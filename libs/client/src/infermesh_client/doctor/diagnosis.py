@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from infermesh_client.doctor.dialects import dialect_of, prepare
 from infermesh_client.doctor.fields import list_fields, without_positions
 from infermesh_client.doctor.probing import Found, find_refused
-from infermesh_client.doctor.recordings import RecordedRequest
+from infermesh_client.doctor.recording import RecordedRequest
 from infermesh_client.doctor.reply import IGNORED_HEADER, Reply
 from infermesh_client.doctor.server import Server
 

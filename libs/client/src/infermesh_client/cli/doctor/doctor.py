@@ -13,7 +13,7 @@ from rich.console import Console
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.doctor.report import check_row, clients_table, request_view, summary_line
 from infermesh_client.doctor.diagnosis import Diagnosis, diagnose
-from infermesh_client.doctor.recordings import Recording, client_names, load_recording
+from infermesh_client.doctor.recording import Recording, client_names, load_recording
 from infermesh_client.doctor.server import Server, Unreachable
 from infermesh_client.mesh.rest import rest_url, trust
 from infermesh_client.mesh.state import read_state

@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from infermesh_client.doctor.diagnosis import Diagnosis, FieldResult, Outcome
-from infermesh_client.doctor.recordings import Recording
+from infermesh_client.doctor.recording import Recording
 
 _STYLES = {Outcome.REFUSED: "red", Outcome.IGNORED: "yellow", Outcome.UNTRIED: "dim"}
 _PLAIN = (Outcome.WORKS, Outcome.ACCEPTED)

@@ -40,9 +40,11 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     client: str
     package: str
-    """The package that was run, or where the shape is published if it was not."""
+    """The package that was run; for a client that was not, what its requests were written after."""
     version: str
     requests: Sequence[RecordedRequest]
+    sources: Sequence[str] = ()
+    """Pages that show the requests of a client that was not run."""
 
 
 def client_names() -> list[str]:
