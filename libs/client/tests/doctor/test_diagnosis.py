@@ -8,7 +8,7 @@ import pytest
 from infermesh_client.doctor.diagnosis import Diagnosis, Outcome, diagnose
 from infermesh_client.doctor.recording import RecordedRequest
 from infermesh_client.doctor.server import Server, Unreachable
-from infermesh_runtime.errors import Unauthenticated
+from infermesh_runtime.errors import NotFound, Unauthenticated
 from libs.client.tests.doctor.fake_server import MESH, Answer, FakeServer, Rule, refusal, stream
 
 CHAT: dict[str, Any] = {
@@ -106,6 +106,12 @@ def test_a_field_in_a_field_is_found(server: Server, fake: FakeServer, with_para
     assert outcomes(found)["tools"] is Outcome.ACCEPTED
 
 
+def test_a_field_is_not_found_by_what_empties_it(server: Server, fake: FakeServer) -> None:
+    fake.rule = refuse("stream_options", with_param=False)
+    request = asked({"model": "MODEL", "messages": [], "stream_options": {"include_usage": False}})
+    assert diagnose(server, request, "tiny").named(Outcome.REFUSED) == ["stream_options"]
+
+
 @pytest.mark.parametrize("with_param", [True, False])
 def test_what_belongs_to_a_refused_field_is_untried(server: Server, fake: FakeServer, with_param: bool) -> None:
     def answer(body: dict[str, Any]) -> Answer:
@@ -179,7 +185,12 @@ def test_a_stream_without_usage(server: Server, fake: FakeServer) -> None:
     [
         (stream(TEXT, end=b""), "the stream broke off before its end"),
         (stream(TEXT, {"error": {"message": "out of memory"}}), "the stream ended with an error: out of memory"),
-        (stream(end=b"data: {\n\n"), "an event of the stream is not JSON"),
+        (
+            stream({"type": "response.failed", "error": "no\x1b[2J\nroom"}),
+            "the stream ended with an error: no [2J room",
+        ),
+        (stream(end=b"data: {\n\n"), "an event of the stream is no JSON object"),
+        (stream(end=b"data: []\n\n"), "an event of the stream is no JSON object"),
         (Answer(content=b"<html>"), "the stream broke off before its end"),
     ],
 )
@@ -222,7 +233,7 @@ def test_answers_that_are_not_json(server: Server, fake: FakeServer) -> None:
 
 def test_the_key_is_sent_and_not_shown(server: Server, fake: FakeServer) -> None:
     fake.rule = lambda _: refusal("Incorrect API key provided: secret-key.", status=401)
-    with pytest.raises(Unauthenticated, match=r"provided: \*\*\*\."):
+    with pytest.raises(Unauthenticated, match=r"provided: \*\*\*\.\); --api-key-file"):
         diagnose(replace(server, key="secret-key"), asked(), "tiny")
     assert fake.headers[0]["authorization"] == "Bearer secret-key"
     versioned = RecordedRequest("m", "POST", "/v1/messages", {"model": "MODEL"}, {"anthropic-version": "2023-06-01"})
@@ -232,9 +243,26 @@ def test_the_key_is_sent_and_not_shown(server: Server, fake: FakeServer) -> None
     assert "authorization" not in fake.headers[1]
 
 
-def test_nobody_listens(server: Server) -> None:
+@pytest.mark.parametrize("url", ["http://me:secret@127.0.0.1:1", "127.0.0.1:1", "http://[", "http://127.0.0.1:99999"])
+def test_nobody_listens(server: Server, url: str) -> None:
+    with pytest.raises(Unreachable) as caught:
+        diagnose(replace(server, url=url), asked(), "tiny")
+    assert "secret" not in caught.value.message
     with pytest.raises(Unreachable):
-        diagnose(replace(server, url="http://127.0.0.1:1"), asked(), "tiny")
+        replace(server, url=url).default_model()
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"<html>", b'{"data": [1]}', b'{"data": []}'])
+def test_a_server_without_models(server: Server, fake: FakeServer, content: bytes) -> None:
+    fake.rule = lambda _: Answer(content=content)
+    with pytest.raises(NotFound, match="--model NAME"):
+        server.default_model()
+
+
+def test_a_list_of_models_that_needs_a_key(server: Server, fake: FakeServer) -> None:
+    fake.rule = lambda _: refusal("No key.", status=401)
+    with pytest.raises(Unauthenticated, match="--api-key-file FILE gives one"):
+        server.default_model()
 
 
 def test_requests_without_a_body(server: Server, fake: FakeServer) -> None:

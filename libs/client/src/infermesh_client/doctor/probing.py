@@ -97,8 +97,7 @@ def _leave_out_one(send: Send, found: Found, dialect: Dialect) -> bool:
             smaller: dict[str, Any] = dict(found.body)
             for place in reversed(places):
                 smaller = without(smaller, place)
-            answer = send(smaller)
-            if not answer.is_refusal:
+            if name in smaller and not (answer := send(smaller)).is_refusal:
                 found.refused[inner] = found.reply.message
                 found.body, found.reply = smaller, answer
                 return True

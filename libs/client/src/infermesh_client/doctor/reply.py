@@ -8,6 +8,7 @@ from typing import Any
 IGNORED_HEADER = "x-infermesh-ignored-fields"
 _MESH_HEADERS = "x-infermesh-"
 _NOT_IMPLEMENTED = 501
+_MAX_SHOWN = 300
 _NOT_ABOUT_FIELDS = frozenset({401, 403, 407, 408, 429})
 
 
@@ -53,20 +54,27 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Reply
     try:
         document = json.loads(text)
     except ValueError:
-        return Reply(status, headers, message=text.strip()[:200])
+        return Reply(status, headers, message=_shown(text))
     error = document.get("error", document) if isinstance(document, dict) else document
     if not isinstance(error, dict):
-        return Reply(status, headers, message=str(error))
+        return Reply(status, headers, message=_shown(error))
     message = error.get("message") or error.get("detail") or text
     param = error.get("param")
-    return Reply(status, headers, message=str(message), param=param if isinstance(param, str) else "")
+    return Reply(status, headers, message=_shown(message), param=param if isinstance(param, str) else "")
 
 
 def event_error(event: Mapping[str, Any]) -> str:
     """What an event of a stream says went wrong; "" if nothing did."""
     error = event.get("error")
-    if event.get("type") == "response.failed":
-        error = event.get("response", {}).get("error")
+    response = event.get("response")
+    if event.get("type") == "response.failed" and isinstance(response, dict):
+        error = response.get("error")
     if not error:
         return ""
-    return str(error.get("message", error)) if isinstance(error, dict) else str(error)
+    return _shown(error.get("message", error) if isinstance(error, dict) else error)
+
+
+def _shown(text: object) -> str:
+    """The text of a server, short, and without what would change a terminal."""
+    words = "".join(each if each.isprintable() else " " for each in str(text)).split()
+    return " ".join(words)[:_MAX_SHOWN]

@@ -1,6 +1,7 @@
 """Sends requests to the server that is looked at, and reads each answer to its end, within bounds of time."""
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from infermesh_client.doctor.reply import Reply, event_error, read_error
 from infermesh_runtime.errors import NotFound, Unauthenticated, Unavailable
 
 _DONE = "[DONE]"
+_MODELS = "/v1/models"
+_NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
 _VERSION_PREFIX = "/v1"
 _HIDDEN = "***"
 
@@ -34,42 +37,51 @@ class Server:
     """How long one answer may take."""
     key: str = ""
 
+    @property
+    def shown_url(self) -> str:
+        """The URL without the password that it may have."""
+        return re.sub(r"//[^/@]*@", "//", self.url)
+
     def send(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
     ) -> Reply:
         """What the server answers. Raises Unreachable, and Unauthenticated if the key is not what it wants."""
         dialect = dialect_of(path)
-        request = self._request(method, path, body, headers or {})
         deadline_s = time.monotonic() + self.timeout_s
         try:
+            request = self._request(method, path, body, headers or {})
             response = self.client.send(request, stream=True)
             try:
                 reply = _read(response, dialect, body, deadline_s)
             finally:
                 response.close()
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
-            raise Unreachable(f"nothing answers at {self.url}: {error}") from error
+        except _NO_CONNECTION as error:
+            raise self._unreachable(error) from error
         except (httpx.TimeoutException, TimeoutError):
             reply = Reply(problem=f"no whole answer within {self.timeout_s:g} s")
         except httpx.HTTPError as error:
             reply = Reply(problem=f"the connection broke: {error}")
         reply = self._without_key(reply)
         if reply.status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            raise Unauthenticated(f"{self.url} refuses the API key: {reply.describe()}")
+            raise self._unauthenticated(reply.describe())
         return reply
 
     def default_model(self) -> str:
-        """The model to ask: the first that is loaded, or else the first. Raises Unreachable and NotFound."""
+        """The model to ask: the first that is loaded, or else the first.
+
+        Raises Unreachable, Unauthenticated, and NotFound if the server lists no models.
+        """
         try:
-            answer = self.client.send(self._request("GET", "/v1/models", None, {}))
-            document = answer.json()
-            listed = [model for model in document["data"] if isinstance(model["id"], str)]
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
-            raise Unreachable(f"nothing answers at {self.url}: {error}") from error
+            answer = self.client.send(self._request("GET", _MODELS, None, {}))
+            if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+                raise self._unauthenticated(str(answer.status_code))
+            listed = [model for model in answer.json()["data"] if isinstance(model["id"], str)]
+        except _NO_CONNECTION as error:
+            raise self._unreachable(error) from error
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             listed = []
         if not listed:
-            raise NotFound(f"{self.url} lists no models at /v1/models; --model NAME says which one to ask")
+            raise NotFound(f"{self.shown_url} lists no models at {_MODELS}; --model NAME says which one to ask")
         loaded = [model for model in listed if model.get("loaded")]
         return str((loaded or listed)[0]["id"])
 
@@ -87,6 +99,13 @@ class Server:
         return self.client.build_request(
             method, base + path, content=content, headers={**headers, **kind, **own}, timeout=self.timeout_s
         )
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(f"nothing answers at {self.shown_url}: {error}")
+
+    def _unauthenticated(self, reason: str) -> Unauthenticated:
+        hint = "--api-key-file FILE gives another one" if self.key else "--api-key-file FILE gives one"
+        return Unauthenticated(f"{self.shown_url} wants another API key ({reason}); {hint}")
 
     def _without_key(self, reply: Reply) -> Reply:
         """Some servers repeat the key in their errors."""
@@ -122,7 +141,9 @@ def _read_stream(response: httpx.Response, dialect: Dialect, headers: Mapping[st
         try:
             event = json.loads(data)
         except ValueError:
-            return replace(reply, problem="an event of the stream is not JSON")
+            event = None
+        if not isinstance(event, dict):
+            return replace(reply, problem="an event of the stream is no JSON object")
         if error := event_error(event):
             return replace(reply, problem=f"the stream ended with an error: {error}")
         reply = replace(reply, has_usage=reply.has_usage or bool(event.get("usage")))

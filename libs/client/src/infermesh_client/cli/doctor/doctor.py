@@ -57,7 +57,7 @@ def run_doctor(client: str, options: DoctorOptions) -> None:
             raise typer.Exit(_UNREACHABLE) from None
     if options.as_json:
         rows = [check_row(recording, found) for recording, found in zip(recordings, results, strict=True)]
-        print(json.dumps({"url": server.url, "model": model, "clients": rows}, indent=2, ensure_ascii=False))
+        print(json.dumps({"url": server.shown_url, "model": model, "clients": rows}, indent=2, ensure_ascii=False))
     if not all(each.is_good for found in results for each in found if each.request.by_default):
         raise typer.Exit(1)
 
@@ -65,7 +65,7 @@ def run_doctor(client: str, options: DoctorOptions) -> None:
 def _check(server: Server, recordings: Sequence[Recording], model: str, *, as_json: bool) -> list[Sequence[Diagnosis]]:
     """What came of each client's requests; prints them as they come, unless the output is to be JSON."""
     console = Console(highlight=False, quiet=as_json)
-    console.print(f"Asking {model} at {server.url}", markup=False, soft_wrap=True)
+    console.print(f"Asking {model} at {server.shown_url}", markup=False, soft_wrap=True)
     results: list[Sequence[Diagnosis]] = []
     for recording in recordings:
         console.print(f"\n{recording.client} ({recording.package} {recording.version})", style="bold", markup=False)
