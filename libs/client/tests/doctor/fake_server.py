@@ -22,6 +22,8 @@ class Answer:
     kind: str = "application/json"
     hangs: bool = False
     """Whether the server keeps the connection open after the content, until it stops."""
+    drips: bool = False
+    """Whether it sends the content again and again until then."""
 
 
 def refusal(message: str, param: str | None = None, status: int = 400) -> Answer:
@@ -100,5 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.content)
         self.wfile.flush()
+        while answer.drips and not self.server.stopping.wait(0.02):
+            self.wfile.write(answer.content)
         if answer.hangs:
             self.server.stopping.wait(30)

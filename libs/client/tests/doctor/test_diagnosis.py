@@ -11,6 +11,8 @@ from infermesh_client.doctor.server import Server, Unreachable
 from infermesh_runtime.errors import NotFound, Unauthenticated
 from libs.client.tests.doctor.fake_server import MESH, Answer, FakeServer, Rule, refusal, stream
 
+pytestmark = pytest.mark.timeout(30)
+
 CHAT: dict[str, Any] = {
     "model": "MODEL",
     "messages": [{"role": "user", "content": "Hi", "name": "Ada"}],
@@ -202,8 +204,9 @@ def test_a_stream_that_breaks(server: Server, fake: FakeServer, answer: Answer, 
 
 
 @pytest.mark.parametrize("request_", [asked(), STREAMED])
-def test_a_server_that_hangs(server: Server, fake: FakeServer, request_: RecordedRequest) -> None:
-    fake.rule = lambda _: Answer(content=b"data: {}\n\n", kind="text/event-stream", hangs=True)
+@pytest.mark.parametrize("drips", [False, True])
+def test_a_server_that_hangs(server: Server, fake: FakeServer, request_: RecordedRequest, drips: bool) -> None:
+    fake.rule = lambda _: Answer(content=b"data: {}\n\n", kind="text/event-stream", hangs=not drips, drips=drips)
     found = diagnose(replace(server, timeout_s=0.2), request_, "tiny")
     assert found.problem == "no whole answer within 0.2 s"
 
