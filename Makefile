@@ -25,7 +25,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-lowest test-clients check format protos modules lock bench bench-router bench-xpu clean
+.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-lowest test-clients recordings check format protos modules lock bench bench-router bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -64,6 +64,12 @@ test-clients: setup $(CLIENTS_VENV)/.installed ## Test a mesh with the clients t
 	mypy --python-executable $(CLIENTS_VENV)/bin/python --cache-dir .mypy_cache/clients \
 		--exclude reference.py tests/clients
 	INFERMESH_TEST_MESH_VENV=$(CURDIR)/$(VENV) $(CLIENTS_VENV)/bin/python -m pytest -q -W default --confcutdir=tests/clients tests/clients
+
+recordings: setup $(CLIENTS_VENV)/.installed ## Record again what clients send, for `infermesh doctor` (needs npm)
+	python -m tests.conformance.recording.record tests.conformance.recording.calls
+	$(CLIENTS_VENV)/bin/python -m tests.conformance.recording.record tests.clients.recorded_calls
+	cd tests/clients/node && npm ci --no-audit --no-fund
+	python -m tests.clients.node_recordings
 
 setup-xpu: $(VENV)/.installed-xpu ## Add torch and worker-xpu to the venv
 

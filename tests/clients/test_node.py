@@ -12,8 +12,7 @@ from tests.clients.running import MODEL
 FOLDER = Path(__file__).parent / "node"
 
 
-@pytest.fixture(scope="module")
-def installed() -> None:
+def install() -> None:
     """Installs what package-lock.json names, again only when it changes."""
     lock, mark = FOLDER / "package-lock.json", FOLDER / "node_modules" / ".package-lock.json"
     if not mark.exists() or mark.stat().st_mtime < lock.stat().st_mtime:
@@ -22,7 +21,8 @@ def installed() -> None:
 
 
 @pytest.fixture(scope="module")
-def answers(installed: None, mesh_url: str) -> dict[str, Any]:
+def answers(mesh_url: str) -> dict[str, Any]:
+    install()
     command = ["node", "calls.mjs", mesh_url, mesh_url, MODEL]
     done = subprocess.run(command, cwd=FOLDER, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,1 @@
+"""`infermesh doctor`: replays what clients send, and shows what becomes of it."""

@@ -1,0 +1,167 @@
+"""Sends requests to the server that is looked at, and reads each answer to its end, within bounds of time."""
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+
+from infermesh_client.doctor.dialects import Dialect, dialect_of, is_streamed
+from infermesh_client.doctor.reply import Reply, event_error, read_error
+from infermesh_runtime.errors import NotFound, Unauthenticated, Unavailable
+
+_DONE = "[DONE]"
+_MODELS = "/v1/models"
+_NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
+_VERSION_PREFIX = "/v1"
+_HIDDEN = "***"
+
+
+class Unreachable(Unavailable):
+    """Nothing answers at the URL."""
+
+    reason = "UNREACHABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server with APIs like OpenAI's."""
+
+    client: httpx.Client
+    url: str
+    """Its base URL, with /v1 or without."""
+    timeout_s: float
+    """How long one answer may take."""
+    key: str = ""
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without the password that it may have."""
+        return re.sub(r"//[^/@]*@", "//", self.url)
+
+    def send(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """What the server answers. Raises Unreachable, and Unauthenticated if the key is not what it wants."""
+        dialect = dialect_of(path)
+        deadline_s = time.monotonic() + self.timeout_s
+        try:
+            request = self._request(method, path, body, headers or {})
+            response = self.client.send(request, stream=True)
+            try:
+                reply = _read(response, dialect, body, deadline_s)
+            finally:
+                response.close()
+        except _NO_CONNECTION as error:
+            raise self._unreachable(error) from error
+        except (httpx.TimeoutException, TimeoutError):
+            reply = Reply(problem=f"no whole answer within {self.timeout_s:g} s")
+        except httpx.HTTPError as error:
+            reply = Reply(problem=f"the connection broke: {error}")
+        reply = self._without_key(reply)
+        if reply.status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise self._unauthenticated(reply.describe())
+        return reply
+
+    def default_model(self) -> str:
+        """The model to ask: the first that is loaded, or else the first.
+
+        Raises Unreachable, Unauthenticated, and NotFound if the server lists no models.
+        """
+        try:
+            answer = self.client.send(self._request("GET", _MODELS, None, {}))
+            if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+                raise self._unauthenticated(str(answer.status_code))
+            listed = [model for model in answer.json()["data"] if isinstance(model["id"], str)]
+        except _NO_CONNECTION as error:
+            raise self._unreachable(error) from error
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            listed = []
+        if not listed:
+            raise NotFound(f"{self.shown_url} lists no models at {_MODELS}; --model NAME says which one to ask")
+        loaded = [model for model in listed if model.get("loaded")]
+        return str((loaded or listed)[0]["id"])
+
+    def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> httpx.Request:
+        base = self.url.rstrip("/")
+        if path.startswith(f"{_VERSION_PREFIX}/"):
+            base = base.removesuffix(_VERSION_PREFIX)
+        own = {"authorization": f"Bearer {self.key}"} if self.key else {}
+        if self.key and "anthropic-version" in headers:
+            own = {"x-api-key": self.key}
+        content = None if body is None else json.dumps(body).encode()
+        kind = {} if body is None else {"content-type": "application/json"}
+        return self.client.build_request(
+            method, base + path, content=content, headers={**headers, **kind, **own}, timeout=self.timeout_s
+        )
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(f"nothing answers at {self.shown_url}: {error}")
+
+    def _unauthenticated(self, reason: str) -> Unauthenticated:
+        hint = "--api-key-file FILE gives another one" if self.key else "--api-key-file FILE gives one"
+        return Unauthenticated(f"{self.shown_url} wants another API key ({reason}); {hint}")
+
+    def _without_key(self, reply: Reply) -> Reply:
+        """Some servers repeat the key in their errors."""
+        if not self.key:
+            return reply
+        return replace(reply, message=reply.message.replace(self.key, _HIDDEN))
+
+
+def _read(response: httpx.Response, dialect: Dialect, body: Mapping[str, Any] | None, deadline_s: float) -> Reply:
+    headers = dict(response.headers)
+    if response.is_success and body is not None and is_streamed(body, dialect):
+        return _read_stream(response, dialect, headers, deadline_s)
+    content = b""
+    for piece in response.iter_bytes():
+        content += piece
+        _check_time(deadline_s)
+    if not response.is_success:
+        return read_error(response.status_code, headers, content)
+    try:
+        json.loads(content)
+    except ValueError:
+        return Reply(response.status_code, headers, problem="the answer is not JSON")
+    return Reply(response.status_code, headers)
+
+
+def _read_stream(response: httpx.Response, dialect: Dialect, headers: Mapping[str, str], deadline_s: float) -> Reply:
+    reply = Reply(response.status_code, headers)
+    ended = False
+    for data in _events(response, deadline_s):
+        if data == _DONE:
+            ended = ended or dialect.ends is None
+            continue
+        try:
+            event = json.loads(data)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            return replace(reply, problem="an event of the stream is no JSON object")
+        if error := event_error(event):
+            return replace(reply, problem=f"the stream ended with an error: {error}")
+        reply = replace(reply, has_usage=reply.has_usage or bool(event.get("usage")))
+        ended = ended or (dialect.ends is not None and dialect.ends(event))
+    return reply if ended else replace(reply, problem="the stream broke off before its end")
+
+
+def _events(response: httpx.Response, deadline_s: float) -> Iterator[str]:
+    """The data of server-sent events, or lines of JSON."""
+    are_lines = "ndjson" in response.headers.get("content-type", "")
+    for line in response.iter_lines():
+        _check_time(deadline_s)
+        if are_lines and line:
+            yield line
+        elif line.startswith("data:"):
+            yield line.removeprefix("data:").strip()
+
+
+def _check_time(deadline_s: float) -> None:
+    if time.monotonic() > deadline_s:
+        raise TimeoutError
