@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from infermesh_router.access.access import Access
 from infermesh_router.anthropic.models import model_handlers
+from infermesh_router.anthropic.openapi import ANTHROPIC_API
 from infermesh_router.anthropic.servicer import LIMITED_CALLS as LIMITED_ANTHROPIC_CALLS
 from infermesh_router.anthropic.servicer import SERVICE as ANTHROPIC_SERVICE
 from infermesh_router.anthropic.servicer import AnthropicServicer, anthropic_handlers
@@ -15,15 +16,17 @@ from infermesh_router.config.body_options import body_rules, request_bounds
 from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core
+from infermesh_router.description.document import openapi_document
 from infermesh_router.ollama.asking import Asking
 from infermesh_router.ollama.loaded_models import LoadedModels
+from infermesh_router.ollama.openapi import OLLAMA_API
 from infermesh_router.ollama.servicer import LIMITED_CALLS as OLLAMA_LIMITED_CALLS
 from infermesh_router.ollama.servicer import SERVICE as OLLAMA_SERVICE
 from infermesh_router.ollama.servicer import OllamaServicer, ollama_handlers
 from infermesh_router.openai.answerer import Answerer
 from infermesh_router.openai.conversion import BodyConverter
 from infermesh_router.openai.models import ModelDirectory
-from infermesh_router.openai.openapi import openapi_document
+from infermesh_router.openai.openapi import openai_api
 from infermesh_router.openai.servicer import LIMITED_CALLS, OpenAIServicer, openai_handlers
 from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
 from infermesh_router.openai.token_servicer import TokenServicer
@@ -45,6 +48,8 @@ LIMITED_METHODS = frozenset(
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
+DESCRIBED_APIS = (openai_api(RESPONSE_BODIES), ANTHROPIC_API, OLLAMA_API)
+"""What /openapi.json describes: the REST APIs of all dialects."""
 
 
 def add_client_plane(
@@ -69,7 +74,7 @@ def add_client_plane(
         converter=converter,
         directory=directory,
         tokens=TokenServicer(core.dispatcher, access=access, converter=converter),
-        describe=partial(openapi_document, RESPONSE_BODIES),
+        describe=partial(openapi_document, DESCRIBED_APIS),
     )
     server.add_service(
         OPENAI_SERVICE,

@@ -30,7 +30,7 @@ def _to_int(value: object) -> object:
 
 
 Whole = Annotated[int, BeforeValidator(_to_int), Field(ge=-(2**63), lt=2**63)]
-KeepAlive = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(read_keep_alive)]
+KeepAlive = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(read_keep_alive, float | str)]
 
 
 def _format_tag(value: object) -> str:
