@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from infermesh_router.ollama.messages import openai_messages
 from infermesh_router.ollama.names import without_tag
 from infermesh_router.ollama.schema import AskBody, ChatBody, GenerateBody, Options
 from infermesh_router.openai.answers.chat import ChatShape
-from infermesh_router.openai.bodies import BodyRules, check_document, take_body
+from infermesh_router.openai.bodies import BodyRules, check_conversation, check_document, take_body
 from infermesh_router.openai.conversion import Converted
 from infermesh_router.openai.convert.chat import chat_job
 from infermesh_router.openai.convert.completion import completion_job
@@ -43,9 +44,7 @@ def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted
 
     def check(document: dict[str, Any]) -> None:
         check_document(document, model)
-        messages = document.get("messages")
-        if isinstance(messages, list):
-            rules.bounds.check_messages(len(messages))
+        check_conversation(document.get("messages"), rules.bounds)
 
     parsed = parse_body(ChatBody, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
     body, ignored = parsed.request, parsed.ignored
@@ -62,10 +61,7 @@ def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted
 
 def convert_generate(message: bytes, rules: BodyRules, model: str = "") -> Converted:
     """Converts a body of /api/generate. Without a prompt the job has no calls. Raises InvalidArgument."""
-
-    def check(document: dict[str, Any]) -> None:
-        check_document(document, model)
-
+    check = partial(check_document, model=model)
     parsed = parse_body(GenerateBody, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
     body, ignored = parsed.request, parsed.ignored
     if body.raw and body.system:

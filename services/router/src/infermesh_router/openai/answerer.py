@@ -64,7 +64,7 @@ class Answerer:
 
     async def _answer_whole(self, asked: Asked) -> None:
         sink = asked.dialect.whole(asked.job, _header_sender(asked))
-        await self._run(asked, sink, _shorter(asked.context.time_remaining(), asked.job.deadline_s))
+        await self._run(asked, sink, time_left_s(asked.context, asked.job))
         await asked.context.write(HttpBody(content_type=JSON, data=sink.body()))
 
     async def _stream(self, asked: Asked) -> None:
@@ -90,7 +90,7 @@ class Answerer:
 
     async def _run_until_deadline(self, asked: Asked, sink: Sink) -> None:
         """Raises DeadlineExceeded early enough that it can still be sent: at the deadline, gRPC cuts the stream."""
-        remaining_s = _shorter(asked.context.time_remaining(), asked.job.deadline_s)
+        remaining_s = time_left_s(asked.context, asked.job)
         timeout_s = None if remaining_s is None else remaining_s - min(_LAST_EVENT_S, remaining_s / 10)
         try:
             async with asyncio.timeout(timeout_s):
@@ -112,9 +112,9 @@ async def _fail(sink: StreamedAnswer, error: InfermeshError) -> None:
     await sink.fail(error)
 
 
-def _shorter(remaining_s: float | None, deadline_s: float | None) -> float | None:
-    """The shorter of two times; None stands for no limit."""
-    given = [time_s for time_s in (remaining_s, deadline_s) if time_s is not None]
+def time_left_s(context: RpcContext, job: Job) -> float | None:
+    """How long the answer may take, by the call's deadline and the body's; None stands for no limit."""
+    given = [time_s for time_s in (context.time_remaining(), job.deadline_s) if time_s is not None]
     return min(given, default=None)
 
 
