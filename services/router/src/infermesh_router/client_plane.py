@@ -12,6 +12,12 @@ from infermesh_router.anthropic.servicer import LIMITED_CALLS as LIMITED_ANTHROP
 from infermesh_router.anthropic.servicer import SERVICE as ANTHROPIC_SERVICE
 from infermesh_router.anthropic.servicer import AnthropicServicer, anthropic_handlers
 from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
+from infermesh_router.batches.openapi import BATCH_API
+from infermesh_router.batches.runner import BatchRunner
+from infermesh_router.batches.servicer import LIMITED_CALLS as LIMITED_BATCH_CALLS
+from infermesh_router.batches.servicer import SERVICE as BATCH_SERVICE
+from infermesh_router.batches.servicer import BatchServicer, batch_handlers
+from infermesh_router.config.batch_options import batch_store
 from infermesh_router.config.body_options import body_rules, request_bounds
 from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
@@ -44,11 +50,12 @@ LIMITED_METHODS = frozenset(
         *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer", "Tokenize", "Detokenize")),
         *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in (*LIMITED_CALLS, *LIMITED_RESPONSES_CALLS)),
         *(f"/{ANTHROPIC_SERVICE}/{name}" for name in LIMITED_ANTHROPIC_CALLS),
+        *(f"/{BATCH_SERVICE}/{name}" for name in LIMITED_BATCH_CALLS),
         *(f"/{OLLAMA_SERVICE}/{name}" for name in OLLAMA_LIMITED_CALLS),
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
-DESCRIBED_APIS = (openai_api(RESPONSE_BODIES), ANTHROPIC_API, OLLAMA_API)
+DESCRIBED_APIS = (openai_api(RESPONSE_BODIES), BATCH_API, ANTHROPIC_API, OLLAMA_API)
 """What /openapi.json describes: the REST APIs of all dialects."""
 
 
@@ -94,6 +101,13 @@ def add_client_plane(
     )
     ollama = OllamaServicer(asking, access=access, make_report=core.make_report, directory=directory, loaded=loaded)
     server.add_service(OLLAMA_SERVICE, ollama_handlers(ollama))
+    store = batch_store(settings)
+    runner = BatchRunner(
+        store, core.dispatcher, access=access, converter=converter, tasks=tasks, at_once=settings.batches_at_once
+    )
+    batches = BatchServicer(store, runner, access=access, pool=pool, rules=body_rules(settings))
+    server.add_service(BATCH_SERVICE, batch_handlers(batches))
+    server.add_part(ServerPart(name="batches", start=runner.start, close=runner.close))
 
 
 def _responses(

@@ -49,8 +49,8 @@ class DescribedApi:
     """The content type of its streams."""
     answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The content types of the answers to calls that answer with something else than one JSON document or a stream."""
-    sent: Mapping[str, str] = field(default_factory=dict)
-    """The content type of the body that a call takes, if it is not JSON."""
+    sent: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The bodies of calls that take something else than JSON, in OpenAPI's words: content type → schema."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Calls that always answer 501, and what each says."""
     header: str = ""

@@ -73,13 +73,14 @@ def _operation(api: DescribedApi, method: MethodDescriptor, bodies: list[dict[st
     if bodies:
         schema = bodies[0] if len(bodies) == 1 else {"anyOf": bodies}
         return {**tags, "requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
-    if method.name in api.refused:
-        return {**tags, "requestBody": {"required": False, "content": {api.sent.get(method.name, JSON): {}}}}
+    if method.name in api.refused or method.name in api.sent:
+        content = api.sent.get(method.name, {JSON: {}})
+        return {**tags, "requestBody": {"required": method.name not in api.refused, "content": content}}
     return tags
 
 
 def _answers(api: DescribedApi, method: MethodDescriptor) -> dict[str, Any]:
-    if method.name in api.refused:
+    if method.name in api.refused or method.name in api.sent:
         return {}
     types = api.answers.get(method.name) or ((JSON, api.stream_type) if method.server_streaming else (JSON,))
     return {"200": {"description": "The answer.", "content": {each: {} for each in types}}}

@@ -13,6 +13,6 @@ OLLAMA_API = DescribedApi(
     error={"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
     stream_type=LINES,
     answers={"PullModel": (JSON, LINES)},
-    sent={"CreateBlob": "application/octet-stream"},
+    sent={"CreateBlob": {"application/octet-stream": {}}},
     refused=ALWAYS_REFUSED,
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -118,6 +119,12 @@ def time_left_s(context: RpcContext, job: Job) -> float | None:
     return min(given, default=None)
 
 
+def ignored_headers(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """The header that names the fields of a body which have no effect; none without such fields."""
+    shown = ",".join(quote(path, safe="[]") for path in dict.fromkeys(paths))
+    return [("x-infermesh-ignored-fields", shown[:_MAX_HEADER_CHARS])] if shown else []
+
+
 def _header_sender(asked: Asked) -> SendHeaders:
     """Sends headers: which endpoint answers and why, how long that took so far, ignored fields, and rate limits."""
 
@@ -135,9 +142,7 @@ def _header_sender(asked: Asked) -> SendHeaders:
         if started.loading_ms:
             headers.append(("x-infermesh-loading-ms", str(started.loading_ms)))
         paths = (*asked.ignored, *(rename_field(path, asked.job.field_names) for path in started.ignored_fields))
-        if paths:
-            shown = ",".join(quote(path, safe="[]") for path in dict.fromkeys(paths))
-            headers.append(("x-infermesh-ignored-fields", shown[:_MAX_HEADER_CHARS]))
+        headers += ignored_headers(paths)
         await asked.context.send_initial_metadata(headers)
 
     return send_headers

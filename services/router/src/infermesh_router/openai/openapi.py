@@ -16,7 +16,7 @@ _BODIES: Bodies = {
     "ApplyTemplate": (TokenizeChat,),
 }
 
-_ERROR: dict[str, Any] = {
+OPENAI_ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error"],
     "properties": {
@@ -39,6 +39,6 @@ def openai_api(more: Bodies) -> DescribedApi:
     return DescribedApi(
         service=pb.DESCRIPTOR.services_by_name["OpenAIService"],
         bodies={**_BODIES, **more},
-        error=_ERROR,
+        error=OPENAI_ERROR,
         answers={"GetMetrics": ("text/plain",)},
     )
