@@ -160,7 +160,6 @@ async def test_method_the_router_does_not_have(router: FakeRouter, http: httpx.A
         ("GET", f"{CHAT}/x", 404, "not_found"),
         ("POST", "/v1/moderations", 404, "not_found"),
         ("POST", "/v1/images/generations", 404, "not_found"),
-        ("PUT", "/v1/files", 405, "method_not_allowed"),
         ("POST", "/v1/uploads", 404, "not_found"),
         ("GET", "/chat/completions", 405, "method_not_allowed"),
         ("GET", "/v1/models/%ff", 400, "bad_request"),
