@@ -107,7 +107,7 @@ def add_client_plane(
     )
     batches = BatchServicer(store, runner, access=access, pool=pool, rules=body_rules(settings))
     server.add_service(BATCH_SERVICE, batch_handlers(batches))
-    server.add_part(ServerPart(name="batches", start=runner.start, close=runner.close))
+    server.add_part(ServerPart(name="batches", start=runner.start, drain=runner.stop, close=runner.close))
 
 
 def _responses(

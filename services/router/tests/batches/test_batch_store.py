@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from infermesh.openai.v1 import batches_pb2 as pb
+from infermesh_router.batches.runner import passes
 from infermesh_router.batches.store.batches import Batches
 from infermesh_router.batches.store.database import Database
 from infermesh_router.batches.store.files import Files
@@ -13,7 +14,14 @@ from infermesh_router.batches.store.kept import EXPIRED, Batch, Line, StoreBound
 from infermesh_router.testing.batches import answers, call, create, ended, line, upload
 from infermesh_router.testing.keys import bearer, key_of, write_keys_of
 from infermesh_router.testing.router import StartRouter, StartWorker, running_router
-from infermesh_runtime.errors import NotFound
+from infermesh_runtime.errors import (
+    InfermeshError,
+    InvalidArgument,
+    ModelNotFound,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 
 LARGE = StoreBounds(max_bytes=1 << 20, max_age_s=1000)
 BODY = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}'
@@ -69,6 +77,20 @@ async def test_without_its_key_it_fails(start_worker: StartWorker, start_router:
     assert Batches(database).get("", "batch_a").counts.failed == 1
     database.close()
     assert [request.chat.messages[0].content for request in worker.requests] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("error", "now", "at_the_start"),
+    [
+        (Unavailable("x"), True, True),
+        (ResourceExhausted("x", retry_after_s=1), True, True),
+        (ResourceExhausted("x"), False, False),
+        (ModelNotFound("x"), False, True),
+        (InvalidArgument("x"), False, False),
+    ],
+)
+def test_what_is_tried_again(error: InfermeshError, now: bool, at_the_start: bool) -> None:
+    assert (passes(error), passes(error, patient=True)) == (now, at_the_start)
 
 
 class Clock:

@@ -60,13 +60,22 @@ async def test_large_files_come_in_pieces(router: RunningRouter) -> None:
         (form(b"x", purpose="assistants"), "purpose"),
         (form(b""), "file"),
         (HttpBody(content_type="application/json", data=b"{}"), "file"),
-        (HttpBody(content_type="multipart/form-data; boundary=b", data=b"nothing"), "purpose"),
+        (HttpBody(content_type="multipart/form-data", data=b"--b--"), "file"),
+        (HttpBody(content_type="multipart/form-data; boundary=b", data=b"--b\r\n\r\n\r\n" * 101 + b"--b--"), "file"),
+        (HttpBody(content_type="multipart/form-data; boundary=b", data=b"--b\r\n\r\nx\r\n--b--"), "purpose"),
     ],
 )
 async def test_what_is_not_a_file_of_requests_is_refused(router: RunningRouter, sent: HttpBody, field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         await call(router, "CreateFile", sent)
     assert list(caught.value.fields) == [field]
+
+
+@pytest.mark.parametrize("data", [b"nothing", b"--b\r\nodd", form(b"x").data[:-9], b""])
+async def test_a_form_that_cannot_be_read_is_refused(router: RunningRouter, data: bytes) -> None:
+    boundary = "x-y-z" if b"x-y-z" in data else "b"
+    with pytest.raises(InvalidArgument, match=r"^The form "):
+        await call(router, "CreateFile", HttpBody(content_type=f"multipart/form-data; boundary={boundary}", data=data))
 
 
 async def test_a_batch_is_answered(router: RunningRouter) -> None:

@@ -120,6 +120,22 @@ def test_content_types_of_answers(path: str, types: set[str]) -> None:
     assert PATHS[path]["post"]["responses"]["200"]["content"].keys() == types
 
 
+def test_all_calls_but_those_that_are_refused_have_an_answer() -> None:
+    expected = {
+        path: {verb: method.name not in api.refused}
+        for api in DESCRIBED_APIS
+        for method in api.service.methods
+        for verb, path in http_rules(method)
+    }
+    for path, verbs in expected.items():
+        assert {verb: "200" in PATHS[path][verb]["responses"] for verb in verbs} == verbs
+
+
+def test_files_are_sent_as_forms() -> None:
+    content = PATHS["/v1/files"]["post"]["requestBody"]["content"]
+    assert content["multipart/form-data"]["schema"]["required"] == ["file", "purpose"]
+
+
 def test_calls_that_are_always_refused_say_what_to_use_instead() -> None:
     responses = PATHS["/api/create"]["post"]["responses"]
     assert "200" not in responses

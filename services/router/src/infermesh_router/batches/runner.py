@@ -27,6 +27,8 @@ from infermesh_runtime.errors import Code, InfermeshError, Internal
 _log = logging.getLogger(__name__)
 _OPENAI = OpenAIDialect()
 _LAST = MAX_PRIORITY  # over REST, what is smaller goes first
+_STARTING_S = 30.0
+"""How long after its start a router may not know all models yet, because its endpoints are still being connected."""
 _RETRY_S = 5.0
 """How long a request waits that could not run and was not told how long."""
 
@@ -55,27 +57,36 @@ class BatchRunner:
         self._free = asyncio.Semaphore(at_once)
         self._sleep = sleep
         self._running: dict[str, BackgroundTask] = {}
+        self._stopped = False
 
     async def start(self) -> None:
-        """Goes on with the batches that a router before this one left."""
+        """Goes on with the batches that a router before this one left, whose models may be known only later."""
         if not self._store.has_file:
             return
         try:
             for batch in await self._store.batches(Batches.running):
-                self.begin(batch)
+                self.begin(batch, patient_until_s=time.monotonic() + _STARTING_S)
         except InfermeshError as error:
             _log.error("batches do not go on: %s", error.message)
 
-    async def close(self) -> None:
-        """Stops; what was not answered is run after the next start."""
-        for task in list(self._running.values()):
+    async def stop(self) -> None:
+        """Stops, before the endpoints are gone; what was not answered is run after the next start."""
+        self._stopped = True
+        running = list(self._running.values())
+        for task in running:
             task.stop()
+        for task in running:
             await task.wait()
+
+    async def close(self) -> None:
+        """Closes the store."""
         await self._store.close()
 
-    def begin(self, batch: Batch) -> None:
-        """Begins to run a batch that is kept."""
-        task = self._tasks.start("batch", partial(self._run, batch), about=batch.id)
+    def begin(self, batch: Batch, *, patient_until_s: float = 0) -> None:
+        """Begins to run a batch that is kept. `patient_until_s`: until then a model may not be known yet."""
+        if self._stopped:
+            return
+        task = self._tasks.start("batch", partial(self._run, batch, patient_until_s), about=batch.id)
         self._running[batch.id] = task
         task.on_done(lambda: self._running.pop(batch.id, None))
 
@@ -86,32 +97,32 @@ class BatchRunner:
             await task.wait()
         await self._store.batches(Batches.end, batch.id, batch.owner, CANCELLED)
 
-    async def _run(self, batch: Batch) -> None:
+    async def _run(self, batch: Batch, patient_until_s: float) -> None:
         pending = iter(await self._store.batches(Batches.pending, batch.id))
         state = COMPLETED
         try:
             async with asyncio.timeout(batch.expires_s - time.time()), asyncio.TaskGroup() as group:
                 for _ in range(self._at_once):
-                    group.create_task(self._work(batch, pending))
+                    group.create_task(self._work(batch, pending, patient_until_s))
         except TimeoutError:
             state = EXPIRED
         await self._store.batches(Batches.end, batch.id, batch.owner, state)
 
-    async def _work(self, batch: Batch, pending: Iterator[int]) -> None:
+    async def _work(self, batch: Batch, pending: Iterator[int], patient_until_s: float) -> None:
         for n in pending:
             async with self._free:
                 line = await self._store.batches(Batches.line, batch.id, n)
-                result, failed = await self._result(batch, line, n)
+                result, failed = await self._result(batch, line, n, patient_until_s)
                 await self._store.batches(Batches.end_line, batch.id, n, result, failed=failed)
 
-    async def _result(self, batch: Batch, line: Line, n: int) -> tuple[bytes, bool]:
+    async def _result(self, batch: Batch, line: Line, n: int, patient_until_s: float) -> tuple[bytes, bool]:
         """The line of the answer or error, and whether it is an error."""
         request_id = f"req_{uuid4().hex}"
         while True:
             try:
                 return answered(line, n, request_id, await self._answer(batch, line)), False
             except InfermeshError as error:
-                if not _passes(error):
+                if not passes(error, patient=time.monotonic() < patient_until_s):
                     return refused(line, n, request_id, error), True
                 wait_s = error.retry_after_s or _RETRY_S
             except Exception:
@@ -136,9 +147,11 @@ class BatchRunner:
         return sink.body()
 
 
-def _passes(error: InfermeshError) -> bool:
-    """Whether the request may run later."""
-    return error.code is Code.UNAVAILABLE or (error.code is Code.RESOURCE_EXHAUSTED and bool(error.retry_after_s))
+def passes(error: InfermeshError, *, patient: bool = False) -> bool:
+    """Whether the request may run later. `patient`: also one for a model that is not known."""
+    if error.code is Code.RESOURCE_EXHAUSTED:
+        return bool(error.retry_after_s)
+    return error.code is Code.UNAVAILABLE or (patient and error.code is Code.NOT_FOUND)
 
 
 async def _no_headers(_started: inference_pb2.Started) -> None:

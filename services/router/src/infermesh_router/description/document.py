@@ -80,7 +80,7 @@ def _operation(api: DescribedApi, method: MethodDescriptor, bodies: list[dict[st
 
 
 def _answers(api: DescribedApi, method: MethodDescriptor) -> dict[str, Any]:
-    if method.name in api.refused or method.name in api.sent:
+    if method.name in api.refused:
         return {}
     types = api.answers.get(method.name) or ((JSON, api.stream_type) if method.server_streaming else (JSON,))
     return {"200": {"description": "The answer.", "content": {each: {} for each in types}}}
