@@ -101,6 +101,20 @@ def add_client_plane(
     )
     ollama = OllamaServicer(asking, access=access, make_report=core.make_report, directory=directory, loaded=loaded)
     server.add_service(OLLAMA_SERVICE, ollama_handlers(ollama))
+    _add_batches(server, settings, core, access=access, pool=pool, converter=converter, tasks=tasks)
+
+
+def _add_batches(
+    server: Server,
+    settings: RouterSettings,
+    core: Core,
+    *,
+    access: Access,
+    pool: ParsingPool,
+    converter: BodyConverter,
+    tasks: TaskSupervisor,
+) -> None:
+    """Adds files and batches, which stop while the endpoints are still there."""
     store = batch_store(settings)
     runner = BatchRunner(
         store, core.dispatcher, access=access, converter=converter, tasks=tasks, at_once=settings.batches_at_once

@@ -128,3 +128,14 @@ def test_a_file_is_for_its_user_only_and_opens_again(tmp_path: Path) -> None:
     again = Database(path, LARGE)
     assert Files(again).whole("me", kept.id) == b"x"
     again.close()
+
+
+async def test_a_file_of_another_program_is_left_alone(
+    start_worker: StartWorker, start_router: StartRouter, tmp_path: Path
+) -> None:
+    path = tmp_path / "b"
+    path.write_bytes(b"not a database at all" * 100)
+    router = await start_router(await start_worker(), batches_store=str(path))
+    with pytest.raises(Unavailable, match="cannot be used"):
+        await upload(router, [line("a")])
+    assert path.read_bytes().startswith(b"not a database")

@@ -46,12 +46,7 @@ class Database:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(path)
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            for pragma in ("journal_mode = WAL", "foreign_keys = ON", "secure_delete = ON"):
-                self.run(f"PRAGMA {pragma}")
-            if self.one("PRAGMA user_version") != (_VERSION,):
-                self._connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT")
+            self._connection = _opened(path)
         except BaseException:
             os.close(self._lock)
             raise
@@ -118,3 +113,18 @@ def _locked(path: Path) -> int:
         os.close(lock)
         raise FailedPrecondition(f"Another router uses {path}.", reason="FILES_IN_USE") from None
     return lock
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The file with its tables."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        for pragma in ("journal_mode = WAL", "foreign_keys = ON", "secure_delete = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+            connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
