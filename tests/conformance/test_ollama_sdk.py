@@ -107,6 +107,19 @@ def test_a_system_prompt(client: ollama.Client) -> None:
     assert generated.response == client.chat(MODEL, messages, options=EXACT).message.content
 
 
+def test_a_prompt_goes_on_from_its_context(client: ollama.Client) -> None:
+    first = client.generate(MODEL, QUESTION, options=EXACT)
+    *_, streamed = client.generate(MODEL, QUESTION, options=EXACT, stream=True)
+    assert streamed.context == first.context
+    more = "And two more?"
+    said = [*MESSAGES, {"role": "assistant", "content": first.response}, {"role": "user", "content": more}]
+    again = client.generate(MODEL, more, context=first.context, options=EXACT)
+    assert again.response == client.chat(MODEL, said, options=EXACT).message.content
+    with pytest.raises(ollama.ResponseError, match="'context' was not made by this server") as caught:
+        client.generate(MODEL, more, context=[1, 2, 3])
+    assert caught.value.status_code == 400
+
+
 def test_a_raw_prompt_is_continued(mesh: Mesh, client: ollama.Client) -> None:
     with mesh.openai() as openai_client:
         expected = openai_client.completions.create(model=MODEL, prompt=QUESTION, max_tokens=8, temperature=0)

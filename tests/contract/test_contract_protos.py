@@ -25,6 +25,7 @@ def test_the_descriptor_set_has_every_service_and_its_imports() -> None:
         "infermesh.admin.v1.EndpointService",
         "infermesh.anthropic.v1.AnthropicService",
         "infermesh.ollama.v1.OllamaService",
+        "infermesh.openai.v1.BatchService",
         "infermesh.openai.v1.OpenAIService",
     }
     assert not {dependency for file in files for dependency in file.dependency} - names

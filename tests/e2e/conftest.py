@@ -29,6 +29,7 @@ def new_mesh(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
             # tests kill engines under the same request again and again
             settings: dict[str, object] = {"workers": endpoints, "admin_listen": admin, "poison_s": 0}
             settings["responses_store"] = folder / "responses.sqlite"
+            settings["batches_store"] = folder / "batches.sqlite"
             router = Program(ROUTER, folder / "router.log", {**settings, **router_settings})
             mesh = Mesh(folder, programs, router)
             stopping.callback(mesh.stop)

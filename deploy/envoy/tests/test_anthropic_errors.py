@@ -72,7 +72,7 @@ async def test_a_status_of_the_router(
         (f"GET {MESSAGES}", {}, 405, "invalid_request_error"),
         (f"DELETE {MESSAGES}/count_tokens?beta=true", {}, 405, "invalid_request_error"),
         (f"POST {MESSAGES}/batches", {}, 404, "not_found_error"),
-        ("POST /v1/files", VERSION, 404, "not_found_error"),
+        ("POST /v1/uploads", VERSION, 404, "not_found_error"),
         ("GET /v1/models/%ff", VERSION, 400, "invalid_request_error"),
         (f"POST {MESSAGES}", VERSION | {"host": "elsewhere"}, 403, "permission_error"),
         (f"POST {MESSAGES}", VERSION | {"origin": "http://elsewhere"}, 403, "permission_error"),

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from infermesh_router.anthropic.schema import MessagesBody
+from infermesh_router.batches.schema import BatchBody
 from infermesh_router.config.mesh_config import AliasTargetSection, MeshConfig, ModelSection
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.metrics.access_metrics import AccessMetrics
@@ -55,6 +56,12 @@ def test_fields_of_a_message(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(ResponseRequest.model_fields))
 def test_fields_of_a_response(name: str) -> None:
     section = TEXT.split("## Responses")[1].split("\n## ")[0]
+    assert f"`{name}`" in section
+
+
+@pytest.mark.parametrize("name", sorted(BatchBody.model_fields))
+def test_fields_of_a_batch(name: str) -> None:
+    section = TEXT.split("## Files and batches")[1].split("\n## ")[0]
     assert f"`{name}`" in section
 
 

@@ -15,6 +15,7 @@ FRAMING_BYTES: Final = 64 << 10  # what gRPC and HttpBody add to a body, plus ro
 
 REST_SERVICES: Final = (
     "infermesh.openai.v1.OpenAIService",
+    "infermesh.openai.v1.BatchService",
     "infermesh.anthropic.v1.AnthropicService",
     "infermesh.ollama.v1.OllamaService",
 )

@@ -8,6 +8,7 @@ from google.api import annotations_pb2
 from google.api.http_pb2 import HttpRule
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+_FIRST, _FIRST_FILE = "infermesh.openai.v1", "infermesh/openai/v1/openai.proto"
 _VARIABLE = re.compile(r"\{(\w+)(=\*\*)?\}")
 
 
@@ -43,8 +44,8 @@ def _pattern(rule: HttpRule) -> tuple[str, str]:
 
 def _main_rules(descriptors: Path) -> Iterator[HttpRule]:
     found = FileDescriptorSet.FromString(descriptors.read_bytes())
-    # OpenAI's first, which most clients ask for
-    for file in sorted(found.file, key=lambda file: (file.package != "infermesh.openai.v1", file.package)):
+    # OpenAI's first, which most clients ask for, and its chats before its files
+    for file in sorted(found.file, key=lambda file: (file.package != _FIRST, file.package, file.name != _FIRST_FILE)):
         for service in file.service:
             for method in service.method:
                 if method.options.HasExtension(annotations_pb2.http):

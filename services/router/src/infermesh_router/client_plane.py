@@ -7,23 +7,32 @@ from prometheus_client import CollectorRegistry
 
 from infermesh_router.access.access import Access
 from infermesh_router.anthropic.models import model_handlers
+from infermesh_router.anthropic.openapi import ANTHROPIC_API
 from infermesh_router.anthropic.servicer import LIMITED_CALLS as LIMITED_ANTHROPIC_CALLS
 from infermesh_router.anthropic.servicer import SERVICE as ANTHROPIC_SERVICE
 from infermesh_router.anthropic.servicer import AnthropicServicer, anthropic_handlers
 from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
+from infermesh_router.batches.openapi import BATCH_API
+from infermesh_router.batches.runner import BatchRunner
+from infermesh_router.batches.servicer import LIMITED_CALLS as LIMITED_BATCH_CALLS
+from infermesh_router.batches.servicer import SERVICE as BATCH_SERVICE
+from infermesh_router.batches.servicer import BatchServicer, batch_handlers
+from infermesh_router.config.batch_options import batch_store
 from infermesh_router.config.body_options import body_rules, request_bounds
 from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core
+from infermesh_router.description.document import openapi_document
 from infermesh_router.ollama.asking import Asking
 from infermesh_router.ollama.loaded_models import LoadedModels
+from infermesh_router.ollama.openapi import OLLAMA_API
 from infermesh_router.ollama.servicer import LIMITED_CALLS as OLLAMA_LIMITED_CALLS
 from infermesh_router.ollama.servicer import SERVICE as OLLAMA_SERVICE
 from infermesh_router.ollama.servicer import OllamaServicer, ollama_handlers
 from infermesh_router.openai.answerer import Answerer
 from infermesh_router.openai.conversion import BodyConverter
 from infermesh_router.openai.models import ModelDirectory
-from infermesh_router.openai.openapi import openapi_document
+from infermesh_router.openai.openapi import openai_api
 from infermesh_router.openai.servicer import LIMITED_CALLS, OpenAIServicer, openai_handlers
 from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
 from infermesh_router.openai.token_servicer import TokenServicer
@@ -41,10 +50,13 @@ LIMITED_METHODS = frozenset(
         *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer", "Tokenize", "Detokenize")),
         *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in (*LIMITED_CALLS, *LIMITED_RESPONSES_CALLS)),
         *(f"/{ANTHROPIC_SERVICE}/{name}" for name in LIMITED_ANTHROPIC_CALLS),
+        *(f"/{BATCH_SERVICE}/{name}" for name in LIMITED_BATCH_CALLS),
         *(f"/{OLLAMA_SERVICE}/{name}" for name in OLLAMA_LIMITED_CALLS),
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
+DESCRIBED_APIS = (openai_api(RESPONSE_BODIES), BATCH_API, ANTHROPIC_API, OLLAMA_API)
+"""What /openapi.json describes: the REST APIs of all dialects."""
 
 
 def add_client_plane(
@@ -70,7 +82,7 @@ def add_client_plane(
         converter=converter,
         directory=directory,
         tokens=TokenServicer(core.dispatcher, access=access, converter=converter),
-        describe=partial(openapi_document, RESPONSE_BODIES),
+        describe=partial(openapi_document, DESCRIBED_APIS),
     )
     server.add_service(
         OPENAI_SERVICE,
@@ -90,6 +102,27 @@ def add_client_plane(
     )
     ollama = OllamaServicer(asking, access=access, make_report=core.make_report, directory=directory, loaded=loaded)
     server.add_service(OLLAMA_SERVICE, ollama_handlers(ollama))
+    _add_batches(server, settings, core, access=access, pool=pool, converter=converter, tasks=tasks)
+
+
+def _add_batches(
+    server: Server,
+    settings: RouterSettings,
+    core: Core,
+    *,
+    access: Access,
+    pool: ParsingPool,
+    converter: BodyConverter,
+    tasks: TaskSupervisor,
+) -> None:
+    """Adds files and batches, which stop while the endpoints are still there."""
+    store = batch_store(settings)
+    runner = BatchRunner(
+        store, core.dispatcher, access=access, converter=converter, tasks=tasks, at_once=settings.batches_at_once
+    )
+    batches = BatchServicer(store, runner, access=access, pool=pool, rules=body_rules(settings))
+    server.add_service(BATCH_SERVICE, batch_handlers(batches))
+    server.add_part(ServerPart(name="batches", start=runner.start, drain=runner.stop, close=runner.close))
 
 
 def _responses(

@@ -51,6 +51,10 @@ def test_which_keys_are_accepted() -> None:
     keyring = Keyring(keys, now_s=lambda: NOW_S)
     assert keyring.verify(secret_of("good")).name == "good"
     assert keyring.verify(secret_of("soon")).name == "soon"
+    assert keyring.find(key_of("good").sha256).name == "good"
+    for unknown in (key_of("late").sha256, key_of("gone").sha256, ""):
+        with pytest.raises(Unauthenticated):
+            keyring.find(unknown)
     assert refusal(keyring, secret_of("late")) == "API_KEY_EXPIRED"
     assert refusal(keyring, secret_of("gone")) == "API_KEY_REVOKED"
     assert refusal(keyring, secret_of("nobody")) == "INVALID_API_KEY"

@@ -27,7 +27,7 @@ def maker() -> MessageMaker:
     return MessageMaker(convert_messages(body_message(messages=[HI]), rules).job, LIMITS)
 
 
-async def no_headers(started: pb.Started) -> None:
+async def no_headers(started: pb.Started | None) -> None:
     assert started == STARTED
 
 

@@ -51,7 +51,7 @@ class Written:
         return [json.loads(line) for message in self.messages for line in message.data.splitlines()]
 
 
-async def no_headers(_started: pb.Started) -> None:
+async def no_headers(_started: pb.Started | None) -> None:
     pass
 
 
@@ -154,7 +154,11 @@ async def test_over_the_router(start_worker: StartWorker, start_router: StartRou
     assert headers["x-infermesh-endpoint"]
     (body,), _ = await generate(router, stream=False)
     assert (body["response"], body["eval_count"], body["prompt_eval_count"]) == ("Hello world", 2, 3)
-    assert "eval_duration" not in body  # the worker did not measure it
+    assert body["prompt_eval_duration"] > 0  # as the router saw it: the worker did not measure it
+    assert body["eval_duration"] > 0
+    assert body["prompt_eval_duration"] + body["eval_duration"] <= body["total_duration"]
+    (*_, last), _ = await chat(router)
+    assert min(last["prompt_eval_duration"], last["eval_duration"], last["total_duration"]) > 0
 
 
 async def fail_late(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:

@@ -48,6 +48,7 @@ def refused(convert: Convert, body: dict[str, Any]) -> InvalidArgument:
     [
         ({}, {}),
         ({"model": "m:latest"}, {}),
+        ({"think": "max"}, {"reasoning_effort": "max", "enable_thinking": True}),
         ({"model": "m:7b"}, {"model": "m:7b"}),
         (
             {"options": {"temperature": 0.5, "top_k": 4, "top_p": 0.5, "min_p": 0.1, "stop": ["a"], "num_predict": 3}},
@@ -104,6 +105,14 @@ def test_results_find_the_calls_that_they_answer() -> None:
     assert (made[4].tool_calls[0].id, made[5].tool_call_id) == ("mine", "mine")
 
 
+def test_roles_may_have_capital_letters() -> None:
+    messages = [USER | {"role": "System"}, USER | {"role": "USER"}]
+    assert [message.role for message in request_of(convert_chat, {"messages": messages}).chat.messages] == [
+        "system",
+        "user",
+    ]
+
+
 def test_a_prompt_with_a_system_text_or_without_a_template() -> None:
     spoken = request_of(convert_generate, {"prompt": "hi", "system": "be kind"}).chat.messages
     assert [(message.role, message.content) for message in spoken] == [("system", "be kind"), ("user", "hi")]
@@ -158,7 +167,8 @@ def test_errors_name_the_field(body: dict[str, Any], path: str) -> None:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ({"context": [1, 2]}, "'context' is not supported by this server; send the whole conversation to /api/chat."),
+        ({"context": [1], "raw": True}, "'context' must not be set beside 'raw', which renders no template."),
+        ({"context": [1], "suffix": "x"}, "'context' must not be set beside 'suffix', which renders no template."),
         ({"template": "x"}, "'template' is not supported by this server; render the prompt yourself and set 'raw'."),
         ({"images": ["aGk="]}, "'images' is not supported by this server."),
         ({"raw": True, "system": "x"}, "'system' must not be set beside 'raw', which renders no template."),

@@ -52,13 +52,27 @@ class Access:
     def entered(self, context: RpcContext) -> Iterator[Visit]:
         """One request, for the length of the block. Raises Unauthenticated, and ResourceExhausted beyond a limit."""
         key = self.identify(context)
-        visit = Visit(
-            key=key,
-            client=f"key {key.name}" if key else derive_client_id(context.invocation_metadata()),
-            limits=self._limits,
-            usage=self._limits.usage(key) if key else None,
-            refused=lambda error, headers: self._refused(context, error, headers),
-        )
+        client = f"key {key.name}" if key else derive_client_id(context.invocation_metadata())
+        with self._visiting(key, client, lambda error, headers: self._refused(context, error, headers)) as visit:
+            yield visit
+
+    @contextmanager
+    def entered_later(self, owner: str, client: str) -> Iterator[Visit]:
+        """A request that a caller left to be run later. `owner` is the hash of its key, "" if it needed none.
+
+        `client` names the caller in the fair queue if there are no keys. Raises as `entered` does.
+        """
+        keyring = self._keys.keyring
+        key = None if keyring is None else keyring.find(owner)
+        with self._visiting(key, f"key {key.name}" if key else client, lambda error, _: self._counted(error)) as visit:
+            yield visit
+
+    @contextmanager
+    def _visiting(
+        self, key: ApiKey | None, client: str, refused: Callable[[InfermeshError, Headers], InfermeshError]
+    ) -> Iterator[Visit]:
+        usage = self._limits.usage(key) if key else None
+        visit = Visit(key=key, client=client, limits=self._limits, usage=usage, refused=refused)
         visit.begin()
         try:
             yield visit
@@ -67,6 +81,9 @@ class Access:
 
     def _refused(self, context: RpcContext, error: InfermeshError, headers: Headers) -> InfermeshError:
         """Counts a refusal, and sends the headers with its status, which Envoy makes HTTP headers of."""
-        self._metrics.refused.labels(error.reason.lower()).inc()
         context.set_trailing_metadata(headers)
+        return self._counted(error)
+
+    def _counted(self, error: InfermeshError) -> InfermeshError:
+        self._metrics.refused.labels(error.reason.lower()).inc()
         return error

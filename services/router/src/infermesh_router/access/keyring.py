@@ -32,7 +32,13 @@ class Keyring:
                 "This mesh needs an API key. Send it as 'authorization: Bearer KEY', or in 'x-api-key' or 'api-key'.",
                 reason="MISSING_API_KEY",
             )
-        digest = hash_secret(secret)
+        return self._in_force(hash_secret(secret))
+
+    def find(self, sha256: str) -> ApiKey:
+        """The key whose text has this hash, "" for none. Raises as `verify` does."""
+        return self._in_force(bytes.fromhex(sha256))
+
+    def _in_force(self, digest: bytes) -> ApiKey:
         found = self._by_hash.get(digest[:_INDEX_BYTES], ())
         key = next((key for known, key in found if compare_digest(known, digest)), None)
         if key is None:

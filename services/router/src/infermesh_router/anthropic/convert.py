@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.anthropic.conversation import Conversation, read_conversation
 from infermesh_router.anthropic.schema import CountBody, CustomTool, MessagesBody, ToolChoice
-from infermesh_router.openai.bodies import BodyRules, check_document, take_body
+from infermesh_router.openai.bodies import BodyRules, check_conversation, check_document, take_body
 from infermesh_router.openai.conversion import Converted
 from infermesh_router.openai.convert.chat import chat_job
 from infermesh_router.openai.errors import from_validation, invalid
@@ -17,7 +17,6 @@ from infermesh_router.openai.job import Job
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.fields import Strict
-from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.call import read_tokenize
 
 BodyT = TypeVar("BodyT", bound=CountBody)
@@ -65,17 +64,10 @@ def _parse(schema: type[BodyT], message: bytes, rules: BodyRules, model: str) ->
 
     def check(document: dict[str, Any]) -> None:
         check_document(document, model)
-        _check_size(document.get("messages"), rules.bounds)
+        check_conversation(document.get("messages"), rules.bounds, count=_count_blocks)
 
     parsed = parse_body(schema, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
     return parsed.request, parsed.ignored
-
-
-def _check_size(messages: object, bounds: Bounds) -> None:
-    """Refuses conversations of too many parts before the schema looks at each of them."""
-    if isinstance(messages, list):
-        bounds.check_messages(len(messages))
-        bounds.check_parts(sum(map(_count_blocks, messages)))
 
 
 def _count_blocks(holder: object) -> int:

@@ -2,7 +2,7 @@
 
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
-import time
+from functools import partial
 
 import grpc
 import orjson
@@ -14,9 +14,9 @@ from infermesh_router.access.access import Access
 from infermesh_router.anthropic.convert import convert_count, convert_messages
 from infermesh_router.anthropic.dialect import AnthropicDialect
 from infermesh_router.anthropic.errors import rename_error
-from infermesh_router.openai.answerer import JSON, Answerer, Asked
-from infermesh_router.openai.conversion import BodyConverter, Sent
-from infermesh_router.openai.packed_body import encoding_of
+from infermesh_router.openai.answerer import JSON, Answerer
+from infermesh_router.openai.conversion import BodyConverter
+from infermesh_router.openai.reception import received
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.rpc.context import RpcContext
@@ -37,29 +37,21 @@ class AnthropicServicer:
 
     async def CreateMessage(self, request: bytes, context: RpcContext) -> None:
         """Answers a conversation."""
-        since_s = time.perf_counter()
-        with self._access.entered(context) as visit:
-            converted = await self._converter.convert(convert_messages, request, _sent(context))
-            del request  # the job has its own copy of what is needed
-            asked = Asked(
-                job=converted.job,
-                dialect=AnthropicDialect(converted.extra, context.request_id),
-                ignored=converted.ignored,
-                context=context,
-                visit=visit,
-                since_s=since_s,
-            )
-            await self._answerer.answer(asked)
+        convert = partial(self._converter.convert, convert_messages)
+        async with received(self._access, context, request, convert) as got:
+            del request
+            await self._answerer.answer(got.asked(AnthropicDialect(got.converted.extra, context.request_id)))
 
     async def CountTokens(self, request: bytes, context: RpcContext) -> HttpBody:
         """Counts the tokens of a prompt, as an endpoint renders and tokenises it."""
-        since_s = time.perf_counter()
-        with self._access.entered(context) as visit:
-            job = (await self._converter.convert(convert_count, request, _sent(context))).job
-            call = visit.admit(job.calls[0])
+        convert = partial(self._converter.convert, convert_count)
+        async with received(self._access, context, request, convert) as got:
+            del request
+            job = got.converted.job
+            call = got.visit.admit(job.calls[0])
             context.body.keep(len(call.body))
             try:
-                answer = await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
+                answer = await self._dispatcher.send(call, context.time_remaining(), since_s=got.since_s)
             except InfermeshError as error:
                 raise rename_error(error, job) from error
         tokens = inference_pb2.TokenizeResponse.FromString(answer).token_ids
@@ -78,7 +70,3 @@ def anthropic_handlers(servicer: AnthropicServicer) -> dict[str, grpc.RpcMethodH
         "CountTokens": grpc.unary_unary_rpc_method_handler(servicer.CountTokens, None, serialise),
         "GetRoot": grpc.unary_unary_rpc_method_handler(servicer.GetRoot, pb.GetRootRequest.FromString, serialise),
     }
-
-
-def _sent(context: RpcContext) -> Sent:
-    return Sent(encoding=encoding_of(context), share=context.body)

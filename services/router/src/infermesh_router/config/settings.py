@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from infermesh_router.config.batch_settings import BatchSettings
 from infermesh_router.config.body_settings import BodySettings
 from infermesh_router.config.relay_settings import RelaySettings
 from infermesh_router.config.response_settings import ResponseSettings
@@ -31,7 +32,7 @@ def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
     return networks
 
 
-class RouterSettings(RelaySettings, BodySettings, ResponseSettings):
+class RouterSettings(RelaySettings, BodySettings, ResponseSettings, BatchSettings):
     """The settings of a router, read once at the start."""
 
     admin_listen: Annotated[str, AfterValidator(_check_admin_listen)] = Field(

@@ -6,7 +6,9 @@ from typing import Any
 
 import orjson
 
+from infermesh_router.ollama.context import write_context
 from infermesh_router.ollama.convert import AskedOf
+from infermesh_router.ollama.schema import Said
 from infermesh_router.openai.answers.logprobs import chat_logprobs
 from infermesh_router.openai.answers.parsed import Answer, Call
 from infermesh_runtime.answer_parsing.parts import CallEnds, Part, Reasoning, Text
@@ -27,10 +29,15 @@ class OllamaAnswer:
         self._since_s = since_s
         self._clock = _Clock(now_ns)
         self._told_logprobs = 0
+        self._begun_s = since_s
         self._model = b'{"model":' + orjson.dumps(asked.model) + b',"created_at":"'
         before = b'"message":{"role":"assistant","content":' if asked.is_chat else b'"response":'
         self._before_text = b'Z",' + before
         self._after_text = b'},"done":false}\n' if asked.is_chat else b',"done":false}\n'
+
+    def started(self) -> None:
+        """An endpoint has begun to answer."""
+        self._begun_s = time.perf_counter()
 
     def begin(self, answer: Answer) -> bytes:  # noqa: ARG002 - the signature of Events
         """Nothing: the first line has the first token."""
@@ -93,20 +100,36 @@ class OllamaAnswer:
         return {"logprobs": chat_logprobs(new)} if new else {}
 
     def _ending(self, answer: Answer) -> dict[str, Any]:
-        """Why the answer ended, and its figures: durations in nanoseconds, the engine's only if it measured them."""
-        members = {
+        """Why the answer ended, and its figures: durations in nanoseconds."""
+        now_s = time.perf_counter()
+        members: dict[str, Any] = {
             "done": True,
             "done_reason": "length" if answer.finish_reason == "length" else "stop",
-            "total_duration": int((time.perf_counter() - self._since_s) * 1e9),
+            "total_duration": int((now_s - self._since_s) * 1e9),
             "load_duration": answer.started.loading_ms * _NS_PER_MS,
             "prompt_eval_count": answer.usage.prompt_tokens,
             "eval_count": answer.usage.completion_tokens,
         }
-        if answer.finished.HasField("timings"):
-            timings = answer.finished.timings
-            members["prompt_eval_duration"] = int(timings.prompt_ms * _NS_PER_MS)
-            members["eval_duration"] = int(timings.completion_ms * _NS_PER_MS)
-        return members
+        return members | self._durations(answer, now_s) | self._context(answer)
+
+    def _durations(self, answer: Answer, now_s: float) -> dict[str, int]:
+        """How long prompt and answer took: in the engine, or as the router saw it if the engine did not measure it."""
+        timings = answer.finished.timings
+        prompt_ms, answer_ms = timings.prompt_ms, timings.completion_ms
+        if not answer.finished.HasField("timings"):
+            prompt_ms = (self._begun_s - self._since_s) * 1000 - answer.started.loading_ms
+            answer_ms = (now_s - self._begun_s) * 1000
+        return {
+            "prompt_eval_duration": max(0, int(prompt_ms * _NS_PER_MS)),
+            "eval_duration": int(answer_ms * _NS_PER_MS),
+        }
+
+    def _context(self, answer: Answer) -> dict[str, list[int]]:
+        """The conversation with this answer, for the next prompt; nothing if there is no such, or it is too long."""
+        if not self._asked.said:
+            return {}
+        context = write_context([*self._asked.said, Said(role="assistant", content=answer.text)])
+        return {} if context is None else {"context": context}
 
 
 def _show_call(index: int, call: Call) -> dict[str, Any]:

@@ -1,23 +1,22 @@
 """Answers /api/chat and /api/generate: runs the job, or loads or unloads the model if there is nothing to answer."""
 
-import time
 from collections.abc import Callable
+from functools import partial
 
 import orjson
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_router.access.access import Access
-from infermesh_router.access.visit import Visit
 from infermesh_router.ollama.answers import OllamaAnswer
 from infermesh_router.ollama.convert import AskedOf
 from infermesh_router.ollama.dialect import OllamaDialect
 from infermesh_router.ollama.loaded_models import LoadedModels
-from infermesh_router.openai.answerer import JSON, Answerer, Asked
-from infermesh_router.openai.conversion import BodyConverter, Convert, Converted, Sent
+from infermesh_router.openai.answerer import JSON, Answerer, time_left_s
+from infermesh_router.openai.conversion import BodyConverter, Convert
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.models import ModelDirectory
-from infermesh_router.openai.packed_body import encoding_of
+from infermesh_router.openai.reception import Received, received
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.call import read_tokenize
 from infermesh_runtime.errors import FailedPrecondition, PermissionDenied
@@ -50,28 +49,19 @@ class Asking:
 
     async def answer(self, convert: Convert, request: bytes, context: RpcContext) -> None:
         """Writes the answer to the call. `keep_alive` takes effect when it has ended, however it did."""
-        since_s = time.perf_counter()
-        with self._access.entered(context) as visit:
-            sent = Sent(encoding=encoding_of(context), share=context.body)
-            converted = await self._converter.convert(convert, request, sent)
-            del request  # the job has its own copy of what is needed
-            if not converted.job.calls:
-                await self._load(converted, context, visit, since_s)
+        async with received(self._access, context, request, partial(self._converter.convert, convert)) as got:
+            del request
+            job, extra = got.converted.job, got.converted.extra
+            if not job.calls:
+                await self._load(got)
                 return
-            job, keep_s = converted.job, self._keep_alive_s(converted.extra, context)
+            keep_s = self._keep_alive_s(extra, context)
             if keep_s is not None and self._loaded.is_pinned(job.model):
                 keep_s = None
-            is_ignored = keep_s is None and converted.extra.keep_alive_s is not None
-            asked = Asked(
-                job=job,
-                dialect=OllamaDialect(OllamaAnswer(converted.extra, since_s=since_s)),
-                ignored=converted.ignored + ((_KEEP_ALIVE,) if is_ignored else ()),
-                context=context,
-                visit=visit,
-                since_s=since_s,
-            )
+            ignored = [_KEEP_ALIVE] if keep_s is None and extra.keep_alive_s is not None else []
+            dialect = OllamaDialect(OllamaAnswer(extra, since_s=got.since_s))
             try:
-                await self._answerer.answer(asked)
+                await self._answerer.answer(got.asked(dialect, *ignored))
             finally:
                 if keep_s is not None:
                     self._loaded.begin_keeping(job.model, keep_s)
@@ -84,24 +74,25 @@ class Asking:
             return None
         return asked.keep_alive_s
 
-    async def _load(self, converted: Converted, context: RpcContext, visit: Visit, since_s: float) -> None:
+    async def _load(self, got: Received) -> None:
         """Loads the model, as any request would, or unloads it."""
-        asked: AskedOf = converted.extra
+        job, asked = got.converted.job, got.converted.extra
         unloads = asked.keep_alive_s == 0
         if unloads:
-            await self._unload(converted.job, asked, context)
+            await self._unload(job, asked, got.context)
         else:
-            await self._make_ready(converted.job, context, visit, since_s)
-            if (keep_s := self._keep_alive_s(asked, context)) is not None:
-                await self._loaded.keep(converted.job.model, keep_s)
-        answer = OllamaAnswer(asked, since_s=since_s).loaded("unload" if unloads else "load")
-        await context.write(HttpBody(content_type=JSON, data=orjson.dumps(answer)))
+            await self._make_ready(got)
+            if (keep_s := self._keep_alive_s(asked, got.context)) is not None:
+                await self._loaded.keep(job.model, keep_s)
+        answer = OllamaAnswer(asked, since_s=got.since_s).loaded("unload" if unloads else "load")
+        await got.context.write(HttpBody(content_type=JSON, data=orjson.dumps(answer)))
 
-    async def _make_ready(self, job: Job, context: RpcContext, visit: Visit, since_s: float) -> None:
+    async def _make_ready(self, got: Received) -> None:
         """Waits until the model is ready, by asking it for the tokens of a text."""
+        job = got.converted.job
         body = inference_pb2.TokenizeRequest(model=job.model, text=" ").SerializeToString()
-        remaining = (seconds for seconds in (context.time_remaining(), job.deadline_s) if seconds is not None)
-        await self._dispatcher.send(visit.admit(read_tokenize(body)), min(remaining, default=None), since_s=since_s)
+        call = got.visit.admit(read_tokenize(body))
+        await self._dispatcher.send(call, time_left_s(got.context, job), since_s=got.since_s)
 
     async def _unload(self, job: Job, asked: AskedOf, context: RpcContext) -> None:
         """Has the model unloaded once no request uses it. Raises ModelNotFound, and for a model that must stay."""

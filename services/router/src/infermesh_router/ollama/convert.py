@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
+from infermesh_router.ollama.context import MAX_BYTES, read_context
 from infermesh_router.ollama.fields import CHAT_NAMES, GENERATE_NAMES, OPENAI_NAMES, list_hints
 from infermesh_router.ollama.messages import openai_messages
 from infermesh_router.ollama.names import without_tag
-from infermesh_router.ollama.schema import AskBody, ChatBody, GenerateBody, Options
+from infermesh_router.ollama.schema import AskBody, ChatBody, GenerateBody, Options, Said
 from infermesh_router.openai.answers.chat import ChatShape
-from infermesh_router.openai.bodies import BodyRules, check_document, take_body
+from infermesh_router.openai.bodies import BodyRules, check_conversation, check_document, take_body
 from infermesh_router.openai.conversion import Converted
 from infermesh_router.openai.convert.chat import chat_job
 from infermesh_router.openai.convert.completion import completion_job
@@ -36,6 +38,8 @@ class AskedOf:
     is_chat: bool
     keep_alive_s: float | None
     """None: the client does not say. Infinite: forever."""
+    said: tuple[Said, ...] = ()
+    """The conversation that `context` will hold, without the answer; empty if it will hold none."""
 
 
 def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted:
@@ -43,9 +47,7 @@ def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted
 
     def check(document: dict[str, Any]) -> None:
         check_document(document, model)
-        messages = document.get("messages")
-        if isinstance(messages, list):
-            rules.bounds.check_messages(len(messages))
+        check_conversation(document.get("messages"), rules.bounds)
 
     parsed = parse_body(ChatBody, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
     body, ignored = parsed.request, parsed.ignored
@@ -62,29 +64,47 @@ def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted
 
 def convert_generate(message: bytes, rules: BodyRules, model: str = "") -> Converted:
     """Converts a body of /api/generate. Without a prompt the job has no calls. Raises InvalidArgument."""
-
-    def check(document: dict[str, Any]) -> None:
-        check_document(document, model)
-
+    check = partial(check_document, model=model)
     parsed = parse_body(GenerateBody, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
     body, ignored = parsed.request, parsed.ignored
-    if body.raw and body.system:
-        raise invalid("system", "must not be set beside 'raw', which renders no template")
+    said: tuple[Said, ...] = ()
+    _refuse_beside_raw(body)
     if not body.prompt and not body.suffix:
         job = _nothing(body)
     elif body.raw or body.suffix:
         job = _continuation(body)
         ignored += tuple(name for name in ("system", "think") if getattr(body, name))
     else:
-        spoken = {"system": body.system, "user": body.prompt}
-        messages = [{"role": role, "content": text} for role, text in spoken.items() if text]
+        said = _conversation(body)
+        rules.bounds.check_messages(len(said))
+        messages = [message.model_dump() for message in said]
         with _ollamas_names():
             job = chat_job(ChatRequest.model_validate(_present(_shared(body) | {"messages": messages})))
-    return _converted(replace(job, field_names=GENERATE_NAMES), body, ignored, is_chat=False)
+    return _converted(replace(job, field_names=GENERATE_NAMES), body, ignored, is_chat=False, said=said)
 
 
-def _converted(job: Job, body: AskBody, ignored: tuple[str, ...], *, is_chat: bool) -> Converted:
-    asked = AskedOf(model=body.model, is_chat=is_chat, keep_alive_s=body.keep_alive)
+def _refuse_beside_raw(body: GenerateBody) -> None:
+    """Refuses what a prompt without a chat template has no place for."""
+    if body.raw and body.system:
+        raise invalid("system", "must not be set beside 'raw', which renders no template")
+    for name in ("raw", "suffix"):
+        if body.context and getattr(body, name):
+            raise invalid("context", f"must not be set beside '{name}', which renders no template")
+
+
+def _conversation(body: GenerateBody) -> tuple[Said, ...]:
+    """What was said before, and the prompt. A new system text replaces the old one."""
+    before = read_context(body.context) if body.context else []
+    if body.system:
+        before = [Said(role="system", content=body.system), *(said for said in before if said.role != "system")]
+    return (*before, Said(role="user", content=body.prompt or ""))
+
+
+def _converted(
+    job: Job, body: AskBody, ignored: tuple[str, ...], *, is_chat: bool, said: tuple[Said, ...] = ()
+) -> Converted:
+    kept = said if sum(len(message.content) for message in said) <= MAX_BYTES else ()
+    asked = AskedOf(model=body.model, is_chat=is_chat, keep_alive_s=body.keep_alive, said=kept)
     return Converted(job, ignored + list_hints(body), asked)
 
 

@@ -14,6 +14,8 @@ _INSTEAD = {
     "Embed": "The mesh does not serve embeddings yet. /api/chat and /api/generate are available.",
 }
 CALLS = tuple(_INSTEAD)
+ALWAYS_REFUSED = {call: instead for call, instead in _INSTEAD.items() if call != "PullModel"}
+"""Calls that are refused whatever they ask for, and what each says."""
 
 
 def not_offered(call: str) -> Unimplemented:

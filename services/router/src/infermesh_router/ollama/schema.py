@@ -30,7 +30,7 @@ def _to_int(value: object) -> object:
 
 
 Whole = Annotated[int, BeforeValidator(_to_int), Field(ge=-(2**63), lt=2**63)]
-KeepAlive = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(read_keep_alive)]
+KeepAlive = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(read_keep_alive, float | str)]
 
 
 def _format_tag(value: object) -> str:
@@ -146,10 +146,15 @@ class ToolCall(Strict):
     type: Any = None
 
 
+def _in_small_letters(value: object) -> object:
+    """ "User" → "user", as with Ollama."""
+    return value.lower() if isinstance(value, str) else value
+
+
 class Message(Strict):
     """One message of a conversation."""
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Annotated[Literal["system", "user", "assistant", "tool"], BeforeValidator(_in_small_letters)]
     content: str | None = None
     thinking: str | None = None
     images: UnsupportedList = None
@@ -183,6 +188,16 @@ def _refused(instead: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+ContextNumber = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Said(Strict):
+    """A message of a conversation that is kept in `context`."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
 class GenerateBody(AskBody):
     """The body of /api/generate."""
 
@@ -194,8 +209,8 @@ class GenerateBody(AskBody):
     raw: bool | None = None
     """The prompt is continued as it is, without a chat template."""
     images: UnsupportedList = None
-    context: Annotated[None, _refused("send the whole conversation to /api/chat")] = None
-    """Deprecated with Ollama too."""
+    context: Annotated[list[ContextNumber], Field(fail_fast=True)] | None = None
+    """What was said before, as the answer to an earlier prompt told it. Deprecated with Ollama, too."""
     template: Annotated[None, _refused("render the prompt yourself and set 'raw'")] = None
     width: Unsupported = None
     height: Unsupported = None

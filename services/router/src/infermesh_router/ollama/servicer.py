@@ -12,6 +12,7 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh.ollama.v1 import ollama_pb2 as pb
 from infermesh_router.access.access import Access
 from infermesh_router.access.permissions import hide_models
+from infermesh_router.ollama.answers import LINES
 from infermesh_router.ollama.asking import Asking
 from infermesh_router.ollama.convert import convert_chat, convert_generate
 from infermesh_router.ollama.loaded_models import LoadedModels
@@ -84,7 +85,7 @@ class OllamaServicer:
         if body.stream is False:
             return _json({"status": "success"})
         lines = [orjson.dumps({"status": status}) + b"\n" for status in ("pulling manifest", "success")]
-        return HttpBody(content_type="application/x-ndjson", data=b"".join(lines))
+        return HttpBody(content_type=LINES, data=b"".join(lines))
 
     def _report_for(self, context: RpcContext) -> inference_pb2.HealthReport:
         """The router's report with the models that the caller may use."""

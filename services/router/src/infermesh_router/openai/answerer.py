@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -67,7 +68,7 @@ class Answerer:
 
     async def _answer_whole(self, asked: Asked) -> None:
         sink = asked.dialect.whole(asked.job, _header_sender(asked))
-        await self._run(asked, sink, _shorter(asked.context.time_remaining(), asked.job.deadline_s), None)
+        await self._run(asked, sink, time_left_s(asked.context, asked.job), None)
         await asked.context.write(HttpBody(content_type=JSON, data=sink.body()))
 
     async def _stream(self, asked: Asked) -> None:
@@ -93,7 +94,7 @@ class Answerer:
 
     async def _run_until_deadline(self, asked: Asked, sink: StreamedAnswer) -> None:
         """Raises DeadlineExceeded early enough that it can still be sent: at the deadline, gRPC cuts the stream."""
-        remaining_s = _shorter(asked.context.time_remaining(), asked.job.deadline_s)
+        remaining_s = time_left_s(asked.context, asked.job)
         timeout_s = None if remaining_s is None else remaining_s - min(_LAST_EVENT_S, remaining_s / 10)
         telling = Telling(sink.tell, self._tell_after_s) if self._tell_after_s else None
         try:
@@ -122,10 +123,16 @@ async def _fail(sink: StreamedAnswer, error: InfermeshError) -> None:
     await sink.fail(error)
 
 
-def _shorter(remaining_s: float | None, deadline_s: float | None) -> float | None:
-    """The shorter of two times; None stands for no limit."""
-    given = [time_s for time_s in (remaining_s, deadline_s) if time_s is not None]
+def time_left_s(context: RpcContext, job: Job) -> float | None:
+    """How long the answer may take, by the call's deadline and the body's; None stands for no limit."""
+    given = [time_s for time_s in (context.time_remaining(), job.deadline_s) if time_s is not None]
     return min(given, default=None)
+
+
+def ignored_headers(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """The header that names the fields of a body which have no effect; none without such fields."""
+    shown = ",".join(quote(path, safe="[]") for path in dict.fromkeys(paths))
+    return [("x-infermesh-ignored-fields", shown[:_MAX_HEADER_CHARS])] if shown else []
 
 
 def _header_sender(asked: Asked) -> SendHeaders:
@@ -135,9 +142,7 @@ def _header_sender(asked: Asked) -> SendHeaders:
         headers = [*_endpoint_headers(started), *asked.visit.headers] if started else [*asked.visit.headers]
         found = started.ignored_fields if started else ()
         paths = (*asked.ignored, *(rename_field(path, asked.job.field_names) for path in found))
-        if paths:
-            shown = ",".join(quote(path, safe="[]") for path in dict.fromkeys(paths))
-            headers.append(("x-infermesh-ignored-fields", shown[:_MAX_HEADER_CHARS]))
+        headers += ignored_headers(paths)
         await asked.context.send_initial_metadata(headers)
 
     return send_headers

@@ -1,5 +1,6 @@
 """Takes the JSON text out of an HttpBody message, within the bounds of what a body may consist of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,23 @@ def take_body(message: bytes, rules: BodyRules) -> bytes:
         )
     rules.bounds.check_json(body)
     return body
+
+
+def check_conversation(
+    messages: object, bounds: Bounds, *, before: int = 0, count: Callable[[object], int] | None = None
+) -> None:
+    """Refuses conversations of too many messages or parts before the schema looks at each of them.
+
+    `before`: messages that the router adds. `count`: the parts in a message; without it, those of its `content`.
+    """
+    if isinstance(messages, list):
+        bounds.check_messages(len(messages) + before)
+        bounds.check_parts(sum(map(count or _count_parts, messages)))
+
+
+def _count_parts(message: object) -> int:
+    content = message.get("content") if isinstance(message, dict) else None
+    return len(content) if isinstance(content, list) else 0
 
 
 def check_document(document: dict[str, Any], model: str = "") -> None:

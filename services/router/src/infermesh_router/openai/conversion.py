@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from infermesh_router.openai.bodies import BodyRules, check_document, take_body
+from infermesh_router.openai.bodies import BodyRules, check_conversation, check_document, take_body
 from infermesh_router.openai.convert.chat import chat_job
 from infermesh_router.openai.convert.completion import completion_job
 from infermesh_router.openai.convert.tokens import ConvertCall
@@ -124,10 +124,7 @@ def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted
 
     def check(document: dict[str, Any]) -> None:
         check_document(document, model)
-        messages = document.get("messages")
-        if isinstance(messages, list):
-            rules.bounds.check_messages(len(messages))
-            rules.bounds.check_parts(sum(map(_count_parts, messages)))
+        check_conversation(document.get("messages"), rules.bounds)
 
     parsed = parse_body(ChatRequest, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
     ignored = parsed.ignored + list_hints(parsed.request) + ignored_strictness(parsed.request)
@@ -140,8 +137,3 @@ def convert_completion(message: bytes, rules: BodyRules, model: str = "") -> Con
     body = take_body(message, rules)
     parsed = parse_body(CompletionRequest, body, ignore_unknown=rules.ignore_unknown, check=check)
     return Converted(completion_job(parsed.request), parsed.ignored + list_hints(parsed.request))
-
-
-def _count_parts(message: object) -> int:
-    content = message.get("content") if isinstance(message, dict) else None
-    return len(content) if isinstance(content, list) else 0

@@ -3,10 +3,8 @@
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
 import asyncio
-import time
 from collections.abc import Callable
 from functools import cache
-from urllib.parse import unquote
 
 import grpc
 import orjson
@@ -17,20 +15,17 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh.openai.v1 import openai_pb2 as pb
 from infermesh_router.access.access import Access
 from infermesh_router.access.permissions import hide_models
-from infermesh_router.access.visit import Visit
-from infermesh_router.openai.answerer import JSON, Answerer, Asked
+from infermesh_router.openai.answerer import JSON, Answerer
 from infermesh_router.openai.answers.openai_dialect import OpenAIDialect
-from infermesh_router.openai.conversion import BodyConverter, Converted, Sent
+from infermesh_router.openai.conversion import BodyConverter
 from infermesh_router.openai.models import ModelDirectory, list_models
-from infermesh_router.openai.packed_body import encoding_of
 from infermesh_router.openai.props import show_props
+from infermesh_router.openai.reception import received
 from infermesh_router.openai.token_servicer import TokenServicer
 from infermesh_router.policy.filters import RETRY_AFTER_S
 from infermesh_router.requests.query_string import read_query
 from infermesh_runtime.errors import Unavailable
 from infermesh_runtime.rpc.context import RpcContext
-
-DEPLOYMENT_KEY = "x-infermesh-deployment"
 
 _OPENAI = OpenAIDialect()
 
@@ -66,19 +61,15 @@ class OpenAIServicer:
 
     async def CreateChatCompletion(self, request: bytes, context: RpcContext) -> None:
         """Answers a chat."""
-        since_s = time.perf_counter()
-        with self._access.entered(context) as visit:
-            converted = await self._converter.chat(request, _sent(context))
-            del request  # the job has its own copy of what is needed
-            await self._answerer.answer(_asked(converted, context, visit, since_s))
+        async with received(self._access, context, request, self._converter.chat) as got:
+            del request
+            await self._answerer.answer(got.asked(_OPENAI))
 
     async def CreateCompletion(self, request: bytes, context: RpcContext) -> None:
         """Completes prompts."""
-        since_s = time.perf_counter()
-        with self._access.entered(context) as visit:
-            converted = await self._converter.completion(request, _sent(context))
+        async with received(self._access, context, request, self._converter.completion) as got:
             del request
-            await self._answerer.answer(_asked(converted, context, visit, since_s))
+            await self._answerer.answer(got.asked(_OPENAI))
 
     async def ListModels(self, request: pb.ListModelsRequest, context: RpcContext) -> HttpBody:
         """Lists the models that can answer the caller, at once or after loading."""
@@ -150,27 +141,6 @@ def openai_handlers(servicer: OpenAIServicer) -> dict[str, grpc.RpcMethodHandler
             servicer.GetMetrics, pb.GetMetricsRequest.FromString, serialise
         ),
     }
-
-
-def _sent(context: RpcContext) -> Sent:
-    return Sent(encoding=encoding_of(context), share=context.body, model=deployment_of(context))
-
-
-def _asked(converted: Converted, context: RpcContext, visit: Visit, since_s: float) -> Asked:
-    return Asked(
-        job=converted.job,
-        dialect=_OPENAI,
-        ignored=converted.ignored,
-        context=context,
-        visit=visit,
-        since_s=since_s,
-    )
-
-
-def deployment_of(context: RpcContext) -> str:
-    """The model that a path in Azure's form names, which Envoy puts into a header; "" for other paths."""
-    named = (value for key, value in context.invocation_metadata() if key == DEPLOYMENT_KEY)
-    return unquote(next(named, ""))
 
 
 def _json(document: dict[str, object]) -> HttpBody:

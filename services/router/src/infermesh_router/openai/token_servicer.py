@@ -8,10 +8,10 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_router.access.access import Access
-from infermesh_router.openai.conversion import BodyConverter, Sent
+from infermesh_router.openai.conversion import BodyConverter
 from infermesh_router.openai.convert.tokens import ConvertCall, convert_detokenize, convert_template, convert_tokenize
 from infermesh_router.openai.errors import rename_fields
-from infermesh_router.openai.packed_body import encoding_of
+from infermesh_router.openai.reception import sent_by
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.rpc.context import RpcContext
@@ -51,8 +51,7 @@ class TokenServicer:
     async def _ask(self, convert: ConvertCall, request: bytes, context: RpcContext) -> bytes:
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            sent = Sent(encoding=encoding_of(context), share=context.body)
-            call = visit.admit(await self._converter.call(convert, request, sent))
+            call = visit.admit(await self._converter.call(convert, request, sent_by(context)))
             context.body.keep(len(call.body))
             try:
                 return await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)

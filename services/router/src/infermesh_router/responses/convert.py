@@ -8,7 +8,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from infermesh_router.openai.answers.chat import ChatShape
-from infermesh_router.openai.bodies import BodyRules, check_document, take_body
+from infermesh_router.openai.bodies import BodyRules, check_conversation, check_document, take_body
 from infermesh_router.openai.conversion import Converted
 from infermesh_router.openai.convert.chat import chat_job
 from infermesh_router.openai.convert.tools import ignored_strictness
@@ -71,10 +71,8 @@ def convert_response(message: bytes, rules: BodyRules, model: str = "", *, past:
 
     def check(document: dict[str, Any]) -> None:
         check_document(document, model)
-        items = document.get("input")
-        if isinstance(items, list):
-            rules.bounds.check_messages(len(items) + len(past.context if past else ()))
-            rules.bounds.check_parts(sum(map(_count_parts, items)))
+        before = len(past.context if past else ())
+        check_conversation(document.get("input"), rules.bounds, before=before, count=_count_parts)
 
     parsed = parse_body(ResponseRequest, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
     request = parsed.request

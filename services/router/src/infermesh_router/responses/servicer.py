@@ -1,6 +1,6 @@
 """The calls of OpenAIService about responses: takes a body, or names a response that is kept."""
 
-import time
+from functools import partial
 
 import grpc
 import orjson
@@ -8,11 +8,9 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.openai.v1 import openai_pb2 as pb
 from infermesh_router.access.access import Access
-from infermesh_router.openai.answerer import JSON, Answerer, Asked
-from infermesh_router.openai.conversion import Sent
+from infermesh_router.openai.answerer import JSON, Answerer
 from infermesh_router.openai.errors import invalid
-from infermesh_router.openai.packed_body import encoding_of
-from infermesh_router.openai.servicer import deployment_of
+from infermesh_router.openai.reception import received
 from infermesh_router.requests.query_string import read_query
 from infermesh_router.responses.keeping import Keeping
 from infermesh_router.responses.query import page_wanted, refuse_streaming
@@ -34,21 +32,11 @@ class ResponsesServicer:
 
     async def CreateResponse(self, request: bytes, context: RpcContext) -> None:
         """Answers input items."""
-        since_s = time.perf_counter()
         owner = self._owner(context)
-        with self._access.entered(context) as visit:
-            sent = Sent(encoding=encoding_of(context), share=context.body, model=deployment_of(context))
-            converted = await self._keeping.convert(request, sent, owner)
-            del request  # the job has its own copy of what is needed
-            asked = Asked(
-                job=converted.job,
-                dialect=self._keeping.dialect(converted.extra, owner),
-                ignored=converted.ignored,
-                context=context,
-                visit=visit,
-                since_s=since_s,
-            )
-            await self._answerer.answer(asked)
+        convert = partial(self._keeping.convert, owner=owner)
+        async with received(self._access, context, request, convert) as got:
+            del request
+            await self._answerer.answer(got.asked(self._keeping.dialect(got.converted.extra, owner)))
 
     async def GetResponse(self, request: pb.GetResponseRequest, context: RpcContext) -> HttpBody:
         """A response that is kept."""

@@ -1,0 +1,1 @@
+"""Keeps files and batches in one SQLite file, each for its own API key."""
