@@ -34,7 +34,7 @@ def choose(logits: Logits, rows: Sequence[int], states: Sequence[SamplerState]) 
     chosen: dict[int, int | Exception] = {}
     masks: list[NDArray[np.uint8]] = []
     found: list[int] = []
-    for row in rows:
+    for row in rows:  # threads would wait for each other: copies of one grammar share llguidance's lexer
         try:
             mask = states[row].mask
         except Exception as error:  # an error of one request's grammar must not end the others
