@@ -2,14 +2,17 @@
 
 `python -m benchmarks.engine.features [--rounds 3] [--streams 32]`. The engine of worker-cpu runs in this process. Each
 round gives all kinds the same prompts and the same number of new tokens, one kind after another in an order that moves
-on each round, so that whatever disturbs the machine disturbs them all. A ratio is greedy's speed divided by the kind's
-in the same round, and the figure is the median over the rounds. The last line is one JSON document.
+on each round, so that whatever disturbs the machine disturbs them all. `cost` is greedy's speed divided by the kind's,
+less one, in the same round; the figure is the median over the rounds. `host_cost` is an estimate that holds on a busy
+machine, too: the CPU time that the engine's thread needs beyond greedy's, as a share of the step that greedy's CPU time
+makes on all processors. The last line is one JSON document.
 
 The model is SmolLM2-135M below build/models, which `make bench` imports.
 """
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -124,13 +127,22 @@ def measure(bench: Bench, kinds: list[str], rounds: int, streams: int) -> dict[s
     return measured
 
 
-def summary(rounds: list[Measured], greedy: list[Measured]) -> dict[str, float]:
+def summary(rounds: list[Measured], greedy: list[Measured], streams: int) -> dict[str, float]:
     """The medians of one kind, and what it costs beside greedy: 0.05 is five in a hundred."""
-    columns = [asdict(figures) for figures in rounds]
-    medians = {name: round(statistics.median(column[name] for column in columns), 3) for name in columns[0]}
+    own, base = medians(rounds), medians(greedy)
     slower = [base.tokens_per_s / own.tokens_per_s - 1 for own, base in zip(rounds, greedy, strict=True)]
-    cpu = [own.cpu_ms_per_token / base.cpu_ms_per_token - 1 for own, base in zip(rounds, greedy, strict=True)]
-    return medians | {"cost": round(statistics.median(slower), 4), "cpu_cost": round(statistics.median(cpu), 4)}
+    step_ms = base.cpu_ms_per_token * streams / len(os.sched_getaffinity(0))
+    costs = {
+        "cost": statistics.median(slower),
+        "host_cost": (own.host_cpu_ms_per_step - base.host_cpu_ms_per_step) / step_ms,
+    }
+    return {name: round(value, 4) for name, value in (asdict(own) | costs).items()}
+
+
+def medians(rounds: list[Measured]) -> Measured:
+    """The median of each figure."""
+    columns = [asdict(figures) for figures in rounds]
+    return Measured(**{name: statistics.median(column[name] for column in columns) for name in columns[0]})
 
 
 def main() -> None:
@@ -144,7 +156,7 @@ def main() -> None:
     bench = Bench(model, options.streams)
     measured = measure(bench, kinds, options.rounds, options.streams)
     model.runner.close()
-    results = {kind: summary(rounds, measured[GREEDY]) for kind, rounds in measured.items()}
+    results = {kind: summary(rounds, measured[GREEDY], options.streams) for kind, rounds in measured.items()}
     document = {"benchmark": "features", "streams": options.streams, "new_tokens": NEW_TOKENS, "rounds": options.rounds}
     print(json.dumps(document | {"results": results}))
 
