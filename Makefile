@@ -25,7 +25,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-lowest test-clients recordings check format protos modules lock bench bench-router bench-xpu clean
+.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-lowest test-clients recordings check format protos modules lock bench bench-features bench-router bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -147,6 +147,10 @@ lock: setup ## Make the lock files from the pyproject.toml files
 
 bench: setup ## Compare engine and mesh with openvino-genai; the last line is one JSON document
 	python benchmarks/engine/mesh.py
+
+bench-features: setup ## Measure what log probabilities, sampling and JSON cost the engine, and each dialect the router
+	python -m benchmarks.engine.features
+	python -m benchmarks.router.front_share
 
 bench-xpu: $(VENV)/.installed-xpu ## Compare worker-xpu on processors with transformers; the last line is one JSON document
 	python benchmarks/torch_worker/xpu.py

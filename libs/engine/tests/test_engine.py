@@ -103,7 +103,7 @@ def test_what_breaks_for_one_request_ends_that_one_only(make_bench: Bench, monke
     """It may raise while sampling, when the mask is made, and afterwards, when the token is consumed."""
     constrained = request("bad", n=2, output_format=OutputFormat(kind="regex", spec="[a-z]+"))
     alone = make_bench().finish(request("good"))
-    for broken in ("mask", "consume"):
+    for broken in ("allowed_bits", "consume"):
         with monkeypatch.context() as patch:
             patch.setattr(GrammarState, broken, lambda *_: [].pop())
             engine = make_bench().engine

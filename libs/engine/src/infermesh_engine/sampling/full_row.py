@@ -22,11 +22,15 @@ def choose(
 
     `total` is the row's sum of weights (see inversion.total_weights); None computes it. `beyond`, if given, is a logit:
     the tokens down to it did not decide, so the search goes further down at once. Only as many tokens are ranked as the
-    draw needs. A row without a finite maximum (all tokens excluded, or NaN from a broken model) gives its argmax.
+    draw needs: those that top_k keeps, or those down to a logit that is lowered until they decide. A row without a
+    finite maximum (all tokens excluded, or NaN from a broken model) gives its argmax.
     """
     largest = float(row.max())
     if not np.isfinite(largest):
         return int(row.argmax())
+    top_k = int(draws.top_k[0])
+    if 0 < top_k < len(row):
+        return _choose_of_top_k(row, top_k, inverse_temperature, draws)
     totals = np.array([_total(row, largest, inverse_temperature) if total is None else total])
     reach = _FIRST_REACH
     if beyond is not None:
@@ -45,6 +49,15 @@ def choose(
         if decided[0]:
             break
     return chosen
+
+
+def _choose_of_top_k(row: NDArray[np.float32], top_k: int, inverse_temperature: float, draws: DrawParams) -> int:
+    """The same from the tokens that top_k keeps, which alone decide; tokens at −inf are not among them."""
+    smallest = np.partition(row, -top_k)[-top_k]
+    ids, logits = _rank(row, np.flatnonzero(row >= smallest if np.isfinite(smallest) else np.isfinite(row)))
+    weights = relative_weights(logits[None, :], np.array([inverse_temperature]))
+    index, _ = invert(weights, weights.sum(axis=1), draws, complete=True)
+    return int(ids[index[0]])
 
 
 def _total(row: NDArray[np.float32], largest: float, inverse_temperature: float) -> float:

@@ -44,16 +44,22 @@ def total_weights(weights: Float64Array, excess: Float64Array, vocab_size: int) 
 
 
 def invert(
-    weights: Float64Array, totals: Float64Array, draws: DrawParams, *, complete: bool
+    weights: Float64Array,
+    totals: Float64Array,
+    draws: DrawParams,
+    *,
+    complete: bool,
+    widths: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The column chosen in each row, and whether the row is decided; both [S]. A complete row always is.
 
+    `widths` [S], each at least 1: how many of a row's K columns are tokens; None: all. The others have weight 0.
     top_k, top_p and min_p each keep a prefix of the row. The shortest prefix is renormalised, and its cumulative
     distribution inverted at the uniform number.
     """
-    width = weights.shape[1]
+    width = np.full(len(weights), weights.shape[1]) if widths is None else widths
     sums = np.cumsum(weights, axis=1)
-    kept, ambiguous = _kept(weights, sums, totals, draws)
+    kept, ambiguous = _kept(weights, sums, totals, draws, width)
     bounded = kept <= width
     mass = np.where(bounded, _at(sums, kept), totals)
     target = draws.uniforms * mass
@@ -68,16 +74,15 @@ def invert(
 
 
 def _kept(
-    weights: Float64Array, sums: Float64Array, totals: Float64Array, draws: DrawParams
+    weights: Float64Array, sums: Float64Array, totals: Float64Array, draws: DrawParams, width: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """How many tokens the filters keep, at least 1 (more than K if K do not tell), and which rows K cannot decide."""
-    width = weights.shape[1]
     by_top_k = np.where(draws.top_k > 0, draws.top_k, _UNLIMITED).astype(np.int64)
     mass = np.where(draws.top_k > 0, _at(sums, by_top_k), totals)
     least = np.where(draws.top_p < 1, draws.top_p * mass, np.inf)
     by_top_p = (sums < least[:, None]).sum(axis=1) + 1
     by_min_p = (weights >= draws.min_p[:, None]).sum(axis=1)
-    by_min_p[by_min_p == width] = _UNLIMITED
+    by_min_p[by_min_p >= width] = _UNLIMITED
     by_top_p[by_top_p > width] = _UNLIMITED
     kept = np.maximum(np.minimum(np.minimum(by_top_k, by_top_p), by_min_p), 1)
     return kept, (by_top_k > width) & (draws.top_k > 0) & (draws.top_p < 1)

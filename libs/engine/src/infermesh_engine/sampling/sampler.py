@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infermesh_engine.runners.runner import Logits
-from infermesh_engine.sampling import full_row
+from infermesh_engine.sampling import full_row, masked_rows
 from infermesh_engine.sampling.broken import BrokenLogitsError, broken_rows
-from infermesh_engine.sampling.inversion import DrawParams, invert, total_weights
-from infermesh_engine.sampling.sampler_state import SamplerState
+from infermesh_engine.sampling.inversion import invert, total_weights
+from infermesh_engine.sampling.sampler_state import SamplerState, draw_params
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,20 @@ def sample(logits: Logits, states: Sequence[SamplerState]) -> list[SampledToken 
     token_ids: list[int | Exception] = logits.top_ids[:, 0].tolist()
     broken = broken_rows(logits)
     drawn: list[int] = []
+    masked: list[int] = []
+    whole: list[int] = []
     for i, state in enumerate(states):
         if i in broken:
             token_ids[i] = BrokenLogitsError()
         elif state.needs_row:
-            token_ids[i] = _try_adjusted(logits.row(i), state)
+            (masked if state.only_masked else whole).append(i)
         elif not state.greedy:
             drawn.append(i)
+    if masked:
+        for i, outcome in masked_rows.choose(logits, masked, states).items():
+            token_ids[i] = outcome
+    for i in whole:
+        token_ids[i] = _try_adjusted(logits.row(i), states[i])
     if drawn:
         for i, token_id in zip(drawn, _draw(logits, drawn, states), strict=True):
             token_ids[i] = token_id
@@ -52,7 +59,7 @@ def sample(logits: Logits, states: Sequence[SamplerState]) -> list[SampledToken 
 def _draw(logits: Logits, rows: list[int], states: Sequence[SamplerState]) -> list[int]:
     """The tokens of `rows`, whose logits are unchanged; reads a whole row only where the candidates do not decide."""
     index = np.array(rows)
-    inverse_temperatures, draws = _draws([states[i] for i in rows])
+    inverse_temperatures, draws = draw_params([states[i] for i in rows])
     candidates = logits.top_logits[index]
     vocab_size = states[rows[0]].vocab_size
     weights = full_row.relative_weights(candidates, inverse_temperatures)
@@ -66,7 +73,7 @@ def _draw(logits: Logits, rows: list[int], states: Sequence[SamplerState]) -> li
             token_ids[j] = full_row.choose(
                 logits.row(row),
                 state.inverse_temperature,
-                _draws([state])[1],
+                draw_params([state])[1],
                 total=float(totals[j]),
                 beyond=float(candidates[j, -1]),
             )
@@ -84,13 +91,7 @@ def _choose_adjusted(row: NDArray[np.float32], state: SamplerState) -> int:
     adjusted = state.adjusted(row)
     if state.greedy:
         return int(adjusted.argmax())
-    return full_row.choose(adjusted, state.inverse_temperature, _draws([state])[1])
-
-
-def _draws(states: Sequence[SamplerState]) -> tuple[NDArray[np.float64], DrawParams]:
-    """Inverse temperatures [S] and the other parameters of the draws."""
-    columns = np.array([(*state.filters, state.uniform) for state in states]).T
-    return columns[0], DrawParams(top_k=columns[1], top_p=columns[2], min_p=columns[3], uniforms=columns[4])
+    return full_row.choose(adjusted, state.inverse_temperature, draw_params([state])[1])
 
 
 def describe_token(logits: Logits, row: int, token_id: int, alternatives: int | None) -> SampledToken:

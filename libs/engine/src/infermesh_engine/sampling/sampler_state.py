@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from infermesh_engine.requests.request import SamplingParams
 from infermesh_engine.sampling.adjustments import Adjustments
+from infermesh_engine.sampling.inversion import DrawParams
 from infermesh_engine.sampling.restrictions import TokenRule
 from infermesh_engine.sampling.uniform import UniformStream
 
@@ -29,6 +30,7 @@ class SamplerState:
         "inverse_temperature",
         "logprobs",
         "needs_row",
+        "only_masked",
         "vocab_size",
     )
 
@@ -54,6 +56,8 @@ class SamplerState:
         self._adjustments = Adjustments(params, prompt_token_ids)
         self._uniforms = UniformStream(seed, choice)
         self._grammar = grammar
+        self.only_masked = grammar is not None and not self._adjustments.changes_logits
+        """Whether `mask` is all that changes the logits."""
         self._banned = np.array([i for i in banned_until_min_tokens if i < vocab_size], dtype=np.int64)
         self._ban_until = min_tokens if banned_until_min_tokens else 0
         self._position = 0
@@ -132,3 +136,9 @@ class SamplerState:
         row[self._banned] = -np.inf
         if row.max() == -np.inf:
             row[self._banned] = before
+
+
+def draw_params(states: Sequence[SamplerState]) -> tuple[NDArray[np.float64], DrawParams]:
+    """Inverse temperatures [S] and the other parameters of the next draws."""
+    columns = np.array([(*state.filters, state.uniform) for state in states]).T
+    return columns[0], DrawParams(top_k=columns[1], top_p=columns[2], min_p=columns[3], uniforms=columns[4])
