@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,17 +50,37 @@ def small_options(router_port: int, folder: Path) -> EnvoyOptions:
     )
 
 
+@contextmanager
+def running_envoy(options: EnvoyOptions, folder: Path) -> Iterator[EnvoyProcess]:
+    with EnvoyProcess(options, folder) as running:
+        yield running
+        assert "[lua]" not in running.log()
+
+
 @pytest.fixture(scope="module")
 def small_envoy(serving: tuple[FakeRouter, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[EnvoyProcess]:
     folder = tmp_path_factory.mktemp("small")
-    with EnvoyProcess(small_options(serving[1], folder), folder) as running:
-        yield running
-        assert "[lua]" not in running.log()
+    with running_envoy(small_options(serving[1], folder), folder) as envoy:
+        yield envoy
+
+
+@pytest.fixture(scope="module")
+def patient_envoy(serving: tuple[FakeRouter, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[EnvoyProcess]:
+    """It waits for stalled uploads longer than a test on a busy machine takes."""
+    folder = tmp_path_factory.mktemp("patient")
+    with running_envoy(replace(small_options(serving[1], folder), body_timeout_s=60.0), folder) as envoy:
+        yield envoy
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def client(small_envoy: EnvoyProcess) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=small_envoy.http, timeout=20) as http:
+        yield http
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def patient_client(patient_envoy: EnvoyProcess) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=patient_envoy.http, timeout=20) as http:
         yield http
 
 
@@ -137,12 +157,12 @@ async def test_stalled_uploads_end_and_leave_room_for_others(
 
 
 async def test_beyond_its_share_a_client_is_told_to_retry(
-    router: FakeRouter, client: httpx.AsyncClient, small_envoy: EnvoyProcess
+    router: FakeRouter, patient_client: httpx.AsyncClient, patient_envoy: EnvoyProcess
 ) -> None:
     router.chat = echo_size
-    async with stalled(small_envoy, "127.0.0.1", 3):
-        refused = await until_status(client, 429, 3)
-        assert (await client.post(CHAT, content=b"{}")).status_code == 200
+    async with stalled(patient_envoy, "127.0.0.1", 3):
+        refused = await until_status(patient_client, 429, 3)
+        assert (await patient_client.post(CHAT, content=b"{}")).status_code == 200
     assert refused.headers["retry-after"] == "1"
     assert refused.json()["error"] == {
         "message": "Too many large request bodies are arriving; try again",
@@ -150,17 +170,17 @@ async def test_beyond_its_share_a_client_is_told_to_retry(
         "param": None,
         "code": "bodies_too_large",
     }
-    assert (await until_status(client, 200, 3)).text == str(3 * MIB)
+    assert (await until_status(patient_client, 200, 3)).text == str(3 * MIB)
 
 
 async def test_room_comes_back_when_a_client_leaves(
-    router: FakeRouter, client: httpx.AsyncClient, small_envoy: EnvoyProcess
+    router: FakeRouter, patient_client: httpx.AsyncClient, patient_envoy: EnvoyProcess
 ) -> None:
     router.chat = echo_size
     for _ in range(5):
-        async with stalled(small_envoy, "127.0.0.1", 3):
-            await until_status(client, 429, 3)
-        await until_status(client, 200, 3)
+        async with stalled(patient_envoy, "127.0.0.1", 3):
+            await until_status(patient_client, 429, 3)
+        await until_status(patient_client, 200, 3)
 
 
 @pytest.mark.parametrize("plane", ["rest", "grpc"])
