@@ -100,7 +100,7 @@ async def test_nothing_is_lost_when_workers_die_under_load() -> None:
     request = ask("tensors", x=x)
     request.inputs.append(from_numpy(np.array([b"a"], object), name="s"))
     async with simulated_worker_process(**settings) as doomed, simulated_worker_process(**settings) as other:
-        addresses = [await doomed.ready(), await other.ready()]
+        addresses = await asyncio.gather(doomed.ready(), other.ready())
         async with running_router(*addresses) as router:
             stub = pb_grpc.InferenceServiceStub(router.channel)
             calls = [asyncio.ensure_future(stub.Infer(request, timeout=60)) for _ in range(60)]
