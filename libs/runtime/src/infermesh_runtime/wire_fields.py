@@ -5,10 +5,16 @@ from collections.abc import Iterator
 _VARINT, _FIXED64, DELIMITED, _FIXED32 = 0, 1, 2, 5
 
 
-def fields(view: memoryview) -> Iterator[tuple[int, int, memoryview, memoryview]]:
-    """Each field: number, wire type, all of its bytes, and its content. Raises ValueError and IndexError."""
-    position, end = 0, len(view)
+def fields(view: memoryview, most: int | None = None) -> Iterator[tuple[int, int, memoryview, memoryview]]:
+    """Each field: number, wire type, all of its bytes, and its content.
+
+    Raises ValueError and IndexError for what is no message, and ValueError for one of more than `most` fields.
+    """
+    position, end, count = 0, len(view), 0
     while position < end:
+        count += 1
+        if most is not None and count > most:
+            raise ValueError(f"the message has more than {most} fields")
         begin = position
         tag, position = read_varint(view, position)
         kind, size = tag & 7, 0

@@ -15,6 +15,10 @@ from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.wire_fields import DELIMITED, fields, varint
 from infermesh_worker.executors.wire_tensors import Flat
 
+MAX_INPUTS = 1024
+"""Most fields of a request, its inputs included; so many that reading them takes milliseconds."""
+_MAX_FIELDS, _MAX_HEADER_BYTES = 128, 64 * 1024
+"""The same for a tensor, which has at most 64 dimensions."""
 _INPUTS = 2
 _DATA = 4
 _OUTPUTS_TAG = bytes([2 << 3 | DELIMITED])
@@ -34,14 +38,16 @@ def read_request(body: bytes) -> tuple[pb.InferRequest, list[GivenTensor]]:
     rest, inputs = bytearray(), []
     try:
         view = memoryview(body)
-        for number, kind, whole, content in fields(view):
+        for number, kind, whole, content in fields(view, MAX_INPUTS):
             if number == _INPUTS and kind == DELIMITED:
                 inputs.append(_read_tensor(content))
             else:
                 rest += whole
         return pb.InferRequest.FromString(bytes(rest)), inputs
     except (DecodeError, ValueError, IndexError) as error:
-        raise InvalidArgument("The request is not a valid protobuf message.", reason="MALFORMED_MESSAGE") from error
+        raise InvalidArgument(
+            f"The request is not a valid protobuf message: {error}", reason="MALFORMED_MESSAGE"
+        ) from error
 
 
 def write_response(model: str, outputs: Sequence[Flat]) -> bytes:
@@ -56,9 +62,11 @@ def write_response(model: str, outputs: Sequence[Flat]) -> bytes:
 
 def _read_tensor(view: memoryview) -> GivenTensor:
     header, data = bytearray(), memoryview(b"")
-    for number, kind, whole, content in fields(view):
+    for number, kind, whole, content in fields(view, _MAX_FIELDS):
         if number == _DATA and kind == DELIMITED:
             data = content  # the last one counts, as protobuf has it
         else:
             header += whole
+    if len(header) > _MAX_HEADER_BYTES:
+        raise ValueError(f"a tensor has {len(header)} bytes beside its data")
     return GivenTensor(Tensor.FromString(bytes(header)), data)
