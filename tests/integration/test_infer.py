@@ -1,6 +1,8 @@
 """Tensors through a router: imported ONNX models on a real worker-cpu, and workers that die under load."""
 
 import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest_asyncio
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
+from infermesh_client import AsyncClient
 from infermesh_router.testing.router import RunningRouter, running_router
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import Array, from_numpy, to_numpy
@@ -84,6 +87,41 @@ async def test_bad_tensors_are_refused_by_name(mesh: Mesh) -> None:
         await mesh.stub.Infer(ask("linear", x=np.zeros((2, 5), np.float32)), timeout=30)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "tensor 'x' has shape [2, 5], but the model takes 'x' FP32 [?, 4]" in caught.value.details()
+
+
+async def test_the_command_reads_and_writes_files(mesh: Mesh, tmp_path: Path) -> None:
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    np.save(tmp_path / "x.npy", x)
+    (tmp_path / "x.json").write_text(json.dumps(x.tolist()))
+    saved = await infermesh(
+        mesh, "infer", "linear", "--input", f"x={tmp_path}/x.npy", "--output", f"y={tmp_path}/y.npy"
+    )
+    assert saved == (0, "")
+    assert np.allclose(np.load(tmp_path / "y.npy"), x @ WEIGHTS, rtol=1e-5)
+    status, printed = await infermesh(mesh, "infer", "linear", "--input", f"x={tmp_path}/x.json")
+    assert status == 0
+    (y,) = json.loads(printed).values()
+    assert (y["dtype"], y["shape"]) == ("float32", [2, 3])
+    assert np.allclose(y["data"], x @ WEIGHTS, rtol=1e-5)
+    status, _ = await infermesh(mesh, "infer", "linear", "--input", "x")
+    assert status != 0
+
+
+async def infermesh(mesh: Mesh, *arguments: str) -> tuple[int, str]:
+    """Runs the command; returns its exit status and what it printed on stdout."""
+    command = [sys.executable, "-m", "infermesh_client.cli.app", *arguments, "--endpoint", mesh.router.address]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    printed, _ = await process.communicate()
+    return process.returncode or 0, printed.decode()
+
+
+async def test_the_sdk_takes_and_gives_arrays(mesh: Mesh) -> None:
+    x = np.ones((1, 4), np.float32)
+    async with AsyncClient(mesh.router.address) as client:
+        got = await client.infer("linear", {"x": x}, outputs=["y"])
+        assert np.allclose(got["y"], x @ WEIGHTS, rtol=1e-5)
+        with pytest.raises(InvalidArgument, match="'x' has dtype FP64"):
+            await client.infer("linear", {"x": x.astype(np.float64)})
 
 
 async def test_health_lists_what_the_models_take(mesh: Mesh) -> None:
