@@ -30,11 +30,13 @@ LOWEST_TOOLS = (
     "hypothesis",
     "lupa",
     "ollama",
+    "onnx",
     "openai",
     "pytest",
     "pytest-asyncio",
     "pytest-timeout",
     "setuptools",
+    "tflite",
     "wheel",
 )
 CONVERTER_LOCK = ROOT / "libs/client/src/infermesh_client/converter_env/requirements.lock"

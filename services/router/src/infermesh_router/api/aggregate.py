@@ -60,6 +60,7 @@ def combine_reports(
         runtime="infermesh router",
         version=version,
         started_at=started_at,
+        kinds=sorted({kind for report in reports for kind in report.kinds}),
     )
 
 
@@ -88,9 +89,12 @@ def list_aliases(models: Sequence[pb.ModelStatus], aliases: Mapping[str, Iterabl
         if known:
             best = min(known, key=lambda model: _rank(model.state))
             shortest = min(model.context_length for model in known)
-            listed.append(
-                pb.ModelStatus(name=alias, state=best.state, context_length=shortest, created_at=best.created_at)
+            status = pb.ModelStatus(
+                name=alias, state=best.state, context_length=shortest, created_at=best.created_at, kind=best.kind
             )
+            status.inputs.extend(best.inputs)
+            status.outputs.extend(best.outputs)
+            listed.append(status)
     return listed
 
 
@@ -180,6 +184,8 @@ def add_loads(loads: Sequence[pb.Load]) -> pb.Load:
     held = sum(load.kv_cache_usage * load.kv_cache_tokens for load in loads)
     most = {name: _MOST_UINT32 if name in _UINT32 else _MOST_UINT64 for name in sums}
     combined = pb.Load(**{name: min(value, most[name]) for name, value in sums.items()})
+    if rate := sum(1 / load.request_s for load in loads if load.request_s > 0):
+        combined.request_s = 1 / rate
     if combined.kv_cache_tokens:
         combined.kv_cache_usage = min(1.0, held / combined.kv_cache_tokens)
     return combined
