@@ -26,6 +26,16 @@ class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FINISH_REASON_TOOL_CALLS: _ClassVar[FinishReason]
     FINISH_REASON_CANCELLED: _ClassVar[FinishReason]
 
+class ModelKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MODEL_KIND_UNSPECIFIED: _ClassVar[ModelKind]
+    MODEL_KIND_GENERATE: _ClassVar[ModelKind]
+    MODEL_KIND_EMBED: _ClassVar[ModelKind]
+    MODEL_KIND_RERANK: _ClassVar[ModelKind]
+    MODEL_KIND_INFER: _ClassVar[ModelKind]
+    MODEL_KIND_TRANSCRIBE: _ClassVar[ModelKind]
+    MODEL_KIND_SPEAK: _ClassVar[ModelKind]
+
 class EndpointState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ENDPOINT_STATE_UNSPECIFIED: _ClassVar[EndpointState]
@@ -49,6 +59,13 @@ FINISH_REASON_STOP: FinishReason
 FINISH_REASON_LENGTH: FinishReason
 FINISH_REASON_TOOL_CALLS: FinishReason
 FINISH_REASON_CANCELLED: FinishReason
+MODEL_KIND_UNSPECIFIED: ModelKind
+MODEL_KIND_GENERATE: ModelKind
+MODEL_KIND_EMBED: ModelKind
+MODEL_KIND_RERANK: ModelKind
+MODEL_KIND_INFER: ModelKind
+MODEL_KIND_TRANSCRIBE: ModelKind
+MODEL_KIND_SPEAK: ModelKind
 ENDPOINT_STATE_UNSPECIFIED: EndpointState
 ENDPOINT_STATE_LOADING: EndpointState
 ENDPOINT_STATE_READY: EndpointState
@@ -425,16 +442,18 @@ class EmbedResponse(_message.Message):
     def __init__(self, model: _Optional[str] = ..., embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class InferRequest(_message.Message):
-    __slots__ = ("model", "inputs", "outputs", "device")
+    __slots__ = ("model", "inputs", "outputs", "device", "priority")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: str
     inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
     outputs: _containers.RepeatedScalarFieldContainer[str]
     device: str
-    def __init__(self, model: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ...) -> None: ...
+    priority: int
+    def __init__(self, model: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class InferResponse(_message.Message):
     __slots__ = ("model", "outputs")
@@ -515,7 +534,7 @@ class WatchHealthResponse(_message.Message):
     def __init__(self, report: _Optional[_Union[HealthReport, _Mapping]] = ...) -> None: ...
 
 class HealthReport(_message.Message):
-    __slots__ = ("state", "message", "device", "models", "load", "runtime", "version", "started_at", "available")
+    __slots__ = ("state", "message", "device", "models", "load", "runtime", "version", "started_at", "available", "kinds")
     STATE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -525,6 +544,7 @@ class HealthReport(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
     state: EndpointState
     message: str
     device: Device
@@ -534,10 +554,11 @@ class HealthReport(_message.Message):
     version: str
     started_at: _timestamp_pb2.Timestamp
     available: _containers.RepeatedCompositeFieldContainer[AvailableModel]
-    def __init__(self, state: _Optional[_Union[EndpointState, str]] = ..., message: _Optional[str] = ..., device: _Optional[_Union[Device, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., runtime: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., available: _Optional[_Iterable[_Union[AvailableModel, _Mapping]]] = ...) -> None: ...
+    kinds: _containers.RepeatedScalarFieldContainer[ModelKind]
+    def __init__(self, state: _Optional[_Union[EndpointState, str]] = ..., message: _Optional[str] = ..., device: _Optional[_Union[Device, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., runtime: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., available: _Optional[_Iterable[_Union[AvailableModel, _Mapping]]] = ..., kinds: _Optional[_Iterable[_Union[ModelKind, str]]] = ...) -> None: ...
 
 class AvailableModel(_message.Message):
-    __slots__ = ("name", "size_bytes", "memory_bytes", "context_length", "created_at", "has_chat_template", "defaults", "answer_style")
+    __slots__ = ("name", "size_bytes", "memory_bytes", "context_length", "created_at", "has_chat_template", "defaults", "answer_style", "kind", "inputs", "outputs", "batching")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -546,6 +567,10 @@ class AvailableModel(_message.Message):
     HAS_CHAT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     DEFAULTS_FIELD_NUMBER: _ClassVar[int]
     ANSWER_STYLE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    BATCHING_FIELD_NUMBER: _ClassVar[int]
     name: str
     size_bytes: int
     memory_bytes: int
@@ -554,7 +579,21 @@ class AvailableModel(_message.Message):
     has_chat_template: bool
     defaults: GenerationDefaults
     answer_style: AnswerStyle
-    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., context_length: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., has_chat_template: _Optional[bool] = ..., defaults: _Optional[_Union[GenerationDefaults, _Mapping]] = ..., answer_style: _Optional[_Union[AnswerStyle, _Mapping]] = ...) -> None: ...
+    kind: ModelKind
+    inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorMetadata]
+    outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorMetadata]
+    batching: BatchLimits
+    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., context_length: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., has_chat_template: _Optional[bool] = ..., defaults: _Optional[_Union[GenerationDefaults, _Mapping]] = ..., answer_style: _Optional[_Union[AnswerStyle, _Mapping]] = ..., kind: _Optional[_Union[ModelKind, str]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorMetadata, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorMetadata, _Mapping]]] = ..., batching: _Optional[_Union[BatchLimits, _Mapping]] = ...) -> None: ...
+
+class BatchLimits(_message.Message):
+    __slots__ = ("max_size", "max_delay_ms", "preferred_sizes")
+    MAX_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAX_DELAY_MS_FIELD_NUMBER: _ClassVar[int]
+    PREFERRED_SIZES_FIELD_NUMBER: _ClassVar[int]
+    max_size: int
+    max_delay_ms: float
+    preferred_sizes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, max_size: _Optional[int] = ..., max_delay_ms: _Optional[float] = ..., preferred_sizes: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("kind", "name", "memory_total_bytes", "memory_free_bytes")
@@ -569,7 +608,7 @@ class Device(_message.Message):
     def __init__(self, kind: _Optional[_Union[DeviceKind, str]] = ..., name: _Optional[str] = ..., memory_total_bytes: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
-    __slots__ = ("name", "state", "context_length", "size_bytes", "created_at", "memory_bytes", "sequences", "pinned", "last_used_at", "load", "kv_cache_bytes", "keep_alive_s", "home")
+    __slots__ = ("name", "state", "context_length", "size_bytes", "created_at", "memory_bytes", "sequences", "pinned", "last_used_at", "load", "kv_cache_bytes", "keep_alive_s", "home", "kind", "inputs", "outputs", "batching")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -583,6 +622,10 @@ class ModelStatus(_message.Message):
     KV_CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
     KEEP_ALIVE_S_FIELD_NUMBER: _ClassVar[int]
     HOME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    BATCHING_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: EndpointState
     context_length: int
@@ -596,10 +639,14 @@ class ModelStatus(_message.Message):
     kv_cache_bytes: int
     keep_alive_s: float
     home: bool
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[EndpointState, str]] = ..., context_length: _Optional[int] = ..., size_bytes: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., sequences: _Optional[int] = ..., pinned: _Optional[bool] = ..., last_used_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., kv_cache_bytes: _Optional[int] = ..., keep_alive_s: _Optional[float] = ..., home: _Optional[bool] = ...) -> None: ...
+    kind: ModelKind
+    inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorMetadata]
+    outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorMetadata]
+    batching: BatchLimits
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[EndpointState, str]] = ..., context_length: _Optional[int] = ..., size_bytes: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., sequences: _Optional[int] = ..., pinned: _Optional[bool] = ..., last_used_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., kv_cache_bytes: _Optional[int] = ..., keep_alive_s: _Optional[float] = ..., home: _Optional[bool] = ..., kind: _Optional[_Union[ModelKind, str]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorMetadata, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorMetadata, _Mapping]]] = ..., batching: _Optional[_Union[BatchLimits, _Mapping]] = ...) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("running", "waiting", "waiting_tokens", "kv_cache_usage", "prefill_tokens_per_s", "decode_tokens_per_s", "kv_cache_tokens", "preemptions", "cached_tokens", "generated_tokens", "max_running", "max_waiting")
+    __slots__ = ("running", "waiting", "waiting_tokens", "kv_cache_usage", "prefill_tokens_per_s", "decode_tokens_per_s", "kv_cache_tokens", "preemptions", "cached_tokens", "generated_tokens", "max_running", "max_waiting", "request_s")
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     WAITING_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -612,6 +659,7 @@ class Load(_message.Message):
     GENERATED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MAX_RUNNING_FIELD_NUMBER: _ClassVar[int]
     MAX_WAITING_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_S_FIELD_NUMBER: _ClassVar[int]
     running: int
     waiting: int
     waiting_tokens: int
@@ -624,4 +672,5 @@ class Load(_message.Message):
     generated_tokens: int
     max_running: int
     max_waiting: int
-    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_cache_usage: _Optional[float] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., kv_cache_tokens: _Optional[int] = ..., preemptions: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ..., max_running: _Optional[int] = ..., max_waiting: _Optional[int] = ...) -> None: ...
+    request_s: float
+    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_cache_usage: _Optional[float] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., kv_cache_tokens: _Optional[int] = ..., preemptions: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ..., max_running: _Optional[int] = ..., max_waiting: _Optional[int] = ..., request_s: _Optional[float] = ...) -> None: ...

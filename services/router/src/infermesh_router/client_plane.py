@@ -15,6 +15,7 @@ from infermesh_router.config.body_options import body_rules, request_bounds
 from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core
+from infermesh_router.kserve_plane import LIMITED_METHODS as OPEN_INFERENCE_LIMITED_METHODS
 from infermesh_router.ollama.asking import Asking
 from infermesh_router.ollama.loaded_models import LoadedModels
 from infermesh_router.ollama.servicer import LIMITED_CALLS as OLLAMA_LIMITED_CALLS
@@ -42,6 +43,7 @@ LIMITED_METHODS = frozenset(
         *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in (*LIMITED_CALLS, *LIMITED_RESPONSES_CALLS)),
         *(f"/{ANTHROPIC_SERVICE}/{name}" for name in LIMITED_ANTHROPIC_CALLS),
         *(f"/{OLLAMA_SERVICE}/{name}" for name in OLLAMA_LIMITED_CALLS),
+        *OPEN_INFERENCE_LIMITED_METHODS,
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
