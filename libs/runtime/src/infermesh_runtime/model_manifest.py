@@ -14,11 +14,12 @@ import msgspec
 from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.generation_defaults import GenerationDefaults
+from infermesh_runtime.model_kind import BatchLimits, ModelKind, TensorSpec
 
 MANIFEST = "infermesh.json"
 _CHUNK_BYTES = 8 << 20
 
-ModelFormat = Literal["gguf", "safetensors", "openvino"]
+ModelFormat = Literal["gguf", "safetensors", "openvino", "onnx", "tflite", "paddle", "pt2", "torchscript"]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -64,8 +65,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     source: str
     """What the import was given; for a Hub id, with the commit that it resolved to."""
     format: ModelFormat
-    context_length: Annotated[int, msgspec.Meta(ge=1)]
-    """Longest prompt and output together, in tokens."""
+    context_length: Count
+    """Longest prompt and output together, in tokens; 0 for a model that reads no tokens."""
     eos_token_ids: tuple[Count, ...]
     bos_token_id: Count | None
     size_bytes: Count
@@ -89,8 +90,20 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Of the runner that workers use first; None if the model was not tried."""
     other_proofs: tuple[Proof, ...] = ()
     """Of the other installed runners."""
+    kind: ModelKind = "generate"
+    """What it does, which decides the calls that it answers."""
+    inputs: tuple[TensorSpec, ...] = ()
+    """The tensors that a model of kind infer takes, as the import found them."""
+    outputs: tuple[TensorSpec, ...] = ()
+    """The tensors that it gives."""
+    batching: BatchLimits | None = None
+    """How its requests run together; None: each runs alone."""
     files: dict[str, FileEntry]
     """All files of the folder but the manifest, by relative path with forward slashes."""
+
+    def __post_init__(self) -> None:
+        if self.kind == "generate" and not self.context_length:
+            raise ValueError("context_length must be at least 1 for a model that generates text")
 
     @property
     def proofs(self) -> tuple[Proof, ...]:

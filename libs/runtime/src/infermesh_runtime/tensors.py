@@ -62,12 +62,12 @@ def from_numpy(array: Array, *, name: str = "", dtype: DataType | None = None) -
     accepts arrays of `str` (as UTF-8) or `bytes`. Raises InvalidArgument, which names the tensor, when the array cannot
     hold `dtype`.
     """
-    wanted = _data_type(array.dtype) if dtype is None else dtype
+    wanted = data_type(array.dtype) if dtype is None else dtype
     if wanted is None or not _holds(array.dtype, wanted):
         what = f"an array of {array.dtype} is not {'any tensor type' if wanted is None else type_name(wanted)}"
         raise _invalid(name, "tensor", what)
     if wanted == DataType.DATA_TYPE_BYTES:
-        return Tensor(name=name, dtype=wanted, shape=array.shape, data=_pack(array.ravel().tolist(), name))
+        return Tensor(name=name, dtype=wanted, shape=array.shape, data=pack_bytes(array.ravel().tolist(), name))
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     return Tensor(name=name, dtype=wanted, shape=array.shape, data=little.tobytes())
 
@@ -103,7 +103,7 @@ def _decode(dtype: DataType, shape: tuple[int, ...], data: bytes) -> Array:
         raise ValueError(f"shape {_show(shape)} has a negative dimension")
     count = prod(shape)
     if dtype == DataType.DATA_TYPE_BYTES:
-        return _reshape(_unpack(data, count, shape), shape)
+        return unpack_bytes(data, shape)
     if len(data) != count * kind.itemsize:
         need = f"{type_name(dtype)} of shape {_show(shape)} needs {count * kind.itemsize} bytes"
         raise ValueError(f"{need}, got {len(data)}")
@@ -117,6 +117,11 @@ def _reshape(flat: Array, shape: tuple[int, ...]) -> Array:
         return flat.reshape(shape)
     except (ValueError, OverflowError):  # only without elements: otherwise the length would not have matched
         raise ValueError(f"shape {_show(shape)} is too large for an array") from None
+
+
+def unpack_bytes(data: bytes, shape: tuple[int, ...]) -> Array:
+    """The elements of a BYTES tensor, as an object array. Raises ValueError, which says what disagrees."""
+    return _reshape(_unpack(data, prod(shape), shape), shape)
 
 
 def _unpack(data: bytes, count: int, shape: tuple[int, ...]) -> Array:
@@ -135,7 +140,8 @@ def _unpack(data: bytes, count: int, shape: tuple[int, ...]) -> Array:
     return elements
 
 
-def _pack(elements: Iterable[object], name: str) -> bytes:
+def pack_bytes(elements: Iterable[object], name: str) -> bytes:
+    """The data of a BYTES tensor with these elements. Raises InvalidArgument for others than `str` and `bytes`."""
     parts: list[bytes] = []
     for element in elements:
         if not isinstance(element, str | bytes):
@@ -145,7 +151,8 @@ def _pack(elements: Iterable[object], name: str) -> bytes:
     return b"".join(parts)
 
 
-def _data_type(dtype: np.dtype[Any]) -> DataType | None:
+def data_type(dtype: np.dtype[Any]) -> DataType | None:
+    """The type of tensors that hold arrays of this numpy type; None: there is none."""
     if dtype.kind in "OSU":
         return DataType.DATA_TYPE_BYTES
     little = dtype.newbyteorder("<")
@@ -153,7 +160,7 @@ def _data_type(dtype: np.dtype[Any]) -> DataType | None:
 
 
 def _holds(dtype: np.dtype[Any], wanted: DataType) -> bool:
-    return _data_type(dtype) == wanted or _RAW.get(wanted) == dtype.newbyteorder("<")
+    return data_type(dtype) == wanted or _RAW.get(wanted) == dtype.newbyteorder("<")
 
 
 def _show(shape: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime import machine
+from infermesh_runtime.model_kind import GENERATE, ModelKind
 from infermesh_worker.models.building import VERIFY_OPTION
 from infermesh_worker.models.catalog import Catalog, FolderCatalog
 from infermesh_worker.models.footprint import Footprint
@@ -37,6 +38,8 @@ class Backend:
     """Share of the device's memory that models must leave free, in [0, 1)."""
     available: Callable[[DeviceKind], int | None] = lambda _kind: None
     """Measures the free memory of a device of this kind; None: only a loaded runner can tell."""
+    kinds: tuple[ModelKind, ...] = (GENERATE,)
+    """The kinds of model that it can host. `build` returns a BuiltModel for `generate`, else a BuiltExecutor."""
 
 
 def machine_available_bytes(kind: DeviceKind) -> int | None:
@@ -51,13 +54,14 @@ def folder_backend(
     probe: str,
     options: Mapping[str, Any],
     footprint: Callable[[ModelFolder], Footprint | None],
+    kinds: tuple[ModelKind, ...] = (GENERATE,),
 ) -> Backend:
-    """A worker whose models are the folders under the settings' models root.
+    """A worker whose models are the folders under the settings' models root that are of these kinds.
 
     A model's path is added to its build options as "folder". `footprint` returns None for a model that this kind of
     worker cannot load.
     """
-    catalog = FolderCatalog(settings.models_root, {**options, VERIFY_OPTION: settings.verify}, footprint)
+    catalog = FolderCatalog(settings.models_root, {**options, VERIFY_OPTION: settings.verify}, footprint, kinds)
 
     def open_home() -> OpenedModel | None:
         if settings.model == NO_MODEL or (not settings.model and not list_models(settings.models_root)):
@@ -71,4 +75,5 @@ def folder_backend(
         catalog=catalog,
         open_home=open_home,
         available=machine_available_bytes,
+        kinds=kinds,
     )

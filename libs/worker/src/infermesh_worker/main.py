@@ -1,6 +1,6 @@
 """Assembles and runs the front process of a worker."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -9,12 +9,12 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from infermesh.admin.v1.admin_pb2_grpc import add_EndpointServiceServicer_to_server
-from infermesh.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_runtime import logs
 from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
+from infermesh_runtime.model_kind import GENERATE, ModelKind
 from infermesh_runtime.process import run
 from infermesh_runtime.rpc.identity import identity_of, mesh_access
 from infermesh_runtime.rpc.interceptor import log_access
@@ -34,7 +34,7 @@ from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.models.neutral_catalog import NeutralCatalog, without_defaults
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.endpoint_servicer import EndpointServicer
-from infermesh_worker.rpc.inference_servicer import InferenceServicer
+from infermesh_worker.rpc.inference_servicer import SERVICE, InferenceServicer, inference_handlers
 from infermesh_worker.rpc.readiness import Readiness
 from infermesh_worker.rpc.registration import Registration
 from infermesh_worker.rpc.report import to_report
@@ -69,7 +69,7 @@ def build_server(settings: WorkerSettings, backend: Backend, tasks: TaskSupervis
     worker = _build_worker(settings, backend, meters, tasks)
     registry.register(WorkerCollector(meters, partial(_loads, worker)))
     registry.register(TaskCollector(tasks))
-    return _build_server(settings, worker, registry, tasks)
+    return _build_server(settings, worker, registry, tasks, backend.kinds)
 
 
 def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMeters, tasks: TaskSupervisor) -> Worker:
@@ -82,7 +82,10 @@ def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMet
             opened.chat_template.content_format = settings.chat_content_format
             opened.chat_template.special_tokens_anywhere = settings.special_tokens_in_messages
         meter = meters.of(opened.name)
-        return EngineClient(backend.build, start, meter, policy, name=opened.name, tasks=tasks)
+        shared = 0 if opened.kind == GENERATE else int(settings.tensor_memory_bytes)
+        return EngineClient(
+            backend.build, start, meter, policy, name=opened.name, tasks=tasks, tensor_memory_bytes=shared
+        )
 
     device = WorkerDevice(
         partial(probe_device, backend.probe, backend.options),
@@ -98,7 +101,7 @@ def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMet
     catalog, home = backend.catalog, backend.open_home()
     if settings.generation_config == "neutral":
         catalog, home = NeutralCatalog(catalog), without_defaults(home) if home else None
-    return Worker(catalog, make_client, device, limits, home, tasks=tasks)
+    return Worker(catalog, make_client, device, limits, home, tasks=tasks, kinds=backend.kinds)
 
 
 def _loads(worker: Worker) -> Mapping[str, EngineLoad]:
@@ -121,14 +124,18 @@ def _start_command(settings: WorkerSettings, options: Mapping[str, Any]) -> Star
 
 
 def _build_server(
-    settings: WorkerSettings, worker: Worker, registry: CollectorRegistry, tasks: TaskSupervisor
+    settings: WorkerSettings,
+    worker: Worker,
+    registry: CollectorRegistry,
+    tasks: TaskSupervisor,
+    kinds: Sequence[ModelKind],
 ) -> Server:
     observers = (log_access, RpcMetrics(registry))
     identity = identity_of(settings)
     access = mesh_access(identity, settings.listen, reflection=settings.reflection)
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=observers, access=access)
-    report = partial(to_report, version=version("infermesh-worker"), started_at=datetime.now(UTC))
-    add_InferenceServiceServicer_to_server(InferenceServicer(worker, report, settings.json_objects), server)
+    report = partial(to_report, version=version("infermesh-worker"), started_at=datetime.now(UTC), kinds=kinds)
+    server.add_service(SERVICE, inference_handlers(InferenceServicer(worker, report, settings.json_objects)))
     add_EndpointServiceServicer_to_server(EndpointServicer(worker), server)
     host, _ = split_host_port(settings.listen)
     readiness = Readiness(worker.status, server, lambda: f"{host}:{server.port}", tasks)

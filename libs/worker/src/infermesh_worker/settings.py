@@ -60,6 +60,14 @@ class WorkerSettings(ServiceSettings):
     prefix_caching: bool = Field(
         True, description="Whether prompts that begin with the same tokens share the KV cache of that beginning."
     )
+    tensor_memory_bytes: ByteSize = Field(
+        ByteSize(512 << 20),
+        ge=1 << 20,
+        le=1 << 40,
+        description="Most memory for the tensors of requests on their way to a model that does not generate text, and "
+        "as much for answers on their way back, e.g. 512MiB, at least 1MiB. More wait. Memory that was never needed is "
+        "not taken.",
+    )
     engine_timeout_s: float = Field(
         120.0,
         ge=1,

@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.model_kind import GENERATE, ModelKind
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.engine_client.watched import DerivedValue
 from infermesh_worker.hosting.hosted_model import HostedModel
 from infermesh_worker.hosting.hosted_models import HostedModels, MakeClient
+from infermesh_worker.hosting.model_kinds import wrong_kind
 from infermesh_worker.hosting.model_loader import ModelLimits, ModelLoader
 from infermesh_worker.hosting.worker_status import AvailableModel, ModelStatus, WorkerStatus, overall_state, sum_loads
 from infermesh_worker.models.catalog import Catalog
@@ -38,11 +40,16 @@ class Worker:
         home: OpenedModel | None,
         *,
         tasks: TaskSupervisor | None = None,
+        kinds: Collection[ModelKind] = (GENERATE,),
     ) -> None:
-        """`home`: the model that is loaded at the start and pinned; None: models are loaded only through `loader`."""
+        """`kinds`: the kinds of model that it can host.
+
+        `home`: the model that is loaded at the start and pinned; None: models are loaded only through `loader`.
+        """
         self._device = device
         self._limits = limits
         self._home = home
+        self._kinds = kinds
         self._refusal: EngineStatus | None = None
         self._device_problem = ""
         self._requests = 0
@@ -64,19 +71,24 @@ class Worker:
             self._following.append(self._tasks.start("device", self._find_device))
         self._following.append(self._tasks.start("catalog", self._follow_catalog))
 
-    def find(self, name: str) -> HostedModel:
-        """The hosted model that a request names. Raises the errors of `resolve_model_name`."""
-        return self.models.find(name, self.loader.entries)
+    def find(self, name: str, kind: ModelKind | None = None) -> HostedModel:
+        """The hosted model that a request names; without a name, the only one of the kind that its call is for.
+
+        Raises the errors of `resolve_model_name`.
+        """
+        return self.models.find(name, self.loader.entries, kind)
 
     @contextmanager
-    def use(self, name: str) -> Iterator[HostedModel]:
-        """The model that a request names, kept loaded while the block runs.
+    def use(self, name: str, kind: ModelKind = GENERATE) -> Iterator[HostedModel]:
+        """The model that a request names, kept loaded while the block runs. `kind`: what the call is for.
 
-        Raises Unavailable while the worker drains, and the errors of `find`.
+        Raises Unavailable while the worker drains, the errors of `find`, and that of `wrong_kind`.
         """
         if self._refusal is not None:
             raise self._refusal.refusal()
-        hosted = self.find(name)
+        hosted = self.find(name, kind)
+        if hosted.opened.kind != kind:
+            raise wrong_kind(hosted.opened, kind, self._kinds)
         self._requests += 1
         try:
             with hosted.used():
@@ -203,6 +215,10 @@ class Worker:
                 has_chat_template=model.opened.chat_template is not None,
                 answer_style=model.opened.known_style,
                 generation=model.opened.generation,
+                kind=model.opened.kind,
+                inputs=model.opened.inputs,
+                outputs=model.opened.outputs,
+                batching=model.opened.batching,
             )
             for model in models
         }
@@ -217,5 +233,9 @@ class Worker:
                 has_chat_template=entry.has_chat_template,
                 answer_style=entry.answer_style or found.get(entry.name),
                 generation=entry.generation,
+                kind=entry.kind,
+                inputs=entry.inputs,
+                outputs=entry.outputs,
+                batching=entry.batching,
             )
         return tuple(available.values())

@@ -207,7 +207,7 @@ async def test_embed_and_infer_say_what_is_served(stub: InferenceServiceStub) ->
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert "'simulated' generates text" in caught.value.details()
+        assert "'simulated' generates text, and this worker runs no models" in caught.value.details()
 
 
 async def test_health_names_device_model_and_load(stub: InferenceServiceStub) -> None:

@@ -110,3 +110,5 @@ class EngineLoad:
     cached_tokens: int = 0
     """Looked-up tokens that were found there."""
     generated_tokens: int = 0
+    request_s: float = 0.0
+    """Of models that do not generate text: how much longer the device is busy for one more request; 0: not measured."""

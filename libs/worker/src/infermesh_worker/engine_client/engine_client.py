@@ -3,19 +3,28 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import InfermeshError, Unavailable
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
+from infermesh_worker.engine_client.executor_calls import ExecutorCalls
 from infermesh_worker.engine_client.output_stream import OutputStream
 from infermesh_worker.engine_client.request_meter import RequestMeter, RequestTiming
 from infermesh_worker.engine_client.supervisor import EngineSupervisor, RestartPolicy
 from infermesh_worker.engine_client.watched import WatchedValue
-from infermesh_worker.engine_process.frames import CancelCommand, StartCommand, StepReport, SubmitCommand
+from infermesh_worker.engine_client.work import Work, WorkCall
+from infermesh_worker.engine_process.frames import (
+    CancelCommand,
+    RunReport,
+    StartCommand,
+    StepReport,
+    SubmitCommand,
+)
+from infermesh_worker.engine_process.run_frames import ModelFacts
 
 
 class EngineClient:
@@ -31,11 +40,24 @@ class EngineClient:
         *,
         name: str = "",
         tasks: TaskSupervisor | None = None,
+        tensor_memory_bytes: int = 0,
     ) -> None:
-        """`build`: the function that builds the model in the engine process, as package.module:function."""
+        """`build`: the function that builds the model in the engine process, as package.module:function.
+
+        `tensor_memory_bytes`: for a model that does not generate text, most memory for tensors on their way, each way.
+        """
         self._supervisor = EngineSupervisor(
-            build, start, on_step=self._on_step, on_end=self._on_engine_end, policy=policy, name=name, tasks=tasks
+            build,
+            start,
+            on_step=self._on_step,
+            on_run=self._on_run,
+            on_end=self._on_engine_end,
+            tensor_memory_bytes=tensor_memory_bytes,
+            policy=policy,
+            name=name,
+            tasks=tasks,
         )
+        self._calls = ExecutorCalls(self._supervisor.send, lambda: self._supervisor.arenas)
         self._meter = meter
         self._clock = clock
         self._ids = itertools.count(1)
@@ -47,7 +69,7 @@ class EngineClient:
     @property
     def sequences(self) -> int:
         """How many choices of all requests have not ended."""
-        return sum(stream.open_choices for stream in self._streams.values())
+        return sum(stream.open_choices for stream in self._streams.values()) + self._calls.open
 
     @property
     def status(self) -> WatchedValue[EngineStatus]:
@@ -76,6 +98,13 @@ class EngineClient:
             raise status.refusal()
         return status.info
 
+    def require_facts(self) -> ModelFacts:
+        """What the model says of itself. Raises Unavailable when no requests are taken."""
+        self.require_ready()
+        if (facts := self.status.value.facts) is None:
+            raise Unavailable("The model has not said yet what it takes.", reason="WORKER_LOADING", retry_after_s=1.0)
+        return facts
+
     @contextmanager
     def open(self, request: GenerationRequest) -> Iterator[OutputStream]:
         """Runs a request. Leaving the block before the stream has ended cancels it. Raises Unavailable."""
@@ -93,6 +122,19 @@ class EngineClient:
                 self._meter.request_cancelled(stream.open_choices)
             self._forget(request.request_id)
 
+    @asynccontextmanager
+    async def running(self, work: Work) -> AsyncIterator[WorkCall]:
+        """Runs a request on a model that does not generate text. Leaving the block before its end cancels it.
+
+        Raises Unavailable and ResourceExhausted; reading its answer raises whatever the model ended it with.
+        """
+        self.require_ready()
+        since_s = self._clock()
+        async with self._calls.running(self.new_request_id(), work) as call:
+            yield call
+            if call.ended:
+                self._meter.item_finished(self._clock() - since_s)
+
     def limit_kv(self, kv_cache_bytes: int) -> Awaitable[None]:
         """Sets how large the KV cache may be from now on. The result is there when what it no longer uses is free."""
         return self._supervisor.limit_kv(kv_cache_bytes)
@@ -105,6 +147,7 @@ class EngineClient:
         self._supervisor.begin_drain()
         try:
             await self._idle.wait()
+            await self._calls.wait_idle()
         finally:
             self._fail_all(Unavailable("The worker shut down before this request finished.", reason="WORKER_DRAINING"))
             self.status.close()
@@ -141,6 +184,9 @@ class EngineClient:
         if step.load is not None:
             meter.load_came(step.load)
 
+    def _on_run(self, report: RunReport) -> None:
+        self._calls.receive(report)
+
     def _on_engine_end(self, reason: str) -> None:
         self._meter.engine_ended()
         self._fail_all(Unavailable(f"This request was cut off: {reason}", reason="ENGINE_CRASHED", retry_after_s=1.0))
@@ -153,6 +199,7 @@ class EngineClient:
     def _fail_all(self, error: InfermeshError) -> None:
         for request_id in list(self._streams):
             self._fail(request_id, error)
+        self._calls.fail_all(error)
 
     def _forget(self, request_id: str) -> None:
         del self._streams[request_id]

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self, cast
 
@@ -22,6 +22,7 @@ from infermesh_worker.engine_process.frames import (
     pack,
     report_decoder,
 )
+from infermesh_worker.executors.arena import Arena
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +56,33 @@ class EngineLink(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._disconnected = asyncio.Event()
         self._end: EngineEnd | None = None
+        self.arenas: tuple[Arena, Arena] | None = None
+        """Memory for tensors, shared with the process: the one that we write, and the one that it writes."""
 
     @classmethod
-    async def start(cls, build: str, start: StartCommand, on_report: Callable[[EngineReport], None]) -> Self:
+    async def start(
+        cls,
+        build: str,
+        start: StartCommand,
+        on_report: Callable[[EngineReport], None],
+        *,
+        tensor_memory_bytes: int = 0,
+    ) -> Self:
         """Starts an engine process and tells it to build the model. Raises OSError when it cannot be started.
+
+        `tensor_memory_bytes`: most memory for tensors on their way, each way; 0: the process gets none.
 
         Must be called in the main thread, because the process is killed when the thread that started it ends.
         """
         link = cls(on_report)
+        if tensor_memory_bytes:
+            link.arenas = Arena.create(tensor_memory_bytes), Arena.create(tensor_memory_bytes)
         ours, theirs = socket.socketpair()
         with theirs:
             loop = asyncio.get_running_loop()
             await loop.create_unix_connection(lambda: link, sock=ours)
             try:
-                link._process = _spawn(theirs.fileno(), build)
+                link._process = _spawn(theirs.fileno(), build, link.arenas or ())
             except OSError:
                 link.close()
                 raise
@@ -96,12 +110,19 @@ class EngineLink(asyncio.Protocol):
         """Closes the socket, which makes the process end."""
         if self._transport is not None:
             self._transport.close()
+        self._close_arenas()
+
+    def _close_arenas(self) -> None:
+        arenas, self.arenas = self.arenas, None
+        for arena in arenas or ():
+            arena.close()
 
     async def ended(self) -> EngineEnd:
         """Waits until the process has ended; returns why."""
         await self._disconnected.wait()
         self.kill()
         status = await asyncio.to_thread(self._process.wait) if self._process else 0
+        self._close_arenas()
         return self._end or EngineEnd(describe_exit(status))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -126,11 +147,14 @@ class EngineLink(asyncio.Protocol):
             self._on_report(report)
 
 
-def _spawn(fd: int, build: str) -> subprocess.Popen[bytes]:
+def _spawn(fd: int, build: str, arenas: Sequence[Arena]) -> subprocess.Popen[bytes]:
     """Blocks until exec, about a millisecond. Unlike uvloop's, it uses vfork, which does not disturb gRPC's threads."""
     module = "infermesh_worker.engine_process.process"
     arguments = ["--fd", str(fd), "--parent", str(os.getpid()), "--build", build]
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], pass_fds=[fd], stdin=subprocess.DEVNULL)
+    fds = [arena.fd for arena in arenas]
+    if fds:
+        arguments += ["--arenas", *map(str, fds)]
+    return subprocess.Popen([sys.executable, "-m", module, *arguments], pass_fds=[fd, *fds], stdin=subprocess.DEVNULL)
 
 
 def describe_exit(status: int) -> str:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import InfermeshError, Unavailable, from_code
+from infermesh_worker.engine_process.run_frames import ModelFacts
 
 
 class ServingState(StrEnum):
@@ -53,6 +54,8 @@ class EngineStatus:
     """Set when the last load failed; None when it succeeded or none has ended yet."""
     info: RunnerInfo | None = None
     """The runner's figures; while an engine process restarts, those of the last one. None before the first load."""
+    facts: ModelFacts | None = None
+    """What the model says of itself; None for one that generates text, and before the first load."""
     load: EngineLoad = field(default_factory=EngineLoad)
     memory_free_bytes: int = 0
     memory_bytes: int = 0

@@ -116,6 +116,11 @@ class RequestMeter:
         if timing.steps > 1:
             self.tpot_s.observe((timing.last_s - timing.first_s) / (timing.steps - 1))
 
+    def item_finished(self, duration_s: float) -> None:
+        """Counts a request to a model that does not generate text."""
+        self.finished[FinishReason.STOP.value] += 1
+        self.e2e_s.observe(duration_s)
+
     def engine_ended(self) -> None:
         """Keeps our counters going, although the next engine process counts from 0 again."""
         self._last_load = EngineLoad()

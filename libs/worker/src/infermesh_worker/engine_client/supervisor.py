@@ -18,10 +18,12 @@ from infermesh_worker.engine_process.frames import (
     LimitKvCommand,
     LoadedReport,
     PingCommand,
+    RunReport,
     ShutdownCommand,
     StartCommand,
     StepReport,
 )
+from infermesh_worker.executors.arena import Arena
 
 _log = logging.getLogger(__name__)
 
@@ -61,20 +63,25 @@ class EngineSupervisor:
         *,
         on_step: Callable[[StepReport], None],
         on_end: Callable[[str], None],
+        on_run: Callable[[RunReport], None] | None = None,
+        tensor_memory_bytes: int = 0,
         policy: RestartPolicy | None = None,
         name: str = "",
         tasks: TaskSupervisor | None = None,
     ) -> None:
         """`build`: the function that builds the model in the engine process, as package.module:function.
 
-        `on_step` is called with every step report, and `on_end` with the reason when a loaded engine process ends by
-        itself. `name` tells its background tasks from those of other engine processes.
+        `on_step` and `on_run` are called with every report of these kinds, and `on_end` with the reason when a loaded
+        engine process ends by itself. `tensor_memory_bytes`: see EngineLink.start. `name` tells its background tasks
+        from those of other engine processes.
         """
         self.status: WatchedValue[EngineStatus] = WatchedValue(EngineStatus(message="starting the engine process"))
         self._build = build
         self._start = start
         self._on_step = on_step
         self._on_end = on_end
+        self._on_run = on_run
+        self._tensor_memory_bytes = tensor_memory_bytes
         self._policy = policy or RestartPolicy()
         self._link: EngineLink | None = None
         self._loaded = False
@@ -91,6 +98,11 @@ class EngineSupervisor:
     def engine_pid(self) -> int:
         """Process id of the engine process; 0 while there is none."""
         return self._link.pid if self._link else 0
+
+    @property
+    def arenas(self) -> tuple[Arena, Arena] | None:
+        """Memory shared with this engine process, see EngineLink; None while there is none."""
+        return self._link.arenas if self._link else None
 
     def start(self) -> None:
         """Starts the engine process. `status` tells when it is ready."""
@@ -173,7 +185,9 @@ class EngineSupervisor:
     async def _run_engine(self) -> EngineEnd:
         """Runs one engine process until it ends; returns why."""
         try:
-            self._link = await EngineLink.start(self._build, self._start, self._receive)
+            self._link = await EngineLink.start(
+                self._build, self._start, self._receive, tensor_memory_bytes=self._tensor_memory_bytes
+            )
             _log.info("engine started", extra={"engine_pid": self._link.pid})
             watchdog = self._tasks.start("engine watchdog", partial(self._watch, self._link), about=self._name)
             try:
@@ -210,9 +224,11 @@ class EngineSupervisor:
         self._heard = True
         if isinstance(report, StepReport):
             self._on_step(report)
-            if report.load is not None:
-                status = self.status.value
-                self.status.set(replace(status, load=report.load, memory_free_bytes=report.memory_free_bytes))
+            self._report_load(report)
+        elif isinstance(report, RunReport):
+            if self._on_run is not None:
+                self._on_run(report)
+            self._report_load(report)
         elif isinstance(report, LoadedReport):
             self._loaded = True
             self._report_loaded(report)
@@ -220,6 +236,11 @@ class EngineSupervisor:
         elif isinstance(report, KvLimitedReport):
             self._answer_kv()
             self.status.set(replace(self.status.value, kv_cache_bytes=report.kv_cache_bytes))
+
+    def _report_load(self, report: StepReport | RunReport) -> None:
+        if report.load is not None:
+            status = self.status.value
+            self.status.set(replace(status, load=report.load, memory_free_bytes=report.memory_free_bytes))
 
     def _report_loaded(self, report: LoadedReport) -> None:
         status = self.status.value
@@ -229,6 +250,7 @@ class EngineSupervisor:
             replace(
                 status,
                 info=report.info,
+                facts=report.facts,
                 load=report.load,
                 memory_free_bytes=report.memory_free_bytes,
                 memory_bytes=report.memory_bytes,

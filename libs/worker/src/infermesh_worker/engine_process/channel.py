@@ -1,6 +1,7 @@
 """The engine process's end of the socket to the front: reads and writes frames without blocking."""
 
 import contextlib
+import math
 import os
 import select
 import socket
@@ -50,14 +51,17 @@ class Channel:
             self._commands.extend(map(command_decoder.decode, self._reader.feed(data)))
         return self._commands.popleft() if self._commands else None
 
-    def wait(self) -> None:
-        """Waits for a command or a `wake`, or, while data is unsent, until the socket takes more of it."""
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Waits for a command or a `wake`, or, while data is unsent, until the socket takes more of it.
+
+        `timeout_s`: longest wait, rounded up to milliseconds; None: as long as it takes.
+        """
         if self._commands:
             return
         poll = select.poll()
         poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._pending else 0))
         poll.register(self._woken, select.POLLIN)
-        poll.poll()
+        poll.poll(None if timeout_s is None else math.ceil(1000 * timeout_s))
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._woken)
         self._flush()

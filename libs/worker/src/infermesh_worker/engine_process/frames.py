@@ -15,6 +15,7 @@ from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_engine.sampling.grammars.cache import DEFAULT_CACHE_BYTES
 from infermesh_runtime.errors import InfermeshError, from_code
+from infermesh_worker.engine_process.run_frames import ModelFacts, ReleaseCommand, RunCommand, WireResult
 
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 """Longest frame accepted. A longer one means that the reader has lost the frame boundaries."""
@@ -67,7 +68,16 @@ class ShutdownCommand(msgspec.Struct, array_like=True, tag="shutdown", frozen=Tr
     """Front to engine: free the device and exit 0."""
 
 
-EngineCommand = StartCommand | SubmitCommand | CancelCommand | PingCommand | LimitKvCommand | ShutdownCommand
+EngineCommand = (
+    StartCommand
+    | SubmitCommand
+    | CancelCommand
+    | PingCommand
+    | LimitKvCommand
+    | ShutdownCommand
+    | RunCommand
+    | ReleaseCommand
+)
 
 
 class LoadedReport(msgspec.Struct, array_like=True, tag="loaded", frozen=True):
@@ -78,6 +88,8 @@ class LoadedReport(msgspec.Struct, array_like=True, tag="loaded", frozen=True):
     memory_free_bytes: int
     memory_bytes: int = 0
     """Memory that the model holds, counting its whole KV cache."""
+    facts: ModelFacts | None = None
+    """None for a model that generates text."""
 
 
 class KvLimitedReport(msgspec.Struct, array_like=True, tag="kv_limited", frozen=True):
@@ -146,6 +158,15 @@ class StepReport(msgspec.Struct, array_like=True, tag="step", frozen=True):
     prompts: list[WirePrompt] = []
 
 
+class RunReport(msgspec.Struct, array_like=True, tag="ran", frozen=True):
+    """Engine to front: answers of a model that does not generate text, and items that failed."""
+
+    results: list[WireResult]
+    failed: list[RequestFailure] = []
+    load: EngineLoad | None = None
+    memory_free_bytes: int = 0
+
+
 class CrashReport(msgspec.Struct, array_like=True, tag="crashed", frozen=True):
     """Engine to front, the last frame: why the engine process ends."""
 
@@ -160,7 +181,7 @@ class CrashReport(msgspec.Struct, array_like=True, tag="crashed", frozen=True):
     """Reason of an InfermeshError, as in ErrorInfo; empty for other exceptions."""
 
 
-EngineReport = LoadedReport | StepReport | KvLimitedReport | CrashReport
+EngineReport = LoadedReport | StepReport | RunReport | KvLimitedReport | CrashReport
 
 
 class FrameError(ValueError):

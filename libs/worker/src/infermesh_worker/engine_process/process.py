@@ -5,7 +5,6 @@ The front starts it as
 """
 
 import argparse
-import ctypes
 import gc
 import importlib
 import logging
@@ -17,12 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import psutil
-
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_engine.requests.request import GenerationRequest
-from infermesh_engine.runners.runner import ModelRunner, RunnerInfo
+from infermesh_engine.runners.runner import ModelRunner
 from infermesh_runtime import logs
 from infermesh_runtime.errors import (
     FailedPrecondition,
@@ -35,6 +32,7 @@ from infermesh_runtime.errors import (
 from infermesh_runtime.parent import die_with
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.engine_process.channel import Channel, ParentGoneError
+from infermesh_worker.engine_process.executor_loop import ExecutorLoop
 from infermesh_worker.engine_process.first_pass import check_first_pass
 from infermesh_worker.engine_process.format_compiler import FormatCompiler
 from infermesh_worker.engine_process.format_gate import FormatGate
@@ -53,13 +51,13 @@ from infermesh_worker.engine_process.frames import (
     SubmitCommand,
     step_report,
 )
+from infermesh_worker.engine_process.process_memory import give_back_memory, memory_bytes
 from infermesh_worker.engine_process.soundness import Soundness
+from infermesh_worker.executors.arena import Arena
+from infermesh_worker.executors.executor import BuiltExecutor
 
 EXIT_CRASHED = 70
 """Exit status when building or running the model raised an exception (EX_SOFTWARE of sysexits.h)."""
-
-_DEVICE_CONTEXT_BYTES = 512 << 20
-"""Estimate of what a process takes on an accelerator besides weights and KV cache: its context, a step's work space."""
 
 _LOAD_INTERVAL_S = 0.1
 _MEMORY_INTERVAL_S = 1.0
@@ -68,27 +66,7 @@ _PERMANENT = (FailedPrecondition, InvalidArgument, NotFound, Unimplemented)
 
 _log = logging.getLogger(__name__)
 
-Build = Callable[[Mapping[str, Any]], BuiltModel]
-
-
-def give_back_memory() -> None:
-    """Returns free heap memory to the system after a burst: tens of MB, in a few milliseconds at most."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
-    if trim is not None:
-        trim(0)
-
-
-def memory_bytes(info: RunnerInfo) -> int:
-    """Memory that the built model holds: the runner's own figure if it has one, otherwise an estimate.
-
-    On the CPU the estimate adds the KV cache to the resident memory, because pages of the cache that were never written
-    are not resident yet.
-    """
-    if info.memory_bytes:
-        return info.memory_bytes
-    if info.device_kind == "cpu":
-        return psutil.Process().memory_info().rss + info.kv_cache_bytes
-    return info.weights_bytes + info.kv_cache_bytes + _DEVICE_CONTEXT_BYTES
+Build = Callable[[Mapping[str, Any]], BuiltModel | BuiltExecutor]
 
 
 class EngineLoop:
@@ -219,27 +197,19 @@ def resolve(build: str) -> Build:
     return found
 
 
-def serve(channel: Channel, build: str) -> int:
-    """Builds the model that the first frame describes and serves it; returns the process's exit status."""
+def serve(channel: Channel, build: str, arenas: Sequence[Arena] = ()) -> int:
+    """Builds the model that the first frame describes and serves it; returns the process's exit status.
+
+    `arenas`: memory for tensors, shared with the front: the one that it writes and the one that it reads.
+    """
     try:
         start = _receive_start(channel)
         logs.configure(start.log_level)
-        model = resolve(build)(start.options)
-        check_first_pass(model)
-        config = EngineConfig(
-            max_sequences=start.max_sequences,
-            max_batched_tokens=start.max_batched_tokens,
-            prefix_caching=start.prefix_caching,
-            grammar_cache_bytes=start.formats.cache_bytes,
-            model=model.name,
-        )
-        engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, config)
-        engine.prepare()
-        gc.collect()
-        gc.freeze()  # the model stays; without it, a full collection takes microseconds instead of milliseconds
-        formats = _format_gate(engine, model, channel, start.formats)
-        EngineLoop(engine, model.runner, channel, formats=formats, model=model.name).run()
-        engine.close()
+        built = resolve(build)(start.options)
+        if isinstance(built, BuiltExecutor):
+            _serve_executor(built, channel, arenas)
+        else:
+            _serve_engine(built, start, channel)
     except ParentGoneError:
         return 0
     except BaseException as error:  # a panic in a Rust library is not an Exception, and the front must hear of it too
@@ -250,6 +220,31 @@ def serve(channel: Channel, build: str) -> int:
         channel.drain()
         return EXIT_CRASHED
     return 0
+
+
+def _serve_engine(model: BuiltModel, start: StartCommand, channel: Channel) -> None:
+    check_first_pass(model)
+    config = EngineConfig(
+        max_sequences=start.max_sequences,
+        max_batched_tokens=start.max_batched_tokens,
+        prefix_caching=start.prefix_caching,
+        grammar_cache_bytes=start.formats.cache_bytes,
+        model=model.name,
+    )
+    engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, config)
+    engine.prepare()
+    gc.collect()
+    gc.freeze()  # the model stays; without it, a full collection takes microseconds instead of milliseconds
+    formats = _format_gate(engine, model, channel, start.formats)
+    EngineLoop(engine, model.runner, channel, formats=formats, model=model.name).run()
+    engine.close()
+
+
+def _serve_executor(built: BuiltExecutor, channel: Channel, arenas: Sequence[Arena]) -> None:
+    gc.collect()
+    gc.freeze()
+    inbox, outbox = arenas
+    ExecutorLoop(built, channel, inbox, outbox).run()
 
 
 def _format_gate(engine: Engine, model: BuiltModel, channel: Channel, limits: FormatLimits) -> FormatGate:
@@ -272,12 +267,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fd", type=int, required=True, help="file descriptor of the inherited socket to the front")
     parser.add_argument("--parent", type=int, required=True, help="process id of the front; ends with it")
     parser.add_argument("--build", required=True, help="package.module:function that builds the model")
+    parser.add_argument("--arenas", type=int, nargs=2, default=(), help="descriptors of memory shared with the front")
     options = parser.parse_args(arguments)
     die_with(options.parent)
     # The front decides when to stop: a signal to the whole process group must not cut off running streams.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    status = serve(Channel.from_fd(options.fd), options.build)
+    status = serve(Channel.from_fd(options.fd), options.build, [Arena.of_file(fd) for fd in options.arenas])
     sys.stderr.flush()
     # Skip the device library's threads and destructors, which could keep the process from ending.
     os._exit(status)

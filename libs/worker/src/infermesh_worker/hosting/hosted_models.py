@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from infermesh_runtime.errors import Unavailable
+from infermesh_runtime.model_kind import ModelKind
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.engine_client.engine_client import EngineClient
 from infermesh_worker.hosting.hosted_model import HostedModel, Retention
 from infermesh_worker.hosting.memory_plan import Holding
+from infermesh_worker.hosting.model_kinds import of_kind
 from infermesh_worker.hosting.model_names import resolve_model_name
 from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.models.footprint import Footprint
@@ -74,9 +76,13 @@ class HostedModels:
     def get(self, name: str) -> HostedModel | None:
         return self._models.get(name)
 
-    def find(self, name: str, available: Collection[str]) -> HostedModel:
-        """The model that a request names. Raises the errors of `resolve_model_name`."""
-        return self._models[resolve_model_name(name, self._models, available)]
+    def find(self, name: str, available: Collection[str], kind: ModelKind | None = None) -> HostedModel:
+        """The model that a request names; without a name, the only one of the kind that its call is for.
+
+        Raises the errors of `resolve_model_name`.
+        """
+        hosted = self._models if name else of_kind(self._models, kind)
+        return self._models[resolve_model_name(name, hosted, available)]
 
     @contextmanager
     def place(self, hosted: HostedModel, n: int) -> Iterator[None]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.generation_defaults import GenerationDefaults
+from infermesh_runtime.model_kind import GENERATE, BatchLimits, ModelKind, TensorSpec
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.hosting.queue_bound import QueueBound
@@ -49,6 +50,10 @@ class AvailableModel:
     """How it writes tool calls and reasoning; None: not known before it has answered."""
     generation: GenerationDefaults | None = None
     """How its answers are made where a request does not say."""
+    kind: ModelKind = GENERATE
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    batching: BatchLimits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,4 +105,11 @@ def sum_loads(loads: Sequence[EngineLoad]) -> EngineLoad:
         looked_up_tokens=sum(load.looked_up_tokens for load in loads),
         cached_tokens=sum(load.cached_tokens for load in loads),
         generated_tokens=sum(load.generated_tokens for load in loads),
+        request_s=_request_s(loads),
     )
+
+
+def _request_s(loads: Sequence[EngineLoad]) -> float:
+    """Time for one more request to the models that do not generate text, the mean of those that have measured it."""
+    measured = [load.request_s for load in loads if load.request_s]
+    return sum(measured) / len(measured) if measured else 0.0

@@ -1,7 +1,7 @@
 """Lists the models that a worker could load, and opens them."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.errors import FailedPrecondition, ModelNotFound
 from infermesh_runtime.generation_defaults import GenerationDefaults
+from infermesh_runtime.model_kind import GENERATE, BatchLimits, ModelKind, TensorSpec
 from infermesh_runtime.model_manifest import MANIFEST, model_paths
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.model_folder import CHAT_TEMPLATE, ModelFolder
@@ -38,6 +39,11 @@ class CatalogEntry:
     """How it writes tool calls and reasoning; None: not known before it has answered."""
     generation: GenerationDefaults | None = None
     """How its answers are made where a request does not say; None: by the contract's defaults."""
+    kind: ModelKind = GENERATE
+    inputs: tuple[TensorSpec, ...] = ()
+    """The tensors that it takes and gives, for kinds whose requests are tensors."""
+    outputs: tuple[TensorSpec, ...] = ()
+    batching: BatchLimits | None = None
 
 
 class Catalog(Protocol):
@@ -56,12 +62,20 @@ class FolderCatalog:
     """The model folders under a root that this kind of worker can load."""
 
     def __init__(
-        self, root: Path, options: Mapping[str, Any], footprint: Callable[[ModelFolder], Footprint | None]
+        self,
+        root: Path,
+        options: Mapping[str, Any],
+        footprint: Callable[[ModelFolder], Footprint | None],
+        kinds: Collection[ModelKind] = (GENERATE,),
     ) -> None:
-        """`options`: build options of every model. `footprint` returns None for a model that cannot be loaded."""
+        """`options`: build options of every model. `footprint` returns None for a model that cannot be loaded.
+
+        `kinds`: the kinds of model that can be hosted; others are left out.
+        """
         self._root = root
         self._options = options
         self._footprint = footprint
+        self._kinds = kinds
         self._known: dict[Path, tuple[int, CatalogEntry | None]] = {}
         self._paths: Mapping[str, Path] = {}
         self._left_out: dict[Path, str] = {}
@@ -105,10 +119,10 @@ class FolderCatalog:
         return known[1]
 
     def _describe(self, folder: ModelFolder) -> CatalogEntry | None:
-        footprint = self._footprint(folder)
+        manifest = folder.manifest
+        footprint = self._footprint(folder) if manifest.kind in self._kinds else None
         if footprint is None:
             return None
-        manifest = folder.manifest
         return CatalogEntry(
             name=manifest.name,
             size_bytes=manifest.size_bytes,
@@ -118,4 +132,8 @@ class FolderCatalog:
             has_chat_template=(folder.path / CHAT_TEMPLATE).is_file(),
             answer_style=manifest.answer_style,
             generation=manifest.generation,
+            kind=manifest.kind,
+            inputs=manifest.inputs,
+            outputs=manifest.outputs,
+            batching=manifest.batching,
         )

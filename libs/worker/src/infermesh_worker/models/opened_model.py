@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any, Self
 
 from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.generation_defaults import GenerationDefaults
+from infermesh_runtime.model_kind import GENERATE, BatchLimits, ModelKind, TensorSpec
 from infermesh_runtime.model_manifest import Manifest
 from infermesh_worker.models.apart_tokenizer import ApartTokenizer
 from infermesh_worker.models.bounded_template import BoundedTemplate
@@ -23,6 +25,7 @@ class OpenedModel:
 
     name: str
     tokenizer: Tokenizer
+    """One without tokens for a model that reads no text."""
     chat_template: BoundedTemplate | None
     context_length: int
     """In tokens. Once the model is loaded, the runner's own figure applies."""
@@ -30,6 +33,11 @@ class OpenedModel:
     created: datetime
     generation: GenerationDefaults | None = None
     """How its answers are made where a request does not say; None: by the contract's defaults."""
+    kind: ModelKind = GENERATE
+    inputs: tuple[TensorSpec, ...] = ()
+    """The tensors that it takes, as its import found them; what it says itself once it is loaded counts more."""
+    outputs: tuple[TensorSpec, ...] = ()
+    batching: BatchLimits | None = None
     build_options: Mapping[str, Any] = field(default_factory=dict)
     """Plain values that the engine process builds the model with."""
     longest_token_chars: int = field(init=False)
@@ -48,7 +56,9 @@ class OpenedModel:
     @classmethod
     def from_folder(cls, folder: ModelFolder, build_options: Mapping[str, Any]) -> Self:
         """Opens a model folder. Raises FailedPrecondition when its tokenizer or chat template cannot be used."""
-        manifest, tokenizer = folder.manifest, folder.load_tokenizer()
+        manifest = folder.manifest
+        reads_text = manifest.kind == GENERATE or folder.tokenizer_path.exists()
+        tokenizer = folder.load_tokenizer() if reads_text else Tokenizer(WordLevel())
         template = folder.chat_template()
         return cls(
             name=manifest.name,
@@ -58,6 +68,10 @@ class OpenedModel:
             size_bytes=manifest.size_bytes,
             created=manifest.created,
             generation=manifest.generation,
+            kind=manifest.kind,
+            inputs=manifest.inputs,
+            outputs=manifest.outputs,
+            batching=manifest.batching,
             build_options=build_options,
         )
 

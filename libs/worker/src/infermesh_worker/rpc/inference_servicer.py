@@ -5,8 +5,9 @@
 from collections.abc import Callable
 from typing import Literal
 
+import grpc
+
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh.inference.v1 import inference_pb2_grpc
 from infermesh_runtime.errors import Unimplemented
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.hosting.worker_status import WorkerStatus
@@ -17,6 +18,7 @@ from infermesh_worker.rpc.convert import (
     to_started,
     write_responses,
 )
+from infermesh_worker.rpc.infer import infer
 from infermesh_worker.rpc.tokenizing import detokenize, tokenize
 from infermesh_worker.rpc.told_prompt import tell_prompt, tell_style
 from infermesh_worker.worker import Worker
@@ -24,8 +26,11 @@ from infermesh_worker.worker import Worker
 DEFAULT_INTERVAL_MS = 100
 
 
-class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
-    """infermesh.inference.v1.InferenceService over a worker's text-generation models."""
+SERVICE = "infermesh.inference.v1.InferenceService"
+
+
+class InferenceServicer:
+    """infermesh.inference.v1.InferenceService over a worker's models."""
 
     def __init__(
         self,
@@ -53,10 +58,12 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 await write_responses(stream, started, context)
 
     async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:
-        raise self._unsupported(request.model, "embeddings")
+        with self._worker.use(request.model, "embed") as hosted:
+            raise Unimplemented(f"Model {hosted.opened.name!r} cannot be asked for embeddings yet.")
 
-    async def Infer(self, request: pb.InferRequest, context: RpcContext) -> pb.InferResponse:
-        raise self._unsupported(request.model, "tensor inference")
+    async def Infer(self, request: bytes, context: RpcContext) -> bytes:
+        """Takes and gives serialised messages, so that tensors are copied once each way."""
+        return await infer(self._worker, request, context.time_remaining())
 
     async def Tokenize(self, request: pb.TokenizeRequest, context: RpcContext) -> pb.TokenizeResponse:
         with self._worker.use(request.model) as hosted:
@@ -78,6 +85,20 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         async for status in self._worker.status.changes(interval_s):
             await context.write(pb.WatchHealthResponse(report=self._report(status)))
 
-    def _unsupported(self, name: str, what: str) -> Unimplemented:
-        model = self._worker.find(name).opened.name
-        return Unimplemented(f"Model {model!r} generates text and does not support {what}.")
+
+def inference_handlers(servicer: InferenceServicer) -> dict[str, grpc.RpcMethodHandler]:
+    """The service's methods. Infer has no serialisers: it works on bytes."""
+    unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
+    return {
+        "Generate": stream(servicer.Generate, pb.GenerateRequest.FromString, pb.GenerateResponse.SerializeToString),
+        "Embed": unary(servicer.Embed, pb.EmbedRequest.FromString, pb.EmbedResponse.SerializeToString),
+        "Infer": unary(servicer.Infer),
+        "Tokenize": unary(servicer.Tokenize, pb.TokenizeRequest.FromString, pb.TokenizeResponse.SerializeToString),
+        "Detokenize": unary(
+            servicer.Detokenize, pb.DetokenizeRequest.FromString, pb.DetokenizeResponse.SerializeToString
+        ),
+        "Health": unary(servicer.Health, pb.HealthRequest.FromString, pb.HealthResponse.SerializeToString),
+        "WatchHealth": stream(
+            servicer.WatchHealth, pb.WatchHealthRequest.FromString, pb.WatchHealthResponse.SerializeToString
+        ),
+    }

@@ -1,14 +1,17 @@
 """Converts a worker's status to a health report."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests.output import EngineLoad
+from infermesh_runtime.model_kind import ModelKind
 from infermesh_worker.engine_client.engine_status import ServingState
 from infermesh_worker.hosting.worker_status import AvailableModel, ModelStatus, WorkerStatus
 from infermesh_worker.rpc.convert import DEVICE_KINDS
 from infermesh_worker.rpc.defaults import to_message
+from infermesh_worker.rpc.model_facts import KINDS, to_limits, to_metadata
 
 _STATES = {
     ServingState.LOADING: pb.ENDPOINT_STATE_LOADING,
@@ -18,8 +21,10 @@ _STATES = {
 }
 
 
-def to_report(status: WorkerStatus, version: str, started_at: datetime) -> pb.HealthReport:
-    """The health report of a worker."""
+def to_report(
+    status: WorkerStatus, version: str, started_at: datetime, kinds: Sequence[ModelKind] = ()
+) -> pb.HealthReport:
+    """The health report of a worker that can host models of these kinds."""
     report = pb.HealthReport(
         state=_STATES[status.state],
         message=status.message,
@@ -27,6 +32,7 @@ def to_report(status: WorkerStatus, version: str, started_at: datetime) -> pb.He
         load=_load(status.load, status.max_running, status.max_waiting),
         version=version,
         available=map(_available_model, status.available),
+        kinds=[KINDS[kind] for kind in kinds],
     )
     report.started_at.FromDatetime(started_at)
     if (device := status.device) is not None:
@@ -52,6 +58,7 @@ def _load(load: EngineLoad, max_running: int, max_waiting: int) -> pb.Load:
         generated_tokens=load.generated_tokens,
         max_running=max_running,
         max_waiting=max_waiting,
+        request_s=load.request_s,
     )
 
 
@@ -64,6 +71,10 @@ def _available_model(model: AvailableModel) -> pb.AvailableModel:
         has_chat_template=model.has_chat_template,
         answer_style=None if model.answer_style is None else pb.AnswerStyle(**asdict(model.answer_style)),
         defaults=None if model.generation is None else to_message(model.generation),
+        kind=KINDS[model.kind],
+        inputs=map(to_metadata, model.inputs),
+        outputs=map(to_metadata, model.outputs),
+        batching=to_limits(model.batching),
     )
     message.created_at.FromDatetime(model.created)
     return message
@@ -84,6 +95,10 @@ def _model_status(model: ModelStatus) -> pb.ModelStatus:
         keep_alive_s=model.keep_alive_s,
         kv_cache_bytes=model.kv_cache_bytes,
         home=model.home,
+        kind=KINDS[opened.kind],
+        inputs=map(to_metadata, engine.facts.inputs if engine.facts else opened.inputs),
+        outputs=map(to_metadata, engine.facts.outputs if engine.facts else opened.outputs),
+        batching=to_limits(engine.facts.limits if engine.facts else opened.batching),
     )
     message.created_at.FromDatetime(opened.created)
     if model.last_used_at is not None:

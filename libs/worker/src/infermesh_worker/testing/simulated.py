@@ -15,7 +15,8 @@ from pydantic_settings import NoDecode
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime.errors import ModelNotFound
 from infermesh_runtime.generation_defaults import GenerationDefaults
-from infermesh_runtime.settings import load_or_exit
+from infermesh_runtime.model_kind import GENERATE, INFER, ModelKind
+from infermesh_runtime.settings import CommaList, load_or_exit
 from infermesh_worker.backend import NO_MODEL, Backend
 from infermesh_worker.main import serve
 from infermesh_worker.models.catalog import CatalogEntry
@@ -71,7 +72,19 @@ class SimulatedSettings(WorkerSettings):
     sim_temperature: float | None = Field(
         None, ge=0, le=2, description="Temperature that the makers of every model want. Default: they do not say."
     )
+    sim_tensor_models: CommaList = Field(
+        (), description="Which models, also of sim_models, run on tensors (simulated_executor), separated by commas."
+    )
+    sim_batch_size: int = Field(8, ge=1, description="Most rows of tensors in one batch.")
+    sim_batch_delay_ms: float = Field(0.0, ge=0, description="How long tensors wait for others, in milliseconds.")
+    sim_batch_s: float = Field(0.001, ge=0, description="Duration of a batch of tensors, in seconds.")
+    sim_row_s: float = Field(0.0, ge=0, description="Duration that each row adds to a batch of tensors, in seconds.")
+    sim_parallel: int = Field(1, ge=1, description="How many batches of tensors run at the same time.")
     sim_eos: bool = Field(False, description="Whether sampling the end-of-text token ends a choice.")
+
+    def kind(self, name: str) -> ModelKind:
+        """What a model does."""
+        return INFER if name in self.sim_tensor_models else GENERATE
 
     @property
     def generation(self) -> GenerationDefaults | None:
@@ -104,6 +117,7 @@ class SimulatedCatalog:
                 created=_CREATED,
                 has_chat_template=True,
                 generation=settings.generation,
+                kind=settings.kind(name),
             )
             for name, size in sizes.items()
         }
@@ -128,6 +142,7 @@ def opened_model(settings: SimulatedSettings, name: str = "") -> OpenedModel:
         created=_CREATED,
         build_options=build_options(settings, name),
         generation=settings.generation,
+        kind=settings.kind(name),
     )
 
 
@@ -147,7 +162,20 @@ def build_options(settings: SimulatedSettings, name: str = "") -> dict[str, Any]
         "weights_bytes": size_bytes,
         "memory_bytes": size_bytes or 1,
     }
-    return {"runner": runner, "eos": settings.sim_eos, "load_s": settings.sim_load_s}
+    options: dict[str, Any] = {"runner": runner, "eos": settings.sim_eos, "load_s": settings.sim_load_s}
+    return options if settings.kind(name) == GENERATE else {**options, "executor": executor_options(settings)}
+
+
+def executor_options(settings: SimulatedSettings) -> dict[str, Any]:
+    """The options of a model of tensors."""
+    return {
+        "device_kind": settings.sim_device,
+        "memory_bytes": int(settings.sim_memory_bytes),
+        "batch_s": settings.sim_batch_s,
+        "row_s": settings.sim_row_s,
+        "parallel": settings.sim_parallel,
+        "limits": {"max_size": settings.sim_batch_size, "max_delay_ms": settings.sim_batch_delay_ms},
+    }
 
 
 def backend(settings: SimulatedSettings) -> Backend:
@@ -160,6 +188,7 @@ def backend(settings: SimulatedSettings) -> Backend:
         catalog=catalog,
         open_home=lambda: catalog.open(settings.model) if settings.model != NO_MODEL else None,
         margin=0.0,
+        kinds=(GENERATE, INFER) if settings.sim_tensor_models else (GENERATE,),
     )
 
 

@@ -1,0 +1,205 @@
+"""Serves a model that does not generate text: takes items, batches them, and reports their results to the front."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from infermesh_engine.requests.output import EngineLoad
+from infermesh_runtime.errors import Cancelled, DeadlineExceeded, InfermeshError, Internal
+from infermesh_worker.engine_process.channel import Channel
+from infermesh_worker.engine_process.frames import (
+    CancelCommand,
+    EngineCommand,
+    KvLimitedReport,
+    LimitKvCommand,
+    LoadedReport,
+    PingCommand,
+    RequestFailure,
+    RunReport,
+    ShutdownCommand,
+)
+from infermesh_worker.engine_process.out_tensors import OutTensors
+from infermesh_worker.engine_process.process_memory import memory_bytes
+from infermesh_worker.engine_process.run_frames import ModelFacts, ReleaseCommand, RunCommand, WireResult
+from infermesh_worker.engine_process.run_worker import BatchEnd, RunWorker
+from infermesh_worker.executors.arena import Arena
+from infermesh_worker.executors.batcher import Batcher, Waiting
+from infermesh_worker.executors.executor import BuiltExecutor, Item
+from infermesh_worker.executors.wire_tensors import read, spans_of
+from infermesh_worker.executors.work_meter import WorkMeter
+
+_MEMORY_INTERVAL_S = 1.0
+_log = logging.getLogger(__name__)
+_CANCELLED = "The request was cancelled."
+_LATE = "The deadline passed before the model could begin to run this request."
+
+
+class ExecutorLoop:
+    """Runs items until the front tells it to stop."""
+
+    def __init__(
+        self,
+        built: BuiltExecutor,
+        channel: Channel,
+        inbox: Arena,
+        outbox: Arena,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`inbox` is written by the front, `outbox` by us. The clock must be the one of deadlines."""
+        self._built = built
+        self._executor = built.executor
+        self._channel = channel
+        self._inbox = inbox
+        self._out = OutTensors(outbox, built.outputs)
+        self._clock = clock
+        self._batcher = Batcher(built.limits)
+        self._meter = WorkMeter()
+        self._worker = RunWorker(self._executor, self._out.write, channel.wake)
+        self._items: dict[str, Item] = {}
+        """Everything that has not been answered, waiting or running."""
+        self._cancelled: set[str] = set()
+        self._failed: list[RequestFailure] = []
+        self._moved = True
+        """Whether a batch began or ended, or a part of an answer came, since the last ping."""
+        self._memory_due_s = 0.0
+        self._memory_free_bytes = 0
+        self._stopping = False
+
+    def run(self) -> None:
+        """Serves until a ShutdownCommand. Raises ParentGoneError."""
+        built = self._built
+        facts = ModelFacts(kind=built.kind, inputs=built.inputs, outputs=built.outputs, limits=built.limits)
+        info = self._executor.info
+        self._channel.send(LoadedReport(info, self._load(), self._memory(), memory_bytes(info), facts))
+        while not self._stopping:
+            self._channel.wait(self._idle_s())
+            changed = self._obey()
+            results = [result for event in self._worker.events() for result in self._settle(event)]
+            changed |= self._dispatch()
+            if changed or results or self._failed:
+                failed, self._failed = self._failed, []
+                self._channel.send(RunReport(results, failed, self._load(), self._memory()))
+        self._out.close()
+        self._executor.close()
+
+    def _idle_s(self) -> float | None:
+        """How long nothing may happen by itself; None: until something comes."""
+        due_s = self._batcher.due_s() if self._worker.has_room and not self._channel.congested else None
+        return None if due_s is None else max(0.0, due_s - self._clock())
+
+    def _obey(self) -> bool:
+        """Executes the commands that have arrived; returns whether the front should be told of the load."""
+        told = False
+        while (command := self._channel.receive()) is not None:
+            told |= self._execute(command)
+        return told
+
+    def _execute(self, command: EngineCommand) -> bool:
+        match command:
+            case RunCommand():
+                self._accept(command)
+            case CancelCommand(request_id):
+                self._cancel(request_id)
+            case ReleaseCommand(spans):
+                self._out.release(spans)
+                return False
+            case PingCommand():
+                return self._answers_ping()
+            case LimitKvCommand():  # there is no KV cache
+                self._channel.send(KvLimitedReport(0))
+            case ShutdownCommand():
+                self._stopping = True
+            case _:
+                raise RuntimeError(f"a model that does not generate text was sent a {type(command).__name__}")
+        return True
+
+    def _answers_ping(self) -> bool:
+        """Whether all is well: something has moved since the last ping, or nothing runs."""
+        alive, self._moved = self._moved or not self._worker.running, False
+        return alive
+
+    def _accept(self, command: RunCommand) -> None:
+        request_id = command.request_id
+        try:
+            item = self._make_item(request_id, command.params, read(self._inbox, command.tensors))
+            waiting = Waiting(
+                request_id=request_id,
+                group=self._executor.group(item),
+                size=max(1, self._executor.size(item)),
+                arrived_s=self._clock(),
+                priority=command.priority,
+                deadline_s=command.deadline_s,
+            )
+        except InfermeshError as error:
+            self._failed.append(RequestFailure.of(request_id, error))
+        except Exception:  # a bug that one item triggers must not end the others
+            _log.exception("could not take a request")
+            self._failed.append(RequestFailure.of(request_id, Internal("Internal error in the model.")))
+        else:
+            self._items[request_id] = item
+            self._batcher.add(waiting)
+
+    def _make_item(self, request_id: str, params: Mapping[str, Any], tensors: Mapping[str, Any]) -> Item:
+        return Item(
+            params=params,
+            tensors=tensors,
+            emit=lambda result: self._worker.emit(request_id, result),
+            cancelled=lambda: request_id in self._cancelled,
+        )
+
+    def _cancel(self, request_id: str) -> None:
+        """Ends a waiting item at once. A running one is told; its result is dropped when the batch ends."""
+        if self._batcher.remove(request_id):
+            self._end(request_id, Cancelled(_CANCELLED))
+        elif request_id in self._items:
+            self._cancelled.add(request_id)
+
+    def _dispatch(self) -> bool:
+        """Begins the batches that are due; returns whether there were any."""
+        now_s = self._clock()
+        for request_id in self._batcher.drop_expired(now_s):
+            self._end(request_id, DeadlineExceeded(_LATE))
+        began = False
+        while self._worker.has_room and not self._channel.congested and (batch := self._batcher.take(now_s)):
+            self._meter.began(now_s)
+            self._worker.begin({waiting.request_id: self._items[waiting.request_id] for waiting in batch})
+            self._moved = began = True
+        return began
+
+    def _settle(self, event: WireResult | BatchEnd) -> list[WireResult]:
+        """The results to send; ends the items of a batch that has ended."""
+        self._moved = True
+        if isinstance(event, WireResult):
+            return self._wanted([event])
+        self._meter.ended(len(event.ends), self._clock())
+        self._failed += [end for end in event.ends if isinstance(end, RequestFailure)]
+        results = self._wanted([end for end in event.ends if isinstance(end, WireResult)])
+        for end in event.ends:
+            self._items.pop(end.request_id, None)
+            self._cancelled.discard(end.request_id)
+        return results
+
+    def _wanted(self, results: Sequence[WireResult]) -> list[WireResult]:
+        """Those whose request was not cancelled. The others' memory is freed; at their end, the front is told."""
+        for dropped in (result for result in results if result.request_id in self._cancelled):
+            self._out.release(spans_of(dropped.tensors))
+            if dropped.last:
+                self._failed.append(RequestFailure.of(dropped.request_id, Cancelled(_CANCELLED)))
+        return [result for result in results if result.request_id not in self._cancelled]
+
+    def _end(self, request_id: str, error: InfermeshError) -> None:
+        """Ends an item that has not run."""
+        del self._items[request_id]
+        self._failed.append(RequestFailure.of(request_id, error))
+
+    def _load(self) -> EngineLoad:
+        waiting = len(self._batcher)
+        return EngineLoad(running=len(self._items) - waiting, waiting=waiting, request_s=self._meter.request_s)
+
+    def _memory(self) -> int:
+        now_s = self._clock()
+        if now_s >= self._memory_due_s:
+            self._memory_due_s = now_s + _MEMORY_INTERVAL_S
+            self._memory_free_bytes = self._executor.memory_free_bytes()
+        return self._memory_free_bytes
