@@ -3,7 +3,7 @@
 # ruff: noqa: ASYNC240 - memory, not files on a disk
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -165,7 +165,8 @@ async def test_links_pipes_folders_and_missing_objects_are_refused(router: Runni
     with pytest.raises(NotFound, match="no shared memory object"):
         await register(router, f"{shm.name}-none")
     odd = shm.with_name(f"{shm.name}-odd")
-    for make in (lambda: odd.symlink_to("/etc/passwd"), lambda: os.mkfifo(odd), odd.mkdir):
+    makers: list[Callable[[], None]] = [lambda: odd.symlink_to("/etc/passwd"), lambda: os.mkfifo(odd), odd.mkdir]
+    for make in makers:
         make()
         try:
             with pytest.raises(InvalidArgument, match="does not name a shared memory object"):

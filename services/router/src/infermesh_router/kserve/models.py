@@ -112,7 +112,7 @@ def _outputs(model: Model) -> list[tuple[str, str, Sequence[int]]]:
 
 
 def _tensor(described: TensorMetadata) -> tuple[str, str, Sequence[int]]:
-    return described.name, NAMES.get(described.dtype, ""), described.shape
+    return described.name, NAMES.get(described.dtype, ""), (-1,) if described.any_rank else described.shape
 
 
 def _element(datatype: str) -> oip.DataType:
