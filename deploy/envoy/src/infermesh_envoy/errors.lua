@@ -280,7 +280,7 @@ function errors.kserve_path(path)
     local before, rest, after = path:match(pattern)
     if before then
       local name, version = rest:match("^(.+)(/versions/[^/]+)$")
-      local escaped = (name or rest):gsub("/", "%%%%2F")
+      local escaped = (name or rest):gsub("/", "%%2F")
       return before .. escaped .. (version or "") .. after
     end
   end

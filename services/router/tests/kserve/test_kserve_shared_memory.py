@@ -250,7 +250,7 @@ async def test_it_is_closed_unless_the_operator_opens_it(worker: TensorWorker, s
                 await call(closed, method, request)
 
 
-@pytest.mark.parametrize("origin", ["192.0.2.7", "127.0.0.1, 192.0.2.7", "nonsense"])
+@pytest.mark.parametrize("origin", ["192.0.2.7", "127.0.0.1, 192.0.2.7", "nonsense", "0.0.0.0", "2001:db8::1"])
 async def test_it_is_for_clients_on_this_machine(router: RunningRouter, origin: str) -> None:
     status = oip.SystemSharedMemoryStatusRequest()
     with pytest.raises(grpc.aio.AioRpcError) as refused:

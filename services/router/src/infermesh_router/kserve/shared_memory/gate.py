@@ -1,5 +1,6 @@
 """Decides who may use shared memory: clients on this machine, if the setting allows it; each has regions of its own."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -38,18 +39,28 @@ def is_local(context: RpcContext) -> bool:
     peer = unquote(context.peer())
     noted = [str(value) for name, value in context.invocation_metadata() or () if name == _FORWARDED]
     origins = [value.rpartition(",")[2].strip() for value in noted]
-    return (peer.startswith("unix:") or _is_loopback(peer.partition(":")[2].rpartition(":")[0])) and all(
-        map(_is_loopback, origins)
-    )
+    direct = peer.startswith("unix:") or _is_own(peer.partition(":")[2].rpartition(":")[0])
+    return direct and all(map(_is_own, origins))
 
 
-def _is_loopback(host: str) -> bool:
+def _is_own(host: str) -> bool:
+    """Whether an address is one of this machine. For a client at a loopback address Envoy notes another of its own."""
     try:
         address = ip_address(host.strip("[]"))
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_loopback:
+        return True
+    if address.is_unspecified or address.is_multicast:
+        return False
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))  # possible for addresses of this machine only
+        except OSError:
+            return False
+    return True
 
 
 def _refused(message: str) -> PermissionDenied:
