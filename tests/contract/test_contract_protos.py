@@ -23,7 +23,9 @@ def test_the_descriptor_set_has_every_service_and_its_imports() -> None:
         "infermesh.inference.v1.InferenceService",
         "infermesh.admin.v1.AdminService",
         "infermesh.admin.v1.EndpointService",
+        "inference.GRPCInferenceService",
         "infermesh.anthropic.v1.AnthropicService",
+        "infermesh.kserve.v1.KServeService",
         "infermesh.ollama.v1.OllamaService",
         "infermesh.openai.v1.OpenAIService",
     }

@@ -86,10 +86,13 @@ class OpenInferenceServicer:
 
         async for request in requests:
             try:
+                context.body.arrived(len(request))
                 ask = await read_grpc(request, self._pool)
                 await self._carrying.stream(ask, context.write, write_answer, context)
             except InfermeshError as error:
                 await context.write(failed(error, read_id(request)))
+            finally:
+                context.body.keep(0)
 
     async def RepositoryIndex(
         self, request: oip.RepositoryIndexRequest, context: RpcContext
