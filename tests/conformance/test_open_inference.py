@@ -141,15 +141,18 @@ def test_errors_have_the_protocols_shape_and_status(http: httpx.Client, method: 
     assert isinstance(answer.json()["error"], str)
 
 
-def test_health(http: httpx.Client) -> None:
-    for path in (
-        "/v2/health/live",
-        "/v2/health/ready",
-        "/v2/models/tensors/ready",
-        "/v2/models/tensors/versions/1/ready",
-    ):
-        answer = http.get(path)
-        assert (answer.status_code, answer.content) == (200, b"")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("health/live", {"live": True}),
+        ("health/ready", {"ready": True}),
+        ("models/tensors/ready", {"name": "tensors", "ready": True}),
+        ("models/tensors/versions/1/ready", {"name": "tensors", "ready": True}),
+    ],
+)
+def test_health_is_a_status_and_what_kserves_client_reads(http: httpx.Client, path: str, body: Any) -> None:
+    answer = http.get(f"/v2/{path}")
+    assert (answer.status_code, answer.json()) == (200, body)
 
 
 def test_a_stream_is_answered_while_it_is_open(stub: oip_grpc.GRPCInferenceServiceStub) -> None:

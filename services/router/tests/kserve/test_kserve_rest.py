@@ -234,8 +234,8 @@ async def test_the_server_and_its_models_are_described(router: RunningRouter) ->
         answer, _ = await send(router, method, request)
         return json.loads(answer.data) if answer.data else None
 
-    assert await get("GetLive", pb.GetLiveRequest()) is None
-    assert await get("GetReady", pb.GetReadyRequest()) is None
+    assert await get("GetLive", pb.GetLiveRequest()) == {"live": True}
+    assert await get("GetReady", pb.GetReadyRequest()) == {"ready": True}
     assert (await get("GetServer", pb.GetServerRequest()))["name"] == "infermesh"
     assert await get("GetModel", pb.ModelRequest(model="team/echo", version="1")) == {
         "name": "team/echo",
@@ -252,7 +252,7 @@ async def test_the_server_and_its_models_are_described(router: RunningRouter) ->
     assert counts["echo"] > 0
     index = await get("ListRepository", pb.RepositoryBody(content=HttpBody(data=b'{"ready":true}')))
     assert index[0] == {"name": "echo", "version": "1", "state": "READY", "reason": ""}
-    assert await get("GetModelReady", pb.ModelRequest(model="echo")) is None
+    assert await get("GetModelReady", pb.ModelRequest(model="echo")) == {"name": "echo", "ready": True}
     for version in ("2", "x"):
         with pytest.raises(ModelNotFound):
             await get("GetModelReady", pb.ModelRequest(model="echo", version=version))

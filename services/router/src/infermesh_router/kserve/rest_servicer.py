@@ -49,14 +49,14 @@ class KServeServicer:
         return json_body(to_document(self._desk.server()))
 
     async def GetLive(self, request: pb.GetLiveRequest, context: RpcContext) -> HttpBody:
-        """A sign of life."""
-        return HttpBody()
+        """A sign of life. KServe's own client reads the body, Triton's only the status."""
+        return json_body({"live": True})
 
     async def GetReady(self, request: pb.GetReadyRequest, context: RpcContext) -> HttpBody:
         """Answers if a request could be served now. Raises FailedPrecondition, the protocol's 400, if not."""
         if not self._desk.is_ready():
             raise FailedPrecondition("No endpoint is ready.", reason="NO_ENDPOINT")
-        return HttpBody()
+        return json_body({"ready": True})
 
     async def GetModel(self, request: pb.ModelRequest, context: RpcContext) -> HttpBody:
         """A model's inputs and outputs."""
@@ -66,7 +66,7 @@ class KServeServicer:
         """Answers if a model is loaded. Raises FailedPrecondition if not."""
         if not self._desk.is_model_ready(request.model, request.version, context):
             raise FailedPrecondition(f"The model '{request.model}' is not loaded.", reason="MODEL_NOT_LOADED")
-        return HttpBody()
+        return json_body({"name": request.model, "ready": True})
 
     async def GetModelConfig(self, request: pb.ModelRequest, context: RpcContext) -> HttpBody:
         """A model's configuration."""
