@@ -30,6 +30,7 @@ LOWEST_TOOLS = (
     "hypothesis",
     "lupa",
     "ollama",
+    "onnx",
     "openai",
     "pytest",
     "pytest-asyncio",

@@ -14,6 +14,7 @@ OWNED = {
     "libs/client/src/infermesh_client/mesh/ready.py": "awaits both tasks",
     "libs/runtime/src/infermesh_runtime/rpc/server.py": "awaits both tasks of its start",
     "libs/runtime/src/infermesh_runtime/background/tasks.py": "the supervisor itself",
+    "libs/worker/src/infermesh_worker/engine_client/executor_calls.py": "awaits it, also when it is cancelled",
     "libs/worker/src/infermesh_worker/engine_process/format_compiler.py": "its thread answers every format",
     "libs/worker/src/infermesh_worker/front_watchdog.py": "a timer that fails ends us",
     "services/router/src/infermesh_router/fleet/drainer.py": "awaits it",

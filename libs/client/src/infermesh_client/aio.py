@@ -1,6 +1,6 @@
 """Asynchronous client of a router or a worker, over gRPC."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -11,11 +11,13 @@ import grpc.aio
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_client.client import DEFAULT_ENDPOINT, Client, channel_options, key_metadata
+from infermesh_client.infer_request import arrays_of, build_infer_request
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
 from infermesh_client.target import read_target
 from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
 from infermesh_runtime.rpc.status import from_rpc_error
+from infermesh_runtime.tensors import Array
 
 
 class AsyncClient:
@@ -68,6 +70,25 @@ class AsyncClient:
             async for response in responses:
                 if (event := event_of(response)) is not None:
                     yield event
+
+    async def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        *,
+        outputs: Sequence[str] = (),
+        device: str = "",
+        priority: int = 0,
+    ) -> dict[str, Array]:
+        """Runs a model on arrays, by the names of its inputs, and returns its outputs; `outputs` names those wanted.
+
+        `device` and `priority` are as in InferRequest. Raises InvalidArgument, which names the tensor, for one that the
+        model does not take.
+        """
+        request = build_infer_request(model, inputs, outputs=outputs, device=device, priority=priority)
+        with _translated_errors():
+            response = await self._inference_stub.Infer(request, timeout=self._timeout_s, metadata=self._metadata)
+            return arrays_of(response)
 
     async def health(self) -> inference_pb2.HealthReport:
         """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""

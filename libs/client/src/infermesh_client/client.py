@@ -1,6 +1,6 @@
 """Synchronous client of a router or a worker, over gRPC."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -9,12 +9,14 @@ import grpc
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from infermesh_client.infer_request import arrays_of, build_infer_request
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
 from infermesh_client.target import read_target
 from infermesh_runtime.rpc.channel import open_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_runtime.rpc.status import from_rpc_error
+from infermesh_runtime.tensors import Array
 
 DEFAULT_ENDPOINT = "127.0.0.1:8081"
 _LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
@@ -79,6 +81,25 @@ class Client:
         for response in self._stream(self._inference_stub.Generate, request):
             if (event := event_of(response)) is not None:
                 yield event
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        *,
+        outputs: Sequence[str] = (),
+        device: str = "",
+        priority: int = 0,
+    ) -> dict[str, Array]:
+        """Runs a model on arrays, by the names of its inputs, and returns its outputs; `outputs` names those wanted.
+
+        `device` and `priority` are as in InferRequest. Raises InvalidArgument, which names the tensor, for one that the
+        model does not take.
+        """
+        request = build_infer_request(model, inputs, outputs=outputs, device=device, priority=priority)
+        with _translated_errors():
+            response = self._inference_stub.Infer(request, timeout=self.timeout_s, metadata=self._metadata)
+            return arrays_of(response)
 
     def health(self) -> inference_pb2.HealthReport:
         """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""

@@ -23,10 +23,11 @@ def main() -> int:
     }
     backend = folder_backend(
         settings,
-        build="infermesh_worker_cpu.build_model:build_model",
+        build="infermesh_worker_cpu.build:build",
         probe="infermesh_worker_cpu.probe:probe",
         options=options,
         footprint=partial(footprint, settings=settings),
+        kinds=("generate", "infer"),
     )
     return serve(settings, backend)
 

@@ -181,6 +181,34 @@ def chat(  # noqa: PLR0917 - typer passes them by name
     run_chat(endpoint, prompt, ChatOptions(system, model, device, temperature, max_tokens))
 
 
+@app.command()
+def infer(
+    model: Annotated[str, typer.Argument(help="Name of the model; it turns tensors into tensors.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=FILE",
+            help="An input: a .npy file, a .json file, or - for JSON on stdin; one for each input of the model.",
+        ),
+    ] = None,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output", metavar="NAME=FILE", help="Save this output as a .npy file; the others are printed as JSON."
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where to run: auto, gpu, cpu, xpu, cuda, or an endpoint's address; default: auto.")
+    ] = "",
+    endpoint: Endpoint = None,
+) -> None:
+    """Run a model on tensors from files, and print or save what it gives."""
+    from infermesh_client.cli.infer import run_infer  # noqa: PLC0415
+
+    run_infer(model, inputs or (), outputs or (), device=device, endpoint=endpoint)
+
+
 @certs_app.callback()
 def certs() -> None:
     """Make certificates."""

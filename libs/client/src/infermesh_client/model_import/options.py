@@ -25,5 +25,9 @@ class ImportOptions:
     """The format of the model's tool calls, "none" if it makes none; None: as its chat template shows."""
     reasoning: str | None = None
     """The marks of its reasoning, "none" if it writes none; None: as its chat template shows."""
+    max_batch: int | None = None
+    """Most rows of requests to a model of tensors that run together, 1: none; None: as the import finds."""
+    batch_delay_ms: float = 0.0
+    """Longest time that a request to a model of tensors waits for others, in milliseconds."""
     home: Path | None = None
     """INFERMESH_HOME, for the converter environment and logs; None: the folder that holds the models folder."""

@@ -15,8 +15,11 @@ from infermesh_runtime.errors import InvalidArgument, NotFound
 ACCEPTED = (
     "a GGUF file, an OpenVINO IR folder (openvino_model.xml and .bin), a Hugging Face folder (config.json and "
     "*.safetensors), a Hub id (hf:org/name, org/name@revision, org/name:file.gguf), modelscope:org/name[@revision], "
-    "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]"
+    "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]; for models of tensors, an ONNX, OpenVINO IR (.xml), TensorFlow "
+    "Lite or Paddle (.pdmodel) file, or a folder with one"
 )
+TENSOR_SUFFIXES = frozenset({".onnx", ".xml", ".tflite", ".pdmodel"})
+"""Of the file that has the graph of a model of tensors: ONNX, OpenVINO IR, TensorFlow Lite, Paddle."""
 _HUB, _MODELSCOPE, _OLLAMA = "hf:", "modelscope:", "ollama:"
 _HUB_ID = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?(?::(?P<file>[^/:]+\.gguf))?"
@@ -71,10 +74,17 @@ class PypiPackage:
     """NAME or NAME==VERSION, as pip takes it."""
 
 
+@dataclass(frozen=True, slots=True)
+class TensorModel:
+    """A model of tensors on this machine, by the file that has its graph."""
+
+    graph: Path
+
+
 ModelSource = GgufFile | OpenVinoFolder | HuggingFaceFolder | HubModel | PypiPackage
 
 
-def parse_source(text: str) -> ModelSource:
+def parse_source(text: str) -> ModelSource | TensorModel:
     """Parses a source. Raises NotFound when it names nothing on this machine, InvalidArgument when it is malformed."""
     if text.startswith("pypi:"):
         requirement = text.removeprefix("pypi:")
@@ -116,11 +126,13 @@ def _hub_model(text: str) -> HubModel | None:
     return HubModel(match["repo"], match["revision"], match["file"]) if match else None
 
 
-def _local(path: Path) -> ModelSource:
+def _local(path: Path) -> ModelSource | TensorModel:
     if path.is_file():
         check_no_pointer(path)
         if is_gguf(path):
             return GgufFile(path)
+        if path.suffix in TENSOR_SUFFIXES:
+            return TensorModel(path)
         raise InvalidArgument(f"{path} is not a GGUF file. A source is {ACCEPTED}")
     if (path / "openvino_model.xml").is_file():
         return OpenVinoFolder(path)
@@ -129,6 +141,9 @@ def _local(path: Path) -> ModelSource:
     ggufs = sorted(path.glob("*.gguf"))
     if one_model([gguf.name for gguf in ggufs]):
         return GgufFile(ggufs[0])
+    graphs = sorted(entry for entry in path.iterdir() if entry.suffix in TENSOR_SUFFIXES)
+    if len(graphs) == 1:
+        return TensorModel(graphs[0])
     names = {entry.name for entry in path.iterdir()}
     hint = f"; it holds {len(ggufs)} GGUF files, so name one of them" if ggufs else pickled_weights(names)
     raise InvalidArgument(f"the folder {path} is not a model{hint}. A source is {ACCEPTED}")

@@ -85,7 +85,8 @@ class ExecutorLoop:
 
     def _idle_s(self) -> float | None:
         """How long nothing may happen by itself; None: until something comes."""
-        due_s = self._batcher.due_s() if self._worker.has_room and not self._channel.congested else None
+        may_begin = self._worker.has_room and not self._channel.congested
+        due_s = self._batcher.due_s() if may_begin else self._batcher.next_deadline_s()
         return None if due_s is None else max(0.0, due_s - self._clock())
 
     def _obey(self) -> bool:

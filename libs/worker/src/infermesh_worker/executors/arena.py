@@ -60,12 +60,10 @@ class Arena:
         self.copies += 1
 
     def view(self, begin: int, size_bytes: int) -> Array:
-        """The bytes of a span, not to be written. Raises ValueError if they are not all inside."""
+        """The bytes of a span, not to be written by who reads them. Raises ValueError if they are not all inside."""
         if begin < 0 or size_bytes < 0 or begin + size_bytes > self._memory.size:
             raise ValueError(f"bytes {begin} to {begin + size_bytes} are outside of the shared memory")
-        found = self._memory[begin : begin + size_bytes]
-        found.flags.writeable = False
-        return found
+        return self._memory[begin : begin + size_bytes]
 
     def free(self, begin: int) -> None:
         """Frees a span. When none is taken any more, memory beyond KEPT_BYTES goes back to the system."""

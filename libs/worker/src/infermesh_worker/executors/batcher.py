@@ -93,8 +93,12 @@ class Batcher:
         Assumes that `take` has just returned nothing.
         """
         times = [item.arrived_s + self._delay_s for item in self._items.values()]
-        times += [item.deadline_s for item in self._items.values() if item.deadline_s is not None]
-        return min(times, default=None)
+        deadline_s = self.next_deadline_s()
+        return min(times if deadline_s is None else [*times, deadline_s], default=None)
+
+    def next_deadline_s(self) -> float | None:
+        """When `drop_expired` may have something; None: no item has a deadline."""
+        return min((item.deadline_s for item in self._items.values() if item.deadline_s is not None), default=None)
 
     def _ready(self, items: Sequence[Waiting], now_s: float) -> list[Waiting]:
         """The first items of a group that should run now; none if they should wait."""

@@ -31,8 +31,11 @@ class Item:
 
     params: Mapping[str, Any] = field(default_factory=dict)
     tensors: Mapping[str, Array] = field(default_factory=dict)
-    """Read-only, valid while the item runs; most are views of memory that is shared with the front. BYTES is an object
-    array of `bytes`; BF16 and FP8 are uint16 and uint8 that hold the bits, unless ml_dtypes is installed."""
+    """Not to be written; valid while the item runs. Most are views of memory that is shared with the front.
+
+    BYTES is an object array of `bytes`. BF16 and FP8 have ml_dtypes' types if that package is installed, otherwise they
+    are uint16 and uint8 that hold the bits.
+    """
     emit: Callable[[Result], None] = _emit_nothing
     """Sends a part of the answer before the run ends. What `run` returns ends the answer."""
     cancelled: Callable[[], bool] = lambda: False

@@ -99,6 +99,4 @@ def _array(raw: Array, tensor: WireTensor) -> Array:
     dtype: Any = DataType.ValueType(code)
     if dtype == DataType.DATA_TYPE_BYTES:
         return unpack_bytes(raw.tobytes(), tuple(shape))
-    array = raw.view(numpy_dtype(dtype)).reshape(shape)
-    array.flags.writeable = False
-    return array
+    return raw.view(numpy_dtype(dtype)).reshape(shape)

@@ -82,13 +82,15 @@ def list_models(root: Path) -> list[ModelFolder]:
 
 
 def find_model(root: Path, name: str) -> ModelFolder:
-    """The model called `name` under a models root. When `name` is empty, the only model there.
+    """The model called `name` under a models root. When `name` is empty, the only one there that
+    generates text, or the only one.
 
     Raises FailedPrecondition that lists the models found.
     """
     if name:
         return ModelFolder.open(root / name)
-    folders = list_models(root)
+    every = list_models(root)
+    folders = [folder for folder in every if folder.manifest.kind == "generate"] or every
     if len(folders) != 1:
         problem = "several models: choose one with INFERMESH_MODEL" if folders else "there is no model to serve"
         raise FailedPrecondition(f"{problem}{models_hint(root)}")

@@ -4,7 +4,7 @@ Protobuf's own messages copy a tensor's data when they are parsed, when it is re
 serialised. Here a tensor's data is a view of the request's bytes, and is copied once into those of the response.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -12,13 +12,17 @@ from google.protobuf.message import DecodeError
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1.tensor_pb2 import Tensor
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.wire_fields import DELIMITED, fields, varint
 from infermesh_worker.executors.wire_tensors import Flat
 
+MAX_INPUTS = 1024
+"""Most fields of a request, its inputs included; so many that reading them takes milliseconds."""
+_MAX_FIELDS, _MAX_HEADER_BYTES = 128, 64 * 1024
+"""The same for a tensor, which has at most 64 dimensions."""
 _INPUTS = 2
 _DATA = 4
-_VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
-_OUTPUTS_TAG = bytes([2 << 3 | _DELIMITED])
-_DATA_TAG = bytes([_DATA << 3 | _DELIMITED])
+_OUTPUTS_TAG = bytes([2 << 3 | DELIMITED])
+_DATA_TAG = bytes([_DATA << 3 | DELIMITED])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +38,16 @@ def read_request(body: bytes) -> tuple[pb.InferRequest, list[GivenTensor]]:
     rest, inputs = bytearray(), []
     try:
         view = memoryview(body)
-        for number, kind, whole, content in _fields(view):
-            if number == _INPUTS and kind == _DELIMITED:
+        for number, kind, whole, content in fields(view, MAX_INPUTS):
+            if number == _INPUTS and kind == DELIMITED:
                 inputs.append(_read_tensor(content))
             else:
                 rest += whole
         return pb.InferRequest.FromString(bytes(rest)), inputs
     except (DecodeError, ValueError, IndexError) as error:
-        raise InvalidArgument("The request is not a valid protobuf message.", reason="MALFORMED_MESSAGE") from error
+        raise InvalidArgument(
+            f"The request is not a valid protobuf message: {error}", reason="MALFORMED_MESSAGE"
+        ) from error
 
 
 def write_response(model: str, outputs: Sequence[Flat]) -> bytes:
@@ -49,57 +55,18 @@ def write_response(model: str, outputs: Sequence[Flat]) -> bytes:
     parts: list[bytes | memoryview] = [pb.InferResponse(model=model).SerializeToString()]
     for name, dtype, shape, data in outputs:
         header = Tensor(name=name, shape=shape).SerializeToString() + Tensor(dtype=dtype).SerializeToString()  # type: ignore[arg-type] # a number of the enum
-        header += _DATA_TAG + _varint(data.size)
-        parts += (_OUTPUTS_TAG, _varint(len(header) + data.size), header, data.data)
+        header += _DATA_TAG + varint(data.size)
+        parts += (_OUTPUTS_TAG, varint(len(header) + data.size), header, data.data)
     return b"".join(parts)
 
 
 def _read_tensor(view: memoryview) -> GivenTensor:
     header, data = bytearray(), memoryview(b"")
-    for number, kind, whole, content in _fields(view):
-        if number == _DATA and kind == _DELIMITED:
+    for number, kind, whole, content in fields(view, _MAX_FIELDS):
+        if number == _DATA and kind == DELIMITED:
             data = content  # the last one counts, as protobuf has it
         else:
             header += whole
+    if len(header) > _MAX_HEADER_BYTES:
+        raise ValueError(f"a tensor has {len(header)} bytes beside its data")
     return GivenTensor(Tensor.FromString(bytes(header)), data)
-
-
-def _fields(view: memoryview) -> Iterator[tuple[int, int, memoryview, memoryview]]:
-    """Each field: number, wire type, all of its bytes, and its content. Raises ValueError and IndexError."""
-    position, end = 0, len(view)
-    while position < end:
-        begin = position
-        tag, position = _read_varint(view, position)
-        kind, size = tag & 7, 0
-        if kind == _VARINT:
-            _, position = _read_varint(view, position)
-        elif kind == _DELIMITED:
-            size, position = _read_varint(view, position)
-        elif kind in (_FIXED64, _FIXED32):
-            size = 8 if kind == _FIXED64 else 4
-        else:
-            raise ValueError(f"wire type {kind} is unknown")
-        if position + size > end:
-            raise ValueError("a field ends beyond the message")
-        yield tag >> 3, kind, view[begin : position + size], view[position : position + size]
-        position += size
-
-
-def _read_varint(view: memoryview, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = view[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ValueError("a varint has more than ten bytes")
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -180,6 +180,8 @@ def add_loads(loads: Sequence[pb.Load]) -> pb.Load:
     held = sum(load.kv_cache_usage * load.kv_cache_tokens for load in loads)
     most = {name: _MOST_UINT32 if name in _UINT32 else _MOST_UINT64 for name in sums}
     combined = pb.Load(**{name: min(value, most[name]) for name, value in sums.items()})
+    if rate := sum(1 / load.request_s for load in loads if load.request_s > 0):
+        combined.request_s = 1 / rate
     if combined.kv_cache_tokens:
         combined.kv_cache_usage = min(1.0, held / combined.kv_cache_tokens)
     return combined

@@ -15,7 +15,7 @@ from infermesh_router.fleet.report import (
     Rates,
     bound_figures,
     context_lengths,
-    plausible_rate,
+    rates_of,
     read_report,
     ready_models,
 )
@@ -173,10 +173,8 @@ class Endpoint:
         def best_rates(model: str, load: pb.Load) -> Rates:
             stays = model in ready and model in before.ready_models if model else ready == before.ready_models
             share, last = (kept if stays else 0.0), before.load_of(model)
-            return (
-                max(plausible_rate(load.prefill_tokens_per_s), last.prefill_tokens_per_s * share),
-                max(plausible_rate(load.decode_tokens_per_s), last.decode_tokens_per_s * share),
-            )
+            prefill, decode = rates_of(load)
+            return max(prefill, last.prefill_tokens_per_s * share), max(decode, last.decode_tokens_per_s * share)
 
         return read_report(self.address, report, best_rates)
 

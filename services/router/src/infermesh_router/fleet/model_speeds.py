@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.fleet.report import rates_of
 from infermesh_router.policy.speed import request_s
 
-_MIN_RATE, _MAX_RATE = 0.01, 1e9
-"""Rates outside of these are implausible, in tokens per second."""
 HALF_LIFE_S = 3600.0
 """Half-life of a peak of a rate: an endpoint with few sequences measures less than it can do."""
 
@@ -25,13 +24,14 @@ class ModelSpeeds:
         if device != self._device:
             self._device, self._rates = device, {}
         for name, load in _loads(report):
-            if _plausible(load.prefill_tokens_per_s) and _plausible(load.decode_tokens_per_s):
+            measured_prefill, measured_decode = rates_of(load)
+            if measured_prefill and measured_decode:
                 prefill, decode, noted_s = self._rates.get(name, (0.0, 0.0, now_s))
                 kept = 0.5 ** ((now_s - noted_s) / HALF_LIFE_S)
                 prefill, decode = prefill * kept, decode * kept
                 self._rates[name] = (
-                    max(load.prefill_tokens_per_s, prefill),
-                    max(load.decode_tokens_per_s, decode),
+                    max(measured_prefill, prefill),
+                    max(measured_decode, decode),
                     now_s,
                 )
         return {name: request_s(prefill, decode) for name, (prefill, decode, _) in self._rates.items()}
@@ -45,7 +45,3 @@ def _loads(report: pb.HealthReport) -> Iterator[tuple[str, pb.Load]]:
         return
     for model in report.models:
         yield model.name, model.load
-
-
-def _plausible(tokens_per_s: float) -> bool:
-    return _MIN_RATE <= tokens_per_s <= _MAX_RATE

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.policy.model_load import ModelLoad
+from infermesh_router.policy.model_load import EXPECTED_OUTPUT_TOKENS, ModelLoad
 from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, EndpointState
 
 _STATES = {
@@ -24,6 +24,9 @@ MOST_SEQUENCES = 1_000_000
 MOST_TOKENS = 1 << 48
 MOST_BYTES = 1 << 50
 """More than any endpoint has, and so little that the sum over thousands of endpoints fits the fields of a report."""
+_MOST_RATE = 1e9
+_LEAST_REQUEST_S, _MOST_REQUEST_S = 1e-6, 1e4
+"""Outside of these a time for a request is implausible."""
 
 Rates = tuple[float, float]
 """Tokens per second: prefill and decode."""
@@ -78,9 +81,21 @@ def context_lengths(report: pb.HealthReport) -> Mapping[str, int]:
     return {model.name: model.context_length for model in report.models}
 
 
+def rates_of(load: pb.Load) -> Rates:
+    """The rates that a report measured; 0 where it did not.
+
+    A model that does not generate text reports the time of one more request instead: it becomes the decode rate at
+    which a sequence takes as long. Its requests have no tokens to prefill.
+    """
+    prefill, decode = plausible_rate(load.prefill_tokens_per_s), plausible_rate(load.decode_tokens_per_s)
+    if load.request_s > 0 and not prefill and not decode:
+        return _MOST_RATE, plausible_rate(EXPECTED_OUTPUT_TOKENS / load.request_s)
+    return prefill, decode
+
+
 def plausible_rate(tokens_per_s: float) -> float:
     """The rate; 0 (not measured) if the value is implausible, because callers divide by it."""
-    return tokens_per_s if 0.01 <= tokens_per_s <= 1e9 else 0.0
+    return tokens_per_s if 0.01 <= tokens_per_s <= _MOST_RATE else 0.0
 
 
 def _to_load(load: pb.Load, rates: Rates) -> ModelLoad:
@@ -104,6 +119,7 @@ def _bound_load(load: pb.Load) -> None:
         setattr(load, name, min(getattr(load, name), MOST_TOKENS))
     load.prefill_tokens_per_s = plausible_rate(load.prefill_tokens_per_s)
     load.decode_tokens_per_s = plausible_rate(load.decode_tokens_per_s)
+    load.request_s = load.request_s if _LEAST_REQUEST_S <= load.request_s <= _MOST_REQUEST_S else 0.0
     usage = load.kv_cache_usage
     load.kv_cache_usage = 0.0 if math.isnan(usage) else min(1.0, max(0.0, usage))
 

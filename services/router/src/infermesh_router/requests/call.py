@@ -13,6 +13,7 @@ from infermesh_router.policy.prefix.prefix_hash import hash_prompt, rehash_for_m
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_router.requests.bounds import Bounds
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.wire_fields import fields
 
 GENERATE = "/infermesh.inference.v1.InferenceService/Generate"
 EMBED = "/infermesh.inference.v1.InferenceService/Embed"
@@ -41,6 +42,9 @@ NO_LIMIT = 2**32 - 1
 """As the maximum number of tokens: as many as fit in the context."""
 MAX_PRIORITY = 100
 """Priorities are from minus this to this."""
+MAX_INFER_FIELDS = 1024
+"""Most fields of an InferRequest, its inputs included."""
+_INPUTS = pb.InferRequest.DESCRIPTOR.fields_by_name["inputs"].number
 _MAX_CHOICES = 128
 """The worker refuses requests for more; until then they must not count as more work than can be."""
 _BOUNDS = Bounds()
@@ -115,10 +119,17 @@ def read_embed(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 -
     return Call(method=EMBED, body=body, wanted=wanted, any_device=_ANY[pb.EmbedRequest])
 
 
-def read_infer(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
-    """Reads a serialised InferRequest. Raises InvalidArgument."""
-    request = _parse(pb.InferRequest, body)
-    wanted = Wanted(model=request.model, device=_device(request.device))
+def read_infer(body: bytes) -> Call:
+    """Reads a serialised InferRequest, but not its tensors. Raises InvalidArgument."""
+    try:
+        parts = [whole for number, _, whole, _ in fields(memoryview(body), MAX_INFER_FIELDS) if number != _INPUTS]
+    except (ValueError, IndexError) as error:
+        raise InvalidArgument(
+            f"The request is not a valid protobuf message: {error}", reason="MALFORMED_MESSAGE"
+        ) from error
+    request = _parse(pb.InferRequest, b"".join(parts))
+    _check_priority(request.priority)
+    wanted = Wanted(model=request.model, device=_device(request.device), priority=request.priority)
     return Call(method=INFER, body=body, wanted=wanted, any_device=_ANY[pb.InferRequest])
 
 
@@ -148,9 +159,7 @@ def read_detokenize(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG
 
 
 def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
-    if abs(request.priority) > MAX_PRIORITY:
-        problem = f"must be from {-MAX_PRIORITY} to {MAX_PRIORITY}, not {request.priority}"
-        raise InvalidArgument(f"priority: {problem}", fields={"priority": problem})
+    _check_priority(request.priority)
     if request.generated:
         _check_generated(request)
     if not request.HasField("seed"):
@@ -168,6 +177,12 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
     )
     any_device = _ANY[pb.GenerateRequest]
     return Call(method=GENERATE, body=body, wanted=wanted, session_id=request.session_id, any_device=any_device)
+
+
+def _check_priority(priority: int) -> None:
+    if abs(priority) > MAX_PRIORITY:
+        problem = f"must be from {-MAX_PRIORITY} to {MAX_PRIORITY}, not {priority}"
+        raise InvalidArgument(f"priority: {problem}", fields={"priority": problem})
 
 
 def _check_generated(request: pb.GenerateRequest) -> None:

@@ -55,7 +55,8 @@ def list_chat_models(report: inference_pb2.HealthReport, home_model: str) -> Seq
     }
     for model in report.available:
         models.setdefault(model.name, ChatModel(name=model.name, ready=False, size_bytes=model.size_bytes))
-    chatting = (model for model in models.values() if model.name not in base)
+    other = _other_kinds(report)
+    chatting = (model for model in models.values() if model.name not in base and model.name not in other)
     return sorted(chatting, key=lambda model: (not model.ready, model.name != home_model, model.size_bytes, model.name))
 
 
@@ -70,6 +71,13 @@ def _check_chats(report: inference_pb2.HealthReport, name: str) -> None:
 
 def _base_models(report: inference_pb2.HealthReport) -> set[str]:
     return {m.name for m in report.available if m.HasField("has_chat_template") and not m.has_chat_template}
+
+
+def _other_kinds(report: inference_pb2.HealthReport) -> set[str]:
+    """The models that do not generate text."""
+    generating = (inference_pb2.MODEL_KIND_UNSPECIFIED, inference_pb2.MODEL_KIND_GENERATE)
+    kinds = {model.name: model.kind for model in report.available} | {model.name: model.kind for model in report.models}
+    return {name for name, kind in kinds.items() if kind not in generating}
 
 
 def _is_ready(model: inference_pb2.ModelStatus) -> bool:

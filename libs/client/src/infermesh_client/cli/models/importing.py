@@ -34,9 +34,8 @@ def run_import(source: str, name: str, options: ImportOptions, *, force: bool) -
     options = replace(options, home=home.root)
     manifest = import_model(source, name, home.models, ProgressView(console), options, force=force)
     size = f"{manifest.size_bytes / 1e6:.1f} MB of {manifest.format} weights"
-    console.print(
-        f"Imported {name}: {size}, context of {manifest.context_length} tokens, in {home.models / name}", soft_wrap=True
-    )
+    what = f"context of {manifest.context_length} tokens" if manifest.context_length else f"kind {manifest.kind}"
+    console.print(f"Imported {name}: {size}, {what}, in {home.models / name}", soft_wrap=True)
     if Supervisor(home).is_running():
         _tell_when_known(console, settings, name)
 

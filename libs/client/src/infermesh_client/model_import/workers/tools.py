@@ -18,6 +18,11 @@ def tool_versions(conversion: Conversion) -> dict[str, str]:
     return found | dict(conversion.environment.tools if conversion.environment and conversion.done else {})
 
 
+def package_versions(*names: str) -> dict[str, str]:
+    """Versions of those packages that are installed, by name."""
+    return {name: found for name in sorted(names) if (found := _version(name)) is not None}
+
+
 def _packages(entry: EntryPoint) -> set[str]:
     """The package of a converter, and the libraries that it always needs."""
     if entry.dist is None:

@@ -1,0 +1,92 @@
+"""Runs `infermesh infer`: reads arrays from files, runs a model on them, and prints or saves what it gives."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infermesh.inference.v1 import inference_pb2
+from infermesh.tensor.v1.tensor_pb2 import DataType, TensorMetadata
+from infermesh_client.cli.boundary import load_settings
+from infermesh_client.cli.connection import connect
+from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.tensors import Array, numpy_dtype
+
+STDIN = "-"
+_PRINTED_ELEMENTS = 1000
+"""Larger outputs are printed without their elements."""
+
+
+def run_infer(model: str, inputs: Sequence[str], outputs: Sequence[str], *, device: str, endpoint: str | None) -> None:
+    """Prints the outputs as JSON, those without a file in `outputs`. Raises InfermeshError.
+
+    `inputs` and `outputs` are NAME=FILE: .npy files, and for inputs also .json files and "-", JSON on stdin.
+    """
+    files = _pairs(outputs, "--output")
+    for name, file in files.items():
+        if not file.endswith(".npy"):
+            raise InvalidArgument(f"--output {name}={file}: outputs are saved as .npy files")
+    settings, _ = load_settings()
+    with connect(endpoint, settings, timeout_s=None) as client:
+        known = _inputs_of(client.health(), model)
+        arrays = {name: _read(name, file, known.get(name)) for name, file in _pairs(inputs, "--input").items()}
+        found = client.infer(model, arrays, device=device)
+    if missing := [name for name in files if name not in found]:
+        raise InvalidArgument(f"the model gives no output {missing[0]!r}; it gives {', '.join(found)}")
+    for name, file in files.items():
+        np.save(file, found[name], allow_pickle=False)
+    shown = {name: _shown(array) for name, array in found.items() if name not in files}
+    if shown or not files:
+        print(json.dumps(shown, ensure_ascii=False))
+
+
+def _pairs(texts: Sequence[str], option: str) -> Mapping[str, str]:
+    pairs = {}
+    for text in texts:
+        name, separator, file = text.partition("=")
+        if not separator or not name or not file:
+            raise InvalidArgument(f"{option} {text}: expected NAME=FILE")
+        pairs[name] = file
+    return pairs
+
+
+def _inputs_of(report: inference_pb2.HealthReport, model: str) -> Mapping[str, TensorMetadata]:
+    """What the model takes, as far as it is known before it is loaded."""
+    known = {each.name: each.inputs for each in report.available} | {each.name: each.inputs for each in report.models}
+    return {tensor.name: tensor for tensor in known.get(model, ())}
+
+
+def _read(name: str, file: str, known: TensorMetadata | None) -> Array:
+    """An input. JSON has no types: its numbers get the type that the model takes."""
+    try:
+        if file != STDIN and not file.endswith(".json"):
+            array: Array = np.load(Path(file), allow_pickle=False)
+            return array
+        value = json.loads(sys.stdin.read() if file == STDIN else Path(file).read_text(encoding="utf-8"))
+        return _from_json(value, None if known is None else known.dtype)
+    except (OSError, ValueError, OverflowError) as error:
+        raise InvalidArgument(f"--input {name}={file}: cannot be read: {error}", fields={"inputs": name}) from error
+
+
+def _from_json(value: Any, dtype: DataType | None) -> Array:
+    if dtype == DataType.DATA_TYPE_BYTES:
+        return np.array(value, object)
+    return np.array(value) if dtype is None else np.array(value).astype(numpy_dtype(dtype))
+
+
+def _shown(array: Array) -> Mapping[str, Any]:
+    """An output as JSON; its elements only if there are not too many."""
+    shown: dict[str, Any] = {"dtype": str(array.dtype), "shape": list(array.shape)}
+    if array.size <= _PRINTED_ELEMENTS:
+        plain = array.astype(np.float64) if array.dtype.kind == "V" else array
+        shown["data"] = _plain(plain.tolist())
+    return shown
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -1,0 +1,1 @@
+"""Imports models of tensors: ONNX, OpenVINO IR, TensorFlow Lite and Paddle files."""

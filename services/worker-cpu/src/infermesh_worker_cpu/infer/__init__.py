@@ -1,0 +1,1 @@
+"""Runs models of tensors on OpenVINO: ONNX, OpenVINO IR, TensorFlow Lite and Paddle."""
