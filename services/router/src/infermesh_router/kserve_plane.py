@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import grpc
+
 from infermesh_router.access.access import Access
-from infermesh_router.config.body_options import body_rules
+from infermesh_router.config.body_options import body_rules, request_bounds
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core
 from infermesh_router.kserve.carrying import Carrying
@@ -47,14 +49,18 @@ class OpenInference:
     def add_to_clients(self, server: Server, access: Access) -> None:
         """Adds both services for clients, who may neither load nor unload models."""
         desk, carrying, texts = self._parts(access, None)
-        server.add_service(SERVICE, open_inference_handlers(OpenInferenceServicer(desk, carrying, self.pool)))
+        server.add_service(SERVICE, self._handlers(desk, carrying))
         rest = KServeServicer(desk, carrying, texts, rules=body_rules(self.settings), pool=self.pool)
         server.add_service(REST_SERVICE, kserve_handlers(rest))
 
     def add_to_operators(self, plane: Listener, access: Access, commands: ModelCommands) -> None:
         """Adds the gRPC service for operators."""
         desk, carrying, _ = self._parts(access, commands)
-        plane.add_service(SERVICE, open_inference_handlers(OpenInferenceServicer(desk, carrying, self.pool)))
+        plane.add_service(SERVICE, self._handlers(desk, carrying))
+
+    def _handlers(self, desk: Desk, carrying: Carrying) -> dict[str, grpc.RpcMethodHandler]:
+        bounds = request_bounds(self.settings)
+        return open_inference_handlers(OpenInferenceServicer(desk, carrying, bounds=bounds, pool=self.pool))
 
     def _parts(self, access: Access, commands: ModelCommands | None) -> tuple[Desk, Carrying, TextAsking]:
         memory = SharedMemory(self.regions, access, allowed=self.settings.shared_memory)

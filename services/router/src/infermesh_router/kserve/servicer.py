@@ -14,6 +14,7 @@ from infermesh_router.kserve.infer.grpc_request import read_grpc, read_id
 from infermesh_router.kserve.tensors.values import InferAnswer, InferAsk
 from infermesh_router.kserve.tensors.wire import opening
 from infermesh_router.kserve.text.answers import failed
+from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_runtime.errors import InfermeshError, ModelNotFound
 from infermesh_runtime.rpc.context import RpcContext
@@ -27,9 +28,10 @@ _RESPONSE = oip.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER
 class OpenInferenceServicer:
     """GRPCInferenceService over all endpoints."""
 
-    def __init__(self, desk: Desk, carrying: Carrying, pool: ParsingPool) -> None:
+    def __init__(self, desk: Desk, carrying: Carrying, *, bounds: Bounds, pool: ParsingPool) -> None:
         self._desk = desk
         self._carrying = carrying
+        self._bounds = bounds
         self._pool = pool
 
     async def ServerLive(self, request: oip.ServerLiveRequest, context: RpcContext) -> oip.ServerLiveResponse:
@@ -70,7 +72,7 @@ class OpenInferenceServicer:
 
     async def ModelInfer(self, request: bytes, context: RpcContext) -> bytes:
         """Runs a model once."""
-        reading = read_grpc(request, self._pool)
+        reading = read_grpc(request, self._bounds, self._pool)
         del request
         form, answer, headers = await self._carrying.infer(reading, context)
         if headers:
@@ -87,7 +89,7 @@ class OpenInferenceServicer:
         async for request in requests:
             try:
                 context.body.arrived(len(request))
-                ask = await read_grpc(request, self._pool)
+                ask = await read_grpc(request, self._bounds, self._pool)
                 await self._carrying.stream(ask, context.write, write_answer, context)
             except InfermeshError as error:
                 await context.write(failed(error, read_id(request)))

@@ -133,15 +133,6 @@ def read_infer(body: bytes) -> Call:
     return Call(method=INFER, body=body, wanted=wanted, any_device=_ANY[pb.InferRequest])
 
 
-def infer_call(body: bytes, model: str, device: str, priority: int = 0) -> Call:
-    """The call of a serialised InferRequest that the router itself made, for this model and device.
-
-    `priority` counts in the router's queue.
-    """
-    wanted = Wanted(model=model, device=_device(device), priority=priority)
-    return Call(method=INFER, body=body, wanted=wanted, any_device=_ANY[pb.InferRequest])
-
-
 def read_tokenize(body: bytes, bounds: Bounds = _BOUNDS) -> Call:
     """Reads a serialised TokenizeRequest. Raises InvalidArgument."""
     request = _parse(pb.TokenizeRequest, body)

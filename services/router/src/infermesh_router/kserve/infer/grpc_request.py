@@ -10,6 +10,7 @@ from infermesh_router.kserve.tensors.contents import from_contents
 from infermesh_router.kserve.tensors.datatypes import read_datatype
 from infermesh_router.kserve.tensors.values import InferAsk, Input, Parameters, WantedOutput
 from infermesh_router.kserve.tensors.wire import Bytes, malformed, set_apart
+from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_runtime.errors import InvalidArgument
 
@@ -18,7 +19,7 @@ _LIGHT_BYTES = 16 * 1024
 _BOTH = "'raw_input_contents' and the 'contents' of inputs must not both be there"
 
 
-async def read_grpc(message: bytes, pool: ParsingPool) -> InferAsk:
+async def read_grpc(message: bytes, bounds: Bounds, pool: ParsingPool) -> InferAsk:
     """Reads a request without holding up the event loop. Raises InvalidArgument, and ModelNotFound for a version."""
     head, raw = set_apart(message, _RAW_CONTENTS)
     if len(head) <= _LIGHT_BYTES:
@@ -28,7 +29,7 @@ async def read_grpc(message: bytes, pool: ParsingPool) -> InferAsk:
             f"The request has {len(head)} bytes besides its raw contents; at most {_LIGHT_BYTES} are allowed.",
             reason="REQUEST_TOO_COMPLEX",
         )
-    ask, data = await pool.run(_read_heavy, head)
+    ask, data = await pool.run(_read_heavy, head, bounds)
     return ask.with_data(data)
 
 
@@ -65,7 +66,8 @@ def read_parameters(parameters: Mapping[str, oip.InferParameter]) -> Parameters:
     return values
 
 
-def _read_heavy(head: bytes) -> tuple[InferAsk, list[bytes]]:
+def _read_heavy(head: bytes, bounds: Bounds) -> tuple[InferAsk, list[bytes]]:
+    bounds.check_protobuf(head, oip.ModelInferRequest)
     return read_parts(head, ()).without_data()
 
 

@@ -9,7 +9,7 @@ from infermesh_router.kserve.shared_memory.gate import SharedMemory, renamed
 from infermesh_router.kserve.tensors.datatypes import check_size
 from infermesh_router.kserve.tensors.values import InferAnswer, InferAsk, Input, Output
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.call import Call, infer_call
+from infermesh_router.requests.call import Call, read_infer
 from infermesh_runtime.rpc.context import RpcContext
 
 
@@ -43,9 +43,8 @@ class Inferring:
         for each in ask.inputs:
             check_size(each.name, each.dtype, each.shape, len(each.data))
         body = infer_body(ask, carriage.device, carriage.priority)
-        call = infer_call(body, ask.model, carriage.device, carriage.priority)
         context.body.keep(len(body))
-        return Begun(call, ask.bare(), carriage.timeout_s, client)
+        return Begun(read_infer(body), ask.bare(), carriage.timeout_s, client)
 
     async def finish(self, begun: Begun, context: RpcContext, visit: Visit, since_s: float) -> InferAnswer:
         """Sends the call; the answer. Raises InfermeshError."""
