@@ -21,7 +21,7 @@ from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core, build_core
 from infermesh_router.fleet.drainer import Drainer
 from infermesh_router.fleet.endpoint_set import Fleet
-from infermesh_router.kserve_plane import OpenInference, build_open_inference
+from infermesh_router.kserve_plane import OpenInference, add_open_inference
 from infermesh_router.membership.configured_workers import ConfiguredWorkers
 from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
@@ -64,8 +64,7 @@ def build_server(
     access_metrics = AccessMetrics(metrics)
     access = Access(keys, access_metrics, routers=settings.router_count)
     add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics, tasks=tasks)
-    tensors = build_open_inference(server, settings, core, pool=pool, tasks=tasks)
-    tensors.add_to_clients(server, access)
+    tensors = add_open_inference(server, settings, core, access=access, pool=pool, tasks=tasks)
     if settings.admin_listen:
         everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
         _add_admin_plane(

@@ -78,10 +78,12 @@ class OpenInference:
         return desk, Carrying(inferring, texts, desk=desk, access=access, statistics=self.statistics), texts
 
 
-def build_open_inference(
-    server: Server, settings: RouterSettings, core: Core, *, pool: ParsingPool, tasks: TaskSupervisor
+def add_open_inference(
+    server: Server, settings: RouterSettings, core: Core, *, access: Access, pool: ParsingPool, tasks: TaskSupervisor
 ) -> OpenInference:
-    """Builds what the planes share, and what ends the regions of shared memory that nobody uses."""
+    """Adds the services for clients, and what ends the regions of shared memory that nobody uses; returns what the
+    planes share.
+    """
     regions = Regions(lease_s=settings.shared_memory_lease_s)
 
     async def start() -> None:
@@ -89,4 +91,6 @@ def build_open_inference(
 
     if settings.shared_memory:
         server.add_part(ServerPart(name="shared memory", start=start))
-    return OpenInference(settings, core, pool, regions, Statistics())
+    shared = OpenInference(settings, core, pool, regions, Statistics())
+    shared.add_to_clients(server, access)
+    return shared
