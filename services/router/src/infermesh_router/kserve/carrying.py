@@ -1,8 +1,9 @@
 """Carries requests to infer from either form, gRPC or REST: to the model's tensors, or to its text."""
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import closing
+from typing import Any, NamedTuple
 
 from infermesh_router.access.access import Access
 from infermesh_router.access.rate_limits import Headers
@@ -36,16 +37,16 @@ class Carrying:
         self._access = access
         self._statistics = statistics
 
-    async def infer(self, reading: Awaitable[InferAsk], context: RpcContext) -> Carried:
-        """The answer to a request."""
+    async def infer(self, reading: Coroutine[Any, Any, InferAsk], context: RpcContext) -> Carried:
+        """The answer to a request, which is read once the caller is let in."""
         since_s = time.perf_counter()
-        with self._access.entered(context) as visit:
+        with closing(reading), self._access.entered(context) as visit:
             ask = await reading
             with self._statistics.measured(ask.model):
                 if self._is_for_text(ask, context):
                     return Carried(ask.bare(), *await self._texts.infer(ask, context, visit, since_s))
                 begun = await self._inferring.begin(ask, context)
-                del ask, reading  # from now on the call alone holds the elements
+                del ask  # from now on the call alone holds the elements
                 answer = await self._inferring.finish(begun, context, visit, since_s)
             return Carried(begun.form, answer, visit.headers)
 
