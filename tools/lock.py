@@ -36,6 +36,7 @@ LOWEST_TOOLS = (
     "pytest-asyncio",
     "pytest-timeout",
     "setuptools",
+    "tflite",
     "wheel",
 )
 CONVERTER_LOCK = ROOT / "libs/client/src/infermesh_client/converter_env/requirements.lock"

@@ -38,9 +38,9 @@ BIG = 20_000
 
 
 @asynccontextmanager
-async def executor(**options: Any) -> AsyncIterator[EngineClient]:
+async def executor(max_silence_s: float = 120.0, **options: Any) -> AsyncIterator[EngineClient]:
     start = StartCommand(options={**OPTIONS, **options}, max_sequences=1, max_batched_tokens=1, prefix_caching=False)
-    policy = RestartPolicy(first_delay_s=0.01)
+    policy = RestartPolicy(first_delay_s=0.01, max_silence_s=max_silence_s)
     client = EngineClient(BUILD, start, RequestMeter(), policy, tensor_memory_bytes=MEMORY_BYTES)
     await client.start()
     try:
@@ -161,6 +161,19 @@ async def test_calls_end_when_the_process_dies_and_the_next_one_answers() -> Non
                 await call
         await ready(client)
         assert arenas(client)[0].space.taken == 0
+
+
+async def test_a_run_that_never_ends_is_killed_although_requests_still_come() -> None:
+    async with executor(batch_s=300.0, max_silence_s=1.0) as client:
+        calls = [asyncio.ensure_future(answer(client, work()))]
+        await runs(client)
+        async with asyncio.timeout(20):
+            while not calls[0].done():
+                calls.append(asyncio.ensure_future(answer(client, work())))
+                await asyncio.wait(calls[:1], timeout=0.1)
+        for call in calls:
+            with pytest.raises(Unavailable, match="silent"):
+                await call
 
 
 async def test_unloading_ends_the_calls() -> None:

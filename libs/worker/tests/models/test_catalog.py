@@ -11,6 +11,7 @@ import pytest
 from infermesh_runtime.errors import ModelNotFound
 from infermesh_worker.models.catalog import CatalogEntry, FolderCatalog
 from infermesh_worker.models.footprint import Footprint
+from infermesh_worker.models.model_folder import find_model
 from infermesh_worker.testing.simulated_engine import build_tokenizer
 
 MANIFEST = {
@@ -77,3 +78,22 @@ def test_opened_model_has_its_folder_among_the_options(tmp_path: Path) -> None:
     opened = catalog_of(tmp_path).open("a")
     assert opened.name == "a"
     assert opened.build_options == {"threads": 3, "folder": str(folder)}
+
+
+def test_models_of_kinds_that_are_not_hosted_are_left_out(tmp_path: Path) -> None:
+    make_folder(tmp_path, "words")
+    tensors = {"kind": "infer", "context_length": 0, "inputs": [{"name": "x", "dtype": "FP32", "shape": [-1, 4]}]}
+    (make_folder(tmp_path, "tensors", **tensors) / "tokenizer.json").unlink()
+    assert [*catalog_of(tmp_path).entries()] == ["words"]
+    hosting = FolderCatalog(tmp_path, {}, lambda _folder: Footprint(base_bytes=5), ("generate", "infer"))
+    entry = hosting.entries()["tensors"]
+    assert (entry.kind, [spec.shape for spec in entry.inputs]) == ("infer", [(-1, 4)])
+    opened = hosting.open("tensors")
+    assert (opened.kind, opened.inputs, opened.special_ids) == ("infer", entry.inputs, {})
+
+
+def test_the_only_model_is_the_only_one_that_generates_text(tmp_path: Path) -> None:
+    make_folder(tmp_path, "tensors", kind="infer", context_length=0)
+    assert find_model(tmp_path, "").manifest.name == "tensors"
+    make_folder(tmp_path, "words")
+    assert find_model(tmp_path, "").manifest.name == "words"

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
-from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.errors import InvalidArgument, ResourceExhausted
 from infermesh_worker.executors.wire_tensors import flatten
+from infermesh_worker.rpc.infer import check_size
 from infermesh_worker.rpc.tensor_wire import MAX_INPUTS, read_request, write_response
 
 TENSORS = st.builds(
@@ -72,3 +73,9 @@ def test_a_response_is_what_protobuf_would_write() -> None:
     assert [(tensor.name, list(tensor.shape)) for tensor in response.outputs] == [("y", [2, 3]), ("e", [0, 2])]
     assert response.outputs[0].data == y.tobytes()
     assert response.outputs[1].dtype == DataType.DATA_TYPE_INT64
+
+
+def test_outputs_that_no_message_can_hold_are_refused_by_size() -> None:
+    with pytest.raises(ResourceExhausted, match="'y' 68000000"):
+        check_size([flatten("y", np.zeros(17_000_000, np.float32))])
+    assert check_size([flatten("y", np.zeros(2, np.float32))]) == 8

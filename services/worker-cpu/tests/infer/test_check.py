@@ -12,6 +12,8 @@ from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from infermesh_worker_cpu.infer.check import describe
 from tests.tensor_models.onnx_models import linear, running_sum, same, unknown
+from tests.tensor_models.paddle_model import double_and_one
+from tests.tensor_models.tflite_model import double
 
 
 def described(graph: Path) -> dict[str, Any]:
@@ -47,6 +49,13 @@ def test_openvino_ir_is_a_model_too(tmp_path: Path) -> None:
     ov.save_model(ov.Core().read_model(linear(tmp_path / "m.onnx")), tmp_path / "ir.xml", compress_to_fp16=False)
     found = described(tmp_path / "ir.xml")
     assert (found["format"], found["files"]) == ("openvino", ["ir.xml", "ir.bin"])
+
+
+def test_paddle_and_tensorflow_lite_are_models_too(tmp_path: Path) -> None:
+    paddle = described(double_and_one(tmp_path / "inference.pdmodel"))
+    assert (paddle["format"], paddle["files"]) == ("paddle", ["inference.pdmodel", "inference.pdiparams"])
+    lite = described(double(tmp_path / "m.tflite"))
+    assert (lite["format"], lite["inputs"]) == ("tflite", ({"name": "x", "dtype": "FP32", "shape": (2, 3)},))
 
 
 def test_an_open_first_dimension_that_is_no_batch_is_not_batched(tmp_path: Path) -> None:

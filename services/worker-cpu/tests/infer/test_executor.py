@@ -16,6 +16,8 @@ from infermesh_worker.executors.executor import Item, Result
 from infermesh_worker_cpu.infer.compiling import InferOptions, compile_for_cpu, read
 from infermesh_worker_cpu.infer.executor import OpenVinoExecutor
 from tests.tensor_models.onnx_models import linear, same, two_by_two
+from tests.tensor_models.paddle_model import double_and_one
+from tests.tensor_models.tflite_model import double
 
 TYPES: dict[int, np.dtype[Any]] = {
     TensorProto.BOOL: np.dtype(bool),
@@ -99,6 +101,18 @@ def test_tensors_that_do_not_fit_each_other_are_the_requests_fault(tmp_path: Pat
     executor = build(two_by_two(tmp_path / "m.onnx"))
     with pytest.raises(InvalidArgument, match=r"'b' \[5, 3\]"):
         executor.run([Item(tensors={"a": np.ones((2, 3), np.int64), "b": np.ones((5, 3), np.int64)})])
+
+
+def test_a_paddle_model_runs(tmp_path: Path) -> None:
+    executor = build(double_and_one(tmp_path / "inference.pdmodel"))
+    x = rows(2, 5)
+    assert np.allclose(tensors(executor.run([Item(tensors={"x": x})])[0])["y"], 2 * x + 1, rtol=1e-2)
+
+
+def test_a_tensorflow_lite_model_runs(tmp_path: Path) -> None:
+    executor = build(double(tmp_path / "m.tflite"), batched=False)
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert np.array_equal(tensors(executor.run([Item(tensors={"x": x})])[0])["y"], 2 * x)
 
 
 def test_nothing_is_copied_on_the_way_into_the_runtime(linear_executor: OpenVinoExecutor) -> None:

@@ -18,6 +18,12 @@ def device_name(kind: int) -> str:
     return "" if name == "unspecified" else name
 
 
+def kind_name(kind: int) -> str:
+    """What a model does: generate, infer, …"""
+    name = _enum_name(inference_pb2.ModelKind, kind, "MODEL_KIND_").lower()
+    return "generate" if name == "unspecified" else name
+
+
 def breaker_name(state: int) -> str:
     """closed, open or half-open; "" when it is not set."""
     name = _enum_name(admin_pb2.BreakerState, state, "BREAKER_STATE_").lower().replace("_", "-")
@@ -33,6 +39,7 @@ def model_row(model: inference_pb2.ModelStatus) -> dict[str, Any]:
     """A served model as a dictionary."""
     return {
         "name": model.name,
+        "kind": kind_name(model.kind),
         "state": state_name(model.state),
         "context_length": model.context_length,
         "size_bytes": model.size_bytes,
@@ -50,6 +57,7 @@ def available_row(model: inference_pb2.AvailableModel) -> dict[str, Any]:
     """A model that could be loaded as a dictionary."""
     return {
         "name": model.name,
+        "kind": kind_name(model.kind),
         "size_bytes": model.size_bytes,
         "memory_bytes": model.memory_bytes,
         "context_length": model.context_length,

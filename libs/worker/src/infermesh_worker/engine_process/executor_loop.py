@@ -62,6 +62,9 @@ class ExecutorLoop:
         self._failed: list[RequestFailure] = []
         self._moved = True
         """Whether a batch began or ended, or a part of an answer came, since the last ping."""
+        self._stuck = False
+        """Whether that was not so when the last ping came. We are silent then, until the front kills us or it is over.
+        """
         self._memory_due_s = 0.0
         self._memory_free_bytes = 0
         self._stopping = False
@@ -77,7 +80,7 @@ class ExecutorLoop:
             changed = self._obey()
             results = [result for event in self._worker.events() for result in self._settle(event)]
             changed |= self._dispatch()
-            if changed or results or self._failed:
+            if not self._stuck and (changed or results or self._failed):
                 failed, self._failed = self._failed, []
                 self._channel.send(RunReport(results, failed, self._load(), self._memory()))
         self._out.close()
@@ -117,8 +120,9 @@ class ExecutorLoop:
 
     def _answers_ping(self) -> bool:
         """Whether all is well: something has moved since the last ping, or nothing runs."""
-        alive, self._moved = self._moved or not self._worker.running, False
-        return alive
+        self._stuck = not self._moved and self._worker.running > 0
+        self._moved = False
+        return not self._stuck
 
     def _accept(self, command: RunCommand) -> None:
         request_id = command.request_id
@@ -170,7 +174,7 @@ class ExecutorLoop:
 
     def _settle(self, event: WireResult | BatchEnd) -> list[WireResult]:
         """The results to send; ends the items of a batch that has ended."""
-        self._moved = True
+        self._moved, self._stuck = True, False
         if isinstance(event, WireResult):
             return self._wanted([event])
         self._meter.ended(len(event.ends), self._clock())

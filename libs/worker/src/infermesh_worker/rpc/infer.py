@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.errors import InvalidArgument, ResourceExhausted
+from infermesh_runtime.rpc.options import MAX_MESSAGE_BYTES
 from infermesh_worker.engine_client.work import Work
 from infermesh_worker.engine_process.run_frames import ModelFacts
 from infermesh_worker.executors.wire_tensors import Flat
@@ -17,6 +18,8 @@ from infermesh_worker.worker import Worker
 OUTPUTS = "outputs"
 """Name of the parameter that lists the outputs to return."""
 MAX_PRIORITY = 100
+_MOST_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
+"""Of outputs; the rest of a message is for their names and shapes."""
 _THREAD_FROM_BYTES = 1 << 20
 """Tensors of more bytes than this are checked, and answers copied, in a thread."""
 
@@ -48,6 +51,19 @@ async def _run(hosted: HostedModel, work: Work) -> bytes:
     async with hosted.client.running(work) as call:
         answer = await call.read()
         outputs = answer.raw
-        if sum(data.size for _, _, _, data in outputs) < _THREAD_FROM_BYTES:
+        if check_size(outputs) < _THREAD_FROM_BYTES:
             return write_response(hosted.opened.name, outputs)
         return await asyncio.to_thread(write_response, hosted.opened.name, outputs)
+
+
+def check_size(outputs: Sequence[Flat]) -> int:
+    """The size of the outputs in bytes. Raises ResourceExhausted if they do not fit in a message."""
+    size = sum(data.size for _, _, _, data in outputs)
+    if size > _MOST_BYTES:
+        sizes = ", ".join(f"{name!r} {data.size}" for name, _, _, data in outputs)
+        raise ResourceExhausted(
+            f"The outputs take {size} bytes ({sizes}), and an answer may have {_MOST_BYTES}. Ask for fewer with "
+            "`outputs`, or send fewer rows.",
+            reason="TENSORS_TOO_LARGE",
+        )
+    return size

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests.output import EngineLoad
-from infermesh_runtime.model_kind import ModelKind
+from infermesh_runtime.model_kind import GENERATE, ModelKind
 from infermesh_worker.engine_client.engine_status import ServingState
 from infermesh_worker.hosting.worker_status import AvailableModel, ModelStatus, WorkerStatus
 from infermesh_worker.rpc.convert import DEVICE_KINDS
@@ -68,7 +68,7 @@ def _available_model(model: AvailableModel) -> pb.AvailableModel:
         size_bytes=model.size_bytes,
         memory_bytes=model.memory_bytes,
         context_length=model.context_length,
-        has_chat_template=model.has_chat_template,
+        has_chat_template=model.has_chat_template if model.kind == GENERATE else None,
         answer_style=None if model.answer_style is None else pb.AnswerStyle(**asdict(model.answer_style)),
         defaults=None if model.generation is None else to_message(model.generation),
         kind=KINDS[model.kind],

@@ -60,6 +60,7 @@ def combine_reports(
         runtime="infermesh router",
         version=version,
         started_at=started_at,
+        kinds=sorted({kind for report in reports for kind in report.kinds}),
     )
 
 
@@ -88,9 +89,12 @@ def list_aliases(models: Sequence[pb.ModelStatus], aliases: Mapping[str, Iterabl
         if known:
             best = min(known, key=lambda model: _rank(model.state))
             shortest = min(model.context_length for model in known)
-            listed.append(
-                pb.ModelStatus(name=alias, state=best.state, context_length=shortest, created_at=best.created_at)
+            status = pb.ModelStatus(
+                name=alias, state=best.state, context_length=shortest, created_at=best.created_at, kind=best.kind
             )
+            status.inputs.extend(best.inputs)
+            status.outputs.extend(best.outputs)
+            listed.append(status)
     return listed
 
 

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
-from infermesh_client.cli.describe import model_row, state_name
+from infermesh_client.cli.describe import kind_name, model_row, state_name
 from infermesh_client.cli.models.memory_table import memory_table
 from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.model_import.source import check_name
@@ -110,12 +110,14 @@ def _document(
 
 def _table(served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifest], root: Path) -> Table:
     states = {model.name: state_name(model.state) for model in served}
+    kinds = {model.name: kind_name(model.kind) for model in served} | {m.name: m.kind for m in stored}
     contexts = {model.name: model.context_length for model in served} | {m.name: m.context_length for m in stored}
     manifests = {manifest.name: manifest for manifest in stored}
     table = Table(
         Column("model", no_wrap=True),
         "served",
         "on disk",
+        "kind",
         "context",
         "verified",
         Column("source", overflow="fold"),
@@ -126,13 +128,13 @@ def _table(served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifes
         manifest = manifests.get(name)
         size = f"{disk_bytes(root / name) / 1e6:.1f} MB {manifest.format}" if manifest else "-"
         source, verified = (manifest.source, _verified(manifest)) if manifest else ("-", "-")
-        table.add_row(name, states.get(name, "-"), size, str(contexts[name] or "-"), verified, source)
+        table.add_row(name, states.get(name, "-"), size, kinds[name], str(contexts[name] or "-"), verified, source)
     return table
 
 
 def _verified(manifest: Manifest) -> str:
     """On each runner, how many of the model's first tokens are those of its source."""
-    return ", ".join(map(_verified_on, manifest.proofs)) or "no"
+    return ", ".join(map(_verified_on, manifest.proofs)) or ("no" if manifest.kind == "generate" else "-")
 
 
 def _verified_on(proof: Proof) -> str:
