@@ -112,6 +112,12 @@ async def test_bf16_is_raw_only_and_passes_through(router: RunningRouter) -> Non
     assert (answer.outputs[0].datatype, answer.raw_output_contents[0]) == ("BF16", b"\x80\x3f\x00\x40")
 
 
+async def test_the_size_that_kserves_client_tells_changes_nothing(router: RunningRouter) -> None:
+    request = raw_request(x=X)
+    request.inputs[0].parameters["binary_data_size"].int64_param = X.nbytes
+    assert (await infer(router, request)).raw_output_contents[0] == X.tobytes()
+
+
 async def test_outputs_asked_for_come_in_that_order(router: RunningRouter, worker: TensorWorker) -> None:
     request = raw_request(a=X, b=X + 1, c=X + 2)
     for name in ("c", "a"):

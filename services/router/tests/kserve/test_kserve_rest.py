@@ -174,7 +174,6 @@ def with_input(**fields: Any) -> dict[str, Any]:
         (b"[]", "must be a JSON object"),
         (body(inputs=[]), "no inputs"),
         (body(inputs={}), "'inputs' must be an array"),
-        (body(input=[]), "'input' is not known"),
         (body(id=3), "'id' must be a text"),
         (body(parameters={"sequence_id": 1}), "'sequence_id'"),
         (body(parameters={"x": {}}), "'x'"),
@@ -204,6 +203,15 @@ def with_input(**fields: Any) -> dict[str, Any]:
 async def test_bad_bodies_are_refused_by_name(router: RunningRouter, document: Any, words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
         await infer(router, document)
+
+
+async def test_unknown_fields_are_named_or_refused(router: RunningRouter, worker: TensorWorker) -> None:
+    document = body(model_name="echo", model_version="1", colour="red", **{"grün ": 1})
+    _, _, headers = await infer(router, document)
+    assert headers["x-infermesh-ignored-fields"] == "colour,gr%C3%BCn%20"
+    async with running_router(worker.address, unknown_fields="reject") as strict:
+        with pytest.raises(InvalidArgument, match="'colour' is not known"):
+            await infer(strict, document)
 
 
 async def test_bytes_behind_the_json_must_be_used_up(router: RunningRouter) -> None:

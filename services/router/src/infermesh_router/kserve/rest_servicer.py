@@ -3,6 +3,7 @@
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
 from functools import partial
+from urllib.parse import quote
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
@@ -30,6 +31,7 @@ from infermesh_runtime.rpc.context import RpcContext
 SERVICE = pb.DESCRIPTOR.services_by_name["KServeService"].full_name
 LIMITED_CALLS = ("Infer", "Generate", "GenerateStream")
 """Calls that count for INFERMESH_MAX_CALLS."""
+_MAX_HEADER_CHARS = 1000
 
 
 class KServeServicer:
@@ -84,7 +86,9 @@ class KServeServicer:
         del arrived
         form, answer, headers = await self._carrying.infer(reading, context)
         body = await write_rest(form, answer, self._pool)
-        told = ((JSON_BYTES_KEY, str(body.json_bytes)),) if body.is_binary else ()
+        told = [(JSON_BYTES_KEY, str(body.json_bytes))] if body.is_binary else []
+        if form.ignored:
+            told.append(("x-infermesh-ignored-fields", ",".join(map(quote, form.ignored))[:_MAX_HEADER_CHARS]))
         await context.send_initial_metadata((*headers, *told))
         return body.as_http_body()
 
@@ -129,7 +133,7 @@ class KServeServicer:
     async def _read(self, arrived: Arrived, context: RpcContext) -> InferAsk:
         parted = await part(arrived.content, context, self._rules, self._pool)
         read = partial(read_rest, arrived.model, arrived.version)
-        return await read(parted.json, parted.binary, bounds=self._rules.bounds, pool=self._pool)
+        return await read(parted.json, parted.binary, rules=self._rules, pool=self._pool)
 
     async def _generate(self, convert: Convert, request: bytes, context: RpcContext) -> None:
         arrived = read_model_body(request)

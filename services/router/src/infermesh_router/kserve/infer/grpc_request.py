@@ -75,7 +75,8 @@ def _inputs(request: oip.ModelInferRequest, raw: Sequence[Bytes]) -> list[Input]
     inputs, left = [], list(raw)
     for each in request.inputs:
         dtype, shape = read_datatype(each.datatype, each.name), tuple(each.shape)
-        window = read_window(read_parameters(each.parameters), each.name, ())
+        # KServe's client tells the size of raw contents as over REST; theirs counts
+        window = read_window(read_parameters(each.parameters), each.name, ("binary_data_size",))
         if each.HasField("contents") and (raw or window):
             raise InvalidArgument(f"The tensor '{each.name}': {_BOTH}.", fields={each.name: _BOTH})
         if window is not None:

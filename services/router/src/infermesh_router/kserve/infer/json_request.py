@@ -10,27 +10,30 @@ from infermesh_router.kserve.tensors.datatypes import bad_tensor, read_datatype
 from infermesh_router.kserve.tensors.json_values import from_json
 from infermesh_router.kserve.tensors.values import InferAsk, Input, Parameters, WantedOutput
 from infermesh_router.kserve.tensors.wire import Bytes
-from infermesh_router.requests.bounds import Bounds, is_light_json
+from infermesh_router.openai.bodies import BodyRules
+from infermesh_router.requests.bounds import is_light_json
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_runtime.errors import InvalidArgument
 
 _BINARY_SIZE, _BINARY = "binary_data_size", "binary_data"
 _FIELDS = ("id", "parameters", "inputs", "outputs")
+_IN_PATH = ("model_name", "model_version")
+"""KServe's client sends them in the body too; the path counts."""
 
 
 async def read_rest(
-    model: str, version: str, json: bytes, binary: Bytes, *, bounds: Bounds, pool: ParsingPool
+    model: str, version: str, json: bytes, binary: Bytes, *, rules: BodyRules, pool: ParsingPool
 ) -> InferAsk:
     """Reads a body without holding up the event loop. Raises InvalidArgument, and ModelNotFound for a version."""
     if is_light_json(json):
-        return read_json(json, model, version, binary)
-    ask, data = await pool.run(_read_heavy, json, model, version, bounds)
+        return read_json(json, model, version, binary, ignore_unknown=rules.ignore_unknown)
+    ask, data = await pool.run(_read_heavy, json, model, version, rules)
     return take_binary(ask, data, binary)
 
 
-def read_json(json: bytes, model: str, version: str, binary: Bytes = b"") -> InferAsk:
+def read_json(json: bytes, model: str, version: str, binary: Bytes = b"", *, ignore_unknown: bool = False) -> InferAsk:
     """The request of a body."""
-    ask, data = _read(json, model, version)
+    ask, data = _read(json, model, version, ignore_unknown)
     return take_binary(ask, data, binary)
 
 
@@ -56,20 +59,21 @@ def take_binary(ask: InferAsk, data: Sequence[bytes], binary: Bytes) -> InferAsk
 _MARK, _PLAIN = b"#", b"="
 
 
-def _read_heavy(json: bytes, model: str, version: str, bounds: Bounds) -> tuple[InferAsk, list[bytes]]:
-    bounds.check_json(json)
-    return _read(json, model, version)
+def _read_heavy(json: bytes, model: str, version: str, rules: BodyRules) -> tuple[InferAsk, list[bytes]]:
+    rules.bounds.check_json(json)
+    return _read(json, model, version, rules.ignore_unknown)
 
 
-def _read(json: bytes, model: str, version: str) -> tuple[InferAsk, list[bytes]]:
+def _read(json: bytes, model: str, version: str, ignore_unknown: bool) -> tuple[InferAsk, list[bytes]]:
     """The request without elements; and for each input these behind a "=", or behind a "#" the size of binary ones."""
     check_version(model, version)
     document = parse_object(json)
-    for name in document:
-        if name not in _FIELDS:
-            raise InvalidArgument(
-                f"The field '{name}' is not known; there are {', '.join(_FIELDS)}.", fields={name: "is not known"}
-            )
+    unknown = tuple(name for name in document if name not in (*_FIELDS, *_IN_PATH))
+    if unknown and not ignore_unknown:
+        raise InvalidArgument(
+            f"The field '{unknown[0]}' is not known; there are {', '.join(_FIELDS)}.",
+            fields={unknown[0]: "is not known"},
+        )
     inputs = [_input(each) for each in _list(document, "inputs")]
     parameters = read_parameters(document.get("parameters"), "the request")
     id_ = document.get("id", "")
@@ -83,6 +87,7 @@ def _read(json: bytes, model: str, version: str) -> tuple[InferAsk, list[bytes]]
         inputs=tuple(each for each, _ in inputs),
         outputs=tuple(_output(each) for each in _list(document, "outputs")),
         raw=False,
+        ignored=unknown,
     )
     ask.check()
     return ask, [data for _, data in inputs]

@@ -57,6 +57,8 @@ class InferAsk:
     outputs: tuple[WantedOutput, ...]
     raw: bool
     """Whether the answer's elements are raw: those of the request are, or it has none of its own."""
+    ignored: tuple[str, ...] = ()
+    """Fields of a body that have no effect."""
 
     def without_data(self) -> tuple["InferAsk", list[bytes]]:
         """The same without elements, and these: what another process returns."""
