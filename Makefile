@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PACKAGES := protos libs/runtime libs/engine libs/worker libs/client services/router services/worker-cpu deploy/envoy
 SOURCES := $(wildcard libs/*/src) services/router/src services/worker-cpu/src deploy/envoy/src protos/generate.py tools
 TESTS := conftest.py $(wildcard libs/*/tests) services/router/tests deploy/envoy/tests deploy/docker/tests \
-	tests/clients/reference.py tests/contract tests/gguf_files tests/integration tests/e2e tests/conformance \
+	tests/clients/reference.py tests/clients/triton/tensor_mesh.py tests/contract tests/gguf_files tests/integration tests/e2e tests/conformance \
 	tests/security tests/chaos
 BENCHMARKS := $(shell find benchmarks -name '*.py')
 TORCH_BENCHMARKS := $(shell grep -lE '^ *(import|from) (torch|transformers|triton|infermesh_worker_xpu)[ .]' $(BENCHMARKS))
@@ -62,7 +62,7 @@ test-lowest: $(LOWEST_VENV)/.installed ## Run unit and contract tests on the low
 
 test-clients: setup $(CLIENTS_VENV)/.installed ## Test a mesh with the clients that people use, in a venv of theirs (needs npm)
 	mypy --python-executable $(CLIENTS_VENV)/bin/python --cache-dir .mypy_cache/clients \
-		--exclude reference.py tests/clients
+		--exclude '(reference|tensor_mesh).py' tests/clients
 	INFERMESH_TEST_MESH_VENV=$(CURDIR)/$(VENV) $(CLIENTS_VENV)/bin/python -m pytest -q -W default --confcutdir=tests/clients tests/clients
 
 recordings: setup $(CLIENTS_VENV)/.installed ## Record again what clients send, for `infermesh doctor` (needs npm)

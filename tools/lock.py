@@ -56,6 +56,7 @@ CLIENTS = {
     "pytest-timeout",
     "schemathesis",
     "transformers",  # lm-eval counts tokens with it
+    "tritonclient[grpc,http]",
 }
 OPTIONS = (
     "--quiet",

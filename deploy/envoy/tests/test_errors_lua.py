@@ -144,3 +144,24 @@ def test_a_body_that_nobody_closes_is_given_back(errors: Any) -> None:
     assert kept.grow(60)
     kept.close()
     assert (bodies.held, bodies.clients["a"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "escaped"),
+    [
+        ("/v2/models/a/b/infer", "/v2/models/a%2Fb/infer"),
+        ("/v2/models/a/b/c/versions/1/infer", "/v2/models/a%2Fb%2Fc/versions/1/infer"),
+        ("/v2/models/a/b", "/v2/models/a%2Fb"),
+        ("/v2/models/a/b/versions/1", "/v2/models/a%2Fb/versions/1"),
+        ("/v2/models/a/versions/1/ready", "/v2/models/a/versions/1/ready"),
+        ("/v2/models/a/b/generate_stream", "/v2/models/a%2Fb/generate_stream"),
+        ("/v2/models/a%2Fb/infer", "/v2/models/a%2Fb/infer"),
+        ("/v2/models/stats", "/v2/models/stats"),
+        ("/v2/repository/models/a/b/load", "/v2/repository/models/a%2Fb/load"),
+        ("/v2/systemsharedmemory/region/a/b/register", "/v2/systemsharedmemory/region/a%2Fb/register"),
+        ("/v2/health/ready", "/v2/health/ready"),
+        ("/v1/models/a/b", "/v1/models/a/b"),
+    ],
+)
+def test_slashes_in_names_are_escaped(errors: Any, path: str, escaped: str) -> None:
+    assert errors.kserve_path(path) == escaped

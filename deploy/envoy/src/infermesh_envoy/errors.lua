@@ -1,4 +1,4 @@
--- Turns the router's errors into OpenAI's, Anthropic's or Ollama's error objects, and refuses an upload that is too large,
+-- Turns the router's errors into OpenAI's, Anthropic's or Ollama's error objects (KServe's are as Ollama's), and refuses an upload that is too large,
 -- or for which there is no memory, after it has ended.
 -- Errors that Envoy answers by itself are handled by local_reply_config, not here.
 
@@ -46,6 +46,14 @@ local DEPLOYMENT = "x-infermesh-deployment" -- the model in a path of Azure's fo
 local QUERY = "x-infermesh-query" -- what stood behind the question mark of the path
 local MAX_QUERY_CHARS = 4096
 local FINAL = { [4] = true, [12] = true } -- deadline passed, unimplemented: the same request would end so again
+local NAMED_PATHS = { -- what is before a name, the name with its version, what is after it; the first that fits counts
+  "^(/v2/repository/models/)(.+)(/load)$", "^(/v2/repository/models/)(.+)(/unload)$",
+  "^(/v2/systemsharedmemory/region/)(.+)(/register)$", "^(/v2/systemsharedmemory/region/)(.+)(/unregister)$",
+  "^(/v2/systemsharedmemory/region/)(.+)(/status)$",
+  "^(/v2/models/)(.+)(/infer)$", "^(/v2/models/)(.+)(/generate)$", "^(/v2/models/)(.+)(/generate_stream)$",
+  "^(/v2/models/)(.+)(/ready)$", "^(/v2/models/)(.+)(/config)$", "^(/v2/models/)(.+)(/stats)$",
+  "^(/v2/models/)(.+)(/?)$",
+}
 local GRPC_HEADERS = { "grpc-status", "grpc-message", "grpc-status-details-bin" }
 
 -- The position of the quote that closes the string opened at `at`.
@@ -132,7 +140,7 @@ function errors.anthropic(http_status, text, request_id)
     kind, error.message, error.code, errors.quote(request_id))
 end
 
--- Makes Ollama's error object of an error in OpenAI's shape.
+-- Makes Ollama's error object, which is KServe's too, of an error in OpenAI's shape.
 function errors.ollama(text)
   return string.format('{"error":%s}', errors.read(text, 1).error.message)
 end
@@ -267,6 +275,24 @@ local function rewrite_azure(headers, path)
   if openai ~= path then headers:replace(":path", openai) end
 end
 
+-- The path of the Open Inference Protocol with the slashes escaped that are part of a name: its clients leave them.
+function errors.kserve_path(path)
+  for _, pattern in ipairs(NAMED_PATHS) do
+    local before, rest, after = path:match(pattern)
+    if before then
+      local name, version = rest:match("^(.+)(/versions/[^/]+)$")
+      local escaped = (name or rest):gsub("/", "%%2F")
+      return before .. escaped .. (version or "") .. after
+    end
+  end
+  return path
+end
+
+local function escape_name(headers, path)
+  local escaped = errors.kserve_path(path)
+  if escaped ~= path then headers:replace(":path", escaped) end
+end
+
 -- Marks requests of Anthropic's clients with the header that they send, and notes their id, for the answer.
 local function note_anthropic(handle, headers, path)
   if not headers:get(VERSION) then
@@ -290,7 +316,9 @@ function envoy_on_request(handle)
     path = path:gsub("%?.*", "")
     headers:replace(":path", path)
   end
-  if path:find("^/api/") then handle:streamInfo():dynamicMetadata():set("infermesh", "ollama", true) end
+  if path:find("^/api/") or path:find("^/v2$") or path:find("^/v2/") then
+    handle:streamInfo():dynamicMetadata():set("infermesh", "ollama", true)
+  end
   if not errors.is_utf8(path) then
     handle:respond({ [":status"] = "400" }, "The path is not UTF-8") -- local_reply_config makes JSON of it
     return
@@ -301,6 +329,7 @@ function envoy_on_request(handle)
   end
   if not handle:metadata():get("is_grpc") then
     rewrite_azure(headers, path)
+    escape_name(headers, path)
     note_anthropic(handle, headers, path)
   end
   drop_grpc_headers(headers)

@@ -18,11 +18,18 @@ REST_SERVICES: Final = (
     "infermesh.openai.v1.BatchService",
     "infermesh.anthropic.v1.AnthropicService",
     "infermesh.ollama.v1.OllamaService",
+    "infermesh.kserve.v1.KServeService",
 )
 """The services that the transcoder offers as REST."""
-CLIENT_SERVICES: Final = ("infermesh.inference.v1.InferenceService", "grpc.health.v1.Health")
+CLIENT_SERVICES: Final = (
+    "infermesh.inference.v1.InferenceService",
+    "inference.GRPCInferenceService/ModelStreamInfer",  # before its service, because its requests are a stream
+    "inference.GRPCInferenceService",
+    "grpc.health.v1.Health",
+)
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-"""The services for clients. AdminService and EndpointService are not among them: they are for operators."""
+"""The services for clients, and a method with a route of its own. AdminService and EndpointService are not among them:
+they are for operators."""
 
 METHOD_NOT_ALLOWED: Final = (
     "invalid_request_error",

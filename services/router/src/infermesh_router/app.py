@@ -21,6 +21,7 @@ from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core, build_core
 from infermesh_router.fleet.drainer import Drainer
 from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.kserve_plane import OpenInference, add_open_inference
 from infermesh_router.membership.configured_workers import ConfiguredWorkers
 from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
@@ -63,10 +64,18 @@ def build_server(
     access_metrics = AccessMetrics(metrics)
     access = Access(keys, access_metrics, routers=settings.router_count)
     add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics, tasks=tasks)
+    tensors = add_open_inference(server, settings, core, access=access, pool=pool, tasks=tasks)
     if settings.admin_listen:
         everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
         _add_admin_plane(
-            server, settings, core, everybody=everybody, pool=pool, registry=registry, set_serving=set_serving
+            server,
+            settings,
+            core,
+            everybody=everybody,
+            pool=pool,
+            tensors=tensors,
+            registry=registry,
+            set_serving=set_serving,
         )
     workers = _configured_workers(settings, registry, resolve, tasks)
     for part in (
@@ -104,6 +113,7 @@ def _add_admin_plane(
     *,
     everybody: Access,
     pool: ParsingPool,
+    tensors: OpenInference,
     registry: Registry,
     set_serving: Callable[[bool], Awaitable[None]],
 ) -> None:
@@ -127,6 +137,7 @@ def _add_admin_plane(
     access = mesh_access(identity_of(settings), settings.admin_listen, reflection=settings.reflection)
     plane = server.add_listener(settings.admin_listen, access)
     plane.add_service(SERVICE, inference_handlers(make_inference(settings, core, everybody, pool)))
+    tensors.add_to_operators(plane, everybody, commands)
     add_AdminServiceServicer_to_server(admin, plane)
     add_EndpointServiceServicer_to_server(endpoint, plane)
 

@@ -23,6 +23,7 @@ from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core
 from infermesh_router.description.document import openapi_document
+from infermesh_router.kserve_plane import LIMITED_METHODS as OPEN_INFERENCE_LIMITED_METHODS
 from infermesh_router.ollama.asking import Asking
 from infermesh_router.ollama.loaded_models import LoadedModels
 from infermesh_router.ollama.openapi import OLLAMA_API
@@ -52,6 +53,7 @@ LIMITED_METHODS = frozenset(
         *(f"/{ANTHROPIC_SERVICE}/{name}" for name in LIMITED_ANTHROPIC_CALLS),
         *(f"/{BATCH_SERVICE}/{name}" for name in LIMITED_BATCH_CALLS),
         *(f"/{OLLAMA_SERVICE}/{name}" for name in OLLAMA_LIMITED_CALLS),
+        *OPEN_INFERENCE_LIMITED_METHODS,
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""

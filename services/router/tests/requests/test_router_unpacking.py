@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import zlib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -19,7 +20,11 @@ from infermesh_runtime.errors import InvalidArgument, ResourceExhausted
 from infermesh_runtime.rpc.body_budget import BodyBudget
 
 MIB = 1 << 20
-PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstandard.compress}
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "zstd": zstandard.compress,
+}
 RULES = BodyRules(ignore_unknown=False, max_bytes=4 * MIB, bounds=Bounds())
 encodings = pytest.mark.parametrize("encoding", PACK)
 
@@ -108,7 +113,7 @@ async def test_a_compressed_chat_becomes_the_same_job(pool: ParsingPool, encodin
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_unknown_encoding_is_refused_by_name(pool: ParsingPool) -> None:
-    with pytest.raises(InvalidArgument, match=r"gzip or zstd.*'br'") as refused:
+    with pytest.raises(InvalidArgument, match=r"gzip, deflate or zstd.*'br'") as refused:
         await BodyConverter(pool, RULES).chat(message(b"x"), Sent(encoding="br"))
     assert refused.value.reason == "UNSUPPORTED_ENCODING"
 

@@ -145,8 +145,9 @@ async def _serve(
     """Runs the handler and returns its response, if it has a single one. Ends the call if the handler raises."""
     try:
         with counted:
-            if handler.request_streaming:
-                return await _invoke(handler, requests, context)
+            if handler.request_streaming:  # its handler counts each message that it reads
+                with bodies.expect(context) as context.body:
+                    return await _invoke(handler, requests, context)
             with bodies.expect(context) as context.body:
                 return await _invoke(handler, await _read_request(handler, context, bodies.timeout_s), context)
     except grpc.aio.AbortError:

@@ -10,6 +10,7 @@ from infermesh_router.config.batch_settings import BatchSettings
 from infermesh_router.config.body_settings import BodySettings
 from infermesh_router.config.relay_settings import RelaySettings
 from infermesh_router.config.response_settings import ResponseSettings
+from infermesh_router.config.shared_memory_settings import SharedMemorySettings
 from infermesh_router.membership.target import Target, parse_target
 from infermesh_runtime.addresses import UNIX, check_exposure, check_listen
 from infermesh_runtime.api_keys import KEYS_FILE
@@ -32,7 +33,7 @@ def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
     return networks
 
 
-class RouterSettings(RelaySettings, BodySettings, ResponseSettings, BatchSettings):
+class RouterSettings(RelaySettings, BodySettings, ResponseSettings, BatchSettings, SharedMemorySettings):
     """The settings of a router, read once at the start."""
 
     admin_listen: Annotated[str, AfterValidator(_check_admin_listen)] = Field(

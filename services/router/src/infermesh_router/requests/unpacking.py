@@ -1,4 +1,4 @@
-"""Unpacks bodies that clients compressed with gzip or zstd, within bounds of size and of time."""
+"""Unpacks bodies that clients compressed with gzip, deflate or zstd, within bounds of size and of time."""
 
 import time
 import zlib
@@ -76,13 +76,14 @@ def _bounded(data: bytes, encoding: str, max_bytes: int, max_s: float) -> Iterat
 
 def _parts(data: bytes, encoding: str) -> Iterator[bytes]:
     """What the data unpacks to, in parts of at most some MiB; empty ones let the caller look at the clock."""
-    if encoding not in ("gzip", "zstd"):
+    if encoding not in _KINDS:
         raise InvalidArgument(
-            f"Bodies may be compressed with gzip or zstd, once; the Content-Encoding {encoding!r} is not supported.",
+            f"Bodies may be compressed with gzip, deflate or zstd, once; the Content-Encoding {encoding!r} is not "
+            "supported.",
             reason="UNSUPPORTED_ENCODING",
         )
     try:
-        yield from _unpack_members(data, *(_gzip() if encoding == "gzip" else _zstd()))
+        yield from _unpack_members(data, *_KINDS[encoding]())
     except (zlib.error, zstandard.ZstdError) as error:
         raise _invalid(f"The body is not valid {encoding}: {error}.") from None
     except EOFError:
@@ -93,8 +94,19 @@ def _gzip() -> tuple[Callable[[], _Member], int]:
     return lambda: zlib.decompressobj(wbits=31), _GZIP_FEED_BYTES
 
 
+def _deflate() -> tuple[Callable[[], _Member], int]:
+    return lambda: zlib.decompressobj(wbits=15), _GZIP_FEED_BYTES  # HTTP's deflate is zlib's format (RFC 9110)
+
+
 def _zstd() -> tuple[Callable[[], _Member], int]:
     return zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj, _ZSTD_FEED_BYTES
+
+
+_KINDS: dict[str, Callable[[], tuple[Callable[[], _Member], int]]] = {
+    "gzip": _gzip,
+    "deflate": _deflate,
+    "zstd": _zstd,
+}
 
 
 def _unpack_members(data: bytes, begin: Callable[[], _Member], feed_bytes: int) -> Iterator[bytes]:

@@ -22,6 +22,7 @@ from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.rpc.identity import identity_of
 from infermesh_runtime.rpc.interceptor import RpcInterceptor
+from infermesh_runtime.rpc.options import SERVER_OPTIONS
 
 # ruff: noqa: ARG002 - the contract fixes the signatures of RPCs
 
@@ -79,7 +80,7 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
 
     async def start(self) -> None:
         """Starts to listen, on its earlier address if it was started before."""
-        self._server = grpc.aio.server(interceptors=[RpcInterceptor(())])
+        self._server = grpc.aio.server(interceptors=[RpcInterceptor(())], options=SERVER_OPTIONS)
         pb_grpc.add_InferenceServiceServicer_to_server(self, self._server)
         self.add_services(self._server)
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")

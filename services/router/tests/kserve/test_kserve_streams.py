@@ -1,0 +1,69 @@
+"""ModelStreamInfer: each request is answered as it comes, a failure too, and each message counts for the memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh.open_inference.v2 import open_inference_pb2 as oip
+from infermesh_router.testing.router import running_router
+from infermesh_router.testing.tensors import TensorWorker, raw_request, stub
+from infermesh_runtime.rpc.context import RpcContext
+
+X = np.arange(4, dtype=np.float32).reshape(2, 2)
+
+
+async def test_a_stream_answers_each_request_and_goes_on_after_an_error() -> None:
+
+    async def requests() -> AsyncIterator[oip.ModelInferRequest]:
+        for index in range(3):
+            request = raw_request(x=X + index)
+            request.id = str(index)
+            if index == 1:
+                request.raw_input_contents[0] = b"short"
+            yield request
+
+    worker = TensorWorker()
+    await worker.start()
+    try:
+        async with running_router(worker.address) as router:
+            answers = [answer async for answer in stub(router).ModelStreamInfer(requests())]
+    finally:
+        await worker.stop()
+    assert [answer.infer_response.id for answer in answers] == ["0", "1", "2"]
+    assert "needs 16 bytes; it has 5" in answers[1].error_message
+    assert answers[2].infer_response.raw_output_contents[0] == (X + 2).tobytes()
+
+
+@dataclass
+class Holding(TensorWorker):
+    """Answers once it may."""
+
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    may: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def Infer(self, request: pb.InferRequest, context: RpcContext) -> pb.InferResponse:
+        answer = await super().Infer(request, context)
+        self.arrived.set()
+        await self.may.wait()
+        return answer
+
+
+async def test_the_messages_of_streams_count_for_the_memory_of_requests() -> None:
+    worker = Holding()
+    await worker.start()
+    large = raw_request(x=np.zeros((1 << 18,), np.float32))
+    large.id = "large"
+    try:
+        async with running_router(worker.address, body_memory_bytes=4 << 20, client_body_memory_share=1.0) as router:
+            held = stub(router).ModelStreamInfer(iter([large, large]))
+            await worker.arrived.wait()
+            refused = [answer async for answer in stub(router).ModelStreamInfer(iter([large]))]
+            assert refused[0].infer_response.id == "large"
+            assert "already take" in refused[0].error_message
+            worker.may.set()
+            assert [answer.error_message async for answer in held] == ["", ""]
+    finally:
+        await worker.stop()
