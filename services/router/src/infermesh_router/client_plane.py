@@ -23,6 +23,7 @@ from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core
 from infermesh_router.description.document import openapi_document
+from infermesh_router.kserve.openapi import KSERVE_API
 from infermesh_router.kserve_plane import LIMITED_METHODS as OPEN_INFERENCE_LIMITED_METHODS
 from infermesh_router.ollama.asking import Asking
 from infermesh_router.ollama.loaded_models import LoadedModels
@@ -57,7 +58,7 @@ LIMITED_METHODS = frozenset(
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
-DESCRIBED_APIS = (openai_api(RESPONSE_BODIES), BATCH_API, ANTHROPIC_API, OLLAMA_API)
+DESCRIBED_APIS = (openai_api(RESPONSE_BODIES), BATCH_API, ANTHROPIC_API, OLLAMA_API, KSERVE_API)
 """What /openapi.json describes: the REST APIs of all dialects."""
 
 
