@@ -126,7 +126,7 @@ def _other_members(chance: Random) -> Schema:
 
 
 def _counted_members(chance: Random) -> Schema:
-    least = chance.randint(0, 2)
+    least = chance.randint(0, 1)
     return {"type": "object", "additionalProperties": _leaf(chance), "minProperties": least, "maxProperties": least + 1}
 
 

@@ -36,11 +36,11 @@ _FORMATS: Mapping[str, Callable[[str], bool]] = {
 
 
 def problem(schema: Mapping[str, Any], text: str) -> str:
-    """What is wrong with an output; empty if nothing is."""
+    """What is wrong with an output; empty if nothing is. Of members with the same name, the last one counts."""
     kind = validator_for(schema)
     kind.check_schema(schema)
     try:
-        value = json.loads(text, object_pairs_hook=_members)
+        value = json.loads(text)
     except ValueError as error:
         return f"not JSON: {error}"
     return "; ".join(error.message for error in kind(schema, format_checker=_checker()).iter_errors(value))
@@ -55,10 +55,3 @@ def _checker() -> Any:
 
 def _of_texts(is_valid: Callable[[str], bool]) -> Callable[[object], bool]:
     return lambda value: not isinstance(value, str) or is_valid(value)
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError(f"a member twice in {pairs}")
-    return members

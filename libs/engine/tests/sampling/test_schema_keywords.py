@@ -43,6 +43,8 @@ REFUSED: list[tuple[str, Any]] = [
     ("$schema:", {"$schema": "https://example.com/schema", "type": "null"}),
     ("multipleOf:", {"type": "number", "multipleOf": 0}),
     ("maxProperties", {"properties": {"a": INTEGER}, "additionalProperties": INTEGER, "maxProperties": 3}),
+    ("minProperties:", {"type": "object", "additionalProperties": INTEGER, "minProperties": 2}),
+    ("minProperties:", {"type": "object", "patternProperties": {"^a": INTEGER}, "minProperties": 2}),
     ("type", {"type": "any"}),
 ]
 
@@ -68,6 +70,14 @@ def test_keywords_without_effect(factory: GrammarFactory, byte_tokenizer: Tokeni
 def test_what_cannot_be_done_is_refused_by_name(factory: GrammarFactory, name: str, value: Any) -> None:
     for whole in (value, in_a_member(value)) if "$schema" not in value else (value,):
         assert name in refused(factory, schema(whole))
+
+
+def test_members_that_can_be_counted(factory: GrammarFactory, byte_tokenizer: Tokenizer) -> None:
+    others = {"type": "object", "additionalProperties": INTEGER, "minProperties": 1}
+    listed = {"properties": {"a": INTEGER}, "required": ["a"], "additionalProperties": INTEGER, "minProperties": 2}
+    for value, short, long in ((others, "{}", '{"b": 1}'), (listed, '{"a": 1}', '{"a": 1, "b": 1}')):
+        assert not admits(factory, byte_tokenizer, schema(value), short)
+        assert admits(factory, byte_tokenizer, schema(value), long)
 
 
 def test_an_empty_enum_is_not_called_anyof(factory: GrammarFactory) -> None:

@@ -13,6 +13,7 @@ from infermesh_engine.sampling.grammars.endless import is_endless
 from infermesh_engine.sampling.grammars.gbnf import gbnf_to_lark, is_gbnf
 from infermesh_engine.sampling.grammars.idle_keywords import drop_idle_keywords
 from infermesh_engine.sampling.grammars.keyword_names import name_keyword
+from infermesh_engine.sampling.grammars.member_counts import uncountable
 from infermesh_runtime.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def _json_grammar(output_format: OutputFormat) -> str:
             drop_idle_keywords(schema)
             allow_disjoint_branches(schema)
         endless = isinstance(schema, dict) and is_endless(schema)
+        problem = uncountable(schema) if isinstance(schema, dict) else ""
     except RecursionError:
         raise refusal(output_format, "nested too deeply") from None
     except ValueError as error:
@@ -121,6 +123,8 @@ def _json_grammar(output_format: OutputFormat) -> str:
         raise refusal(output_format, f"more than {_MAX_DEFINITIONS} references")
     if endless:
         raise refusal(output_format, "no output can satisfy it: each value would have to contain a further one")
+    if problem:
+        raise refusal(output_format, problem)
     if schema is True:
         schema = {}
     elif not schema:
