@@ -1,7 +1,7 @@
 """Draws JSON schemas from a seed: every keyword that output formats accept, in the ways that people combine them.
 
-Each has an outermost object with one member for the keyword whose turn it is, and others by chance. All their texts and
-lists are bounded, so that an output can end.
+Each has an outermost object with one member for the keyword whose turn it is, and others by chance. Their texts and
+lists are bounded, but for those of which `may_go_on` says that they are not.
 """
 
 from collections.abc import Callable, Iterator
@@ -256,6 +256,24 @@ def _old(chance: Random) -> Schema:
         "required": ["wanted", "old"],
         "definitions": {"old": chance.choice(KINDS[:12])(chance)},
     }
+
+
+def may_go_on(schema: Schema) -> bool:
+    """Whether a value may be of any size: it refers to itself, or has members or elements that may be anything."""
+    pending: list[Any] = [schema["properties"], schema.get("definitions")]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if (
+                node.get("$ref") in {"#/$defs/link", "#/$defs/tree"}
+                or node.get("items") in (True, {})
+                or "allOf" in node
+            ):
+                return True
+            pending += node.values()
+        elif isinstance(node, list):
+            pending += node
+    return False
 
 
 def keywords_of(schema: Any) -> Iterator[str]:

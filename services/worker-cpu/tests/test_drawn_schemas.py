@@ -11,7 +11,7 @@ from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason
 from infermesh_engine.requests.request import GenerationRequest, OutputFormat, SamplingParams, StopConditions
 from infermesh_worker.engine_process.built_model import BuiltModel
-from tests.json_schemas.drawn import drawn
+from tests.json_schemas.drawn import drawn, may_go_on
 from tests.json_schemas.validating import problem
 
 SCHEMAS = int(os.environ.get("JSON_SCHEMAS", "4"))
@@ -50,4 +50,6 @@ def test_completed_outputs_are_values_of_their_schema(fast_model: BuiltModel) ->
     wrong = {number: found for number in completed if (found := problem(drawn(number), texts[number]))}
     assert not wrong, {number: (found, texts[number]) for number, found in wrong.items()}
     assert len(reasons) == SCHEMAS
-    assert len(completed) >= 0.95 * SCHEMAS
+    cut_off = {number: texts[number] for number in reasons if number not in completed}
+    assert not {number: text for number, text in cut_off.items() if not may_go_on(drawn(number))}
+    assert len(completed) >= 0.9 * SCHEMAS
