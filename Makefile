@@ -6,8 +6,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PACKAGES := protos libs/runtime libs/engine libs/worker libs/client services/router services/worker-cpu deploy/envoy
 SOURCES := $(wildcard libs/*/src) services/router/src services/worker-cpu/src deploy/envoy/src protos/generate.py tools
 TESTS := conftest.py $(wildcard libs/*/tests) services/router/tests deploy/envoy/tests deploy/docker/tests \
-	tests/clients/reference.py tests/clients/triton/tensor_mesh.py tests/contract tests/gguf_files tests/integration tests/e2e tests/conformance \
-	tests/security tests/chaos
+	tests/clients/reference.py tests/clients/triton/tensor_mesh.py tests/contract tests/gguf_files tests/json_schemas \
+	tests/integration tests/e2e tests/conformance tests/security tests/chaos
 BENCHMARKS := $(shell find benchmarks -name '*.py')
 TORCH_BENCHMARKS := $(shell grep -lE '^ *(import|from) (torch|transformers|triton|infermesh_worker_xpu)[ .]' $(BENCHMARKS))
 WORKERS ?= cpu

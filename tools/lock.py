@@ -28,6 +28,7 @@ LOWEST_TOOLS = (
     "grpcio-status",
     "grpcio-tools",
     "hypothesis",
+    "jsonschema",
     "lupa",
     "ollama",
     "onnx",

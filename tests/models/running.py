@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from tests.models.known_models import MODELS
-from tests.models.packages import download
+from tests.models.packages import alone_with, download
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / "build" / "models-cache"
@@ -82,11 +82,11 @@ def import_folder(name: str, imported: Path, converter: Path) -> Path:
 
 def dequantised(name: str) -> Path:
     """A folder of the file's weights in float32, made once by transformers."""
-    folder = CACHE / f"{name}-dequantised"
-    if not (folder / "config.json").is_file():
-        unfinished = CACHE / f"{name}-unfinished"
-        _python("tests.models.reference", "dequantise", str(gguf_of(name)), str(unfinished))
-        unfinished.rename(folder)
+    folder, unfinished = CACHE / f"{name}-dequantised", CACHE / f"{name}-unfinished"
+    with alone_with(folder):
+        if not (folder / "config.json").is_file():
+            _python("tests.models.reference", "dequantise", str(gguf_of(name)), str(unfinished))
+            unfinished.rename(folder)
     return folder
 
 

@@ -155,7 +155,7 @@ INVALID = [
     (json_schema(False), "the schema must be an object or true"),
     (json_schema({"type": "foo"}), "Invalid type: foo"),
     (json_schema({"type": "integer", "minimum": 5, "maximum": 1}), "Unsatisfiable"),
-    (json_schema({"type": "object", "if": {}}), "Unimplemented keys"),
+    (json_schema({"type": "object", "if": {}, "then": {}}), "Unimplemented keys"),
     (json_schema({"$ref": "https://example.com/schema"}), "invalid json schema"),
     (regex("a(b"), "unclosed group"),
     (regex("(?=a)b"), "look-around"),

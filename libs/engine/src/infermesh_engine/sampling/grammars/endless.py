@@ -37,7 +37,7 @@ def _may_end(root: Schema, schema: Schema, endless: set[int]) -> bool:
         return True
     types = schema.get("type")
     ends = {"object": not _members_are_endless(schema, endless), "array": not _elements_are_endless(schema, endless)}
-    possible = types if isinstance(types, list) else [types]
+    possible = types if isinstance(types, list) and types else [types]
     return any(ends.get(kind, True) if isinstance(kind, str) else True for kind in possible)
 
 

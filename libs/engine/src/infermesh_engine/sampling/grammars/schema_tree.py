@@ -53,9 +53,9 @@ def map_of(schema: Schema, key: str) -> Schema:
 
 
 def resolve(root: Schema, schema: Schema) -> Any:
-    """What the schema's `$ref` points to; None without one, and for one that points outside or nowhere."""
+    """What the schema's `$ref` points to; None without one, for an anchor, and for what is outside or nowhere."""
     reference = schema.get("$ref")
-    if not isinstance(reference, str) or not reference.startswith("#"):
+    if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
         return None
     found: Any = root
     for step in reference[1:].split("/")[1:]:

@@ -6,10 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 from infermesh_engine.requests.request import OutputFormat
+from infermesh_engine.sampling.grammars.anchors import point_at_anchors
 from infermesh_engine.sampling.grammars.closed_objects import close_objects
 from infermesh_engine.sampling.grammars.disjoint_branches import allow_disjoint_branches
 from infermesh_engine.sampling.grammars.endless import is_endless
 from infermesh_engine.sampling.grammars.gbnf import gbnf_to_lark, is_gbnf
+from infermesh_engine.sampling.grammars.idle_keywords import drop_idle_keywords
+from infermesh_engine.sampling.grammars.keyword_names import name_keyword
+from infermesh_engine.sampling.grammars.member_counts import uncountable
 from infermesh_runtime.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -90,6 +94,8 @@ def refusal(output_format: OutputFormat, message: str) -> InvalidArgument:
     """The error for a format that cannot be used; it names the field ("format.regex")."""
     if _LIBRARYS_ADVICE in message:
         message = "the branches of its oneOf may match the same value, which cannot be ruled out; use anyOf"
+    if output_format.kind == "json_schema":
+        message = name_keyword(message.strip(), output_format.spec)
     short = message.strip().partition("\n<state>")[0].removesuffix("\n<non-verbose/>")[:_MAX_MESSAGE]
     name = output_format.kind.replace("_", " ")
     return InvalidArgument(f"invalid {name}: {short}", fields={f"format.{output_format.kind}": short})
@@ -100,10 +106,13 @@ def _json_grammar(output_format: OutputFormat) -> str:
         schema = json.loads(output_format.spec)
         references = json.dumps(schema).count('"$ref"')
         if isinstance(schema, dict):
+            point_at_anchors(schema)
             if not output_format.open_objects:
                 close_objects(schema)
+            drop_idle_keywords(schema)
             allow_disjoint_branches(schema)
         endless = isinstance(schema, dict) and is_endless(schema)
+        problem = uncountable(schema) if isinstance(schema, dict) else ""
     except RecursionError:
         raise refusal(output_format, "nested too deeply") from None
     except ValueError as error:
@@ -114,6 +123,8 @@ def _json_grammar(output_format: OutputFormat) -> str:
         raise refusal(output_format, f"more than {_MAX_DEFINITIONS} references")
     if endless:
         raise refusal(output_format, "no output can satisfy it: each value would have to contain a further one")
+    if problem:
+        raise refusal(output_format, problem)
     if schema is True:
         schema = {}
     elif not schema:
