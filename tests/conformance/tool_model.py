@@ -6,6 +6,8 @@ import msgspec
 
 from infermesh_runtime.model_manifest import hash_file, read_manifest, write_manifest
 
+TOOL_MODEL = "tools"
+"""The name of the model in `tool_mesh`."""
 HERMES = """\
 {% if tools %}<|im_start|>system
 # Tools
