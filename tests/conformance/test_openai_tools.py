@@ -69,7 +69,7 @@ def test_forced_calls_validate(client: openai.OpenAI) -> None:
         tools=TOOLS,
         tool_choice="required",
         parallel_tool_calls=False,
-        n=8,
+        n=4,
         temperature=0.3,
         seed=1,
         max_tokens=80,
