@@ -25,7 +25,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-lowest test-clients check format protos modules lock bench bench-router bench-xpu clean
+.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-tools test-lowest test-clients check format protos modules lock bench bench-router bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -55,6 +55,10 @@ test-huggingface: setup $(HUGGINGFACE_VENV)/.installed ## Test the import of Hug
 test-models: setup-xpu $(HUGGINGFACE_VENV)/.installed ## Compare real models on both workers with transformers (downloads 2 GB, keeps 12 GB)
 	mypy tests/models
 	INFERMESH_TEST_CONVERTER_VENV=$(HUGGINGFACE_VENV) python -m pytest -q tests/models
+
+test-tools: setup ## Let models trained for it call tools, with the SDKs that people use (downloads 1.6 GB, keeps 3.2 GB)
+	mypy tests/tool_loops
+	python -m pytest -q tests/tool_loops
 
 test-lowest: $(LOWEST_VENV)/.installed ## Run unit and contract tests on the lowest versions that our packages allow
 	PATH=$(CURDIR)/$(LOWEST_VENV)/bin:$$PATH python -m pytest -q -W default \

@@ -1,5 +1,9 @@
-"""Makes models that call tools and reason of the default model: the same weights, another chat template."""
+"""Makes models that call tools and reason of the default model: the same weights, another chat template.
 
+`python -m tests.conformance.tool_model SOURCE TARGET` makes one that calls tools.
+"""
+
+import sys
 from pathlib import Path
 
 import msgspec
@@ -50,3 +54,7 @@ def make_model(source: Path, target: Path, template: str) -> None:
         files = {**manifest.files, chat_template.name: hash_file(file)}
     (target / "infermesh.json").unlink()
     write_manifest(target, msgspec.structs.replace(manifest, name=target.name, files=files))
+
+
+if __name__ == "__main__":
+    make_model(Path(sys.argv[1]), Path(sys.argv[2]), HERMES)
