@@ -1,5 +1,6 @@
 """The same loop with the unmodified anthropic and ollama packages."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -35,10 +36,15 @@ def test_anthropic(url: str, model: str, stream: bool, choice: str) -> None:
     assert TEMPERATURES["Paris"] in block.text
 
 
+@pytest.fixture
+def client(url: str) -> Iterator[ollama.Client]:
+    with ollama.Client(url, timeout=600) as opened:
+        yield opened
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_ollama(url: str, model: str, stream: bool) -> None:
+def test_ollama(client: ollama.Client, model: str, stream: bool) -> None:
     """Its API cannot force a call."""
-    client = ollama.Client(url, timeout=600)
     options = {"temperature": 0, "num_predict": 64}
     if stream:
         parts = list(client.chat(model, ASKED, tools=[FUNCTION], options=options, stream=True))
