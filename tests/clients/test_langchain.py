@@ -54,6 +54,7 @@ class TestChatOpenAI(ChatModelIntegrationTests):
     def has_tool_choice(self) -> bool:
         return True
 
+    @pytest.mark.parametrize("model", [{}, {"output_version": "v1"}], indirect=True)
     def test_tool_calling(self, model: BaseChatModel) -> None:
         super().test_tool_calling(_copying(model))
 
@@ -63,6 +64,7 @@ class TestChatOpenAI(ChatModelIntegrationTests):
     def test_unicode_tool_call_integration(self, model: BaseChatModel, **options: Any) -> None:
         super().test_unicode_tool_call_integration(_copying(model), **options)
 
+    @pytest.mark.parametrize("model", [{}, {"output_version": "v1"}], indirect=True)
     @pytest.mark.xfail(reason="calls no tool by itself: 135 million parameters, and never trained to")
     def test_agent_loop(self, model: BaseChatModel) -> None:
         super().test_agent_loop(model)
