@@ -12,11 +12,11 @@ FUNCTION: Any = {
     "type": "function",
     "function": {"name": "get_weather", "description": DESCRIPTION, "parameters": SCHEMA},
 }
-QUESTION = "What is the weather in Paris?"
-NEXT_QUESTION = "And what is the weather in Oslo?"
-TEMPERATURES = {"Paris": "17", "Oslo": "-4"}
+QUESTION = "What is the weather in Paris? Tell me the temperature."
+NEXT_QUESTION = "And what is the weather in Oslo? Tell me the temperature."
+TEMPERATURES = {"Paris": "17", "Oslo": "21"}
 
 
 def result(city: str) -> str:
     """What the tool finds. Raises KeyError for a city that nobody asked for."""
-    return f"It is cloudy in {city}, {TEMPERATURES[city]} degrees Celsius."
+    return f"{TEMPERATURES[city]} degrees Celsius, cloudy"
