@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import openai
@@ -25,7 +27,7 @@ def client(url: str) -> Iterator[openai.OpenAI]:
 
 def ask(client: openai.OpenAI, model: str, messages: Sequence[Any], *, stream: bool, **fields: Any) -> Any:
     """The message of the answer, and why it ended."""
-    asked: dict[str, Any] = {"model": model, "messages": list(messages), "tools": [FUNCTION], **fields}
+    asked: dict[str, Any] = {"model": model, "messages": list(messages), **{"tools": [FUNCTION], **fields}}
     if stream:
         with client.chat.completions.stream(**asked) as events:
             (choice,) = events.get_final_completion().choices
@@ -70,24 +72,21 @@ def test_a_question_that_needs_no_tool(client: openai.OpenAI, model: str) -> Non
     assert message.content
 
 
+def force_call(client: openai.OpenAI, model: str, seed: int) -> None:
+    """Forces a call of drawn tools. Only what is longer than the limit may be cut off, and nothing is."""
+    schemas = draw_tools(seed)
+    tools: Any = [
+        {"type": "function", "function": {"name": name, "parameters": schema}} for name, schema in schemas.items()
+    ]
+    messages = [{"role": "user", "content": "Call a tool with any arguments."}]
+    fields: dict[str, Any] = {**ONE_CALL, "tools": tools, "tool_choice": "required", "max_tokens": 400}
+    message, reason = ask(client, model, messages, stream=False, **fields)
+    assert reason == "tool_calls", seed
+    (call,) = message.tool_calls
+    schema = schemas[call.function.name] or {"type": "object", "maxProperties": 0}
+    assert schema_errors(schema, json.loads(call.function.arguments)) == [], seed
+
+
 def test_a_hundred_forced_calls_validate(client: openai.OpenAI, model: str) -> None:
-    """Of tools with drawn schemas. Only a call that is longer than the limit may be cut off, and none is."""
-    for seed in range(100):
-        schemas = draw_tools(seed)
-        tools: Any = [
-            {"type": "function", "function": {"name": name, "parameters": schema}} for name, schema in schemas.items()
-        ]
-        answer = client.chat.completions.create(
-            model=model,
-            messages=[{"role": "user", "content": "Call a tool with any arguments."}],
-            tools=tools,
-            tool_choice="required",
-            parallel_tool_calls=False,
-            temperature=0,
-            max_tokens=400,
-        )
-        choice: Any = answer.choices[0]
-        assert choice.finish_reason == "tool_calls", seed
-        (call,) = choice.message.tool_calls
-        schema = schemas[call.function.name] or {"type": "object", "maxProperties": 0}
-        assert schema_errors(schema, json.loads(call.function.arguments)) == [], seed
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(partial(force_call, client, model), range(100)))) == 100
