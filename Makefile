@@ -25,7 +25,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-lowest test-clients recordings check format protos modules lock bench bench-features bench-router bench-xpu clean
+.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-tools test-lowest test-clients recordings check format protos modules lock bench bench-features bench-router bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -56,6 +56,10 @@ test-models: setup-xpu $(HUGGINGFACE_VENV)/.installed ## Compare real models on 
 	mypy tests/models
 	INFERMESH_TEST_CONVERTER_VENV=$(HUGGINGFACE_VENV) python -m pytest -q tests/models
 
+test-tools: setup ## Let models trained for it call tools, with the SDKs that people use (downloads 1.6 GB, keeps 3.2 GB)
+	mypy tests/tool_loops
+	python -m pytest -q tests/tool_loops
+
 test-lowest: $(LOWEST_VENV)/.installed ## Run unit and contract tests on the lowest versions that our packages allow
 	PATH=$(CURDIR)/$(LOWEST_VENV)/bin:$$PATH python -m pytest -q -W default \
 		libs services/router services/worker-cpu deploy tests/contract
@@ -73,9 +77,10 @@ recordings: setup $(CLIENTS_VENV)/.installed ## Record again what clients send, 
 
 setup-xpu: $(VENV)/.installed-xpu ## Add torch and worker-xpu to the venv
 
-test-xpu: setup-xpu ## Check worker-xpu's types and test it, alone and in a mesh with worker-cpu; and tiny models on both
+test-xpu: setup-xpu ## Check worker-xpu's types and test it: alone, with clients of every API, beside worker-cpu; and tiny models on both
 	mypy services/worker-xpu/src services/worker-xpu/tests tests/architectures $(TORCH_BENCHMARKS)
 	$(PYTEST) -q services/worker-xpu tests/architectures tests/e2e/test_device_choice.py tests/integration/test_failover_real.py
+	$(PYTEST) -q -m torch tests/conformance
 
 # torch's own indexes have the Triton that goes with each build, under names of their own: the lock's would lie over it
 $(VENV)/.installed-xpu: $(VENV)/.installed $(XPU_LOCK) services/worker-xpu/pyproject.toml \

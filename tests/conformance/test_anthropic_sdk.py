@@ -56,6 +56,7 @@ def test_a_message_has_the_tokens_of_a_chat(client: anthropic.Anthropic, http: h
     assert message._request_id
 
 
+@pytest.mark.cpu_only
 def test_blocks_of_text_are_parts(client: anthropic.Anthropic, http: httpx.Client) -> None:
     parts: list[Any] = [{"type": "text", "text": text} for text in ("Say hello", "to Ada.")]
     cached = [part | {"cache_control": {"type": "ephemeral"}} for part in parts]
@@ -64,6 +65,7 @@ def test_blocks_of_text_are_parts(client: anthropic.Anthropic, http: httpx.Clien
     assert text_of(message) == chat_text(http, messages=chat)
 
 
+@pytest.mark.cpu_only
 def test_turns_of_one_role_are_joined(client: anthropic.Anthropic, http: httpx.Client) -> None:
     split: list[MessageParam] = [{"role": "user", "content": text} for text in ("Say hello", "to Ada.")]
     parts = [{"type": "text", "text": text} for text in ("Say hello", "to Ada.")]
@@ -71,6 +73,7 @@ def test_turns_of_one_role_are_joined(client: anthropic.Anthropic, http: httpx.C
     assert text_of(message) == chat_text(http, messages=[{"role": "user", "content": parts}])
 
 
+@pytest.mark.cpu_only
 def test_a_begun_answer_is_continued(client: anthropic.Anthropic) -> None:
     begun: list[MessageParam] = [*QUESTION, {"role": "assistant", "content": "Hello"}]
     whole = client.messages.create(messages=begun, **ASKED)
@@ -131,6 +134,7 @@ def test_counted_tokens_are_those_of_the_prompt(client: anthropic.Anthropic) -> 
     assert counted.input_tokens == usage.input_tokens + (usage.cache_read_input_tokens or 0)
 
 
+@pytest.mark.cpu_only
 def test_the_beta_client(client: anthropic.Anthropic) -> None:
     betas = ["interleaved-thinking-2025-05-14"]
     message = client.beta.messages.create(messages=[{"role": "user", "content": "Hi"}], betas=betas, **ASKED)

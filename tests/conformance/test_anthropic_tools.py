@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -10,8 +9,8 @@ import pytest
 from anthropic import beta_tool
 from anthropic.types import MessageParam, ToolParam, ToolUseBlock
 
-from tests.conformance.tool_model import NAME, make_tool_model
-from tests.e2e.mesh import CPU, Mesh, NewMesh
+from tests.conformance.tool_model import TOOL_MODEL
+from tests.e2e.mesh import Mesh
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -25,20 +24,10 @@ SCHEMA: dict[str, Any] = {
 WEATHER: ToolParam = {"name": "weather", "description": "Tells the weather.", "input_schema": SCHEMA}
 TIME: ToolParam = {"name": "time", "input_schema": {"type": "object", "properties": {}, "additionalProperties": False}}
 ASKED: dict[str, Any] = {
-    "model": NAME,
+    "model": TOOL_MODEL,
     "max_tokens": 60,
     "extra_body": {"temperature": 0, "thinking": {"type": "disabled"}},
 }
-
-
-@pytest.fixture(scope="module")
-def tool_mesh(new_mesh: NewMesh, default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Mesh:
-    models = tmp_path_factory.mktemp("models")
-    make_tool_model(default_model, models)
-    made = new_mesh([(CPU, {"numerics": "exact", "models": models, "model": NAME})])
-    made.start()
-    made.wait_ready()
-    return made
 
 
 @pytest.fixture
@@ -70,7 +59,7 @@ def test_a_named_call_keeps_to_its_schema(client: anthropic.Anthropic, tool_mesh
         {"name": "weather", "description": "Tells the weather.", "parameters": SCHEMA},
     ]
     body = {
-        "model": NAME,
+        "model": TOOL_MODEL,
         "messages": QUESTION,
         "tools": [{"type": "function", "function": function} for function in functions],
         "tool_choice": {"type": "function", "function": {"name": "weather"}},
@@ -110,7 +99,7 @@ def test_calls_and_results_go_round(client: anthropic.Anthropic) -> None:
         ],
     }
     counted = [
-        client.messages.count_tokens(model=NAME, messages=[*messages[:2], result], tools=tools).input_tokens
+        client.messages.count_tokens(model=TOOL_MODEL, messages=[*messages[:2], result], tools=tools).input_tokens
         for result in (messages[2], failed)
     ]
     assert counted[0] < counted[1]
@@ -128,15 +117,16 @@ def test_a_streamed_call(client: anthropic.Anthropic) -> None:
 
 
 def test_tools_are_a_part_of_the_counted_prompt(client: anthropic.Anthropic) -> None:
-    without = client.messages.count_tokens(model=NAME, messages=QUESTION).input_tokens
-    with_tools = client.messages.count_tokens(model=NAME, messages=QUESTION, tools=[WEATHER]).input_tokens
+    without = client.messages.count_tokens(model=TOOL_MODEL, messages=QUESTION).input_tokens
+    with_tools = client.messages.count_tokens(model=TOOL_MODEL, messages=QUESTION, tools=[WEATHER]).input_tokens
     assert with_tools > without + 50
     usage = client.messages.create(messages=QUESTION, tools=[WEATHER], **(ASKED | {"max_tokens": 1})).usage
     thinking: Any = {"type": "disabled"}
-    counted = client.messages.count_tokens(model=NAME, messages=QUESTION, tools=[WEATHER], thinking=thinking)
+    counted = client.messages.count_tokens(model=TOOL_MODEL, messages=QUESTION, tools=[WEATHER], thinking=thinking)
     assert counted.input_tokens == usage.input_tokens + (usage.cache_read_input_tokens or 0)
 
 
+@pytest.mark.cpu_only
 def test_the_loop_of_the_package_runs_the_tool(client: anthropic.Anthropic) -> None:
     asked: list[str] = []
 
@@ -175,6 +165,8 @@ def test_thinking_is_told_apart(client: anthropic.Anthropic) -> None:
     message = client.messages.create(messages=begun, **(ASKED | {"max_tokens": 8}))
     assert message.content[0].type == "text"
     enabled: Any = {"type": "enabled", "budget_tokens": 1024}
-    thinking = client.messages.count_tokens(model=NAME, messages=QUESTION, thinking=enabled).input_tokens
-    disabled = client.messages.count_tokens(model=NAME, messages=QUESTION, thinking={"type": "disabled"}).input_tokens
+    thinking = client.messages.count_tokens(model=TOOL_MODEL, messages=QUESTION, thinking=enabled).input_tokens
+    disabled = client.messages.count_tokens(
+        model=TOOL_MODEL, messages=QUESTION, thinking={"type": "disabled"}
+    ).input_tokens
     assert thinking < disabled  # the template closes the thinking that it does not want

@@ -82,6 +82,7 @@ def test_a_prompt_has_them_too(client: ollama.Client, openai_text: str) -> None:
     check_figures(last)
 
 
+@pytest.mark.cpu_only
 def test_the_async_client(mesh: Mesh, openai_text: str) -> None:
     async def ask() -> tuple[str, str]:
         async with ollama.AsyncClient(mesh.envoy.http, timeout=60) as client:
@@ -120,6 +121,7 @@ def test_a_prompt_goes_on_from_its_context(client: ollama.Client) -> None:
     assert caught.value.status_code == 400
 
 
+@pytest.mark.cpu_only
 def test_a_raw_prompt_is_continued(mesh: Mesh, client: ollama.Client) -> None:
     with mesh.openai() as openai_client:
         expected = openai_client.completions.create(model=MODEL, prompt=QUESTION, max_tokens=8, temperature=0)

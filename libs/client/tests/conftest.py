@@ -141,6 +141,7 @@ class MeshServicer(
     may_answer: threading.Event | None = None
     """Holds back every answer until it is set."""
     endless: bool = False
+    style: inference_pb2.AnswerStyle = field(default_factory=inference_pb2.AnswerStyle)
     finish_reason: inference_pb2.FinishReason = inference_pb2.FINISH_REASON_STOP
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -156,6 +157,7 @@ class MeshServicer(
         if self.may_answer is not None:
             self.may_answer.wait(30)
         started = inference_pb2.Started(model="tiny", endpoint="10.0.0.1:7", device=inference_pb2.DEVICE_KIND_CPU)
+        started.answer_style.CopyFrom(self.style)
         yield inference_pb2.GenerateResponse(started=started)
         for token, word in enumerate(self.words):
             yield inference_pb2.GenerateResponse(delta=inference_pb2.Delta(text=word, token_ids=[token]))

@@ -21,6 +21,7 @@ def lines() -> Iterator[io.StringIO]:
     yield stream
     root.handlers[:] = before
     root.setLevel(level)
+    logging.setLoggerClass(logging.Logger)
     logging.captureWarnings(False)
 
 
@@ -42,6 +43,17 @@ def test_a_line_has_the_fields_and_the_extras(lines: io.StringIO) -> None:
         "price_s": 1.5,
         "kind": "tea",
     }
+
+
+def test_a_library_that_is_imported_later_logs_here(lines: io.StringIO) -> None:
+    """As torch does, which attaches handlers of its own to its loggers."""
+    own = io.StringIO()
+    library = logging.getLogger("library.imported.later")
+    library.addHandler(logging.StreamHandler(own))
+    library.propagate = False
+    logging.getLogger("library.imported.later.part").warning("careful")
+    (line,) = read(lines)
+    assert (line["message"], own.getvalue()) == ("careful", "")
 
 
 def test_an_exception_stays_on_its_line(lines: io.StringIO) -> None:

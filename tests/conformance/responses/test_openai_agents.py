@@ -6,6 +6,7 @@ import openai
 import pytest
 from agents import Agent, ModelSettings, OpenAIResponsesModel, Runner, function_tool, set_tracing_disabled
 
+from tests.conformance.tool_model import TOOL_MODEL
 from tests.e2e.mesh import Mesh
 
 asked: list[str] = []
@@ -19,11 +20,11 @@ def get_weather(city: str) -> str:
 
 
 @pytest.fixture
-async def model(tool_mesh: Mesh, tool_model: str) -> AsyncIterator[OpenAIResponsesModel]:
+async def model(tool_mesh: Mesh) -> AsyncIterator[OpenAIResponsesModel]:
     set_tracing_disabled(True)
     url = f"{tool_mesh.envoy.http}/v1"
     async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=60) as client:
-        yield OpenAIResponsesModel(tool_model, client)
+        yield OpenAIResponsesModel(TOOL_MODEL, client)
 
 
 SHORT = ModelSettings(temperature=0, max_tokens=64, extra_body={"stop": ["."]})
@@ -37,6 +38,7 @@ async def test_an_agent_answers(model: OpenAIResponsesModel) -> None:
     assert (await Runner.run(agent, [*result.to_input_list(), {"role": "user", "content": "Bye."}])).final_output
 
 
+@pytest.mark.cpu_only
 async def test_an_agent_calls_its_tool(model: OpenAIResponsesModel) -> None:
     asked.clear()
     agent = Agent(name="a", model=model, model_settings=FORCED, tools=[get_weather])

@@ -14,6 +14,7 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from tests.conformance.tool_model import TOOL_MODEL
 from tests.e2e.mesh import Mesh
 
 SUITE = json.loads((Path(__file__).parent / "openresponses.json").read_text(encoding="utf-8"))
@@ -47,8 +48,8 @@ def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", SUITE["cases"], ids=lambda case: case["id"])
-def test_case(http: httpx.Client, tool_model: str, case: dict[str, Any]) -> None:
-    answer = http.post("/v1/responses", json=body_of(case, tool_model))
+def test_case(http: httpx.Client, case: dict[str, Any]) -> None:
+    answer = http.post("/v1/responses", json=body_of(case, TOOL_MODEL))
     if "refused" in case:
         assert answer.status_code == httpx.codes.BAD_REQUEST
         assert answer.json()["error"]["param"] == case["refused"]

@@ -51,6 +51,7 @@ def test_a_stream_tells_what_the_whole_response_has(client: openai.OpenAI) -> No
     assert last.response.status == whole.status
 
 
+@pytest.mark.cpu_only
 async def test_the_helper_for_streams(async_client: openai.AsyncOpenAI) -> None:
     async with async_client.responses.stream(
         model=MODEL, input="Say hi.", temperature=0, max_output_tokens=64, extra_body={"stop": ["."]}
@@ -78,6 +79,7 @@ def test_parse_with_a_schema(client: openai.OpenAI) -> None:
     assert parsed.text.format.type == "json_schema"
 
 
+@pytest.mark.cpu_only
 def test_a_conversation_goes_on(client: openai.OpenAI) -> None:
     first = client.responses.create(input="My name is Alice.", **SHORT)
     second = client.responses.create(input="What is my name?", previous_response_id=first.id, **SHORT)
@@ -158,6 +160,7 @@ def test_a_client_that_leaves_is_let_go(client: openai.OpenAI) -> None:
         client.responses.retrieve(created.response.id)
 
 
+@pytest.mark.cpu_only
 def test_paths(mesh: Mesh) -> None:
     body = {"input": ASKED, **SHORT}
     with mesh.http() as http:

@@ -10,10 +10,12 @@ import grpc.aio
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from infermesh_client.answer import Answer, AnswerReader
 from infermesh_client.client import DEFAULT_ENDPOINT, Client, channel_options, key_metadata
 from infermesh_client.infer_request import arrays_of, build_infer_request
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
 from infermesh_client.target import read_target
+from infermesh_runtime.answer_parsing.parts import Part
 from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
 from infermesh_runtime.rpc.status import from_rpc_error
@@ -89,6 +91,20 @@ class AsyncClient:
         with _translated_errors():
             response = await self._inference_stub.Infer(request, timeout=self._timeout_s, metadata=self._metadata)
             return arrays_of(response)
+
+    async def chat(self, messages: Prompt, **options: Unpack[GenerateOptions]) -> Answer:
+        """Answers a conversation: text, reasoning and tool calls, as Client.chat does."""
+        reader = AnswerReader(messages, options)
+        async with aclosing(self._read(reader)) as parts:
+            async for _ in parts:
+                pass
+        return reader.answer
+
+    async def chat_parts(self, messages: Prompt, **options: Unpack[GenerateOptions]) -> AsyncGenerator[Part]:
+        """Answers as `chat` does, and yields the parts of the answer as they become certain."""
+        async with aclosing(self._read(AnswerReader(messages, options))) as parts:
+            async for part in parts:
+                yield part
 
     async def health(self) -> inference_pb2.HealthReport:
         """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""
@@ -182,6 +198,13 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _read(self, reader: AnswerReader) -> AsyncGenerator[Part]:
+        async with aclosing(self._stream(self._inference_stub.Generate, reader.request)) as responses:
+            async for response in responses:
+                if (event := event_of(response)) is not None:
+                    for part in reader.take(event):
+                        yield part
 
     async def _stream(self, method: Any, request: Any) -> AsyncGenerator[Any]:
         call = method(request, timeout=self._timeout_s, metadata=self._metadata)

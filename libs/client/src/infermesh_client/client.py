@@ -9,9 +9,11 @@ import grpc
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from infermesh_client.answer import Answer, AnswerReader
 from infermesh_client.infer_request import arrays_of, build_infer_request
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
 from infermesh_client.target import read_target
+from infermesh_runtime.answer_parsing.parts import Part
 from infermesh_runtime.rpc.channel import open_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
@@ -100,6 +102,21 @@ class Client:
         with _translated_errors():
             response = self._inference_stub.Infer(request, timeout=self.timeout_s, metadata=self._metadata)
             return arrays_of(response)
+
+    def chat(self, messages: Prompt, **options: Unpack[GenerateOptions]) -> Answer:
+        """Answers a conversation: text, reasoning and tool calls, read out of what the model writes.
+
+        `tools` says what the model may call. `Answer.message()` goes back with the results of its calls.
+        Raises InvalidArgument for a bad prompt or option, before anything is sent.
+        """
+        reader = AnswerReader(messages, options)
+        for _ in self._read(reader):
+            pass
+        return reader.answer
+
+    def chat_parts(self, messages: Prompt, **options: Unpack[GenerateOptions]) -> Generator[Part]:
+        """Answers as `chat` does, and yields the parts of the answer as they become certain."""
+        yield from self._read(AnswerReader(messages, options))
 
     def health(self) -> inference_pb2.HealthReport:
         """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""
@@ -200,6 +217,11 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _read(self, reader: AnswerReader) -> Generator[Part]:
+        for response in self._stream(self._inference_stub.Generate, reader.request):
+            if (event := event_of(response)) is not None:
+                yield from reader.take(event)
 
     def _stream(self, method: Any, request: Any) -> Iterator[Any]:
         call = method(request, timeout=self.timeout_s, metadata=self._metadata)

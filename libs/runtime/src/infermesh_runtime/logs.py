@@ -35,10 +35,26 @@ class JsonFormatter(logging.Formatter):
         return _encode(line)
 
 
+class _Propagating(logging.Logger):
+    """A logger whose records go to the root logger alone, whatever the library wants that made it."""
+
+    def addHandler(self, hdlr: logging.Handler) -> None:
+        """Attaches nothing."""
+
+    @property
+    def propagate(self) -> bool:
+        return True
+
+    @propagate.setter
+    def propagate(self, value: bool) -> None:
+        pass
+
+
 def configure(level: str = "info", stream: TextIO | None = None) -> None:
     """Sends the process's logs of at least `level`, and its warnings, to `stream` (default stderr) and nowhere else.
 
-    Removes the handlers that libraries such as grpc have attached, so that they log here too.
+    Removes the handlers that libraries such as grpc have attached, so that they log here too. Those that are imported
+    later, such as torch, attach none.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
@@ -49,6 +65,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    logging.setLoggerClass(_Propagating)
     logging.captureWarnings(True)
     # no log line contains these, but logging looks them up for every record
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

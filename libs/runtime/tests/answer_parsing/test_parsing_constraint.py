@@ -17,6 +17,7 @@ from infermesh_runtime.answer_parsing.formats.table import FORMATS
 from infermesh_runtime.answer_parsing.parser import new_parser
 from infermesh_runtime.answer_parsing.parts import CallArguments, CallBegins, OutputStyle, Part, Reasoning, Tools
 from infermesh_runtime.chat_templates.reasoning_marks import REASONING_MARKS
+from infermesh_runtime.testing.drawn_tools import draw_tools
 from infermesh_runtime.testing.written_calls import TOOLS, WRITERS
 
 NATIVE = ("deepseek", "granite", "harmony", "hermes", "kimi-k2", "llama3", "mistral", "phi4")
@@ -205,9 +206,12 @@ def test_whatever_is_drawn_validates(form: str, grammars: Callable[[bool], Gramm
             assert not schema_errors(SHAPES[name] or {"type": "object", "maxProperties": 0}, arguments)
 
 
-def test_fifty_of_fifty_forced_calls_validate(grammars: Callable[[bool], Grammars]) -> None:
-    engine = grammars(True)
-    constraint = constrain_calls(OutputStyle("hermes"), SHAPES, engine.control_tokens, parallel=False)
-    for seed in range(50):
-        ((name, arguments),) = calls_in(constraint.style, engine.generate(constraint.grammar, seed), SHAPES)
-        assert not schema_errors(SHAPES[name] or {"type": "object", "maxProperties": 0}, arguments)
+@pytest.mark.parametrize("form", NATIVE)
+def test_forced_calls_of_drawn_tools_validate(form: str, grammars: Callable[[bool], Grammars]) -> None:
+    """A hundred of a hundred, over all families: each draws its own."""
+    engine, share = grammars(True), 100 // len(NATIVE) + 1
+    for seed in range(NATIVE.index(form) * share, (NATIVE.index(form) + 1) * share):
+        tools = draw_tools(seed)
+        constraint = constrain_calls(OutputStyle(form), tools, engine.control_tokens, parallel=False)
+        ((name, arguments),) = calls_in(constraint.style, engine.generate(constraint.grammar, seed), tools)
+        assert not schema_errors(tools[name] or {"type": "object", "maxProperties": 0}, arguments), seed

@@ -19,6 +19,8 @@ def test_an_unmarked_call_of_an_unknown_tool_is_text(form: str) -> None:
         ("hermes", '{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}'),
         ("hermes", '```json\n{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}\n```'),
         ("hermes", '<tools>\n{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}\n</tools>'),
+        ("hermes", '{{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}'),
+        ("hermes", '<tool_call>\n{{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}}\n</tool_call>'),
         ("llama3", '{"name": "get_weather", "parameters": {"city": "Paris", "days": 3}}'),
         ("llama3", '{"type": "function", "name": "get_weather", "parameters": {"city": "Paris", "days": 3}}'),
         (
@@ -85,3 +87,18 @@ def test_other_ways_of_writing_it(form: str, text: str) -> None:
 )
 def test_text_that_only_looks_like_a_call(form: str, text: str) -> None:
     assert parse(form, text) == Joined(text=text)
+
+
+@pytest.mark.parametrize("form", ["hermes", "llama3"])
+@pytest.mark.parametrize(
+    "after", ['{"temperature_celsius": 17, "sky": "cloudy"}', '{"name": "Ada", "age": 36}', "{17}"]
+)
+def test_an_object_after_a_call_that_is_none_itself_is_text(form: str, after: str) -> None:
+    """As where Qwen 2.5 Coder invents the result of its call."""
+    call = '{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}'
+    assert parse(form, f"{call}\n{after}") == Joined(text=after, calls=[PARIS], complete=[True])
+
+
+def test_an_object_after_a_call_in_an_array_is_text() -> None:
+    call = '{"name": "get_weather", "arguments": {"city": "Paris", "days": 3}}'
+    assert parse("llama3", f'[{call}, {{"a": 1}}]') == Joined(text=', {"a": 1}]', calls=[PARIS], complete=[True])

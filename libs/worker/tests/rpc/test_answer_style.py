@@ -126,6 +126,21 @@ async def test_forced_calls_have_a_grammar(make_model: MakeModel) -> None:
     assert "call)*" not in first.spec
 
 
+async def test_marks_that_are_added_tokens_are_tokens_in_a_grammar(make_model: MakeModel) -> None:
+    """Qwen's are not special, and yet no text in a grammar matches them."""
+    model = make_model(THINKS)
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in ("<tool_call>", "</think>")])
+    model = replace(model, tokenizer=tokenizer)
+    forced = (await generation_of(model, ask(*TOOLS, choice=REQUIRED))).output_format
+    formatted = (await generation_of(model, ask(format=pb.OutputFormat(regex="a")))).output_format
+    assert forced is not None
+    assert formatted is not None
+    assert {f"<[{CALL}]>", f"<[{THINK}]>"} <= set(forced.spec.split())
+    assert f"<[{THINK}]>" in formatted.before
+    assert (await generation_of(model, ask(*TOOLS))).text.shown_token_ids == ()
+
+
 @pytest.mark.parametrize(
     ("field", "request_"),
     [

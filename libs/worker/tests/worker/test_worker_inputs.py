@@ -63,7 +63,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "kwargs that are no JSON": ("chat.template_kwargs_json", chat(USER, template_kwargs_json="{")),
     "kwargs that are no object": ("chat.template_kwargs_json", chat(USER, template_kwargs_json="[]")),
     "kwargs that replace messages": ("chat.template_kwargs_json", chat(USER, template_kwargs_json='{"messages":[]}')),
-    "tool call without JSON": ("chat.messages[0].tool_calls[0].arguments_json", chat(called("x"))),
     "temperature": ("sampling.temperature", sampling(temperature=-1)),
     "temperature that is no number": ("sampling.temperature", sampling(temperature=float("nan"))),
     "top_p": ("sampling.top_p", sampling(top_p=2)),

@@ -15,12 +15,17 @@ from infermesh_runtime.errors import InfermeshError, InvalidArgument
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.rpc.status import from_rpc_error
 
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"a": 1}}}
+LOOK = '[look: {"a":1}]'
+OTHER = {"type": "function", "function": {"name": "go"}}
+
 
 class TokenWorker(ScriptedWorker):
     """A worker whose tokens are bytes."""
 
     async def Tokenize(self, request: pb.TokenizeRequest, context: RpcContext) -> pb.TokenizeResponse:
-        text = request.text or "".join(f"<{m.role}>{m.content}" for m in request.chat.messages)
+        offered = "".join(f"[{tool.name}: {tool.parameters_json}]" for tool in request.chat.tools)
+        text = request.text or offered + "".join(f"<{m.role}>{m.content}" for m in request.chat.messages)
         names = list(text) if request.return_tokens else ()
         ids = [0] * request.add_special_tokens + list(text.encode())
         return pb.TokenizeResponse(model=request.model, token_ids=ids, tokens=names, text=text, context_length=99)
@@ -57,6 +62,29 @@ async def test_a_text(router: RunningRouter) -> None:
 async def test_a_conversation(router: RunningRouter) -> None:
     assert (await ask(router, "Tokenize", model="m", messages=[USER]))["count"] == len("<user>hi")
     assert await ask(router, "ApplyTemplate", model="m", messages=[USER]) == {"prompt": "<user>hi"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "offered"),
+    [
+        ({"tools": [TOOL]}, LOOK),
+        ({"tools": [TOOL], "tool_choice": "required", "parallel_tool_calls": False}, LOOK),
+        ({"tools": [TOOL, OTHER], "tool_choice": {"type": "function", "function": {"name": "go"}}}, LOOK + "[go: ]"),
+        ({"tools": [TOOL], "tool_choice": "none"}, ""),
+        ({"functions": [TOOL["function"]], "function_call": {"name": "look"}}, LOOK),
+    ],
+)
+async def test_tools_are_a_part_of_a_conversation(router: RunningRouter, fields: dict[str, Any], offered: str) -> None:
+    body = {"model": "m", "messages": [USER], **fields}
+    assert await ask(router, "ApplyTemplate", **body) == {"prompt": f"{offered}<user>hi"}
+    assert (await ask(router, "Tokenize", **body))["count"] == len(f"{offered}<user>hi")
+
+
+async def test_a_choice_must_be_among_the_tools(router: RunningRouter) -> None:
+    choice = {"type": "function", "function": {"name": "go"}}
+    with pytest.raises(InvalidArgument) as caught:
+        await ask(router, "Tokenize", model="m", messages=[USER], tools=[TOOL], tool_choice=choice)
+    assert list(caught.value.fields) == ["tool_choice.function.name"]
 
 
 async def test_a_long_text_is_read_in_another_process(router: RunningRouter) -> None:

@@ -33,7 +33,7 @@ def constrain_calls(
     """Forces calls of these tools, after reasoning if the style has some: one call, or with `parallel` at least one.
 
     `tools` are those that may be called: one when the request names it. They must not be empty. `control_tokens` maps
-    the model's special tokens to their ids: marks among them are tokens in the grammar, others are text.
+    the tokens to their ids that the engine tells from text: marks among them are tokens in the grammar, others text.
 
     Calls are JSON where the family writes JSON. Families that write tags, Python or channels of their own write calls
     in Hermes' format instead: values without quotes could not be held to every schema.

@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import TemplateError, TemplateSyntaxError
 
+from infermesh_runtime.chat_templates.call_forms import render_calls
 from infermesh_runtime.chat_templates.content import ContentFormat, shape_content, takes_parts
 from infermesh_runtime.chat_templates.control_tokens import ControlTokens, Rendered
 from infermesh_runtime.chat_templates.environment import (
@@ -21,7 +22,7 @@ from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 Message = Mapping[str, Any]
 """{"role", "content"} and, when set, "name", "tool_calls" and "tool_call_id", as in OpenAI's API. The content is text;
-"parts" has it instead if it came in parts."""
+"parts" has it instead if it came in parts. The arguments of a call are an object, or text if they are none."""
 
 _PROBE = "probe7q3x"
 _DIALOGS = (("system", "user", "assistant", "user"), ("user", "assistant", "user"), ("user",))
@@ -88,7 +89,7 @@ class ChatTemplate:
             shaped = [self._controls.mark_message(message, mark) for message in shaped]
             options["tools"] = self._controls.mark(options["tools"], mark)
             given = self._controls.mark(given, mark)
-        text = self._render(shaped, **options, **given)
+        text = render_calls(shaped, lambda messages: self._render(messages, **options, **given))
         lost = lost_message(shaped, text, lambda probe: self._try(probe, **options, **given))
         if lost is not None:
             raise InvalidArgument(f"leaves out chat.messages[{lost}], whose role is {messages[lost]['role']!r}")

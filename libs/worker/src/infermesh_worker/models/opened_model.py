@@ -8,6 +8,7 @@ from typing import Any, Self
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
+from infermesh_engine.sampling.grammars.control_ids import control_ids
 from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.errors import FailedPrecondition
@@ -44,11 +45,14 @@ class OpenedModel:
     """Length of the longest token in the vocabulary, in characters."""
     special_ids: Mapping[str, int] = field(init=False, repr=False)
     """Ids of the special tokens, by the text that stands for them."""
+    control_ids: Mapping[str, int] = field(init=False, repr=False)
+    """Ids of the tokens that grammars must name, because no text in a grammar matches them."""
     _apart: ApartTokenizer = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         added = self.tokenizer.get_added_tokens_decoder().items()
         object.__setattr__(self, "special_ids", {token.content: i for i, token in added if token.special})
+        object.__setattr__(self, "control_ids", control_ids(self.tokenizer))
         controls = self.chat_template.control_tokens if self.chat_template is not None else frozenset()
         object.__setattr__(self, "_apart", ApartTokenizer(self.tokenizer, controls))
         object.__setattr__(self, "longest_token_chars", max(map(len, self.tokenizer.get_vocab()), default=1))

@@ -69,7 +69,7 @@ async def answer_format(
     if style is None:
         return own
     if not forces_calls(request.chat):
-        before = reasoning_rules(style, model.special_ids) if own is not None else ""
+        before = reasoning_rules(style, model.control_ids) if own is not None else ""
         return replace(own, before=before) if own is not None and before else own
     if request.chat.ByteSize() >= THREAD_FROM_BYTES:
         return await asyncio.to_thread(_forced_calls, request.chat, style, model)
@@ -80,7 +80,7 @@ def _forced_calls(chat: pb.ChatPrompt, style: OutputStyle, model: OpenedModel) -
     named = chat.tool_choice.name
     tools = {tool.name: _arguments(tool) for tool in chat.tools if not named or tool.name == named}
     parallel = not named and (chat.parallel_tool_calls or not chat.HasField("parallel_tool_calls"))
-    constraint = constrain_calls(style, tools, model.special_ids, parallel=parallel)
+    constraint = constrain_calls(style, tools, model.control_ids, parallel=parallel)
     return engine.OutputFormat(kind="grammar", spec=constraint.grammar, bound_digits=True)
 
 

@@ -173,13 +173,17 @@ def _message(message: ChatMessage, field: str, *, shows_reasoning: bool) -> dict
     if message.tool_call_id:
         values["tool_call_id"] = message.tool_call_id
     if message.tool_calls:
-        calls = enumerate(message.tool_calls)
-        values["tool_calls"] = [_tool_call(call, f"{field}.tool_calls[{index}]") for index, call in calls]
+        values["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
     return values
 
 
-def _tool_call(call: ToolCall, field: str) -> dict[str, Any]:
-    arguments = _parse_object(call.arguments_json, f"{field}.arguments_json")
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    """Arguments that are no object, as those of a call that a limit cut off, are the text that the model wrote."""
+    arguments: dict[str, Any] | str
+    try:
+        arguments = _parse_object(call.arguments_json, "arguments_json")
+    except InvalidArgument:
+        arguments = call.arguments_json
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 

@@ -20,7 +20,8 @@ class _Call:
 
 
 def read_calls(turn: Turn, *, only_known: bool) -> Wait[bool]:
-    """Takes an array of calls, or calls that follow each other. Whether there was at least one.
+    """Takes an array of calls, or calls that follow each other. Whether there was at least one: only if there was none
+    is what was taken needed again. An object after a call that is none itself is given back here.
 
     `only_known` refuses names that are not among the tools, and keys that no call has: nothing else says it is a call.
     """
@@ -29,11 +30,16 @@ def read_calls(turn: Turn, *, only_known: bool) -> Wait[bool]:
     count = 0
     while True:
         yield from reader.spaces()
-        if (yield from reader.character()) != "{" or not (yield from read_call(turn, only_known=only_known)):
+        if (yield from reader.character()) != "{":
+            break
+        if not (yield from read_call(turn, only_known=only_known)):
+            if count:
+                turn.give_back(reader.stop_record(), marked=not only_known)
             break
         count += 1
         if not in_array and (yield from _stands_alone(turn)):
             return True
+        reader.start_record()
         yield from reader.spaces()
         yield from reader.literal(",", ";")
     yield from reader.literal("]" if in_array else "")
@@ -41,9 +47,13 @@ def read_calls(turn: Turn, *, only_known: bool) -> Wait[bool]:
 
 
 def read_call(turn: Turn, *, only_known: bool) -> Wait[bool]:
-    """Takes one object. False when it is no call, or was cut off before its arguments began to stream."""
+    """Takes one object. False when it is no call, or was cut off before its arguments began to stream.
+
+    Its brace may be doubled, and the last one with it: so says the chat template of some Qwen 2.5 Coder.
+    """
     call = _Call(only_known)
     yield from turn.reader.literal("{")
+    doubled = yield from turn.reader.literal("{")
     whole = yield from _read_members(turn, call)
     if whole and call.name and not call.begun:
         turn.answer.begin_call(call.name)
@@ -51,6 +61,7 @@ def read_call(turn: Turn, *, only_known: bool) -> Wait[bool]:
         call.begun = True
     if call.begun:
         turn.answer.end_call()
+        yield from turn.reader.literal("}" if doubled else "")
     return call.begun
 
 

@@ -1,10 +1,10 @@
 """Converts bodies of /v1/chat/completions to jobs."""
 
-from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.answers.chat import ChatShape
+from infermesh_router.openai.convert.formats import output_format
 from infermesh_router.openai.convert.messages import fill_chat
 from infermesh_router.openai.convert.request import make_job, start_request
-from infermesh_router.openai.convert.tools import Offer, read_offer
+from infermesh_router.openai.convert.tools import fill_tools, read_offer
 from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.schema.chat import ChatRequest
@@ -12,14 +12,15 @@ from infermesh_router.openai.schema.chat import ChatRequest
 
 def chat_job(request: ChatRequest) -> Job:
     """Converts a chat request. Raises InvalidArgument for fields that contradict each other."""
-    limit, offer = _pick_limit(request), read_offer(request)
+    limit, wanted = _pick_limit(request), output_format(request)
+    offer = read_offer(request, format_field=wanted[0] if wanted else "")
     if request.top_logprobs and not request.logprobs:
         raise invalid("top_logprobs", "needs 'logprobs' to be true")
     prompt, names = start_request(request, limit)
     if request.logprobs:
         prompt.logprobs.top = request.top_logprobs or 0
     fill_chat(prompt.chat, request)
-    _fill_tools(prompt.chat, offer, request)
+    fill_tools(prompt.chat, offer, request)
     prompt.text_options.show_marks = True
     names["stop.max_tokens"] = "max_tokens" if request.max_tokens else "max_completion_tokens"
     names["logprobs"] = "top_logprobs"
@@ -39,14 +40,6 @@ def chat_job(request: ChatRequest) -> Job:
         functions=offer.legacy,
         single_call=offer.legacy or request.parallel_tool_calls is False,
     )
-
-
-def _fill_tools(chat: pb.ChatPrompt, offer: Offer, request: ChatRequest) -> None:
-    chat.tools.extend(offer.messages)
-    if offer.choice is not None:
-        chat.tool_choice.CopyFrom(offer.choice)
-    if offer.messages and (offer.legacy or request.parallel_tool_calls is False):
-        chat.parallel_tool_calls = False
 
 
 def _pick_limit(request: ChatRequest) -> int | None:

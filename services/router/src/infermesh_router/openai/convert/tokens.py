@@ -5,6 +5,7 @@ from collections.abc import Callable
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.bodies import BodyRules, check_document, take_body
 from infermesh_router.openai.convert.messages import fill_chat
+from infermesh_router.openai.convert.tools import fill_tools, read_offer
 from infermesh_router.openai.parse import parse_body, parse_json
 from infermesh_router.openai.schema.tokens import DetokenizeBody, TokenizeChat, TokenizeText
 from infermesh_router.requests.call import Call, read_detokenize, read_tokenize
@@ -39,6 +40,7 @@ def convert_template(message: bytes, rules: BodyRules) -> Call:
         device=request.device or "",
     )
     fill_chat(made.chat, request)
+    fill_tools(made.chat, read_offer(request), request)
     return read_tokenize(made.SerializeToString(), rules.bounds)
 
 

@@ -1,13 +1,12 @@
-"""Converts the tools of a chat request: what the template gets, what may be called, and whether it must be."""
+"""Converts the tools of a conversation: what the template gets, what may be called, and whether it must be."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.convert.formats import dump, output_format
+from infermesh_router.openai.convert.formats import dump
 from infermesh_router.openai.errors import invalid
-from infermesh_router.openai.schema.chat import ChatRequest
-from infermesh_router.openai.schema.tools import AllowedToolsChoice, Function, ToolName
+from infermesh_router.openai.schema.tools import AllowedToolsChoice, Function, Tooled, ToolName
 from infermesh_runtime.answer_parsing.parts import Tools
 
 _FORCED = ("required", "named")
@@ -30,8 +29,11 @@ class Offer:
         return self.choice is not None
 
 
-def read_offer(request: ChatRequest) -> Offer:
-    """The tools of a request. Raises InvalidArgument for a choice that contradicts them or the rest of the body."""
+def read_offer(request: Tooled, *, format_field: str = "") -> Offer:
+    """The tools of a request. Raises InvalidArgument for a choice that contradicts them or the rest of the body.
+
+    `format_field` is the field that demands a format of the answer, beside which no call can be forced.
+    """
     legacy = bool(request.functions)
     if legacy and request.tools:
         raise invalid("functions", "and 'tools' must not both be set; set 'tools'")
@@ -50,8 +52,8 @@ def read_offer(request: ChatRequest) -> Offer:
         return Offer()
     choice = None
     if mode in _FORCED:
-        if (wanted := output_format(request)) is not None:
-            raise invalid(path, f"must not force a call beside a '{wanted[0]}'")
+        if format_field:
+            raise invalid(path, f"must not force a call beside a '{format_field}'")
         choice = pb.ToolChoice(mode=pb.TOOL_CHOICE_MODE_REQUIRED, name=names[0] if mode == "named" else "")
     if mode != "named" and names:
         functions = [function for function in functions if function.name in names]
@@ -63,7 +65,16 @@ def read_offer(request: ChatRequest) -> Offer:
     )
 
 
-def ignored_strictness(request: ChatRequest) -> tuple[str, ...]:
+def fill_tools(chat: pb.ChatPrompt, offer: Offer, request: Tooled) -> None:
+    """Fills in what the template gets, and what the model must call."""
+    chat.tools.extend(offer.messages)
+    if offer.choice is not None:
+        chat.tool_choice.CopyFrom(offer.choice)
+    if offer.messages and (offer.legacy or request.parallel_tool_calls is False):
+        chat.parallel_tool_calls = False
+
+
+def ignored_strictness(request: Tooled) -> tuple[str, ...]:
     """The path of `strict` where it has no effect: where calls are not forced, the model writes what it likes."""
     mode, _, _ = _choice(request, legacy=bool(request.functions))
     if mode in _FORCED:
@@ -75,7 +86,7 @@ def ignored_strictness(request: ChatRequest) -> tuple[str, ...]:
     return tuple(path for path, functions in paths.items() if any(function.strict for function in functions))
 
 
-def _choice(request: ChatRequest, *, legacy: bool) -> tuple[str, list[str], str]:
+def _choice(request: Tooled, *, legacy: bool) -> tuple[str, list[str], str]:
     """None, auto, required or named; the names of tools in it; and the field that says so."""
     chosen = request.function_call if legacy or request.tool_choice is None else request.tool_choice
     match chosen:

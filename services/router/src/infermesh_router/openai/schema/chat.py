@@ -8,10 +8,10 @@ from pydantic import Field
 from infermesh_router.openai.schema.fields import MAX_LOGPROBS, Limit, Unsupported, only
 from infermesh_router.openai.schema.messages import Conversation
 from infermesh_router.openai.schema.shared import SamplingRequest
-from infermesh_router.openai.schema.tools import Function, FunctionChoice, Tool, ToolChoice
+from infermesh_router.openai.schema.tools import Tooled
 
 
-class ChatRequest(Conversation, SamplingRequest):
+class ChatRequest(Conversation, Tooled, SamplingRequest):
     """The body of /v1/chat/completions."""
 
     HINTS: ClassVar[Mapping[str, tuple[object, ...]]] = {
@@ -23,14 +23,6 @@ class ChatRequest(Conversation, SamplingRequest):
     max_completion_tokens: Limit | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    tools: list[Tool] | None = None
-    tool_choice: ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
-    """False: at most the first call of an answer is returned."""
-    functions: list[Function] | None = None
-    """The deprecated form of `tools`; the answer has its `function_call` then."""
-    function_call: FunctionChoice | None = None
-    """The deprecated form of `tool_choice`."""
     prediction: dict[str, Any] | None = None
     prompt_cache_options: dict[str, Any] | None = None
 

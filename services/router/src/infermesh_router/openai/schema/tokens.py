@@ -6,6 +6,7 @@ from pydantic import Field
 
 from infermesh_router.openai.schema.fields import Strict, TokenId
 from infermesh_router.openai.schema.messages import Conversation
+from infermesh_router.openai.schema.tools import Tooled
 
 
 class _Common(Strict):
@@ -22,8 +23,8 @@ class TokenizeText(_Common):
     return_token_strs: bool | None = None
 
 
-class TokenizeChat(Conversation, _Common):
-    """A conversation to render and tokenise."""
+class TokenizeChat(Conversation, Tooled, _Common):
+    """A conversation to render and tokenise, with its tools as the chat template shows them."""
 
     add_special_tokens: bool | None = None
     return_token_strs: bool | None = None

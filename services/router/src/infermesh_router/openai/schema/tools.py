@@ -1,4 +1,4 @@
-"""Tools in a body of /v1/chat/completions: what the model may call, and whether it must."""
+"""The tools of a conversation: what the model may call, and whether it must."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -82,3 +82,16 @@ FunctionChoice = Annotated[
     Discriminator(_function_tag),
 ]
 """The deprecated form of a choice, for `functions`."""
+
+
+class Tooled(Strict):
+    """The tools that a conversation offers, and how they may be called."""
+
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    """False: at most the first call of an answer is returned."""
+    functions: list[Function] | None = None
+    """The deprecated form of `tools`; the answer has its `function_call` then."""
+    function_call: FunctionChoice | None = None
+    """The deprecated form of `tool_choice`."""

@@ -36,8 +36,9 @@ def test_unknown_model_is_not_retrieved(client: openai.OpenAI) -> None:
     assert caught.value.code == "model_not_found"
 
 
+@pytest.mark.cpu_only
 def test_chat(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=40, temperature=0)
+    answer = client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=12, temperature=0)
     (choice,) = answer.choices
     assert choice.message.role == "assistant"
     assert content_of(answer).strip()
@@ -45,11 +46,11 @@ def test_chat(client: openai.OpenAI) -> None:
     usage = answer.usage
     assert usage is not None
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
-    assert 0 < usage.completion_tokens <= 40
+    assert 0 < usage.completion_tokens <= 12
 
 
 def test_chat_stream_equals_the_whole_answer(client: openai.OpenAI) -> None:
-    asked: dict[str, Any] = {"model": MODEL, "messages": QUESTION, "max_tokens": 40, "temperature": 0}
+    asked: dict[str, Any] = {"model": MODEL, "messages": QUESTION, "max_tokens": 24, "temperature": 0}
     whole = client.chat.completions.create(**asked)
     chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
     assert chunks[0].choices[0].delta.role == "assistant"
@@ -90,11 +91,11 @@ def test_completion(client: openai.OpenAI) -> None:
 
 
 def test_several_choices(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=16, n=3, seed=7, temperature=1.2)
+    answer = client.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=8, n=3, seed=7, temperature=1.2)
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
     assert len({choice.message.content for choice in answer.choices}) > 1
     chunks = client.chat.completions.create(
-        model=MODEL, messages=QUESTION, max_tokens=16, n=3, seed=7, temperature=1.2, stream=True
+        model=MODEL, messages=QUESTION, max_tokens=8, n=3, seed=7, temperature=1.2, stream=True
     )
     texts = ["", "", ""]
     for chunk in chunks:
@@ -103,10 +104,11 @@ def test_several_choices(client: openai.OpenAI) -> None:
     assert texts == [choice.message.content for choice in answer.choices]
 
 
+@pytest.mark.cpu_only
 def test_seed_repeats(client: openai.OpenAI) -> None:
     def ask(seed: int) -> str:
         answer = client.chat.completions.create(
-            model=MODEL, messages=QUESTION, max_tokens=32, temperature=1.5, top_p=0.95, seed=seed
+            model=MODEL, messages=QUESTION, max_tokens=12, temperature=1.5, top_p=0.95, seed=seed
         )
         return content_of(answer)
 
@@ -134,6 +136,7 @@ def test_logprobs(client: openai.OpenAI) -> None:
     assert text.startswith(content_of(answer))
 
 
+@pytest.mark.cpu_only
 def test_completion_logprobs(client: openai.OpenAI) -> None:
     answer = client.completions.create(model=MODEL, prompt="One, two,", max_tokens=4, temperature=0, logprobs=3)
     found = answer.choices[0].logprobs
@@ -172,8 +175,9 @@ def test_json_schema(client: openai.OpenAI) -> None:
     assert pet["kind"] in {"cat", "dog"}
 
 
+@pytest.mark.cpu_only
 def test_stop_string_is_not_emitted(client: openai.OpenAI) -> None:
-    asked: dict[str, Any] = {"model": MODEL, "messages": QUESTION, "max_tokens": 60, "temperature": 0}
+    asked: dict[str, Any] = {"model": MODEL, "messages": QUESTION, "max_tokens": 24, "temperature": 0}
     text = client.chat.completions.create(**asked).choices[0].message.content
     stop = text[12:17]  # may begin and end inside a token
     answer = client.chat.completions.create(**asked, stop=[stop, "never to be seen"])
@@ -189,6 +193,7 @@ def test_max_tokens_and_length(client: openai.OpenAI) -> None:
     assert (answer.choices[0].finish_reason, answer.usage.completion_tokens) == ("length", 3)
 
 
+@pytest.mark.cpu_only
 def test_unicode_survives(client: openai.OpenAI) -> None:
     text = "Répète: 日本語 🙂 «ça»"
     answer = client.completions.create(model=MODEL, prompt=text, max_tokens=24, temperature=0.7, seed=3)
