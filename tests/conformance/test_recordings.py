@@ -16,8 +16,8 @@ from infermesh_client.doctor.recording import RecordedRequest, client_names, loa
 from infermesh_client.doctor.server import Server
 from tests.conformance.recording import calls
 from tests.conformance.recording.record import Client, path_of, record, without_expectations
+from tests.conformance.tool_model import HERMES
 from tests.e2e.mesh import SIMULATED, Mesh, NewMesh
-from tests.e2e.tool_model import HERMES
 
 pytestmark = pytest.mark.timeout(120)
 
