@@ -1,5 +1,6 @@
 """What doctor says of each field, against servers that refuse, ignore, hang, or break off."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -260,6 +261,16 @@ def test_a_server_without_models(server: Server, fake: FakeServer, content: byte
     fake.rule = lambda _: Answer(content=content)
     with pytest.raises(NotFound, match="--model NAME"):
         server.default_model()
+
+
+def test_the_model_to_ask_generates_text(server: Server, fake: FakeServer) -> None:
+    listed = [
+        {"id": "a", "kind": "infer", "loaded": True},
+        {"id": "b", "kind": "generate"},
+        {"id": "c", "loaded": True},
+    ]
+    fake.rule = lambda _: Answer(content=json.dumps({"data": listed}).encode())
+    assert server.default_model() == "c"
 
 
 def test_a_list_of_models_that_needs_a_key(server: Server, fake: FakeServer) -> None:

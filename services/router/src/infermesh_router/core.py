@@ -22,6 +22,7 @@ from infermesh_router.config.mesh_rules import admission_limits, alias_targets, 
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.fleet.channel import open_channel
 from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.fleet.kinds import only_model
 from infermesh_router.fleet.poller import PollerOptions, ReconnectPace, poll
 from infermesh_router.metrics.endpoint_collector import EndpointCollector
 from infermesh_router.metrics.queue_collector import QueueCollector
@@ -32,6 +33,7 @@ from infermesh_router.policy.choice import choose
 from infermesh_router.policy.chooser import Chooser
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.aliases import Aliases
+from infermesh_router.requests.unnamed import name_model
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.rpc.identity import identity_of
 
@@ -85,7 +87,7 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         sessions=sessions,
         gate=gate,
         options=settings.relay_options(),
-        resolve=aliases.resolve,
+        resolve=lambda call: aliases.resolve(name_model(call, lambda kind: only_model(fleet.endpoints, kind))),
         tasks=tasks,
     )
     registry.register(EndpointCollector(lambda: fleet.endpoints))

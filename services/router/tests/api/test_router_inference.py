@@ -9,7 +9,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.api.inference_servicer import SERVICE
 from infermesh_router.testing.router import StartRouter, StartWorker, delta, finished
 from infermesh_router.testing.streams import ask, generate
-from infermesh_runtime.errors import DeviceNotAvailable, ModelNotFound, Unavailable
+from infermesh_runtime.errors import DeviceNotAvailable, InvalidArgument, ModelNotFound, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
 
@@ -39,6 +39,20 @@ async def test_unary_calls_are_relayed(start_worker: StartWorker, start_router: 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Infer(pb.InferRequest(model="m"))
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_call_without_a_name_goes_to_the_only_model_of_its_kind(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    kinds = {"vectors": pb.MODEL_KIND_EMBED, "tensors": pb.MODEL_KIND_INFER}
+    worker = await start_worker(models=("m", *kinds), kinds=kinds)
+    router = await start_router(worker)
+    await generate(router, ask(model=""))
+    assert [request.model for request in worker.requests] == ["m"]
+    assert (await router.inference.Embed(pb.EmbedRequest(texts=["a"]))).model == "vectors"
+    other = await start_router(worker, await start_worker(models=("n",)))
+    with pytest.raises(InvalidArgument, match="there are several"):
+        await generate(other, ask(model=""))
 
 
 async def test_health_is_the_sum_of_the_endpoints(start_worker: StartWorker, start_router: StartRouter) -> None:

@@ -90,7 +90,7 @@ async def test_generate_answers_with_text(router: RunningRouter, worker: TensorW
     assert json.loads(data) == {"id": "a", "model_name": "m", "model_version": "1", "text_output": "Hello world"}
     sent = worker.requests[-1]
     assert (sent.text, sent.stop.max_tokens, sent.sampling.temperature) == ("hi", 7, 0)
-    assert 0 < (worker.remaining_s[-1] or 0) <= 5
+    assert 0 < (worker.remaining_s[-1] or 0) < 6  # gRPC may round it up
     assert headers["x-infermesh-device"] == "cpu"
 
 

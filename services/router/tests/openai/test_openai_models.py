@@ -6,6 +6,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.ollama.models import show_model
 from infermesh_router.openai.models import ModelDirectory, find_model, list_models
 from infermesh_runtime.errors import ModelNotFound
 
@@ -60,10 +61,31 @@ def test_a_model_says_what_it_is_and_by_what_other_names() -> None:
     found = directory.find(told, "loaded")
     assert (found["size_bytes"], found["loaded"], found["aliases"]) == (5, True, ["chat"])
     capabilities = {"completions": True, "chat_completions": True, "tool_calls": None, "reasoning": None}
-    assert found["capabilities"] == capabilities
+    assert capabilities.items() <= found["capabilities"].items()
     assert found["endpoints"] == ["a:1"]
     assert find_model(told, "disk")["loaded"] is False
     assert find_model(told, "disk")["capabilities"]["chat_completions"] is None
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (pb.MODEL_KIND_EMBED, "embed"),
+        (pb.MODEL_KIND_RERANK, "rerank"),
+        (pb.MODEL_KIND_INFER, "infer"),
+        (pb.MODEL_KIND_TRANSCRIBE, "transcribe"),
+    ],
+)
+def test_a_model_of_another_kind_generates_no_text(number: pb.ModelKind, kind: str) -> None:
+    told = report()
+    for model in told.available:
+        model.kind = number
+        model.context_length = 0
+    found = find_model(told, "disk")
+    able = {"embed": ["embeddings"], "rerank": ["rerank"], "infer": ["infer"]}.get(kind, [])
+    assert (found["kind"], found["max_model_len"]) == (kind, None)
+    assert [name for name, can in found["capabilities"].items() if can is not False] == able
+    assert show_model(told, "disk", {})["capabilities"] == (["embedding"] if kind == "embed" else [])
 
 
 @pytest.mark.parametrize(

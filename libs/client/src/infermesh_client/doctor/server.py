@@ -15,6 +15,8 @@ from infermesh_runtime.errors import NotFound, Unauthenticated, Unavailable
 
 _DONE = "[DONE]"
 _MODELS = "/v1/models"
+_GENERATE = "generate"
+"""The kind that our routers tell of models that generate text; others tell none."""
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
 _VERSION_PREFIX = "/v1"
 _HIDDEN = "***"
@@ -67,7 +69,7 @@ class Server:
         return reply
 
     def default_model(self) -> str:
-        """The model to ask: the first that is loaded, or else the first.
+        """The model to ask: the first that is loaded, or else the first; of those that generate text, where it is told.
 
         Raises Unreachable, Unauthenticated, and NotFound if the server lists no models.
         """
@@ -82,8 +84,9 @@ class Server:
             listed = []
         if not listed:
             raise NotFound(f"{self.shown_url} lists no models at {_MODELS}; --model NAME says which one to ask")
-        loaded = [model for model in listed if model.get("loaded")]
-        return str((loaded or listed)[0]["id"])
+        generating = [model for model in listed if model.get("kind", _GENERATE) == _GENERATE] or listed
+        loaded = [model for model in generating if model.get("loaded")]
+        return str((loaded or generating)[0]["id"])
 
     def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]

@@ -6,8 +6,10 @@ from hashlib import sha256
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.fleet.kinds import KINDS
 from infermesh_router.ollama.names import with_tag, without_tag
 from infermesh_router.openai.models import Aliases, find_model, list_models
+from infermesh_runtime.model_kind import GENERATE
 
 _FAMILY = "infermesh"
 """Stands for the architecture, which reports do not tell: clients look for the context length under its name."""
@@ -98,6 +100,9 @@ def _capabilities(report: pb.HealthReport, name: str) -> list[str]:
     model = next((model for model in report.available if model.name == name), pb.AvailableModel())
     style, chats = model.answer_style, not model.HasField("has_chat_template") or model.has_chat_template
     tools = bool(style.tool_format) if model.HasField("answer_style") else chats
+    kind = KINDS.get(model.kind)
+    if kind != GENERATE:
+        return ["embedding"] if kind == "embed" else []
     found = {"completion": True, "tools": tools, "thinking": bool(style.reasoning)}
     return [capability for capability, has in found.items() if has]
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.fleet.kinds import KINDS
 from infermesh_router.openai.sampling import show_sampling
 from infermesh_runtime.answer_parsing.formats.table import FORMATS
 from infermesh_runtime.errors import ModelNotFound
+from infermesh_runtime.model_kind import GENERATE, ModelKind
 
 Aliases = Mapping[str, Iterable[str]]
 """Alias → the models that it stands for."""
@@ -61,20 +63,32 @@ def _models(report: pb.HealthReport, aliases: Aliases) -> dict[str, dict[str, An
 def _describe(
     model: pb.ModelStatus | pb.AvailableModel, on_disk: pb.AvailableModel | None, aliases: Aliases
 ) -> dict[str, Any]:
-    chats = on_disk.has_chat_template if on_disk is not None and on_disk.HasField("has_chat_template") else None
+    kind = KINDS.get(model.kind)
     return {
         "id": model.name,
         "object": "model",
         "created": model.created_at.seconds,
         "owned_by": "infermesh",
-        "max_model_len": model.context_length,  # as vLLM names it
+        "kind": kind,
+        "max_model_len": model.context_length or None,  # as vLLM names it; null: it reads no text
         "sampling_defaults": show_sampling(on_disk.defaults) if on_disk is not None else {},
         "size_bytes": model.size_bytes,
         "loaded": isinstance(model, pb.ModelStatus),
-        "capabilities": {"completions": True, "chat_completions": chats, **_answers(on_disk)},  # null: not known
+        "capabilities": _capabilities(kind, on_disk),
         "aliases": sorted(alias for alias, targets in aliases.items() if model.name in targets),
         "alias_of": sorted(aliases.get(model.name, ())),
     }
+
+
+def _capabilities(kind: ModelKind | None, on_disk: pb.AvailableModel | None) -> dict[str, bool | None]:
+    """Which calls it answers, and how; None: not known."""
+    generates = kind == GENERATE
+    others = {"embeddings": kind == "embed", "rerank": kind == "rerank", "infer": kind == "infer"}
+    calls = {"completions": generates, **others}
+    if not generates:
+        return {**calls, "chat_completions": False, "tool_calls": False, "reasoning": False}
+    chats = on_disk.has_chat_template if on_disk is not None and on_disk.HasField("has_chat_template") else None
+    return {**calls, "chat_completions": chats, **_answers(on_disk)}
 
 
 def _answers(model: pb.AvailableModel | None) -> dict[str, bool | None]:

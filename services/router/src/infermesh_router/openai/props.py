@@ -10,6 +10,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.models import Aliases, find_model, list_models
 from infermesh_router.openai.sampling import NEUTRAL, show_sampling
+from infermesh_runtime.model_kind import GENERATE
 
 _RANDOM_SEED = 0xFFFFFFFF
 """llama.cpp's seed of requests that name none."""
@@ -46,7 +47,8 @@ def _params(defaults: dict[str, float]) -> dict[str, Any]:
 
 
 def _only_model(report: pb.HealthReport, aliases: Aliases) -> str:
-    models = [model for model in list_models(report, aliases)["data"] if not model["alias_of"]]
+    listed = (model for model in list_models(report, aliases)["data"] if model["kind"] == GENERATE)
+    models = [model for model in listed if not model["alias_of"]]
     loaded = [model for model in models if model["loaded"]]
     for found in (models, loaded):
         if len(found) == 1:

@@ -1,7 +1,7 @@
 """Runs a router and scripted workers inside a test's process, on real ports."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
@@ -66,6 +66,8 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
 
     script: Script = say_hello
     models: tuple[str, ...] = ("m",)
+    kinds: Mapping[str, pb.ModelKind] = field(default_factory=dict)
+    """What models do, by name; others generate text."""
     device: pb.DeviceKind = pb.DEVICE_KIND_CPU
     state: pb.EndpointState = pb.ENDPOINT_STATE_READY
     load: pb.Load = field(default_factory=pb.Load)
@@ -134,6 +136,8 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
 
     def _report(self) -> pb.HealthReport:
         models = [pb.ModelStatus(name=name, state=self.state, context_length=2048) for name in self.models]
+        for model in models:
+            model.kind = self.kinds.get(model.name, pb.MODEL_KIND_UNSPECIFIED)
         return pb.HealthReport(state=self.state, device=pb.Device(kind=self.device), models=models, load=self.load)
 
 
