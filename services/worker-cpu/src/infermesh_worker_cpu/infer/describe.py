@@ -21,11 +21,6 @@ def outputs_of(model: ov.Model | ov.CompiledModel) -> tuple[TensorSpec, ...]:
     return _specs(model.outputs, "output")
 
 
-def has_batch_axis(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
-    """Whether every tensor's first dimension is open, as that of a batch is; it may also be something else."""
-    return all(spec.shape and spec.shape[0] == ANY for spec in (*inputs, *outputs))
-
-
 def _specs(ports: Sequence[Any], what: str) -> tuple[TensorSpec, ...]:
     specs = tuple(_spec(port, f"{what}_{index}") for index, port in enumerate(ports))
     names = [spec.name for spec in specs]

@@ -22,6 +22,9 @@ FOLDER = "model"
 """Folder of a model folder that holds the files."""
 
 
+_TOOLS = ("infermesh-client", "infermesh-worker-cpu", "infermesh-worker-xpu", "openvino", "torch", "onnxruntime")
+
+
 def import_tensors(graph: Path, target: Path, view: ProgressView, options: ImportOptions, *, force: bool) -> Manifest:
     """Copies a model into `target`, under the name of that folder, and returns its manifest. Raises InfermeshError."""
     _check_options(options)
@@ -49,7 +52,8 @@ def import_tensors(graph: Path, target: Path, view: ProgressView, options: Impor
             inputs=facts.inputs,
             outputs=facts.outputs,
             batching=_batching(facts, options),
-            tools=package_versions("infermesh-client", "infermesh-worker-cpu", "openvino"),
+            not_for=facts.not_for,
+            tools=package_versions(*_TOOLS),
             files=hash_folder(folder, view),
         )
         write_manifest(folder, manifest)
