@@ -8,9 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from infermesh.tensor.v1.tensor_pb2 import DataType
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.tensors import Array, numpy_dtype
+from infermesh_runtime.tensors import Array, named_type
 from infermesh_worker.executors.executor import Item, Result
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.infer.build import make_executor
@@ -81,7 +80,7 @@ def test_a_batch_gives_what_its_requests_give_alone(executor: TorchExecutor) -> 
 def test_every_type_goes_through_unchanged(folder: Path, name: str) -> None:
     described = {"inputs": [spec("x", -1, dtype=name)], "outputs": [spec("y", -1, dtype=name)]}
     executor = build(script(folder / f"{name}.pt", Same(), described))
-    x = np.array([0, 1, 1, 0, 1]).astype(numpy_dtype(DataType.ValueType(DataType.Value(f"DATA_TYPE_{name}"))))
+    x = np.array([0, 1, 1, 0, 1]).astype(named_type(name))
     got = tensors(executor.run([Item(tensors={"x": x})])[0])["y"]
     assert (got.dtype, got.tobytes()) == (x.dtype, x.tobytes())
 
@@ -89,7 +88,7 @@ def test_every_type_goes_through_unchanged(folder: Path, name: str) -> None:
 def test_a_program_of_bf16_takes_and_gives_bf16(folder: Path) -> None:
     executor = build(export(folder / "bf16.pt2", Same(), torch.ones(2, 3, dtype=torch.bfloat16)))
     assert [found.dtype for found in (*executor.inputs, *executor.outputs)] == ["BF16", "BF16"]
-    x = np.array([[1, 2, 3]]).astype(numpy_dtype(DataType.DATA_TYPE_BF16))
+    x = np.array([[1, 2, 3]]).astype(named_type("BF16"))
     assert tensors(executor.run([Item(tensors={"x": x})])[0])["output"].tobytes() == x.tobytes()
 
 

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from infermesh.tensor.v1.tensor_pb2 import DataType
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.model_kind import ANY, BatchLimits, TensorSpec
-from infermesh_runtime.tensors import Array, numpy_dtype
+from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.executor import Executor, Item, Result
 
 _BATCH_BYTES = 4 << 20
@@ -41,7 +40,8 @@ def made_up(inputs: Sequence[TensorSpec], count: int, seed: int) -> dict[str, Ar
     for spec in inputs:
         shape = (count, *(_OPEN_SIZE if extent == ANY else extent for extent in (spec.shape or ())[1:]))
         if spec.dtype == "BYTES":
-            made[spec.name] = np.full(shape, b"a", object)
+            texts: Array = np.full(shape, b"a", object)
+            made[spec.name] = texts
         elif spec.dtype in {"FP16", "FP32", "FP64"}:
             made[spec.name] = random.random(shape).astype(f"f{int(spec.dtype[2:]) // 8}")
         elif spec.dtype in _RAW:

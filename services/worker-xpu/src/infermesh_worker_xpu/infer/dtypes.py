@@ -4,9 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infermesh.tensor.v1.tensor_pb2 import DataType
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.tensors import Array, numpy_dtype
+from infermesh_runtime.tensors import Array, named_type
 
 TYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
@@ -56,4 +55,4 @@ def as_array(tensor: Tensor, dtype: str) -> Array:
         array: Array = host.numpy()
         return array
     bits: Array = host.contiguous().view(_BITS[dtype][1]).numpy()
-    return bits.view(numpy_dtype(DataType.ValueType(DataType.Value(f"DATA_TYPE_{dtype}"))))
+    return bits.view(named_type(dtype))

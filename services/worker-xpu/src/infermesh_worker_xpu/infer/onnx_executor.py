@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from infermesh.tensor.v1.tensor_pb2 import DataType
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument, ResourceExhausted
 from infermesh_runtime.model_kind import ANY, TensorSpec
-from infermesh_runtime.tensors import Array, numpy_dtype
+from infermesh_runtime.tensors import Array, named_type
 from infermesh_worker.executors.executor import Item, Outcome, Result, executor_info
 from infermesh_worker.executors.stacking import rows, split, stack, stackable
 from infermesh_worker_xpu.device import TorchDevice
@@ -117,7 +116,7 @@ def as_value(array: Array, spec: TensorSpec) -> Any:
 
 def as_array(value: Any, spec: TensorSpec) -> Array:
     """The elements of onnxruntime's tensor, a view of its memory."""
-    dtype = numpy_dtype(DataType.ValueType(DataType.Value(f"DATA_TYPE_{spec.dtype}")))
+    dtype = named_type(spec.dtype)
     shape = tuple(value.shape())
     count = int(np.prod(shape, dtype=np.int64))
     if not count:
