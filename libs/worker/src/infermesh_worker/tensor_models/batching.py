@@ -6,7 +6,7 @@ import numpy as np
 
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.model_kind import ANY, BatchLimits, TensorSpec
-from infermesh_runtime.tensors import Array
+from infermesh_runtime.tensors import Array, named_type
 from infermesh_worker.executors.executor import Executor, Item, Result
 
 _BATCH_BYTES = 4 << 20
@@ -45,9 +45,7 @@ def made_up(inputs: Sequence[TensorSpec], count: int, seed: int) -> dict[str, Ar
         elif spec.dtype in {"FP16", "FP32", "FP64"}:
             made[spec.name] = random.random(shape).astype(f"f{int(spec.dtype[2:]) // 8}")
         elif spec.dtype in _RAW:
-            made[spec.name] = np.zeros(
-                shape, numpy_dtype(DataType.ValueType(DataType.Value(f"DATA_TYPE_{spec.dtype}")))
-            )
+            made[spec.name] = np.zeros(shape, named_type(spec.dtype))
         else:
             made[spec.name] = random.integers(0, 2, shape).astype(spec.dtype.lower())
     return made
