@@ -10,6 +10,7 @@ SUFFIXES: Mapping[str, ModelFormat] = {
     ".onnx": "onnx",
     ".xml": "openvino",
     ".tflite": "tflite",
+    ".pb": "tensorflow",
     ".pdmodel": "paddle",
 }
 _WEIGHTS = {".xml": ".bin", ".pdmodel": ".pdiparams"}
