@@ -29,7 +29,7 @@ def samples(path: Path) -> Floats:
     with wave.open(str(path)) as file:
         if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (RATE, 1, 2):
             raise SystemExit(f"{path} is not of 16 kHz, one channel and 16 bits")
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / np.float32(32768)
 
 
 def chances(client: Client, model: str, recording: Floats) -> Iterator[float]:

@@ -15,14 +15,13 @@ from infermesh_router.testing.router import running_router
 from infermesh_runtime.model_manifest import read_manifest
 from infermesh_runtime.tensors import Array, from_numpy, to_numpy
 from infermesh_worker.testing.processes import WorkerProcess
+from tests.tensor_models import torch_programs
 from tests.tensor_models.onnx_models import import_tensors, linear
 
-pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
-from tests.tensor_models import torch_programs
 
-pytestmark = [pytest.mark.torch, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 READY_TIMEOUT_S = 120.0
 
 
