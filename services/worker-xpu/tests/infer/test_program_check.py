@@ -139,7 +139,16 @@ def test_pickled_parts_of_programs_are_refused_and_not_read(program: Path, tmp_p
 
 @pytest.mark.parametrize(
     "target",
-    ["torch.os.system", "torch.ops.load_library", "torch.serialization.load", "_operator.methodcaller", "#x:y", "open"],
+    [
+        "torch.os.system",
+        "torch.ops.load_library",
+        "torch.ops.aten.add.__class__",
+        "torch.ops.a.__init__.__globals__",
+        "torch.serialization.load",
+        "_operator.methodcaller",
+        "#x:y",
+        "open",
+    ],
 )
 def test_calls_of_anything_but_operators_are_refused(program: Path, tmp_path: Path, target: str) -> None:
     def edit(found: Any) -> None:
@@ -147,6 +156,31 @@ def test_calls_of_anything_but_operators_are_refused(program: Path, tmp_path: Pa
 
     with pytest.raises(FailedPrecondition, match="which is no operator of torch"):
         described(edited(program, tmp_path / "m.pt2", edit))
+
+
+def test_programs_of_many_operators_are_accepted(tmp_path: Path) -> None:
+    """Sizes that depend on the data, comparisons of sizes, branches, and operators with odd names."""
+
+    class Many(torch.nn.Module):
+        def forward(self, x: torch.Tensor, keep: torch.Tensor) -> dict[str, torch.Tensor]:
+            branch = torch.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, (x,))
+            padded = torch.nn.functional.pad(branch, (0, (8 - x.shape[1] % 8) % 8))
+            return {"found": torch.nonzero(x > 0.5), "padded": padded, "both": keep & (x > 0.5)}
+
+    dynamic = torch.export.Dim.DYNAMIC
+    shapes = ({0: dynamic, 1: dynamic}, {0: dynamic, 1: dynamic})
+    examples = (torch.rand(4, 3), torch.ones(4, 3, dtype=torch.bool))
+    torch.export.save(torch.export.export(Many(), examples, dynamic_shapes=shapes), tmp_path / "m.pt2")
+    assert [spec["name"] for spec in described(tmp_path / "m.pt2")["outputs"]] == ["found", "padded", "both"]
+
+
+def test_programs_that_use_files_are_refused(tmp_path: Path) -> None:
+    class Reads(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.from_file("/etc/hostname", False, 1, dtype=torch.uint8)
+
+    with pytest.raises(FailedPrecondition, match=r"m\.pt uses aten::from_file"):
+        described(script(tmp_path / "m.pt", Reads(), {"inputs": [spec("x", -1)], "outputs": [spec("y", -1)]}))
 
 
 CODE = "__import__('pathlib').Path('{}').touch()"

@@ -27,13 +27,15 @@ _MEMBERS = re.compile(
 )
 _PLAIN_TENSOR = re.compile(r"(weight|tensor)_\d+")
 _OPERATOR = re.compile(
-    r"torch\.ops\.[a-z]\w*(\._?[a-zA-Z]\w*){1,2}|torch\._?sym_[a-z]+|math\.[a-z]\w*|"
+    r"torch\.ops\.[a-z]\w*\.(?!from_file|save)_?[a-zA-Z]\w*(\._?[a-zA-Z]\w*)?|"
+    r"torch\.ops\.aten\.__i?(and|or|xor|lshift|rshift)__\.\w+|torch\._?sym_[a-z]+|math\.[a-z]\w*|"
     r"_operator\.(getitem|add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|not_)"
 )
 _SIZE_CALLS = re.compile(
     "Symbol|Integer|Float|Rational|Min|Max|Abs|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|Pow|Add|Mul|floor|ceiling|FloorDiv|"
     "ModularIndexing|Where|PythonMod|Mod|CleanDiv|CeilToInt|FloorToInt|CeilDiv|LShift|RShift|PowByNatural|FloatPow|"
-    "FloatTrueDiv|IntTrueDiv|TruncToFloat|TruncToInt|RoundToInt|RoundDecimal|ToFloat|Identity"
+    "FloatTrueDiv|IntTrueDiv|TruncToFloat|TruncToInt|RoundToInt|RoundDecimal|ToFloat|Identity|"
+    r"GreaterThan|LessThan|StrictGreaterThan|StrictLessThan|Equality|Unequality|BitwiseFn_\w+"
 )
 _GUARD_CALLS = re.compile(r"Min|Max|min|max|abs|int|float|bool|pow|round|math\.(floor|ceil|trunc)")
 _GUARD_METHODS = frozenset({"size", "stride", "storage_offset"})
@@ -84,7 +86,7 @@ def _check_samples(graph: Path, archive: Archive) -> None:
 
 def _check_code(graph: Path, program: Any) -> None:
     for key, value in _strings(program):
-        if key == "target" and not (_OPERATOR.fullmatch(value) and "__" not in value):
+        if key == "target" and not _OPERATOR.fullmatch(value):
             raise _refused(graph, f"a call of {value!r}, which is no operator of torch")
         if key == "expr_str" and not _only(value, _is_size):
             raise _refused(graph, f"the size {value!r}, which is no arithmetic")

@@ -22,6 +22,8 @@ INSIDE = "tensors.json"
 _NUMBERS: Mapping[str, str] = {"IntType": "INT64", "FloatType": "FP64", "BoolType": "BOOL"}
 """Types of arguments that are plain numbers: they are scalars in requests."""
 
+_FILE_OPERATORS = ("aten::from_file", "aten::save")
+
 
 class _Tensors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a description holds."""
@@ -41,7 +43,7 @@ def load_torchscript(graph: Path, device: torch.device) -> Program:
     module = _load(graph, device)
     arguments = module.forward.schema.arguments[1:]
     tensors = _match(graph.name, arguments, described)
-    _check_stateless(graph.name, module)
+    _check_graph(graph.name, module.inlined_graph)
     makes = [_number if argument.type.kind() in _NUMBERS else _same for argument in arguments]
     names = [spec.name for spec in tensors.outputs]
 
@@ -113,9 +115,14 @@ def _match(name: str, arguments: Sequence[Any], described: _Tensors) -> _Tensors
     return _Tensors(tuple(by_name[argument.name] for argument in arguments), described.outputs)
 
 
-def _check_stateless(name: str, module: Any) -> None:
-    """Raises FailedPrecondition for a program that changes its own attributes: its answers would depend on others."""
-    graph = module.inlined_graph  # owns the nodes
+def _check_graph(name: str, graph: Any) -> None:
+    """Raises FailedPrecondition for a program that uses files, or changes its own attributes.
+
+    The answers of the latter would depend on one another.
+    """
+    for kind in _FILE_OPERATORS:
+        if graph.findAllNodes(kind, recurse=True):
+            raise FailedPrecondition(f"{name} uses {kind}, which reads or writes files", reason="MODEL_NOT_SUPPORTED")
     changed = {node.s("name") for node in graph.findAllNodes("prim::SetAttr", recurse=True)}
     for node in graph.findAllNodes("prim::GetAttr", recurse=True):
         if any(use.user.kind().endswith("_") and use.offset == 0 for use in node.output().uses()):
