@@ -4,6 +4,7 @@ torch reads pickled members with Python's unpickler, which runs what their autho
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,13 @@ from infermesh_runtime.errors import FailedPrecondition, InfermeshError, Invalid
 EXPORT_HINT = "save it with torch.export.save(torch.export.export(model, inputs), 'model.pt2')"
 _LEGACY_PICKLE = b"\x80"
 """First byte of files that torch.save wrote before it wrote archives."""
+
+
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
+    *(LookupError, ValueError, TypeError, AttributeError, RecursionError),
+)
+"""What reading an archive raises, or its JSON where it is not of the expected form."""
 
 
 class Archive:
@@ -46,7 +54,7 @@ def open_archive(graph: Path) -> Iterator[Archive]:
     try:
         with zipfile.ZipFile(graph) as archive:
             yield Archive(graph, archive)
-    except (zipfile.BadZipFile, EOFError, KeyError, ValueError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise InvalidArgument(f"{graph.name} is no saved torch program, or is damaged: {error}") from error
 
 

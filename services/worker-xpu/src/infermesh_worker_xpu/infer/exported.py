@@ -14,12 +14,13 @@ from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
-from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
+from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument
 from infermesh_runtime.model_kind import ANY, TensorSpec
 from infermesh_worker_xpu.infer.archive import open_archive
 from infermesh_worker_xpu.infer.dtypes import type_name
 from infermesh_worker_xpu.infer.program import Program, check_names
 from infermesh_worker_xpu.infer.program_check import check_program
+from infermesh_worker_xpu.memory_errors import is_out_of_memory
 
 _VERSION = re.compile(r"(schema|archive) version|SCHEMA_VERSION", re.IGNORECASE)
 
@@ -32,9 +33,20 @@ def load_exported(graph: Path, device: torch.device) -> Program:
     with open_archive(graph) as archive:
         check_program(graph, archive)
     exported = _load(graph)
-    inputs, takes = _inputs(graph.name, exported)
-    outputs, gives = _outputs(graph.name, exported)
-    _check_stateless(graph.name, exported)
+    try:
+        return _program(graph.name, exported, device)
+    except InfermeshError:
+        raise
+    except Exception as error:  # what torch has read without a complaint need not fit together
+        if is_out_of_memory(error):
+            raise
+        raise InvalidArgument(f"{graph.name} is damaged: {_reason(str(error))}") from error
+
+
+def _program(name: str, exported: Any, device: torch.device) -> Program:
+    inputs, takes = _inputs(name, exported)
+    outputs, gives = _outputs(name, exported)
+    _check_stateless(name, exported)
     in_spec = exported.call_spec.in_spec
     module = move_to_device_pass(exported, device).module()
 
