@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.errors import InvalidArgument, ResourceExhausted
 from infermesh_runtime.tensors import Array, named_type
 from infermesh_worker.executors.executor import Item, Result
 from infermesh_worker_xpu import device as devices
@@ -115,6 +115,18 @@ def test_sizes_that_do_not_fit_are_the_requests_fault(folder: Path) -> None:
     a, b = np.ones((2, 3), np.float32), np.ones((5, 3), np.float32)
     with pytest.raises(InvalidArgument, match=r"'b' \[5, 3\]"):
         executor.run([Item(tensors={"a": a, "b": b})])
+
+
+def test_too_little_memory_is_told_as_such(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    graphs = [linear(folder / "full.pt2"), script(folder / "full.pt", Linear(), LINEAR_TENSORS)]
+    monkeypatch.setattr(torch.export, "load", full)
+    monkeypatch.setattr(torch.jit, "load", full)
+    for graph in graphs:
+        with pytest.raises(ResourceExhausted, match=f"too little memory for {graph.name}"):
+            build(graph)
 
 
 def test_nothing_is_copied_on_the_way_into_torch() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from infermesh_runtime import machine
-from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.errors import FailedPrecondition, ResourceExhausted
 from infermesh_runtime.model_kind import ALONE
 from infermesh_runtime.model_manifest import ModelFormat
 from infermesh_worker.executors.executor import BuiltExecutor
@@ -19,6 +19,7 @@ from infermesh_worker_xpu.infer.exported import load_exported
 from infermesh_worker_xpu.infer.model_files import SUFFIXES, has_onnxruntime
 from infermesh_worker_xpu.infer.torch_executor import TorchExecutor
 from infermesh_worker_xpu.infer.torchscript import load_torchscript
+from infermesh_worker_xpu.memory_errors import is_out_of_memory
 
 if TYPE_CHECKING:
     from infermesh_worker_xpu.infer.onnx_executor import OnnxExecutor
@@ -65,7 +66,12 @@ def make_executor(
         return _onnx(graph, device, threads=threads, batched=batched, weights_bytes=weights_bytes)
     torch.set_num_threads(threads)
     load = load_exported if model_format == "pt2" else load_torchscript
-    program = load(graph, device.handle)
+    try:
+        program = load(graph, device.handle)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ResourceExhausted(f"there is too little memory for {graph.name}", reason="OUT_OF_MEMORY") from error
     return TorchExecutor(program, device, batched=batched, weights_bytes=weights_bytes)
 
 

@@ -71,6 +71,8 @@ def _load(graph: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.export.load(graph)
     except Exception as error:  # torch raises errors of every kind for what it cannot read
+        if is_out_of_memory(error):
+            raise
         reason = _reason(told[-1] if told else str(error))
         if _VERSION.search(reason):
             raise FailedPrecondition(

@@ -16,6 +16,7 @@ from infermesh_worker_xpu.infer.archive import Archive, open_archive, pickled
 from infermesh_worker_xpu.infer.dtypes import TYPES
 from infermesh_worker_xpu.infer.model_files import SPECS_SUFFIX, specs_file
 from infermesh_worker_xpu.infer.program import Program, check_names
+from infermesh_worker_xpu.memory_errors import is_out_of_memory
 
 INSIDE = "tensors.json"
 """Name of the description inside of a program, as an extra file."""
@@ -90,6 +91,8 @@ def _load(graph: Path, device: torch.device) -> Any:
             jit: Any = torch.jit
             return jit.load(graph, map_location=device).eval()
     except Exception as error:  # torch raises errors of several kinds for what it cannot read
+        if is_out_of_memory(error):
+            raise
         reason = str(error).strip().partition("\n")[0][:300]
         problem = f"torch {torch.__version__} cannot read {graph.name}: {reason}"
         if "maximum supported version" in reason or "Unknown builtin op" in str(error):
