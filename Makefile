@@ -25,7 +25,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-ipex test-huggingface test-models test-tools test-lowest test-clients recordings check format protos modules lock bench bench-features bench-router bench-xpu clean
+.PHONY: help setup setup-xpu up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients recordings check format protos modules lock bench bench-features bench-router bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -81,6 +81,11 @@ test-xpu: setup-xpu ## Check worker-xpu's types and test it: alone, with clients
 	mypy services/worker-xpu/src services/worker-xpu/tests tests/architectures $(TORCH_BENCHMARKS)
 	$(PYTEST) -q services/worker-xpu tests/architectures tests/e2e/test_device_choice.py tests/integration/test_failover_real.py
 	$(PYTEST) -q -m torch tests/conformance
+
+test-examples: setup-xpu ## Run the examples with real models, which it downloads (100 MB), and compare their numbers
+	$(PYTHON) $(PIP_INSTALL) "pillow>=11,<14" "onnxruntime>=1.23,<2"
+	mypy examples/detect.py examples/read_text.py examples/find_speech.py tests/examples
+	$(PYTEST) -q tests/examples
 
 # torch's own indexes have the Triton that goes with each build, under names of their own: the lock's would lie over it
 $(VENV)/.installed-xpu: $(VENV)/.installed $(XPU_LOCK) services/worker-xpu/pyproject.toml \

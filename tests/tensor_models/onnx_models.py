@@ -68,7 +68,7 @@ def unknown(path: Path) -> Path:
     return save(path, [node], [tensor("x", ["n"])], [tensor("y", ["n"])])
 
 
-def import_tensors(source: Path, root: Path, name: str, **options: Any) -> Manifest:
-    """Imports a model into a models root."""
+def import_tensors(source: Path | str, root: Path, name: str, **options: Any) -> Manifest:
+    """Imports a model into a models root, from a file or any other source."""
     view = ProgressView(Console(file=io.StringIO()))
     return import_model(str(source), name, root, view, ImportOptions(home=root.parent, **options))

@@ -19,7 +19,7 @@ from infermesh_runtime.model_kind import BatchLimits, ModelKind, TensorSpec
 MANIFEST = "infermesh.json"
 _CHUNK_BYTES = 8 << 20
 
-ModelFormat = Literal["gguf", "safetensors", "openvino", "onnx", "tflite", "paddle", "pt2", "torchscript"]
+ModelFormat = Literal["gguf", "safetensors", "openvino", "onnx", "tflite", "tensorflow", "paddle", "pt2", "torchscript"]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 

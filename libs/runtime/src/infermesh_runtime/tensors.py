@@ -82,6 +82,12 @@ def numpy_dtype(dtype: DataType) -> np.dtype[Any]:
     return found
 
 
+def named_type(name: str) -> np.dtype[Any]:
+    """The numpy type of a tensor type by its name, such as "FP32". Raises ValueError for an unknown name."""
+    dtype: Any = DataType.Value(f"DATA_TYPE_{name}")
+    return numpy_dtype(dtype)
+
+
 @cache
 def dense_types() -> dict[DataType, np.dtype[Any]]:
     """The numpy type of each tensor type with fixed-size elements; for BF16 and FP8 ml_dtypes' if installed."""

@@ -6,6 +6,7 @@ Does not import openvino, which only engine processes load.
 from infermesh_worker.models.footprint import Footprint, kv_token_bytes
 from infermesh_worker.models.model_folder import ModelFolder
 
+from .infer.model_files import SUFFIXES
 from .settings import WorkerCpuSettings
 from .soft_cap.folders import has_soft_cap
 
@@ -23,8 +24,10 @@ _ELEMENT_BYTES = {"u8": 1.125, "f16": 2.0, "f32": 4.0}
 
 
 def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | None:
-    """Memory that a model will take; None for one that generates text and was imported without an OpenVINO graph."""
+    """Memory that a model will take; None for one that OpenVINO does not read, or that was imported without a graph."""
     if folder.manifest.kind == "infer":
+        if folder.manifest.format not in SUFFIXES.values() or "openvino" in folder.manifest.not_for:
+            return None
         return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * folder.manifest.size_bytes))
     weights = folder.path / WEIGHTS
     if not weights.is_file():

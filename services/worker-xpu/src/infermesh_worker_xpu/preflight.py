@@ -9,12 +9,15 @@ from typing import Any
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.models.footprint import Footprint, kv_token_bytes
 from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker_xpu.infer.model_files import SUFFIXES, has_onnxruntime
 from infermesh_worker_xpu.settings import WorkerXpuSettings
 
 GGUF = "model.gguf"
 
 _PROCESS_BYTES = 1 << 30
 """Memory of torch itself and of one step's working tensors."""
+_TENSOR_FACTOR = 2.0
+"""Memory of a model of tensors per byte of its files: its weights and its intermediate results."""
 _BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
 _GGUF_BITS = 5
 """Typical bits a weight in a GGUF file; most safetensors files hold 16."""
@@ -40,8 +43,13 @@ def probe(options: Mapping[str, Any]) -> DeviceFacts:
 
 
 def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | None:
-    """Estimated memory of a model; None if the folder holds no weights that torch reads."""
+    """Estimated memory of a model; None if the folder holds nothing that worker-xpu can run."""
     manifest = folder.manifest
+    if manifest.kind == "infer":
+        ours = manifest.format in SUFFIXES.values() and "torch" not in manifest.not_for
+        if not ours or (manifest.format == "onnx" and not has_onnxruntime()):
+            return None
+        return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * manifest.size_bytes))
     gguf = not any(folder.path.glob("*.safetensors"))
     if gguf and not (folder.path / GGUF).is_file():
         return None

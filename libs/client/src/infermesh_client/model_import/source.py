@@ -7,6 +7,7 @@ from typing import Literal
 
 from infermesh_client.gguf_metadata.reader import is_gguf
 from infermesh_client.model_import.hugging_face.pickles import pickled_weights
+from infermesh_client.model_import.tensor_models.package_file import PackageFile, parse_package_file
 from infermesh_client.stores.ollama import find_model, store_folder
 from infermesh_client.weight_files.pointers import check_no_pointer
 from infermesh_client.weight_files.splits import one_model
@@ -16,10 +17,11 @@ ACCEPTED = (
     "a GGUF file, an OpenVINO IR folder (openvino_model.xml and .bin), a Hugging Face folder (config.json and "
     "*.safetensors), a Hub id (hf:org/name, org/name@revision, org/name:file.gguf), modelscope:org/name[@revision], "
     "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]; for models of tensors, an ONNX, OpenVINO IR (.xml), TensorFlow "
-    "Lite or Paddle (.pdmodel) file, or a folder with one"
+    "Lite, TensorFlow (.pb), Paddle (.pdmodel), torch.export (.pt2) or TorchScript (.pt, .ts) file, a folder "
+    "with one, or a file in a package (pypi:PACKAGE[==VERSION]:PATH, npm:PACKAGE@VERSION:PATH)"
 )
-TENSOR_SUFFIXES = frozenset({".onnx", ".xml", ".tflite", ".pdmodel"})
-"""Of the file that has the graph of a model of tensors: ONNX, OpenVINO IR, TensorFlow Lite, Paddle."""
+TENSOR_SUFFIXES = (".onnx", ".xml", ".tflite", ".pb", ".pdmodel", ".pt2", ".pt", ".ts")
+"""Of the file that has the graph of a model of tensors: ONNX, OpenVINO IR, TensorFlow, Paddle, or of torch."""
 _HUB, _MODELSCOPE, _OLLAMA = "hf:", "modelscope:", "ollama:"
 _HUB_ID = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?(?::(?P<file>[^/:]+\.gguf))?"
@@ -84,8 +86,12 @@ class TensorModel:
 ModelSource = GgufFile | OpenVinoFolder | HuggingFaceFolder | HubModel | PypiPackage
 
 
-def parse_source(text: str) -> ModelSource | TensorModel:
+def parse_source(text: str) -> ModelSource | TensorModel | PackageFile:
     """Parses a source. Raises NotFound when it names nothing on this machine, InvalidArgument when it is malformed."""
+    if (in_package := parse_package_file(text)) is not None:
+        if in_package.path.suffix not in TENSOR_SUFFIXES:
+            raise InvalidArgument(f"{in_package.path} is no model of tensors: expected {', '.join(TENSOR_SUFFIXES)}")
+        return in_package
     if text.startswith("pypi:"):
         requirement = text.removeprefix("pypi:")
         if not _PACKAGE.fullmatch(requirement):

@@ -8,10 +8,11 @@ import openvino as ov
 from infermesh_runtime.model_kind import ALONE
 from infermesh_worker.executors.executor import BuiltExecutor
 from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker.tensor_models.files import graph_file
 
 from .compiling import InferOptions, compile_for_cpu, read
 from .executor import OpenVinoExecutor
-from .model_files import graph_file
+from .model_files import SUFFIXES
 
 
 def build_infer(folder: ModelFolder, options: Mapping[str, Any]) -> BuiltExecutor:
@@ -24,7 +25,7 @@ def build_infer(folder: ModelFolder, options: Mapping[str, Any]) -> BuiltExecuto
     batched = limits.max_size > 1
     chosen = InferOptions(numerics=options["numerics"], threads=options["threads"], batched=batched)
     core = ov.Core()
-    model = read(core, graph_file(folder.path, manifest))
+    model = read(core, graph_file(folder.path, manifest, SUFFIXES))
     compiled = compile_for_cpu(core, model, chosen, folder.path)
     executor = OpenVinoExecutor(compiled, batched=batched, weights_bytes=manifest.size_bytes)
     return BuiltExecutor(

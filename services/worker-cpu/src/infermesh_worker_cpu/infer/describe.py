@@ -21,11 +21,6 @@ def outputs_of(model: ov.Model | ov.CompiledModel) -> tuple[TensorSpec, ...]:
     return _specs(model.outputs, "output")
 
 
-def has_batch_axis(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
-    """Whether every tensor's first dimension is open, as that of a batch is; it may also be something else."""
-    return all(spec.shape and spec.shape[0] == ANY for spec in (*inputs, *outputs))
-
-
 def _specs(ports: Sequence[Any], what: str) -> tuple[TensorSpec, ...]:
     specs = tuple(_spec(port, f"{what}_{index}") for index, port in enumerate(ports))
     names = [spec.name for spec in specs]
@@ -35,7 +30,8 @@ def _specs(ports: Sequence[Any], what: str) -> tuple[TensorSpec, ...]:
 
 
 def _spec(port: Any, default: str) -> TensorSpec:
-    name = min(port.get_names(), default=default)
+    names = sorted(port.get_names(), key=lambda name: ("/" in name, -len(name), name))
+    name = names[0] if names else default  # of several, the one that says most and is no path in the graph
     shape = port.get_partial_shape()
     dimensions = None if shape.rank.is_dynamic else tuple(ANY if d.is_dynamic else d.get_length() for d in shape)
     return TensorSpec(name, type_name(port.get_element_type(), name), dimensions)

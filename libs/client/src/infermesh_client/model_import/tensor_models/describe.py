@@ -3,7 +3,8 @@
 A worker's package registers a function under `infermesh.tensor_models`. It is called, in a process of its own, as
 `describe(graph, *, progress)` with the file that has the model's graph, and returns {"format", "files", "inputs",
 "outputs", "batching"}: the model's files, by names relative to the graph's folder, and what its manifest says of it.
-For what it cannot serve, it raises an InfermeshError that says why.
+For what it cannot serve, it raises an InfermeshError that says why, with the reason OTHER_FORMAT for files that it does
+not read.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from infermesh_runtime.model_kind import ANY, BatchLimits, TensorSpec
 from infermesh_runtime.model_manifest import ModelFormat
 
 GROUP = "infermesh.tensor_models"
+OTHER_FORMAT = "OTHER_FORMAT"
+"""Reason of a worker's error for a file of a format that it does not read."""
 
 
 class TensorModelFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,24 +34,30 @@ class TensorModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batching: BatchLimits | None
+    not_for: tuple[str, ...] = ()
+    """Names of the workers' runners that read such files, but cannot run this model."""
 
 
 def describe(graph: Path, home: Path, view: ProgressView) -> TensorModelFacts:
-    """What the first worker that can serve the model says of it. Raises the error of the first one if none can."""
-    errors: list[InfermeshError] = []
-    for entry in entry_points(group=GROUP):
+    """What the first worker that can serve the model says of it.
+
+    Raises the error of the first one that reads such files if none can.
+    """
+    errors: dict[str, InfermeshError] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
             with view.fraction_step(f"Reading {graph.name}") as step:
                 found = run_apart(entry, graph, step, {}, home / "log" / LOG)
         except InfermeshError as error:
-            errors.append(error)
+            if error.reason != OTHER_FORMAT:
+                errors[entry.name] = error
         else:
-            return msgspec.convert(found, TensorModelFacts)
+            return msgspec.structs.replace(msgspec.convert(found, TensorModelFacts), not_for=tuple(errors))
     if errors:
-        raise errors[0]
+        raise next(iter(errors.values()))
     raise FailedPrecondition(
         f"no worker is installed that can serve {graph.name}; infermesh-worker-cpu serves ONNX, OpenVINO IR, "
-        "TensorFlow Lite and Paddle",
+        "TensorFlow Lite and Paddle, infermesh-worker-xpu torch.export, TorchScript and, with onnxruntime, ONNX",
         reason="CONVERTER_NOT_INSTALLED",
     )
 

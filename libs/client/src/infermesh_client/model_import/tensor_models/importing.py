@@ -22,8 +22,16 @@ FOLDER = "model"
 """Folder of a model folder that holds the files."""
 
 
-def import_tensors(graph: Path, target: Path, view: ProgressView, options: ImportOptions, *, force: bool) -> Manifest:
-    """Copies a model into `target`, under the name of that folder, and returns its manifest. Raises InfermeshError."""
+_TOOLS = ("infermesh-client", "infermesh-worker-cpu", "infermesh-worker-xpu", "openvino", "torch", "onnxruntime")
+
+
+def import_tensors(
+    graph: Path, target: Path, view: ProgressView, options: ImportOptions, *, force: bool, label: str = ""
+) -> Manifest:
+    """Copies a model into `target`, under the name of that folder, and returns its manifest. Raises InfermeshError.
+
+    `label`: the source, for the manifest; empty: the path.
+    """
     _check_options(options)
     graph, home = graph.absolute(), options.home or target.parent.parent
     facts = describe(graph, home, view)
@@ -37,7 +45,7 @@ def import_tensors(graph: Path, target: Path, view: ProgressView, options: Impor
         copy_files(pairs, view, title=f"Copying {graph.name}")
         manifest = Manifest(
             name=target.name,
-            source=str(graph),
+            source=label or str(graph),
             format=facts.format,
             kind="infer",
             context_length=0,
@@ -49,7 +57,8 @@ def import_tensors(graph: Path, target: Path, view: ProgressView, options: Impor
             inputs=facts.inputs,
             outputs=facts.outputs,
             batching=_batching(facts, options),
-            tools=package_versions("infermesh-client", "infermesh-worker-cpu", "openvino"),
+            not_for=facts.not_for,
+            tools=package_versions(*_TOOLS),
             files=hash_folder(folder, view),
         )
         write_manifest(folder, manifest)
@@ -59,12 +68,14 @@ def import_tensors(graph: Path, target: Path, view: ProgressView, options: Impor
     return manifest
 
 
-def examine_tensors(graph: Path, root: Path, view: ProgressView, options: ImportOptions) -> Sequence[str]:
+def examine_tensors(
+    graph: Path, root: Path, view: ProgressView, options: ImportOptions, *, label: str = ""
+) -> Sequence[str]:
     """Makes the checks of an import, and says what it found; writes nothing. Raises InfermeshError."""
     _check_options(options)
     facts = describe(graph.absolute(), options.home or root.parent, view)
     size_bytes = sum((graph.parent / name).stat().st_size for name in facts.files)
-    return [f"source: {graph.absolute()}", *account(facts), disk_line(root, size_bytes)]
+    return [f"source: {label or graph.absolute()}", *account(facts), disk_line(root, size_bytes)]
 
 
 def _batching(facts: TensorModelFacts, options: ImportOptions) -> BatchLimits | None:

@@ -1,0 +1,1 @@
+"""What all workers know of models of tensors: the files that they consist of, and whether their rows can be batched."""
