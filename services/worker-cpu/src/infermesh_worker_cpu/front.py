@@ -17,14 +17,14 @@ _PROCESS_BYTES = 320 << 20
 _WEIGHTS_FACTOR = 1.25
 """Resident memory per byte of weights: the plugin repacks them for its kernels (0.45 GB in all for 110 MB)."""
 _TENSOR_FACTOR = 2.0
-"""The same for a model of tensors, whose intermediate results count too."""
+"""The same for a model that does not generate text, whose intermediate results count too."""
 _ELEMENT_BYTES = {"u8": 1.125, "f16": 2.0, "f32": 4.0}
 """Size of a number in the KV cache; u8 includes a scale and a zero point for each head."""
 
 
 def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | None:
     """Memory that a model will take; None for one that generates text and was imported without an OpenVINO graph."""
-    if folder.manifest.kind == "infer":
+    if folder.manifest.kind != "generate":
         return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * folder.manifest.size_bytes))
     weights = folder.path / WEIGHTS
     if not weights.is_file():
