@@ -12,6 +12,8 @@ from .soft_cap.folders import has_soft_cap
 WEIGHTS = "openvino/openvino_model.bin"
 """Weights file, beside the graph that convert_model writes."""
 
+NAME = "openvino"
+"""What manifests call this worker where its package could not take a model."""
 _PROCESS_BYTES = 320 << 20
 """Resident memory of an engine process without its weights, once it has run: code, tokenizer, scratch memory."""
 _WEIGHTS_FACTOR = 1.25
@@ -23,7 +25,9 @@ _ELEMENT_BYTES = {"u8": 1.125, "f16": 2.0, "f32": 4.0}
 
 
 def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | None:
-    """Memory that a model will take; None for one that generates text and was imported without an OpenVINO graph."""
+    """Memory that a model will take; None for one that this worker cannot run: its import could not convert it."""
+    if folder.manifest.kind in {"embed", "rerank"} and NAME in folder.manifest.not_for:
+        return None
     if folder.manifest.kind != "generate":
         return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * folder.manifest.size_bytes))
     weights = folder.path / WEIGHTS

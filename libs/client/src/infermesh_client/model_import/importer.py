@@ -16,9 +16,10 @@ from infermesh_client.model_import.files import hash_folder
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_client.model_import.source import OpenVinoFolder, TensorModel, check_name, parse_source
+from infermesh_client.model_import.source import OpenVinoFolder, TensorModel, TextModel, check_name, parse_source
 from infermesh_client.model_import.staging import ModelExists, publish, staging_folder
 from infermesh_client.model_import.tensor_models.importing import examine_tensors, import_tensors
+from infermesh_client.model_import.text_models.importing import examine_text_model, import_text_model
 from infermesh_client.model_import.user_paths import explained, unstaged
 from infermesh_client.model_import.workers.prove import prove
 from infermesh_client.model_import.workers.tools import tool_versions
@@ -50,6 +51,8 @@ def import_model(
         raise ModelExists(f"{root} already has a model {name!r}; use --force to replace it")
     if isinstance(parsed, TensorModel):
         return import_tensors(parsed.graph, target, view, options, force=force)
+    if isinstance(parsed, TextModel):
+        return import_text_model(parsed.path, target, view, options, force=force)
     home = options.home or root.parent
 
     def before_copy(model_format: ModelFormat) -> None:
@@ -81,6 +84,8 @@ def examine_model(source: str, root: Path, view: ProgressView, options: ImportOp
     options, parsed = options or ImportOptions(), parse_source(source)
     if isinstance(parsed, TensorModel):
         return examine_tensors(parsed.graph, root, view, options)
+    if isinstance(parsed, TextModel):
+        return examine_text_model(parsed.path, root, view, options)
     with explained(), tempfile.TemporaryDirectory() as scratch, unstaged(Path(scratch), source, root):
         wanted = FetchOptions(link=options.link, include=options.include, eos=options.eos)
         found = examine(parsed, Path(scratch), view, wanted)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from infermesh_client.gguf_metadata.reader import is_gguf
 from infermesh_client.model_import.hugging_face.pickles import pickled_weights
+from infermesh_client.model_import.text_models.kind import text_kind
 from infermesh_client.stores.ollama import find_model, store_folder
 from infermesh_client.weight_files.pointers import check_no_pointer
 from infermesh_client.weight_files.splits import one_model
@@ -81,10 +82,17 @@ class TensorModel:
     graph: Path
 
 
+@dataclass(frozen=True, slots=True)
+class TextModel:
+    """A folder on this machine with a model that turns texts into vectors or scores."""
+
+    path: Path
+
+
 ModelSource = GgufFile | OpenVinoFolder | HuggingFaceFolder | HubModel | PypiPackage
 
 
-def parse_source(text: str) -> ModelSource | TensorModel:
+def parse_source(text: str) -> ModelSource | TensorModel | TextModel:
     """Parses a source. Raises NotFound when it names nothing on this machine, InvalidArgument when it is malformed."""
     if text.startswith("pypi:"):
         requirement = text.removeprefix("pypi:")
@@ -126,7 +134,7 @@ def _hub_model(text: str) -> HubModel | None:
     return HubModel(match["repo"], match["revision"], match["file"]) if match else None
 
 
-def _local(path: Path) -> ModelSource | TensorModel:
+def _local(path: Path) -> ModelSource | TensorModel | TextModel:
     if path.is_file():
         check_no_pointer(path)
         if is_gguf(path):
@@ -136,6 +144,8 @@ def _local(path: Path) -> ModelSource | TensorModel:
         raise InvalidArgument(f"{path} is not a GGUF file. A source is {ACCEPTED}")
     if (path / "openvino_model.xml").is_file():
         return OpenVinoFolder(path)
+    if text_kind(path) is not None:
+        return TextModel(path)
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
         return HuggingFaceFolder(path)
     ggufs = sorted(path.glob("*.gguf"))
