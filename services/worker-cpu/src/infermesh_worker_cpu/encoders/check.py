@@ -19,7 +19,7 @@ _TOKENS = 4
 def check(
     folder: Path, *, kind: ModelKind, context_length: int, progress: Callable[[str, float], None]
 ) -> dict[str, int]:
-    """{"context_length", "dimensions"} of the model in a folder. Raises InfermeshError for one that cannot be served."""
+    """{"context_length", "dimensions"} of the model in a folder. Raises InfermeshError for one that cannot run."""
     if any(folder.glob("*.safetensors")):
         context_length = min(context_length, read_config(folder).context_length)
     encoder = load_encoder(folder, kind, InferOptions(numerics="exact"), context_length, 0)

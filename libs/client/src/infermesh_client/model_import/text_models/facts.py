@@ -50,7 +50,7 @@ def stated_length(folder: Path) -> int:
 
 
 def _modules(folder: Path) -> Mapping[str, str]:
-    """The folder of each module that a text goes through, by its type. Raises InvalidArgument for one we do not know."""
+    """The folder of each module that a text goes through, by its type. Raises InvalidArgument for unknown ones."""
     path = folder / MODULES
     if not path.is_file():
         return {}
