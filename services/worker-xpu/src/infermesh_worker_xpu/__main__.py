@@ -36,10 +36,11 @@ def main() -> int:
     }
     backend = folder_backend(
         settings,
-        build="infermesh_worker_xpu.build_model:build_model",
+        build="infermesh_worker_xpu.build:build",
         probe="infermesh_worker_xpu.preflight:probe",
         options=options,
         footprint=partial(footprint, settings=settings),
+        kinds=("generate", "embed", "rerank"),
     )
     return serve(settings, backend)
 
