@@ -25,7 +25,7 @@ from infermesh_worker.testing.processes import WorkerProcess
 from infermesh_worker_cpu.encoders.build import load_encoder
 from infermesh_worker_cpu.encoders.encoder import OpenVinoEncoder
 from infermesh_worker_cpu.infer.compiling import InferOptions
-from tests.text_models.folders import HIDDEN, LONGEST, import_texts, tiny_embedder, tiny_reranker, tokenizer
+from tests.text_models.folders import HIDDEN, LONGEST, tokenizer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
@@ -33,12 +33,8 @@ TEXTS = ["the cat sat on the mat", "a dog ran", "the sea", "where is the house"]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    embedder = tiny_embedder(home / "e", prompts={"query": "query : ", "passage": "passage : "})
-    import_texts(embedder, home / "models", "embedder")
-    import_texts(tiny_reranker(home / "r"), home / "models", "reranker")
-    return home / "models"
+def root(text_models: Path) -> Path:
+    return text_models
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

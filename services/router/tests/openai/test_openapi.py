@@ -10,8 +10,9 @@ from infermesh_router.openai.openapi import BODIES, openapi_document
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.completion import CompletionRequest
 from infermesh_router.responses.schema import RESPONSE_BODIES, ResponseRequest
+from infermesh_router.texts.schema import TEXT_BODIES
 
-DOCUMENT: dict[str, Any] = json.loads(openapi_document(RESPONSE_BODIES))
+DOCUMENT: dict[str, Any] = json.loads(openapi_document({**RESPONSE_BODIES, **TEXT_BODIES}))
 METHODS = pb.DESCRIPTOR.services_by_name["OpenAIService"].methods
 
 
@@ -34,7 +35,7 @@ def test_every_path_is_described() -> None:
 
 def test_every_call_with_a_body_has_its_schema() -> None:
     taking = {method.name for method in METHODS if method.input_type.full_name == "google.api.HttpBody"}
-    assert taking == {*BODIES, *RESPONSE_BODIES}
+    assert taking == {*BODIES, *RESPONSE_BODIES, *TEXT_BODIES}
 
 
 def test_schemas_have_the_fields_that_are_parsed() -> None:
