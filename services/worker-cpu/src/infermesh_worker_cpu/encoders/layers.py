@@ -16,9 +16,9 @@ class Layers:
         self.weights = weights
 
     def linear(self, node: ov.Node, module: str) -> ov.Node:
-        """Multiplies by a matrix, and adds its bias if it has one."""
+        """Multiplies by a matrix, and adds its bias, which only ModernBERT may lack."""
         product = ops.matmul(node, ops.constant(self.weights.get(f"{module}.weight")), False, True)
-        if not self.weights.has(f"{module}.bias"):
+        if self._lacks_bias(f"{module}.bias"):
             return product
         return ops.add(product, ops.constant(self.weights.get(f"{module}.bias")))
 
@@ -26,9 +26,12 @@ class Layers:
         """Layer norm over the last axis. Old checkpoints call its weights gamma and beta."""
         normed = ops.mvn(node, np.array([-1], np.int64), True, self.config.norm_epsilon, "inside_sqrt")
         scaled = ops.multiply(normed, ops.constant(self.weights.get(f"{module}.weight", f"{module}.gamma")))
-        if not self.weights.has(f"{module}.bias") and not self.weights.has(f"{module}.beta"):
+        if self._lacks_bias(f"{module}.bias"):
             return scaled
         return ops.add(scaled, ops.constant(self.weights.get(f"{module}.bias", f"{module}.beta")))
+
+    def _lacks_bias(self, name: str) -> bool:
+        return self.config.family == "modernbert" and not self.weights.has(name)
 
     def lookup(self, module: str, indexes: ov.Node) -> ov.Node:
         """Rows of a table."""

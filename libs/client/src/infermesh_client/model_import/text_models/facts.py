@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from infermesh_client.model_import.text_models.kind import MODULES, read_object
 from infermesh_runtime.errors import InvalidArgument
@@ -23,7 +22,7 @@ _ACTIVATIONS: Mapping[str, Activation] = {"Sigmoid": "sigmoid", "Identity": "ide
 def read_facts(folder: Path, kind: ModelKind) -> EncoderFacts:
     """What the folder says, but for the number of dimensions. Raises InvalidArgument for what we cannot do."""
     if kind == RERANK:
-        return EncoderFacts(activation=_activation(read_object(folder / "config.json")))
+        return EncoderFacts(activation=_activation(folder))
     modules = _modules(folder)
     pooling = modules.get("Pooling")
     prompts = read_object(folder / "config_sentence_transformers.json")
@@ -82,11 +81,16 @@ def _pooling(folder: Path) -> Pooling:
     )
 
 
-def _activation(config: Mapping[str, Any]) -> Activation:
-    """What a cross-encoder's score goes through: what sentence-transformers keeps in config.json, else a sigmoid."""
-    kept = config.get("sentence_transformers") or {}
-    stated = kept.get("activation_fn") or config.get("sbert_ce_default_activation_function") or "Sigmoid"
+def _activation(folder: Path) -> Activation:
+    """What a cross-encoder's score goes through: what sentence-transformers keeps of it, else a sigmoid."""
+    config = read_object(folder / "config.json")
+    stated = (
+        read_object(folder / "config_sentence_transformers.json").get("activation_fn")
+        or (config.get("sentence_transformers") or {}).get("activation_fn")
+        or config.get("sbert_ce_default_activation_function")
+        or "Sigmoid"
+    )
     name = str(stated).rpartition(".")[2]
     if name not in _ACTIVATIONS:
-        raise InvalidArgument(f"config.json gives its scores the activation {name}; workers have Sigmoid and Identity")
+        raise InvalidArgument(f"{folder} gives its scores the activation {name}; workers have Sigmoid and Identity")
     return _ACTIVATIONS[name]
