@@ -16,10 +16,22 @@ from infermesh_client.model_import.files import hash_folder
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_client.model_import.source import OpenVinoFolder, TensorModel, TextModel, check_name, parse_source
+from infermesh_client.model_import.source import (
+    HubModel,
+    OpenVinoFolder,
+    TensorModel,
+    TextModel,
+    check_name,
+    parse_source,
+)
 from infermesh_client.model_import.staging import ModelExists, publish, staging_folder
 from infermesh_client.model_import.tensor_models.importing import examine_tensors, import_tensors
 from infermesh_client.model_import.text_models.importing import examine_text_model, import_text_model
+from infermesh_client.model_import.text_models.repository import (
+    examine_repository,
+    find_repository,
+    import_repository,
+)
 from infermesh_client.model_import.user_paths import explained, unstaged
 from infermesh_client.model_import.workers.prove import prove
 from infermesh_client.model_import.workers.tools import tool_versions
@@ -53,6 +65,8 @@ def import_model(
         return import_tensors(parsed.graph, target, view, options, force=force)
     if isinstance(parsed, TextModel):
         return import_text_model(parsed.path, target, view, options, force=force)
+    if isinstance(parsed, HubModel) and (found := find_repository(parsed)) is not None:
+        return import_repository(parsed, found, target, view, options, force=force)
     home = options.home or root.parent
 
     def before_copy(model_format: ModelFormat) -> None:
@@ -86,6 +100,8 @@ def examine_model(source: str, root: Path, view: ProgressView, options: ImportOp
         return examine_tensors(parsed.graph, root, view, options)
     if isinstance(parsed, TextModel):
         return examine_text_model(parsed.path, root, view, options)
+    if isinstance(parsed, HubModel) and (repository := find_repository(parsed)) is not None:
+        return examine_repository(parsed, repository, root, options)
     with explained(), tempfile.TemporaryDirectory() as scratch, unstaged(Path(scratch), source, root):
         wanted = FetchOptions(link=options.link, include=options.include, eos=options.eos)
         found = examine(parsed, Path(scratch), view, wanted)

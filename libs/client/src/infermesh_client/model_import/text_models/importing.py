@@ -32,6 +32,15 @@ _TOOLS = ("infermesh-client", "infermesh-worker-cpu", "infermesh-worker-xpu", "o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a folder came from, for its manifest."""
+
+    label: str
+    revision: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Checked:
     """What is known of a folder before anything is copied."""
 
@@ -47,17 +56,23 @@ class _Checked:
         return sum(path.stat().st_size for path in self.weights)
 
 
-def import_text_model(path: Path, target: Path, view: ProgressView, options: ImportOptions, *, force: bool) -> Manifest:
-    """Copies a model into `target`, under the name of that folder, and returns its manifest. Raises InfermeshError."""
+def import_text_model(
+    path: Path, target: Path, view: ProgressView, options: ImportOptions, *, force: bool, origin: Origin | None = None
+) -> Manifest:
+    """Copies a model into `target`, under the name of that folder, and returns its manifest.
+
+    `origin`: where the folder was downloaded from; None: it is the source itself. Raises InfermeshError.
+    """
     path = path.absolute()
+    origin = origin or Origin(label=str(path), revision=revision_of(path), licence=licence_beside(path))
     checked = _check(path, options.home or target.parent.parent, view, options)
     check_free_space(target.parent, checked.size_bytes, what="the import")
-    with explained(), staging_folder(target.parent, target.name) as folder, unstaged(folder, str(path), target):
+    with explained(), staging_folder(target.parent, target.name) as folder, unstaged(folder, origin.label, target):
         pairs = [(file, folder / file.relative_to(path)) for file in checked.files]
         copy_files(pairs, view, title=f"Copying {path.name}")
         manifest = Manifest(
             name=target.name,
-            source=str(path),
+            source=origin.label,
             format=checked.format,
             kind=checked.kind,
             context_length=checked.served.context_length,
@@ -65,8 +80,8 @@ def import_text_model(path: Path, target: Path, view: ProgressView, options: Imp
             bos_token_id=None,
             size_bytes=checked.size_bytes,
             created=datetime.now(UTC).replace(microsecond=0),
-            revision=revision_of(path),
-            licence=licence_beside(path),
+            revision=origin.revision,
+            licence=origin.licence,
             encoder=checked.facts,
             not_for=checked.served.refused,
             tools=package_versions(*_TOOLS),

@@ -1,6 +1,7 @@
 """Tells from a folder's small files whether its model turns texts into vectors or scores."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,15 @@ def text_kind(folder: Path) -> ModelKind | None:
     """The kind of the model in a folder; None: it is neither of these."""
     if not (folder / "config.json").is_file() or not _has_weights(folder):
         return None
-    config = read_object(folder / "config.json")
+    return kind_of(read_object(folder / "config.json"), has_modules=(folder / MODULES).is_file())
+
+
+def kind_of(config: Mapping[str, Any], *, has_modules: bool) -> ModelKind | None:
+    """The same by what config.json says, and whether there is a list of modules beside it."""
     architectures = [name for name in config.get("architectures") or () if isinstance(name, str)]
     if any(name.endswith(_SCORES) for name in architectures):
         return RERANK
-    if (folder / MODULES).is_file():
+    if has_modules:
         return EMBED
     plain = any(name.endswith(("Model", *_VECTORS)) for name in architectures) or not architectures
     return EMBED if plain and config.get("model_type") in _ENCODERS else None
