@@ -88,3 +88,21 @@ async def run(*arguments: str, home: Path) -> list[str]:
     out, problem = await process.communicate()
     assert process.returncode == 0, problem.decode()
     return out.decode().strip().splitlines()
+
+
+async def test_nothing_is_lost_with_a_worker_that_is_killed(text_models: Path) -> None:
+    settings = {"home": text_models.parent, "models": text_models, "model": "embedder", "listen": "127.0.0.1:0"}
+    workers = [await WorkerProcess.start("infermesh_worker_cpu", **settings) for _ in range(2)]
+    try:
+        addresses = [await worker.ready() for worker in workers]
+        async with running_router(*addresses) as router, AsyncClient(router.address, timeout_s=60) as client:
+            texts = ["the cat sat on the mat", "a dog ran"] * 100
+            wanted = await client.embed(texts, model="embedder")
+            calls = [asyncio.ensure_future(client.embed(texts, model="embedder")) for _ in range(30)]
+            await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+            workers[0].process.kill()
+            for vectors in await asyncio.gather(*calls):
+                assert np.allclose(vectors, wanted, atol=1e-2)
+    finally:
+        for worker in workers:
+            await worker.stop()

@@ -55,7 +55,13 @@ def tiny_reranker(folder: Path, **settings: Any) -> Path:
     """A cross-encoder on BERT. `settings`: of config.json."""
     shape = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
     head = {"pooler.dense.weight": (HIDDEN, HIDDEN), "pooler.dense.bias": (HIDDEN,)}
-    _encoder(folder, {**CONFIG, **shape, **settings}, "bert.", head, {"classifier.weight": (1, HIDDEN), "classifier.bias": (1,)})
+    _encoder(
+        folder,
+        {**CONFIG, **shape, **settings},
+        "bert.",
+        head,
+        {"classifier.weight": (1, HIDDEN), "classifier.bias": (1,)},
+    )
     return folder
 
 
