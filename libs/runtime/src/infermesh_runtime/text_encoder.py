@@ -26,5 +26,7 @@ class EncoderFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Name of the prompt for requests that do not say what their texts are; "": none."""
     lower_case: bool = False
     """Whether texts are made lower case before they are tokenised."""
+    token_types: bool = True
+    """Whether a model that scores is told which tokens are the query's and which the text's."""
     activation: Activation = "sigmoid"
     """What a score goes through unless a request asks for the raw one."""

@@ -30,7 +30,7 @@ SMALL = {
 FAMILIES: Mapping[str, dict[str, Any]] = {
     "bert": {},
     "roberta": {"pad_token_id": 1},
-    "xlm-roberta": {"pad_token_id": 1},
+    "xlm-roberta": {"pad_token_id": 1, "type_vocab_size": 1},
     "electra": {"embedding_size": 16},
     "mpnet": {"pad_token_id": 1},
     "distilbert": {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 24},

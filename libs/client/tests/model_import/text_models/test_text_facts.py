@@ -136,3 +136,9 @@ def test_unknown_activations_are_refused(tmp_path: Path) -> None:
     made = folder(tmp_path, config_sentence_transformers={"activation_fn": "torch.nn.Tanh"})
     with pytest.raises(InvalidArgument, match="activation Tanh; workers have Sigmoid and Identity"):
         read_facts(made, "rerank")
+
+
+def test_a_tokenizer_may_tell_no_token_types(tmp_path: Path) -> None:
+    assert read_facts(folder(tmp_path, tokenizer_config={}), "rerank").token_types
+    inputs = {"model_input_names": ["input_ids", "attention_mask"]}
+    assert not read_facts(folder(tmp_path, tokenizer_config=inputs), "rerank").token_types

@@ -10,6 +10,7 @@ from infermesh_runtime.tensors import Array
 
 from .layers import Layers, is_token, positions_of
 
+_TYPES = "embeddings.token_type_embeddings"
 _BUCKETS, _FARTHEST = 32, 128
 """MPNet: how many distances have a bias of their own, and from which all are one."""
 _MASKED = np.float32(np.finfo(np.float32).min)
@@ -67,8 +68,9 @@ def _embedded(layers: Layers, ids: ov.Node, types: ov.Node) -> ov.Node:
     hidden = ops.add(
         layers.lookup("embeddings.word_embeddings", ids), layers.lookup("embeddings.position_embeddings", positions)
     )
-    if layers.weights.has("embeddings.token_type_embeddings.weight"):
-        hidden = ops.add(hidden, layers.lookup("embeddings.token_type_embeddings", types))
+    if layers.weights.has(f"{_TYPES}.weight"):
+        one_type = len(layers.weights.get(f"{_TYPES}.weight")) == 1  # RoBERTa's, whatever the tokenizer says
+        hidden = ops.add(hidden, layers.lookup(_TYPES, np.int64(0) if one_type else types))
     return layers.norm(hidden, "embeddings.LayerNorm")
 
 

@@ -22,7 +22,9 @@ _ACTIVATIONS: Mapping[str, Activation] = {"Sigmoid": "sigmoid", "Identity": "ide
 def read_facts(folder: Path, kind: ModelKind) -> EncoderFacts:
     """What the folder says, but for the number of dimensions. Raises InvalidArgument for what we cannot do."""
     if kind == RERANK:
-        return EncoderFacts(activation=_activation(folder))
+        inputs = read_object(folder / "tokenizer_config.json").get("model_input_names")
+        told = not isinstance(inputs, list) or "token_type_ids" in inputs
+        return EncoderFacts(activation=_activation(folder), token_types=told)
     modules = _modules(folder)
     pooling = modules.get("Pooling")
     prompts = read_object(folder / "config_sentence_transformers.json")

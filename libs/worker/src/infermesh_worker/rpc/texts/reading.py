@@ -24,7 +24,7 @@ class TokenisedText:
     ids: Array
     """INT32 [tokens]."""
     types: Array | None = None
-    """INT32 [tokens]: 0 for the query, 1 for the text; None: it is no pair."""
+    """INT32 [tokens]: 0 for the query, 1 for the text; None: it is no pair, or the model is not told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +77,14 @@ def read_pairs(model: OpenedModel, pairs: Sequence[tuple[str, str]], limits: Lim
         (_bounded(query, "queries", model, limits), _bounded(text, f"texts[{i}]", model, limits))
         for i, (query, text) in enumerate(pairs)
     ]
+    told = model.encoder is None or model.encoder.token_types
     found: list[TokenisedText] = []
     for index, encoding in enumerate(model.tokenizer.encode_batch_fast(bounded, add_special_tokens=True)):
         field = f"texts[{index}]"
         if len(encoding.ids) > limits.context_length:
             encoding = _cut_pair(bounded[index], model, limits, field, len(encoding.ids))  # noqa: PLW2901
-        found.append(TokenisedText(_ids(encoding.ids, limits, field), np.array(encoding.type_ids, np.int32)))
+        types = np.array(encoding.type_ids, np.int32) if told else None
+        found.append(TokenisedText(_ids(encoding.ids, limits, field), types))
     return found
 
 
