@@ -68,7 +68,10 @@ def read_config(folder: Path) -> EncoderConfig:
 def _config(raw: dict[str, Any]) -> EncoderConfig:
     family = str(raw["model_type"])
     if family not in FAMILIES:
-        raise _not_supported(f"it is of the type {family}; worker-cpu builds {', '.join(FAMILIES)}, and reads ONNX")
+        known = ", ".join(FAMILIES)
+        raise _not_supported(
+            f"it is of the type {family}; worker-cpu builds {known} and reads ONNX, and worker-xpu runs the others"
+        )
     names = _DISTILBERT if family == "distilbert" else {}
 
     def read(name: str, default: Any = None) -> Any:
