@@ -19,6 +19,8 @@ from infermesh_worker.rpc.texts.reading import TokenisedText
 
 _AT_ONCE = 2
 """Shares of a request that wait or run at the same time: the next one is there when one ends."""
+_THREAD_FROM_TEXTS = 2000
+"""So many texts are divided in a thread, so that the event loop goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +38,8 @@ class Asked:
 async def run_texts(hosted: HostedModel, texts: Sequence[TokenisedText], asked: Asked) -> Array:
     """The rows of all texts, in order. Raises InfermeshError."""
     deadline_s = None if asked.remaining_s is None else time.monotonic() + asked.remaining_s
-    most_tokens = hosted.client.require_facts().limits.max_size
-    shares = list(plan([len(text.ids) for text in texts], most_tokens))
-    rows: dict[int, Array] = {}
+    shares = await _shares([len(text.ids) for text in texts], hosted.client.require_facts().limits.max_size)
+    found: list[Array] = []
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def run(indexes: Sequence[int]) -> None:
@@ -46,7 +47,9 @@ async def run_texts(hosted: HostedModel, texts: Sequence[TokenisedText], asked: 
             work = _work([texts[index] for index in indexes], asked, deadline_s)
             async with hosted.client.running(work) as call:
                 answer = (await call.read()).tensors[asked.output]
-                rows.update(zip(indexes, np.array(answer), strict=True))
+                if not found:
+                    found.append(np.empty((len(texts), *answer.shape[1:]), answer.dtype))
+                found[0][indexes] = answer
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -54,7 +57,14 @@ async def run_texts(hosted: HostedModel, texts: Sequence[TokenisedText], asked: 
                 group.create_task(run(indexes))
     except* InfermeshError as errors:
         raise _first(errors) from None
-    return np.stack([rows[index] for index in range(len(texts))])
+    return found[0]
+
+
+async def _shares(lengths: Sequence[int], most_tokens: int) -> Sequence[list[int]]:
+    """The texts of each share, by their indexes."""
+    if len(lengths) < _THREAD_FROM_TEXTS:
+        return list(plan(lengths, most_tokens))
+    return await asyncio.to_thread(lambda: list(plan(lengths, most_tokens)))
 
 
 def _work(texts: Sequence[TokenisedText], asked: Asked, deadline_s: float | None) -> Work:
