@@ -106,3 +106,9 @@ async def test_nothing_is_lost_with_a_worker_that_is_killed(text_models: Path) -
     finally:
         for worker in workers:
             await worker.stop()
+
+
+async def test_without_a_name_the_only_model_of_the_kind_answers(client: AsyncClient) -> None:
+    assert (await client.embed("the cat")).shape == (1, HIDDEN)
+    assert (await client.score("the cat", ["a dog"])).shape == (1,)
+    assert [event async for event in client.generate("a b c", max_tokens=2)]

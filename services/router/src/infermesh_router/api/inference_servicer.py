@@ -10,6 +10,7 @@ import grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.access.access import Access
 from infermesh_router.access.visit import Visit
+from infermesh_router.api.only_model import name_only_model
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.call import Call
@@ -44,7 +45,7 @@ class InferenceServicer:
         """Relays a stream. The client gets the bytes that came, except that `started` says which endpoint answers."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            call = visit.admit(await self._reader.generate(request))
+            call = visit.admit(name_only_model(await self._reader.generate(request), self._make_report))
             del request  # the call has its own copy
             context.body.keep(len(call.body))
             async with self._dispatcher.generate(call, context.time_remaining(), since_s=since_s) as events:
@@ -78,7 +79,7 @@ class InferenceServicer:
         """Relays a call. `counts`: whether its answer says how many tokens it used."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            call = visit.admit(await read(request))
+            call = visit.admit(name_only_model(await read(request), self._make_report))
             context.body.keep(len(request))
             answer = await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
             if counts:
