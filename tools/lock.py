@@ -42,7 +42,9 @@ LOWEST_TOOLS = (
 )
 CONVERTER_LOCK = ROOT / "libs/client/src/infermesh_client/converter_env/requirements.lock"
 CONVERTER_TORCH = "torch==2.13.0"
-HUGGINGFACE_TOOLS = {"pytest", "pytest-asyncio", "pytest-timeout", "setuptools>=77", CONVERTER_TORCH, "wheel"}
+HUGGINGFACE_TOOLS = {"pytest", "pytest-asyncio", "pytest-timeout", "setuptools>=77", CONVERTER_TORCH, "wheel"} | {
+    "sentence-transformers"  # embeddings and scores are compared with its own
+}
 CLIENTS = {
     "instructor",
     "langchain-openai",

@@ -160,7 +160,7 @@ async def test_method_the_router_does_not_have(router: FakeRouter, http: httpx.A
     ("method", "path", "status", "code"),
     [
         ("GET", "/nowhere", 404, "not_found"),
-        ("POST", "/v1/embeddings?a=%22b", 404, "not_found"),
+        ("POST", "/v1/moderations?a=%22b", 404, "not_found"),
         ("GET", CHAT, 405, "method_not_allowed"),
         ("DELETE", "/v1/models/some/model", 405, "method_not_allowed"),
         ("POST", "/v1/models", 405, "method_not_allowed"),

@@ -22,6 +22,13 @@ from infermesh_router.policy import choice as policy
 from infermesh_router.policy.filters import FILTERS
 from infermesh_router.policy.scorers import SCORERS
 from infermesh_router.responses.schema import ResponseRequest
+from infermesh_router.texts.schema import (
+    EmbeddingsBody,
+    OllamaEmbedBody,
+    OllamaEmbeddingsBody,
+    RerankBody,
+    ScoreBody,
+)
 from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.settings import SettingVariable, describe
@@ -50,6 +57,19 @@ def test_fields_of_a_body(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(MessagesBody.model_fields))
 def test_fields_of_a_message(name: str) -> None:
     section = TEXT.split("## Anthropic's API")[1].split("\n## ")[0]
+    assert f"`{name}`" in section
+
+
+TEXT_FIELDS = {
+    name
+    for body in (EmbeddingsBody, RerankBody, ScoreBody, OllamaEmbedBody, OllamaEmbeddingsBody)
+    for name in body.model_fields
+}
+
+
+@pytest.mark.parametrize("name", sorted(TEXT_FIELDS))
+def test_fields_of_texts(name: str) -> None:
+    section = TEXT.split("## Embeddings and reranking")[1].split("\n## ")[0]
     assert f"`{name}`" in section
 
 

@@ -15,6 +15,15 @@ from infermesh_client.client import DEFAULT_ENDPOINT, Client, channel_options, k
 from infermesh_client.infer_request import arrays_of, build_infer_request
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
 from infermesh_client.target import read_target
+from infermesh_client.text_request import (
+    EmbedOptions,
+    Texts,
+    Truncation,
+    build_embed_request,
+    build_score_request,
+    scores_of,
+    vectors_of,
+)
 from infermesh_runtime.answer_parsing.parts import Part
 from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
@@ -105,6 +114,28 @@ class AsyncClient:
         async with aclosing(self._read(AnswerReader(messages, options))) as parts:
             async for part in parts:
                 yield part
+
+    async def embed(self, texts: Texts, *, model: str = "", **options: Unpack[EmbedOptions]) -> Array:
+        """Turns texts into vectors: float32 [texts, dimensions]. `EmbedOptions` lists the options.
+
+        Without a model, the endpoint's only one that embeds. Raises InvalidArgument, which names the text or option.
+        """
+        request = build_embed_request(model, texts, options)
+        with _translated_errors():
+            response = await self._inference_stub.Embed(request, timeout=self._timeout_s, metadata=self._metadata)
+            return vectors_of(response)
+
+    async def score(
+        self, query: str, texts: Sequence[str], *, model: str = "", truncation: Truncation = "none", device: str = ""
+    ) -> Array:
+        """Says how well each text answers a query: float32 [texts], larger for better ones.
+
+        Without a model, the endpoint's only one that scores. Raises InvalidArgument, which names the text.
+        """
+        request = build_score_request(model, query, texts, truncation=truncation, device=device)
+        with _translated_errors():
+            response = await self._inference_stub.Score(request, timeout=self._timeout_s, metadata=self._metadata)
+            return scores_of(response)
 
     async def health(self) -> inference_pb2.HealthReport:
         """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""

@@ -13,6 +13,15 @@ from infermesh_client.answer import Answer, AnswerReader
 from infermesh_client.infer_request import arrays_of, build_infer_request
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
 from infermesh_client.target import read_target
+from infermesh_client.text_request import (
+    EmbedOptions,
+    Texts,
+    Truncation,
+    build_embed_request,
+    build_score_request,
+    scores_of,
+    vectors_of,
+)
 from infermesh_runtime.answer_parsing.parts import Part
 from infermesh_runtime.rpc.channel import open_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
@@ -117,6 +126,28 @@ class Client:
     def chat_parts(self, messages: Prompt, **options: Unpack[GenerateOptions]) -> Generator[Part]:
         """Answers as `chat` does, and yields the parts of the answer as they become certain."""
         yield from self._read(AnswerReader(messages, options))
+
+    def embed(self, texts: Texts, *, model: str = "", **options: Unpack[EmbedOptions]) -> Array:
+        """Turns texts into vectors: float32 [texts, dimensions]. `EmbedOptions` lists the options.
+
+        Without a model, the endpoint's only one that embeds. Raises InvalidArgument, which names the text or option.
+        """
+        request = build_embed_request(model, texts, options)
+        with _translated_errors():
+            response = self._inference_stub.Embed(request, timeout=self.timeout_s, metadata=self._metadata)
+            return vectors_of(response)
+
+    def score(
+        self, query: str, texts: Sequence[str], *, model: str = "", truncation: Truncation = "none", device: str = ""
+    ) -> Array:
+        """Says how well each text answers a query: float32 [texts], larger for better ones.
+
+        Without a model, the endpoint's only one that scores. Raises InvalidArgument, which names the text.
+        """
+        request = build_score_request(model, query, texts, truncation=truncation, device=device)
+        with _translated_errors():
+            response = self._inference_stub.Score(request, timeout=self.timeout_s, metadata=self._metadata)
+            return scores_of(response)
 
     def health(self) -> inference_pb2.HealthReport:
         """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""

@@ -234,9 +234,12 @@ def test_a_tokenizer_of_another_model(models_root: Path, tmp_path: Path, said: P
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
-        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "is a BertForMaskedLM, not a model that"),
-        ({"model_type": "bert", "architectures": ["BertModel"]}, "is a BertModel, not a model that"),
-        ({"architectures": ["LlamaForSequenceClassification"]}, "is a LlamaForSequenceClassification"),
+        (
+            {"model_type": "bert", "architectures": ["BertForQuestionAnswering"]},
+            "is a BertForQuestionAnswering, not a model that",
+        ),
+        ({"model_type": "vit", "architectures": ["ViTModel"]}, "is a ViTModel, not a model that"),
+        ({"architectures": ["LlamaForTokenClassification"]}, "is a LlamaForTokenClassification"),
         (
             {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True},
             r"is an encoder with a decoder \(T5ForConditionalGeneration\)",

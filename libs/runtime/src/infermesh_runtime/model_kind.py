@@ -8,6 +8,8 @@ ModelKind = Literal["generate", "embed", "rerank", "infer", "transcribe", "speak
 
 GENERATE: ModelKind = "generate"
 INFER: ModelKind = "infer"
+EMBED: ModelKind = "embed"
+RERANK: ModelKind = "rerank"
 
 DOES: dict[ModelKind, str] = {
     "generate": "generates text",

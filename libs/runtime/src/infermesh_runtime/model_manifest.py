@@ -15,6 +15,7 @@ from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_runtime.model_kind import BatchLimits, ModelKind, TensorSpec
+from infermesh_runtime.text_encoder import EncoderFacts
 
 MANIFEST = "infermesh.json"
 _CHUNK_BYTES = 8 << 20
@@ -98,6 +99,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The tensors that it gives."""
     batching: BatchLimits | None = None
     """How its requests run together; None: each runs alone."""
+    encoder: EncoderFacts | None = None
+    """How a model of kind embed or rerank reads texts."""
     files: dict[str, FileEntry]
     """All files of the folder but the manifest, by relative path with forward slashes."""
 

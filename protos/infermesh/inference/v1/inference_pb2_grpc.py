@@ -46,6 +46,11 @@ class InferenceServiceStub:
                 request_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/infermesh.inference.v1.InferenceService/Score',
+                request_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.ScoreResponse.FromString,
+                _registered_method=True)
         self.Infer = channel.unary_unary(
                 '/infermesh.inference.v1.InferenceService/Infer',
                 request_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
@@ -88,6 +93,13 @@ class InferenceServiceServicer:
 
     def Embed(self, request, context):
         """Turns texts into vectors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Score(self, request, context):
+        """Says how well texts answer a query.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,6 +152,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.FromString,
                     response_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.ScoreRequest.FromString,
+                    response_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.ScoreResponse.SerializeToString,
             ),
             'Infer': grpc.unary_unary_rpc_method_handler(
                     servicer.Infer,
@@ -223,6 +240,33 @@ class InferenceService:
             '/infermesh.inference.v1.InferenceService/Embed',
             infermesh_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
             infermesh_dot_inference_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.inference.v1.InferenceService/Score',
+            infermesh_dot_inference_dot_v1_dot_inference__pb2.ScoreRequest.SerializeToString,
+            infermesh_dot_inference_dot_v1_dot_inference__pb2.ScoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

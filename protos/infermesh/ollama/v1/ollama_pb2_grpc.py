@@ -126,7 +126,7 @@ class OllamaServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Embed(self, request, context):
-        """Turns texts into vectors. UNIMPLEMENTED: no worker serves embedding models yet.
+        """Turns texts into vectors.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,21 +44,27 @@ from infermesh_router.responses.keeping import Keeping
 from infermesh_router.responses.schema import RESPONSE_BODIES
 from infermesh_router.responses.servicer import LIMITED_CALLS as LIMITED_RESPONSES_CALLS
 from infermesh_router.responses.servicer import ResponsesServicer, responses_handlers
+from infermesh_router.texts.schema import TEXT_BODIES
+from infermesh_router.texts.servicer import LIMITED_CALLS as LIMITED_TEXT_CALLS
+from infermesh_router.texts.servicer import LIMITED_OLLAMA_CALLS as LIMITED_OLLAMA_TEXT_CALLS
+from infermesh_router.texts.servicer import TextServicer, ollama_text_handlers, text_handlers
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.rpc.server import Server, ServerPart
 
 LIMITED_METHODS = frozenset(
     {
-        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Infer", "Tokenize", "Detokenize")),
+        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Score", "Infer", "Tokenize", "Detokenize")),
         *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in (*LIMITED_CALLS, *LIMITED_RESPONSES_CALLS)),
         *(f"/{ANTHROPIC_SERVICE}/{name}" for name in LIMITED_ANTHROPIC_CALLS),
         *(f"/{BATCH_SERVICE}/{name}" for name in LIMITED_BATCH_CALLS),
         *(f"/{OLLAMA_SERVICE}/{name}" for name in OLLAMA_LIMITED_CALLS),
         *OPEN_INFERENCE_LIMITED_METHODS,
+        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in LIMITED_TEXT_CALLS),
+        *(f"/{OLLAMA_SERVICE}/{name}" for name in LIMITED_OLLAMA_TEXT_CALLS),
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
-DESCRIBED_APIS = (openai_api(RESPONSE_BODIES), BATCH_API, ANTHROPIC_API, OLLAMA_API, KSERVE_API)
+DESCRIBED_APIS = (openai_api({**RESPONSE_BODIES, **TEXT_BODIES}), BATCH_API, ANTHROPIC_API, OLLAMA_API, KSERVE_API)
 """What /openapi.json describes: the REST APIs of all dialects."""
 
 
@@ -87,9 +93,10 @@ def add_client_plane(
         tokens=TokenServicer(core.dispatcher, access=access, converter=converter),
         describe=partial(openapi_document, DESCRIBED_APIS),
     )
+    texts = TextServicer(core.dispatcher, access=access, converter=converter)
+    responses = _responses(server, settings, answerer, access, converter)
     server.add_service(
-        OPENAI_SERVICE,
-        openai_handlers(openai) | model_handlers(openai) | _responses(server, settings, answerer, access, converter),
+        OPENAI_SERVICE, openai_handlers(openai) | model_handlers(openai) | responses | text_handlers(texts)
     )
     anthropic = AnthropicServicer(answerer, core.dispatcher, access=access, converter=converter)
     server.add_service(ANTHROPIC_SERVICE, anthropic_handlers(anthropic))
@@ -104,7 +111,7 @@ def add_client_plane(
         make_report=core.make_report,
     )
     ollama = OllamaServicer(asking, access=access, make_report=core.make_report, directory=directory, loaded=loaded)
-    server.add_service(OLLAMA_SERVICE, ollama_handlers(ollama))
+    server.add_service(OLLAMA_SERVICE, ollama_handlers(ollama) | ollama_text_handlers(texts))
     _add_batches(server, settings, core, access=access, pool=pool, converter=converter, tasks=tasks)
 
 

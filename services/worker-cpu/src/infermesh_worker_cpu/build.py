@@ -11,11 +11,15 @@ from infermesh_worker.models.building import open_for_build
 from infermesh_worker.models.catalog import FOLDER_OPTION
 
 from .build_model import build_model
+from .encoders.build import build_encoder
 from .infer.build import build_infer
 
 
 def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
     """Builds the model in `options["folder"]`. Raises FailedPrecondition when it cannot be served."""
-    if read_manifest(Path(options[FOLDER_OPTION])).kind == "infer":
+    kind = read_manifest(Path(options[FOLDER_OPTION])).kind
+    if kind == "infer":
         return build_infer(*open_for_build(options))
+    if kind in {"embed", "rerank"}:
+        return build_encoder(*open_for_build(options))
     return build_model(options)

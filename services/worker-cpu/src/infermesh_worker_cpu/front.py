@@ -13,21 +13,26 @@ from .soft_cap.folders import has_soft_cap
 WEIGHTS = "openvino/openvino_model.bin"
 """Weights file, beside the graph that convert_model writes."""
 
+NAME = "openvino"
+"""What manifests call this worker where its package could not take a model."""
 _PROCESS_BYTES = 320 << 20
 """Resident memory of an engine process without its weights, once it has run: code, tokenizer, scratch memory."""
 _WEIGHTS_FACTOR = 1.25
 """Resident memory per byte of weights: the plugin repacks them for its kernels (0.45 GB in all for 110 MB)."""
 _TENSOR_FACTOR = 2.0
-"""The same for a model of tensors, whose intermediate results count too."""
+"""The same for a model that does not generate text, whose intermediate results count too."""
 _ELEMENT_BYTES = {"u8": 1.125, "f16": 2.0, "f32": 4.0}
 """Size of a number in the KV cache; u8 includes a scale and a zero point for each head."""
 
 
 def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | None:
-    """Memory that a model will take; None for one that OpenVINO does not read, or that was imported without a graph."""
-    if folder.manifest.kind == "infer":
-        if folder.manifest.format not in SUFFIXES.values() or "openvino" in folder.manifest.not_for:
-            return None
+    """Memory that a model will take; None for one that this worker cannot run: its import could not convert it."""
+    manifest = folder.manifest
+    if manifest.kind != "generate" and NAME in manifest.not_for:
+        return None
+    if manifest.kind == "infer" and manifest.format not in SUFFIXES.values():
+        return None
+    if manifest.kind != "generate":
         return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * folder.manifest.size_bytes))
     weights = folder.path / WEIGHTS
     if not weights.is_file():

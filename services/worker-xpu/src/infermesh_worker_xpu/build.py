@@ -14,8 +14,13 @@ from infermesh_worker_xpu.build_model import build_model
 
 def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
     """Builds the model in `options["folder"]`. Raises FailedPrecondition when it cannot be served."""
-    if read_manifest(Path(options[FOLDER_OPTION])).kind == "infer":
+    kind = read_manifest(Path(options[FOLDER_OPTION])).kind
+    if kind == "infer":
         from infermesh_worker_xpu.infer.build import build_infer  # noqa: PLC0415 - models of text do not need it
 
         return build_infer(*open_for_build(options))
+    if kind in {"embed", "rerank"}:
+        from infermesh_worker_xpu.encoders.build import build_encoder  # noqa: PLC0415 - other models do not need it
+
+        return build_encoder(*open_for_build(options))
     return build_model(options)

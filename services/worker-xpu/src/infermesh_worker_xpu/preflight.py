@@ -13,6 +13,8 @@ from infermesh_worker_xpu.infer.model_files import SUFFIXES, has_onnxruntime
 from infermesh_worker_xpu.settings import WorkerXpuSettings
 
 GGUF = "model.gguf"
+NAME = "torch"
+"""What manifests call this worker where its package could not take a model."""
 
 _PROCESS_BYTES = 1 << 30
 """Memory of torch itself and of one step's working tensors."""
@@ -46,20 +48,26 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
     """Estimated memory of a model; None if the folder holds nothing that worker-xpu can run."""
     manifest = folder.manifest
     if manifest.kind == "infer":
-        ours = manifest.format in SUFFIXES.values() and "torch" not in manifest.not_for
+        ours = manifest.format in SUFFIXES.values() and NAME not in manifest.not_for
         if not ours or (manifest.format == "onnx" and not has_onnxruntime()):
             return None
         return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * manifest.size_bytes))
+    reads_texts = manifest.kind in {"embed", "rerank"}
+    if reads_texts and (manifest.format != "safetensors" or NAME in manifest.not_for):
+        return None
     gguf = not any(folder.path.glob("*.safetensors"))
     if gguf and not (folder.path / GGUF).is_file():
         return None
     precision = "fp32" if settings.numerics == "exact" else settings.dtype
     bits = _BITS.get(precision, 16)
     factor = bits / (_GGUF_BITS if gguf else 16) * _QUANTISED_SHARE[settings.quantisation]
+    base_bytes = _PROCESS_BYTES + int(factor * manifest.size_bytes)
+    if reads_texts:
+        return Footprint(base_bytes=base_bytes)
     element_bytes = _BITS.get(settings.kv_dtype, bits) / 8
     context_bytes = manifest.context_length * kv_token_bytes(folder.path, element_bytes)
     return Footprint(
-        base_bytes=_PROCESS_BYTES + int(factor * manifest.size_bytes),
+        base_bytes=base_bytes,
         kv_wanted_bytes=settings.max_sequences * context_bytes,
         kv_least_bytes=context_bytes,
     )

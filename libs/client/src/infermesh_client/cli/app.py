@@ -237,6 +237,25 @@ def infer(
     run_infer(model, inputs or (), outputs or (), device=device, endpoint=endpoint)
 
 
+@app.command()
+def embed(  # noqa: PLR0917 - typer passes them by name
+    model: Annotated[str, typer.Argument(help="Name of the model; it turns texts into vectors.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="The texts; default: the lines of stdin.")] = None,
+    kind: Annotated[
+        str, typer.Option(help="What the texts are in a search: query or document; chooses the model's own prompt.")
+    ] = "",
+    dimensions: Annotated[int | None, typer.Option(min=1, help="Keep so many numbers of each vector.")] = None,
+    device: Annotated[
+        str, typer.Option(help="Where to run: auto, gpu, cpu, xpu, cuda, or an endpoint's address; default: auto.")
+    ] = "",
+    endpoint: Endpoint = None,
+) -> None:
+    """Turn texts into vectors: one line of JSON for each text."""
+    from infermesh_client.cli.embed import run_embed  # noqa: PLC0415
+
+    run_embed(model, texts or (), kind=kind, dimensions=dimensions, device=device, endpoint=endpoint)
+
+
 @certs_app.callback()
 def certs() -> None:
     """Make certificates."""

@@ -16,11 +16,24 @@ from infermesh_client.model_import.files import hash_folder
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_client.model_import.source import OpenVinoFolder, TensorModel, check_name, parse_source
+from infermesh_client.model_import.source import (
+    HubModel,
+    OpenVinoFolder,
+    TensorModel,
+    TextModel,
+    check_name,
+    parse_source,
+)
 from infermesh_client.model_import.staging import ModelExists, publish, staging_folder
 from infermesh_client.model_import.tensor_models.importing import examine_tensors, import_tensors
 from infermesh_client.model_import.tensor_models.package_download import unpacked
 from infermesh_client.model_import.tensor_models.package_file import PackageFile
+from infermesh_client.model_import.text_models.importing import examine_text_model, import_text_model
+from infermesh_client.model_import.text_models.repository import (
+    examine_repository,
+    find_repository,
+    import_repository,
+)
 from infermesh_client.model_import.user_paths import explained, unstaged
 from infermesh_client.model_import.workers.prove import prove
 from infermesh_client.model_import.workers.tools import tool_versions
@@ -55,6 +68,10 @@ def import_model(
     if isinstance(parsed, PackageFile):
         with unpacked(parsed, view) as model:
             return import_tensors(model.graph, target, view, options, force=force, label=model.label)
+    if isinstance(parsed, TextModel):
+        return import_text_model(parsed.path, target, view, options, force=force)
+    if isinstance(parsed, HubModel) and (found := find_repository(parsed)) is not None:
+        return import_repository(parsed, found, target, view, options, force=force)
     home = options.home or root.parent
 
     def before_copy(model_format: ModelFormat) -> None:
@@ -89,6 +106,10 @@ def examine_model(source: str, root: Path, view: ProgressView, options: ImportOp
     if isinstance(parsed, PackageFile):
         with unpacked(parsed, view) as model:
             return examine_tensors(model.graph, root, view, options, label=model.label)
+    if isinstance(parsed, TextModel):
+        return examine_text_model(parsed.path, root, view, options)
+    if isinstance(parsed, HubModel) and (repository := find_repository(parsed)) is not None:
+        return examine_repository(parsed, repository, root, options)
     with explained(), tempfile.TemporaryDirectory() as scratch, unstaged(Path(scratch), source, root):
         wanted = FetchOptions(link=options.link, include=options.include, eos=options.eos)
         found = examine(parsed, Path(scratch), view, wanted)

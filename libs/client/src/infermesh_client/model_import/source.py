@@ -8,6 +8,7 @@ from typing import Literal
 from infermesh_client.gguf_metadata.reader import is_gguf
 from infermesh_client.model_import.hugging_face.pickles import pickled_weights
 from infermesh_client.model_import.tensor_models.package_file import PackageFile, parse_package_file
+from infermesh_client.model_import.text_models.kind import text_kind
 from infermesh_client.stores.ollama import find_model, store_folder
 from infermesh_client.weight_files.pointers import check_no_pointer
 from infermesh_client.weight_files.splits import one_model
@@ -18,7 +19,8 @@ ACCEPTED = (
     "*.safetensors), a Hub id (hf:org/name, org/name@revision, org/name:file.gguf), modelscope:org/name[@revision], "
     "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]; for models of tensors, an ONNX, OpenVINO IR (.xml), TensorFlow "
     "Lite, TensorFlow (.pb), Paddle (.pdmodel), torch.export (.pt2) or TorchScript (.pt, .ts) file, a folder "
-    "with one, or a file in a package (pypi:PACKAGE[==VERSION]:PATH, npm:PACKAGE@VERSION:PATH)"
+    "with one, or a file in a package (pypi:PACKAGE[==VERSION]:PATH, npm:PACKAGE@VERSION:PATH); for models that turn "
+    "texts into vectors or scores, a folder of sentence-transformers, or of an encoder with its tokenizer.json"
 )
 TENSOR_SUFFIXES = (".onnx", ".xml", ".tflite", ".pb", ".pdmodel", ".pt2", ".pt", ".ts")
 """Of the file that has the graph of a model of tensors: ONNX, OpenVINO IR, TensorFlow, Paddle, or of torch."""
@@ -83,10 +85,17 @@ class TensorModel:
     graph: Path
 
 
+@dataclass(frozen=True, slots=True)
+class TextModel:
+    """A folder on this machine with a model that turns texts into vectors or scores."""
+
+    path: Path
+
+
 ModelSource = GgufFile | OpenVinoFolder | HuggingFaceFolder | HubModel | PypiPackage
 
 
-def parse_source(text: str) -> ModelSource | TensorModel | PackageFile:
+def parse_source(text: str) -> ModelSource | TensorModel | TextModel | PackageFile:
     """Parses a source. Raises NotFound when it names nothing on this machine, InvalidArgument when it is malformed."""
     if (in_package := parse_package_file(text)) is not None:
         if in_package.path.suffix not in TENSOR_SUFFIXES:
@@ -132,16 +141,22 @@ def _hub_model(text: str) -> HubModel | None:
     return HubModel(match["repo"], match["revision"], match["file"]) if match else None
 
 
-def _local(path: Path) -> ModelSource | TensorModel:
-    if path.is_file():
-        check_no_pointer(path)
-        if is_gguf(path):
-            return GgufFile(path)
-        if path.suffix in TENSOR_SUFFIXES:
-            return TensorModel(path)
-        raise InvalidArgument(f"{path} is not a GGUF file. A source is {ACCEPTED}")
+def _local(path: Path) -> ModelSource | TensorModel | TextModel:
+    if not path.is_file():
+        return _local_folder(path)
+    check_no_pointer(path)
+    if is_gguf(path):
+        return GgufFile(path)
+    if path.suffix in TENSOR_SUFFIXES:
+        return TensorModel(path)
+    raise InvalidArgument(f"{path} is not a GGUF file. A source is {ACCEPTED}")
+
+
+def _local_folder(path: Path) -> ModelSource | TensorModel | TextModel:
     if (path / "openvino_model.xml").is_file():
         return OpenVinoFolder(path)
+    if text_kind(path) is not None:
+        return TextModel(path)
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
         return HuggingFaceFolder(path)
     ggufs = sorted(path.glob("*.gguf"))

@@ -15,6 +15,7 @@ from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_runtime.model_kind import GENERATE, BatchLimits, ModelKind, TensorSpec
 from infermesh_runtime.model_manifest import Manifest
+from infermesh_runtime.text_encoder import EncoderFacts
 from infermesh_worker.models.apart_tokenizer import ApartTokenizer
 from infermesh_worker.models.bounded_template import BoundedTemplate
 from infermesh_worker.models.model_folder import ModelFolder
@@ -39,6 +40,8 @@ class OpenedModel:
     """The tensors that it takes, as its import found them; what it says itself once it is loaded counts more."""
     outputs: tuple[TensorSpec, ...] = ()
     batching: BatchLimits | None = None
+    encoder: EncoderFacts | None = None
+    """How it reads texts, if its kind is embed or rerank."""
     build_options: Mapping[str, Any] = field(default_factory=dict)
     """Plain values that the engine process builds the model with."""
     longest_token_chars: int = field(init=False)
@@ -63,6 +66,9 @@ class OpenedModel:
         manifest = folder.manifest
         reads_text = manifest.kind == GENERATE or folder.tokenizer_path.exists()
         tokenizer = folder.load_tokenizer() if reads_text else Tokenizer(WordLevel())
+        if manifest.encoder is not None:  # many such tokenizers cut texts, or fill them up, by themselves
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
         template = folder.chat_template()
         return cls(
             name=manifest.name,
@@ -76,6 +82,7 @@ class OpenedModel:
             inputs=manifest.inputs,
             outputs=manifest.outputs,
             batching=manifest.batching,
+            encoder=manifest.encoder,
             build_options=build_options,
         )
 

@@ -8,7 +8,6 @@ from typing import Literal
 import grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_runtime.errors import Unimplemented
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.hosting.worker_status import WorkerStatus
 from infermesh_worker.rpc.convert import (
@@ -19,6 +18,8 @@ from infermesh_worker.rpc.convert import (
     write_responses,
 )
 from infermesh_worker.rpc.infer import infer
+from infermesh_worker.rpc.texts.embed import embed
+from infermesh_worker.rpc.texts.score import score
 from infermesh_worker.rpc.tokenizing import detokenize, tokenize
 from infermesh_worker.rpc.told_prompt import tell_prompt, tell_style
 from infermesh_worker.worker import Worker
@@ -58,8 +59,10 @@ class InferenceServicer:
                 await write_responses(stream, started, context)
 
     async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:
-        with self._worker.use(request.model, "embed") as hosted:
-            raise Unimplemented(f"Model {hosted.opened.name!r} cannot be asked for embeddings yet.")
+        return await embed(self._worker, request, context.time_remaining())
+
+    async def Score(self, request: pb.ScoreRequest, context: RpcContext) -> pb.ScoreResponse:
+        return await score(self._worker, request, context.time_remaining())
 
     async def Infer(self, request: bytes, context: RpcContext) -> bytes:
         """Takes and gives serialised messages, so that tensors are copied once each way."""
@@ -92,6 +95,7 @@ def inference_handlers(servicer: InferenceServicer) -> dict[str, grpc.RpcMethodH
     return {
         "Generate": stream(servicer.Generate, pb.GenerateRequest.FromString, pb.GenerateResponse.SerializeToString),
         "Embed": unary(servicer.Embed, pb.EmbedRequest.FromString, pb.EmbedResponse.SerializeToString),
+        "Score": unary(servicer.Score, pb.ScoreRequest.FromString, pb.ScoreResponse.SerializeToString),
         "Infer": unary(servicer.Infer),
         "Tokenize": unary(servicer.Tokenize, pb.TokenizeRequest.FromString, pb.TokenizeResponse.SerializeToString),
         "Detokenize": unary(

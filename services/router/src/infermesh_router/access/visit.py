@@ -63,7 +63,7 @@ class Visit:
         return self._count(events) if self._counts_tokens else events
 
     def count_embedding(self, answer: bytes) -> None:
-        """Counts the tokens of a serialised EmbedResponse."""
+        """Counts the tokens of a serialised EmbedResponse, or of a ScoreResponse, whose usage is the same field."""
         if self._counts_tokens:
             self._used += _total(pb.EmbedResponse.FromString(answer).usage)
 

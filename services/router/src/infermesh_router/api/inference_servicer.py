@@ -54,14 +54,11 @@ class InferenceServicer:
 
     async def Embed(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
-        since_s = time.perf_counter()
-        with self._access.entered(context) as visit:
-            call = visit.admit(await self._reader.embed(request))
-            context.body.keep(len(request))
-            answer = await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
-            visit.count_embedding(answer)
-            await _tell_limits(visit, context)
-            return answer
+        return await self._relay(self._reader.embed, request, context, counts=True)
+
+    async def Score(self, request: bytes, context: RpcContext) -> bytes:
+        """Relays a call."""
+        return await self._relay(self._reader.score, request, context, counts=True)
 
     async def Infer(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
@@ -75,13 +72,17 @@ class InferenceServicer:
         """Relays a call."""
         return await self._relay(self._reader.detokenize, request, context)
 
-    async def _relay(self, read: Callable[[bytes], Awaitable[Call]], request: bytes, context: RpcContext) -> bytes:
-        """Relays a call whose tokens nobody counts."""
+    async def _relay(
+        self, read: Callable[[bytes], Awaitable[Call]], request: bytes, context: RpcContext, *, counts: bool = False
+    ) -> bytes:
+        """Relays a call. `counts`: whether its answer says how many tokens it used."""
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
             call = visit.admit(await read(request))
             context.body.keep(len(request))
             answer = await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
+            if counts:
+                visit.count_embedding(answer)
             await _tell_limits(visit, context)
             return answer
 
@@ -111,6 +112,7 @@ def inference_handlers(servicer: InferenceServicer) -> dict[str, grpc.RpcMethodH
     return {
         "Generate": grpc.unary_stream_rpc_method_handler(servicer.Generate),
         "Embed": grpc.unary_unary_rpc_method_handler(servicer.Embed),
+        "Score": grpc.unary_unary_rpc_method_handler(servicer.Score),
         "Infer": grpc.unary_unary_rpc_method_handler(servicer.Infer),
         "Tokenize": grpc.unary_unary_rpc_method_handler(servicer.Tokenize),
         "Detokenize": grpc.unary_unary_rpc_method_handler(servicer.Detokenize),

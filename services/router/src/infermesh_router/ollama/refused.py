@@ -11,7 +11,6 @@ _INSTEAD = {
     "CreateBlob": "The mesh does not take files through this API. Import weights with `infermesh models import`.",
     "CopyModel": "The mesh does not copy models. To give a model another name, add an alias to mesh.yaml.",
     "DeleteModel": "The mesh does not delete models through this API. Use `infermesh models remove NAME`.",
-    "Embed": "The mesh does not serve embeddings yet. /api/chat and /api/generate are available.",
 }
 CALLS = tuple(_INSTEAD)
 ALWAYS_REFUSED = {call: instead for call, instead in _INSTEAD.items() if call != "PullModel"}

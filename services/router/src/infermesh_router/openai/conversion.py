@@ -51,6 +51,20 @@ Convert = Callable[[bytes, BodyRules, str], Converted]
 """Converts a serialised HttpBody; the text is the model that counts instead of the body's, if it is not empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class AskedCall:
+    """A call that is answered with one message, and the paths of the fields of its body that have no effect."""
+
+    call: Call
+    ignored: tuple[str, ...]
+    extra: Any
+    """What its answer needs of the body besides. It must be possible to send it to another process."""
+
+
+ConvertAsked = Callable[[bytes, BodyRules, str], AskedCall]
+"""Converts a serialised HttpBody, as `Convert` does."""
+
+
 class BodyConverter:
     """Converts serialised HttpBody messages without holding up the event loop. Its methods raise InvalidArgument."""
 
@@ -79,6 +93,14 @@ class BodyConverter:
         job = replace(converted.job, calls=tuple(replace(call, body=body) for call, body in calls))
         return replace(converted, job=job)
 
+    async def asked(self, convert: ConvertAsked, message: bytes, sent: Sent = PLAINLY) -> AskedCall:
+        """The call of a body and what its answer needs, made by a function of a module."""
+        message, encoding = await self._unpack_small(message, sent)
+        if not encoding and is_light_json(message):
+            return convert(message, self._rules, sent.model)
+        asked, (body,) = await self._pool.run(_convert_heavy_asked, message, encoding, convert, self._rules, sent.model)
+        return replace(asked, call=replace(asked.call, body=body))
+
     async def call(self, convert: ConvertCall, message: bytes, sent: Sent = PLAINLY) -> Call:
         """The call of a body, made by a function of `convert.tokens`."""
         message, encoding = await self._unpack_small(message, sent)
@@ -105,6 +127,14 @@ def _convert_heavy(
     converted = convert(_unpacked(message, encoding, rules), rules, model)
     job = replace(converted.job, calls=tuple(replace(call, body=b"") for call in converted.job.calls))
     return replace(converted, job=job), [call.body for call in converted.job.calls]
+
+
+def _convert_heavy_asked(
+    message: bytes, encoding: str, convert: ConvertAsked, rules: BodyRules, model: str
+) -> tuple[AskedCall, list[bytes]]:
+    """The call without its body, and the body."""
+    asked = convert(_unpacked(message, encoding, rules), rules, model)
+    return replace(asked, call=replace(asked.call, body=b"")), [asked.call.body]
 
 
 def _convert_heavy_call(

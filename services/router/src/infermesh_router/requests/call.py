@@ -1,6 +1,7 @@
 """Reads a request: what it wants, how large it is, and the bytes to send on."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
@@ -17,22 +18,37 @@ from infermesh_runtime.wire_fields import fields
 
 GENERATE = "/infermesh.inference.v1.InferenceService/Generate"
 EMBED = "/infermesh.inference.v1.InferenceService/Embed"
+SCORE = "/infermesh.inference.v1.InferenceService/Score"
 INFER = "/infermesh.inference.v1.InferenceService/Infer"
 
 TOKENIZE = "/infermesh.inference.v1.InferenceService/Tokenize"
 DETOKENIZE = "/infermesh.inference.v1.InferenceService/Detokenize"
 
 RequestT = TypeVar(
-    "RequestT", pb.GenerateRequest, pb.EmbedRequest, pb.InferRequest, pb.TokenizeRequest, pb.DetokenizeRequest
+    "RequestT",
+    pb.GenerateRequest,
+    pb.EmbedRequest,
+    pb.ScoreRequest,
+    pb.InferRequest,
+    pb.TokenizeRequest,
+    pb.DetokenizeRequest,
 )
 
 # Concatenated messages merge, so appending a serialised field sets it without serialising the prompt again.
 _KINDS: dict[
     str,
-    type[pb.GenerateRequest | pb.EmbedRequest | pb.InferRequest | pb.TokenizeRequest | pb.DetokenizeRequest],
+    type[
+        pb.GenerateRequest
+        | pb.EmbedRequest
+        | pb.ScoreRequest
+        | pb.InferRequest
+        | pb.TokenizeRequest
+        | pb.DetokenizeRequest
+    ],
 ] = {
     GENERATE: pb.GenerateRequest,
     EMBED: pb.EmbedRequest,
+    SCORE: pb.ScoreRequest,
     INFER: pb.InferRequest,
     TOKENIZE: pb.TokenizeRequest,
     DETOKENIZE: pb.DetokenizeRequest,
@@ -114,9 +130,26 @@ def from_generate(request: pb.GenerateRequest) -> Call:
 def read_embed(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
     """Reads a serialised EmbedRequest. Raises InvalidArgument."""
     request = _parse(pb.EmbedRequest, body)
-    tokens = sum(map(len, request.texts)) // _CHARACTERS_PER_TOKEN
-    wanted = Wanted(model=request.model, device=_device(request.device), prompt_tokens=tokens)
+    _check_priority(request.priority)
+    tokens = _estimate(request.texts) + sum(len(text.ids) for text in request.token_ids)
+    wanted = Wanted(
+        model=request.model, device=_device(request.device), prompt_tokens=tokens, priority=request.priority
+    )
     return Call(method=EMBED, body=body, wanted=wanted, any_device=_ANY[pb.EmbedRequest])
+
+
+def read_score(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
+    """Reads a serialised ScoreRequest. Raises InvalidArgument."""
+    request = _parse(pb.ScoreRequest, body)
+    _check_priority(request.priority)
+    queries = _estimate(request.queries) * (len(request.texts) if len(request.queries) == 1 else 1)
+    wanted = Wanted(
+        model=request.model,
+        device=_device(request.device),
+        prompt_tokens=queries + _estimate(request.texts),
+        priority=request.priority,
+    )
+    return Call(method=SCORE, body=body, wanted=wanted, any_device=_ANY[pb.ScoreRequest])
 
 
 def read_infer(body: bytes) -> Call:
@@ -168,6 +201,11 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
     )
     any_device = _ANY[pb.GenerateRequest]
     return Call(method=GENERATE, body=body, wanted=wanted, session_id=request.session_id, any_device=any_device)
+
+
+def _estimate(texts: Sequence[str]) -> int:
+    """About how many tokens texts have."""
+    return sum(map(len, texts)) // _CHARACTERS_PER_TOKEN
 
 
 def _check_priority(priority: int) -> None:

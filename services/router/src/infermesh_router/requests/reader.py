@@ -7,7 +7,15 @@ from google.protobuf.message import Message
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.requests.bounds import Bounds, is_light_protobuf
-from infermesh_router.requests.call import Call, read_detokenize, read_embed, read_generate, read_infer, read_tokenize
+from infermesh_router.requests.call import (
+    Call,
+    read_detokenize,
+    read_embed,
+    read_generate,
+    read_infer,
+    read_score,
+    read_tokenize,
+)
 from infermesh_router.requests.parsing_pool import ParsingPool
 
 Read = Callable[[bytes, Bounds], Call]
@@ -27,6 +35,10 @@ class RequestReader:
     async def embed(self, body: bytes) -> Call:
         """Reads an EmbedRequest. Raises InvalidArgument."""
         return await self._read(read_embed, pb.EmbedRequest, body)
+
+    async def score(self, body: bytes) -> Call:
+        """Reads a ScoreRequest. Raises InvalidArgument."""
+        return await self._read(read_score, pb.ScoreRequest, body)
 
     async def infer(self, body: bytes) -> Call:
         """Reads an InferRequest, whose tensors nobody here looks at, however large. Raises InvalidArgument."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from infermesh_router.requests.call import EMBED, INFER, Call
+from infermesh_router.requests.call import EMBED, INFER, SCORE, Call
 from infermesh_runtime.model_kind import GENERATE, ModelKind
 
-_KINDS: dict[str, ModelKind] = {EMBED: "embed", INFER: "infer"}
+_KINDS: dict[str, ModelKind] = {EMBED: "embed", SCORE: "rerank", INFER: "infer"}
 """What the other methods ask of a model; the rest asks it to generate text."""
 
 

@@ -57,6 +57,13 @@ async def embed(router: RunningRouter, metadata: Metadata = (), **fields: Any) -
     return dict(await call.initial_metadata())
 
 
+async def embeddings(router: RunningRouter, metadata: Metadata = (), **fields: Any) -> dict[str, str]:
+    body = json.dumps({"model": "m", "input": "hi"} | fields).encode()
+    call = router.openai.CreateEmbedding(HttpBody(data=body), metadata=metadata)
+    await call
+    return dict(await call.initial_metadata())
+
+
 async def infer(router: RunningRouter, metadata: Metadata = (), **fields: Any) -> dict[str, str]:
     await router.inference.Infer(pb.InferRequest(**{"model": "m"} | fields), metadata=metadata)
     return {}
@@ -77,7 +84,7 @@ async def model(router: RunningRouter, metadata: Metadata = ()) -> dict[str, str
     return {}
 
 
-ASKS = [generate, chat, complete, message, embed]
+ASKS = [generate, chat, complete, message, embed, embeddings]
 
 
 async def refusal(asking: Any) -> tuple[InfermeshError, dict[str, str]]:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
+import numpy as np
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.anthropic.v1 import anthropic_pb2_grpc
@@ -23,6 +24,7 @@ from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.rpc.identity import identity_of
 from infermesh_runtime.rpc.interceptor import RpcInterceptor
 from infermesh_runtime.rpc.options import SERVER_OPTIONS
+from infermesh_runtime.tensors import from_numpy
 
 # ruff: noqa: ARG002 - the contract fixes the signatures of RPCs
 
@@ -132,7 +134,10 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
 
     async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:
         """Answers with the number of texts as prompt tokens."""
-        return pb.EmbedResponse(model=request.model, usage=pb.Usage(prompt_tokens=len(request.texts)))
+        vectors = from_numpy(np.ones((len(request.texts), 2), np.float32))
+        return pb.EmbedResponse(
+            model=request.model, embeddings=vectors, usage=pb.Usage(prompt_tokens=len(request.texts))
+        )
 
     def _report(self) -> pb.HealthReport:
         models = [pb.ModelStatus(name=name, state=self.state, context_length=2048) for name in self.models]

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,21 +55,39 @@ class HubFiles:
         return sum(self.sizes_bytes.values())
 
 
+Choose = Callable[[Sequence[str], ReadFile, str], Layout | None]
+"""Chooses a model's files from the names that a repository has; the text names the repository in errors."""
+
+
 def list_hub_model(model: HubModel, include: str | None) -> HubFiles:
     """Chooses the model's files; downloads nothing.
 
     Raises NotFound, FailedPrecondition (gated or private), InvalidArgument (holds no model) or Unavailable.
     """
+
+    def choose(names: Sequence[str], read: ReadFile, place: str) -> Layout:
+        layout = plan_layout(names, read, place=place, gguf=model.file, include=include)
+        if layout.format == "safetensors":
+            check_checkpoint(read_config(read("config.json"), place), names, place)
+        return layout
+
+    found = list_hub_files(model, choose)
+    if found is None:
+        raise InvalidArgument(f"{model.repository} on the Hub holds no model")
+    return found
+
+
+def list_hub_files(model: HubModel, choose: Choose) -> HubFiles | None:
+    """The files that `choose` chooses; None if it chooses none. Raises what list_hub_model raises."""
     api = _api()
     with _translated_errors(model, api.endpoint):
         info = api.model_info(model.repository, revision=model.revision, files_metadata=True)
         sizes_bytes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
-        place = f"{model.repository} on the Hub"
         commit = info.sha or model.revision or "main"
         with _reader(api, model.repository, commit) as read:
-            layout = plan_layout(list(sizes_bytes), read, place=place, gguf=model.file, include=include)
-            if layout.format == "safetensors":
-                check_checkpoint(read_config(read("config.json"), place), list(sizes_bytes), place)
+            layout = choose(list(sizes_bytes), read, f"{model.repository} on the Hub")
+        if layout is None:
+            return None
         licence = next((tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")), "")
         chosen_bytes = {name: sizes_bytes[name] for name in layout.files}
         return HubFiles(layout, commit, licence, chosen_bytes, list(sizes_bytes))

@@ -45,7 +45,7 @@ def check_checkpoint(config: Mapping[str, Any], names: Collection[str], place: s
     """
     if (kind := _other_kind(config)) is not None:
         raise InvalidArgument(
-            f"{place} is {kind}, not a model that continues text token by token, which is all that workers run"
+            f"{place} is {kind}, not a model that continues text token by token or turns texts into vectors or scores"
         )
     if method := quantisation_of(config, names):
         raise InvalidArgument(f"{place} holds weights quantised with {method}, which no worker reads; {_OTHERWISE}")

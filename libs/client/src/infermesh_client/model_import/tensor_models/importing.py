@@ -32,7 +32,7 @@ def import_tensors(
 
     `label`: the source, for the manifest; empty: the path.
     """
-    _check_options(options)
+    check_options(options)
     graph, home = graph.absolute(), options.home or target.parent.parent
     facts = describe(graph, home, view)
     sources = [graph.parent / name for name in facts.files]
@@ -72,7 +72,7 @@ def examine_tensors(
     graph: Path, root: Path, view: ProgressView, options: ImportOptions, *, label: str = ""
 ) -> Sequence[str]:
     """Makes the checks of an import, and says what it found; writes nothing. Raises InfermeshError."""
-    _check_options(options)
+    check_options(options)
     facts = describe(graph.absolute(), options.home or root.parent, view)
     size_bytes = sum((graph.parent / name).stat().st_size for name in facts.files)
     return [f"source: {label or graph.absolute()}", *account(facts), disk_line(root, size_bytes)]
@@ -91,8 +91,8 @@ def _batching(facts: TensorModelFacts, options: ImportOptions) -> BatchLimits | 
     return BatchLimits(max_size=most or facts.batching.max_size, max_delay_ms=delay_ms)
 
 
-def _check_options(options: ImportOptions) -> None:
-    """Raises InvalidArgument for options that are about models that generate text."""
+def check_options(options: ImportOptions, this: str = "this one takes tensors") -> None:
+    """Raises InvalidArgument for options that are about models that generate text. `this` says what this one does."""
     given = {
         "--weights": options.weights,
         "--link": options.link,
@@ -102,4 +102,4 @@ def _check_options(options: ImportOptions) -> None:
         "--reasoning": options.reasoning,
     }
     if wrong := [name for name, value in given.items() if value]:
-        raise InvalidArgument(f"{', '.join(wrong)}: only for models that generate text, and this one takes tensors")
+        raise InvalidArgument(f"{', '.join(wrong)}: only for models that generate text, and {this}")

@@ -1,0 +1,1 @@
+"""Imports models that turn texts into vectors or scores: folders of sentence-transformers and transformers."""

@@ -1,0 +1,1 @@
+"""Models that turn texts into vectors or scores, on OpenVINO: graphs of Hugging Face folders, and ONNX exports."""

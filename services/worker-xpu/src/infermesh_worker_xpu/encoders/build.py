@@ -1,0 +1,45 @@
+"""Builds a model of kind embed or rerank in the engine process, from a Hugging Face folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from infermesh_runtime import machine
+from infermesh_runtime.model_kind import RERANK, ModelKind
+from infermesh_runtime.text_encoder import EncoderFacts
+from infermesh_worker.executors.executor import BuiltExecutor
+from infermesh_worker.executors.text_executor import built_text_model
+from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker_xpu import device as devices
+from infermesh_worker_xpu.encoders.encoder import TorchEncoder
+from infermesh_worker_xpu.encoders.loading import context_length, load
+from infermesh_worker_xpu.options import TorchOptions
+
+_MOST_TOKENS = {"cpu": 4096}
+_ACCELERATOR_TOKENS = 16384
+"""In a batch, padding included; an accelerator needs more to be busy."""
+
+
+def build_encoder(folder: ModelFolder, options: Mapping[str, Any]) -> BuiltExecutor:
+    """Builds the model. `options`: fields of TorchOptions. Raises FailedPrecondition."""
+    manifest = folder.manifest
+    encoder = load_encoder(folder.path, manifest.kind, TorchOptions(**options), manifest.context_length)
+    facts = manifest.encoder or EncoderFacts()
+    return built_text_model(
+        encoder,
+        kind=manifest.kind,
+        name=manifest.name,
+        most_tokens=_MOST_TOKENS.get(encoder.info.device_kind, _ACCELERATOR_TOKENS),
+        activation=facts.activation,
+    )
+
+
+def load_encoder(folder: Path, kind: ModelKind, options: TorchOptions, stated_length: int) -> TorchEncoder:
+    """Loads the model in a folder, as imported or before. Raises FailedPrecondition."""
+    device = devices.select(options.device, options.device_index)
+    torch.set_num_threads(options.threads or machine.usable_processors())
+    dtype = device.dtype("fp32" if options.numerics == "exact" else options.dtype)
+    model = load(folder, device, dtype, scores=kind == RERANK)
+    return TorchEncoder(model, device, context_length=context_length(model, stated_length))
