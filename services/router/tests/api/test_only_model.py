@@ -1,6 +1,9 @@
 """A call that names no model goes to the only one of its kind."""
 
+from collections.abc import Callable
+
 import pytest
+from google.protobuf.message import Message
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.api.only_model import name_only_model
@@ -17,14 +20,14 @@ REPORT = pb.HealthReport(
 
 
 @pytest.mark.parametrize(
-    ("call", "model"),
+    ("read", "request_", "model"),
     [
-        (read_generate(pb.GenerateRequest(text="a").SerializeToString()), "chat"),
-        (read_tokenize(pb.TokenizeRequest(text="a").SerializeToString()), "chat"),
-        (read_embed(pb.EmbedRequest(texts=["a"]).SerializeToString()), "vectors"),
-        (read_embed(pb.EmbedRequest(texts=["a"], model="other").SerializeToString()), "other"),
-        (read_score(pb.ScoreRequest(texts=["a"]).SerializeToString()), ""),
+        (read_generate, pb.GenerateRequest(text="a"), "chat"),
+        (read_tokenize, pb.TokenizeRequest(text="a"), "chat"),
+        (read_embed, pb.EmbedRequest(texts=["a"]), "vectors"),
+        (read_embed, pb.EmbedRequest(texts=["a"], model="other"), "other"),
+        (read_score, pb.ScoreRequest(texts=["a"]), ""),
     ],
 )
-def test_the_only_model_of_the_kind(call: Call, model: str) -> None:
-    assert name_only_model(call, lambda: REPORT).wanted.model == model
+def test_the_only_model_of_the_kind(read: Callable[[bytes], Call], request_: Message, model: str) -> None:
+    assert name_only_model(read(request_.SerializeToString()), lambda: REPORT).wanted.model == model
