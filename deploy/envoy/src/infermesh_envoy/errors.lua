@@ -316,7 +316,7 @@ function envoy_on_request(handle)
     path = path:gsub("%?.*", "")
     headers:replace(":path", path)
   end
-  if path:find("^/api/") or path:find("^/v2$") or path:find("^/v2/") then
+  if path:find("^/api/") or path:find("^/v2$") or path:find("^/v2/") and path ~= "/v2/rerank" then -- that is Cohere's
     handle:streamInfo():dynamicMetadata():set("infermesh", "ollama", true)
   end
   if not errors.is_utf8(path) then

@@ -1,6 +1,9 @@
 """A call that names no model goes to the only one of its kind."""
 
+from collections.abc import Callable
+
 import pytest
+from google.protobuf.message import Message
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.requests.call import Call, read_embed, read_generate, read_infer, read_score, read_tokenize
@@ -11,15 +14,16 @@ ONLY: dict[ModelKind, str] = {"generate": "chat", "embed": "vectors", "infer": "
 
 
 @pytest.mark.parametrize(
-    ("call", "model"),
+    ("read", "request_", "model"),
     [
-        (read_generate(pb.GenerateRequest(text="a").SerializeToString()), "chat"),
-        (read_tokenize(pb.TokenizeRequest(text="a").SerializeToString()), "chat"),
-        (read_embed(pb.EmbedRequest(texts=["a"]).SerializeToString()), "vectors"),
-        (read_embed(pb.EmbedRequest(texts=["a"], model="other").SerializeToString()), "other"),
-        (read_infer(pb.InferRequest().SerializeToString()), "tensors"),
-        (read_score(pb.ScoreRequest(texts=["a"]).SerializeToString()), ""),
+        (read_generate, pb.GenerateRequest(text="a"), "chat"),
+        (read_tokenize, pb.TokenizeRequest(text="a"), "chat"),
+        (read_embed, pb.EmbedRequest(texts=["a"]), "vectors"),
+        (read_embed, pb.EmbedRequest(texts=["a"], model="other"), "other"),
+        (read_infer, pb.InferRequest(), "tensors"),
+        (read_score, pb.ScoreRequest(texts=["a"]), ""),
     ],
 )
-def test_the_only_model_of_the_kind(call: Call, model: str) -> None:
+def test_the_only_model_of_the_kind(read: Callable[[bytes], Call], request_: Message, model: str) -> None:
+    call = read(request_.SerializeToString())
     assert name_model(call, lambda kind: ONLY.get(kind, "")).wanted.model == model
