@@ -83,7 +83,6 @@ test-xpu: setup-xpu ## Check worker-xpu's types and test it: alone, with clients
 	$(PYTEST) -q -m torch tests/conformance
 
 test-examples: setup-xpu ## Run the examples with real models, which it downloads (100 MB), and compare their numbers
-	$(PYTHON) $(PIP_INSTALL) "pillow>=11,<14" "onnxruntime>=1.23,<2"
 	mypy examples/detect.py examples/read_text.py examples/find_speech.py tests/examples
 	$(PYTEST) -q tests/examples
 
