@@ -18,6 +18,7 @@ OWNED = {
     "libs/worker/src/infermesh_worker/engine_process/format_compiler.py": "its thread answers every format",
     "libs/worker/src/infermesh_worker/front_watchdog.py": "a timer that fails ends us",
     "libs/worker/src/infermesh_worker/rpc/texts/sharing.py": "a task group",
+    "services/router/src/infermesh_router/batches/runner.py": "a task group",
     "services/router/src/infermesh_router/fleet/drainer.py": "awaits it",
     "services/router/src/infermesh_router/openai/generations.py": "a task group",
     "services/router/src/infermesh_router/relay/retrying/hedge.py": "awaits both tries",

@@ -1,5 +1,6 @@
 """Assembles what a router offers to clients: native inference, and the REST APIs of OpenAI, Anthropic and Ollama."""
 
+from dataclasses import replace
 from functools import partial
 
 import grpc
@@ -44,7 +45,7 @@ from infermesh_router.responses.keeping import Keeping
 from infermesh_router.responses.schema import RESPONSE_BODIES
 from infermesh_router.responses.servicer import LIMITED_CALLS as LIMITED_RESPONSES_CALLS
 from infermesh_router.responses.servicer import ResponsesServicer, responses_handlers
-from infermesh_router.texts.schema import TEXT_BODIES
+from infermesh_router.texts.schema import OLLAMA_TEXT_BODIES, TEXT_BODIES
 from infermesh_router.texts.servicer import LIMITED_CALLS as LIMITED_TEXT_CALLS
 from infermesh_router.texts.servicer import LIMITED_OLLAMA_CALLS as LIMITED_OLLAMA_TEXT_CALLS
 from infermesh_router.texts.servicer import TextServicer, ollama_text_handlers, text_handlers
@@ -64,7 +65,13 @@ LIMITED_METHODS = frozenset(
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
-DESCRIBED_APIS = (openai_api({**RESPONSE_BODIES, **TEXT_BODIES}), BATCH_API, ANTHROPIC_API, OLLAMA_API, KSERVE_API)
+DESCRIBED_APIS = (
+    openai_api({**RESPONSE_BODIES, **TEXT_BODIES}),
+    BATCH_API,
+    ANTHROPIC_API,
+    replace(OLLAMA_API, bodies={**OLLAMA_API.bodies, **OLLAMA_TEXT_BODIES}),
+    KSERVE_API,
+)
 """What /openapi.json describes: the REST APIs of all dialects."""
 
 

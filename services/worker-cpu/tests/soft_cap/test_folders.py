@@ -81,7 +81,8 @@ def test_the_estimated_cache_is_that_of_bf16(tmp_path: Path) -> None:
     shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
     (tmp_path / "openvino").mkdir()
     (tmp_path / "openvino" / "openvino_model.bin").write_bytes(b"0" * 100)
-    folder = cast("ModelFolder", SimpleNamespace(path=tmp_path, manifest=SimpleNamespace(context_length=100)))
+    manifest = SimpleNamespace(context_length=100, kind="generate")
+    folder = cast("ModelFolder", SimpleNamespace(path=tmp_path, manifest=manifest))
 
     def least_bytes(**config: Any) -> int:
         folder_with(tmp_path, **shape, **config)

@@ -70,7 +70,7 @@ def import_model(
             return import_tensors(model.graph, target, view, options, force=force, label=model.label)
     if isinstance(parsed, TextModel):
         return import_text_model(parsed.path, target, view, options, force=force)
-    if isinstance(parsed, HubModel) and (found := find_repository(parsed)) is not None:
+    if isinstance(parsed, HubModel) and not options.link and (found := find_repository(parsed)) is not None:
         return import_repository(parsed, found, target, view, options, force=force)
     home = options.home or root.parent
 

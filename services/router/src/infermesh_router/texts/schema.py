@@ -147,6 +147,8 @@ TEXT_BODIES: Mapping[str, tuple[type[BaseModel], ...]] = {
     "Score": (ScoreBody,),
 }
 """The schemas of the bodies that calls of OpenAIService take, for /openapi.json."""
+OLLAMA_TEXT_BODIES: Mapping[str, tuple[type[BaseModel], ...]] = {"Embed": (OllamaEmbedBody, OllamaEmbeddingsBody)}
+"""The same for OllamaService."""
 
 
 def list_hints(body: Strict, neutral: Hints) -> Iterator[str]:
