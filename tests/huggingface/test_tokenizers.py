@@ -62,7 +62,9 @@ def original(name: str) -> Path:
         )
         archive = CACHE / packed.stdout.split()[-1]
         with tarfile.open(archive) as tar:
-            tar.extractall(CACHE / f".{name}", filter="data")
+            if hasattr(tarfile, "data_filter"):  # from Python 3.11.4 on
+                tar.extraction_filter = tarfile.data_filter
+            tar.extractall(CACHE / f".{name}")
         archive.unlink()
         (CACHE / f".{name}" / "package" / "models").rename(folder)
     return folder
