@@ -7,9 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clients.running import DEV_VENV, ROOT
-from tests.clients.test_node import FOLDER, installed
-
-__all__ = ["installed"]
+from tests.clients.test_node import FOLDER, install
 
 LOAD_S = 0.5
 """Five comments."""
@@ -26,7 +24,8 @@ def url() -> Iterator[str]:
     assert mesh.returncode == 0
 
 
-def test_clients_in_node_skip_comments(installed: None, url: str) -> None:
+def test_clients_in_node_skip_comments(url: str) -> None:
+    install()
     command = ["node", "slow_load.mjs", url, "m"]
     done = subprocess.run(command, cwd=FOLDER, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
