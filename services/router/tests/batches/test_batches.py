@@ -217,6 +217,27 @@ async def test_a_request_that_could_not_run_now_is_tried_again(
     assert len(worker.requests) == 2
 
 
+async def test_a_batch_that_cannot_run_now_does_not_hold_up_others(
+    start_worker: StartWorker, start_router: StartRouter, tmp_path: Path
+) -> None:
+    refused = asyncio.Event()
+
+    async def script(request: inference_pb2.GenerateRequest, context: RpcContext) -> Events:
+        if request.chat.messages[0].content != "fast":
+            refused.set()
+            raise Unavailable("Not now.", reason="BUSY", retry_after_s=3600.0)
+        async for event in say_hello(request, context):
+            yield event
+
+    worker = await start_worker(script=script)
+    router = await start_router(worker, batches_store=str(tmp_path / "b"), attempts=1, batches_at_once=1)
+    waiting = await create(router, await upload(router, [line("slow")]))
+    await refused.wait()
+    other = await ended(router, (await create(router, await upload(router, [line("fast")])))["id"])
+    assert other["request_counts"]["completed"] == 1
+    assert (await call(router, "GetBatch", pb.GetBatchRequest(batch_id=waiting["id"])))["status"] == "in_progress"
+
+
 async def test_a_key_sees_only_its_own(start_worker: StartWorker, start_router: StartRouter, tmp_path: Path) -> None:
     keys = write_keys_of(tmp_path / "keys.json", mine={}, yours={"models": ["other"]})
     mine, yours = bearer("mine"), bearer("yours")

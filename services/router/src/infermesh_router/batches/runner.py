@@ -110,17 +110,17 @@ class BatchRunner:
 
     async def _work(self, batch: Batch, pending: Iterator[int], patient_until_s: float) -> None:
         for n in pending:
-            async with self._free:
-                line = await self._store.batches(Batches.line, batch.id, n)
-                result, failed = await self._result(batch, line, n, patient_until_s)
-                await self._store.batches(Batches.end_line, batch.id, n, result, failed=failed)
+            line = await self._store.batches(Batches.line, batch.id, n)
+            result, failed = await self._result(batch, line, n, patient_until_s)
+            await self._store.batches(Batches.end_line, batch.id, n, result, failed=failed)
 
     async def _result(self, batch: Batch, line: Line, n: int, patient_until_s: float) -> tuple[bytes, bool]:
         """The line of the answer or error, and whether it is an error."""
         request_id = f"req_{uuid4().hex}"
         while True:
             try:
-                return answered(line, n, request_id, await self._answer(batch, line)), False
+                async with self._free:  # not while it waits: other batches may be able to run
+                    return answered(line, n, request_id, await self._answer(batch, line)), False
             except InfermeshError as error:
                 if not passes(error, patient=time.monotonic() < patient_until_s):
                     return refused(line, n, request_id, error), True
