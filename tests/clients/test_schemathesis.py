@@ -38,7 +38,7 @@ BODIES = (
 CHECKS = [f"{what}_conformance" for what in ("status_code", "content_type", "response_schema")] + ["not_a_server_error"]
 CONFIG = """
 [[operations]]
-include-path-regex = "^/api/(pull|embed|embeddings|push|create|copy|delete|blobs/{digest})$"
+include-path-regex = "^/api/(pull|push|create|copy|delete|blobs/{digest})$"
 checks.not_a_server_error.expected-statuses = ["2xx", "4xx", "501"]
 """
 """Calls of Ollama's API that a mesh does not offer answer 501, and say what to use instead."""
