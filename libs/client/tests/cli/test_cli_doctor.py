@@ -120,3 +120,16 @@ def test_files_that_hold_no_key(infermesh: RunCommand, fake: FakeServer, tmp_pat
     assert result.exit_code == 1
     assert "key" in result.stderr
     assert not fake.bodies
+
+
+@pytest.mark.parametrize(("key", "sent"), [("abc-key ", True), ("abc-key\n", True), ("abc\nkey", False), (" ", False)])
+def test_keys_in_the_environment_are_checked_as_those_in_files(
+    infermesh: RunCommand, fake: FakeServer, monkeypatch: pytest.MonkeyPatch, key: str, sent: bool
+) -> None:
+    monkeypatch.setenv("INFERMESH_API_KEY", key)
+    monkeypatch.setenv("INFERMESH_HTTP_PORT", str(fake.server_address[1]))
+    result = infermesh("doctor", CLIENT, "--model", "second")
+    assert "abc" not in result.output
+    assert {headers["authorization"] for headers in fake.headers} == ({"Bearer abc-key"} if sent else set())
+    assert result.exit_code == (0 if sent else 1)
+    assert ("INFERMESH_API_KEY must hold one API key" in result.stderr) is not sent
