@@ -96,11 +96,15 @@ def _distance_bias(layers: Layers, ids: ov.Node) -> ov.Node:
 
 
 def _buckets(distance: Array) -> Array:
-    """The bucket of each distance of a key from its query, as T5 counts them in both directions."""
+    """The bucket of each distance of a key from its query, as T5 counts them in both directions.
+
+    In float32, as transformers computes it: in float64, the distance 64 would be in the bucket below.
+    """
     half = _BUCKETS // 2
     exact = half // 2
     size = np.abs(distance)
-    scale = (half - exact) / np.log(_FARTHEST / exact)
-    large = exact + (np.log(np.maximum(size, 1) / exact) * scale).astype(np.int64)
+    far = np.log(np.maximum(size, 1).astype(np.float32) / np.float32(exact))
+    share = far / np.float32(np.log(_FARTHEST / exact))
+    large = exact + (share * np.float32(half - exact)).astype(np.int64)
     found: Array = (distance > 0) * half + np.where(size < exact, size, np.minimum(large, half - 1))
     return found
