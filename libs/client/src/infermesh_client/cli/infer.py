@@ -1,21 +1,19 @@
 """Runs `infermesh infer`: reads arrays from files, runs a model on them, and prints or saves what it gives."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from infermesh.inference.v1 import inference_pb2
-from infermesh.tensor.v1.tensor_pb2 import DataType, TensorMetadata
+from infermesh.tensor.v1.tensor_pb2 import TensorMetadata
+from infermesh_client.cli.arrays import read_array, save_array
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.tensors import Array, numpy_dtype
+from infermesh_runtime.tensors import Array
 
-STDIN = "-"
 _PRINTED_ELEMENTS = 1000
 """Larger outputs are printed without their elements."""
 
@@ -32,12 +30,15 @@ def run_infer(model: str, inputs: Sequence[str], outputs: Sequence[str], *, devi
     settings, _ = load_settings()
     with connect(endpoint, settings, timeout_s=None) as client:
         known = _inputs_of(client.health(), model)
-        arrays = {name: _read(name, file, known.get(name)) for name, file in _pairs(inputs, "--input").items()}
+        arrays = {
+            name: read_array(name, file, known[name].dtype if name in known else None)
+            for name, file in _pairs(inputs, "--input").items()
+        }
         found = client.infer(model, arrays, device=device)
     if missing := [name for name in files if name not in found]:
         raise InvalidArgument(f"the model gives no output {missing[0]!r}; it gives {', '.join(found)}")
     for name, file in files.items():
-        np.save(file, found[name], allow_pickle=False)
+        save_array(name, file, found[name])
     shown = {name: _shown(array) for name, array in found.items() if name not in files}
     if shown or not files:
         print(json.dumps(shown, ensure_ascii=False))
@@ -57,24 +58,6 @@ def _inputs_of(report: inference_pb2.HealthReport, model: str) -> Mapping[str, T
     """What the model takes, as far as it is known before it is loaded."""
     known = {each.name: each.inputs for each in report.available} | {each.name: each.inputs for each in report.models}
     return {tensor.name: tensor for tensor in known.get(model, ())}
-
-
-def _read(name: str, file: str, known: TensorMetadata | None) -> Array:
-    """An input. JSON has no types: its numbers get the type that the model takes."""
-    try:
-        if file != STDIN and not file.endswith(".json"):
-            array: Array = np.load(Path(file), allow_pickle=False)
-            return array
-        value = json.loads(sys.stdin.read() if file == STDIN else Path(file).read_text(encoding="utf-8"))
-        return _from_json(value, None if known is None else known.dtype)
-    except (OSError, ValueError, OverflowError) as error:
-        raise InvalidArgument(f"--input {name}={file}: cannot be read: {error}", fields={"inputs": name}) from error
-
-
-def _from_json(value: Any, dtype: DataType | None) -> Array:
-    if dtype == DataType.DATA_TYPE_BYTES:
-        return np.array(value, object)
-    return np.array(value) if dtype is None else np.array(value).astype(numpy_dtype(dtype))
 
 
 def _shown(array: Array) -> Mapping[str, Any]:
