@@ -104,9 +104,17 @@ def test_a_damaged_package_is_refused(index: Path) -> None:
 def test_a_package_of_npm_is_downloaded_with_npm() -> None:
     with unpacked(parsed("npm:@acme/tiny@1.0.2:onnx/m.onnx"), view()) as found:
         assert (found.label, found.graph.read_bytes()) == ("npm:@acme/tiny@1.0.2:onnx/m.onnx", BODY)
-    other = parsed("npm:acme@1:m.onnx")
-    with pytest.raises(Unavailable, match="npm cannot download acme@1: npm error 404"), unpacked(other, view()):
+    other = parsed("npm:acme@1.0.0:m.onnx")
+    with pytest.raises(Unavailable, match=r"download acme@1\.0\.0: npm error 404"), unpacked(other, view()):
         pass
+
+
+def test_only_whole_versions_of_npm_are_taken() -> None:
+    for version in ("1", "1.2", "1.x", "1.2.x", "latest", "^1.2.3", "1.2.3||2.0.0", "1.2.3 - 2"):
+        with pytest.raises(InvalidArgument, match=r"whole version, such as 1\.0\.2"):
+            parse_source(f"npm:acme@{version}:m.onnx")
+    for version in ("1.2.3", "1.2.3-beta.1", "10.20.30+build.5"):
+        assert parsed(f"npm:acme@{version}:m.onnx").package == f"acme@{version}"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Names a file in a package of the Python index or of npm: pypi:PACKAGE==VERSION:PATH, npm:PACKAGE@VERSION:PATH."""
+"""Names a file in a package of the Python index or of npm: pypi:PACKAGE==VERSION:PATH, npm:PACKAGE@VERSION:PATH.
+
+npm takes parts of a version, such as 1 or 1.2, as ranges; only a whole one is taken here, so that a source is one file.
+"""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from infermesh_runtime.errors import InvalidArgument
 
 _FILE = r":(?P<path>[^#]+)(#sha256=(?P<sha256>[0-9a-f]{64}))?"
 _PYPI = re.compile(rf"pypi:(?P<package>[A-Za-z0-9][\w.-]*(==[\w.!+-]+)?){_FILE}")
-_NPM = re.compile(rf"npm:(?P<package>(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*@\d[\w.+-]*){_FILE}")
+_NPM = re.compile(rf"npm:(?P<package>(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*@\d+\.\d+\.\d+([-+][\w.+-]+)?){_FILE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +21,14 @@ class PackageFile:
 
     registry: Literal["pypi", "npm"]
     package: str
-    """NAME or NAME==VERSION, as pip takes it; NAME@VERSION, as npm takes it."""
+    """NAME or NAME==VERSION, as pip takes it; NAME@VERSION, as npm takes it, with a whole version: 1.0.2."""
     path: PurePosixPath
     """In the package."""
     sha256: str = ""
-    """That the file must have; empty: any, as the registry's own hash of the package is always checked."""
+    """That the file with the graph must have, not the weights beside it; empty: any.
+
+    pip and npm compare the whole package with the index's own hash where the index gives one.
+    """
 
 
 def parse_package_file(text: str) -> PackageFile | None:
@@ -30,7 +36,10 @@ def parse_package_file(text: str) -> PackageFile | None:
     if text.startswith("npm:"):
         match = _NPM.fullmatch(text)
         if match is None:
-            raise InvalidArgument(f"{text!r} is malformed; expected npm:PACKAGE@VERSION:PATH[#sha256=HASH]")
+            raise InvalidArgument(
+                f"{text!r} is malformed; expected npm:PACKAGE@VERSION:PATH[#sha256=HASH], with a whole "
+                "version, such as 1.0.2"
+            )
         return _found("npm", match)
     if text.startswith("pypi:") and ":" in text.removeprefix("pypi:"):
         match = _PYPI.fullmatch(text)
