@@ -162,6 +162,7 @@ def _read_stream(response: httpx.Response, dialect: Dialect, headers: Mapping[st
             return replace(reply, problem="an event of the stream is no JSON object")
         if error := event_error(event):
             return replace(reply, problem=f"the stream ended with an error: {error}")
-        reply = replace(reply, has_usage=reply.has_usage or bool(event.get("usage")))
+        if event.get("usage") and not reply.has_usage:
+            reply = replace(reply, has_usage=True)
         ended = ended or (dialect.ends is not None and dialect.ends(event))
     return reply if ended else replace(reply, problem="the stream broke off before its end")
