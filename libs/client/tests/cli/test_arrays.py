@@ -31,6 +31,10 @@ def read(folder: Path, text: str, dtype: str | None) -> Array:
         ("[9223372036854775808, -1]", "INT64", "fit in INT64"),
         ("[2]", "BOOL", "2 does not fit in BOOL"),
         ("[1e300]", "FP16", "does not fit in FP16"),
+        ("[1e300]", "FP8_E4M3", "does not fit in FP8_E4M3"),
+        ("[Infinity]", "FP8_E4M3", "inf does not fit in FP8_E4M3"),
+        (r'["\ud800"]', "BYTES", "no text"),
+        (r'["\ud800"]', None, "no text"),
         ('{"a": 1}', "FP32", "expected numbers"),
         ('{"a": 1}', None, "expected numbers"),
         ("[null]", None, "expected numbers"),
@@ -96,6 +100,7 @@ def _huge() -> bytes:
         *(b"", b"PK\x03\x04", b"\x93NUMPY", _npz(), _npz()[:40], _npy(np.zeros(9))[:-8], _huge()),
         _npy(np.zeros(8)).replace(b"'fortran_order'", b"'fortran_orde(("),
         _npy(np.array([{}], object)),
+        _npy(np.array(["\ud800"])),
     ],
 )
 def test_files_that_hold_no_array_are_refused(tmp_path: Path, content: bytes) -> None:

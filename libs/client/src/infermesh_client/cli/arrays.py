@@ -27,9 +27,9 @@ def read_array(name: str, file: str, dtype: DataType | None) -> Array:
     """An input. JSON has no types: its numbers get the type that the model takes. Raises InvalidArgument."""
     try:
         if file != STDIN and not file.endswith(".json"):
-            return _load(Path(file))
+            return _with_texts_checked(_load(Path(file)))
         value = json.loads(sys.stdin.read() if file == STDIN else Path(file).read_text(encoding="utf-8"))
-        return _from_json(value, dtype)
+        return _with_texts_checked(_from_json(value, dtype))
     except _DAMAGED as error:
         why = str(error) or "it ends too early"
         raise InvalidArgument(f"--input {name}={file}: cannot be read: {why}", fields={"inputs": name}) from error
@@ -49,6 +49,15 @@ def _load(file: Path) -> Array:
     if isinstance(loaded, np.lib.npyio.NpzFile):
         raise TypeError("it holds several arrays; expected a .npy file, which holds one")
     array: Array = loaded
+    return array
+
+
+def _with_texts_checked(array: Array) -> Array:
+    """The array. Raises ValueError for texts that UTF-8 cannot hold, which JSON and numpy can."""
+    if array.dtype.kind in "OU":
+        for text in array.flat:
+            if isinstance(text, str) and any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise ValueError(f"{text!a} is no text: it holds half a pair of surrogates")
     return array
 
 
@@ -80,7 +89,8 @@ def _converted(exact: Array, dtype: DataType) -> Array:
     except OverflowError as error:
         raise ValueError(f"a number does not fit in {type_name(dtype)}: {error}") from None
     if is_float:
-        lost = np.isfinite(given) & ~np.isfinite(made.astype(np.float64))
+        back = made.astype(np.float64)
+        lost = (np.isinf(back) != np.isinf(given)) | (np.isnan(back) != np.isnan(given))
     else:
         lost = np.asarray(made.astype(object) != exact, bool)
     if lost.any():
