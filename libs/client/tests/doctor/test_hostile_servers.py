@@ -11,6 +11,7 @@ import pytest
 from infermesh_client.doctor.diagnosis import Outcome, diagnose
 from infermesh_client.doctor.reading import events
 from infermesh_client.doctor.recording import RecordedRequest
+from infermesh_client.doctor.reply import read_error
 from infermesh_client.doctor.server import Server, Unreachable
 from infermesh_runtime.errors import NotFound
 from libs.client.tests.doctor.fake_server import Answer, FakeServer, refusal, stream
@@ -48,6 +49,15 @@ def test_an_error_of_any_shape_does_not_show_the_key(server: Server, fake: FakeS
     assert "0123" not in problem
 
 
+@pytest.mark.parametrize("document", ['{"told": "a%s"}', '{"error": {"code": "a%s"}}', '["a%s"]'])
+def test_a_key_that_is_escaped_is_not_shown(server: Server, fake: FakeServer, document: str) -> None:
+    fake.rule = lambda _: Answer(500, (document % r"b\/c\u0073k\"'0").encode())
+    problem = diagnose(replace(server, key="""b/csk"'0"""), PLAIN, "tiny").problem
+    assert "a***" in problem
+    fake.rule = lambda _: Answer(200, b'data: {"error": {"code": "a%s"}}\n\n' % rb"b\/c\u0073k\"'0")
+    assert "a***" in diagnose(replace(server, key="""b/csk"'0"""), STREAMED, "tiny").problem
+
+
 def test_a_key_that_no_header_can_hold_is_not_shown(server: Server) -> None:
     assert "abc" not in diagnose(replace(server, key="abc "), PLAIN, "tiny").problem
     with pytest.raises(Unreachable) as caught:
@@ -80,17 +90,26 @@ def test_a_field_in_a_field_is_not_blamed_while_the_server_is_busy(server: Serve
     assert diagnose(server, request, "tiny").named(Outcome.REFUSED) == ["options"]
 
 
-def test_fields_are_added_until_the_server_is_busy(server: Server, fake: FakeServer) -> None:
+@pytest.mark.parametrize(
+    ("order", "refused", "untried"),
+    [
+        (["temperature", "user", "seed"], ["temperature", "user"], ["seed"]),
+        (["seed", "temperature", "user"], [], ["seed", "temperature", "user"]),
+    ],
+)
+def test_fields_are_added_until_the_server_is_busy(
+    server: Server, fake: FakeServer, order: list[str], refused: list[str], untried: list[str]
+) -> None:
     def answer(body: dict[str, Any]) -> Answer:
         if "temperature" in body or "user" in body:  # two causes, so that leaving out one does not help
             return refusal("No.")
         return refusal("Later.", status=429) if "seed" in body else Answer()
 
     fake.rule = answer
-    found = diagnose(server, PLAIN, "tiny")
+    found = diagnose(server, asked({name: BODY[name] for name in ("model", "messages", *order)}), "tiny")
     assert found.problem == "429 Later."
-    assert found.named(Outcome.REFUSED) == ["temperature", "user"]
-    assert found.named(Outcome.UNTRIED) == ["seed"]
+    assert found.named(Outcome.REFUSED) == refused
+    assert found.named(Outcome.UNTRIED) == untried
 
 
 def asked(body: dict[str, Any]) -> RecordedRequest:
@@ -137,6 +156,11 @@ def test_deep_answers_are_no_json(server: Server, fake: FakeServer, request_: Re
     assert "JSON" in diagnose(server, request_, "tiny").problem or status == 500
     with pytest.raises(NotFound):
         server.default_model()
+
+
+def test_an_error_of_any_depth_is_read() -> None:
+    for depth in range(500, 1000):  # json reads a little deeper than it writes
+        assert read_error(500, {}, b"[" * depth + b"]" * depth).message
 
 
 def test_lines_may_be_split_anywhere() -> None:

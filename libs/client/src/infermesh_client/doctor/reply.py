@@ -57,7 +57,7 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Reply
     error = document.get("error", document) if isinstance(document, dict) else document
     if not isinstance(error, dict):
         return Reply(status, headers, message=_plain(error))
-    message = error.get("message") or error.get("detail") or text
+    message = error.get("message") or error.get("detail") or document
     param = error.get("param")
     return Reply(status, headers, message=_plain(message), param=param if isinstance(param, str) else "")
 
@@ -74,6 +74,10 @@ def event_error(event: Mapping[str, Any]) -> str:
 
 
 def _plain(text: object) -> str:
-    """The text of a server, without what would change a terminal."""
-    words = "".join(each if each.isprintable() else " " for each in str(text)).split()
+    """The text of a server, or its JSON as we write it, without what would change a terminal."""
+    try:
+        shown = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+    except RecursionError:
+        shown = "an error that is nested too deep to show"
+    words = "".join(each if each.isprintable() else " " for each in shown).split()
     return " ".join(words)
