@@ -1,6 +1,7 @@
-"""Reads the archive that a program of torch is saved in, and refuses what could run code when torch loads it.
+"""Reads the archive that a program of torch is saved in, as torch reads it, and refuses what is known to run code.
 
 torch reads pickled members with Python's unpickler, which runs what their author wrote, and loads compiled libraries.
+Checks of these files are no proof that they do no harm: they are imported only from people who are trusted.
 """
 
 import zipfile

@@ -1,7 +1,9 @@
-"""Checks that a torch.export program (.pt2) holds nothing but torch's operators before torch loads it.
+"""Refuses torch.export programs (.pt2) that hold what is known to run code, before torch loads them.
 
-torch's loader unpickles members, looks up functions by name, and evaluates symbolic sizes and guards as Python. What is
-allowed here is what torch.export itself writes for programs of operators; anything else is refused by name.
+torch's loader unpickles members, looks up functions by name, writes names into Python source that it runs, and
+evaluates symbolic sizes and guards as Python. What is allowed here is what torch.export itself writes for programs of
+operators; anything else is refused by name. That is no proof that what is left does no harm: torch was not made for
+programs of strangers, so such files are imported only from people who are trusted.
 """
 
 import ast

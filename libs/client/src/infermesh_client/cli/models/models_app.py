@@ -89,6 +89,13 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
             min=0, max=60_000, help="How long a request to a model of tensors waits for others, in milliseconds."
         ),
     ] = 0.0,
+    trust_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-code",
+            help="Take a torch.export or TorchScript file, which can run its maker's code: only from people you trust.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the source, print what an import would take in, and stop.")
     ] = False,
@@ -103,6 +110,7 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
         verify=verify,
         max_batch=max_batch,
         batch_delay_ms=batch_delay_ms,
+        trust_code=trust_code,
         eos=tuple(eos or ()),
         tool_format=tool_format,
         reasoning=reasoning,
