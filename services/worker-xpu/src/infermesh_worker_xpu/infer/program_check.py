@@ -60,7 +60,7 @@ def check_program(graph: Path, archive: Archive) -> None:
             if entry.get("use_pickle") or not _PLAIN_TENSOR.fullmatch(entry["path_name"]):
                 raise pickled(graph, f"the pickled object {tensor}")
             part = f"{config.rpartition('/')[0]}/{entry['path_name']}"
-            if part not in names or (_has_elements(entry) and not archive.read(part)):
+            if part not in names or (_has_elements(entry) and not archive.size(part)):
                 raise InvalidArgument(f"{graph.name} is damaged: it lacks the elements of {tensor}")
     _check_samples(graph, archive)
     body = archive.read(PROGRAM)
