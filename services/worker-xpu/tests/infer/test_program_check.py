@@ -155,7 +155,7 @@ def test_programs_that_use_files_are_refused(tmp_path: Path) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x + torch.from_file("/etc/hostname", False, 1, dtype=torch.uint8)
 
-    with pytest.raises(FailedPrecondition, match=r"m\.pt uses aten::from_file"):
+    with pytest.raises(FailedPrecondition, match=r"m\.pt uses from_file, "):
         described(script(tmp_path / "m.pt", Reads(), {"inputs": [spec("x", -1)], "outputs": [spec("y", -1)]}))
 
 
