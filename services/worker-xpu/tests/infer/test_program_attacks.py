@@ -1,6 +1,8 @@
 """Programs of torch that run code of their makers, or use files, when torch loads them: refused before it does."""
 
+import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +119,112 @@ def test_modules_with_numbers_as_names_are_accepted(tmp_path: Path) -> None:
     layers = torch.nn.Sequential(torch.nn.Sequential(Linear()), torch.nn.ReLU())
     tensors = {"inputs": [spec("input", -1, 4)], "outputs": [spec("y", -1, 3)]}
     assert load_torchscript(script(tmp_path / "m.pt", layers, tensors), CPU).inputs[0].name == "input"
+
+
+def graph_of(found: Any) -> Any:
+    return found["graph_module"]["graph"]
+
+
+def renamed(old: str, new: str) -> Callable[[Any], None]:
+    """Gives a tensor another name, wherever it is named."""
+
+    def edit(value: Any) -> None:
+        for key in list(value) if isinstance(value, dict) else range(len(value)):
+            if isinstance(value[key], dict | list):
+                edit(value[key])
+            elif value[key] == old:
+                value[key] = new
+        if isinstance(value, dict) and old in value:
+            value[new] = value.pop(old)
+
+    return edit
+
+
+@pytest.mark.parametrize("name", ["x={}", "x, y={}"])
+def test_code_as_the_name_of_an_input_is_refused(program: Path, tmp_path: Path, mark: Path, name: str) -> None:
+    """torch puts it into the first line of the function that it writes and runs."""
+    edit = renamed("x", name.format(CODE.format(mark)))
+    with pytest.raises(FailedPrecondition, match=r"m\.pt2 holds the name .x.*which could be code"):
+        load(edited(program, tmp_path / "m.pt2", edit))
+    assert not mark.exists()
+
+
+NAMED: dict[str, Callable[[Any, str], None]] = {
+    "key": lambda found, code: graph_of(found)["tensor_values"].update({code: {}}),
+    "in a list": lambda found, code: found["graph_module"]["module_call_graph"][0]["signature"].update(
+        forward_arg_names=[code]
+    ),
+    "path": lambda found, code: found["graph_module"]["module_call_graph"].append({"fqn": code, "signature": None}),
+    "output": lambda found, code: graph_of(found)["nodes"][0].update(name=code),
+}
+
+
+@pytest.mark.parametrize("put", NAMED.values(), ids=NAMED)
+def test_code_as_any_name_is_refused(program: Path, tmp_path: Path, put: Callable[[Any, str], None]) -> None:
+    with pytest.raises(FailedPrecondition, match="which could be code"):
+        load(edited(program, tmp_path / "m.pt2", lambda found: put(found, "print(1)")))
+
+
+def test_operators_as_arguments_are_checked_as_those_that_are_called(program: Path, tmp_path: Path) -> None:
+    def edit(found: Any) -> None:
+        graph_of(found)["nodes"][0]["inputs"][0]["arg"] = {"as_operator": "torch.os.system"}
+
+    with pytest.raises(FailedPrecondition, match=r"a call of 'torch\.os\.system'"):
+        load(edited(program, tmp_path / "m.pt2", edit))
+
+
+def container(kind: str, context: Any) -> Any:
+    leaf: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
+    return {"type": kind, "context": json.dumps(context), "children_spec": [leaf]}
+
+
+def nested(args: Any, kwargs: Any) -> str:
+    return json.dumps([1, {"type": "builtins.tuple", "context": "null", "children_spec": [args, kwargs]}])
+
+
+ARGS = container("builtins.tuple", None)
+NO_KWARGS = {"type": "builtins.dict", "context": "[]", "children_spec": []}
+ENUM = container("builtins.dict", [{"__enum__": True, "fqn": "evil:E", "name": "A"}])
+ESCAPED = {**ENUM, "context": ENUM["context"].replace("__enum__", "_\\u005fenum__")}
+DEFAULT = container("collections.defaultdict", {"default_factory_module": "evil", "default_factory_name": "made"})
+SPECS = {
+    "a module of a default": nested(DEFAULT, NO_KWARGS),
+    "an enum": nested(ENUM, NO_KWARGS),
+    "an escaped enum": nested(ESCAPED, NO_KWARGS),
+    "an enum deep inside": nested({**ARGS, "children_spec": [ESCAPED]}, NO_KWARGS),
+    "an enum in keyword arguments": nested(ARGS, ESCAPED),
+    "another class": nested(container("torch.Size", None), NO_KWARGS),
+    "code as a keyword": nested(ARGS, container("builtins.dict", ["x': print(1), 'y"])),
+    "no description": "[1]",
+}
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_containers_that_import_modules_are_refused(
+    program: Path, tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
+    (tmp_path / "evil.py").write_text(CODE.format(mark))
+    monkeypatch.syspath_prepend(tmp_path)
+    keys = ("in_spec",) if spec == SPECS["code as a keyword"] else ("in_spec", "out_spec")
+    for key in keys:
+
+        def edit(found: Any, key: str = key) -> None:
+            found["graph_module"]["module_call_graph"][0]["signature"][key] = spec
+
+        with pytest.raises(FailedPrecondition, match="in more than tuples, lists and dicts"):
+            load(edited(program, tmp_path / "m.pt2", edit))
+    assert not mark.exists()
+
+
+def test_results_and_keywords_of_other_names_are_accepted(tmp_path: Path) -> None:
+    class Both(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.ModuleDict({"conv-1": torch.nn.Linear(3, 3), "0": torch.nn.Linear(3, 3)})
+
+        def forward(self, x: torch.Tensor, *, other: dict[str, torch.Tensor]) -> Any:
+            return self.layers["conv-1"](x), {"found item": self.layers["0"](other["a b"])}
+
+    x = torch.ones(2, 3)
+    torch.export.save(torch.export.export(Both(), (x,), {"other": {"a b": x}}), tmp_path / "m.pt2")
+    assert [spec.name for spec in load(tmp_path / "m.pt2").outputs] == ["output_0", "output_1_found item"]
