@@ -8,14 +8,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_runtime.model_kind import TensorSpec
 from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.executor import Item, Result
 from infermesh_worker_xpu import device as devices
-from tests.tensor_models.onnx_models import linear, same, two_by_two, unknown
+from tests.tensor_models.onnx_models import linear, same, save, tensor, two_by_two, unknown
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -94,6 +94,22 @@ def test_sizes_that_do_not_fit_are_the_requests_fault(tmp_path: Path) -> None:
     executor = build(two_by_two(tmp_path / "m.onnx"))
     with pytest.raises(InvalidArgument, match=r"'b' \[5, 3\]"):
         executor.run([Item(tensors={"a": np.ones((2, 3), np.int64), "b": np.ones((5, 3), np.int64)})])
+
+
+def test_scalars_stay_scalars(tmp_path: Path) -> None:
+    node = helper.make_node("Add", ["x", "x"], ["y"])
+    executor = build(save(tmp_path / "m.onnx", [node], [tensor("x", [])], [tensor("y", [])]))
+    assert executor.inputs[0].shape == ()
+    got = tensors(executor.run([Item(tensors={"x": np.array(1.5, np.float32)})])[0])["y"]
+    assert (got.shape, float(got)) == ((), 3.0)
+    assert as_value(np.array(2, np.int64), TensorSpec("x", "INT64", ())).shape() == []
+
+
+def test_arrays_of_another_order_are_taken(tmp_path: Path) -> None:
+    executor = build(linear(tmp_path / "m.onnx"))
+    x = rows(4, 1)
+    turned, plain = (executor.run([Item(tensors={"x": given})])[0] for given in (x.T, x.T.copy()))
+    assert np.array_equal(tensors(turned)["y"], tensors(plain)["y"])
 
 
 def test_nothing_is_copied_into_onnxruntime_or_back() -> None:

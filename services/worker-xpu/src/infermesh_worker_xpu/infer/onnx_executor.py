@@ -107,7 +107,9 @@ class OnnxExecutor:
 
 def as_value(array: Array, spec: TensorSpec) -> Any:
     """onnxruntime's tensor over an array's memory."""
-    dense = np.ascontiguousarray(array)
+    dense = (
+        array if array.flags.c_contiguous else array.copy(order="C")
+    )  # ascontiguousarray adds a dimension to scalars
     if spec.dtype in {"BF16", "FP8_E4M3", "FP8_E5M2"}:
         bits = dense.view(f"u{dense.itemsize}")
         return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _CODES[spec.dtype])
