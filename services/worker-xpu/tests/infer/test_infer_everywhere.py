@@ -40,7 +40,7 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
     root, files = home / "models", home / "files"
     files.mkdir()
     import_tensors(linear(files / "linear.onnx"), root, "onnx")
-    import_tensors(torch_programs.linear(files / "linear.pt2"), root, "program")
+    import_tensors(torch_programs.linear(files / "linear.pt2"), root, "program", trust_code=True)
     cpu = await WorkerProcess.start("infermesh_worker_cpu", home=home, models=root, model="onnx", threads=1)
     xpu = await WorkerProcess.start(
         "infermesh_worker_xpu", home=home, models=root, model="onnx", device="cpu", threads=1

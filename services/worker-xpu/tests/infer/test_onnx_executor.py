@@ -8,14 +8,15 @@ import ml_dtypes
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_runtime.model_kind import TensorSpec
 from infermesh_runtime.tensors import Array
+from infermesh_worker.engine_process.run_worker import run_batch
 from infermesh_worker.executors.executor import Item, Result
 from infermesh_worker_xpu import device as devices
-from tests.tensor_models.onnx_models import linear, same, two_by_two, unknown
+from tests.tensor_models.onnx_models import linear, same, save, tensor, total, two_by_two, unknown
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -96,6 +97,22 @@ def test_sizes_that_do_not_fit_are_the_requests_fault(tmp_path: Path) -> None:
         executor.run([Item(tensors={"a": np.ones((2, 3), np.int64), "b": np.ones((5, 3), np.int64)})])
 
 
+def test_scalars_stay_scalars(tmp_path: Path) -> None:
+    node = helper.make_node("Add", ["x", "x"], ["y"])
+    executor = build(save(tmp_path / "m.onnx", [node], [tensor("x", [])], [tensor("y", [])]))
+    assert executor.inputs[0].shape == ()
+    got = tensors(executor.run([Item(tensors={"x": np.array(1.5, np.float32)})])[0])["y"]
+    assert (got.shape, float(got)) == ((), 3.0)
+    assert as_value(np.array(2, np.int64), TensorSpec("x", "INT64", ())).shape() == []
+
+
+def test_arrays_of_another_order_are_taken(tmp_path: Path) -> None:
+    executor = build(linear(tmp_path / "m.onnx"))
+    x = rows(4, 1)
+    turned, plain = (executor.run([Item(tensors={"x": given})])[0] for given in (x.T, x.T.copy()))
+    assert np.array_equal(tensors(turned)["y"], tensors(plain)["y"])
+
+
 def test_nothing_is_copied_into_onnxruntime_or_back() -> None:
     x, spec = rows(1000, 1), TensorSpec("x", "FP32", (-1, 4))
     value = as_value(x, spec)
@@ -123,3 +140,11 @@ def test_health_names_the_chain_and_the_provider_in_use(tmp_path: Path) -> None:
         session=None, chain=("CUDAExecutionProvider", "CPUExecutionProvider"), in_use=("CPUExecutionProvider",)
     )
     assert fallen.runtime.endswith("on CPU (asked for CUDA → CPU)")
+
+
+def test_items_that_fail_together_keep_their_own_answers(tmp_path: Path) -> None:
+    """They are run one by one then, and read when all have run."""
+    executor = build(total(tmp_path / "m.onnx"))
+    items = [Item(tensors={"x": np.full((2, 1000), number, np.float32)}) for number in range(5)]
+    outcomes = run_batch(executor, items)
+    assert [tensors(outcome)["y"].tolist() for outcome in outcomes] == [[[2.0 * n] * 1000] for n in range(5)]

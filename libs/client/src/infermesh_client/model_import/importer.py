@@ -28,6 +28,7 @@ from infermesh_client.model_import.staging import ModelExists, publish, staging_
 from infermesh_client.model_import.tensor_models.importing import examine_tensors, import_tensors
 from infermesh_client.model_import.tensor_models.package_download import unpacked
 from infermesh_client.model_import.tensor_models.package_file import PackageFile
+from infermesh_client.model_import.tensor_models.trust import check_trust
 from infermesh_client.model_import.text_models.importing import examine_text_model, import_text_model
 from infermesh_client.model_import.text_models.repository import (
     examine_repository,
@@ -66,6 +67,7 @@ def import_model(
     if isinstance(parsed, TensorModel):
         return import_tensors(parsed.graph, target, view, options, force=force)
     if isinstance(parsed, PackageFile):
+        check_trust(parsed.path, options)  # before the download
         with unpacked(parsed, view) as model:
             return import_tensors(model.graph, target, view, options, force=force, label=model.label)
     if isinstance(parsed, TextModel):
@@ -104,6 +106,7 @@ def examine_model(source: str, root: Path, view: ProgressView, options: ImportOp
     if isinstance(parsed, TensorModel):
         return examine_tensors(parsed.graph, root, view, options)
     if isinstance(parsed, PackageFile):
+        check_trust(parsed.path, options)
         with unpacked(parsed, view) as model:
             return examine_tensors(model.graph, root, view, options, label=model.label)
     if isinstance(parsed, TextModel):

@@ -29,5 +29,7 @@ class ImportOptions:
     """Most rows of requests to a model of tensors that run together, 1: none; None: as the import finds."""
     batch_delay_ms: float = 0.0
     """Longest time that a request to a model of tensors waits for others, in milliseconds."""
+    trust_code: bool = False
+    """Whether files that can run code of their makers are taken: those of torch.export and TorchScript."""
     home: Path | None = None
     """INFERMESH_HOME, for the converter environment and logs; None: the folder that holds the models folder."""

@@ -1,6 +1,7 @@
-"""Reads the archive that a program of torch is saved in, and refuses what could run code when torch loads it.
+"""Reads the archive that a program of torch is saved in, as torch reads it, and refuses what is known to run code.
 
 torch reads pickled members with Python's unpickler, which runs what their author wrote, and loads compiled libraries.
+Checks of these files are no proof that they do no harm: they are imported only from people who are trusted.
 """
 
 import zipfile
@@ -9,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument
 
 EXPORT_HINT = "save it with torch.export.save(torch.export.export(model, inputs), 'model.pt2')"
@@ -16,46 +19,61 @@ _LEGACY_PICKLE = b"\x80"
 """First byte of files that torch.save wrote before it wrote archives."""
 
 
+_NEWER = "maximum supported version"
+"""In torch's error for an archive of a newer torch."""
 _DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
-    *(LookupError, ValueError, TypeError, AttributeError, RecursionError),
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError),
+    *(LookupError, ValueError, TypeError, AttributeError),
 )
 """What reading an archive raises, or its JSON where it is not of the expected form."""
 
 
 class Archive:
-    """The members of a saved program, by their names below the archive's one folder."""
+    """The members of a saved program, by their names below the archive's one folder, as torch reads them."""
 
-    def __init__(self, graph: Path, archive: zipfile.ZipFile) -> None:
-        """Raises InvalidArgument if two members have one name: torch and Python may read different ones."""
-        self._graph = graph
-        self._archive = archive
-        full = archive.namelist()
-        if len({name.lower() for name in full}) < len(full):
+    def __init__(self, graph: Path) -> None:
+        """Raises InvalidArgument if two members have one name: torch may take the one that was not checked."""
+        self._reader = torch._C.PyTorchFileReader(str(graph))
+        self.names: Sequence[str] = tuple(self._reader.get_all_records())
+        if len({name.lower() for name in self.names}) < len(self.names):
             raise InvalidArgument(f"{graph.name} is damaged: it has two parts of one name")
-        self._full = {name.partition("/")[2]: name for name in full}
-
-    @property
-    def names(self) -> Sequence[str]:
-        return tuple(self._full)
+        if sorted(self.names) != sorted(_names_for_python(graph)):
+            raise InvalidArgument(f"{graph.name} is damaged: torch and Python find different parts in it")
 
     def read(self, name: str) -> bytes:
         """A member's content, which must be there."""
-        return self._archive.read(self._full[name])
+        return self._reader.get_record(name)
+
+    def size(self, name: str) -> int:
+        """How many bytes a member has, which must be there."""
+        return self._reader.get_record_size(name)
+
+
+def _names_for_python(graph: Path) -> Iterator[str]:
+    """Where torch fails to load a program, it tries again with Python's reader, and takes other members."""
+    with zipfile.ZipFile(graph) as archive:
+        for name in archive.namelist():
+            yield name.partition("/")[2]
 
 
 @contextmanager
 def open_archive(graph: Path) -> Iterator[Archive]:
-    """Opens a saved program. Raises InvalidArgument for a file that is no archive, or is damaged."""
+    """Opens a saved program.
+
+    Raises InvalidArgument for a file that is no archive, or is damaged; FailedPrecondition for one of a newer torch.
+    """
     with graph.open("rb") as file:
         first = file.read(1)
     if first == _LEGACY_PICKLE:
         raise pickled(graph)
     try:
-        with zipfile.ZipFile(graph) as archive:
-            yield Archive(graph, archive)
+        yield Archive(graph)
     except _DAMAGE as error:
-        raise InvalidArgument(f"{graph.name} is no saved torch program, or is damaged: {error}") from error
+        reason = str(error).strip().partition("\n")[0][:300]
+        if _NEWER in reason:
+            problem = f"torch {torch.__version__} cannot read {graph.name}: {reason}"
+            raise FailedPrecondition(problem, reason="MODEL_NOT_SUPPORTED") from error
+        raise InvalidArgument(f"{graph.name} is no saved torch program, or is damaged: {reason}") from error
 
 
 def pickled(graph: Path, what: str = "a pickled module or state dict") -> InfermeshError:

@@ -1,6 +1,5 @@
 """Runs batches of an ONNX model on onnxruntime, without copying what a batch of one request holds on the CPU."""
 
-import ctypes
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -52,8 +51,6 @@ class OnnxExecutor:
         self.inputs = _specs(self._session.get_inputs(), "input")
         self.outputs = _specs(self._session.get_outputs(), "output")
         self._strings = any(spec.dtype == "BYTES" for spec in (*self.inputs, *self.outputs))
-        self._held: Sequence[Any] = ()
-        """Owns the memory of the last run's outputs."""
         self.parallel = 1
         kind = device.kind if _runs_on(opened, device.kind) else "cpu"
         self.info: RunnerInfo = executor_info(
@@ -88,14 +85,14 @@ class OnnxExecutor:
         """Nothing to do: the process is about to end."""
 
     def _call(self, tensors: Mapping[str, Array]) -> Mapping[str, Array]:
-        """The outputs, as views that the next run overwrites."""
+        """The outputs, as views of memory that is theirs while they live."""
         names = [spec.name for spec in self.outputs]
         if self._strings:  # which onnxruntime takes from arrays only
             arrays = {spec.name: _decoded(tensors[spec.name], spec) for spec in self.inputs}
             return dict(zip(names, self._run(self._session.run, names, arrays), strict=True))
         given = {spec.name: as_value(tensors[spec.name], spec) for spec in self.inputs}
-        self._held = self._run(self._session.run_with_ort_values, names, given)
-        return {spec.name: as_array(value, spec) for spec, value in zip(self.outputs, self._held, strict=True)}
+        found = self._run(self._session.run_with_ort_values, names, given)
+        return {spec.name: as_array(value, spec) for spec, value in zip(self.outputs, found, strict=True)}
 
     @staticmethod
     def _run(run: Callable[..., Sequence[Any]], names: Sequence[str], given: Mapping[str, Any]) -> Sequence[Any]:
@@ -107,7 +104,7 @@ class OnnxExecutor:
 
 def as_value(array: Array, spec: TensorSpec) -> Any:
     """onnxruntime's tensor over an array's memory."""
-    dense = np.ascontiguousarray(array)
+    dense = array if array.flags.c_contiguous else array.copy(order="C")  # np.ascontiguousarray makes scalars [1]
     if spec.dtype in {"BF16", "FP8_E4M3", "FP8_E5M2"}:
         bits = dense.view(f"u{dense.itemsize}")
         return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _CODES[spec.dtype])
@@ -115,15 +112,23 @@ def as_value(array: Array, spec: TensorSpec) -> Any:
 
 
 def as_array(value: Any, spec: TensorSpec) -> Array:
-    """The elements of onnxruntime's tensor, a view of its memory."""
+    """The elements of onnxruntime's tensor, a view of its memory, which lives as long as the view."""
     dtype = named_type(spec.dtype)
     shape = tuple(value.shape())
     count = int(np.prod(shape, dtype=np.int64))
     if not count:
         return np.empty(shape, dtype)
-    memory = (ctypes.c_uint8 * (count * dtype.itemsize)).from_address(value.data_ptr())
-    elements: Array = np.frombuffer(memoryview(memory), dtype)
-    return elements.reshape(shape)
+    elements: Array = np.asarray(_Memory(value, count * dtype.itemsize))
+    return elements.view(dtype).reshape(shape)
+
+
+class _Memory:
+    """The bytes of onnxruntime's tensor, for numpy, which holds on to this object and so to the tensor."""
+
+    def __init__(self, value: Any, size: int) -> None:
+        self._value = value
+        where = (value.data_ptr(), True)  # not to be written
+        self.__array_interface__ = {"data": where, "shape": (size,), "typestr": "|u1", "version": 3}
 
 
 def _decoded(array: Array, spec: TensorSpec) -> Array:

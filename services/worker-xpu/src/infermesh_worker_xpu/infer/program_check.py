@@ -1,7 +1,9 @@
-"""Checks that a torch.export program (.pt2) holds nothing but torch's operators before torch loads it.
+"""Refuses torch.export programs (.pt2) that hold what is known to run code, before torch loads them.
 
-torch's loader unpickles members, looks up functions by name, and evaluates symbolic sizes and guards as Python. What is
-allowed here is what torch.export itself writes for programs of operators; anything else is refused by name.
+torch's loader unpickles members, looks up functions by name, writes names into Python source that it runs, and
+evaluates symbolic sizes and guards as Python. What is allowed here is what torch.export itself writes for programs of
+operators; anything else is refused by name. That is no proof that what is left does no harm: torch was not made for
+programs of strangers, so such files are imported only from people who are trusted.
 """
 
 import ast
@@ -16,6 +18,7 @@ import torch
 
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument
 from infermesh_worker_xpu.infer.archive import EXPORT_HINT, Archive, pickled
+from infermesh_worker_xpu.infer.spec_check import is_plain_spec
 
 PROGRAM = "models/model.json"
 _SAMPLE_INPUTS = "data/sample_inputs/model.pt"
@@ -37,6 +40,14 @@ _SIZE_CALLS = re.compile(
     "FloatTrueDiv|IntTrueDiv|TruncToFloat|TruncToInt|RoundToInt|RoundDecimal|ToFloat|Identity|"
     r"GreaterThan|LessThan|StrictGreaterThan|StrictLessThan|Equality|Unequality|BitwiseFn_\w+"
 )
+_OPERATOR_KEYS = frozenset({"target", "as_operator"})
+_SPEC_KEYS = frozenset({"in_spec", "out_spec"})
+_TEXT_KEYS = frozenset(
+    {"stack_trace", "nn_module_stack", "torch_fn", "from_node", "custom", "torch_version", "as_string", "as_strings"}
+)
+"""Keys of what torch puts in quotes, or only shows. All other strings are names, which it writes into Python source."""
+_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|")
+"""Of a tensor, or the path of a module's parameter, in which a part may be a number: 0.weight, of a sequence."""
 _GUARD_CALLS = re.compile(r"Min|Max|min|max|abs|int|float|bool|pow|round|math\.(floor|ceil|trunc)")
 _GUARD_METHODS = frozenset({"size", "stride", "storage_offset"})
 _Allowed = Callable[[ast.AST], bool]
@@ -58,14 +69,12 @@ def check_program(graph: Path, archive: Archive) -> None:
             if entry.get("use_pickle") or not _PLAIN_TENSOR.fullmatch(entry["path_name"]):
                 raise pickled(graph, f"the pickled object {tensor}")
             part = f"{config.rpartition('/')[0]}/{entry['path_name']}"
-            if part not in names or (_has_elements(entry) and not archive.read(part)):
+            if part not in names or (_has_elements(entry) and not archive.size(part)):
                 raise InvalidArgument(f"{graph.name} is damaged: it lacks the elements of {tensor}")
     _check_samples(graph, archive)
     body = archive.read(PROGRAM)
-    if b"__enum__" in body:
-        raise _refused(graph, "values of Python classes")
     try:
-        program = json.loads(body)
+        program = json.loads(body.decode())  # not of another encoding, which torch would not take it for
     except (ValueError, RecursionError):
         raise InvalidArgument(f"{graph.name} is damaged: its program is no JSON") from None
     _check_code(graph, program)
@@ -85,26 +94,35 @@ def _check_samples(graph: Path, archive: Archive) -> None:
 
 
 def _check_code(graph: Path, program: Any) -> None:
-    for key, value in _strings(program):
-        if key == "target" and not _OPERATOR.fullmatch(value):
-            raise _refused(graph, f"a call of {value!r}, which is no operator of torch")
-        if key == "expr_str" and not _only(value, _is_size):
-            raise _refused(graph, f"the size {value!r}, which is no arithmetic")
-    for guard in program.get("guards_code") or ():
-        if not isinstance(guard, str) or not _only(guard, _is_guard):
-            raise _refused(graph, f"the guard {guard!r}, which is no comparison of sizes")
+    for key, text in _strings(program):
+        if key in _OPERATOR_KEYS:
+            if not _OPERATOR.fullmatch(text):
+                raise _refused(graph, f"a call of {text!r}, which is no operator of torch")
+        elif key == "expr_str":
+            if not _only(text, _is_size):
+                raise _refused(graph, f"the size {text!r}, which is no arithmetic")
+        elif key == "guards_code":
+            if not _only(text, _is_guard):
+                raise _refused(graph, f"the guard {text!r}, which is no comparison of sizes")
+        elif key in _SPEC_KEYS:
+            if not is_plain_spec(text, arguments=key == "in_spec"):
+                raise _refused(graph, f"arguments or results in more than tuples, lists and dicts: {text[:100]}")
+        elif key not in _TEXT_KEYS and not _NAME.fullmatch(text):
+            raise _refused(graph, f"the name {text[:100]!r}, which could be code")
 
 
-def _strings(value: Any) -> Iterator[tuple[str, str]]:
-    """Every (key, string) of nested mappings and lists."""
-    waiting = [value]
+def _strings(program: Any) -> Iterator[tuple[str, str]]:
+    """Every string of nested mappings and lists with the key that it is under, and the keys, under none."""
+    waiting = [("", program)]
     while waiting:
         match waiting.pop():
-            case dict() as mapping:
-                yield from ((key, entry) for key, entry in mapping.items() if isinstance(entry, str))
-                waiting += mapping.values()
-            case list() as entries:
-                waiting += entries
+            case (_, dict() as mapping):
+                yield from (("", key) for key in mapping)
+                waiting += mapping.items()
+            case (key, list() as entries):
+                waiting += ((key, entry) for entry in entries)
+            case (key, str() as text):
+                yield key, text
             case _:
                 pass
 

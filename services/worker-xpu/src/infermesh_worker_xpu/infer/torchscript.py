@@ -1,6 +1,11 @@
-"""Loads a TorchScript program (.pt or .ts), with the description of its tensors that it does not hold itself."""
+"""Loads a TorchScript program (.pt or .ts), with the description of its tensors that it does not hold itself.
+
+Its source is searched for operators that use files before torch loads it. That is no proof that it does no harm: such
+programs are imported only from people who are trusted.
+"""
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +28,10 @@ INSIDE = "tensors.json"
 _NUMBERS: Mapping[str, str] = {"IntType": "INT64", "FloatType": "FP64", "BoolType": "BOOL"}
 """Types of arguments that are plain numbers: they are scalars in requests."""
 
-_FILE_OPERATORS = ("aten::from_file", "aten::save")
+_FILE_OPERATORS = re.compile(r"\b(from_file|save)\b")
+"""Wherever they stand, for a program may pass an operator to fork, or look it up by its name."""
+_LOOK_UP = re.compile(r"\bgetattr\(([\w.]+), \"[^\"\\\n]*\"\)")
+"""As torch writes it: the name is one string, in which nothing is escaped."""
 
 
 class _Tensors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,14 +63,31 @@ def load_torchscript(graph: Path, device: torch.device) -> Program:
 
 
 def _check(graph: Path, archive: Archive) -> None:
-    names = set(archive.names)
+    names = {name.lower() for name in archive.names}  # torch finds members by names in any case
+    if "model.json" in names:
+        raise InvalidArgument(f"{graph.name} is TorchScript of a torch older than 1.4: save it again with a newer one")
     if "constants.pkl" in names and any(name.startswith("code/") for name in names):
-        return  # TorchScript's own reader makes no Python objects of its pickled parts
+        return _check_sources(graph, archive)  # its reader makes no Python objects of pickled parts
     if "models/model.json" in names:
         raise InvalidArgument(f"{graph.name} is a torch.export program: name it {graph.stem}.pt2")
     if "data.pkl" in names:
         raise pickled(graph)
     raise InvalidArgument(f"{graph.name} is no TorchScript program")
+
+
+def _check_sources(graph: Path, archive: Archive) -> None:
+    """Raises FailedPrecondition for source that can use files: loading runs some of it, such as __setstate__."""
+    for name in archive.names:
+        if name.lower().startswith("code/") and not name.lower().endswith(".debug_pkl"):
+            source = archive.read(name).decode("utf-8", "replace")
+            if found := _FILE_OPERATORS.search(source):
+                what = f"{found[1]}, the name of an operator that reads or writes files"
+                raise FailedPrecondition(f"{graph.name} uses {what}", reason="MODEL_NOT_SUPPORTED")
+            while (simpler := _LOOK_UP.sub(r"\1.found", source)) != source:
+                source = simpler
+            if "getattr" in source:
+                what = f"names in {name} in a way that torch does not write them"
+                raise FailedPrecondition(f"{graph.name} looks up {what}", reason="MODEL_NOT_SUPPORTED")
 
 
 def _description(graph: Path, archive: Archive) -> _Tensors:
@@ -119,13 +144,7 @@ def _match(name: str, arguments: Sequence[Any], described: _Tensors) -> _Tensors
 
 
 def _check_graph(name: str, graph: Any) -> None:
-    """Raises FailedPrecondition for a program that uses files, or changes its own attributes.
-
-    The answers of the latter would depend on one another.
-    """
-    for kind in _FILE_OPERATORS:
-        if graph.findAllNodes(kind, recurse=True):
-            raise FailedPrecondition(f"{name} uses {kind}, which reads or writes files", reason="MODEL_NOT_SUPPORTED")
+    """Raises FailedPrecondition for a program that changes its own attributes: answers would depend on one another."""
     changed = {node.s("name") for node in graph.findAllNodes("prim::SetAttr", recurse=True)}
     for node in graph.findAllNodes("prim::GetAttr", recurse=True):
         if any(use.user.kind().endswith("_") and use.offset == 0 for use in node.output().uses()):

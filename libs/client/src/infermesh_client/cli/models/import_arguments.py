@@ -65,6 +65,13 @@ BatchDelayMs = Annotated[
     float,
     typer.Option(min=0, max=60_000, help="How long a request to a model of tensors waits for others, in milliseconds."),
 ]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Take a torch.export or TorchScript file, which can run its maker's code: only from people you trust.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check the source, print what an import would take in, and stop.")
 ]

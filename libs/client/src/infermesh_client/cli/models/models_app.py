@@ -40,6 +40,7 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
     verify: given.Verify = True,
     max_batch: given.MaxBatch = None,
     batch_delay_ms: given.BatchDelayMs = 0.0,
+    trust_code: given.TrustCode = False,
     dry_run: given.DryRun = False,
 ) -> None:
     """Copy or download a model into the models folder, ready to serve. A failed import leaves nothing behind."""
@@ -52,6 +53,7 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
         verify=verify,
         max_batch=max_batch,
         batch_delay_ms=batch_delay_ms,
+        trust_code=trust_code,
         eos=tuple(eos or ()),
         tool_format=tool_format,
         reasoning=reasoning,

@@ -11,6 +11,7 @@ from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.staging import check_free_space, publish, staging_folder
 from infermesh_client.model_import.tensor_models.describe import TensorModelFacts, account, describe
+from infermesh_client.model_import.tensor_models.trust import check_trust
 from infermesh_client.model_import.user_paths import explained, unstaged
 from infermesh_client.model_import.workers.tools import package_versions
 from infermesh_client.weight_files.account import disk_line
@@ -33,6 +34,7 @@ def import_tensors(
     `label`: the source, for the manifest; empty: the path.
     """
     check_options(options)
+    check_trust(graph, options)
     graph, home = graph.absolute(), options.home or target.parent.parent
     facts = describe(graph, home, view)
     sources = [graph.parent / name for name in facts.files]
@@ -73,6 +75,7 @@ def examine_tensors(
 ) -> Sequence[str]:
     """Makes the checks of an import, and says what it found; writes nothing. Raises InfermeshError."""
     check_options(options)
+    check_trust(graph, options)
     facts = describe(graph.absolute(), options.home or root.parent, view)
     size_bytes = sum((graph.parent / name).stat().st_size for name in facts.files)
     return [f"source: {label or graph.absolute()}", *account(facts), disk_line(root, size_bytes)]
