@@ -34,10 +34,10 @@ class Batches:
 
     def add(self, batch: Batch, lines: Sequence[Line]) -> None:
         """Keeps a new batch. Raises ResourceExhausted beyond the bounds."""
-        self._database.hold(sum(len(line.body) for line in lines))
+        facts = _FACTS.dump_json(batch)
+        self._database.hold(len(facts) + sum(len(line.body) + len(line.custom_id.encode()) for line in lines))
         rows: list[tuple[object, ...]] = [(batch.id, n, line.custom_id, line.body) for n, line in enumerate(lines)]
         with self._database:
-            facts = _FACTS.dump_json(batch)
             self._database.run("INSERT INTO batches VALUES (?, ?, ?, ?)", batch.id, batch.owner, batch.created_s, facts)
             self._database.together("INSERT INTO lines VALUES (?, ?, ?, ?, NULL, NULL)", rows)
 
