@@ -109,11 +109,17 @@ async def test_requests_have_the_lowest_priority(
 
 
 async def test_a_file_that_cannot_be_run_fails_at_once(router: RunningRouter) -> None:
-    lines = [line("a"), line("a"), line("b", url="/v1/completions"), b"{\n", line("")]
+    lines = [line("a"), line("a"), line("b", url="/v1/completions"), b"{\n", line(""), line("c", seed=1 << 70)]
     batch = await create(router, await upload(router, lines))
     assert (batch["status"], batch["request_counts"]["total"]) == ("failed", 0)
     told = {problem["line"]: problem["code"] for problem in batch["errors"]["data"]}
-    assert told == {2: "duplicate_custom_id", 3: "mismatched_url", 4: "invalid_request", 5: "invalid_request"}
+    assert told == {
+        2: "duplicate_custom_id",
+        3: "mismatched_url",
+        4: "invalid_request",
+        5: "invalid_request",
+        6: "invalid_request",
+    }
 
 
 @pytest.mark.parametrize(

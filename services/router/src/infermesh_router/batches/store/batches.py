@@ -64,11 +64,15 @@ class Batches:
         rows = self._database.run("SELECT n FROM lines WHERE batch = ? AND failed IS NULL ORDER BY n", batch_id)
         return [n for (n,) in rows]
 
-    def line(self, batch_id: str, n: int) -> Line:
-        """A request."""
-        row = self._database.one("SELECT custom_id, body FROM lines WHERE batch = ? AND n = ?", batch_id, n)
-        custom_id, body = row or ("", b"{}")
-        return Line(custom_id=custom_id, body=bytes(body))
+    def custom_id(self, batch_id: str, n: int) -> str:
+        """The caller's id of a request; "" if the batch is gone."""
+        row = self._database.one("SELECT custom_id FROM lines WHERE batch = ? AND n = ?", batch_id, n)
+        return str(row[0]) if row is not None else ""
+
+    def body(self, batch_id: str, n: int) -> bytes:
+        """What is asked by a request that has not ended: JSON."""
+        (body,) = self._database.one("SELECT body FROM lines WHERE batch = ? AND n = ?", batch_id, n) or (None,)
+        return bytes(body or b"{}")
 
     def end_line(self, batch_id: str, n: int, result: bytes, *, failed: bool) -> None:
         """Keeps the answer to a request in the place of the request; if there is no room for it, that there is none."""
