@@ -17,7 +17,7 @@ from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.conversion import Sent
 from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.parsing_pool import ParsingPool
-from infermesh_router.testing.batches import create, form, line
+from infermesh_router.testing.batches import CHAT, create, form, line
 from infermesh_router.testing.router import StartRouter, StartWorker, say_hello
 from infermesh_runtime.errors import InvalidArgument, ResourceExhausted
 from infermesh_runtime.rpc.body_budget import NO_BUDGET, SMALL_BYTES, BodyBudget, CountedShare
@@ -70,8 +70,34 @@ async def test_small_files_are_read_at_once() -> None:
     pool = NotedPool()
     reader = FileReader(pool, RULES)
     assert (await reader.upload(form(b"x").SerializeToString(), Sent()))[2] == b"x"
-    lines, problems = await reader.lines(line("a"), "/v1/chat/completions")
+    lines, problems = await reader.lines(line("a"), CHAT)
     assert ([each.custom_id for each in lines], problems, pool.ran) == (["a"], [], [])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"".join(line(str(n)) for n in range(300)), line("a", odd=[[]] * 10_000), line("a") + b" " * SMALL_BYTES],
+)
+async def test_files_that_take_long_are_read_elsewhere(content: bytes) -> None:
+    pool = NotedPool()
+    lines, _ = await FileReader(pool, RULES).lines(content, CHAT)
+    assert lines
+    assert pool.ran == ["read_lines"]
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (b"\xff", "not a valid protobuf message"),
+        (
+            HttpBody(content_type="multipart/form-data; " + 'a="b"; ' * 200).SerializeToString(),
+            "Content-Type of at most",
+        ),
+    ],
+)
+async def test_what_is_no_file_is_refused(message: bytes, told: str) -> None:
+    with pytest.raises(InvalidArgument, match=told):
+        await FileReader(NotedPool(), RULES).upload(message, Sent())
 
 
 async def test_the_file_of_a_batch_counts_as_a_body(

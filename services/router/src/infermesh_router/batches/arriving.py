@@ -1,4 +1,4 @@
-"""Reads files as they arrive and the requests in them: small ones at once, large ones in another process."""
+"""Reads files as they arrive and the requests in them: what is little work at once, the rest in another process."""
 
 from infermesh_router.batches.lines import read_lines
 from infermesh_router.batches.store.kept import Line, Problem
@@ -6,6 +6,7 @@ from infermesh_router.batches.upload import upload_parts
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.conversion import Sent
 from infermesh_router.openai.packed_body import unpacked_body_size
+from infermesh_router.requests.bounds import is_light_json
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_runtime.rpc.body_budget import SMALL_BYTES
 
@@ -33,6 +34,6 @@ class FileReader:
 
     async def lines(self, content: bytes, endpoint: str) -> tuple[list[Line], list[Problem]]:
         """The requests of a file, and what is wrong with it."""
-        if len(content) <= SMALL_BYTES:
+        if len(content) <= SMALL_BYTES and is_light_json(content):
             return read_lines(content, endpoint, self._rules.bounds)[0]
         return (await self._pool.run(read_lines, content, endpoint, self._rules.bounds))[0]
