@@ -2,25 +2,34 @@
 
 import asyncio
 import gzip
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from google.api.httpbody_pb2 import HttpBody
+from prometheus_client import CollectorRegistry
 
 from infermesh.inference.v1 import inference_pb2
+from infermesh_router.access.access import Access
+from infermesh_router.access.keys_file import FollowedKeys
 from infermesh_router.batches.arriving import FileReader
+from infermesh_router.batches.runner import BatchRunner
+from infermesh_router.batches.servicer import BatchServicer
+from infermesh_router.batches.store.batch_store import BatchStore
 from infermesh_router.batches.store.database import Database
 from infermesh_router.batches.store.files import Files
 from infermesh_router.batches.store.kept import StoreBounds
+from infermesh_router.metrics.access_metrics import AccessMetrics
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.conversion import Sent
 from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.testing.batches import CHAT, create, form, line
 from infermesh_router.testing.router import StartRouter, StartWorker, say_hello
+from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import InvalidArgument, ResourceExhausted
-from infermesh_runtime.rpc.body_budget import NO_BUDGET, SMALL_BYTES, BodyBudget, CountedShare
+from infermesh_runtime.rpc.body_budget import MIB, NO_BUDGET, SMALL_BYTES, BodyBudget, CountedShare
 from infermesh_runtime.rpc.context import RpcContext
 
 RULES = BodyRules(ignore_unknown=True, max_bytes=1 << 20, bounds=Bounds())
@@ -125,3 +134,36 @@ async def test_the_file_of_a_batch_counts_as_a_body(
     finish.set()
     async for _ in large:
         pass
+
+
+class NotedContext:
+    """A call whose body counts. Notes what counts when its answer begins."""
+
+    def __init__(self, budget: BodyBudget, share: CountedShare) -> None:
+        self.body = share
+        self.held_bytes = -1
+        self._budget = budget
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+    async def send_initial_metadata(self, _metadata: object) -> None:
+        self.held_bytes = self._budget.held_bytes
+
+
+async def test_a_batch_that_is_kept_counts_no_more(tmp_path: Path) -> None:
+    tasks, pool, nothing = TaskSupervisor(), NotedPool(), cast(Any, None)
+    store = BatchStore(tmp_path / "b", StoreBounds(max_bytes=MIB, max_age_s=1000))
+    budget = BodyBudget(total_bytes=10 * MIB, client_bytes=10 * MIB)
+    access = Access(FollowedKeys(None), AccessMetrics(CollectorRegistry()))
+    runner = BatchRunner(store, nothing, access=access, converter=nothing, tasks=tasks, bodies=budget, at_once=1)
+    servicer = BatchServicer(store, runner, access=access, pool=pool, rules=RULES)
+    file = await store.files(Files.add, "", "f", "batch", b"x" * 100_000)
+    body = {"input_file_id": file.id, "endpoint": CHAT, "completion_window": "24h"}
+    with CountedShare(budget, "me") as share:
+        context = NotedContext(budget, share)
+        message = HttpBody(data=json.dumps(body).encode()).SerializeToString()
+        made = json.loads((await servicer.CreateBatch(message, cast(Any, context))).data)
+    assert (made["status"], pool.ran, context.held_bytes) == ("failed", ["read_lines"], 0)
+    await tasks.close()
+    await store.close()

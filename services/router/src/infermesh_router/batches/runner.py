@@ -18,15 +18,19 @@ from infermesh_router.batches.store.kept import CANCELLED, COMPLETED, EXPIRED, R
 from infermesh_router.openai.answers.openai_dialect import OpenAIDialect
 from infermesh_router.openai.conversion import BodyConverter
 from infermesh_router.openai.generations import run_generations
+from infermesh_router.openai.job import Job
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_runtime.background.shared_call import SharedCall
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import Code, InfermeshError, Internal
+from infermesh_runtime.rpc.body_budget import BodyBudget, CountedShare, Share
 
 _log = logging.getLogger(__name__)
 _OPENAI = OpenAIDialect()
 _STARTING_S = 30.0
 """How long after its start a router may not know all models yet, because its endpoints are still being connected."""
+_CLIENT = "batches"
+"""The client for whom the bodies of all batches count."""
 _RETRY_S = 5.0
 """How long a request waits that could not run and was not told how long."""
 
@@ -42,15 +46,20 @@ class BatchRunner:
         access: Access,
         converter: BodyConverter,
         tasks: TaskSupervisor,
+        bodies: BodyBudget,
         at_once: int,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`at_once`: how many requests of all batches may run at a time."""
+        """`bodies`: the memory for bodies, of which all batches together take as much as one client may.
+
+        `at_once`: how many requests of all batches may run at a time.
+        """
         self._store = store
         self._dispatcher = dispatcher
         self._access = access
         self._converter = converter
         self._tasks = tasks
+        self._bodies = bodies
         self._at_once = at_once
         self._free = asyncio.Semaphore(at_once)
         self._sleep = sleep
@@ -125,13 +134,15 @@ class BatchRunner:
 
     async def _result(self, batch: Batch, n: int, patient_until_s: float) -> tuple[bytes, bool]:
         """The line of the answer or error, and whether it is an error."""
-        custom_id = await self._store.batches(Batches.custom_id, batch.id, n)
+        custom_id, size_bytes = await self._store.batches(Batches.head, batch.id, n)
         request_id = f"req_{uuid4().hex}"
         while True:
             try:
                 # not while it waits: other batches may be able to run, and what waits holds no body
                 async with self._free:
-                    return answered(custom_id, n, request_id, await self._answer(batch, n)), False
+                    with CountedShare(self._bodies, _CLIENT) as share:
+                        share.arrived(size_bytes)
+                        return answered(custom_id, n, request_id, await self._answer(batch, n, share)), False
             except InfermeshError as error:
                 if not passes(error, patient=time.monotonic() < patient_until_s):
                     return refused(custom_id, n, request_id, error), True
@@ -141,14 +152,10 @@ class BatchRunner:
                 return refused(custom_id, n, request_id, Internal("Internal error.")), True
             await self._sleep(wait_s)
 
-    async def _answer(self, batch: Batch, n: int) -> bytes:
+    async def _answer(self, batch: Batch, n: int, share: Share) -> bytes:
         """The body of the answer."""
-        body = await self._store.batches(Batches.body, batch.id, n)
-        message = HttpBody(data=body).SerializeToString()
-        del body
-        is_chat = batch.endpoint == "/v1/chat/completions"
-        job = (await (self._converter.chat if is_chat else self._converter.completion)(message)).job
-        del message
+        job = await self._job(batch, n)
+        share.keep(sum(len(call.body) for call in job.calls))
         sink = _OPENAI.whole(job, _no_headers)
         with self._access.entered_later(batch.owner, "batches") as visit:
             try:
@@ -158,6 +165,14 @@ class BatchRunner:
             except InfermeshError as error:
                 raise _OPENAI.rename(error, job) from error
         return sink.body()
+
+    async def _job(self, batch: Batch, n: int) -> Job:
+        """What a request asks for. Only it is held while it runs."""
+        body = await self._store.batches(Batches.body, batch.id, n)
+        message = HttpBody(data=body).SerializeToString()
+        del body
+        is_chat = batch.endpoint == "/v1/chat/completions"
+        return (await (self._converter.chat if is_chat else self._converter.completion)(message)).job
 
 
 def passes(error: InfermeshError, *, patient: bool = False) -> bool:

@@ -64,10 +64,11 @@ class Batches:
         rows = self._database.run("SELECT n FROM lines WHERE batch = ? AND failed IS NULL ORDER BY n", batch_id)
         return [n for (n,) in rows]
 
-    def custom_id(self, batch_id: str, n: int) -> str:
-        """The caller's id of a request; "" if the batch is gone."""
-        row = self._database.one("SELECT custom_id FROM lines WHERE batch = ? AND n = ?", batch_id, n)
-        return str(row[0]) if row is not None else ""
+    def head(self, batch_id: str, n: int) -> tuple[str, int]:
+        """The caller's id of a request that has not ended, and the size of its body; "" if the batch is gone."""
+        query = "SELECT custom_id, coalesce(length(body), 0) FROM lines WHERE batch = ? AND n = ?"
+        custom_id, size_bytes = self._database.one(query, batch_id, n) or ("", 0)
+        return str(custom_id), int(size_bytes)
 
     def body(self, batch_id: str, n: int) -> bytes:
         """What is asked by a request that has not ended: JSON."""
