@@ -46,7 +46,7 @@ def build_server(
     settings: RouterSettings, *, resolve: Resolve = resolve_with_dns, tasks: TaskSupervisor | None = None
 ) -> Server:
     """Builds a router's server, ready to start. `resolve` turns DNS names into addresses. Raises MeshConfigError."""
-    metrics, tasks = new_registry(), tasks or TaskSupervisor()
+    metrics, tasks, bodies = new_registry(), tasks or TaskSupervisor(), body_budget(settings)
     metrics.register(TaskCollector(tasks))
     core = build_core(settings, metrics, tasks)
     server = Server(
@@ -55,7 +55,7 @@ def build_server(
         observers=(log_access, RpcMetrics(metrics)),
         limit=CallLimit(settings.max_calls, LIMITED_METHODS),
         access=client_access(identity_of(settings), reflection=settings.reflection),
-        bodies=body_budget(settings),
+        bodies=bodies,
     )
     keys = FollowedKeys(settings.keys_path(), required=bool(settings.keys_file))
     pool = ParsingPool(processes=min(2, usable_processors()))
@@ -63,7 +63,7 @@ def build_server(
     set_serving = serving_unless_disabled(server.set_serving, tasks)
     access_metrics = AccessMetrics(metrics)
     access = Access(keys, access_metrics, routers=settings.router_count)
-    add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics, tasks=tasks)
+    add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics, tasks=tasks, bodies=bodies)
     tensors = add_open_inference(server, settings, core, access=access, pool=pool, tasks=tasks)
     if settings.admin_listen:
         everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)

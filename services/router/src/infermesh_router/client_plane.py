@@ -50,6 +50,7 @@ from infermesh_router.texts.servicer import LIMITED_CALLS as LIMITED_TEXT_CALLS
 from infermesh_router.texts.servicer import LIMITED_OLLAMA_CALLS as LIMITED_OLLAMA_TEXT_CALLS
 from infermesh_router.texts.servicer import TextServicer, ollama_text_handlers, text_handlers
 from infermesh_runtime.background.tasks import TaskSupervisor
+from infermesh_runtime.rpc.body_budget import BodyBudget
 from infermesh_runtime.rpc.server import Server, ServerPart
 
 LIMITED_METHODS = frozenset(
@@ -84,6 +85,7 @@ def add_client_plane(
     pool: ParsingPool,
     metrics: CollectorRegistry,
     tasks: TaskSupervisor,
+    bodies: BodyBudget,
 ) -> None:
     """Adds the services for clients: native inference, and the REST APIs of OpenAI, Anthropic and Ollama."""
     server.add_service(SERVICE, inference_handlers(make_inference(settings, core, access, pool)))
@@ -119,7 +121,7 @@ def add_client_plane(
     )
     ollama = OllamaServicer(asking, access=access, make_report=core.make_report, directory=directory, loaded=loaded)
     server.add_service(OLLAMA_SERVICE, ollama_handlers(ollama) | ollama_text_handlers(texts))
-    _add_batches(server, settings, core, access=access, pool=pool, converter=converter, tasks=tasks)
+    _add_batches(server, settings, core, access=access, pool=pool, converter=converter, tasks=tasks, bodies=bodies)
 
 
 def _add_batches(
@@ -131,11 +133,18 @@ def _add_batches(
     pool: ParsingPool,
     converter: BodyConverter,
     tasks: TaskSupervisor,
+    bodies: BodyBudget,
 ) -> None:
     """Adds files and batches, which stop while the endpoints are still there."""
     store = batch_store(settings)
     runner = BatchRunner(
-        store, core.dispatcher, access=access, converter=converter, tasks=tasks, at_once=settings.batches_at_once
+        store,
+        core.dispatcher,
+        access=access,
+        converter=converter,
+        tasks=tasks,
+        bodies=bodies,
+        at_once=settings.batches_at_once,
     )
     batches = BatchServicer(store, runner, access=access, pool=pool, rules=body_rules(settings))
     server.add_service(BATCH_SERVICE, batch_handlers(batches))

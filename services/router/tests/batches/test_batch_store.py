@@ -1,6 +1,7 @@
 """What a router left runs on after its start, or ends: within its time, for its key, and no longer than it is kept."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from infermesh_router.batches.runner import passes
 from infermesh_router.batches.store.batches import Batches
 from infermesh_router.batches.store.database import Database
 from infermesh_router.batches.store.files import Files
-from infermesh_router.batches.store.kept import EXPIRED, Batch, Line, StoreBounds
+from infermesh_router.batches.store.kept import EXPIRED, INVALID, Batch, Line, Problem, StoreBounds
 from infermesh_router.testing.batches import answers, call, create, ended, line, upload
 from infermesh_router.testing.keys import bearer, key_of, write_keys_of
 from infermesh_router.testing.router import StartRouter, StartWorker, running_router
@@ -116,6 +117,57 @@ def test_what_is_old_is_dropped(tmp_path: Path) -> None:
         files.get("me", old.id)
     batches.end("b", "me", EXPIRED)  # it is gone, which is no error
     assert batches.listed("me") == []
+    database.close()
+
+
+async def test_beyond_its_bounds_the_store_refuses(
+    start_worker: StartWorker, start_router: StartRouter, tmp_path: Path
+) -> None:
+    router = await start_router(await start_worker(), batches_store=str(tmp_path / "b"), batches_bytes=2000)
+    file_id = await upload(router, [b"x" * 1900])
+    with pytest.raises(ResourceExhausted, match="Delete files"):
+        await upload(router, [b"x" * 200])
+    await call(router, "DeleteFile", pb.DeleteFileRequest(file_id=file_id))
+    request = line("a")
+    batch = await ended(
+        router, (await create(router, await upload(router, [request, b" " * (1350 - len(request))])))["id"]
+    )
+    assert batch["request_counts"] == {"total": 1, "completed": 0, "failed": 1}  # no room for its answer
+    assert (await answers(router, batch["error_file_id"]))["a"]["error"]["code"] == "no_room"
+
+
+def held(database: Database) -> int:
+    """How many bytes it says that it has."""
+    with pytest.raises(ResourceExhausted) as caught:
+        database.hold(LARGE.max_bytes + 1)
+    return int(caught.value.message.partition("has ")[2].partition(".")[0])
+
+
+def test_all_that_callers_chose_counts(tmp_path: Path) -> None:
+    database = Database(tmp_path / "b", LARGE)
+    files, batches = Files(database), Batches(database)
+    file = files.add("me", "é" * 100, "batch", b"x")
+    assert held(database) == 201
+    batches.add(batch_of(), [Line(custom_id="é" * 500, body=BODY)])
+    before = held(database)
+    assert before > 201 + 1000 + len(BODY)
+    problems = tuple(Problem(n, "invalid_request", "m" * 100) for n in range(100))
+    batches.add(replace(batch_of(), id="failed", state=INVALID, problems=problems, metadata=b'"m"'), [])
+    counted = held(database)
+    assert counted > before + 100 * 100
+    database.drop_old()  # counts anew
+    assert held(database) == counted
+    files.delete("me", file.id)
+    assert held(database) == counted - 201
+    database.close()
+
+
+def test_a_full_store_takes_no_batch_that_failed_at_once(tmp_path: Path) -> None:
+    database = Database(tmp_path / "b", LARGE)
+    Files(database).add("me", "f", "batch", b"x" * (LARGE.max_bytes - 1))
+    with pytest.raises(ResourceExhausted):
+        Batches(database).add(replace(batch_of(), state=INVALID), [])
+    assert Batches(database).listed("") == []
     database.close()
 
 

@@ -21,7 +21,7 @@ from infermesh_router.testing.router import (
     say_hello,
     started,
 )
-from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from infermesh_runtime.rpc.context import RpcContext
 
 Events = AsyncIterator[inference_pb2.GenerateResponse]
@@ -109,16 +109,28 @@ async def test_requests_have_the_lowest_priority(
 
 
 async def test_a_file_that_cannot_be_run_fails_at_once(router: RunningRouter) -> None:
-    lines = [line("a"), line("a"), line("b", url="/v1/completions"), b"{\n", line("")]
+    lines = [line("a"), line("a"), line("b", url="/v1/completions"), b"{\n", line(""), line("c", seed=1 << 70)]
     batch = await create(router, await upload(router, lines))
     assert (batch["status"], batch["request_counts"]["total"]) == ("failed", 0)
     told = {problem["line"]: problem["code"] for problem in batch["errors"]["data"]}
-    assert told == {2: "duplicate_custom_id", 3: "mismatched_url", 4: "invalid_request", 5: "invalid_request"}
+    assert told == {
+        2: "duplicate_custom_id",
+        3: "mismatched_url",
+        4: "invalid_request",
+        5: "invalid_request",
+        6: "invalid_request",
+    }
 
 
 @pytest.mark.parametrize(
     ("fields", "field"),
-    [({"endpoint": "/v1/embeddings"}, "endpoint"), ({"completion_window": "1h"}, "completion_window")],
+    [
+        ({"endpoint": "/v1/embeddings"}, "endpoint"),
+        ({"completion_window": "1h"}, "completion_window"),
+        ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
+        ({"metadata": {"k" * 65: ""}}, "metadata"),
+        ({"metadata": {"k": "v" * 513}}, "metadata.k"),
+    ],
 )
 async def test_bodies_are_checked(router: RunningRouter, fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
@@ -267,22 +279,6 @@ async def test_lists_have_pages(router: RunningRouter) -> None:
     assert ([file["id"] for file in page["data"]], page["has_more"]) == ([ids[1]], True)
     oldest = await call(router, "ListFiles", pb.ListFilesRequest(), (("x-infermesh-query", "order=asc"),))
     assert [file["id"] for file in oldest["data"]] == ids
-
-
-async def test_beyond_its_bounds_the_store_refuses(
-    start_worker: StartWorker, start_router: StartRouter, tmp_path: Path
-) -> None:
-    router = await start_router(await start_worker(), batches_store=str(tmp_path / "b"), batches_bytes=1000)
-    file_id = await upload(router, [b"x" * 900])
-    with pytest.raises(ResourceExhausted, match="Delete files"):
-        await upload(router, [b"x" * 200])
-    await call(router, "DeleteFile", pb.DeleteFileRequest(file_id=file_id))
-    request = line("a")
-    batch = await ended(
-        router, (await create(router, await upload(router, [request, b" " * (700 - len(request))])))["id"]
-    )
-    assert batch["request_counts"] == {"total": 1, "completed": 0, "failed": 1}  # no room for its answer
-    assert (await answers(router, batch["error_file_id"]))["a"]["error"]["code"] == "no_room"
 
 
 async def test_without_a_file_it_says_why(start_worker: StartWorker, start_router: StartRouter) -> None:

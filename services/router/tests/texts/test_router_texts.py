@@ -12,9 +12,13 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.ollama.v1.ollama_pb2_grpc import OllamaServiceStub
+from infermesh_router.openai.bodies import BodyRules
+from infermesh_router.openai.conversion import ConvertAsked
+from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.call import read_embed, read_score
 from infermesh_router.requests.unpacking import ENCODING_KEY
 from infermesh_router.testing.router import RunningRouter, ScriptedWorker, StartRouter
+from infermesh_router.texts.convert import convert_embeddings, convert_rerank, convert_score
 from infermesh_runtime.errors import InfermeshError, Internal, InvalidArgument
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.rpc.status import from_rpc_error
@@ -91,6 +95,21 @@ async def test_every_option_reaches_the_worker(router: RunningRouter, worker: Te
     assert worker.asked == pb.EmbedRequest(
         model="m", texts=["a"], dimensions=2, normalize=True, truncation=pb.TRUNCATION_END
     )
+
+
+@pytest.mark.parametrize(
+    ("convert", "body"),
+    [
+        (convert_embeddings, {"input": "a"}),
+        (convert_rerank, {"query": "q", "documents": ["d"]}),
+        (convert_score, {"text_1": "a", "text_2": "b"}),
+    ],
+)
+def test_a_user_has_a_turn_of_its_own(convert: ConvertAsked, body: dict[str, Any]) -> None:
+    rules = BodyRules(ignore_unknown=False, max_bytes=1000, bounds=Bounds())
+    for user, client in (({"user": "u"}, "u"), ({}, "")):
+        message = HttpBody(data=json.dumps({"model": "m", **body, **user}).encode()).SerializeToString()
+        assert convert(message, rules, "").call.wanted.client == client
 
 
 @pytest.mark.parametrize("count", [3, 3000])

@@ -3,11 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from uuid import uuid4
 
-import orjson
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2
@@ -15,20 +14,23 @@ from infermesh_router.access.access import Access
 from infermesh_router.batches.lines import answered, refused
 from infermesh_router.batches.store.batch_store import BatchStore
 from infermesh_router.batches.store.batches import Batches
-from infermesh_router.batches.store.kept import CANCELLED, COMPLETED, EXPIRED, Batch, Line
+from infermesh_router.batches.store.kept import CANCELLED, COMPLETED, EXPIRED, RUNNING, Batch, Line
 from infermesh_router.openai.answers.openai_dialect import OpenAIDialect
 from infermesh_router.openai.conversion import BodyConverter
 from infermesh_router.openai.generations import run_generations
+from infermesh_router.openai.job import Job
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.call import MAX_PRIORITY
+from infermesh_runtime.background.shared_call import SharedCall
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import Code, InfermeshError, Internal
+from infermesh_runtime.rpc.body_budget import BodyBudget, CountedShare, Share
 
 _log = logging.getLogger(__name__)
 _OPENAI = OpenAIDialect()
-_LAST = MAX_PRIORITY  # over REST, what is smaller goes first
 _STARTING_S = 30.0
 """How long after its start a router may not know all models yet, because its endpoints are still being connected."""
+_CLIENT = "batches"
+"""The client for whom the bodies of all batches count."""
 _RETRY_S = 5.0
 """How long a request waits that could not run and was not told how long."""
 
@@ -44,15 +46,20 @@ class BatchRunner:
         access: Access,
         converter: BodyConverter,
         tasks: TaskSupervisor,
+        bodies: BodyBudget,
         at_once: int,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`at_once`: how many requests of all batches may run at a time."""
+        """`bodies`: the memory for bodies, of which all batches together take as much as one client may.
+
+        `at_once`: how many requests of all batches may run at a time.
+        """
         self._store = store
         self._dispatcher = dispatcher
         self._access = access
         self._converter = converter
         self._tasks = tasks
+        self._bodies = bodies
         self._at_once = at_once
         self._free = asyncio.Semaphore(at_once)
         self._sleep = sleep
@@ -82,6 +89,15 @@ class BatchRunner:
         """Closes the store."""
         await self._store.close()
 
+    async def add(self, batch: Batch, lines: Sequence[Line]) -> None:
+        """Keeps a new batch and begins to run it, even if the caller leaves meanwhile. Raises what the store raises."""
+        await SharedCall(self._tasks, "new batch", partial(self._add, batch, lines), about=batch.id).result()
+
+    async def _add(self, batch: Batch, lines: Sequence[Line]) -> None:
+        await self._store.batches(Batches.add, batch, lines)
+        if batch.state == RUNNING:
+            self.begin(batch)
+
     def begin(self, batch: Batch, *, patient_until_s: float = 0) -> None:
         """Begins to run a batch that is kept. `patient_until_s`: until then a model may not be known yet."""
         if self._stopped:
@@ -91,7 +107,10 @@ class BatchRunner:
         task.on_done(lambda: self._running.pop(batch.id, None))
 
     async def cancel(self, batch: Batch) -> None:
-        """Ends a batch, and its requests that run now."""
+        """Ends a batch, and its requests that run now, even if the caller leaves meanwhile."""
+        await SharedCall(self._tasks, "cancelled batch", partial(self._cancel, batch), about=batch.id).result()
+
+    async def _cancel(self, batch: Batch) -> None:
         if (task := self._running.get(batch.id)) is not None:
             task.stop()
             await task.wait()
@@ -110,32 +129,33 @@ class BatchRunner:
 
     async def _work(self, batch: Batch, pending: Iterator[int], patient_until_s: float) -> None:
         for n in pending:
-            line = await self._store.batches(Batches.line, batch.id, n)
-            result, failed = await self._result(batch, line, n, patient_until_s)
+            result, failed = await self._result(batch, n, patient_until_s)
             await self._store.batches(Batches.end_line, batch.id, n, result, failed=failed)
 
-    async def _result(self, batch: Batch, line: Line, n: int, patient_until_s: float) -> tuple[bytes, bool]:
+    async def _result(self, batch: Batch, n: int, patient_until_s: float) -> tuple[bytes, bool]:
         """The line of the answer or error, and whether it is an error."""
+        custom_id, size_bytes = await self._store.batches(Batches.head, batch.id, n)
         request_id = f"req_{uuid4().hex}"
         while True:
             try:
-                async with self._free:  # not while it waits: other batches may be able to run
-                    return answered(line, n, request_id, await self._answer(batch, line)), False
+                # not while it waits: other batches may be able to run, and what waits holds no body
+                async with self._free:
+                    with CountedShare(self._bodies, _CLIENT) as share:
+                        share.arrived(size_bytes)
+                        return answered(custom_id, n, request_id, await self._answer(batch, n, share)), False
             except InfermeshError as error:
                 if not passes(error, patient=time.monotonic() < patient_until_s):
-                    return refused(line, n, request_id, error), True
+                    return refused(custom_id, n, request_id, error), True
                 wait_s = error.retry_after_s or _RETRY_S
             except Exception:
                 _log.exception("a request of %s failed", batch.id)
-                return refused(line, n, request_id, Internal("Internal error.")), True
+                return refused(custom_id, n, request_id, Internal("Internal error.")), True
             await self._sleep(wait_s)
 
-    async def _answer(self, batch: Batch, line: Line) -> bytes:
+    async def _answer(self, batch: Batch, n: int, share: Share) -> bytes:
         """The body of the answer."""
-        body = orjson.loads(line.body) | {"stream": False, "priority": _LAST}
-        message = HttpBody(data=orjson.dumps(body)).SerializeToString()
-        is_chat = batch.endpoint == "/v1/chat/completions"
-        job = (await (self._converter.chat if is_chat else self._converter.completion)(message)).job
+        job = await self._job(batch, n)
+        share.keep(sum(len(call.body) for call in job.calls))
         sink = _OPENAI.whole(job, _no_headers)
         with self._access.entered_later(batch.owner, "batches") as visit:
             try:
@@ -145,6 +165,14 @@ class BatchRunner:
             except InfermeshError as error:
                 raise _OPENAI.rename(error, job) from error
         return sink.body()
+
+    async def _job(self, batch: Batch, n: int) -> Job:
+        """What a request asks for. Only it is held while it runs."""
+        body = await self._store.batches(Batches.body, batch.id, n)
+        message = HttpBody(data=body).SerializeToString()
+        del body
+        is_chat = batch.endpoint == "/v1/chat/completions"
+        return (await (self._converter.chat if is_chat else self._converter.completion)(message)).job
 
 
 def passes(error: InfermeshError, *, patient: bool = False) -> bool:

@@ -3,11 +3,26 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
 
 from infermesh_router.openai.schema.fields import NonEmpty, Strict, only
 
 Endpoint = Literal["/v1/chat/completions", "/v1/completions"]
+
+_MOST_KEY_CHARS = 64
+
+
+def _check_keys(metadata: dict[str, str]) -> dict[str, str]:
+    if any(len(key) > _MOST_KEY_CHARS for key in metadata):
+        raise PydanticCustomError("key_length", f"must have keys of at most {_MOST_KEY_CHARS} characters")
+    return metadata
+
+
+Metadata = Annotated[
+    dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16), AfterValidator(_check_keys)
+]
+"""What a caller notes, within OpenAI's bounds."""
 
 
 class BatchBody(Strict):
@@ -20,7 +35,7 @@ class BatchBody(Strict):
     endpoint: Annotated[Endpoint, only("/v1/chat/completions", "/v1/completions")]
     completion_window: Annotated[Literal["24h"], only("24h")]
     """Requests that were not answered by then fail."""
-    metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    metadata: Metadata | None = None
     output_expires_after: dict[str, Any] | None = None
     """Has no effect: INFERMESH_BATCHES_DAYS says how long files are kept."""
 

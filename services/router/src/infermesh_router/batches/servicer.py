@@ -2,8 +2,8 @@
 
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import grpc
 import orjson
@@ -11,26 +11,23 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.openai.v1 import batches_pb2 as pb
 from infermesh_router.access.access import Access
-from infermesh_router.batches.lines import read_lines
+from infermesh_router.batches.arriving import FileReader
 from infermesh_router.batches.new_batch import new_batch, read_body_of
 from infermesh_router.batches.openapi import OCTETS
 from infermesh_router.batches.runner import BatchRunner
+from infermesh_router.batches.schema import BatchBody
 from infermesh_router.batches.shapes import show_batch, show_file, show_list
 from infermesh_router.batches.store.batch_store import BatchStore
 from infermesh_router.batches.store.batches import Batches
 from infermesh_router.batches.store.files import Files
-from infermesh_router.batches.store.kept import RUNNING
-from infermesh_router.batches.upload import upload_parts
+from infermesh_router.batches.store.kept import Batch
 from infermesh_router.openai.answerer import JSON, ignored_headers
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.packed_body import encoding_of
+from infermesh_router.openai.reception import sent_by
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.query_string import read_query
-from infermesh_runtime.rpc.body_budget import SMALL_BYTES
 from infermesh_runtime.rpc.context import RpcContext
-
-ArgumentsT = ParamSpec("ArgumentsT")
-ResultT = TypeVar("ResultT")
 
 LIMITED_CALLS = ("CreateFile", "CreateBatch")
 """Calls that count for INFERMESH_MAX_CALLS."""
@@ -46,14 +43,13 @@ class BatchServicer:
         self._store = store
         self._runner = runner
         self._access = access
-        self._pool = pool
+        self._reader = FileReader(pool, rules)
         self._rules = rules
 
     async def CreateFile(self, request: bytes, context: RpcContext) -> HttpBody:
         """Keeps a file."""
         owner = self._owner(context)
-        encoding = encoding_of(context)
-        (name, purpose), (content,) = await self._call(upload_parts, request, encoding, self._rules)
+        name, purpose, content = await self._reader.upload(request, sent_by(context))
         return _json(show_file(await self._store.files(Files.add, owner, name, purpose, content)))
 
     async def ListFiles(self, request: pb.ListFilesRequest, context: RpcContext) -> HttpBody:
@@ -83,14 +79,21 @@ class BatchServicer:
         """Begins a batch. One whose file cannot be run has failed already."""
         owner = self._owner(context)
         body, ignored = read_body_of(request, encoding_of(context), self._rules)
-        content = await self._store.files(Files.whole, owner, body.input_file_id)
-        (lines, problems), _ = await self._call(read_lines, content, body.endpoint)
-        batch = new_batch(owner, body, problems)
-        await self._store.batches(Batches.add, batch, [] if problems else lines)
+        batch = await self._new_batch(owner, body, context)
         await context.send_initial_metadata(ignored_headers(ignored))
-        if batch.state == RUNNING:
-            self._runner.begin(batch)
         return _json(show_batch(await self._store.batches(Batches.get, owner, batch.id)))
+
+    async def _new_batch(self, owner: str, body: BatchBody, context: RpcContext) -> Batch:
+        """Keeps a batch of a file, which counts as a body that arrives until it is kept."""
+        file = await self._store.files(Files.get, owner, body.input_file_id)
+        context.body.arrived(file.size_bytes)
+        content = await self._store.files(Files.whole, owner, body.input_file_id)
+        lines, problems = await self._reader.lines(content, body.endpoint)
+        del content
+        batch = new_batch(owner, body, problems)
+        await self._runner.add(batch, [] if problems else lines)
+        context.body.keep(0)
+        return batch
 
     async def ListBatches(self, request: pb.ListBatchesRequest, context: RpcContext) -> HttpBody:
         """The caller's batches."""
@@ -106,18 +109,6 @@ class BatchServicer:
         owner = self._owner(context)
         await self._runner.cancel(await self._store.batches(Batches.get, owner, request.batch_id))
         return _json(show_batch(await self._store.batches(Batches.get, owner, request.batch_id)))
-
-    async def _call(
-        self,
-        read: Callable[Concatenate[bytes, ArgumentsT], tuple[ResultT, Sequence[bytes]]],
-        data: bytes,
-        *arguments: ArgumentsT.args,
-        **named: ArgumentsT.kwargs,
-    ) -> tuple[ResultT, Sequence[bytes]]:
-        """Calls a module's function: for small data at once, for large in another process."""
-        if len(data) <= SMALL_BYTES:
-            return read(data, *arguments, **named)
-        return await self._pool.run(read, data, *arguments, **named)
 
     def _owner(self, context: RpcContext) -> str:
         """Whose files the caller sees: those of its key; without keys, all that were made without."""

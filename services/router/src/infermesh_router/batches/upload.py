@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass, field
 
-from google.api.httpbody_pb2 import HttpBody
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.errors import invalid
-from infermesh_router.openai.packed_body import unpack_body
+from infermesh_router.openai.packed_body import read_message, unpack_body
 from infermesh_runtime.errors import InvalidArgument
 
 _FORM = "multipart/form-data"
 _MOST_PARTS = 100
 _MOST_NAME_CHARS = 255
+_MOST_TYPE_CHARS = 1000
 
 
 def upload_parts(message: bytes, encoding: str, rules: BodyRules) -> tuple[tuple[str, str], tuple[bytes]]:
@@ -21,12 +21,15 @@ def upload_parts(message: bytes, encoding: str, rules: BodyRules) -> tuple[tuple
 
     Raises InvalidArgument.
     """
-    content_type, options = parse_options_header(HttpBody.FromString(message).content_type)
+    sent_type = read_message(message).content_type
+    if len(sent_type) > _MOST_TYPE_CHARS:  # the parser takes long for one that is made to take long
+        raise invalid("file", f"must have a Content-Type of at most {_MOST_TYPE_CHARS} characters")
+    content_type, options = parse_options_header(sent_type)
     if content_type != _FORM.encode() or not (boundary := options.get(b"boundary")):
         raise invalid("file", f"must be sent as {_FORM}")
     if encoding:
         message = unpack_body(message, encoding, rules.max_bytes)
-    parts = _parse(HttpBody.FromString(message).data, boundary)
+    parts = _parse(read_message(message).data, boundary)
     purpose, file = parts.get(b"purpose", _Part()), parts.get(b"file")
     if purpose.data.strip() != b"batch":
         raise invalid("purpose", "must be 'batch': files are kept for /v1/batches only", reason="UNSUPPORTED_PARAMETER")

@@ -23,8 +23,13 @@ def encoding_of(context: RpcContext) -> str:
 
 def read_body(message: bytes) -> bytes:
     """The body in a serialised HttpBody. Raises InvalidArgument."""
+    return bytes(read_message(message).data)
+
+
+def read_message(message: bytes) -> HttpBody:
+    """A serialised HttpBody. Raises InvalidArgument."""
     try:
-        return bytes(HttpBody.FromString(message).data)
+        return HttpBody.FromString(message)
     except DecodeError as error:
         raise InvalidArgument("The request is not a valid protobuf message.", reason="MALFORMED_MESSAGE") from error
 

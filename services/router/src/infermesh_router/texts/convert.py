@@ -9,7 +9,7 @@ from infermesh_router.openai.bodies import BodyRules, check_document, take_body
 from infermesh_router.openai.conversion import AskedCall
 from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.parse import Parsed, parse_body
-from infermesh_router.requests.call import read_embed, read_score
+from infermesh_router.requests.call import Call, read_embed, read_score
 from infermesh_router.texts.schema import EmbeddingsBody, RerankBody, ScoreBody, list_hints
 
 TRUNCATIONS = {
@@ -69,7 +69,8 @@ def convert_embeddings(message: bytes, rules: BodyRules, model: str = "") -> Ask
     _fill(made, body.input)
     is_single = isinstance(body.input, str) or isinstance(body.input[0], int)
     answer = EmbeddingAnswer(model=body.model, is_base64=body.encoding_format == "base64", is_single=is_single)
-    return AskedCall(read_embed(made.SerializeToString(), rules.bounds), _ignored(parsed), answer)
+    call = read_embed(made.SerializeToString(), rules.bounds)
+    return AskedCall(_of_user(call, body.user), _ignored(parsed), answer)
 
 
 def convert_rerank(message: bytes, rules: BodyRules, model: str = "") -> AskedCall:
@@ -90,7 +91,8 @@ def convert_rerank(message: bytes, rules: BodyRules, model: str = "") -> AskedCa
         top_n=min(body.top_n or len(documents), len(documents)),
         documents=documents if body.return_documents else (),
     )
-    return AskedCall(read_score(made.SerializeToString(), rules.bounds), _ignored(parsed), answer)
+    call = read_score(made.SerializeToString(), rules.bounds)
+    return AskedCall(_of_user(call, body.user), _ignored(parsed), answer)
 
 
 def convert_score(message: bytes, rules: BodyRules, model: str = "") -> AskedCall:
@@ -109,7 +111,12 @@ def convert_score(message: bytes, rules: BodyRules, model: str = "") -> AskedCal
         priority=-(body.priority or 0),
     )
     call = read_score(made.SerializeToString(), rules.bounds)
-    return AskedCall(call, _ignored(parsed), ScoreAnswer(model=body.model))
+    return AskedCall(_of_user(call, body.user), _ignored(parsed), ScoreAnswer(model=body.model))
+
+
+def _of_user(call: Call, user: str | None) -> Call:
+    """The call, counted as the user's in the fair queue, as a chat is."""
+    return call.with_client(user) if user else call
 
 
 def _parsed(schema: type[BodyT], message: bytes, rules: BodyRules, model: str) -> Parsed[BodyT]:

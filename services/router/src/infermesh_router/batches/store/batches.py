@@ -34,10 +34,10 @@ class Batches:
 
     def add(self, batch: Batch, lines: Sequence[Line]) -> None:
         """Keeps a new batch. Raises ResourceExhausted beyond the bounds."""
-        self._database.hold(sum(len(line.body) for line in lines))
+        facts = _FACTS.dump_json(batch)
+        self._database.hold(len(facts) + sum(len(line.body) + len(line.custom_id.encode()) for line in lines))
         rows: list[tuple[object, ...]] = [(batch.id, n, line.custom_id, line.body) for n, line in enumerate(lines)]
         with self._database:
-            facts = _FACTS.dump_json(batch)
             self._database.run("INSERT INTO batches VALUES (?, ?, ?, ?)", batch.id, batch.owner, batch.created_s, facts)
             self._database.together("INSERT INTO lines VALUES (?, ?, ?, ?, NULL, NULL)", rows)
 
@@ -64,11 +64,16 @@ class Batches:
         rows = self._database.run("SELECT n FROM lines WHERE batch = ? AND failed IS NULL ORDER BY n", batch_id)
         return [n for (n,) in rows]
 
-    def line(self, batch_id: str, n: int) -> Line:
-        """A request."""
-        row = self._database.one("SELECT custom_id, body FROM lines WHERE batch = ? AND n = ?", batch_id, n)
-        custom_id, body = row or ("", b"{}")
-        return Line(custom_id=custom_id, body=bytes(body))
+    def head(self, batch_id: str, n: int) -> tuple[str, int]:
+        """The caller's id of a request that has not ended, and the size of its body; "" if the batch is gone."""
+        query = "SELECT custom_id, coalesce(length(body), 0) FROM lines WHERE batch = ? AND n = ?"
+        custom_id, size_bytes = self._database.one(query, batch_id, n) or ("", 0)
+        return str(custom_id), int(size_bytes)
+
+    def body(self, batch_id: str, n: int) -> bytes:
+        """What is asked by a request that has not ended: JSON."""
+        (body,) = self._database.one("SELECT body FROM lines WHERE batch = ? AND n = ?", batch_id, n) or (None,)
+        return bytes(body or b"{}")
 
     def end_line(self, batch_id: str, n: int, result: bytes, *, failed: bool) -> None:
         """Keeps the answer to a request in the place of the request; if there is no room for it, that there is none."""

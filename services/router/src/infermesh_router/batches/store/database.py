@@ -28,8 +28,11 @@ CREATE INDEX files_batch ON files (batch);
 CREATE INDEX lines_state ON lines (batch, failed);
 """
 _HELD = """
-SELECT (SELECT coalesce(sum(bytes), 0) FROM files WHERE batch IS NULL)
-    + (SELECT coalesce(sum(coalesce(length(body), 0) + coalesce(length(result), 0)), 0) FROM lines)
+SELECT (SELECT coalesce(sum(length(CAST(name AS BLOB)) + iif(batch IS NULL, bytes, 0)), 0) FROM files)
+    + (SELECT coalesce(sum(length(facts)), 0) FROM batches)
+    + (SELECT coalesce(
+        sum(length(CAST(custom_id AS BLOB)) + coalesce(length(body), 0) + coalesce(length(result), 0)), 0
+    ) FROM lines)
 """
 
 

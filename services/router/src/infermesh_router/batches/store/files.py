@@ -19,7 +19,7 @@ class Files:
     def add(self, owner: str, name: str, purpose: str, content: bytes) -> KeptFile:
         """Keeps a file. Raises ResourceExhausted beyond the bounds."""
         self._database.drop_old()
-        self._database.hold(len(content))
+        self._database.hold(len(name.encode()) + len(content))
         made = KeptFile(
             id=new_id("file-"), name=name, purpose=purpose, created_s=self._database.now_s(), size_bytes=len(content)
         )
@@ -49,7 +49,8 @@ class Files:
 
     def delete(self, owner: str, file_id: str) -> None:
         """Deletes a file. Raises NotFound."""
-        self._database.release(self.get(owner, file_id).size_bytes)
+        file = self.get(owner, file_id)
+        self._database.release(len(file.name.encode()) + file.size_bytes)
         batch, failed = self._database.one("SELECT batch, failed FROM files WHERE id = ?", file_id) or (None, None)
         with self._database:
             self._database.run("DELETE FROM files WHERE id = ?", file_id)

@@ -30,7 +30,7 @@ class Line:
 
     custom_id: str
     body: bytes
-    """JSON."""
+    """JSON, as it is run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,6 @@ class StoreBounds:
     """How much is kept."""
 
     max_bytes: int
-    """Of all files, and requests of batches that run."""
+    """Of all files, and of all batches with their requests and answers."""
     max_age_s: float
     """Since a file or a batch was made."""
