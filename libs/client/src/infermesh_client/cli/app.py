@@ -210,14 +210,14 @@ def doctor(  # noqa: PLR0917 - typer passes them by name
 
 
 @app.command()
-def infer(
+def infer(  # noqa: PLR0917 - typer passes them by name
     model: Annotated[str, typer.Argument(help="Name of the model; it turns tensors into tensors.")],
     inputs: Annotated[
         list[str] | None,
         typer.Option(
             "--input",
             metavar="NAME=FILE",
-            help="An input: a .npy file, a .json file, or - for JSON on stdin; one for each input of the model.",
+            help="An input: a .npy file, an image, a .json file, or - for JSON on stdin; one for each input.",
         ),
     ] = None,
     outputs: Annotated[
@@ -229,12 +229,25 @@ def infer(
     device: Annotated[
         str, typer.Option(help="Where to run: auto, gpu, cpu, xpu, cuda, or an endpoint's address; default: auto.")
     ] = "",
+    image_mean: Annotated[
+        str,
+        typer.Option(
+            metavar="NUMBERS",
+            help="Subtracted from an image's pixels, in [0, 1], where the model takes floating-point numbers: one number, "
+            "or one for each channel.",
+        ),
+    ] = "0",
+    image_std: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="What the pixels are then divided by; 0.00392157 gives [0, 255].")
+    ] = "1",
     endpoint: Endpoint = None,
 ) -> None:
     """Run a model on tensors from files, and print or save what it gives."""
-    from infermesh_client.cli.infer import run_infer  # noqa: PLC0415
+    from infermesh_client.cli.images import Normalization  # noqa: PLC0415
+    from infermesh_client.cli.infer import numbers, run_infer  # noqa: PLC0415
 
-    run_infer(model, inputs or (), outputs or (), device=device, endpoint=endpoint)
+    normalization = Normalization(numbers(image_mean, "--image-mean"), numbers(image_std, "--image-std"))
+    run_infer(model, inputs or (), outputs or (), normalization=normalization, device=device, endpoint=endpoint)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from infermesh.tensor.v1.tensor_pb2 import TensorMetadata
 from infermesh_client.cli.arrays import read_array, save_array
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import connect
+from infermesh_client.cli.images import Normalization, is_image, read_image
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import Array
 
@@ -18,10 +19,18 @@ _PRINTED_ELEMENTS = 1000
 """Larger outputs are printed without their elements."""
 
 
-def run_infer(model: str, inputs: Sequence[str], outputs: Sequence[str], *, device: str, endpoint: str | None) -> None:
+def run_infer(
+    model: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    normalization: Normalization,
+    device: str,
+    endpoint: str | None,
+) -> None:
     """Prints the outputs as JSON, those without a file in `outputs`. Raises InfermeshError.
 
-    `inputs` and `outputs` are NAME=FILE: .npy files, and for inputs also .json files and "-", JSON on stdin.
+    `inputs` and `outputs` are NAME=FILE: .npy files, and for inputs also images, .json files and "-", JSON on stdin.
     """
     files = _pairs(outputs, "--output")
     for name, file in files.items():
@@ -31,8 +40,7 @@ def run_infer(model: str, inputs: Sequence[str], outputs: Sequence[str], *, devi
     with connect(endpoint, settings, timeout_s=None) as client:
         known = _inputs_of(client.health(), model)
         arrays = {
-            name: read_array(name, file, known[name].dtype if name in known else None)
-            for name, file in _pairs(inputs, "--input").items()
+            name: _read(name, file, known.get(name), normalization) for name, file in _pairs(inputs, "--input").items()
         }
         found = client.infer(model, arrays, device=device)
     if missing := [name for name in files if name not in found]:
@@ -42,6 +50,23 @@ def run_infer(model: str, inputs: Sequence[str], outputs: Sequence[str], *, devi
     shown = {name: _shown(array) for name, array in found.items() if name not in files}
     if shown or not files:
         print(json.dumps(shown, ensure_ascii=False))
+
+
+def _read(name: str, file: str, taken: TensorMetadata | None, normalization: Normalization) -> Array:
+    if is_image(file):
+        return read_image(name, file, taken, normalization)
+    return read_array(name, file, taken.dtype if taken is not None else None)
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """The numbers of "0.485,0.456,0.406". Raises InvalidArgument."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not np.isfinite(found).all() or (option == "--image-std" and 0 in found):
+        raise InvalidArgument(f"{option} {text}: expected numbers such as 0.5 or 0.485,0.456,0.406")
+    return found
 
 
 def _pairs(texts: Sequence[str], option: str) -> Mapping[str, str]:
