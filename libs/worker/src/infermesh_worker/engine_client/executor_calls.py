@@ -116,11 +116,12 @@ class ExecutorCalls:
 
     async def _allocate(self, arenas: Arenas, sizes: Sequence[int]) -> list[int]:
         async with self._turn:
-            while (spans := allocate(arenas[0], sizes)) is None:
+            while True:
+                self._check_same(arenas)  # the process may have ended while this request waited, for its turn too
+                if (spans := allocate(arenas[0], sizes)) is not None:
+                    return spans
                 self._freed.clear()
                 await self._freed.wait()
-                self._check_same(arenas)
-            return spans
 
     def _check_same(self, arenas: Arenas) -> None:
         """Raises Unavailable if the engine process with this memory has ended."""
