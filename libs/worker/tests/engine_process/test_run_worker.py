@@ -14,7 +14,7 @@ from infermesh_worker.engine_process.run_frames import WireResult
 from infermesh_worker.engine_process.run_worker import BatchEnd, Event, RunWorker
 from infermesh_worker.executors.arena import Arena
 from infermesh_worker.executors.executor import Item, Outcome, Result, executor_info
-from infermesh_worker.executors.wire_tensors import spans_of
+from infermesh_worker.executors.wire_tensors import read, spans_of
 
 MIB = 1 << 20
 
@@ -51,7 +51,8 @@ class Bench:
     """A RunWorker whose events a test reads as the loop does."""
 
     def __init__(self, run: Callable[[Sequence[Item]], Sequence[Outcome]]) -> None:
-        self.out = OutTensors(Arena.create(MIB))
+        self.arena = Arena.create(MIB)
+        self.out = OutTensors(self.arena)
         self.wakes = 0
         self._woken = threading.Event()
         self.worker = RunWorker(Model(run), self.out.write, self._wake)
@@ -75,6 +76,13 @@ class Bench:
                 if isinstance(event, WireResult):
                     self.out.release(spans_of(event.tensors))
         return found
+
+    def results(self) -> list[WireResult]:
+        """All results of the batch that runs, whose memory is kept."""
+        found: list[Event] = []
+        while self.worker.running:
+            found += self.events()
+        return [event for event in found if isinstance(event, WireResult)]
 
 
 def batch(*names: str) -> dict[str, Item]:
@@ -126,3 +134,22 @@ def test_whatever_happens_to_outputs_ends_their_request_only() -> None:
     bench = Bench(lambda items: [Result(tensors={"y": odd}), Result(tensors={"y": np.ones(3, np.uint8)})])
     bench.worker.begin(batch("a", "b"))
     assert [type(end) for end in bench.until_the_end()] == [RequestFailure, WireResult, BatchEnd]
+
+
+def test_items_that_run_one_by_one_are_told_before_the_next_run_overwrites_their_outputs() -> None:
+    buffer = np.zeros(100_000, np.uint8)
+    told_before: list[int] = []
+
+    def runs(items: Sequence[Item]) -> Sequence[Outcome]:
+        if len(items) > 1:
+            raise ValueError("not together")
+        told_before.append(bench.wakes)
+        buffer[:] = items[0].params["value"]
+        return [Result(tensors={"shared": buffer, "inline": buffer[:5]})]
+
+    bench = Bench(runs)
+    bench.worker.begin({name: Item(params={"value": value}) for value, name in enumerate("abc", start=1)})
+    answers = {end.request_id: read(bench.arena, end.tensors) for end in bench.results()}
+    values = {name: {int(value) for array in answer.values() for value in array} for name, answer in answers.items()}
+    assert values == {"a": {1}, "b": {2}, "c": {3}}
+    assert told_before == [0, 1, 2]

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -65,19 +65,42 @@ class RunWorker:
         return found
 
     def _run(self, batch: Mapping[str, Item]) -> None:
+        self._run_items(batch)
+        self._tell(BatchEnd(len(batch)))
+
+    def _run_items(self, batch: Mapping[str, Item]) -> None:
+        """Runs items together. If they fail together, each is run again by itself: one may be to blame."""
+        outcomes = self._outcomes(list(batch.values()))
+        if outcomes is not None:
+            self._end_all(batch, outcomes)
+            return
+        for request_id, item in batch.items():
+            self._run_items({request_id: item})  # its outputs are written before the next run, which overwrites them
+            self._wake()
+
+    def _outcomes(self, items: Sequence[Item]) -> Sequence[Outcome] | None:
+        """The outcome of each item; None: they failed together.
+
+        Nothing is raised, not even SystemExit or the panic of a library in Rust: the thread would end the batch without
+        a word.
+        """
+        try:
+            return [outcome for _, outcome in zip(items, self._executor.run(items), strict=True)]
+        except BaseException as error:  # a bug that one item triggers must not end the others
+            return None if len(items) > 1 else [_as_error(error)]
+
+    def _end_all(self, request_ids: Iterable[str], outcomes: Sequence[Outcome]) -> None:
         """Tells the end of each item as soon as its outputs are written.
 
         The next item, or another batch, may wait for their memory, which is free when the front has read them.
         """
-        outcomes = run_batch(self._executor, list(batch.values()))
         holds_memory = False
-        for request_id, outcome in zip(batch, outcomes, strict=True):
+        for request_id, outcome in zip(request_ids, outcomes, strict=True):
             if holds_memory:
                 self._wake()
             end = self._end(request_id, outcome)
             holds_memory = isinstance(end, WireResult) and bool(spans_of(end.tensors))
             self._events.append(end)  # small answers are told together when the batch has ended: in one frame
-        self._tell(BatchEnd(len(batch)))
 
     def _end(self, request_id: str, outcome: Outcome) -> WireResult | RequestFailure:
         if isinstance(outcome, InfermeshError):
@@ -93,20 +116,6 @@ class RunWorker:
     def _tell(self, event: Event) -> None:
         self._events.append(event)
         self._wake()
-
-
-def run_batch(executor: Executor, items: Sequence[Item]) -> Sequence[Outcome]:
-    """The outcome of each item. If they fail together, each is run again by itself.
-
-    Nothing is raised, not even SystemExit or the panic of a library in Rust: a thread that runs batches would end the
-    batch without a word.
-    """
-    try:
-        return [outcome for _, outcome in zip(items, executor.run(items), strict=True)]
-    except BaseException as error:  # a bug that one item triggers must not end the others
-        if len(items) > 1:
-            return [outcome for item in items for outcome in run_batch(executor, [item])]
-        return [_as_error(error)]
 
 
 def _as_error(error: BaseException) -> InfermeshError:
