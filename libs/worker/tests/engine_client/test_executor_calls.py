@@ -172,7 +172,8 @@ async def test_calls_end_when_the_process_dies_and_the_next_one_answers() -> Non
         client._supervisor._link.kill()  # type: ignore[union-attr] # it runs
         async with asyncio.timeout(20):  # those that wait did not end once
             ends = await asyncio.gather(*calls, return_exceptions=True)
-            assert [type(end) for end in ends] == [Unavailable] * 5
+            reasons = [end.reason for end in ends if isinstance(end, Unavailable)]
+            assert reasons == ["ENGINE_CRASHED"] * 2 + ["WORKER_LOADING"] * 3  # the process cannot have died of these
             await ready(client)
             assert len(await answer(client, work(BIG))) == BIG
         assert arenas(client)[0].space.taken == 0
