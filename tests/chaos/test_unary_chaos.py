@@ -38,9 +38,9 @@ SETTINGS: dict[str, object] = {
     "sim_models": f"{TEXTS}:1MiB",
     "sim_tensor_models": TENSORS,
     "sim_embedders": TEXTS,
-    "sim_batch_s": 0.08,  # a request is nearly always running, at little cost
+    "sim_batch_s": 0.15,  # a request is nearly always running, at little cost
 }
-APART_S = 0.3
+APART_S = 0.4
 """Between two kills: longer than a request takes, so that it seldom meets both."""
 
 
