@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 import psutil
@@ -48,6 +49,12 @@ class Worker:
         for process in (front, *front.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+
+    def engines(self) -> list[psutil.Process]:
+        """Its engine processes."""
+        assert self.process is not None
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if any("engine_process" in word for word in child.cmdline())]
 
     async def kill_and_start(self) -> None:
         """Kills front and engine process with SIGKILL, then starts new ones."""
@@ -96,6 +103,26 @@ def all_ready(listed: admin_pb2.WatchEndpointsResponse) -> bool:
         e.connected and e.report.state == pb.ENDPOINT_STATE_READY and e.breaker != admin_pb2.BREAKER_STATE_OPEN
         for e in listed.endpoints
     )
+
+
+@asynccontextmanager
+async def running_mesh(kinds: Sequence[tuple[str, dict[str, object]]], folder: Path) -> AsyncIterator[Mesh]:
+    """A router and workers, each behind a link, by module and settings. `folder` gets the router's socket."""
+    async with AsyncExitStack() as parts:
+        workers = [await new_worker(parts, module, settings) for module, settings in kinds]
+        await asyncio.gather(*(worker.start() for worker in workers))
+        router = await WorkerProcess.start(
+            "infermesh_router",
+            workers=",".join(worker.address for worker in workers),
+            admin_listen=f"unix:{folder}/admin.sock",
+            **ROUTER_SETTINGS,
+        )
+        parts.push_async_callback(router.stop)
+        channel = await parts.enter_async_context(grpc.aio.insecure_channel(await router.ready()))
+        admin = await parts.enter_async_context(grpc.aio.insecure_channel(f"unix:{folder}/admin.sock"))
+        mesh = Mesh(router, channel, admin, workers)
+        await mesh.wait_until(all_ready)
+        yield mesh
 
 
 def free_port() -> int:

@@ -48,13 +48,6 @@ def running_sum(path: Path) -> Path:
     return save(path, [node], [tensor("x", ["time", 2])], [tensor("y", ["time", 2])], axis)
 
 
-def total(path: Path) -> Path:
-    """y [1, columns] = the sum of x over its open first dimension, for which y has no rows."""
-    axes = numpy_helper.from_array(np.array([0], np.int64), "axes")
-    node = helper.make_node("ReduceSum", ["x", "axes"], ["y"])
-    return save(path, [node], [tensor("x", ["n", "columns"])], [tensor("y", [1, "columns"])], axes)
-
-
 def two_by_two(path: Path) -> Path:
     """sum = a + b and product = a * b of INT64 [rows, columns]; a and b must be of one shape."""
     sides: Shape = ["rows", "columns"]

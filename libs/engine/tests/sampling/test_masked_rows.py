@@ -126,6 +126,16 @@ def test_masked_candidates_and_whole_rows_choose_alike(
     assert tokens == [whole(row, state) for row, state in zip(rows, states, strict=True)]
 
 
+def test_excluded_candidates_that_are_far_above_all_allowed_ones_change_no_draw() -> None:
+    row = np.zeros(VOCAB, np.float32)
+    row[:10] = 10.0  # 1000 above the others at this temperature: e^1000 overflows
+    rule = Allows(row == 0)
+    states = [make_state(vocab_size=VOCAB, temperature=0.01, seed=seed, grammar=rule) for seed in range(20)]
+    tokens = [token.token_id for token in sampled_tokens([row] * 20, states)]
+    assert tokens == [whole(row, state) for state in states]
+    assert len(set(tokens)) > 15
+
+
 def test_columns_that_are_no_tokens_change_no_draw() -> None:
     rng = np.random.default_rng(0)
     for width in range(1, 6):

@@ -24,6 +24,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("not", {"not": {"const": 1}}),
     ("if", {"if": {"minimum": 1}, "then": {"maximum": 9}}),
     ("uniqueItems", {"type": "array", "items": INTEGER, "uniqueItems": True}),
+    ("uniqueItems", {"type": "array", "items": INTEGER, "uniqueItems": True, "maxItems": []}),
     ("contains", {"type": "array", "contains": INTEGER}),
     ("unevaluatedItems", {"type": "array", "prefixItems": [INTEGER], "unevaluatedItems": False}),
     ("unevaluatedProperties", {"type": "object", "unevaluatedProperties": False}),

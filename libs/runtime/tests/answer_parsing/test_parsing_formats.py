@@ -76,6 +76,14 @@ def test_a_string_may_contain_another_call(form: str) -> None:
     assert parse(form, WRITERS[form]([call])).calls == [call]
 
 
+@pytest.mark.parametrize("form", sorted(HELD))
+@pytest.mark.parametrize("odd", [None, 3, {"a": 1}])
+def test_keywords_of_a_schema_that_hold_no_list_say_nothing(form: str, odd: Any) -> None:
+    days = {"type": "integer"} | dict.fromkeys(("enum", "anyOf", "oneOf", "allOf"), odd)
+    tools = {"get_weather": {"type": "object", "properties": {"city": {"type": "string"}, "days": days}}}
+    assert parse(form, WRITERS[form]([PARIS]), tools=tools).calls == [PARIS]
+
+
 @EVERY
 def test_unicode_escapes(form: str) -> None:
     escaped, text = r"Z\u00fcrich \ud83c\udf38", "Zürich 🌸"

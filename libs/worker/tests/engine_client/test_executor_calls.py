@@ -1,9 +1,12 @@
 """Calls to a model of tensors in its own process: shared memory, cancellation, deadlines, and its end."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -112,6 +115,15 @@ async def test_requests_wait_while_the_shared_memory_is_full(client: EngineClien
     assert arenas(client)[0].space.taken == 0
 
 
+async def test_outputs_of_a_batch_that_do_not_fit_together_are_read_one_by_one() -> None:
+    rows = 24_900  # its inputs take 523 kB, and its outputs 622 kB
+    full = {"max_size": 2 * rows, "max_delay_ms": 60_000.0}  # begins with both
+    async with executor(limits=full) as client, asyncio.timeout(20):
+        asked = [replace(work(rows), params={}) for _ in range(2)]
+        assert [len(result) for result in await asyncio.gather(*(answer(client, each) for each in asked))] == [rows] * 2
+        assert arenas(client)[0].space.taken == 0
+
+
 async def test_what_never_fits_is_refused(client: EngineClient) -> None:
     with pytest.raises(ResourceExhausted, match="INFERMESH_TENSOR_MEMORY_BYTES"):
         await answer(client, work(80_000))
@@ -152,14 +164,18 @@ async def test_larger_priorities_run_first(slow: EngineClient) -> None:
 
 
 async def test_calls_end_when_the_process_dies_and_the_next_one_answers() -> None:
-    async with executor(batch_s=30.0) as client:
-        calls = [asyncio.ensure_future(answer(client, work(BIG))) for _ in range(3)]  # the memory is full by then
-        await runs(client)
+    async with executor() as client:
+        os.kill(client._supervisor.engine_pid, signal.SIGSTOP)
+        calls = [asyncio.ensure_future(answer(client, work(BIG))) for _ in range(5)]
+        await asyncio.sleep(0)  # two take the memory, and three wait for it
+        assert arenas(client)[0].space.taken == 4
         client._supervisor._link.kill()  # type: ignore[union-attr] # it runs
-        for call in calls:
-            with pytest.raises(Unavailable):
-                await call
-        await ready(client)
+        async with asyncio.timeout(20):  # those that wait did not end once
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+            reasons = [end.reason for end in ends if isinstance(end, Unavailable)]
+            assert reasons == ["ENGINE_CRASHED"] * 2 + ["WORKER_LOADING"] * 3  # the process cannot have died of these
+            await ready(client)
+            assert len(await answer(client, work(BIG))) == BIG
         assert arenas(client)[0].space.taken == 0
 
 

@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.faults import ENGINE_SILENT, STREAM_SILENT
 from infermesh_router.metrics.request_metrics import RequestMetrics
-from infermesh_router.relay.poison import ENGINE_CRASHED, POISONED, Poison, Suspicion, digest
+from infermesh_router.relay.poison import ENGINE_CRASHED, POISONED, Poison, Suspicion
+from infermesh_router.relay.request_digest import digest
 from infermesh_router.requests.call import Call, from_generate
 from infermesh_router.testing.router import Script, StartRouter, StartWorker, delta, finished, started
 from infermesh_router.testing.streams import ask, generate, text
@@ -134,26 +135,26 @@ def call(words: str = "poison", **fields: Any) -> Call:
 def test_refusal_ends_with_time() -> None:
     now_s = [0.0]
     poison = new_poison(now_s)
-    poison.engine_died(call(), "a:1")
-    poison.check(call())
+    poison.engine_died(digest(call()), "a:1")
+    poison.check(digest(call()))
     with pytest.raises(FailedPrecondition):
-        poison.engine_died(call(), "b:2")
+        poison.engine_died(digest(call()), "b:2")
     now_s[0] = 9.9
     with pytest.raises(FailedPrecondition, match="while this request ran"):
-        poison.check(call())
-    poison.check(call("innocent"))
+        poison.check(digest(call()))
+    poison.check(digest(call("innocent")))
     now_s[0] = 10.1
-    poison.check(call())
+    poison.check(digest(call()))
 
 
 def test_one_death_counts_once_however_many_such_requests_ran() -> None:
     now_s = [0.0]
     poison = new_poison(now_s)
     for _ in range(3):
-        poison.engine_died(call(), "a:1")
+        poison.engine_died(digest(call()), "a:1")
     now_s[0] = 1.0
     with pytest.raises(FailedPrecondition):
-        poison.engine_died(call(), "a:1")
+        poison.engine_died(digest(call()), "a:1")
 
 
 async def test_neighbour_that_goes_on_elsewhere_is_absolved() -> None:
@@ -165,7 +166,7 @@ async def test_neighbour_that_goes_on_elsewhere_is_absolved() -> None:
         await suspicion.note(address, SILENCE, tokens=6)
         await suspicion.note("d:4", CRASH, tokens=7)
         suspicion.finished(tokens=8)
-    poison.check(call("innocent"))
+    poison.check(digest(call("innocent")))
 
 
 @pytest.mark.parametrize(("front", "refused"), [(front_is_well, True), (front_is_lost, False)])

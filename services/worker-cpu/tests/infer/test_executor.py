@@ -12,11 +12,10 @@ from onnx import TensorProto
 
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import Array
-from infermesh_worker.engine_process.run_worker import run_batch
 from infermesh_worker.executors.executor import Item, Result
 from infermesh_worker_cpu.infer.compiling import InferOptions, compile_for_cpu, read
 from infermesh_worker_cpu.infer.executor import OpenVinoExecutor
-from tests.tensor_models.onnx_models import linear, same, total, two_by_two
+from tests.tensor_models.onnx_models import linear, same, two_by_two
 from tests.tensor_models.paddle_model import double_and_one
 from tests.tensor_models.tflite_model import double
 
@@ -127,16 +126,3 @@ def test_without_a_batch_axis_requests_run_alone_and_in_parallel(tmp_path: Path)
     executor = build(linear(tmp_path / "m.onnx", first=1), batched=False)
     assert executor.group(Item(tensors={"x": rows(1, 1)})) is None
     assert executor.parallel >= 1
-
-
-def test_items_that_fail_together_keep_their_own_answers(tmp_path: Path) -> None:
-    """They are run one by one then, and read when all have run."""
-    executor = build(total(tmp_path / "m.onnx"))
-    items = [Item(tensors={"x": np.full((2, 1000), number, np.float32)}) for number in range(5)]
-    outcomes = run_batch(executor, items)
-    assert [tensors(outcome)["y"].tolist() for outcome in outcomes] == [[[2.0 * n] * 1000] for n in range(5)]
-    alone = executor.run(items[:1])
-    assert isinstance(alone[0], Result)
-    again = executor.run(items[1:2])
-    assert isinstance(again[0], Result)
-    assert np.shares_memory(alone[0].tensors["y"], again[0].tensors["y"])  # what is read at once is not copied

@@ -13,10 +13,9 @@ from onnx import TensorProto, helper
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_runtime.model_kind import TensorSpec
 from infermesh_runtime.tensors import Array
-from infermesh_worker.engine_process.run_worker import run_batch
 from infermesh_worker.executors.executor import Item, Result
 from infermesh_worker_xpu import device as devices
-from tests.tensor_models.onnx_models import linear, same, save, tensor, total, two_by_two, unknown
+from tests.tensor_models.onnx_models import linear, same, save, tensor, two_by_two, unknown
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -140,11 +139,3 @@ def test_health_names_the_chain_and_the_provider_in_use(tmp_path: Path) -> None:
         session=None, chain=("CUDAExecutionProvider", "CPUExecutionProvider"), in_use=("CPUExecutionProvider",)
     )
     assert fallen.runtime.endswith("on CPU (asked for CUDA → CPU)")
-
-
-def test_items_that_fail_together_keep_their_own_answers(tmp_path: Path) -> None:
-    """They are run one by one then, and read when all have run."""
-    executor = build(total(tmp_path / "m.onnx"))
-    items = [Item(tensors={"x": np.full((2, 1000), number, np.float32)}) for number in range(5)]
-    outcomes = run_batch(executor, items)
-    assert [tensors(outcome)["y"].tolist() for outcome in outcomes] == [[[2.0 * n] * 1000] for n in range(5)]

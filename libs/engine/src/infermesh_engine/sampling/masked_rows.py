@@ -19,7 +19,7 @@ _SLACK = 1e-5
 _LOGSUMEXP_ERROR = 1e-6
 """The same for the model's own sum, times its logarithm."""
 _LARGEST_EXCESS = 300.0
-"""The logarithm of the largest weight that is computed; larger ones would overflow."""
+"""The logarithm of the largest weight that is computed; larger ones could overflow."""
 _FEW = 0.25
 """The share of the vocabulary up to which allowed tokens are gathered; more are left in a row of the others' −inf."""
 
@@ -135,8 +135,12 @@ def _upper_bound(
     largest: Float64Array,
     scaled_logsumexp: NDArray[np.float32],
 ) -> Float64Array:
-    """[S], at least the sum of all allowed tokens' weights: the whole sum without the candidates that are excluded."""
-    whole = np.exp(np.minimum(scaled_logsumexp - largest, _LARGEST_EXCESS))
+    """[S], at least the sum of all allowed tokens' weights: the whole sum without the candidates that are excluded.
+
+    Infinite where the whole sum is too large to be computed.
+    """
+    excess = scaled_logsumexp - largest
+    whole = np.where(excess > _LARGEST_EXCESS, np.inf, np.exp(np.minimum(excess, _LARGEST_EXCESS)))
     beside = np.minimum(values * scales[:, None] - largest[:, None], _LARGEST_EXCESS)
     known = np.where(allowed, 0.0, np.exp(beside)).sum(axis=1)
     error = _SLACK + _LOGSUMEXP_ERROR * np.abs(scaled_logsumexp)

@@ -58,12 +58,18 @@ def _types(schema: Mapping[str, Any]) -> Iterator[str]:
     elif isinstance(declared, list):
         yield from (name for name in declared if isinstance(name, str))
     for key in ("anyOf", "oneOf", "allOf"):
-        for option in schema.get(key) or ():
+        for option in _list(schema, key):
             if isinstance(option, Mapping):
                 yield from _types(option)
-    values = [*schema.get("enum", ()), *((schema["const"],) if "const" in schema else ())]
+    values = [*_list(schema, "enum"), *((schema["const"],) if "const" in schema else ())]
     if not declared:
         yield from (_NAMES[type(value)] for value in values)
+
+
+def _list(schema: Mapping[str, Any], key: str) -> list[Any]:
+    """A keyword's list. Nobody has checked the schema, in which many libraries write null for what is missing."""
+    value = schema.get(key)
+    return value if isinstance(value, list) else []
 
 
 def _as_json(text: str) -> str | None:

@@ -14,6 +14,7 @@ from infermesh_worker.executors.wire_tensors import WireTensor, allocate, check_
 _THREAD_FROM_BYTES = 4 << 20
 """More bytes than this are copied in a thread, so that the event loop goes on; 4 MiB take about a millisecond."""
 _GONE = "The engine process ended before this request could be sent to it."
+"""So the process did not die of it: routers count ENGINE_CRASHED against a request, and WORKER_LOADING they do not."""
 
 Arenas = tuple[Arena, Arena]
 
@@ -111,21 +112,22 @@ class ExecutorCalls:
     def _require_arenas(self) -> Arenas:
         arenas = self._arenas()
         if arenas is None:
-            raise Unavailable(_GONE, reason="ENGINE_CRASHED", retry_after_s=1.0)
+            raise Unavailable(_GONE, reason="WORKER_LOADING", retry_after_s=1.0)
         return arenas
 
     async def _allocate(self, arenas: Arenas, sizes: Sequence[int]) -> list[int]:
         async with self._turn:
-            while (spans := allocate(arenas[0], sizes)) is None:
+            while True:
+                self._check_same(arenas)  # the process may have ended while this request waited, for its turn too
+                if (spans := allocate(arenas[0], sizes)) is not None:
+                    return spans
                 self._freed.clear()
                 await self._freed.wait()
-                self._check_same(arenas)
-            return spans
 
     def _check_same(self, arenas: Arenas) -> None:
         """Raises Unavailable if the engine process with this memory has ended."""
         if self._arenas() is not arenas:
-            raise Unavailable(_GONE, reason="ENGINE_CRASHED", retry_after_s=1.0)
+            raise Unavailable(_GONE, reason="WORKER_LOADING", retry_after_s=1.0)
 
     def _forget_ended(self, request_id: str, call: WorkCall) -> None:
         if call.ended and self._calls.pop(request_id, None) is not None and (arenas := self._arenas()) is not None:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from infermesh_engine.requests.output import EngineLoad
@@ -22,7 +22,7 @@ from infermesh_worker.engine_process.frames import (
 from infermesh_worker.engine_process.out_tensors import OutTensors
 from infermesh_worker.engine_process.process_memory import memory_bytes
 from infermesh_worker.engine_process.run_frames import ModelFacts, ReleaseCommand, RunCommand, WireResult
-from infermesh_worker.engine_process.run_worker import BatchEnd, RunWorker
+from infermesh_worker.engine_process.run_worker import BatchEnd, Event, RunWorker
 from infermesh_worker.executors.arena import Arena
 from infermesh_worker.executors.batcher import Batcher, Waiting
 from infermesh_worker.executors.executor import BuiltExecutor, Item
@@ -78,8 +78,9 @@ class ExecutorLoop:
         while not self._stopping:
             self._channel.wait(self._idle_s())
             changed = self._obey()
-            results = [result for event in self._worker.events() for result in self._settle(event)]
-            changed |= self._dispatch()
+            events = self._worker.events()
+            results = [result for event in events for result in self._settle(event)]
+            changed |= self._dispatch() or bool(events)
             if not self._stuck and (changed or results or self._failed):
                 failed, self._failed = self._failed, []
                 self._channel.send(RunReport(results, failed, self._load(), self._memory()))
@@ -154,7 +155,7 @@ class ExecutorLoop:
         )
 
     def _cancel(self, request_id: str) -> None:
-        """Ends a waiting item at once. A running one is told; its result is dropped when the batch ends."""
+        """Ends a waiting item at once. A running one is told; its result is dropped when it comes."""
         if self._batcher.remove(request_id):
             self._end(request_id, Cancelled(_CANCELLED))
         elif request_id in self._items:
@@ -172,26 +173,34 @@ class ExecutorLoop:
             self._moved = began = True
         return began
 
-    def _settle(self, event: WireResult | BatchEnd) -> list[WireResult]:
-        """The results to send; ends the items of a batch that has ended."""
+    def _settle(self, event: Event) -> list[WireResult]:
+        """The results to send; ends the item whose end was told."""
         self._moved, self._stuck = True, False
-        if isinstance(event, WireResult):
-            return self._wanted([event])
-        self._meter.ended(len(event.ends), self._clock())
-        self._failed += [end for end in event.ends if isinstance(end, RequestFailure)]
-        results = self._wanted([end for end in event.ends if isinstance(end, WireResult)])
-        for end in event.ends:
-            self._items.pop(end.request_id, None)
-            self._cancelled.discard(end.request_id)
-        return results
+        match event:
+            case BatchEnd(items):
+                self._meter.ended(items, self._clock())
+                return []
+            case RequestFailure():
+                self._failed.append(event)
+                self._forget(event.request_id)
+                return []
+        wanted = self._wanted(event)
+        if event.last:
+            self._forget(event.request_id)
+        return wanted
 
-    def _wanted(self, results: Sequence[WireResult]) -> list[WireResult]:
-        """Those whose request was not cancelled. The others' memory is freed; at their end, the front is told."""
-        for dropped in (result for result in results if result.request_id in self._cancelled):
-            self._out.release(spans_of(dropped.tensors))
-            if dropped.last:
-                self._failed.append(RequestFailure.of(dropped.request_id, Cancelled(_CANCELLED)))
-        return [result for result in results if result.request_id not in self._cancelled]
+    def _wanted(self, result: WireResult) -> list[WireResult]:
+        """The result, unless its request was cancelled: its memory is freed then, and at its end, the front is told."""
+        if result.request_id not in self._cancelled:
+            return [result]
+        self._out.release(spans_of(result.tensors))
+        if result.last:
+            self._failed.append(RequestFailure.of(result.request_id, Cancelled(_CANCELLED)))
+        return []
+
+    def _forget(self, request_id: str) -> None:
+        self._items.pop(request_id, None)
+        self._cancelled.discard(request_id)
 
     def _end(self, request_id: str, error: InfermeshError) -> None:
         """Ends an item that has not run."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from infermesh_runtime.tensors import Array
 from infermesh_worker.engine_process.frames import RequestFailure
 from infermesh_worker.engine_process.run_frames import WireResult
 from infermesh_worker.executors.executor import Executor, Item, Outcome, Result
-from infermesh_worker.executors.wire_tensors import WireTensor
+from infermesh_worker.executors.wire_tensors import WireTensor, spans_of
 
 _log = logging.getLogger(__name__)
 
@@ -21,9 +21,14 @@ Share = Callable[[Mapping[str, Array]], list[WireTensor]]
 
 @dataclass(frozen=True, slots=True)
 class BatchEnd:
-    """A batch has ended: what became of each item."""
+    """A batch has ended; what became of each item was told before."""
 
-    ends: Sequence[WireResult | RequestFailure]
+    items: int
+    """How many it had."""
+
+
+Event = WireResult | RequestFailure | BatchEnd
+"""A part of an answer or the end of one, the end of a request without an answer, or the end of a batch."""
 
 
 class RunWorker:
@@ -35,7 +40,7 @@ class RunWorker:
         self._share = share
         self._wake = wake
         self._threads = ThreadPoolExecutor(executor.parallel, thread_name_prefix="run")
-        self._events: deque[WireResult | BatchEnd] = deque()
+        self._events: deque[Event] = deque()
         self.running = 0
         """How many batches run."""
 
@@ -53,43 +58,67 @@ class RunWorker:
         """Takes a part of an answer from the thread that runs its item."""
         self._tell(self._wire(request_id, part, last=False))
 
-    def events(self) -> list[WireResult | BatchEnd]:
-        """What has happened since the last call: parts of answers, and ends of batches."""
+    def events(self) -> list[Event]:
+        """What has happened since the last call: parts of answers, ends of requests, and ends of batches."""
         found = [self._events.popleft() for _ in range(len(self._events))]
         self.running -= sum(isinstance(event, BatchEnd) for event in found)
         return found
 
     def _run(self, batch: Mapping[str, Item]) -> None:
-        outcomes = run_batch(self._executor, list(batch.values()))
-        self._tell(BatchEnd([self._end(*pair) for pair in zip(batch, outcomes, strict=True)]))
+        self._run_items(batch)
+        self._tell(BatchEnd(len(batch)))
+
+    def _run_items(self, batch: Mapping[str, Item]) -> None:
+        """Runs items together. If they fail together, each is run again by itself: one may be to blame."""
+        outcomes = self._outcomes(list(batch.values()))
+        if outcomes is not None:
+            self._end_all(batch, outcomes)
+            return
+        for request_id, item in batch.items():
+            self._run_items({request_id: item})  # its outputs are written before the next run, which overwrites them
+            self._wake()
+
+    def _outcomes(self, items: Sequence[Item]) -> Sequence[Outcome] | None:
+        """The outcome of each item; None: they failed together.
+
+        Nothing is raised, not even SystemExit or the panic of a library in Rust: the thread would end the batch without
+        a word.
+        """
+        try:
+            return [outcome for _, outcome in zip(items, self._executor.run(items), strict=True)]
+        except BaseException as error:  # a bug that one item triggers must not end the others
+            return None if len(items) > 1 else [_as_error(error)]
+
+    def _end_all(self, request_ids: Iterable[str], outcomes: Sequence[Outcome]) -> None:
+        """Tells the end of each item as soon as its outputs are written.
+
+        The next item, or another batch, may wait for their memory, which is free when the front has read them.
+        """
+        holds_memory = False
+        for request_id, outcome in zip(request_ids, outcomes, strict=True):
+            if holds_memory:
+                self._wake()
+            end = self._end(request_id, outcome)
+            holds_memory = isinstance(end, WireResult) and bool(spans_of(end.tensors))
+            self._events.append(end)  # small answers are told together when the batch has ended: in one frame
 
     def _end(self, request_id: str, outcome: Outcome) -> WireResult | RequestFailure:
         if isinstance(outcome, InfermeshError):
             return RequestFailure.of(request_id, outcome)
         try:
             return self._wire(request_id, outcome, last=True)
-        except Exception as error:  # the outputs are too large, or no tensors: the other items have theirs
+        except BaseException as error:  # the outputs are too large, or no tensors: the other items have theirs
             return RequestFailure.of(request_id, _as_error(error))
 
     def _wire(self, request_id: str, result: Result, *, last: bool) -> WireResult:
         return WireResult(request_id, dict(result.params), self._share(result.tensors), last)
 
-    def _tell(self, event: WireResult | BatchEnd) -> None:
+    def _tell(self, event: Event) -> None:
         self._events.append(event)
         self._wake()
 
 
-def run_batch(executor: Executor, items: Sequence[Item]) -> Sequence[Outcome]:
-    """The outcome of each item. If they fail together, each is run again by itself."""
-    try:
-        return [outcome for _, outcome in zip(items, executor.run(items), strict=True)]
-    except Exception as error:  # a bug that one item triggers must not end the others
-        if len(items) > 1:
-            return [outcome for item in items for outcome in run_batch(executor, [item])]
-        return [_as_error(error)]
-
-
-def _as_error(error: Exception) -> InfermeshError:
+def _as_error(error: BaseException) -> InfermeshError:
     if isinstance(error, InfermeshError):
         return error
     if isinstance(error, MemoryError):

@@ -19,7 +19,11 @@ INLINE_BYTES = 64 * 1024
 """Tensors of fewer bytes travel through the socket."""
 KEPT_BYTES = 64 << 20
 """Written memory that is kept for the next tensors when all are freed: taking it from the system again costs time."""
+GIVEN_BACK_BYTES = 8 << 20
+"""The most that is given back at once, since that happens on an event loop: 8 MiB take about a millisecond."""
 
+_CLOSED = -1
+"""In place of the file's descriptor."""
 _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 0x01, 0x02
 
 
@@ -50,6 +54,7 @@ class Arena:
 
     @property
     def fd(self) -> int:
+        """The file's descriptor; -1 once it is closed."""
         return self._fd
 
     def write(self, begin: int, data: Array) -> None:
@@ -66,15 +71,19 @@ class Arena:
         return self._memory[begin : begin + size_bytes]
 
     def free(self, begin: int) -> None:
-        """Frees a span. When none is taken any more, memory beyond KEPT_BYTES goes back to the system."""
+        """Frees a span, also after `close`.
+
+        Whenever none is taken any more, GIVEN_BACK_BYTES of the memory beyond KEPT_BYTES go back to the system.
+        """
         self.space.free(begin)
-        if not self.space.taken and self._written_bytes > KEPT_BYTES:
-            self._give_back(KEPT_BYTES, self._written_bytes - KEPT_BYTES)
-            self._written_bytes = KEPT_BYTES
+        if self._fd != _CLOSED and not self.space.taken and self._written_bytes > KEPT_BYTES:
+            end, self._written_bytes = self._written_bytes, max(KEPT_BYTES, self._written_bytes - GIVEN_BACK_BYTES)
+            self._give_back(self._written_bytes, end - self._written_bytes)
 
     def close(self) -> None:
         """Closes the file. The memory stays mapped while views of it are in use."""
-        os.close(self._fd)
+        fd, self._fd = self._fd, _CLOSED  # the next file that is opened gets the same number
+        os.close(fd)
 
     def _give_back(self, begin: int, size_bytes: int) -> None:
         fallocate = getattr(ctypes.CDLL(None), "fallocate", None)

@@ -15,14 +15,16 @@ from pydantic_settings import NoDecode
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime.errors import ModelNotFound
 from infermesh_runtime.generation_defaults import GenerationDefaults
-from infermesh_runtime.model_kind import GENERATE, INFER, ModelKind
+from infermesh_runtime.model_kind import EMBED, GENERATE, INFER, RERANK, ModelKind
 from infermesh_runtime.settings import CommaList, load_or_exit
+from infermesh_runtime.text_encoder import EncoderFacts
 from infermesh_worker.backend import NO_MODEL, Backend
 from infermesh_worker.main import serve
 from infermesh_worker.models.catalog import CatalogEntry
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.opened_model import OpenedModel, bind_template
 from infermesh_worker.settings import WorkerSettings
+from infermesh_worker.testing.simulated_encoder import DIMENSIONS
 from infermesh_worker.testing.simulated_engine import END_OF_TEXT, VOCAB_SIZE, build_tokenizer
 
 BLOCK_SIZE = 32
@@ -75,16 +77,23 @@ class SimulatedSettings(WorkerSettings):
     sim_tensor_models: CommaList = Field(
         (), description="Which models, also of sim_models, run on tensors (simulated_executor), separated by commas."
     )
+    sim_embedders: CommaList = Field(
+        (), description="Which models make vectors of texts (simulated_encoder), separated by commas."
+    )
+    sim_rerankers: CommaList = Field(
+        (), description="Which models score texts (simulated_encoder), separated by commas."
+    )
     sim_batch_size: int = Field(8, ge=1, description="Most rows of tensors in one batch.")
     sim_batch_delay_ms: float = Field(0.0, ge=0, description="How long tensors wait for others, in milliseconds.")
-    sim_batch_s: float = Field(0.001, ge=0, description="Duration of a batch of tensors, in seconds.")
+    sim_batch_s: float = Field(0.001, ge=0, description="Duration of a batch of tensors or texts, in seconds.")
     sim_row_s: float = Field(0.0, ge=0, description="Duration that each row adds to a batch of tensors, in seconds.")
     sim_parallel: int = Field(1, ge=1, description="How many batches of tensors run at the same time.")
     sim_eos: bool = Field(False, description="Whether sampling the end-of-text token ends a choice.")
 
     def kind(self, name: str) -> ModelKind:
         """What a model does."""
-        return INFER if name in self.sim_tensor_models else GENERATE
+        listed = {INFER: self.sim_tensor_models, EMBED: self.sim_embedders, RERANK: self.sim_rerankers}
+        return next((kind for kind, names in listed.items() if name in names), GENERATE)
 
     @property
     def generation(self) -> GenerationDefaults | None:
@@ -143,6 +152,7 @@ def opened_model(settings: SimulatedSettings, name: str = "") -> OpenedModel:
         build_options=build_options(settings, name),
         generation=settings.generation,
         kind=settings.kind(name),
+        encoder=EncoderFacts(dimensions=DIMENSIONS) if settings.kind(name) == EMBED else None,
     )
 
 
@@ -163,7 +173,12 @@ def build_options(settings: SimulatedSettings, name: str = "") -> dict[str, Any]
         "memory_bytes": size_bytes or 1,
     }
     options: dict[str, Any] = {"runner": runner, "eos": settings.sim_eos, "load_s": settings.sim_load_s}
-    return options if settings.kind(name) == GENERATE else {**options, "executor": executor_options(settings)}
+    match settings.kind(name or settings.model):
+        case "infer":
+            options["executor"] = executor_options(settings)
+        case "embed" | "rerank" as kind:
+            options["encoder"] = encoder_options(settings, kind)
+    return options
 
 
 def executor_options(settings: SimulatedSettings) -> dict[str, Any]:
@@ -178,6 +193,17 @@ def executor_options(settings: SimulatedSettings) -> dict[str, Any]:
     }
 
 
+def encoder_options(settings: SimulatedSettings, kind: ModelKind) -> dict[str, Any]:
+    """The options of a model that embeds or scores texts."""
+    return {
+        "kind": kind,
+        "device_kind": settings.sim_device,
+        "memory_bytes": int(settings.sim_memory_bytes),
+        "context_length": settings.sim_context_length,
+        "batch_s": settings.sim_batch_s,
+    }
+
+
 def backend(settings: SimulatedSettings) -> Backend:
     """The simulated worker's backend."""
     catalog = SimulatedCatalog(settings)
@@ -188,7 +214,7 @@ def backend(settings: SimulatedSettings) -> Backend:
         catalog=catalog,
         open_home=lambda: catalog.open(settings.model) if settings.model != NO_MODEL else None,
         margin=0.0,
-        kinds=(GENERATE, INFER) if settings.sim_tensor_models else (GENERATE,),
+        kinds=tuple({GENERATE: None} | {settings.kind(name): None for name in catalog.entries()}),
     )
 
 

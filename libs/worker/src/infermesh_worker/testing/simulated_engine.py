@@ -9,6 +9,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.executors.executor import BuiltExecutor
+from infermesh_worker.testing.simulated_encoder import build as build_encoder
 from infermesh_worker.testing.simulated_executor import build as build_executor
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -21,11 +22,14 @@ VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
 def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
     """Builds a model in the engine process. Options: "runner" (fields of SimulatedOptions), "eos" and "load_s".
 
-    With "executor", it is a model of tensors, and the options are those of simulated_executor.build.
+    With "executor", it is a model of tensors, and the options are those of simulated_executor.build. With "encoder", it
+    is one that embeds or scores texts, and they are those of simulated_encoder.build.
     """
     time.sleep(options.get("load_s", 0.0))
     if (executor := options.get("executor")) is not None:
         return build_executor(executor)
+    if (encoder := options.get("encoder")) is not None:
+        return build_encoder(encoder)
     return BuiltModel(
         runner=SimulatedRunner(SimulatedOptions(**options["runner"])),
         tokenizer=build_tokenizer(),

@@ -21,7 +21,7 @@ from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.attempts import Attempts, request_metadata, tell_breaker, tell_if_sent_back
 from infermesh_router.relay.event import Event
 from infermesh_router.relay.options import RelayOptions
-from infermesh_router.relay.poison import Poison
+from infermesh_router.relay.poison import Poison, Suspicion
 from infermesh_router.relay.relay import Relay
 from infermesh_router.relay.retrying.hedge import FirstTokenDelays
 from infermesh_router.relay.retrying.lost_endpoints import LostEndpoints
@@ -111,10 +111,12 @@ class Dispatcher:
     async def send(self, call: Call, timeout_s: float | None, *, since_s: float) -> bytes:
         """The answer to a unary call, as the bytes that came."""
         call, deadline_s = self._resolve(call), self._deadline(timeout_s)
+        suspicion = Suspicion(self._parts.poison, call)
         lost = LostEndpoints(self._admission.wake_later, clock=self._clock)
         retries = Retries(self._options.attempts, self._budget, self._metrics, lost)
         pending = self._admission.arrive(call, deadline_s=deadline_s)
         with self._counted(call):
+            await suspicion.check()
             while True:
                 try:
                     grant = await self._admission.admit(pending, lost.avoid(pending))
@@ -124,9 +126,13 @@ class Dispatcher:
                     address, overhead_s = grant.endpoint.address, self._clock() - since_s - grant.queued_s
                     self._metrics.sent(address, queued_s=grant.queued_s, overhead_s=overhead_s)
                     try:
-                        return await _send(grant, call, self._remaining(deadline_s))
+                        answer = await _send(grant, call, self._remaining(deadline_s))
                     except InfermeshError as error:
                         failure = error
+                    else:
+                        suspicion.finished(tokens=1)
+                        return answer
+                await suspicion.note(address, failure)
                 retries.note(address, failure)
 
     def move_streams(self, address: str) -> int:

@@ -9,12 +9,11 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
-from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.faults import is_hang
 from infermesh_router.metrics.request_metrics import RequestMetrics
-from infermesh_router.requests.call import GENERATE, Call
+from infermesh_router.relay.request_digest import digest_of
+from infermesh_router.requests.call import Call
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
 
 ENGINE_CRASHED = "ENGINE_CRASHED"
@@ -25,8 +24,6 @@ _DEATHS = 2
 _ONE_DEATH_S = 1.0
 """Calls that an endpoint cuts off within this time of each other were cut off by one death of its engine."""
 _MAX_DIGESTS = 10_000
-_WHO = ("seed", "priority", "device", "session_id", "generated", "client_id")
-"""Fields that say who asks, or how far an answer has come, but not what is asked for."""
 
 
 @dataclass(slots=True)
@@ -38,7 +35,7 @@ class _Suspect:
 
 
 class Poison:
-    """The deaths of engines by the digest of the requests that ran on them. Costs nothing while no engine dies."""
+    """The deaths of engines by the digest of the requests that ran on them: the keys."""
 
     def __init__(
         self,
@@ -58,19 +55,24 @@ class Poison:
         self.front_answers = front_answers
         self._suspects: OrderedDict[bytes, _Suspect] = OrderedDict()
 
-    def check(self, call: Call) -> None:
+    @property
+    def suspects_any(self) -> bool:
+        """Whether engines have died lately."""
+        self._forget_old()
+        return bool(self._suspects)
+
+    def check(self, key: bytes) -> None:
         """Raises FailedPrecondition (POISONED_REQUEST) for a request that engines have died of lately."""
         self._forget_old()
-        if self._suspects:
-            self._check(digest(call))
+        self._check(key)
 
-    def engine_died(self, call: Call, address: str) -> None:
-        """Counts the death of an endpoint's engine on which the call ran: once, however many such calls it ran.
+    def engine_died(self, key: bytes, address: str) -> None:
+        """Counts the death of an endpoint's engine on which a call ran: once, however many such calls it ran.
 
         Raises FailedPrecondition if it was one too many.
         """
         self._forget_old()
-        key, now_s = digest(call), self._clock()
+        now_s = self._clock()
         suspect = self._suspects.pop(key, None) or _Suspect()
         if now_s - suspect.died_s.get(address, -_ONE_DEATH_S) >= _ONE_DEATH_S:
             suspect.deaths += 1
@@ -81,9 +83,9 @@ class Poison:
             self._suspects.popitem(last=False)
         self._check(key)
 
-    def absolve(self, call: Call) -> None:
-        """Forgets the deaths: the call ran on where it had stopped, so it was not what the engine died of."""
-        self._suspects.pop(digest(call), None)
+    def absolve(self, key: bytes) -> None:
+        """Forgets the deaths: a call ran on where it had stopped, so it was not what the engine died of."""
+        self._suspects.pop(key, None)
 
     def _check(self, key: bytes) -> None:
         suspect = self._suspects.get(key)
@@ -104,16 +106,26 @@ class Poison:
 
 
 class Suspicion:
-    """One call's part in the deaths of engines."""
+    """One call's part in the deaths of engines. Costs nothing while no engine dies.
+
+    The answer to a unary call counts as one token.
+    """
 
     def __init__(self, poison: Poison, call: Call) -> None:
         self._poison = poison
         self._call = call
+        self._key = b""
+        """The call's digest, once it was needed."""
         self._stopped_at: int | None = None
         """Tokens of the answer when an engine last died or fell silent."""
         self._died: set[str] = set()
         self._silent: set[str] = set()
         """Endpoints whose engines died or fell silent since the answer last grew."""
+
+    async def check(self) -> None:
+        """Raises FailedPrecondition (POISONED_REQUEST) if engines have died of such a call lately."""
+        if self._poison.suspects_any:
+            self._poison.check(await self._digest())
 
     async def note(self, address: str, error: InfermeshError, *, tokens: int = 0) -> None:
         """Notes that an endpoint failed after `tokens` tokens of the whole answer.
@@ -123,12 +135,13 @@ class Suspicion:
         died = error.reason == ENGINE_CRASHED
         if not (died or is_hang(error)):
             return
+        key = await self._digest()
         self._absolve_beyond(tokens)
         self._stopped_at = tokens
         if died:
             self._died.add(address)
             self._silent.discard(address)
-            self._poison.engine_died(self._call, address)
+            self._poison.engine_died(key, address)
         else:
             self._silent.add(address)
         if len(self._died | self._silent) >= _DEATHS:
@@ -146,22 +159,15 @@ class Suspicion:
         if len(self._died.union(hung)) < _DEATHS:
             return
         for address in hung:
-            self._poison.engine_died(self._call, address)
+            self._poison.engine_died(self._key, address)
 
     def _absolve_beyond(self, tokens: int) -> None:
         if self._stopped_at is not None and tokens > self._stopped_at:
-            self._poison.absolve(self._call)
+            self._poison.absolve(self._key)
             self._stopped_at = None
             self._died.clear()
             self._silent.clear()
 
-
-def digest(call: Call) -> bytes:
-    """What a call asks for, in 16 bytes: the same for every client, seed and continuation."""
-    body = call.body
-    if call.method == GENERATE:
-        request = pb.GenerateRequest.FromString(body)
-        for name in _WHO:
-            request.ClearField(name)
-        body = request.SerializeToString(deterministic=True)
-    return blake2b(body, digest_size=16, person=call.method[-16:].encode()).digest()
+    async def _digest(self) -> bytes:
+        self._key = self._key or await digest_of(self._call)
+        return self._key

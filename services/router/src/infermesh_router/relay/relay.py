@@ -48,7 +48,7 @@ class Relay:
         Raises InfermeshError.
         """
         parts = self._parts
-        parts.poison.check(self._call)
+        await self._suspicion.check()
         lost = LostEndpoints(parts.admission.wake_later, clock=parts.clock)
         retries = Retries(parts.options.attempts, parts.budget, parts.metrics, lost)
         while True:

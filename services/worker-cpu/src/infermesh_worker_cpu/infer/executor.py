@@ -21,14 +21,6 @@ OUTPUTS = "outputs"
 """Name of the parameter that lists the outputs to return."""
 
 
-class _Own(threading.local):
-    """What a thread that runs the model has for itself."""
-
-    request: ov.InferRequest | None = None
-    to_repeat: int = 0
-    """How many items failed together, and are still to be run again, one by one; see Executor.run."""
-
-
 class OpenVinoExecutor:
     """A compiled model. Each thread that runs it has an inference request of its own."""
 
@@ -36,7 +28,7 @@ class OpenVinoExecutor:
         """`batched`: whether requests may be joined along their first dimension."""
         self._compiled = compiled
         self._batched = batched
-        self._own = _Own()
+        self._own = threading.local()
         self.inputs, self.outputs = inputs_of(compiled), outputs_of(compiled)
         self._dynamic = any(spec.shape is None or ANY in spec.shape for spec in self.inputs)
         self.parallel = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -55,7 +47,11 @@ class OpenVinoExecutor:
         return rows(item)
 
     def run(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        parts = self._together(items) if len(items) > 1 else [self._alone(items[0])]
+        outputs = self._infer(stack(items))
+        try:
+            parts = split(outputs, items)
+        except ValueError as error:  # RunWorker runs each alone
+            raise FailedPrecondition(str(error)) from error
         return [
             Result(tensors={name: part[name] for name in item.params.get(OUTPUTS) or part})
             for item, part in zip(items, parts, strict=True)
@@ -66,22 +62,6 @@ class OpenVinoExecutor:
 
     def close(self) -> None:
         """Nothing to do: the process is about to end."""
-
-    def _together(self, items: Sequence[Item]) -> Sequence[Mapping[str, Array]]:
-        self._own.to_repeat = len(items)
-        outputs = self._infer(stack(items))
-        try:
-            parts = split(outputs, items)
-        except ValueError as error:
-            raise FailedPrecondition(str(error)) from error
-        self._own.to_repeat = 0
-        return parts
-
-    def _alone(self, item: Item) -> Mapping[str, Array]:
-        """The outputs; a copy if the item failed with others, which run before these outputs are read."""
-        is_repeated, self._own.to_repeat = self._own.to_repeat > 0, max(self._own.to_repeat - 1, 0)
-        outputs = self._infer(item.tensors)
-        return {name: array.copy() for name, array in outputs.items()} if is_repeated else outputs
 
     def _infer(self, tensors: Mapping[str, Array]) -> Mapping[str, Array]:
         """The outputs, as views that the thread's next run overwrites."""
@@ -96,9 +76,10 @@ class OpenVinoExecutor:
         return {spec.name: as_array(request.get_output_tensor(i), spec.dtype) for i, spec in enumerate(self.outputs)}
 
     def _request(self) -> ov.InferRequest:
-        if self._own.request is None:
+        if not hasattr(self._own, "request"):
             self._own.request = self._compiled.create_infer_request()
-        return self._own.request
+        request: ov.InferRequest = self._own.request
+        return request
 
     def _explained(self, error: RuntimeError, tensors: Mapping[str, Array]) -> InfermeshError:
         """Where sizes are open, they are what a model can fail on: they do not fit each other."""

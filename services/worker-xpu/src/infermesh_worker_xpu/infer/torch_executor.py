@@ -48,7 +48,7 @@ class TorchExecutor:
         outputs = self._call(stack(items))
         try:
             parts = split(outputs, items)
-        except ValueError as error:  # run_batch runs each alone
+        except ValueError as error:  # RunWorker runs each alone
             raise FailedPrecondition(str(error)) from error
         return [
             Result(tensors={name: part[name] for name in item.params.get(OUTPUTS) or part})

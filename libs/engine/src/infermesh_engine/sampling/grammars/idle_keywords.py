@@ -26,8 +26,8 @@ def _needs(*others: str) -> Callable[[Schema], bool]:
 
 
 def _cannot_repeat(schema: Schema) -> bool:
-    most: Any = schema.get("maxItems")
-    return schema["uniqueItems"] is False or (schema["uniqueItems"] is True and most in {0, 1})
+    most: Any = schema.get("maxItems")  # anything that JSON can hold: a set could not be asked for a list
+    return schema["uniqueItems"] is False or (schema["uniqueItems"] is True and most in (0, 1))
 
 
 _IDLE: dict[str, Callable[[Schema], bool]] = {

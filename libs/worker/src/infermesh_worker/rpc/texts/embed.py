@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.model_kind import EMBED
@@ -34,14 +35,15 @@ async def embed(worker: Worker, request: pb.EmbedRequest, remaining_s: float | N
             truncation=known(request, "truncation", pb.Truncation),
         )
         prompt = _prompt(request, facts)
-        with worker.models.place(hosted, 1):
+        with ExitStack() as place:
+            place.enter_context(worker.models.place(hosted, 1))
             is_large = request.ByteSize() >= THREAD_FROM_BYTES
             texts = (
                 await asyncio.to_thread(_read, request, model, prompt, limits)
                 if is_large
                 else _read(request, model, prompt, limits)
             )
-        vectors = await run_texts(hosted, texts, asked)
+            vectors = await run_texts(hosted, texts, asked, place.close)
     tokens = sum(len(text.ids) for text in texts)
     return pb.EmbedResponse(model=model.name, embeddings=from_numpy(vectors), usage=pb.Usage(prompt_tokens=tokens))
 

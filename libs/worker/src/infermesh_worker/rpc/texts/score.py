@@ -1,6 +1,7 @@
 """Answers Score: reads queries with their texts, runs them on the model, and returns a score for each text."""
 
 import asyncio
+from contextlib import ExitStack
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.model_kind import RERANK
@@ -26,15 +27,16 @@ async def score(worker: Worker, request: pb.ScoreRequest, remaining_s: float | N
             truncation=known(request, "truncation", pb.Truncation),
         )
         pairs = _pairs(request)
-        with worker.models.place(hosted, 1):
+        asked = Asked(output=SCORES, params={RAW: request.raw}, priority=request.priority, remaining_s=remaining_s)
+        with ExitStack() as place:
+            place.enter_context(worker.models.place(hosted, 1))
             is_large = request.ByteSize() >= THREAD_FROM_BYTES
             texts = (
                 await asyncio.to_thread(read_pairs, model, pairs, limits)
                 if is_large
                 else read_pairs(model, pairs, limits)
             )
-        asked = Asked(output=SCORES, params={RAW: request.raw}, priority=request.priority, remaining_s=remaining_s)
-        scores = await run_texts(hosted, texts, asked)
+            scores = await run_texts(hosted, texts, asked, place.close)
     tokens = sum(len(text.ids) for text in texts)
     return pb.ScoreResponse(model=model.name, scores=from_numpy(scores), usage=pb.Usage(prompt_tokens=tokens))
 

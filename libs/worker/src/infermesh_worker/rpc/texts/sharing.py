@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,13 @@ class Asked:
     """Time until the deadline; None: there is none."""
 
 
-async def run_texts(hosted: HostedModel, texts: Sequence[TokenisedText], asked: Asked) -> Array:
-    """The rows of all texts, in order. Raises InfermeshError."""
+async def run_texts(
+    hosted: HostedModel, texts: Sequence[TokenisedText], asked: Asked, give_up_place: Callable[[], None]
+) -> Array:
+    """The rows of all texts, in order. Raises InfermeshError.
+
+    `give_up_place` is called when the first share is about to be open, which holds a place in the queue by itself.
+    """
     deadline_s = None if asked.remaining_s is None else time.monotonic() + asked.remaining_s
     shares = await _shares([len(text.ids) for text in texts], hosted.client.require_facts().limits.max_size)
     found: list[Array] = []
@@ -45,6 +50,7 @@ async def run_texts(hosted: HostedModel, texts: Sequence[TokenisedText], asked: 
     async def run(indexes: Sequence[int]) -> None:
         async with turns:
             work = _work([texts[index] for index in indexes], asked, deadline_s)
+            give_up_place()  # nothing is awaited before the call counts
             async with hosted.client.running(work) as call:
                 answer = (await call.read()).tensors[asked.output]
                 if not found:
