@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
     "grpc_reflection": "grpcio-reflection",
     "infermesh": "infermesh-protos",
     "optimum": "optimum-intel",
+    "PIL": "pillow",
     "ruamel.yaml": "ruamel-yaml",
     "triton": "torch",
 }
