@@ -1,16 +1,12 @@
 """ModelStreamInfer: each request is answered as it comes, a failure too, and each message counts for the memory."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.open_inference.v2 import open_inference_pb2 as oip
 from infermesh_router.testing.router import running_router
-from infermesh_router.testing.tensors import TensorWorker, raw_request, stub
-from infermesh_runtime.rpc.context import RpcContext
+from infermesh_router.testing.tensors import HoldingWorker, TensorWorker, raw_request, stub
 
 X = np.arange(4, dtype=np.float32).reshape(2, 2)
 
@@ -37,22 +33,8 @@ async def test_a_stream_answers_each_request_and_goes_on_after_an_error() -> Non
     assert answers[2].infer_response.raw_output_contents[0] == (X + 2).tobytes()
 
 
-@dataclass
-class Holding(TensorWorker):
-    """Answers once it may."""
-
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    may: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def Infer(self, request: pb.InferRequest, context: RpcContext) -> pb.InferResponse:
-        answer = await super().Infer(request, context)
-        self.arrived.set()
-        await self.may.wait()
-        return answer
-
-
 async def test_the_messages_of_streams_count_for_the_memory_of_requests() -> None:
-    worker = Holding()
+    worker = HoldingWorker()
     await worker.start()
     large = raw_request(x=np.zeros((1 << 18,), np.float32))
     large.id = "large"
