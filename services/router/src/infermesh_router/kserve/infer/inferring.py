@@ -59,10 +59,11 @@ class Inferring:
 
     def _check_windows(self, ask: InferAsk, client: str) -> None:
         """Raises InfermeshError for a place in shared memory that does not fit, before anything is read or run."""
-        for each in (*ask.inputs, *ask.outputs):
-            if each.window is not None:
-                with renamed(each.name):
-                    self._memory.regions.check(client, each.window)
+        places = [(each.name, each.window) for each in ask.inputs] + [(each.name, each.window) for each in ask.outputs]
+        for name, window in places:
+            if window is not None:
+                with renamed(name):
+                    self._memory.regions.check(client, window)
         for each in ask.inputs:
             if each.window is not None:
                 check_size(each.name, each.dtype, each.shape, each.window.size_bytes)
