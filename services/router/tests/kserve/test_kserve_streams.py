@@ -1,5 +1,7 @@
 """ModelStreamInfer: each request is answered as it comes, a failure too, and each message counts for the memory."""
 
+import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -8,6 +10,7 @@ from infermesh.open_inference.v2 import open_inference_pb2 as oip
 from infermesh_router.testing.router import running_router
 from infermesh_router.testing.tensors import HoldingWorker, TensorWorker, raw_request, stub
 
+STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 X = np.arange(4, dtype=np.float32).reshape(2, 2)
 
 
@@ -47,5 +50,45 @@ async def test_the_messages_of_streams_count_for_the_memory_of_requests() -> Non
             assert "already take" in refused[0].error_message
             worker.may.set()
             assert [answer.error_message async for answer in held] == ["", ""]
+    finally:
+        await worker.stop()
+
+
+async def test_an_idle_stream_holds_no_request() -> None:
+    worker = TensorWorker()
+    await worker.start()
+    size_bytes = 3 << 20
+    message = raw_request(x=np.zeros(size_bytes // 4, np.float32)).SerializeToString()
+    try:
+        async with running_router(worker.address) as router:
+            stream = router.channel.stream_stream(STREAM)()
+            await stream.write(raw_request(x=X).SerializeToString())
+            await stream.read()
+            tracemalloc.start()
+            await stream.write(message)
+            assert len(await stream.read()) > size_bytes
+            worker.inferred.clear()
+            held_bytes, peak_bytes = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            await stream.done_writing()
+    finally:
+        await worker.stop()
+    assert peak_bytes > size_bytes  # it was seen
+    assert held_bytes < size_bytes / 2
+
+
+async def test_a_stream_begins_before_its_first_answer() -> None:
+    worker = HoldingWorker()
+    await worker.start()
+    try:
+        async with running_router(worker.address) as router:
+            stream = router.channel.stream_stream(STREAM)()
+            await stream.write(raw_request(x=X).SerializeToString())
+            await worker.arrived.wait()
+            async with asyncio.timeout(10):
+                assert "x-request-id" in dict(await stream.initial_metadata())
+            worker.may.set()
+            assert await stream.read()
+            await stream.done_writing()
     finally:
         await worker.stop()
