@@ -111,3 +111,12 @@ def test_scores_are_squashed_unless_asked_raw() -> None:
     assert rows(raw, "scores") == [2]
     identity = TextExecutor(Counting(), kind="rerank", most_tokens=99, activation="identity")
     assert rows(identity.run([item([2])])[0], "scores") == [2]
+
+
+@pytest.mark.parametrize("pooling", ["cls", "last", "mean"])
+def test_vectors_do_not_change_with_the_memory_of_the_next_run(pooling: Pooling) -> None:
+    hidden = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    vectors = pool(hidden, np.array([[1, 1, 1], [1, 1, 0]], np.int32), pooling)
+    before = vectors.copy()
+    hidden[:] = -1
+    assert (vectors == before).all()

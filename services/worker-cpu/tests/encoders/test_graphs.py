@@ -17,13 +17,14 @@ from infermesh_worker_cpu.infer.compiling import InferOptions
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+CONTEXT = 160
 SMALL = {
     "vocab_size": 60,
     "hidden_size": 16,
     "num_hidden_layers": 3,
     "num_attention_heads": 2,
     "intermediate_size": 24,
-    "max_position_embeddings": 80,
+    "max_position_embeddings": CONTEXT,
     "num_labels": 1,
     "initializer_range": 0.3,
 }
@@ -44,7 +45,8 @@ FAMILIES: Mapping[str, dict[str, Any]] = {
         "classifier_pooling": "mean",
     },
 }
-LENGTHS = (40, 5, 17)
+LENGTHS = (140, 5, 17)
+"""One is longer than any distance that MPNet tells apart."""
 
 
 def batch(pad_id: int) -> TextBatch:
@@ -80,7 +82,7 @@ def cosines(one: Array, other: Array) -> Array:
 
 
 def load(folder: Path, kind: Any, numerics: Any = "exact") -> Any:
-    return load_encoder(folder, kind, InferOptions(numerics=numerics, threads=1, batched=True), 80, 0)
+    return load_encoder(folder, kind, InferOptions(numerics=numerics, threads=1, batched=True), CONTEXT, 0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

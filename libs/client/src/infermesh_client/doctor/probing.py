@@ -91,13 +91,13 @@ def _leave_out_one(send: Send, found: Found, dialect: Dialect) -> bool:
     for name in _optional(found.body, dialect):
         trial = strip(found.body, (name,))
         reply = send(trial)
-        if reply.is_refusal:
+        if not reply.is_ok:  # 429, 5xx or nothing says not that the field is the cause
             continue
         for inner, places in _inner(found.body, name):
             smaller: dict[str, Any] = dict(found.body)
             for place in reversed(places):
                 smaller = without(smaller, place)
-            if name in smaller and not (answer := send(smaller)).is_refusal:
+            if name in smaller and (answer := send(smaller)).is_ok:
                 found.refused[inner] = found.reply.message
                 found.body, found.reply = smaller, answer
                 return True
@@ -108,26 +108,34 @@ def _leave_out_one(send: Send, found: Found, dialect: Dialect) -> bool:
 
 
 def _add_one_by_one(send: Send, found: Found, dialect: Dialect) -> None:
-    """Begins with what no request can do without, and adds each field that is not refused."""
+    """Begins with what no request can do without, and adds each field that is accepted.
+
+    Stops at an answer that neither accepts nor refuses, as it says nothing of a field.
+    """
     whole, optional = found.body, _optional(found.body, dialect)
     kept = {name: value for name, value in whole.items() if name not in optional}
     reply = send(kept)
-    if reply.is_refusal:
+    if not reply.is_ok:
+        found.reply = found.reply if reply.is_refusal else reply
         return
     messages: dict[str, str] = {}
-    while True:
+    unclear: Reply | None = None
+    while unclear is None:
         added = 0
         for name in [name for name in optional if name not in kept]:
             answer = send({**kept, name: whole[name]})
             if answer.is_refusal:
                 messages[name] = answer.message
                 continue
+            if not answer.is_ok:
+                unclear = answer
+                break
             kept, reply, added = {**kept, name: whole[name]}, answer, added + 1
         if not added:
             break
     lacking = {name for outer, inner in COMPANIONS.items() if outer in whole and outer not in kept for name in inner}
-    found.refused |= {name: messages[name] for name in optional if name not in kept and name not in lacking}
-    found.body, found.reply = kept, reply
+    found.refused |= {name: told for name, told in messages.items() if name not in kept and name not in lacking}
+    found.body, found.reply = (kept, reply) if unclear is None else (found.body, unclear)
 
 
 def _optional(body: Body, dialect: Dialect) -> list[str]:

@@ -8,7 +8,6 @@ from typing import Any
 IGNORED_HEADER = "x-infermesh-ignored-fields"
 _MESH_HEADERS = "x-infermesh-"
 _NOT_IMPLEMENTED = 501
-_MAX_SHOWN = 300
 _NOT_ABOUT_FIELDS = frozenset({401, 403, 407, 408, 429})
 
 
@@ -20,7 +19,7 @@ class Reply:
     """0: none came."""
     headers: Mapping[str, str] = field(default_factory=dict)
     message: str = ""
-    """What an error says."""
+    """What an error says, in full."""
     param: str = ""
     """The field that an error names; "" if none."""
     problem: str = ""
@@ -53,14 +52,14 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Reply
     text = content.decode("utf-8", "replace")
     try:
         document = json.loads(text)
-    except ValueError:
-        return Reply(status, headers, message=_shown(text))
+    except (ValueError, RecursionError):
+        return Reply(status, headers, message=_plain(text))
     error = document.get("error", document) if isinstance(document, dict) else document
     if not isinstance(error, dict):
-        return Reply(status, headers, message=_shown(error))
+        return Reply(status, headers, message=_plain(error))
     message = error.get("message") or error.get("detail") or text
     param = error.get("param")
-    return Reply(status, headers, message=_shown(message), param=param if isinstance(param, str) else "")
+    return Reply(status, headers, message=_plain(message), param=param if isinstance(param, str) else "")
 
 
 def event_error(event: Mapping[str, Any]) -> str:
@@ -71,10 +70,10 @@ def event_error(event: Mapping[str, Any]) -> str:
         error = response.get("error")
     if not error:
         return ""
-    return _shown(error.get("message", error) if isinstance(error, dict) else error)
+    return _plain(error.get("message", error) if isinstance(error, dict) else error)
 
 
-def _shown(text: object) -> str:
-    """The text of a server, short, and without what would change a terminal."""
+def _plain(text: object) -> str:
+    """The text of a server, without what would change a terminal."""
     words = "".join(each if each.isprintable() else " " for each in str(text)).split()
-    return " ".join(words)[:_MAX_SHOWN]
+    return " ".join(words)

@@ -4,12 +4,14 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
 from infermesh_client.doctor.dialects import Dialect, dialect_of, is_streamed
+from infermesh_client.doctor.reading import TooLargeError, events, read_content
 from infermesh_client.doctor.reply import Reply, event_error, read_error
 from infermesh_runtime.errors import NotFound, Unauthenticated, Unavailable
 
@@ -20,6 +22,8 @@ _GENERATE = "generate"
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
 _VERSION_PREFIX = "/v1"
 _HIDDEN = "***"
+_MAX_SHOWN = 300
+"""Longest text of a server that is shown, in characters."""
 
 
 class Unreachable(Unavailable):
@@ -51,19 +55,17 @@ class Server:
         dialect = dialect_of(path)
         deadline_s = time.monotonic() + self.timeout_s
         try:
-            request = self._request(method, path, body, headers or {})
-            response = self.client.send(request, stream=True)
-            try:
+            with self._answer(method, path, body, headers or {}) as response:
                 reply = _read(response, dialect, body, deadline_s)
-            finally:
-                response.close()
         except _NO_CONNECTION as error:
             raise self._unreachable(error) from error
         except (httpx.TimeoutException, TimeoutError):
             reply = Reply(problem=f"no whole answer within {self.timeout_s:g} s")
+        except TooLargeError as error:
+            reply = Reply(problem=str(error))
         except httpx.HTTPError as error:
             reply = Reply(problem=f"the connection broke: {error}")
-        reply = self._without_key(reply)
+        reply = replace(reply, message=self._shown(reply.message), problem=self._shown(reply.problem))
         if reply.status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise self._unauthenticated(reply.describe())
         return reply
@@ -73,20 +75,33 @@ class Server:
 
         Raises Unreachable, Unauthenticated, and NotFound if the server lists no models.
         """
+        deadline_s = time.monotonic() + self.timeout_s
         try:
-            answer = self.client.send(self._request("GET", _MODELS, None, {}))
-            if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-                raise self._unauthenticated(str(answer.status_code))
-            listed = [model for model in answer.json()["data"] if isinstance(model["id"], str)]
+            with self._answer("GET", _MODELS, None, {}) as answer:
+                if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+                    raise self._unauthenticated(str(answer.status_code))
+                models = json.loads(read_content(answer, deadline_s))["data"]
+            listed = [model for model in models if isinstance(model["id"], str)]
         except _NO_CONNECTION as error:
             raise self._unreachable(error) from error
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        except (httpx.HTTPError, TimeoutError, TooLargeError, ValueError, KeyError, TypeError, RecursionError):
             listed = []
         if not listed:
             raise NotFound(f"{self.shown_url} lists no models at {_MODELS}; --model NAME says which one to ask")
         generating = [model for model in listed if model.get("kind", _GENERATE) == _GENERATE] or listed
         loaded = [model for model in generating if model.get("loaded")]
         return str((loaded or generating)[0]["id"])
+
+    @contextmanager
+    def _answer(
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> Iterator[httpx.Response]:
+        """The answer, whose body is not read yet."""
+        response = self.client.send(self._request(method, path, body, headers), stream=True)
+        try:
+            yield response
+        finally:
+            response.close()
 
     def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
@@ -98,38 +113,36 @@ class Server:
         if self.key and "anthropic-version" in headers:
             own = {"x-api-key": self.key}
         content = None if body is None else json.dumps(body).encode()
-        kind = {} if body is None else {"content-type": "application/json"}
+        kind = {"accept-encoding": "identity"} | ({} if body is None else {"content-type": "application/json"})
         return self.client.build_request(
             method, base + path, content=content, headers={**headers, **kind, **own}, timeout=self.timeout_s
         )
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        return Unreachable(f"nothing answers at {self.shown_url}: {error}")
+        return Unreachable(f"nothing answers at {self.shown_url}: {self._shown(str(error))}")
 
     def _unauthenticated(self, reason: str) -> Unauthenticated:
         hint = "--api-key-file FILE gives another one" if self.key else "--api-key-file FILE gives one"
         return Unauthenticated(f"{self.shown_url} wants another API key ({reason}); {hint}")
 
-    def _without_key(self, reply: Reply) -> Reply:
-        """Some servers repeat the key in their errors."""
-        if not self.key:
-            return reply
-        return replace(reply, message=reply.message.replace(self.key, _HIDDEN))
+    def _shown(self, text: str) -> str:
+        """A text without the key, which some servers repeat in their errors, and then cut, as half a key tells too."""
+        written = {self.key, json.dumps(self.key)[1:-1], repr(self.key)[1:-1]} if self.key else set()
+        for form in sorted((" ".join(each.split()) for each in written), key=len, reverse=True):
+            text = text.replace(form, _HIDDEN)
+        return text[:_MAX_SHOWN]
 
 
 def _read(response: httpx.Response, dialect: Dialect, body: Mapping[str, Any] | None, deadline_s: float) -> Reply:
     headers = dict(response.headers)
     if response.is_success and body is not None and is_streamed(body, dialect):
         return _read_stream(response, dialect, headers, deadline_s)
-    content = b""
-    for piece in response.iter_bytes():
-        content += piece
-        _check_time(deadline_s)
+    content = read_content(response, deadline_s)
     if not response.is_success:
         return read_error(response.status_code, headers, content)
     try:
         json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Reply(response.status_code, headers, problem="the answer is not JSON")
     return Reply(response.status_code, headers)
 
@@ -137,13 +150,13 @@ def _read(response: httpx.Response, dialect: Dialect, body: Mapping[str, Any] | 
 def _read_stream(response: httpx.Response, dialect: Dialect, headers: Mapping[str, str], deadline_s: float) -> Reply:
     reply = Reply(response.status_code, headers)
     ended = False
-    for data in _events(response, deadline_s):
+    for data in events(response, deadline_s):
         if data == _DONE:
             ended = ended or dialect.ends is None
             continue
         try:
             event = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             event = None
         if not isinstance(event, dict):
             return replace(reply, problem="an event of the stream is no JSON object")
@@ -152,19 +165,3 @@ def _read_stream(response: httpx.Response, dialect: Dialect, headers: Mapping[st
         reply = replace(reply, has_usage=reply.has_usage or bool(event.get("usage")))
         ended = ended or (dialect.ends is not None and dialect.ends(event))
     return reply if ended else replace(reply, problem="the stream broke off before its end")
-
-
-def _events(response: httpx.Response, deadline_s: float) -> Iterator[str]:
-    """The data of server-sent events, or lines of JSON."""
-    are_lines = "ndjson" in response.headers.get("content-type", "")
-    for line in response.iter_lines():
-        _check_time(deadline_s)
-        if are_lines and line:
-            yield line
-        elif line.startswith("data:"):
-            yield line.removeprefix("data:").strip()
-
-
-def _check_time(deadline_s: float) -> None:
-    if time.monotonic() > deadline_s:
-        raise TimeoutError

@@ -122,10 +122,10 @@ def unit(vectors: Array) -> Array:
 def pool(hidden: Array, mask: Array, pooling: Pooling) -> Array:
     """One vector for each text, FP32 [texts, dimensions], from those of its tokens [texts, tokens, dimensions].
 
-    `mask` is 1 for tokens and 0 for padding, which is at the end.
+    `mask` is 1 for tokens and 0 for padding, which is at the end. No view of `hidden`, which the next run overwrites.
     """
     if pooling == "cls":
-        return np.asarray(hidden[:, 0], np.float32)
+        return np.array(hidden[:, 0], np.float32)
     if pooling == "last":
         return np.asarray(hidden[np.arange(len(hidden)), mask.sum(1) - 1], np.float32)
     summed = np.einsum("btd,bt->bd", hidden, mask.astype(np.float32))

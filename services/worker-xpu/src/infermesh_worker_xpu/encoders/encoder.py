@@ -76,7 +76,7 @@ class TorchEncoder:
 def _pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
     """One vector for each text, float32 [texts, dimensions], of those of its tokens; padding is at the end."""
     if pooling == "cls":
-        return hidden[:, 0].float()
+        return hidden[:, 0].float().clone()  # a view would keep all of `hidden`
     if pooling == "last":
         return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1].float()
     shares = mask.unsqueeze(-1).float()

@@ -120,11 +120,16 @@ def _trust(options: DoctorOptions, settings: ClientSettings, home: Home) -> ssl.
 def _key(options: DoctorOptions, settings: ClientSettings) -> str:
     """The key in the file. INFERMESH_API_KEY is for this machine's mesh, and is shown to no other server."""
     if options.api_key_file is None:
-        return "" if options.url else settings.api_key
+        return _checked(settings.api_key, "INFERMESH_API_KEY") if settings.api_key and not options.url else ""
     try:
-        key = options.api_key_file.expanduser().read_text(encoding="utf-8").strip()
+        key = options.api_key_file.expanduser().read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InvalidArgument(f"the file of the API key cannot be read: {error}") from None
+    return _checked(key, str(options.api_key_file))
+
+
+def _checked(text: str, where: str) -> str:
+    key = text.strip()
     if not key or not key.isascii() or not key.isprintable():
-        raise InvalidArgument(f"{options.api_key_file} must hold one API key, on one line")
+        raise InvalidArgument(f"{where} must hold one API key, on one line")
     return key
