@@ -25,7 +25,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients recordings check format protos modules lock bench bench-features bench-router bench-xpu clean
+.PHONY: help setup setup-xpu up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients recordings check format protos modules lock bench bench-features bench-router bench-tensors bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -168,6 +168,9 @@ bench-xpu: $(VENV)/.installed-xpu ## Compare worker-xpu on processors with trans
 bench-router: setup ## Measure what the router adds, compared with other routers, and how it chooses in simulated fleets
 	python benchmarks/router/fleet.py
 	python benchmarks/router/router_overhead.py
+
+bench-tensors: setup ## Measure tensors of several sizes over every way, and batching, beside a bare echo, onnxruntime and MLServer
+	python -m benchmarks.tensors
 
 clean: ## Remove what the commands above made
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

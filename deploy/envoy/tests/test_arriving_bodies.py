@@ -84,6 +84,11 @@ async def patient_client(patient_envoy: EnvoyProcess) -> AsyncIterator[httpx.Asy
         yield http
 
 
+def received_bytes(envoy: EnvoyProcess) -> int:
+    """What Envoy has read from its clients on the REST port."""
+    return int(envoy.admin("/stats?filter=^http.rest.downstream_cx_rx_bytes_total$").rpartition(b":")[2])
+
+
 @asynccontextmanager
 async def stalled(envoy: EnvoyProcess, source: str, mebibytes: int) -> AsyncIterator[asyncio.StreamReader]:
     """An upload that stops a byte before its end, once Envoy has read the rest."""
@@ -91,9 +96,13 @@ async def stalled(envoy: EnvoyProcess, source: str, mebibytes: int) -> AsyncIter
     reader, writer = await asyncio.open_connection(where.host, where.port, local_addr=(source, 0))
     size = mebibytes * MIB
     head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n"
+    read_bytes = received_bytes(envoy) + size
     writer.write(head.encode() + b"x" * (size - 1))
     await writer.drain()
     try:
+        async with asyncio.timeout(20):  # much of it may still be in the kernel, and another body would come first
+            while await asyncio.to_thread(received_bytes, envoy) < read_bytes:
+                pass
         yield reader
     finally:
         writer.close()

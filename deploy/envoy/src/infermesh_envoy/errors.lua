@@ -218,6 +218,7 @@ local BUSY = "Too many large request bodies are arriving; try again"
 -- reset its connection, so the answer refuses it afterwards.
 local function read_body(handle)
   local limits = handle:metadata() -- invalid once the script has waited for a chunk, like all objects of the handle
+  if limits:get("is_stream") then return end -- the router counts each message; the stream is as long as its client likes
   local limit = limits:get("max_body_bytes") or math.huge
   local total_limit, client_limit = limits:get("max_arriving_bytes"), limits:get("max_client_arriving_bytes")
   if not total_limit then -- nothing serves this path, and nobody reads the body

@@ -85,6 +85,18 @@ async def test_requests_count_for_a_keys_limit(keyed: tuple[RunningRouter, dict[
     assert "once" in answers[0].error_message
 
 
+async def test_requests_of_streams_are_read_once_the_caller_is_let_in(
+    keyed: tuple[RunningRouter, dict[str, Any]],
+) -> None:
+    """Reading may be much work, which strangers must not cause."""
+    router, _ = keyed
+    stream = router.channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")()
+    await stream.write(b"\xff")
+    answer = oip.ModelStreamInferResponse.FromString(await stream.read())
+    await stream.done_writing()
+    assert "API key" in answer.error_message
+
+
 async def test_a_keys_shared_memory_is_its_own(keyed: tuple[RunningRouter, dict[str, Any]]) -> None:
     router, keys = keyed
     path = Path("/dev/shm") / f"infermesh-keys-{id(keyed)}"

@@ -274,3 +274,12 @@ async def test_a_router_without_endpoints_is_not_ready() -> None:
     async with running_router() as router:
         with pytest.raises(FailedPrecondition, match="No endpoint is ready"):
             await send(router, "GetReady", pb.GetReadyRequest())
+
+
+async def test_a_model_name_that_is_not_utf8_is_refused(router: RunningRouter) -> None:
+    for method in ("Infer", "Generate"):
+        call = router.channel.unary_stream(f"/infermesh.kserve.v1.KServeService/{method}")(b"\x0a\x01\xff")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call.read()
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "not a valid protobuf message" in (refused.value.details() or "")

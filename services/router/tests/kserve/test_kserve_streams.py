@@ -1,17 +1,16 @@
 """ModelStreamInfer: each request is answered as it comes, a failure too, and each message counts for the memory."""
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.open_inference.v2 import open_inference_pb2 as oip
 from infermesh_router.testing.router import running_router
-from infermesh_router.testing.tensors import TensorWorker, raw_request, stub
-from infermesh_runtime.rpc.context import RpcContext
+from infermesh_router.testing.tensors import HoldingWorker, TensorWorker, raw_request, stub
 
+STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 X = np.arange(4, dtype=np.float32).reshape(2, 2)
 
 
@@ -37,22 +36,8 @@ async def test_a_stream_answers_each_request_and_goes_on_after_an_error() -> Non
     assert answers[2].infer_response.raw_output_contents[0] == (X + 2).tobytes()
 
 
-@dataclass
-class Holding(TensorWorker):
-    """Answers once it may."""
-
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    may: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def Infer(self, request: pb.InferRequest, context: RpcContext) -> pb.InferResponse:
-        answer = await super().Infer(request, context)
-        self.arrived.set()
-        await self.may.wait()
-        return answer
-
-
 async def test_the_messages_of_streams_count_for_the_memory_of_requests() -> None:
-    worker = Holding()
+    worker = HoldingWorker()
     await worker.start()
     large = raw_request(x=np.zeros((1 << 18,), np.float32))
     large.id = "large"
@@ -65,5 +50,46 @@ async def test_the_messages_of_streams_count_for_the_memory_of_requests() -> Non
             assert "already take" in refused[0].error_message
             worker.may.set()
             assert [answer.error_message async for answer in held] == ["", ""]
+    finally:
+        await worker.stop()
+
+
+async def test_an_idle_stream_holds_no_request() -> None:
+    worker = TensorWorker()
+    await worker.start()
+    size_bytes = 3 << 20
+    message = raw_request(x=np.zeros(size_bytes // 4, np.float32)).SerializeToString()
+    try:
+        async with running_router(worker.address) as router:
+            stream = router.channel.stream_stream(STREAM)()
+            await stream.write(raw_request(x=X).SerializeToString())
+            await stream.read()
+            tracemalloc.start()
+            await stream.write(message)
+            assert len(await stream.read()) > size_bytes
+            worker.inferred.clear()
+            assert tracemalloc.get_traced_memory()[1] > size_bytes  # it was seen
+            async with asyncio.timeout(10):  # the router may not yet know that its answer was written
+                while tracemalloc.get_traced_memory()[0] > size_bytes / 2:
+                    await stub(router).ServerLive(oip.ServerLiveRequest())
+            await stream.done_writing()
+    finally:
+        tracemalloc.stop()
+        await worker.stop()
+
+
+async def test_a_stream_begins_before_its_first_answer() -> None:
+    worker = HoldingWorker()
+    await worker.start()
+    try:
+        async with running_router(worker.address) as router:
+            stream = router.channel.stream_stream(STREAM)()
+            await stream.write(raw_request(x=X).SerializeToString())
+            await worker.arrived.wait()
+            async with asyncio.timeout(10):
+                assert "x-request-id" in dict(await stream.initial_metadata())
+            worker.may.set()
+            assert await stream.read()
+            await stream.done_writing()
     finally:
         await worker.stop()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.open_inference.v2 import open_inference_pb2 as oip
 from infermesh_router.kserve.infer.grpc_answer import write_grpc
-from infermesh_router.kserve.infer.grpc_request import read_grpc, read_parts
+from infermesh_router.kserve.infer.grpc_request import read_grpc, read_id, read_parts
 from infermesh_router.kserve.infer.json_answer import write_rest
 from infermesh_router.kserve.infer.json_request import read_json
 from infermesh_router.kserve.infer.messages import infer_body, read_answer
@@ -72,6 +72,20 @@ def test_spoilt_requests_never_raise_anything_else(message: oip.ModelInferReques
     spoilt[at % len(spoilt)] = byte
     with suppress(InvalidArgument, ModelNotFound):
         infer_body(read_parts(*set_apart(bytes(spoilt), RAW)), "")
+
+
+@given(message=requests)
+def test_the_id_is_read_alone(message: oip.ModelInferRequest) -> None:
+    whole = message.SerializeToString()
+    assert read_id(whole) == message.id
+    assert read_id(whole + b"\x1a\x05again") == "again"
+
+
+def test_the_id_of_a_request_that_cannot_be_parsed_is_read() -> None:
+    unparsable = b"\x2a\x01\xff"  # an input that is no message
+    assert read_id(oip.ModelInferRequest(id="r1").SerializeToString() + unparsable) == "r1"
+    for spoilt in (b"\x1a\x01\xff", b"\x1a\x05abc", b"\xff", b"\x1a\x00" * (MAX_FIELDS + 1)):
+        assert read_id(spoilt) == ""
 
 
 def test_messages_of_very_many_fields_are_refused_before_they_are_walked() -> None:

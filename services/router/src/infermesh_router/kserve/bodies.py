@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
 from infermesh.kserve.v1 import kserve_pb2 as pb
 from infermesh_router.kserve.tensors.wire import Bytes, malformed, set_apart
 from infermesh_router.openai.bodies import BodyRules
@@ -38,7 +40,10 @@ class Parted:
 def read_model_body(message: bytes) -> Arrived:
     """The parts of a serialised ModelBody. Raises InvalidArgument."""
     head, contents = set_apart(message, pb.ModelBody.CONTENT_FIELD_NUMBER)
-    named = pb.ModelBody.FromString(head)
+    try:
+        named = pb.ModelBody.FromString(head)
+    except DecodeError:  # the name is not UTF-8
+        raise malformed() from None
     return Arrived(named.model, named.version, contents[-1] if contents else b"")
 
 

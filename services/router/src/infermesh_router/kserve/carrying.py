@@ -52,21 +52,26 @@ class Carrying:
 
     async def stream(
         self,
-        ask: InferAsk,
+        reading: Coroutine[Any, Any, InferAsk],
         write: Callable[[bytes], Awaitable[None]],
         write_answer: Callable[[InferAsk, InferAnswer], Awaitable[None]],
         context: RpcContext,
     ) -> None:
-        """Answers one request of a stream: a text's messages go to `write`, the answer of tensors to `write_answer`."""
+        """Answers one request of a stream, which is read once the caller is let in.
+
+        A text's messages go to `write`, the answer of tensors to `write_answer`.
+        """
         since_s = time.perf_counter()
-        with self._access.entered(context) as visit, self._statistics.measured(ask.model):
-            if self._is_for_text(ask, context):
-                await self._texts.stream(ask, write, context, visit, since_s)
-                return
-            begun = await self._inferring.begin(ask, context)
-            del ask
-            answer = await self._inferring.finish(begun, context, visit, since_s)
-            await write_answer(begun.form, answer)
+        with closing(reading), self._access.entered(context) as visit:
+            ask = await reading
+            with self._statistics.measured(ask.model):
+                if self._is_for_text(ask, context):
+                    await self._texts.stream(ask, write, context, visit, since_s)
+                    return
+                begun = await self._inferring.begin(ask, context)
+                del ask  # from now on the call alone holds the elements
+                answer = await self._inferring.finish(begun, context, visit, since_s)
+                await write_answer(begun.form, answer)
 
     def _is_for_text(self, ask: InferAsk, context: RpcContext) -> bool:
         """A model that takes tensors may have an input of the same name."""

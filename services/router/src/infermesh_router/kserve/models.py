@@ -6,11 +6,13 @@ from typing import cast
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.open_inference.v2 import open_inference_pb2 as oip
 from infermesh.tensor.v1.tensor_pb2 import TensorMetadata
+from infermesh_router.fleet.kinds import KINDS
 from infermesh_router.kserve.infer.parameters import check_version
 from infermesh_router.kserve.tensors.datatypes import NAMES
 from infermesh_router.kserve.tensors.values import VERSION
 from infermesh_router.kserve.text.schema import EXCLUDE, INPUT, OUTPUT, SAMPLING, STREAM
 from infermesh_runtime.errors import ModelNotFound
+from infermesh_runtime.model_kind import GENERATE
 
 SERVER = "infermesh"
 EXTENSIONS = (
@@ -35,7 +37,7 @@ _READY, _LOADING, _UNAVAILABLE = "READY", "LOADING", "UNAVAILABLE"
 
 def generates(model: Model) -> bool:
     """Whether it is a language model."""
-    return model.kind in (pb.MODEL_KIND_UNSPECIFIED, pb.MODEL_KIND_GENERATE)
+    return KINDS.get(model.kind) == GENERATE
 
 
 def find(report: pb.HealthReport, name: str, version: str) -> Model:

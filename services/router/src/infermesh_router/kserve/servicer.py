@@ -86,14 +86,19 @@ class OpenInferenceServicer:
             response = await write_grpc(form, answer, self._pool)
             await context.write(opening(_RESPONSE, len(response)) + response)
 
-        async for request in requests:
+        await context.ensure_initial_metadata()  # Envoy waits for the end of the requests until the answer begins
+        # not `requests`, which holds each request until the next one comes; an idle stream holds none
+        while (request := await context.read()) is not grpc.aio.EOF:
+            request_id = read_id(request)
             try:
                 context.body.arrived(len(request))
-                ask = await read_grpc(request, self._bounds, self._pool)
-                await self._carrying.stream(ask, context.write, write_answer, context)
+                reading = read_grpc(request, self._bounds, self._pool)
+                request = None
+                await self._carrying.stream(reading, context.write, write_answer, context)
             except InfermeshError as error:
-                await context.write(failed(error, read_id(request)))
+                await context.write(failed(error, request_id))
             finally:
+                request = None
                 context.body.keep(0)
 
     async def RepositoryIndex(

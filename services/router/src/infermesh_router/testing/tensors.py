@@ -1,5 +1,6 @@
 """A worker on a real port that takes tensors, and requests in the Open Inference Protocol to a router under test."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,21 @@ class TensorWorker(ScriptedWorker):
                 model.inputs.append(tensor)
                 model.outputs.append(tensor)
         return report
+
+
+@dataclass
+class HoldingWorker(TensorWorker):
+    """Answers once it may."""
+
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    may: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def Infer(self, request: pb.InferRequest, context: RpcContext) -> pb.InferResponse:
+        """Notes that the request is there, and waits."""
+        answer = await super().Infer(request, context)
+        self.arrived.set()
+        await self.may.wait()
+        return answer
 
 
 def stub(router: RunningRouter, *, admin: bool = False) -> oip_grpc.GRPCInferenceServiceStub:

@@ -15,9 +15,12 @@ _LIGHT_BYTES = 16 * 1024
 
 
 async def write_grpc(ask: InferAsk, answer: InferAnswer, pool: ParsingPool) -> bytes:
-    """The response to a request, typed if its own contents were and all types of the outputs can be."""
+    """The response to a request, typed if its own contents were and all outputs can be.
+
+    An output in shared memory has no elements here, which typed contents cannot say.
+    """
     size_bytes = sum(len(output.data) for output in answer.outputs)
-    if ask.raw:
+    if ask.raw or any(output.window for output in answer.outputs):
         return _write_raw(ask, answer)
     if size_bytes <= _LIGHT_BYTES:
         return write_typed(ask, answer)

@@ -9,12 +9,14 @@ from infermesh_router.kserve.infer.parameters import check_version, read_window
 from infermesh_router.kserve.tensors.contents import from_contents
 from infermesh_router.kserve.tensors.datatypes import read_datatype
 from infermesh_router.kserve.tensors.values import InferAsk, Input, Parameters, WantedOutput
-from infermesh_router.kserve.tensors.wire import Bytes, malformed, set_apart
+from infermesh_router.kserve.tensors.wire import MAX_FIELDS, Bytes, malformed, set_apart
 from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.wire_fields import DELIMITED, fields
 
 _RAW_CONTENTS = oip.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
+_ID = oip.ModelInferRequest.ID_FIELD_NUMBER
 _LIGHT_BYTES = 16 * 1024
 _BOTH = "'raw_input_contents' and the 'contents' of inputs must not both be there"
 
@@ -99,8 +101,12 @@ def _output(wanted: oip.ModelInferRequest.InferRequestedOutputTensor) -> WantedO
 
 
 def read_id(message: bytes) -> str:
-    """The id of a request that may be malformed; "" if it cannot be read."""
+    """The id of a request that may be malformed; "" if it cannot be read. Nothing but the id is parsed."""
+    found: Bytes = b""
     try:
-        return oip.ModelInferRequest.FromString(set_apart(message, _RAW_CONTENTS)[0]).id
-    except (DecodeError, InvalidArgument):
+        for number, kind, _, content in fields(memoryview(message), MAX_FIELDS):
+            if number == _ID and kind == DELIMITED:
+                found = content  # of several the last one counts, as for protobuf
+        return str(found, "utf-8")
+    except (ValueError, IndexError):
         return ""

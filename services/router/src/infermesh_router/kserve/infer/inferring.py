@@ -10,7 +10,9 @@ from infermesh_router.kserve.tensors.datatypes import check_size
 from infermesh_router.kserve.tensors.values import InferAnswer, InferAsk, Input, Output
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.call import Call, read_infer
+from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.rpc.context import RpcContext
+from infermesh_runtime.rpc.options import MAX_MESSAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Inferring:
         windows = any(each.window for each in ask.inputs) or any(each.window for each in ask.outputs)
         client = self._memory.enter(context) if windows else None
         if client is not None:
+            self._check_windows(ask, client)
+            context.body.arrived(_elements_bytes(ask))
             ask = await self._fetch(ask, client)
         for each in ask.inputs:
             check_size(each.name, each.dtype, each.shape, len(each.data))
@@ -53,12 +57,24 @@ class Inferring:
         read = read_answer(answer, begun.form)
         return read if begun.client is None else await self._put(read, begun.form, begun.client)
 
+    def _check_windows(self, ask: InferAsk, client: str) -> None:
+        """Raises InfermeshError for a place in shared memory that does not fit, before anything is read or run."""
+        places = [(each.name, each.window) for each in ask.inputs] + [(each.name, each.window) for each in ask.outputs]
+        for name, window in places:
+            if window is not None:
+                with renamed(name):
+                    self._memory.regions.check(client, window)
+        for each in ask.inputs:
+            if each.window is not None:
+                check_size(each.name, each.dtype, each.shape, each.window.size_bytes)
+        if (size_bytes := _elements_bytes(ask)) > MAX_MESSAGE_BYTES:
+            raise InvalidArgument(
+                f"The inputs have {size_bytes} bytes, shared memory included; at most {MAX_MESSAGE_BYTES} are allowed.",
+                reason="REQUEST_TOO_LARGE",
+            )
+
     async def _fetch(self, ask: InferAsk, client: str) -> InferAsk:
-        """The request with the elements that are in shared memory. Its outputs' places are checked before it runs."""
-        for wanted in ask.outputs:
-            if wanted.window is not None:
-                with renamed(wanted.name):
-                    self._memory.regions.check(client, wanted.window)
+        """The request with the elements that are in shared memory."""
         return replace(ask, inputs=tuple([await self._fetch_one(each, client) for each in ask.inputs]))
 
     async def _fetch_one(self, given: Input, client: str) -> Input:
@@ -78,3 +94,8 @@ class Inferring:
                 output = replace(output, data=b"", window=window)  # noqa: PLW2901
             outputs.append(output)
         return replace(answer, outputs=tuple(outputs))
+
+
+def _elements_bytes(ask: InferAsk) -> int:
+    """The size of the inputs' elements, those in shared memory among them."""
+    return sum(each.window.size_bytes if each.window else len(each.data) for each in ask.inputs)

@@ -6,9 +6,11 @@ router. A read beyond the end is short instead, and the bytes are copied once ei
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from infermesh_runtime.errors import InvalidArgument, NotFound, PermissionDenied
+from infermesh_runtime.errors import InvalidArgument, NotFound, PermissionDenied, ResourceExhausted
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is
 _MAX_KEY_BYTES = 255
@@ -29,20 +31,40 @@ class ShmFile:
         return os.fstat(self._descriptor).st_size
 
     def read(self, offset: int, size_bytes: int) -> bytes:
-        """These bytes. Raises InvalidArgument if the object has become shorter."""
-        data = os.pread(self._descriptor, size_bytes, offset)
+        """These bytes, at most 2 GiB - 4 KiB, which is what one call reads: callers read no more than a message holds.
+
+        Raises InvalidArgument if the object has become shorter, and ResourceExhausted if the system cannot read it.
+        """
+        with self._refused("read"):
+            data = os.pread(self._descriptor, size_bytes, offset)
         if len(data) != size_bytes:
             raise self._shorter(offset + size_bytes)
         return data
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Writes these bytes. Raises InvalidArgument if the object has become shorter."""
+        """Writes these bytes.
+
+        Raises InvalidArgument if the object has become shorter, and ResourceExhausted if the system cannot write it:
+        an object may be longer than the memory that it has.
+        """
         if self.size_bytes() < offset + len(data):
             raise self._shorter(offset + len(data))
         view = memoryview(data)
         while view:
-            written = os.pwrite(self._descriptor, view, offset)
+            with self._refused("written"):
+                written = os.pwrite(self._descriptor, view, offset)
             view, offset = view[written:], offset + written
+
+    @contextmanager
+    def _refused(self, verb: str) -> Iterator[None]:
+        """Says in words what the system refuses."""
+        try:
+            yield
+        except OSError as error:
+            why = os.strerror(error.errno or 0)
+            raise ResourceExhausted(
+                f"The shared memory object '{self._key}' cannot be {verb}: {why}.", reason="SHARED_MEMORY_EXHAUSTED"
+            ) from None
 
     def _shorter(self, needed: int) -> InvalidArgument:
         return InvalidArgument(

@@ -109,8 +109,7 @@ class TextAsking:
                 await write(streamed(text_response(form, None, is_final=True)))
 
         async def send_headers(headers: Headers) -> None:
-            if not context.initial_metadata_sent:  # those of the stream's first answer are the call's
-                await context.send_initial_metadata(headers)
+            """Sends none: the call's headers went out before its first request."""
 
         written = _Written(context, write if converted.job.stream else write_whole, send_headers)
         dialect = TextDialect(form, GrpcEvents(form))

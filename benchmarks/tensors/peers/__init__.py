@@ -1,0 +1,1 @@
+"""Files that run in the venv of a peer."""
