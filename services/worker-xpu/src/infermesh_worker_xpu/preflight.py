@@ -25,6 +25,7 @@ _GGUF_BITS = 5
 """Typical bits a weight in a GGUF file; most safetensors files hold 16."""
 _QUANTISED_SHARE = {"none": 1.0, "int8": 0.6, "int4": 0.4}
 """Memory of the quantised weights as a share of bf16 weights; embeddings and output head are not quantised."""
+_TEXT_KINDS = frozenset({"embed", "rerank"})
 
 
 def probe(options: Mapping[str, Any]) -> DeviceFacts:
@@ -47,17 +48,14 @@ def probe(options: Mapping[str, Any]) -> DeviceFacts:
 def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | None:
     """Estimated memory of a model; None if the folder holds nothing that worker-xpu can run."""
     manifest = folder.manifest
+    if not _is_ours(folder):
+        return None
     if manifest.kind == "infer":
-        ours = manifest.format in SUFFIXES.values() and NAME not in manifest.not_for
-        if not ours or (manifest.format == "onnx" and not has_onnxruntime()):
-            return None
         return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * manifest.size_bytes))
-    reads_texts = manifest.kind in {"embed", "rerank"}
-    if reads_texts and (manifest.format != "safetensors" or NAME in manifest.not_for):
-        return None
+    reads_texts = manifest.kind in _TEXT_KINDS
+    if reads_texts and manifest.format == "onnx":
+        return Footprint(base_bytes=_PROCESS_BYTES + manifest.size_bytes)
     gguf = not any(folder.path.glob("*.safetensors"))
-    if gguf and not (folder.path / GGUF).is_file():
-        return None
     precision = "fp32" if settings.numerics == "exact" else settings.dtype
     bits = _BITS.get(precision, 16)
     factor = bits / (_GGUF_BITS if gguf else 16) * _QUANTISED_SHARE[settings.quantisation]
@@ -71,3 +69,13 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
         kv_wanted_bytes=settings.max_sequences * context_bytes,
         kv_least_bytes=context_bytes,
     )
+
+
+def _is_ours(folder: ModelFolder) -> bool:
+    """Whether worker-xpu reads models of this kind and format, and the import found that it can run this one."""
+    manifest = folder.manifest
+    if manifest.kind != "infer" and manifest.kind not in _TEXT_KINDS:
+        return any(folder.path.glob("*.safetensors")) or (folder.path / GGUF).is_file()
+    formats = SUFFIXES.values() if manifest.kind == "infer" else ("safetensors", "onnx")
+    runs = manifest.format in formats and (manifest.format != "onnx" or has_onnxruntime())
+    return runs and NAME not in manifest.not_for

@@ -51,6 +51,6 @@ def test_memory_is_estimated_without_a_kv_cache(folder: Path) -> None:
     found = footprint(opened, settings)
     assert isinstance(found, Footprint)
     assert found.kv_wanted_bytes == 0
-    for changes in ({"not_for": ("torch",)}, {"format": "onnx"}):
+    for changes in ({"not_for": ("torch",)}, {"format": "openvino"}):
         other = replace(opened, manifest=msgspec.structs.replace(opened.manifest, **changes))
         assert footprint(other, settings) is None

@@ -11,13 +11,14 @@ from infermesh_runtime.model_kind import RERANK, ModelKind
 from infermesh_runtime.text_encoder import EncoderFacts
 from infermesh_worker.executors.executor import BuiltExecutor
 from infermesh_worker.executors.text_executor import built_text_model
+from infermesh_worker.models.encoder_export import stated
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker_cpu.infer.compiling import InferOptions, compile_for_cpu
 
 from .config import read_config
 from .encoder import OpenVinoEncoder
 from .graph import encoder_graph
-from .onnx_export import open_export, pad_id_of
+from .onnx_export import open_export
 
 MOST_TOKENS = 4096
 """In a batch, padding included: with more, a CPU is not quicker, and others wait longer."""
@@ -52,8 +53,8 @@ def load_encoder(
                 f"its head has {config.labels} outputs; a model that scores has one", reason="MODEL_NOT_SUPPORTED"
             )
     else:
-        model, output, vocab_size = open_export(core, folder, scores=scores)
-        pad_id, offset = pad_id_of(folder), 0
+        model, output = open_export(core, folder, scores=scores)
+        pad_id, offset, vocab_size = stated(folder, "pad_token_id"), 0, stated(folder, "vocab_size")
     return OpenVinoEncoder(
         compile_for_cpu(core, model, options, None),
         pad_id=pad_id,

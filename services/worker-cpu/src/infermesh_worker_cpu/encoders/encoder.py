@@ -13,12 +13,8 @@ from infermesh_runtime.text_encoder import Pooling
 from infermesh_worker.executors.executor import executor_info
 from infermesh_worker.executors.text_batches import TextBatch
 from infermesh_worker.executors.text_executor import pool
+from infermesh_worker.models.encoder_export import IDS, MASK, POSITIONS, TYPES
 from infermesh_worker_cpu.infer.compiling import reason_of
-
-from .graph import IDS, MASK, TYPES
-
-POSITIONS = "position_ids"
-"""An input that a few exports have."""
 
 
 class OpenVinoEncoder:

@@ -7,15 +7,13 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_worker.models.encoder_export import IDS, MASK, TYPES
 
 from .bert import bert_hidden
 from .config import FAMILIES, EncoderConfig
 from .layers import Layers, first_token
 from .modern_bert import modern_bert_hidden
 from .weights import FolderWeights
-
-IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
-"""Names of the inputs, int32 [texts, tokens], as exports have them."""
 
 
 def encoder_graph(folder: Path, config: EncoderConfig, *, scores: bool) -> ov.Model:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from infermesh_runtime import machine
-from infermesh_runtime.errors import FailedPrecondition, ResourceExhausted
+from infermesh_runtime.errors import ResourceExhausted
 from infermesh_runtime.model_kind import ALONE
 from infermesh_runtime.model_manifest import ModelFormat
 from infermesh_worker.executors.executor import BuiltExecutor
@@ -16,7 +16,7 @@ from infermesh_worker.tensor_models.files import graph_file
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.infer.exported import load_exported
-from infermesh_worker_xpu.infer.model_files import SUFFIXES, has_onnxruntime
+from infermesh_worker_xpu.infer.model_files import SUFFIXES, check_onnxruntime
 from infermesh_worker_xpu.infer.torch_executor import TorchExecutor
 from infermesh_worker_xpu.infer.torchscript import load_torchscript
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
@@ -76,12 +76,7 @@ def make_executor(
 
 
 def _onnx(graph: Path, device: TorchDevice, *, threads: int, batched: bool, weights_bytes: int) -> "OnnxExecutor":
-    if not has_onnxruntime():
-        raise FailedPrecondition(
-            f"{graph.name} needs the package onnxruntime beside worker-xpu: pip install onnxruntime, or "
-            "onnxruntime-openvino or onnxruntime-gpu for GPUs",
-            reason="CONVERTER_NOT_INSTALLED",
-        )
+    check_onnxruntime(graph)
     from infermesh_worker_xpu.infer.onnx_executor import OnnxExecutor  # noqa: PLC0415 - imports an optional package
     from infermesh_worker_xpu.infer.providers import open_session  # noqa: PLC0415 - imports an optional package
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.model_manifest import ModelFormat
 from infermesh_worker.tensor_models.files import Beside, onnx_weights
 
@@ -33,3 +34,13 @@ BESIDE: Mapping[str, Beside] = {".onnx": onnx_weights, ".pt": _specs_beside, ".t
 def has_onnxruntime() -> bool:
     """Whether the package that runs ONNX files is installed here."""
     return find_spec("onnxruntime") is not None
+
+
+def check_onnxruntime(graph: Path) -> None:
+    """Raises FailedPrecondition if the package that runs an ONNX file is not installed here."""
+    if not has_onnxruntime():
+        raise FailedPrecondition(
+            f"{graph.name} needs the package onnxruntime beside worker-xpu: pip install onnxruntime, or "
+            "onnxruntime-openvino or onnxruntime-gpu for GPUs",
+            reason="CONVERTER_NOT_INSTALLED",
+        )

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument, ResourceExhausted
 from infermesh_runtime.model_kind import ANY, TensorSpec
@@ -15,7 +14,7 @@ from infermesh_worker.executors.executor import Item, Outcome, Result, executor_
 from infermesh_worker.executors.stacking import rows, split, stack, stackable
 from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.infer.program import check_names
-from infermesh_worker_xpu.infer.providers import OnnxSession, reason_of
+from infermesh_worker_xpu.infer.providers import OnnxSession, is_too_little_memory, reason_of
 from infermesh_worker_xpu.infer.torch_executor import OUTPUTS
 
 _TYPES: Mapping[str, tuple[str, int]] = {
@@ -52,9 +51,8 @@ class OnnxExecutor:
         self.outputs = _specs(self._session.get_outputs(), "output")
         self._strings = any(spec.dtype == "BYTES" for spec in (*self.inputs, *self.outputs))
         self.parallel = 1
-        kind = device.kind if _runs_on(opened, device.kind) else "cpu"
         self.info: RunnerInfo = executor_info(
-            device_kind=kind,
+            device_kind=opened.device_kind(device.kind),
             device_name=device.name,
             memory_total_bytes=device.memory_bytes()[1],
             runtime=opened.runtime,
@@ -159,15 +157,10 @@ def _specs(found: Sequence[Any], what: str) -> tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-def _runs_on(opened: OnnxSession, kind: DeviceKind) -> bool:
-    """Whether the best provider in use is one of the device's own, and not the CPU's, to which it fell back."""
-    return kind == "cpu" or opened.in_use[0] != "CPUExecutionProvider"
-
-
 def _explained(error: Exception, tensors: Mapping[str, Any]) -> InfermeshError:
     """Names and types were right, so a model fails on sizes that do not fit, or on what the tensors hold."""
     reason = reason_of(error)
-    if "Failed to allocate memory" in str(error):
+    if is_too_little_memory(error):
         return ResourceExhausted("the device has too little memory for these tensors", reason="OUT_OF_MEMORY")
     shapes = ", ".join(f"{name!r} {_shape_of(value)}" for name, value in tensors.items())
     problem = f"the model cannot run on {shapes}: {reason}"

@@ -39,6 +39,10 @@ class OnnxSession:
         asked = " → ".join(map(short, self.chain))
         return f"onnxruntime {onnxruntime.__version__} on {short(self.in_use[0])} (asked for {asked})"
 
+    def device_kind(self, wanted: DeviceKind) -> DeviceKind:
+        """The kind of device that runs most of it: "cpu" where no provider of the device's own could be had."""
+        return wanted if self.in_use[0] != _CPU else "cpu"
+
 
 def chain_for(kind: DeviceKind, installed: Sequence[str]) -> Sequence[str]:
     """The providers for a kind of device that the installed onnxruntime has, the best first."""
@@ -68,6 +72,11 @@ def open_session(graph: Path, kind: DeviceKind, index: int, threads: int) -> Onn
             reason="MODEL_NOT_SUPPORTED",
         ) from error
     return OnnxSession(session=session, chain=chain, in_use=tuple(session.get_providers()))
+
+
+def is_too_little_memory(error: BaseException) -> bool:
+    """Whether onnxruntime says that memory ran out."""
+    return "Failed to allocate memory" in str(error)
 
 
 def reason_of(error: BaseException) -> str:
