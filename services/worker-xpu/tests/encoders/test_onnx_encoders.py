@@ -55,7 +55,7 @@ def test_an_import_finds_that_both_workers_serve_it(tmp_path: Path) -> None:
     manifest = import_texts(source, tmp_path / "models", "m")
     assert manifest.not_for == ()
     folder = find_model(tmp_path / "models", "m")
-    assert footprint(folder, WorkerXpuSettings()) is not None
+    assert footprint(folder, WorkerXpuSettings.model_validate({})) is not None
 
 
 def test_without_onnxruntime_it_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,4 +64,4 @@ def test_without_onnxruntime_it_is_refused_by_name(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(model_files, "find_spec", lambda _: None)
     with pytest.raises(FailedPrecondition, match="needs the package onnxruntime"):
         load_encoder(source, "embed", OPTIONS, 32)
-    assert footprint(find_model(tmp_path / "models", "m"), WorkerXpuSettings()) is None
+    assert footprint(find_model(tmp_path / "models", "m"), WorkerXpuSettings.model_validate({})) is None
