@@ -60,7 +60,9 @@ def alone(model: Any, texts: TextBatch, row: int) -> Array:
 
 
 def load(folder: Path, kind: Any, options: TorchOptions = EXACT) -> TorchEncoder:
-    return load_encoder(folder, kind, options, 80)
+    encoder = load_encoder(folder, kind, options, 80)
+    assert isinstance(encoder, TorchEncoder)
+    return encoder
 
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta", "mpnet", "nomic_bert", "qwen3", "llama"])
