@@ -15,7 +15,7 @@ from pydantic_settings import NoDecode
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime.errors import ModelNotFound
 from infermesh_runtime.generation_defaults import GenerationDefaults
-from infermesh_runtime.model_kind import GENERATE, INFER, ModelKind
+from infermesh_runtime.model_kind import GENERATE, INFER, SPEAK, TRANSCRIBE, ModelKind
 from infermesh_runtime.settings import CommaList, load_or_exit
 from infermesh_worker.backend import NO_MODEL, Backend
 from infermesh_worker.main import serve
@@ -24,6 +24,7 @@ from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.opened_model import OpenedModel, bind_template
 from infermesh_worker.settings import WorkerSettings
 from infermesh_worker.testing.simulated_engine import END_OF_TEXT, VOCAB_SIZE, build_tokenizer
+from infermesh_worker.testing.simulated_speech import VOICES
 
 BLOCK_SIZE = 32
 
@@ -80,11 +81,30 @@ class SimulatedSettings(WorkerSettings):
     sim_batch_s: float = Field(0.001, ge=0, description="Duration of a batch of tensors, in seconds.")
     sim_row_s: float = Field(0.0, ge=0, description="Duration that each row adds to a batch of tensors, in seconds.")
     sim_parallel: int = Field(1, ge=1, description="How many batches of tensors run at the same time.")
+    sim_transcribers: CommaList = Field((), description="Which models turn speech into text, separated by commas.")
+    sim_speakers: CommaList = Field((), description="Which models turn text into speech, separated by commas.")
+    sim_part_s: float = Field(0.01, ge=0, description="Time for each segment of text or piece of sound, in seconds.")
+    sim_segments: int = Field(5, ge=0, description="How many segments the text of speech has.")
     sim_eos: bool = Field(False, description="Whether sampling the end-of-text token ends a choice.")
 
     def kind(self, name: str) -> ModelKind:
         """What a model does."""
-        return INFER if name in self.sim_tensor_models else GENERATE
+        kinds = {
+            INFER: self.sim_tensor_models,
+            TRANSCRIBE: self.sim_transcribers,
+            SPEAK: self.sim_speakers,
+        }
+        return next((kind for kind, names in kinds.items() if name in names), GENERATE)
+
+    @property
+    def kinds(self) -> tuple[ModelKind, ...]:
+        """The kinds of model that the worker hosts."""
+        named = (*self.sim_tensor_models, *self.sim_transcribers, *self.sim_speakers)
+        return tuple(dict.fromkeys((GENERATE, *(self.kind(name) for name in named))))
+
+    def voices(self, name: str) -> tuple[str, ...]:
+        """The voices that a model has."""
+        return VOICES if self.kind(name) == SPEAK else ()
 
     @property
     def generation(self) -> GenerationDefaults | None:
@@ -118,6 +138,7 @@ class SimulatedCatalog:
                 has_chat_template=True,
                 generation=settings.generation,
                 kind=settings.kind(name),
+                voices=settings.voices(name),
             )
             for name, size in sizes.items()
         }
@@ -143,6 +164,7 @@ def opened_model(settings: SimulatedSettings, name: str = "") -> OpenedModel:
         build_options=build_options(settings, name),
         generation=settings.generation,
         kind=settings.kind(name),
+        voices=settings.voices(name),
     )
 
 
@@ -163,7 +185,11 @@ def build_options(settings: SimulatedSettings, name: str = "") -> dict[str, Any]
         "memory_bytes": size_bytes or 1,
     }
     options: dict[str, Any] = {"runner": runner, "eos": settings.sim_eos, "load_s": settings.sim_load_s}
-    return options if settings.kind(name) == GENERATE else {**options, "executor": executor_options(settings)}
+    if (kind := settings.kind(name)) == GENERATE:
+        return options
+    if kind == INFER:
+        return {**options, "executor": executor_options(settings)}
+    return {**options, "speech": speech_options(settings, kind)}
 
 
 def executor_options(settings: SimulatedSettings) -> dict[str, Any]:
@@ -178,6 +204,18 @@ def executor_options(settings: SimulatedSettings) -> dict[str, Any]:
     }
 
 
+def speech_options(settings: SimulatedSettings, kind: ModelKind) -> dict[str, Any]:
+    """The options of a model that transcribes or speaks."""
+    return {
+        "kind": kind,
+        "device_kind": settings.sim_device,
+        "memory_bytes": int(settings.sim_memory_bytes),
+        "part_s": settings.sim_part_s,
+        "segments": settings.sim_segments,
+        "parallel": settings.sim_parallel,
+    }
+
+
 def backend(settings: SimulatedSettings) -> Backend:
     """The simulated worker's backend."""
     catalog = SimulatedCatalog(settings)
@@ -188,7 +226,7 @@ def backend(settings: SimulatedSettings) -> Backend:
         catalog=catalog,
         open_home=lambda: catalog.open(settings.model) if settings.model != NO_MODEL else None,
         margin=0.0,
-        kinds=(GENERATE, INFER) if settings.sim_tensor_models else (GENERATE,),
+        kinds=settings.kinds,
     )
 
 
