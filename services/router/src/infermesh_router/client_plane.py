@@ -54,7 +54,8 @@ from infermesh_runtime.rpc.server import Server, ServerPart
 
 LIMITED_METHODS = frozenset(
     {
-        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Score", "Infer", "Tokenize", "Detokenize")),
+        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Score", "Infer", "Transcribe", "Speak")),
+        *(f"/{SERVICE}/{name}" for name in ("Tokenize", "Detokenize")),
         *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in (*LIMITED_CALLS, *LIMITED_RESPONSES_CALLS)),
         *(f"/{ANTHROPIC_SERVICE}/{name}" for name in LIMITED_ANTHROPIC_CALLS),
         *(f"/{BATCH_SERVICE}/{name}" for name in LIMITED_BATCH_CALLS),

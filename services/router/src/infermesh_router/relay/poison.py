@@ -14,7 +14,8 @@ from hashlib import blake2b
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.faults import is_hang
 from infermesh_router.metrics.request_metrics import RequestMetrics
-from infermesh_router.requests.call import GENERATE, Call
+from infermesh_router.requests.audio_call import sound_mark, without_sound
+from infermesh_router.requests.call import GENERATE, SPEAK, TRANSCRIBE, Call
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
 
 ENGINE_CRASHED = "ENGINE_CRASHED"
@@ -25,7 +26,9 @@ _DEATHS = 2
 _ONE_DEATH_S = 1.0
 """Calls that an endpoint cuts off within this time of each other were cut off by one death of its engine."""
 _MAX_DIGESTS = 10_000
-_WHO = ("seed", "priority", "device", "session_id", "generated", "client_id")
+_WHO = frozenset(
+    {"seed", "priority", "device", "session_id", "generated", "client_id", "delivered_segments", "delivered_pieces"}
+)
 """Fields that say who asks, or how far an answer has come, but not what is asked for."""
 
 
@@ -160,8 +163,16 @@ def digest(call: Call) -> bytes:
     """What a call asks for, in 16 bytes: the same for every client, seed and continuation."""
     body = call.body
     if call.method == GENERATE:
-        request = pb.GenerateRequest.FromString(body)
-        for name in _WHO:
-            request.ClearField(name)
-        body = request.SerializeToString(deterministic=True)
+        body = _what(pb.GenerateRequest.FromString(body))
+    elif call.method == SPEAK:
+        body = _what(pb.SpeakRequest.FromString(body))
+    elif call.method == TRANSCRIBE:
+        body = _what(pb.TranscribeRequest.FromString(without_sound(body))) + sound_mark(body)
     return blake2b(body, digest_size=16, person=call.method[-16:].encode()).digest()
+
+
+def _what(request: pb.GenerateRequest | pb.SpeakRequest | pb.TranscribeRequest) -> bytes:
+    """A request without the fields that say who asks, or how far an answer has come."""
+    for name in _WHO.intersection(request.DESCRIPTOR.fields_by_name):
+        request.ClearField(name)
+    return request.SerializeToString(deterministic=True)
