@@ -159,10 +159,14 @@ def audio_handlers(servicer: AudioServicer) -> dict[str, grpc.RpcMethodHandler]:
     return {
         "CreateTranscription": stream(servicer.CreateTranscription, None, serialise),
         "CreateTranslation": stream(servicer.CreateTranslation, None, serialise),
-        "CreateSpeech": stream(servicer.CreateSpeech, None, serialise),
+        "CreateSpeech": stream(servicer.CreateSpeech, None, _serialise_or_pass),
         "ListVoices": unary(servicer.ListVoices, pb.ListVoicesRequest.FromString, serialise),
         "ListAudioModels": unary(servicer.ListAudioModels, pb.ListAudioModelsRequest.FromString, serialise),
     }
+
+
+def _serialise_or_pass(message: HttpBody | bytes) -> bytes:
+    return message if isinstance(message, bytes) else bytes(message.SerializeToString())
 
 
 def _json(document: dict[str, object]) -> HttpBody:

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -13,18 +13,28 @@ from infermesh_router.audio.convert import SoundAnswer
 from infermesh_router.audio.encoders import CONTENT_TYPES, SoundEncoder, sound_encoder
 from infermesh_router.audio.hearing import Begin
 from infermesh_router.openai.answers.chunks import DONE, error_event, failovers_member
-from infermesh_router.openai.answers.sinks import EVENTS, Writer
+from infermesh_router.openai.answers.sinks import EVENTS
 from infermesh_router.openai.errors import error_object
 from infermesh_runtime.errors import InfermeshError, Internal
 from infermesh_runtime.tensors import Array, to_numpy
 
 _MOST_RATE = 768_000
+_NO_HTTP_BODY = b"\xff"
+"""A message that Envoy cannot read, so that it resets the stream. After a status, however bad, it would end the body of
+the HTTP response as if it were complete, and a sound file has no place for an error."""
+
+
+class RawWriter(Protocol):
+    """What a stream needs of the RPC; it passes on what is serialised already."""
+
+    async def write(self, message: HttpBody | bytes) -> None:
+        """Sends a message. Must not be called again before it returns."""
 
 
 class SpokenSound:
     """Encodes each piece in a thread, and writes what there is of the file."""
 
-    def __init__(self, answer: SoundAnswer, begin: Begin, writer: Writer) -> None:
+    def __init__(self, answer: SoundAnswer, begin: Begin, writer: RawWriter) -> None:
         self._answer = answer
         self._begin = begin
         self._writer = writer
@@ -52,6 +62,7 @@ class SpokenSound:
     async def fail(self, error: InfermeshError) -> None:
         """Ends an answer that failed after it had begun: by an event, or by cutting the sound off. Then it raises."""
         if not self._answer.events:
+            await self._writer.write(_NO_HTTP_BODY)
             raise error
         await self._send(error_event(error_object(error)) + DONE)
 
