@@ -1,7 +1,5 @@
 """Transcribe and Speak are relayed as Generate is: retried before the first part, moved after it, no part twice."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -11,27 +9,13 @@ from infermesh_router.fleet.faults import STREAM_SILENT
 from infermesh_router.relay.poison import ENGINE_CRASHED, POISONED, digest
 from infermesh_router.requests.audio_call import read_speak, read_transcribe
 from infermesh_router.testing.router import RunningRouter, StartRouter
-from infermesh_router.testing.speech import SAMPLE_RATE, SEGMENTS, SpeechWorker, speak, transcribe
+from infermesh_router.testing.speech import SAMPLE_RATE, SEGMENTS, SpeechWorker, StartSpeech, speak, transcribe
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
 
 Fault = tuple[int, Exception | None]
-StartSpeech = Callable[..., Awaitable[SpeechWorker]]
 WORDS = "one two three four"
 LOST = Unavailable("The engine process ended.", reason="ENGINE_RESTARTING")
 CRASH = Unavailable("This request was cut off.", reason=ENGINE_CRASHED)
-
-
-@pytest.fixture
-async def start_speech() -> AsyncIterator[StartSpeech]:
-    async with AsyncExitStack() as stack:
-
-        async def start(**fields: Any) -> SpeechWorker:
-            worker = SpeechWorker(**fields)
-            await worker.start()
-            stack.push_async_callback(worker.stop)
-            return worker
-
-        yield start
 
 
 def heard(events: list[pb.TranscribeResponse]) -> str:

@@ -1,7 +1,7 @@
 """A scripted worker that transcribes and speaks, and calls to a router under test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from infermesh_runtime.tensors import from_numpy
 
 # ruff: noqa: ARG002 - the contract fixes the signatures of RPCs
 
+StartSpeech = Callable[..., Awaitable["SpeechWorker"]]
+"""Starts a worker with the fields given, until the test ends: the fixture `start_speech`."""
 SEGMENTS = (" One,", " two,", " three", " four.")
 SAMPLE_RATE = 24_000
 VOICES = ("ada", "bob")
