@@ -11,6 +11,7 @@ from infermesh_router.audio.convert import TextAnswer
 from infermesh_router.audio.languages import language_name
 from infermesh_router.openai.answerer import JSON
 from infermesh_router.openai.answers.chunks import failovers_member
+from infermesh_runtime.subtitles import VTT_HEAD, srt_cue, vtt_cue
 
 _PLAIN, _VTT = "text/plain; charset=utf-8", "text/vtt; charset=utf-8"
 _SEEK_RATE = 100
@@ -25,9 +26,11 @@ def transcript(
         case "text":
             return _PLAIN, f"{text_of(segments)}\n".encode()
         case "srt":
-            return _PLAIN, _srt(segments).encode()
+            cues = (srt_cue(at, each.start_s, each.end_s, each.text) for at, each in enumerate(segments, 1))
+            return _PLAIN, "".join(cues).encode()
         case "vtt":
-            return _VTT, _vtt(segments).encode()
+            cues = (vtt_cue(each.start_s, each.end_s, each.text) for each in segments)
+            return _VTT, (VTT_HEAD + "".join(cues)).encode()
         case "verbose_json":
             body = _verbose(answer, segments, finished)
         case "json":
@@ -107,30 +110,3 @@ def _number(value: float) -> float:
 
 def _time(seconds: float) -> float:
     return round(seconds, 3)
-
-
-def _srt(segments: Sequence[pb.SpeechSegment]) -> str:
-    cues = (
-        f"{number}\n{_clock(segment.start_s, ',')} --> {_clock(segment.end_s, ',')}\n{_cue(segment)}\n\n"
-        for number, segment in enumerate(segments, 1)
-    )
-    return "".join(cues)
-
-
-def _vtt(segments: Sequence[pb.SpeechSegment]) -> str:
-    cues = (
-        f"{_clock(segment.start_s, '.')} --> {_clock(segment.end_s, '.')}\n{_cue(segment)}\n\n" for segment in segments
-    )
-    return "WEBVTT\n\n" + "".join(cues)
-
-
-def _cue(segment: pb.SpeechSegment) -> str:
-    """The text of a cue, which must not look like its times, nor have an empty line, which would end it."""
-    lines = (line.strip() for line in segment.text.replace("-->", "->").splitlines())
-    return "\n".join(line for line in lines if line)
-
-
-def _clock(seconds: float, point: str) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"
