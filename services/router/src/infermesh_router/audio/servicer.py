@@ -3,8 +3,8 @@
 # ruff: noqa: ARG002 - RPCs have the contract's signatures
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 import grpc
@@ -137,15 +137,18 @@ class AudioServicer:
         """The events of a call, counted for its key."""
         call = asked.visit.admit(asked.asked.call)
         asked.context.body.keep(len(call.body))
-        async with self._dispatcher.speech(call, timeout_s, since_s=asked.since_s) as events:
-            yield _counted(events, asked.visit)
+        async with (
+            self._dispatcher.speech(call, timeout_s, since_s=asked.since_s) as events,
+            aclosing(_counted(events, asked.visit)) as counted,
+        ):
+            yield counted
 
     def _report_for(self, context: RpcContext) -> inference_pb2.HealthReport:
         """The router's report with the models that the caller may use."""
         return hide_models(self._access.identify(context), self._make_report())
 
 
-async def _counted(events: AsyncIterator[StreamEvent], visit: Visit) -> AsyncIterator[StreamEvent]:
+async def _counted(events: AsyncIterator[StreamEvent], visit: Visit) -> AsyncGenerator[StreamEvent]:
     async for event in events:
         if event[1].HasField("finished"):
             visit.count_speech(event[1])

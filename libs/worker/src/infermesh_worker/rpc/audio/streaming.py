@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.errors import Internal
@@ -46,14 +46,15 @@ async def answers(hosted: HostedModel, work: Work) -> AsyncIterator[AsyncIterato
     """
     async with hosted.client.running(work) as call:
 
-        async def parts() -> AsyncIterator[Answer]:
+        async def parts() -> AsyncGenerator[Answer]:
             while True:
                 answer = await call.read()
                 yield answer
                 if answer.last:
                     return
 
-        yield parts()
+        async with aclosing(parts()) as all_parts:
+            yield all_parts
 
 
 class Order:
