@@ -155,7 +155,7 @@ def test_the_digest_tells_what_is_asked_for() -> None:
 
 
 async def test_a_pause_between_segments_is_no_silence(start_speech: StartSpeech, start_router: StartRouter) -> None:
-    workers, router = await pair(start_speech, start_router, stall_timeout_s=0.1, stall_timeout_max_s=5)
+    workers, router = await pair(start_speech, start_router, stall_timeout_s=0.1, stall_timeout_max_s=0.1)
     for worker in workers:
         worker.pause_s = 0.4
     events = await transcribe(router)
@@ -164,7 +164,8 @@ async def test_a_pause_between_segments_is_no_silence(start_speech: StartSpeech,
 
 
 async def test_a_stream_that_is_silent_for_ever_is_moved(start_speech: StartSpeech, start_router: StartRouter) -> None:
-    _, router = await pair(start_speech, start_router, (2, None), stall_timeout_s=0.1, stall_timeout_max_s=0.5)
+    short = {"stall_timeout_max_s": 0.1, "first_token_timeout_s": 0.5, "first_token_timeout_max_s": 0.5}
+    _, router = await pair(start_speech, start_router, (2, None), stall_timeout_s=0.1, **short)
     events = await transcribe(router)
     assert heard(events) == "".join(SEGMENTS)
     assert [move.reason for move in events[-1].finished.failovers] == [STREAM_SILENT]
