@@ -79,6 +79,8 @@ async def test_what_fails_goes_on_elsewhere_and_no_part_comes_twice(
         assert [getattr(event, part).index for event in events[1:-1]] == [0, 1, 2, 3]
         moves = [(move.from_endpoint, move.to_endpoint) for move in events[-1].finished.failovers]
         addresses = {worker.address for worker in workers}
+        if ask is speak:
+            assert events[-1].finished.duration_s == pytest.approx(0.4)
         begun = events[0].started.endpoint
         assert moves == ([(begun, (addresses - {begun}).pop())] if after else [])
     heard_from = sorted(request.delivered_segments for worker in workers for request in worker.heard)

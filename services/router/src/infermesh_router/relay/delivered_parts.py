@@ -10,6 +10,8 @@ from infermesh_router.relay.event import StreamEvent, malformed, write_event
 from infermesh_router.requests.audio_call import without_sound
 from infermesh_router.requests.call import TRANSCRIBE, Call
 
+_AUDIO = "audio"
+
 
 class DeliveredParts:
     """The parts of one Transcribe or Speak stream."""
@@ -20,10 +22,12 @@ class DeliveredParts:
             self._part, self._count = "segment", "delivered_segments"
             self._made, light = pb.TranscribeRequest, without_sound(call.body)
         else:
-            self._part, self._count = "audio", "delivered_pieces"
+            self._part, self._count = _AUDIO, "delivered_pieces"
             self._made, light = pb.SpeakRequest, call.body
         self._first = self._next = int(getattr(self._made.FromString(light), self._count))
         self._sample_rate = 0
+        self._samples = 0
+        """Of the sound that was delivered."""
         self._ended = False
         self.failovers: list[pb.Failover] = []
         """The stream's moves so far, oldest first."""
@@ -59,6 +63,8 @@ class DeliveredParts:
             if index != self._next:
                 raise malformed(f"is part {index} of its stream, where part {self._next} is due")
             self._next += 1
+            if self._part == _AUDIO:
+                self._samples += sum(content.audio.samples.shape)
             return event
         if not content.HasField("finished"):
             raise malformed("is neither a part of its stream nor the end")
@@ -68,6 +74,8 @@ class DeliveredParts:
         later = list(content.finished.failovers)
         del content.finished.failovers[:]
         content.finished.failovers.extend([*self.failovers, *later])
+        if self._sample_rate and not self._first:  # the last endpoint may know of its own part only
+            content.finished.duration_s = self._samples / self._sample_rate
         return write_event(content)
 
     def continuation(self, body: bytes) -> bytes:

@@ -62,7 +62,8 @@ class SpeechWorker(ScriptedWorker):
                 yield pb.SpeakResponse(started=self._started(request.model, self.sample_rate))
             if index is not None:
                 yield pb.SpeakResponse(audio=piece(index, words[index % len(words)]))
-        finished = pb.SpeakFinished(duration_s=0.1 * len(words), characters=len(request.text))
+        duration_s = 0.1 * (len(words) - request.delivered_pieces)
+        finished = pb.SpeakFinished(duration_s=duration_s, characters=len(request.text))
         yield pb.SpeakResponse(finished=finished)
 
     async def _parts(self, count: int, first: int) -> AsyncIterator[int | None]:
