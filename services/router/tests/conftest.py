@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infermesh_router.testing.router import RunningRouter, ScriptedWorker, StartRouter, StartWorker, running_router
+from infermesh_router.testing.speech import SpeechWorker, StartSpeech
 
 
 @pytest.fixture
@@ -15,6 +16,19 @@ async def start_worker() -> AsyncIterator[StartWorker]:
 
         async def start(**fields: Any) -> ScriptedWorker:
             worker = ScriptedWorker(**fields)
+            await worker.start()
+            stack.push_async_callback(worker.stop)
+            return worker
+
+        yield start
+
+
+@pytest.fixture
+async def start_speech() -> AsyncIterator[StartSpeech]:
+    async with AsyncExitStack() as stack:
+
+        async def start(**fields: Any) -> SpeechWorker:
+            worker = SpeechWorker(**fields)
             await worker.start()
             stack.push_async_callback(worker.stop)
             return worker

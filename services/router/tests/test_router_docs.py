@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from infermesh_router.anthropic.schema import MessagesBody
+from infermesh_router.audio.schema import SpeechBody, TranscriptionForm
 from infermesh_router.batches.schema import BatchBody
 from infermesh_router.config.mesh_config import AliasTargetSection, MeshConfig, ModelSection
 from infermesh_router.config.settings import RouterSettings
@@ -70,6 +71,14 @@ TEXT_FIELDS = {
 @pytest.mark.parametrize("name", sorted(TEXT_FIELDS))
 def test_fields_of_texts(name: str) -> None:
     section = TEXT.split("## Embeddings and reranking")[1].split("\n## ")[0]
+    assert f"`{name}`" in section
+
+
+@pytest.mark.parametrize(
+    "name", sorted({"file"} | TranscriptionForm.model_fields.keys() | SpeechBody.model_fields.keys())
+)
+def test_fields_of_speech(name: str) -> None:
+    section = TEXT.split("## Speech")[1].split("\n## ")[0]
     assert f"`{name}`" in section
 
 

@@ -1,5 +1,6 @@
 """Asynchronous client of a router or a worker, over gRPC."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from types import TracebackType
@@ -10,11 +11,12 @@ import grpc.aio
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from infermesh_client import speech_request as speech
 from infermesh_client.answer import Answer, AnswerReader
-from infermesh_client.client import DEFAULT_ENDPOINT, Client, channel_options, key_metadata
+from infermesh_client.client import DEFAULT_ENDPOINT, Client
 from infermesh_client.infer_request import arrays_of, build_infer_request
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
-from infermesh_client.target import read_target
+from infermesh_client.target import channel_options, key_metadata, read_target
 from infermesh_client.text_request import (
     EmbedOptions,
     Texts,
@@ -136,6 +138,40 @@ class AsyncClient:
         with _translated_errors():
             response = await self._inference_stub.Score(request, timeout=self._timeout_s, metadata=self._metadata)
             return scores_of(response)
+
+    async def transcribe(
+        self, sound: speech.Sound, *, model: str = "", **options: Unpack[speech.TranscribeOptions]
+    ) -> speech.Transcript:
+        """Turns speech into text, as Client.transcribe does."""
+        transcript = speech.Transcript()
+        async with aclosing(self.transcribe_segments(sound, model=model, into=transcript, **options)) as segments:
+            async for _ in segments:
+                pass
+        return transcript
+
+    async def transcribe_segments(
+        self,
+        sound: speech.Sound,
+        *,
+        model: str = "",
+        into: speech.Transcript | None = None,
+        **options: Unpack[speech.TranscribeOptions],
+    ) -> AsyncGenerator[speech.Segment]:
+        """The same, and yields each segment as it comes; `into` gets all that is told. A file is read in a thread."""
+        transcript = into or speech.Transcript()
+        request = await asyncio.to_thread(speech.build_transcribe_request, model, sound, options)
+        async with aclosing(self._stream(self._inference_stub.Transcribe, request)) as responses:
+            async for response in responses:
+                if (segment := transcript.take(response)) is not None:
+                    yield segment
+
+    async def speak(self, text: str, *, model: str = "", **options: Unpack[speech.SpeakOptions]) -> speech.Speech:
+        """Turns text into speech, as Client.speak does."""
+        spoken, request = speech.Speech(), speech.build_speak_request(model, text, options)
+        async with aclosing(self._stream(self._inference_stub.Speak, request)) as responses:
+            async for response in responses:
+                spoken.take(response)
+        return spoken
 
     async def health(self) -> inference_pb2.HealthReport:
         """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""

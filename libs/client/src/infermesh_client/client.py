@@ -9,10 +9,11 @@ import grpc
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from infermesh_client import speech_request as speech
 from infermesh_client.answer import Answer, AnswerReader
 from infermesh_client.infer_request import arrays_of, build_infer_request
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
-from infermesh_client.target import read_target
+from infermesh_client.target import channel_options, key_metadata, read_target
 from infermesh_client.text_request import (
     EmbedOptions,
     Texts,
@@ -25,22 +26,10 @@ from infermesh_client.text_request import (
 from infermesh_runtime.answer_parsing.parts import Part
 from infermesh_runtime.rpc.channel import open_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
-from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_runtime.tensors import Array
 
 DEFAULT_ENDPOINT = "127.0.0.1:8081"
-_LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
-
-
-def channel_options(endpoint: str) -> Sequence[tuple[str, int]]:
-    """gRPC channel options for `endpoint`; a connection to this machine bypasses any HTTP proxy."""
-    return [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)] if endpoint.startswith(_LOOPBACK) else CHANNEL_OPTIONS
-
-
-def key_metadata(api_key: str) -> tuple[tuple[str, str], ...]:
-    """The metadata that carries an API key; none for an empty one."""
-    return (("authorization", f"Bearer {api_key}"),) if api_key else ()
 
 
 class Client:
@@ -148,6 +137,40 @@ class Client:
         with _translated_errors():
             response = self._inference_stub.Score(request, timeout=self.timeout_s, metadata=self._metadata)
             return scores_of(response)
+
+    def transcribe(
+        self, sound: speech.Sound, *, model: str = "", **options: Unpack[speech.TranscribeOptions]
+    ) -> speech.Transcript:
+        """Turns speech into text: that of a sound file, given by its path or bytes, or of samples.
+
+        Without a model, the endpoint's only one that transcribes. `TranscribeOptions` lists the options.
+        """
+        transcript = speech.Transcript()
+        for _ in self.transcribe_segments(sound, model=model, into=transcript, **options):
+            pass
+        return transcript
+
+    def transcribe_segments(
+        self,
+        sound: speech.Sound,
+        *,
+        model: str = "",
+        into: speech.Transcript | None = None,
+        **options: Unpack[speech.TranscribeOptions],
+    ) -> Generator[speech.Segment]:
+        """The same, and yields each segment as it comes; `into` gets all that is told."""
+        transcript = into or speech.Transcript()
+        request = speech.build_transcribe_request(model, sound, options)
+        for response in self._stream(self._inference_stub.Transcribe, request):
+            if (segment := transcript.take(response)) is not None:
+                yield segment
+
+    def speak(self, text: str, *, model: str = "", **options: Unpack[speech.SpeakOptions]) -> speech.Speech:
+        """Turns text into speech. Without a model, the endpoint's only one that speaks. See `SpeakOptions`."""
+        spoken, request = speech.Speech(), speech.build_speak_request(model, text, options)
+        for response in self._stream(self._inference_stub.Speak, request):
+            spoken.take(response)
+        return spoken
 
     def health(self) -> inference_pb2.HealthReport:
         """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""

@@ -101,6 +101,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How its requests run together; None: each runs alone."""
     encoder: EncoderFacts | None = None
     """How a model of kind embed or rerank reads texts."""
+    voices: tuple[str, ...] = ()
+    """Names of the voices that a model of kind speak has, its default first."""
     files: dict[str, FileEntry]
     """All files of the folder but the manifest, by relative path with forward slashes."""
 

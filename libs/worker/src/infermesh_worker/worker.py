@@ -220,6 +220,7 @@ class Worker:
                 inputs=model.opened.inputs,
                 outputs=model.opened.outputs,
                 batching=model.opened.batching,
+                voices=model.opened.voices,
             )
             for model in models
         }
@@ -238,5 +239,6 @@ class Worker:
                 inputs=entry.inputs,
                 outputs=entry.outputs,
                 batching=entry.batching,
+                voices=entry.voices,
             )
         return tuple(available.values())

@@ -46,6 +46,18 @@ class Truncation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TRUNCATION_END: _ClassVar[Truncation]
     TRUNCATION_START: _ClassVar[Truncation]
 
+class SpeechTask(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SPEECH_TASK_UNSPECIFIED: _ClassVar[SpeechTask]
+    SPEECH_TASK_TRANSCRIBE: _ClassVar[SpeechTask]
+    SPEECH_TASK_TRANSLATE: _ClassVar[SpeechTask]
+
+class SpeechTimes(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SPEECH_TIMES_UNSPECIFIED: _ClassVar[SpeechTimes]
+    SPEECH_TIMES_SEGMENTS: _ClassVar[SpeechTimes]
+    SPEECH_TIMES_WORDS: _ClassVar[SpeechTimes]
+
 class ModelKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MODEL_KIND_UNSPECIFIED: _ClassVar[ModelKind]
@@ -90,6 +102,12 @@ TRUNCATION_UNSPECIFIED: Truncation
 TRUNCATION_NONE: Truncation
 TRUNCATION_END: Truncation
 TRUNCATION_START: Truncation
+SPEECH_TASK_UNSPECIFIED: SpeechTask
+SPEECH_TASK_TRANSCRIBE: SpeechTask
+SPEECH_TASK_TRANSLATE: SpeechTask
+SPEECH_TIMES_UNSPECIFIED: SpeechTimes
+SPEECH_TIMES_SEGMENTS: SpeechTimes
+SPEECH_TIMES_WORDS: SpeechTimes
 MODEL_KIND_UNSPECIFIED: ModelKind
 MODEL_KIND_GENERATE: ModelKind
 MODEL_KIND_EMBED: ModelKind
@@ -208,7 +226,7 @@ class ChatPrompt(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., tools: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ..., add_generation_prompt: _Optional[bool] = ..., template_kwargs_json: _Optional[str] = ..., continue_final_message: _Optional[bool] = ..., reasoning_effort: _Optional[str] = ..., verbosity: _Optional[str] = ..., enable_thinking: _Optional[bool] = ..., tool_choice: _Optional[_Union[ToolChoice, _Mapping]] = ..., parallel_tool_calls: _Optional[bool] = ...) -> None: ...
 
 class ChatMessage(_message.Message):
-    __slots__ = ("role", "content", "name", "tool_calls", "tool_call_id", "content_parts", "reasoning_content")
+    __slots__ = ("role", "content", "name", "tool_calls", "tool_call_id", "content_parts", "reasoning_content", "parts")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -216,6 +234,7 @@ class ChatMessage(_message.Message):
     TOOL_CALL_ID_FIELD_NUMBER: _ClassVar[int]
     CONTENT_PARTS_FIELD_NUMBER: _ClassVar[int]
     REASONING_CONTENT_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     role: str
     content: str
     name: str
@@ -223,7 +242,24 @@ class ChatMessage(_message.Message):
     tool_call_id: str
     content_parts: _containers.RepeatedScalarFieldContainer[str]
     reasoning_content: str
-    def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ..., name: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., tool_call_id: _Optional[str] = ..., content_parts: _Optional[_Iterable[str]] = ..., reasoning_content: _Optional[str] = ...) -> None: ...
+    parts: _containers.RepeatedCompositeFieldContainer[ContentPart]
+    def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ..., name: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., tool_call_id: _Optional[str] = ..., content_parts: _Optional[_Iterable[str]] = ..., reasoning_content: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[ContentPart, _Mapping]]] = ...) -> None: ...
+
+class ContentPart(_message.Message):
+    __slots__ = ("text", "image")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    image: Image
+    def __init__(self, text: _Optional[str] = ..., image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
+
+class Image(_message.Message):
+    __slots__ = ("data", "detail")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    detail: str
+    def __init__(self, data: _Optional[bytes] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Tool(_message.Message):
     __slots__ = ("name", "description", "parameters_json")
@@ -544,6 +580,158 @@ class InferResponse(_message.Message):
     outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
     def __init__(self, model: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ...) -> None: ...
 
+class TranscribeRequest(_message.Message):
+    __slots__ = ("model", "audio", "samples", "device", "priority", "task", "language", "prompt", "temperature", "times", "seed", "delivered_segments")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    audio: bytes
+    samples: _tensor_pb2.Tensor
+    device: str
+    priority: int
+    task: SpeechTask
+    language: str
+    prompt: str
+    temperature: float
+    times: SpeechTimes
+    seed: int
+    delivered_segments: int
+    def __init__(self, model: _Optional[str] = ..., audio: _Optional[bytes] = ..., samples: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., device: _Optional[str] = ..., priority: _Optional[int] = ..., task: _Optional[_Union[SpeechTask, str]] = ..., language: _Optional[str] = ..., prompt: _Optional[str] = ..., temperature: _Optional[float] = ..., times: _Optional[_Union[SpeechTimes, str]] = ..., seed: _Optional[int] = ..., delivered_segments: _Optional[int] = ...) -> None: ...
+
+class TranscribeResponse(_message.Message):
+    __slots__ = ("started", "segment", "finished")
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    started: AudioStarted
+    segment: SpeechSegment
+    finished: TranscribeFinished
+    def __init__(self, started: _Optional[_Union[AudioStarted, _Mapping]] = ..., segment: _Optional[_Union[SpeechSegment, _Mapping]] = ..., finished: _Optional[_Union[TranscribeFinished, _Mapping]] = ...) -> None: ...
+
+class AudioStarted(_message.Message):
+    __slots__ = ("model", "endpoint", "device", "reason", "queued_ms", "sample_rate")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_MS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    endpoint: str
+    device: DeviceKind
+    reason: str
+    queued_ms: int
+    sample_rate: int
+    def __init__(self, model: _Optional[str] = ..., endpoint: _Optional[str] = ..., device: _Optional[_Union[DeviceKind, str]] = ..., reason: _Optional[str] = ..., queued_ms: _Optional[int] = ..., sample_rate: _Optional[int] = ...) -> None: ...
+
+class SpeechSegment(_message.Message):
+    __slots__ = ("index", "start_s", "end_s", "text", "token_ids", "temperature", "mean_logprob", "compression_ratio", "no_speech_prob", "words")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    START_S_FIELD_NUMBER: _ClassVar[int]
+    END_S_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    MEAN_LOGPROB_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_RATIO_FIELD_NUMBER: _ClassVar[int]
+    NO_SPEECH_PROB_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    start_s: float
+    end_s: float
+    text: str
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    temperature: float
+    mean_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: _containers.RepeatedCompositeFieldContainer[SpeechWord]
+    def __init__(self, index: _Optional[int] = ..., start_s: _Optional[float] = ..., end_s: _Optional[float] = ..., text: _Optional[str] = ..., token_ids: _Optional[_Iterable[int]] = ..., temperature: _Optional[float] = ..., mean_logprob: _Optional[float] = ..., compression_ratio: _Optional[float] = ..., no_speech_prob: _Optional[float] = ..., words: _Optional[_Iterable[_Union[SpeechWord, _Mapping]]] = ...) -> None: ...
+
+class SpeechWord(_message.Message):
+    __slots__ = ("text", "start_s", "end_s", "probability")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    START_S_FIELD_NUMBER: _ClassVar[int]
+    END_S_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    start_s: float
+    end_s: float
+    probability: float
+    def __init__(self, text: _Optional[str] = ..., start_s: _Optional[float] = ..., end_s: _Optional[float] = ..., probability: _Optional[float] = ...) -> None: ...
+
+class TranscribeFinished(_message.Message):
+    __slots__ = ("language", "language_probability", "duration_s", "usage", "failovers")
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    DURATION_S_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    FAILOVERS_FIELD_NUMBER: _ClassVar[int]
+    language: str
+    language_probability: float
+    duration_s: float
+    usage: Usage
+    failovers: _containers.RepeatedCompositeFieldContainer[Failover]
+    def __init__(self, language: _Optional[str] = ..., language_probability: _Optional[float] = ..., duration_s: _Optional[float] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., failovers: _Optional[_Iterable[_Union[Failover, _Mapping]]] = ...) -> None: ...
+
+class SpeakRequest(_message.Message):
+    __slots__ = ("model", "text", "voice", "speed", "language", "device", "priority", "delivered_pieces")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    VOICE_FIELD_NUMBER: _ClassVar[int]
+    SPEED_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_PIECES_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    text: str
+    voice: str
+    speed: float
+    language: str
+    device: str
+    priority: int
+    delivered_pieces: int
+    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., voice: _Optional[str] = ..., speed: _Optional[float] = ..., language: _Optional[str] = ..., device: _Optional[str] = ..., priority: _Optional[int] = ..., delivered_pieces: _Optional[int] = ...) -> None: ...
+
+class SpeakResponse(_message.Message):
+    __slots__ = ("started", "audio", "finished")
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    started: AudioStarted
+    audio: SpeechAudio
+    finished: SpeakFinished
+    def __init__(self, started: _Optional[_Union[AudioStarted, _Mapping]] = ..., audio: _Optional[_Union[SpeechAudio, _Mapping]] = ..., finished: _Optional[_Union[SpeakFinished, _Mapping]] = ...) -> None: ...
+
+class SpeechAudio(_message.Message):
+    __slots__ = ("index", "samples")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    samples: _tensor_pb2.Tensor
+    def __init__(self, index: _Optional[int] = ..., samples: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class SpeakFinished(_message.Message):
+    __slots__ = ("duration_s", "characters", "failovers")
+    DURATION_S_FIELD_NUMBER: _ClassVar[int]
+    CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    FAILOVERS_FIELD_NUMBER: _ClassVar[int]
+    duration_s: float
+    characters: int
+    failovers: _containers.RepeatedCompositeFieldContainer[Failover]
+    def __init__(self, duration_s: _Optional[float] = ..., characters: _Optional[int] = ..., failovers: _Optional[_Iterable[_Union[Failover, _Mapping]]] = ...) -> None: ...
+
 class TokenizeRequest(_message.Message):
     __slots__ = ("model", "text", "chat", "add_special_tokens", "return_tokens", "device")
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -639,7 +827,7 @@ class HealthReport(_message.Message):
     def __init__(self, state: _Optional[_Union[EndpointState, str]] = ..., message: _Optional[str] = ..., device: _Optional[_Union[Device, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., runtime: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., available: _Optional[_Iterable[_Union[AvailableModel, _Mapping]]] = ..., kinds: _Optional[_Iterable[_Union[ModelKind, str]]] = ...) -> None: ...
 
 class AvailableModel(_message.Message):
-    __slots__ = ("name", "size_bytes", "memory_bytes", "context_length", "created_at", "has_chat_template", "defaults", "answer_style", "kind", "inputs", "outputs", "batching")
+    __slots__ = ("name", "size_bytes", "memory_bytes", "context_length", "created_at", "has_chat_template", "defaults", "answer_style", "kind", "inputs", "outputs", "batching", "voices", "takes_images")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -652,6 +840,8 @@ class AvailableModel(_message.Message):
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     BATCHING_FIELD_NUMBER: _ClassVar[int]
+    VOICES_FIELD_NUMBER: _ClassVar[int]
+    TAKES_IMAGES_FIELD_NUMBER: _ClassVar[int]
     name: str
     size_bytes: int
     memory_bytes: int
@@ -664,7 +854,9 @@ class AvailableModel(_message.Message):
     inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorMetadata]
     outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorMetadata]
     batching: BatchLimits
-    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., context_length: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., has_chat_template: _Optional[bool] = ..., defaults: _Optional[_Union[GenerationDefaults, _Mapping]] = ..., answer_style: _Optional[_Union[AnswerStyle, _Mapping]] = ..., kind: _Optional[_Union[ModelKind, str]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorMetadata, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorMetadata, _Mapping]]] = ..., batching: _Optional[_Union[BatchLimits, _Mapping]] = ...) -> None: ...
+    voices: _containers.RepeatedScalarFieldContainer[str]
+    takes_images: bool
+    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., context_length: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., has_chat_template: _Optional[bool] = ..., defaults: _Optional[_Union[GenerationDefaults, _Mapping]] = ..., answer_style: _Optional[_Union[AnswerStyle, _Mapping]] = ..., kind: _Optional[_Union[ModelKind, str]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorMetadata, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorMetadata, _Mapping]]] = ..., batching: _Optional[_Union[BatchLimits, _Mapping]] = ..., voices: _Optional[_Iterable[str]] = ..., takes_images: _Optional[bool] = ...) -> None: ...
 
 class BatchLimits(_message.Message):
     __slots__ = ("max_size", "max_delay_ms", "preferred_sizes")

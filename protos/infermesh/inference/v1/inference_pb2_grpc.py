@@ -56,6 +56,16 @@ class InferenceServiceStub:
                 request_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
                 response_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.InferResponse.FromString,
                 _registered_method=True)
+        self.Transcribe = channel.unary_stream(
+                '/infermesh.inference.v1.InferenceService/Transcribe',
+                request_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.TranscribeRequest.SerializeToString,
+                response_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.TranscribeResponse.FromString,
+                _registered_method=True)
+        self.Speak = channel.unary_stream(
+                '/infermesh.inference.v1.InferenceService/Speak',
+                request_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.SpeakRequest.SerializeToString,
+                response_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.SpeakResponse.FromString,
+                _registered_method=True)
         self.Tokenize = channel.unary_unary(
                 '/infermesh.inference.v1.InferenceService/Tokenize',
                 request_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.TokenizeRequest.SerializeToString,
@@ -112,6 +122,20 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Transcribe(self, request, context):
+        """Turns speech into text. The stream has one `started` event, a `segment` as soon as each is known, and `finished`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Speak(self, request, context):
+        """Turns text into speech. The stream has one `started` event, `audio` pieces in order, and `finished`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Tokenize(self, request, context):
         """Turns a text or a conversation into the token ids that Generate would make of it. Nothing is generated.
         """
@@ -162,6 +186,16 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Infer,
                     request_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.InferRequest.FromString,
                     response_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.InferResponse.SerializeToString,
+            ),
+            'Transcribe': grpc.unary_stream_rpc_method_handler(
+                    servicer.Transcribe,
+                    request_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.TranscribeRequest.FromString,
+                    response_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.TranscribeResponse.SerializeToString,
+            ),
+            'Speak': grpc.unary_stream_rpc_method_handler(
+                    servicer.Speak,
+                    request_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.SpeakRequest.FromString,
+                    response_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.SpeakResponse.SerializeToString,
             ),
             'Tokenize': grpc.unary_unary_rpc_method_handler(
                     servicer.Tokenize,
@@ -294,6 +328,60 @@ class InferenceService:
             '/infermesh.inference.v1.InferenceService/Infer',
             infermesh_dot_inference_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
             infermesh_dot_inference_dot_v1_dot_inference__pb2.InferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Transcribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/infermesh.inference.v1.InferenceService/Transcribe',
+            infermesh_dot_inference_dot_v1_dot_inference__pb2.TranscribeRequest.SerializeToString,
+            infermesh_dot_inference_dot_v1_dot_inference__pb2.TranscribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Speak(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/infermesh.inference.v1.InferenceService/Speak',
+            infermesh_dot_inference_dot_v1_dot_inference__pb2.SpeakRequest.SerializeToString,
+            infermesh_dot_inference_dot_v1_dot_inference__pb2.SpeakResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,14 @@ class PingRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class ListVoicesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListAudioModelsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class GetResponseRequest(_message.Message):
     __slots__ = ("response_id",)
     RESPONSE_ID_FIELD_NUMBER: _ClassVar[int]

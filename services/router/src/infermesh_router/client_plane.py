@@ -13,6 +13,10 @@ from infermesh_router.anthropic.servicer import LIMITED_CALLS as LIMITED_ANTHROP
 from infermesh_router.anthropic.servicer import SERVICE as ANTHROPIC_SERVICE
 from infermesh_router.anthropic.servicer import AnthropicServicer, anthropic_handlers
 from infermesh_router.api.inference_servicer import SERVICE, InferenceServicer, inference_handlers
+from infermesh_router.audio.openapi import AUDIO_ANSWERS, AUDIO_SENT
+from infermesh_router.audio.schema import AUDIO_BODIES
+from infermesh_router.audio.servicer import LIMITED_CALLS as LIMITED_AUDIO_CALLS
+from infermesh_router.audio.servicer import AudioServicer, audio_handlers
 from infermesh_router.batches.openapi import BATCH_API
 from infermesh_router.batches.runner import BatchRunner
 from infermesh_router.batches.servicer import LIMITED_CALLS as LIMITED_BATCH_CALLS
@@ -55,19 +59,20 @@ from infermesh_runtime.rpc.server import Server, ServerPart
 
 LIMITED_METHODS = frozenset(
     {
-        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Score", "Infer", "Tokenize", "Detokenize")),
+        *(f"/{SERVICE}/{name}" for name in ("Generate", "Embed", "Score", "Infer", "Transcribe", "Speak")),
+        *(f"/{SERVICE}/{name}" for name in ("Tokenize", "Detokenize")),
         *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in (*LIMITED_CALLS, *LIMITED_RESPONSES_CALLS)),
         *(f"/{ANTHROPIC_SERVICE}/{name}" for name in LIMITED_ANTHROPIC_CALLS),
         *(f"/{BATCH_SERVICE}/{name}" for name in LIMITED_BATCH_CALLS),
         *(f"/{OLLAMA_SERVICE}/{name}" for name in OLLAMA_LIMITED_CALLS),
         *OPEN_INFERENCE_LIMITED_METHODS,
-        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in LIMITED_TEXT_CALLS),
+        *(f"/infermesh.openai.v1.OpenAIService/{name}" for name in (*LIMITED_TEXT_CALLS, *LIMITED_AUDIO_CALLS)),
         *(f"/{OLLAMA_SERVICE}/{name}" for name in LIMITED_OLLAMA_TEXT_CALLS),
     }
 )
 """Methods whose calls count for INFERMESH_MAX_CALLS. Health, metrics and operators always get through."""
 DESCRIBED_APIS = (
-    openai_api({**RESPONSE_BODIES, **TEXT_BODIES}),
+    openai_api({**RESPONSE_BODIES, **TEXT_BODIES, **AUDIO_BODIES}, answers=AUDIO_ANSWERS, sent=AUDIO_SENT),
     BATCH_API,
     ANTHROPIC_API,
     replace(OLLAMA_API, bodies={**OLLAMA_API.bodies, **OLLAMA_TEXT_BODIES}),
@@ -103,9 +108,13 @@ def add_client_plane(
         describe=partial(openapi_document, DESCRIBED_APIS),
     )
     texts = TextServicer(core.dispatcher, access=access, converter=converter)
+    audio = AudioServicer(
+        core.dispatcher, access=access, converter=converter, directory=directory, make_report=core.make_report
+    )
     responses = _responses(server, settings, answerer, access, converter)
     server.add_service(
-        OPENAI_SERVICE, openai_handlers(openai) | model_handlers(openai) | responses | text_handlers(texts)
+        OPENAI_SERVICE,
+        openai_handlers(openai) | model_handlers(openai) | responses | text_handlers(texts) | audio_handlers(audio),
     )
     anthropic = AnthropicServicer(answerer, core.dispatcher, access=access, converter=converter)
     server.add_service(ANTHROPIC_SERVICE, anthropic_handlers(anthropic))

@@ -6,11 +6,18 @@ import pytest
 from google.protobuf.message import Message
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.requests.audio_call import read_speak, read_transcribe
 from infermesh_router.requests.call import Call, read_embed, read_generate, read_infer, read_score, read_tokenize
 from infermesh_router.requests.unnamed import name_model
 from infermesh_runtime.model_kind import ModelKind
 
-ONLY: dict[ModelKind, str] = {"generate": "chat", "embed": "vectors", "infer": "tensors"}
+ONLY: dict[ModelKind, str] = {
+    "generate": "chat",
+    "embed": "vectors",
+    "infer": "tensors",
+    "transcribe": "ears",
+    "speak": "mouth",
+}
 
 
 @pytest.mark.parametrize(
@@ -21,6 +28,8 @@ ONLY: dict[ModelKind, str] = {"generate": "chat", "embed": "vectors", "infer": "
         (read_embed, pb.EmbedRequest(texts=["a"]), "vectors"),
         (read_embed, pb.EmbedRequest(texts=["a"], model="other"), "other"),
         (read_infer, pb.InferRequest(), "tensors"),
+        (read_transcribe, pb.TranscribeRequest(audio=b"a"), "ears"),
+        (read_speak, pb.SpeakRequest(text="a"), "mouth"),
         (read_score, pb.ScoreRequest(texts=["a"]), ""),
     ],
 )

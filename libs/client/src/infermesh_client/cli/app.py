@@ -12,6 +12,7 @@ from infermesh_client.cli.access.keys_app import keys_app
 from infermesh_client.cli.boundary import ErrorReportingGroup
 from infermesh_client.cli.models.models_app import models_app
 from infermesh_client.cli.options import AsJson, Endpoint
+from infermesh_client.cli.speech_commands import speak, transcribe
 
 app = typer.Typer(
     name="infermesh",
@@ -267,6 +268,10 @@ def embed(  # noqa: PLR0917 - typer passes them by name
     from infermesh_client.cli.embed import run_embed  # noqa: PLC0415
 
     run_embed(model, texts or (), kind=kind, dimensions=dimensions, device=device, endpoint=endpoint)
+
+
+app.command()(transcribe)
+app.command()(speak)
 
 
 @certs_app.callback()

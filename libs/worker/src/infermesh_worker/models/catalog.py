@@ -44,6 +44,8 @@ class CatalogEntry:
     """The tensors that it takes and gives, for kinds whose requests are tensors."""
     outputs: tuple[TensorSpec, ...] = ()
     batching: BatchLimits | None = None
+    voices: tuple[str, ...] = ()
+    """The voices that it speaks with, its default first."""
 
 
 class Catalog(Protocol):
@@ -136,4 +138,5 @@ class FolderCatalog:
             inputs=manifest.inputs,
             outputs=manifest.outputs,
             batching=manifest.batching,
+            voices=manifest.voices,
         )

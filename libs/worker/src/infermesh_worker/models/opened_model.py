@@ -42,6 +42,8 @@ class OpenedModel:
     batching: BatchLimits | None = None
     encoder: EncoderFacts | None = None
     """How it reads texts, if its kind is embed or rerank."""
+    voices: tuple[str, ...] = ()
+    """The voices that it speaks with, its default first."""
     build_options: Mapping[str, Any] = field(default_factory=dict)
     """Plain values that the engine process builds the model with."""
     longest_token_chars: int = field(init=False)
@@ -83,6 +85,7 @@ class OpenedModel:
             outputs=manifest.outputs,
             batching=manifest.batching,
             encoder=manifest.encoder,
+            voices=manifest.voices,
             build_options=build_options,
         )
 

@@ -10,6 +10,8 @@ import grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.hosting.worker_status import WorkerStatus
+from infermesh_worker.rpc.audio.speak import speak
+from infermesh_worker.rpc.audio.transcribe import transcribe
 from infermesh_worker.rpc.convert import (
     check_device,
     count_sequences,
@@ -68,6 +70,12 @@ class InferenceServicer:
         """Takes and gives serialised messages, so that tensors are copied once each way."""
         return await infer(self._worker, request, context.time_remaining())
 
+    async def Transcribe(self, request: pb.TranscribeRequest, context: RpcContext) -> None:
+        await transcribe(self._worker, request, context)
+
+    async def Speak(self, request: pb.SpeakRequest, context: RpcContext) -> None:
+        await speak(self._worker, request, context)
+
     async def Tokenize(self, request: pb.TokenizeRequest, context: RpcContext) -> pb.TokenizeResponse:
         with self._worker.use(request.model) as hosted:
             info = hosted.client.require_ready()
@@ -97,6 +105,10 @@ def inference_handlers(servicer: InferenceServicer) -> dict[str, grpc.RpcMethodH
         "Embed": unary(servicer.Embed, pb.EmbedRequest.FromString, pb.EmbedResponse.SerializeToString),
         "Score": unary(servicer.Score, pb.ScoreRequest.FromString, pb.ScoreResponse.SerializeToString),
         "Infer": unary(servicer.Infer),
+        "Transcribe": stream(
+            servicer.Transcribe, pb.TranscribeRequest.FromString, pb.TranscribeResponse.SerializeToString
+        ),
+        "Speak": stream(servicer.Speak, pb.SpeakRequest.FromString, pb.SpeakResponse.SerializeToString),
         "Tokenize": unary(servicer.Tokenize, pb.TokenizeRequest.FromString, pb.TokenizeResponse.SerializeToString),
         "Detokenize": unary(
             servicer.Detokenize, pb.DetokenizeRequest.FromString, pb.DetokenizeResponse.SerializeToString

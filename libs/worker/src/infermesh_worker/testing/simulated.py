@@ -15,7 +15,7 @@ from pydantic_settings import NoDecode
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime.errors import ModelNotFound
 from infermesh_runtime.generation_defaults import GenerationDefaults
-from infermesh_runtime.model_kind import EMBED, GENERATE, INFER, RERANK, ModelKind
+from infermesh_runtime.model_kind import EMBED, GENERATE, INFER, RERANK, SPEAK, TRANSCRIBE, ModelKind
 from infermesh_runtime.settings import CommaList, load_or_exit
 from infermesh_runtime.text_encoder import EncoderFacts
 from infermesh_worker.backend import NO_MODEL, Backend
@@ -26,6 +26,7 @@ from infermesh_worker.models.opened_model import OpenedModel, bind_template
 from infermesh_worker.settings import WorkerSettings
 from infermesh_worker.testing.simulated_encoder import DIMENSIONS
 from infermesh_worker.testing.simulated_engine import END_OF_TEXT, VOCAB_SIZE, build_tokenizer
+from infermesh_worker.testing.simulated_speech import VOICES
 
 BLOCK_SIZE = 32
 
@@ -88,12 +89,26 @@ class SimulatedSettings(WorkerSettings):
     sim_batch_s: float = Field(0.001, ge=0, description="Duration of a batch of tensors or texts, in seconds.")
     sim_row_s: float = Field(0.0, ge=0, description="Duration that each row adds to a batch of tensors, in seconds.")
     sim_parallel: int = Field(1, ge=1, description="How many batches of tensors run at the same time.")
+    sim_transcribers: CommaList = Field((), description="Which models turn speech into text, separated by commas.")
+    sim_speakers: CommaList = Field((), description="Which models turn text into speech, separated by commas.")
+    sim_part_s: float = Field(0.01, ge=0, description="Time for each segment of text or piece of sound, in seconds.")
+    sim_segments: int = Field(5, ge=0, description="How many segments the text of speech has.")
     sim_eos: bool = Field(False, description="Whether sampling the end-of-text token ends a choice.")
 
     def kind(self, name: str) -> ModelKind:
         """What a model does."""
-        listed = {INFER: self.sim_tensor_models, EMBED: self.sim_embedders, RERANK: self.sim_rerankers}
+        listed = {
+            INFER: self.sim_tensor_models,
+            EMBED: self.sim_embedders,
+            RERANK: self.sim_rerankers,
+            TRANSCRIBE: self.sim_transcribers,
+            SPEAK: self.sim_speakers,
+        }
         return next((kind for kind, names in listed.items() if name in names), GENERATE)
+
+    def voices(self, name: str) -> tuple[str, ...]:
+        """The voices that a model has."""
+        return VOICES if self.kind(name) == SPEAK else ()
 
     @property
     def generation(self) -> GenerationDefaults | None:
@@ -127,6 +142,7 @@ class SimulatedCatalog:
                 has_chat_template=True,
                 generation=settings.generation,
                 kind=settings.kind(name),
+                voices=settings.voices(name),
             )
             for name, size in sizes.items()
         }
@@ -153,6 +169,7 @@ def opened_model(settings: SimulatedSettings, name: str = "") -> OpenedModel:
         generation=settings.generation,
         kind=settings.kind(name),
         encoder=EncoderFacts(dimensions=DIMENSIONS) if settings.kind(name) == EMBED else None,
+        voices=settings.voices(name),
     )
 
 
@@ -178,6 +195,8 @@ def build_options(settings: SimulatedSettings, name: str = "") -> dict[str, Any]
             options["executor"] = executor_options(settings)
         case "embed" | "rerank" as kind:
             options["encoder"] = encoder_options(settings, kind)
+        case "transcribe" | "speak" as kind:
+            options["speech"] = speech_options(settings, kind)
     return options
 
 
@@ -201,6 +220,18 @@ def encoder_options(settings: SimulatedSettings, kind: ModelKind) -> dict[str, A
         "memory_bytes": int(settings.sim_memory_bytes),
         "context_length": settings.sim_context_length,
         "batch_s": settings.sim_batch_s,
+    }
+
+
+def speech_options(settings: SimulatedSettings, kind: ModelKind) -> dict[str, Any]:
+    """The options of a model that transcribes or speaks."""
+    return {
+        "kind": kind,
+        "device_kind": settings.sim_device,
+        "memory_bytes": int(settings.sim_memory_bytes),
+        "part_s": settings.sim_part_s,
+        "segments": settings.sim_segments,
+        "parallel": settings.sim_parallel,
     }
 
 

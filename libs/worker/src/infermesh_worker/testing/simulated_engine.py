@@ -11,6 +11,7 @@ from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.executors.executor import BuiltExecutor
 from infermesh_worker.testing.simulated_encoder import build as build_encoder
 from infermesh_worker.testing.simulated_executor import build as build_executor
+from infermesh_worker.testing.simulated_speech import build as build_speech
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)
@@ -23,13 +24,16 @@ def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
     """Builds a model in the engine process. Options: "runner" (fields of SimulatedOptions), "eos" and "load_s".
 
     With "executor", it is a model of tensors, and the options are those of simulated_executor.build. With "encoder", it
-    is one that embeds or scores texts, and they are those of simulated_encoder.build.
+    is one that embeds or scores texts, and they are those of simulated_encoder.build. With "speech", it transcribes or
+    speaks, and they are those of simulated_speech.build.
     """
     time.sleep(options.get("load_s", 0.0))
     if (executor := options.get("executor")) is not None:
         return build_executor(executor)
     if (encoder := options.get("encoder")) is not None:
         return build_encoder(encoder)
+    if (speech := options.get("speech")) is not None:
+        return build_speech(speech)
     return BuiltModel(
         runner=SimulatedRunner(SimulatedOptions(**options["runner"])),
         tokenizer=build_tokenizer(),

@@ -67,6 +67,11 @@ class Visit:
         if self._counts_tokens:
             self._used += _total(pb.EmbedResponse.FromString(answer).usage)
 
+    def count_speech(self, content: pb.TranscribeResponse | pb.SpeakResponse) -> None:
+        """Counts the tokens that the end of a stream about sound tells. Speech that was made has none."""
+        if self._counts_tokens and isinstance(content, pb.TranscribeResponse):
+            self._used += _total(content.finished.usage)
+
     def settle(self) -> None:
         """Replaces what was reserved by what was used. Call it once, at the end."""
         if self._usage is not None:

@@ -64,6 +64,14 @@ class InferenceServicer:
         """Relays a call."""
         return await self._relay(self._reader.infer, request, context)
 
+    async def Transcribe(self, request: bytes, context: RpcContext) -> None:
+        """Relays a stream, as Generate does."""
+        await self._relay_speech(self._reader.transcribe, request, context)
+
+    async def Speak(self, request: bytes, context: RpcContext) -> None:
+        """Relays a stream, as Generate does."""
+        await self._relay_speech(self._reader.speak, request, context)
+
     async def Tokenize(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
         return await self._relay(self._reader.tokenize, request, context)
@@ -71,6 +79,21 @@ class InferenceServicer:
     async def Detokenize(self, request: bytes, context: RpcContext) -> bytes:
         """Relays a call."""
         return await self._relay(self._reader.detokenize, request, context)
+
+    async def _relay_speech(
+        self, read: Callable[[bytes], Awaitable[Call]], request: bytes, context: RpcContext
+    ) -> None:
+        since_s = time.perf_counter()
+        with self._access.entered(context) as visit:
+            call = visit.admit(await read(request))
+            del request
+            context.body.keep(len(call.body))
+            async with self._dispatcher.speech(call, context.time_remaining(), since_s=since_s) as events:
+                await _tell_limits(visit, context)
+                async for message, content in events:
+                    if content.HasField("finished"):
+                        visit.count_speech(content)
+                    await context.write(message)
 
     async def _relay(
         self, read: Callable[[bytes], Awaitable[Call]], request: bytes, context: RpcContext, *, counts: bool = False
@@ -114,6 +137,8 @@ def inference_handlers(servicer: InferenceServicer) -> dict[str, grpc.RpcMethodH
         "Embed": grpc.unary_unary_rpc_method_handler(servicer.Embed),
         "Score": grpc.unary_unary_rpc_method_handler(servicer.Score),
         "Infer": grpc.unary_unary_rpc_method_handler(servicer.Infer),
+        "Transcribe": grpc.unary_stream_rpc_method_handler(servicer.Transcribe),
+        "Speak": grpc.unary_stream_rpc_method_handler(servicer.Speak),
         "Tokenize": grpc.unary_unary_rpc_method_handler(servicer.Tokenize),
         "Detokenize": grpc.unary_unary_rpc_method_handler(servicer.Detokenize),
         "Health": grpc.unary_unary_rpc_method_handler(

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import quote
 
 import grpc
@@ -12,7 +14,7 @@ from google.api.httpbody_pb2 import HttpBody
 from infermesh.inference.v1 import inference_pb2
 from infermesh_router.access.visit import Visit
 from infermesh_router.fleet.report import DEVICES
-from infermesh_router.openai.answers.dialect import Dialect, StreamedAnswer
+from infermesh_router.openai.answers.dialect import Dialect
 from infermesh_router.openai.answers.sinks import SendHeaders
 from infermesh_router.openai.errors import rename_field
 from infermesh_router.openai.generations import Sink, run_generations
@@ -74,34 +76,13 @@ class Answerer:
     async def _stream(self, asked: Asked) -> None:
         """Raises errors until the headers are sent; after that it writes them as events, whatever ends the stream."""
         sink = asked.dialect.streamed(asked.job, _header_sender(asked), asked.context)
-        try:
-            await self._run_until_deadline(asked, sink)
-        except InfermeshError as error:
-            await _fail(sink, asked.dialect.rename(error, asked.job))
-        except asyncio.CancelledError:
-            if (ending := asked.context.ending()) is None:
-                raise
-            await _fail(sink, ending)
-        except grpc.aio.InternalError:  # a write raises this when the client is gone
-            raise
-        except Exception:
-            if not sink.begun:
-                raise
-            _log.exception("a stream failed")
-            await sink.fail(Internal("Internal error."))
-        else:
-            await sink.end()
-
-    async def _run_until_deadline(self, asked: Asked, sink: StreamedAnswer) -> None:
-        """Raises DeadlineExceeded early enough that it can still be sent: at the deadline, gRPC cuts the stream."""
-        remaining_s = time_left_s(asked.context, asked.job)
-        timeout_s = None if remaining_s is None else remaining_s - min(_LAST_EVENT_S, remaining_s / 10)
         telling = Telling(sink.tell, self._tell_after_s) if self._tell_after_s else None
-        try:
-            async with asyncio.timeout(timeout_s):
+
+        async def run() -> None:
+            async with before_deadline(time_left_s(asked.context, asked.job)) as timeout_s:
                 await self._run(asked, sink, timeout_s, telling)
-        except TimeoutError:
-            raise DeadlineExceeded("The request's deadline passed before its answer was complete.") from None
+
+        await write_stream(run(), sink, asked.context, rename=lambda error: asked.dialect.rename(error, asked.job))
 
     async def _run(self, asked: Asked, sink: Sink, timeout_s: float | None, telling: Telling | None) -> None:
         await run_generations(
@@ -115,7 +96,66 @@ class Answerer:
         )
 
 
-async def _fail(sink: StreamedAnswer, error: InfermeshError) -> None:
+class Ending(Protocol):
+    """What ends the events of an answer."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether something was sent, so that an error can no longer be a status."""
+        ...
+
+    async def end(self) -> None:
+        """Ends an answer that is complete."""
+
+    async def fail(self, error: InfermeshError) -> None:
+        """Ends an answer that failed after it had begun."""
+
+
+async def write_stream(
+    writing: Awaitable[None],
+    sink: Ending,
+    context: RpcContext,
+    *,
+    rename: Callable[[InfermeshError], InfermeshError],
+) -> None:
+    """Waits until the events are written, and ends them, whatever ended the writing.
+
+    Raises errors until the first event is sent. `rename` gives an error the names of the body's fields.
+    """
+    try:
+        await writing
+    except InfermeshError as error:
+        await _fail(sink, rename(error))
+    except asyncio.CancelledError:
+        if (ending := context.ending()) is None:
+            raise
+        await _fail(sink, ending)
+    except grpc.aio.InternalError:  # a write raises this when the client is gone
+        raise
+    except Exception:
+        if not sink.begun:
+            raise
+        _log.exception("a stream failed")
+        await sink.fail(Internal("Internal error."))
+    else:
+        await sink.end()
+
+
+@asynccontextmanager
+async def before_deadline(remaining_s: float | None) -> AsyncIterator[float | None]:
+    """Gives the time that the block may take, so that an error after it can still be sent: at the deadline, gRPC cuts.
+
+    Raises DeadlineExceeded when the block takes longer. `remaining_s`: until the deadline; None: there is none.
+    """
+    timeout_s = None if remaining_s is None else remaining_s - min(_LAST_EVENT_S, remaining_s / 10)
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield timeout_s
+    except TimeoutError:
+        raise DeadlineExceeded("The request's deadline passed before its answer was complete.") from None
+
+
+async def _fail(sink: Ending, error: InfermeshError) -> None:
     """Writes the error as the stream's last event. Raises it if nothing was sent yet."""
     if not sink.begun:
         raise error
@@ -139,7 +179,7 @@ def _header_sender(asked: Asked) -> SendHeaders:
     """Sends headers: which endpoint answers and why, how long that took so far, ignored fields, and rate limits."""
 
     async def send_headers(started: inference_pb2.Started | None) -> None:
-        headers = [*_endpoint_headers(started), *asked.visit.headers] if started else [*asked.visit.headers]
+        headers = [*_started_headers(started), *asked.visit.headers] if started else [*asked.visit.headers]
         found = started.ignored_fields if started else ()
         paths = (*asked.ignored, *(rename_field(path, asked.job.field_names) for path in found))
         headers += ignored_headers(paths)
@@ -148,14 +188,18 @@ def _header_sender(asked: Asked) -> SendHeaders:
     return send_headers
 
 
-def _endpoint_headers(started: inference_pb2.Started) -> list[tuple[str, str]]:
-    headers = [
+def endpoint_headers(started: inference_pb2.Started | inference_pb2.AudioStarted) -> list[tuple[str, str]]:
+    """The headers that say which endpoint answers, why, and how long the request was queued."""
+    return [
         ("x-infermesh-endpoint", started.endpoint),
         ("x-infermesh-device", DEVICES.get(started.device, DeviceKind.UNKNOWN)),
         ("x-infermesh-reason", started.reason),
         ("x-infermesh-queued-ms", str(started.queued_ms)),
-        ("x-infermesh-overhead-ms", f"{started.overhead_ms:.1f}"),
     ]
+
+
+def _started_headers(started: inference_pb2.Started) -> list[tuple[str, str]]:
+    headers = [*endpoint_headers(started), ("x-infermesh-overhead-ms", f"{started.overhead_ms:.1f}")]
     if started.HasField("in_use"):
         headers.append(("x-infermesh-sampling", sampling_header(started.in_use)))
     if started.loading_ms:

@@ -18,8 +18,9 @@ from infermesh_router.openai.schema.completion import CompletionRequest
 from infermesh_router.openai.schema.hints import list_hints
 from infermesh_router.requests.bounds import is_light_json
 from infermesh_router.requests.call import Call
+from infermesh_router.requests.form import content_type_of
 from infermesh_router.requests.parsing_pool import ParsingPool
-from infermesh_runtime.rpc.body_budget import NO_BUDGET, Share
+from infermesh_runtime.rpc.body_budget import NO_BUDGET, SMALL_BYTES, Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,8 @@ class AskedCall:
 
 ConvertAsked = Callable[[bytes, BodyRules, str], AskedCall]
 """Converts a serialised HttpBody, as `Convert` does."""
+ConvertForm = Callable[[bytes, str, BodyRules, str], AskedCall]
+"""Converts a serialised HttpBody with a form; its content type comes apart, as unpacking loses it."""
 
 
 class BodyConverter:
@@ -101,6 +104,23 @@ class BodyConverter:
         asked, (body,) = await self._pool.run(_convert_heavy_asked, message, encoding, convert, self._rules, sent.model)
         return replace(asked, call=replace(asked.call, body=body))
 
+    async def form(self, convert: ConvertForm, message: bytes, sent: Sent = PLAINLY) -> AskedCall:
+        """The same for a form, which may have files."""
+        content_type = content_type_of(message)
+        message, encoding = await self._unpack_small(message, sent)
+        if not encoding and len(message) <= SMALL_BYTES:
+            return convert(message, content_type, self._rules, sent.model)
+        asked, (body,) = await self._pool.run(
+            _convert_heavy_form,
+            message,
+            encoding,
+            convert,
+            content_type=content_type,
+            rules=self._rules,
+            model=sent.model,
+        )
+        return replace(asked, call=replace(asked.call, body=body))
+
     async def call(self, convert: ConvertCall, message: bytes, sent: Sent = PLAINLY) -> Call:
         """The call of a body, made by a function of `convert.tokens`."""
         message, encoding = await self._unpack_small(message, sent)
@@ -134,6 +154,14 @@ def _convert_heavy_asked(
 ) -> tuple[AskedCall, list[bytes]]:
     """The call without its body, and the body."""
     asked = convert(_unpacked(message, encoding, rules), rules, model)
+    return replace(asked, call=replace(asked.call, body=b"")), [asked.call.body]
+
+
+def _convert_heavy_form(
+    message: bytes, encoding: str, convert: ConvertForm, *, content_type: str, rules: BodyRules, model: str
+) -> tuple[AskedCall, list[bytes]]:
+    """The call without its body, and the body."""
+    asked = convert(_unpacked(message, encoding, rules), content_type, rules, model)
     return replace(asked, call=replace(asked.call, body=b"")), [asked.call.body]
 
 

@@ -1,5 +1,6 @@
 """Describes OpenAI's API for /openapi.json."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from infermesh.openai.v1 import openai_pb2 as pb
@@ -34,11 +35,17 @@ OPENAI_ERROR: dict[str, Any] = {
 }
 
 
-def openai_api(more: Bodies) -> DescribedApi:
-    """The API. `more`: the bodies of its calls that another room answers."""
+def openai_api(
+    more: Bodies,
+    *,
+    answers: Mapping[str, tuple[str, ...]] | None = None,
+    sent: Mapping[str, Mapping[str, Any]] | None = None,
+) -> DescribedApi:
+    """The API. `more`: the bodies of its calls that other rooms answer. `answers`, `sent`: see DescribedApi."""
     return DescribedApi(
         service=pb.DESCRIPTOR.services_by_name["OpenAIService"],
         bodies={**_BODIES, **more},
         error=OPENAI_ERROR,
-        answers={"GetMetrics": ("text/plain",)},
+        answers={"GetMetrics": ("text/plain",), **(answers or {})},
+        sent=sent or {},
     )

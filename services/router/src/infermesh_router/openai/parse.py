@@ -41,6 +41,11 @@ def parse_body(
     """
     document = parse_json(body)
     check(document)
+    return parse_document(schema, document, ignore_unknown=ignore_unknown)
+
+
+def parse_document(schema: type[ModelT], document: dict[str, Any], *, ignore_unknown: bool) -> Parsed[ModelT]:
+    """The same for a document that is parsed; unknown fields that are ignored are removed from it."""
     try:
         return Parsed(schema.model_validate(document))
     except ValidationError as error:

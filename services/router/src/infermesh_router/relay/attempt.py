@@ -1,15 +1,16 @@
-"""One attempt to run a Generate call on one endpoint: its events, and whether the router waits for the endpoint."""
+"""One attempt to run a call on one endpoint: its events, and whether the router waits for the endpoint."""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 
-from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.grant import Grant
 from infermesh_router.fleet.faults import CONNECT_TIMEOUT, STREAM_CUT, to_error
-from infermesh_router.relay.event import Event, read_event
+from infermesh_router.relay.event import StreamEvent
+from infermesh_router.relay.stream_kind import StreamKind
 from infermesh_runtime.errors import InfermeshError, Internal, Unavailable
 
 
@@ -22,11 +23,14 @@ class Attempt:
 
     __slots__ = (
         "_next",
+        "_read",
         "abandoned",
         "begun",
         "first",
         "grant",
+        "kind",
         "may_move",
+        "overhead_s",
         "probe",
         "started",
         "stream",
@@ -35,19 +39,30 @@ class Attempt:
     )
 
     def __init__(
-        self, grant: Grant, stream: grpc.aio.UnaryStreamCall, *, probe: bool, may_move: Callable[[], bool]
+        self,
+        grant: Grant,
+        stream: grpc.aio.UnaryStreamCall,
+        kind: StreamKind,
+        *,
+        probe: bool,
+        may_move: Callable[[], bool],
     ) -> None:
         self.grant = grant
+        self.kind = kind
+        self._read = kind.read
         self.stream = stream
         self.probe = probe
         self.may_move = may_move
         """Whether the request could go to another endpoint now."""
         self._next = aiter(stream).__anext__
-        self.started = pb.Started()
-        self.first: Event
-        """The event after `started`; set by `begin`."""
+        self.started: Any
+        """The beginning of the stream; set by `begin`, as is `first`."""
+        self.first: StreamEvent
+        """The event after `started`."""
+        self.overhead_s = 0.0
+        """What the router itself added to the latency of a request that was sent from its beginning."""
         self.begun = False
-        """Whether the first token is there."""
+        """Whether the first token, or part, is there."""
         self.waiting = True
         """Whether the endpoint is waited for; if not, the client is."""
         self.waits = 1
@@ -73,8 +88,8 @@ class Attempt:
         with self.errors():
             await self._connect(connect_s)
             try:
-                _, opening = read_event(await self._next())
-                self.first = read_event(await self._next())
+                _, opening = self._read(await self._next())
+                self.first = self._read(await self._next())
             except StopAsyncIteration:
                 raise self._cut("ended its stream before a token", STREAM_CUT) from None
         if not opening.HasField("started"):
@@ -86,13 +101,13 @@ class Attempt:
     def __aiter__(self) -> "Attempt":
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> StreamEvent:
         """The next event, once it is there. Raises Unavailable if it is malformed, else as gRPC does; see `errors`."""
         self.waits += 1
         self.waiting = True
         message = await self._next()
         self.waiting = False
-        return read_event(message)
+        return self._read(message)
 
     def cut_short(self) -> InfermeshError:
         """The error of a stream that ended although a choice had not."""

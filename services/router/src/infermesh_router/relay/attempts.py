@@ -6,8 +6,8 @@ from infermesh_router.admission.grant import Grant
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.faults import Verdict, is_endpoints_fault, judge
 from infermesh_router.relay.attempt import Attempt
-from infermesh_router.relay.event import Event
-from infermesh_router.requests.call import GENERATE
+from infermesh_router.relay.event import StreamEvent
+from infermesh_router.relay.stream_kind import STREAM_KINDS
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY
@@ -29,12 +29,12 @@ class Attempts:
         return list(self._open.get(address, ()))
 
     async def open(
-        self, grant: Grant, body: bytes, *, timeout_s: float | None, may_move: Callable[[], bool]
+        self, grant: Grant, method: str, body: bytes, *, timeout_s: float | None, may_move: Callable[[], bool]
     ) -> Attempt:
         """Sends the request; returns once the first token is there. Takes over the grant. Raises InfermeshError."""
-        endpoint = grant.endpoint
-        stream = endpoint.channel.unary_stream(GENERATE)(body, timeout=timeout_s, metadata=request_metadata())
-        attempt = Attempt(grant, stream, probe=endpoint.breaker.enter(), may_move=may_move)
+        endpoint, kind = grant.endpoint, STREAM_KINDS[method]
+        stream = endpoint.channel.unary_stream(method)(body, timeout=timeout_s, metadata=request_metadata())
+        attempt = Attempt(grant, stream, kind, probe=endpoint.breaker.enter(), may_move=may_move)
         self._open.setdefault(endpoint.address, set()).add(attempt)
         self._on_open(attempt)
         try:
@@ -49,7 +49,7 @@ class Attempts:
         endpoint.breaker.prove(probe=attempt.probe)
         return attempt
 
-    def accept(self, attempt: Attempt, take: Callable[[Event], Event]) -> Event:
+    def accept(self, attempt: Attempt, take: Callable[[StreamEvent], StreamEvent]) -> StreamEvent:
         """The attempt's first event, passed through `take`. If `take` raises InfermeshError, the attempt is closed."""
         try:
             return take(attempt.first)

@@ -7,8 +7,10 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.relay.event import Event, malformed, write_event
 
 _SPARE = 16
-_NO_LIMIT = 2**32 - 1
 """Deltas without a token that a stream may have beyond one for each token."""
+_NO_LIMIT = 2**32 - 1
+_MOST_TOKENS = 1 << 20
+"""Most tokens of a choice if neither the request nor the model's context says less."""
 
 
 class Delivered:
@@ -17,12 +19,13 @@ class Delivered:
     Of a stream, only four bytes per token are kept.
     """
 
-    __slots__ = ("_choices", "_finished", "_in_use", "_token_ids", "_uneven", "failovers", "most_tokens")
+    __slots__ = ("_choices", "_finished", "_in_use", "_token_ids", "_told", "_uneven", "failovers", "most_tokens")
 
     def __init__(self, choices: int, most_tokens: int) -> None:
-        """`most_tokens`: of each choice; a stream that goes on beyond them is malformed."""
+        """`most_tokens`: of each choice; a stream that goes on beyond them is malformed. 0: the request says none."""
         self._choices = choices
-        self.most_tokens = most_tokens
+        self._told = bool(most_tokens)
+        self.most_tokens = most_tokens or _MOST_TOKENS
         self._uneven = 0
         """Deltas without exactly one token."""
         self._token_ids: dict[int, array[int]] = {}
@@ -36,9 +39,18 @@ class Delivered:
         """How many tokens were delivered, over all choices."""
         return sum(map(len, self._token_ids.values()))
 
-    def begin(self, started: pb.Started) -> None:
-        """Remembers how the stream's tokens are sampled, so that they stay so wherever it moves."""
+    def begin(self, started: pb.Started, context_length: int = 0) -> None:
+        """Remembers how the stream's tokens are sampled, so that they stay so wherever it moves.
+
+        `context_length`: the model's; 0: not known.
+        """
         self._in_use = started.in_use if started.HasField("in_use") else None
+        if not self._told:
+            self.most_tokens = context_length or _MOST_TOKENS
+
+    def resume(self, started: pb.Started, event: Event) -> Event:  # noqa: ARG002 - as of other streams
+        """As `take`, for the first event of an endpoint that continues the stream."""
+        return self.take(event)
 
     def take(self, event: Event) -> Event:
         """Records an event that is about to be delivered, and returns it. The end of a choice gets the moves added.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +19,7 @@ from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.refusals import Recovering
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.attempts import Attempts, request_metadata, tell_breaker, tell_if_sent_back
-from infermesh_router.relay.event import Event
+from infermesh_router.relay.event import Event, StreamEvent
 from infermesh_router.relay.options import RelayOptions
 from infermesh_router.relay.poison import Poison, Suspicion
 from infermesh_router.relay.relay import Relay
@@ -84,15 +84,26 @@ class Dispatcher:
             clock=clock,
         )
 
-    @asynccontextmanager
-    async def generate(
+    def generate(
         self, call: Call, timeout_s: float | None, *, since_s: float, telling: Telling | None = None
-    ) -> AsyncIterator[AsyncIterator[Event]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """The events of a Generate call, `started` first; entering waits for the first token, leaving cancels the rest.
 
         `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter). `telling` tells the client
         what the call waits for, in the task that waits.
         """
+        return self._stream(call, timeout_s, since_s=since_s, telling=telling)
+
+    def speech(
+        self, call: Call, timeout_s: float | None, *, since_s: float
+    ) -> AbstractAsyncContextManager[AsyncIterator[StreamEvent]]:
+        """The events of a Transcribe or Speak call, likewise; entering waits for the first segment or piece."""
+        return self._stream(call, timeout_s, since_s=since_s)
+
+    @asynccontextmanager
+    async def _stream(
+        self, call: Call, timeout_s: float | None, *, since_s: float, telling: Telling | None = None
+    ) -> AsyncIterator[AsyncIterator[StreamEvent]]:
         call = self._resolve(call)
         relay = Relay(self._parts, call, deadline_s=self._deadline(timeout_s), since_s=since_s, telling=telling)
         with self._counted(call) as label:

@@ -1,4 +1,6 @@
-"""One event of a Generate stream: the bytes of its message, and what they say, parsed once on arrival."""
+"""One event of a stream: the bytes of its message, and what they say, parsed once on arrival."""
+
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -11,6 +13,11 @@ Event = tuple[bytes, pb.GenerateResponse]
 
 A plain tuple, because one is made for every token: an object of a class would cost as much as parsing the message.
 """
+StreamEvent = tuple[bytes, Any]
+"""The same of a stream of any kind, for the code that all kinds share."""
+AudioContent = pb.TranscribeResponse | pb.SpeakResponse
+
+ContentT = TypeVar("ContentT", bound=pb.GenerateResponse | AudioContent)
 
 
 def read_event(message: bytes) -> Event:
@@ -21,7 +28,15 @@ def read_event(message: bytes) -> Event:
         raise malformed("cannot be parsed") from None
 
 
-def write_event(content: pb.GenerateResponse) -> Event:
+def read_audio_event(kind: type[AudioContent], message: bytes) -> StreamEvent:
+    """The same for the messages of a stream about sound."""
+    try:
+        return message, kind.FromString(message)
+    except DecodeError:
+        raise malformed("cannot be parsed") from None
+
+
+def write_event(content: ContentT) -> tuple[bytes, ContentT]:
     """The event of content that the router made or changed."""
     return content.SerializeToString(), content
 

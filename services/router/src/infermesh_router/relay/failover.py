@@ -1,16 +1,17 @@
 """Moves a running stream to another endpoint when the one it is on fails."""
 
 import logging
+from functools import partial
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.grant import Grant
 from infermesh_router.fleet.faults import Verdict, judge, judge_running, with_retry_after
 from infermesh_router.relay.attempt import Attempt
-from infermesh_router.relay.delivered import Delivered
-from infermesh_router.relay.event import Event
+from infermesh_router.relay.event import StreamEvent
 from infermesh_router.relay.failed_endpoints import FailedEndpoints
 from infermesh_router.relay.poison import Suspicion
 from infermesh_router.relay.sender import RelayParts, Sender
+from infermesh_router.relay.stream_kind import Progress
 from infermesh_router.requests.call import Call
 from infermesh_runtime.errors import Code, DeadlineExceeded, InfermeshError, ResourceExhausted
 
@@ -21,7 +22,7 @@ class StreamMover:
     """Moves one call's stream, as often as the options allow."""
 
     def __init__(
-        self, parts: RelayParts, call: Call, sender: Sender, delivered: Delivered, suspicion: Suspicion
+        self, parts: RelayParts, call: Call, sender: Sender, delivered: Progress, suspicion: Suspicion
     ) -> None:
         self._parts = parts
         self._call = call
@@ -33,7 +34,7 @@ class StreamMover:
         self._tries_left = parts.options.max_failovers
         self._had_internal = False
 
-    async def move(self, left: str, fault: InfermeshError) -> tuple[Attempt, Event]:
+    async def move(self, left: str, fault: InfermeshError) -> tuple[Attempt, StreamEvent]:
         """Continues elsewhere: the new attempt and its first event. `left`: the endpoint that failed.
 
         Raises the fault if the stream may not move or no endpoint continues it.
@@ -51,7 +52,7 @@ class StreamMover:
         self._parts.sessions.note(self._call.session_id, attempt.address)
         return attempt, first
 
-    async def _continue(self, left: str, fault: InfermeshError) -> tuple[Attempt, Event]:
+    async def _continue(self, left: str, fault: InfermeshError) -> tuple[Attempt, StreamEvent]:
         """Asks endpoints to continue the stream until one does. Raises the fault if none does."""
         give_up_s = self._parts.clock() + self._parts.options.failover_wait_s
         failovers = self._delivered.failovers
@@ -62,7 +63,7 @@ class StreamMover:
             try:
                 body = self._delivered.continuation(self._call.body_for(address))
                 attempt = await self._sender.send(grant, body, failed=self._failed.addresses)
-                return attempt, self._parts.attempts.accept(attempt, self._delivered.take)
+                return attempt, self._parts.attempts.accept(attempt, partial(self._delivered.resume, attempt.started))
             except InfermeshError as error:
                 del failovers[-1]
                 if error.code is Code.DEADLINE_EXCEEDED:

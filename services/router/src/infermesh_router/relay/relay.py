@@ -1,23 +1,19 @@
-"""Relays one Generate call: retries it before its first token, and moves its stream when an endpoint fails later."""
+"""Relays one call: retries it before its first token or part, and moves its stream when an endpoint fails later."""
 
 from collections.abc import AsyncGenerator
 
-from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.faults import with_retry_after
 from infermesh_router.relay.attempt import Attempt
-from infermesh_router.relay.delivered import Delivered
-from infermesh_router.relay.event import Event, write_event
+from infermesh_router.relay.event import StreamEvent, write_event
 from infermesh_router.relay.failover import StreamMover
 from infermesh_router.relay.poison import Suspicion
 from infermesh_router.relay.retrying.lost_endpoints import LostEndpoints
 from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.sender import RelayParts, Sender
+from infermesh_router.relay.stream_kind import STREAM_KINDS
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.errors import InfermeshError
-
-_MOST_TOKENS = 1 << 20
-"""Most tokens of a choice if neither the request nor the model's context says less."""
 
 
 class Relay:
@@ -37,12 +33,12 @@ class Relay:
         self._call = call
         self._since_s = since_s
         self._sender = Sender(parts, call, deadline_s=deadline_s, since_s=since_s, telling=telling)
-        self._delivered = Delivered(call.wanted.sequences, call.wanted.max_tokens or _MOST_TOKENS)
+        self._delivered = STREAM_KINDS[call.method].progress(call)
         self._suspicion = Suspicion(parts.poison, call)
         self._mover = StreamMover(parts, call, self._sender, self._delivered, self._suspicion)
         self._attempt: Attempt | None = None
 
-    async def begin(self) -> tuple[Event, Event]:
+    async def begin(self) -> tuple[StreamEvent, StreamEvent]:
         """Waits for the first token: `started`, with endpoint and reason set, and the event after it.
 
         Raises InfermeshError.
@@ -65,7 +61,7 @@ class Relay:
                 continue
             return self._tell_start(self._attempt), first
 
-    async def events(self, *begun: Event) -> AsyncGenerator[Event, None]:
+    async def events(self, *begun: StreamEvent) -> AsyncGenerator[StreamEvent, None]:
         """The events of `begin`, given back, and all after them, over as many endpoints as it takes.
 
         Raises InfermeshError.
@@ -102,16 +98,11 @@ class Relay:
             raise RuntimeError("the call has not begun")
         return self._attempt
 
-    def _tell_start(self, attempt: Attempt) -> Event:
+    def _tell_start(self, attempt: Attempt) -> StreamEvent:
         """`started` as the client gets it: which endpoint answers, why, and what it waited for."""
         grant, started = attempt.grant, attempt.started
-        self._delivered.begin(started)
-        if not self._call.wanted.max_tokens:
-            self._delivered.most_tokens = grant.endpoint.context_length(started.model) or _MOST_TOKENS
+        self._delivered.begin(started, grant.endpoint.context_length(started.model))
         self._parts.metrics.first_token_s.labels(started.model).observe(self._parts.clock() - self._since_s)
         self._parts.sessions.note(self._call.session_id, attempt.address)
-        started.endpoint = attempt.address
-        started.reason = grant.reason
-        started.queued_ms += round(1000 * grant.queued_s)
-        started.loading_ms += round(1000 * grant.loading_s)
-        return write_event(pb.GenerateResponse(started=started))
+        attempt.kind.tell_way(started, grant, attempt.overhead_s)
+        return write_event(attempt.kind.response(started=started))

@@ -1,4 +1,4 @@
-"""Sends a Generate call to an endpoint, and also to a second one if the first is slow."""
+"""Sends a call whose answer is a stream to an endpoint, and also to a second one if the first is slow."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ class Sender:
         parts, call, tried = self._parts, self._call, failed | {grant.endpoint.address}
         timeout_s = None if self._deadline_s is None else max(0.0, self._deadline_s - parts.clock())
         return await parts.attempts.open(
-            grant, body, timeout_s=timeout_s, may_move=lambda: parts.could_serve(call, tried)
+            grant, call.method, body, timeout_s=timeout_s, may_move=lambda: parts.could_serve(call, tried)
         )
 
     async def _send_timed(self, grant: Grant) -> Attempt:
@@ -90,7 +90,7 @@ class Sender:
         overhead_s = self._parts.clock() - self._since_s - grant.queued_s
         self._parts.metrics.sent(address, queued_s=grant.queued_s, overhead_s=overhead_s)
         attempt = await self.send(grant, self._call.body_for(address))
-        attempt.started.overhead_ms += 1000 * overhead_s  # routers behind this one have added theirs
+        attempt.overhead_s = overhead_s
         return attempt
 
     async def _send_hedged(self, grant: Grant) -> Attempt:

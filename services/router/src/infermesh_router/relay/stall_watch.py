@@ -77,7 +77,10 @@ class StallWatch:
         if attempt.begun:
             gaps = attempt.waits - seen.began_waits
             gap_s = (seen.since_s - seen.began_s) / gaps if seen.began_waits and gaps else 0.0
-            limit_s, longest_s = patience.stall_s(snapshot, model, gap_s), patience.stall_max_s
+            longest_s = patience.stall_max_s
+            limit_s = patience.stall_s(snapshot, model, gap_s)
+            if not attempt.kind.steady:  # the next part may take as long as the first one
+                limit_s = longest_s = max(longest_s, patience.first_token_max_s)
         else:
             limit_s, longest_s = patience.first_token_s(snapshot, model), patience.first_token_max_s
         if silence_s >= longest_s or (silence_s >= limit_s and attempt.may_move()):

@@ -1,7 +1,7 @@
 """Reads a request: what it wants, how large it is, and the bytes to send on."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
@@ -20,6 +20,8 @@ GENERATE = "/infermesh.inference.v1.InferenceService/Generate"
 EMBED = "/infermesh.inference.v1.InferenceService/Embed"
 SCORE = "/infermesh.inference.v1.InferenceService/Score"
 INFER = "/infermesh.inference.v1.InferenceService/Infer"
+TRANSCRIBE = "/infermesh.inference.v1.InferenceService/Transcribe"
+SPEAK = "/infermesh.inference.v1.InferenceService/Speak"
 
 TOKENIZE = "/infermesh.inference.v1.InferenceService/Tokenize"
 DETOKENIZE = "/infermesh.inference.v1.InferenceService/Detokenize"
@@ -30,6 +32,8 @@ RequestT = TypeVar(
     pb.EmbedRequest,
     pb.ScoreRequest,
     pb.InferRequest,
+    pb.TranscribeRequest,
+    pb.SpeakRequest,
     pb.TokenizeRequest,
     pb.DetokenizeRequest,
 )
@@ -42,6 +46,8 @@ _KINDS: dict[
         | pb.EmbedRequest
         | pb.ScoreRequest
         | pb.InferRequest
+        | pb.TranscribeRequest
+        | pb.SpeakRequest
         | pb.TokenizeRequest
         | pb.DetokenizeRequest
     ],
@@ -50,10 +56,12 @@ _KINDS: dict[
     EMBED: pb.EmbedRequest,
     SCORE: pb.ScoreRequest,
     INFER: pb.InferRequest,
+    TRANSCRIBE: pb.TranscribeRequest,
+    SPEAK: pb.SpeakRequest,
     TOKENIZE: pb.TokenizeRequest,
     DETOKENIZE: pb.DetokenizeRequest,
 }
-_ANY = {kind: kind(device="auto").SerializeToString() for kind in _KINDS.values()}
+ANY_DEVICE = {kind: kind(device="auto").SerializeToString() for kind in _KINDS.values()}
 NO_LIMIT = 2**32 - 1
 """As the maximum number of tokens: as many as fit in the context."""
 MAX_PRIORITY = 100
@@ -117,7 +125,7 @@ def _device_field(method: str, device: str) -> bytes:
 
 def read_generate(body: bytes, bounds: Bounds = _BOUNDS) -> Call:
     """Reads a serialised GenerateRequest, and adds a seed if it has none. Raises InvalidArgument."""
-    request = _parse(pb.GenerateRequest, body)
+    request = parse_request(pb.GenerateRequest, body)
     bounds.check_messages(len(request.chat.messages), "chat.messages")
     return _generate_call(request, body)
 
@@ -129,68 +137,75 @@ def from_generate(request: pb.GenerateRequest) -> Call:
 
 def read_embed(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
     """Reads a serialised EmbedRequest. Raises InvalidArgument."""
-    request = _parse(pb.EmbedRequest, body)
-    _check_priority(request.priority)
+    request = parse_request(pb.EmbedRequest, body)
+    check_priority(request.priority)
     tokens = _estimate(request.texts) + sum(len(text.ids) for text in request.token_ids)
     wanted = Wanted(
-        model=request.model, device=_device(request.device), prompt_tokens=tokens, priority=request.priority
+        model=request.model, device=device_of(request.device), prompt_tokens=tokens, priority=request.priority
     )
-    return Call(method=EMBED, body=body, wanted=wanted, any_device=_ANY[pb.EmbedRequest])
+    return Call(method=EMBED, body=body, wanted=wanted, any_device=ANY_DEVICE[pb.EmbedRequest])
 
 
 def read_score(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
     """Reads a serialised ScoreRequest. Raises InvalidArgument."""
-    request = _parse(pb.ScoreRequest, body)
-    _check_priority(request.priority)
+    request = parse_request(pb.ScoreRequest, body)
+    check_priority(request.priority)
     queries = _estimate(request.queries) * (len(request.texts) if len(request.queries) == 1 else 1)
     wanted = Wanted(
         model=request.model,
-        device=_device(request.device),
+        device=device_of(request.device),
         prompt_tokens=queries + _estimate(request.texts),
         priority=request.priority,
     )
-    return Call(method=SCORE, body=body, wanted=wanted, any_device=_ANY[pb.ScoreRequest])
+    return Call(method=SCORE, body=body, wanted=wanted, any_device=ANY_DEVICE[pb.ScoreRequest])
 
 
 def read_infer(body: bytes) -> Call:
     """Reads a serialised InferRequest, but not its tensors. Raises InvalidArgument."""
+    request = parse_request(pb.InferRequest, without_fields(body, {_INPUTS}, MAX_INFER_FIELDS))
+    check_priority(request.priority)
+    wanted = Wanted(model=request.model, device=device_of(request.device), priority=request.priority)
+    return Call(method=INFER, body=body, wanted=wanted, any_device=ANY_DEVICE[pb.InferRequest])
+
+
+def without_fields(body: bytes, left_out: Collection[int], most: int) -> bytes:
+    """A serialised message of at most `most` fields without some of them, which are not copied.
+
+    Raises InvalidArgument.
+    """
     try:
-        parts = [whole for number, _, whole, _ in fields(memoryview(body), MAX_INFER_FIELDS) if number != _INPUTS]
+        return b"".join(whole for number, _, whole, _ in fields(memoryview(body), most) if number not in left_out)
     except (ValueError, IndexError) as error:
         raise InvalidArgument(
             f"The request is not a valid protobuf message: {error}", reason="MALFORMED_MESSAGE"
         ) from error
-    request = _parse(pb.InferRequest, b"".join(parts))
-    _check_priority(request.priority)
-    wanted = Wanted(model=request.model, device=_device(request.device), priority=request.priority)
-    return Call(method=INFER, body=body, wanted=wanted, any_device=_ANY[pb.InferRequest])
 
 
 def read_tokenize(body: bytes, bounds: Bounds = _BOUNDS) -> Call:
     """Reads a serialised TokenizeRequest. Raises InvalidArgument."""
-    request = _parse(pb.TokenizeRequest, body)
+    request = parse_request(pb.TokenizeRequest, body)
     bounds.check_messages(len(request.chat.messages), "chat.messages")
     chat = request.WhichOneof("prompt") == "chat"
-    wanted = Wanted(model=request.model, device=_device(request.device), chat=chat, max_tokens=1)
-    return Call(method=TOKENIZE, body=body, wanted=wanted, any_device=_ANY[pb.TokenizeRequest])
+    wanted = Wanted(model=request.model, device=device_of(request.device), chat=chat, max_tokens=1)
+    return Call(method=TOKENIZE, body=body, wanted=wanted, any_device=ANY_DEVICE[pb.TokenizeRequest])
 
 
 def read_detokenize(body: bytes, bounds: Bounds = _BOUNDS) -> Call:  # noqa: ARG001 - the same signature for every kind
     """Reads a serialised DetokenizeRequest. Raises InvalidArgument."""
-    request = _parse(pb.DetokenizeRequest, body)
-    wanted = Wanted(model=request.model, device=_device(request.device), max_tokens=1)
-    return Call(method=DETOKENIZE, body=body, wanted=wanted, any_device=_ANY[pb.DetokenizeRequest])
+    request = parse_request(pb.DetokenizeRequest, body)
+    wanted = Wanted(model=request.model, device=device_of(request.device), max_tokens=1)
+    return Call(method=DETOKENIZE, body=body, wanted=wanted, any_device=ANY_DEVICE[pb.DetokenizeRequest])
 
 
 def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
-    _check_priority(request.priority)
+    check_priority(request.priority)
     if request.generated:
         _check_generated(request)
     if not request.HasField("seed"):
         body += pb.GenerateRequest(seed=secrets.randbits(64)).SerializeToString()
     wanted = Wanted(
         model=request.model,
-        device=_device(request.device),
+        device=device_of(request.device),
         prompt_tokens=_estimate_prompt_tokens(request),
         sequences=min(max(1, request.n), _MAX_CHOICES),
         blocks=hash_prompt(request),
@@ -199,7 +214,7 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
         max_tokens=0 if request.stop.max_tokens == NO_LIMIT else request.stop.max_tokens,
         chat=request.WhichOneof("prompt") == "chat",
     )
-    any_device = _ANY[pb.GenerateRequest]
+    any_device = ANY_DEVICE[pb.GenerateRequest]
     return Call(method=GENERATE, body=body, wanted=wanted, session_id=request.session_id, any_device=any_device)
 
 
@@ -208,7 +223,8 @@ def _estimate(texts: Sequence[str]) -> int:
     return sum(map(len, texts)) // _CHARACTERS_PER_TOKEN
 
 
-def _check_priority(priority: int) -> None:
+def check_priority(priority: int) -> None:
+    """Raises InvalidArgument for a priority out of range."""
     if abs(priority) > MAX_PRIORITY:
         problem = f"must be from {-MAX_PRIORITY} to {MAX_PRIORITY}, not {priority}"
         raise InvalidArgument(f"priority: {problem}", fields={"priority": problem})
@@ -223,7 +239,7 @@ def _check_generated(request: pb.GenerateRequest) -> None:
         raise InvalidArgument(f"generated {problem}", fields={"generated": problem})
 
 
-def _device(name: str) -> str:
+def device_of(name: str) -> str:
     """The device that a request names: a kind in any case, or an endpoint's address as it is."""
     kind = name.lower()
     return kind if kind in _DEVICES else name
@@ -247,7 +263,8 @@ def _characters(message: pb.ChatMessage) -> int:
     return len(message.content) + sum(map(len, message.content_parts))
 
 
-def _parse(kind: type[RequestT], body: bytes) -> RequestT:
+def parse_request(kind: type[RequestT], body: bytes) -> RequestT:
+    """The request that a message says. Raises InvalidArgument."""
     try:
         return kind.FromString(body)
     except DecodeError as error:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from google.protobuf.message import Message
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.requests.audio_call import read_speak, read_transcribe
 from infermesh_router.requests.bounds import Bounds, is_light_protobuf
 from infermesh_router.requests.call import (
     Call,
@@ -43,6 +44,14 @@ class RequestReader:
     async def infer(self, body: bytes) -> Call:
         """Reads an InferRequest, whose tensors nobody here looks at, however large. Raises InvalidArgument."""
         return read_infer(body)
+
+    async def transcribe(self, body: bytes) -> Call:
+        """Reads a TranscribeRequest, whose sound nobody here looks at; adds a seed. Raises InvalidArgument."""
+        return read_transcribe(body)
+
+    async def speak(self, body: bytes) -> Call:
+        """Reads a SpeakRequest. Raises InvalidArgument."""
+        return read_speak(body)
 
     async def tokenize(self, body: bytes) -> Call:
         """Reads a TokenizeRequest. Raises InvalidArgument."""

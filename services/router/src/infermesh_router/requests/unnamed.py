@@ -2,10 +2,16 @@
 
 from collections.abc import Callable
 
-from infermesh_router.requests.call import EMBED, INFER, SCORE, Call
+from infermesh_router.requests.call import EMBED, INFER, SCORE, SPEAK, TRANSCRIBE, Call
 from infermesh_runtime.model_kind import GENERATE, ModelKind
 
-_KINDS: dict[str, ModelKind] = {EMBED: "embed", SCORE: "rerank", INFER: "infer"}
+_KINDS: dict[str, ModelKind] = {
+    EMBED: "embed",
+    SCORE: "rerank",
+    INFER: "infer",
+    TRANSCRIBE: "transcribe",
+    SPEAK: "speak",
+}
 """What the other methods ask of a model; the rest asks it to generate text."""
 
 
