@@ -22,7 +22,7 @@ from infermesh_worker.engine_process.frames import (
 from infermesh_worker.engine_process.out_tensors import OutTensors
 from infermesh_worker.engine_process.process_memory import memory_bytes
 from infermesh_worker.engine_process.run_frames import ModelFacts, ReleaseCommand, RunCommand, WireResult
-from infermesh_worker.engine_process.run_worker import BatchEnd, RunWorker
+from infermesh_worker.engine_process.run_worker import Alive, BatchEnd, RunWorker
 from infermesh_worker.executors.arena import Arena
 from infermesh_worker.executors.batcher import Batcher, Waiting
 from infermesh_worker.executors.executor import BuiltExecutor, Item
@@ -61,7 +61,7 @@ class ExecutorLoop:
         self._cancelled: set[str] = set()
         self._failed: list[RequestFailure] = []
         self._moved = True
-        """Whether a batch began or ended, or a part of an answer came, since the last ping."""
+        """Whether a batch began or ended, or a run gave a part of an answer or a sign of life, since the last ping."""
         self._stuck = False
         """Whether that was not so when the last ping came. We are silent then, until the front kills us or it is over.
         """
@@ -151,6 +151,7 @@ class ExecutorLoop:
             tensors=tensors,
             emit=lambda result: self._worker.emit(request_id, result),
             cancelled=lambda: request_id in self._cancelled,
+            alive=self._worker.alive,
         )
 
     def _cancel(self, request_id: str) -> None:
@@ -172,9 +173,11 @@ class ExecutorLoop:
             self._moved = began = True
         return began
 
-    def _settle(self, event: WireResult | BatchEnd) -> list[WireResult]:
+    def _settle(self, event: WireResult | BatchEnd | Alive) -> list[WireResult]:
         """The results to send; ends the items of a batch that has ended."""
         self._moved, self._stuck = True, False
+        if isinstance(event, Alive):
+            return []
         if isinstance(event, WireResult):
             return self._wanted([event])
         self._meter.ended(len(event.ends), self._clock())

@@ -26,8 +26,13 @@ class BatchEnd:
     ends: Sequence[WireResult | RequestFailure]
 
 
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A run goes on."""
+
+
 class RunWorker:
-    """Threads that run batches. All methods but `emit` are for one thread, the loop's."""
+    """Threads that run batches. All methods but `emit` and `alive` are for one thread, the loop's."""
 
     def __init__(self, executor: Executor, share: Share, wake: Callable[[], None]) -> None:
         """`wake` is called, in any thread, when `events` has something new."""
@@ -35,7 +40,7 @@ class RunWorker:
         self._share = share
         self._wake = wake
         self._threads = ThreadPoolExecutor(executor.parallel, thread_name_prefix="run")
-        self._events: deque[WireResult | BatchEnd] = deque()
+        self._events: deque[WireResult | BatchEnd | Alive] = deque()
         self.running = 0
         """How many batches run."""
 
@@ -53,8 +58,12 @@ class RunWorker:
         """Takes a part of an answer from the thread that runs its item."""
         self._tell(self._wire(request_id, part, last=False))
 
-    def events(self) -> list[WireResult | BatchEnd]:
-        """What has happened since the last call: parts of answers, and ends of batches."""
+    def alive(self) -> None:
+        """Takes a sign of life from a thread that runs a batch."""
+        self._tell(Alive())
+
+    def events(self) -> list[WireResult | BatchEnd | Alive]:
+        """What has happened since the last call: parts of answers, ends of batches, and signs of life."""
         found = [self._events.popleft() for _ in range(len(self._events))]
         self.running -= sum(isinstance(event, BatchEnd) for event in found)
         return found
@@ -74,7 +83,7 @@ class RunWorker:
     def _wire(self, request_id: str, result: Result, *, last: bool) -> WireResult:
         return WireResult(request_id, dict(result.params), self._share(result.tensors), last)
 
-    def _tell(self, event: WireResult | BatchEnd) -> None:
+    def _tell(self, event: WireResult | BatchEnd | Alive) -> None:
         self._events.append(event)
         self._wake()
 
