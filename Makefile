@@ -80,7 +80,7 @@ setup-xpu: $(VENV)/.installed-xpu ## Add torch and worker-xpu to the venv
 test-xpu: setup-xpu ## Check worker-xpu's types and test it: alone, with clients of every API, beside worker-cpu; and tiny models on both
 	mypy services/worker-xpu/src services/worker-xpu/tests tests/architectures $(TORCH_BENCHMARKS)
 	$(PYTEST) -q services/worker-xpu tests/architectures tests/e2e/test_device_choice.py tests/integration/test_failover_real.py \
-		services/worker-cpu/tests/encoders/test_graphs.py
+		services/worker-cpu/tests/encoders/test_graphs.py services/worker-cpu/tests/whisper/test_whisper_graphs.py
 	$(PYTEST) -q -m torch tests/conformance
 
 test-examples: setup-xpu ## Run the examples with real models, which it downloads (100 MB), and compare their numbers

@@ -45,7 +45,8 @@ def tiny_whisper(folder: Path, *, languages: tuple[str, ...] = LANGUAGES, seed: 
     """A Whisper as transformers saves one. `settings`: of generation_config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     made = tokenizer(languages)
-    ids = {name: made.token_to_id(f"<|{name}|>") for name in ("endoftext", "startoftranscript", "notimestamps")}
+    vocabulary = made.get_vocab()
+    ids = {name: vocabulary[f"<|{name}|>"] for name in ("endoftext", "startoftranscript", "notimestamps")}
     made.save(str(folder / "tokenizer.json"))
     vocab_size = made.get_vocab_size()
     _write(folder / "config.json", _config(vocab_size, ids))

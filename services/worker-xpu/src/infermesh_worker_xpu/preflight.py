@@ -52,8 +52,8 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
         if not ours or (manifest.format == "onnx" and not has_onnxruntime()):
             return None
         return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * manifest.size_bytes))
-    reads_texts = manifest.kind in {"embed", "rerank"}
-    if reads_texts and (manifest.format != "safetensors" or NAME in manifest.not_for):
+    no_cache = manifest.kind in {"embed", "rerank", "transcribe"}
+    if no_cache and (manifest.format != "safetensors" or NAME in manifest.not_for):
         return None
     gguf = not any(folder.path.glob("*.safetensors"))
     if gguf and not (folder.path / GGUF).is_file():
@@ -62,7 +62,7 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
     bits = _BITS.get(precision, 16)
     factor = bits / (_GGUF_BITS if gguf else 16) * _QUANTISED_SHARE[settings.quantisation]
     base_bytes = _PROCESS_BYTES + int(factor * manifest.size_bytes)
-    if reads_texts:
+    if no_cache:
         return Footprint(base_bytes=base_bytes)
     element_bytes = _BITS.get(settings.kv_dtype, bits) / 8
     context_bytes = manifest.context_length * kv_token_bytes(folder.path, element_bytes)
