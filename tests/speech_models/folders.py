@@ -52,10 +52,15 @@ def tiny_whisper(folder: Path, *, languages: tuple[str, ...] = LANGUAGES, seed: 
     _write(folder / "config.json", _config(vocab_size, ids))
     _write(folder / "preprocessor_config.json", _preprocessor())
     _write(folder / "generation_config.json", {**_generation(made, ids, languages), **settings})
-    random = np.random.default_rng(seed)
-    tensors = {name: _drawn(random, name, shape) for name, shape in _shapes(vocab_size).items()}
-    save_tensors(folder / "model.safetensors", tensors)
+    save_tensors(folder / "model.safetensors", weights(vocab_size, seed))
     return folder
+
+
+def weights(vocab_size: int | None = None, seed: int = 11) -> dict[str, Array]:
+    """The tensors of a tiny Whisper; `vocab_size`: None: that of `tokenizer()`."""
+    random = np.random.default_rng(seed)
+    shapes = _shapes(vocab_size or tokenizer().get_vocab_size())
+    return {name: _drawn(random, name, shape) for name, shape in shapes.items()}
 
 
 def sound(seconds: float, seed: int = 5) -> Array:
