@@ -80,7 +80,12 @@ def ours(device: SpeechDevice, folder: Path, samples: Array, **wanted: Any) -> t
 
 def as_found(segments: Sequence[Segment], config: SpeechConfig) -> list[Found]:
     """Our segments in the form that is compared."""
-    return [Found(s.begin_s, s.end_s, _text(s.tokens, config)) for s in segments]
+    return [found_in(s.begin_s, s.end_s, s.tokens, config) for s in segments]
+
+
+def found_in(begin_s: float, end_s: float, tokens: Sequence[int], config: SpeechConfig) -> Found:
+    """One of our segments in that form."""
+    return Found(begin_s, end_s, _text(tokens, config))
 
 
 def found(segments: Sequence[Any], config: SpeechConfig, most_s: float) -> list[Found]:

@@ -10,6 +10,7 @@ from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.executor import BuiltExecutor, Item, Outcome, Result
 from infermesh_worker.sound.decoding import check_samples, decode
 
+from .device import SpeechDevice
 from .hearing import Segment, Wanted
 from .transcriber import Transcriber
 from .window import LADDER
@@ -28,6 +29,11 @@ class SpeechExecutor:
         self._transcriber = transcriber
         self.parallel = parallel
         self.info: RunnerInfo = transcriber.device.info
+
+    @property
+    def device(self) -> SpeechDevice:
+        """What the model runs on."""
+        return self._transcriber.device
 
     def group(self, item: Item) -> Hashable | None:  # noqa: ARG002 - each runs alone
         return None
