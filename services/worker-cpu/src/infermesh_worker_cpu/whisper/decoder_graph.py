@@ -100,15 +100,11 @@ class _Decoder:
         query = made.split_heads(
             made.linear(made.norm(node, f"{layer}.encoder_attn_layer_norm"), f"{layer}.encoder_attn.q_proj")
         )
-        shape = [1, made.heads, self._config.frames, made.head_size]
-        keys, values = (self._input(name.format(index), shape, np.float32) for name in (KEYS, VALUES))
+        sizes = (made.head_size, self._config.frames)
+        keys = self._input(KEYS.format(index), [1, made.heads, *sizes], np.float32)
+        values = self._input(VALUES.format(index), [1, made.heads, *reversed(sizes)], np.float32)
+        scores = ops.matmul(ops.multiply(query, np.float32(made.head_size**-0.5)), keys, False, False)
         if heads := [head for place, head in self._config.alignment_heads if place == index]:
-            self._look(query, keys, heads)
-        mixed = made.join_heads(ops.scaled_dot_product_attention(query, keys, values, causal=False))
+            self._looks.append(ops.gather(scores, np.array(heads, np.int64), np.int64(1)))
+        mixed = made.join_heads(ops.matmul(ops.softmax(scores, -1), values, False, False))
         return made.linear(mixed, f"{layer}.encoder_attn.out_proj")
-
-    def _look(self, query: ov.Node, keys: ov.Node, heads: list[int]) -> None:
-        """Adds what some heads of a layer look at."""
-        chosen, axis = np.array(heads, np.int64), np.int64(1)
-        scores = ops.matmul(ops.gather(query, chosen, axis), ops.gather(keys, chosen, axis), False, True)
-        self._looks.append(ops.multiply(scores, np.float32(self._made.head_size**-0.5)))

@@ -10,7 +10,8 @@ from infermesh_worker_cpu.encoders.weights import FolderWeights
 from .layers import Layers
 
 KEYS, VALUES = "cross_keys_{}", "cross_values_{}"
-"""Names of what the encoder gives, and the decoder takes, for a layer: float32 [1, heads, frames, head size]."""
+"""Names of what the encoder gives, and the decoder takes, for a layer: float32 [1, heads, head size, frames], and [1,
+heads, frames, head size]. In this order each step multiplies them as they are."""
 
 
 def encoder_graph(config: SpeechConfig, weights: FolderWeights) -> ov.Model:
@@ -42,7 +43,8 @@ def _for_decoder(config: SpeechConfig, weights: FolderWeights, heard: ov.Node) -
     outputs = []
     for index in range(config.decoder_layers):
         for name, projection in ((KEYS, "k_proj"), (VALUES, "v_proj")):
-            node = made.split_heads(made.linear(heard, f"decoder.layers.{index}.encoder_attn.{projection}"))
+            node = made.linear(heard, f"decoder.layers.{index}.encoder_attn.{projection}")
+            node = made.split_heads(node, turned=name == KEYS)
             node.output(0).set_names({name.format(index)})
             outputs.append(node.output(0))
     return outputs

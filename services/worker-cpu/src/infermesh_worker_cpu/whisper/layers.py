@@ -55,10 +55,11 @@ class Layers:
         inner = self.activate(self.linear(self.norm(node, f"{layer}.final_layer_norm"), f"{layer}.fc1"))
         return ops.add(node, self.linear(inner, f"{layer}.fc2"))
 
-    def split_heads(self, node: ov.Node) -> ov.Node:
-        """[1, tokens, hidden] as [1, heads, tokens, head size]."""
+    def split_heads(self, node: ov.Node, *, turned: bool = False) -> ov.Node:
+        """[1, tokens, hidden] as [1, heads, tokens, head size]; `turned`: as [1, heads, head size, tokens]."""
         shape = np.array([0, 0, self.heads, self.head_size], np.int64)
-        return ops.transpose(ops.reshape(node, shape, special_zero=True), np.array([0, 2, 1, 3], np.int64))
+        order = np.array([0, 2, 3, 1] if turned else [0, 2, 1, 3], np.int64)
+        return ops.transpose(ops.reshape(node, shape, special_zero=True), order)
 
     def join_heads(self, node: ov.Node) -> ov.Node:
         """[1, heads, tokens, head size] as [1, tokens, hidden]."""
