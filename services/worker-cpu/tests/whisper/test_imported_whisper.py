@@ -24,7 +24,7 @@ from infermesh_worker_cpu.build import build
 from infermesh_worker_cpu.front import footprint
 from infermesh_worker_cpu.settings import WorkerCpuSettings
 from infermesh_worker_cpu.whisper.check import check
-from tests.speech_models.folders import POSITIONS, import_speech, sound, tiny_whisper
+from tests.speech_models.folders import FRAMES, HIDDEN, LAYERS, POSITIONS, import_speech, sound, tiny_whisper
 from tests.text_models.folders import save_tensors
 
 in_loop = pytest.mark.asyncio(loop_scope="module")
@@ -85,7 +85,8 @@ def test_memory_is_estimated_by_the_weights(folder: Path) -> None:
     opened, settings = ModelFolder.open(folder), WorkerCpuSettings.model_validate({})
     needed = footprint(opened, settings)
     assert needed is not None
-    assert needed.base_bytes > (320 << 20) + 3 * opened.manifest.size_bytes
+    sounds = needed.base_bytes - (320 << 20) - int(2.8 * opened.manifest.size_bytes)
+    assert sounds == 4 * 2 * (2 * LAYERS * FRAMES * HIDDEN) * 4  # four sounds, keys and values, floats
     assert needed.kv_wanted_bytes == 0
 
 

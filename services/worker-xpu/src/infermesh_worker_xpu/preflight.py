@@ -9,6 +9,7 @@ from typing import Any
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.models.footprint import Footprint, kv_token_bytes
 from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker.speech.footprint import sounds_bytes
 from infermesh_worker_xpu.infer.model_files import SUFFIXES, has_onnxruntime
 from infermesh_worker_xpu.settings import WorkerXpuSettings
 
@@ -62,6 +63,8 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
     bits = _BITS.get(precision, 16)
     factor = bits / (_GGUF_BITS if gguf else 16) * _QUANTISED_SHARE[settings.quantisation]
     base_bytes = _PROCESS_BYTES + int(factor * manifest.size_bytes)
+    if manifest.kind == "transcribe":
+        base_bytes += sounds_bytes(folder.path, bits / 8)
     if no_cache:
         return Footprint(base_bytes=base_bytes)
     element_bytes = _BITS.get(settings.kv_dtype, bits) / 8

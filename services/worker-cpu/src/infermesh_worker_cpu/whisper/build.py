@@ -11,6 +11,7 @@ from infermesh_worker.executors.executor import BuiltExecutor
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker.speech.config import SpeechConfig, read_speech_config
 from infermesh_worker.speech.executor import built_speech_model
+from infermesh_worker.speech.footprint import PARALLEL
 from infermesh_worker.speech.transcriber import Transcriber
 from infermesh_worker_cpu.encoders.weights import FolderWeights
 from infermesh_worker_cpu.infer.compiling import InferOptions, compile_for_cpu, reason_of
@@ -18,9 +19,6 @@ from infermesh_worker_cpu.infer.compiling import InferOptions, compile_for_cpu, 
 from .decoder_graph import decoder_graph
 from .encoder_graph import encoder_graph
 from .session import OpenVinoSpeech
-
-PARALLEL = 4
-"""Sounds that are worked on at a time. Their steps take turns, so each is slower, but none waits for a long one."""
 
 
 def build_speech(folder: ModelFolder, options: Mapping[str, Any]) -> BuiltExecutor:

@@ -11,14 +11,12 @@ from infermesh_worker.executors.executor import BuiltExecutor
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker.speech.config import SpeechConfig, read_speech_config
 from infermesh_worker.speech.executor import built_speech_model
+from infermesh_worker.speech.footprint import PARALLEL
 from infermesh_worker.speech.transcriber import Transcriber
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.options import TorchOptions
 from infermesh_worker_xpu.whisper.loading import load, precision
 from infermesh_worker_xpu.whisper.session import TorchSpeech
-
-PARALLEL = 4
-"""Sounds that are worked on at a time. Their steps take turns, so each is slower, but none waits for a long one."""
 
 
 def build_speech(folder: ModelFolder, options: Mapping[str, Any]) -> BuiltExecutor:
