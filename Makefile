@@ -80,11 +80,11 @@ setup-xpu: $(VENV)/.installed-xpu ## Add torch and worker-xpu to the venv
 test-xpu: setup-xpu ## Check worker-xpu's types and test it: alone, with clients of every API, beside worker-cpu; and tiny models on both
 	mypy services/worker-xpu/src services/worker-xpu/tests tests/architectures $(TORCH_BENCHMARKS)
 	$(PYTEST) -q services/worker-xpu tests/architectures tests/e2e/test_device_choice.py tests/integration/test_failover_real.py \
-		services/worker-cpu/tests/encoders/test_graphs.py
+		services/worker-cpu/tests/encoders/test_graphs.py services/worker-cpu/tests/whisper/test_whisper_graphs.py
 	$(PYTEST) -q -m torch tests/conformance
 
-test-examples: setup-xpu ## Run the examples with real models, which it downloads (100 MB), and compare their numbers
-	mypy examples/detect.py examples/read_text.py examples/find_speech.py tests/examples
+test-examples: setup-xpu ## Run the examples with real models, which it downloads (300 MB), and compare their numbers
+	mypy examples/detect.py examples/read_text.py examples/find_speech.py examples/transcribe.py examples/get_whisper.py tests/examples
 	$(PYTEST) -q tests/examples
 
 # torch's own indexes have the Triton that goes with each build, under names of their own: the lock's would lie over it

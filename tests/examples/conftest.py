@@ -1,5 +1,7 @@
 """Fixtures of the lane of examples: the real models that they name, imported once into this checkout, in a mesh."""
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import pytest_asyncio
 
 from infermesh_router.testing.router import running_router
 from infermesh_worker.testing.processes import WorkerProcess
+from tests.speech_models.folders import import_speech
 from tests.tensor_models.onnx_models import import_tensors
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 ROOT = Path(__file__).parents[2] / "build" / "example-models" / "models"
 _OCR = "pypi:rapidocr-onnxruntime==1.4.4:rapidocr_onnxruntime/models/ch_PP-OCRv4"
 MODELS = {
@@ -31,6 +35,8 @@ MODELS = {
     ),
 }
 """The source of each, and the SHA-256 of its file."""
+WHISPER = "whisper-base"
+"""The model that an example downloads."""
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +45,10 @@ def models() -> Path:
     for name, (source, sha256) in MODELS.items():
         if not (ROOT / name).exists():
             import_tensors(f"{source}#sha256={sha256}", ROOT, name)
+    if not (ROOT / WHISPER).exists():
+        source_folder = ROOT.parent / WHISPER
+        subprocess.run([sys.executable, EXAMPLES / "get_whisper.py", source_folder], check=True)
+        import_speech(source_folder, ROOT, WHISPER)
     return ROOT
 
 

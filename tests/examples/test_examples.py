@@ -46,3 +46,13 @@ async def test_speech_is_found_in_a_recording(endpoint: str) -> None:
     assert len(begins) == 2
     assert begins[0] == pytest.approx(0.45, abs=0.1)
     assert begins[1] == pytest.approx(0.45 + 0.66 + 0.6, abs=0.1)
+
+
+async def test_a_recording_is_written_down(endpoint: str) -> None:
+    lines = await run("transcribe.py", EXAMPLES / "data" / "jfk.mp3", "--endpoint", endpoint)
+    said = " ".join(line.partition(" s  ")[2] for line in lines)
+    assert "ask not what your country can do for you, ask what you can do for your country." in said
+    words = await run("transcribe.py", EXAMPLES / "data" / "jfk.mp3", "--words", "--endpoint", endpoint)
+    begins = [float(line.split()[0]) for line in words]
+    assert len(words) > 15
+    assert begins == sorted(begins)

@@ -23,6 +23,7 @@ from infermesh_worker.engine_client.work import Work
 from infermesh_worker.engine_process.frames import StartCommand
 from infermesh_worker.executors.arena import Arena
 from infermesh_worker.executors.wire_tensors import flatten
+from infermesh_worker.testing.simulated_executor import LIVELY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -190,6 +191,13 @@ async def test_a_run_that_never_ends_is_killed_although_requests_still_come() ->
         for call in calls:
             with pytest.raises(Unavailable, match="silent"):
                 await call
+
+
+async def test_a_long_run_that_says_that_it_lives_is_left_alone() -> None:
+    async with executor(batch_s=2.2, max_silence_s=1.0) as client:
+        x = np.full((1, 4), LIVELY)
+        tensors = [flatten("x", x), flatten("s", np.array([b"a"], object))]
+        assert np.array_equal(await answer(client, Work(params={"outputs": ["y"]}, tensors=tensors)), 2 * x)
 
 
 async def test_unloading_ends_the_calls() -> None:

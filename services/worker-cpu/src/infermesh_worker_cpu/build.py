@@ -13,6 +13,7 @@ from infermesh_worker.models.catalog import FOLDER_OPTION
 from .build_model import build_model
 from .encoders.build import build_encoder
 from .infer.build import build_infer
+from .whisper.build import build_speech
 
 
 def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
@@ -22,4 +23,6 @@ def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
         return build_infer(*open_for_build(options))
     if kind in {"embed", "rerank"}:
         return build_encoder(*open_for_build(options))
+    if kind == "transcribe":
+        return build_speech(*open_for_build(options))
     return build_model(options)

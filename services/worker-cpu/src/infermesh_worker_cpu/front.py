@@ -5,6 +5,7 @@ Does not import openvino, which only engine processes load.
 
 from infermesh_worker.models.footprint import Footprint, kv_token_bytes
 from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker.speech.footprint import sounds_bytes
 
 from .infer.model_files import SUFFIXES
 from .settings import WorkerCpuSettings
@@ -21,6 +22,9 @@ _WEIGHTS_FACTOR = 1.25
 """Resident memory per byte of weights: the plugin repacks them for its kernels (0.45 GB in all for 110 MB)."""
 _TENSOR_FACTOR = 2.0
 """The same for a model that does not generate text, whose intermediate results count too."""
+_SPEECH_FACTOR = 2.8
+"""The same for Whisper, whose weights are mostly of 16 bits and are computed with in 32 (0.72 GB in all for 145 MB)."""
+_FLOAT_BYTES = 4
 _ELEMENT_BYTES = {"u8": 1.125, "f16": 2.0, "f32": 4.0}
 """Size of a number in the KV cache; u8 includes a scale and a zero point for each head."""
 
@@ -33,7 +37,9 @@ def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | N
     if manifest.kind == "infer" and manifest.format not in SUFFIXES.values():
         return None
     if manifest.kind != "generate":
-        return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * folder.manifest.size_bytes))
+        sounds = manifest.kind == "transcribe"
+        base_bytes = _PROCESS_BYTES + int((_SPEECH_FACTOR if sounds else _TENSOR_FACTOR) * manifest.size_bytes)
+        return Footprint(base_bytes=base_bytes + (sounds_bytes(folder.path, _FLOAT_BYTES) if sounds else 0))
     weights = folder.path / WEIGHTS
     if not weights.is_file():
         return None

@@ -3,12 +3,13 @@
 The worker's front process imports this module and must not load torch: only `probe` does, in a process of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.models.footprint import Footprint, kv_token_bytes
 from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker.speech.footprint import sounds_bytes
 from infermesh_worker_xpu.infer.model_files import SUFFIXES, has_onnxruntime
 from infermesh_worker_xpu.settings import WorkerXpuSettings
 
@@ -25,7 +26,13 @@ _GGUF_BITS = 5
 """Typical bits a weight in a GGUF file; most safetensors files hold 16."""
 _QUANTISED_SHARE = {"none": 1.0, "int8": 0.6, "int4": 0.4}
 """Memory of the quantised weights as a share of bf16 weights; embeddings and output head are not quantised."""
-_TEXT_KINDS = frozenset({"embed", "rerank"})
+_FORMATS: Mapping[str, Collection[str]] = {
+    "infer": tuple(SUFFIXES.values()),
+    "embed": ("safetensors", "onnx"),
+    "rerank": ("safetensors", "onnx"),
+    "transcribe": ("safetensors",),
+}
+"""Of the models that generate no text, by kind."""
 
 
 def probe(options: Mapping[str, Any]) -> DeviceFacts:
@@ -52,15 +59,17 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
         return None
     if manifest.kind == "infer":
         return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * manifest.size_bytes))
-    reads_texts = manifest.kind in _TEXT_KINDS
-    if reads_texts and manifest.format == "onnx":
+    no_cache = manifest.kind in _FORMATS
+    if no_cache and manifest.format == "onnx":
         return Footprint(base_bytes=_PROCESS_BYTES + manifest.size_bytes)
     gguf = not any(folder.path.glob("*.safetensors"))
     precision = "fp32" if settings.numerics == "exact" else settings.dtype
     bits = _BITS.get(precision, 16)
     factor = bits / (_GGUF_BITS if gguf else 16) * _QUANTISED_SHARE[settings.quantisation]
     base_bytes = _PROCESS_BYTES + int(factor * manifest.size_bytes)
-    if reads_texts:
+    if manifest.kind == "transcribe":
+        base_bytes += sounds_bytes(folder.path, bits / 8)
+    if no_cache:
         return Footprint(base_bytes=base_bytes)
     element_bytes = _BITS.get(settings.kv_dtype, bits) / 8
     context_bytes = manifest.context_length * kv_token_bytes(folder.path, element_bytes)
@@ -74,8 +83,8 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
 def _is_ours(folder: ModelFolder) -> bool:
     """Whether worker-xpu reads models of this kind and format, and the import found that it can run this one."""
     manifest = folder.manifest
-    if manifest.kind != "infer" and manifest.kind not in _TEXT_KINDS:
+    formats = _FORMATS.get(manifest.kind)
+    if formats is None:
         return any(folder.path.glob("*.safetensors")) or (folder.path / GGUF).is_file()
-    formats = SUFFIXES.values() if manifest.kind == "infer" else ("safetensors", "onnx")
     runs = manifest.format in formats and (manifest.format != "onnx" or has_onnxruntime())
     return runs and NAME not in manifest.not_for

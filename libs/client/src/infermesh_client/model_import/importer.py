@@ -19,11 +19,13 @@ from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import (
     HubModel,
     OpenVinoFolder,
+    SpeechModel,
     TensorModel,
     TextModel,
     check_name,
     parse_source,
 )
+from infermesh_client.model_import.speech_models.importing import examine_speech_model, import_speech_model
 from infermesh_client.model_import.staging import ModelExists, publish, staging_folder
 from infermesh_client.model_import.tensor_models.importing import examine_tensors, import_tensors
 from infermesh_client.model_import.tensor_models.package_download import unpacked
@@ -72,6 +74,8 @@ def import_model(
             return import_tensors(model.graph, target, view, options, force=force, label=model.label)
     if isinstance(parsed, TextModel):
         return import_text_model(parsed.path, target, view, options, force=force)
+    if isinstance(parsed, SpeechModel):
+        return import_speech_model(parsed.path, target, view, options, force=force)
     if isinstance(parsed, HubModel) and not options.link and (found := find_repository(parsed)) is not None:
         return import_repository(parsed, found, target, view, options, force=force)
     home = options.home or root.parent
@@ -111,6 +115,8 @@ def examine_model(source: str, root: Path, view: ProgressView, options: ImportOp
             return examine_tensors(model.graph, root, view, options, label=model.label)
     if isinstance(parsed, TextModel):
         return examine_text_model(parsed.path, root, view, options)
+    if isinstance(parsed, SpeechModel):
+        return examine_speech_model(parsed.path, root, view, options)
     if isinstance(parsed, HubModel) and (repository := find_repository(parsed)) is not None:
         return examine_repository(parsed, repository, root, options)
     with explained(), tempfile.TemporaryDirectory() as scratch, unstaged(Path(scratch), source, root):

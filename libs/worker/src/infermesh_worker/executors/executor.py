@@ -40,6 +40,8 @@ class Item:
     """Sends a part of the answer before the run ends. What `run` returns ends the answer."""
     cancelled: Callable[[], bool] = lambda: False
     """Whether nobody waits for the result any more; long runs ask now and then, and end early."""
+    alive: Callable[[], None] = lambda: None
+    """Says that the run goes on. One that neither says so nor emits between two pings counts as hung."""
 
 
 Outcome = Result | InfermeshError

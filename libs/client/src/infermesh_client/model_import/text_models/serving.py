@@ -6,15 +6,12 @@ returns {"context_length", "dimensions"}: how many tokens it can read, and the l
 For what it cannot serve, it raises an InfermeshError that says why.
 """
 
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import msgspec
 
-from infermesh_client.converter_env.environment import LOG
-from infermesh_client.model_import.apart import run_apart
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_runtime.errors import FailedPrecondition, InfermeshError
+from infermesh_client.model_import.workers.asking import ask_workers
 from infermesh_runtime.model_kind import ModelKind
 
 GROUP = "infermesh.text_models"
@@ -31,21 +28,12 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
 def find_worker(folder: Path, kind: ModelKind, context_length: int, home: Path, view: ProgressView) -> Served:
     """What the first worker that can serve the model says of it. Raises the error of the first one if none can."""
-    errors: list[InfermeshError] = []
-    refused: list[str] = []
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        options = {"kind": kind, "context_length": context_length}
-        try:
-            with view.fraction_step(f"Trying it on {entry.name}") as step:
-                found = run_apart(entry, folder, step, options, home / "log" / LOG)
-        except InfermeshError as error:
-            errors.append(error)
-            refused.append(entry.name)
-        else:
-            return msgspec.convert({**found, "refused": refused}, Served)
-    if errors:
-        raise errors[0]
-    raise FailedPrecondition(
-        "no worker is installed that turns texts into vectors or scores; infermesh-worker-cpu does",
-        reason="CONVERTER_NOT_INSTALLED",
+    served = ask_workers(
+        GROUP,
+        folder,
+        {"kind": kind, "context_length": context_length},
+        home,
+        view,
+        missing="no worker is installed that turns texts into vectors or scores; infermesh-worker-cpu does",
     )
+    return msgspec.convert({**served.found, "refused": served.refused}, Served)

@@ -1,0 +1,1 @@
+"""Turns speech into text as Whisper does: features, tokens, times. Knows no device; workers bring that."""

@@ -1,0 +1,1 @@
+"""Whisper on OpenVINO: graphs of its encoder and decoder, built from a Hugging Face folder's weights."""

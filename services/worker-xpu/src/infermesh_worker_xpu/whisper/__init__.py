@@ -1,0 +1,1 @@
+"""Whisper in torch: transformers' encoder and decoder, on every device of worker-xpu."""
