@@ -33,7 +33,7 @@ class Alive:
 
 
 Event = WireResult | RequestFailure | BatchEnd | Alive
-"""A part of an answer or the end of one, the end of a request without an answer, the end of a batch, or a sign of life."""
+"""A part of an answer or the end of one, a request's end without an answer, the end of a batch, or a sign of life."""
 
 
 class RunWorker:
