@@ -10,6 +10,8 @@ GENERATE: ModelKind = "generate"
 INFER: ModelKind = "infer"
 EMBED: ModelKind = "embed"
 RERANK: ModelKind = "rerank"
+TRANSCRIBE: ModelKind = "transcribe"
+SPEAK: ModelKind = "speak"
 
 DOES: dict[ModelKind, str] = {
     "generate": "generates text",

@@ -13,6 +13,7 @@ from infermesh_worker.models.catalog import FOLDER_OPTION
 from .build_model import build_model
 from .encoders.build import build_encoder
 from .infer.build import build_infer
+from .kokoro.build import build_kokoro
 
 
 def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
@@ -22,4 +23,6 @@ def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
         return build_infer(*open_for_build(options))
     if kind in {"embed", "rerank"}:
         return build_encoder(*open_for_build(options))
+    if kind == "speak":
+        return build_kokoro(*open_for_build(options))
     return build_model(options)

@@ -21,6 +21,7 @@ from infermesh_client.model_import.source import (
     OpenVinoFolder,
     TensorModel,
     TextModel,
+    VoiceModel,
     check_name,
     parse_source,
 )
@@ -35,6 +36,7 @@ from infermesh_client.model_import.text_models.repository import (
     import_repository,
 )
 from infermesh_client.model_import.user_paths import explained, unstaged
+from infermesh_client.model_import.voice_models.importing import examine_voice_model, import_voice_model
 from infermesh_client.model_import.workers.prove import prove
 from infermesh_client.model_import.workers.tools import tool_versions
 from infermesh_client.weight_files.account import context_note, disk_line
@@ -70,6 +72,8 @@ def import_model(
             return import_tensors(model.graph, target, view, options, force=force, label=model.label)
     if isinstance(parsed, TextModel):
         return import_text_model(parsed.path, target, view, options, force=force)
+    if isinstance(parsed, VoiceModel):
+        return import_voice_model(parsed.path, target, view, options, force=force)
     if isinstance(parsed, HubModel) and not options.link and (found := find_repository(parsed)) is not None:
         return import_repository(parsed, found, target, view, options, force=force)
     home = options.home or root.parent
@@ -108,6 +112,8 @@ def examine_model(source: str, root: Path, view: ProgressView, options: ImportOp
             return examine_tensors(model.graph, root, view, options, label=model.label)
     if isinstance(parsed, TextModel):
         return examine_text_model(parsed.path, root, view, options)
+    if isinstance(parsed, VoiceModel):
+        return examine_voice_model(parsed.path, root, view, options)
     if isinstance(parsed, HubModel) and (repository := find_repository(parsed)) is not None:
         return examine_repository(parsed, repository, root, options)
     with explained(), tempfile.TemporaryDirectory() as scratch, unstaged(Path(scratch), source, root):

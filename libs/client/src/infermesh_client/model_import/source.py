@@ -9,6 +9,7 @@ from infermesh_client.gguf_metadata.reader import is_gguf
 from infermesh_client.model_import.hugging_face.pickles import pickled_weights
 from infermesh_client.model_import.tensor_models.package_file import PackageFile, parse_package_file
 from infermesh_client.model_import.text_models.kind import text_kind
+from infermesh_client.model_import.voice_models.kind import is_voice_model
 from infermesh_client.stores.ollama import find_model, store_folder
 from infermesh_client.weight_files.pointers import check_no_pointer
 from infermesh_client.weight_files.splits import one_model
@@ -20,7 +21,8 @@ ACCEPTED = (
     "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]; for models of tensors, an ONNX, OpenVINO IR (.xml), TensorFlow "
     "Lite, TensorFlow (.pb), Paddle (.pdmodel), torch.export (.pt2) or TorchScript (.pt, .ts) file, a folder "
     "with one, or a file in a package (pypi:PACKAGE[==VERSION]:PATH, npm:PACKAGE@VERSION:PATH); for models that turn "
-    "texts into vectors or scores, a folder of sentence-transformers, or of an encoder with its tokenizer.json"
+    "texts into vectors or scores, a folder of sentence-transformers, or of an encoder with its tokenizer.json; for "
+    "models that turn text into speech, a folder of Kokoro with its ONNX file, voices and vocabulary"
 )
 TENSOR_SUFFIXES = (".onnx", ".xml", ".tflite", ".pb", ".pdmodel", ".pt2", ".pt", ".ts")
 """Of the file that has the graph of a model of tensors: ONNX, OpenVINO IR, TensorFlow, Paddle, or of torch."""
@@ -92,10 +94,17 @@ class TextModel:
     path: Path
 
 
+@dataclass(frozen=True, slots=True)
+class VoiceModel:
+    """A folder on this machine with a model that turns text into speech."""
+
+    path: Path
+
+
 ModelSource = GgufFile | OpenVinoFolder | HuggingFaceFolder | HubModel | PypiPackage
 
 
-def parse_source(text: str) -> ModelSource | TensorModel | TextModel | PackageFile:
+def parse_source(text: str) -> ModelSource | TensorModel | TextModel | VoiceModel | PackageFile:
     """Parses a source. Raises NotFound when it names nothing on this machine, InvalidArgument when it is malformed."""
     if (in_package := parse_package_file(text)) is not None:
         if in_package.path.suffix not in TENSOR_SUFFIXES:
@@ -141,7 +150,7 @@ def _hub_model(text: str) -> HubModel | None:
     return HubModel(match["repo"], match["revision"], match["file"]) if match else None
 
 
-def _local(path: Path) -> ModelSource | TensorModel | TextModel:
+def _local(path: Path) -> ModelSource | TensorModel | TextModel | VoiceModel:
     if not path.is_file():
         return _local_folder(path)
     check_no_pointer(path)
@@ -152,11 +161,13 @@ def _local(path: Path) -> ModelSource | TensorModel | TextModel:
     raise InvalidArgument(f"{path} is not a GGUF file. A source is {ACCEPTED}")
 
 
-def _local_folder(path: Path) -> ModelSource | TensorModel | TextModel:
+def _local_folder(path: Path) -> ModelSource | TensorModel | TextModel | VoiceModel:
     if (path / "openvino_model.xml").is_file():
         return OpenVinoFolder(path)
     if text_kind(path) is not None:
         return TextModel(path)
+    if is_voice_model(path):
+        return VoiceModel(path)
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
         return HuggingFaceFolder(path)
     ggufs = sorted(path.glob("*.gguf"))

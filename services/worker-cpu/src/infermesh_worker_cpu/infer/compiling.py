@@ -27,6 +27,8 @@ class InferOptions:
     """Number of threads; 0: one for each processor that this process may use."""
     batched: bool = False
     """Whether requests are batched. Then one batch at a time has all threads; else each request has its share."""
+    float32: bool = False
+    """Whether to compute in float32 even where weights are of 16 bits, whatever `numerics` says."""
 
 
 def read(core: ov.Core, graph: Path) -> ov.Model:
@@ -50,6 +52,8 @@ def compile_for_cpu(core: ov.Core, model: ov.Model, options: InferOptions, folde
     }
     if options.numerics == "exact":
         properties["EXECUTION_MODE_HINT"] = "ACCURACY"
+    if options.float32:
+        properties["INFERENCE_PRECISION_HINT"] = "f32"
     cache = _cache(folder)
     try:
         if cache is not None:
