@@ -21,6 +21,8 @@ _WEIGHTS_FACTOR = 1.25
 """Resident memory per byte of weights: the plugin repacks them for its kernels (0.45 GB in all for 110 MB)."""
 _TENSOR_FACTOR = 2.0
 """The same for a model that does not generate text, whose intermediate results count too."""
+_VOICE_FACTOR = 7.0
+"""The same for Kokoro, which computes in 32 bits with weights of 16, and whose sounds are long (1.4 GB for 163 MB)."""
 _ELEMENT_BYTES = {"u8": 1.125, "f16": 2.0, "f32": 4.0}
 """Size of a number in the KV cache; u8 includes a scale and a zero point for each head."""
 
@@ -32,6 +34,8 @@ def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | N
         return None
     if manifest.kind == "infer" and manifest.format not in SUFFIXES.values():
         return None
+    if manifest.kind == "speak":
+        return Footprint(base_bytes=_PROCESS_BYTES + int(_VOICE_FACTOR * manifest.size_bytes))
     if manifest.kind != "generate":
         return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * folder.manifest.size_bytes))
     weights = folder.path / WEIGHTS

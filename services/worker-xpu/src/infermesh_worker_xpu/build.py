@@ -23,4 +23,8 @@ def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
         from infermesh_worker_xpu.encoders.build import build_encoder  # noqa: PLC0415 - other models do not need it
 
         return build_encoder(*open_for_build(options))
+    if kind == "speak":
+        from infermesh_worker_xpu.kokoro.build import build_kokoro  # noqa: PLC0415 - other models do not need it
+
+        return build_kokoro(*open_for_build(options))
     return build_model(options)

@@ -16,8 +16,8 @@ from infermesh_worker.speaking.languages import language_of
 from infermesh_worker.speaking.splitting import parts, sentences
 from infermesh_worker.speaking.voice_mix import JOINED, mixed
 
-PIECE_PHONEMES = 200
-"""Most phonemes of a piece, about 15 s of sound: the model hurries through longer ones, and others wait."""
+PIECE_PHONEMES = 150
+"""Most phonemes of a piece, about 12 s of sound: the model hurries through longer ones, and others wait."""
 _PARALLEL = 4
 _EDGE = 0
 """Id of the mark before and after the phonemes."""

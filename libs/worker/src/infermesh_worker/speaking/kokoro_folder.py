@@ -22,6 +22,8 @@ STYLE = 256
 _VOICES = "voices"
 _VOCABULARIES = ("config.json", "tokenizer.json")
 _VOICE_SHAPE = (MOST_PHONEMES, 1, STYLE)
+_ARCHIVE = b"PK\x03\x04"
+"""At the beginning of numpy's archives."""
 _MOST_VOICE_FILES_BYTES = 1 << 30
 
 
@@ -62,7 +64,7 @@ def read_voices(paths: tuple[Path, ...]) -> Mapping[str, Array]:
         raise InvalidArgument(f"the voices have more than {_MOST_VOICE_FILES_BYTES >> 20} MiB")
     found: dict[str, Array] = {}
     for path in paths:
-        found |= _read_archive(path) if zipfile.is_zipfile(path) else {path.stem: _read_plain(path)}
+        found |= _read_archive(path) if _is_archive(path) else {path.stem: _read_plain(path)}
     for name, voice in found.items():
         if voice.shape != _VOICE_SHAPE or voice.dtype != np.float32 or not np.isfinite(voice).all():
             raise InvalidArgument(
@@ -84,6 +86,11 @@ def read_vocabulary(path: Path) -> Mapping[str, int]:
     if any(len(phoneme) != 1 and phoneme != "$" for phoneme in found) or min(found.values()) < 0:
         raise InvalidArgument(f"the vocabulary in {path.name} must have single characters, with numbers from 0")
     return found
+
+
+def _is_archive(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_ARCHIVE)) == _ARCHIVE
 
 
 def _read_plain(path: Path) -> Array:

@@ -1,6 +1,7 @@
 """Writes eSpeak NG's phonemes in the symbols that Kokoro was trained on.
 
-The tables are those of misaki (Apache-2.0), the library that wrote Kokoro's training data: `misaki.espeak`.
+The tables are those of misaki (Apache-2.0), the library that wrote Kokoro's training data: `misaki.espeak`. Its rule
+for "e^ə" is before that for "e" here, as it is meant; misaki never comes to it.
 """
 
 import re

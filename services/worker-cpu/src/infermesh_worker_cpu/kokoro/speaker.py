@@ -1,4 +1,8 @@
-"""Runs the graph of Kokoro on OpenVINO, in float32: with less, its sound is not finite."""
+"""Runs the graph of Kokoro on OpenVINO.
+
+It computes in float32: with less, its sound is not finite. Kernels are not kept for each length: keeping them saves a
+hundredth of the time, and took 20 MB for each of 40 lengths.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +23,7 @@ from .noise import fix_noise
 
 
 class OpenVinoSpeaker:
-    """A compiled graph, for one thread at a time. Kernels are made for each length; OpenVINO keeps the latest ones."""
+    """A compiled graph, for one thread at a time."""
 
     def __init__(self, compiled: ov.CompiledModel, order: Sequence[str], *, weights_bytes: int) -> None:
         """`order`: which of IDS, STYLES and SPEED each input is."""
@@ -53,5 +57,5 @@ def load_speaker(graph: Path, *, threads: int, weights_bytes: int, folder: Path 
     model = read(core, graph)
     order = input_order(inputs_of(model), outputs_of(model))  # compiling may give the tensors other names
     fix_noise(model)
-    options = InferOptions(threads=threads, batched=True, float32=True)
+    options = InferOptions(threads=threads, batched=True, float32=True, keep_shapes=False)
     return OpenVinoSpeaker(compile_for_cpu(core, model, options, folder), order, weights_bytes=weights_bytes)
