@@ -9,6 +9,7 @@ import pytest_asyncio
 from infermesh_router.testing.router import running_router
 from infermesh_worker.testing.processes import WorkerProcess
 from tests.tensor_models.onnx_models import import_tensors
+from tests.voice_models.real_kokoro import import_kokoro
 
 ROOT = Path(__file__).parents[2] / "build" / "example-models" / "models"
 _OCR = "pypi:rapidocr-onnxruntime==1.4.4:rapidocr_onnxruntime/models/ch_PP-OCRv4"
@@ -35,7 +36,8 @@ MODELS = {
 
 @pytest.fixture(scope="session")
 def models() -> Path:
-    """A models root with all of them."""
+    """A models root with all of them, and with those that examples download."""
+    import_kokoro(ROOT)
     for name, (source, sha256) in MODELS.items():
         if not (ROOT / name).exists():
             import_tensors(f"{source}#sha256={sha256}", ROOT, name)

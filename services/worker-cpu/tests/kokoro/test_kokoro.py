@@ -81,7 +81,7 @@ def test_an_imported_folder_says_what_it_is(folder: Path) -> None:
         "bf_two.bin",
         "jf_other.bin",
     }
-    assert isinstance(footprint(opened, WorkerCpuSettings()), Footprint)
+    assert isinstance(footprint(opened, WorkerCpuSettings.model_validate({})), Footprint)
 
 
 def test_the_sound_is_what_the_graph_makes_of_text_voice_and_speed(folder: Path) -> None:
