@@ -19,10 +19,10 @@ from .kokoro.build import build_kokoro
 def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
     """Builds the model in `options["folder"]`. Raises FailedPrecondition when it cannot be served."""
     kind = read_manifest(Path(options[FOLDER_OPTION])).kind
+    if kind == "speak":
+        return build_kokoro(*open_for_build(options))
     if kind == "infer":
         return build_infer(*open_for_build(options))
     if kind in {"embed", "rerank"}:
         return build_encoder(*open_for_build(options))
-    if kind == "speak":
-        return build_kokoro(*open_for_build(options))
     return build_model(options)

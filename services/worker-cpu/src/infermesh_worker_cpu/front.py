@@ -19,10 +19,10 @@ _PROCESS_BYTES = 320 << 20
 """Resident memory of an engine process without its weights, once it has run: code, tokenizer, scratch memory."""
 _WEIGHTS_FACTOR = 1.25
 """Resident memory per byte of weights: the plugin repacks them for its kernels (0.45 GB in all for 110 MB)."""
-_TENSOR_FACTOR = 2.0
-"""The same for a model that does not generate text, whose intermediate results count too."""
 _VOICE_FACTOR = 7.0
 """The same for Kokoro, which computes in 32 bits with weights of 16, and whose sounds are long (1.4 GB for 163 MB)."""
+_TENSOR_FACTOR = 2.0
+"""The same for a model that does not generate text, whose intermediate results count too."""
 _ELEMENT_BYTES = {"u8": 1.125, "f16": 2.0, "f32": 4.0}
 """Size of a number in the KV cache; u8 includes a scale and a zero point for each head."""
 

@@ -15,6 +15,10 @@ from infermesh_worker_xpu.build_model import build_model
 def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
     """Builds the model in `options["folder"]`. Raises FailedPrecondition when it cannot be served."""
     kind = read_manifest(Path(options[FOLDER_OPTION])).kind
+    if kind == "speak":
+        from infermesh_worker_xpu.kokoro.build import build_kokoro  # noqa: PLC0415 - other models do not need it
+
+        return build_kokoro(*open_for_build(options))
     if kind == "infer":
         from infermesh_worker_xpu.infer.build import build_infer  # noqa: PLC0415 - models of text do not need it
 
@@ -23,8 +27,4 @@ def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
         from infermesh_worker_xpu.encoders.build import build_encoder  # noqa: PLC0415 - other models do not need it
 
         return build_encoder(*open_for_build(options))
-    if kind == "speak":
-        from infermesh_worker_xpu.kokoro.build import build_kokoro  # noqa: PLC0415 - other models do not need it
-
-        return build_kokoro(*open_for_build(options))
     return build_model(options)

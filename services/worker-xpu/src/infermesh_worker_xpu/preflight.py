@@ -18,8 +18,8 @@ NAME = "torch"
 
 _PROCESS_BYTES = 1 << 30
 """Memory of torch itself and of one step's working tensors."""
-_TENSOR_FACTORS = {"infer": 2.0, "speak": 4.0}
-"""Memory of a model of tensors, or that speaks, per byte of its files: its weights and its intermediate results."""
+_TENSOR_FACTOR = 2.0
+"""Memory of a model of tensors per byte of its files: its weights and its intermediate results."""
 _BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
 _GGUF_BITS = 5
 """Typical bits a weight in a GGUF file; most safetensors files hold 16."""
@@ -47,11 +47,11 @@ def probe(options: Mapping[str, Any]) -> DeviceFacts:
 def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | None:
     """Estimated memory of a model; None if the folder holds nothing that worker-xpu can run."""
     manifest = folder.manifest
-    if manifest.kind in _TENSOR_FACTORS:
+    if manifest.kind in {"infer", "speak"}:
         ours = manifest.format in SUFFIXES.values() and NAME not in manifest.not_for
         if not ours or (manifest.format == "onnx" and not has_onnxruntime()):
             return None
-        return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTORS[manifest.kind] * manifest.size_bytes))
+        return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * manifest.size_bytes))
     reads_texts = manifest.kind in {"embed", "rerank"}
     if reads_texts and (manifest.format != "safetensors" or NAME in manifest.not_for):
         return None

@@ -65,6 +65,8 @@ def import_model(
         raise InvalidArgument("--weights cannot be given with an OpenVINO IR folder, whose weights are not changed")
     if target.exists() and not force:
         raise ModelExists(f"{root} already has a model {name!r}; use --force to replace it")
+    if isinstance(parsed, VoiceModel):
+        return import_voice_model(parsed.path, target, view, options, force=force)
     if isinstance(parsed, TensorModel):
         return import_tensors(parsed.graph, target, view, options, force=force)
     if isinstance(parsed, PackageFile):
@@ -72,8 +74,6 @@ def import_model(
             return import_tensors(model.graph, target, view, options, force=force, label=model.label)
     if isinstance(parsed, TextModel):
         return import_text_model(parsed.path, target, view, options, force=force)
-    if isinstance(parsed, VoiceModel):
-        return import_voice_model(parsed.path, target, view, options, force=force)
     if isinstance(parsed, HubModel) and not options.link and (found := find_repository(parsed)) is not None:
         return import_repository(parsed, found, target, view, options, force=force)
     home = options.home or root.parent
@@ -105,6 +105,8 @@ def examine_model(source: str, root: Path, view: ProgressView, options: ImportOp
     Raises InfermeshError, as the import would.
     """
     options, parsed = options or ImportOptions(), parse_source(source)
+    if isinstance(parsed, VoiceModel):
+        return examine_voice_model(parsed.path, root, view, options)
     if isinstance(parsed, TensorModel):
         return examine_tensors(parsed.graph, root, view, options)
     if isinstance(parsed, PackageFile):
@@ -112,8 +114,6 @@ def examine_model(source: str, root: Path, view: ProgressView, options: ImportOp
             return examine_tensors(model.graph, root, view, options, label=model.label)
     if isinstance(parsed, TextModel):
         return examine_text_model(parsed.path, root, view, options)
-    if isinstance(parsed, VoiceModel):
-        return examine_voice_model(parsed.path, root, view, options)
     if isinstance(parsed, HubModel) and (repository := find_repository(parsed)) is not None:
         return examine_repository(parsed, repository, root, options)
     with explained(), tempfile.TemporaryDirectory() as scratch, unstaged(Path(scratch), source, root):

@@ -18,11 +18,11 @@ from infermesh_runtime.errors import InvalidArgument, NotFound
 ACCEPTED = (
     "a GGUF file, an OpenVINO IR folder (openvino_model.xml and .bin), a Hugging Face folder (config.json and "
     "*.safetensors), a Hub id (hf:org/name, org/name@revision, org/name:file.gguf), modelscope:org/name[@revision], "
-    "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]; for models of tensors, an ONNX, OpenVINO IR (.xml), TensorFlow "
+    "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]; for models that turn text into speech, a folder of Kokoro with its "
+    "ONNX file, voices and vocabulary; for models of tensors, an ONNX, OpenVINO IR (.xml), TensorFlow "
     "Lite, TensorFlow (.pb), Paddle (.pdmodel), torch.export (.pt2) or TorchScript (.pt, .ts) file, a folder "
     "with one, or a file in a package (pypi:PACKAGE[==VERSION]:PATH, npm:PACKAGE@VERSION:PATH); for models that turn "
-    "texts into vectors or scores, a folder of sentence-transformers, or of an encoder with its tokenizer.json; for "
-    "models that turn text into speech, a folder of Kokoro with its ONNX file, voices and vocabulary"
+    "texts into vectors or scores, a folder of sentence-transformers, or of an encoder with its tokenizer.json"
 )
 TENSOR_SUFFIXES = (".onnx", ".xml", ".tflite", ".pb", ".pdmodel", ".pt2", ".pt", ".ts")
 """Of the file that has the graph of a model of tensors: ONNX, OpenVINO IR, TensorFlow, Paddle, or of torch."""
@@ -49,6 +49,13 @@ class GgufFile:
 @dataclass(frozen=True, slots=True)
 class OpenVinoFolder:
     """A folder with openvino_model.xml and openvino_model.bin on this machine."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceModel:
+    """A folder on this machine with a model that turns text into speech."""
 
     path: Path
 
@@ -90,13 +97,6 @@ class TensorModel:
 @dataclass(frozen=True, slots=True)
 class TextModel:
     """A folder on this machine with a model that turns texts into vectors or scores."""
-
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceModel:
-    """A folder on this machine with a model that turns text into speech."""
 
     path: Path
 
@@ -162,12 +162,12 @@ def _local(path: Path) -> ModelSource | TensorModel | TextModel | VoiceModel:
 
 
 def _local_folder(path: Path) -> ModelSource | TensorModel | TextModel | VoiceModel:
+    if is_voice_model(path):
+        return VoiceModel(path)
     if (path / "openvino_model.xml").is_file():
         return OpenVinoFolder(path)
     if text_kind(path) is not None:
         return TextModel(path)
-    if is_voice_model(path):
-        return VoiceModel(path)
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
         return HuggingFaceFolder(path)
     ggufs = sorted(path.glob("*.gguf"))
