@@ -25,7 +25,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients recordings check format protos modules lock bench bench-features bench-router bench-tensors bench-xpu clean
+.PHONY: help setup setup-xpu setup-speech up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients recordings check format protos modules lock bench bench-features bench-router bench-tensors bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -83,9 +83,15 @@ test-xpu: setup-xpu ## Check worker-xpu's types and test it: alone, with clients
 		services/worker-cpu/tests/encoders/test_graphs.py services/worker-cpu/tests/whisper/test_whisper_graphs.py
 	$(PYTEST) -q -m torch tests/conformance
 
-test-examples: setup-xpu ## Run the examples with real models, which it downloads (300 MB), and compare their numbers
-	mypy examples/detect.py examples/read_text.py examples/find_speech.py examples/transcribe.py examples/get_whisper.py tests/examples
+test-examples: setup-xpu setup-speech ## Run the examples with real models, which it downloads (400 MB), and compare their numbers
+	mypy examples/detect.py examples/read_text.py examples/find_speech.py examples/transcribe.py examples/get_whisper.py examples/speak.py examples/get_kokoro.py tests/examples
 	$(PYTEST) -q tests/examples
+
+setup-speech: $(VENV)/.installed-speech ## Add eSpeak NG to the venv, which models that speak need (GPL-3.0)
+
+$(VENV)/.installed-speech: $(VENV)/.installed libs/worker/pyproject.toml
+	$(PYTHON) $(PIP_INSTALL) --no-build-isolation -e "libs/worker[speech]"
+	@touch $@
 
 # torch's own indexes have the Triton that goes with each build, under names of their own: the lock's would lie over it
 $(VENV)/.installed-xpu: $(VENV)/.installed $(XPU_LOCK) services/worker-xpu/pyproject.toml \

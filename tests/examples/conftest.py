@@ -12,6 +12,7 @@ from infermesh_router.testing.router import running_router
 from infermesh_worker.testing.processes import WorkerProcess
 from tests.speech_models.folders import import_speech
 from tests.tensor_models.onnx_models import import_tensors
+from tests.voice_models.real_kokoro import import_kokoro
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROOT = Path(__file__).parents[2] / "build" / "example-models" / "models"
@@ -41,7 +42,8 @@ WHISPER = "whisper-base"
 
 @pytest.fixture(scope="session")
 def models() -> Path:
-    """A models root with all of them."""
+    """A models root with all of them, and with those that examples download."""
+    import_kokoro(ROOT)
     for name, (source, sha256) in MODELS.items():
         if not (ROOT / name).exists():
             import_tensors(f"{source}#sha256={sha256}", ROOT, name)

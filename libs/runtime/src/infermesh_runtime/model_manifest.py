@@ -99,6 +99,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The tensors that it gives."""
     batching: BatchLimits | None = None
     """How its requests run together; None: each runs alone."""
+    sample_rate: Count = 0
+    """Samples a second of the sound that a model of kind speak gives; 0 for other kinds."""
     encoder: EncoderFacts | None = None
     """How a model of kind embed or rerank reads texts."""
     voices: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ def main() -> int:
         probe="infermesh_worker_cpu.probe:probe",
         options=options,
         footprint=partial(footprint, settings=settings),
-        kinds=("generate", "embed", "rerank", "infer", "transcribe"),
+        kinds=("generate", "embed", "rerank", "infer", "transcribe", "speak"),
     )
     return serve(settings, backend)
 

@@ -20,6 +20,8 @@ _PROCESS_BYTES = 320 << 20
 """Resident memory of an engine process without its weights, once it has run: code, tokenizer, scratch memory."""
 _WEIGHTS_FACTOR = 1.25
 """Resident memory per byte of weights: the plugin repacks them for its kernels (0.45 GB in all for 110 MB)."""
+_VOICE_FACTOR = 7.0
+"""The same for Kokoro, which computes in 32 bits with weights of 16, and whose sounds are long (1.4 GB for 163 MB)."""
 _TENSOR_FACTOR = 2.0
 """The same for a model that does not generate text, whose intermediate results count too."""
 _SPEECH_FACTOR = 2.8
@@ -36,6 +38,8 @@ def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | N
         return None
     if manifest.kind == "infer" and manifest.format not in SUFFIXES.values():
         return None
+    if manifest.kind == "speak":
+        return Footprint(base_bytes=_PROCESS_BYTES + int(_VOICE_FACTOR * manifest.size_bytes))
     if manifest.kind != "generate":
         sounds = manifest.kind == "transcribe"
         base_bytes = _PROCESS_BYTES + int((_SPEECH_FACTOR if sounds else _TENSOR_FACTOR) * manifest.size_bytes)

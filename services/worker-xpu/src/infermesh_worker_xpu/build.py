@@ -15,6 +15,10 @@ from infermesh_worker_xpu.build_model import build_model
 def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
     """Builds the model in `options["folder"]`. Raises FailedPrecondition when it cannot be served."""
     kind = read_manifest(Path(options[FOLDER_OPTION])).kind
+    if kind == "speak":
+        from infermesh_worker_xpu.kokoro.build import build_kokoro  # noqa: PLC0415 - other models do not need it
+
+        return build_kokoro(*open_for_build(options))
     if kind == "infer":
         from infermesh_worker_xpu.infer.build import build_infer  # noqa: PLC0415 - models of text do not need it
 

