@@ -13,33 +13,29 @@ from infermesh_client.model_import.convert import Conversion, convert_model, pre
 from infermesh_client.model_import.fetching.fetch import examine, fetch
 from infermesh_client.model_import.fetching.fetched import Fetched, FetchOptions
 from infermesh_client.model_import.files import hash_folder
+from infermesh_client.model_import.folder_models import ROOMS
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import (
+    FolderModel,
     HubModel,
     OpenVinoFolder,
-    SpeechModel,
     TensorModel,
-    TextModel,
-    VoiceModel,
     check_name,
     parse_source,
 )
-from infermesh_client.model_import.speech_models.importing import examine_speech_model, import_speech_model
 from infermesh_client.model_import.staging import ModelExists, publish, staging_folder
 from infermesh_client.model_import.tensor_models.importing import examine_tensors, import_tensors
 from infermesh_client.model_import.tensor_models.package_download import unpacked
 from infermesh_client.model_import.tensor_models.package_file import PackageFile
 from infermesh_client.model_import.tensor_models.trust import check_trust
-from infermesh_client.model_import.text_models.importing import examine_text_model, import_text_model
 from infermesh_client.model_import.text_models.repository import (
     examine_repository,
     find_repository,
     import_repository,
 )
 from infermesh_client.model_import.user_paths import explained, unstaged
-from infermesh_client.model_import.voice_models.importing import examine_voice_model, import_voice_model
 from infermesh_client.model_import.workers.prove import prove
 from infermesh_client.model_import.workers.tools import tool_versions
 from infermesh_client.weight_files.account import context_note, disk_line
@@ -68,18 +64,14 @@ def import_model(
         raise InvalidArgument("--weights cannot be given with an OpenVINO IR folder, whose weights are not changed")
     if target.exists() and not force:
         raise ModelExists(f"{root} already has a model {name!r}; use --force to replace it")
-    if isinstance(parsed, VoiceModel):
-        return import_voice_model(parsed.path, target, view, options, force=force)
+    if isinstance(parsed, FolderModel):
+        return ROOMS[type(parsed)].import_model(parsed.path, target, view, options, force=force)
     if isinstance(parsed, TensorModel):
         return import_tensors(parsed.graph, target, view, options, force=force)
     if isinstance(parsed, PackageFile):
         check_trust(parsed.path, options)  # before the download
         with unpacked(parsed, view) as model:
             return import_tensors(model.graph, target, view, options, force=force, label=model.label)
-    if isinstance(parsed, TextModel):
-        return import_text_model(parsed.path, target, view, options, force=force)
-    if isinstance(parsed, SpeechModel):
-        return import_speech_model(parsed.path, target, view, options, force=force)
     if isinstance(parsed, HubModel) and not options.link and (found := find_repository(parsed)) is not None:
         return import_repository(parsed, found, target, view, options, force=force)
     home = options.home or root.parent
@@ -111,18 +103,14 @@ def examine_model(source: str, root: Path, view: ProgressView, options: ImportOp
     Raises InfermeshError, as the import would.
     """
     options, parsed = options or ImportOptions(), parse_source(source)
-    if isinstance(parsed, VoiceModel):
-        return examine_voice_model(parsed.path, root, view, options)
+    if isinstance(parsed, FolderModel):
+        return ROOMS[type(parsed)].examine_model(parsed.path, root, view, options)
     if isinstance(parsed, TensorModel):
         return examine_tensors(parsed.graph, root, view, options)
     if isinstance(parsed, PackageFile):
         check_trust(parsed.path, options)
         with unpacked(parsed, view) as model:
             return examine_tensors(model.graph, root, view, options, label=model.label)
-    if isinstance(parsed, TextModel):
-        return examine_text_model(parsed.path, root, view, options)
-    if isinstance(parsed, SpeechModel):
-        return examine_speech_model(parsed.path, root, view, options)
     if isinstance(parsed, HubModel) and (repository := find_repository(parsed)) is not None:
         return examine_repository(parsed, repository, root, options)
     with explained(), tempfile.TemporaryDirectory() as scratch, unstaged(Path(scratch), source, root):

@@ -1,6 +1,7 @@
 """Parses the SOURCE argument of an import: what kind of source it is and what it names."""
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -111,7 +112,14 @@ class SpeechModel:
 
 
 ModelSource = GgufFile | OpenVinoFolder | HuggingFaceFolder | HubModel | PypiPackage
-LocalSource = ModelSource | TensorModel | TextModel | SpeechModel | VoiceModel
+FolderModel = TextModel | SpeechModel | VoiceModel
+LocalSource = ModelSource | TensorModel | FolderModel
+_FOLDER_KINDS: Sequence[tuple[Callable[[Path], object], type[FolderModel]]] = (
+    (is_voice_model, VoiceModel),
+    (text_kind, TextModel),
+    (is_speech, SpeechModel),
+)
+"""What tells the folders of models that do not generate text, in this order."""
 
 
 def parse_source(text: str) -> LocalSource | PackageFile:
@@ -172,14 +180,11 @@ def _local(path: Path) -> LocalSource:
 
 
 def _local_folder(path: Path) -> LocalSource:
-    if is_voice_model(path):
-        return VoiceModel(path)
     if (path / "openvino_model.xml").is_file():
         return OpenVinoFolder(path)
-    if text_kind(path) is not None:
-        return TextModel(path)
-    if is_speech(path):
-        return SpeechModel(path)
+    for is_kind, kind in _FOLDER_KINDS:
+        if is_kind(path):
+            return kind(path)
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
         return HuggingFaceFolder(path)
     ggufs = sorted(path.glob("*.gguf"))
