@@ -13,6 +13,7 @@ from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.executor import Item, Outcome, Result, executor_info
 from infermesh_worker.speaking.executor import PIECE_PHONEMES, SpeakingExecutor
 from infermesh_worker.speaking.interface import SAMPLE_RATE
+from infermesh_worker.speaking.voice_mix import voice_named
 
 VOCABULARY = {mark: place for place, mark in enumerate(" .,!abcdefghijklmnopqrstuvwxyz", 1)}
 VOICES = {name: np.full((510, 256), level, np.float32) for name, level in (("af_one", 0.0), ("bf_two", 0.5))}
@@ -112,6 +113,14 @@ def test_all_delivered_ends_without_a_piece(graph: Recorder) -> None:
 def test_joined_voices_are_their_mean(graph: Recorder) -> None:
     assert np.array_equal(speak(graph, "a", voice="bf_two")[1][0], sound("a", 0.5))
     assert np.array_equal(speak(graph, "a", voice="af_one+bf_two")[1][0], sound("a", 0.25))
+
+
+def test_a_voice_may_be_named_without_its_prefix(graph: Recorder) -> None:
+    """As OpenAI's clients do: Kokoro's af_alloy is their alloy."""
+    assert np.array_equal(speak(graph, "a", voice="two")[1][0], sound("a", 0.5))
+    assert np.array_equal(speak(graph, "a", voice="two+one")[1][0], sound("a", 0.25))
+    assert graph.languages == ["en-gb", "en-gb"]
+    assert voice_named("santa", ["am_santa", "em_santa"]) is None  # which of both?
 
 
 @pytest.mark.parametrize(

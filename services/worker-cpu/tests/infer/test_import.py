@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 
 from infermesh_client.model_import.importer import examine_model
@@ -18,7 +19,7 @@ from infermesh_worker_cpu.build import build
 from infermesh_worker_cpu.front import footprint
 from infermesh_worker_cpu.infer.compiling import CACHE
 from infermesh_worker_cpu.settings import WorkerCpuSettings
-from tests.tensor_models.onnx_models import WEIGHTS, import_tensors, linear
+from tests.tensor_models.onnx_models import WEIGHTS, import_tensors, linear, save, tensor
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,23 @@ def test_a_dry_run_says_what_would_be_imported(tmp_path: Path) -> None:
     lines = examine_model(str(graph), tmp_path / "models", ProgressView(Console(file=io.StringIO())))
     assert "takes: x FP32 [?, 4]" in lines
     assert not (tmp_path / "models").exists()
+
+
+def test_tensors_keep_their_names_when_casts_beside_them_are_left_out(tmp_path: Path) -> None:
+    """As in models that were converted to 16 bits, but take and give 32."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["a_much_longer_name"], to=TensorProto.FLOAT16),
+        helper.make_node("MatMul", ["a_much_longer_name", "w"], ["another_longer_name"]),
+        helper.make_node("Cast", ["another_longer_name"], ["y"], to=TensorProto.FLOAT),
+    ]
+    weights = numpy_helper.from_array(WEIGHTS.astype(np.float16), "w")
+    graph = save(tmp_path / "m.onnx", nodes, [tensor("x", ["n", 4])], [tensor("y", ["n", 3])], weights)
+    manifest = import_tensors(graph, tmp_path / "models", "m")
+    options = {"folder": str(tmp_path / "models" / "m"), "verify": "never", "numerics": "fast", "threads": 1}
+    for _ in range(2):  # compiled, and from the compiled form on disk
+        made = build(options)
+        assert isinstance(made, BuiltExecutor)
+        assert (made.inputs, made.outputs) == (manifest.inputs, manifest.outputs)
+        (outcome,) = made.executor.run([Item(tensors={"x": np.ones((2, 4), np.float32)})])
+        assert isinstance(outcome, Result)
+        assert np.allclose(outcome.tensors["y"], np.ones((2, 4)) @ WEIGHTS, atol=0.02)

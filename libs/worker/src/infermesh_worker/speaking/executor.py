@@ -14,7 +14,7 @@ from infermesh_worker.speaking.interface import SAMPLE_RATE, Speaker
 from infermesh_worker.speaking.kokoro_folder import MOST_PHONEMES
 from infermesh_worker.speaking.languages import language_of
 from infermesh_worker.speaking.splitting import parts, sentences
-from infermesh_worker.speaking.voice_mix import JOINED, mixed
+from infermesh_worker.speaking.voice_mix import mean_styles, voices_of
 
 PIECE_PHONEMES = 150
 """Most phonemes of a piece, about 12 s of sound: the model hurries through longer ones, and others wait."""
@@ -70,9 +70,9 @@ class SpeakingExecutor:
 
     def _speak(self, item: Item) -> Result:
         text, speed = item.params["text"], item.params["speed"]
-        voice = item.params["voice"] or next(iter(self._voices))
-        styles = mixed(self._voices, voice)
-        language = language_of(voice.partition(JOINED)[0], item.params["language"])
+        names = voices_of(item.params["voice"], self._voices)
+        styles = mean_styles(names, self._voices)
+        language = language_of(names[0], item.params["language"])
         samples, piece = 0, -1
         for piece, ids in enumerate(self._pieces(text, language, speed)):
             if item.cancelled():

@@ -30,8 +30,22 @@ def _specs(ports: Sequence[Any], what: str) -> tuple[TensorSpec, ...]:
 
 
 def _spec(port: Any, default: str) -> TensorSpec:
-    names = sorted(port.get_names(), key=lambda name: ("/" in name, -len(name), name))
-    name = names[0] if names else default  # of several, the one that says most and is no path in the graph
+    name = _own_name(port) or default
     shape = port.get_partial_shape()
     dimensions = None if shape.rank.is_dynamic else tuple(ANY if d.is_dynamic else d.get_length() for d in shape)
     return TensorSpec(name, type_name(port.get_element_type(), name), dimensions)
+
+
+def _own_name(port: Any) -> str | None:
+    """What the model's file calls it; None: nothing.
+
+    Compiling gives a tensor the names of others that hold the same, as of casts that are left out. Its node keeps its
+    own, which TensorFlow ends with ":0". Where that is no name of the tensor, it is the one that says most and is no
+    path in the graph.
+    """
+    names = port.get_names()
+    own = port.get_node().get_friendly_name().partition("/sink_port_")[0]
+    for name in (f"{own}:0", own):
+        if name in names:
+            return name
+    return min(names, key=lambda name: ("/" in name, -len(name), name), default=None)

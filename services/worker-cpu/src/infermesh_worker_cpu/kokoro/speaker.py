@@ -55,7 +55,7 @@ def load_speaker(graph: Path, *, threads: int, weights_bytes: int, folder: Path 
     """Compiles a graph. `folder`: as for compile_for_cpu. Raises FailedPrecondition and ResourceExhausted."""
     core = ov.Core()
     model = read(core, graph)
-    order = input_order(inputs_of(model), outputs_of(model))  # compiling may give the tensors other names
+    order = input_order(inputs_of(model), outputs_of(model))
     fix_noise(model)
     options = InferOptions(threads=threads, batched=True, float32=True, keep_shapes=False)
     return OpenVinoSpeaker(compile_for_cpu(core, model, options, folder), order, weights_bytes=weights_bytes)
