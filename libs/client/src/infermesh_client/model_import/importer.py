@@ -25,6 +25,11 @@ from infermesh_client.model_import.source import (
     check_name,
     parse_source,
 )
+from infermesh_client.model_import.speech_models.repository import (
+    examine_speech_repository,
+    find_speech_repository,
+    import_speech_repository,
+)
 from infermesh_client.model_import.staging import ModelExists, publish, staging_folder
 from infermesh_client.model_import.tensor_models.importing import examine_tensors, import_tensors
 from infermesh_client.model_import.tensor_models.package_download import unpacked
@@ -72,8 +77,8 @@ def import_model(
         check_trust(parsed.path, options)  # before the download
         with unpacked(parsed, view) as model:
             return import_tensors(model.graph, target, view, options, force=force, label=model.label)
-    if isinstance(parsed, HubModel) and not options.link and (found := find_repository(parsed)) is not None:
-        return import_repository(parsed, found, target, view, options, force=force)
+    if isinstance(parsed, HubModel) and (done := _from_hub(parsed, target, view, options, force=force)) is not None:
+        return done
     home = options.home or root.parent
 
     def before_copy(model_format: ModelFormat) -> None:
@@ -111,13 +116,35 @@ def examine_model(source: str, root: Path, view: ProgressView, options: ImportOp
         check_trust(parsed.path, options)
         with unpacked(parsed, view) as model:
             return examine_tensors(model.graph, root, view, options, label=model.label)
-    if isinstance(parsed, HubModel) and (repository := find_repository(parsed)) is not None:
-        return examine_repository(parsed, repository, root, options)
+    if isinstance(parsed, HubModel) and (lines := _examine_hub(parsed, root, options)) is not None:
+        return lines
     with explained(), tempfile.TemporaryDirectory() as scratch, unstaged(Path(scratch), source, root):
         wanted = FetchOptions(link=options.link, include=options.include, eos=options.eos)
         found = examine(parsed, Path(scratch), view, wanted)
     disk = [disk_line(root, found.size_bytes)] if found.size_bytes else []
     return [f"source: {found.label}", *found.account, *disk]
+
+
+def _from_hub(
+    model: HubModel, target: Path, view: ProgressView, options: ImportOptions, *, force: bool
+) -> Manifest | None:
+    """Imports a model from the Hub if it is of a kind that is not converted; None if it is another one."""
+    if options.link:
+        return None
+    if (texts := find_repository(model)) is not None:
+        return import_repository(model, texts, target, view, options, force=force)
+    if (speech := find_speech_repository(model)) is not None:
+        return import_speech_repository(model, speech, target, view, options, force=force)
+    return None
+
+
+def _examine_hub(model: HubModel, root: Path, options: ImportOptions) -> Sequence[str] | None:
+    """Says what such an import would download; None for another model."""
+    if (texts := find_repository(model)) is not None:
+        return examine_repository(model, texts, root, options)
+    if (speech := find_speech_repository(model)) is not None:
+        return examine_speech_repository(model, speech, root, options)
+    return None
 
 
 def _convert(

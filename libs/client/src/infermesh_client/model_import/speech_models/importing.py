@@ -22,6 +22,7 @@ from infermesh_client.model_import.speech_models.from_ctranslate2 import write_s
 from infermesh_client.model_import.speech_models.kind import CTRANSLATE2, small_files, weight_files
 from infermesh_client.model_import.staging import check_free_space, publish, staging_folder
 from infermesh_client.model_import.tensor_models.importing import check_options
+from infermesh_client.model_import.text_models.importing import Origin
 from infermesh_client.model_import.user_paths import explained, unstaged
 from infermesh_client.model_import.workers.asking import Served, ask_workers
 from infermesh_client.model_import.workers.tools import package_versions
@@ -33,7 +34,7 @@ from infermesh_runtime.model_manifest import Manifest, write_manifest
 
 GROUP = "infermesh.speech_models"
 _TOOLS = ("infermesh-client", "infermesh-worker-cpu", "infermesh-worker-xpu", "openvino", "tokenizers", "transformers")
-_THIS = "this one turns speech into text"
+THIS = "this one turns speech into text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,20 +48,24 @@ class _Checked:
 
 
 def import_speech_model(
-    path: Path, target: Path, view: ProgressView, options: ImportOptions, *, force: bool
+    path: Path, target: Path, view: ProgressView, options: ImportOptions, *, force: bool, origin: Origin | None = None
 ) -> Manifest:
-    """Copies a model into `target`, under the name of that folder, and returns its manifest. Raises InfermeshError."""
+    """Copies a model into `target`, under the name of that folder, and returns its manifest.
+
+    `origin`: where the folder was downloaded from; None: it is the source itself. Raises InfermeshError.
+    """
     path = path.absolute()
-    check_options(options, _THIS)
+    origin = origin or Origin(label=str(path), revision=revision_of(path), licence=licence_beside(path))
+    check_options(options, THIS)
     with explained(), _as_safetensors(path, view) as source:
         checked = _check(source, options.home or target.parent.parent, view)
         check_free_space(target.parent, checked.size_bytes, what="the import")
-        with staging_folder(target.parent, target.name) as folder, unstaged(folder, str(path), target):
+        with staging_folder(target.parent, target.name) as folder, unstaged(folder, origin.label, target):
             pairs = [(file, folder / file.relative_to(source)) for file in checked.files]
             copy_files(pairs, view, title=f"Copying {path.name}")
             manifest = Manifest(
                 name=target.name,
-                source=str(path),
+                source=origin.label,
                 format="safetensors",
                 kind="transcribe",
                 context_length=checked.served.found["context_length"],
@@ -68,8 +73,8 @@ def import_speech_model(
                 bos_token_id=None,
                 size_bytes=checked.size_bytes,
                 created=datetime.now(UTC).replace(microsecond=0),
-                revision=revision_of(path),
-                licence=licence_beside(path),
+                revision=origin.revision,
+                licence=origin.licence,
                 not_for=checked.served.refused,
                 tools=package_versions(*_TOOLS),
                 files=hash_folder(folder, view),
@@ -82,7 +87,7 @@ def import_speech_model(
 
 def examine_speech_model(path: Path, root: Path, view: ProgressView, options: ImportOptions) -> Sequence[str]:
     """Makes the checks of an import, and says what it found; writes nothing. Raises InfermeshError."""
-    check_options(options, _THIS)
+    check_options(options, THIS)
     with explained(), _as_safetensors(path.absolute(), view) as source:
         checked = _check(source, options.home or root.parent, view)
     return [f"source: {path.absolute()}", _account(checked), disk_line(root, checked.size_bytes)]

@@ -1,14 +1,15 @@
 """Tells whether a folder holds a model that turns speech into text, and which of its files are the model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from infermesh_client.model_import.text_models.kind import read_object
 
 CTRANSLATE2 = "model.bin"
 """Weights as CTranslate2 and faster-whisper keep them."""
-_WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_SMALL = (
+WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+SMALL = (
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
@@ -22,16 +23,21 @@ def is_speech(folder: Path) -> bool:
     config = folder / "config.json"
     if not config.is_file() or not (weight_files(folder) or (folder / CTRANSLATE2).is_file()):
         return False
-    return read_object(config).get("model_type") == "whisper"
+    return says_speech(read_object(config))
+
+
+def says_speech(config: Mapping[str, Any]) -> bool:
+    """The same by what config.json says."""
+    return config.get("model_type") == "whisper"
 
 
 def weight_files(folder: Path) -> Sequence[Path]:
     """The safetensors of a folder: the whole file where there are shards of another precision beside it."""
-    whole = folder / _WHOLE
+    whole = folder / WHOLE
     return [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
 
 
 def small_files(folder: Path) -> Sequence[Path]:
     """The other files of the model."""
-    names = _SMALL if (folder / _WHOLE).is_file() else (*_SMALL, _INDEX)
+    names = SMALL if (folder / WHOLE).is_file() else (*SMALL, _INDEX)
     return [folder / name for name in names if (folder / name).is_file()]
