@@ -12,12 +12,14 @@ import pytest
 
 from tests.conformance.tool_model import THINKING, TOOL_MODEL, make_model
 from tests.e2e.conftest import new_mesh
-from tests.e2e.mesh import CPU, MODEL, XPU, Mesh, NewMesh
+from tests.e2e.mesh import CPU, MODEL, SIMULATED, XPU, Mesh, NewMesh
 
 __all__ = ["new_mesh"]
 
 SETTINGS: dict[str, dict[str, object]] = {CPU: {"numerics": "exact"}, XPU: {"numerics": "exact", "device": "cpu"}}
 """Of each kind of worker. Their numerics are exact because tests compare texts."""
+AUDIO_SEGMENTS = 3
+"""Of the text of every sound in `audio_mesh`."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -52,6 +54,24 @@ def tool_mesh(worker: str, new_mesh: NewMesh, default_model: Path, tmp_path_fact
     models = tmp_path_factory.mktemp("models")
     make_model(default_model, models / TOOL_MODEL, THINKING)
     return _started(new_mesh, worker, models=models, model=TOOL_MODEL)
+
+
+@pytest.fixture(scope="session")
+def audio_mesh(new_mesh: NewMesh) -> Mesh:
+    """A simulated worker with a model that transcribes, which is loaded; others that speak and chat are not."""
+    settings = {
+        "model": "ears",
+        "sim_models": "mouth:1000,chat:1000",
+        "sim_transcribers": "ears",
+        "sim_speakers": "mouth",
+        "sim_segments": AUDIO_SEGMENTS,
+        "sim_part_s": 0.005,
+        "sim_itl_s": 0,
+    }
+    made = new_mesh([(SIMULATED, settings)])
+    made.start()
+    made.wait_ready()
+    return made
 
 
 @pytest.fixture

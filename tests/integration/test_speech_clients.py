@@ -11,10 +11,11 @@ import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
 
+from infermesh_client import Speech, Transcript
 from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.app import app
 from infermesh_client.client import Client
-from infermesh_client.speech_request import Transcript, build_transcribe_request
+from infermesh_client.speech_request import build_transcribe_request
 from infermesh_router.testing.router import running_router
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_worker.testing.processes import connected, simulated_worker_process
@@ -78,6 +79,7 @@ async def test_the_synchronous_client(mesh: str, sound_file: Path, tmp_path: Pat
             told = Transcript()
             assert len(list(client.transcribe_segments(SOUND, into=told))) == len(told.segments) == SEGMENTS
             spoken = client.speak(TEXT)
+            assert isinstance(spoken, Speech)
             spoken.save(tmp_path / "b.wav")
         with wave.open(str(tmp_path / "b.wav")) as file:
             assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (SAMPLE_RATE, 1, 2)

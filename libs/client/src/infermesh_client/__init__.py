@@ -7,8 +7,29 @@ if TYPE_CHECKING:
     from infermesh_client.answer import Answer, ToolCall
     from infermesh_client.client import Client
     from infermesh_client.request import ChatMessage, Event, GenerateOptions, Prompt
+    from infermesh_client.speech_request import Speech, Transcript
 
-__all__ = ["Answer", "AsyncClient", "ChatMessage", "Client", "Event", "GenerateOptions", "Prompt", "ToolCall"]
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "ChatMessage",
+    "Client",
+    "Event",
+    "GenerateOptions",
+    "Prompt",
+    "Speech",
+    "ToolCall",
+    "Transcript",
+]
+_MODULES = {
+    "Answer": "answer",
+    "AsyncClient": "aio",
+    "Client": "client",
+    "Speech": "speech_request",
+    "ToolCall": "answer",
+    "Transcript": "speech_request",
+}
+"""Where names are that are not in `request`."""
 
 
 def __getattr__(name: str) -> Any:
@@ -16,5 +37,4 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = {"Answer": "answer", "AsyncClient": "aio", "Client": "client", "ToolCall": "answer"}.get(name, "request")
-    return getattr(import_module(f"{__name__}.{module}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'request')}"), name)

@@ -108,14 +108,8 @@ def add_client_plane(
         describe=partial(openapi_document, DESCRIBED_APIS),
     )
     texts = TextServicer(core.dispatcher, access=access, converter=converter)
-    audio = AudioServicer(
-        core.dispatcher, access=access, converter=converter, directory=directory, make_report=core.make_report
-    )
-    responses = _responses(server, settings, answerer, access, converter)
-    server.add_service(
-        OPENAI_SERVICE,
-        openai_handlers(openai) | model_handlers(openai) | responses | text_handlers(texts) | audio_handlers(audio),
-    )
+    more = _responses(server, settings, answerer, access, converter) | _audio(core, access, converter, directory)
+    server.add_service(OPENAI_SERVICE, openai_handlers(openai) | model_handlers(openai) | text_handlers(texts) | more)
     anthropic = AnthropicServicer(answerer, core.dispatcher, access=access, converter=converter)
     server.add_service(ANTHROPIC_SERVICE, anthropic_handlers(anthropic))
     loaded = LoadedModels(core.fleet, aliases=core.aliases.models, tasks=tasks)
@@ -169,6 +163,16 @@ def _responses(
     return responses_handlers(
         ResponsesServicer(answerer, access=access, keeping=Keeping(converter, store), store=store)
     )
+
+
+def _audio(
+    core: Core, access: Access, converter: BodyConverter, directory: ModelDirectory
+) -> dict[str, grpc.RpcMethodHandler]:
+    """The calls of /v1/audio."""
+    audio = AudioServicer(
+        core.dispatcher, access=access, converter=converter, directory=directory, make_report=core.make_report
+    )
+    return audio_handlers(audio)
 
 
 def make_inference(settings: RouterSettings, core: Core, access: Access, pool: ParsingPool) -> InferenceServicer:

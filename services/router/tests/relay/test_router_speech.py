@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh.openai.v1 import openai_pb2
 from infermesh_router.fleet.faults import STREAM_SILENT
 from infermesh_router.relay.poison import ENGINE_CRASHED, POISONED
 from infermesh_router.relay.request_digest import digest
 from infermesh_router.requests.audio_call import read_speak, read_transcribe
 from infermesh_router.testing.router import RunningRouter, StartRouter
 from infermesh_router.testing.speech import SAMPLE_RATE, SEGMENTS, SpeechWorker, StartSpeech, speak, transcribe
-from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
+from infermesh_runtime.errors import DeviceNotAvailable, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 
 Fault = tuple[int, Exception | None]
 WORDS = "one two three four"
@@ -58,6 +59,31 @@ async def test_a_call_without_a_model_gets_the_only_one_of_its_kind(
     router = await start_router(await start_speech())
     assert (await transcribe(router, model=""))[0].started.model == "ears"
     assert (await speak(router, model=""))[0].started.model == "mouth"
+
+
+async def test_the_device_that_is_asked_for_answers(start_speech: StartSpeech, start_router: StartRouter) -> None:
+    kinds = (pb.DEVICE_KIND_CPU, pb.DEVICE_KIND_CUDA)
+    cpu, cuda = [await start_speech(device=kind) for kind in kinds]
+    router = await start_router(cpu, cuda)
+    for device, worker in (("cpu", cpu), ("gpu", cuda), ("cuda", cuda), (cpu.address, cpu)):
+        assert (await transcribe(router, device=device))[0].started.endpoint == worker.address
+        assert (await speak(router, device=device))[0].started.endpoint == worker.address
+    assert cpu.heard[-1].device == "auto"  # the endpoint itself knows no addresses
+    with pytest.raises(DeviceNotAvailable):
+        await transcribe(router, device="xpu")
+    with pytest.raises(NotFound):
+        await speak(router, model="nobody")
+
+
+async def test_requests_are_counted_by_model_and_status(start_speech: StartSpeech, start_router: StartRouter) -> None:
+    router = await start_router(await start_speech())
+    await transcribe(router)
+    await speak(router, text="one")
+    with pytest.raises(NotFound):
+        await speak(router, model="nobody")
+    text = (await router.openai.GetMetrics(openai_pb2.GetMetricsRequest())).data.decode()
+    for model, code in (("ears", "OK"), ("mouth", "OK"), ("", "NOT_FOUND")):
+        assert f'infermesh:router_requests_total{{code="{code}",model_name="{model}"}} 1.0' in text
 
 
 async def pair(
