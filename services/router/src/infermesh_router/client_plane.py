@@ -19,7 +19,7 @@ from infermesh_router.batches.servicer import LIMITED_CALLS as LIMITED_BATCH_CAL
 from infermesh_router.batches.servicer import SERVICE as BATCH_SERVICE
 from infermesh_router.batches.servicer import BatchServicer, batch_handlers
 from infermesh_router.config.batch_options import batch_store
-from infermesh_router.config.body_options import body_rules, request_bounds
+from infermesh_router.config.body_options import body_rules, image_fetcher, request_bounds
 from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core
@@ -88,7 +88,9 @@ def add_client_plane(
     """Adds the services for clients: native inference, and the REST APIs of OpenAI, Anthropic and Ollama."""
     server.add_service(SERVICE, inference_handlers(make_inference(settings, core, access, pool)))
     answerer = Answerer(core.dispatcher, tell_after_s=settings.wait_comment_s)
-    converter = BodyConverter(pool, body_rules(settings))
+    fetcher = image_fetcher(settings)
+    server.add_part(ServerPart(name="images", close=fetcher.close))
+    converter = BodyConverter(pool, body_rules(settings), fetcher)
     directory = ModelDirectory(core.aliases.models, core.fleet.ready_on)
     openai = OpenAIServicer(
         answerer,
