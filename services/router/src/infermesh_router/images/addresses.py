@@ -4,8 +4,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 _AZURE_PLATFORM = ip_address("168.63.129.16")
 """A public address that answers only virtual machines of Azure, and tells them secrets."""
-_TUNNELS = tuple(map(ip_network, ("2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48")))
-"""IPv6 addresses that lead to an IPv4 address which they contain: 6to4, Teredo, NAT64."""
+_SPECIAL = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20", "5f00::/16")))
+"""Networks with a special purpose that not every version of Python knows as such."""
+_TUNNELS = tuple(map(ip_network, ("2002::/16", "64:ff9b::/96", "64:ff9b:1::/48")))
+"""IPv6 addresses that lead to an IPv4 address which they contain: 6to4, NAT64; Teredo's are special already."""
 
 
 def is_public(address: str) -> bool:
@@ -16,7 +18,8 @@ def is_public(address: str) -> bool:
         return False
     if isinstance(parsed, IPv6Address) and not _is_plain(parsed):
         return False
-    return _is_global(parsed) and parsed != _AZURE_PLATFORM
+    special = parsed == _AZURE_PLATFORM or any(parsed in network for network in _SPECIAL)
+    return _is_global(parsed) and not special
 
 
 def _is_plain(address: IPv6Address) -> bool:
