@@ -6,9 +6,28 @@ if TYPE_CHECKING:
     from infermesh_client.aio import AsyncClient
     from infermesh_client.answer import Answer, ToolCall
     from infermesh_client.client import Client
+    from infermesh_client.image_parts import image_part
     from infermesh_client.request import ChatMessage, Event, GenerateOptions, Prompt
 
-__all__ = ["Answer", "AsyncClient", "ChatMessage", "Client", "Event", "GenerateOptions", "Prompt", "ToolCall"]
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "ChatMessage",
+    "Client",
+    "Event",
+    "GenerateOptions",
+    "Prompt",
+    "ToolCall",
+    "image_part",
+]
+_MODULES = {
+    "Answer": "answer",
+    "AsyncClient": "aio",
+    "Client": "client",
+    "ToolCall": "answer",
+    "image_part": "image_parts",
+}
+"""Where the names are that are not in `request`."""
 
 
 def __getattr__(name: str) -> Any:
@@ -16,5 +35,4 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = {"Answer": "answer", "AsyncClient": "aio", "Client": "client", "ToolCall": "answer"}.get(name, "request")
-    return getattr(import_module(f"{__name__}.{module}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'request')}"), name)
