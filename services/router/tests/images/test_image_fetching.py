@@ -248,6 +248,21 @@ async def test_only_hosts_of_the_list_are_resolved() -> None:
     assert not web.resolved
 
 
+async def test_redirects_to_hosts_outside_the_list_are_refused() -> None:
+    async with running(Web({"/a.png": redirect("http://other.test/b.png"), "/b.png": OK})) as web:
+        assert (await refused(web, hosts=("example.org",))).reason == "IMAGE_HOST_NOT_ALLOWED"
+    assert web.resolved == ["example.org"]
+
+
+async def test_a_body_without_end_is_left_at_the_limit() -> None:
+    sizes: list[int] = []
+    async with running(
+        Web({"/a.png": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + PNG + bytes(1_000_000)})
+    ) as web:
+        assert "has more than 10000 bytes" in (await refused(web, arrived=sizes.append)).message
+    assert sum(sizes) <= RULES.max_bytes
+
+
 async def test_what_counts_the_bytes_may_stop_it() -> None:
     def no_more(_size: int) -> None:
         raise ResourceExhausted("too much", reason="BODIES_TOO_LARGE")
