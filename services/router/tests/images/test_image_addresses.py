@@ -3,9 +3,13 @@
 import time
 
 import pytest
+from pydantic import ValidationError
 
+from infermesh_router.config.body_options import image_rules
+from infermesh_router.config.settings import RouterSettings
 from infermesh_router.images.addresses import is_public
 from infermesh_router.images.locations import Location, read_location, redirected
+from infermesh_router.images.rules import ImageRules
 from infermesh_runtime.errors import InvalidArgument
 
 PATH = "messages[0].content[0].image_url"
@@ -122,6 +126,18 @@ def test_the_list_of_hosts(host: str, allowed: bool) -> None:
         return
     with pytest.raises(InvalidArgument, match="not in INFERMESH_IMAGE_HOSTS"):
         read_location(f"http://{host}/", PATH, hosts)
+
+
+@pytest.mark.parametrize("hosts", ["https://cdn.example.org", "*", "a,b/c", "h:80", "*example.org", "10.0.0.0/8"])
+def test_a_list_of_what_are_no_hosts_stops_the_start(hosts: str) -> None:
+    with pytest.raises(ValidationError, match="is not the name of a host"):
+        RouterSettings.model_validate({"image_hosts": hosts})
+
+
+def test_hosts_are_compared_in_small_letters() -> None:
+    settings = RouterSettings.model_validate({"image_hosts": "CDN.Example.org, *.Images.test.", "image_urls": True})
+    assert image_rules(settings) == ImageRules(urls=True)
+    assert settings.image_hosts == ("CDN.Example.org", "*.Images.test.")
 
 
 def test_redirects_are_checked_as_the_first_url_is() -> None:

@@ -95,6 +95,16 @@ def test_responses() -> None:
     assert messages(convert_response, body) == [["see"], ["what?", (PNG, "low")], [], [(PNG, "high")]]
 
 
+def test_a_kept_response_has_its_images() -> None:
+    made = converted(convert_response, {"input": [user(RESPONSES)]})
+    (item,) = made.extra.items
+    assert json.loads(item.body)["content"] == [RESPONSES]
+    past = Past((item.body,))
+    body = HttpBody(data=json.dumps({"model": "m", "input": "hi", "previous_response_id": "r"}).encode())
+    (call,) = convert_response(body.SerializeToString(), RULES, past=past).job.calls
+    assert pb.GenerateRequest.FromString(call.body).chat.messages[0].parts[0].image.data == PNG
+
+
 def test_ollama() -> None:
     body: dict[str, Any] = {"messages": [{"role": "user", "content": "what?", "images": [ENCODED, ENCODED]}]}
     assert messages(convert_ollama_chat, body) == [[(PNG, ""), (PNG, ""), "what?"]]

@@ -1,8 +1,20 @@
 """Settings of the images in conversations."""
 
-from pydantic import Field
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from infermesh_runtime.settings import CommaList, ServiceSettings
+
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+
+
+def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"{host!r} is not the name of a host, as in cdn.example.org or *.example.org")
+    return hosts
 
 
 class ImageSettings(ServiceSettings):
@@ -13,7 +25,7 @@ class ImageSettings(ServiceSettings):
         description="Whether the router fetches images that requests name by http(s) URLs. It then asks public "
         "addresses only, at the ports 80 and 443. Images in data: URLs need no such leave.",
     )
-    image_hosts: CommaList = Field(
+    image_hosts: Annotated[CommaList, AfterValidator(_check_hosts)] = Field(
         (),
         description="Hosts from which images may be fetched, separated by commas; *.example.org stands for all names "
         "that end so. Empty: all.",

@@ -22,6 +22,14 @@ _AT_ONCE = 64
 _MAX_ADDRESSES = 8
 _HEADERS = (("Accept", "image/png, image/jpeg, image/webp, image/gif"), ("Accept-Encoding", "identity"))
 
+_FAILURES = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+    OSError,  # of TLS, after the handshake
+)
+
 Arrived = Callable[[int], None]
 """Is told of each piece of an image how many bytes it has; raises if those are too many."""
 
@@ -108,7 +116,7 @@ class ImageFetcher:
                 pool.stream("GET", url, headers=(("Host", _host_header(location)), *_HEADERS)) as response,
             ):
                 return await self._read(response, path, arrived)
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.UnsupportedProtocol):
+        except _FAILURES:
             raise bad_image(path, "could not be fetched: the connection to its host failed") from None
 
     async def _read(self, response: httpcore.Response, path: str, arrived: Arrived) -> bytes | str:
