@@ -156,6 +156,18 @@ async def test_urls_are_not_fetched_unless_that_is_allowed(
     assert not seen
 
 
+async def test_nothing_is_fetched_for_a_model_that_takes_no_images(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The address is one that would be refused, but the model is what the error is about."""
+    worker = ScriptedWorker(look, ("blind",), sees={"blind": False})
+    async with (
+        behind_envoy(worker, tmp_path_factory.mktemp("blind"), image_urls=True) as url,
+        httpx.AsyncClient(base_url=url, timeout=20) as http,
+    ):
+        for path in ("/v1/chat/completions", "/tokenize"):
+            error = (await http.post(path, json=chat_body("http://127.0.0.1/a.png", "blind"))).json()["error"]
+            assert error["message"] == "messages[0].content[1].image_url: the model 'blind' takes no images."
+
+
 async def test_a_stream_is_refused_as_an_answer_is(url: str) -> None:
     body = chat_body(f"data:image/svg+xml;base64,{ENCODED[:8]}", "sees") | {"stream": True}
     async with httpx.AsyncClient(base_url=url, timeout=20) as http:

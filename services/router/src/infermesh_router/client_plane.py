@@ -90,7 +90,7 @@ def add_client_plane(
     answerer = Answerer(core.dispatcher, tell_after_s=settings.wait_comment_s)
     fetcher = image_fetcher(settings)
     server.add_part(ServerPart(name="images", close=fetcher.close))
-    converter = BodyConverter(pool, body_rules(settings), fetcher)
+    converter = BodyConverter(pool, body_rules(settings), fetcher, check=core.dispatcher.check_images)
     directory = ModelDirectory(core.aliases.models, core.fleet.ready_on)
     openai = OpenAIServicer(
         answerer,

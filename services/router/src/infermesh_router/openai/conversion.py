@@ -1,6 +1,6 @@
 """Converts bodies of the REST API to jobs: small ones at once, large ones in another process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from infermesh_router.openai.bodies import BodyRules, check_conversation, check_
 from infermesh_router.openai.convert.chat import chat_job
 from infermesh_router.openai.convert.completion import completion_job
 from infermesh_router.openai.convert.tools import ignored_strictness
+from infermesh_router.openai.errors import rename_fields
 from infermesh_router.openai.job import Job
 from infermesh_router.openai.packed_body import unpack_body, unpack_small_body, unpacked_body_size
 from infermesh_router.openai.parse import parse_body
@@ -73,11 +74,22 @@ ConvertAsked = Callable[[bytes, BodyRules, str], AskedCall]
 class BodyConverter:
     """Converts serialised HttpBody messages without holding up the event loop. Its methods raise InvalidArgument."""
 
-    def __init__(self, pool: ParsingPool, rules: BodyRules, fetcher: ImageFetcher | None = None) -> None:
-        """`fetcher` fetches images that bodies name by URL, if the rules allow that."""
+    def __init__(
+        self,
+        pool: ParsingPool,
+        rules: BodyRules,
+        fetcher: ImageFetcher | None = None,
+        *,
+        check: Callable[[Call], None] = lambda _call: None,
+    ) -> None:
+        """`fetcher` fetches images that bodies name by URL, if the rules allow that.
+
+        `check` raises InvalidArgument for a call whose images nobody would look at: those are not fetched.
+        """
         self._pool = pool
         self._rules = rules
         self._fetcher = fetcher
+        self._check = check
 
     async def chat(self, message: bytes, sent: Sent = PLAINLY) -> Converted:
         """The job of a body of /v1/chat/completions."""
@@ -96,6 +108,7 @@ class BodyConverter:
         job = converted.job
         if not job.remote_images or self._fetcher is None:
             return converted
+        self._check_images(job.calls[0], job.field_names)
         call = await self._with_images(job.calls[0], job.remote_images, sent.share, self._fetcher)
         return replace(converted, job=replace(job, calls=(call,), remote_images=()))
 
@@ -104,6 +117,7 @@ class BodyConverter:
         asked = await self._asked(convert, message, sent)
         if not asked.remote_images or self._fetcher is None:
             return asked
+        self._check_images(asked.call, asked.extra)
         call = await self._with_images(asked.call, asked.remote_images, sent.share, self._fetcher)
         return replace(asked, call=call, remote_images=())
 
@@ -122,6 +136,13 @@ class BodyConverter:
             return convert(message, self._rules, sent.model)
         asked, (body,) = await self._pool.run(_convert_heavy_asked, message, encoding, convert, self._rules, sent.model)
         return replace(asked, call=replace(asked.call, body=body))
+
+    def _check_images(self, call: Call, names: Mapping[str, str]) -> None:
+        """Raises InvalidArgument with the client's name of an image that nobody would look at."""
+        try:
+            self._check(call)
+        except InvalidArgument as error:
+            raise rename_fields(error, names) from None
 
     async def _with_images(
         self, call: Call, images: tuple[RemoteImage, ...], share: Share, fetcher: ImageFetcher

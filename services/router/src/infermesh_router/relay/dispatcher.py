@@ -135,10 +135,14 @@ class Dispatcher:
         error = Unavailable(f"Endpoint {address} is being drained.", reason=DRAINED)
         return sum(_may_move(attempt) and attempt.abandon(error) for attempt in self._attempts.on(address))
 
+    def check_images(self, call: Call) -> None:
+        """Raises InvalidArgument for an image that no endpoint with the call's model would take."""
+        check_images(self._fleet.snapshots, call.wanted)
+
     def _resolved(self, call: Call) -> Call:
         """The call to the model that it means. Raises InvalidArgument for an image that no endpoint would take."""
         call = self._resolve(call)
-        check_images(self._fleet.snapshots, call.wanted)
+        self.check_images(call)
         return call
 
     def _could_serve(self, call: Call, tried: frozenset[str]) -> bool:
