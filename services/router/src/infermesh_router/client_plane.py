@@ -88,9 +88,7 @@ def add_client_plane(
     """Adds the services for clients: native inference, and the REST APIs of OpenAI, Anthropic and Ollama."""
     server.add_service(SERVICE, inference_handlers(make_inference(settings, core, access, pool)))
     answerer = Answerer(core.dispatcher, tell_after_s=settings.wait_comment_s)
-    fetcher = image_fetcher(settings)
-    server.add_part(ServerPart(name="images", close=fetcher.close))
-    converter = BodyConverter(pool, body_rules(settings), fetcher, check=core.dispatcher.check_images)
+    converter = _converter(server, settings, core, pool)
     directory = ModelDirectory(core.aliases.models, core.fleet.ready_on)
     openai = OpenAIServicer(
         answerer,
@@ -122,6 +120,13 @@ def add_client_plane(
     ollama = OllamaServicer(asking, access=access, make_report=core.make_report, directory=directory, loaded=loaded)
     server.add_service(OLLAMA_SERVICE, ollama_handlers(ollama) | ollama_text_handlers(texts))
     _add_batches(server, settings, core, access=access, pool=pool, converter=converter, tasks=tasks)
+
+
+def _converter(server: Server, settings: RouterSettings, core: Core, pool: ParsingPool) -> BodyConverter:
+    """Converts bodies, and fetches their images until the server stops."""
+    fetcher = image_fetcher(settings)
+    server.add_part(ServerPart(name="images", close=fetcher.close))
+    return BodyConverter(pool, body_rules(settings), fetcher, check=core.dispatcher.check_images)
 
 
 def _add_batches(
