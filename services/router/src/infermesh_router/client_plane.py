@@ -39,6 +39,7 @@ from infermesh_router.openai.openapi import openai_api
 from infermesh_router.openai.servicer import LIMITED_CALLS, OpenAIServicer, openai_handlers
 from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
 from infermesh_router.openai.token_servicer import TokenServicer
+from infermesh_router.policy.images import check_images
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.reader import RequestReader
 from infermesh_router.responses.keeping import Keeping
@@ -126,7 +127,9 @@ def _converter(server: Server, settings: RouterSettings, core: Core, pool: Parsi
     """Converts bodies, and fetches their images until the server stops."""
     fetcher = image_fetcher(settings)
     server.add_part(ServerPart(name="images", close=fetcher.close))
-    return BodyConverter(pool, body_rules(settings), fetcher, check=core.dispatcher.check_images)
+    return BodyConverter(
+        pool, body_rules(settings), fetcher, check=lambda call: check_images(core.fleet.snapshots, call.wanted)
+    )
 
 
 def _add_batches(

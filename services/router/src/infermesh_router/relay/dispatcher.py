@@ -16,7 +16,6 @@ from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import DRAINED, to_error
 from infermesh_router.fleet.front_check import front_answers
 from infermesh_router.metrics.request_metrics import RequestMetrics
-from infermesh_router.policy.images import check_images
 from infermesh_router.policy.refusals import Recovering
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.attempts import Attempts, request_metadata, tell_breaker, tell_if_sent_back
@@ -94,7 +93,7 @@ class Dispatcher:
         `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter). `telling` tells the client
         what the call waits for, in the task that waits.
         """
-        call = self._resolved(call)
+        call = self._resolve(call)
         relay = Relay(self._parts, call, deadline_s=self._deadline(timeout_s), since_s=since_s, telling=telling)
         with self._counted(call) as label:
             begun = await relay.begin()
@@ -111,7 +110,7 @@ class Dispatcher:
 
     async def send(self, call: Call, timeout_s: float | None, *, since_s: float) -> bytes:
         """The answer to a unary call, as the bytes that came."""
-        call, deadline_s = self._resolved(call), self._deadline(timeout_s)
+        call, deadline_s = self._resolve(call), self._deadline(timeout_s)
         lost = LostEndpoints(self._admission.wake_later, clock=self._clock)
         retries = Retries(self._options.attempts, self._budget, self._metrics, lost)
         pending = self._admission.arrive(call, deadline_s=deadline_s)
@@ -134,16 +133,6 @@ class Dispatcher:
         """Moves streams off an endpoint; returns how many. Those that no other endpoint could continue stay."""
         error = Unavailable(f"Endpoint {address} is being drained.", reason=DRAINED)
         return sum(_may_move(attempt) and attempt.abandon(error) for attempt in self._attempts.on(address))
-
-    def check_images(self, call: Call) -> None:
-        """Raises InvalidArgument for an image that no endpoint with the call's model would take."""
-        check_images(self._fleet.snapshots, call.wanted)
-
-    def _resolved(self, call: Call) -> Call:
-        """The call to the model that it means. Raises InvalidArgument for an image that no endpoint would take."""
-        call = self._resolve(call)
-        self.check_images(call)
-        return call
 
     def _could_serve(self, call: Call, tried: frozenset[str]) -> bool:
         """Whether an endpoint outside `tried` could serve the call, now or once it has room."""
