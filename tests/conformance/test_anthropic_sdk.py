@@ -168,7 +168,7 @@ def test_errors_are_anthropics(client: anthropic.Anthropic) -> None:
     assert (body["type"], body["error"]["type"]) == ("error", "not_found_error")
     assert body["request_id"] == unknown.value.request_id
     image: Any = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
-    with pytest.raises(anthropic.BadRequestError, match=r"messages\[0\].content\[0\].type' 'image' is not supported"):
+    with pytest.raises(anthropic.BadRequestError, match=r"messages\[0\].content\[0\].source' must be an image"):
         client.messages.create(messages=[{"role": "user", "content": [image]}], **ASKED)
     tool: Any = {"type": "web_search_20250305", "name": "web_search"}
     with pytest.raises(anthropic.BadRequestError, match="'web_search_20250305' is a tool of Anthropic's own"):

@@ -212,7 +212,7 @@ def test_the_mesh_keeps_a_pinned_model(client: ollama.Client) -> None:
         (lambda c: c.show("nobody"), 404, "'nobody' does not exist"),
         (lambda c: c.generate(MODEL, QUESTION, options={"temperature": 3}), 400, "'options.temperature'"),
         (lambda c: c.generate(MODEL, QUESTION, template="{{ .Prompt }}"), 400, "'template'"),
-        (lambda c: c.generate(MODEL, QUESTION, images=["aGk="]), 400, "'images'"),
+        (lambda c: c.generate(MODEL, QUESTION, images=["aGk="]), 400, "'images[0]' must be an image"),
         (lambda c: c.chat(MODEL, [{"role": "tell", "content": "x"}]), 400, "messages[0].role"),
         (lambda c: c.generate(MODEL, QUESTION, format={"type": "nothing"}), 400, "json schema"),
         (lambda c: c.generate(MODEL, QUESTION, suffix="x"), 400, "suffix"),

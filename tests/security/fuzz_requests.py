@@ -9,6 +9,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1 import tensor_pb2
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.completion import CompletionRequest
+from infermesh_router.testing.images import DATA_URL
 from infermesh_router.testing.keys import secret_of
 
 Drawn = st.SearchStrategy[Any]
@@ -52,7 +53,11 @@ _FIELDS: dict[str, Drawn] = {
 }
 """Values of fields that are mostly valid."""
 
-_part = st.fixed_dictionaries({"type": st.sampled_from(["text", "image_url", ""]), "text": anything})
+_urls = st.sampled_from([DATA_URL, DATA_URL[:40], "data:image/png;base64,", "http://127.0.0.1/", "http://[::1", "x"])
+_part = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "image_url", ""])},
+    optional={"text": anything, "image_url": _urls | st.fixed_dictionaries({"url": _urls}) | anything},
+)
 _roles = st.sampled_from(["system", "user", "assistant", "tool", "developer", "", "root"])
 _message = anything | st.fixed_dictionaries(
     {"role": _roles, "content": st.text(max_size=20) | st.lists(_part, max_size=2) | anything},

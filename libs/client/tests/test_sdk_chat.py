@@ -2,11 +2,13 @@
 
 import json
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_client import Answer, AsyncClient, ChatMessage, Client
+from infermesh_client import Answer, AsyncClient, ChatMessage, Client, image_part
+from infermesh_client.image_parts import MessagePart
 from infermesh_runtime.answer_parsing.parts import CallArguments, CallBegins, CallEnds, Part, Reasoning, Text
 from infermesh_runtime.errors import InvalidArgument
 from libs.client.tests.conftest import RunningMesh
@@ -111,3 +113,19 @@ def test_bad_requests_are_not_sent(tool_mesh: RunningMesh) -> None:
             with pytest.raises(InvalidArgument, match=problem):
                 client.chat(ASKED, tools=[pb.Tool(name="f", parameters_json=schema)])
     assert not tool_mesh.servicer.requests
+
+
+def test_images_of_a_message(mesh: RunningMesh, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"png")
+    parts: list[MessagePart] = ["What are these?", tmp_path / "a.png", b"gif", image_part(b"jpeg", detail="low")]
+    message: ChatMessage = {"role": "user", "content": "", "parts": parts}
+    missing: ChatMessage = {"role": "user", "content": "", "parts": [tmp_path / "none.png"]}
+    with Client(mesh.address) as client:
+        client.chat([message])
+        with pytest.raises(InvalidArgument, match=r"cannot read the image .*none\.png: No such file"):
+            client.chat([missing])
+    (request,) = mesh.servicer.requests
+    text, *images = request.chat.messages[0].parts
+    assert text.text == "What are these?"
+    assert [part.image.data for part in images] == [b"png", b"gif", b"jpeg"]
+    assert images[2].image.detail == "low"

@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from infermesh_client.aio import AsyncClient
     from infermesh_client.answer import Answer, ToolCall
     from infermesh_client.client import Client
+    from infermesh_client.image_parts import image_part
     from infermesh_client.request import ChatMessage, Event, GenerateOptions, Prompt
     from infermesh_client.speech_request import Speech, Transcript
 
@@ -20,6 +21,7 @@ __all__ = [
     "Speech",
     "ToolCall",
     "Transcript",
+    "image_part",
 ]
 _MODULES = {
     "Answer": "answer",
@@ -28,6 +30,7 @@ _MODULES = {
     "Speech": "speech_request",
     "ToolCall": "answer",
     "Transcript": "speech_request",
+    "image_part": "image_parts",
 }
 """Where names are that are not in `request`."""
 

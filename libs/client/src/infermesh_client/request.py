@@ -8,6 +8,7 @@ import numpy as np
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh.tensor.v1 import tensor_pb2
+from infermesh_client.image_parts import MessagePart, content_parts
 from infermesh_runtime.errors import InvalidArgument
 
 Event = inference_pb2.Started | inference_pb2.Delta | inference_pb2.Finished
@@ -19,12 +20,14 @@ class ChatMessage(TypedDict):
 
     `name` is the speaker's name, for chat templates that use one. `tool_calls` are those of an "assistant" message, and
     `tool_call_id`, in a "tool" message, names the call that this is the result of. `content_parts` replaces a content
-    of more than one part; `content` is "" then. `reasoning_content` is what an "assistant" thought before its content.
+    of more than one part; `content` is "" then. So do `parts`, texts and images in order: the bytes of an image, a
+    `Path`, or what `image_part` makes. `reasoning_content` is what an "assistant" thought before its content.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str
     content_parts: NotRequired[Sequence[str]]
+    parts: NotRequired[Sequence[MessagePart]]
     name: NotRequired[str]
     tool_calls: NotRequired[Sequence[inference_pb2.ToolCall]]
     tool_call_id: NotRequired[str]
@@ -196,7 +199,7 @@ def _set_prompt(request: inference_pb2.GenerateRequest, prompt: Prompt, given: M
     elif not prompt:
         raise ValueError("the prompt is empty")
     elif isinstance(prompt[0], Mapping):
-        messages = [inference_pb2.ChatMessage(**message) for message in cast(Sequence[ChatMessage], prompt)]
+        messages = [_message(message) for message in cast(Sequence[ChatMessage], prompt)]
         chat = inference_pb2.ChatPrompt(messages=messages, **_pick(given, _CHAT))
         if "tool_choice" in given:
             chat.tool_choice.CopyFrom(_tool_choice(given["tool_choice"]))
@@ -208,6 +211,13 @@ def _set_prompt(request: inference_pb2.GenerateRequest, prompt: Prompt, given: M
     if (of_chats := _pick(given, _OF_CHATS)) and not request.HasField("chat"):
         name = next(iter(of_chats))
         raise ValueError(f"{name} can be given only with a conversation (a list of messages) as the prompt")
+
+
+def _message(message: ChatMessage) -> inference_pb2.ChatMessage:
+    fields: dict[str, Any] = dict(message)
+    if "parts" in message:
+        fields["parts"] = content_parts(message["parts"])
+    return inference_pb2.ChatMessage(**fields)
 
 
 def _tool_choice(choice: str) -> inference_pb2.ToolChoice:

@@ -25,6 +25,18 @@ def test_chat_one_shot(mesh: RunningMesh, infermesh: RunCommand) -> None:
     assert (request.model, request.stop.max_tokens, request.sampling.temperature) == ("tiny", 9, 0.0)
 
 
+def test_chat_about_images(mesh: RunningMesh, infermesh: RunCommand, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"png")
+    shown = ["--image", str(tmp_path / "a.png"), "--endpoint", mesh.address]
+    assert infermesh("chat", "what is it?", *shown, "--image", str(tmp_path / "a.png")).stdout == "Hello, world!\n"
+    (request,) = mesh.servicer.requests
+    first, second, question = request.chat.messages[0].parts
+    assert (first.image.data, second.image.data, question.text) == (b"png", b"png", "what is it?")
+    missing = infermesh("chat", "what is it?", "--image", str(tmp_path / "none.png"), "--endpoint", mesh.address)
+    assert missing.exit_code == 1
+    assert "cannot read the image" in missing.stderr
+
+
 def test_chat_samples_sanely_where_the_model_does_not_say(mesh: RunningMesh, infermesh: RunCommand) -> None:
     infermesh("chat", "hi", "--endpoint", mesh.address)
     infermesh("chat", "hi", "--temperature", "0", "--max-tokens", "0", "--endpoint", mesh.address)

@@ -23,7 +23,7 @@ from infermesh_router.batches.servicer import LIMITED_CALLS as LIMITED_BATCH_CAL
 from infermesh_router.batches.servicer import SERVICE as BATCH_SERVICE
 from infermesh_router.batches.servicer import BatchServicer, batch_handlers
 from infermesh_router.config.batch_options import batch_store
-from infermesh_router.config.body_options import body_rules, request_bounds
+from infermesh_router.config.body_options import body_rules, image_fetcher, request_bounds
 from infermesh_router.config.response_options import response_store
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core
@@ -43,6 +43,7 @@ from infermesh_router.openai.openapi import openai_api
 from infermesh_router.openai.servicer import LIMITED_CALLS, OpenAIServicer, openai_handlers
 from infermesh_router.openai.servicer import SERVICE as OPENAI_SERVICE
 from infermesh_router.openai.token_servicer import TokenServicer
+from infermesh_router.policy.images import check_images
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.reader import RequestReader
 from infermesh_router.responses.keeping import Keeping
@@ -95,7 +96,7 @@ def add_client_plane(
     """Adds the services for clients: native inference, and the REST APIs of OpenAI, Anthropic and Ollama."""
     server.add_service(SERVICE, inference_handlers(make_inference(settings, core, access, pool)))
     answerer = Answerer(core.dispatcher, tell_after_s=settings.wait_comment_s)
-    converter = BodyConverter(pool, body_rules(settings))
+    converter = _converter(server, settings, core, pool)
     directory = ModelDirectory(core.aliases.models, core.fleet.ready_on)
     openai = OpenAIServicer(
         answerer,
@@ -125,6 +126,15 @@ def add_client_plane(
     ollama = OllamaServicer(asking, access=access, make_report=core.make_report, directory=directory, loaded=loaded)
     server.add_service(OLLAMA_SERVICE, ollama_handlers(ollama) | ollama_text_handlers(texts))
     _add_batches(server, settings, core, access=access, pool=pool, converter=converter, tasks=tasks, bodies=bodies)
+
+
+def _converter(server: Server, settings: RouterSettings, core: Core, pool: ParsingPool) -> BodyConverter:
+    """Converts bodies, and fetches their images until the server stops."""
+    fetcher = image_fetcher(settings)
+    server.add_part(ServerPart(name="images", close=fetcher.close))
+    return BodyConverter(
+        pool, body_rules(settings), fetcher, check=lambda call: check_images(core.fleet.snapshots, call.wanted)
+    )
 
 
 def _add_batches(

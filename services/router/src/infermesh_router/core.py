@@ -31,8 +31,10 @@ from infermesh_router.placement.placer import Placer
 from infermesh_router.placement.wish_keeper import WishKeeper
 from infermesh_router.policy.choice import choose
 from infermesh_router.policy.chooser import Chooser
+from infermesh_router.policy.images import check_images
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.aliases import Aliases
+from infermesh_router.requests.call import Call
 from infermesh_router.requests.unnamed import name_model
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.rpc.identity import identity_of
@@ -87,7 +89,7 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         sessions=sessions,
         gate=gate,
         options=settings.relay_options(),
-        resolve=lambda call: aliases.resolve(name_model(call, lambda kind: only_model(fleet.endpoints, kind))),
+        resolve=_resolver(fleet, aliases),
         tasks=tasks,
     )
     registry.register(EndpointCollector(lambda: fleet.endpoints))
@@ -125,6 +127,17 @@ def build_fleet(
         on_cache_lost=on_cache_lost,
         tasks=tasks,
     )
+
+
+def _resolver(fleet: Fleet, aliases: Aliases) -> Callable[[Call], Call]:
+    """Gives a call the model that it means. Raises InvalidArgument for an image that no endpoint would take."""
+
+    def resolve(call: Call) -> Call:
+        call = aliases.resolve(name_model(call, lambda kind: only_model(fleet.endpoints, kind)))
+        check_images(fleet.snapshots, call.wanted)
+        return call
+
+    return resolve
 
 
 def _reporter(

@@ -132,7 +132,7 @@ def test_a_count_has_the_prompt_of_the_message() -> None:
         ({"max_tokens": None}, "'max_tokens' must be"),
         ({"max_tokens": 0}, "'max_tokens' must be greater than or equal to 1, not 0"),
         ({"messages": []}, "'messages' must not be empty"),
-        ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, "content[0].type' 'image' is"),
+        ({"messages": [{"role": "user", "content": [{"type": "document", "source": {}}]}]}, "[0].type' 'document' is"),
         ({"messages": [{"role": "user", "content": [CALL]}]}, "'messages[0]' has a block of type 'tool_use'"),
         ({"messages": [HI, {"role": "assistant", "content": [RESULT]}]}, "'messages[1]' has a block of type 'tool_r"),
         ({"messages": [HI, {"role": "assistant", "content": [CALL]}]}, "'messages[1]' ends with a 'tool_use'"),

@@ -170,7 +170,8 @@ def test_errors_name_the_field(body: dict[str, Any], path: str) -> None:
         ({"context": [1], "raw": True}, "'context' must not be set beside 'raw', which renders no template."),
         ({"context": [1], "suffix": "x"}, "'context' must not be set beside 'suffix', which renders no template."),
         ({"template": "x"}, "'template' is not supported by this server; render the prompt yourself and set 'raw'."),
-        ({"images": ["aGk="]}, "'images' is not supported by this server."),
+        ({"images": ["aGk="], "raw": True}, "'images' must not be set beside 'raw', which renders no template."),
+        ({"images": ["aGk="], "suffix": "x"}, "'images' must not be set beside 'suffix', which renders no template."),
         ({"raw": True, "system": "x"}, "'system' must not be set beside 'raw', which renders no template."),
     ],
 )

@@ -218,6 +218,7 @@ async def test_models(start_worker: StartWorker, start_router: StartRouter) -> N
             "rerank": False,
             "infer": False,
             "chat_completions": None,
+            "images": None,
             "tool_calls": None,
             "reasoning": None,
         },

@@ -56,11 +56,17 @@ def test_a_model_says_how_its_answers_are_sampled() -> None:
 def test_a_model_says_what_it_is_and_by_what_other_names() -> None:
     told = report()
     told.models[0].size_bytes = 5
-    told.available[2].has_chat_template = True
+    told.available[2].has_chat_template = told.available[2].takes_images = True
     directory = ModelDirectory(lambda: {"chat": ["loaded"], "other": ["x"]}, {"loaded": ["a:1"]}.__getitem__)
     found = directory.find(told, "loaded")
     assert (found["size_bytes"], found["loaded"], found["aliases"]) == (5, True, ["chat"])
-    capabilities = {"completions": True, "chat_completions": True, "tool_calls": None, "reasoning": None}
+    capabilities = {
+        "completions": True,
+        "chat_completions": True,
+        "images": True,
+        "tool_calls": None,
+        "reasoning": None,
+    }
     assert capabilities.items() <= found["capabilities"].items()
     assert found["endpoints"] == ["a:1"]
     assert find_model(told, "disk")["loaded"] is False

@@ -80,7 +80,7 @@ BAD_CHAT = [
                     "role": "user",
                     "content": [
                         {"type": "text", "text": "what is it?"},
-                        {"type": "image_url", "image_url": {"url": "data:"}},
+                        {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}},
                     ],
                 }
             ]

@@ -15,6 +15,7 @@ from infermesh_runtime.errors import (
     DeviceNotAvailable,
     FailedPrecondition,
     Internal,
+    InvalidArgument,
     ModelNotFound,
     ResourceExhausted,
     Unavailable,
@@ -54,6 +55,18 @@ async def test_all_who_want_a_model_share_one_load(start: StartMesh) -> None:
     worker.may_load.set()
     await asyncio.gather(*tasks, other)
     assert sorted(request.model for request in worker.loads) == ["m", "n"]
+
+
+async def test_an_image_does_not_wait_for_a_load_where_it_is_refused(start: StartMesh) -> None:
+    blind = LoadingWorker(sees={"m": False})
+    mesh = await start(blind)
+    blind.may_load.clear()
+    text = asyncio.create_task(mesh.placer.ensure(Wanted(model="m")))
+    await blind.asked.wait()
+    with pytest.raises(InvalidArgument, match="takes no images"):
+        await asyncio.wait_for(mesh.placer.ensure(Wanted(model="m", image="chat.messages[0].parts[0]")), 10)
+    blind.may_load.set()
+    await text
 
 
 async def test_the_load_goes_on_when_the_client_leaves(start: StartMesh) -> None:

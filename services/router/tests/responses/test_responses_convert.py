@@ -122,7 +122,7 @@ def test_fields_mean_what_those_of_a_chat_do(fields: dict[str, Any], same: dict[
         ({"include": ["nonsense"]}, "include"),
         (
             {"input": [{"role": "user", "content": [IMAGE]}]},
-            "input[0].content[0].type",
+            "input[0].content[0].image_url",
         ),
         ({"input": [{"type": "computer_call", "id": "c"}]}, "input[0].type"),
         ({"input": [{"role": "robot", "content": "x"}]}, "input[0].role"),

@@ -174,12 +174,18 @@ def chat(  # noqa: PLR0917 - typer passes them by name
             "or 1024.",
         ),
     ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Image file (PNG, JPEG, WebP or GIF) that the question is about; may be given several times."
+        ),
+    ] = None,
     endpoint: Endpoint = None,
 ) -> None:
     """Chat with a model. Ctrl-C stops an answer, Ctrl-D ends the chat."""
     from infermesh_client.cli.chat.chat import ChatOptions, run_chat  # noqa: PLC0415
 
-    run_chat(endpoint, prompt, ChatOptions(system, model, device, temperature, max_tokens))
+    run_chat(endpoint, prompt, ChatOptions(system, model, device, temperature, max_tokens, image or ()))
 
 
 @app.command()

@@ -51,8 +51,59 @@ class ToolUseBlock(_Cached):
     toolset_name: str | None = None
 
 
+class Base64Source(Strict):
+    """The bytes of an image."""
+
+    type: Literal["base64"]
+    media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
+    data: NonEmpty
+
+
+class UrlSource(Strict):
+    """Where an image is: an http(s) URL, where the operator allows it."""
+
+    type: Literal["url"]
+    url: NonEmpty
+
+
+class OtherSource(Strict):
+    """A file of Anthropic's, refused because of its type, whatever else it contains."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Unsupported
+
+
+def _source_tag(value: object) -> str:
+    kind = _kind(value)
+    return f"<{kind}>" if kind in ("base64", "url") else "<other>"
+
+
+class ImageBlock(_Cached):
+    """An image."""
+
+    type: Literal["image"]
+    source: Annotated[
+        Annotated[Base64Source, Tag("<base64>")]
+        | Annotated[UrlSource, Tag("<url>")]
+        | Annotated[OtherSource, Tag("<other>")],
+        Discriminator(_source_tag),
+    ]
+
+    @property
+    def url(self) -> str:
+        """Where it is; a data: URL for one whose bytes were sent."""
+        match self.source:
+            case Base64Source(media_type=media_type, data=data):
+                return f"data:{media_type};base64,{data}"
+            case UrlSource(url=url):
+                return url
+            case _:
+                return ""
+
+
 class OtherBlock(Strict):
-    """An image, a document or the like, refused because of its type, whatever else it contains."""
+    """A document or the like, refused because of its type, whatever else it contains."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -79,17 +130,31 @@ Texts = Annotated[
 """Text, or blocks of it."""
 
 
+def _shown_tag(value: object) -> str:
+    return "<image>" if _kind(value) == "image" else _text_tag(value)
+
+
+ShownBlock = Annotated[
+    Annotated[TextBlock, Tag("<text>")] | Annotated[ImageBlock, Tag("<image>")] | Annotated[OtherBlock, Tag("<other>")],
+    Discriminator(_shown_tag),
+]
+Shown = Annotated[
+    Annotated[str, Tag("<string>")] | Annotated[list[ShownBlock], Tag("<blocks>")], Discriminator(_content_tag)
+]
+"""Text, or blocks of text and images."""
+
+
 class ToolResultBlock(_Cached):
     """What a tool answered."""
 
     type: Literal["tool_result"]
     tool_use_id: NonEmpty
-    content: Texts | None = None
+    content: Shown | None = None
     is_error: bool | None = None
     toolset_name: str | None = None
 
 
-_KNOWN = ("text", "thinking", "redacted_thinking", "tool_use", "tool_result")
+_KNOWN = ("text", "image", "thinking", "redacted_thinking", "tool_use", "tool_result")
 
 
 def _block_tag(value: object) -> str:
@@ -99,6 +164,7 @@ def _block_tag(value: object) -> str:
 
 Block = Annotated[
     Annotated[TextBlock, Tag("<text>")]
+    | Annotated[ImageBlock, Tag("<image>")]
     | Annotated[ThinkingBlock, Tag("<thinking>")]
     | Annotated[RedactedThinkingBlock, Tag("<redacted_thinking>")]
     | Annotated[ToolUseBlock, Tag("<tool_use>")]

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.anthropic.conversation import Conversation, read_conversation
 from infermesh_router.anthropic.schema import CountBody, CustomTool, MessagesBody, ToolChoice
+from infermesh_router.images.reading import ImageReader
 from infermesh_router.openai.bodies import BodyRules, check_conversation, check_document, take_body
 from infermesh_router.openai.conversion import Converted
 from infermesh_router.openai.convert.chat import chat_job
@@ -45,14 +46,14 @@ def convert_messages(message: bytes, rules: BodyRules, model: str = "") -> Conve
     """Converts a body of /v1/messages. Raises InvalidArgument."""
     body, unknown = _parse(MessagesBody, message, rules, model)
     limits = Limits(stop_sequences=tuple(body.stop_sequences or ()), max_tokens=body.max_tokens)
-    job, ignored = _job(body, _sampling(body))
+    job, ignored = _job(body, _sampling(body), rules)
     return Converted(job, unknown + ignored, limits)
 
 
 def convert_count(message: bytes, rules: BodyRules, model: str = "") -> Converted:
     """Converts a body of /v1/messages/count_tokens. The job's call counts the prompt that /v1/messages would have."""
     body, unknown = _parse(CountBody, message, rules, model)
-    job, ignored = _job(body, {})
+    job, ignored = _job(body, {}, rules)
     asked = pb.GenerateRequest.FromString(job.calls[0].body)
     made = pb.TokenizeRequest(model=asked.model, chat=asked.chat, device=asked.device)
     call = read_tokenize(made.SerializeToString(), rules.bounds)
@@ -76,7 +77,7 @@ def _count_blocks(holder: object) -> int:
     return sum(1 + _count_blocks(block) for block in content) if isinstance(content, list) else 0
 
 
-def _job(body: CountBody, sampling: dict[str, Any]) -> tuple[Job, tuple[str, ...]]:
+def _job(body: CountBody, sampling: dict[str, Any], rules: BodyRules) -> tuple[Job, tuple[str, ...]]:
     """The job of a chat, and the paths of what has no effect."""
     if body.thread is not None:
         raise invalid("thread", "is not supported: send all messages of the conversation", reason=_NO_THREADS)
@@ -93,7 +94,7 @@ def _job(body: CountBody, sampling: dict[str, Any]) -> tuple[Job, tuple[str, ...
     }
     given = {name: value for name, value in fields.items() if value is not None}
     try:
-        job = chat_job(ChatRequest.model_validate(given))
+        job = chat_job(ChatRequest.model_validate(given), ImageReader(rules.images, conversation.images))
     except ValidationError as error:
         raise from_validation(error.errors(include_url=False)) from None
     names = {**job.field_names, **_NAMES, **_message_names(conversation)}

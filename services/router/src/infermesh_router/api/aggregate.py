@@ -101,12 +101,14 @@ def list_aliases(models: Sequence[pb.ModelStatus], aliases: Mapping[str, Iterabl
 def combine_available(reports: Sequence[pb.HealthReport]) -> list[pb.AvailableModel]:
     """Each model that some endpoint could load, sorted by name, with the least memory that loading it takes."""
     least: dict[str, pb.AvailableModel] = {}
+    takes: defaultdict[str, set[bool | None]] = defaultdict(set)
     for report in reports:
         for model in report.available:
+            takes[model.name].add(_takes_images(model))
             known = least.get(model.name)
             if known is None or model.memory_bytes < known.memory_bytes:
                 least[model.name] = model
-    return [least[name] for name in sorted(least)]
+    return [_with_images(least[name], takes[name]) for name in sorted(least)]
 
 
 def list_available_aliases(
@@ -122,8 +124,25 @@ def list_available_aliases(
             entry = pb.AvailableModel()
             entry.CopyFrom(min(known, key=lambda model: model.memory_bytes))
             entry.name, entry.context_length = alias, min(model.context_length for model in known)
-            listed.append(entry)
+            listed.append(_with_images(entry, {_takes_images(model) for model in known}))
     return listed
+
+
+def _takes_images(model: pb.AvailableModel) -> bool | None:
+    return model.takes_images if model.HasField("takes_images") else None
+
+
+def _with_images(model: pb.AvailableModel, told: set[bool | None]) -> pb.AvailableModel:
+    """The model, which takes images if it does somewhere, and takes none only if all say so."""
+    takes = True if True in told else None if None in told else False
+    if takes == _takes_images(model):
+        return model
+    changed = pb.AvailableModel()
+    changed.CopyFrom(model)
+    changed.ClearField("takes_images")
+    if takes is not None:
+        changed.takes_images = takes
+    return changed
 
 
 def _combined(model: pb.ModelStatus, sequences: int, loads: Sequence[pb.Load | None]) -> pb.ModelStatus:

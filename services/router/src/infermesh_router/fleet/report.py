@@ -67,6 +67,7 @@ def read_report(address: str, report: pb.HealthReport, best_rates: BestRates) ->
         memory_free_bytes=report.device.memory_free_bytes,
         evictable_bytes=_evictable_bytes(report),
         available={m.name: m.memory_bytes for m in report.available},
+        blind_models=frozenset(m.name for m in report.available if m.HasField("takes_images") and not m.takes_images),
         model_sizes={name: size for name, size in sizes.items() if size},
     )
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from infermesh_router.images.reading import ImageReader
 from infermesh_router.ollama.context import MAX_BYTES, read_context
 from infermesh_router.ollama.fields import CHAT_NAMES, GENERATE_NAMES, OPENAI_NAMES, list_hints
-from infermesh_router.ollama.messages import openai_messages
+from infermesh_router.ollama.messages import image_paths, openai_messages, with_images
 from infermesh_router.ollama.names import without_tag
 from infermesh_router.ollama.schema import AskBody, ChatBody, GenerateBody, Options, Said
 from infermesh_router.openai.answers.chat import ChatShape
@@ -55,11 +56,12 @@ def convert_chat(message: bytes, rules: BodyRules, model: str = "") -> Converted
         return _converted(_nothing(body), body, ignored, is_chat=True)
     tools = [tool.model_dump(exclude_none=True) for tool in body.tools or ()]
     document = _shared(body) | {"messages": openai_messages(body.messages), "tools": tools}
+    images = ImageReader(rules.images, image_paths(body.messages))
     with _ollamas_names():
         request = ChatRequest.model_validate(_present(document))
-        job = chat_job(request)
+        job = chat_job(request, images)
     ignored += openai_hints(request) + ignored_strictness(request)
-    return _converted(replace(job, field_names=CHAT_NAMES), body, ignored, is_chat=True)
+    return _converted(replace(job, field_names={**images.names, **CHAT_NAMES}), body, ignored, is_chat=True)
 
 
 def convert_generate(message: bytes, rules: BodyRules, model: str = "") -> Converted:
@@ -68,8 +70,9 @@ def convert_generate(message: bytes, rules: BodyRules, model: str = "") -> Conve
     parsed = parse_body(GenerateBody, take_body(message, rules), ignore_unknown=rules.ignore_unknown, check=check)
     body, ignored = parsed.request, parsed.ignored
     said: tuple[Said, ...] = ()
+    images = ImageReader(rules.images, [f"images[{number}]" for number in range(len(body.images or ()))])
     _refuse_beside_raw(body)
-    if not body.prompt and not body.suffix:
+    if not body.prompt and not body.suffix and not body.images:
         job = _nothing(body)
     elif body.raw or body.suffix:
         job = _continuation(body)
@@ -77,10 +80,13 @@ def convert_generate(message: bytes, rules: BodyRules, model: str = "") -> Conve
     else:
         said = _conversation(body)
         rules.bounds.check_messages(len(said))
-        messages = [message.model_dump() for message in said]
+        messages: list[dict[str, Any]] = [message.model_dump() for message in said]
+        if body.images:
+            messages[-1]["content"], said = with_images(body.prompt or "", body.images), ()
         with _ollamas_names():
-            job = chat_job(ChatRequest.model_validate(_present(_shared(body) | {"messages": messages})))
-    return _converted(replace(job, field_names=GENERATE_NAMES), body, ignored, is_chat=False, said=said)
+            job = chat_job(ChatRequest.model_validate(_present(_shared(body) | {"messages": messages})), images)
+    names = {**images.names, **GENERATE_NAMES}
+    return _converted(replace(job, field_names=names), body, ignored, is_chat=False, said=said)
 
 
 def _refuse_beside_raw(body: GenerateBody) -> None:
@@ -88,8 +94,9 @@ def _refuse_beside_raw(body: GenerateBody) -> None:
     if body.raw and body.system:
         raise invalid("system", "must not be set beside 'raw', which renders no template")
     for name in ("raw", "suffix"):
-        if body.context and getattr(body, name):
-            raise invalid("context", f"must not be set beside '{name}', which renders no template")
+        for other in ("context", "images"):
+            if getattr(body, other) and getattr(body, name):
+                raise invalid(other, f"must not be set beside '{name}', which renders no template")
 
 
 def _conversation(body: GenerateBody) -> tuple[Said, ...]:

@@ -15,7 +15,7 @@ def openai_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """The id and the function of each call that has no result yet."""
     converted = []
     for index, message in enumerate(messages):
-        made: dict[str, Any] = {"role": message.role, "content": message.content or ""}
+        made: dict[str, Any] = {"role": message.role, "content": with_images(message.content or "", message.images)}
         if message.thinking:
             made["reasoning_content"] = message.thinking
         if message.tool_calls:
@@ -27,6 +27,20 @@ def openai_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             made["tool_call_id"] = message.tool_call_id or _take(open_calls, message.tool_name) or f"call_{index}"
         converted.append(made)
     return converted
+
+
+def with_images(text: str, images: Sequence[str] | None) -> str | list[dict[str, Any]]:
+    """A content in OpenAI's form. Images come before the text, as with Ollama."""
+    if not images:
+        return text
+    urls = ({"url": f"data:image/*;base64,{image}"} for image in images)
+    return [*({"type": "image_url", "image_url": url} for url in urls), {"type": "text", "text": text}]
+
+
+def image_paths(messages: Sequence[Message]) -> list[str]:
+    """Where each image is in the body, in order."""
+    images = ((index, number) for index, each in enumerate(messages) for number in range(len(each.images or ())))
+    return [f"messages[{index}].images[{number}]" for index, number in images]
 
 
 def _call(call: ToolCall, new_id: str) -> dict[str, Any]:

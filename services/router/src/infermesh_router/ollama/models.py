@@ -103,7 +103,7 @@ def _capabilities(report: pb.HealthReport, name: str) -> list[str]:
     kind = KINDS.get(model.kind)
     if kind != GENERATE:
         return ["embedding"] if kind == "embed" else []
-    found = {"completion": True, "tools": tools, "thinking": bool(style.reasoning)}
+    found = {"completion": True, "tools": tools, "vision": model.takes_images, "thinking": bool(style.reasoning)}
     return [capability for capability, has in found.items() if has]
 
 

@@ -14,7 +14,6 @@ from infermesh_router.openai.schema.fields import (
     Stop,
     Strict,
     Unsupported,
-    UnsupportedList,
     only,
 )
 from infermesh_router.openai.schema.shared import MAX_DEADLINE_MS
@@ -157,7 +156,8 @@ class Message(Strict):
     role: Annotated[Literal["system", "user", "assistant", "tool"], BeforeValidator(_in_small_letters)]
     content: str | None = None
     thinking: str | None = None
-    images: UnsupportedList = None
+    images: list[str] | None = None
+    """Image files in base64."""
     tool_calls: list[ToolCall] | None = None
     tool_name: str | None = None
     """In a "tool" message, the function whose result it is."""
@@ -208,7 +208,8 @@ class GenerateBody(AskBody):
     """The text after the gap that a model for code fills in."""
     raw: bool | None = None
     """The prompt is continued as it is, without a chat template."""
-    images: UnsupportedList = None
+    images: list[str] | None = None
+    """Image files in base64."""
     context: Annotated[list[ContextNumber], Field(fail_fast=True)] | None = None
     """What was said before, as the answer to an earlier prompt told it. Deprecated with Ollama, too."""
     template: Annotated[None, _refused("render the prompt yourself and set 'raw'")] = None

@@ -1,9 +1,10 @@
 """Takes the JSON text out of an HttpBody message, within the bounds of what a body may consist of."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from infermesh_router.images.rules import ImageRules
 from infermesh_router.openai.packed_body import read_body
 from infermesh_router.requests.bounds import Bounds
 from infermesh_runtime.errors import InvalidArgument
@@ -19,6 +20,7 @@ class BodyRules:
     ignore_unknown: bool
     max_bytes: int
     bounds: Bounds
+    images: ImageRules = field(default_factory=ImageRules)
 
 
 def take_body(message: bytes, rules: BodyRules) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.images.reading import RemoteImage
 from infermesh_router.requests.call import Call
 from infermesh_runtime.answer_parsing.parts import Tools
 
@@ -75,6 +76,8 @@ class Job:
     model: str
     calls: tuple[Call, ...]
     """One for each prompt."""
+    remote_images: tuple[RemoteImage, ...] = ()
+    """Images that its only call lacks until they are fetched."""
     choices_per_prompt: int
     """Choices that are generated of each prompt."""
     returned_per_prompt: int

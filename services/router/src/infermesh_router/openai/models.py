@@ -86,9 +86,10 @@ def _capabilities(kind: ModelKind | None, on_disk: pb.AvailableModel | None) -> 
     others = {"embeddings": kind == "embed", "rerank": kind == "rerank", "infer": kind == "infer"}
     calls = {"completions": generates, **others}
     if not generates:
-        return {**calls, "chat_completions": False, "tool_calls": False, "reasoning": False}
+        return {**calls, "chat_completions": False, "images": False, "tool_calls": False, "reasoning": False}
     chats = on_disk.has_chat_template if on_disk is not None and on_disk.HasField("has_chat_template") else None
-    return {**calls, "chat_completions": chats, **_answers(on_disk)}
+    images = on_disk.takes_images if on_disk is not None and on_disk.HasField("takes_images") else None
+    return {**calls, "chat_completions": chats, "images": images, **_answers(on_disk)}
 
 
 def _answers(model: pb.AvailableModel | None) -> dict[str, bool | None]:

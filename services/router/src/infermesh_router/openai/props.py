@@ -31,7 +31,7 @@ def show_props(report: pb.HealthReport, asked: str, aliases: Aliases) -> dict[st
         "default_generation_settings": {"n_ctx": model["max_model_len"], "params": _params(model["sampling_defaults"])},
         "model_alias": name,
         "model_path": name,
-        "modalities": {"vision": False, "audio": False},
+        "modalities": {"vision": bool(model["capabilities"]["images"]), "audio": False},
         "build_info": f"infermesh {report.version}",
         "is_sleeping": not model["loaded"],
     }

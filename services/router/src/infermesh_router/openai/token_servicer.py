@@ -8,8 +8,8 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_router.access.access import Access
-from infermesh_router.openai.conversion import BodyConverter
-from infermesh_router.openai.convert.tokens import ConvertCall, convert_detokenize, convert_template, convert_tokenize
+from infermesh_router.openai.conversion import BodyConverter, ConvertAsked
+from infermesh_router.openai.convert.tokens import convert_detokenize, convert_template, convert_tokenize
 from infermesh_router.openai.errors import rename_fields
 from infermesh_router.openai.reception import sent_by
 from infermesh_router.relay.dispatcher import Dispatcher
@@ -44,19 +44,20 @@ class TokenServicer:
         return _json({"prompt": inference_pb2.DetokenizeResponse.FromString(answer).text})
 
     async def _tokens(
-        self, convert: ConvertCall, request: bytes, context: RpcContext
+        self, convert: ConvertAsked, request: bytes, context: RpcContext
     ) -> inference_pb2.TokenizeResponse:
         return inference_pb2.TokenizeResponse.FromString(await self._ask(convert, request, context))
 
-    async def _ask(self, convert: ConvertCall, request: bytes, context: RpcContext) -> bytes:
+    async def _ask(self, convert: ConvertAsked, request: bytes, context: RpcContext) -> bytes:
         since_s = time.perf_counter()
         with self._access.entered(context) as visit:
-            call = visit.admit(await self._converter.call(convert, request, sent_by(context)))
+            asked = await self._converter.asked(convert, request, sent_by(context))
+            call = visit.admit(asked.call)
             context.body.keep(len(call.body))
             try:
                 return await self._dispatcher.send(call, context.time_remaining(), since_s=since_s)
             except InfermeshError as error:
-                raise rename_fields(error, _NAMES) from error
+                raise rename_fields(error, {**asked.extra, **_NAMES}) from error
 
 
 def _json(document: dict[str, Any]) -> HttpBody:

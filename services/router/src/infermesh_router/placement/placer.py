@@ -40,7 +40,7 @@ _ENDPOINTS_TO_TRY = 2
 _SETTLE_S = 0.3
 """Memory that a request or model has freed shows up in the endpoint's report within about this time."""
 
-_Key = tuple[str, str, frozenset[str]]
+_Key = tuple[str, str, frozenset[str], bool]
 """What requests must have in common to share a load: model, device, and the endpoints tried before."""
 
 Place = Callable[[Sequence[EndpointSnapshot], Wanted], placing.Placement]
@@ -105,7 +105,7 @@ class Placer:
 
         A caller that joins a running load adds its pin and keep-alive time to it, and they stay if it leaves.
         """
-        key = (wanted.model, wanted.device, wanted.tried)
+        key = (wanted.model, wanted.device, wanted.tried, bool(wanted.image))
         load = self._loads.get(key)
         if load is not None and not load.call.done:
             load.join(request)

@@ -7,6 +7,7 @@ that removed all of them. Filters run in the order of FILTERS.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from infermesh_router.policy.images import keep_seeing, refuse_images, takes_images
 from infermesh_router.policy.refusals import ModelNotLoaded, Recovering, Saturated
 from infermesh_router.policy.snapshot import EndpointSnapshot, EndpointState, Wanted
 from infermesh_router.policy.table import CPU_BITS, DEVICE_BITS, GPU_BITS, UNKNOWN_BITS, Mask, Table
@@ -46,7 +47,8 @@ def refuse_model(endpoints: Endpoints, wanted: Wanted) -> InfermeshError:
     If endpoints have the model on disk, the error says instead why none of them can load it: its device or its state.
     """
     if having := [e for e in endpoints if wanted.model in e.available]:
-        return _refuse_loading(having, wanted)
+        seeing = [e for e in having if takes_images(e, wanted)]
+        return _refuse_loading(seeing, wanted) if seeing else refuse_images(having, wanted)
     models = list_models(endpoints)
     if not models:
         return Unavailable(
@@ -170,6 +172,7 @@ def keep_preferred(table: Table, kept: Mask, wanted: Wanted) -> Mask:
 
 FILTERS: tuple[Filter, ...] = (
     Filter("model", keep_serving, refuse_model, loading_helps=True, stable=True),
+    Filter("images", keep_seeing, refuse_images, loading_helps=True),
     Filter("device", keep_device, refuse_device, loading_helps=True, stable=True),
     Filter("connected", keep_connected, refuse_disconnected, loading_helps=True, stable=True),
     Filter("ready", keep_ready, refuse_unready, loading_helps=True, stable=True),
@@ -200,7 +203,7 @@ def recovers(endpoint: EndpointSnapshot, wanted: Wanted) -> bool:
     """Whether the endpoint will probably serve the request soon: it loads the model now, or is being probed."""
     e = endpoint
     may_serve = e.connected and e.address not in wanted.tried and _lists(e, wanted.model) and fits_device(e, wanted)
-    if not may_serve:
+    if not may_serve or not takes_images(e, wanted):
         return False
     if e.probing:
         return e.state is EndpointState.READY
@@ -215,7 +218,8 @@ def can_load(endpoint: EndpointSnapshot, wanted: Wanted) -> bool:
     """Whether the endpoint is on the requested device and could load the model, memory aside, or is loading it."""
     e = endpoint
     takes = e.connected and e.state is EndpointState.READY and not e.breaker_open and e.address not in wanted.tried
-    return takes and wanted.model in e.available and wanted.model not in e.ready_models and fits_device(e, wanted)
+    could = wanted.model in e.available and wanted.model not in e.ready_models
+    return takes and could and fits_device(e, wanted) and takes_images(e, wanted)
 
 
 def fits_device(endpoint: EndpointSnapshot, wanted: Wanted) -> bool:

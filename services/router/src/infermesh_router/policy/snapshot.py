@@ -57,6 +57,8 @@ class EndpointSnapshot:
     """Memory that unloading every idle, unpinned model would free."""
     available: Mapping[str, int] = field(default_factory=dict)
     """Model → bytes of memory that loading it takes, for every model it could load, including loaded ones."""
+    blind_models: frozenset[str] = frozenset()
+    """Models that it has or could load, and of which it reports that they take no images."""
     model_sizes: Mapping[str, int] = field(default_factory=dict)
     """Model → bytes of its weights, for every model it has or could load; unknown sizes are left out."""
     breaker_open: bool = False
@@ -148,6 +150,8 @@ class Wanted:
     """Most tokens to generate for each sequence; 0 if the request sets no limit."""
     chat: bool = False
     """Whether the prompt is a conversation, which base models do not take."""
+    image: str = ""
+    """Where the request has its first image, as the contract names it; empty if it has none."""
     cached_tokens: Mapping[str, int] = field(default_factory=dict)
     """Address → prompt tokens that we expect its prefix cache to hold; endpoints with none are left out."""
     preferred_device: str = ""

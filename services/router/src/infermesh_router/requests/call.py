@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.policy.fast_replace import FastReplace
-from infermesh_router.policy.prefix.prefix_hash import hash_prompt, rehash_for_model
+from infermesh_router.policy.prefix.prefix_hash import IMAGE_TOKENS, hash_prompt, rehash_for_model
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_router.requests.bounds import Bounds
 from infermesh_runtime.errors import InvalidArgument
@@ -186,7 +186,8 @@ def read_tokenize(body: bytes, bounds: Bounds = _BOUNDS) -> Call:
     request = parse_request(pb.TokenizeRequest, body)
     bounds.check_messages(len(request.chat.messages), "chat.messages")
     chat = request.WhichOneof("prompt") == "chat"
-    wanted = Wanted(model=request.model, device=device_of(request.device), chat=chat, max_tokens=1)
+    image = _find_image(request.chat) if chat else ""
+    wanted = Wanted(model=request.model, device=device_of(request.device), chat=chat, image=image, max_tokens=1)
     return Call(method=TOKENIZE, body=body, wanted=wanted, any_device=ANY_DEVICE[pb.TokenizeRequest])
 
 
@@ -203,6 +204,7 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
         _check_generated(request)
     if not request.HasField("seed"):
         body += pb.GenerateRequest(seed=secrets.randbits(64)).SerializeToString()
+    chat = request.WhichOneof("prompt") == "chat"
     wanted = Wanted(
         model=request.model,
         device=device_of(request.device),
@@ -212,7 +214,8 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
         client=request.client_id,
         priority=request.priority,
         max_tokens=0 if request.stop.max_tokens == NO_LIMIT else request.stop.max_tokens,
-        chat=request.WhichOneof("prompt") == "chat",
+        chat=chat,
+        image=_find_image(request.chat) if chat else "",
     )
     any_device = ANY_DEVICE[pb.GenerateRequest]
     return Call(method=GENERATE, body=body, wanted=wanted, session_id=request.session_id, any_device=any_device)
@@ -260,7 +263,19 @@ def _estimate_prompt_tokens(request: pb.GenerateRequest) -> int:
 
 
 def _characters(message: pb.ChatMessage) -> int:
-    return len(message.content) + sum(map(len, message.content_parts))
+    count = len(message.content) + sum(map(len, message.content_parts))
+    for part in message.parts:
+        count += IMAGE_TOKENS * _CHARACTERS_PER_TOKEN if part.HasField("image") else len(part.text)
+    return count
+
+
+def _find_image(chat: pb.ChatPrompt) -> str:
+    """Where the first image of a conversation is; "" if it has none."""
+    for index, message in enumerate(chat.messages):
+        for number, part in enumerate(message.parts):
+            if part.HasField("image"):
+                return f"chat.messages[{index}].parts[{number}]"
+    return ""
 
 
 def parse_request(kind: type[RequestT], body: bytes) -> RequestT:

@@ -1,12 +1,13 @@
 """Converts bodies of /v1/responses to the jobs of chats."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from infermesh_router.images.reading import ImageReader
 from infermesh_router.openai.answers.chat import ChatShape
 from infermesh_router.openai.bodies import BodyRules, check_conversation, check_document, take_body
 from infermesh_router.openai.conversion import Converted
@@ -17,7 +18,7 @@ from infermesh_router.openai.job import Job
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.responses.items import AnyItem, Item, MessageItem, ReferenceItem
-from infermesh_router.responses.messages import chat_messages, shown_items
+from infermesh_router.responses.messages import chat_messages, image_paths, shown_items
 from infermesh_router.responses.names import CHAT_NAMES, WORKER_NAMES, from_chat
 from infermesh_router.responses.schema import JsonSchemaFormat, ResponseRequest
 from infermesh_router.responses.told import References, Told, kept_item, told_members
@@ -78,10 +79,11 @@ def convert_response(message: bytes, rules: BodyRules, model: str = "", *, past:
     request = parsed.request
     if past is None and (found := _references(request)) is not None:
         return Converted(_not_yet(request), (), found)
-    items = _resolved(request, past or Past())
+    items, context = _resolved(request, past or Past()), _stored(past.context if past else ())
+    images = ImageReader(rules.images, image_paths([*context, *items], len(context)))
     try:
-        chat = _chat(request, [*_stored(past.context if past else ()), *items])
-        job = chat_job(chat)
+        chat = _chat(request, [*context, *items])
+        job = chat_job(chat, images)
     except InvalidArgument as error:
         raise from_chat(error) from None
     keeps = request.store is not False
@@ -94,7 +96,7 @@ def convert_response(message: bytes, rules: BodyRules, model: str = "", *, past:
         logprobs=request.wants_logprobs,
     )
     strictness = ("tools[].strict",) if ignored_strictness(chat) else ()
-    return Converted(_as_response(job), parsed.ignored + request.hints() + strictness, told)
+    return Converted(_as_response(job, images.names), parsed.ignored + request.hints() + strictness, told)
 
 
 def _references(request: ResponseRequest) -> References | None:
@@ -130,9 +132,10 @@ def _chat(request: ResponseRequest, items: list[Item]) -> ChatRequest:
     raise from_validation(problems)
 
 
-def _as_response(job: Job) -> Job:
-    """The job with a response's id, and its names of the fields."""
-    names = WORKER_NAMES | {path: CHAT_NAMES.get(name, name) for path, name in job.field_names.items()}
+def _as_response(job: Job, images: Mapping[str, str]) -> Job:
+    """The job with a response's id, and its names of the fields. `images`: those of images."""
+    others = {path: CHAT_NAMES.get(name, name) for path, name in job.field_names.items()}
+    names = {**images, **WORKER_NAMES, **others}
     return replace(job, id=f"resp_{job.id.rpartition('-')[2]}", field_names=names)
 
 

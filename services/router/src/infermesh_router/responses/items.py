@@ -32,8 +32,19 @@ class RefusalPart(Strict):
     refusal: str
 
 
+class ImagePart(Strict):
+    """An image."""
+
+    type: Literal["input_image"]
+    file_id: Unsupported = None
+    image_url: NonEmpty | None = None
+    """A data: URL in base64; an http(s) URL where the operator allows it."""
+    detail: Literal["auto", "low", "high", "original"] | None = None
+    prompt_cache_breakpoint: dict[str, Any] | None = None
+
+
 class OtherPart(Strict):
-    """An image, sound or file, refused because of its type, whatever else it contains."""
+    """A sound or file, refused because of its type, whatever else it contains."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -42,14 +53,15 @@ class OtherPart(Strict):
 
 def _part_tag(value: object) -> str:
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", "text")
-    if kind == "refusal":
-        return "<refusal>"
+    if kind in ("refusal", "input_image"):
+        return f"<{kind}>"
     return "<text>" if kind in ("input_text", "output_text", "text") or not isinstance(kind, str) else "<other>"
 
 
 Part = Annotated[
     Annotated[TextPart, Tag("<text>")]
     | Annotated[RefusalPart, Tag("<refusal>")]
+    | Annotated[ImagePart, Tag("<input_image>")]
     | Annotated[OtherPart, Tag("<other>")],
     Discriminator(_part_tag),
 ]

@@ -8,9 +8,10 @@ from infermesh_router.responses.items import (
     Content,
     FunctionCallItem,
     FunctionCallOutputItem,
+    ImagePart,
     Item,
     MessageItem,
-    OtherPart,
+    Part,
     ReasoningItem,
     RefusalPart,
     TextPart,
@@ -90,20 +91,47 @@ class _Turns:
             self._turn = None
 
 
-def _chat_content(content: Content) -> str | list[dict[str, str]]:
+def _chat_content(content: Content) -> str | list[dict[str, Any]]:
     """A content in a chat's form. One part is the same as its text."""
     if isinstance(content, str):
         return content
+    if any(isinstance(part, ImagePart) for part in content):
+        return [_chat_part(part) for part in content]
     texts = [_text(part) for part in content]
     if len(texts) <= 1:
         return "".join(texts)
     return [{"type": "text", "text": text} for text in texts]
 
 
-def _text(part: TextPart | RefusalPart | OtherPart) -> str:
+def _chat_part(part: Part) -> dict[str, Any]:
+    if not isinstance(part, ImagePart):
+        return {"type": "text", "text": _text(part)}
+    detail = "high" if part.detail == "original" else part.detail
+    return {"type": "image_url", "image_url": {"url": part.image_url, "detail": detail}}
+
+
+def _text(part: Part) -> str:
     if isinstance(part, TextPart):
         return part.text
     return part.refusal if isinstance(part, RefusalPart) else ""
+
+
+def image_paths(items: Sequence[Item], before: int) -> list[str]:
+    """Where each image of the items is in the body, in order. `before`: how many items come from earlier responses.
+
+    Raises InvalidArgument for an image without a URL.
+    """
+    paths = []
+    for index, item in enumerate(items):
+        name = "output" if isinstance(item, FunctionCallOutputItem) else "content"
+        content = getattr(item, name, None) if isinstance(item, MessageItem | FunctionCallOutputItem) else None
+        for number, part in enumerate(content if isinstance(content, list) else ()):
+            if isinstance(part, ImagePart):
+                own = f"input[{index - before}].{name}[{number}].image_url"
+                if part.image_url is None:
+                    raise invalid(own, "is required", reason="MISSING_REQUIRED_PARAMETER")
+                paths.append("previous_response_id" if index < before else own)
+    return paths
 
 
 def shown_items(items: Sequence[Item]) -> list[dict[str, Any]]:

@@ -70,6 +70,8 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
     models: tuple[str, ...] = ("m",)
     kinds: Mapping[str, pb.ModelKind] = field(default_factory=dict)
     """What models do, by name; others generate text."""
+    sees: Mapping[str, bool] = field(default_factory=dict)
+    """Whether models take images, by name; of others it is not known."""
     device: pb.DeviceKind = pb.DEVICE_KIND_CPU
     state: pb.EndpointState = pb.ENDPOINT_STATE_READY
     load: pb.Load = field(default_factory=pb.Load)
@@ -143,7 +145,14 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
         models = [pb.ModelStatus(name=name, state=self.state, context_length=2048) for name in self.models]
         for model in models:
             model.kind = self.kinds.get(model.name, pb.MODEL_KIND_UNSPECIFIED)
-        return pb.HealthReport(state=self.state, device=pb.Device(kind=self.device), models=models, load=self.load)
+        available = [pb.AvailableModel(name=name, takes_images=sees) for name, sees in self.sees.items()]
+        return pb.HealthReport(
+            state=self.state,
+            device=pb.Device(kind=self.device),
+            models=models,
+            load=self.load,
+            available=available,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """Runs `infermesh chat`: one answer, an answer to piped input, or a conversation on a terminal."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -30,6 +32,8 @@ class ChatOptions:
     temperature: float | None
     max_tokens: int | None
     """0: as many as fit in the context."""
+    images: Sequence[Path] = ()
+    """Image files that the question is about; only for one question."""
 
     def for_generate(self, defaults: GenerateOptions) -> GenerateOptions:
         """The options in the form that the SDK takes."""
@@ -45,6 +49,8 @@ def run_chat(endpoint: str | None, prompt: str | None, options: ChatOptions) -> 
     """Answers `prompt`, or piped input, or on a terminal chats until the input ends. Raises InfermeshError."""
     settings, home = load_settings()
     interactive = prompt is None and sys.stdin.isatty()
+    if interactive and options.images:
+        raise InvalidArgument("--image needs a question: give one as the argument or through a pipe")
     question = "" if interactive else _check_question(_read_input() if prompt is None else prompt)
     state = None if endpoint else read_state(home)
     with connect(endpoint, settings, timeout_s=None) as client:
@@ -73,9 +79,16 @@ def _check_question(question: str) -> str:
 
 
 def _answer_once(reader: AnswerReader, question: str, options: ChatOptions) -> None:
-    history = [*_system(options), ChatMessage(role="user", content=question)]
+    history = [*_system(options), _ask(question, options.images)]
     if _answer(reader, history, options).interrupted:
         raise KeyboardInterrupt
+
+
+def _ask(question: str, images: Sequence[Path]) -> ChatMessage:
+    """The question, after the images that it is about."""
+    if not images:
+        return ChatMessage(role="user", content=question)
+    return ChatMessage(role="user", content="", parts=[*images, question])
 
 
 def _converse(reader: AnswerReader, options: ChatOptions) -> None:

@@ -1,5 +1,7 @@
 """Converts bodies of /v1/chat/completions to jobs."""
 
+from infermesh_router.images.reading import ImageReader
+from infermesh_router.images.rules import ImageRules
 from infermesh_router.openai.answers.chat import ChatShape
 from infermesh_router.openai.convert.formats import output_format
 from infermesh_router.openai.convert.messages import fill_chat
@@ -10,8 +12,12 @@ from infermesh_router.openai.job import Job
 from infermesh_router.openai.schema.chat import ChatRequest
 
 
-def chat_job(request: ChatRequest) -> Job:
-    """Converts a chat request. Raises InvalidArgument for fields that contradict each other."""
+def chat_job(request: ChatRequest, images: ImageReader | None = None) -> Job:
+    """Converts a chat request. Raises InvalidArgument for fields that contradict each other.
+
+    `images` reads its images; without it they have the default bounds, and the names of OpenAI's bodies.
+    """
+    images = images or ImageReader(ImageRules())
     limit, wanted = _pick_limit(request), output_format(request)
     offer = read_offer(request, format_field=wanted[0] if wanted else "")
     if request.top_logprobs and not request.logprobs:
@@ -19,7 +25,7 @@ def chat_job(request: ChatRequest) -> Job:
     prompt, names = start_request(request, limit)
     if request.logprobs:
         prompt.logprobs.top = request.top_logprobs or 0
-    fill_chat(prompt.chat, request)
+    fill_chat(prompt.chat, request, images)
     fill_tools(prompt.chat, offer, request)
     prompt.text_options.show_marks = True
     names["stop.max_tokens"] = "max_tokens" if request.max_tokens else "max_completion_tokens"
@@ -35,7 +41,8 @@ def chat_job(request: ChatRequest) -> Job:
         (prompt,),
         ChatShape(),
         logprobs=bool(request.logprobs),
-        names=names,
+        names={**images.names, **names},
+        remote_images=images.remote,
         tools=offer.tools,
         functions=offer.legacy,
         single_call=offer.legacy or request.parallel_tool_calls is False,

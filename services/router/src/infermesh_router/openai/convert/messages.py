@@ -1,14 +1,23 @@
 """Converts the messages of a conversation, and what its template is told, to a ChatPrompt."""
 
+from collections.abc import Iterable, Iterator
+
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.images.reading import ImageReader
 from infermesh_router.openai.convert.formats import dump
 from infermesh_router.openai.errors import invalid
-from infermesh_router.openai.schema.messages import Conversation, Message, TextPart
+from infermesh_router.openai.schema.messages import Conversation, ImagePart, Message, Part, TextPart
 
 
-def fill_chat(chat: pb.ChatPrompt, request: Conversation) -> None:
-    """Fills in the conversation. Raises InvalidArgument for messages that contradict themselves."""
-    chat.messages.extend(_message(message, f"messages[{i}]") for i, message in enumerate(request.messages))
+def fill_chat(chat: pb.ChatPrompt, request: Conversation, images: ImageReader) -> None:
+    """Fills in the conversation. Raises InvalidArgument for messages that contradict themselves, and for bad images."""
+    for index, message in enumerate(request.messages):
+        made = _message(message, f"messages[{index}]")
+        if not isinstance(message.content, str | None) and any(isinstance(part, ImagePart) for part in message.content):
+            made.ClearField("content")
+            made.ClearField("content_parts")
+            made.parts.extend(_parts(message.content, index, images))
+        chat.messages.append(made)
     if request.add_generation_prompt is not None:
         chat.add_generation_prompt = request.add_generation_prompt
     if request.chat_template_kwargs:
@@ -51,6 +60,21 @@ def _message(message: Message, path: str) -> pb.ChatMessage:
         tool_call_id=_legacy_id(message.name or "") if is_result else message.tool_call_id or "",
         reasoning_content=message.reasoning_content or message.reasoning or "",
     )
+
+
+def _parts(content: Iterable[Part], index: int, images: ImageReader) -> Iterator[pb.ContentPart]:
+    """The parts of the message at that index. Empty texts are left out: they say nothing beside an image."""
+    made = 0
+    for number, part in enumerate(content):
+        if isinstance(part, ImagePart):
+            path = f"messages[{index}].content[{number}].image_url"
+            given = part.image_url
+            yield pb.ContentPart(image=images.read(given.url, given.detail, at=(index, made), path=path))
+        elif isinstance(part, TextPart) and part.text:
+            yield pb.ContentPart(text=part.text)
+        else:
+            continue
+        made += 1
 
 
 def _legacy_id(name: str) -> str:

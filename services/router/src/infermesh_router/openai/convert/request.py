@@ -2,9 +2,10 @@
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.images.reading import RemoteImage
 from infermesh_router.openai.convert.formats import output_format
 from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.job import Job, Shape
@@ -45,6 +46,7 @@ def make_job(
     *,
     logprobs: bool,
     names: Mapping[str, str],
+    remote_images: Sequence[RemoteImage] = (),
     generated: int | None = None,
     prompt_only: bool = False,
     tools: Tools | None = None,
@@ -63,6 +65,7 @@ def make_job(
         id=f"{prefix}-{uuid.uuid4().hex}",
         model=request.model,
         calls=tuple(from_generate(prompt) for prompt in prompts),
+        remote_images=tuple(remote_images),
         choices_per_prompt=generated or n,
         returned_per_prompt=n,
         shape=shape,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.fields import Strict
-from infermesh_router.openai.schema.messages import Message, TextPart
+from infermesh_router.openai.schema.messages import ImagePart, Message, TextPart
 from infermesh_router.openai.schema.shared import SamplingRequest
 from infermesh_router.openai.schema.tools import Tool
 
@@ -20,8 +20,8 @@ def list_hints(request: SamplingRequest) -> tuple[str, ...]:
     for message in request.messages:
         found.update(dict.fromkeys(f"messages[].{name}" for name in _hints(message, Message.HINTS)))
         if isinstance(message.content, list):
-            parts = (part for part in message.content if isinstance(part, TextPart))
-            names = (name for part in parts for name in _hints(part, TextPart.HINTS))
+            parts = (part for part in message.content if isinstance(part, TextPart | ImagePart))
+            names = (name for part in parts for name in _hints(part, part.HINTS))
             found.update(dict.fromkeys(f"messages[].content[].{name}" for name in names))
     return tuple(found)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from infermesh_router.openai.schema.fields import Strict, Unsupported, only
 
@@ -29,20 +29,48 @@ Content = Annotated[
 ]
 
 
+def _to_url(value: object) -> object:
+    """A URL alone → an object: some clients send it so."""
+    return {"url": value} if isinstance(value, str) else value
+
+
+class ImageUrl(Strict):
+    """Where an image is, and how closely to look at it."""
+
+    url: Annotated[str, Field(min_length=1)]
+    """A data: URL in base64; an http(s) URL where the operator allows it."""
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(Strict):
+    """An image."""
+
+    HINTS: ClassVar[Mapping[str, tuple[object, ...]]] = {"cache_control": ()}
+
+    type: Literal["image_url"]
+    image_url: Annotated[ImageUrl, BeforeValidator(_to_url)]
+    cache_control: dict[str, Any] | None = None
+
+
 def _part_tag(value: object) -> str:
     kind = value.get("type") if isinstance(value, dict) else "text"
+    if kind == "image_url":
+        return "<image>"
     return "<text>" if kind == "text" or not isinstance(kind, str) else "<other>"
 
 
 class OtherPart(Strict):
-    """An image, sound or file, refused because of its type, whatever else it contains."""
+    """A sound or file, refused because of its type, whatever else it contains."""
 
     model_config = ConfigDict(extra="allow")
 
     type: Unsupported
 
 
-Part = Annotated[Annotated[TextPart, Tag("<text>")] | Annotated[OtherPart, Tag("<other>")], Discriminator(_part_tag)]
+Part = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[ImagePart, Tag("<image>")] | Annotated[OtherPart, Tag("<other>")],
+    Discriminator(_part_tag),
+]
 
 
 class FunctionCall(Strict):

@@ -18,6 +18,9 @@ from infermesh.tensor.v1 import tensor_pb2
 BYTES_PER_TOKEN = 4
 """An average for text; exact for token ids, which are hashed as four bytes each."""
 _HASH_BYTES = 8
+IMAGE_TOKENS = 512
+"""About how many tokens an image has; it depends on the model and on the image's size."""
+_IMAGE_HASH_BYTES = 32
 _BLOCK_SIZES_BYTES = (256,) * 64 + (1024,) * 32 + (4096,) * 32
 _ENDS = tuple(accumulate(_BLOCK_SIZES_BYTES, initial=0))
 HASHED_BYTES = _ENDS[-1]
@@ -113,8 +116,17 @@ def _serialise_chat(chat: pb.ChatPrompt) -> Iterable[bytes]:
     for message in chat.messages:
         content = "\n".join(message.content_parts) if message.content_parts else message.content
         yield f"{message.role}\0{message.name}\0{content[:end]}\1".encode()
+        for part in message.parts:
+            yield _hash_image(part.image) if part.HasField("image") else f"{part.text[:end]}\1".encode()
         for call in message.tool_calls:
             yield f"{call.name}\0{call.arguments_json[:end]}\1".encode()
+
+
+def _hash_image(image: pb.Image) -> bytes:
+    """As many bytes as the tokens that an image has on average, the same for the same image only."""
+    return blake2b(image.data, digest_size=_IMAGE_HASH_BYTES).digest() * (
+        IMAGE_TOKENS * BYTES_PER_TOKEN // _IMAGE_HASH_BYTES
+    )
 
 
 def _narrow(token_ids: tensor_pb2.Tensor) -> bytes:
