@@ -220,6 +220,7 @@ class Worker:
                 inputs=model.opened.inputs,
                 outputs=model.opened.outputs,
                 batching=model.opened.batching,
+                takes_images=model.opened.images is not None,
             )
             for model in models
         }
@@ -238,5 +239,6 @@ class Worker:
                 inputs=entry.inputs,
                 outputs=entry.outputs,
                 batching=entry.batching,
+                takes_images=entry.takes_images,
             )
         return tuple(available.values())

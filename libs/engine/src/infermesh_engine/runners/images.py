@@ -1,7 +1,7 @@
 """What a runner is told of the images in a batch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,11 @@ class HeldImage:
     __slots__ = ("features", "image", "pixels", "tokens")
 
     def __init__(self, image: PromptImage) -> None:
-        self.image = image
+        self.image = replace(image, pixels=None)
         self.tokens = sum(end - begin for begin, end in image.spans)
         """How many positions it has, and so how many features."""
-        self.pixels: Any = None
-        """What the vision model reads, once the file is decoded. The runner drops it when it has the features."""
+        self.pixels = image.pixels
+        """What the vision model reads, if the file is decoded. The runner drops it when it has the features."""
         self.features: Any = None
         """What the vision model gave. The runner drops it after the image's last position."""
 

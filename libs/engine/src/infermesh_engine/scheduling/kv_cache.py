@@ -20,8 +20,8 @@ class KvCache:
     """The block tables of all sequences, and the prefix cache over their blocks.
 
     Full blocks are shared if all tokens and images from the first to the block's last are equal. A sequence writes new
-    tokens to blocks of its own. (If RunnerInfo.min_run_tokens makes it feed the last token of a shared block again, that
-    token's KV is rewritten with the same bits.)
+    tokens to blocks of its own. (If RunnerInfo.min_run_tokens makes it feed the last token of a shared block again,
+    that token's KV is rewritten with the same bits.)
     """
 
     def __init__(self, *, num_blocks: int, block_size: int, prefix_caching: bool) -> None:

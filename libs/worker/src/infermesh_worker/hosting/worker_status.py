@@ -57,6 +57,8 @@ class AvailableModel:
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     batching: BatchLimits | None = None
+    takes_images: bool = False
+    """Whether its conversations may have images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,7 @@ def _available_model(model: AvailableModel) -> pb.AvailableModel:
         inputs=map(to_metadata, model.inputs),
         outputs=map(to_metadata, model.outputs),
         batching=to_limits(model.batching),
+        takes_images=model.takes_images if model.kind == GENERATE else None,
     )
     message.created_at.FromDatetime(model.created)
     return message

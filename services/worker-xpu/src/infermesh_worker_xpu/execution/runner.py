@@ -23,6 +23,7 @@ from infermesh_worker_xpu.execution.logits import TorchLogits
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
 from infermesh_worker_xpu.sampling.device_sampler import DeviceSampler, TorchLaunch
+from infermesh_worker_xpu.vision.tower import VisionTower
 
 _log = logging.getLogger(__name__)
 
@@ -57,11 +58,17 @@ class TorchRunner:
         facts: RunnerFacts,
         *,
         new_pool: GraphPool | None = None,
+        vision: VisionTower | None = None,
     ) -> None:
-        """With `new_pool`, steps are captured as graphs; without it, kernels are launched one by one."""
+        """With `new_pool`, steps are captured as graphs; without it, kernels are launched one by one.
+
+        `vision`: the model's vision model; None if it takes no images.
+        """
         self._model = model
         self._device = device
-        self._pass = ForwardPass(model, device, exact=options.numerics == "exact")
+        self._pass = ForwardPass(model, device, exact=options.numerics == "exact", vision=vision)
+        self.prepare_image = vision.prepare if vision is not None else None
+        """Decodes an image and scales its pixels; may be called in another thread. None if it takes no images."""
         self._sampler = DeviceSampler(device.handle, max_rows=options.max_sequences + SCORED_ROWS)
         self._samples = _samples(device, options)
         specs, vocab_size = self._loading(lambda: self._record(options))
@@ -86,6 +93,9 @@ class TorchRunner:
             kv_cache_bytes=blocks * kv_memory.block_bytes(specs, dtype),
             kv_shrinks=device.is_cpu,
             samples=self._samples,
+            takes_images=vision is not None,
+            whole_images=vision is not None and vision.sees_itself,
+            image_rope=vision is not None and vision.has_rope,
         )
 
     def run(self, batch: Batch) -> Logits:
