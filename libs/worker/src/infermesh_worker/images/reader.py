@@ -24,6 +24,8 @@ class MeasuredImage:
     closely: bool
     digest: bytes
     placeholder: Placeholder
+    field: str
+    """The part of the request that it came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,11 @@ class ImageReader:
             raise FailedPrecondition(f"the tokenizer of model {model!r} has no token {missing[0]!r}, which images need")
         return cls(facts, ids[facts.seen] or 0)
 
-    def measure(self, data: bytes, *, closely: bool) -> MeasuredImage:
+    def measure(self, data: bytes, *, closely: bool, field: str = "") -> MeasuredImage:
         """Reads an image's header. Raises InvalidArgument when it cannot be read, or the model cannot take it."""
         stands = placeholder(self.facts, *measure(data), closely=closely)
         digest = blake2b(data, digest_size=16, person=b"closely" if closely else b"whole").digest()
-        return MeasuredImage(data, closely, digest, stands)
+        return MeasuredImage(data, closely, digest, stands, field)
 
     def expand(self, prompt: Rendered, images: Sequence[MeasuredImage], controls: Iterable[str]) -> Rendered:
         """The prompt with all tokens of the images. Raises InvalidArgument if the template wrote another number of
@@ -81,7 +83,14 @@ class ImageReader:
             done += stands.tokens
             spans = tuple(_spans(own))
             placed.append(
-                PromptImage(data=image.data, digest=image.digest, spans=spans, grid=stands.grid, closely=image.closely)
+                PromptImage(
+                    data=image.data,
+                    digest=image.digest,
+                    spans=spans,
+                    grid=stands.grid,
+                    closely=image.closely,
+                    field=image.field,
+                )
             )
         return tuple(placed)
 

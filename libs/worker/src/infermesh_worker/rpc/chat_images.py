@@ -62,7 +62,7 @@ def _measure(reader: ImageReader, field: str, image: Image) -> MeasuredImage:
     if image.detail not in _DETAILS:
         raise _invalid(f"{field}.image.detail", f"must be one of low, high and auto, not {image.detail!r}")
     try:
-        return reader.measure(image.data, closely=image.detail != "low")
+        return reader.measure(image.data, closely=image.detail != "low", field=field)
     except InvalidArgument as error:
         raise _invalid(field, error.message) from error
 
