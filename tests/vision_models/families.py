@@ -2,8 +2,9 @@
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImag
 from infermesh_client.model_import.facts import read_facts
 from infermesh_runtime.model_manifest import Manifest, hash_file, write_manifest
 
+Processor = Callable[[str, Sequence[Image.Image]], Mapping[str, Any]]
+"""Makes a model's inputs of a rendered text and its images."""
+
 CONTEXT = 512
 VOCAB = 320
 """Bytes, special tokens, and a few rows that no token has."""
@@ -29,7 +33,11 @@ SPECIAL = {
     "qwen2_5_vl": [END, "<|im_start|>", "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"],
     "gemma3": [END, "<start_of_turn>", "<start_of_image>", "<image_soft_token>", "<end_of_image>"],
 }
-_IMAGE = {"smolvlm": "<image>", "qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>", "gemma3": "<start_of_image>"}
+_IMAGE = {
+    "smolvlm": "<image>",
+    "qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>",
+    "gemma3": "<start_of_image>",
+}
 TEXT: Mapping[str, Any] = {
     "vocab_size": VOCAB,
     "hidden_size": 64,
@@ -72,15 +80,15 @@ def picture(seed: int, width: int = 40, height: int = 24, kind: str = "PNG") -> 
     return file.getvalue()
 
 
-def save(family: str, folder: Path) -> tuple[Any, Any]:
-    """Writes a model folder; returns transformers' model and processor of it."""
+def save(family: str, folder: Path) -> tuple[Any, Processor]:
+    """Writes a model folder; returns transformers' model and what makes its inputs."""
     torch.manual_seed(11)
     config, images = _MAKERS[family](tokenizer(family))
-    model = transformers.AutoModelForImageTextToText.from_config(config, dtype=torch.float32).eval()
+    model: Any = transformers.AutoModelForImageTextToText.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.ndim > 1:
-                parameter.copy_(torch.randn_like(parameter) * (0.15 if "embed" in name or "vision" not in name else 0.2))
+                parameter.copy_(torch.randn_like(parameter) * 0.15)
             else:
                 parameter.add_(torch.randn_like(parameter), alpha=0.15)
     model.save_pretrained(folder)
@@ -97,49 +105,54 @@ def _write_manifest(family: str, folder: Path) -> None:
     for path in folder.iterdir():
         with path.open("rb") as file:
             files[path.name] = hash_file(file)
-    write_manifest(
-        folder,
-        Manifest(
-            name=family,
-            source="test",
-            format="safetensors",
-            context_length=facts.context_length,
-            eos_token_ids=(256,),
-            bos_token_id=None,
-            size_bytes=1,
-            created=datetime.now(UTC),
-            images=facts.images,
-            files=files,
-        ),
+    manifest = Manifest(
+        name=family,
+        source="test",
+        format="safetensors",
+        context_length=facts.context_length,
+        eos_token_ids=(256,),
+        bos_token_id=None,
+        size_bytes=1,
+        created=datetime.now(UTC),
+        images=facts.images,
+        files=files,
     )
+    write_manifest(folder, manifest)
 
 
-def _processor(family: str, folder: Path, images: Any) -> Any:
-    fast = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), eos_token=END, pad_token="!")
-    match family:
-        case "smolvlm":  # its own needs packages for video; Idefics3's writes the same tokens
-            return transformers.Idefics3Processor(images, fast, image_seq_len=4)
-        case "qwen2_5_vl":
-            made = transformers.Qwen2_5_VLProcessor.__new__(transformers.Qwen2_5_VLProcessor)
-            return made
-        case _:
-            for name, token in (("boi", "<start_of_image>"), ("eoi", "<end_of_image>"), ("image", "<image_soft_token>")):
-                setattr(fast, f"{name}_token", token)
-                setattr(fast, f"{name}_token_id", fast.convert_tokens_to_ids(token))
-            return transformers.Gemma3Processor(images, fast, image_seq_length=4)
+def _processor(family: str, folder: Path, images: Any) -> Processor:
+    fast: Any = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), eos_token=END, pad_token="!")
+    if family == "smolvlm":  # its own needs packages for video; Idefics3's writes the same tokens
+        return _called(transformers.Idefics3Processor(images, fast, image_seq_len=4))
+    if family == "qwen2_5_vl":
+        return partial(_process_grid, images, fast)
+    for name, token in (("boi", "<start_of_image>"), ("eoi", "<end_of_image>"), ("image", "<image_soft_token>")):
+        setattr(fast, f"{name}_token", token)
+        setattr(fast, f"{name}_token_id", fast.convert_tokens_to_ids(token))
+    return _called(transformers.Gemma3Processor(images, fast, image_seq_length=16))
+
+
+def _called(processor: Any) -> Processor:
+    return lambda text, images: processor(text=[text], images=images or None, return_tensors="pt")
+
+
+def _process_grid(images: Any, fast: Any, text: str, shown: Sequence[Image.Image]) -> Mapping[str, Any]:
+    """What Qwen2_5_VLProcessor does, which cannot be made without packages for video."""
+    prepared = dict(images(images=list(shown), return_tensors="pt")) if shown else {}
+    begin, *rest = text.split("<|image_pad|>")
+    for grid, after in zip(prepared.get("image_grid_thw", ()), rest, strict=True):
+        begin += "<|image_pad|>" * int(grid.prod() // images.merge_size**2) + after
+    encoded = fast([begin], return_tensors="pt")
+    seen = (encoded["input_ids"] == fast.convert_tokens_to_ids("<|image_pad|>")).int()
+    return {**encoded, **prepared, "mm_token_type_ids": seen}
 
 
 def _smolvlm(tokens: Tokenizer) -> tuple[Any, Any]:
-    config = transformers.SmolVLMConfig(
+    vision = {**_VISION, "image_size": 16, "patch_size": 4}
+    config = transformers.AutoConfig.for_model(
+        "smolvlm",
         text_config={"model_type": "llama", **TEXT},
-        vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "image_size": 16,
-            "patch_size": 4,
-        },
+        vision_config=vision,
         scale_factor=2,
         image_token_id=tokens.token_to_id("<image>"),
         pad_token_id=0,
@@ -148,4 +161,51 @@ def _smolvlm(tokens: Tokenizer) -> tuple[Any, Any]:
     return config, SmolVLMImageProcessorPil(size={"longest_edge": 32}, max_image_size={"longest_edge": 16})
 
 
-_MAKERS: Mapping[str, Callable[[Tokenizer], tuple[Any, Any]]] = {"smolvlm": _smolvlm}
+def _qwen(tokens: Tokenizer) -> tuple[Any, Any]:
+    vision = {
+        "depth": 3,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "patch_size": 4,
+        "spatial_merge_size": 2,
+        "window_size": 16,
+        "fullatt_block_indexes": [1],
+    }
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    config = transformers.AutoConfig.for_model(
+        "qwen2_5_vl",
+        text_config={**TEXT, "rope_parameters": rope},
+        vision_config=vision,
+        image_token_id=tokens.token_to_id("<|image_pad|>"),
+        video_token_id=tokens.token_to_id("<|video_pad|>"),
+        vision_start_token_id=tokens.token_to_id("<|vision_start|>"),
+        vision_end_token_id=tokens.token_to_id("<|vision_end|>"),
+        tie_word_embeddings=False,
+    )
+    return config, Qwen2VLImageProcessorPil(patch_size=4, min_pixels=64, max_pixels=64 * 40)
+
+
+def _gemma(tokens: Tokenizer) -> tuple[Any, Any]:
+    layers = ["sliding_attention", "full_attention", "sliding_attention"]
+    text = {**TEXT, "sliding_window": 12, "layer_types": layers, "query_pre_attn_scalar": 16}
+    config = transformers.AutoConfig.for_model(
+        "gemma3",
+        text_config=text,
+        vision_config={**_VISION, "image_size": 32, "patch_size": 4, "model_type": "siglip_vision_model"},
+        mm_tokens_per_image=16,
+        image_token_index=tokens.token_to_id("<image_soft_token>"),
+        boi_token_index=tokens.token_to_id("<start_of_image>"),
+        eoi_token_index=tokens.token_to_id("<end_of_image>"),
+        tie_word_embeddings=False,
+    )
+    return config, Gemma3ImageProcessorPil(size={"height": 32, "width": 32})
+
+
+_VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+_MAKERS: Mapping[str, Callable[[Tokenizer], tuple[Any, Any]]] = {
+    "smolvlm": _smolvlm,
+    "qwen2_5_vl": _qwen,
+    "gemma3": _gemma,
+}

@@ -1,0 +1,106 @@
+"""Vision-language models give the tokens of transformers' generate, however their prompts are cut, cached or batched."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from infermesh_engine.requests.request import GenerationRequest
+from infermesh_worker_xpu.vision.tower import VisionTower
+from tests.vision_models.families import picture
+
+if TYPE_CHECKING:
+    from .conftest import Pair, Part
+
+ONE, TWO, WIDE = picture(1), picture(2), picture(3, 61, 18, "JPEG")
+PROMPTS: dict[str, Sequence["Part"]] = {
+    "first": (ONE, "What is it?"),
+    "between": ("Look at ", ONE, " and say what it is."),
+    "last": ("What is it?", TWO),
+    "two": ("Here ", ONE, " and here ", WIDE, " you see"),
+    "next to each other": (TWO, ONE, "same?"),
+    "none": ("Nothing to see here.",),
+}
+BEFORE = "A text before it. "
+"""Places the image across the end of the first KV block, whichever the family."""
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_tokens_are_those_of_generate(pair: "Pair", name: str) -> None:
+    request = pair.request("r", *PROMPTS[name])
+    prompt, answer = pair.expected(*PROMPTS[name])
+    assert list(request.prompt_token_ids) == prompt
+    assert pair.run(pair.harness(), request)["r"][0] == answer
+
+
+def test_the_answer_depends_on_the_image(pair: "Pair") -> None:
+    answers = {pair.run(pair.harness(), pair.request("r", "a ", image))["r"][0] for image in (ONE, TWO, WIDE)}
+    assert len(answers) == 3
+
+
+def test_prompts_that_are_cut_and_batched_give_the_same(pair: "Pair") -> None:
+    requests = [pair.request(name, *parts) for name, parts in PROMPTS.items()]
+    found = pair.run(pair.harness(max_batched_tokens=23, max_sequences=4), *requests)
+    assert {name: tokens for name, (tokens, _) in found.items()} == {
+        name: pair.expected(*parts)[1] for name, parts in PROMPTS.items()
+    }
+
+
+def test_each_image_is_looked_at_once(pair: "Pair", monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    look = VisionTower._look
+
+    def noted(self: VisionTower, tensors: dict[str, object]) -> object:
+        looks.append(len(tensors))
+        return look(self, tensors)  # type: ignore[arg-type] # as given
+
+    monkeypatch.setattr(VisionTower, "_look", noted)
+    request = pair.request("r", *PROMPTS["two"])
+    harness = pair.harness(max_batched_tokens=17, max_sequences=2)
+    harness.engine.submit(request)
+    (sequence,) = harness.engine._scheduler._waiting
+    assert sequence.images is not None
+    while harness.engine.has_work:
+        harness.engine.step()
+    assert len(looks) == 2
+    assert [(held.features, held.pixels) for held in sequence.images.held] == [(None, None)] * 2
+
+
+def test_an_image_is_cached_for_its_like_alone(pair: "Pair") -> None:
+    harness = pair.harness()
+    first = pair.request("first", BEFORE, ONE, " What is it, and what is it not?")
+    again = pair.request("again", BEFORE, ONE, " What is it, and what is it not?")
+    other = pair.request("other", BEFORE, TWO, " What is it, and what is it not?")
+    assert first.prompt_token_ids == other.prompt_token_ids
+    assert first.images[0].spans[0][0] < 32 < first.images[-1].spans[-1][1]  # the image crosses the first block's end
+    answer = pair.run(harness, first)["first"][0]
+    assert answer == pair.expected(BEFORE, ONE, " What is it, and what is it not?")[1]
+    found, cached = pair.run(harness, again)["again"]
+    assert found == answer
+    assert cached >= 32
+    found, cached = pair.run(harness, other)["other"]
+    assert found == pair.expected(BEFORE, TWO, " What is it, and what is it not?")[1] != answer
+    assert cached == 0
+
+
+def test_a_preempted_sequence_looks_again(pair: "Pair") -> None:
+    harness = pair.harness(prefix_caching=False)
+    requests = [pair.request(str(index), *PROMPTS["two"]) for index in range(2)]
+    blocks = -(-len(requests[0].prompt_token_ids) // 32)
+    harness.engine._cache.pool.resize(2 * blocks + 1)  # room for both prompts and one more block
+    long = [_longer(request) for request in requests]
+    alone = pair.run(pair.harness(), long[0])["0"][0]
+    found = pair.run(harness, *long)
+    assert harness.engine.load().preemptions > 0
+    assert [tokens for tokens, _ in found.values()] == [alone, alone]
+
+
+def _longer(request: GenerationRequest) -> GenerationRequest:
+    return replace(request, stop=replace(request.stop, max_tokens=40))
+
+
+def test_a_stream_continues_elsewhere(pair: "Pair") -> None:
+    whole = pair.run(pair.harness(), pair.request("r", *PROMPTS["two"]))["r"][0]
+    rest = pair.run(pair.harness(), pair.request("r", *PROMPTS["two"], generated=whole[:5]))["r"][0]
+    assert rest == whole[5:]
