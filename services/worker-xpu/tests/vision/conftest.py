@@ -23,7 +23,7 @@ from infermesh_worker.testing.harness import Harness
 from infermesh_worker_xpu.build_model import build_model
 from tests.vision_models.families import Processor, save, template
 
-TOKENS = 12
+TOKENS = 8
 Part = str | bytes
 """A text or an image file."""
 Expected = tuple[list[int], tuple[int, ...]]
@@ -98,10 +98,9 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("vision") / request.param
     folder.mkdir()
     reference, process = save(request.param, folder)
-    options = {"folder": str(folder), "device": "cpu", "numerics": "exact", "kv_cache_bytes": 8 << 20}
+    options = {"folder": str(folder), "device": "cpu", "numerics": "exact", "kv_cache_bytes": 8 << 20, "threads": 1}
     built = build_model(options)
     opened = OpenedModel.from_folder(ModelFolder.open(folder), {}, takes_images=True)
     made = Pair(folder, reference, process, built, opened)
     yield made
     built.runner.close()
-

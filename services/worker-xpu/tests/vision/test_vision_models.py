@@ -1,4 +1,4 @@
-"""Vision-language models give the tokens of transformers' generate, however their prompts are cut, cached or batched."""
+"""Vision-language models give the tokens of transformers' generate, however prompts are cut, cached or batched."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -97,7 +97,7 @@ def test_a_preempted_sequence_looks_again(pair: "Pair") -> None:
 
 
 def _longer(request: GenerationRequest) -> GenerationRequest:
-    return replace(request, stop=replace(request.stop, max_tokens=40))
+    return replace(request, stop=replace(request.stop, max_tokens=32))
 
 
 def test_a_stream_continues_elsewhere(pair: "Pair") -> None:
