@@ -1,9 +1,11 @@
 """Reads how a vision-language model takes images, from the files of its Hugging Face folder."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
+from tokenizers import Tokenizer
 
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.image_facts import ImageFacts
@@ -14,7 +16,7 @@ Object = Mapping[str, Any]
 ReadObject = Callable[[str], Object]
 """Reads the JSON object in a file of the folder; empty if there is no such file."""
 
-_NEEDED = frozenset({"idefics3", "smolvlm", "qwen2_vl", "qwen2_5_vl"})
+_NEEDED = frozenset({"idefics3", "smolvlm", "qwen2_5_vl"})
 """Model types that no worker can serve without images."""
 
 
@@ -39,6 +41,15 @@ def read_image_facts(config: Object, read: ReadObject) -> ImageFacts | None:
         return msgspec.convert(describe(config, prepared, read("tokenizer_config.json")), ImageFacts)
     except (msgspec.ValidationError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
         raise InvalidArgument(f"config.json and {PREPROCESSOR} do not say how images become tokens: {error}") from error
+
+
+def check_image_tokens(folder: Path, facts: ImageFacts | None) -> None:
+    """Raises InvalidArgument when tokenizer.json lacks a token that images need."""
+    if facts is None:
+        return
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if missing := [token for token in (facts.written, facts.seen) if tokenizer.token_to_id(token) is None]:
+        raise InvalidArgument(f"tokenizer.json has no token {missing[0]!r}, which the model's images need")
 
 
 def _tiles(config: Object, prepared: Object, tokens: Object) -> Object:
@@ -103,7 +114,6 @@ def _name(tokens: Object, key: str, default: str) -> str:
 _FAMILIES: Mapping[str, Callable[[Object, Object, Object], Object]] = {
     "idefics3": _tiles,
     "smolvlm": _tiles,
-    "qwen2_vl": _grid,
     "qwen2_5_vl": _grid,
     "gemma3": _whole,
 }
