@@ -2,19 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
+import torch
 
 from infermesh_engine.requests.request import GenerationRequest
-from infermesh_worker_xpu.vision.tower import VisionTower
+from infermesh_runtime.model_manifest import read_manifest
+from infermesh_worker.testing.harness import Harness
+from infermesh_worker_xpu import device as devices
+from infermesh_worker_xpu.attention.sdpa import SdpaKernels
+from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
+from infermesh_worker_xpu.loading import weights
+from infermesh_worker_xpu.options import TorchOptions
+from infermesh_worker_xpu.vision.tower import VisionTower, open_tower
 from tests.vision_models.families import picture
-
-if TYPE_CHECKING:
-    from .conftest import Pair, Part
+from tests.vision_models.pair import Pair, Part
 
 ONE, TWO, WIDE = picture(1), picture(2), picture(3, 61, 18, "JPEG")
-PROMPTS: dict[str, Sequence["Part"]] = {
+PROMPTS: dict[str, Sequence[Part]] = {
     "first": (ONE, "What is it?"),
     "between": ("Look at ", ONE, " and say what it is."),
     "last": ("What is it?", TWO),
@@ -27,19 +33,19 @@ BEFORE = "A text before it. "
 
 
 @pytest.mark.parametrize("name", PROMPTS)
-def test_tokens_are_those_of_generate(pair: "Pair", name: str) -> None:
+def test_tokens_are_those_of_generate(pair: Pair, name: str) -> None:
     request = pair.request("r", *PROMPTS[name])
     prompt, answer = pair.expected(*PROMPTS[name])
     assert list(request.prompt_token_ids) == prompt
     assert pair.run(pair.harness(), request)["r"][0] == answer
 
 
-def test_the_answer_depends_on_the_image(pair: "Pair") -> None:
+def test_the_answer_depends_on_the_image(pair: Pair) -> None:
     answers = {pair.run(pair.harness(), pair.request("r", "a ", image))["r"][0] for image in (ONE, TWO, WIDE)}
     assert len(answers) == 3
 
 
-def test_prompts_that_are_cut_and_batched_give_the_same(pair: "Pair") -> None:
+def test_prompts_that_are_cut_and_batched_give_the_same(pair: Pair) -> None:
     requests = [pair.request(name, *parts) for name, parts in PROMPTS.items()]
     found = pair.run(pair.harness(max_batched_tokens=23, max_sequences=4), *requests)
     assert {name: tokens for name, (tokens, _) in found.items()} == {
@@ -47,7 +53,7 @@ def test_prompts_that_are_cut_and_batched_give_the_same(pair: "Pair") -> None:
     }
 
 
-def test_each_image_is_looked_at_once(pair: "Pair", monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_image_is_looked_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
     look = VisionTower._look
 
@@ -67,7 +73,7 @@ def test_each_image_is_looked_at_once(pair: "Pair", monkeypatch: pytest.MonkeyPa
     assert [(held.features, held.pixels) for held in sequence.images.held] == [(None, None)] * 2
 
 
-def test_an_image_is_cached_for_its_like_alone(pair: "Pair") -> None:
+def test_an_image_is_cached_for_its_like_alone(pair: Pair) -> None:
     harness = pair.harness()
     first = pair.request("first", BEFORE, ONE, " What is it, and what is it not?")
     again = pair.request("again", BEFORE, ONE, " What is it, and what is it not?")
@@ -84,7 +90,7 @@ def test_an_image_is_cached_for_its_like_alone(pair: "Pair") -> None:
     assert cached == 0
 
 
-def test_a_preempted_sequence_looks_again(pair: "Pair") -> None:
+def test_a_preempted_sequence_looks_again(pair: Pair) -> None:
     harness = pair.harness(prefix_caching=False)
     requests = [pair.request(str(index), *PROMPTS["two"]) for index in range(2)]
     blocks = -(-len(requests[0].prompt_token_ids) // 32)
@@ -100,7 +106,47 @@ def _longer(request: GenerationRequest) -> GenerationRequest:
     return replace(request, stop=replace(request.stop, max_tokens=32))
 
 
-def test_a_stream_continues_elsewhere(pair: "Pair") -> None:
+def test_a_stream_continues_elsewhere(pair: Pair) -> None:
     whole = pair.run(pair.harness(), pair.request("r", *PROMPTS["two"]))["r"][0]
     rest = pair.run(pair.harness(), pair.request("r", *PROMPTS["two"], generated=whole[:5]))["r"][0]
     assert rest == whole[5:]
+
+
+def test_captured_steps_and_sampling_on_the_device_give_the_same(pair: Pair, eager_graph: type[Any]) -> None:
+    """The step with an image runs without a graph; decodes after it replay theirs, at their own rotary positions."""
+    options = TorchOptions(
+        device="cpu",
+        dtype="fp32",
+        sampling="device",
+        kv_cache_bytes=8 << 20,
+        context_length=512,
+        max_sequences=4,
+        max_batched_tokens=64,
+        threads=1,
+    )
+    device, facts = devices.select("cpu", 0), read_manifest(pair.folder).images
+    assert facts is not None
+    model = weights.load(pair.folder, device, torch.float32, options, sees=True)
+    made: list[Any] = []
+
+    def make_graph() -> Any:
+        made.append(eager_graph())
+        return made[-1]
+
+    runner = TorchRunner(
+        model,
+        device,
+        SdpaKernels(),
+        options,
+        RunnerFacts("sdpa", 1),
+        new_pool=lambda: make_graph,
+        vision=open_tower(model, pair.folder, facts),
+    )
+    harness = Harness(replace(pair.built, runner=runner), max_batched_tokens=64, max_sequences=4)
+    for graph in made:
+        graph.replays = 0
+    names = ["two", "none", "first"]
+    found = pair.run(harness, *(pair.request(name, *PROMPTS[name]) for name in names))
+    assert {name: found[name][0] for name in names} == {name: pair.expected(*PROMPTS[name])[1] for name in names}
+    assert sum(graph.replays for graph in made) > 3
+    runner.close()
