@@ -38,7 +38,8 @@ def load_runner(folder: Path, options: TorchOptions, images: ImageFacts | None =
         options = replace(options, dtype="fp32")
     torch.set_num_threads(options.threads or machine.usable_processors())
     model = weights.load(folder, device, device.dtype(options.dtype), options, sees=images is not None)
-    vision = open_tower(model, folder, images) if images is not None else None
+    most = options.max_batched_tokens
+    vision = open_tower(model, folder, images, max_batched_tokens=most) if images is not None else None
     options = _within_positions(model, options)
     extension = _extend(model, device, options)
     attention, kernels = choose_kernels(device, options)

@@ -1,22 +1,27 @@
 """Vision-language models give the tokens of transformers' generate, however prompts are cut, cached or batched."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from infermesh_engine.requests.output import Delta
 from infermesh_engine.requests.request import GenerationRequest
+from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.model_manifest import read_manifest
+from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.testing.harness import Harness
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.attention.sdpa import SdpaKernels
+from infermesh_worker_xpu.build_model import build_model
 from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
 from infermesh_worker_xpu.loading import weights
 from infermesh_worker_xpu.options import TorchOptions
 from infermesh_worker_xpu.vision.tower import VisionTower, open_tower
-from tests.vision_models.families import picture
+from tests.vision_models.families import picture, save
 from tests.vision_models.pair import Pair, Part
 
 ONE, TWO, WIDE = picture(1), picture(2), picture(3, 61, 18, "JPEG")
@@ -30,6 +35,19 @@ PROMPTS: dict[str, Sequence[Part]] = {
 }
 BEFORE = "A text before it. "
 """Places the image across the end of the first KV block, whichever the family."""
+
+
+@pytest.fixture(scope="module", params=["smolvlm", "qwen2_5_vl", "gemma3"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp("vision") / request.param
+    folder.mkdir()
+    reference, process = save(request.param, folder)
+    options = {"folder": str(folder), "device": "cpu", "numerics": "exact", "kv_cache_bytes": 8 << 20, "threads": 1}
+    built = build_model(options)
+    opened = OpenedModel.from_folder(ModelFolder.open(folder), {}, takes_images=True)
+    made = Pair(folder, reference, process, built, opened)
+    yield made
+    built.runner.close()
 
 
 @pytest.mark.parametrize("name", PROMPTS)
@@ -106,6 +124,33 @@ def _longer(request: GenerationRequest) -> GenerationRequest:
     return replace(request, stop=replace(request.stop, max_tokens=32))
 
 
+def test_choices_share_what_was_seen(pair: Pair) -> None:
+    request = pair.request("r", *PROMPTS["two"], n=2)
+    choices: dict[int, tuple[int, ...]] = {0: (), 1: ()}
+    for output in pair.harness().run(request):
+        if isinstance(output, Delta):
+            choices[output.choice] += output.token_ids
+    assert choices[0] == choices[1] == pair.expected(*PROMPTS["two"])[1]
+
+
+def test_the_largest_image_can_be_rehearsed(pair: Pair) -> None:
+    facts = read_manifest(pair.folder).images
+    assert facts is not None
+    tower = open_tower(pair.reference, pair.folder, facts, max_batched_tokens=64)
+    largest = {"smolvlm": 4 * 5, "qwen2_5_vl": 36, "gemma3": 16}
+    assert tower.rehearse(512) == largest[pair.folder.name]
+
+
+def test_a_step_that_cannot_hold_an_image_is_refused_at_load(pair: Pair) -> None:
+    facts = read_manifest(pair.folder).images
+    assert facts is not None
+    if pair.folder.name == "gemma3":
+        with pytest.raises(FailedPrecondition, match=r"INFERMESH_MAX_BATCHED_TOKENS is 15\. Raise it"):
+            open_tower(pair.reference, pair.folder, facts, max_batched_tokens=15)
+    else:
+        open_tower(pair.reference, pair.folder, facts, max_batched_tokens=15)
+
+
 def test_a_stream_continues_elsewhere(pair: Pair) -> None:
     whole = pair.run(pair.harness(), pair.request("r", *PROMPTS["two"]))["r"][0]
     rest = pair.run(pair.harness(), pair.request("r", *PROMPTS["two"], generated=whole[:5]))["r"][0]
@@ -140,7 +185,7 @@ def test_captured_steps_and_sampling_on_the_device_give_the_same(pair: Pair, eag
         options,
         RunnerFacts("sdpa", 1),
         new_pool=lambda: make_graph,
-        vision=open_tower(model, pair.folder, facts),
+        vision=open_tower(model, pair.folder, facts, max_batched_tokens=64),
     )
     harness = Harness(replace(pair.built, runner=runner), max_batched_tokens=64, max_sequences=4)
     for graph in made:

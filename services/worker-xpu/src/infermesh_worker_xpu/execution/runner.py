@@ -66,6 +66,7 @@ class TorchRunner:
         """
         self._model = model
         self._device = device
+        self._vision = vision
         self._pass = ForwardPass(model, device, exact=options.numerics == "exact", vision=vision)
         self.prepare_image = vision.prepare if vision is not None else None
         """Decodes an image and scales its pixels; may be called in another thread. None if it takes no images."""
@@ -126,7 +127,7 @@ class TorchRunner:
         return self._device.memory_bytes()[0]
 
     def close(self) -> None:
-        del self._model, self._pass
+        del self._model, self._pass, self._vision
         self._device.release_memory()
 
     @torch.inference_mode()
@@ -146,6 +147,8 @@ class TorchRunner:
         tokens = 2 if self._device.is_cpu else options.max_batched_tokens
         rows = min(tokens, options.max_sequences)
         specs, vocab_size = attention.record_layers(self._model, tokens=tokens, rows=rows)
+        if self._vision is not None and not self._device.is_cpu:
+            self._vision.rehearse(options.context_length)
         if self._samples:
             self._sampler.rehearse(rows, vocab_size, self._model.dtype)
         return specs, vocab_size

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 import transformers
+from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from infermesh_engine.requests.image import PromptImage
 from infermesh_engine.runners.images import HeldImage
-from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_runtime.image_facts import Grid, ImageFacts, Tiles, Whole
 from infermesh_worker.images.decoding import decode
 from infermesh_worker.images.prepared import PreparedImage
@@ -44,27 +45,11 @@ class VisionTower:
 
     def prepare(self, image: PromptImage) -> PreparedImage:
         """Decodes an image and scales its pixels. Raises InvalidArgument when the file cannot be read."""
-        pixels = decode(image.data)
-        options: dict[str, bool] = {}
-        match self.facts.layout:
-            case Tiles(splits=splits):
-                options["do_image_splitting"] = splits and image.closely
-            case Whole():
-                options["do_pan_and_scan"] = False
-        try:
-            with self.lock:
-                found = self.processor(images=[pixels], return_tensors="pt", **options)
-        except InfermeshError:
-            raise
-        except (ValueError, TypeError, ArithmeticError, OSError) as error:
-            raise InvalidArgument(f"the image cannot be prepared for the model: {error}") from error
-        tensors = {name: found[name] for name in _READ if name in found}
-        tensors["pixel_values"] = tensors["pixel_values"].to(self.model.dtype)
-        prepared = PreparedImage(tensors, sum(tensor.nbytes for tensor in tensors.values()))
+        tensors = self._prepare(decode(image.data), closely=image.closely)
         wanted = sum(end - begin for begin, end in image.spans)
         if (tokens := self._tokens(tensors)) != wanted:
             raise InvalidArgument(f"the image has {tokens} features, but the prompt has places for {wanted}")
-        return prepared
+        return PreparedImage(tensors, sum(tensor.nbytes for tensor in tensors.values()))
 
     @torch.inference_mode()
     def features(self, held: HeldImage) -> Tensor:
@@ -75,6 +60,37 @@ class VisionTower:
             held.features = self._look(prepared.tensors)
         found: Tensor = held.features
         return found
+
+    @torch.inference_mode()
+    def rehearse(self, context_length: int) -> int:
+        """Looks at an image of the largest size that fits in a context, so that the memory for it is known.
+
+        Returns how many features it has.
+        """
+        match self.facts.layout:
+            case Grid(edge=edge, most_pixels=most):
+                side = int(min(most, context_length * edge**2) ** 0.5)
+            case Tiles(longest_edge=longest):
+                side = longest
+            case Whole():
+                side = 1
+        return len(self._look(self._prepare(Image.new("RGB", (side, side)), closely=True)))
+
+    def _prepare(self, pixels: Image.Image, *, closely: bool) -> dict[str, Tensor]:
+        options: dict[str, bool] = {}
+        match self.facts.layout:
+            case Tiles(splits=splits):
+                options["do_image_splitting"] = splits and closely
+            case Whole():
+                options["do_pan_and_scan"] = False
+        try:
+            with self.lock:
+                found = self.processor(images=[pixels], return_tensors="pt", **options)
+        except (ValueError, TypeError, ArithmeticError, OSError) as error:
+            raise InvalidArgument(f"the image cannot be prepared for the model: {error}") from error
+        tensors = {name: found[name] for name in _READ if name in found}
+        tensors["pixel_values"] = tensors["pixel_values"].to(self.model.dtype)
+        return tensors
 
     def _look(self, tensors: dict[str, Tensor]) -> Tensor:
         on_device = {name: tensor.to(self.model.device) for name, tensor in tensors.items()}
@@ -95,8 +111,17 @@ class VisionTower:
                 return count
 
 
-def open_tower(model: PreTrainedModel, folder: Path, facts: ImageFacts) -> VisionTower:
-    """The vision model of a folder that has been loaded. Raises FailedPrecondition when its images cannot be read."""
+def open_tower(model: PreTrainedModel, folder: Path, facts: ImageFacts, *, max_batched_tokens: int) -> VisionTower:
+    """The vision model of a folder that has been loaded. Raises FailedPrecondition when its images cannot be read.
+
+    `max_batched_tokens`: most tokens of a step.
+    """
+    if isinstance(facts.layout, Whole) and facts.layout.tokens > max_batched_tokens:
+        raise FailedPrecondition(
+            f"An image of this model has {facts.layout.tokens} tokens, which must be computed in one step, but "
+            f"INFERMESH_MAX_BATCHED_TOKENS is {max_batched_tokens}. Raise it.",
+            reason="MODEL_NOT_SUPPORTED",
+        )
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(
             str(folder), backend="pil", local_files_only=True, trust_remote_code=False
