@@ -151,6 +151,16 @@ def test_a_step_that_cannot_hold_an_image_is_refused_at_load(pair: Pair) -> None
         open_tower(pair.reference, pair.folder, facts, max_batched_tokens=15)
 
 
+def test_quantising_leaves_the_vision_model_alone(pair: Pair) -> None:
+    pytest.importorskip("torchao")
+    options = TorchOptions(device="cpu", dtype="fp32", quantisation="int8", threads=1)
+    model: Any = weights.load(pair.folder, devices.select("cpu", 0), torch.float32, options, sees=True)
+    linears = {name: each for name, each in model.named_modules() if isinstance(each, torch.nn.Linear)}
+    quantised = {name for name, each in linears.items() if type(each.weight) is not torch.nn.Parameter}
+    assert quantised
+    assert not any("vis" in name or "connector" in name for name in quantised)
+
+
 def test_a_stream_continues_elsewhere(pair: Pair) -> None:
     whole = pair.run(pair.harness(), pair.request("r", *PROMPTS["two"]))["r"][0]
     rest = pair.run(pair.harness(), pair.request("r", *PROMPTS["two"], generated=whole[:5]))["r"][0]
