@@ -105,6 +105,10 @@ def test_rotary_positions_follow_the_grid_of_an_image(make_seen: Make, make_sequ
         assert np.array_equal(np.concatenate(halves, axis=1), np.array(want)[:, 1:15])
     assert seen.images.rope(20, 21).tolist() == [[17]] * 3  # a generated token
     assert builder.build(Plan([decode], []), [decode]).rope is None
+    seen.computed = 13
+    rope = builder.build(Plan([decode, seen], []), [decode, seen]).rope
+    assert rope is not None
+    assert rope.tolist() == [[2, 10]] * 3
 
 
 def test_no_chunk_ends_inside_an_image_that_must_be_whole(make_seen: Make) -> None:

@@ -104,9 +104,12 @@ class BatchBuilder:
         if all(sequence.images is None for sequence in sequences):
             return None
         rope = np.tile(self._positions[:total], (3, 1))
-        for index, sequence in enumerate(sequences):
+        first = len(plan.decodes) if self._min_run == 1 else 0
+        if first:  # one token each, after the last image
+            rope[:, :first] += [0 if s.images is None else s.images.shift for s in plan.decodes]
+        for index, sequence in enumerate(sequences[first:], first):
             begin, end = self._begins[index : index + 2].tolist()
-            if sequence.images is not None and begin < end:
+            if sequence.images is not None:
                 past = int(self._past_lens[index])
                 rope[:, begin:end] = sequence.images.rope(past, past + end - begin)
         return rope

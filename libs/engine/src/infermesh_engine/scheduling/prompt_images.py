@@ -1,6 +1,7 @@
 """Where the images of a prompt are: what blocks, chunks of a prefill and rotary positions must know of them."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ class PromptImages:
         self.held = [HeldImage(image) for image in images]
         self._positions = [np.concatenate([np.arange(begin, end) for begin, end in image.spans]) for image in images]
         self._spans = [span for image in images for span in image.spans]
-        self._rope: NDArray[np.int64] | None = None
 
     def key(self, begin: int, end: int) -> bytes:
         """What distinguishes positions [begin, end) from others with equal tokens: the images that they show."""
@@ -54,13 +54,17 @@ class PromptImages:
         The features of an image have one time, and its rows and columns count from there. The text after it goes on
         from the largest number.
         """
-        if self._rope is None:
-            self._rope = self._lay_out()
         known = self._rope.shape[1]
-        beyond = np.arange(max(begin, known), max(end, known)) + (self._rope[0, -1] + 1 - known)
+        beyond = np.arange(max(begin, known), max(end, known)) + self.shift
         return np.concatenate([self._rope[:, begin:end], np.broadcast_to(beyond, (3, len(beyond)))], axis=1)
 
-    def _lay_out(self) -> NDArray[np.int64]:
+    @cached_property
+    def shift(self) -> int:
+        """What is added to positions after the last image to get their rotary positions, in all directions."""
+        return int(self._rope[0, -1]) + 1 - self._rope.shape[1]
+
+    @cached_property
+    def _rope(self) -> NDArray[np.int64]:
         """Those up to one position after the last image."""
         parts: list[NDArray[np.int64]] = []
         done, next_ = 0, 0
