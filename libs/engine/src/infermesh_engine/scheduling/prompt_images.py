@@ -61,7 +61,8 @@ class PromptImages:
     @cached_property
     def shift(self) -> int:
         """What is added to positions after the last image to get their rotary positions, in all directions."""
-        return int(self._rope[0, -1]) + 1 - self._rope.shape[1]
+        shift: int = self._rope[0, -1].item() + 1 - self._rope.shape[1]
+        return shift
 
     @cached_property
     def _rope(self) -> NDArray[np.int64]:
