@@ -33,7 +33,9 @@ SPECIAL = {
     "qwen2_5_vl": [END, "<|im_start|>", "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"],
     "gemma3": [END, "<start_of_turn>", "<start_of_image>", "<image_soft_token>", "<end_of_image>"],
 }
+SPECIAL["idefics3"] = SPECIAL["smolvlm"]
 _IMAGE = {
+    "idefics3": "<image>",
     "smolvlm": "<image>",
     "qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>",
     "gemma3": "<start_of_image>",
@@ -122,7 +124,7 @@ def _write_manifest(family: str, folder: Path) -> None:
 
 def _processor(family: str, folder: Path, images: Any) -> Processor:
     fast: Any = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), eos_token=END, pad_token="!")
-    if family == "smolvlm":  # its own needs packages for video; Idefics3's writes the same tokens
+    if family in {"smolvlm", "idefics3"}:  # SmolVLM's own needs packages for video; Idefics3's writes the same tokens
         return _called(transformers.Idefics3Processor(images, fast, image_seq_len=4))
     if family == "qwen2_5_vl":
         return partial(_process_grid, images, fast)
@@ -147,10 +149,10 @@ def _process_grid(images: Any, fast: Any, text: str, shown: Sequence[Image.Image
     return {**encoded, **prepared, "mm_token_type_ids": seen}
 
 
-def _smolvlm(tokens: Tokenizer) -> tuple[Any, Any]:
+def _tiles(family: str, tokens: Tokenizer) -> tuple[Any, Any]:
     vision = {**_VISION, "image_size": 16, "patch_size": 4}
     config = transformers.AutoConfig.for_model(
-        "smolvlm",
+        family,
         text_config={"model_type": "llama", **TEXT},
         vision_config=vision,
         scale_factor=2,
@@ -205,7 +207,8 @@ def _gemma(tokens: Tokenizer) -> tuple[Any, Any]:
 
 _VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 _MAKERS: Mapping[str, Callable[[Tokenizer], tuple[Any, Any]]] = {
-    "smolvlm": _smolvlm,
+    "smolvlm": partial(_tiles, "smolvlm"),
+    "idefics3": partial(_tiles, "idefics3"),
     "qwen2_5_vl": _qwen,
     "gemma3": _gemma,
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,17 +38,29 @@ BEFORE = "A text before it. "
 """Places the image across the end of the first KV block, whichever the family."""
 
 
+def make_pair(family: str, root: Path) -> Pair:
+    folder = root / family
+    folder.mkdir()
+    reference, process = save(family, folder)
+    options = {"folder": str(folder), "device": "cpu", "numerics": "exact", "kv_cache_bytes": 8 << 20, "threads": 1}
+    opened = OpenedModel.from_folder(ModelFolder.open(folder), {}, takes_images=True)
+    return Pair(folder, reference, process, build_model(options), opened)
+
+
 @pytest.fixture(scope="module", params=["smolvlm", "qwen2_5_vl", "gemma3"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    folder = tmp_path_factory.mktemp("vision") / request.param
-    folder.mkdir()
-    reference, process = save(request.param, folder)
-    options = {"folder": str(folder), "device": "cpu", "numerics": "exact", "kv_cache_bytes": 8 << 20, "threads": 1}
-    built = build_model(options)
-    opened = OpenedModel.from_folder(ModelFolder.open(folder), {}, takes_images=True)
-    made = Pair(folder, reference, process, built, opened)
+    made = make_pair(request.param, tmp_path_factory.mktemp("vision"))
     yield made
-    built.runner.close()
+    made.built.runner.close()
+
+
+def test_idefics3_too(tmp_path: Path) -> None:
+    """The first SmolVLMs are of this type."""
+    made = make_pair("idefics3", tmp_path)
+    request = made.request("r", *PROMPTS["two"])
+    prompt, answer = made.expected(*PROMPTS["two"])
+    assert list(request.prompt_token_ids) == prompt
+    assert made.run(made.harness(), request)["r"][0] == answer
 
 
 @pytest.mark.parametrize("name", PROMPTS)
