@@ -51,12 +51,12 @@ from infermesh_worker.engine_process.frames import (
     SubmitCommand,
     step_report,
 )
-from infermesh_worker.engine_process.image_gate import ImageGate
 from infermesh_worker.engine_process.process_memory import give_back_memory, memory_bytes
 from infermesh_worker.engine_process.request_gate import RequestGate
 from infermesh_worker.engine_process.soundness import Soundness
 from infermesh_worker.executors.arena import Arena
 from infermesh_worker.executors.executor import BuiltExecutor
+from infermesh_worker.images.gate import ImageGate
 
 EXIT_CRASHED = 70
 """Exit status when building or running the model raised an exception (EX_SOFTWARE of sysexits.h)."""

@@ -81,29 +81,35 @@ class TorchRunner:
         if new_pool is not None:
             sizes = CaptureSizes.of(options)
             self._loading(lambda: self._pass.capture(new_pool, sizes, options.context_length))
-        self.info = RunnerInfo(
-            device_kind=device.kind,
-            device_name=device.name,
-            memory_total_bytes=device.memory_bytes()[1],
-            runtime=_runtime(device, facts, model.dtype, options, graphs=bool(self._pass.graph_sizes)),
-            vocab_size=vocab_size,
-            context_length=options.context_length,
-            block_size=BLOCK_SIZE,
-            num_blocks=blocks,
-            weights_bytes=facts.weights_bytes,
-            kv_cache_bytes=blocks * kv_memory.block_bytes(specs, dtype),
-            kv_shrinks=device.is_cpu,
-            samples=self._samples,
-            takes_images=vision is not None,
-            whole_images=vision is not None and vision.sees_itself,
-            image_rope=vision is not None and vision.has_rope,
-        )
+        self.info = self._describe(facts, options, vocab_size, blocks, kv_memory.block_bytes(specs, dtype))
 
     def run(self, batch: Batch) -> Logits:
         return self._guarded(lambda: self._run(batch))
 
     def launch(self, batch: Batch) -> TorchLaunch:
         return TorchLaunch(self._guarded(lambda: self._queue(batch)), self._sampler, self._guarded)
+
+    def _describe(
+        self, facts: RunnerFacts, options: TorchOptions, vocab_size: int, blocks: int, block_bytes: int
+    ) -> RunnerInfo:
+        device, vision = self._device, self._vision
+        return RunnerInfo(
+            device_kind=device.kind,
+            device_name=device.name,
+            memory_total_bytes=device.memory_bytes()[1],
+            runtime=_runtime(device, facts, self._model.dtype, options, graphs=bool(self._pass.graph_sizes)),
+            vocab_size=vocab_size,
+            context_length=options.context_length,
+            block_size=BLOCK_SIZE,
+            num_blocks=blocks,
+            weights_bytes=facts.weights_bytes,
+            kv_cache_bytes=blocks * block_bytes,
+            kv_shrinks=device.is_cpu,
+            samples=self._samples,
+            takes_images=vision is not None,
+            whole_images=vision is not None and vision.sees_itself,
+            image_rope=vision is not None and vision.has_rope,
+        )
 
     def _guarded(self, work: Callable[[], T]) -> T:
         """Runs `work` of a step. Raises ResourceExhausted if the device has too little memory for it."""

@@ -9,7 +9,7 @@ import pytest
 from infermesh_engine.requests.image import PromptImage
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_runtime.errors import InfermeshError, Internal, InvalidArgument
-from infermesh_worker.engine_process.image_gate import ImageGate
+from infermesh_worker.images.gate import ImageGate
 from infermesh_worker.images.prepared import PreparedImage
 
 SIZE = 60
