@@ -73,6 +73,7 @@ class Engine:
             max_sequences=config.max_sequences,
             max_batched_tokens=config.max_batched_tokens,
             min_run_tokens=info.min_run_tokens,
+            whole_images=info.whole_images,
         )
         self.grammars = GrammarFactory(tokenizer, eos_token_ids, GrammarCache(config.grammar_cache_bytes))
         """Compiles output formats. `submit` compiles one that is not in its cache yet, which may take seconds."""

@@ -1,6 +1,7 @@
 """Which sequences a step runs, whom it preempts, and how it recovers from full memory."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ BLOCK = 4
 Make = Callable[..., Sequence]
 
 
-def scheduler(num_blocks: int = 64, *, prefix_caching: bool = True, **limits: int) -> Scheduler:
+def scheduler(num_blocks: int = 64, *, prefix_caching: bool = True, **limits: Any) -> Scheduler:
     cache = KvCache(num_blocks=num_blocks, block_size=BLOCK, prefix_caching=prefix_caching)
     return Scheduler(cache, **{"max_sequences": 8, "max_batched_tokens": 64, **limits})
 

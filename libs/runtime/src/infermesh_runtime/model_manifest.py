@@ -14,6 +14,7 @@ import msgspec
 from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.generation_defaults import GenerationDefaults
+from infermesh_runtime.image_facts import ImageFacts
 from infermesh_runtime.model_kind import BatchLimits, ModelKind, TensorSpec
 from infermesh_runtime.text_encoder import EncoderFacts
 
@@ -105,6 +106,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How a model of kind embed or rerank reads texts."""
     voices: tuple[str, ...] = ()
     """Names of the voices that a model of kind speak has, its default first."""
+    images: ImageFacts | None = None
+    """How a model that generates text reads images; None if it takes none."""
     files: dict[str, FileEntry]
     """All files of the folder but the manifest, by relative path with forward slashes."""
 

@@ -67,3 +67,11 @@ def test_template_that_cuts_at_a_token_still_finds_it() -> None:
 def test_longest_token_counts() -> None:
     source = "{% for m in messages %}<|im|>{{ m.content }}{% endfor %}"
     assert pieces("<|im|>", source=source) == ["", "<|im|>", "<|im|>"]
+
+
+def test_a_token_of_the_template_between_two_ends_of_texts_stays_its_own() -> None:
+    source = "{% for m in messages %}{% for p in m.content %}{{ p.text }}<|im_end|>{% endfor %}{% endfor %}"
+    template = ChatTemplate(source, control_tokens=["<|im_end|>"], content_format="parts")
+    message = {"role": "user", "content": "", "parts": ["a<|im_", "end|>b", "<|im_end|>"]}
+    pieces = template.render([message]).pieces
+    assert pieces == ("a<|im_", "<|im_end|>", "end|>b", "<|im_end|>", "<|im_end|>", "<|im_end|>", "")

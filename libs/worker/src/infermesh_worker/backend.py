@@ -55,13 +55,15 @@ def folder_backend(
     options: Mapping[str, Any],
     footprint: Callable[[ModelFolder], Footprint | None],
     kinds: tuple[ModelKind, ...] = (GENERATE,),
+    takes_images: bool = False,
 ) -> Backend:
     """A worker whose models are the folders under the settings' models root that are of these kinds.
 
     A model's path is added to its build options as "folder". `footprint` returns None for a model that this kind of
-    worker cannot load.
+    worker cannot load. `takes_images`: whether its runner lets models that generate text look at images.
     """
-    catalog = FolderCatalog(settings.models_root, {**options, VERIFY_OPTION: settings.verify}, footprint, kinds)
+    build_options = {**options, VERIFY_OPTION: settings.verify}
+    catalog = FolderCatalog(settings.models_root, build_options, footprint, kinds, takes_images=takes_images)
 
     def open_home() -> OpenedModel | None:
         if settings.model == NO_MODEL or (not settings.model and not list_models(settings.models_root)):

@@ -221,6 +221,7 @@ class Worker:
                 outputs=model.opened.outputs,
                 batching=model.opened.batching,
                 voices=model.opened.voices,
+                takes_images=model.opened.images is not None,
             )
             for model in models
         }
@@ -240,5 +241,6 @@ class Worker:
                 outputs=entry.outputs,
                 batching=entry.batching,
                 voices=entry.voices,
+                takes_images=entry.takes_images,
             )
         return tuple(available.values())

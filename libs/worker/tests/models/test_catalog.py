@@ -11,7 +11,7 @@ import pytest
 from infermesh_runtime.errors import ModelNotFound
 from infermesh_worker.models.catalog import CatalogEntry, FolderCatalog
 from infermesh_worker.models.footprint import Footprint
-from infermesh_worker.models.model_folder import find_model
+from infermesh_worker.models.model_folder import ModelFolder, find_model
 from infermesh_worker.testing.simulated_engine import build_tokenizer
 
 MANIFEST = {
@@ -35,10 +35,24 @@ def make_folder(root: Path, name: str, **changes: Any) -> Path:
     return folder
 
 
-def catalog_of(root: Path) -> FolderCatalog:
-    return FolderCatalog(
-        root, {"threads": 3}, lambda folder: Footprint(base_bytes=5) if folder.manifest.format == "gguf" else None
-    )
+def catalog_of(root: Path, *, takes_images: bool = False) -> FolderCatalog:
+    def footprint(folder: ModelFolder) -> Footprint | None:
+        return Footprint(base_bytes=5) if folder.manifest.format == "gguf" else None
+
+    return FolderCatalog(root, {"threads": 3}, footprint, takes_images=takes_images)
+
+
+def test_images_are_taken_where_the_model_and_the_worker_take_them(tmp_path: Path) -> None:
+    facts = {"layout": {"type": "whole", "tokens": 4}, "written": "<|im_start|>", "seen": "<|im_end|>"}
+    make_folder(tmp_path, "sees", images=facts)
+    make_folder(tmp_path, "reads")
+    for taken in (False, True):
+        catalog = catalog_of(tmp_path, takes_images=taken)
+        entries = catalog.entries()
+        assert (entries["sees"].takes_images, entries["reads"].takes_images) == (taken, False)
+        assert (catalog.open("sees").images is not None) == taken
+        assert catalog.open("reads").images is None
+    assert catalog_of(tmp_path).open("sees").why_no_images == "this model takes images on worker-xpu alone"
 
 
 def test_catalog_follows_the_folders(tmp_path: Path) -> None:

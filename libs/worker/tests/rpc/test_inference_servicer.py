@@ -63,13 +63,13 @@ class Model:
 
 async def test_a_request_without_a_place_is_not_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenised: list[object] = []
-    tokenize = prompt.tokenize
+    read_prompt = prompt.read_prompt
 
-    async def count(request: pb.GenerateRequest, *args: Any, **options: Any) -> tuple[int, ...]:
+    async def count(request: pb.GenerateRequest, *args: Any, **options: Any) -> prompt.Prompt:
         tokenised.append(request)
-        return await tokenize(request, *args, **options)
+        return await read_prompt(request, *args, **options)
 
-    monkeypatch.setattr(prompt, "tokenize", count)
+    monkeypatch.setattr(prompt, "read_prompt", count)
     model: Any = Model()
     servicer = InferenceServicer(model, lambda _status: pb.HealthReport())
     context: Any = None  # nothing is written before the first token

@@ -41,6 +41,7 @@ def main() -> int:
         options=options,
         footprint=partial(footprint, settings=settings),
         kinds=("generate", "embed", "rerank", "infer", "transcribe", "speak"),
+        takes_images=True,
     )
     return serve(settings, backend)
 

@@ -15,11 +15,13 @@ def build_model(options: Mapping[str, Any]) -> BuiltModel:
     Raises FailedPrecondition if the device does not exist or cannot run the model with these options.
     """
     folder, chosen = open_for_build(options)
-    runner = load_runner(folder.path, TorchOptions(**chosen, context_length=folder.manifest.context_length))
+    torch_options = TorchOptions(**chosen, context_length=folder.manifest.context_length)
+    runner = load_runner(folder.path, torch_options, folder.manifest.images)
     return BuiltModel(
         runner=runner,
         tokenizer=folder.load_tokenizer(),
         eos_token_ids=frozenset(folder.manifest.eos_token_ids),
         name=folder.manifest.name,
         folder=folder.path,
+        prepare_image=runner.prepare_image,
     )

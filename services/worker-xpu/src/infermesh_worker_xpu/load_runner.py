@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
+from infermesh_runtime.image_facts import ImageFacts
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.attention import triton_attention
 from infermesh_worker_xpu.attention.exact import ExactKernels
@@ -21,25 +22,31 @@ from infermesh_worker_xpu.execution.exactness import ensure_exact
 from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
 from infermesh_worker_xpu.loading import compiling, ipex, rope, weights
 from infermesh_worker_xpu.options import TorchOptions
+from infermesh_worker_xpu.vision.tower import open_tower
 
 _log = logging.getLogger(__name__)
 
 
-def load_runner(folder: Path, options: TorchOptions) -> TorchRunner:
-    """Loads the weights in a folder, which needs no manifest. Raises FailedPrecondition if the options do not work."""
+def load_runner(folder: Path, options: TorchOptions, images: ImageFacts | None = None) -> TorchRunner:
+    """Loads the weights in a folder, which needs no manifest. Raises FailedPrecondition if the options do not work.
+
+    `images`: how the model reads images; None: it takes none.
+    """
     device = devices.select(options.device, options.device_index)
     if options.numerics == "exact":
         _check_exact(device)
         options = replace(options, dtype="fp32")
     torch.set_num_threads(options.threads or machine.usable_processors())
-    model = weights.load(folder, device, device.dtype(options.dtype), options)
+    model = weights.load(folder, device, device.dtype(options.dtype), options, sees=images is not None)
+    most = options.max_batched_tokens
+    vision = open_tower(model, folder, images, max_batched_tokens=most) if images is not None else None
     options = _within_positions(model, options)
     extension = _extend(model, device, options)
     attention, kernels = choose_kernels(device, options)
     new_pool = _choose_graphs(device, attention, options)
     compiled = _compile(model, compiling.why_not_compiled(device, options, captured=new_pool is not None))
     facts = RunnerFacts(attention, weights.size_bytes(model), extension, compiled)
-    runner = TorchRunner(model, device, kernels, options, facts, new_pool=new_pool)
+    runner = TorchRunner(model, device, kernels, options, facts, new_pool=new_pool, vision=vision)
     if options.numerics == "exact":
         ensure_exact(runner)
     return runner

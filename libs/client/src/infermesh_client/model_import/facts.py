@@ -3,12 +3,15 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from infermesh_client.model_import.checks import check_config, check_count, is_integer
+from infermesh_client.model_import.image_facts import read_image_facts
 from infermesh_runtime.chat_templates.environment import parse_template
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
+from infermesh_runtime.image_facts import ImageFacts
 from infermesh_runtime.model_manifest import ModelFormat
 
 TEMPLATE = "chat_template.jinja"
@@ -28,11 +31,14 @@ class ModelFacts:
     eos_token_ids: tuple[int, ...]
     """Those that generation_config.json and config.json name; there may be none."""
     bos_token_id: int | None
+    images: ImageFacts | None = None
+    """How it reads images; None if it takes none."""
 
 
 def read_facts(folder: Path, model_format: ModelFormat) -> ModelFacts:
     """Reads config.json and generation_config.json. Raises InvalidArgument when they lack a fact or are malformed."""
     config = read_json(folder / "config.json")
+    images = read_image_facts(config, partial(_read_if_there, folder)) if model_format == "safetensors" else None
     text = config.get("text_config")
     named = [config.get("eos_token_id")]
     if isinstance(text, dict):
@@ -52,6 +58,7 @@ def read_facts(folder: Path, model_format: ModelFormat) -> ModelFacts:
         stated_context_length=stated,
         eos_token_ids=tuple(dict.fromkeys(eos)),
         bos_token_id=bos[0] if bos else None,
+        images=images,
     )
 
 
@@ -108,6 +115,10 @@ def _template_of(stored: Any) -> str | None:
 def _ids(value: Any) -> Sequence[int]:
     values = value if isinstance(value, list) else [value]
     return [entry for entry in values if is_integer(entry) and entry >= 0]  # -1 stands for none
+
+
+def _read_if_there(folder: Path, name: str) -> Mapping[str, Any]:
+    return read_json(folder / name) if (folder / name).is_file() else {}
 
 
 def read_json(path: Path) -> dict[str, Any]:

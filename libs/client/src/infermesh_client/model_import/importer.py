@@ -183,6 +183,7 @@ def _describe(
         licence=fetched.licence,
         tools=tool_versions(conversion),
         not_for=tuple(conversion.refused),
+        images=facts.images,
         files=files,
     )
 

@@ -19,6 +19,8 @@ _SIDE_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
     "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
 )
 _IR_FILES = ("openvino_model.xml", "openvino_model.bin")
 _BESIDE_GGUF: tuple[str, ...] = ("tokenizer.json", "chat_template.jinja", "generation_config.json")

@@ -14,11 +14,12 @@ from typing import Any
 def agreements(folder: str, answers: list[list[list[int]]], near_tie: float) -> list[list[bool]]:
     """One forward pass of each answer on the folder's own weights, in float32."""
     import torch  # noqa: PLC0415 - only in the converter environment
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - same
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText  # noqa: PLC0415 - same
 
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True, trust_remote_code=False
-    )
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    writes = type(AutoConfig.from_pretrained(folder, **options)) in AutoModelForCausalLM._model_mapping
+    kind = AutoModelForCausalLM if writes else AutoModelForImageTextToText
+    model: Any = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **options)
     found = []
     for prompt, output in answers:
         with torch.no_grad():

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from infermesh_engine.requests.image import PromptImage
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
@@ -109,3 +111,5 @@ class GenerationRequest:
     priority: int = 0
     """Larger is scheduled first."""
     generated: tuple[Continuation, ...] = ()
+    images: tuple[PromptImage, ...] = ()
+    """In the order of their positions. The prompt goes on after the last one."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infermesh_engine.runners.device_kind import DeviceKind
+from infermesh_engine.runners.images import ImageRows
 
 CANDIDATES = 64
 """How many of the most probable tokens a runner returns with each row."""
@@ -44,6 +45,12 @@ class RunnerInfo:
     samples: bool = False
     """Whether to use the runner as a `sampling_runner.SamplingRunner`: it samples on its device, and gets the next
     batch while one is running."""
+    takes_images: bool = False
+    """Whether prompts may have images."""
+    whole_images: bool = False
+    """Whether the positions of an image see each other, so that each span of them must be computed in one batch."""
+    image_rope: bool = False
+    """Whether it needs Batch.rope."""
 
     @property
     def served_context_length(self) -> int:
@@ -79,6 +86,10 @@ class Batch:
     """[R], indices into token_ids whose logits are needed, ascending."""
     inverse_temperatures: NDArray[np.float32]
     """[R], 1 / temperature of each row; 1 for greedy rows."""
+    images: tuple[ImageRows, ...] = ()
+    """The tokens whose embeddings are replaced by features of images, in the order of the tokens."""
+    rope: NDArray[np.int64] | None = None
+    """[3, T], the rotary positions of each token in time, row and column; None: all are `positions`."""
 
 
 class Logits(Protocol):

@@ -21,6 +21,7 @@ def widened(batch: Batch, scratch_block: int) -> Batch:
             begins=np.append(batch.begins, np.int32(2)),
             blocks=np.append(batch.blocks, np.int32(scratch_block)),
             block_begins=np.append(batch.block_begins, np.int32(len(batch.blocks) + 1)),
+            rope=None if batch.rope is None else np.pad(batch.rope, ((0, 0), (0, 1))),
         )
     if len(batch.rows) == 1:
         batch = replace(

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from infermesh_engine.runners.images import ImageRows
 from infermesh_engine.runners.runner import Batch, RunnerInfo
 from infermesh_engine.scheduling.plan import Plan, PrefillChunk
 from infermesh_engine.scheduling.sequence import Sequence
@@ -16,6 +17,7 @@ class BatchBuilder:
     def __init__(self, *, max_batched_tokens: int, max_sequences: int, info: RunnerInfo) -> None:
         self._block_size = info.block_size
         self._min_run = info.min_run_tokens
+        self._image_rope = info.image_rope
         tokens = max_batched_tokens + max_sequences * self._min_run
         self._count = np.arange(max(info.context_length, tokens) + 1, dtype=np.int64)
         self._token_ids = np.empty(tokens, dtype=np.int64)
@@ -28,13 +30,14 @@ class BatchBuilder:
     def build(self, plan: Plan, sampled: list[Sequence]) -> Batch:
         """The plan's batch. `sampled` is the plan's; its order is the order of the rows."""
         tables: list[NDArray[np.int32]] = []
+        images: list[ImageRows] = []
         if self._min_run == 1:
             total, longest = self._set_decodes(plan.decodes, tables)
         else:
-            total, longest = self._add_runs(((sequence, 1) for sequence in plan.decodes), tables, 0, 0)
+            total, longest = self._add_runs(((sequence, 1) for sequence in plan.decodes), tables, images, 0, 0)
         if plan.prefills:
             runs = ((chunk.sequence, chunk.tokens) for chunk in plan.prefills)
-            total, longest = self._add_runs(runs, tables, total, longest)
+            total, longest = self._add_runs(runs, tables, images, total, longest)
         rows = self._rows[: len(sampled)]
         inverse_temperatures = np.array([s.sampler.inverse_temperature for s in sampled], dtype=np.float32)
         if (scoring := plan.scoring) is not None:
@@ -51,6 +54,8 @@ class BatchBuilder:
             max_context_tokens=longest,
             rows=rows,
             inverse_temperatures=inverse_temperatures,
+            images=tuple(images),
+            rope=self._rope(plan, total) if self._image_rope else None,
         )
 
     def _set_decodes(self, decodes: list[Sequence], tables: list[NDArray[np.int32]]) -> tuple[int, int]:
@@ -66,7 +71,12 @@ class BatchBuilder:
         return count, max(past, default=-1) + 1
 
     def _add_runs(
-        self, runs: Iterable[tuple[Sequence, int]], tables: list[NDArray[np.int32]], at: int, longest: int
+        self,
+        runs: Iterable[tuple[Sequence, int]],
+        tables: list[NDArray[np.int32]],
+        images: list[ImageRows],
+        at: int,
+        longest: int,
     ) -> tuple[int, int]:
         """Appends runs of tokens from index `at` on; returns the batch's new token count and longest context."""
         row = len(tables)  # all sequences before are decodes, and each has a row
@@ -77,6 +87,8 @@ class BatchBuilder:
             self._past_lens[len(tables)] = past
             self._token_ids[at : at + end - past] = sequence.tokens.view[past:end]
             self._positions[at : at + end - past] = self._count[past:end]
+            if sequence.images is not None:
+                images += sequence.images.rows(past, end, at)
             at += end - past
             tables.append(sequence.blocks.view[: -(-end // self._block_size)])
             self._begins[len(tables)] = at
@@ -85,6 +97,22 @@ class BatchBuilder:
                 self._rows[row] = at - 1
                 row += 1
         return at, longest
+
+    def _rope(self, plan: Plan, total: int) -> NDArray[np.int64] | None:
+        """The rotary positions of the runs that were added last, if any of their prompts has images."""
+        sequences = [*plan.decodes, *(chunk.sequence for chunk in plan.prefills)]
+        if all(sequence.images is None for sequence in sequences):
+            return None
+        rope = np.tile(self._positions[:total], (3, 1))
+        first = len(plan.decodes) if self._min_run == 1 else 0
+        if first:  # one token each, after the last image
+            rope[:, :first] += [0 if s.images is None else s.images.shift for s in plan.decodes]
+        for index, sequence in enumerate(sequences[first:], first):
+            begin, end = self._begins[index : index + 2].tolist()
+            if sequence.images is not None:
+                past = int(self._past_lens[index])
+                rope[:, begin:end] = sequence.images.rope(past, past + end - begin)
+        return rope
 
 
 def _with_scored(

@@ -9,17 +9,19 @@ PREFIX_ROOT = bytes(16)
 """Start of every sequence's chain of block keys while prefix caching is on."""
 
 
-def block_key(parent: bytes, token_ids: bytes) -> bytes:
-    """Key of a full block: 16 bytes that depend on its tokens and, through the parent's key, on all before them."""
-    return blake2b(parent + token_ids, digest_size=16).digest()
+def block_key(parent: bytes, content: bytes) -> bytes:
+    """Key of a full block: 16 bytes that depend on its content, which is its tokens and the images among them, and,
+    through the parent's key, on all before it.
+    """
+    return blake2b(parent + content, digest_size=16).digest()
 
 
 class KvCache:
     """The block tables of all sequences, and the prefix cache over their blocks.
 
-    Full blocks are shared if all tokens from the first to the block's last are equal. A sequence writes new tokens to
-    blocks of its own. (If RunnerInfo.min_run_tokens makes it feed the last token of a shared block again, that token's
-    KV is rewritten with the same bits.)
+    Full blocks are shared if all tokens and images from the first to the block's last are equal. A sequence writes new
+    tokens to blocks of its own. (If RunnerInfo.min_run_tokens makes it feed the last token of a shared block again,
+    that token's KV is rewritten with the same bits.)
     """
 
     def __init__(self, *, num_blocks: int, block_size: int, prefix_caching: bool) -> None:
@@ -116,6 +118,7 @@ class KvCache:
         keys = sequence.keys
         while len(keys) <= index:
             parent = keys[-1] if keys else root
-            begin = len(keys) * self.block_size
-            keys.append(block_key(parent, sequence.tokens.view[begin : begin + self.block_size].tobytes()))
+            begin, end = len(keys) * self.block_size, (len(keys) + 1) * self.block_size
+            shown = sequence.images.key(begin, end) if sequence.images is not None else b""
+            keys.append(block_key(parent, sequence.tokens.view[begin:end].tobytes() + shown))
         return keys[index]

@@ -20,8 +20,19 @@ class Scheduler:
     are left, the sequence that would be served last loses its blocks and waits again with the tokens it has generated.
     """
 
-    def __init__(self, cache: KvCache, *, max_sequences: int, max_batched_tokens: int, min_run_tokens: int = 1) -> None:
-        """`min_run_tokens`: RunnerInfo's; a sequence's first chunk is shorter only if the whole sequence is."""
+    def __init__(
+        self,
+        cache: KvCache,
+        *,
+        max_sequences: int,
+        max_batched_tokens: int,
+        min_run_tokens: int = 1,
+        whole_images: bool = False,
+    ) -> None:
+        """`min_run_tokens`: RunnerInfo's; a sequence's first chunk is shorter only if the whole sequence is.
+
+        `whole_images`: RunnerInfo's; no chunk ends inside a span of an image.
+        """
         self.preemptions = 0
         self.looked_up_tokens = 0
         """Prompt tokens that were looked up in the prefix cache since the start, once for each sequence."""
@@ -31,6 +42,7 @@ class Scheduler:
         self._max_sequences = max_sequences
         self._budget = StepBudget(max_batched_tokens=max_batched_tokens, min_run_tokens=min_run_tokens)
         self._min_run_tokens = min_run_tokens
+        self._whole_images = whole_images
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
         self._refused: tuple[Sequence, int] | None = None
@@ -165,14 +177,25 @@ class Scheduler:
             pending = sequence.num_tokens - sequence.computed
             least = 1 if sequence.computed else min(pending, self._min_run_tokens)
             if pending > 1 and (budget >= least or (may_exceed and chunks.is_empty)):
-                budget -= chunks.add(PrefillChunk(sequence, max(least, min(pending, budget))))
+                tokens = self._uncut(sequence, max(least, min(pending, budget)))
+                if tokens <= max(least, budget) or (may_exceed and chunks.is_empty):
+                    budget -= chunks.add(PrefillChunk(sequence, tokens))
         least = self._min_run_tokens
         while self._waiting and len(self._running) < self._max_sequences:
             sequence = self._waiting[0]
             if not (budget >= least or (may_exceed and chunks.is_empty)) or not self._admit(sequence):
                 break
-            budget -= chunks.add(PrefillChunk(sequence, min(sequence.pending, max(budget, least))))
+            tokens = self._uncut(sequence, min(sequence.pending, max(budget, least)))
+            if tokens > max(budget, least) and not (may_exceed and chunks.is_empty):
+                break  # admitted, and its first image runs in a later step
+            budget -= chunks.add(PrefillChunk(sequence, tokens))
         return chunks.ordered
+
+    def _uncut(self, sequence: Sequence, tokens: int) -> int:
+        """How many tokens of a chunk to compute, if no image may be cut."""
+        if not self._whole_images or sequence.images is None:
+            return tokens
+        return sequence.images.whole(sequence.computed, tokens)
 
     def _admit(self, sequence: Sequence) -> bool:
         """Moves the first waiting sequence to the running ones if its tokens fit."""

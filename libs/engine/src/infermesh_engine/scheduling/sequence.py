@@ -11,6 +11,7 @@ from infermesh_engine.scheduling.timing import SequenceTiming
 
 if TYPE_CHECKING:
     from infermesh_engine.sampling.sampler_state import SamplerState
+    from infermesh_engine.scheduling.prompt_images import PromptImages
     from infermesh_engine.text.sequence_text import SequenceText
 
 IntT = TypeVar("IntT", np.int32, np.int64)
@@ -63,6 +64,7 @@ class Sequence:
         "choice",
         "computed",
         "followers",
+        "images",
         "keys",
         "last_token",
         "limit",
@@ -90,6 +92,7 @@ class Sequence:
         prefix_root: bytes | None,
         sampler: "SamplerState",
         text: "SequenceText",
+        images: "PromptImages | None" = None,
     ) -> None:
         self.request_id = request.request_id
         self.choice = choice
@@ -99,6 +102,8 @@ class Sequence:
         """Most tokens of prompt and output together."""
         self.sampler = sampler
         self.text = text
+        self.images = images
+        """None if its prompt has none."""
         self.tokens = GrowingArray(np.array(request.prompt_token_ids, dtype=np.int64))
         self.num_tokens = self.prompt_tokens = len(self.tokens)
         self.last_token = request.prompt_token_ids[-1]

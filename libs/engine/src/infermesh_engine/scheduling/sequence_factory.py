@@ -12,6 +12,7 @@ from infermesh_engine.sampling.grammars.grammar import GrammarFactory
 from infermesh_engine.sampling.restrictions import Restrictions, TokenRule
 from infermesh_engine.sampling.sampler_state import SamplerState
 from infermesh_engine.scheduling.kv_cache import KvCache
+from infermesh_engine.scheduling.prompt_images import PromptImages
 from infermesh_engine.scheduling.prompt_scores import PromptScores
 from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_engine.text.sequence_text import SequenceText
@@ -48,7 +49,8 @@ class SequenceFactory:
         self._check(request)
         self._arrivals += 1
         finished = {continuation.choice for continuation in request.generated if continuation.finished}
-        sequences = [self._sequence(request, choice) for choice in range(request.n) if choice not in finished]
+        images = PromptImages(request.images) if request.images else None
+        sequences = [self._sequence(request, choice, images) for choice in range(request.n) if choice not in finished]
         if request.prompt_logprobs is not None:  # the first one computes the prompt for all
             token_id = request.prompt_token_ids[0]
             first = TokenLogprob(token_id, 0.0, self._token_bytes[token_id])
@@ -83,7 +85,7 @@ class SequenceFactory:
             problem = EVERY_CHOICE_FINISHED
             raise InvalidArgument(f"generated {problem}", fields={"generated": problem})
 
-    def _sequence(self, request: GenerationRequest, choice: int) -> Sequence:
+    def _sequence(self, request: GenerationRequest, choice: int, images: PromptImages | None) -> Sequence:
         stop = request.stop
         prompt = len(request.prompt_token_ids)
         # A KV cache smaller than the context limits the length too.
@@ -109,6 +111,7 @@ class SequenceFactory:
                 request.request_id, has_siblings=request.n > 1, salt=request.cache_salt
             ),
             sampler=sampler,
+            images=images,
             text=SequenceText(
                 self._tokenizer,
                 request.prompt_token_ids,

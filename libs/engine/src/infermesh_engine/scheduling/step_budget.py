@@ -24,7 +24,8 @@ class StepBudget:
         """
         decodes, prefill = len(plan.decodes), plan.prefill_tokens
         self._steps_that_fitted = 0
-        if decodes + len(plan.prefills) == 1 and prefill <= self._min_run_tokens:
+        exceeds = prefill > self.tokens  # its fewest tokens: those of an image that must not be cut
+        if decodes + len(plan.prefills) == 1 and (prefill <= self._min_run_tokens or exceeds):
             self.tokens = self._max_batched_tokens
             return plan.decodes[0] if decodes else plan.prefills[0].sequence
         self.tokens = max(1, decodes + prefill // 2 if prefill else decodes // 2)

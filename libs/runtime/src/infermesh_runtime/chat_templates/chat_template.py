@@ -22,7 +22,8 @@ from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 Message = Mapping[str, Any]
 """{"role", "content"} and, when set, "name", "tool_calls" and "tool_call_id", as in OpenAI's API. The content is text;
-"parts" has it instead if it came in parts. The arguments of a call are an object, or text if they are none."""
+"parts" has it instead if it came in parts, of which None is an image. The arguments of a call are an object, or text if
+they are none."""
 
 _PROBE = "probe7q3x"
 _DIALOGS = (("system", "user", "assistant", "user"), ("user", "assistant", "user"), ("user",))

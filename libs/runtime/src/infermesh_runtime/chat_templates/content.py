@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 
 from jinja2 import nodes
 
+from infermesh_runtime.errors import InvalidArgument
+
 ContentFormat = Literal["auto", "string", "parts"]
 """How a template gets content: as text, as a list of parts, or as the template itself shows."""
 CONTENT_FORMATS = get_args(ContentFormat)
@@ -20,20 +22,26 @@ def takes_parts(tree: nodes.Template) -> bool:
     return any(_is_content(loop.iter) or _name(loop.iter) in names for loop in tree.find_all(nodes.For))
 
 
-def shape_content(content: str, parts: Sequence[str], *, as_parts: bool, may_be_empty: bool) -> Any:
+def shape_content(content: str, parts: Sequence[str | None], *, as_parts: bool, may_be_empty: bool) -> Any:
     """The content as the template takes it. Several texts are joined by a newline where it takes text.
 
-    `may_be_empty`: an empty content is no part at all, as in an assistant's message with tool calls.
+    A part that is None is an image. `may_be_empty`: an empty content is no part at all, as in an assistant's message
+    with tool calls. Raises InvalidArgument for an image where the template takes text.
     """
-    texts = parts or ([] if may_be_empty and not content else [content])
-    return [{"type": "text", "text": text} for text in texts] if as_parts else "\n".join(texts)
+    given = parts or ([] if may_be_empty and not content else [content])
+    if as_parts:
+        return [{"type": "image"} if part is None else {"type": "text", "text": part} for part in given]
+    texts = [part for part in given if part is not None]
+    if len(texts) < len(given):
+        raise InvalidArgument("takes only text, so it cannot show an image")
+    return "\n".join(texts)
 
 
 def texts_of(message: Mapping[str, Any]) -> list[str]:
     """The texts in a message's content, in either form."""
     content = message.get("content")
     if isinstance(content, list):
-        return [part["text"] for part in content]
+        return [part["text"] for part in content if "text" in part]
     return [content] if isinstance(content, str) else []
 
 

@@ -1,8 +1,8 @@
 """Keeps apart the control tokens that a template writes and the same letters in what users wrote.
 
 Users' texts are marked before they are rendered: a private character before and after each control token written out in
-them, and beside an end that could be a part of one. It is chosen so that nobody wrote it. What the template writes has
-no mark, so its tokens are known afterwards, however it cut and joined the texts; then the marks are removed.
+them, and two beside an end that could be a part of one. It is chosen so that nobody wrote it. What the template writes
+has no mark, so its tokens are known afterwards, however it cut and joined the texts; then the marks are removed.
 """
 
 import json
@@ -71,7 +71,8 @@ class ControlTokens:
         """The text without marks, cut at the template's own tokens if it must be."""
         text = text.replace(f"\\u{ord(mark):04x}", mark)  # a template may escape it with tojson
         pieces, own_tokens, end, size = [""], [], 0, 0
-        for match in re.finditer(f"{mark}({self._all.pattern}){mark}|({self._all.pattern})|{mark}", text):
+        # two marks first: the template's own token between two ends must not look like one that a user wrote
+        for match in re.finditer(f"{mark}{mark}|{mark}({self._all.pattern}){mark}|({self._all.pattern})|{mark}", text):
             written, own = match.groups()
             gained = text[end : match.start()] + (written or "")
             pieces[-1] += gained
@@ -108,8 +109,8 @@ class _Matcher:
 
     def _mark_text(self, text: str, mark: str) -> str:
         marked = self.expression.sub(lambda match: f"{mark}{match.group()}{mark}", text)
-        before = mark if self._begins_inside(text) else ""
-        after = mark if self._ends_inside(text) else ""
+        before = 2 * mark if self._begins_inside(text) else ""
+        after = 2 * mark if self._ends_inside(text) else ""
         return f"{before}{marked}{after}"
 
     def _begins_inside(self, text: str) -> bool:

@@ -13,7 +13,8 @@ def open_message(message: Mapping[str, Any]) -> dict[str, Any]:
     """The message with a mark at its end."""
     content = message["content"]
     if isinstance(content, list):
-        *before, last = content or [{"type": "text", "text": ""}]
+        ends_in_text = content and "text" in content[-1]
+        *before, last = content if ends_in_text else [*content, {"type": "text", "text": ""}]
         return {**message, "content": [*before, {**last, "text": last["text"] + _END}]}
     return {**message, "content": content + _END}
 

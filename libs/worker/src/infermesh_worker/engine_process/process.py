@@ -52,9 +52,11 @@ from infermesh_worker.engine_process.frames import (
     step_report,
 )
 from infermesh_worker.engine_process.process_memory import give_back_memory, memory_bytes
+from infermesh_worker.engine_process.request_gate import RequestGate
 from infermesh_worker.engine_process.soundness import Soundness
 from infermesh_worker.executors.arena import Arena
 from infermesh_worker.executors.executor import BuiltExecutor
+from infermesh_worker.images.gate import ImageGate
 
 EXIT_CRASHED = 70
 """Exit status when building or running the model raised an exception (EX_SOFTWARE of sysexits.h)."""
@@ -79,15 +81,15 @@ class EngineLoop:
         channel: Channel,
         clock: Callable[[], float] = time.monotonic,
         *,
-        formats: FormatGate | None = None,
+        gates: Sequence[RequestGate] = (),
         model: str = "",
     ) -> None:
-        """Without `formats`, a request's output format is compiled when it is submitted. `model` is for errors."""
+        """`gates`: what a request passes, one after another, before it is submitted. `model` is for errors."""
         self._engine = engine
         self._runner = runner
         self._channel = channel
         self._clock = clock
-        self._formats = formats
+        self._gates = gates
         self._soundness = Soundness(engine, runner.info, model)
         self._rejected: list[RequestFailure] = []
         self._load_due_s = 0.0
@@ -139,7 +141,7 @@ class EngineLoop:
 
     def _submit(self, request: GenerationRequest) -> None:
         try:
-            if self._formats is None or not self._formats.hold(request):
+            if not any(gate.hold(request) for gate in self._gates):
                 self._engine.submit(request)
         except InfermeshError as error:
             self._rejected.append(RequestFailure.of(request.request_id, error))
@@ -149,14 +151,14 @@ class EngineLoop:
             self._rejected.append(RequestFailure.of(request.request_id, Internal("Internal error in the engine.")))
 
     def _cancel(self, request_id: str) -> None:
-        if self._formats is not None:
-            self._formats.cancel(request_id)
+        for gate in self._gates:
+            gate.cancel(request_id)
         self._engine.cancel(request_id)
 
     def _release(self) -> bool:
-        """Submits the requests whose output format is ready by now; returns whether there were any."""
+        """Submits the requests that gates do not hold any longer; returns whether there were any."""
         any_came = False
-        for request, error in self._formats.released() if self._formats is not None else ():
+        for request, error in (each for gate in self._gates for each in gate.released()):
             any_came = True
             if error is not None:
                 self._rejected.append(RequestFailure.of(request.request_id, error))
@@ -177,7 +179,7 @@ class EngineLoop:
             return None
         self._load_due_s = now_s + _LOAD_INTERVAL_S
         load = self._engine.load()
-        held = self._formats.waiting if self._formats is not None else 0
+        held = sum(gate.waiting for gate in self._gates)
         return replace(load, waiting=load.waiting + held) if held else load
 
     def _memory(self) -> int:
@@ -235,9 +237,14 @@ def _serve_engine(model: BuiltModel, start: StartCommand, channel: Channel) -> N
     engine.prepare()
     gc.collect()
     gc.freeze()  # the model stays; without it, a full collection takes microseconds instead of milliseconds
-    formats = _format_gate(engine, model, channel, start.formats)
-    EngineLoop(engine, model.runner, channel, formats=formats, model=model.name).run()
+    gates: list[RequestGate] = [_format_gate(engine, model, channel, start.formats)]
+    images = ImageGate(model.prepare_image, channel.wake) if model.prepare_image is not None else None
+    if images is not None:
+        gates.insert(0, images)
+    EngineLoop(engine, model.runner, channel, gates=gates, model=model.name).run()
     engine.close()
+    if images is not None:
+        images.close()
 
 
 def _serve_executor(built: BuiltExecutor, channel: Channel, arenas: Sequence[Arena]) -> None:

@@ -58,6 +58,8 @@ class AvailableModel:
     outputs: tuple[TensorSpec, ...] = ()
     batching: BatchLimits | None = None
     voices: tuple[str, ...] = ()
+    takes_images: bool = False
+    """Whether its conversations may have images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

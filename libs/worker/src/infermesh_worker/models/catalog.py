@@ -46,6 +46,8 @@ class CatalogEntry:
     batching: BatchLimits | None = None
     voices: tuple[str, ...] = ()
     """The voices that it speaks with, its default first."""
+    takes_images: bool = False
+    """Whether its conversations may have images."""
 
 
 class Catalog(Protocol):
@@ -69,15 +71,19 @@ class FolderCatalog:
         options: Mapping[str, Any],
         footprint: Callable[[ModelFolder], Footprint | None],
         kinds: Collection[ModelKind] = (GENERATE,),
+        *,
+        takes_images: bool = False,
     ) -> None:
         """`options`: build options of every model. `footprint` returns None for a model that cannot be loaded.
 
-        `kinds`: the kinds of model that can be hosted; others are left out.
+        `kinds`: the kinds of model that can be hosted; others are left out. `takes_images`: whether models that look
+        at images may do so here.
         """
         self._root = root
         self._options = options
         self._footprint = footprint
         self._kinds = kinds
+        self._takes_images = takes_images
         self._known: dict[Path, tuple[int, CatalogEntry | None]] = {}
         self._paths: Mapping[str, Path] = {}
         self._left_out: dict[Path, str] = {}
@@ -103,7 +109,8 @@ class FolderCatalog:
 
     def open_folder(self, folder: ModelFolder) -> OpenedModel:
         """Opens a model folder. Raises FailedPrecondition when its tokenizer or chat template cannot be used."""
-        return OpenedModel.from_folder(folder, {**self._options, FOLDER_OPTION: str(folder.path)})
+        options = {**self._options, FOLDER_OPTION: str(folder.path)}
+        return OpenedModel.from_folder(folder, options, takes_images=self._takes_images)
 
     def _entry(self, path: Path) -> CatalogEntry | None:
         try:
@@ -139,4 +146,5 @@ class FolderCatalog:
             outputs=manifest.outputs,
             batching=manifest.batching,
             voices=manifest.voices,
+            takes_images=self._takes_images and manifest.images is not None,
         )

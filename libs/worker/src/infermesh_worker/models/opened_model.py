@@ -16,6 +16,7 @@ from infermesh_runtime.generation_defaults import GenerationDefaults
 from infermesh_runtime.model_kind import GENERATE, BatchLimits, ModelKind, TensorSpec
 from infermesh_runtime.model_manifest import Manifest
 from infermesh_runtime.text_encoder import EncoderFacts
+from infermesh_worker.images.reader import ImageReader
 from infermesh_worker.models.apart_tokenizer import ApartTokenizer
 from infermesh_worker.models.bounded_template import BoundedTemplate
 from infermesh_worker.models.model_folder import ModelFolder
@@ -44,6 +45,10 @@ class OpenedModel:
     """How it reads texts, if its kind is embed or rerank."""
     voices: tuple[str, ...] = ()
     """The voices that it speaks with, its default first."""
+    images: ImageReader | None = None
+    """How it reads images; None if it takes none here."""
+    why_no_images: str = "this model takes no images"
+    """What a request with an image is told where it takes none."""
     build_options: Mapping[str, Any] = field(default_factory=dict)
     """Plain values that the engine process builds the model with."""
     longest_token_chars: int = field(init=False)
@@ -63,15 +68,18 @@ class OpenedModel:
         object.__setattr__(self, "longest_token_chars", max(map(len, self.tokenizer.get_vocab()), default=1))
 
     @classmethod
-    def from_folder(cls, folder: ModelFolder, build_options: Mapping[str, Any]) -> Self:
-        """Opens a model folder. Raises FailedPrecondition when its tokenizer or chat template cannot be used."""
+    def from_folder(cls, folder: ModelFolder, build_options: Mapping[str, Any], *, takes_images: bool = False) -> Self:
+        """Opens a model folder. Raises FailedPrecondition when its tokenizer or chat template cannot be used.
+
+        `takes_images`: whether this kind of worker lets models look at images.
+        """
         manifest = folder.manifest
         reads_text = manifest.kind == GENERATE or folder.tokenizer_path.exists()
         tokenizer = folder.load_tokenizer() if reads_text else Tokenizer(WordLevel())
         if manifest.encoder is not None:  # many such tokenizers cut texts, or fill them up, by themselves
             tokenizer.no_truncation()
             tokenizer.no_padding()
-        template = folder.chat_template()
+        template, facts = folder.chat_template(), manifest.images
         return cls(
             name=manifest.name,
             tokenizer=tokenizer,
@@ -86,6 +94,8 @@ class OpenedModel:
             batching=manifest.batching,
             encoder=manifest.encoder,
             voices=manifest.voices,
+            images=ImageReader.bind(facts, tokenizer, manifest.name) if facts is not None and takes_images else None,
+            why_no_images=f"this model takes {'no images' if facts is None else 'images on worker-xpu alone'}",
             build_options=build_options,
         )
 

@@ -58,12 +58,14 @@ async def to_generation(
     check_device(request.device, info)
     check_choice(request)
     sampling, max_tokens = with_defaults(request.sampling, request.stop, model.generation)
-    token_ids = await prompt.tokenize(request, model, vocab_size=info.vocab_size, context_length=info.context_length)
+    asked = await prompt.read_prompt(request, model, vocab_size=info.vocab_size, context_length=info.context_length)
+    token_ids = asked.token_ids
     style = await answer_style(request, model, token_ids)
     own_format = _output_format(request.format, open_objects) if request.HasField("format") else None
     generation = engine.GenerationRequest(
         request_id=request_id,
         prompt_token_ids=token_ids,
+        images=asked.images,
         seed=request.seed if request.HasField("seed") else secrets.randbits(64),
         sampling=_sampling(sampling, model),
         stop=_stop(request, max_tokens, model, info.vocab_size),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,15 +15,18 @@ from infermesh.inference.v1.inference_pb2 import (
     ToolCall,
 )
 from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
+from infermesh_engine.requests.image import PromptImage
 from infermesh_engine.requests.validate import context_exceeded
 from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.chat_templates.environment import reserved_variables
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import to_numpy
+from infermesh_worker.images.reader import MeasuredImage
 from infermesh_worker.models.bounded_template import BoundedTemplate
 from infermesh_worker.models.fill_in_middle import encode_gap
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.models.template_process import pack_conversation
+from infermesh_worker.rpc.chat_images import content_parts, measure_images, show_images
 from infermesh_worker.rpc.template_hints import hinted_variables, takes_reasoning
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -35,10 +39,23 @@ _MOST_CUT = 16
 _ID_TYPES = (DataType.DATA_TYPE_INT32, DataType.DATA_TYPE_INT64)
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is given: token ids, and the images among them."""
+
+    token_ids: tuple[int, ...]
+    images: tuple[PromptImage, ...] = ()
+
+
 async def tokenize(
     request: GenerateRequest, model: OpenedModel, *, vocab_size: int, context_length: int
 ) -> tuple[int, ...]:
-    """The prompt's token ids. What is large is done in a thread, so that other streams are not held up.
+    """The token ids of `read_prompt`."""
+    return (await read_prompt(request, model, vocab_size=vocab_size, context_length=context_length)).token_ids
+
+
+async def read_prompt(request: GenerateRequest, model: OpenedModel, *, vocab_size: int, context_length: int) -> Prompt:
+    """The prompt's token ids and images. What is large is done in a thread, so that other streams are not held up.
 
     Raises InvalidArgument that names the field, FailedPrecondition for a chat without a chat template, and
     ContextLengthExceeded for a text that is certainly too long; `validate` checks the exact length later.
@@ -48,6 +65,7 @@ async def tokenize(
         raise invalid("prompt_options.suffix", "needs the prompt to be a text")
     is_cut = options.HasField("truncate_tokens")
     longest = _MOST_CUT * context_length if is_cut else context_length
+    images: tuple[PromptImage, ...] = ()
     match kind:
         case "text" if options.suffix:
             check_size(len(request.text) + len(options.suffix), model, context_length)
@@ -56,13 +74,29 @@ async def tokenize(
             adds = options.add_special_tokens if options.HasField("add_special_tokens") else True
             token_ids = await encode(model, Rendered((request.text,)), longest, add_special_tokens=adds)
         case "chat":
-            text = await render_chat(request.chat, model, context_length)
-            token_ids = await encode(model, text, longest, add_special_tokens=options.add_special_tokens)
+            token_ids, images = await _read_chat(request, model, context_length, longest)
         case "token_ids":
             token_ids = _read_ids(request.token_ids, vocab_size, longest)
         case _:
             raise invalid("prompt", "must set one of text, token_ids and chat")
-    return _cut(token_ids, request, context_length) if is_cut else token_ids
+    if not is_cut:
+        return Prompt(token_ids, images)
+    kept = _cut(token_ids, request, context_length)
+    if images and kept != token_ids:
+        raise invalid("prompt_options.truncate_tokens", "cannot cut a conversation with images; shorten it")
+    return Prompt(kept, images)
+
+
+async def _read_chat(
+    request: GenerateRequest, model: OpenedModel, context_length: int, longest: int
+) -> tuple[tuple[int, ...], tuple[PromptImage, ...]]:
+    text, measured = await render_seen(request.chat, model, context_length)
+    token_ids = await encode(model, text, longest, add_special_tokens=request.prompt_options.add_special_tokens)
+    if not measured or model.images is None:
+        return token_ids, ()
+    if request.prompt_options.HasField("logprobs"):
+        raise invalid("prompt_options.logprobs", "cannot be given for a conversation with images")
+    return token_ids, model.images.place(token_ids, measured)
 
 
 def _cut(token_ids: tuple[int, ...], request: GenerateRequest, context_length: int) -> tuple[int, ...]:
@@ -76,6 +110,14 @@ def _cut(token_ids: tuple[int, ...], request: GenerateRequest, context_length: i
 def offers_tools(chat: ChatPrompt) -> bool:
     """Whether the model is told of tools."""
     return bool(chat.tools) and chat.tool_choice.mode != TOOL_CHOICE_MODE_NONE
+
+
+async def render_seen(
+    chat: ChatPrompt, model: OpenedModel, context_length: int
+) -> tuple[Rendered, list[MeasuredImage]]:
+    """The text of a conversation with the tokens of its images, and the images."""
+    measured = await measure_images(chat, model)
+    return show_images(await render_chat(chat, model, context_length), measured, model), measured
 
 
 async def render_chat(chat: ChatPrompt, model: OpenedModel, context_length: int) -> Rendered:
@@ -166,6 +208,8 @@ def _message(message: ChatMessage, field: str, *, shows_reasoning: bool) -> dict
     values: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.content_parts:
         values["parts"] = list(message.content_parts)
+    if message.parts:
+        values["parts"] = content_parts(message, field)
     if message.reasoning_content and shows_reasoning:
         values["reasoning_content"] = message.reasoning_content
     if message.name:

@@ -76,6 +76,7 @@ def _available_model(model: AvailableModel) -> pb.AvailableModel:
         outputs=map(to_metadata, model.outputs),
         batching=to_limits(model.batching),
         voices=model.voices,
+        takes_images=model.takes_images if model.kind == GENERATE else None,
     )
     message.created_at.FromDatetime(model.created)
     return message

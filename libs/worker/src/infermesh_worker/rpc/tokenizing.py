@@ -6,7 +6,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_worker.models.opened_model import OpenedModel
-from infermesh_worker.rpc.prompt import THREAD_FROM_BYTES, encode, invalid, render_chat
+from infermesh_worker.rpc.prompt import THREAD_FROM_BYTES, encode, invalid, render_seen
 
 _MOST_CONTEXTS = 16
 """How many contexts a text may be long to be tokenised."""
@@ -18,7 +18,7 @@ async def tokenize(request: pb.TokenizeRequest, model: OpenedModel, info: Runner
         case "text":
             text, adds = Rendered((request.text,)), True
         case "chat":
-            text, adds = await render_chat(request.chat, model, info.context_length), False
+            (text, _), adds = await render_seen(request.chat, model, info.context_length), False
         case _:
             raise invalid("prompt", "must set one of text and chat")
     if request.HasField("add_special_tokens"):

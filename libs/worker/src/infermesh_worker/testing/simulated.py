@@ -15,10 +15,12 @@ from pydantic_settings import NoDecode
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime.errors import ModelNotFound
 from infermesh_runtime.generation_defaults import GenerationDefaults
+from infermesh_runtime.image_facts import ImageFacts, Whole
 from infermesh_runtime.model_kind import EMBED, GENERATE, INFER, RERANK, SPEAK, TRANSCRIBE, ModelKind
 from infermesh_runtime.settings import CommaList, load_or_exit
 from infermesh_runtime.text_encoder import EncoderFacts
 from infermesh_worker.backend import NO_MODEL, Backend
+from infermesh_worker.images.reader import ImageReader
 from infermesh_worker.main import serve
 from infermesh_worker.models.catalog import CatalogEntry
 from infermesh_worker.models.footprint import Footprint
@@ -38,6 +40,18 @@ _CHAT_TEMPLATE = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
 """
+_IMAGE_TEMPLATE = f"""\
+{{%- for message in messages -%}}
+{{{{ '<|im_start|>' + message['role'] + '\\n' }}}}
+{{%- for part in message['content'] -%}}
+{{{{ '{END_OF_TEXT}' if part['type'] == 'image' else part['text'] }}}}
+{{%- endfor -%}}
+{{{{ '<|im_end|>\\n' }}}}
+{{%- endfor -%}}
+{{%- if add_generation_prompt -%}}{{{{ '<|im_start|>assistant\\n' }}}}{{%- endif -%}}
+"""
+_IMAGES = ImageFacts(layout=Whole(tokens=4), written=END_OF_TEXT, seen=END_OF_TEXT)
+"""An image is four end-of-text tokens, so that the vocabulary stays as it is."""
 
 
 def _parse_models(value: object) -> object:
@@ -93,6 +107,9 @@ class SimulatedSettings(WorkerSettings):
     sim_speakers: CommaList = Field((), description="Which models turn text into speech, separated by commas.")
     sim_part_s: float = Field(0.01, ge=0, description="Time for each segment of text or piece of sound, in seconds.")
     sim_segments: int = Field(5, ge=0, description="How many segments the text of speech has.")
+    sim_images: bool = Field(
+        False, description="Whether every model takes images; then sim_chat_template must write <|endoftext|> for one."
+    )
     sim_eos: bool = Field(False, description="Whether sampling the end-of-text token ends a choice.")
 
     def kind(self, name: str) -> ModelKind:
@@ -143,6 +160,7 @@ class SimulatedCatalog:
                 generation=settings.generation,
                 kind=settings.kind(name),
                 voices=settings.voices(name),
+                takes_images=settings.sim_images,
             )
             for name, size in sizes.items()
         }
@@ -158,10 +176,14 @@ def opened_model(settings: SimulatedSettings, name: str = "") -> OpenedModel:
     """A model as the front opens it; without a name, the one of the settings."""
     name = name or settings.model
     tokenizer, special_tokens = build_tokenizer(), {"eos_token": END_OF_TEXT}
+    template = settings.sim_chat_template
+    if settings.sim_images and template == _CHAT_TEMPLATE:
+        template = _IMAGE_TEMPLATE
     return OpenedModel(
         name=name,
         tokenizer=tokenizer,
-        chat_template=bind_template(settings.sim_chat_template, tokenizer, model=name, special_tokens=special_tokens),
+        chat_template=bind_template(template, tokenizer, model=name, special_tokens=special_tokens),
+        images=ImageReader.bind(_IMAGES, tokenizer, name) if settings.sim_images else None,
         context_length=settings.sim_context_length,
         size_bytes=settings.model_bytes(name),
         created=_CREATED,
@@ -189,7 +211,12 @@ def build_options(settings: SimulatedSettings, name: str = "") -> dict[str, Any]
         "weights_bytes": size_bytes,
         "memory_bytes": size_bytes or 1,
     }
-    options: dict[str, Any] = {"runner": runner, "eos": settings.sim_eos, "load_s": settings.sim_load_s}
+    options: dict[str, Any] = {
+        "runner": runner,
+        "eos": settings.sim_eos,
+        "images": settings.sim_images,
+        "load_s": settings.sim_load_s,
+    }
     match settings.kind(name or settings.model):
         case "infer":
             options["executor"] = executor_options(settings)

@@ -6,9 +6,12 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from infermesh_engine.requests.image import PromptImage
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.executors.executor import BuiltExecutor
+from infermesh_worker.images.decoding import decode
+from infermesh_worker.images.prepared import PreparedImage
 from infermesh_worker.testing.simulated_encoder import build as build_encoder
 from infermesh_worker.testing.simulated_executor import build as build_executor
 from infermesh_worker.testing.simulated_speech import build as build_speech
@@ -21,7 +24,7 @@ VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
 
 
 def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
-    """Builds a model in the engine process. Options: "runner" (fields of SimulatedOptions), "eos" and "load_s".
+    """Builds a model in the engine process. Options: "runner" (fields of SimulatedOptions), "eos", "images", "load_s".
 
     With "executor", it is a model of tensors, and the options are those of simulated_executor.build. With "encoder", it
     is one that embeds or scores texts, and they are those of simulated_encoder.build. With "speech", it transcribes or
@@ -38,7 +41,13 @@ def build(options: Mapping[str, Any]) -> BuiltModel | BuiltExecutor:
         runner=SimulatedRunner(SimulatedOptions(**options["runner"])),
         tokenizer=build_tokenizer(),
         eos_token_ids=frozenset({END_OF_TEXT_ID} if options["eos"] else ()),
+        prepare_image=_decode if options.get("images") else None,
     )
+
+
+def _decode(image: PromptImage) -> PreparedImage:
+    pixels = decode(image.data)
+    return PreparedImage({}, 3 * pixels.width * pixels.height)
 
 
 def build_tokenizer() -> Tokenizer:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from infermesh_worker_xpu.attention.sdpa import write_kv
+from infermesh_worker_xpu.steps.device_step import ImageSpan
 
 QUERIES = 4
 KEYS = 256
@@ -79,6 +80,26 @@ class ExactKernels:
         tiles = list(_tiles(begins.tolist(), context_lens.tolist()))
         return _attend(query, key_cache, value_cache, block_tables, tiles, Scoring(scale, sliding_window, softcap), out)
 
+    def attend_span(
+        self,
+        query: Tensor,
+        key_cache: Tensor,
+        value_cache: Tensor,
+        span: ImageSpan,
+        scale: float,
+        sliding_window: int | None,
+        softcap: float | None,
+        out: Tensor,
+    ) -> Tensor:
+        tiles, scoring = list(_span_tiles(span)), Scoring(scale, sliding_window, softcap)
+        last = span.position + span.tokens - 1
+        return _attend(query, key_cache, value_cache, span.blocks[None], tiles, scoring, out, last)
+
+
+def _span_tiles(span: ImageSpan) -> Iterator[QueryTile]:
+    for at in range(0, span.tokens, QUERIES):
+        yield QueryTile(0, span.first + at, span.position + at, min(QUERIES, span.tokens - at))
+
 
 def _tiles(begins: list[int], contexts: list[int]) -> Iterator[QueryTile]:
     for sequence, context in enumerate(contexts):
@@ -95,8 +116,12 @@ def _attend(
     tiles: list[QueryTile],
     shape: Scoring,
     out: Tensor,
+    last: int | None = None,
 ) -> Tensor:
-    """Computes the attention of all tiles; `query` and `out` [T, heads, head_dim]. Returns `out`."""
+    """Computes the attention of all tiles; `query` and `out` [T, heads, head_dim]. Returns `out`.
+
+    `last`: the last position that all queries see; None: each sees those up to its own.
+    """
     heads, head_dim = query.shape[1:]
     kv_heads = key_cache.shape[2]
     first = torch.tensor([tile.token for tile in tiles])
@@ -112,7 +137,8 @@ def _attend(
         .reshape(len(tiles) * kv_heads, -1, head_dim)
     )
     sequences = torch.tensor([tile.sequence for tile in tiles])
-    sums = _sums(rows, key_cache, value_cache, tables[sequences], positions, shape)
+    lasts = positions if last is None else torch.full_like(positions, last)
+    sums = _sums(rows, key_cache, value_cache, tables[sequences], positions, lasts, shape)
     result = sums.view(len(tiles), kv_heads, QUERIES, -1, head_dim).permute(0, 2, 1, 3, 4).reshape(-1, heads, head_dim)
     wanted = (offsets < counts[:, None]).ravel()
     out[tokens.ravel()[wanted]] = result[wanted]
@@ -120,22 +146,31 @@ def _attend(
 
 
 def _sums(
-    rows: Tensor, key_cache: Tensor, value_cache: Tensor, tables: Tensor, positions: Tensor, shape: Scoring
+    rows: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    tables: Tensor,
+    positions: Tensor,
+    lasts: Tensor,
+    shape: Scoring,
 ) -> Tensor:
-    """Attention of rows [tiles × kv_heads, queries × group, head_dim]; tables and positions have a row per tile."""
+    """Attention of rows [tiles × kv_heads, queries × group, head_dim].
+
+    The tables, the queries' positions and the last ones that they see have a row per tile.
+    """
     block_size, kv_heads = key_cache.shape[1:3]
     group = rows.shape[1] // QUERIES
     largest = rows.new_full((*rows.shape[:2], 1), _LOWEST)
     weights = rows.new_zeros((*rows.shape[:2], 1))
     sums = torch.zeros_like(rows)
-    for begin in range(0, int(positions.max()) + 1, KEYS):
+    for begin in range(0, int(lasts.max()) + 1, KEYS):
         columns = torch.arange(begin // block_size, (begin + KEYS) // block_size).clamp_(max=tables.shape[1] - 1)
         blocks = tables[:, columns].long().ravel()
         keys, values = (_gathered(cache, blocks, kv_heads) for cache in (key_cache, value_cache))
         scores = torch.bmm(rows, keys.transpose(1, 2)) * shape.scale
         if shape.softcap is not None:
             scores = shape.softcap * torch.tanh(scores / shape.softcap)
-        seen = _seen(positions, begin, shape.window)[:, None, :, None].expand(-1, kv_heads, -1, group, -1)
+        seen = _seen(positions, lasts, begin, shape.window)[:, None, :, None].expand(-1, kv_heads, -1, group, -1)
         scores.masked_fill_(~seen.reshape(scores.shape), float("-inf"))
         highest = torch.maximum(largest, scores.amax(-1, keepdim=True))
         kept = torch.exp(largest - highest)
@@ -152,8 +187,8 @@ def _gathered(cache: Tensor, blocks: Tensor, kv_heads: int) -> Tensor:
     return tokens.transpose(1, 2).reshape(-1, KEYS, cache.shape[3])
 
 
-def _seen(positions: Tensor, begin: int, window: int | None) -> Tensor:
+def _seen(positions: Tensor, lasts: Tensor, begin: int, window: int | None) -> Tensor:
     """[tiles, queries, KEYS]: whether a query may see each of the keys from position `begin` on."""
     keys = torch.arange(begin, begin + KEYS)
-    seen = keys <= positions[:, :, None]
+    seen = keys <= lasts[:, :, None]
     return seen if window is None else seen & (keys > positions[:, :, None] - window)

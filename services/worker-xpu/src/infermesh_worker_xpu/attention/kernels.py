@@ -6,6 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from infermesh_worker_xpu.steps.device_step import ImageSpan
+
 BLOCK_SIZE = 32
 """Tokens in a KV block."""
 
@@ -56,5 +58,21 @@ class AttentionKernels(Protocol):
         """Attention of the last begins[i + 1] - begins[i] ≤ max_new tokens of each of S sequences: query and out
         [T, heads, head_dim], begins [S + 1] int32, the rest as in `decode`. Runs may be empty. Rows before begins[0]
         and from begins[S] on are not written. Returns out.
+        """
+        ...
+
+    def attend_span(
+        self,
+        query: Tensor,
+        key_cache: Tensor,
+        value_cache: Tensor,
+        span: ImageSpan,
+        scale: float,
+        sliding_window: int | None,
+        softcap: float | None,
+        out: Tensor,
+    ) -> Tensor:
+        """Attention of the tokens of a span to all keys up to the span's last; a sliding window hides what lies too
+        far before a query, and nothing after it. Writes their rows of out [T, heads, head_dim]. Returns out.
         """
         ...

@@ -12,7 +12,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker_xpu.attention.kernels import AttentionKernels
-from infermesh_worker_xpu.steps.device_step import DeviceStep
+from infermesh_worker_xpu.steps.device_step import DeviceStep, SeenPart
 
 IMPLEMENTATION = "infermesh_paged"
 """Name of the attention function. transformers has no mask function of this name, so models make no masks."""
@@ -89,6 +89,8 @@ class PagedLayer:
                 softcap,
                 out[tokens],
             )
+        for span in step.seen.spans if step.seen is not None else ():
+            self.kernels.attend_span(query, *caches, span, scale, window, softcap, out)
         return out
 
 
@@ -138,6 +140,12 @@ def register() -> None:
     AttentionInterface.register(IMPLEMENTATION, attend)
 
 
+def use(model: PreTrainedModel, implementation: str) -> None:
+    """Lets the model call this attention function; a vision model beside it keeps its own."""
+    parts = {"text_config", "vision_config"} <= set(model.config.sub_configs)
+    model.set_attn_implementation({"text_config": implementation} if parts else implementation)
+
+
 def check_layers(model: PreTrainedModel) -> None:
     """Raises FailedPrecondition unless the model is a decoder that keeps no state besides its attention's KV cache."""
     config = model.config.get_text_config()
@@ -175,9 +183,19 @@ def assign_layers(model: PreTrainedModel, layer_of: Callable[[int], AttentionLay
             setattr(module, _SLOT, layer_of(index))
 
 
-def forward(model: PreTrainedModel, token_ids: Tensor, positions: Tensor, rows: Tensor) -> Tensor:
-    """Runs the model on token_ids [1, T]. Returns logits [R, vocab] of the tokens with indices rows [R]."""
-    output = model(input_ids=token_ids, position_ids=positions, use_cache=False, logits_to_keep=rows)
+def forward(
+    model: PreTrainedModel, token_ids: Tensor, positions: Tensor, rows: Tensor, seen: SeenPart | None = None
+) -> Tensor:
+    """Runs the model on token_ids [1, T]. Returns logits [R, vocab] of the tokens with indices rows [R].
+
+    `seen`: the features that replace the embeddings of some tokens.
+    """
+    given = {"input_ids": token_ids}
+    if seen is not None:
+        embeddings = model.get_input_embeddings()(token_ids)
+        embeddings[0, seen.tokens] = seen.features.to(embeddings.dtype)
+        given = {"inputs_embeds": embeddings}
+    output = model(**given, position_ids=positions, use_cache=False, logits_to_keep=rows)
     logits: Tensor = output.logits[0]
     return logits
 

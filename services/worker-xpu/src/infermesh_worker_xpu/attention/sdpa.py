@@ -10,6 +10,8 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
 from infermesh_worker_xpu.attention.cache_reads import CacheLayout, CacheRead, ReadPlans, plan_decode, plan_prefill
+from infermesh_worker_xpu.attention.spans import attend_span
+from infermesh_worker_xpu.steps.device_step import ImageSpan
 
 SMALL_TOKENS = 512
 """A single sequence with a context up to this takes torch's fused call, which starts faster but runs slower."""
@@ -80,6 +82,19 @@ class SdpaKernels:
             values = part.read(value_cache, query.dtype)[0][:, None].expand(shared)
             out[part.queries] = _attend_run(grouped, keys, values, part, scale, softcap).flatten(0, 1).transpose(0, 1)
         return out
+
+    def attend_span(
+        self,
+        query: Tensor,
+        key_cache: Tensor,
+        value_cache: Tensor,
+        span: ImageSpan,
+        scale: float,
+        sliding_window: int | None,
+        softcap: float | None,
+        out: Tensor,
+    ) -> Tensor:
+        return attend_span(query, key_cache, value_cache, span, scale, sliding_window, softcap, out)
 
 
 def write_kv(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:

@@ -21,7 +21,10 @@ import torch
 from torch import Tensor
 
 from infermesh_worker_xpu.attention import triton_tiles as tiling
+from infermesh_worker_xpu.attention.spans import attend_span
 from infermesh_worker_xpu.attention.triton_shapes import Geometry, check_caches, check_indices, check_rows
+
+__all__ = ["Availability", "attend_span", "available", "decode", "prefill", "write_kv"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,11 @@ from infermesh_worker_xpu.execution import kv_memory
 from infermesh_worker_xpu.execution.capture_sizes import CaptureSizes
 from infermesh_worker_xpu.execution.graphs import GraphMaker, GraphPool, StepGraphs
 from infermesh_worker_xpu.steps.decode_buffers import DecodeBuffers
-from infermesh_worker_xpu.steps.device_step import DeviceStep, upload_step
+from infermesh_worker_xpu.steps.device_step import DeviceStep, is_flat, upload_step
 from infermesh_worker_xpu.steps.mixed_buffers import MixedBuffers
 from infermesh_worker_xpu.steps.upload import Upload
+from infermesh_worker_xpu.vision.seen import see
+from infermesh_worker_xpu.vision.tower import VisionTower
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +50,12 @@ class PreparedBatch:
 class ForwardPass:
     """One model and its KV cache. Call `bind` first. Work is queued on the device; no call waits for it."""
 
-    def __init__(self, model: PreTrainedModel, device: TorchDevice, *, exact: bool) -> None:
+    def __init__(
+        self, model: PreTrainedModel, device: TorchDevice, *, exact: bool, vision: VisionTower | None = None
+    ) -> None:
+        """`vision` looks at the images of batches, if the model takes any."""
         self._model = model
+        self._vision = vision
         self._device = device
         self._exact = exact
         self._step = CurrentStep()
@@ -132,12 +138,13 @@ class ForwardPass:
     def prepare(self, batch: Batch) -> PreparedBatch:
         """Queues the batch's copy to the device. The batch's arrays may be reused at once."""
         rows = max(1, len(batch.rows))
+        seen = see(batch, self._vision, self._device.handle) if self._vision is not None and batch.images else None
         if self._exact:
             batch = widened(batch, self._padding_block)
-        for graphs in self._graphs:
+        for graphs in self._graphs if seen is None and is_flat(batch) else ():
             if (size := graphs.bucket(batch)) is not None:
                 return PreparedBatch(graphs.stage(batch, size), rows, graphs, size)
-        return PreparedBatch(upload_step(batch, block_size=BLOCK_SIZE, upload=self._upload), rows)
+        return PreparedBatch(upload_step(batch, block_size=BLOCK_SIZE, upload=self._upload, seen=seen), rows)
 
     @torch.inference_mode()
     def logits(self, prepared: PreparedBatch) -> Tensor:
@@ -148,7 +155,7 @@ class ForwardPass:
 
     def _run(self, now: DeviceStep) -> Tensor:
         self._step.value = now
-        return attention.forward(self._model, now.token_ids, now.positions, now.rows)
+        return attention.forward(self._model, now.token_ids, now.positions, now.rows, now.seen)
 
     def _run_mixed(self, now: DeviceStep) -> Tensor:
         """Logits in memory that all mixed steps share, because each has as many rows as sequences may run."""

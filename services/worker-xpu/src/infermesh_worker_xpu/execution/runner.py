@@ -23,6 +23,7 @@ from infermesh_worker_xpu.execution.logits import TorchLogits
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
 from infermesh_worker_xpu.sampling.device_sampler import DeviceSampler, TorchLaunch
+from infermesh_worker_xpu.vision.tower import VisionTower
 
 _log = logging.getLogger(__name__)
 
@@ -57,11 +58,18 @@ class TorchRunner:
         facts: RunnerFacts,
         *,
         new_pool: GraphPool | None = None,
+        vision: VisionTower | None = None,
     ) -> None:
-        """With `new_pool`, steps are captured as graphs; without it, kernels are launched one by one."""
+        """With `new_pool`, steps are captured as graphs; without it, kernels are launched one by one.
+
+        `vision`: the model's vision model; None if it takes no images.
+        """
         self._model = model
         self._device = device
-        self._pass = ForwardPass(model, device, exact=options.numerics == "exact")
+        self._vision = vision
+        self._pass = ForwardPass(model, device, exact=options.numerics == "exact", vision=vision)
+        self.prepare_image = vision.prepare if vision is not None else None
+        """Decodes an image and scales its pixels; may be called in another thread. None if it takes no images."""
         self._sampler = DeviceSampler(device.handle, max_rows=options.max_sequences + SCORED_ROWS)
         self._samples = _samples(device, options)
         specs, vocab_size = self._loading(lambda: self._record(options))
@@ -73,26 +81,35 @@ class TorchRunner:
         if new_pool is not None:
             sizes = CaptureSizes.of(options)
             self._loading(lambda: self._pass.capture(new_pool, sizes, options.context_length))
-        self.info = RunnerInfo(
-            device_kind=device.kind,
-            device_name=device.name,
-            memory_total_bytes=device.memory_bytes()[1],
-            runtime=_runtime(device, facts, model.dtype, options, graphs=bool(self._pass.graph_sizes)),
-            vocab_size=vocab_size,
-            context_length=options.context_length,
-            block_size=BLOCK_SIZE,
-            num_blocks=blocks,
-            weights_bytes=facts.weights_bytes,
-            kv_cache_bytes=blocks * kv_memory.block_bytes(specs, dtype),
-            kv_shrinks=device.is_cpu,
-            samples=self._samples,
-        )
+        self.info = self._describe(facts, options, vocab_size, blocks, kv_memory.block_bytes(specs, dtype))
 
     def run(self, batch: Batch) -> Logits:
         return self._guarded(lambda: self._run(batch))
 
     def launch(self, batch: Batch) -> TorchLaunch:
         return TorchLaunch(self._guarded(lambda: self._queue(batch)), self._sampler, self._guarded)
+
+    def _describe(
+        self, facts: RunnerFacts, options: TorchOptions, vocab_size: int, blocks: int, block_bytes: int
+    ) -> RunnerInfo:
+        device, vision = self._device, self._vision
+        return RunnerInfo(
+            device_kind=device.kind,
+            device_name=device.name,
+            memory_total_bytes=device.memory_bytes()[1],
+            runtime=_runtime(device, facts, self._model.dtype, options, graphs=bool(self._pass.graph_sizes)),
+            vocab_size=vocab_size,
+            context_length=options.context_length,
+            block_size=BLOCK_SIZE,
+            num_blocks=blocks,
+            weights_bytes=facts.weights_bytes,
+            kv_cache_bytes=blocks * block_bytes,
+            kv_shrinks=device.is_cpu,
+            samples=self._samples,
+            takes_images=vision is not None,
+            whole_images=vision is not None and vision.sees_itself,
+            image_rope=vision is not None and vision.has_rope,
+        )
 
     def _guarded(self, work: Callable[[], T]) -> T:
         """Runs `work` of a step. Raises ResourceExhausted if the device has too little memory for it."""
@@ -116,7 +133,7 @@ class TorchRunner:
         return self._device.memory_bytes()[0]
 
     def close(self) -> None:
-        del self._model, self._pass
+        del self._model, self._pass, self._vision
         self._device.release_memory()
 
     @torch.inference_mode()
@@ -136,6 +153,8 @@ class TorchRunner:
         tokens = 2 if self._device.is_cpu else options.max_batched_tokens
         rows = min(tokens, options.max_sequences)
         specs, vocab_size = attention.record_layers(self._model, tokens=tokens, rows=rows)
+        if self._vision is not None and not self._device.is_cpu:
+            self._vision.rehearse(options.context_length)
         if self._samples:
             self._sampler.rehearse(rows, vocab_size, self._model.dtype)
         return specs, vocab_size

@@ -44,7 +44,7 @@ def compile_layers(model: PreTrainedModel, backend: str = "inductor") -> bool:
     modules = compiled_modules(model)
     untraced = torch.compiler.disable(attention.attend)  # type: ignore[no-untyped-call] # torch's
     AttentionInterface.register(UNTRACED, untraced)
-    model.set_attn_implementation(UNTRACED)
+    attention.use(model, UNTRACED)
     options = TUNING if backend == "inductor" and model.device.type == "cuda" else None
     for module in modules:
         module.compile(dynamic=True, backend=backend, options=options)
@@ -59,7 +59,7 @@ def compile_layers(model: PreTrainedModel, backend: str = "inductor") -> bool:
         )
         for module in modules:
             module._compiled_call_impl = None
-        model.set_attn_implementation(attention.IMPLEMENTATION)
+        attention.use(model, attention.IMPLEMENTATION)
         return False
     return True
 
@@ -67,7 +67,7 @@ def compile_layers(model: PreTrainedModel, backend: str = "inductor") -> bool:
 def compiled_modules(model: PreTrainedModel) -> list[nn.Module]:
     """The decoder layers and their siblings: the last norm and the rotary embedding, but not the embedding table."""
     count = model.config.get_text_config().num_hidden_layers
-    for parent in model.modules():
+    for parent in model.get_decoder().modules():  # a vision model may have as many layers
         for layers in parent.children():
             if isinstance(layers, nn.ModuleList) and len(layers) == count:
                 siblings = [each for each in parent.children() if each is not layers]

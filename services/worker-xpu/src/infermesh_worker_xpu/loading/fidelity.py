@@ -41,7 +41,7 @@ def check_fidelity(model: PreTrainedModel, context_length: int) -> None:
             raise
         raise _refusal(f"its code fails in a trial: {type(error).__name__}: {error}") from error
     finally:
-        model.set_attn_implementation(attention.IMPLEMENTATION)
+        attention.use(model, attention.IMPLEMENTATION)
     difference = (ours - theirs).norm(dim=1) / theirs.norm(dim=1)
     if difference.median().item() > _TOLERANCE.get(model.dtype, 0.2):
         raise _refusal("its attention is not the causal one that worker-xpu computes")
@@ -104,7 +104,7 @@ def _window_of(mask_function: Callable[..., Tensor], context_length: int) -> Ten
 @torch.inference_mode()
 def _logits(model: PreTrainedModel, implementation: str) -> Tensor:
     """Logits [TOKENS, vocab] of tokens from all over the vocabulary."""
-    model.set_attn_implementation(implementation)
+    attention.use(model, implementation)
     attention.assign_layers(model, lambda _index: _DenseLayer())
     rows = model.get_input_embeddings().get_parameter("weight").shape[0]
     ids = torch.linspace(0, rows - 1, TOKENS, device=model.device).long()[None]

@@ -29,7 +29,8 @@ def check(kind: Quantisation, device: TorchDevice, dtype: torch.dtype) -> None:
 
 
 def quantise(model: PreTrainedModel, kind: Quantisation, device: TorchDevice) -> None:
-    """Quantises the weights of the linear layers in place, except for the output head, where rounding changes tokens.
+    """Quantises the weights of the linear layers in place, except for the output head, where rounding changes tokens,
+    and a vision model, which is small and loses more by it.
 
     int4 skips layers whose input size is not a multiple of INT4_GROUP.
     """
@@ -38,9 +39,11 @@ def quantise(model: PreTrainedModel, kind: Quantisation, device: TorchDevice) ->
     from torchao.quantization import quantize_  # type: ignore[import-untyped] # noqa: PLC0415 - an optional extra
 
     head = model.get_output_embeddings()
+    writes: nn.Module = model.get_decoder() if "vision_config" in model.config.sub_configs else model
+    layers = set(writes.modules())
 
     def chosen(module: nn.Module, name: str) -> bool:  # noqa: ARG001 - torchao's
-        if not isinstance(module, nn.Linear) or module is head:
+        if not isinstance(module, nn.Linear) or module is head or module not in layers:
             return False
         if (
             type(module.weight) is not nn.Parameter

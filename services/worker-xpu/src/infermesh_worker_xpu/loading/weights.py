@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.models.loading_report import check_loaded
@@ -24,8 +24,12 @@ GGUF = "model.gguf"
 _log = logging.getLogger(__name__)
 
 
-def load(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions) -> PreTrainedModel:
+def load(
+    folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions, *, sees: bool = False
+) -> PreTrainedModel:
     """Loads safetensors, or dequantises GGUF, onto the device, and registers paged attention.
+
+    `sees`: with its vision model.
 
     Raises FailedPrecondition if the folder holds neither, if its weights are not all there or are not what the model's
     configuration describes, or if the model cannot run with these options, and InvalidArgument for a GGUF file that
@@ -35,7 +39,7 @@ def load(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOp
     exact_experts.register()
     quantisation.check(options.quantisation, device, dtype)
     try:
-        model = _on_device(folder, device, dtype, options)
+        model = _on_device(folder, device, dtype, options, sees=sees)
         model.requires_grad_(requires_grad=False)
         model.train(mode=False)
         if options.numerics == "fast":  # exact numerics test and run the layers unmerged
@@ -63,21 +67,23 @@ def size_bytes(model: PreTrainedModel) -> int:
     return packed + sum(tensor.nbytes for tensor in tensors.values())
 
 
-def _on_device(folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions) -> PreTrainedModel:
+def _on_device(
+    folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions, *, sees: bool
+) -> PreTrainedModel:
     """The model on the device, from safetensors if there are any, else from GGUF."""
     if not any(folder.glob("*.safetensors")) and (folder / GGUF).is_file():
         experts = exact_experts.IMPLEMENTATION if options.numerics == "exact" else "grouped_mm"
         from infermesh_worker_xpu.gguf_decoder import decoder  # noqa: PLC0415 - other folders need no package gguf
 
         return decoder.load(folder / GGUF, device.handle, dtype, experts)
-    model = _from_pretrained(folder, dtype, options)
+    model = _from_pretrained(folder, dtype, options, sees=sees)
     attention.check_layers(model)
     nn.Module.to(model, device.handle)
     check_fidelity(model, options.context_length)
     return model
 
 
-def _from_pretrained(folder: Path, dtype: torch.dtype, options: TorchOptions) -> PreTrainedModel:
+def _from_pretrained(folder: Path, dtype: torch.dtype, options: TorchOptions, *, sees: bool) -> PreTrainedModel:
     if not any(folder.glob("*.safetensors")):
         raise FailedPrecondition(
             f"{folder} holds no weights that worker-xpu reads: expected *.safetensors or {GGUF}.",
@@ -90,10 +96,12 @@ def _from_pretrained(folder: Path, dtype: torch.dtype, options: TorchOptions) ->
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+        own = {"text_config": attention.IMPLEMENTATION, "vision_config": "sdpa"}
+        loaded: Any = kind.from_pretrained(
             str(folder),
             dtype=dtype,
-            attn_implementation=attention.IMPLEMENTATION,
+            attn_implementation=own if sees else attention.IMPLEMENTATION,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from infermesh_engine.runners.runner import Batch
-from infermesh_worker_xpu.steps.device_step import DecodePart, DeviceStep
+from infermesh_worker_xpu.steps.device_step import DecodePart, DeviceStep, rotary_positions
 from infermesh_worker_xpu.steps.upload import Staging, layout, tensor_at
 
 
@@ -84,7 +84,7 @@ class DecodeBuffers:
 
     def _fill_rows(self, views: _Views, batch: Batch, count: int) -> None:
         views.token_ids[:count] = batch.token_ids
-        views.positions[:count] = batch.positions
+        views.positions[:count] = rotary_positions(batch)[0]
         last = batch.blocks[batch.block_begins[1:] - 1].astype(np.int64)  # a table ends with the new token's block
         views.slots[:count] = last * self._block_size + batch.positions % self._block_size
         views.context_lens[:count] = batch.past_lens + 1

@@ -41,13 +41,38 @@ class PrefillPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSpan:
+    """Neighbouring tokens of one image, which see each other and all tokens before them."""
+
+    first: int
+    """Index in the step of the first one."""
+    tokens: int
+    position: int
+    """Position of the first one in its sequence."""
+    blocks: Tensor
+    """[n] int32, the block table of the sequence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenPart:
+    """The tokens whose embeddings are replaced by features of images."""
+
+    tokens: Tensor
+    """[F] int64, their indices in the step."""
+    features: Tensor
+    """[F, hidden]."""
+    spans: tuple[ImageSpan, ...] = ()
+    """Only for models whose images see themselves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceStep:
     """A batch on its device; T new tokens, R rows."""
 
     token_ids: Tensor
     """[1, T] int64."""
     positions: Tensor
-    """[1, T] int64."""
+    """[1, T] int64, or [3, 1, T] where images have rotary positions in three directions."""
     slots: Tensor
     """[T] int64, where each token's KV goes: block × block size + offset."""
     rows: Tensor
@@ -56,9 +81,11 @@ class DeviceStep:
     prefill: PrefillPart | None
     padded: bool = False
     """Whether there may be tokens that belong to no sequence of either part."""
+    seen: SeenPart | None = None
+    """None if no token is an image's."""
 
 
-def upload_step(batch: Batch, *, block_size: int, upload: Upload) -> DeviceStep:
+def upload_step(batch: Batch, *, block_size: int, upload: Upload, seen: SeenPart | None = None) -> DeviceStep:
     """Copies a batch to the device. The engine may reuse the batch's arrays as soon as this returns."""
     new = np.diff(batch.begins)
     tables = _padded_tables(batch)
@@ -67,7 +94,7 @@ def upload_step(batch: Batch, *, block_size: int, upload: Upload) -> DeviceStep:
     contexts = batch.past_lens + new.astype(np.int32)
     arrays: list[NDArray[Any]] = [
         batch.token_ids[None],
-        batch.positions[None],
+        rotary_positions(batch),
         token_slots(batch, tables, block_size),
         rows.astype(np.int64),
     ]
@@ -85,7 +112,20 @@ def upload_step(batch: Batch, *, block_size: int, upload: Upload) -> DeviceStep:
         prefill=PrefillPart(next(sent), next(sent), next(sent), int(new[decodes:].max()), decodes)
         if decodes < len(new)
         else None,
+        seen=seen,
     )
+
+
+def rotary_positions(batch: Batch) -> NDArray[np.int64]:
+    """[1, T], or [3, 1, T] if they differ between the three directions."""
+    if batch.rope is None:
+        return batch.positions[None]
+    return batch.rope[:1] if is_flat(batch) else batch.rope[:, None]
+
+
+def is_flat(batch: Batch) -> bool:
+    """Whether each token has the same rotary position in all directions."""
+    return batch.rope is None or bool((batch.rope[1:] == batch.rope[0]).all())
 
 
 def leading_decodes(batch: Batch) -> int:

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from infermesh_engine.runners.runner import Batch
-from infermesh_worker_xpu.steps.device_step import DecodePart, DeviceStep, PrefillPart, leading_decodes, token_slots
+from infermesh_worker_xpu.steps.device_step import (
+    DecodePart,
+    DeviceStep,
+    PrefillPart,
+    leading_decodes,
+    rotary_positions,
+    token_slots,
+)
 from infermesh_worker_xpu.steps.upload import Staging, layout, tensor_at
 
 A = TypeVar("A", Tensor, NDArray[Any])
@@ -101,7 +108,7 @@ class MixedBuffers:
     def _fill_runs(self, arrays: _Arrays[NDArray[Any]], batch: Batch, decodes: int) -> None:
         tokens, sequences = len(batch.token_ids), len(batch.past_lens)
         arrays.token_ids[:tokens] = batch.token_ids
-        arrays.positions[:tokens] = batch.positions
+        arrays.positions[:tokens] = rotary_positions(batch)[0]
         arrays.rows[: len(batch.rows)] = batch.rows
         arrays.begins[:sequences] = np.maximum(batch.begins[:sequences], decodes)
         contexts = batch.past_lens + np.diff(batch.begins)

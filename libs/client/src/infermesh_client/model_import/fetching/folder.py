@@ -21,6 +21,7 @@ from infermesh_client.model_import.generation import GenerationFacts, settle_gen
 from infermesh_client.model_import.hugging_face.folder import check_folder as check_hugging_face
 from infermesh_client.model_import.hugging_face.heads import untie_own_head
 from infermesh_client.model_import.hugging_face.tensors import write_index
+from infermesh_client.model_import.image_facts import check_image_tokens
 from infermesh_client.model_import.layout import WEIGHTS, Layout, plan_layout
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.staging import check_free_space
@@ -97,6 +98,7 @@ def settle_small_files(
             if not file.endswith(WEIGHTS):
                 shutil.copyfile(folder / file, scratch / file)
         settle_tokenizer(scratch)
+        check_image_tokens(scratch, facts.images)
         write_chat_template(scratch)
         return settle_generation(scratch, facts, label, view, eos=eos)
 
@@ -117,4 +119,5 @@ def account_of(folder: Path, layout: Layout, facts: ModelFacts) -> Sequence[str]
         read_json(path).get("chat_template") for path in stored if path.is_file()
     )
     lines = facts_lines(facts.context_length, facts.eos_token_ids, chat=chat, stated_length=facts.stated_context_length)
-    return (*lines, *check_with_workers(folder, layout.format))
+    images = ("images: taken in conversations on worker-xpu",) if facts.images is not None else ()
+    return (*lines, *images, *check_with_workers(folder, layout.format))
