@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.faults import with_retry_after
+from infermesh_router.journal.story import Story
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.delivered import Delivered
 from infermesh_router.relay.event import Event, write_event
@@ -30,16 +31,18 @@ class Relay:
         *,
         deadline_s: float | None,
         since_s: float,
+        story: Story,
         telling: Telling | None = None,
     ) -> None:
-        """`telling` tells the client what the call waits for."""
+        """`story` gathers what becomes of the call. `telling` tells the client what it waits for."""
         self._parts = parts
         self._call = call
         self._since_s = since_s
+        self._story = story
         self._sender = Sender(parts, call, deadline_s=deadline_s, since_s=since_s, telling=telling)
         self._delivered = Delivered(call.wanted.sequences, call.wanted.max_tokens or _MOST_TOKENS)
         self._suspicion = Suspicion(parts.poison, call)
-        self._mover = StreamMover(parts, call, self._sender, self._delivered, self._suspicion)
+        self._mover = StreamMover(parts, call, self._sender, self._delivered, self._suspicion, story=story)
         self._attempt: Attempt | None = None
 
     async def begin(self) -> tuple[Event, Event]:
@@ -62,6 +65,7 @@ class Relay:
             except InfermeshError as error:
                 await self._suspicion.note(grant.endpoint.address, error)
                 retries.note(grant.endpoint.address, error)
+                self._story.failed(grant.endpoint.address, error.reason or error.code.name)
                 continue
             return self._tell_start(self._attempt), first
 
@@ -95,6 +99,7 @@ class Relay:
         if self._attempt is not None:
             self._parts.attempts.close(self._attempt, None, complete=False)
             self._attempt = None
+        self._story.ended(self._delivered.ends)
 
     @property
     def _running(self) -> Attempt:
@@ -114,4 +119,5 @@ class Relay:
         started.reason = grant.reason
         started.queued_ms += round(1000 * grant.queued_s)
         started.loading_ms += round(1000 * grant.loading_s)
+        self._story.begun(started, grant.choice)
         return write_event(pb.GenerateResponse(started=started))

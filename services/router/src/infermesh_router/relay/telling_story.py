@@ -1,0 +1,31 @@
+"""Tells a call's story what its receipt needs of a grant, and of an answer in one message."""
+
+from google.protobuf.message import DecodeError
+
+from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.admission.grant import Grant
+from infermesh_router.journal.story import Story
+from infermesh_router.requests.call import EMBED, SCORE
+from infermesh_runtime.wire_fields import fields
+
+_USAGE = pb.EmbedResponse.DESCRIPTOR.fields_by_name["usage"].number
+"""The number of the same field in ScoreResponse."""
+_MOST_FIELDS = 8
+
+
+def tell_sent(story: Story, grant: Grant, overhead_s: float) -> None:
+    """The call is sent to the grant's endpoint. `overhead_s`: what the router took, without queueing."""
+    device = grant.endpoint.snapshot.device
+    story.sent(grant.choice, device, queued_s=grant.queued_s, loading_s=grant.loading_s, overhead_s=overhead_s)
+
+
+def tell_usage(story: Story, method: str, answer: bytes) -> None:
+    """The tokens that a serialised answer says it took. Its vectors or scores are not read."""
+    if method not in (EMBED, SCORE):
+        return
+    try:
+        found = [content for number, _, _, content in fields(memoryview(answer), _MOST_FIELDS) if number == _USAGE]
+        if found:
+            story.used(pb.Usage.FromString(bytes(found[-1])))
+    except (ValueError, IndexError, DecodeError):
+        return  # whoever reads the answer says that it is malformed
