@@ -1,47 +1,50 @@
-"""Collects what becomes of one request while it runs, for its receipt. Nothing of its prompt or its output."""
+"""Collects what becomes of one request while it runs, and is kept for its receipt: plain values, so that this is quick.
+
+Nothing of the prompt or of the output is in it.
+"""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from infermesh.inference.v1 import inference_pb2 as inference
-from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.fleet.report import DEVICES
 from infermesh_router.policy.choice import Choice
-from infermesh_router.policy.snapshot import DeviceKind
+from infermesh_router.policy.snapshot import DeviceKind, Wanted
 
 _MOST_FIELDS = 64
 _MOST_MOVES = 32
+_MOST_CHOICES = 128
 _LONGEST = 200
-"""Characters of a name that are kept: clients choose request ids, models and fields."""
-_FINISH_REASONS = {
-    inference.FINISH_REASON_STOP: "stop",
-    inference.FINISH_REASON_LENGTH: "length",
-    inference.FINISH_REASON_TOOL_CALLS: "tool_calls",
-    inference.FINISH_REASON_CANCELLED: "cancelled",
-}
+"""Characters of a name that are kept: clients choose models and fields."""
+_BASE_BYTES = 2500
+"""About what a story takes in memory, its objects included, without what it has lists of."""
+
+Move = tuple[inference.Failover, int, float]
+"""A move of the stream: where and why, the tokens that the client had by then, and the seconds since its arrival."""
 
 
 class Story:
-    """What becomes of one call. Its methods are called as things happen; `receipt` tells them all."""
+    """What becomes of one call. Its methods are called as things happen; `close` ends it.
 
-    __slots__ = (
-        "_arrived_s",
-        "_choice",
-        "_clock",
-        "_device",
-        "_ends",
-        "_first_token_s",
-        "_loading_s",
-        "_moves",
-        "_overhead_s",
-        "_queued_s",
-        "_retries",
-        "_since_s",
-        "_started",
-        "_usage",
-        "ignored",
-        "request_id",
-    )
+    Attributes that most calls never set are the class's: making a story must cost next to nothing.
+    """
+
+    call = model = alias = status = error = ""
+    device: DeviceKind = DeviceKind.UNKNOWN
+    client = ""
+    """Whose call it was, as the queue names clients."""
+    choice: Choice | None = None
+    queued_s = loading_s = overhead_s = first_token_s = total_s = ended_s = 0.0
+    prompt_tokens = completion_tokens = cached_tokens = seed = 0
+    prefill_ms = decode_ms = 0.0
+    sampling = b""
+    """The serialised GenerationDefaults in use, but for lists."""
+    asked: tuple[str, ...] = ()
+    """The names of the sampling parameters that the request itself set."""
+    finish_reasons: tuple[inference.FinishReason, ...] = ()
+    moves: Sequence[Move] = ()
+    retries: Sequence[tuple[str, str]] = ()
+    """Endpoints that failed before the first token, and why."""
 
     def __init__(
         self,
@@ -56,110 +59,74 @@ class Story:
         self.ignored = ignored
         self._clock = clock
         self._since_s = since_s
-        self._arrived_s = time.time() - (clock() - since_s)
-        self._choice: Choice | None = None
-        self._device = DeviceKind.UNKNOWN
-        self._queued_s = self._loading_s = self._overhead_s = self._first_token_s = 0.0
-        self._started: inference.Started | None = None
-        self._ends: list[inference.Finished] = []
-        self._usage: inference.Usage | None = None
-        self._moves: list[pb.Move] = []
-        self._retries: list[pb.FailedTry] = []
 
     def sent(
         self, choice: Choice | None, device: DeviceKind, *, queued_s: float, loading_s: float, overhead_s: float
     ) -> None:
         """A call that is answered by one message is sent to an endpoint. The last one counts."""
-        self._choice, self._device = choice, device
-        self._queued_s, self._loading_s, self._overhead_s = queued_s, loading_s, overhead_s
+        self.choice, self.device = choice, device
+        self.queued_s, self.loading_s, self.overhead_s = queued_s, loading_s, overhead_s
 
     def failed(self, endpoint: str, reason: str) -> None:
         """An endpoint failed before the first token."""
-        if len(self._retries) < _MOST_MOVES:
-            self._retries.append(pb.FailedTry(endpoint=endpoint, reason=reason))
+        self.retries = (*self.retries, (endpoint, reason))[:_MOST_MOVES]
 
     def begun(self, started: inference.Started, choice: Choice | None) -> None:
         """Its first token is there. `started` is what its client gets, `choice` why its endpoint was chosen."""
-        self._choice = choice
-        self._queued_s, self._loading_s = started.queued_ms / 1000, started.loading_ms / 1000
-        self._overhead_s = started.overhead_ms / 1000
-        self._first_token_s = self._clock() - self._since_s
-        self._started = started
-        self._device = DEVICES.get(started.device, DeviceKind.UNKNOWN)
+        self.first_token_s = self._clock() - self._since_s
+        self.choice, self.device = choice, DEVICES.get(started.device, DeviceKind.UNKNOWN)
+        self.queued_s, self.loading_s = started.queued_ms / 1000, started.loading_ms / 1000
+        self.overhead_s = started.overhead_ms / 1000
+        self.model, self.seed, self.prompt_tokens = started.model, started.seed, started.prompt_tokens
+        if started.ignored_fields:
+            self.ignored = (*self.ignored, *started.ignored_fields)
+        if started.HasField("in_use"):
+            self.sampling = _without_lists(started.in_use).SerializeToString()
 
     def moved(self, move: inference.Failover, *, after_tokens: int) -> None:
         """Its stream goes on at another endpoint."""
-        if len(self._moves) < _MOST_MOVES:
-            at_ms = 1000 * (self._clock() - self._since_s)
-            told = pb.Move(
-                from_endpoint=move.from_endpoint, to_endpoint=move.to_endpoint, reason=move.reason, at_ms=at_ms
-            )
-            told.after_tokens = after_tokens
-            self._moves.append(told)
+        kept = inference.Failover()
+        kept.CopyFrom(move)
+        self.moves = (*self.moves, (kept, after_tokens, self._clock() - self._since_s))[:_MOST_MOVES]
 
-    def ended(self, ends: Iterable[inference.Finished]) -> None:
+    def ended(self, ends: Sequence[inference.Finished]) -> None:
         """The ends of its choices, as far as they came."""
-        self._ends = list(ends)
+        for end in ends:
+            usage, timings = end.usage, end.timings
+            self.completion_tokens += usage.completion_tokens
+            self.cached_tokens += usage.cached_tokens
+            self.prefill_ms = max(self.prefill_ms, timings.prompt_ms)
+            self.decode_ms = max(self.decode_ms, timings.completion_ms)
+        self.finish_reasons = tuple([end.finish_reason for end in ends[:_MOST_CHOICES]])
 
     def used(self, usage: inference.Usage) -> None:
         """The tokens of a call that generates none."""
-        self._usage = usage
+        self.prompt_tokens, self.cached_tokens = usage.prompt_tokens, usage.cached_tokens
 
-    def receipt(self, *, call: str, model: str, alias: str, status: str, error: str) -> pb.Receipt:
-        """All of it, but for the sampling."""
-        receipt = pb.Receipt(
-            request_id=self.request_id[:_LONGEST],
-            call=call,
-            model=model[:_LONGEST],
-            alias=alias[:_LONGEST],
-            status=status,
-            error=error[:_LONGEST],
-            queued_ms=1000 * self._queued_s,
-            loading_ms=1000 * self._loading_s,
-            overhead_ms=1000 * self._overhead_s,
-            first_token_ms=1000 * self._first_token_s,
-            total_ms=1000 * (self._clock() - self._since_s),
-            failovers=self._moves,
-            retries=self._retries,
-        )
-        receipt.arrived_at.FromNanoseconds(int(self._arrived_s * 1e9))
-        self._tell_choice(receipt)
-        self._tell_start(receipt)
-        self._tell_ends(receipt)
-        return receipt
-
-    def _tell_choice(self, receipt: pb.Receipt) -> None:
-        choice = self._choice
-        if choice is None:
-            return
-        receipt.endpoint, receipt.device, receipt.reason = choice.address, self._device, choice.reason
-        receipt.score, receipt.seconds = choice.score, choice.seconds
-        for each in choice.runners_up:
-            receipt.runners_up.add(endpoint=each.endpoint, score=each.score, seconds=each.seconds)
-
-    def _tell_start(self, receipt: pb.Receipt) -> None:
-        started, ignored = self._started, [*self.ignored]
-        if started is not None:
-            receipt.model = started.model[:_LONGEST]
-            receipt.seed, receipt.prompt_tokens = started.seed, started.prompt_tokens
-            ignored.extend(started.ignored_fields)
-        if ignored:
-            receipt.ignored_fields.extend(path[:_LONGEST] for path in [*dict.fromkeys(ignored)][:_MOST_FIELDS])
-
-    def _tell_ends(self, receipt: pb.Receipt) -> None:
-        for end in self._ends:
-            usage, timings = end.usage, end.timings
-            receipt.completion_tokens += usage.completion_tokens
-            receipt.cached_tokens += usage.cached_tokens
-            receipt.prefill_ms = max(receipt.prefill_ms, timings.prompt_ms)
-            receipt.decode_ms = max(receipt.decode_ms, timings.completion_ms)
-            receipt.finish_reasons.append(_FINISH_REASONS.get(end.finish_reason, "stop"))
-        if self._usage is not None:
-            receipt.prompt_tokens = self._usage.prompt_tokens
-            receipt.cached_tokens = self._usage.cached_tokens
+    def close(self, wanted: Wanted, *, call: str, asked: tuple[str, ...], status: str, error: str) -> None:
+        """The call has ended. What clients chose is cut to a length that can be kept."""
+        self.call, self.asked, self.status, self.error = call, asked, status, error
+        self.client, self.alias = wanted.client, wanted.alias[:_LONGEST]
+        self.model = (self.model or wanted.model)[:_LONGEST]
+        self.total_s = self._clock() - self._since_s
+        self.ended_s = time.time()
+        if self.ignored:
+            self.ignored = tuple(path[:_LONGEST] for path in [*dict.fromkeys(self.ignored)][:_MOST_FIELDS])
 
     @property
-    def in_use(self) -> inference.GenerationDefaults | None:
-        """How its output is sampled; None if it generates none."""
-        started = self._started
-        return started.in_use if started is not None and started.HasField("in_use") else None
+    def size_bytes(self) -> int:
+        """About what it takes in memory."""
+        listed = _LONGEST * (len(self.ignored) + len(self.moves) + len(self.retries)) + 8 * len(self.finish_reasons)
+        return _BASE_BYTES + len(self.client) + len(self.sampling) + listed
+
+
+def _without_lists(in_use: inference.GenerationDefaults) -> inference.GenerationDefaults:
+    """The same, without the words and tokens that a request lists."""
+    sampling = in_use.sampling
+    if not (sampling.bad_words or sampling.allowed_token_ids or sampling.logit_bias):
+        return in_use
+    kept = inference.GenerationDefaults()
+    kept.CopyFrom(in_use)
+    for name in ("bad_words", "allowed_token_ids", "logit_bias"):
+        kept.sampling.ClearField(name)
+    return kept

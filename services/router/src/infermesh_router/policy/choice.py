@@ -192,15 +192,16 @@ def _make_choice(
 
 def _runners_up(table: Table, chosen: int, seconds: Floats, totals: Floats) -> tuple[RunnerUp, ...]:
     """The best of the rows that were not chosen. Those that the filters left out have a total of -inf."""
-    most = MOST_RUNNERS_UP + 1
-    best = np.argpartition(totals, -most)[-most:] if len(totals) > most else range(len(totals))
-    found = [
-        RunnerUp(table[row].address, float(totals[row]), float(seconds[row]))
-        for row in map(int, best)
-        if row != chosen and totals[row] > -np.inf
-    ]
-    found.sort(key=lambda other: -other.score)
-    return tuple(found[:MOST_RUNNERS_UP])
+    left, found = totals.copy(), []
+    left[chosen] = -np.inf
+    for _ in range(MOST_RUNNERS_UP):
+        row = int(left.argmax())
+        score = left.item(row)
+        if score == -np.inf:
+            break
+        left[row] = -np.inf
+        found.append(RunnerUp(table[row].address, score, seconds.item(row)))
+    return tuple(found)
 
 
 def _reason_of_fallback(table: Table, row: int, wanted: Wanted) -> str:

@@ -194,7 +194,8 @@ class Dispatcher:
             raise
         finally:
             self._metrics.requests.labels(model or self._known(call.wanted.model), code.name).inc()
-            self._receipts.keep(story, call.wanted, call=call.kind, asked=call.asked, status=code.name, error=reason)
+            story.close(call.wanted, call=call.kind, asked=call.asked, status=code.name, error=reason)
+            self._receipts.keep(story)
 
     def _known(self, model: str) -> str:
         """The model's name if an endpoint has it or could load it, else "", so that clients cannot add time series."""
