@@ -1,6 +1,7 @@
 """MeshService of a running router: what callers see, with keys and without, and who may manage the mesh."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.testing.keyed import embed, generate, refusal
 from infermesh_router.testing.keys import bearer, write_keys_of
-from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker
+from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, running_router
 from infermesh_runtime.errors import InfermeshError, NotFound, PermissionDenied, Unauthenticated
 
 FAR = (("x-forwarded-for", "192.0.2.7"),)
@@ -134,3 +135,12 @@ async def test_without_keys_only_this_machine_may_manage(
     assert not isinstance(await manage(router, ()), PermissionDenied)
     listed = await router.mesh.ListEndpoints(pb.ListEndpointsRequest(), metadata=metadata)
     assert not listed.may_manage
+
+
+async def test_a_listener_does_not_hold_up_the_routers_stop(start_worker: StartWorker) -> None:
+    async with AsyncExitStack() as stack:
+        router = await stack.enter_async_context(running_router((await start_worker()).address, drain_s=60.0))
+        events = router.mesh.WatchEvents(pb.WatchEventsRequest())
+        await events.read()
+        async with asyncio.timeout(10):
+            await stack.aclose()
