@@ -14,6 +14,7 @@ from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.testing.keyed import embed, generate, refusal
 from infermesh_router.testing.keys import bearer, write_keys_of
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, running_router
+from infermesh_router.testing.tensors import TensorWorker
 from infermesh_runtime.errors import InfermeshError, NotFound, PermissionDenied, Unauthenticated
 
 FAR = (("x-forwarded-for", "192.0.2.7"),)
@@ -144,3 +145,16 @@ async def test_a_listener_does_not_hold_up_the_routers_stop(start_worker: StartW
         await events.read()
         async with asyncio.timeout(10):
             await stack.aclose()
+
+
+async def test_tensors_have_receipts_and_say_who_failed_first(start_router: StartRouter) -> None:
+    async with AsyncExitStack() as stack:
+        worker = TensorWorker(failures=1)
+        await worker.start()
+        stack.push_async_callback(worker.stop)
+        router = await start_router(worker)
+        call = router.inference.Infer(inference_pb2.InferRequest(model="echo"))
+        await call
+        receipt = await receipt_when_kept(router, dict(await call.initial_metadata())["x-request-id"])
+        assert (receipt.call, receipt.model, receipt.status) == ("Infer", "echo", "OK")
+        assert [(each.endpoint, each.reason) for each in receipt.retries] == [(worker.address, "UNAVAILABLE")]

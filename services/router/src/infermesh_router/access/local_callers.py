@@ -9,11 +9,15 @@ from infermesh_runtime.rpc.context import RpcContext
 _FORWARDED = "x-forwarded-for"
 
 
-def is_local(context: RpcContext) -> bool:
-    """Whether the call comes from this machine. A proxy's own word about its clients counts against them only."""
+def is_local(context: RpcContext, *, whole_way: bool = False) -> bool:
+    """Whether the call comes from this machine.
+
+    `whole_way`: whether every client that proxies noted must be of this machine, so that a proxy here cannot make far
+    callers look near; else the last one, whom Envoy itself saw.
+    """
     peer = unquote(context.peer())
     noted = [str(value) for name, value in context.invocation_metadata() or () if name == _FORWARDED]
-    origins = [each.strip() for value in noted for each in value.split(",")]
+    origins = [each.strip() for value in noted for each in value.split(",")[0 if whole_way else -1 :]]
     direct = peer.startswith("unix:") or _is_own(peer.partition(":")[2].rpartition(":")[0])
     return direct and all(map(_is_own, origins))
 

@@ -45,7 +45,7 @@ Identify = Callable[[RpcContext], Viewer]
 def identify(access: Access, context: RpcContext) -> Viewer:
     """The caller. Raises Unauthenticated."""
     key = access.identify(context)
-    return Viewer(key, is_local(context) if key is None else key.admin)
+    return Viewer(key, is_local(context, whole_way=True) if key is None else key.admin)
 
 
 def check_manages(viewer: Viewer) -> None:
