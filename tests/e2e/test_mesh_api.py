@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
+from infermesh.mesh.v1 import mesh_pb2, mesh_pb2_grpc
 from tests.e2e.mesh import SIMULATED, Mesh, NewMesh
 
 WAIT_S = 30.0
@@ -134,6 +136,16 @@ def test_drain_and_resume(mesh: Mesh, http: httpx.Client) -> None:
     assert ask(http).headers["x-infermesh-endpoint"] != address
     assert http.post(f"/mesh/v1/endpoints/{address}:resume").status_code == 200
     listener.wait_for("state", lambda told: (told["before"], told["state"]) == ("draining", "ready"))
+
+
+def test_over_grpc(mesh: Mesh, http: httpx.Client) -> None:
+    request_id = ask(http).headers["x-request-id"]
+    with grpc.insecure_channel(mesh.envoy.grpc) as channel:
+        stub = mesh_pb2_grpc.MeshServiceStub(channel)
+        receipt = stub.GetReceipt(mesh_pb2.GetReceiptRequest(request_id=request_id), timeout=WAIT_S)
+        assert receipt.completion_tokens == 4
+        listed = stub.ListReceipts(mesh_pb2.ListReceiptsRequest(limit=2), timeout=WAIT_S)
+        assert listed.receipts[0] == receipt
 
 
 def test_the_page(http: httpx.Client) -> None:

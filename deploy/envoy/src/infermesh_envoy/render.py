@@ -26,6 +26,7 @@ CLIENT_SERVICES: Final = (
     "infermesh.inference.v1.InferenceService",
     "inference.GRPCInferenceService/ModelStreamInfer",  # before its service, because its requests are a stream
     "inference.GRPCInferenceService",
+    "infermesh.mesh.v1.MeshService",
     "grpc.health.v1.Health",
 )
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")

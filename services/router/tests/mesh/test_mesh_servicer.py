@@ -157,4 +157,4 @@ async def test_tensors_have_receipts_and_say_who_failed_first(start_router: Star
         await call
         receipt = await receipt_when_kept(router, dict(await call.initial_metadata())["x-request-id"])
         assert (receipt.call, receipt.model, receipt.status) == ("Infer", "echo", "OK")
-        assert [(each.endpoint, each.reason) for each in receipt.retries] == [(worker.address, "UNAVAILABLE")]
+        assert [(each.endpoint, each.reason) for each in receipt.retries] == [(worker.address, "STREAM_CUT")]
