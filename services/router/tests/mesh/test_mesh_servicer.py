@@ -110,21 +110,36 @@ async def test_events_need_a_key_and_the_page_does_not(keyed: RunningRouter) -> 
     assert (await keyed.mesh.GetPage(pb.GetPageRequest())).data == b"infermesh is running\n"
 
 
-async def manage(router: RunningRouter, metadata: Any) -> InfermeshError | None:
-    """Tries an action that changes nothing here; its refusal."""
-    try:
-        request = admin.UnloadModelRequest(model="none")
-        error, _ = await refusal(router.mesh.UnloadModel(request, metadata=metadata))
-    except AssertionError:
-        return None
+MANAGING = {
+    "DrainEndpoint": admin.DrainEndpointRequest(address="none"),
+    "ResumeEndpoint": admin.ResumeEndpointRequest(address="none"),
+    "LoadModel": admin.LoadModelRequest(model="none"),
+    "UnloadModel": admin.UnloadModelRequest(model="none"),
+}
+"""Actions that change nothing here, because there is no such endpoint or model."""
+
+
+async def manage(router: RunningRouter, metadata: Any, call: str = "DrainEndpoint") -> InfermeshError:
+    """The refusal of an action: NotFound for those who may."""
+    error, _ = await refusal(getattr(router.mesh, call)(MANAGING[call], metadata=metadata))
     return error
 
 
-async def test_a_key_must_allow_managing(keyed: RunningRouter) -> None:
-    refused = await manage(keyed, bearer("a"))
+@pytest.mark.parametrize("call", MANAGING)
+async def test_a_key_must_allow_managing(keyed: RunningRouter, call: str) -> None:
+    refused = await manage(keyed, bearer("a"), call)
     assert isinstance(refused, PermissionDenied)
     assert refused.reason == "ADMIN_KEY_NEEDED"
-    assert not isinstance(await manage(keyed, bearer("boss")), PermissionDenied)
+    assert isinstance(await manage(keyed, (), call), Unauthenticated)
+    assert isinstance(await manage(keyed, bearer("boss"), call), NotFound)
+
+
+async def test_the_audit_log_names_the_key(keyed: RunningRouter, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="infermesh.audit")
+    await manage(keyed, bearer("boss"))
+    (line,) = [record for record in caplog.records if record.name == "infermesh.audit"]
+    assert line.__dict__["who"] == "key boss"
+    assert (line.__dict__["action"], line.__dict__["result"]) == ("DrainEndpoint", "NOT_FOUND")
 
 
 @pytest.mark.parametrize("metadata", [FAR, PROXIED])
@@ -133,7 +148,7 @@ async def test_without_keys_only_this_machine_may_manage(
 ) -> None:
     router = await start_router(await start_worker())
     assert isinstance(await manage(router, metadata), PermissionDenied)
-    assert not isinstance(await manage(router, ()), PermissionDenied)
+    assert isinstance(await manage(router, ()), NotFound)
     listed = await router.mesh.ListEndpoints(pb.ListEndpointsRequest(), metadata=metadata)
     assert not listed.may_manage
 
