@@ -30,6 +30,7 @@ def told(request_id: str, *, client: str = "", asked: tuple[str, ...] = (), **ch
     )
     started.in_use.CopyFrom(in_use)
     started.ignored_fields.append("tools")
+    story.noted_first()
     story.begun(started, CHOICE)
     usage = pb.Usage(prompt_tokens=5, completion_tokens=2, cached_tokens=1)
     end = pb.Finished(finish_reason=pb.FINISH_REASON_LENGTH, usage=usage, stop="secret")

@@ -71,9 +71,12 @@ class Story:
         """An endpoint failed before the first token."""
         self.retries = (*self.retries, (endpoint, reason))[:_MOST_MOVES]
 
-    def begun(self, started: inference.Started, choice: Choice | None) -> None:
-        """Its first token is there. `started` is what its client gets, `choice` why its endpoint was chosen."""
+    def noted_first(self) -> None:
+        """Its first token, or part of an answer, is there."""
         self.first_token_s = self._clock() - self._since_s
+
+    def begun(self, started: inference.Started, choice: Choice | None) -> None:
+        """A stream of tokens begins. `started` is what its client gets, `choice` why its endpoint was chosen."""
         self.choice, self.device = choice, DEVICES.get(started.device, DeviceKind.UNKNOWN)
         self.queued_s, self.loading_s = started.queued_ms / 1000, started.loading_ms / 1000
         self.overhead_s = started.overhead_ms / 1000

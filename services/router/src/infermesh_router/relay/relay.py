@@ -13,6 +13,7 @@ from infermesh_router.relay.poison import Suspicion
 from infermesh_router.relay.retrying.lost_endpoints import LostEndpoints
 from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.sender import RelayParts, Sender
+from infermesh_router.relay.telling_story import tell_begun, tell_ended
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.errors import InfermeshError
@@ -99,7 +100,7 @@ class Relay:
         if self._attempt is not None:
             self._parts.attempts.close(self._attempt, None, complete=False)
             self._attempt = None
-        self._story.ended(self._delivered.ends)
+        tell_ended(self._story, self._delivered)
 
     @property
     def _running(self) -> Attempt:
@@ -119,5 +120,5 @@ class Relay:
         started.reason = grant.reason
         started.queued_ms += round(1000 * grant.queued_s)
         started.loading_ms += round(1000 * grant.loading_s)
-        self._story.begun(started, grant.choice)
+        tell_begun(self._story, started, grant)
         return write_event(pb.GenerateResponse(started=started))

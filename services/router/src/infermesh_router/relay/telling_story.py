@@ -1,4 +1,6 @@
-"""Tells a call's story what its receipt needs of a grant, and of an answer in one message."""
+"""Tells a call's story what its receipt needs of a grant, of a stream, and of an answer in one message."""
+
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -17,6 +19,20 @@ def tell_sent(story: Story, grant: Grant, overhead_s: float) -> None:
     """The call is sent to the grant's endpoint. `overhead_s`: what the router took, without queueing."""
     device = grant.endpoint.snapshot.device
     story.sent(grant.choice, device, queued_s=grant.queued_s, loading_s=grant.loading_s, overhead_s=overhead_s)
+
+
+def tell_begun(story: Story, started: Any, grant: Grant) -> None:
+    """The stream has begun on the grant's endpoint; `started` is what its client gets."""
+    story.noted_first()
+    if isinstance(started, pb.Started):
+        story.begun(started, grant.choice)
+    else:
+        tell_sent(story, grant, 0.0)
+
+
+def tell_ended(story: Story, delivered: object) -> None:
+    """The stream is over. What was delivered of it knows the ends of its choices, if it has choices."""
+    story.ended(getattr(delivered, "ends", ()))
 
 
 def tell_usage(story: Story, method: str, answer: bytes) -> None:
