@@ -23,6 +23,7 @@ from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.call import MAX_PRIORITY
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import Code, InfermeshError, Internal
+from infermesh_runtime.logs import REQUEST_ID
 
 _log = logging.getLogger(__name__)
 _OPENAI = OpenAIDialect()
@@ -117,6 +118,7 @@ class BatchRunner:
     async def _result(self, batch: Batch, line: Line, n: int, patient_until_s: float) -> tuple[bytes, bool]:
         """The line of the answer or error, and whether it is an error."""
         request_id = f"req_{uuid4().hex}"
+        REQUEST_ID.set(request_id)  # of the task that runs this request, for its log lines and its receipt
         while True:
             try:
                 async with self._free:  # not while it waits: other batches may be able to run
