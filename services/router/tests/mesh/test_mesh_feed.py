@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,7 +123,7 @@ async def test_the_number_of_listeners_is_bounded(fed: Fed) -> None:
     await next_of(first)
     with pytest.raises(ResourceExhausted, match="1 listeners"):
         await anext(second)
-    await first.aclose()  # type: ignore[attr-defined] # it is a generator
+    await first.aclose()
     await next_of(feed.follow(EVERYBODY))
 
 
@@ -138,3 +139,17 @@ async def test_a_key_sees_its_own_requests_and_models(fed: Fed) -> None:
     key = key_of("a", models=["m"])
     assert await seen(Viewer(key, manages=False)) == ["mine", "state", "snapshot"]
     assert await seen(Viewer(key_of("boss"), manages=True)) == ["mine", "other", "hidden", "state", "snapshot"]
+
+
+async def test_many_endpoints_are_described_in_a_thread(fed: Fed, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def describe(listed: Sequence[admin.Endpoint], _may_see: object) -> list[object]:
+        threads.append(threading.current_thread().name)
+        return [None] * len(listed)
+
+    monkeypatch.setattr("infermesh_router.mesh.view.describe_endpoints", describe)
+    monkeypatch.setattr("infermesh_router.mesh.view.to_json", lambda _message: {})
+    monkeypatch.setattr(fed.listed, "endpoints", lambda: [admin.Endpoint()] * 100)
+    await next_of(fed.feed().follow(EVERYBODY))
+    assert threads != [threading.main_thread().name]

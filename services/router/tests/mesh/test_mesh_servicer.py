@@ -1,9 +1,10 @@
 """MeshService of a running router: what callers see, with keys and without, and who may manage the mesh."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.inference.v1 import inference_pb2
 from infermesh.mesh.v1 import mesh_pb2 as pb
+from infermesh_router.mesh.servicer import MeshServicer
 from infermesh_router.testing.keyed import embed, generate, refusal
 from infermesh_router.testing.keys import bearer, write_keys_of
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, running_router
@@ -173,3 +175,41 @@ async def test_tensors_have_receipts_and_say_who_failed_first(start_router: Star
         receipt = await receipt_when_kept(router, dict(await call.initial_metadata())["x-request-id"])
         assert (receipt.call, receipt.model, receipt.status) == ("Infer", "echo", "OK")
         assert [(each.endpoint, each.reason) for each in receipt.retries] == [(worker.address, "STREAM_CUT")]
+
+
+class _Gone:
+    """The context of a call whose client leaves at once."""
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    def peer(self) -> str:
+        return "unix:"
+
+    async def send_initial_metadata(self, _metadata: object) -> None:
+        """Sends nothing."""
+
+    async def write(self, _message: object) -> None:
+        raise asyncio.CancelledError
+
+
+async def test_a_listener_who_leaves_gives_its_place_back() -> None:
+    left: list[str] = []
+
+    class Fed:
+        async def follow(self, _viewer: object) -> AsyncIterator[bytes]:
+            try:
+                yield b"a"
+                yield b"b"
+            finally:
+                left.append("closed")
+
+    class Open:
+        def identify(self, _context: object) -> None:
+            """Nobody needs a key."""
+
+    nothing: Any = None
+    servicer = MeshServicer(nothing, cast("Any", Fed()), nothing, nothing, access=cast("Any", Open()))
+    with pytest.raises(asyncio.CancelledError):
+        await servicer.WatchEvents(pb.WatchEventsRequest(), cast("Any", _Gone()))
+    assert left == ["closed"]

@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from infermesh_router.journal.journal import Event, Journal, encode
-from infermesh_router.mesh.json_values import to_json
 from infermesh_router.mesh.view import MeshView
 from infermesh_router.mesh.viewer import Viewer
 from infermesh_runtime.errors import ResourceExhausted
@@ -52,6 +51,7 @@ class Feed:
         self._listeners = 0
         self._snapshots: dict[tuple[str, ...], _Snapshot] = {}
         """The last one, by the models that a caller sees."""
+        self._making = asyncio.Lock()
 
     @property
     def listeners(self) -> int:
@@ -70,7 +70,7 @@ class Feed:
         finally:
             self._listeners -= 1
 
-    async def follow(self, viewer: Viewer) -> AsyncIterator[bytes]:
+    async def follow(self, viewer: Viewer) -> AsyncGenerator[bytes, None]:
         """Server-sent events: the kept ones, a snapshot, and then all as they happen. Raises ResourceExhausted."""
         with self._listening():
             number = max(0, self._journal.count - len(self._journal.since(0)))
@@ -80,7 +80,7 @@ class Feed:
                 parts, number = self._news(number, viewer)
                 now_s = self._clock()
                 if self._is_due(now_s - shown_s, version):
-                    snapshot = self._snapshot(viewer, now_s)
+                    snapshot = await self._snapshot(viewer, now_s)
                     version, shown_s = snapshot.version, now_s
                     parts.append(snapshot.encoded)
                 if parts:
@@ -106,19 +106,18 @@ class Feed:
         parts += [event.encoded for event in events if _shows(event, viewer)]
         return parts, self._journal.count
 
-    def _snapshot(self, viewer: Viewer, now_s: float) -> "_Snapshot":
+    async def _snapshot(self, viewer: Viewer, now_s: float) -> "_Snapshot":
         """The snapshot, which callers who see the same share while it is new."""
-        last = self._snapshots.get(viewer.models)
-        if last is not None and now_s - last.made_s < self._snapshot_s / 2:
-            return last
-        version = self._view.version
-        endpoints = [to_json(endpoint) for endpoint in self._view.endpoints(viewer)]
-        queues = [to_json(queue) for queue in self._view.queues(viewer)]
-        encoded = encode("snapshot", {"endpoints": endpoints, "queues": queues, "time": time.time()})
-        if len(self._snapshots) >= _MOST_VIEWS:
-            self._snapshots.clear()
-        made = self._snapshots[viewer.models] = _Snapshot(now_s, version, encoded)
-        return made
+        async with self._making:
+            last = self._snapshots.get(viewer.models)
+            if last is not None and now_s - last.made_s < self._snapshot_s / 2:
+                return last
+            version = self._view.version
+            encoded = encode("snapshot", {**await self._view.as_json(viewer), "time": time.time()})
+            if len(self._snapshots) >= _MOST_VIEWS:
+                self._snapshots.clear()
+            made = self._snapshots[viewer.models] = _Snapshot(now_s, version, encoded)
+            return made
 
 
 def _shows(event: Event, viewer: Viewer) -> bool:

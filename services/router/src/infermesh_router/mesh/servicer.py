@@ -4,6 +4,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 from functools import cache
 
 import grpc
@@ -52,7 +53,7 @@ class MeshServicer:
     async def ListEndpoints(self, request: pb.ListEndpointsRequest, context: RpcContext) -> pb.ListEndpointsResponse:
         """Lists the endpoints."""
         viewer = identify(self._access, context)
-        return pb.ListEndpointsResponse(endpoints=self._view.endpoints(viewer), may_manage=viewer.manages)
+        return pb.ListEndpointsResponse(endpoints=await self._view.endpoints(viewer), may_manage=viewer.manages)
 
     async def ListQueues(self, request: pb.ListQueuesRequest, context: RpcContext) -> pb.ListQueuesResponse:
         """Lists the queues."""
@@ -61,12 +62,12 @@ class MeshServicer:
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: RpcContext) -> None:
         """Sends events until the client leaves."""
         viewer = identify(self._access, context)
-        events = self._feed.follow(viewer)
-        first = await anext(events)
-        await context.send_initial_metadata(_STREAM_HEADERS)
-        await context.write(HttpBody(content_type=EVENTS, data=first))
-        async for block in events:
-            await context.write(HttpBody(content_type=EVENTS, data=block))
+        async with aclosing(self._feed.follow(viewer)) as events:
+            first = await anext(events)
+            await context.send_initial_metadata(_STREAM_HEADERS)
+            await context.write(HttpBody(content_type=EVENTS, data=first))
+            async for block in events:
+                await context.write(HttpBody(content_type=EVENTS, data=block))
 
     async def ListReceipts(self, request: pb.ListReceiptsRequest, context: RpcContext) -> pb.ListReceiptsResponse:
         """Lists the newest receipts."""
