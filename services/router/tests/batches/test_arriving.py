@@ -100,7 +100,7 @@ async def test_files_that_take_long_are_read_elsewhere(content: bytes) -> None:
         (b"\xff", "not a valid protobuf message"),
         (
             HttpBody(content_type="multipart/form-data; " + 'a="b"; ' * 200).SerializeToString(),
-            "Content-Type of at most",
+            "Content-Type must have at most",
         ),
     ],
 )
