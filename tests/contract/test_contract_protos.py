@@ -28,6 +28,7 @@ def test_the_descriptor_set_has_every_service_and_its_imports() -> None:
         "infermesh.kserve.v1.KServeService",
         "infermesh.ollama.v1.OllamaService",
         "infermesh.openai.v1.BatchService",
+        "infermesh.mesh.v1.MeshService",
         "infermesh.openai.v1.OpenAIService",
     }
     assert not {dependency for file in files for dependency in file.dependency} - names

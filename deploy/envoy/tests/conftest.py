@@ -12,8 +12,10 @@ import pytest
 import pytest_asyncio
 from google.api.httpbody_pb2 import HttpBody
 
-from infermesh.anthropic.v1 import anthropic_pb2, anthropic_pb2_grpc
+from infermesh.admin.v1 import admin_pb2
+from infermesh.anthropic.v1 import anthropic_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from infermesh.mesh.v1 import mesh_pb2, mesh_pb2_grpc
 from infermesh.openai.v1 import openai_pb2, openai_pb2_grpc
 from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
 from infermesh_runtime.rpc.options import SERVER_OPTIONS
@@ -55,8 +57,21 @@ class FakeAnthropic(anthropic_pb2_grpc.AnthropicServiceServicer):
         async for message in self._router.CreateChatCompletion(request, context):
             yield message
 
-    async def GetRoot(self, request: anthropic_pb2.GetRootRequest, context: Context) -> HttpBody:
+
+class FakeMesh(mesh_pb2_grpc.MeshServiceServicer):
+    """MeshService of the same router."""
+
+    async def GetPage(self, request: mesh_pb2.GetPageRequest, context: Context) -> HttpBody:
+        await context.send_initial_metadata((("etag", 'W/"abc"'),))
         return HttpBody(content_type="text/plain", data=b"here\n")
+
+    async def ListEndpoints(
+        self, request: mesh_pb2.ListEndpointsRequest, context: Context
+    ) -> mesh_pb2.ListEndpointsResponse:
+        return mesh_pb2.ListEndpointsResponse(endpoints=[mesh_pb2.Endpoint(address="h:1")])
+
+    async def LoadModel(self, request: admin_pb2.LoadModelRequest, context: Context) -> admin_pb2.LoadModelResponse:
+        return admin_pb2.LoadModelResponse(unloaded=[request.model, request.device])
 
 
 class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
@@ -91,6 +106,7 @@ def new_server(router: FakeRouter) -> grpc.aio.Server:
     openai_pb2_grpc.add_OpenAIServiceServicer_to_server(router, server)
     anthropic_pb2_grpc.add_AnthropicServiceServicer_to_server(FakeAnthropic(router), server)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(FakeInference(router), server)
+    mesh_pb2_grpc.add_MeshServiceServicer_to_server(FakeMesh(), server)
     return server
 
 

@@ -8,7 +8,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from deploy.envoy.tests.conftest import Context, FakeRouter
 from infermesh_envoy import Address, EnvoyOptions
-from infermesh_envoy.browsers import hosts_regex, origins_regex
+from infermesh_envoy.browsers import hosts_regex, origins_regex, own_names
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CHAT = "/v1/chat/completions"
@@ -50,6 +50,32 @@ async def test_a_listed_page_may(router: FakeRouter, http: httpx.AsyncClient) ->
 
 
 @pytest.mark.parametrize(
+    "host", ["127.0.0.1:8080", "localhost:8080", "LOCALHOST", "[::1]:8080", "mesh.test", "mesh.test:8080"]
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_our_own_page_may(router: FakeRouter, http: httpx.AsyncClient, scheme: str, host: str) -> None:
+    """Its requests have an origin as those of foreign pages have, which names the host that they go to."""
+    response = await http.post(CHAT, json={}, headers={"origin": f"{scheme}://{host}", "host": host})
+    assert response.status_code == 200
+    assert len(router.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://localhost:3000", "localhost:8080"),
+        ("http://127.0.0.1", "127.0.0.1:8080"),
+        ("http://localhost:8080", "127.0.0.1:8080"),
+        ("http://evil.example", "evil.example"),
+        ("file://127.0.0.1:8080", "127.0.0.1:8080"),
+    ],
+)
+async def test_other_pages_of_this_machine_may_not(http: httpx.AsyncClient, origin: str, host: str) -> None:
+    response = await http.post(CHAT, json={}, headers={"origin": origin, "host": host})
+    assert response.status_code == 403
+
+
+@pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example"]
 )
 async def test_a_foreign_name_is_refused(router: FakeRouter, http: httpx.AsyncClient, host: str) -> None:
@@ -78,6 +104,12 @@ async def test_any_name_reaches_other_addresses_unless_names_are_listed() -> Non
     assert hosts_regex(options("0.0.0.0", "a.example")) == r"(?i)(a\.example)(:\d+)?"
     assert hosts_regex(options("::1")) != ""
     assert hosts_regex(options("::1", "*")) == ""
+
+
+async def test_by_a_name_our_page_may_only_if_the_name_is_listed() -> None:
+    """Another page can make its name point to any address."""
+    assert own_names(options("0.0.0.0")) == ["localhost"]
+    assert own_names(options("0.0.0.0", "A.example", "*")) == ["localhost", "a.example"]
 
 
 async def test_any_origin_only_if_that_is_asked_for() -> None:

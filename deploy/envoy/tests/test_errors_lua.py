@@ -88,7 +88,7 @@ def test_answer_without_any_grpc_status(errors: Any) -> None:
     [("0s", "1"), ("0.001s", "1"), ("1s", "1"), ("1.000000001s", "2"), ("60s", "60"), ("soon", None)],
 )
 def test_retry_after(errors: Any, delay: str, seconds: str | None) -> None:
-    detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
+    detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retry_delay": delay}
     assert errors.retry_after(errors.status(json.dumps({"code": 14, "details": [detail]}), None, None)) == seconds
 
 

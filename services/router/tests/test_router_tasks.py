@@ -27,7 +27,17 @@ from infermesh_runtime.background.tasks import Backoff, TaskSupervisor
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.testing.faults import FaultyRun
 
-KINDS = {"farewell", "health", "poller", "resolver", "stall watch", "waiting room", "wishes", "workers file"}
+KINDS = {
+    "farewell",
+    "health",
+    "mesh observer",
+    "poller",
+    "resolver",
+    "stall watch",
+    "waiting room",
+    "wishes",
+    "workers file",
+}
 """Every kind of background task that a router has. A new one has to be running in `busy_router`."""
 
 

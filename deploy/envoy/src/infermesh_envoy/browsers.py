@@ -26,13 +26,30 @@ def origins_regex(options: EnvoyOptions) -> str:
     return "|".join(re.escape(origin) for origin in options.cors_origins) or "none"
 
 
+def own_names(options: EnvoyOptions) -> list[str]:
+    """Names, in small letters, by which the mesh's own page may be opened, beside addresses.
+
+    A web page can make a name of its own point to any address, and would then count as ours. It cannot do so with a
+    name of loopback, nor with one that INFERMESH_ALLOWED_HOSTS lists.
+    """
+    return [LOOPBACK_HOSTS[0], *(name.lower() for name in options.allowed_hosts if name != ANY)]
+
+
 def refusals(options: EnvoyOptions) -> list[tuple[str, str, str, str]]:
     """For each header that is checked: what accepts it, its name, and code and message of the error that refuses it."""
     host = "The API may not be called by the name %REQ(:AUTHORITY)%. Call it by its address, or name it in "
-    origin = "Web pages of %REQ(ORIGIN)% may not call the API. To let them, list this origin in "
+    origin = (
+        "Web pages of %REQ(ORIGIN)% may not call the API. To let them, list this origin in INFERMESH_CORS_ORIGINS; if "
+        "this is the mesh's own page, list its name in INFERMESH_ALLOWED_HOSTS"
+    )
     checked = [
         (hosts_regex(options), ":authority", "host_not_allowed", f"{host}INFERMESH_ALLOWED_HOSTS"),
-        (origins_regex(options), "origin", "origin_not_allowed", f"{origin}INFERMESH_CORS_ORIGINS"),
+        (
+            origins_regex(options),
+            "origin",
+            "origin_not_allowed",
+            origin,
+        ),
     ]
     return [each for each in checked if each[0]]
 

@@ -113,7 +113,7 @@ end
 function errors.object(http_status, status)
   local by_status = http_status < 499 and "invalid_request_error" or "server_error"
   local kind = TYPES[tonumber(status.code)] or by_status
-  local violation = (detail(status, "BadRequest").fieldViolations or {})[1] or {}
+  local violation = (detail(status, "BadRequest").field_violations or {})[1] or {}
   local reason = detail(status, "ErrorInfo").reason or errors.quote(NAMES[tonumber(status.code)] or "unknown")
   return string.format('{"error":{"message":%s,"type":"%s","param":%s,"code":%s}}',
     status.message or '""', kind, violation.field or "null", reason:lower())
@@ -181,7 +181,7 @@ end
 
 -- Seconds after which to try again, a whole number of at least 1; nil when the status does not say.
 function errors.retry_after(status)
-  local seconds = (detail(status, "RetryInfo").retryDelay or ""):match('^"([%d.]+)s"$')
+  local seconds = (detail(status, "RetryInfo").retry_delay or ""):match('^"([%d.]+)s"$')
   return seconds and tostring(math.max(1, math.ceil(tonumber(seconds))))
 end
 
@@ -193,6 +193,11 @@ function errors.status(text, grpc_status, grpc_message)
   local message = (grpc_message or ""):gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
   if not grpc_status then message = "The router's answer is not gRPC" end
   return { code = grpc_status, message = errors.quote(message) }
+end
+
+-- Whether a client's if-none-match names the tag of an answer: it has that already.
+function errors.is_known(known, tag)
+  return tag ~= nil and known:find(tag, 1, true) ~= nil
 end
 
 -- Whether a path is UTF-8 (RFC 3629) when unescaped: protobuf accepts no other string.
@@ -317,6 +322,8 @@ function envoy_on_request(handle)
     path = path:gsub("%?.*", "")
     headers:replace(":path", path)
   end
+  local known = headers:get("if-none-match")
+  if known then handle:streamInfo():dynamicMetadata():set("infermesh", "known", known) end
   if path:find("^/api/") or path:find("^/v2$") or path:find("^/v2/") and path ~= "/v2/rerank" then -- that is Cohere's
     handle:streamInfo():dynamicMetadata():set("infermesh", "ollama", true)
   end
@@ -370,6 +377,10 @@ function envoy_on_response(handle)
     return
   end
   if noted.anthropic then handle:headers():replace("request-id", noted.anthropic) end
+  if noted.known and http_status == 200 and errors.is_known(noted.known, handle:headers():get("etag")) then
+    handle:headers():replace(":status", "304")
+    noted.bodiless, http_status = true, 304
+  end
   if noted.bodiless then
     drop_body(handle, http_status)
     return

@@ -4,7 +4,7 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from infermesh_envoy.browsers import hosts_regex, origins_regex, refusals
+from infermesh_envoy.browsers import hosts_regex, origins_regex, own_names, refusals
 from infermesh_envoy.local_errors import ANTHROPIC_ERRORS, DIALECTS, grpc_errors, rest_errors
 from infermesh_envoy.options import MEBIBYTE, Address, EnvoyOptions
 from infermesh_envoy.rest_paths import path_regex, rest_paths
@@ -19,12 +19,14 @@ REST_SERVICES: Final = (
     "infermesh.anthropic.v1.AnthropicService",
     "infermesh.ollama.v1.OllamaService",
     "infermesh.kserve.v1.KServeService",
+    "infermesh.mesh.v1.MeshService",
 )
 """The services that the transcoder offers as REST."""
 CLIENT_SERVICES: Final = (
     "infermesh.inference.v1.InferenceService",
     "inference.GRPCInferenceService/ModelStreamInfer",  # before its service, because its requests are a stream
     "inference.GRPCInferenceService",
+    "infermesh.mesh.v1.MeshService",
     "grpc.health.v1.Health",
 )
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
@@ -60,6 +62,7 @@ def render(options: EnvoyOptions) -> str:
         hosts_regex=hosts_regex(options),
         origins_regex=origins_regex(options),
         refusals=refusals(options),
+        own_names=own_names(options),
         tls=options.tls,
         mesh_tls=options.mesh_tls,
         router_names=router_names(options),

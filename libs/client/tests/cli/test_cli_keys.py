@@ -56,6 +56,14 @@ def test_what_a_key_allows(infermesh: RunCommand, path: Path) -> None:
     assert "2030-01-02" in infermesh("keys", "list").stdout
 
 
+def test_a_key_may_be_made_to_manage_the_mesh(infermesh: RunCommand, path: Path) -> None:
+    infermesh("keys", "create", "a")
+    infermesh("keys", "create", "boss", "--admin")
+    assert [(key.name, key.admin) for key in read_keys(path)] == [("a", False), ("boss", True)]
+    listed = infermesh("keys", "list").stdout
+    assert listed.count("(admin)") == 1
+
+
 def test_a_revoked_key_stays_in_the_list_until_its_name_is_used_again(infermesh: RunCommand, path: Path) -> None:
     infermesh("keys", "create", "a")
     assert "already" in infermesh("keys", "create", "a").stderr

@@ -52,6 +52,8 @@ class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """None: no limit."""
     tokens_per_minute: PerMinute | None = None
     """Tokens of prompts and answers together; None: no limit."""
+    admin: bool = False
+    """Whether it may manage the mesh: drain and resume endpoints, load and unload models, see all receipts."""
     expires: Moment | None = None
     """None: never."""
     revoked: Moment | None = None

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&infermesh/anthropic/v1/anthropic.proto\x12\x16infermesh.anthropic.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x10\n\x0eGetRootRequest2\x9f\x02\n\x10\x41nthropicService\x12V\n\rCreateMessage\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/messages:\x01*0\x01\x12_\n\x0b\x43ountTokens\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/messages/count_tokens:\x01*\x12R\n\x07GetRoot\x12&.infermesh.anthropic.v1.GetRootRequest\x1a\x14.google.api.HttpBody\"\t\x82\xd3\xe4\x93\x02\x03\x12\x01/b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&infermesh/anthropic/v1/anthropic.proto\x12\x16infermesh.anthropic.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto2\xcb\x01\n\x10\x41nthropicService\x12V\n\rCreateMessage\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/messages:\x01*0\x01\x12_\n\x0b\x43ountTokens\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/messages/count_tokens:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANTHROPICSERVICE'].methods_by_name['CreateMessage']._serialized_options = b'\202\323\344\223\002\021\"\014/v1/messages:\001*'
   _globals['_ANTHROPICSERVICE'].methods_by_name['CountTokens']._loaded_options = None
   _globals['_ANTHROPICSERVICE'].methods_by_name['CountTokens']._serialized_options = b'\202\323\344\223\002\036\"\031/v1/messages/count_tokens:\001*'
-  _globals['_ANTHROPICSERVICE'].methods_by_name['GetRoot']._loaded_options = None
-  _globals['_ANTHROPICSERVICE'].methods_by_name['GetRoot']._serialized_options = b'\202\323\344\223\002\003\022\001/'
-  _globals['_GETROOTREQUEST']._serialized_start=123
-  _globals['_GETROOTREQUEST']._serialized_end=139
-  _globals['_ANTHROPICSERVICE']._serialized_start=142
-  _globals['_ANTHROPICSERVICE']._serialized_end=429
+  _globals['_ANTHROPICSERVICE']._serialized_start=124
+  _globals['_ANTHROPICSERVICE']._serialized_end=327
 # @@protoc_insertion_point(module_scope)

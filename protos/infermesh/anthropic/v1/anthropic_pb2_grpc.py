@@ -4,7 +4,6 @@ import grpc
 import warnings
 
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
-from infermesh.anthropic.v1 import anthropic_pb2 as infermesh_dot_anthropic_dot_v1_dot_anthropic__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -48,11 +47,6 @@ class AnthropicServiceStub:
                 request_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
-        self.GetRoot = channel.unary_unary(
-                '/infermesh.anthropic.v1.AnthropicService/GetRoot',
-                request_serializer=infermesh_dot_anthropic_dot_v1_dot_anthropic__pb2.GetRootRequest.SerializeToString,
-                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
-                _registered_method=True)
 
 
 class AnthropicServiceServicer:
@@ -75,13 +69,6 @@ class AnthropicServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetRoot(self, request, context):
-        """Answers with status 200 as long as the router runs: clients ask this before their first request.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_AnthropicServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,11 +80,6 @@ def add_AnthropicServiceServicer_to_server(servicer, server):
             'CountTokens': grpc.unary_unary_rpc_method_handler(
                     servicer.CountTokens,
                     request_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
-                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
-            ),
-            'GetRoot': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetRoot,
-                    request_deserializer=infermesh_dot_anthropic_dot_v1_dot_anthropic__pb2.GetRootRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
@@ -157,33 +139,6 @@ class AnthropicService:
             target,
             '/infermesh.anthropic.v1.AnthropicService/CountTokens',
             google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
-            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetRoot(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/infermesh.anthropic.v1.AnthropicService/GetRoot',
-            infermesh_dot_anthropic_dot_v1_dot_anthropic__pb2.GetRootRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

@@ -26,6 +26,7 @@ from infermesh_router.membership.configured_workers import ConfiguredWorkers
 from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_router.membership.target import join_host_port
+from infermesh_router.mesh_plane import add_mesh_plane
 from infermesh_router.metrics.access_metrics import AccessMetrics
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.requests.parsing_pool import ParsingPool
@@ -65,6 +66,12 @@ def build_server(
     access = Access(keys, access_metrics, routers=settings.router_count)
     add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics, tasks=tasks, bodies=bodies)
     tensors = add_open_inference(server, settings, core, access=access, pool=pool, tasks=tasks)
+    listing = Listing(
+        core.fleet, source_of=registry.source_of, stats=core.metrics.by_endpoint, queues=core.admission.queues
+    )
+    drainer = Drainer(core.fleet, core.dispatcher.move_streams)
+    commands = ModelCommands(core.fleet, core.placer, wishes=core.wishes, aliases=core.aliases.models)
+    add_mesh_plane(server, core, access=access, listing=listing, drainer=drainer, commands=commands, tasks=tasks)
     if settings.admin_listen:
         everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
         _add_admin_plane(
@@ -75,6 +82,9 @@ def build_server(
             pool=pool,
             tensors=tensors,
             registry=registry,
+            listing=listing,
+            drainer=drainer,
+            commands=commands,
             set_serving=set_serving,
         )
     workers = _configured_workers(settings, registry, resolve, tasks)
@@ -115,24 +125,21 @@ def _add_admin_plane(
     pool: ParsingPool,
     tensors: OpenInference,
     registry: Registry,
+    listing: Listing,
+    drainer: Drainer,
+    commands: ModelCommands,
     set_serving: Callable[[bool], Awaitable[None]],
 ) -> None:
     """Adds the address for operators and the mesh's own processes. Inference is offered there too, without API keys:
     a router in front of this one is such a process.
     """
     admin = AdminServicer(
-        Listing(
-            core.fleet,
-            source_of=registry.source_of,
-            stats=core.metrics.by_endpoint,
-            queues=core.admission.queues,
-        ),
+        listing,
         changes=core.fleet.changes,
-        drainer=Drainer(core.fleet, core.dispatcher.move_streams),
+        drainer=drainer,
         registry=registry,
         registration_networks=settings.registration_networks,
     )
-    commands = ModelCommands(core.fleet, core.placer, wishes=core.wishes, aliases=core.aliases.models)
     endpoint = EndpointServicer(commands, core.gate, set_serving=set_serving)
     access = mesh_access(identity_of(settings), settings.admin_listen, reflection=settings.reflection)
     plane = server.add_listener(settings.admin_listen, access)

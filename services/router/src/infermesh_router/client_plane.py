@@ -30,6 +30,7 @@ from infermesh_router.core import Core
 from infermesh_router.description.document import openapi_document
 from infermesh_router.kserve.openapi import KSERVE_API
 from infermesh_router.kserve_plane import LIMITED_METHODS as OPEN_INFERENCE_LIMITED_METHODS
+from infermesh_router.mesh.openapi import MESH_API
 from infermesh_router.ollama.asking import Asking
 from infermesh_router.ollama.loaded_models import LoadedModels
 from infermesh_router.ollama.openapi import OLLAMA_API
@@ -78,6 +79,7 @@ DESCRIBED_APIS = (
     ANTHROPIC_API,
     replace(OLLAMA_API, bodies={**OLLAMA_API.bodies, **OLLAMA_TEXT_BODIES}),
     KSERVE_API,
+    MESH_API,
 )
 """What /openapi.json describes: the REST APIs of all dialects."""
 

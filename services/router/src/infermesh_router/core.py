@@ -24,6 +24,8 @@ from infermesh_router.fleet.channel import open_channel
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.kinds import only_model
 from infermesh_router.fleet.poller import PollerOptions, ReconnectPace, poll
+from infermesh_router.journal.journal import Journal
+from infermesh_router.journal.receipts import Receipts
 from infermesh_router.metrics.endpoint_collector import EndpointCollector
 from infermesh_router.metrics.queue_collector import QueueCollector
 from infermesh_router.metrics.request_metrics import RequestMetrics
@@ -53,6 +55,8 @@ class Core:
     wishes: WishKeeper
     admission: Admission
     dispatcher: Dispatcher
+    journal: Journal
+    receipts: Receipts
     make_report: Callable[[], pb.HealthReport]
     """The router's own health report."""
 
@@ -63,6 +67,8 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
     chooser, aliases = Chooser(), Aliases()
     mesh.follow(partial(_apply_config, chooser, aliases))
     fleet = build_fleet(settings, on_cache_lost=chooser.prefixes.forget, tasks=tasks)
+    journal = Journal()
+    receipts = Receipts(most=settings.receipts, most_bytes=int(settings.receipts_bytes))
     gate, metrics, sessions = Gate(fleet.changes), RequestMetrics(registry), Sessions()
     placer = Placer(
         fleet,
@@ -79,6 +85,7 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         loader=placer,
         limits=lambda model: admission_limits(mesh.config, model),
         tasks=tasks,
+        journal=journal,
         most_bytes=int(settings.queue_bytes) if settings.queue_bytes else None,
     )
     dispatcher = Dispatcher(
@@ -91,6 +98,8 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         options=settings.relay_options(),
         resolve=_resolver(fleet, aliases),
         tasks=tasks,
+        journal=journal,
+        receipts=receipts,
     )
     registry.register(EndpointCollector(lambda: fleet.endpoints))
     registry.register(QueueCollector(admission.queues))
@@ -104,6 +113,8 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         wishes=WishKeeper(fleet, placer, tasks=tasks),
         admission=admission,
         dispatcher=dispatcher,
+        journal=journal,
+        receipts=receipts,
         make_report=_reporter(fleet, gate, admission, aliases, tasks),
     )
 

@@ -19,15 +19,16 @@ _MAX_VALUE_CHARS = 200
 
 
 @contextmanager
-def audited(context: RpcContext, request: Message, *, lasting: bool = False) -> Iterator[None]:
+def audited(context: RpcContext, request: Message, *, lasting: bool = False, who: str = "") -> Iterator[None]:
     """Writes a line when the block ends: the result is OK or the name of the error's code.
 
-    `lasting` also writes one when the block begins, with the result BEGUN: for calls that stay open.
+    `lasting` also writes one when the block begins, with the result BEGUN: for calls that stay open. `who` names the
+    caller; "": as the call shows.
     """
     action = type(request).__name__.removesuffix("Request")
     target = MessageToDict(request, preserving_proto_field_name=True)
     if lasting:
-        write_audit_line(context, action, target, BEGUN)
+        write_audit_line(context, action, target, BEGUN, who)
     result = Code.INTERNAL.name
     try:
         yield
@@ -39,17 +40,17 @@ def audited(context: RpcContext, request: Message, *, lasting: bool = False) -> 
         result = "ENDED" if lasting else Code.CANCELLED.name
         raise
     finally:
-        write_audit_line(context, action, target, result)
+        write_audit_line(context, action, target, result, who)
 
 
-def write_audit_line(context: RpcContext, action: str, target: Mapping[str, Any], result: str) -> None:
+def write_audit_line(context: RpcContext, action: str, target: Mapping[str, Any], result: str, who: str = "") -> None:
     """Writes the line. A log line has its time, and its request id if the call has one."""
     extra = {
         "action": action,
         "target": {name: str(value)[:_MAX_VALUE_CHARS] for name, value in target.items()},
         "result": result,
         "peer": unquote(context.peer()),
-        "who": _who(context),
+        "who": who or _who(context),
     }
     audit_logger.info("admin", extra=extra)
 

@@ -30,6 +30,7 @@ ENDLESS_METHODS = frozenset(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         "/infermesh.inference.v1.InferenceService/WatchHealth",
         "/infermesh.admin.v1.AdminService/WatchEndpoints",
+        "/infermesh.mesh.v1.MeshService/WatchEvents",
         "/infermesh.admin.v1.AdminService/RegisterEndpoint",
     }
 )

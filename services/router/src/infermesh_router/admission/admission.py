@@ -14,6 +14,7 @@ from infermesh_router.admission.sessions import Sessions
 from infermesh_router.admission.waiting_room import WaitingRoom
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.loading import describe_loading
+from infermesh_router.journal.journal import Journal
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import Choice
 from infermesh_router.policy.refusals import ModelNotLoaded, Recovering, Saturated
@@ -22,6 +23,7 @@ from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import InfermeshError
+from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.machine import memory_total_bytes
 
 ABSENT_S = 5.0
@@ -66,10 +68,12 @@ class Admission:
         clock: Callable[[], float] = time.perf_counter,
         absent_s: float = ABSENT_S,
         tasks: TaskSupervisor | None = None,
+        journal: Journal | None = None,
         most_bytes: int | None = None,
     ) -> None:
         """`most_bytes`: the most memory that waiting calls may hold; None: a quarter of what this process may use."""
         self._tasks = tasks or TaskSupervisor()
+        self._journal = journal or Journal()
         self._fleet = fleet
         self._choose = choose
         self._metrics = metrics
@@ -105,7 +109,9 @@ class Admission:
         `telling` tells its client what it waits for.
         """
         self._arrivals += 1
-        return PendingCall(call, self._arrivals, self._clock(), deadline_s, give_up_s, telling=telling)
+        arrived = PendingCall(call, self._arrivals, self._clock(), deadline_s, give_up_s, telling=telling)
+        arrived.request_id = REQUEST_ID.get()
+        return arrived
 
     def wake(self) -> None:
         """Lets waiting calls look for an endpoint again: time has changed which ones they may go to."""
@@ -159,6 +165,7 @@ class Admission:
     def admit_now(self, pending: PendingCall, tried: frozenset[str]) -> Grant | None:
         """A grant if an endpoint outside `tried` has room that nobody waits for, else None. Never waits."""
         extra = PendingCall(pending.call, pending.arrival, self._clock(), pending.deadline_s, tried=tried)
+        extra.request_id = pending.request_id
         if self._room.anyone_waits(extra):
             return None
         try:
@@ -211,5 +218,6 @@ class Admission:
         lease = endpoint.acquire(wanted.model, prompt_tokens=choice.prompt_tokens, sequences=wanted.sequences)
         queued_s = self._clock() - pending.since_s if pending.waited else 0.0
         self._metrics.chosen(choice.address, choice.reason)
+        self._journal.chosen(pending.request_id, wanted, choice)
         self._metrics.queue_s.labels(wanted.model).observe(queued_s)
-        return Grant(endpoint, choice.reason, queued_s, pending.loading_s, lease)
+        return Grant(endpoint, choice.reason, queued_s, pending.loading_s, lease, choice)

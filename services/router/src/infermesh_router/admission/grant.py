@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from infermesh_router.fleet.endpoint import Endpoint, Lease
+from infermesh_router.policy.choice import Choice
 
 
 @dataclass(slots=True, eq=False)
@@ -19,6 +20,8 @@ class Grant:
     loading_s: float
     """The part of queued_s in which its model was loaded."""
     lease: Lease
+    choice: Choice | None = None
+    """What the policy said, with the endpoints that it did not choose."""
 
     def __enter__(self) -> Self:
         return self

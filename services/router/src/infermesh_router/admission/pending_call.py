@@ -38,6 +38,8 @@ class PendingCall:
     """Whether it waited, for room or for its model."""
     loading_s: float = 0.0
     """How long its model was loaded so far."""
+    request_id: str = ""
+    """The id of its request, for logs and receipts."""
     telling: Telling | None = None
     """How its client is told what it waits for; None: not at all."""
 

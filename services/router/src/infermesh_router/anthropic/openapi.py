@@ -34,7 +34,6 @@ ANTHROPIC_API = DescribedApi(
     bodies={"CreateMessage": (MessagesBody,), "CountTokens": (CountBody,)},
     error=_ERROR,
     errors={OVERLOADED if status == 503 else status: text for status, text in ERRORS.items()},
-    answers={"GetRoot": ("text/plain",)},
     header=VERSION_KEY,
     shared=frozenset(_MODELS[name].full_name for name in ("ListModels", "GetModel")),
 )

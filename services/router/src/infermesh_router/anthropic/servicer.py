@@ -1,7 +1,5 @@
 """AnthropicService: takes Anthropic's request bodies, answers with bodies or server-sent events. Envoy handles HTTP."""
 
-# ruff: noqa: ARG002 - RPCs have the contract's signatures
-
 from functools import partial
 
 import grpc
@@ -57,10 +55,6 @@ class AnthropicServicer:
         tokens = inference_pb2.TokenizeResponse.FromString(answer).token_ids
         return HttpBody(content_type=JSON, data=orjson.dumps({"input_tokens": len(tokens)}))
 
-    async def GetRoot(self, request: pb.GetRootRequest, context: RpcContext) -> HttpBody:
-        """A sign of life."""
-        return HttpBody(content_type="text/plain; charset=utf-8", data=b"infermesh is running\n")
-
 
 def anthropic_handlers(servicer: AnthropicServicer) -> dict[str, grpc.RpcMethodHandler]:
     """The service's methods. Those that take a body get it serialised, so that it can be read in another process."""
@@ -68,5 +62,4 @@ def anthropic_handlers(servicer: AnthropicServicer) -> dict[str, grpc.RpcMethodH
     return {
         "CreateMessage": grpc.unary_stream_rpc_method_handler(servicer.CreateMessage, None, serialise),
         "CountTokens": grpc.unary_unary_rpc_method_handler(servicer.CountTokens, None, serialise),
-        "GetRoot": grpc.unary_unary_rpc_method_handler(servicer.GetRoot, pb.GetRootRequest.FromString, serialise),
     }

@@ -23,6 +23,7 @@ from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_runtime.background.shared_call import SharedCall
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import Code, InfermeshError, Internal
+from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc.body_budget import BodyBudget, CountedShare, Share
 
 _log = logging.getLogger(__name__)
@@ -136,6 +137,7 @@ class BatchRunner:
         """The line of the answer or error, and whether it is an error."""
         custom_id, size_bytes = await self._store.batches(Batches.head, batch.id, n)
         request_id = f"req_{uuid4().hex}"
+        REQUEST_ID.set(request_id)  # of the task that runs this request, for its log lines and its receipt
         while True:
             try:
                 # not while it waits: other batches may be able to run, and what waits holds no body

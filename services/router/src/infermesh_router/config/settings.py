@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from infermesh_router.config.batch_settings import BatchSettings
 from infermesh_router.config.body_settings import BodySettings
 from infermesh_router.config.image_settings import ImageSettings
+from infermesh_router.config.receipt_settings import ReceiptSettings
 from infermesh_router.config.relay_settings import RelaySettings
 from infermesh_router.config.response_settings import ResponseSettings
 from infermesh_router.config.shared_memory_settings import SharedMemorySettings
@@ -34,7 +35,15 @@ def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
     return networks
 
 
-class RouterSettings(RelaySettings, BodySettings, ImageSettings, ResponseSettings, BatchSettings, SharedMemorySettings):
+class RouterSettings(
+    RelaySettings,
+    BodySettings,
+    ImageSettings,
+    ResponseSettings,
+    BatchSettings,
+    SharedMemorySettings,
+    ReceiptSettings,
+):
     """The settings of a router, read once at the start."""
 
     admin_listen: Annotated[str, AfterValidator(_check_admin_listen)] = Field(

@@ -93,6 +93,7 @@ class Answerer:
             timeout_s=timeout_s,
             since_s=asked.since_s,
             telling=telling,
+            ignored=asked.ignored,
         )
 
 

@@ -1,7 +1,7 @@
 """Generates from all prompts of a job, and hands the events to a sink."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from infermesh.inference.v1 import inference_pb2 as pb
@@ -34,17 +34,21 @@ async def run_generations(
     timeout_s: float | None,
     since_s: float,
     telling: Telling | None = None,
+    ignored: Sequence[str] = (),
 ) -> None:
     """Runs all prompts at once. Raises the first InfermeshError, after cancelling the others.
 
-    `telling` tells the client what the first prompt waits for: the others wait for the same.
+    `ignored` are the fields of the body that have no effect. `telling` tells the client what the first prompt waits
+    for: the others wait for the same.
     """
     calls = [visit.admit(call) for call in job.calls]
 
     async def run_one(index: int) -> None:
         base = index * job.choices_per_prompt
         told = telling if index == 0 else None
-        async with dispatcher.generate(calls[index], timeout_s, since_s=since_s, telling=told) as events:
+        async with dispatcher.generate(
+            calls[index], timeout_s, since_s=since_s, telling=told, ignored=ignored
+        ) as events:
             await _hand_over(visit.watch(events), base, sink)
 
     if len(calls) == 1:

@@ -9,7 +9,8 @@ from typing import Any
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.models import Aliases, find_model, list_models
-from infermesh_router.openai.sampling import NEUTRAL, show_sampling
+from infermesh_router.openai.sampling import show_sampling
+from infermesh_router.requests.neutral import NEUTRAL
 from infermesh_runtime.model_kind import GENERATE
 
 _RANDOM_SEED = 0xFFFFFFFF

@@ -1,10 +1,7 @@
 """Shows sampling parameters by the names of OpenAI's API."""
 
 from infermesh.inference.v1 import inference_pb2 as pb
-
-NEUTRAL = pb.SamplingParams(
-    temperature=1, top_k=0, top_p=1, min_p=0, repetition_penalty=1, presence_penalty=0, frequency_penalty=0
-)
+from infermesh_router.requests.neutral import NEUTRAL
 
 
 def show_sampling(settings: pb.GenerationDefaults) -> dict[str, float]:

@@ -18,14 +18,15 @@ Reasons of a choice, as clients see them in Started.reason. The endpoint
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from infermesh_router.policy.filters import FILTERS, Filter, check_ambiguity, explain_refusal, keep_untried
 from infermesh_router.policy.load_columns import Floats
 from infermesh_router.policy.prefix.prefix_hash import pick_by_hash
-from infermesh_router.policy.scorers import SCORERS, Scorer
+from infermesh_router.policy.scorers import SCORERS, Scorer, finish_s
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.policy.table import CPU_BITS, GPU_BITS, Mask, Table, as_table
 from infermesh_runtime.errors import InfermeshError, Unavailable
@@ -41,6 +42,8 @@ GPU_UNAVAILABLE = "gpu_unavailable"
 NEAR = 0.05
 """Endpoints whose total score is this close to the best are near-equals, among which the prefix hash decides."""
 _TIE = 1e-9
+MOST_RUNNERS_UP = 3
+"""How many of the endpoints that were not chosen are told with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,16 @@ class ChoiceProfile:
     scorers: tuple[Scorer, ...] = SCORERS
 
 
+class RunnerUp(NamedTuple):
+    """An endpoint that could have been chosen."""
+
+    endpoint: str
+    score: float
+    """Its total; the largest one is chosen, but for near-equals."""
+    seconds: float
+    """Time until it would be done with the request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which endpoint answers, and why."""
@@ -59,6 +72,12 @@ class Choice:
     reason: str
     prompt_tokens: int = 0
     """Prompt tokens that it will probably prefill: all but those in its prefix cache. The router credits them to it."""
+    score: float = field(default=0.0, compare=False)
+    """Its total; 0 if it was the only one."""
+    seconds: float = field(default=0.0, compare=False)
+    """Time until it would be done with the request."""
+    runners_up: tuple[RunnerUp, ...] = field(default=(), compare=False)
+    """The best of the others, best first; at most MOST_RUNNERS_UP."""
 
 
 DEFAULT_PROFILE = ChoiceProfile()
@@ -81,14 +100,16 @@ def choose(
     check_ambiguity(table, candidates, wanted)
     if len(rows) == 1:
         row = int(rows[0])
-        return _make_choice(table, row, wanted, _reason_of_only(table[row], wanted))
+        seconds = finish_s(table, candidates, wanted)
+        return _make_choice(table, row, wanted, reason=_reason_of_only(table[row], wanted), seconds=seconds)
     scored, totals = [], np.where(candidates, 0.0, -np.inf)
     for scorer in profile.scorers:
         if scorer.weight and (scores := scorer.score(table, candidates, wanted)) is not None:
             scored.append((scorer, scores))
             totals += scorer.weight * scores
     row, reason = _pick(table, totals, scored, wanted, turn)
-    return _make_choice(table, row, wanted, reason)
+    seconds = finish_s(table, candidates, wanted)
+    return _make_choice(table, row, wanted, reason=reason, seconds=seconds, totals=totals)
 
 
 def _apply_filters(table: Table, wanted: Wanted, filters: tuple[Filter, ...]) -> Mask:
@@ -156,11 +177,31 @@ def _reason_of_only(endpoint: EndpointSnapshot, wanted: Wanted) -> str:
     return NAMED_ENDPOINT if endpoint.address == wanted.device else ONLY_ENDPOINT
 
 
-def _make_choice(table: Table, row: int, wanted: Wanted, reason: str) -> Choice:
+def _make_choice(
+    table: Table, row: int, wanted: Wanted, *, reason: str, seconds: Floats, totals: Floats | None = None
+) -> Choice:
     address = table[row].address
     reason = _reason_of_fallback(table, row, wanted) or (RETRY if wanted.tried else reason)
     cached = wanted.cached_tokens.get(address, 0)
-    return Choice(address, reason, max(0, wanted.prompt_tokens - cached))
+    prefilled = max(0, wanted.prompt_tokens - cached)
+    if totals is None:
+        return Choice(address, reason, prefilled, 0.0, float(seconds[row]))
+    others = _runners_up(table, row, seconds, totals)
+    return Choice(address, reason, prefilled, float(totals[row]), float(seconds[row]), others)
+
+
+def _runners_up(table: Table, chosen: int, seconds: Floats, totals: Floats) -> tuple[RunnerUp, ...]:
+    """The best of the rows that were not chosen. Those that the filters left out have a total of -inf."""
+    left, found = totals.copy(), []
+    left[chosen] = -np.inf
+    for _ in range(MOST_RUNNERS_UP):
+        row = int(left.argmax())
+        score = left.item(row)
+        if score == -np.inf:
+            break
+        left[row] = -np.inf
+        found.append(RunnerUp(table[row].address, score, seconds.item(row)))
+    return tuple(found)
 
 
 def _reason_of_fallback(table: Table, row: int, wanted: Wanted) -> str:

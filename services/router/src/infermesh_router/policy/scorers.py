@@ -36,15 +36,14 @@ class Scorer:
     score: Score
 
 
-def score_drain(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
-    """(HALVING_S + s of the quickest candidate) / (HALVING_S + s), where s is the seconds to drain with this request.
+def finish_s(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
+    """Seconds in which each endpoint would be done with its work and this request.
 
-    s = (waiting + prompt - cached tokens) / prefill rate + (sequences + asked) x EXPECTED_OUTPUT_TOKENS / decode rate.
+    (waiting + prompt - cached tokens) / prefill rate + (sequences + asked) x EXPECTED_OUTPUT_TOKENS / decode rate.
     Cached tokens are what the prefix index expects on the endpoint. An unmeasured rate counts as the best among the
     candidates, so that a new endpoint gets work and is measured; if no candidate has measured its rate, as the default.
-    All figures are the model's own, and s counts the endpoint's other models as `shared_drain_s` says; while a rate is
-    unmeasured, they are left out. The score is relative to the quickest candidate, so that it tells endpoints apart
-    however long all queues are.
+    All figures are the model's own, and the endpoint's other models count as `shared_drain_s` says; while a rate is
+    unmeasured, they are left out.
     """
     loads = table.loads(wanted.model)
     token_s, sequence_s, drain_s = loads.token_s, loads.sequence_s, loads.drain_s
@@ -58,7 +57,16 @@ def score_drain(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
     if wanted.cached_tokens:
         behind -= token_s * np.minimum(table.spread(wanted.cached_tokens), wanted.prompt_tokens)
     behind += drain_s
-    behind += sequence_s * wanted.sequences
+    finished: Floats = behind + sequence_s * wanted.sequences
+    return finished
+
+
+def score_drain(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
+    """(HALVING_S + s of the quickest candidate) / (HALVING_S + s), where s is what `finish_s` gives.
+
+    The score is relative to the quickest candidate, so that it tells endpoints apart however long all queues are.
+    """
+    behind = finish_s(table, candidates, wanted)
     behind += HALVING_S
     scores: Floats = behind[candidates].min() / behind
     return np.minimum(scores, 1.0, out=scores)

@@ -19,7 +19,17 @@ class Delivered:
     Of a stream, only four bytes per token are kept.
     """
 
-    __slots__ = ("_choices", "_finished", "_in_use", "_token_ids", "_told", "_uneven", "failovers", "most_tokens")
+    __slots__ = (
+        "_choices",
+        "_finished",
+        "_in_use",
+        "_token_ids",
+        "_told",
+        "_uneven",
+        "ends",
+        "failovers",
+        "most_tokens",
+    )
 
     def __init__(self, choices: int, most_tokens: int) -> None:
         """`most_tokens`: of each choice; a stream that goes on beyond them is malformed. 0: the request says none."""
@@ -33,6 +43,8 @@ class Delivered:
         self._in_use: pb.GenerationDefaults | None = None
         self.failovers: list[pb.Failover] = []
         """The stream's moves so far, oldest first."""
+        self.ends: list[pb.Finished] = []
+        """The ends of its choices so far."""
 
     @property
     def tokens(self) -> int:
@@ -114,6 +126,7 @@ class Delivered:
         finished = content.finished
         self._open(finished.choice)
         self._finished.add(finished.choice)
+        self.ends.append(finished)
         if not self.failovers:
             return event
         later = list(finished.failovers)

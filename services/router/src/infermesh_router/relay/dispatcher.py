@@ -1,7 +1,7 @@
 """Runs every call from its arrival to its last message, and holds what calls share."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,6 +15,9 @@ from infermesh_router.admission.sessions import Sessions
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import DRAINED, to_error
 from infermesh_router.fleet.front_check import front_answers
+from infermesh_router.journal.journal import Journal
+from infermesh_router.journal.receipts import Receipts
+from infermesh_router.journal.story import Story
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.refusals import Recovering
 from infermesh_router.relay.attempt import Attempt
@@ -29,10 +32,12 @@ from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.relay.sender import RelayParts
 from infermesh_router.relay.stall_watch import StallWatch
+from infermesh_router.relay.telling_story import tell_sent, tell_usage
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import Cancelled, Code, InfermeshError, Internal, ResourceExhausted, Unavailable
+from infermesh_runtime.logs import REQUEST_ID
 
 
 class Dispatcher:
@@ -51,6 +56,8 @@ class Dispatcher:
         resolve: Callable[[Call], Call] = lambda call: call,
         clock: Callable[[], float] = time.perf_counter,
         tasks: TaskSupervisor | None = None,
+        journal: Journal | None = None,
+        receipts: Receipts | None = None,
     ) -> None:
         """`resolve` replaces an alias in a call by the model it stands for."""
         options, tasks = options or RelayOptions(), tasks or TaskSupervisor()
@@ -62,6 +69,7 @@ class Dispatcher:
         self._metrics = metrics
         self._options = options
         self._clock = clock
+        self._receipts = Receipts(most=0) if receipts is None else receipts  # an empty one is false
         self._budget = RetryBudget(ratio=options.retry_ratio)
         watch = StallWatch(options.patience, tasks)
         self._attempts = Attempts(connect_s=options.patience.connect_s, on_open=watch.add, on_close=watch.remove)
@@ -82,17 +90,24 @@ class Dispatcher:
             could_serve=self._could_serve,
             tasks=tasks,
             clock=clock,
+            journal=journal or Journal(),
         )
 
     def generate(
-        self, call: Call, timeout_s: float | None, *, since_s: float, telling: Telling | None = None
+        self,
+        call: Call,
+        timeout_s: float | None,
+        *,
+        since_s: float,
+        telling: Telling | None = None,
+        ignored: Sequence[str] = (),
     ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """The events of a Generate call, `started` first; entering waits for the first token, leaving cancels the rest.
 
         `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter). `telling` tells the client
-        what the call waits for, in the task that waits.
+        what the call waits for, in the task that waits. `ignored` are fields of its body that have no effect.
         """
-        return self._stream(call, timeout_s, since_s=since_s, telling=telling)
+        return self._stream(call, timeout_s, since_s=since_s, telling=telling, ignored=ignored)
 
     def speech(
         self, call: Call, timeout_s: float | None, *, since_s: float
@@ -102,11 +117,19 @@ class Dispatcher:
 
     @asynccontextmanager
     async def _stream(
-        self, call: Call, timeout_s: float | None, *, since_s: float, telling: Telling | None = None
+        self,
+        call: Call,
+        timeout_s: float | None,
+        *,
+        since_s: float,
+        telling: Telling | None = None,
+        ignored: Sequence[str] = (),
     ) -> AsyncIterator[AsyncIterator[StreamEvent]]:
         call = self._resolve(call)
-        relay = Relay(self._parts, call, deadline_s=self._deadline(timeout_s), since_s=since_s, telling=telling)
-        with self._counted(call) as label:
+        story = Story(REQUEST_ID.get(), since_s=since_s, ignored=ignored, clock=self._clock)
+        deadline_s = self._deadline(timeout_s)
+        relay = Relay(self._parts, call, deadline_s=deadline_s, since_s=since_s, story=story, telling=telling)
+        with self._counted(call, story) as label:
             begun = await relay.begin()
             _, opening = begun[0]
             model = opening.started.model
@@ -126,7 +149,8 @@ class Dispatcher:
         lost = LostEndpoints(self._admission.wake_later, clock=self._clock)
         retries = Retries(self._options.attempts, self._budget, self._metrics, lost)
         pending = self._admission.arrive(call, deadline_s=deadline_s)
-        with self._counted(call):
+        story = Story(REQUEST_ID.get(), since_s=since_s, clock=self._clock)
+        with self._counted(call, story):
             await suspicion.check()
             while True:
                 try:
@@ -136,15 +160,18 @@ class Dispatcher:
                 with grant:
                     address, overhead_s = grant.endpoint.address, self._clock() - since_s - grant.queued_s
                     self._metrics.sent(address, queued_s=grant.queued_s, overhead_s=overhead_s)
+                    tell_sent(story, grant, overhead_s)
                     try:
                         answer = await _send(grant, call, self._remaining(deadline_s))
                     except InfermeshError as error:
                         failure = error
                     else:
                         suspicion.finished(tokens=1)
+                        tell_usage(story, call.method, answer)
                         return answer
                 await suspicion.note(address, failure)
                 retries.note(address, failure)
+                story.failed(address, failure.reason or failure.code.name)
 
     def move_streams(self, address: str) -> int:
         """Moves streams off an endpoint; returns how many. Those that no other endpoint could continue stay."""
@@ -162,9 +189,12 @@ class Dispatcher:
         return True
 
     @contextmanager
-    def _counted(self, call: Call) -> Iterator[Callable[[str], None]]:
-        """Counts the request by model and status; the block reports the model through the function it is given."""
-        model, code = "", Code.OK
+    def _counted(self, call: Call, story: Story) -> Iterator[Callable[[str], None]]:
+        """Counts the request by model and status, and keeps its receipt.
+
+        The block reports the model through the function it is given.
+        """
+        model, code, reason = "", Code.OK, ""
 
         def label(name: str) -> None:
             nonlocal model
@@ -174,7 +204,7 @@ class Dispatcher:
             with self._gate.entered():
                 yield label
         except InfermeshError as error:
-            code = error.code
+            code, reason = error.code, error.reason
             raise
         except Exception as error:
             # gRPC raises its InternalError when the client of a write is gone; everything else is our fault
@@ -185,6 +215,8 @@ class Dispatcher:
             raise
         finally:
             self._metrics.requests.labels(model or self._known(call.wanted.model), code.name).inc()
+            story.close(call.wanted, call=call.kind, asked=call.asked, status=code.name, error=reason)
+            self._receipts.keep(story)
 
     def _known(self, model: str) -> str:
         """The model's name if an endpoint has it or could load it, else "", so that clients cannot add time series."""

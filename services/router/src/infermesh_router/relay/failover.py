@@ -6,6 +6,7 @@ from functools import partial
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.grant import Grant
 from infermesh_router.fleet.faults import Verdict, judge, judge_running, with_retry_after
+from infermesh_router.journal.story import Story
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.event import StreamEvent
 from infermesh_router.relay.failed_endpoints import FailedEndpoints
@@ -22,13 +23,21 @@ class StreamMover:
     """Moves one call's stream, as often as the options allow."""
 
     def __init__(
-        self, parts: RelayParts, call: Call, sender: Sender, delivered: Progress, suspicion: Suspicion
+        self,
+        parts: RelayParts,
+        call: Call,
+        sender: Sender,
+        delivered: Progress,
+        suspicion: Suspicion,
+        *,
+        story: Story,
     ) -> None:
         self._parts = parts
         self._call = call
         self._sender = sender
         self._delivered = delivered
         self._suspicion = suspicion
+        self._story = story
         self._failed = FailedEndpoints(parts.admission.wake, clock=parts.clock, tasks=parts.tasks)
         """Those that the stream was taken from, or that did not continue it."""
         self._tries_left = parts.options.max_failovers
@@ -39,7 +48,8 @@ class StreamMover:
 
         Raises the fault if the stream may not move or no endpoint continues it.
         """
-        await self._suspicion.note(left, fault, tokens=self._delivered.tokens)
+        after_tokens = self._delivered.tokens
+        await self._suspicion.note(left, fault, tokens=after_tokens)
         verdict = judge_running(fault)
         if verdict is Verdict.REFUSE or (verdict is Verdict.FAULT_ONCE and self._had_internal):
             raise with_retry_after(fault)
@@ -50,7 +60,22 @@ class StreamMover:
         self._tries_left -= verdict is not Verdict.LEAVE
         self._parts.metrics.moved(left, fault.reason)
         self._parts.sessions.note(self._call.session_id, attempt.address)
+        self._tell(after_tokens)
         return attempt, first
+
+    def _tell(self, after_tokens: int) -> None:
+        move, wanted = self._delivered.failovers[-1], self._call.wanted
+        self._story.moved(move, after_tokens=after_tokens)
+        self._parts.journal.note(
+            "failover",
+            client=wanted.client,
+            request_id=self._story.request_id,
+            model=wanted.model,
+            from_endpoint=move.from_endpoint,
+            to_endpoint=move.to_endpoint,
+            reason=move.reason,
+            after_tokens=after_tokens,
+        )
 
     async def _continue(self, left: str, fault: InfermeshError) -> tuple[Attempt, StreamEvent]:
         """Asks endpoints to continue the stream until one does. Raises the fault if none does."""

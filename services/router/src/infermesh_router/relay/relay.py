@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 
 from infermesh_router.fleet.faults import with_retry_after
+from infermesh_router.journal.story import Story
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.event import StreamEvent, write_event
 from infermesh_router.relay.failover import StreamMover
@@ -11,6 +12,7 @@ from infermesh_router.relay.retrying.lost_endpoints import LostEndpoints
 from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.sender import RelayParts, Sender
 from infermesh_router.relay.stream_kind import STREAM_KINDS
+from infermesh_router.relay.telling_story import tell_begun, tell_ended
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.errors import InfermeshError
@@ -26,16 +28,18 @@ class Relay:
         *,
         deadline_s: float | None,
         since_s: float,
+        story: Story,
         telling: Telling | None = None,
     ) -> None:
-        """`telling` tells the client what the call waits for."""
+        """`story` gathers what becomes of the call. `telling` tells the client what it waits for."""
         self._parts = parts
         self._call = call
         self._since_s = since_s
+        self._story = story
         self._sender = Sender(parts, call, deadline_s=deadline_s, since_s=since_s, telling=telling)
         self._delivered = STREAM_KINDS[call.method].progress(call)
         self._suspicion = Suspicion(parts.poison, call)
-        self._mover = StreamMover(parts, call, self._sender, self._delivered, self._suspicion)
+        self._mover = StreamMover(parts, call, self._sender, self._delivered, self._suspicion, story=story)
         self._attempt: Attempt | None = None
 
     async def begin(self) -> tuple[StreamEvent, StreamEvent]:
@@ -58,6 +62,7 @@ class Relay:
             except InfermeshError as error:
                 await self._suspicion.note(grant.endpoint.address, error)
                 retries.note(grant.endpoint.address, error)
+                self._story.failed(grant.endpoint.address, error.reason or error.code.name)
                 continue
             return self._tell_start(self._attempt), first
 
@@ -91,6 +96,7 @@ class Relay:
         if self._attempt is not None:
             self._parts.attempts.close(self._attempt, None, complete=False)
             self._attempt = None
+        tell_ended(self._story, self._delivered)
 
     @property
     def _running(self) -> Attempt:
@@ -105,4 +111,5 @@ class Relay:
         self._parts.metrics.first_token_s.labels(started.model).observe(self._parts.clock() - self._since_s)
         self._parts.sessions.note(self._call.session_id, attempt.address)
         attempt.kind.tell_way(started, grant, attempt.overhead_s)
+        tell_begun(self._story, started, grant, attempt.overhead_s)
         return write_event(attempt.kind.response(started=started))

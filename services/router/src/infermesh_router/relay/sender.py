@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from infermesh_router.admission.admission import Admission
 from infermesh_router.admission.grant import Grant
 from infermesh_router.admission.sessions import Sessions
+from infermesh_router.journal.journal import Journal
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.attempts import Attempts
@@ -35,6 +36,7 @@ class RelayParts:
     """Whether an endpoint other than those could serve the call."""
     tasks: TaskSupervisor
     clock: Callable[[], float]
+    journal: Journal
 
 
 class Sender:

@@ -87,6 +87,13 @@ class Call:
     session_id: str = ""
     any_device: bytes
     """A serialised field; appended to the body, it asks for any device."""
+    asked: tuple[str, ...] = ()
+    """The names of the sampling parameters that the request itself sets, and "max_tokens" if it does."""
+
+    @property
+    def kind(self) -> str:
+        """The name of its call, for example "Generate"."""
+        return self.method.rpartition("/")[2]
 
     def body_for(self, address: str) -> bytes:
         """The body for an endpoint. One that the request names by its address is asked for any device instead."""
@@ -217,8 +224,19 @@ def _generate_call(request: pb.GenerateRequest, body: bytes) -> Call:
         chat=chat,
         image=_find_image(request.chat) if chat else "",
     )
-    any_device = ANY_DEVICE[pb.GenerateRequest]
-    return Call(method=GENERATE, body=body, wanted=wanted, session_id=request.session_id, any_device=any_device)
+    return Call(
+        method=GENERATE,
+        body=body,
+        wanted=wanted,
+        session_id=request.session_id,
+        any_device=ANY_DEVICE[pb.GenerateRequest],
+        asked=_asked(request),
+    )
+
+
+def _asked(request: pb.GenerateRequest) -> tuple[str, ...]:
+    names = tuple(field.name for field, _ in request.sampling.ListFields())
+    return (*names, "max_tokens") if request.stop.HasField("max_tokens") else names
 
 
 def _estimate(texts: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.anthropic.v1 import anthropic_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
+from infermesh.mesh.v1 import mesh_pb2_grpc
 from infermesh.openai.v1 import openai_pb2_grpc
 from infermesh_router.app import build_server
 from infermesh_router.config.settings import RouterSettings
@@ -183,6 +184,11 @@ class RunningRouter:
     def anthropic(self) -> anthropic_pb2_grpc.AnthropicServiceStub:
         """Its AnthropicService."""
         return anthropic_pb2_grpc.AnthropicServiceStub(self.channel)
+
+    @property
+    def mesh(self) -> mesh_pb2_grpc.MeshServiceStub:
+        """Its MeshService."""
+        return mesh_pb2_grpc.MeshServiceStub(self.channel)
 
     @property
     def openai(self) -> openai_pb2_grpc.OpenAIServiceStub:

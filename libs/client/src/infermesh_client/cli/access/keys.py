@@ -44,7 +44,8 @@ def run_list(*, as_json: bool) -> None:
     table = Table("key", "state", "models", "devices", "priority", "limits a minute", "expires", caption=str(path))
     for key in keys:
         allowed = (", ".join(key.models) or "all", ", ".join(key.devices) or "all", f"up to {key.max_priority}")
-        table.add_row(key.name, _state(key), *allowed, _limits(key), _day(key.expires))
+        name = f"{key.name} (admin)" if key.admin else key.name
+        table.add_row(name, _state(key), *allowed, _limits(key), _day(key.expires))
     Console(highlight=False).print(table)
 
 

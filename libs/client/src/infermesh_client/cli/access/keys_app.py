@@ -32,6 +32,10 @@ def create(  # noqa: PLR0917 - the options of a command
     tokens_per_minute: Annotated[
         int | None, typer.Option(min=1, help="Most tokens a minute, prompts and answers together; default: no limit.")
     ] = None,
+    admin: Annotated[
+        bool,
+        typer.Option("--admin", help="Let it manage the mesh: drain endpoints, load and unload models, see receipts."),
+    ] = False,
     expires: Annotated[
         datetime | None,
         typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="When it expires, in local time; default: never."),
@@ -47,6 +51,7 @@ def create(  # noqa: PLR0917 - the options of a command
         max_priority=max_priority,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
+        admin=admin,
         expires=expires,
     )
 

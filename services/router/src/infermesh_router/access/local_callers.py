@@ -1,0 +1,42 @@
+"""Says whether a call comes from the router's own machine, through Envoy or not."""
+
+import socket
+from ipaddress import ip_address
+from urllib.parse import unquote
+
+from infermesh_runtime.rpc.context import RpcContext
+
+_FORWARDED = "x-forwarded-for"
+
+
+def is_local(context: RpcContext, *, whole_way: bool = False) -> bool:
+    """Whether the call comes from this machine.
+
+    `whole_way`: whether every client that proxies noted must be of this machine, so that a proxy here cannot make far
+    callers look near; else the last one, whom Envoy itself saw.
+    """
+    peer = unquote(context.peer())
+    noted = [str(value) for name, value in context.invocation_metadata() or () if name == _FORWARDED]
+    origins = [each.strip() for value in noted for each in value.split(",")[0 if whole_way else -1 :]]
+    direct = peer.startswith("unix:") or _is_own(peer.partition(":")[2].rpartition(":")[0])
+    return direct and all(map(_is_own, origins))
+
+
+def _is_own(host: str) -> bool:
+    """Whether an address is one of this machine. For a client at a loopback address Envoy notes another of its own."""
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_loopback:
+        return True
+    if address.is_unspecified or address.is_multicast:
+        return False
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))  # possible for addresses of this machine only
+        except OSError:
+            return False
+    return True

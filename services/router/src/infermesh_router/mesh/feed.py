@@ -1,0 +1,124 @@
+"""Feeds listeners with events and snapshots. All read the same kept events, so a slow one holds no memory."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from infermesh_router.journal.journal import Event, Journal, encode
+from infermesh_router.mesh.view import MeshView
+from infermesh_router.mesh.viewer import Viewer
+from infermesh_runtime.errors import ResourceExhausted
+
+SNAPSHOT_S = 0.5
+"""Shortest time between two snapshots."""
+QUIET_S = 5.0
+"""Longest time between two snapshots."""
+MOST_LISTENERS = 256
+_GATHER_S = 0.05
+"""Events within this time are sent together."""
+_MOST_VIEWS = 64
+"""Most snapshots that are kept for callers who see different models."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    made_s: float
+    version: int
+    encoded: bytes
+
+
+class Feed:
+    """The stream of events, for any number of listeners up to a limit."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        view: MeshView,
+        *,
+        most_listeners: int = MOST_LISTENERS,
+        snapshot_s: float = SNAPSHOT_S,
+        quiet_s: float = QUIET_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._journal = journal
+        self._view = view
+        self._most = most_listeners
+        self._snapshot_s = snapshot_s
+        self._quiet_s = quiet_s
+        self._clock = clock
+        self._listeners = 0
+        self._snapshots: dict[tuple[str, ...], _Snapshot] = {}
+        """The last one, by the models that a caller sees."""
+        self._making = asyncio.Lock()
+
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return self._listeners
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        if self._listeners >= self._most:
+            raise ResourceExhausted(
+                f"{self._most} listeners follow the events already. Close one of them.", reason="TOO_MANY_LISTENERS"
+            )
+        self._listeners += 1
+        try:
+            yield
+        finally:
+            self._listeners -= 1
+
+    async def follow(self, viewer: Viewer) -> AsyncGenerator[bytes, None]:
+        """Server-sent events: the kept ones, a snapshot, and then all as they happen. Raises ResourceExhausted."""
+        with self._listening():
+            number = max(0, self._journal.count - len(self._journal.since(0)))
+            shown_s, version = float("-inf"), self._view.version
+            while True:
+                version_seen = self._journal.changes.version
+                parts, number = self._news(number, viewer)
+                now_s = self._clock()
+                if self._is_due(now_s - shown_s, version):
+                    snapshot = await self._snapshot(viewer, now_s)
+                    version, shown_s = snapshot.version, now_s
+                    parts.append(snapshot.encoded)
+                if parts:
+                    yield b"".join(parts)
+                await asyncio.sleep(_GATHER_S)
+                await self._wait(version_seen)
+
+    def _is_due(self, age_s: float, version: int) -> bool:
+        return age_s >= self._quiet_s or (age_s >= self._snapshot_s and self._view.changed_since(version))
+
+    async def _wait(self, version: int) -> None:
+        """Waits for an event, but no longer than until a snapshot may be due."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(self._snapshot_s, self._quiet_s) / 2):
+                await self._journal.changes.wait_beyond(version)
+
+    def _news(self, number: int, viewer: Viewer) -> tuple[list[bytes], int]:
+        """The events from that number on which the caller may see, and the number of the next one."""
+        events = self._journal.since(number)
+        parts = []
+        if events and events[0].number > number:
+            parts.append(encode("lost", {"events": events[0].number - number}))
+        parts += [event.encoded for event in events if _shows(event, viewer)]
+        return parts, self._journal.count
+
+    async def _snapshot(self, viewer: Viewer, now_s: float) -> "_Snapshot":
+        """The snapshot, which callers who see the same share while it is new."""
+        async with self._making:
+            last = self._snapshots.get(viewer.models)
+            if last is not None and now_s - last.made_s < self._snapshot_s / 2:
+                return last
+            version = self._view.version
+            encoded = encode("snapshot", {**await self._view.as_json(viewer), "time": time.time()})
+            if len(self._snapshots) >= _MOST_VIEWS:
+                self._snapshots.clear()
+            made = self._snapshots[viewer.models] = _Snapshot(now_s, version, encoded)
+            return made
+
+
+def _shows(event: Event, viewer: Viewer) -> bool:
+    return viewer.sees(event.client) and (not event.model or viewer.may_see(event.model))

@@ -1,0 +1,57 @@
+"""Shows endpoints and queues of this moment, to callers who may see some models only."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from infermesh.mesh.v1 import mesh_pb2 as pb
+from infermesh_router.api.listing import Listing
+from infermesh_router.fleet.changes import Changes
+from infermesh_router.mesh.describe import describe_endpoints, describe_queues
+from infermesh_router.mesh.json_values import to_json
+from infermesh_router.mesh.viewer import Viewer
+
+T = TypeVar("T")
+_FEW = 16
+"""More endpoints than these are described in a thread, because that takes more than a few milliseconds."""
+
+
+class MeshView:
+    """What the router knows of its fleet and queues now, from the same lists as AdminService's."""
+
+    def __init__(self, listing: Listing, *, changes: Changes, queue_limit: Callable[[str], int]) -> None:
+        self._listing = listing
+        self._changes = changes
+        self._queue_limit = queue_limit
+
+    async def endpoints(self, viewer: Viewer) -> list[pb.Endpoint]:
+        """The endpoints, sorted by address."""
+        listed = self._listing.endpoints()
+        return await _run(len(listed), lambda: describe_endpoints(listed, viewer.may_see))
+
+    def queues(self, viewer: Viewer) -> list[pb.Queue]:
+        """The queues in which requests wait, sorted by model."""
+        return describe_queues(self._listing.queues(), self._queue_limit, viewer.may_see)
+
+    async def as_json(self, viewer: Viewer) -> dict[str, Any]:
+        """Endpoints and queues, as JSON holds them."""
+        listed, queues = self._listing.endpoints(), self.queues(viewer)
+
+        def describe() -> dict[str, Any]:
+            endpoints = describe_endpoints(listed, viewer.may_see)
+            return {"endpoints": [*map(to_json, endpoints)], "queues": [*map(to_json, queues)]}
+
+        return await _run(len(listed), describe)
+
+    @property
+    def version(self) -> int:
+        """Grows when endpoints change."""
+        return self._changes.version
+
+    def changed_since(self, version: int) -> bool:
+        """Whether endpoints have changed since then, or requests wait, which grow older."""
+        return self._changes.version != version or bool(self._listing.queues())
+
+
+async def _run(endpoints: int, work: Callable[[], T]) -> T:
+    return work() if endpoints <= _FEW else await asyncio.to_thread(work)

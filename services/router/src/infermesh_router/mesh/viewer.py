@@ -1,0 +1,59 @@
+"""Says what a caller of MeshService sees, and whether it may manage the mesh."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from infermesh_router.access.access import Access
+from infermesh_router.access.local_callers import is_local
+from infermesh_router.access.permissions import may_use
+from infermesh_runtime.api_keys import ApiKey
+from infermesh_runtime.errors import PermissionDenied
+from infermesh_runtime.rpc.context import RpcContext
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """A caller."""
+
+    key: ApiKey | None
+    """Its key; None: the mesh has no keys."""
+    manages: bool
+    """Whether it may manage the mesh."""
+
+    @property
+    def client(self) -> str | None:
+        """Whose requests it sees, as the queue names clients; None: everybody's."""
+        return None if self.key is None or self.manages else f"key {self.key.name}"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The only models that it sees; empty: all."""
+        return () if self.key is None else self.key.models
+
+    def may_see(self, model: str) -> bool:
+        """Whether it sees a model."""
+        return self.key is None or may_use(self.key, model)
+
+    def sees(self, client: str) -> bool:
+        """Whether it sees what is about a request of this client; "": about none."""
+        return not client or self.client is None or client == self.client
+
+
+Identify = Callable[[RpcContext], Viewer]
+
+
+def identify(access: Access, context: RpcContext) -> Viewer:
+    """The caller. Raises Unauthenticated."""
+    key = access.identify(context)
+    return Viewer(key, is_local(context, whole_way=True) if key is None else key.admin)
+
+
+def check_manages(viewer: Viewer) -> None:
+    """Raises PermissionDenied for a caller that may not manage the mesh."""
+    if viewer.manages:
+        return
+    how = "Make a key that may with `infermesh keys create NAME --admin`."
+    problem = "A mesh without API keys is managed from the router's own machine only."
+    if viewer.key is not None:
+        problem = f"The API key '{viewer.key.name}' may not manage the mesh."
+    raise PermissionDenied(f"{problem} {how}", reason="ADMIN_KEY_NEEDED")
