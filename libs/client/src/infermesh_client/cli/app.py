@@ -233,8 +233,8 @@ def infer(  # noqa: PLR0917 - typer passes them by name
         str,
         typer.Option(
             metavar="NUMBERS",
-            help="Subtracted from an image's pixels, in [0, 1], where the model takes floating-point numbers: one number, "
-            "or one for each channel.",
+            help="Subtracted from an image's pixels, in [0, 1], where the model takes floating-point numbers: one "
+            "number, or one for each channel.",
         ),
     ] = "0",
     image_std: Annotated[
