@@ -125,6 +125,8 @@ class MeshServicer(
 
     served: list[str] = field(default_factory=lambda: ["tiny"])
     words: tuple[str, ...] = ("Hello", ", ", "world", "!")
+    answers: list[str] = field(default_factory=list)
+    """What to answer instead of the words: each request takes the next one, and the last one is for all others."""
     state: inference_pb2.EndpointState = inference_pb2.ENDPOINT_STATE_READY
     requests: list[inference_pb2.GenerateRequest] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
@@ -159,7 +161,8 @@ class MeshServicer(
         started = inference_pb2.Started(model="tiny", endpoint="10.0.0.1:7", device=inference_pb2.DEVICE_KIND_CPU)
         started.answer_style.CopyFrom(self.style)
         yield inference_pb2.GenerateResponse(started=started)
-        for token, word in enumerate(self.words):
+        words = (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0],) if self.answers else self.words
+        for token, word in enumerate(words):
             yield inference_pb2.GenerateResponse(delta=inference_pb2.Delta(text=word, token_ids=[token]))
         if self.endless:
             self.cancelled.wait(30)

@@ -7,8 +7,37 @@ if TYPE_CHECKING:
     from infermesh_client.answer import Answer, ToolCall
     from infermesh_client.client import Client
     from infermesh_client.request import ChatMessage, Event, GenerateOptions, Prompt
+    from infermesh_client.smart.aio import smart_chat
+    from infermesh_client.smart.answer import FunctionCall, SmartAnswer, Timings
+    from infermesh_client.smart.sync import smart_chat_sync
 
-__all__ = ["Answer", "AsyncClient", "ChatMessage", "Client", "Event", "GenerateOptions", "Prompt", "ToolCall"]
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "ChatMessage",
+    "Client",
+    "Event",
+    "FunctionCall",
+    "GenerateOptions",
+    "Prompt",
+    "SmartAnswer",
+    "Timings",
+    "ToolCall",
+    "smart_chat",
+    "smart_chat_sync",
+]
+
+_MODULES = {
+    "Answer": "answer",
+    "AsyncClient": "aio",
+    "Client": "client",
+    "FunctionCall": "smart.answer",
+    "SmartAnswer": "smart.answer",
+    "Timings": "smart.answer",
+    "ToolCall": "answer",
+    "smart_chat": "smart.aio",
+    "smart_chat_sync": "smart.sync",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -16,5 +45,4 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = {"Answer": "answer", "AsyncClient": "aio", "Client": "client", "ToolCall": "answer"}.get(name, "request")
-    return getattr(import_module(f"{__name__}.{module}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'request')}"), name)

@@ -86,4 +86,11 @@ def answer_reader(client: Client) -> Iterator[AnswerReader]:
 
 
 async def _open(client: Client) -> AsyncClient:
-    return AsyncClient.beside(client)
+    """A connection of its own to the endpoint of `client`, with the same key, identity, timeout and TLS."""
+    return AsyncClient(
+        client.endpoint,
+        timeout_s=client.timeout_s,
+        api_key=client.api_key,
+        identity=client.identity,
+        tls_ca=client.tls_ca,
+    )
