@@ -10,6 +10,7 @@ import typer
 
 from infermesh_client.cli.access.keys_app import keys_app
 from infermesh_client.cli.boundary import ErrorReportingGroup
+from infermesh_client.cli.measure.measure_app import measure_app
 from infermesh_client.cli.models.models_app import models_app
 from infermesh_client.cli.options import AsJson, Endpoint
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(measure_app)
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 certs_app = typer.Typer(help="Make certificates.", no_args_is_help=True)
