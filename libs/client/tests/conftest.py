@@ -1,7 +1,9 @@
 """Shared by the client's tests: tiny GGUF files, a home folder, and a real gRPC server to talk to."""
 
+import re
 import threading
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +128,10 @@ class MeshServicer(
     served: list[str] = field(default_factory=lambda: ["tiny"])
     words: tuple[str, ...] = ("Hello", ", ", "world", "!")
     answers: list[str] = field(default_factory=list)
-    """What to answer instead of the words: each request takes the next one, and the last one is for all others."""
+    """What to answer instead of the words: each request takes the next one, and the last one is for all others.
+
+    Its tokens are its words, and their ids tell words apart.
+    """
     state: inference_pb2.EndpointState = inference_pb2.ENDPOINT_STATE_READY
     requests: list[inference_pb2.GenerateRequest] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
@@ -161,14 +166,19 @@ class MeshServicer(
         started = inference_pb2.Started(model="tiny", endpoint="10.0.0.1:7", device=inference_pb2.DEVICE_KIND_CPU)
         started.answer_style.CopyFrom(self.style)
         yield inference_pb2.GenerateResponse(started=started)
-        words = (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0],) if self.answers else self.words
-        for token, word in enumerate(words):
+        for token, word in self._next_words():
             yield inference_pb2.GenerateResponse(delta=inference_pb2.Delta(text=word, token_ids=[token]))
         if self.endless:
             self.cancelled.wait(30)
             return
         finished = inference_pb2.Finished(finish_reason=self.finish_reason)
         yield inference_pb2.GenerateResponse(finished=finished)
+
+    def _next_words(self) -> Iterable[tuple[int, str]]:
+        if not self.answers:
+            return enumerate(self.words)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [(zlib.crc32(word.encode()), word) for word in re.findall(r"\S+\s*", answer)]
 
     def Health(
         self, request: inference_pb2.HealthRequest, context: grpc.ServicerContext

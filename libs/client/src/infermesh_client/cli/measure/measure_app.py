@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from infermesh_client.cli.options import AsJson, Endpoint
+
 measure_app = typer.Typer()
 
 
@@ -53,3 +55,27 @@ def bench(  # noqa: PLR0917 - typer passes them by name
             timeout_s=timeout_s,
         )
     )
+
+
+@measure_app.command()
+def compare(  # noqa: PLR0917 - typer passes them by name
+    model: Annotated[str, typer.Argument(help="Name of the model to ask.")],
+    prompt: Annotated[str | None, typer.Argument(help="Question to ask; default: three of ours.")] = None,
+    devices: Annotated[
+        str,
+        typer.Option(
+            help="Devices to compare with the first, separated by commas: kinds of device or addresses of endpoints."
+        ),
+    ] = "cpu,gpu",
+    prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="File of questions, one a line.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
+    as_json: AsJson = False,
+    endpoint: Endpoint = None,
+) -> None:
+    """Ask a model the same on several devices: do they agree, where do they first differ, and how fast are they?
+
+    The answers are sampled without chance (temperature 0), one device after the other.
+    """
+    from infermesh_client.cli.measure.compare import run_compare  # noqa: PLC0415
+
+    run_compare(model, devices, prompt, prompts, max_tokens=max_tokens, endpoint=endpoint, as_json=as_json)
