@@ -13,6 +13,7 @@ from infermesh_client.cli.boundary import ErrorReportingGroup
 from infermesh_client.cli.measure.measure_app import measure_app
 from infermesh_client.cli.models.models_app import models_app
 from infermesh_client.cli.options import AsJson, Endpoint
+from infermesh_client.cli.watch.watch_app import watch_app
 
 app = typer.Typer(
     name="infermesh",
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(watch_app)
 app.add_typer(measure_app)
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")

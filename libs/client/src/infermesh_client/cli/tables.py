@@ -22,16 +22,16 @@ def mesh_view(listing: admin_pb2.ListEndpointsResponse | admin_pb2.WatchEndpoint
     endpoints = listing.endpoints
     tables = (_endpoints_table(endpoints), _routing_table(endpoints))
     parts: list[RenderableType] = [Folding(tables, [_block(endpoint, routing=True) for endpoint in endpoints])]
-    parts += _messages(endpoints)
+    parts += message_lines(endpoints)
     if listing.queues:
-        parts.append(_queues_line(listing.queues))
+        parts.append(queues_line(listing.queues))
     return Group(*parts)
 
 
 def endpoints_view(endpoints: Sequence[admin_pb2.Endpoint]) -> RenderableType:
     """What each endpoint reports: state, device, models, load and speed; and its warnings."""
     blocks = [_block(endpoint, routing=False) for endpoint in endpoints]
-    return Group(Folding([_endpoints_table(endpoints)], blocks), *_messages(endpoints))
+    return Group(Folding([_endpoints_table(endpoints)], blocks), *message_lines(endpoints))
 
 
 def _endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
@@ -39,10 +39,10 @@ def _endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
     for endpoint in endpoints:
         report, load = endpoint.report, endpoint.report.load
         table.add_row(
-            Text(joined((endpoint.address, _device(report.device)), "\n")),
-            _state(endpoint),
+            Text(joined((endpoint.address, device_text(report.device)), "\n")),
+            state_text(endpoint),
             Text(report.runtime.replace(" ", "\n", 1)),
-            _memory(report.device, "\n"),
+            memory_text(report.device, "\n"),
             Text("\n".join(_models(report.models))),
             f"{load.running}/{load.waiting}",
             f"{load.kv_cache_usage:.0%}\nof {load.kv_cache_tokens / 1e3:.0f}k",
@@ -65,7 +65,7 @@ def _routing_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
             Text("\n".join(_choices(endpoint))),
             f"{endpoint.queued_ms:.0f} ms",
             f"{endpoint.overhead_ms:.1f} ms",
-            _short(endpoint.report.load.cached_tokens),
+            short_count(endpoint.report.load.cached_tokens),
             str(endpoint.failovers),
         )
     return table
@@ -74,8 +74,8 @@ def _routing_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
 def _block(endpoint: admin_pb2.Endpoint, *, routing: bool) -> Block:
     report, load = endpoint.report, endpoint.report.load
     lines: list[tuple[str, str | Text]] = [
-        ("device", joined((_device(report.device), report.runtime, _memory(report.device)))),
-        ("models", ", ".join(_models(report.models))),
+        ("device", joined((device_text(report.device), report.runtime, memory_text(report.device)))),
+        ("models", models_text(report.models)),
         (
             "load",
             f"{load.running} running, {load.waiting} waiting · "
@@ -89,18 +89,18 @@ def _block(endpoint: admin_pb2.Endpoint, *, routing: bool) -> Block:
             ("router", Text.assemble("breaker ", _breaker(endpoint), f" · {_routing(endpoint)}")),
             ("chosen for", ", ".join(_choices(endpoint))),
         ]
-    return Block(Text.assemble((endpoint.address, "bold"), "  ", _state(endpoint)), lines)
+    return Block(Text.assemble((endpoint.address, "bold"), "  ", state_text(endpoint)), lines)
 
 
 def _routing(endpoint: admin_pb2.Endpoint) -> str:
     return (
         f"{endpoint.in_flight} in flight · {endpoint.source} · queued {endpoint.queued_ms:.0f} ms · "
-        f"overhead {endpoint.overhead_ms:.1f} ms · {_short(endpoint.report.load.cached_tokens)} tokens cached · "
+        f"overhead {endpoint.overhead_ms:.1f} ms · {short_count(endpoint.report.load.cached_tokens)} tokens cached · "
         f"{endpoint.failovers} moved"
     )
 
 
-def _messages(endpoints: Iterable[admin_pb2.Endpoint]) -> list[RenderableType]:
+def message_lines(endpoints: Iterable[admin_pb2.Endpoint]) -> list[RenderableType]:
     """What each endpoint has to say about its state, such as that it has no accelerator."""
     return [
         Text(f"{endpoint.address}: {message}", style="yellow" if endpoint.connected else "red")
@@ -109,27 +109,35 @@ def _messages(endpoints: Iterable[admin_pb2.Endpoint]) -> list[RenderableType]:
     ]
 
 
-def _queues_line(queues: Iterable[admin_pb2.ModelQueue]) -> Text:
+def queues_line(queues: Iterable[admin_pb2.ModelQueue]) -> Text:
+    """What waits in the router, for which model, and how long."""
     waiting = (f"{q.waiting} for {q.model or 'any model'} (oldest {q.oldest_ms / _THOUSAND:.1f} s)" for q in queues)
     return Text(f"waiting: {', '.join(waiting)}", style="yellow")
 
 
-def _device(device: inference_pb2.Device) -> str:
+def device_text(device: inference_pb2.Device) -> str:
+    """The device's kind and name."""
     return joined((device_name(device.kind), device.name), " ")
 
 
-def _memory(device: inference_pb2.Device, separator: str = " ") -> str:
+def memory_text(device: inference_pb2.Device, separator: str = " ") -> str:
     """What is free of the device's memory; empty if it is not known."""
     if not device.memory_total_bytes:
         return ""
     return f"{size_text(device.memory_free_bytes)} free{separator}of {size_text(device.memory_total_bytes)}"
 
 
+def models_text(models: Iterable[inference_pb2.ModelStatus]) -> str:
+    """The models' names, and how far those that load are."""
+    return ", ".join(_models(models))
+
+
 def _models(models: Iterable[inference_pb2.ModelStatus]) -> list[str]:
     return [joined((model.name, progress_text(model)), " ") for model in models]
 
 
-def _state(endpoint: admin_pb2.Endpoint) -> Text:
+def state_text(endpoint: admin_pb2.Endpoint) -> Text:
+    """The endpoint's state, or that it cannot be reached."""
     if not endpoint.connected:
         return Text(_UNREACHABLE, style="red")
     name = state_name(endpoint.report.state)
@@ -147,7 +155,7 @@ def _choices(endpoint: admin_pb2.Endpoint) -> list[str]:
     return [f"{reason} {count}" for reason, count in most_first]
 
 
-def _short(count: int) -> str:
+def short_count(count: int) -> str:
     """Shortens a count to the form 999, 12.3k or 4.5M."""
     if count < _THOUSAND:
         return str(count)
