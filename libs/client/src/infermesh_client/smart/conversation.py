@@ -18,6 +18,7 @@ from infermesh_client.smart.functions import (
     read_functions,
     result_text,
 )
+from infermesh_client.smart.stopwatch import Clock, Stopwatch
 from infermesh_runtime.answer_parsing.parts import Part
 from infermesh_runtime.errors import InvalidArgument
 
@@ -39,7 +40,7 @@ class Conversation:
         device: str = "auto",
         max_rounds: int = MAX_ROUNDS,
         on_part: OnPart | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = time.monotonic,
         **options: Unpack[AnswerOptions],
     ) -> None:
         """Raises InvalidArgument for a tool that cannot be one, and for a bad prompt or option."""
@@ -54,9 +55,8 @@ class Conversation:
         self._rounds_left = max_rounds
         self._on_part = on_part
         self._clock = clock
-        self._begun_s = self._asked_s = clock()
-        self._first_s = self._last_s = 0.0
-        self._tokens = 0
+        self._begun_s = clock()
+        self._watch = Stopwatch(clock)
         self._used = inference_pb2.Usage()
         self._calls: list[FunctionCall] = []
         self._waiting: list[ToolCall] = []
@@ -68,15 +68,13 @@ class Conversation:
             return None
         self._rounds_left -= 1
         self._reader = self._new_reader()
-        self._asked_s, self._first_s, self._tokens = self._clock(), 0.0, 0
+        self._watch = Stopwatch(self._clock)
         return self._reader.request
 
     def take(self, event: Event) -> None:
         """Takes an event of the answer to the last request."""
         if isinstance(event, inference_pb2.Delta):
-            self._last_s = self._clock()
-            self._first_s = self._first_s or self._last_s
-            self._tokens += len(event.token_ids)
+            self._watch.take(event)
         for part in self._reader.take(event):
             if self._on_part is not None:
                 self._on_part(part)
@@ -111,7 +109,7 @@ class Conversation:
             finish_reason=last.finish_reason,
             timings=self._timings(started, last.finished.timings),
             prompt_tokens=self._used.prompt_tokens,
-            completion_tokens=self._used.completion_tokens or self._tokens,
+            completion_tokens=self._used.completion_tokens or self._watch.tokens,
             failovers=tuple(last.finished.failovers),
             calls=tuple(self._calls),
             messages=tuple(self._history),
@@ -134,11 +132,10 @@ class Conversation:
             self._rounds_left = 0
 
     def _timings(self, started: inference_pb2.Started, computed: inference_pb2.Timings) -> Timings:
-        wrote_s = self._last_s - self._first_s
         return Timings(
             total_s=self._clock() - self._begun_s,
-            ttft_s=self._first_s - self._asked_s if self._first_s else 0.0,
-            tokens_per_s=(self._tokens - 1) / wrote_s if self._tokens > 1 and wrote_s > 0 else 0.0,
+            ttft_s=self._watch.ttft_s,
+            tokens_per_s=self._watch.tokens_per_s,
             queued_ms=started.queued_ms,
             loading_ms=started.loading_ms,
             overhead_ms=started.overhead_ms,
