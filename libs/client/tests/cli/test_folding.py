@@ -44,7 +44,7 @@ def endpoint(address: str, runtime: str, message: str = "") -> admin_pb2.Endpoin
 def listing() -> admin_pb2.ListEndpointsResponse:
     workers = [
         endpoint("127.0.0.1:50051", "openvino 2026.4.1"),
-        endpoint("worker-xpu-0.example.internal:50052", "torch 2.13.0+cpu", NO_ACCELERATOR),
+        endpoint("worker-xpu-0.example.internal:50052", f"torch 2.13.0+cpu (bfloat16, sdpa, {NO_ACCELERATOR})"),
     ]
     return admin_pb2.ListEndpointsResponse(endpoints=workers)
 
@@ -75,6 +75,7 @@ def test_status_breaks_no_word_and_cuts_nothing_off(width: int) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_two_workers_on_one_processor_are_told_apart(width: int) -> None:
     text = printed(mesh_view(listing()), width)
+    assert text.count(NO_ACCELERATOR.rsplit(maxsplit=1)[-1]) == 1
     assert {"openvino", "2026.4.1", "torch", "2.13.0+cpu", "READY"} <= words(text)
     assert text.count("3.2 GB free") == 2
     assert f"worker-xpu-0.example.internal:50052: {NO_ACCELERATOR}" in " ".join(text.split())
@@ -88,9 +89,11 @@ def test_a_wide_terminal_has_tables() -> None:
 
 def test_an_endpoint_that_is_gone_says_why() -> None:
     gone = admin_pb2.Endpoint(address="10.0.0.1:7", last_error="connection refused")
-    text = printed(endpoints_view([gone]), 80)
+    failed = endpoint("10.0.0.2:7", "openvino", "the engine process ended")
+    text = printed(endpoints_view([gone, failed]), 80)
     assert "UNREACHABLE" in text
     assert "10.0.0.1:7: connection refused" in text
+    assert "10.0.0.2:7: the engine process ended" in text
 
 
 @pytest.mark.parametrize("width", WIDTHS)

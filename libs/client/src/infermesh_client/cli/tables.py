@@ -15,6 +15,8 @@ _STATE_STYLES = {"READY": "green", "LOADING": "yellow", "DRAINING": "yellow", "F
 _BREAKER_STYLES = {"open": "red", "half-open": "yellow"}
 _THOUSAND = 1000
 _UNREACHABLE = "UNREACHABLE"
+_NO_ACCELERATOR = "no accelerator"
+"""In what worker-xpu says where torch found none."""
 
 
 def mesh_view(listing: admin_pb2.ListEndpointsResponse | admin_pb2.WatchEndpointsResponse) -> RenderableType:
@@ -41,7 +43,7 @@ def _endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
         table.add_row(
             Text(joined((endpoint.address, device_text(report.device)), "\n")),
             state_text(endpoint),
-            Text(report.runtime.replace(" ", "\n", 1)),
+            Text(library_text(report).replace(" ", "\n", 1)),
             memory_text(report.device, "\n"),
             Text("\n".join(_models(report.models))),
             f"{load.running}/{load.waiting}",
@@ -74,7 +76,8 @@ def _routing_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
 def _block(endpoint: admin_pb2.Endpoint, *, routing: bool) -> Block:
     report, load = endpoint.report, endpoint.report.load
     lines: list[tuple[str, str | Text]] = [
-        ("device", joined((device_text(report.device), report.runtime, memory_text(report.device)))),
+        ("device", joined((device_text(report.device), memory_text(report.device)))),
+        ("runtime", joined((library_text(report), *(note for note in _notes(report) if _NO_ACCELERATOR not in note)))),
         ("models", models_text(report.models)),
         (
             "load",
@@ -100,13 +103,30 @@ def _routing(endpoint: admin_pb2.Endpoint) -> str:
     )
 
 
-def message_lines(endpoints: Iterable[admin_pb2.Endpoint]) -> list[RenderableType]:
-    """What each endpoint has to say about its state, such as that it has no accelerator."""
+def message_lines(endpoints: Iterable[admin_pb2.Endpoint]) -> list[Text]:
+    """What the user should know about endpoints, such as that one has no accelerator, or why it is not connected."""
     return [
         Text(f"{endpoint.address}: {message}", style="yellow" if endpoint.connected else "red")
         for endpoint in endpoints
-        if (message := endpoint.report.message if endpoint.connected else endpoint.last_error)
+        for message in _warnings(endpoint)
     ]
+
+
+def _warnings(endpoint: admin_pb2.Endpoint) -> list[str]:
+    if not endpoint.connected:
+        return [endpoint.last_error] if endpoint.last_error else []
+    notes = _notes(endpoint.report)
+    return [*filter(None, [endpoint.report.message]), *(note for note in notes if _NO_ACCELERATOR in note)]
+
+
+def library_text(report: inference_pb2.HealthReport) -> str:
+    """The library that runs the models, and its version."""
+    return report.runtime.partition(" (")[0]
+
+
+def _notes(report: inference_pb2.HealthReport) -> list[str]:
+    """What a worker says in brackets behind it: precision, attention, what it lacks."""
+    return [note for note in report.runtime.partition(" (")[2].removesuffix(")").split(", ") if note]
 
 
 def queues_line(queues: Iterable[admin_pb2.ModelQueue]) -> Text:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import cast
 
 from rich.console import Console
 
@@ -83,8 +84,8 @@ class Session:
                 screen.write(piece)
 
             completion = Completion(show)
-            here = GenerateOptions(model=self.options.model, device=self.options.device)
-            here.update(self._options(report))
+            where = {"model": self.options.model, "device": self.options.device}
+            here = cast(GenerateOptions, {**self._options(report), **where})
             interrupted = _run(lambda: self._reader.complete(text, here, completion), screen)
         return interrupted, completion.describe(interrupted=interrupted)
 

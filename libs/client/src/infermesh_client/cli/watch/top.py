@@ -15,7 +15,15 @@ from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.folding import joined
-from infermesh_client.cli.tables import device_text, memory_text, message_lines, models_text, queues_line, state_text
+from infermesh_client.cli.tables import (
+    device_text,
+    library_text,
+    memory_text,
+    message_lines,
+    models_text,
+    queues_line,
+    state_text,
+)
 from infermesh_client.cli.watch.history import SAMPLE_S, History, sparkline, totals
 from infermesh_client.client import Client
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, Unimplemented
@@ -74,7 +82,7 @@ class TopView:
         heading = Text.assemble(
             (endpoint.address, "bold"), "  ", state_text(endpoint), "  ", models_text(report.models)
         )
-        about = joined((device_text(report.device), report.runtime, memory_text(report.device)))
+        about = joined((device_text(report.device), library_text(report), memory_text(report.device)))
         grid = Table.grid(
             Column(style="dim", width=9), Column(justify="right", width=14), Column(no_wrap=True), padding=(0, 1, 0, 0)
         )
