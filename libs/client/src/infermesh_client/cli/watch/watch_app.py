@@ -1,10 +1,10 @@
-"""Defines the command lines of `infermesh top` and `infermesh ui`."""
+"""Defines the command lines of `infermesh top`, `infermesh ui` and `infermesh explain`."""
 
 from typing import Annotated
 
 import typer
 
-from infermesh_client.cli.options import Endpoint
+from infermesh_client.cli.options import AsJson, Endpoint
 
 watch_app = typer.Typer()
 
@@ -27,3 +27,18 @@ def ui(
     from infermesh_client.cli.watch.ui import run_ui  # noqa: PLC0415
 
     run_ui(browser=browser)
+
+
+@watch_app.command()
+def explain(
+    request_id: Annotated[
+        str,
+        typer.Argument(help="The request's id, from the header x-request-id; without it, the newest ones are listed."),
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many requests to list.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show what became of a request: who answered and why, how long each part took, and how it was sampled."""
+    from infermesh_client.cli.watch.explain import run_explain  # noqa: PLC0415
+
+    run_explain(request_id, limit=limit, as_json=as_json)
