@@ -101,7 +101,10 @@ def test_what_cannot_be_explained(infermesh: RunCommand, fake: FakeServer, answe
     assert (result.exit_code, said in result.stderr) == (1, True), result.stderr
 
 
-def test_the_key_of_this_mesh_is_sent(infermesh: RunCommand, fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_of_this_mesh_is_sent_and_ids_are_quoted(
+    infermesh: RunCommand, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("INFERMESH_API_KEY", "secret")
-    infermesh("explain", "x")
+    infermesh("explain", "a/b?c")
+    assert fake.paths == ["/mesh/v1/requests/a%2Fb%3Fc"]
     assert fake.headers[-1]["authorization"] == "Bearer secret"

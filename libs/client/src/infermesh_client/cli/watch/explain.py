@@ -1,6 +1,7 @@
 """Runs `infermesh explain`: shows what became of a request, or which requests were the newest."""
 
 import json
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -21,7 +22,7 @@ def run_explain(request_id: str, *, limit: int, as_json: bool) -> None:
     """Prints the receipt, or without an id the newest ones. Raises NotFound, and InfermeshError."""
     settings, home = load_settings()
     target = http_target("", None, settings, home)
-    path = f"{_REQUESTS}/{request_id}" if request_id else f"{_REQUESTS}?limit={limit}"
+    path = f"{_REQUESTS}/{quote(request_id, safe='')}" if request_id else f"{_REQUESTS}?limit={limit}"
     content = _get(target, path)
     if as_json:
         print(json.dumps(json.loads(content), indent=2, ensure_ascii=False))

@@ -59,7 +59,8 @@ def _chosen(receipt: Receipt) -> str:
 
 def _expected(seconds: float, score: float) -> str:
     """When an endpoint was expected to be done, and its score, which is 0 if it was the only one."""
-    return f": would be done in {seconds:.1f} s, score {score:.2f}" if score or seconds else ""
+    parts = (f"would be done in {seconds:.1f} s" if seconds else "", f"score {score:.2f}" if score else "")
+    return f": {joined(parts, ', ')}" if any(parts) else ""
 
 
 def _moves(receipt: Receipt) -> str:
