@@ -146,7 +146,9 @@ class MeshServicer(
     changed: threading.Event = field(default_factory=threading.Event)
     """Sends those who follow its health the next report."""
     may_answer: threading.Event | None = None
-    """Holds back every answer until it is set."""
+    """Holds back every answer, and every load, until it is set."""
+    load_left_s: float | None = None
+    """The estimate for the loads of all models, which are then half done."""
     endless: bool = False
     style: inference_pb2.AnswerStyle = field(default_factory=inference_pb2.AnswerStyle)
     finish_reason: inference_pb2.FinishReason = inference_pb2.FINISH_REASON_STOP
@@ -231,6 +233,8 @@ class MeshServicer(
         self.orders.append(request)
         if request.model == "huge":
             _abort(context, ResourceExhausted("huge needs 9 GB, 3 GB are free", reason="MODEL_DOES_NOT_FIT"))
+        if self.may_answer is not None:
+            self.may_answer.wait(30)
         return admin_pb2.LoadModelResponse(unloaded=["other"])
 
     def UnloadModel(
@@ -262,6 +266,9 @@ class MeshServicer(
             inference_pb2.ModelStatus(name=name, state=self.state, context_length=512, pinned=self.pinned)
             for name in self.served
         ]
+        if self.load_left_s is not None:
+            for model in models:
+                model.load_fraction, model.load_left_s = 0.5, self.load_left_s
         device = inference_pb2.Device(kind=inference_pb2.DEVICE_KIND_CPU, name="Test CPU")
         load = inference_pb2.Load(
             running=2, waiting=1, kv_cache_usage=0.5, decode_tokens_per_s=123.0, cached_tokens=12345

@@ -101,7 +101,7 @@ def test_what_cannot_be_explained(infermesh: RunCommand, fake: FakeServer, answe
     assert (result.exit_code, said in result.stderr) == (1, True), result.stderr
 
 
-def test_the_key_of_this_mesh_is_sent_and_ids_are_quoted(
+def test_the_key_is_sent_and_ids_are_quoted(
     infermesh: RunCommand, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INFERMESH_API_KEY", "secret")

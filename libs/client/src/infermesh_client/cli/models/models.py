@@ -11,8 +11,10 @@ from rich.console import Console
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.chat.waiting import waiting_line
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import model_row, state_name
+from infermesh_client.cli.models.loading import load_and_show
 from infermesh_client.cli.models.memory_table import memory_view
 from infermesh_client.cli.models.models_table import models_view
 from infermesh_client.mesh.supervision.supervisor import Supervisor
@@ -59,7 +61,7 @@ def run_load(name: str, endpoint: str | None, *, pinned: bool, keep_alive_s: flo
     """Loads a model on the endpoint; a router chooses one of its own on `device`. Raises InfermeshError."""
     settings, _ = load_settings()
     with connect(endpoint, settings, timeout_s=None) as client:
-        unloaded = client.load_model(name, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
+        unloaded = load_and_show(client, name, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
     made_room = f"; unloaded to make room: {', '.join(unloaded)}" if unloaded else ""
     error_console().print(f"Loaded {name}{made_room}", markup=False, soft_wrap=True)
 
@@ -68,7 +70,8 @@ def run_unload(name: str, endpoint: str | None, *, force: bool) -> None:
     """Unloads a model from the endpoint; a router unloads it everywhere. Raises InfermeshError."""
     settings, _ = load_settings()
     with connect(endpoint, settings, timeout_s=None) as client:
-        client.unload_model(name, force=force)
+        with waiting_line(error_console(), f"Unloading {name}", loading=False):
+            client.unload_model(name, force=force)
     error_console().print(f"Unloaded {name}", markup=False, soft_wrap=True)
 
 
