@@ -128,10 +128,7 @@ class MeshServicer(
     served: list[str] = field(default_factory=lambda: ["tiny"])
     words: tuple[str, ...] = ("Hello", ", ", "world", "!")
     answers: list[str] = field(default_factory=list)
-    """What to answer instead of the words: each request takes the next one, and the last one is for all others.
-
-    Its tokens are its words, and their ids tell words apart.
-    """
+    """What to answer instead of the words, one each, the last one for good. Each word is a token of its own."""
     state: inference_pb2.EndpointState = inference_pb2.ENDPOINT_STATE_READY
     requests: list[inference_pb2.GenerateRequest] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)

@@ -69,9 +69,9 @@ def run_load(name: str, endpoint: str | None, *, pinned: bool, keep_alive_s: flo
 def run_unload(name: str, endpoint: str | None, *, force: bool) -> None:
     """Unloads a model from the endpoint; a router unloads it everywhere. Raises InfermeshError."""
     settings, _ = load_settings()
-    with connect(endpoint, settings, timeout_s=None) as client:
-        with waiting_line(error_console(), f"Unloading {name}", loading=False):
-            client.unload_model(name, force=force)
+    waiting = waiting_line(error_console(), f"Unloading {name}", loading=False)
+    with connect(endpoint, settings, timeout_s=None) as client, waiting:
+        client.unload_model(name, force=force)
     error_console().print(f"Unloaded {name}", markup=False, soft_wrap=True)
 
 
