@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_client.cli.folding import Cropped
 from infermesh_client.cli.models.models_table import models_view
 from infermesh_client.cli.tables import endpoints_view, mesh_view
 
@@ -85,6 +87,17 @@ def test_a_wide_terminal_has_tables() -> None:
     lines = printed(mesh_view(listing()), 200).splitlines()
     assert any({"endpoint", "runtime", "memory", "run/wait"} <= set(line.split()) for line in lines)
     assert any({"endpoint", "overhead", "cached", "moved"} <= set(line.split()) for line in lines)
+
+
+def test_a_view_that_is_redrawn_says_how_much_of_it_does_not_fit() -> None:
+    def shown(height: int) -> list[str]:
+        console = Console(width=80, height=height)
+        with console.capture() as captured:
+            console.print(Cropped(Text("1\n2\n3\n4\n5"), "look elsewhere"))
+        return captured.get().splitlines()
+
+    assert shown(6) == ["1", "2", "3", "4", "5"]
+    assert shown(5) == ["1", "2", "3", "2 more lines; look elsewhere"]
 
 
 def test_an_endpoint_that_is_gone_says_why() -> None:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -44,6 +45,25 @@ class Folding:
         wide = options.update(max_width=_UNLIMITED)
         widths = [Measurement.get(console, wide, table).maximum for table in self.tables]
         yield from self.tables if max(widths) <= options.max_width else self.blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Cropped:
+    """A view that is drawn anew in place, which must fit the terminal: says how many of its lines do not."""
+
+    view: RenderableType
+    hint: str
+    """How to see all of it."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = console.render_lines(self.view, options.update(height=None), pad=False)
+        room = console.height - 1  # the cursor's line
+        hidden = len(lines) - (room - 1) if len(lines) > room else 0
+        for line in lines[: len(lines) - hidden]:
+            yield from line
+            yield Segment.line()
+        if hidden:
+            yield Text(f"{hidden} more lines; {self.hint}", style="yellow")
 
 
 def new_table(*columns: str | Column) -> Table:
