@@ -25,7 +25,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu setup-speech up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients recordings check format protos modules lock bench bench-features bench-router bench-tensors bench-xpu clean
+.PHONY: help setup setup-xpu setup-speech up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients recordings check format protos sync-client modules lock bench bench-features bench-router bench-tensors bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -143,6 +143,7 @@ check: setup ## Lint the code and the protos; check types, rooms, dependencies a
 	ruff format --check .
 	python protos/generate.py --check
 	python tools/module_list.py --check
+	python tools/sync_client.py --check
 	PYTHONPATH=services/worker-xpu/src lint-imports --no-logo
 	python tools/dependencies.py
 	mypy $(SOURCES) $(TESTS) $(filter-out $(TORCH_BENCHMARKS),$(BENCHMARKS))
@@ -151,6 +152,9 @@ check: setup ## Lint the code and the protos; check types, rooms, dependencies a
 format: setup ## Format the code and fix what the linter can
 	ruff format .
 	ruff check --fix .
+
+sync-client: setup ## Make the synchronous half of the Python SDK from the asynchronous one
+	python tools/sync_client.py
 
 protos: setup ## Make the stubs from the .proto files
 	python protos/generate.py

@@ -118,6 +118,8 @@ def different_ranges(found: list[Package]) -> Iterator[str]:
     ranges: dict[str, dict[str, str]] = {}
     for package in found:
         for requirement in package.requirements:
+            if distribution(requirement).startswith("infermesh-"):
+                continue  # our own have no ranges, but extras
             ranges.setdefault(distribution(requirement), {})[package.name] = requirement.split(";")[0].strip()
     for name, asked in ranges.items():
         if len(set(asked.values())) > 1:

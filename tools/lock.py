@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DEPLOYED = ("services/router", "services/worker-cpu", "deploy/envoy", "libs/client")
 WORKER_XPU = "services/worker-xpu"
 PACKAGES = ("protos", "libs/runtime", "libs/engine", "libs/worker", *DEPLOYED)
+INSTALLED_EXTRAS = {"libs/client": ("command",), "libs/runtime": ("command", "service")}
+"""Extras that our packages ask for, or that are part of what is deployed."""
 TORCH = {"torch==2.13.0", "triton==3.7.1"}
 LOWEST_EXTRAS = (("libs/runtime", "ml-dtypes"), ("deploy/envoy", "local"))
 LOWEST_TOOLS = (
@@ -80,19 +82,33 @@ def project_of(folder: str) -> dict[str, Any]:
 
 
 def dependencies() -> dict[str, list[str]]:
-    """Maps the name of each of our packages to the requirements in its pyproject.toml."""
-    folders = (*PACKAGES, WORKER_XPU)
-    projects = map(project_of, folders)
-    return {project["name"]: project.get("dependencies", []) for project in projects}
+    """Maps the name of each of our packages to the requirements in its pyproject.toml; an extra's is name[extra]."""
+    asked = {}
+    for folder in (*PACKAGES, WORKER_XPU):
+        project = project_of(folder)
+        asked[project["name"]] = project.get("dependencies", [])
+        for extra in INSTALLED_EXTRAS.get(folder, ()):
+            asked[f"{project['name']}[{extra}]"] = project["optional-dependencies"][extra]
+    return asked
 
 
 def third_party(name: str, asked: dict[str, list[str]]) -> set[str]:
-    """Third-party requirements of one of our packages, including those of our packages that it needs."""
+    """Third-party requirements of one of our packages, or of an extra, with those of our packages that it needs."""
     found: set[str] = set()
     for requirement in asked[name]:
-        ours = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
-        found |= third_party(ours, asked) if ours in asked else {requirement}
+        ours, _, extras = requirement.removesuffix("]").partition("[")
+        if ours in asked:
+            needed = (ours, *(f"{ours}[{extra}]" for extra in extras.split(",") if extra))
+            found.update(*(third_party(each, asked) for each in needed))
+        else:
+            found.add(requirement)
     return found
+
+
+def deployed(folder: str, asked: dict[str, list[str]]) -> set[str]:
+    """Third-party requirements of one of our packages with the extras that are installed with it."""
+    name = project_of(folder)["name"]
+    return third_party(name, asked).union(*(third_party(each, asked) for each in asked if each.startswith(f"{name}[")))
 
 
 def optional(folder: str, extra: str) -> set[str]:
@@ -131,7 +147,7 @@ def compile_lowest(lock: Path, asked: dict[str, list[str]], development: Path) -
     """The lowest version that the ranges allow of what our packages import; test tools as in the development lock."""
     requirements = pinned(LOWEST_TOOLS, development)
     for folder in PACKAGES:
-        requirements |= third_party(project_of(folder)["name"], asked)
+        requirements |= deployed(folder, asked)
     for folder, extra in LOWEST_EXTRAS:
         requirements |= optional(folder, extra)
     command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--resolution", "lowest-direct"]
@@ -146,7 +162,7 @@ def main() -> None:
     root_lock = ROOT / "requirements.lock"
     compile_lock(everything, root_lock)
     for folder in DEPLOYED:
-        compile_lock(third_party(project_of(folder)["name"], asked), ROOT / folder / "requirements.lock", root_lock)
+        compile_lock(deployed(folder, asked), ROOT / folder / "requirements.lock", root_lock)
     xpu_lock = ROOT / WORKER_XPU / "requirements.lock"
     compile_lock(
         third_party("infermesh-worker-xpu", asked) | optional(WORKER_XPU, "quantisation") | TORCH, xpu_lock, root_lock
@@ -154,7 +170,7 @@ def main() -> None:
     without_local_builds(xpu_lock)
     compile_lock(optional("services/worker-cpu", "huggingface") | {CONVERTER_TORCH}, CONVERTER_LOCK)
     without_local_builds(CONVERTER_LOCK)
-    lane = third_party("infermesh-worker-cpu", asked) | third_party("infermesh-client", asked)
+    lane = deployed("services/worker-cpu", asked) | deployed("libs/client", asked)
     lane |= optional("services/worker-cpu", "huggingface") | HUGGINGFACE_TOOLS
     huggingface_lock = ROOT / "tests" / "huggingface" / "requirements.lock"
     compile_lock(lane, huggingface_lock, CONVERTER_LOCK)

@@ -13,8 +13,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from infermesh.inference.v1 import inference_pb2
 from infermesh_envoy import Address, EnvoyOptions, MeshTls
 from infermesh_router.testing.router import RunningRouter, running_router
+from infermesh_runtime.rpc.access import mesh_access
 from infermesh_runtime.rpc.channel import open_aio_channel
-from infermesh_runtime.rpc.identity import MeshIdentity, TlsFiles, mesh_access
+from infermesh_runtime.rpc.identity import MeshIdentity, TlsFiles
 from infermesh_runtime.rpc.server import Server
 from infermesh_worker.testing.processes import simulated_worker
 from tests.security.conftest import FREE, running_envoy

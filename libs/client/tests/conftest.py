@@ -1,7 +1,9 @@
 """Shared by the client's tests: tiny GGUF files, a home folder, and a real gRPC server to talk to."""
 
+import re
 import threading
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,6 +127,8 @@ class MeshServicer(
 
     served: list[str] = field(default_factory=lambda: ["tiny"])
     words: tuple[str, ...] = ("Hello", ", ", "world", "!")
+    answers: list[str] = field(default_factory=list)
+    """What to answer instead of the words, one each, the last one for good. Each word is a token of its own."""
     state: inference_pb2.EndpointState = inference_pb2.ENDPOINT_STATE_READY
     requests: list[inference_pb2.GenerateRequest] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
@@ -139,7 +143,9 @@ class MeshServicer(
     changed: threading.Event = field(default_factory=threading.Event)
     """Sends those who follow its health the next report."""
     may_answer: threading.Event | None = None
-    """Holds back every answer until it is set."""
+    """Holds back every answer, and every load, until it is set."""
+    load_left_s: float | None = None
+    """The estimate for the loads of all models, which are then half done."""
     endless: bool = False
     style: inference_pb2.AnswerStyle = field(default_factory=inference_pb2.AnswerStyle)
     finish_reason: inference_pb2.FinishReason = inference_pb2.FINISH_REASON_STOP
@@ -159,13 +165,19 @@ class MeshServicer(
         started = inference_pb2.Started(model="tiny", endpoint="10.0.0.1:7", device=inference_pb2.DEVICE_KIND_CPU)
         started.answer_style.CopyFrom(self.style)
         yield inference_pb2.GenerateResponse(started=started)
-        for token, word in enumerate(self.words):
+        for token, word in self._next_words():
             yield inference_pb2.GenerateResponse(delta=inference_pb2.Delta(text=word, token_ids=[token]))
         if self.endless:
             self.cancelled.wait(30)
             return
         finished = inference_pb2.Finished(finish_reason=self.finish_reason)
         yield inference_pb2.GenerateResponse(finished=finished)
+
+    def _next_words(self) -> Iterable[tuple[int, str]]:
+        if not self.answers:
+            return enumerate(self.words)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [(zlib.crc32(word.encode()), word) for word in re.findall(r"\S+\s*", answer)]
 
     def Health(
         self, request: inference_pb2.HealthRequest, context: grpc.ServicerContext
@@ -218,6 +230,8 @@ class MeshServicer(
         self.orders.append(request)
         if request.model == "huge":
             _abort(context, ResourceExhausted("huge needs 9 GB, 3 GB are free", reason="MODEL_DOES_NOT_FIT"))
+        if self.may_answer is not None:
+            self.may_answer.wait(30)
         return admin_pb2.LoadModelResponse(unloaded=["other"])
 
     def UnloadModel(
@@ -249,6 +263,9 @@ class MeshServicer(
             inference_pb2.ModelStatus(name=name, state=self.state, context_length=512, pinned=self.pinned)
             for name in self.served
         ]
+        if self.load_left_s is not None:
+            for model in models:
+                model.load_fraction, model.load_left_s = 0.5, self.load_left_s
         device = inference_pb2.Device(kind=inference_pb2.DEVICE_KIND_CPU, name="Test CPU")
         load = inference_pb2.Load(
             running=2, waiting=1, kv_cache_usage=0.5, decode_tokens_per_s=123.0, cached_tokens=12345

@@ -11,6 +11,9 @@ STARTERS = {"create_task", "ensure_future", "call_later", "call_at", "run_corout
 SUPERVISED = {"self._tasks.call_later"}
 """The supervisor's own, by the name that it has in every class."""
 OWNED = {
+    "libs/client/src/infermesh_client/bench/streams.py": "a task group",
+    "libs/client/src/infermesh_client/cli/models/loading.py": "cancels and awaits it",
+    "libs/client/src/infermesh_client/cli/watch/top.py": "cancels and awaits it",
     "libs/client/src/infermesh_client/mesh/ready.py": "awaits both tasks",
     "libs/runtime/src/infermesh_runtime/rpc/server.py": "awaits both tasks of its start",
     "libs/runtime/src/infermesh_runtime/background/tasks.py": "the supervisor itself",

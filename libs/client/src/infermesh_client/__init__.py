@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from infermesh_client.client import Client
     from infermesh_client.image_parts import image_part
     from infermesh_client.request import ChatMessage, Event, GenerateOptions, Prompt
+    from infermesh_client.smart.aio import smart_chat
+    from infermesh_client.smart.answer import FunctionCall, SmartAnswer, Timings
+    from infermesh_client.smart.sync import smart_chat_sync
     from infermesh_client.speech_request import Speech, Transcript
 
 __all__ = [
@@ -16,21 +19,32 @@ __all__ = [
     "ChatMessage",
     "Client",
     "Event",
+    "FunctionCall",
     "GenerateOptions",
     "Prompt",
+    "SmartAnswer",
     "Speech",
+    "Timings",
     "ToolCall",
     "Transcript",
     "image_part",
+    "smart_chat",
+    "smart_chat_sync",
 ]
+
 _MODULES = {
     "Answer": "answer",
     "AsyncClient": "aio",
     "Client": "client",
+    "FunctionCall": "smart.answer",
+    "SmartAnswer": "smart.answer",
     "Speech": "speech_request",
+    "Timings": "smart.answer",
     "ToolCall": "answer",
     "Transcript": "speech_request",
     "image_part": "image_parts",
+    "smart_chat": "smart.aio",
+    "smart_chat_sync": "smart.sync",
 }
 """Where names are that are not in `request`."""
 

@@ -1,19 +1,16 @@
 """Asynchronous client of a router or a worker, over gRPC."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, Unpack
-
-import grpc
-import grpc.aio
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_client import speech_request as speech
 from infermesh_client.answer import Answer, AnswerReader
-from infermesh_client.client import DEFAULT_ENDPOINT, Client
+from infermesh_client.connecting import DEFAULT_ENDPOINT, translated_errors
 from infermesh_client.infer_request import arrays_of, build_infer_request
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
 from infermesh_client.target import channel_options, key_metadata, read_target
@@ -29,15 +26,23 @@ from infermesh_client.text_request import (
 from infermesh_runtime.answer_parsing.parts import Part
 from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
-from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_runtime.tensors import Array
 
 
 class AsyncClient:
-    """A connection to a router or a worker at `endpoint`; create it inside a running event loop.
+    """A connection to a router or a worker at `endpoint`: host:port, unix:PATH, or grpcs://host:port for TLS.
 
-    The connection opens with the first call. `close`, or leaving an `async with` block, closes it. The calls take the
-    arguments, return the results and raise the errors that those of Client do.
+    `tls_ca` is the path of the PEM file of the CA to trust with grpcs://; without it the usual public CAs are trusted.
+
+    `identity` is what to show a worker or a router's admin address: the mesh token, a certificate of the mesh.
+    Create it inside a running event loop. The connection opens with the first call. `close` closes it, and so does
+    leaving an `async with` block.
+
+    `api_key` is sent with every stream; a mesh that has keys answers `generate` only with one.
+
+    `timeout_s` limits each whole call, a stream included, in seconds; None sets no limit. Every call raises a class of
+    infermesh_runtime.errors: Unavailable when nothing answers at `endpoint`, DeadlineExceeded after `timeout_s`, or the
+    error that the endpoint returned.
     """
 
     def __init__(
@@ -50,25 +55,17 @@ class AsyncClient:
         tls_ca: str = "",
     ) -> None:
         self.endpoint = endpoint
+        self.api_key = api_key
+        self.identity = identity or MeshIdentity()
+        self.timeout_s = timeout_s
+        self.tls_ca = tls_ca
         self._metadata = key_metadata(api_key)
-        self._timeout_s = timeout_s
         target = read_target(endpoint, tls_ca)
         options = channel_options(target.address)
-        self._channel = open_aio_channel(target.address, identity or MeshIdentity(), options, target.credentials)
+        self._channel = open_aio_channel(target.address, self.identity, options, target.credentials)
         self._inference_stub: Any = inference_pb2_grpc.InferenceServiceStub(self._channel)
         self._admin_stub: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
         self._endpoint_stub: Any = admin_pb2_grpc.EndpointServiceStub(self._channel)
-
-    @classmethod
-    def beside(cls, client: Client) -> Self:
-        """A connection of its own to the endpoint of `client`, with the same key, identity, timeout and TLS."""
-        return cls(
-            client.endpoint,
-            timeout_s=client.timeout_s,
-            api_key=client.api_key,
-            identity=client.identity,
-            tls_ca=client.tls_ca,
-        )
 
     async def generate(self, prompt: Prompt, **options: Unpack[GenerateOptions]) -> AsyncGenerator[Event]:
         """Sends a prompt and yields the events of the answer as they arrive.
@@ -78,7 +75,12 @@ class AsyncClient:
 
         Raises InvalidArgument for a bad prompt or option, before anything is sent.
         """
-        request = build_request(prompt, options)
+        async with aclosing(self.events(build_request(prompt, options))) as events:
+            async for event in events:
+                yield event
+
+    async def events(self, request: inference_pb2.GenerateRequest) -> AsyncGenerator[Event]:
+        """Sends a request that is already built; yields the events of the answer as `generate` does."""
         async with aclosing(self._stream(self._inference_stub.Generate, request)) as responses:
             async for response in responses:
                 if (event := event_of(response)) is not None:
@@ -99,12 +101,16 @@ class AsyncClient:
         model does not take.
         """
         request = build_infer_request(model, inputs, outputs=outputs, device=device, priority=priority)
-        with _translated_errors():
-            response = await self._inference_stub.Infer(request, timeout=self._timeout_s, metadata=self._metadata)
+        with translated_errors():
+            response = await self._inference_stub.Infer(request, timeout=self.timeout_s, metadata=self._metadata)
             return arrays_of(response)
 
     async def chat(self, messages: Prompt, **options: Unpack[GenerateOptions]) -> Answer:
-        """Answers a conversation: text, reasoning and tool calls, as Client.chat does."""
+        """Answers a conversation: text, reasoning and tool calls, read out of what the model writes.
+
+        `tools` says what the model may call. `Answer.message()` goes back with the results of its calls.
+        Raises InvalidArgument for a bad prompt or option, before anything is sent.
+        """
         reader = AnswerReader(messages, options)
         async with aclosing(self._read(reader)) as parts:
             async for _ in parts:
@@ -123,8 +129,8 @@ class AsyncClient:
         Without a model, the endpoint's only one that embeds. Raises InvalidArgument, which names the text or option.
         """
         request = build_embed_request(model, texts, options)
-        with _translated_errors():
-            response = await self._inference_stub.Embed(request, timeout=self._timeout_s, metadata=self._metadata)
+        with translated_errors():
+            response = await self._inference_stub.Embed(request, timeout=self.timeout_s, metadata=self._metadata)
             return vectors_of(response)
 
     async def score(
@@ -135,14 +141,14 @@ class AsyncClient:
         Without a model, the endpoint's only one that scores. Raises InvalidArgument, which names the text.
         """
         request = build_score_request(model, query, texts, truncation=truncation, device=device)
-        with _translated_errors():
-            response = await self._inference_stub.Score(request, timeout=self._timeout_s, metadata=self._metadata)
+        with translated_errors():
+            response = await self._inference_stub.Score(request, timeout=self.timeout_s, metadata=self._metadata)
             return scores_of(response)
 
     async def transcribe(
         self, sound: speech.Sound, *, model: str = "", **options: Unpack[speech.TranscribeOptions]
     ) -> speech.Transcript:
-        """Turns speech into text, as Client.transcribe does."""
+        """Turns speech into text: that of a sound file (its path or bytes) or of samples. See `TranscribeOptions`."""
         transcript = speech.Transcript()
         async with aclosing(self.transcribe_segments(sound, model=model, into=transcript, **options)) as segments:
             async for _ in segments:
@@ -166,7 +172,7 @@ class AsyncClient:
                     yield segment
 
     async def speak(self, text: str, *, model: str = "", **options: Unpack[speech.SpeakOptions]) -> speech.Speech:
-        """Turns text into speech, as Client.speak does."""
+        """Turns text into speech. Without a model, the endpoint's only one that speaks. See `SpeakOptions`."""
         spoken, request = speech.Speech(), speech.build_speak_request(model, text, options)
         async with aclosing(self._stream(self._inference_stub.Speak, request)) as responses:
             async for response in responses:
@@ -175,10 +181,20 @@ class AsyncClient:
 
     async def health(self) -> inference_pb2.HealthReport:
         """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""
-        with _translated_errors():
-            response = await self._inference_stub.Health(inference_pb2.HealthRequest(), timeout=self._timeout_s)
-        report: inference_pb2.HealthReport = response.report
-        return report
+        with translated_errors():
+            response = await self._inference_stub.Health(inference_pb2.HealthRequest(), timeout=self.timeout_s)
+            report: inference_pb2.HealthReport = response.report
+            return report
+
+    async def watch_health(self, *, min_interval_ms: int = 100) -> AsyncGenerator[inference_pb2.HealthReport]:
+        """Yields the endpoint's health now and after every change, until `aclose`.
+
+        Changes within `min_interval_ms` milliseconds are merged into one.
+        """
+        request = inference_pb2.WatchHealthRequest(min_interval_ms=min_interval_ms)
+        async with aclosing(self._stream(self._inference_stub.WatchHealth, request)) as responses:
+            async for response in responses:
+                yield response.report
 
     async def models(self) -> Sequence[inference_pb2.ModelStatus]:
         """Returns the models that the endpoint serves or is loading."""
@@ -186,9 +202,9 @@ class AsyncClient:
 
     async def listing(self) -> admin_pb2.ListEndpointsResponse:
         """Returns the router's endpoints, sorted by address, and its queues. Raises Unimplemented for a worker."""
-        with _translated_errors():
+        with translated_errors():
             response: admin_pb2.ListEndpointsResponse = await self._admin_stub.ListEndpoints(
-                admin_pb2.ListEndpointsRequest(), timeout=self._timeout_s
+                admin_pb2.ListEndpointsRequest(), timeout=self.timeout_s
             )
         return response
 
@@ -219,14 +235,14 @@ class AsyncClient:
         Returns the number of streams moved. Raises NotFound when the router has no such endpoint.
         """
         request = admin_pb2.DrainEndpointRequest(address=address, move_after_s=move_after_s)
-        with _translated_errors():
-            return int((await self._admin_stub.DrainEndpoint(request, timeout=self._timeout_s)).moved)
+        with translated_errors():
+            return int((await self._admin_stub.DrainEndpoint(request, timeout=self.timeout_s)).moved)
 
     async def resume_endpoint(self, address: str) -> None:
         """Puts a drained endpoint back into service. Raises NotFound when the router has no such endpoint."""
         request = admin_pb2.ResumeEndpointRequest(address=address)
-        with _translated_errors():
-            await self._admin_stub.ResumeEndpoint(request, timeout=self._timeout_s)
+        with translated_errors():
+            await self._admin_stub.ResumeEndpoint(request, timeout=self.timeout_s)
 
     async def load_model(
         self, model: str, *, pinned: bool = False, keep_alive_s: float | None = None, device: str = ""
@@ -241,8 +257,8 @@ class AsyncClient:
         and ResourceExhausted when it does not fit.
         """
         request = admin_pb2.LoadModelRequest(model=model, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
-        with _translated_errors():
-            return tuple((await self._endpoint_stub.LoadModel(request, timeout=self._timeout_s)).unloaded)
+        with translated_errors():
+            return tuple((await self._endpoint_stub.LoadModel(request, timeout=self.timeout_s)).unloaded)
 
     async def unload_model(self, model: str, *, force: bool = False) -> None:
         """Unloads a model and waits until its memory is free; a router unloads it from all of its endpoints.
@@ -251,8 +267,8 @@ class AsyncClient:
         FailedPrecondition when it is in use and `force` is not set.
         """
         request = admin_pb2.UnloadModelRequest(model=model, force=force)
-        with _translated_errors():
-            await self._endpoint_stub.UnloadModel(request, timeout=self._timeout_s)
+        with translated_errors():
+            await self._endpoint_stub.UnloadModel(request, timeout=self.timeout_s)
 
     async def close(self) -> None:
         """Closes the connection; running calls raise Cancelled."""
@@ -267,25 +283,16 @@ class AsyncClient:
         await self.close()
 
     async def _read(self, reader: AnswerReader) -> AsyncGenerator[Part]:
-        async with aclosing(self._stream(self._inference_stub.Generate, reader.request)) as responses:
-            async for response in responses:
-                if (event := event_of(response)) is not None:
-                    for part in reader.take(event):
-                        yield part
+        async with aclosing(self.events(reader.request)) as events:
+            async for event in events:
+                for part in reader.take(event):
+                    yield part
 
     async def _stream(self, method: Any, request: Any) -> AsyncGenerator[Any]:
-        call = method(request, timeout=self._timeout_s, metadata=self._metadata)
+        call = method(request, timeout=self.timeout_s, metadata=self._metadata)
         try:
-            with _translated_errors():
+            with translated_errors():
                 async for response in call:
                     yield response
         finally:
             call.cancel()
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from error

@@ -54,6 +54,8 @@ class Answer:
     """"stop", "length", "tool_calls" or "cancelled"; empty until it has ended."""
     started: inference_pb2.Started = field(default_factory=inference_pb2.Started)
     usage: inference_pb2.Usage = field(default_factory=inference_pb2.Usage)
+    finished: inference_pb2.Finished = field(default_factory=inference_pb2.Finished)
+    """The last event: also the time it took to compute, and moves to other endpoints."""
 
     def message(self) -> ChatMessage:
         """The answer as a message of the conversation, which the results of its calls follow."""
@@ -109,7 +111,7 @@ class AnswerReader:
     def _end(self, finished: inference_pb2.Finished) -> Sequence[Part]:
         reason = _REASONS.get(finished.finish_reason, "")
         parts = self._keep(self._parser.end(truncated=reason == "length"))
-        self.answer.usage = finished.usage
+        self.answer.usage, self.answer.finished = finished.usage, finished
         self.answer.finish_reason = "tool_calls" if self.answer.tool_calls and reason == "stop" else reason
         return parts
 

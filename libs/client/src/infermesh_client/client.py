@@ -1,16 +1,16 @@
 """Synchronous client of a router or a worker, over gRPC."""
+# Made from aio.py by tools/sync_client.py: edit that file, then run `make sync-client`.
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self, Unpack
-
-import grpc
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
 from infermesh_client import speech_request as speech
 from infermesh_client.answer import Answer, AnswerReader
+from infermesh_client.connecting import DEFAULT_ENDPOINT, translated_errors
 from infermesh_client.infer_request import arrays_of, build_infer_request
 from infermesh_client.request import Event, GenerateOptions, Prompt, build_request, event_of
 from infermesh_client.target import channel_options, key_metadata, read_target
@@ -26,10 +26,7 @@ from infermesh_client.text_request import (
 from infermesh_runtime.answer_parsing.parts import Part
 from infermesh_runtime.rpc.channel import open_channel
 from infermesh_runtime.rpc.identity import MeshIdentity
-from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_runtime.tensors import Array
-
-DEFAULT_ENDPOINT = "127.0.0.1:8081"
 
 
 class Client:
@@ -38,7 +35,8 @@ class Client:
     `tls_ca` is the path of the PEM file of the CA to trust with grpcs://; without it the usual public CAs are trusted.
 
     `identity` is what to show a worker or a router's admin address: the mesh token, a certificate of the mesh.
-    The connection opens with the first call. Threads may share a client. `close`, or leaving a `with` block, closes it.
+    Threads may share a client. The connection opens with the first call. `close` closes it, and so does
+    leaving a `with` block.
 
     `api_key` is sent with every stream; a mesh that has keys answers `generate` only with one.
 
@@ -60,8 +58,8 @@ class Client:
         self.api_key = api_key
         self.identity = identity or MeshIdentity()
         self.timeout_s = timeout_s
-        self._metadata = key_metadata(api_key)
         self.tls_ca = tls_ca
+        self._metadata = key_metadata(api_key)
         target = read_target(endpoint, tls_ca)
         options = channel_options(target.address)
         self._channel = open_channel(target.address, self.identity, options, target.credentials)
@@ -77,10 +75,15 @@ class Client:
 
         Raises InvalidArgument for a bad prompt or option, before anything is sent.
         """
-        request = build_request(prompt, options)
-        for response in self._stream(self._inference_stub.Generate, request):
-            if (event := event_of(response)) is not None:
-                yield event
+        with closing(self.events(build_request(prompt, options))) as events:
+            yield from events
+
+    def events(self, request: inference_pb2.GenerateRequest) -> Generator[Event]:
+        """Sends a request that is already built; yields the events of the answer as `generate` does."""
+        with closing(self._stream(self._inference_stub.Generate, request)) as responses:
+            for response in responses:
+                if (event := event_of(response)) is not None:
+                    yield event
 
     def infer(
         self,
@@ -97,7 +100,7 @@ class Client:
         model does not take.
         """
         request = build_infer_request(model, inputs, outputs=outputs, device=device, priority=priority)
-        with _translated_errors():
+        with translated_errors():
             response = self._inference_stub.Infer(request, timeout=self.timeout_s, metadata=self._metadata)
             return arrays_of(response)
 
@@ -108,13 +111,15 @@ class Client:
         Raises InvalidArgument for a bad prompt or option, before anything is sent.
         """
         reader = AnswerReader(messages, options)
-        for _ in self._read(reader):
-            pass
+        with closing(self._read(reader)) as parts:
+            for _ in parts:
+                pass
         return reader.answer
 
     def chat_parts(self, messages: Prompt, **options: Unpack[GenerateOptions]) -> Generator[Part]:
         """Answers as `chat` does, and yields the parts of the answer as they become certain."""
-        yield from self._read(AnswerReader(messages, options))
+        with closing(self._read(AnswerReader(messages, options))) as parts:
+            yield from parts
 
     def embed(self, texts: Texts, *, model: str = "", **options: Unpack[EmbedOptions]) -> Array:
         """Turns texts into vectors: float32 [texts, dimensions]. `EmbedOptions` lists the options.
@@ -122,7 +127,7 @@ class Client:
         Without a model, the endpoint's only one that embeds. Raises InvalidArgument, which names the text or option.
         """
         request = build_embed_request(model, texts, options)
-        with _translated_errors():
+        with translated_errors():
             response = self._inference_stub.Embed(request, timeout=self.timeout_s, metadata=self._metadata)
             return vectors_of(response)
 
@@ -134,20 +139,18 @@ class Client:
         Without a model, the endpoint's only one that scores. Raises InvalidArgument, which names the text.
         """
         request = build_score_request(model, query, texts, truncation=truncation, device=device)
-        with _translated_errors():
+        with translated_errors():
             response = self._inference_stub.Score(request, timeout=self.timeout_s, metadata=self._metadata)
             return scores_of(response)
 
     def transcribe(
         self, sound: speech.Sound, *, model: str = "", **options: Unpack[speech.TranscribeOptions]
     ) -> speech.Transcript:
-        """Turns speech into text: that of a sound file, given by its path or bytes, or of samples.
-
-        Without a model, the endpoint's only one that transcribes. `TranscribeOptions` lists the options.
-        """
+        """Turns speech into text: that of a sound file (its path or bytes) or of samples. See `TranscribeOptions`."""
         transcript = speech.Transcript()
-        for _ in self.transcribe_segments(sound, model=model, into=transcript, **options):
-            pass
+        with closing(self.transcribe_segments(sound, model=model, into=transcript, **options)) as segments:
+            for _ in segments:
+                pass
         return transcript
 
     def transcribe_segments(
@@ -161,24 +164,25 @@ class Client:
         """The same, and yields each segment as it comes; `into` gets all that is told."""
         transcript = into or speech.Transcript()
         request = speech.build_transcribe_request(model, sound, options)
-        for response in self._stream(self._inference_stub.Transcribe, request):
-            if (segment := transcript.take(response)) is not None:
-                yield segment
+        with closing(self._stream(self._inference_stub.Transcribe, request)) as responses:
+            for response in responses:
+                if (segment := transcript.take(response)) is not None:
+                    yield segment
 
     def speak(self, text: str, *, model: str = "", **options: Unpack[speech.SpeakOptions]) -> speech.Speech:
         """Turns text into speech. Without a model, the endpoint's only one that speaks. See `SpeakOptions`."""
         spoken, request = speech.Speech(), speech.build_speak_request(model, text, options)
-        for response in self._stream(self._inference_stub.Speak, request):
-            spoken.take(response)
+        with closing(self._stream(self._inference_stub.Speak, request)) as responses:
+            for response in responses:
+                spoken.take(response)
         return spoken
 
     def health(self) -> inference_pb2.HealthReport:
         """Returns the endpoint's state, device, models and load. A router reports the totals of its endpoints."""
-        with _translated_errors():
-            report: inference_pb2.HealthReport = self._inference_stub.Health(
-                inference_pb2.HealthRequest(), timeout=self.timeout_s
-            ).report
-        return report
+        with translated_errors():
+            response = self._inference_stub.Health(inference_pb2.HealthRequest(), timeout=self.timeout_s)
+            report: inference_pb2.HealthReport = response.report
+            return report
 
     def watch_health(self, *, min_interval_ms: int = 100) -> Generator[inference_pb2.HealthReport]:
         """Yields the endpoint's health now and after every change, until the iterator is closed.
@@ -186,16 +190,17 @@ class Client:
         Changes within `min_interval_ms` milliseconds are merged into one.
         """
         request = inference_pb2.WatchHealthRequest(min_interval_ms=min_interval_ms)
-        for response in self._stream(self._inference_stub.WatchHealth, request):
-            yield response.report
+        with closing(self._stream(self._inference_stub.WatchHealth, request)) as responses:
+            for response in responses:
+                yield response.report
 
     def models(self) -> Sequence[inference_pb2.ModelStatus]:
         """Returns the models that the endpoint serves or is loading."""
-        return tuple(self.health().models)
+        return tuple((self.health()).models)
 
     def listing(self) -> admin_pb2.ListEndpointsResponse:
         """Returns the router's endpoints, sorted by address, and its queues. Raises Unimplemented for a worker."""
-        with _translated_errors():
+        with translated_errors():
             response: admin_pb2.ListEndpointsResponse = self._admin_stub.ListEndpoints(
                 admin_pb2.ListEndpointsRequest(), timeout=self.timeout_s
             )
@@ -207,16 +212,18 @@ class Client:
         Changes within `min_interval_ms` milliseconds are merged into one. Raises Unimplemented for a worker.
         """
         request = admin_pb2.WatchEndpointsRequest(min_interval_ms=min_interval_ms)
-        yield from self._stream(self._admin_stub.WatchEndpoints, request)
+        with closing(self._stream(self._admin_stub.WatchEndpoints, request)) as responses:
+            yield from responses
 
     def endpoints(self) -> Sequence[admin_pb2.Endpoint]:
         """Returns the router's endpoints, sorted by address. Raises Unimplemented for a worker."""
-        return tuple(self.listing().endpoints)
+        return tuple((self.listing()).endpoints)
 
     def watch_endpoints(self, *, min_interval_ms: int = 500) -> Generator[Sequence[admin_pb2.Endpoint]]:
         """Yields the router's endpoints now and after every change, as `watch_listing` does."""
-        for listing in self.watch_listing(min_interval_ms=min_interval_ms):
-            yield tuple(listing.endpoints)
+        with closing(self.watch_listing(min_interval_ms=min_interval_ms)) as listings:
+            for listing in listings:
+                yield tuple(listing.endpoints)
 
     def drain_endpoint(self, address: str, *, move_after_s: float | None = None) -> int:
         """Takes the endpoint at `address` (host:port) out of service and waits until no request runs on it.
@@ -225,13 +232,13 @@ class Client:
         Returns the number of streams moved. Raises NotFound when the router has no such endpoint.
         """
         request = admin_pb2.DrainEndpointRequest(address=address, move_after_s=move_after_s)
-        with _translated_errors():
+        with translated_errors():
             return int((self._admin_stub.DrainEndpoint(request, timeout=self.timeout_s)).moved)
 
     def resume_endpoint(self, address: str) -> None:
         """Puts a drained endpoint back into service. Raises NotFound when the router has no such endpoint."""
         request = admin_pb2.ResumeEndpointRequest(address=address)
-        with _translated_errors():
+        with translated_errors():
             self._admin_stub.ResumeEndpoint(request, timeout=self.timeout_s)
 
     def load_model(
@@ -247,7 +254,7 @@ class Client:
         and ResourceExhausted when it does not fit.
         """
         request = admin_pb2.LoadModelRequest(model=model, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
-        with _translated_errors():
+        with translated_errors():
             return tuple((self._endpoint_stub.LoadModel(request, timeout=self.timeout_s)).unloaded)
 
     def unload_model(self, model: str, *, force: bool = False) -> None:
@@ -257,7 +264,7 @@ class Client:
         FailedPrecondition when it is in use and `force` is not set.
         """
         request = admin_pb2.UnloadModelRequest(model=model, force=force)
-        with _translated_errors():
+        with translated_errors():
             self._endpoint_stub.UnloadModel(request, timeout=self.timeout_s)
 
     def close(self) -> None:
@@ -273,22 +280,14 @@ class Client:
         self.close()
 
     def _read(self, reader: AnswerReader) -> Generator[Part]:
-        for response in self._stream(self._inference_stub.Generate, reader.request):
-            if (event := event_of(response)) is not None:
+        with closing(self.events(reader.request)) as events:
+            for event in events:
                 yield from reader.take(event)
 
-    def _stream(self, method: Any, request: Any) -> Iterator[Any]:
+    def _stream(self, method: Any, request: Any) -> Generator[Any]:
         call = method(request, timeout=self.timeout_s, metadata=self._metadata)
         try:
-            with _translated_errors():
+            with translated_errors():
                 yield from call
         finally:
             call.cancel()
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error

@@ -38,20 +38,9 @@ Prompt = str | Sequence[int] | Sequence[ChatMessage]
 """Text to continue as it is, token ids, or a conversation that the model's chat template renders."""
 
 
-class GenerateOptions(TypedDict, total=False):
-    """Options of `generate`. An option that is missing or None has the default of the contract.
+class AnswerOptions(TypedDict, total=False):
+    """Options of every way to ask for an answer. GenerateOptions says what they mean."""
 
-    inference.proto gives the meaning, range and default of each: model to cache_salt and logprobs (its `top`) in
-    GenerateRequest; max_tokens to ignore_eos in StopConditions; temperature to bad_words in SamplingParams;
-    add_special_tokens to suffix in PromptOptions, where truncate_prompt_tokens is truncate_tokens, prompt_logprobs is
-    logprobs, and what begins with return_prompt_ is return_token_ids and return_text; keep_special_tokens to show_marks
-    in TextOptions. Of json_schema, regex and grammar (OutputFormat) only one may be given; open_objects belongs to
-    json_schema. tools to enable_thinking (ChatPrompt; template_kwargs are values for the chat template) need a
-    conversation as the prompt. tool_choice is "auto", "none", "required" or the name of the tool to call.
-    """
-
-    model: str
-    device: str
     session_id: str
     client_id: str
     priority: int
@@ -87,7 +76,6 @@ class GenerateOptions(TypedDict, total=False):
     grammar: str
     open_objects: bool
     logprobs: int
-    tools: Sequence[inference_pb2.Tool]
     tool_choice: str
     parallel_tool_calls: bool
     add_generation_prompt: bool
@@ -96,6 +84,23 @@ class GenerateOptions(TypedDict, total=False):
     reasoning_effort: str
     verbosity: str
     enable_thinking: bool
+
+
+class GenerateOptions(AnswerOptions, total=False):
+    """Options of `generate`. An option that is missing or None has the default of the contract.
+
+    inference.proto gives the meaning, range and default of each: model to cache_salt and logprobs (its `top`) in
+    GenerateRequest; max_tokens to ignore_eos in StopConditions; temperature to bad_words in SamplingParams;
+    add_special_tokens to suffix in PromptOptions, where truncate_prompt_tokens is truncate_tokens, prompt_logprobs is
+    logprobs, and what begins with return_prompt_ is return_token_ids and return_text; keep_special_tokens to show_marks
+    in TextOptions. Of json_schema, regex and grammar (OutputFormat) only one may be given; open_objects belongs to
+    json_schema. tools to enable_thinking (ChatPrompt; template_kwargs are values for the chat template) need a
+    conversation as the prompt. tool_choice is "auto", "none", "required" or the name of the tool to call.
+    """
+
+    model: str
+    device: str
+    tools: Sequence[inference_pb2.Tool]
 
 
 _DIRECT = ("model", "device", "session_id", "client_id", "priority", "seed", "n", "cache_salt")

@@ -15,7 +15,7 @@ from libs.client.tests.conftest import RunningMesh
 
 
 def test_chat_one_shot(mesh: RunningMesh, infermesh: RunCommand) -> None:
-    options = ["--system", "Be brief.", "--temperature", "0", "--max-tokens", "9", "--model", "tiny"]
+    options = ["--system", "Be brief.", "--temperature", "0", "--top-p", "0.5", "--max-tokens", "9", "--model", "tiny"]
     result = infermesh("chat", "hi", *options, "--endpoint", mesh.address)
     assert (result.exit_code, result.stdout) == (0, "Hello, world!\n")
     for word in ("4 tokens", "TTFT", "tokens/s", "cpu at 10.0.0.1:7"):
@@ -23,6 +23,7 @@ def test_chat_one_shot(mesh: RunningMesh, infermesh: RunCommand) -> None:
     (request,) = mesh.servicer.requests
     assert [(m.role, m.content) for m in request.chat.messages] == [("system", "Be brief."), ("user", "hi")]
     assert (request.model, request.stop.max_tokens, request.sampling.temperature) == ("tiny", 9, 0.0)
+    assert request.sampling.top_p == 0.5
 
 
 def test_chat_about_images(mesh: RunningMesh, infermesh: RunCommand, tmp_path: Path) -> None:
@@ -173,13 +174,55 @@ def test_chat_says_that_it_loads_off_a_terminal_too(mesh: RunningMesh, infermesh
     assert "Loading" not in infermesh("chat", "hi", "--endpoint", mesh.address).stderr
 
 
-def test_chat_refuses_a_base_model_before_it_is_loaded(mesh: RunningMesh, infermesh: RunCommand) -> None:
+def test_a_base_model_continues_the_text(mesh: RunningMesh, infermesh: RunCommand) -> None:
     mesh.servicer.served, mesh.servicer.available = [], [available("base", chats=False)]
-    named = infermesh("chat", "hi", "--model", "base", "--endpoint", mesh.address)
-    assert (named.exit_code, "base model" in named.stderr) == (1, True)
-    unnamed = infermesh("chat", "hi", "--endpoint", mesh.address)
-    assert (unnamed.exit_code, "no model that chats is served" in unnamed.stderr) == (1, True)
-    assert not mesh.servicer.requests
+    for named in ((), ("--model", "base")):
+        result = infermesh("chat", "The sea in winter", *named, "--endpoint", mesh.address)
+        assert (result.exit_code, result.stdout) == (0, "Hello, world!\n")
+        assert "4 tokens" in result.stderr
+    for request in mesh.servicer.requests:
+        assert (request.text, request.model, request.stop.max_tokens) == ("The sea in winter", "base", 1024)
+    mesh.servicer.available.append(available("chats"))
+    infermesh("chat", "hi", "--endpoint", mesh.address)
+    assert mesh.servicer.requests[-1].model == "chats"  # a model that chats is preferred
+
+
+def test_reasoning_is_not_part_of_what_is_piped_on(mesh: RunningMesh, infermesh: RunCommand) -> None:
+    mesh.servicer.style = inference_pb2.AnswerStyle(reasoning="think")
+    mesh.servicer.words = ("<think>Hm.</think>", "Yes.")
+    assert infermesh("chat", "hi", "--endpoint", mesh.address).stdout == "Yes.\n"
+
+
+def test_commands_of_a_chat(mesh: RunningMesh, open_terminal: OpenTerminal) -> None:
+    mesh.servicer.available = [available("disk")]
+    terminal = open_terminal("chat", "--model", "tiny", "--endpoint", mesh.address)
+    for line, said in (
+        ("/help", "ask another model"),
+        ("/model", "disk  (not loaded yet)"),
+        ("/model nothing", "there is no model 'nothing'; there are: tiny, disk"),
+        ("/model disk", "Talking to disk"),
+        ("/device", "come from: auto"),
+        ("/device 10.0.0.1:7", "come from: 10.0.0.1:7"),
+        ("/hlep", "there is no command /hlep; /help lists them"),
+        ("/etc/hosts is what?", "tokens/s"),
+    ):
+        terminal.read_until("> ")
+        terminal.type(f"{line}\n")
+        terminal.read_until(said)
+    terminal.read_until("> ")
+    terminal.type("/bye\n")
+    assert terminal.wait() == 0
+    (request,) = mesh.servicer.requests
+    assert (request.model, request.device) == ("disk", "10.0.0.1:7")
+    assert request.chat.messages[0].content == "/etc/hosts is what?"
+
+
+def test_answers_are_wrapped_at_words_on_a_terminal(mesh: RunningMesh, open_terminal: OpenTerminal) -> None:
+    mesh.servicer.answers = ["word " * 40]
+    terminal = open_terminal("chat", "hi", "--endpoint", mesh.address)
+    terminal.read_until("word ")
+    first, rest, *_ = terminal.read_until("tokens").splitlines()
+    assert (len(first.split()), len(rest.split())) == (23, 16)  # 24 words and their spaces fill 120 columns
 
 
 def test_pasted_lines_are_one_question(mesh: RunningMesh, open_terminal: OpenTerminal) -> None:

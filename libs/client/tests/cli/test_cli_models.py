@@ -10,7 +10,7 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_runtime.model_manifest import Proof, read_manifest, write_manifest
-from libs.client.tests.cli.conftest import RunCommand, RunningProcesses
+from libs.client.tests.cli.conftest import OpenTerminal, RunCommand, RunningProcesses
 from libs.client.tests.conftest import RunningMesh
 
 
@@ -64,6 +64,17 @@ def test_models_are_loaded_and_unloaded(mesh: RunningMesh, infermesh: RunCommand
     assert (unload.model, unload.force) == ("tiny", True)
     result = infermesh("models", "load", "huge", "--endpoint", mesh.address)
     assert (result.exit_code, result.stderr) == (1, "error: huge needs 9 GB, 3 GB are free\n")
+
+
+def test_a_load_shows_how_far_it_is_on_a_terminal(mesh: RunningMesh, open_terminal: OpenTerminal) -> None:
+    mesh.servicer.may_answer, mesh.servicer.load_left_s = threading.Event(), 7.0
+    terminal = open_terminal("models", "load", "tiny", "--pin", "--endpoint", mesh.address)
+    terminal.read_until("Loading tiny, 7 s left")
+    mesh.servicer.may_answer.set()
+    terminal.read_until("Loaded tiny; unloaded to make room: other")
+    assert terminal.wait() == 0
+    (load,) = mesh.servicer.orders
+    assert (load.model, load.pinned) == ("tiny", True)
 
 
 @pytest.mark.parametrize(("pinned", "shown"), [(False, "(READY)"), (True, "(READY, pinned)")])

@@ -7,19 +7,19 @@ import pytest
 from rich.console import Console
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_client.cli.models.memory_table import memory_table
+from infermesh_client.cli.models.memory_table import memory_view
 from libs.client.tests.cli.conftest import RunCommand
 from libs.client.tests.conftest import RunningMesh
 
 NOW = datetime(2026, 1, 3, 12, tzinfo=UTC)
 
 
-def row(**fields: Any) -> str:
+def row(width: int = 100, **fields: Any) -> str:
     shown: dict[str, Any] = {"name": "tiny", "state": pb.ENDPOINT_STATE_READY} | fields
     model = pb.ModelStatus(**shown)
-    console = Console(width=100, record=True)
+    console = Console(width=width)
     with console.capture() as printed:
-        console.print(memory_table([model], NOW))
+        console.print(memory_view([model], NOW))
     return " ".join(printed.get().strip().splitlines()[-1].split())
 
 
@@ -54,6 +54,12 @@ def test_a_model_that_loads_shows_how_far_it_is() -> None:
 )
 def test_loaded_model_shows_how_long_it_stays(fields: dict[str, Any], shown: str) -> None:
     assert row(**fields).endswith(f" {shown}")
+
+
+def test_a_narrow_terminal_has_lines_instead() -> None:
+    lines = row(60, keep_alive_s=900, pinned=True)
+    assert lines == "use unused · pinned · never unloaded"
+    assert row(60, keep_alive_s=900, sequences=1) == "use in use · unloaded after 15 min"
 
 
 def test_models_lists_what_is_loaded(mesh: RunningMesh, infermesh: RunCommand) -> None:

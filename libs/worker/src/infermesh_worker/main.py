@@ -16,7 +16,7 @@ from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.model_kind import GENERATE, ModelKind
 from infermesh_runtime.process import run
-from infermesh_runtime.rpc.identity import identity_of, mesh_access
+from infermesh_runtime.rpc.access import identity_of, mesh_access
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port

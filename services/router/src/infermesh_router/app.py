@@ -34,8 +34,8 @@ from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.machine import usable_processors
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
+from infermesh_runtime.rpc.access import client_access, identity_of, mesh_access
 from infermesh_runtime.rpc.call_limit import CallLimit
-from infermesh_runtime.rpc.identity import client_access, identity_of, mesh_access
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port

@@ -39,7 +39,7 @@ from infermesh_router.requests.aliases import Aliases
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.unnamed import name_model
 from infermesh_runtime.background.tasks import TaskSupervisor
-from infermesh_runtime.rpc.identity import identity_of
+from infermesh_runtime.rpc.access import identity_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,12 @@ import typer
 
 from infermesh_client.cli.access.keys_app import keys_app
 from infermesh_client.cli.boundary import ErrorReportingGroup
+from infermesh_client.cli.chat.chat_app import chat_app
+from infermesh_client.cli.measure.measure_app import measure_app
 from infermesh_client.cli.models.models_app import models_app
 from infermesh_client.cli.options import AsJson, Endpoint
 from infermesh_client.cli.speech_commands import speak, transcribe
+from infermesh_client.cli.watch.watch_app import watch_app
 
 app = typer.Typer(
     name="infermesh",
@@ -22,6 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(chat_app)
+app.add_typer(watch_app)
+app.add_typer(measure_app)
 app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 certs_app = typer.Typer(help="Make certificates.", no_args_is_help=True)
@@ -138,54 +144,6 @@ def health(
     from infermesh_client.cli.status import run_health  # noqa: PLC0415
 
     run_health(endpoint, check=check, as_json=as_json)
-
-
-@app.command()
-def chat(  # noqa: PLR0917 - typer passes them by name
-    prompt: Annotated[
-        str | None,
-        typer.Argument(
-            help="Question to ask; prints the answer and exits. Without a question, starts a chat on a terminal or "
-            "reads the question from a pipe."
-        ),
-    ] = None,
-    system: Annotated[str | None, typer.Option(help="System message to put before the conversation.")] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            help="Name of the model to ask; default: the loaded one, or a choice of yours if there are several."
-        ),
-    ] = "",
-    device: Annotated[
-        str, typer.Option(help="Where to answer: auto, gpu, cpu, xpu, cuda, or an endpoint's address; default: auto.")
-    ] = "",
-    temperature: Annotated[
-        float | None,
-        typer.Option(
-            help="Sampling temperature from 0 to 2; 0 always takes the most likely token; default: the model's own, "
-            "or 0.8."
-        ),
-    ] = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Maximum number of tokens in an answer; 0: as many as fit in the context; default: the model's own, "
-            "or 1024.",
-        ),
-    ] = None,
-    image: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Image file (PNG, JPEG, WebP or GIF) that the question is about; may be given several times."
-        ),
-    ] = None,
-    endpoint: Endpoint = None,
-) -> None:
-    """Chat with a model. Ctrl-C stops an answer, Ctrl-D ends the chat."""
-    from infermesh_client.cli.chat.chat import ChatOptions, run_chat  # noqa: PLC0415
-
-    run_chat(endpoint, prompt, ChatOptions(system, model, device, temperature, max_tokens, image or ()))
 
 
 @app.command()

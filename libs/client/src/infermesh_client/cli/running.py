@@ -9,7 +9,7 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.models.known import wait_until_known
 from infermesh_client.cli.models.models import run_load
-from infermesh_client.cli.tables import endpoints_table
+from infermesh_client.cli.tables import endpoints_view
 from infermesh_client.client import Client
 from infermesh_client.mesh.differences import check_same
 from infermesh_client.mesh.plan import NO_MODEL
@@ -39,7 +39,7 @@ def adapt_running(console: Console, settings: ClientSettings, home: Home, worker
     if name := os.environ.get("INFERMESH_MODEL", ""):
         _adapt_model(settings, name)
     with Client(state.admin or state.router, timeout_s=_ANSWER_TIMEOUT_S) as client:
-        console.print(endpoints_table(client.endpoints()))
+        console.print(endpoints_view(client.endpoints()))
     return state
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import endpoint_row, queue_row, report_row
+from infermesh_client.cli.folding import Cropped
 from infermesh_client.cli.tables import mesh_view
 from infermesh_client.client import Client
 from infermesh_client.mesh.supervision.supervisor import Supervisor
@@ -21,6 +22,7 @@ from infermesh_runtime.errors import Unavailable, Unimplemented
 
 _ANSWER_TIMEOUT_S = 10.0
 _RETRY_S = 1.0
+_ALL = "`infermesh status --once` prints them all"
 
 
 def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
@@ -85,7 +87,7 @@ def _follow(client: Client, console: Console, problems: Sequence[str]) -> None:
         while True:
             try:
                 for listing in client.watch_listing():
-                    live.update(Group(mesh_view(listing), *below), refresh=True)
+                    live.update(Cropped(Group(mesh_view(listing), *below), _ALL), refresh=True)
             except Unavailable as error:
                 live.update(
                     Text(f"the mesh does not answer ({error.message}); trying again every second", style="red"),

@@ -1,46 +1,51 @@
-"""Draws the tables of `infermesh status`: endpoints, routing and waiting requests."""
+"""Draws what `infermesh status` shows: endpoints, how requests were routed, warnings, and waiting requests."""
 
 from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
 from infermesh.admin.v1 import admin_pb2
+from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.describe import breaker_name, device_name, progress_text, state_name
+from infermesh_client.cli.folding import Block, Folding, joined, new_table, size_text
 
-_FIGURES = {"run/wait": 8, "KV": 7, "tokens/s": 8, "drain": 5}
-"""Columns of figures in the first table, and their width in characters."""
 _STATE_STYLES = {"READY": "green", "LOADING": "yellow", "DRAINING": "yellow", "FAILED": "red"}
 _BREAKER_STYLES = {"open": "red", "half-open": "yellow"}
 _THOUSAND = 1000
+_UNREACHABLE = "UNREACHABLE"
+_NO_ACCELERATOR = "no accelerator"
+"""In what worker-xpu says where torch found none."""
 
 
 def mesh_view(listing: admin_pb2.ListEndpointsResponse | admin_pb2.WatchEndpointsResponse) -> RenderableType:
-    """Both tables of the endpoints, and a line for waiting requests; readable on terminals of 80 columns or more."""
-    parts: list[RenderableType] = [endpoints_table(listing.endpoints), routing_table(listing.endpoints)]
+    """The endpoints, their warnings, and what waits: tables where the terminal is wide enough, else lines."""
+    endpoints = listing.endpoints
+    tables = (_endpoints_table(endpoints), _routing_table(endpoints))
+    parts: list[RenderableType] = [Folding(tables, [_block(endpoint, routing=True) for endpoint in endpoints])]
+    parts += message_lines(endpoints)
     if listing.queues:
-        parts.append(_queues_line(listing.queues))
+        parts.append(queues_line(listing.queues))
     return Group(*parts)
 
 
-def endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
-    """What each endpoint reports: state, models, load and speed."""
-    table = Table(
-        Column("endpoint", overflow="fold", min_width=15),
-        Column("state", overflow="fold", min_width=11),  # UNREACHABLE
-        Column("models", overflow="fold", min_width=10),
-        *(Column(name, no_wrap=True, min_width=width) for name, width in _FIGURES.items()),
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+def endpoints_view(endpoints: Sequence[admin_pb2.Endpoint]) -> RenderableType:
+    """What each endpoint reports: state, device, models, load and speed; and its warnings."""
+    blocks = [_block(endpoint, routing=False) for endpoint in endpoints]
+    return Group(Folding([_endpoints_table(endpoints)], blocks), *message_lines(endpoints))
+
+
+def _endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
+    table = new_table("endpoint", "state", "runtime", "memory", "models", "run/wait", "KV", "tokens/s", "drain")
     for endpoint in endpoints:
         report, load = endpoint.report, endpoint.report.load
         table.add_row(
-            Text(f"{endpoint.address}\n{device_name(report.device.kind)} {report.device.name}".rstrip()),
-            _state_cell(endpoint),
-            Text("\n".join(f"{model.name} {progress_text(model)}".strip() for model in report.models)),
+            Text(joined((endpoint.address, device_text(report.device)), "\n")),
+            state_text(endpoint),
+            Text(library_text(report).replace(" ", "\n", 1)),
+            memory_text(report.device, "\n"),
+            Text("\n".join(_models(report.models))),
             f"{load.running}/{load.waiting}",
             f"{load.kv_cache_usage:.0%}\nof {load.kv_cache_tokens / 1e3:.0f}k",
             f"{load.decode_tokens_per_s:.0f} out\n{load.prefill_tokens_per_s:.0f} in",
@@ -49,54 +54,128 @@ def endpoints_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
     return table
 
 
-def routing_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
+def _routing_table(endpoints: Sequence[admin_pb2.Endpoint]) -> Table:
     """How the router treats each endpoint: breaker, requests in flight, reasons for choosing it, times."""
-    table = Table(
-        Column("endpoint", overflow="fold", min_width=15),
-        "source",
-        "breaker",
-        Column("in flight", justify="right"),
-        Column("chosen for", overflow="fold", min_width=12),
-        Column("queued", justify="right", no_wrap=True),
-        Column("overhead", justify="right", no_wrap=True),
-        Column("cached", justify="right", no_wrap=True),
-        Column("moved", justify="right"),
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    right = [Column(name, justify="right") for name in ("queued", "overhead", "cached", "moved")]
+    table = new_table("endpoint", "source", "breaker", Column("in flight", justify="right"), "chosen for", *right)
     for endpoint in endpoints:
-        breaker = breaker_name(endpoint.breaker)
         table.add_row(
             Text(endpoint.address),
             endpoint.source,
-            Text(breaker, style=_BREAKER_STYLES.get(breaker, "")),
+            _breaker(endpoint),
             str(endpoint.in_flight),
-            Text("\n".join(f"{reason} {count}" for reason, count in _most_first(endpoint.choices.items()))),
+            Text("\n".join(_choices(endpoint))),
             f"{endpoint.queued_ms:.0f} ms",
             f"{endpoint.overhead_ms:.1f} ms",
-            _short(endpoint.report.load.cached_tokens),
+            short_count(endpoint.report.load.cached_tokens),
             str(endpoint.failovers),
         )
     return table
 
 
-def _queues_line(queues: Iterable[admin_pb2.ModelQueue]) -> Text:
+def _block(endpoint: admin_pb2.Endpoint, *, routing: bool) -> Block:
+    report, load = endpoint.report, endpoint.report.load
+    lines: list[tuple[str, str | Text]] = [
+        ("device", joined((device_text(report.device), memory_text(report.device)))),
+        ("runtime", joined((library_text(report), *(note for note in _notes(report) if _NO_ACCELERATOR not in note)))),
+        ("models", models_text(report.models)),
+        (
+            "load",
+            f"{load.running} running, {load.waiting} waiting · "
+            f"KV cache {load.kv_cache_usage:.0%} of {load.kv_cache_tokens / 1e3:.0f}k tokens · "
+            f"{endpoint.seconds_to_drain:.1f} s to drain",
+        ),
+        ("tokens/s", f"{load.decode_tokens_per_s:.0f} out, {load.prefill_tokens_per_s:.0f} in"),
+    ]
+    if routing:
+        lines += [
+            ("router", Text.assemble("breaker ", _breaker(endpoint), f" · {_routing(endpoint)}")),
+            ("chosen for", ", ".join(_choices(endpoint))),
+        ]
+    return Block(Text.assemble((endpoint.address, "bold"), "  ", state_text(endpoint)), lines)
+
+
+def _routing(endpoint: admin_pb2.Endpoint) -> str:
+    return (
+        f"{endpoint.in_flight} in flight · {endpoint.source} · queued {endpoint.queued_ms:.0f} ms · "
+        f"overhead {endpoint.overhead_ms:.1f} ms · {short_count(endpoint.report.load.cached_tokens)} tokens cached · "
+        f"{endpoint.failovers} moved"
+    )
+
+
+def message_lines(endpoints: Iterable[admin_pb2.Endpoint]) -> list[Text]:
+    """What the user should know about endpoints, such as that one has no accelerator, or why it is not connected."""
+    return [
+        Text(f"{endpoint.address}: {message}", style="yellow" if endpoint.connected else "red")
+        for endpoint in endpoints
+        for message in _warnings(endpoint)
+    ]
+
+
+def _warnings(endpoint: admin_pb2.Endpoint) -> list[str]:
+    if not endpoint.connected:
+        return [endpoint.last_error] if endpoint.last_error else []
+    notes = _notes(endpoint.report)
+    return [*filter(None, [endpoint.report.message]), *(note for note in notes if _NO_ACCELERATOR in note)]
+
+
+def library_text(report: inference_pb2.HealthReport) -> str:
+    """The library that runs the models, and its version."""
+    return report.runtime.partition(" (")[0]
+
+
+def _notes(report: inference_pb2.HealthReport) -> list[str]:
+    """What a worker says in brackets behind it: precision, attention, what it lacks."""
+    return [note for note in report.runtime.partition(" (")[2].removesuffix(")").split(", ") if note]
+
+
+def queues_line(queues: Iterable[admin_pb2.ModelQueue]) -> Text:
+    """What waits in the router, for which model, and how long."""
     waiting = (f"{q.waiting} for {q.model or 'any model'} (oldest {q.oldest_ms / _THOUSAND:.1f} s)" for q in queues)
     return Text(f"waiting: {', '.join(waiting)}", style="yellow")
 
 
-def _state_cell(endpoint: admin_pb2.Endpoint) -> Text:
+def device_text(device: inference_pb2.Device) -> str:
+    """The device's kind and name."""
+    return joined((device_name(device.kind), device.name), " ")
+
+
+def memory_text(device: inference_pb2.Device, separator: str = " ") -> str:
+    """What is free of the device's memory; empty if it is not known."""
+    if not device.memory_total_bytes:
+        return ""
+    return f"{size_text(device.memory_free_bytes)} free{separator}of {size_text(device.memory_total_bytes)}"
+
+
+def models_text(models: Iterable[inference_pb2.ModelStatus]) -> str:
+    """The models' names, and how far those that load are."""
+    return ", ".join(_models(models))
+
+
+def _models(models: Iterable[inference_pb2.ModelStatus]) -> list[str]:
+    return [joined((model.name, progress_text(model)), " ") for model in models]
+
+
+def state_text(endpoint: admin_pb2.Endpoint) -> Text:
+    """The endpoint's state, or that it cannot be reached."""
     if not endpoint.connected:
-        return Text(f"UNREACHABLE {endpoint.last_error}".strip(), style="red")
+        return Text(_UNREACHABLE, style="red")
     name = state_name(endpoint.report.state)
-    return Text(f"{name} {endpoint.report.message}".strip(), style=_STATE_STYLES.get(name, ""))
+    return Text(name, style=_STATE_STYLES.get(name, ""))
 
 
-def _most_first(choices: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-    return sorted(choices, key=lambda choice: (-choice[1], choice[0]))
+def _breaker(endpoint: admin_pb2.Endpoint) -> Text:
+    name = breaker_name(endpoint.breaker)
+    return Text(name, style=_BREAKER_STYLES.get(name, ""))
 
 
-def _short(count: int) -> str:
+def _choices(endpoint: admin_pb2.Endpoint) -> list[str]:
+    """The reasons for choosing the endpoint with their counts, the most frequent ones first."""
+    most_first = sorted(endpoint.choices.items(), key=lambda choice: (-choice[1], choice[0]))
+    return [f"{reason} {count}" for reason, count in most_first]
+
+
+def short_count(count: int) -> str:
     """Shortens a count to the form 999, 12.3k or 4.5M."""
     if count < _THOUSAND:
         return str(count)

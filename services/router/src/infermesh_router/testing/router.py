@@ -20,9 +20,9 @@ from infermesh_router.app import build_server
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_runtime.background.tasks import TaskSupervisor
+from infermesh_runtime.rpc.access import identity_of
 from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.context import RpcContext
-from infermesh_runtime.rpc.identity import identity_of
 from infermesh_runtime.rpc.interceptor import RpcInterceptor
 from infermesh_runtime.rpc.options import SERVER_OPTIONS
 from infermesh_runtime.tensors import from_numpy

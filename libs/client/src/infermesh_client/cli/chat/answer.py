@@ -1,54 +1,74 @@
-"""Reads answers for `infermesh chat`: what arrived, how fast, and a Ctrl-C that leaves the connection usable."""
+"""Reads answers for `infermesh chat`: a Ctrl-C leaves the connection usable, and a line says who answered how fast."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.describe import device_name
+from infermesh_client.cli.folding import joined
 from infermesh_client.client import Client
-from infermesh_client.request import ChatMessage, Event, GenerateOptions
+from infermesh_client.request import Event, GenerateOptions
+from infermesh_client.smart.aio import converse
+from infermesh_client.smart.answer import SmartAnswer
+from infermesh_client.smart.conversation import Conversation
+from infermesh_client.smart.stopwatch import Stopwatch
 
 
 @dataclass(slots=True)
-class ChatAnswer:
-    """One answer as it arrives, and how fast it arrived."""
+class Completion:
+    """A text that a base model continues, as it arrives."""
 
-    text: str = ""
-    tokens: int = 0
-    interrupted: bool = False
+    on_text: Callable[[str], None]
+    started: inference_pb2.Started = field(default_factory=inference_pb2.Started)
     cut: bool = False
     """Whether it ended because it had as many tokens as it may have."""
-    started: inference_pb2.Started | None = None
-    _begun_s: float = field(default_factory=time.monotonic)
-    _first_s: float = 0.0
-    _last_s: float = 0.0
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
-    def add(self, delta: inference_pb2.Delta) -> None:
-        """Adds new text and counts its tokens."""
-        self._last_s = time.monotonic()
-        self._first_s = self._first_s or self._last_s
-        self.tokens += len(delta.token_ids)
-        self.text += delta.text
+    def take(self, event: Event) -> None:
+        """Takes an event of the answer."""
+        match event:
+            case inference_pb2.Started():
+                self.started = event
+            case inference_pb2.Delta():
+                self.watch.take(event)
+                self.on_text(event.text)
+            case inference_pb2.Finished():
+                self.cut = event.finish_reason == inference_pb2.FINISH_REASON_LENGTH
 
-    def describe(self) -> str:
-        """One line with the tokens, TTFT, tokens per second, and the device and endpoint that answered."""
-        parts = [f"{self.tokens} tokens"]
-        if self._first_s:
-            parts.append(f"TTFT {self._first_s - self._begun_s:.2f} s")
-        if self.tokens > 1 and self._last_s > self._first_s:
-            parts.append(f"{(self.tokens - 1) / (self._last_s - self._first_s):.1f} tokens/s")
-        if self.started is not None:
-            parts.append(" at ".join(filter(None, (device_name(self.started.device), self.started.endpoint))))
-        parts += ["stopped"] if self.interrupted else ["cut off, see --max-tokens"] if self.cut else []
-        return " · ".join(parts)
+    def describe(self, *, interrupted: bool) -> str:
+        """One line, as `describe` makes it of an answer."""
+        watch, started = self.watch, self.started
+        who = _who(device_name(started.device), started.endpoint, started.reason)
+        return _line(watch.tokens, watch.ttft_s, watch.tokens_per_s, who, _end(interrupted=interrupted, cut=self.cut))
+
+
+def describe(answer: SmartAnswer, *, interrupted: bool) -> str:
+    """One line with the tokens, TTFT, tokens per second, the device and endpoint that answered, and why that one."""
+    timings = answer.timings
+    who = _who(answer.device, answer.endpoint, answer.reason)
+    end = _end(interrupted=interrupted, cut=answer.finish_reason == "length")
+    return _line(answer.completion_tokens, timings.ttft_s, timings.tokens_per_s, who, end)
+
+
+def _line(tokens: int, ttft_s: float, tokens_per_s: float, who: str, end: str) -> str:
+    first = f"TTFT {ttft_s:.2f} s" if ttft_s else ""
+    rate = f"{tokens_per_s:.1f} tokens/s" if tokens_per_s else ""
+    return joined((f"{tokens} tokens", first, rate, who, end))
+
+
+def _who(device: str, endpoint: str, reason: str) -> str:
+    return joined((" at ".join(filter(None, (device, endpoint))), f"({reason})" if reason else ""), " ")
+
+
+def _end(*, interrupted: bool, cut: bool) -> str:
+    return "stopped" if interrupted else "cut off, see --max-tokens" if cut else ""
 
 
 class AnswerReader:
-    """Asks the endpoint and hands over the events. Each call raises KeyboardInterrupt at Ctrl-C.
+    """Asks the endpoint and hands over what comes. Each call raises KeyboardInterrupt at Ctrl-C.
 
     The calls run on an event loop, which cancels them between two steps of gRPC. In the synchronous client Ctrl-C may
     strike while gRPC holds a lock of the channel, and every later call on it then waits forever.
@@ -62,16 +82,18 @@ class AnswerReader:
         """What the endpoint reports. Raises InfermeshError."""
         return self._runner.run(self._client.health())
 
-    def read(self, history: Sequence[ChatMessage], options: GenerateOptions, on_event: Callable[[Event], None]) -> None:
-        """Sends the conversation and calls `on_event` with every event of the answer. Raises InfermeshError."""
-        self._runner.run(self._read(history, options, on_event))
+    def converse(self, conversation: Conversation) -> None:
+        """Answers the conversation, which has the answer afterwards. Raises InfermeshError."""
+        self._runner.run(converse(self._client, conversation))
 
-    async def _read(
-        self, history: Sequence[ChatMessage], options: GenerateOptions, on_event: Callable[[Event], None]
-    ) -> None:
-        async with aclosing(self._client.generate(history, **options)) as events:
+    def complete(self, text: str, options: GenerateOptions, completion: Completion) -> None:
+        """Continues the text. Raises InfermeshError."""
+        self._runner.run(self._complete(text, options, completion))
+
+    async def _complete(self, text: str, options: GenerateOptions, completion: Completion) -> None:
+        async with aclosing(self._client.generate(text, **options)) as events:
             async for event in events:
-                on_event(event)
+                completion.take(event)
 
 
 @contextmanager
@@ -86,4 +108,11 @@ def answer_reader(client: Client) -> Iterator[AnswerReader]:
 
 
 async def _open(client: Client) -> AsyncClient:
-    return AsyncClient.beside(client)
+    """A connection of its own to the endpoint of `client`, with the same key, identity, timeout and TLS."""
+    return AsyncClient(
+        client.endpoint,
+        timeout_s=client.timeout_s,
+        api_key=client.api_key,
+        identity=client.identity,
+        tls_ca=client.tls_ca,
+    )

@@ -1,48 +1,20 @@
 """Runs `infermesh chat`: one answer, an answer to piped input, or a conversation on a terminal."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from rich.console import Console
 
-from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
-from infermesh_client.cli.chat.answer import AnswerReader, ChatAnswer, answer_reader
-from infermesh_client.cli.chat.chat_model import choose_model, is_ready
-from infermesh_client.cli.chat.defaults import chat_defaults
+from infermesh_client.cli.chat.answer import answer_reader
+from infermesh_client.cli.chat.chat_model import choose_model, is_base
+from infermesh_client.cli.chat.commands import is_end, run_command
+from infermesh_client.cli.chat.options import ChatOptions
 from infermesh_client.cli.chat.questions import read_questions
-from infermesh_client.cli.chat.waiting import waiting_line
+from infermesh_client.cli.chat.session import Session
 from infermesh_client.cli.connection import connect
 from infermesh_client.mesh.state import read_state
-from infermesh_client.request import ChatMessage, Event, GenerateOptions
 from infermesh_runtime.errors import InfermeshError, InvalidArgument
-
-_NO_LIMIT = 2**32 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class ChatOptions:
-    """Options for every answer of a chat; None takes the model's default, or ours for models that have none."""
-
-    system: str | None
-    model: str
-    device: str
-    temperature: float | None
-    max_tokens: int | None
-    """0: as many as fit in the context."""
-    images: Sequence[Path] = ()
-    """Image files that the question is about; only for one question."""
-
-    def for_generate(self, defaults: GenerateOptions) -> GenerateOptions:
-        """The options in the form that the SDK takes."""
-        options = GenerateOptions(**defaults, model=self.model, device=self.device)
-        if self.temperature is not None:
-            options["temperature"] = self.temperature
-        if self.max_tokens is not None:
-            options["max_tokens"] = self.max_tokens or _NO_LIMIT
-        return options
 
 
 def run_chat(endpoint: str | None, prompt: str | None, options: ChatOptions) -> None:
@@ -53,15 +25,16 @@ def run_chat(endpoint: str | None, prompt: str | None, options: ChatOptions) -> 
         raise InvalidArgument("--image needs a question: give one as the argument or through a pipe")
     question = "" if interactive else _check_question(_read_input() if prompt is None else prompt)
     state = None if endpoint else read_state(home)
+    console = error_console()
     with connect(endpoint, settings, timeout_s=None) as client:
         home_model = state.model if state else ""
-        model = choose_model(client, options.model, home_model=home_model, console=error_console())
-        options = replace(options, model=model)
+        model = choose_model(client, options.model, home_model=home_model, console=console)
         with answer_reader(client) as reader:
+            session = Session(reader, replace(options, model=model), console)
             if interactive:
-                _converse(reader, options)
-            else:
-                _answer_once(reader, question, options)
+                _converse(session, console)
+            elif session.ask(question, options.images):
+                raise KeyboardInterrupt
 
 
 def _read_input() -> str:
@@ -78,79 +51,21 @@ def _check_question(question: str) -> str:
     return question
 
 
-def _answer_once(reader: AnswerReader, question: str, options: ChatOptions) -> None:
-    history = [*_system(options), _ask(question, options.images)]
-    if _answer(reader, history, options).interrupted:
-        raise KeyboardInterrupt
-
-
-def _ask(question: str, images: Sequence[Path]) -> ChatMessage:
-    """The question, after the images that it is about."""
-    if not images:
-        return ChatMessage(role="user", content=question)
-    return ChatMessage(role="user", content="", parts=[*images, question])
-
-
-def _converse(reader: AnswerReader, options: ChatOptions) -> None:
-    console = error_console()
-    console.print(
-        f"Talking to {options.model}. Ctrl-C stops an answer, Ctrl-D ends the chat, /clear starts a new conversation.",
-        style="dim",
-    )
-    history = _system(options)
-    for question in read_questions():
-        if question == "/clear":
-            history = _system(options)
-            continue
-        history.append(ChatMessage(role="user", content=question))
+def _converse(session: Session, console: Console) -> None:
+    _greet(session, console)
+    for line in read_questions():
+        if is_end(line):
+            return
         try:
-            answer = _answer(reader, history, options)
+            if not run_command(line, session, console):
+                session.ask(_check_question(line))
         except InfermeshError as error:
-            history.pop()  # otherwise the next question would fail for the same reason
             console.print(f"error: {error.message}", style="red", markup=False, soft_wrap=True)
-        else:
-            history.append(ChatMessage(role="assistant", content=answer.text))
 
 
-def _answer(reader: AnswerReader, history: list[ChatMessage], options: ChatOptions) -> ChatAnswer:
-    """Streams one answer to the terminal; Ctrl-C stops it and keeps the text so far."""
-    report = reader.health()
-    wanted = options.for_generate(chat_defaults(report, options.model))
-    loading = not is_ready(report, options.model)
-    text = f"Loading {options.model}" if loading else f"Waiting for {options.model}"
-    answer = ChatAnswer()
-    try:
-        with waiting_line(error_console(), text, loading=loading) as arrived:
-
-            def show(event: Event) -> None:
-                arrived()
-                _show(event, answer)
-
-            reader.read(history, wanted, show)
-    except KeyboardInterrupt:
-        answer.interrupted = True
-    finally:
-        if answer.text:
-            print(flush=True)
-    _dim(error_console(), answer.describe())
-    return answer
-
-
-def _show(event: Event, answer: ChatAnswer) -> None:
-    match event:
-        case inference_pb2.Started():
-            answer.started = event
-        case inference_pb2.Delta():
-            answer.add(event)
-            sys.stdout.write(event.text)
-            sys.stdout.flush()
-        case inference_pb2.Finished():
-            answer.cut = event.finish_reason == inference_pb2.FINISH_REASON_LENGTH
-
-
-def _dim(console: Console, line: str) -> None:
-    console.print(line, style="dim", markup=False, soft_wrap=True)
-
-
-def _system(options: ChatOptions) -> list[ChatMessage]:
-    return [ChatMessage(role="system", content=options.system)] if options.system else []
+def _greet(session: Session, console: Console) -> None:
+    model = session.options.model
+    base = is_base(session.report(), model)
+    does = f"{model} is a base model: it continues your text" if base else f"Talking to {model}"
+    hint = "Ctrl-C stops an answer, Ctrl-D ends the chat, /help lists commands."
+    console.print(f"{does}. {hint}", style="dim", markup=False)

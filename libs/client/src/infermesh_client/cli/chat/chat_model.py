@@ -1,4 +1,4 @@
-"""Chooses the model that `infermesh chat` asks when the user names none."""
+"""Lists the models that `infermesh chat` may ask, and chooses one when the user names none."""
 
 import sys
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from rich.console import Console
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.client import Client
-from infermesh_runtime.errors import FailedPrecondition, Unavailable
+from infermesh_runtime.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatModel:
-    """A model that could answer."""
+    """A model that could answer, or continue a text."""
 
     name: str
     ready: bool
@@ -25,13 +25,12 @@ def choose_model(client: Client, wanted: str, *, home_model: str, console: Conso
     """The name of the model to ask. Asks the user if there are several and stdin is a terminal.
 
     `wanted` is the name that the user gave, `home_model` the one that the mesh was started with; both may be empty.
-    Raises FailedPrecondition for a base model, and Unavailable when there is no model.
+    Base models are offered only if no model chats. Raises Unavailable when there is no model.
     """
-    report = client.health()
     if wanted:
-        _check_chats(report, wanted)
         return wanted
-    models = list_chat_models(report, home_model)
+    report = client.health()
+    models = list_chat_models(report, home_model) or list_models(report, home_model)
     if not models:
         why = f": {report.message}" if report.message else "; `infermesh models import` adds one"
         raise Unavailable(f"no model that chats is served{why}", reason="NO_MODEL")
@@ -46,9 +45,18 @@ def is_ready(report: inference_pb2.HealthReport, name: str) -> bool:
     return any(_is_ready(model) and name in ("", model.name) for model in report.models)
 
 
+def is_base(report: inference_pb2.HealthReport, name: str) -> bool:
+    """Whether the model has no chat template: it continues texts, and does not chat."""
+    return name in _base_models(report)
+
+
 def list_chat_models(report: inference_pb2.HealthReport, home_model: str) -> Sequence[ChatModel]:
-    """The models that may chat. First those that are loaded, the home model before others, small ones before large."""
-    base = _base_models(report)
+    """The models that chat, in the order of `list_models`."""
+    return [model for model in list_models(report, home_model) if not is_base(report, model.name)]
+
+
+def list_models(report: inference_pb2.HealthReport, home_model: str) -> Sequence[ChatModel]:
+    """The models that write text. First those that are loaded, the home model before others, small before large."""
     models = {
         model.name: ChatModel(name=model.name, ready=_is_ready(model), size_bytes=model.size_bytes)
         for model in report.models
@@ -56,17 +64,8 @@ def list_chat_models(report: inference_pb2.HealthReport, home_model: str) -> Seq
     for model in report.available:
         models.setdefault(model.name, ChatModel(name=model.name, ready=False, size_bytes=model.size_bytes))
     other = _other_kinds(report)
-    chatting = (model for model in models.values() if model.name not in base and model.name not in other)
-    return sorted(chatting, key=lambda model: (not model.ready, model.name != home_model, model.size_bytes, model.name))
-
-
-def _check_chats(report: inference_pb2.HealthReport, name: str) -> None:
-    if name in _base_models(report):
-        raise FailedPrecondition(
-            f"{name!r} has no chat template, so it is a base model: it continues texts (/v1/completions), and does not "
-            "chat",
-            reason="NO_CHAT_TEMPLATE",
-        )
+    writing = (model for model in models.values() if model.name not in other)
+    return sorted(writing, key=lambda model: (not model.ready, model.name != home_model, model.size_bytes, model.name))
 
 
 def _base_models(report: inference_pb2.HealthReport) -> set[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 
 def read_questions() -> Iterator[str]:
-    """Yields what the user enters, without blank lines, until Ctrl-D, /exit, or Ctrl-C at the prompt.
+    """Yields what the user enters, without blank lines, until Ctrl-D, or Ctrl-C at the prompt.
 
     Lines that are pasted together are one question: the terminal marks where a paste begins and ends.
     """
@@ -17,8 +17,6 @@ def read_questions() -> Iterator[str]:
             question = input("> ").strip()
         except (EOFError, KeyboardInterrupt):
             print()
-            return
-        if question in ("/exit", "/quit"):
             return
         if question:
             yield question

@@ -1,7 +1,6 @@
 """Runs `infermesh doctor`: replays what a client sends, and says what becomes of each field."""
 
 import json
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,11 @@ from rich.console import Console
 
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.doctor.report import check_row, clients_table, request_view, summary_line
+from infermesh_client.cli.http_target import http_target
 from infermesh_client.doctor.diagnosis import Diagnosis, diagnose
 from infermesh_client.doctor.recording import Recording, client_names, load_recording
 from infermesh_client.doctor.server import Server, Unreachable
-from infermesh_client.mesh.rest import rest_url, trust
-from infermesh_client.mesh.state import read_state
-from infermesh_client.settings import ClientSettings, Home
-from infermesh_runtime.errors import InvalidArgument, NotFound
+from infermesh_runtime.errors import NotFound
 
 ALL = "all"
 _UNREACHABLE = 2
@@ -46,8 +43,9 @@ def run_doctor(client: str, options: DoctorOptions) -> None:
         return
     recordings = [load_recording(name) for name in _chosen(client)]
     settings, home = load_settings()
-    with httpx.Client(verify=_trust(options, settings, home), trust_env=bool(options.url)) as http:
-        server = Server(http, _url(options, settings, home), options.timeout_s, _key(options, settings))
+    target = http_target(options.url, options.api_key_file, settings, home)
+    with httpx.Client(verify=target.trust, trust_env=bool(options.url)) as http:
+        server = Server(http, target.url, options.timeout_s, target.key)
         try:
             model = options.model or server.default_model()
             results = _check(server, recordings, model, as_json=options.as_json)
@@ -97,39 +95,3 @@ def _chosen(client: str) -> Sequence[str]:
     if client not in known:
         raise NotFound(f"there is no recording of {client!r}; there are: {', '.join(known)}")
     return [client]
-
-
-def _url(options: DoctorOptions, settings: ClientSettings, home: Home) -> str:
-    """The URL that was given, or that of this user's mesh, unless INFERMESH_HTTP_PORT names another one's port."""
-    if options.url:
-        return options.url
-    state = read_state(home)
-    named = f"127.0.0.1:{settings.http_port}"
-    if state is None or ("http_port" in settings.model_fields_set and state.http != named):
-        return f"http://{named}"
-    return rest_url(state)
-
-
-def _trust(options: DoctorOptions, settings: ClientSettings, home: Home) -> ssl.SSLContext | bool:
-    state = None if options.url else read_state(home)
-    if state is not None and rest_url(state) == _url(options, settings, home):
-        return trust(state)
-    return ssl.create_default_context(cafile=settings.tls_ca) if settings.tls_ca else True
-
-
-def _key(options: DoctorOptions, settings: ClientSettings) -> str:
-    """The key in the file. INFERMESH_API_KEY is for this machine's mesh, and is shown to no other server."""
-    if options.api_key_file is None:
-        return _checked(settings.api_key, "INFERMESH_API_KEY") if settings.api_key and not options.url else ""
-    try:
-        key = options.api_key_file.expanduser().read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InvalidArgument(f"the file of the API key cannot be read: {error}") from None
-    return _checked(key, str(options.api_key_file))
-
-
-def _checked(text: str, where: str) -> str:
-    key = text.strip()
-    if not key or not key.isascii() or not key.isprintable():
-        raise InvalidArgument(f"{where} must hold one API key, on one line")
-    return key

@@ -1,61 +1,70 @@
-"""Draws the table of loaded models for `infermesh models`: their memory, and how long they stay."""
+"""Draws the loaded models for `infermesh models`: their memory, and how long they stay."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from rich import box
 from rich.table import Column, Table
+from rich.text import Text
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.describe import progress_text, state_name
+from infermesh_client.cli.folding import Block, Folding, joined, new_table, size_text
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+_NEVER = "never"
 
 
-def memory_table(served: Sequence[inference_pb2.ModelStatus], now: datetime) -> Table:
+def memory_view(served: Sequence[inference_pb2.ModelStatus], now: datetime) -> Folding:
     """One row a model: weights, memory reserved for its KV cache, all memory, whether it is pinned, idle time.
 
     `now` has a time zone.
     """
-    table = Table(
-        Column("loaded", no_wrap=True),
-        "state",
-        Column("weights", justify="right", no_wrap=True),
-        Column("KV cache", justify="right", no_wrap=True),
-        Column("memory", justify="right", no_wrap=True),
-        "pinned",
-        Column("idle", justify="right", no_wrap=True),
-        Column("unloaded after", justify="right", no_wrap=True),
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    for model in sorted(served, key=lambda model: model.name):
+    models = sorted(served, key=lambda model: model.name)
+    return Folding([_table(models, now)], [_block(model, now) for model in models])
+
+
+def _table(models: Sequence[inference_pb2.ModelStatus], now: datetime) -> Table:
+    sizes = [Column(name, justify="right") for name in ("weights", "KV cache", "memory")]
+    times = [Column(name, justify="right") for name in ("idle", "unloaded after")]
+    table = new_table("loaded", "state", *sizes, "pinned", *times)
+    for model in models:
         table.add_row(
-            model.name,
-            f"{state_name(model.state)} {progress_text(model)}".strip(),
-            _size(model.size_bytes),
-            _size(model.kv_cache_bytes),
-            _size(model.memory_bytes),
+            Text(model.name),
+            _state(model),
+            size_text(model.size_bytes),
+            size_text(model.kv_cache_bytes),
+            size_text(model.memory_bytes),
             "yes" if model.pinned else "no",
             _idle(model, now),
-            _duration(model.keep_alive_s) if model.keep_alive_s and not model.pinned else "never",
+            _unloaded_after(model),
         )
     return table
 
 
-def _idle(model: inference_pb2.ModelStatus, now: datetime) -> str:
+def _block(model: inference_pb2.ModelStatus, now: datetime) -> Block:
+    memory = (
+        f"{size_text(model.memory_bytes)} · weights {size_text(model.size_bytes)} · "
+        f"KV cache {size_text(model.kv_cache_bytes)}"
+    )
+    stays = f"unloaded after {_unloaded_after(model)}" if _unloaded_after(model) != _NEVER else "never unloaded"
+    use = joined((_idle(model, now, "idle "), "pinned" if model.pinned else "", stays))
+    return Block(Text(f"{model.name}  {_state(model)}"), [("memory", memory), ("use", use)])
+
+
+def _state(model: inference_pb2.ModelStatus) -> str:
+    return joined((state_name(model.state), progress_text(model)), " ")
+
+
+def _unloaded_after(model: inference_pb2.ModelStatus) -> str:
+    return _duration(model.keep_alive_s) if model.keep_alive_s and not model.pinned else _NEVER
+
+
+def _idle(model: inference_pb2.ModelStatus, now: datetime, prefix: str = "") -> str:
     if model.sequences:
         return "in use"
     if not model.HasField("last_used_at"):
         return "unused"
-    return _duration(max(0.0, (now - model.last_used_at.ToDatetime(UTC)).total_seconds()))
-
-
-def _size(size_bytes: int) -> str:
-    """A size in MB or GB; "-" if it is not known."""
-    if not size_bytes:
-        return "-"
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
+    return prefix + _duration(max(0.0, (now - model.last_used_at.ToDatetime(UTC)).total_seconds()))
 
 
 def _duration(seconds: float) -> str:

@@ -8,19 +8,21 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.table import Column, Table
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.chat.waiting import waiting_line
 from infermesh_client.cli.connection import connect
-from infermesh_client.cli.describe import kind_name, model_row, state_name
-from infermesh_client.cli.models.memory_table import memory_table
+from infermesh_client.cli.describe import model_row, state_name
+from infermesh_client.cli.models.loading import load_and_show
+from infermesh_client.cli.models.memory_table import memory_view
+from infermesh_client.cli.models.models_table import models_view
 from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.model_import.source import check_name
 from infermesh_client.model_import.staging import disk_bytes, remove_model
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
-from infermesh_runtime.model_manifest import Manifest, Proof, model_paths, read_manifest
+from infermesh_runtime.model_manifest import Manifest, model_paths, read_manifest
 
 _KNOWN_TIMEOUT_S = 5.0
 
@@ -59,7 +61,7 @@ def run_load(name: str, endpoint: str | None, *, pinned: bool, keep_alive_s: flo
     """Loads a model on the endpoint; a router chooses one of its own on `device`. Raises InfermeshError."""
     settings, _ = load_settings()
     with connect(endpoint, settings, timeout_s=None) as client:
-        unloaded = client.load_model(name, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
+        unloaded = load_and_show(client, name, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
     made_room = f"; unloaded to make room: {', '.join(unloaded)}" if unloaded else ""
     error_console().print(f"Loaded {name}{made_room}", markup=False, soft_wrap=True)
 
@@ -67,7 +69,8 @@ def run_load(name: str, endpoint: str | None, *, pinned: bool, keep_alive_s: flo
 def run_unload(name: str, endpoint: str | None, *, force: bool) -> None:
     """Unloads a model from the endpoint; a router unloads it everywhere. Raises InfermeshError."""
     settings, _ = load_settings()
-    with connect(endpoint, settings, timeout_s=None) as client:
+    waiting = waiting_line(error_console(), f"Unloading {name}", loading=False)
+    with connect(endpoint, settings, timeout_s=None) as client, waiting:
         client.unload_model(name, force=force)
     error_console().print(f"Unloaded {name}", markup=False, soft_wrap=True)
 
@@ -89,9 +92,9 @@ def run_list(endpoint: str | None, *, as_json: bool) -> None:
         print(json.dumps(_document(served, stored, home.models), indent=2, ensure_ascii=False))
     else:
         console = Console(highlight=False)
-        console.print(_table(served or (), stored, home.models))
+        console.print(models_view(served or (), stored, home.models))
         if served:
-            console.print(memory_table(served, datetime.now(UTC)))
+            console.print(memory_view(served, datetime.now(UTC)))
 
 
 def _document(
@@ -106,39 +109,3 @@ def _document(
         for manifest in stored
     ]
     return {"served": None if served is None else [model_row(model) for model in served], "on_disk": on_disk}
-
-
-def _table(served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifest], root: Path) -> Table:
-    states = {model.name: state_name(model.state) for model in served}
-    kinds = {model.name: kind_name(model.kind) for model in served} | {m.name: m.kind for m in stored}
-    contexts = {model.name: model.context_length for model in served} | {m.name: m.context_length for m in stored}
-    manifests = {manifest.name: manifest for manifest in stored}
-    table = Table(
-        Column("model", no_wrap=True),
-        "served",
-        "on disk",
-        "kind",
-        "context",
-        "verified",
-        Column("source", overflow="fold"),
-        title=None,
-        caption=str(root),
-    )
-    for name in sorted(states.keys() | manifests.keys()):
-        manifest = manifests.get(name)
-        size = f"{disk_bytes(root / name) / 1e6:.1f} MB {manifest.format}" if manifest else "-"
-        source, verified = (manifest.source, _verified(manifest)) if manifest else ("-", "-")
-        table.add_row(name, states.get(name, "-"), size, kinds[name], str(contexts[name] or "-"), verified, source)
-    return table
-
-
-def _verified(manifest: Manifest) -> str:
-    """On each runner, how many of the model's first tokens are those of its source."""
-    return ", ".join(map(_verified_on, manifest.proofs)) or ("no" if manifest.kind == "generate" else "-")
-
-
-def _verified_on(proof: Proof) -> str:
-    where = proof.worker or proof.runner
-    if proof.not_tried:
-        return f"not tried on {where}"
-    return f"{proof.matched}/{proof.tokens} on {where}" if proof.tokens else f"answers on {where}"

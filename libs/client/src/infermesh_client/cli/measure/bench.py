@@ -1,0 +1,121 @@
+"""Runs `infermesh bench`: measures a server with 1, 8 and 32 streams, and prints a table and one line of JSON."""
+
+import asyncio
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+
+from infermesh_client.bench.figures import Level
+from infermesh_client.bench.streams import Load, ask_once, measure
+from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.folding import new_table
+from infermesh_client.cli.http_target import HttpTarget, http_target
+from infermesh_client.doctor.server import Server
+from infermesh_runtime.errors import InvalidArgument, Unavailable
+
+_ANSWER_TIMEOUT_S = 30.0
+_MAX_STREAMS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchOptions:
+    """What the command line says; empty values stand for defaults."""
+
+    url: str
+    model: str
+    streams: Sequence[int]
+    requests: int
+    max_tokens: int
+    device: str
+    completions: bool
+    api_key_file: Path | None
+    timeout_s: float
+
+
+def parse_streams(text: str) -> list[int]:
+    """Numbers of streams, as in "1,8,32". Raises InvalidArgument."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 1 <= int(part) <= _MAX_STREAMS for part in parts):
+        raise InvalidArgument(f"--streams must be numbers from 1 to {_MAX_STREAMS} separated by commas, not {text!r}")
+    return [int(part) for part in parts]
+
+
+def run_bench(options: BenchOptions) -> None:
+    """Prints the table, and the JSON line last. Exits with 1 if no request was answered. Raises InfermeshError."""
+    settings, home = load_settings()
+    target = http_target(options.url, options.api_key_file, settings, home)
+    with httpx.Client(verify=target.trust, trust_env=bool(options.url)) as http:
+        server = Server(http, target.url, _ANSWER_TIMEOUT_S, target.key)
+        shown, model = server.shown_url, options.model or server.default_model()
+    load = Load(
+        url=target.url,
+        model=model,
+        max_tokens=options.max_tokens,
+        requests=options.requests,
+        key=target.key,
+        device=options.device,
+        completions=options.completions,
+    )
+    levels = asyncio.run(_measure_all(target, load, options, shown))
+    console = Console(highlight=False)
+    console.print(levels_table(levels))
+    for error in dict.fromkeys(level.error for level in levels if level.error):
+        error_console().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+    document = {"url": shown, "model": model, "device": options.device, "max_tokens": options.max_tokens}
+    print(json.dumps({**document, "levels": [level.row() for level in levels]}, ensure_ascii=False))
+    if all(level.errors == level.requests for level in levels):
+        raise typer.Exit(1)
+
+
+async def _measure_all(target: HttpTarget, load: Load, options: BenchOptions, shown: str) -> list[Level]:
+    """Measures each number of streams, after a request that is not counted. Raises Unavailable if that one fails."""
+    limits = httpx.Limits(max_connections=None)
+    timeout = httpx.Timeout(options.timeout_s, pool=None)
+    own = not options.url
+    async with httpx.AsyncClient(verify=target.trust, trust_env=not own, limits=limits, timeout=timeout) as client:
+        with _progress() as progress:
+            task = progress.add_task(f"loading {load.model}", total=None)
+            first = await ask_once(client, replace(load, max_tokens=1))
+            if first.error:
+                raise Unavailable(f"{shown} does not answer for {load.model!r}: {first.error}")
+            levels = []
+            for streams in options.streams:
+                word = "stream" if streams == 1 else "streams"
+                progress.reset(task, total=streams * load.requests, description=f"{streams} {word}")
+                levels.append(await measure(client, load, streams, lambda: progress.advance(task)))
+            return levels
+
+
+def _progress() -> Progress:
+    text = TextColumn("{task.description}", markup=False)
+    return Progress(
+        text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=error_console(), transient=True
+    )
+
+
+def levels_table(levels: Iterable[Level]) -> Table:
+    """One row for each number of streams."""
+    names = ("streams", "requests", "errors", "tokens/s", "TTFT p50", "p99", "between tokens p50", "p99")
+    table = new_table(*(Column(name, justify="right") for name in names))
+    for level in levels:
+        table.add_row(
+            str(level.streams),
+            str(level.requests),
+            str(level.errors),
+            _number(level.tokens_per_s, ""),
+            *(_number(value, " ms") for value in (level.ttft_ms_p50, level.ttft_ms_p99)),
+            *(_number(value, " ms") for value in (level.itl_ms_p50, level.itl_ms_p99)),
+        )
+    return table
+
+
+def _number(value: float, unit: str) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}{unit}"

@@ -1,0 +1,54 @@
+"""Loads a model for `infermesh models load`, and shows on a terminal how far the load is."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from infermesh_client.aio import AsyncClient
+from infermesh_client.cli.boundary import error_console
+from infermesh_client.client import Client
+from infermesh_runtime.errors import InfermeshError
+
+_INTERVAL_MS = 300
+
+
+def load_and_show(client: Client, name: str, *, pinned: bool, keep_alive_s: float | None, device: str) -> Sequence[str]:
+    """Loads the model and returns what was unloaded to make room. Raises InfermeshError."""
+    console = error_console()
+    if not console.is_terminal:
+        return client.load_model(name, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
+    return asyncio.run(_load(client, name, console, pinned=pinned, keep_alive_s=keep_alive_s, device=device))
+
+
+async def _load(
+    client: Client, name: str, console: Console, *, pinned: bool, keep_alive_s: float | None, device: str
+) -> Sequence[str]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    async with AsyncClient(
+        client.endpoint, api_key=client.api_key, identity=client.identity, tls_ca=client.tls_ca
+    ) as own:
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(f"Loading {name}", total=None)
+            follower = asyncio.create_task(_follow(own, name, progress, task))
+            try:
+                return await own.load_model(name, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
+            finally:
+                follower.cancel()
+                with suppress(asyncio.CancelledError):
+                    await follower
+
+
+async def _follow(client: AsyncClient, name: str, progress: Progress, task: TaskID) -> None:
+    """Shows the estimates that the mesh reports; without any, the bar only moves."""
+    with suppress(InfermeshError):
+        async with aclosing(client.watch_health(min_interval_ms=_INTERVAL_MS)) as reports:
+            async for report in reports:
+                for model in report.models:
+                    if model.name == name and model.HasField("load_fraction"):
+                        left = f", {model.load_left_s:.0f} s left" if model.HasField("load_left_s") else ""
+                        progress.update(
+                            task, total=1.0, completed=model.load_fraction, description=f"Loading {name}{left}"
+                        )

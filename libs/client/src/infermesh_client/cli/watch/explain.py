@@ -1,0 +1,61 @@
+"""Runs `infermesh explain`: shows what became of a request, or which requests were the newest."""
+
+import json
+from urllib.parse import quote
+
+import httpx
+import msgspec
+from rich.console import Console
+
+from infermesh_client.cli.boundary import load_settings
+from infermesh_client.cli.http_target import HttpTarget, http_target
+from infermesh_client.cli.watch.receipt import Receipt, Receipts
+from infermesh_client.cli.watch.receipt_view import receipt_block, receipts_view
+from infermesh_runtime.errors import Internal, NotFound, PermissionDenied, Unauthenticated, Unavailable, Unimplemented
+
+_ANSWER_TIMEOUT_S = 10.0
+_REQUESTS = "/mesh/v1/requests"
+_REFUSALS = {401: Unauthenticated, 403: PermissionDenied, 404: NotFound, 501: Unimplemented}
+
+
+def run_explain(request_id: str, *, limit: int, as_json: bool) -> None:
+    """Prints the receipt, or without an id the newest ones. Raises NotFound, and InfermeshError."""
+    settings, home = load_settings()
+    target = http_target("", None, settings, home)
+    path = f"{_REQUESTS}/{quote(request_id, safe='')}" if request_id else f"{_REQUESTS}?limit={limit}"
+    content = _get(target, path)
+    if as_json:
+        print(json.dumps(json.loads(content), indent=2, ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    try:
+        if request_id:
+            receipt = msgspec.json.decode(content, type=Receipt)
+            for each in (receipt, *receipt.others):
+                console.print(receipt_block(each))
+        else:
+            console.print(receipts_view(msgspec.json.decode(content, type=Receipts).receipts))
+    except msgspec.DecodeError as error:
+        raise Internal(f"{target.url}{path} answers with what is no receipt: {error}") from error
+
+
+def _get(target: HttpTarget, path: str) -> bytes:
+    headers = {"authorization": f"Bearer {target.key}"} if target.key else {}
+    try:
+        with httpx.Client(verify=target.trust, trust_env=False, timeout=_ANSWER_TIMEOUT_S) as client:
+            response = client.get(target.url + path, headers=headers)
+    except httpx.HTTPError as error:
+        hint = "`infermesh up` starts a mesh"
+        raise Unavailable(f"nothing answers at {target.url}; {hint}", reason="UNREACHABLE") from error
+    if response.is_error:
+        raise _REFUSALS.get(response.status_code, Unavailable)(_message(response))
+    return response.content
+
+
+def _message(response: httpx.Response) -> str:
+    """What the mesh says is wrong."""
+    try:
+        document = response.json()
+        return str(document.get("error", document)["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{response.url} answers {response.status_code}"

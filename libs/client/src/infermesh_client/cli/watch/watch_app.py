@@ -1,0 +1,44 @@
+"""Defines the command lines of `infermesh top`, `infermesh ui` and `infermesh explain`."""
+
+from typing import Annotated
+
+import typer
+
+from infermesh_client.cli.options import AsJson, Endpoint
+
+watch_app = typer.Typer()
+
+
+@watch_app.command()
+def top(endpoint: Endpoint = None) -> None:
+    """Watch the mesh in a view that fills the terminal, with the last minutes as sparklines. Ctrl-C ends it."""
+    from infermesh_client.cli.watch.top import run_top  # noqa: PLC0415 - each subcommand loads only what it needs
+
+    run_top(endpoint)
+
+
+@watch_app.command()
+def ui(
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Whether to open the page, or only to print its address.")
+    ] = True,
+) -> None:
+    """Open the mesh's page in a browser: chat, compare devices, and see the mesh work."""
+    from infermesh_client.cli.watch.ui import run_ui  # noqa: PLC0415
+
+    run_ui(browser=browser)
+
+
+@watch_app.command()
+def explain(
+    request_id: Annotated[
+        str,
+        typer.Argument(help="The request's id, from the header x-request-id; without it, the newest ones are listed."),
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many requests to list.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show what became of a request: who answered and why, how long each part took, and how it was sampled."""
+    from infermesh_client.cli.watch.explain import run_explain  # noqa: PLC0415
+
+    run_explain(request_id, limit=limit, as_json=as_json)

@@ -1,0 +1,44 @@
+"""Calls the functions that a model asks for: at once, or in turn with other coroutines."""
+
+import asyncio
+import inspect
+import time
+
+from infermesh_client.answer import ToolCall
+from infermesh_client.smart.conversation import Conversation
+from infermesh_client.smart.functions import FunctionTool, read_arguments
+from infermesh_runtime.errors import InvalidArgument
+
+
+async def call_in_turn(conversation: Conversation, call: ToolCall, tool: FunctionTool | None) -> None:
+    """Tells the model what the function gives. A coroutine function is awaited, any other runs in a thread."""
+    begun_s = time.monotonic()
+    try:
+        function, arguments = _known(call, tool).checked, read_arguments(call.arguments)
+        awaited = function(**arguments) if _is_coroutine(tool) else asyncio.to_thread(function, **arguments)
+        outcome = await awaited
+    except Exception as error:
+        outcome = error
+    conversation.tell(call, outcome, time.monotonic() - begun_s)
+
+
+def call_at_once(conversation: Conversation, call: ToolCall, tool: FunctionTool | None) -> None:
+    """Tells the model what the function gives. Raises InvalidArgument for a coroutine function."""
+    if _is_coroutine(tool):
+        raise InvalidArgument(f"the tool {call.name!r} is a coroutine function; the asynchronous smart_chat awaits it")
+    begun_s = time.monotonic()
+    try:
+        outcome = _known(call, tool).checked(**read_arguments(call.arguments))
+    except Exception as error:
+        outcome = error
+    conversation.tell(call, outcome, time.monotonic() - begun_s)
+
+
+def _known(call: ToolCall, tool: FunctionTool | None) -> FunctionTool:
+    if tool is None:
+        raise LookupError(f"there is no function {call.name!r}")
+    return tool
+
+
+def _is_coroutine(tool: FunctionTool | None) -> bool:
+    return tool is not None and inspect.iscoroutinefunction(inspect.unwrap(tool.checked))

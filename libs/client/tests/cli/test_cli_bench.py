@@ -1,0 +1,81 @@
+"""`infermesh bench` against a server whose answers the test chooses."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from libs.client.tests.cli.conftest import RunCommand
+from libs.client.tests.doctor.fake_server import DONE, Answer, FakeServer, fake_server, refusal, stream
+
+PIECES = [{"choices": [{"delta": {"content": "a"}}]}, {"choices": [{"delta": {"reasoning_content": "b"}}]}]
+USAGE = {"choices": [], "usage": {"completion_tokens": 5}}
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    with fake_server() as server:
+        server.rule = answer
+        yield server
+
+
+def answer(body: dict[str, Any]) -> Answer:
+    if not body:
+        return Answer(content=json.dumps({"data": [{"id": "m", "object": "model"}]}).encode())
+    return stream({"choices": [{"delta": {"role": "assistant"}}]}, *PIECES, USAGE, end=DONE)
+
+
+def test_a_table_and_one_line_of_json(infermesh: RunCommand, fake: FakeServer) -> None:
+    result = infermesh("bench", "--url", fake.url, "--streams", "1,3", "--requests", "2", "--max-tokens", "9")
+    assert result.exit_code == 0, result.output
+    *table, last = result.stdout.splitlines()
+    assert any({"TTFT", "p50", "p99", "tokens/s", "errors"} <= set(line.split()) for line in table)
+    assert max(map(len, table)) <= 80
+    document = json.loads(last)
+    assert (document["model"], document["url"]) == ("m", fake.url)
+    one, three = document["levels"]
+    assert (one["requests"], one["tokens"], one["errors"]) == (2, 10, 0)
+    assert (three["streams"], three["requests"], three["tokens"]) == (3, 6, 30)
+    assert 0 < one["ttft_ms_p50"] <= one["ttft_ms_p99"]
+    asked = [body for body in fake.bodies if body][1:]  # the first one loads the model
+    assert {(body["model"], body["max_tokens"], body["stream"]) for body in asked} == {("m", 9, True)}
+    assert len({json.dumps(body["messages"]) for body in asked}) == 8  # no prefix cache answers
+
+
+def test_errors_are_counted_and_shown(infermesh: RunCommand, fake: FakeServer) -> None:
+    seen = iter(range(100))
+
+    def every_other(body: dict[str, Any]) -> Answer:
+        return refusal("The queue is full.", status=429) if body and next(seen) % 2 else answer(body)
+
+    fake.rule = every_other
+    result = infermesh("bench", "--url", fake.url, "--streams", "1", "--requests", "4")
+    (level,) = json.loads(result.stdout.splitlines()[-1])["levels"]
+    assert (result.exit_code, level["requests"], level["errors"]) == (0, 4, 2)
+    assert "429: The queue is full." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (stream(*PIECES, end=b""), "the stream broke off before its end"),
+        (stream({"error": {"message": "The device is gone."}}), "The device is gone."),
+        (Answer(content=b"data: 7\n\n", kind="text/event-stream"), "not of OpenAI's shape"),
+        (Answer(content=b"data: {\n\n", kind="text/event-stream"), "JSONDecodeError"),
+    ],
+)
+def test_a_server_that_gives_no_whole_answer(
+    infermesh: RunCommand, fake: FakeServer, broken: Answer, said: str
+) -> None:
+    fake.rule = lambda body: broken if body else answer(body)
+    result = infermesh("bench", "--url", fake.url)
+    assert result.exit_code == 1
+    assert "does not answer for 'm'" in result.stderr
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize("streams", ["", "0", "1,x", "99999999"])
+def test_bad_numbers_of_streams(infermesh: RunCommand, streams: str) -> None:
+    result = infermesh("bench", "--streams", streams)
+    assert (result.exit_code, "--streams must be numbers" in result.stderr) == (1, True)
