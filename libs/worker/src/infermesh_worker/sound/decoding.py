@@ -32,7 +32,7 @@ def decode(file: bytes, *, most_s: float = MOST_S) -> Array:
             _check(opened)
             pieces = list(_resampled(opened, most_s))
     except (soundfile.LibsndfileError, EOFError) as error:
-        raise _refusal(f"the sound file cannot be read: {_reason(error)}") from error
+        raise _refusal(f"the sound file cannot be read: {_reason(error)}; expected WAV, FLAC, MP3 or OGG") from error
     samples: Array = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
     if not samples.size:
         raise _refusal("the sound file holds no sound")

@@ -12,6 +12,7 @@ from infermesh_worker.rpc.audio.streaming import Order, answers, check_name, che
 from infermesh_worker.rpc.convert import check_device
 from infermesh_worker.rpc.prompt import invalid
 from infermesh_worker.rpc.texts.checks import check_priority
+from infermesh_worker.speaking.voice_mix import voice_named
 from infermesh_worker.worker import Worker
 
 MOST_CHARS = 65_536
@@ -67,7 +68,7 @@ def _check_voice(wanted: str, voices: Sequence[str]) -> None:
     names = wanted.split("+") if wanted else []
     if len(names) > MOST_VOICES:
         raise invalid("voice", f"must join at most {MOST_VOICES} voices, not {len(names)}")
-    if voices and (unknown := [name for name in names if name not in voices]):
+    if voices and (unknown := [name for name in names if voice_named(name, voices) is None]):
         raise invalid("voice", f"there is no voice {unknown[0]!r}; the model has {', '.join(voices)}")
 
 
