@@ -18,7 +18,7 @@ export function ChatRoom({ rest }) {
   const [dialog, setDialog] = useState("");
   const [listed, setListed] = useState(false);
   useEffect(() => void loadHeads(), []);
-  useOpened(rest[0], open);
+  useOpened(rest, open);
   useDefaultModel(open);
   useShortcuts();
   if (!open) return html`<p class="loading" role="status">Opening…</p>`;
@@ -53,9 +53,15 @@ export function ChatRoom({ rest }) {
   `;
 }
 
-// Opens the conversation that the address names; without one, a new one.
-function useOpened(id, open) {
+// Opens the conversation that the address names; without one, a new one. `new/MODEL` begins one with that model.
+function useOpened([id, model], open) {
   useEffect(() => {
+    if (id === "new") {
+      startNew();
+      if (model) change({ model });
+      location.hash = "#/chat";
+      return;
+    }
     if (!id) {
       if (!open || Object.keys(open.nodes).length) startNew();
       return;
@@ -65,7 +71,7 @@ function useOpened(id, open) {
       notify("This browser does not have that conversation.", "error");
       location.hash = "#/chat";
     });
-  }, [id]);
+  }, [id, model]);
   useEffect(() => {
     if (!open) startNew();
   }, [open]);

@@ -57,7 +57,7 @@ function describe(width, height, series, shown, top) {
       y: { range: (_, __, most) => [0, Math.max(top ?? 0, (most || 1) * 1.1)] },
     },
     axes: [
-      { ...axis, values: (_, splits) => splits.map(hour), space: 90 },
+      { ...axis, size: 28, values: (_, splits) => splits.map(hour), space: 90 },
       { ...axis, size: 52, values: (_, splits) => splits.map((value) => shown.current.format(value)) },
     ],
     series: [{}, ...series.map((each) => ({ stroke: () => color(each.color), width: 1.8, points: { show: false }, spanGaps: false }))],
@@ -66,9 +66,9 @@ function describe(width, height, series, shown, top) {
 }
 
 const hour = (seconds) =>
-  new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
-// Events are upright lines with their first letter on top.
+// Events are upright lines with a word on top.
 function drawMarks(plot, { marks, from, to }) {
   const { ctx, bbox } = plot;
   ctx.save();
@@ -76,6 +76,7 @@ function drawMarks(plot, { marks, from, to }) {
   ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
   ctx.font = `600 ${10 * devicePixelRatio}px system-ui`;
   ctx.textAlign = "start";
+  let free = 0; // labels that would lie over each other are left out
   for (const mark of marks) {
     if (mark.time < from || mark.time > to) continue;
     const x = plot.valToPos(mark.time, "x", true);
@@ -84,7 +85,9 @@ function drawMarks(plot, { marks, from, to }) {
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
+    if (x < free) continue;
     ctx.fillText(mark.label, x + 3 * devicePixelRatio, bbox.top + 10 * devicePixelRatio);
+    free = x + ctx.measureText(mark.label).width + 8 * devicePixelRatio;
   }
   ctx.restore();
 }

@@ -54,19 +54,20 @@ const Meter = ({ label, used, of, text }) => html`
 `;
 
 function DrainButton({ endpoint }) {
-  const [busy, setBusy] = useState(false);
+  const [busy, setBusy] = useState("");
   const draining = endpoint.state === "draining";
+  const verb = draining ? "resume" : "drain"; // a drain may take long, and is ended by a resume meanwhile
   const act = async () => {
-    setBusy(true);
+    setBusy(verb);
     try {
-      const told = await postJson(`mesh/v1/endpoints/${encodeURIComponent(endpoint.address)}:${draining ? "resume" : "drain"}`, {});
+      const told = await postJson(`mesh/v1/endpoints/${encodeURIComponent(endpoint.address)}:${verb}`, {});
       await refresh();
       notify(draining ? `${endpoint.name} takes requests again.` : `${endpoint.name} takes no new requests${told.moved ? `; ${told.moved} streams were moved` : ""}.`);
     } catch (error) {
       notify(error.message, "error");
     }
-    setBusy(false);
+    setBusy("");
   };
-  return html`<button type="button" class="small" onClick=${act} disabled=${busy} aria-label=${`${draining ? "Resume" : "Drain"} ${endpoint.name}`}
+  return html`<button type="button" class="small" onClick=${act} disabled=${busy === verb} aria-label=${`${draining ? "Resume" : "Drain"} ${endpoint.name}`}
     title=${draining ? "Take new requests again" : "Take no new requests; running ones end or move"}>${draining ? "Resume" : "Drain"}</button>`;
 }

@@ -45,6 +45,9 @@ export function MeshRoom() {
   `;
 }
 
+const NOTABLE = new Set(["draining", "failed", "unreachable", "gone"]);
+const isMarked = ({ event, state }) => event === "failover" || event === "restart" || (event === "state" && NOTABLE.has(state));
+
 function summary(endpoints) {
   const running = endpoints.reduce((sum, each) => sum + each.running, 0);
   const models = new Set(endpoints.flatMap((each) => each.models.map((model) => model.name))).size;
@@ -55,7 +58,7 @@ function Rates({ endpoints, log, version, history }) {
   const [span, setSpan] = useState(300);
   const drawn = useMemo(() => together(endpoints.map((each) => history.get(each.address) || []), span), [version, span, endpoints.length]);
   const series = endpoints.map((each, i) => ({ label: each.address, color: colorOf(i).slice(4, -1), values: drawn.values[i] }));
-  const marks = log.filter((event) => MARKS[event.event]).map((event) => ({
+  const marks = log.filter(isMarked).map((event) => ({
     ...MARKS[event.event], time: event.time, label: MARKS[event.event].label || event.state,
   }));
   const total = endpoints.reduce((sum, each) => sum + (history.get(each.address)?.at(-1)?.tokens_per_s || 0), 0);
@@ -72,7 +75,7 @@ function Rates({ endpoints, log, version, history }) {
           ${SPANS.map(({ seconds, label }) => html`<button type="button" key=${seconds} class="small" aria-pressed=${seconds === span ? "true" : "false"} onClick=${() => setSpan(seconds)}>${label}</button>`)}
         </div>
       </div>
-      <${Timeline} times=${drawn.times} series=${series} marks=${marks} from=${drawn.to - span} to=${drawn.to} top=${10}
+      <${Timeline} times=${drawn.times} series=${series} marks=${marks} from=${drawn.from} to=${drawn.to} top=${10}
         label=${`Tokens per second of each endpoint over the last ${span / 60} minutes`} format=${(value) => rate(value).replace(" tok/s", "")} />
     </section>
   `;
