@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.e2e.conftest import new_mesh
 from tests.e2e.mesh import SIMULATED, Mesh, NewMesh
 from tests.page.pages import ChatPage
+from tests.page.scripted import SCRIPTED
 
 __all__ = ["new_mesh"]
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "page"
@@ -68,3 +69,10 @@ def chat(page: Page) -> ChatPage:
     opened = ChatPage(page, SCREENSHOTS)
     opened.open()
     return opened
+
+
+@pytest.fixture
+def scripted(page: Page, chat: ChatPage) -> ChatPage:
+    """The chat, answered by what tests say with answer_with."""
+    page.evaluate(SCRIPTED)
+    return chat

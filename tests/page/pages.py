@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import CDPSession, Locator, Page, expect
 
 _READ_CHATS = """async () => {
   const database = await new Promise((resolve) => {
@@ -15,6 +15,12 @@ _READ_CHATS = """async () => {
     request.onsuccess = () => resolve(request.result);
   });
 }"""
+
+
+def main_thread_s(session: CDPSession) -> float:
+    """Processor time of the page's main thread so far; needs Performance.enable in the time domain threadTicks."""
+    metrics = {each["name"]: float(each["value"]) for each in session.send("Performance.getMetrics")["metrics"]}
+    return metrics["TaskDuration"]
 
 
 class ChatPage:

@@ -1,6 +1,7 @@
-"""The other rooms: two workers compared, the benchmark, the mesh live with drain and resume, models loaded and tried."""
+"""The other rooms: workers compared, the benchmark, the mesh live with drain and resume, models loaded and tried."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,7 @@ def test_models_are_loaded_unloaded_and_tried(room: ChatPage) -> None:
     room.picture("models")
     spare.get_by_role("button", name="Unload spare").click()
     expect(spare).to_contain_text("on disk")
-    page.get_by_label("Try spare").click()
+    page.get_by_label("Try it: spare").click()
     expect(page.locator("#model")).to_have_value("spare")
 
 
@@ -103,7 +104,7 @@ def test_kinds_of_models_are_tried(page: Page, chat: ChatPage, tmp_path: Path) -
         "v1/audio/transcriptions": {"text": "what was said"},
     }
     for path, answer in answers.items():
-        page.route(f"**/{path}", lambda route, answer=answer: route.fulfill(json=answer))
+        page.route(f"**/{path}", _telling(answer))
     page.route("**/v1/audio/speech", lambda route: route.fulfill(body=b"RIFF", content_type="audio/wav"))
     page.route("**/mesh/v1/events", lambda route: route.abort())
     page.route("**/mesh/v1/endpoints", _with_kinds)
@@ -117,7 +118,7 @@ def test_kinds_of_models_are_tried(page: Page, chat: ChatPage, tmp_path: Path) -
         ("transcribe", "Transcribe", "what was said"),
         ("speak", "Speak", "Answered in"),
     ):
-        page.get_by_label(f"Try some-{kind}").click()
+        page.get_by_label(f"Try it: some-{kind}").click()
         dialog = page.get_by_role("dialog")
         if kind == "transcribe":
             dialog.locator("input[type=file]").set_input_files(sound)
@@ -126,9 +127,14 @@ def test_kinds_of_models_are_tried(page: Page, chat: ChatPage, tmp_path: Path) -
         page.keyboard.press("Escape")
 
 
+def _telling(answer: object) -> Callable[[Route], None]:
+    return lambda route: route.fulfill(json=answer)
+
+
 def _with_kinds(route: Route) -> None:
     told = route.fetch().json()
     model = told["endpoints"][0]["available"][0]
     kinds = ("embed", "rerank", "transcribe", "speak")
-    told["endpoints"][0]["available"] += [{**model, "name": f"some-{kind}", "kind": kind, "voices": ["a"]} for kind in kinds]
+    added = [{**model, "name": f"some-{kind}", "kind": kind, "voices": ["a"]} for kind in kinds]
+    told["endpoints"][0]["available"] += added
     route.fulfill(json=told)

@@ -7,7 +7,7 @@ import { addNode } from "./tree.js";
 
 const SAVE_EVERY_MS = 3000;
 
-const running = new Map(); // by the answer's id: {run, drawn}
+const running = new Map(); // by the answer's id: {run, drawn, chat}
 
 // The run of an answer that is being made, and the store that says when to draw it again; or undefined.
 export const runOf = (id) => running.get(id);
@@ -27,7 +27,7 @@ export function answer(conversation, parent) {
   const node = addNode(conversation, parent, { role: "assistant", content: "", status: "streaming", model, device });
   const drawn = createStore({ version: 0 });
   const run = startRun(body, () => drawSoon(drawn));
-  running.set(node.id, { run, drawn });
+  running.set(node.id, { run, drawn, chat: conversation.id });
   hold(conversation);
   save(conversation);
   touch();
@@ -60,6 +60,8 @@ function drawSoon(drawn) {
   else requestAnimationFrame(draw);
 }
 
-export function stop(conversation) {
-  for (const id of Object.keys(conversation.nodes)) running.get(id)?.run.stop();
+export const stop = (conversation) => stopById(conversation.id);
+
+export function stopById(id) {
+  for (const { run, chat } of running.values()) if (chat === id) run.stop();
 }

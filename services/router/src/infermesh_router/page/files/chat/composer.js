@@ -57,8 +57,8 @@ export function Composer({ conversation, running, onSend, onStop, onSettings }) 
           <${DeviceSelect} id="device" value=${settings.device || ""} onChange=${(device) => change({ device })} />
           ${model?.takes_images && html`<${PictureButton} onFiles=${add} />`}
           <span class="spacer"></span>
-          <button type="button" class="quiet settings-button" onClick=${onSettings} aria-label="Settings">
-            <${Icon} name="settings" /><span class="wide-only">Settings</span>${changed > 0 && html`<span class="badge">${changed}</span>`}
+          <button type="button" class="quiet settings-button" onClick=${onSettings}>
+            <${Icon} name="settings" /><span class="wide-only">Settings</span>${changed > 0 && html`<span class="badge" title="Settings that are not as they are by themselves">${changed}</span>`}
           </button>
           ${running
             ? html`<button type="button" class="send stop" onClick=${onStop} aria-label="Stop" title="Stop (Esc)"><${Icon} name="stop" /></button>`

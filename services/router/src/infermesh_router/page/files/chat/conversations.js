@@ -37,6 +37,7 @@ export async function openConversation(id) {
 }
 
 export async function save(conversation) {
+  if (conversation.removed) return; // an answer ended after its chat was deleted
   conversation.updated = Date.now();
   const { id, title, created, updated } = conversation;
   chats.set(({ heads }) => ({
@@ -53,6 +54,7 @@ export const hold = (conversation) => inUse.set(conversation.id, conversation);
 export const release = (conversation) => inUse.delete(conversation.id);
 
 export async function remove(id) {
+  for (const body of [inUse.get(id), chats.get().open]) if (body?.id === id) body.removed = true;
   await forget(id);
   chats.set(({ heads, open }) => ({ heads: heads.filter((head) => head.id !== id), open: open?.id === id ? null : open }));
 }

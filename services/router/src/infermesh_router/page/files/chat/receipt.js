@@ -15,7 +15,7 @@ export function Receipt({ node }) {
       <div class="receipt-part">
         <h3>Why ${endpointName(receipt.endpoint)}</h3>
         <p>${sentence(reasonInWords(receipt.reason))}</p>
-        <${Candidates} receipt=${receipt} />
+        ${receipt.runners_up.length > 0 && html`<${Candidates} receipt=${receipt} />`}
         ${receipt.retries.map((each, i) => html`<p key=${i}>${endpointName(each.endpoint)} failed before the first token: ${failureInWords(each.reason)}.</p>`)}
         ${receipt.failovers.map((each, i) => html`
           <p key=${i}>After ${count(each.after_tokens)} tokens, at ${duration(each.at_ms)}: ${endpointName(each.from_endpoint)} was left because

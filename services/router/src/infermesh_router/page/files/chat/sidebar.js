@@ -4,6 +4,7 @@ import { day } from "../lib/format.js";
 import { Icon } from "../lib/icons.js";
 import { useStore } from "../lib/store.js";
 import { Dialog, IconButton, notify, readFile } from "../lib/ui.js";
+import { stopById } from "./answering.js";
 import { chats, exportAll, importAll, remove, rename, startNew } from "./conversations.js";
 
 export function Sidebar({ open, onClose }) {
@@ -90,6 +91,7 @@ function Rename({ head, onClose }) {
 
 function Delete({ head, isOpen, onClose }) {
   const confirm = async () => {
+    stopById(head.id);
     await remove(head.id);
     if (isOpen) location.hash = "#/chat";
     onClose();

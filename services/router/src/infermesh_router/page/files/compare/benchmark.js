@@ -1,5 +1,5 @@
 // Runs the benchmark: 1, 4 and 16 streams at once on each lane, one lane after the other.
-import { html, useRef, useState } from "../lib/html.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { count, duration, rate } from "../lib/format.js";
 import { Bars } from "../lib/plots.js";
 import { CopyTable } from "./copy_table.js";
@@ -14,6 +14,7 @@ export function Benchmark({ lanes }) {
   const [at, setAt] = useState("");
   const [problem, setProblem] = useState("");
   const aborting = useRef(null);
+  useEffect(() => () => aborting.current?.abort(), []);
   const start = async (event) => {
     event.preventDefault();
     aborting.current = new AbortController();

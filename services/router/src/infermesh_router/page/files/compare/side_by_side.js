@@ -1,5 +1,5 @@
 // One prompt in every lane at once: the answers side by side, their figures, and where they differ.
-import { html, useRef, useState } from "../lib/html.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { startRun } from "../lib/run.js";
 import { Answers } from "./answers.js";
 import { Outcome } from "./outcome.js";
@@ -30,6 +30,9 @@ export function SideBySide({ lanes }) {
     })));
   };
   const stop = () => runs.forEach(({ run }) => run.stop());
+  const stopLast = useRef(stop);
+  stopLast.current = stop;
+  useEffect(() => () => stopLast.current(), []);
   return html`
     <div class="stack">
       <form class="card stack" onSubmit=${start}>

@@ -26,7 +26,7 @@ export function ModelsRoom() {
       <div class="page-head">
         <div><h1>Models</h1><p>${plural(models.filter((model) => model.loadedOn.length).length, "model")} loaded, ${count(models.length)} known. A request for one that is not loaded loads it.</p></div>
       </div>
-      <section class="card models">
+      <section class="card model-table">
         <div class="table-scroll" tabindex="0" role="region" aria-label="Models">
           <table class="wide-table">
             <thead><tr><th>Model</th><th>What it does</th><th class="figure">Size</th><th class="figure">Context</th><th>Loaded on</th><th><span class="off-screen">What to do</span></th></tr></thead>
@@ -61,8 +61,8 @@ function Row({ model, mayManage, onTry }) {
       <td class="figure">${model.context_length ? count(model.context_length) : "–"}</td>
       <td>${loaded ? model.loadedOn.map(endpointName).join(", ") : html`<span class="hint">on disk</span>`}</td>
       <td class="row end">
-        ${mayManage && html`<button type="button" class="small" disabled=${busy} onClick=${act} aria-label=${`${loaded ? "Unload" : "Load"} ${model.name}`}>${busy ? "Working…" : loaded ? "Unload" : "Load"}</button>`}
-        ${(model.kind === "generate" || TRIALS[model.kind]) && html`<button type="button" class="small" onClick=${onTry} aria-label=${`Try ${model.name}`}>Try it</button>`}
+        ${mayManage && html`<button type="button" class="small" disabled=${busy} onClick=${act} aria-label=${busy ? undefined : `${loaded ? "Unload" : "Load"} ${model.name}`}>${busy ? "Working…" : loaded ? "Unload" : "Load"}</button>`}
+        ${(model.kind === "generate" || TRIALS[model.kind]) && html`<button type="button" class="small" onClick=${onTry} aria-label=${`Try it: ${model.name}`}>Try it</button>`}
       </td>
     </tr>
   `;
