@@ -54,6 +54,7 @@ def page(browser: Browser, mesh: Mesh) -> Iterator[Page]:
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.on("console", lambda message: errors.append(message.text) if _is_fault(message.type, message.text) else None)
     yield opened
+    opened.unroute_all(behavior="ignoreErrors")  # a handler may be at work
     context.close()
     assert not errors
 

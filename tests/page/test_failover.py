@@ -1,5 +1,6 @@
 """A worker that dies in the middle of an answer: the page shows where, and the text is complete."""
 
+import re
 import signal
 
 from playwright.sync_api import expect
@@ -19,7 +20,7 @@ def test_a_killed_worker_leaves_a_mark_and_no_gap(chat: ChatPage, mesh: Mesh) ->
     chat.page.get_by_label("Device").select_option("")
     chat.last.get_by_label("Answer again").click()
     chat.wait_streaming()
-    chat.page.wait_for_function("document.querySelector('article.answer:last-of-type .text').textContent.length > 60")
+    expect(chat.last.locator(".text")).to_have_text(re.compile(".{60}", re.DOTALL))
     serving = _serving(mesh)
     serving.process.send_signal(signal.SIGKILL)
     serving.process.wait()

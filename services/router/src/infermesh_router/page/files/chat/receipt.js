@@ -31,7 +31,7 @@ export function Receipt({ node }) {
         <h3>How it was sampled</h3>
         <table><thead><tr><th>Value</th><th></th><th>Set by</th></tr></thead><tbody>
           ${receipt.sampling.filter(({ source }) => source !== "built-in").map(({ name, value, source }) => html`
-            <tr key=${name}><td>${name}</td><td class="figure">${short(value)}</td><td>${source === "request" ? "you" : "the model's makers"}</td></tr>`)}
+            <tr key=${name}><td>${name}</td><td class="figure">${short(value)}</td><td>${source === "request" ? "you" : "the model"}</td></tr>`)}
           </tbody></table>
         <p class="hint">Seed ${receipt.seed}</p>
         ${receipt.ignored_fields.length > 0 && html`<p>Had no effect: ${receipt.ignored_fields.join(", ")}</p>`}
