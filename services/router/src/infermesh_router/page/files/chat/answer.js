@@ -49,6 +49,7 @@ export function Answer({ conversation, node, isLast }) {
 
 const tell = (moves) =>
   moves.map((move) => ({
+    offset: move.offset,
     label: `moved to ${endpointName(move.to)}`,
     title: `${endpointName(move.from)} was left because ${failureInWords(move.reason)}. ${endpointName(move.to)} went on after ${move.tokens} tokens.`,
   }));
