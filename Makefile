@@ -18,6 +18,7 @@ XPU_LOCK := services/worker-xpu/requirements.lock
 HUGGINGFACE_VENV ?= build/venv-huggingface
 IPEX_VENV ?= build/venv-ipex
 LOWEST_VENV ?= build/venv-lowest
+PAGE_VENV ?= build/venv-page
 CLIENTS_VENV ?= build/venv-clients
 # How many processes run tests beside each other; many tests wait for processes of their own
 TEST_PROCESSES ?= 2
@@ -25,7 +26,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu setup-speech up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients recordings check format protos sync-client modules lock bench bench-features bench-router bench-tensors bench-xpu clean
+.PHONY: help setup setup-xpu setup-speech up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients test-page vendor recordings check format protos sync-client modules lock bench bench-features bench-router bench-tensors bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -68,6 +69,14 @@ test-clients: setup $(CLIENTS_VENV)/.installed ## Test a mesh with the clients t
 	mypy --python-executable $(CLIENTS_VENV)/bin/python --cache-dir .mypy_cache/clients \
 		--exclude '(reference|tensor_mesh).py' tests/clients
 	INFERMESH_TEST_MESH_VENV=$(CURDIR)/$(VENV) $(CLIENTS_VENV)/bin/python -m pytest -q -W default --confcutdir=tests/clients tests/clients
+
+test-page: setup $(PAGE_VENV)/.installed ## Test the page in Debian's Chromium through the real Envoy (needs chromium and npm)
+	python tools/vendor_page.py --tests
+	mypy --python-executable $(PAGE_VENV)/bin/python --cache-dir .mypy_cache/page tests/page
+	$(PAGE_VENV)/bin/python -m pytest -q -W default tests/page
+
+vendor: setup ## Take the page's libraries out of npm, at exact versions with checked hashes (needs npm)
+	python tools/vendor_page.py
 
 recordings: setup $(CLIENTS_VENV)/.installed ## Record again what clients send, for `infermesh doctor` (needs npm)
 	python -m tests.conformance.recording.record tests.conformance.recording.calls
@@ -130,6 +139,12 @@ $(HUGGINGFACE_VENV)/.installed: tests/huggingface/requirements.lock
 $(CLIENTS_VENV)/.installed: tests/clients/requirements.lock
 	python3 -m venv $(CLIENTS_VENV)
 	$(CLIENTS_VENV)/bin/python $(PIP_INSTALL) -r tests/clients/requirements.lock
+	@touch $@
+
+$(PAGE_VENV)/.installed: requirements.lock tests/page/requirements.lock
+	python3 -m venv $(PAGE_VENV)
+	$(PAGE_VENV)/bin/python $(PIP_INSTALL) -r requirements.lock -r tests/page/requirements.lock
+	$(PAGE_VENV)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation $(PACKAGES:%=-e %)
 	@touch $@
 
 $(LOWEST_VENV)/.installed: tests/lowest/requirements.lock

@@ -1,0 +1,68 @@
+// The page: its header, its rooms, and which of them is shown.
+import { html, render, useEffect, useState } from "./lib/html.js";
+import { KeyDialog, MeshSign, ThemeButton } from "./lib/header.js";
+import { Icon } from "./lib/icons.js";
+import { follow } from "./lib/mesh_feed.js";
+import { Notices } from "./lib/ui.js";
+import { ChatRoom } from "./chat/room.js";
+
+// Rooms other than the chat are loaded when they are first opened.
+const ROOMS = {
+  chat: { title: "Chat", load: async () => ChatRoom },
+  compare: { title: "Compare", load: async () => (await import("./compare/room.js")).CompareRoom },
+  mesh: { title: "Mesh", load: async () => (await import("./mesh/room.js")).MeshRoom },
+  models: { title: "Models", load: async () => (await import("./models/room.js")).ModelsRoom },
+};
+
+function readPlace() {
+  const [room, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
+  return { room: ROOMS[room] ? room : "chat", rest: rest.map(decodeURIComponent) };
+}
+
+function usePlace() {
+  const [place, setPlace] = useState(readPlace);
+  useEffect(() => {
+    const moved = () => setPlace(readPlace());
+    addEventListener("hashchange", moved);
+    return () => removeEventListener("hashchange", moved);
+  }, []);
+  return place;
+}
+
+function Page() {
+  const { room, rest } = usePlace();
+  const [shown, setShown] = useState({ room: "chat", Room: ChatRoom });
+  useEffect(() => {
+    let current = true;
+    document.title = `${ROOMS[room].title} · infermesh`;
+    ROOMS[room].load().then((Room) => current && setShown({ room, Room }));
+    return () => (current = false);
+  }, [room]);
+  const { Room } = shown;
+  return html`
+    <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
+    <header class="top">
+      <a class="brand" href="#/chat" aria-label="infermesh"><img src=${logo} alt="" width="24" height="24" /><span>infermesh</span></a>
+      <nav aria-label="Rooms">
+        ${Object.entries(ROOMS).map(([name, { title }]) => html`
+          <a key=${name} href=${`#/${name}`} aria-current=${name === room ? "page" : undefined}>
+            <${Icon} name=${name} /><span>${title}</span>
+          </a>`)}
+      </nav>
+      <div class="top-end"><${MeshSign} /><${ThemeButton} /></div>
+    </header>
+    <main id="main" tabindex="-1" class=${`room ${shown.room}`}><${Room} rest=${shown.room === room ? rest : []} /></main>
+    <${KeyDialog} />
+    <${Notices} />
+  `;
+}
+
+const logo = new URL("./icon.svg", import.meta.url).href;
+
+function skip(event) {
+  event.preventDefault();
+  document.getElementById("main").focus();
+}
+
+render(html`<${Page} />`, document.getElementById("app"));
+follow();

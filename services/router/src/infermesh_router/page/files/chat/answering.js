@@ -1,0 +1,67 @@
+// Sends messages and takes the answers: begins runs, stops them, and keeps what came.
+import { startRun, keepRun } from "../lib/run.js";
+import { createStore } from "../lib/store.js";
+import { hold, release, save, touch } from "./conversations.js";
+import { requestOf } from "./request.js";
+import { addNode } from "./tree.js";
+
+const SAVE_EVERY_MS = 3000;
+
+const running = new Map(); // by the answer's id: {run, drawn, chat}
+
+// The run of an answer that is being made, and the store that says when to draw it again; or undefined.
+export const runOf = (id) => running.get(id);
+
+export const isRunning = (conversation) => Object.keys(conversation.nodes).some((id) => running.has(id));
+
+export function send(conversation, parent, { content, images = [] }) {
+  const question = addNode(conversation, parent, { role: "user", content, ...(images.length ? { images } : {}) });
+  return answer(conversation, question.id);
+}
+
+// Asks for an answer to the message `parent`: a sibling of those that it has already.
+// Throws an Error if the conversation's settings are not right.
+export function answer(conversation, parent) {
+  const body = requestOf(conversation, parent);
+  const { model, device } = conversation.settings;
+  const node = addNode(conversation, parent, { role: "assistant", content: "", status: "streaming", model, device });
+  const drawn = createStore({ version: 0 });
+  const run = startRun(body, () => drawSoon(drawn));
+  running.set(node.id, { run, drawn, chat: conversation.id });
+  hold(conversation);
+  save(conversation);
+  touch();
+  const saving = setInterval(() => keepPart(conversation, node, run), SAVE_EVERY_MS);
+  run.finished.then(() => {
+    clearInterval(saving);
+    Object.assign(node, keepRun(run));
+    running.delete(node.id);
+    if (!isRunning(conversation)) release(conversation);
+    save(conversation);
+    touch();
+  });
+  return node;
+}
+
+function keepPart(conversation, node, run) {
+  Object.assign(node, { content: run.text, reasoning: run.reasoning });
+  save(conversation);
+}
+
+// Components draw with the screen, however fast tokens come.
+function drawSoon(drawn) {
+  if (drawn.waiting) return;
+  drawn.waiting = true;
+  const draw = () => {
+    drawn.waiting = false;
+    drawn.set(({ version }) => ({ version: version + 1 }));
+  };
+  if (document.hidden) setTimeout(draw, 250);
+  else requestAnimationFrame(draw);
+}
+
+export const stop = (conversation) => stopById(conversation.id);
+
+export function stopById(id) {
+  for (const { run, chat } of running.values()) if (chat === id) run.stop();
+}

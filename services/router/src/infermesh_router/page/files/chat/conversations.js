@@ -1,0 +1,95 @@
+// The conversations of this browser: their list, the one that is open, and how they are kept.
+import { forget, keep, readBodies, readBody, readHeads } from "../lib/db.js";
+import { createStore } from "../lib/store.js";
+import { savedStore } from "../lib/saved.js";
+import { download, notify } from "../lib/ui.js";
+import { checkConversation, newConversation, newId } from "./tree.js";
+
+export const DEFAULTS = {
+  model: "", device: "", system: "", temperature: "", top_p: "", max_tokens: "", seed: "", stop: "", schema: "", tools: "",
+};
+
+// What new conversations begin with: the settings that were used last.
+export const lastSettings = savedStore("chat", DEFAULTS);
+
+export const chats = createStore({ heads: [], open: null, version: 0 });
+
+// Conversations with a running answer stay the same objects while others are open.
+const inUse = new Map();
+
+// Draws again what shows the open conversation.
+export const touch = () => chats.set(({ version }) => ({ version: version + 1 }));
+
+export async function loadHeads() {
+  chats.set({ heads: await readHeads().catch(() => []) });
+}
+
+export function startNew() {
+  chats.set({ open: newConversation({ ...DEFAULTS, ...lastSettings.get(), system: "", schema: "", tools: "" }) });
+}
+
+export async function openConversation(id) {
+  if (chats.get().open?.id === id) return true;
+  const body = inUse.get(id) || (await readBody(id).catch(() => null));
+  if (!body) return false;
+  chats.set({ open: body });
+  return true;
+}
+
+export async function save(conversation) {
+  if (conversation.removed) return; // an answer ended after its chat was deleted
+  conversation.updated = Date.now();
+  const { id, title, created, updated } = conversation;
+  chats.set(({ heads }) => ({
+    heads: [{ id, title, created, updated }, ...heads.filter((head) => head.id !== id)],
+  }));
+  try {
+    await keep(structuredClone(conversation));
+  } catch (error) {
+    notify(`This browser did not keep the conversation: ${error.message}`, "error");
+  }
+}
+
+export const hold = (conversation) => inUse.set(conversation.id, conversation);
+export const release = (conversation) => inUse.delete(conversation.id);
+
+export async function remove(id) {
+  for (const body of [inUse.get(id), chats.get().open]) if (body?.id === id) body.removed = true;
+  await forget(id);
+  chats.set(({ heads, open }) => ({ heads: heads.filter((head) => head.id !== id), open: open?.id === id ? null : open }));
+}
+
+export async function rename(id, title) {
+  const body = chats.get().open?.id === id ? chats.get().open : inUse.get(id) || (await readBody(id));
+  if (!body || !title.trim()) return;
+  body.title = title.trim();
+  await save(body);
+}
+
+export function change(settings) {
+  const { open } = chats.get();
+  Object.assign(open.settings, settings);
+  lastSettings.set(settings);
+  touch();
+  if (Object.keys(open.nodes).length) save(open);
+}
+
+export async function exportAll() {
+  const conversations = await readBodies();
+  download(`infermesh-chats-${new Date().toISOString().slice(0, 10)}.json`, JSON.stringify({ infermesh: 1, conversations }, null, 1));
+}
+
+// Adds the conversations of a file; one that is here already comes as another one beside it.
+export async function importAll(text) {
+  let told;
+  try {
+    told = JSON.parse(text);
+  } catch {
+    throw new Error("This file is not JSON.");
+  }
+  const checked = (Array.isArray(told.conversations) ? told.conversations : [told]).map(checkConversation);
+  const known = new Set(chats.get().heads.map((head) => head.id));
+  for (const each of checked) await keep(known.has(each.id) ? { ...each, id: newId() } : each);
+  await loadHeads();
+  return checked.length;
+}

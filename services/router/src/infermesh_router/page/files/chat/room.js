@@ -1,0 +1,108 @@
+// The chat: conversations at the side, the open one in the middle, and what it is asked with below.
+import { html, useEffect, useState } from "../lib/html.js";
+import { listModels } from "../lib/choices.js";
+import { mesh } from "../lib/mesh_feed.js";
+import { useStore } from "../lib/store.js";
+import { IconButton, notify } from "../lib/ui.js";
+import { isRunning, send, stop } from "./answering.js";
+import { Composer } from "./composer.js";
+import { chats, change, loadHeads, openConversation, startNew } from "./conversations.js";
+import { SettingsDialog } from "./settings.js";
+import { Sidebar } from "./sidebar.js";
+import { Thread } from "./thread.js";
+import { Welcome } from "./welcome.js";
+import { ROOT, pathOf } from "./tree.js";
+
+export function ChatRoom({ rest }) {
+  const { open } = useStore(chats);
+  const [dialog, setDialog] = useState("");
+  const [listed, setListed] = useState(false);
+  useEffect(() => void loadHeads(), []);
+  useOpened(rest, open);
+  useDefaultModel(open);
+  useShortcuts();
+  if (!open) return html`<p class="loading" role="status">Opening…</p>`;
+  const path = pathOf(open);
+  const running = isRunning(open);
+  const submit = (message) => {
+    try {
+      send(open, path.at(-1)?.id ?? ROOT, message);
+    } catch (error) {
+      notify(error.message, "error");
+      return false;
+    }
+    if (rest[0] !== open.id) location.hash = `#/chat/${open.id}`;
+    return true;
+  };
+  return html`
+    <div class=${`chat ${listed ? "listed" : ""}`}>
+      <${Sidebar} open=${open} onClose=${() => setListed(false)} />
+      <div class="talk">
+        <div class="talk-head">
+          <${IconButton} icon="menu" label="Conversations" className="list-button" onClick=${() => setListed(!listed)} />
+          <h1>${open.title}</h1>
+        </div>
+        ${path.length
+          ? html`<${Thread} key=${open.id} conversation=${open} path=${path} />`
+          : html`<${Welcome} onPick=${(content) => submit({ content })} />`}
+        <${Composer} key=${`composer-${open.id}`} conversation=${open} running=${running} onSend=${submit}
+          onStop=${() => stop(open)} onSettings=${() => setDialog("settings")} />
+      </div>
+    </div>
+    ${dialog === "settings" && html`<${SettingsDialog} settings=${open.settings} onClose=${() => setDialog("")} />`}
+  `;
+}
+
+// Opens the conversation that the address names; without one, a new one. `new/MODEL` begins one with that model.
+function useOpened([id, model], open) {
+  useEffect(() => {
+    if (id === "new") {
+      startNew();
+      if (model) change({ model });
+      location.hash = "#/chat";
+      return;
+    }
+    if (!id) {
+      if (!open || Object.keys(open.nodes).length) startNew();
+      return;
+    }
+    openConversation(id).then((found) => {
+      if (found) return;
+      notify("This browser does not have that conversation.", "error");
+      location.hash = "#/chat";
+    });
+  }, [id, model]);
+  useEffect(() => {
+    if (!open) startNew();
+  }, [open]);
+}
+
+// A conversation whose model is not chosen takes the first that is loaded.
+function useDefaultModel(open) {
+  const endpoints = useStore(mesh, (state) => state.endpoints);
+  useEffect(() => {
+    if (!open) return;
+    const models = listModels(endpoints, "generate");
+    if (!models.length) return;
+    const isHere = models.some((model) => model.name === open.settings.model);
+    if (!open.settings.model || (!isHere && !Object.keys(open.nodes).length)) change({ model: models[0].name });
+  }, [open, endpoints]);
+}
+
+function useShortcuts() {
+  useEffect(() => {
+    const pressed = (event) => {
+      const typing = event.target.closest?.("input, textarea, select, dialog");
+      if (event.key === "O" && event.ctrlKey && event.shiftKey) {
+        event.preventDefault();
+        location.hash = "#/chat";
+        startNew();
+      } else if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+        event.preventDefault();
+        document.getElementById("message")?.focus();
+      }
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, []);
+}

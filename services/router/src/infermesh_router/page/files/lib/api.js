@@ -1,0 +1,95 @@
+// Calls to the mesh: where its API is, the caller's key, errors in words, and server-sent events.
+import { read, write } from "./saved.js";
+import { createStore } from "./store.js";
+
+// The page's files are below ROOT/ui/, perhaps in a folder that names their version; the API is beside ui/.
+const ROOT = import.meta.url.replace(/ui\/(?:v-[^/]+\/)?lib\/api\.js.*$/, "");
+
+export const address = (path) => ROOT + path;
+
+// The API key, and whether a call was refused for the want of one.
+export const access = createStore({ key: read("key", ""), wanted: "" });
+
+export function setKey(key) {
+  write("key", key);
+  access.set({ key, wanted: "" });
+}
+
+export class ApiError extends Error {
+  constructor(message, { status = 0, code = "", requestId = "" } = {}) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.requestId = requestId;
+  }
+}
+
+const UNREACHABLE = "The mesh does not answer. Is it running? `infermesh status` tells.";
+
+// A call; its answer has begun when this returns. Throws ApiError; an aborted call throws AbortError.
+export async function call(path, { method = "GET", body, headers = {}, signal } = {}) {
+  const key = access.get().key;
+  const sent = { ...headers };
+  if (key) sent.authorization = `Bearer ${key}`;
+  if (body !== undefined && !(body instanceof FormData)) sent["content-type"] = "application/json";
+  let response;
+  try {
+    response = await fetch(address(path), {
+      method, signal, headers: sent,
+      body: body === undefined || body instanceof FormData ? body : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(UNREACHABLE, { code: "unreachable" });
+  }
+  if (!response.ok) throw await refusal(response);
+  return response;
+}
+
+async function refusal(response) {
+  const text = await response.text().catch(() => "");
+  const requestId = response.headers.get("x-request-id") || "";
+  const error = new ApiError(`The mesh answered ${response.status}.`, { status: response.status, requestId });
+  try {
+    const told = JSON.parse(text).error ?? JSON.parse(text);
+    error.message = typeof told === "string" ? told : told.message || error.message;
+    error.code = told.code || told.type || "";
+  } catch {
+    if (text && text.length < 300) error.message = text;
+  }
+  if (response.status === 401) access.set({ wanted: error.message });
+  return error;
+}
+
+export const getJson = async (path, options) => (await call(path, options)).json();
+export const postJson = async (path, body, options) => (await call(path, { ...options, method: "POST", body })).json();
+
+// The events of an answer: {event, data}, and {comment} for what is said meanwhile.
+export async function* serverEvents(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "", event = "message", data = [];
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      for (let line of lines) {
+        if (line.endsWith("\r")) line = line.slice(0, -1);
+        if (line === "") {
+          if (data.length) yield { event, data: data.join("\n") };
+          event = "message";
+          data = [];
+        } else if (line.startsWith(":")) {
+          yield { comment: line.slice(1).trim() };
+        } else if (line.startsWith("data:")) {
+          data.push(line.slice(line[5] === " " ? 6 : 5));
+        } else if (line.startsWith("event:")) {
+          event = line.slice(6).trim();
+        }
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}

@@ -1,0 +1,65 @@
+// What this browser keeps of conversations: IndexedDB, with heads (for lists) apart from bodies.
+const NAME = "infermesh", VERSION = 1;
+let opening = null;
+const memory = { heads: new Map(), bodies: new Map() }; // where the browser has no IndexedDB
+
+function open() {
+  opening ??= new Promise((resolve) => {
+    let request;
+    try {
+      request = indexedDB.open(NAME, VERSION);
+    } catch {
+      resolve(null);
+      return;
+    }
+    request.onupgradeneeded = () => {
+      request.result.createObjectStore("heads", { keyPath: "id" });
+      request.result.createObjectStore("bodies", { keyPath: "id" });
+    };
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => resolve(null);
+  });
+  return opening;
+}
+
+// Runs `work` in a transaction over both stores; returns what its request results in.
+async function within(mode, work) {
+  const database = await open();
+  if (!database) return undefined;
+  return new Promise((resolve, reject) => {
+    const transaction = database.transaction(["heads", "bodies"], mode);
+    const request = work(transaction.objectStore("heads"), transaction.objectStore("bodies"));
+    transaction.oncomplete = () => resolve(request?.result);
+    transaction.onerror = transaction.onabort = () => reject(transaction.error || new Error("The browser's store is full."));
+  });
+}
+
+export async function readHeads() {
+  const heads = (await within("readonly", (store) => store.getAll())) ?? [...memory.heads.values()];
+  return heads.sort((a, b) => b.updated - a.updated);
+}
+
+export const readBody = async (id) =>
+  (await open()) ? within("readonly", (_, bodies) => bodies.get(id)) : memory.bodies.get(id);
+
+export const readBodies = async () =>
+  (await open()) ? within("readonly", (_, bodies) => bodies.getAll()) : [...memory.bodies.values()];
+
+export async function keep(body) {
+  const { id, title, created, updated } = body;
+  memory.heads.set(id, { id, title, created, updated });
+  memory.bodies.set(id, body);
+  await within("readwrite", (heads, bodies) => {
+    heads.put({ id, title, created, updated });
+    return bodies.put(body);
+  });
+}
+
+export async function forget(id) {
+  memory.heads.delete(id);
+  memory.bodies.delete(id);
+  await within("readwrite", (heads, bodies) => {
+    heads.delete(id);
+    return bodies.delete(id);
+  });
+}

@@ -1,0 +1,188 @@
+// Draws Markdown as it streams: blocks that are complete stay as they are, only the last one is drawn again.
+//
+// Models' HTML is shown as text, links may lead to http, https and mailto, nothing is loaded from elsewhere, and what
+// marked makes passes DOMPurify before it becomes nodes.
+import { Marked } from "../vendor/marked.js";
+import DOMPurify from "../vendor/purify.js";
+import { decorateCode } from "./code.js";
+
+const MARK = "\uE000"; // stands in the text where a stream moved
+const LONG_BLOCK = 50_000; // characters; longer blocks are shown as plain text
+const SAFE_LINK = /^(https?:|mailto:)/i;
+
+const escape = (text) =>
+  text.replace(/[&<>"']/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" })[c]);
+
+const marked = new Marked({ gfm: true, breaks: true, async: false });
+marked.use({
+  renderer: {
+    html: ({ text }) => escape(text),
+    image: ({ href, text }) =>
+      href.startsWith("data:image/") ? `<img src="${escape(href)}" alt="${escape(text)}">` : escape(`${text || "image"} (${href})`),
+    link({ href, tokens }) {
+      const inner = this.parser.parseInline(tokens);
+      return SAFE_LINK.test(href) ? `<a href="${escape(href)}">${inner}</a>` : inner;
+    },
+    code: ({ text, lang }) => `<pre><code data-language="${escape((lang || "").split(/\s/)[0])}">${escape(text)}</code></pre>`,
+  },
+});
+
+const ALLOWED = {
+  ALLOWED_TAGS: [
+    "p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "strong", "em", "del", "code", "pre", "blockquote", "ul", "ol",
+    "li", "a", "table", "thead", "tbody", "tr", "th", "td", "img", "input",
+  ],
+  ALLOWED_ATTR: ["href", "src", "alt", "start", "align", "data-language", "type", "checked", "disabled"],
+  ALLOW_DATA_ATTR: false,
+  RETURN_DOM_FRAGMENT: true,
+};
+
+// Draws a text into an element; give it the longer text each time, and the places where the stream moved.
+export class MarkdownView {
+  constructor(root) {
+    this.root = root;
+    this.clear();
+  }
+
+  clear() {
+    this.root.replaceChildren();
+    this.drawn = 0; // the text before this is drawn for good
+    this.last = null; // element of the last block, which may change
+    this.lastRaw = "";
+    this.moveCount = 0;
+    this.source = "";
+  }
+
+  // `done`: nothing will follow, so that code may be highlighted.
+  update(text, moves = [], done = false) {
+    if (moves.length !== this.moveCount) {
+      this.clear();
+      this.moveCount = moves.length;
+    }
+    this.moves = moves;
+    const source = withMarks(text, moves);
+    if (source === this.source && !done) return;
+    this.source = source;
+    const tail = source.slice(this.drawn);
+    if (tail.length > LONG_BLOCK && this.growPlain(tail)) return;
+    const tokens = tail.length > 4 * LONG_BLOCK ? roughBlocks(tail) : marked.lexer(tail);
+    let open = tokens.length - 1;
+    while (open > 0 && tokens[open].type === "space") open--;
+    for (let i = 0; i < open; i++) this.finish(tokens[i]);
+    const rest = tokens.slice(Math.max(open, 0));
+    if (!rest.length) return;
+    if (done) for (const token of rest) this.finish(token);
+    else this.draw(rest[0], false);
+  }
+
+  // The tail is one long block: only its new characters are added.
+  growPlain(tail) {
+    const node = this.last?.firstChild;
+    if (!this.last?.classList.contains("plain") || !tail.startsWith(this.lastRaw)) return false;
+    node.appendData(tail.slice(this.lastRaw.length));
+    this.lastRaw = tail;
+    return true;
+  }
+
+  finish(token) {
+    this.draw(token, true);
+    this.drawn += token.raw.length;
+    this.last = null;
+    this.lastRaw = "";
+  }
+
+  draw(token, complete) {
+    if (token.type === "space" || token.type === "def") return;
+    if (this.last && token.raw === this.lastRaw && !complete) return;
+    const element = drawBlock(token, complete);
+    if (this.last) this.last.replaceWith(element);
+    else this.root.append(element);
+    this.last = element;
+    this.lastRaw = token.raw;
+    showMoves(element, this.moves);
+  }
+}
+
+function drawBlock(token, complete) {
+  const block = document.createElement("div");
+  block.className = "block";
+  block.dir = "auto";
+  if (token.raw.length > LONG_BLOCK || token.type === "rough") {
+    block.classList.add("plain");
+    block.append(document.createTextNode(token.raw));
+    return block;
+  }
+  block.append(DOMPurify.sanitize(marked.parser([token]), ALLOWED));
+  for (const link of block.querySelectorAll("a")) {
+    link.target = "_blank";
+    link.rel = "noopener noreferrer nofollow";
+  }
+  for (const table of block.querySelectorAll("table")) wrapTable(table);
+  for (const code of block.querySelectorAll("pre > code")) decorateCode(code, complete);
+  return block;
+}
+
+function wrapTable(table) {
+  const frame = document.createElement("div");
+  frame.className = "table-frame";
+  frame.tabIndex = 0;
+  frame.setAttribute("role", "region");
+  frame.setAttribute("aria-label", "Table");
+  table.replaceWith(frame);
+  frame.append(table);
+}
+
+// Of a very long text: pieces between blank lines, shown as plain text of a bearable size each.
+function roughBlocks(text) {
+  const blocks = [];
+  for (let at = 0; at < text.length; at += LONG_BLOCK) blocks.push({ type: "rough", raw: text.slice(at, at + LONG_BLOCK) });
+  return blocks;
+}
+
+// Marks stand at the next white space, so that they do not cut words, and not on lines that are signs of Markdown's own
+// (fences, rows of tables, rules): those come after them.
+const SIGNS = /^\s*(```|~~~|\||[-=*_]{3,}\s*$)/;
+
+function placeOf(text, offset, from) {
+  let at = Math.max(offset, from);
+  while (at < text.length && at < offset + 40 && !/\s/.test(text[at])) at++;
+  for (;;) {
+    const line = text.lastIndexOf("\n", at - 1) + 1;
+    if (line <= from || !SIGNS.test(text.slice(line, at))) return at;
+    at = line - 1;
+  }
+}
+
+function withMarks(text, moves) {
+  const clean = text.includes(MARK) ? text.replaceAll(MARK, "\uFFFD") : text;
+  if (!moves.length) return clean;
+  let result = "", from = 0;
+  for (const { offset } of moves) {
+    const at = placeOf(clean, offset, from);
+    result += clean.slice(from, at) + MARK;
+    from = at;
+  }
+  return result + clean.slice(from);
+}
+
+function showMoves(element, moves) {
+  if (!moves?.length || !element.textContent.includes(MARK)) return;
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) if (walker.currentNode.data.includes(MARK)) found.push(walker.currentNode);
+  let index = element.parentNode ? element.parentNode.querySelectorAll(".moved").length : 0;
+  for (const node of found) {
+    const parts = node.data.split(MARK);
+    const nodes = [parts[0]];
+    for (const part of parts.slice(1)) nodes.push(moveMark(moves[Math.min(index++, moves.length - 1)]), part);
+    node.replaceWith(...nodes);
+  }
+}
+
+function moveMark({ label, title }) {
+  const mark = document.createElement("span");
+  mark.className = "moved";
+  mark.title = title || "";
+  mark.textContent = label || "moved";
+  return mark;
+}

@@ -1,0 +1,61 @@
+// What happened in the mesh, newest first, in sentences.
+import { html, useState } from "../lib/html.js";
+import { clock, duration } from "../lib/format.js";
+import { endpointName } from "../lib/mesh_feed.js";
+import { failureInWords, reasonInWords } from "../lib/reasons.js";
+
+const SHOWN = 100;
+const KINDS = [
+  { name: "all", label: "All" },
+  { name: "choice", label: "Choices" },
+  { name: "failover", label: "Moves" },
+  { name: "state", label: "Endpoints" },
+];
+const belongs = (event, kind) => kind === "all" || event.event === kind || (kind === "state" && event.event === "restart");
+
+export function EventLog({ log }) {
+  const [kind, setKind] = useState("all");
+  const shown = log.filter((event) => belongs(event, kind)).slice(-SHOWN).reverse();
+  return html`
+    <section class="card events">
+      <div class="rates-head">
+        <h2>What happened</h2>
+        <span class="spacer"></span>
+        <div class="spans" role="group" aria-label="Events shown">
+          ${KINDS.map(({ name, label }) => html`<button type="button" key=${name} class="small" aria-pressed=${name === kind ? "true" : "false"} onClick=${() => setKind(name)}>${label}</button>`)}
+        </div>
+      </div>
+      ${shown.length
+        ? html`<ol class="log" tabindex="0" aria-label="Events, newest first">${shown.map((event) => html`<${Line} key=${`${event.time}-${event.event}-${event.request_id || event.endpoint}`} event=${event} />`)}</ol>`
+        : html`<p class="hint">Nothing yet. Ask something in the chat.</p>`}
+    </section>
+  `;
+}
+
+const Line = ({ event }) => html`
+  <li class=${event.event}>
+    <time>${clock(event.time)}</time>
+    <p>${sentence(event)}${event.model && event.event !== "restart" && html` <span class="log-model">${event.model}</span>`}</p>
+  </li>
+`;
+
+function sentence(event) {
+  const name = endpointName(event.endpoint);
+  switch (event.event) {
+    case "choice":
+      return html`Sent to <strong>${name}</strong>: ${whyChosen(event)}`;
+    case "failover":
+      return html`Stream moved from <strong>${endpointName(event.from_endpoint)}</strong> to <strong>${endpointName(event.to_endpoint)}</strong> after ${event.after_tokens} tokens: ${failureInWords(event.reason)}`;
+    case "restart":
+      return event.what === "engine" ? html`The engine of ${event.model} on <strong>${name}</strong> started anew` : html`<strong>${name}</strong> started anew`;
+    default:
+      return html`<strong>${name}</strong> ${event.before ? `is ${event.state}, was ${event.before}` : `joined, ${event.state}`}${event.message ? `: ${event.message}` : ""}`;
+  }
+}
+
+// "would be done first, in 0.8 s; cpu: 4.1 s"
+function whyChosen({ reason, seconds, runners_up: others }) {
+  const words = reasonInWords(reason);
+  if (!others?.length) return words;
+  return `${words}, in ${duration(1000 * seconds)}; ${others.map((each) => `${endpointName(each.endpoint)}: ${duration(1000 * each.seconds)}`).join(", ")}`;
+}

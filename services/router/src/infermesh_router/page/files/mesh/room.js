@@ -1,0 +1,82 @@
+// The mesh, live: its endpoints, rates over the last minutes, queues, and what happened.
+import { html, useMemo, useState } from "../lib/html.js";
+import { plural, rate } from "../lib/format.js";
+import { mesh } from "../lib/mesh_feed.js";
+import { colorOf } from "../lib/plots.js";
+import { useStore } from "../lib/store.js";
+import { addStyle } from "../lib/styles.js";
+import { Timeline } from "../lib/timeline.js";
+import { Empty } from "../lib/ui.js";
+import { EndpointCard } from "./endpoint.js";
+import { EventLog } from "./events.js";
+import { Queues } from "./queues.js";
+import { together } from "./history.js";
+
+await addStyle("mesh");
+
+const SPANS = [{ seconds: 60, label: "1 min" }, { seconds: 300, label: "5 min" }, { seconds: 900, label: "15 min" }];
+const MARKS = {
+  failover: { label: "moved", color: "--series-5" },
+  restart: { label: "restart", color: "--series-3" },
+  state: { label: "", color: "--series-6" },
+};
+
+export function MeshRoom() {
+  const { endpoints, queues, log, mayManage, version, history } = useStore(mesh);
+  if (!endpoints.length) {
+    return html`<${Empty} title="No endpoint has joined the mesh yet">infermesh up starts a mesh with a worker for each device of this machine.<//>`;
+  }
+  return html`
+    <div class="page-room">
+      <div class="page-head">
+        <div><h1>Mesh</h1><p>${summary(endpoints)}</p></div>
+      </div>
+      <${Rates} endpoints=${endpoints} log=${log} version=${version} history=${history} />
+      <div class="endpoints">
+        ${endpoints.map((endpoint, i) => html`
+          <${EndpointCard} key=${endpoint.address} endpoint=${endpoint} color=${colorOf(i)} points=${history.get(endpoint.address) || []}
+            mayManage=${mayManage} />`)}
+      </div>
+      <div class="happenings">
+        <${EventLog} log=${log} />
+        <${Queues} queues=${queues} />
+      </div>
+    </div>
+  `;
+}
+
+const NOTABLE = new Set(["draining", "failed", "unreachable", "gone"]);
+const isMarked = ({ event, state }) => event === "failover" || event === "restart" || (event === "state" && NOTABLE.has(state));
+
+function summary(endpoints) {
+  const running = endpoints.reduce((sum, each) => sum + each.running, 0);
+  const models = new Set(endpoints.flatMap((each) => each.models.map((model) => model.name))).size;
+  return `${plural(endpoints.length, "endpoint")}, ${plural(models, "model")} loaded, ${plural(running, "sequence")} running`;
+}
+
+function Rates({ endpoints, log, version, history }) {
+  const [span, setSpan] = useState(300);
+  const drawn = useMemo(() => together(endpoints.map((each) => history.get(each.address) || []), span), [version, span, endpoints.length]);
+  const series = endpoints.map((each, i) => ({ label: each.address, color: colorOf(i).slice(4, -1), values: drawn.values[i] }));
+  const marks = log.filter(isMarked).map((event) => ({
+    ...MARKS[event.event], time: event.time, label: MARKS[event.event].label || event.state,
+  }));
+  const total = endpoints.reduce((sum, each) => sum + (history.get(each.address)?.at(-1)?.tokens_per_s || 0), 0);
+  return html`
+    <section class="card rates">
+      <div class="rates-head">
+        <h2>Tokens per second</h2>
+        <ul class="legend">
+          ${endpoints.map((each, i) => html`<li key=${each.address}><svg viewBox="0 0 8 8" width="8" height="8" aria-hidden="true"><rect width="8" height="8" rx="2" fill=${colorOf(i)} /></svg>${each.name}</li>`)}
+        </ul>
+        <span class="spacer"></span>
+        <span class="now">${rate(total)} now</span>
+        <div class="spans" role="group" aria-label="Time shown">
+          ${SPANS.map(({ seconds, label }) => html`<button type="button" key=${seconds} class="small" aria-pressed=${seconds === span ? "true" : "false"} onClick=${() => setSpan(seconds)}>${label}</button>`)}
+        </div>
+      </div>
+      <${Timeline} times=${drawn.times} series=${series} marks=${marks} from=${drawn.from} to=${drawn.to} top=${10}
+        label=${`Tokens per second of each endpoint over the last ${span / 60} minutes`} format=${(value) => rate(value).replace(" tok/s", "")} />
+    </section>
+  `;
+}

@@ -1,0 +1,79 @@
+"""Fixtures for the page: a mesh of simulated workers behind the real Envoy, and Debian's Chromium to open it with."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.e2e.conftest import new_mesh
+from tests.e2e.mesh import SIMULATED, Mesh, NewMesh
+from tests.page.pages import ChatPage
+from tests.page.scripted import SCRIPTED
+
+__all__ = ["new_mesh"]
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "page"
+CHROMIUM = os.environ.get("INFERMESH_TEST_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+WIDTH, HEIGHT = 1280, 800
+PATIENCE_MS = 30_000
+
+
+@pytest.fixture(scope="session")
+def mesh(new_mesh: NewMesh) -> Mesh:
+    """Two workers with one model, a CPU and an accelerator that is twice as fast; both slow enough to be watched."""
+    models = {"model": "story", "sim_models": "story:1GiB,spare:2GiB", "sim_memory_bytes": "16GiB"}
+    made = new_mesh(
+        [
+            (SIMULATED, {**models, "sim_device": "cpu", "sim_itl_s": 0.02}),
+            (SIMULATED, {**models, "sim_device": "xpu", "sim_itl_s": 0.01}),
+        ]
+    )
+    made.start()
+    made.wait_ready()
+    return made
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser, mesh: Mesh) -> Iterator[Page]:
+    """A page of a browser that was never here. What its console calls an error fails the test."""
+    context = browser.new_context(base_url=mesh.envoy.http, viewport={"width": WIDTH, "height": HEIGHT})
+    context.set_default_timeout(PATIENCE_MS)
+    opened = context.new_page()
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda message: errors.append(message.text) if _is_fault(message.type, message.text) else None)
+    yield opened
+    opened.unroute_all(behavior="ignoreErrors")  # a handler may be at work
+    context.close()
+    assert not errors
+
+
+def _is_fault(kind: str, text: str) -> bool:
+    """Whether the page is at fault; that a request failed is what some tests want."""
+    return kind == "error" and not text.startswith("Failed to load resource")
+
+
+@pytest.fixture
+def chat(page: Page) -> ChatPage:
+    """The chat, opened."""
+    opened = ChatPage(page, SCREENSHOTS)
+    opened.open()
+    return opened
+
+
+@pytest.fixture
+def scripted(page: Page, chat: ChatPage) -> ChatPage:
+    """The chat, answered by what tests say with answer_with."""
+    page.evaluate(SCRIPTED)
+    return chat

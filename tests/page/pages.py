@@ -1,0 +1,79 @@
+"""The page as tests use it: what a person would do in the chat, and what they would see."""
+
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import CDPSession, Locator, Page, expect
+
+_READ_CHATS = """async () => {
+  const database = await new Promise((resolve) => {
+    const request = indexedDB.open("infermesh");
+    request.onsuccess = () => resolve(request.result);
+  });
+  return new Promise((resolve) => {
+    const request = database.transaction("bodies").objectStore("bodies").getAll();
+    request.onsuccess = () => resolve(request.result);
+  });
+}"""
+
+
+def main_thread_s(session: CDPSession) -> float:
+    """Processor time of the page's main thread so far; needs Performance.enable in the time domain threadTicks."""
+    metrics = {each["name"]: float(each["value"]) for each in session.send("Performance.getMetrics")["metrics"]}
+    return metrics["TaskDuration"]
+
+
+class ChatPage:
+    """The chat."""
+
+    def __init__(self, page: Page, screenshots: Path) -> None:
+        self.page = page
+        self._screenshots = screenshots
+
+    def open(self, path: str = "/") -> None:
+        """Opens the page and waits until the mesh has told its models."""
+        self.page.goto(path)
+        expect(self.page.locator("#model")).to_have_value("story")
+
+    @property
+    def answers(self) -> Locator:
+        return self.page.locator("article.answer")
+
+    @property
+    def last(self) -> Locator:
+        """The last answer."""
+        return self.answers.last
+
+    def settings(self, **values: object) -> None:
+        """Sets settings of the chat, by their labels with _ for spaces."""
+        self.page.get_by_role("button", name="Settings").click()
+        for name, value in values.items():
+            self.page.get_by_label(name.replace("_", " ")).first.fill(str(value))
+        self.page.get_by_role("button", name="Save").click()
+
+    def send(self, text: str) -> None:
+        self.page.get_by_label("Message", exact=True).fill(text)
+        self.page.keyboard.press("Enter")
+
+    def wait_streaming(self) -> None:
+        expect(self.last.locator(".text .block").first).to_be_visible()
+
+    def wait_done(self) -> None:
+        """Waits until the last answer is complete and its figures are shown."""
+        expect(self.last).to_have_attribute("aria-busy", "false")
+        expect(self.last.locator(".numbers")).to_be_visible()
+
+    def saved(self) -> list[dict[str, Any]]:
+        """The conversations that the browser keeps."""
+        chats: list[dict[str, Any]] = self.page.evaluate(_READ_CHATS)
+        return chats
+
+    def saved_answers(self) -> list[dict[str, Any]]:
+        """All answers that the browser keeps, oldest first."""
+        nodes = [node for chat in self.saved() for node in chat["nodes"].values() if node["role"] == "assistant"]
+        return sorted(nodes, key=lambda node: float(node["at"]))
+
+    def picture(self, name: str) -> None:
+        """Keeps a screenshot."""
+        self._screenshots.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=self._screenshots / f"{name}.png")

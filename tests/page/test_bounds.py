@@ -1,0 +1,142 @@
+"""What holds for every view: accessible, dark and light, narrow, small to load, soon usable, nothing from elsewhere."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.mesh import Mesh
+from tests.page.conftest import SCREENSHOTS
+from tests.page.pages import ChatPage, main_thread_s
+
+AXE = Path(__file__).resolve().parents[2] / "build" / "page" / "axe.min.js"
+FILES = Path(__file__).resolve().parents[2] / "services/router/src/infermesh_router/page/files"
+ROOMS = ("chat", "compare", "mesh", "models")
+MOST_BYTES, MOST_REQUESTS, MOST_BUSY_S = 300_000, 60, 1.0
+"""The budget of the first load: bytes compressed, and processor time of the main thread until one can chat."""
+_AXE = """async () => {
+  const { violations } = await axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] });
+  return violations.filter(({ impact }) => ["serious", "critical"].includes(impact))
+    .map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).join(" | ")}`);
+}"""
+
+
+_FOCUSED = """(() => {
+  const { id, textContent, ariaLabel } = document.activeElement;
+  return ariaLabel || id || textContent.trim();
+})()"""
+
+
+@pytest.fixture
+def answered(chat: ChatPage) -> ChatPage:
+    """A chat with an answer whose receipt is open."""
+    chat.settings(Longest_answer=30)
+    chat.send("Say something")
+    chat.wait_done()
+    chat.last.locator(".who").click()
+    return chat
+
+
+def check_accessible(page: Page) -> None:
+    """Fails with what axe-core finds serious. It is run past the page's own policy, which lets no other script in."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[str] = page.evaluate(_AXE)
+    assert not found
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(answered: ChatPage, theme: str) -> None:
+    page = answered.page
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type] # one of the two
+    check_accessible(page)
+    answered.picture(f"chat-{theme}")
+    page.get_by_role("button", name="Settings").click()
+    check_accessible(page)
+    page.keyboard.press("Escape")
+    for room in ROOMS[1:]:
+        page.goto(f"/#/{room}")
+        expect(page.locator(f"main.{room} h1")).to_be_visible()
+        check_accessible(page)
+        answered.picture(f"{room}-{theme}")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_phone_of_360_pixels_has_all_of_it(answered: ChatPage, room: str) -> None:
+    page = answered.page
+    page.set_viewport_size({"width": 360, "height": 720})
+    if room != "chat":
+        page.goto(f"/#/{room}")
+        expect(page.locator(f"main.{room} h1")).to_be_visible()
+    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    answered.picture(f"{room}-360")
+    assert overflow <= 0
+    assert page.locator("main").evaluate("(each) => each.scrollWidth - each.clientWidth") <= 0
+
+
+def test_the_keyboard_reaches_everything(chat: ChatPage) -> None:
+    page = chat.page
+    page.locator("body").press("Tab")
+    seen = set()
+    for _ in range(40):
+        seen.add(page.evaluate(_FOCUSED))
+        page.keyboard.press("Tab")
+    assert {"message", "model", "device", "Settings", "Compare", "Mesh", "Models"} <= seen
+    page.locator("body").click(position={"x": 640, "y": 100})
+    page.keyboard.press("/")
+    expect(page.locator("#message")).to_be_focused()
+
+
+def test_dark_and_light_are_chosen_and_remembered(chat: ChatPage) -> None:
+    page = chat.page
+    page.get_by_label("Dark theme").click()
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(int(each) for each in re.findall(r"\d+", background)[:3]) < 40
+
+
+def test_the_first_load_keeps_to_its_budget(browser: Browser, mesh: Mesh) -> None:
+    context = browser.new_context(base_url=mesh.envoy.http)
+    page = context.new_page()
+    session = context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    sizes: list[float] = []
+    hosts: set[str] = set()
+    session.on("Network.loadingFinished", lambda event: sizes.append(float(event["encodedDataLength"])))
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    page.goto("/")
+    expect(page.locator("#model")).to_have_value("story")
+    ready_ms: float = page.evaluate("performance.now()")
+    busy_s = main_thread_s(session)
+    context.close()
+    size = f"{sum(sizes) / 1000:.0f} kB in {len(sizes)} requests"
+    print(f"{size}, ready after {ready_ms:.0f} ms, {busy_s:.2f} s of computing")
+    assert sum(sizes) <= MOST_BYTES
+    assert len(sizes) <= MOST_REQUESTS
+    assert busy_s <= MOST_BUSY_S
+    assert hosts == {mesh.envoy.http.split("/")[2]}
+
+
+def test_what_the_first_room_needs_is_asked_for_at_once() -> None:
+    """Modules that the chat imports are named in the page, so that none is found only after another has come."""
+    needed: set[str] = set()
+    missing = [FILES / "app.js"]
+    while missing:
+        path = missing.pop()
+        needed.add(path.relative_to(FILES).as_posix())
+        imports = re.findall(r'^(?:import|export)\b[^;]*?"(\.[^"]+)";', path.read_text(encoding="utf-8"), re.MULTILINE)
+        found = {(path.parent / each).resolve() for each in imports}
+        missing += [each for each in found if each.relative_to(FILES).as_posix() not in needed]
+    page = (FILES / "index.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'(?:modulepreload" href|module" src)="ui/([^"]+)"', page)) == needed
+
+
+def test_the_policy_lets_no_inline_script_run(page: Page, mesh: Mesh) -> None:
+    answer: Any = page.goto("/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert SCREENSHOTS.parent.exists()
