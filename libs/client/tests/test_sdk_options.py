@@ -7,6 +7,7 @@ import pytest
 from google.protobuf.message import Message
 
 from infermesh.inference.v1 import inference_pb2
+from infermesh_client.image_parts import image_part
 from infermesh_client.request import ChatMessage, GenerateOptions, Prompt, build_request
 from infermesh_runtime.errors import InvalidArgument
 
@@ -16,6 +17,7 @@ NOT_OFFERED = {"generated"}
 CALLS = [inference_pb2.ToolCall(id="c", name="f", arguments_json="{}")]
 CHAT: list[ChatMessage] = [
     {"role": "user", "content": "", "content_parts": ["a", "b"], "name": "Ada"},
+    {"role": "user", "content": "", "parts": ["What is this?", image_part(b"an image", detail="low")]},
     {"role": "assistant", "content": "", "tool_calls": CALLS, "reasoning_content": "Hm."},
     {"role": "tool", "content": "1", "tool_call_id": "c"},
 ]
