@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
@@ -76,6 +77,11 @@ class Mesh:
     @property
     def admin(self) -> admin_pb2_grpc.AdminServiceStub:
         return admin_pb2_grpc.AdminServiceStub(self.admin_channel)
+
+    def errors(self) -> list[dict[str, Any]]:
+        """The errors that the processes have logged."""
+        processes = [self.router, *(worker.process for worker in self.workers if worker.process is not None)]
+        return [line for process in processes for line in process.log if line.get("level") == "error"]
 
     def resident_mb(self) -> float:
         """The router's resident memory."""

@@ -142,7 +142,7 @@ async def test_what_kills_two_workers_is_not_tried_on_the_third(mesh: Mesh, kind
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await (stub.Infer(tensors(float(DEADLY_NUMBER))) if kind == TENSORS else stub.Embed(deadly_texts))
     refusal = from_rpc_error(caught.value)
-    assert isinstance(refusal, FailedPrecondition)
+    assert isinstance(refusal, FailedPrecondition), mesh.errors()
     assert refusal.reason == "POISONED_REQUEST"
     assert sorted(sum(map(is_dead, engines)) for engines in before) == [0, 1, 1]
 
