@@ -1,10 +1,13 @@
 """Who manages the mesh on the page: whoever opened it with the secret that `infermesh ui` knows."""
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, Request, expect
 
+from infermesh_client.mesh.manage_key import managing_url, write_opening
+from infermesh_client.settings import Home
 from tests.e2e.mesh import Mesh
 
 HEADER = "x-infermesh-manage-key"
@@ -69,3 +72,12 @@ def test_a_new_secret_replaces_the_old_one(page: Page, mesh: Mesh) -> None:
     assert page.evaluate("location.search + location.hash") == "?again"
     show_endpoints(page)
     expect(page.get_by_text(HINT)).to_be_visible()
+
+
+def test_the_file_that_a_browser_is_given_leads_to_the_page(page: Page, mesh: Mesh, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    file = write_opening(Home(tmp_path, tmp_path), managing_url(f"{mesh.envoy.http}/", mesh.manage_key))
+    page.goto(file.as_uri())
+    expect(page).to_have_url(f"{mesh.envoy.http}/")
+    show_endpoints(page)
+    expect(page.get_by_label("Drain cpu")).to_be_visible()
