@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from tests.e2e.mesh import CPU, MODEL, ROUTER, XPU, Mesh, NewMesh, Program
+from tests.e2e.mesh import CPU, MODEL, ROUTER, XPU, Mesh, NewMesh, Program, write_manage_key
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +28,7 @@ def new_mesh(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
             admin = f"unix:{folder}/admin.sock"
             # tests kill engines under the same request again and again
             settings: dict[str, object] = {"workers": endpoints, "admin_listen": admin, "poison_s": 0}
+            settings["manage_key_file"] = write_manage_key(folder)
             settings["responses_store"] = folder / "responses.sqlite"
             settings["batches_store"] = folder / "batches.sqlite"
             router = Program(ROUTER, folder / "router.log", {**settings, **router_settings})

@@ -1,6 +1,7 @@
 """Starts and stops whole meshes as users run them: workers, router and Envoy as processes on free ports."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -118,6 +119,11 @@ class Mesh:
         """The router's admin address."""
         return str(self.router.settings["admin_listen"])
 
+    @property
+    def manage_key(self) -> str:
+        """The secret of its owner."""
+        return Path(str(self.router.settings["manage_key_file"])).read_text(encoding="ascii")
+
     def start(self) -> None:
         for program in (*self.workers, self.router):
             program.start()
@@ -153,6 +159,14 @@ class Mesh:
     def openai(self) -> openai.OpenAI:
         """The unmodified client, without retries because they would hide failures."""
         return openai.OpenAI(base_url=f"{self.envoy.http}/v1", api_key="none", max_retries=0, timeout=60)
+
+
+def write_manage_key(folder: Path) -> Path:
+    """Writes a secret of the mesh's owner and returns its file."""
+    path = folder / "manage.key"
+    path.touch(0o600)
+    path.write_text(secrets.token_urlsafe(32))
+    return path
 
 
 class NewMesh(Protocol):

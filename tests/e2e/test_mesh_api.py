@@ -126,7 +126,20 @@ def test_a_killed_worker_is_seen(mesh: Mesh, http: httpx.Client) -> None:
     mesh.wait_ready()
 
 
+def test_only_the_owner_drains(mesh: Mesh, http: httpx.Client) -> None:
+    """Envoy and this client are on the router's machine, as other users of it may be."""
+    for headers in ({}, {"x-infermesh-manage-key": mesh.manage_key[:-1]}):
+        listed = http.get("/mesh/v1/endpoints", headers=headers).json()
+        assert not listed["may_manage"]
+        path = f"/mesh/v1/endpoints/{listed['endpoints'][0]['address']}:drain"
+        refused = http.post(path, headers=headers, json={})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "admin_key_needed")
+        assert "`infermesh ui`" in refused.json()["error"]["message"]
+    assert {each["state"] for each in http.get("/mesh/v1/endpoints").json()["endpoints"]} == {"ready"}
+
+
 def test_drain_and_resume(mesh: Mesh, http: httpx.Client) -> None:
+    http.headers["x-infermesh-manage-key"] = mesh.manage_key
     listed = http.get("/mesh/v1/endpoints").json()
     assert listed["may_manage"]
     address = listed["endpoints"][0]["address"]

@@ -135,6 +135,14 @@ def test_the_command_line_reaches_the_mesh(mesh: Home) -> None:
     assert f"cpu at {endpoint['address']}" in answer.stderr
 
 
+def test_its_owner_manages_it_on_the_page(mesh: Home) -> None:
+    address = mesh.run("ui", "--no-browser").stdout.strip()
+    page, _, secret = address.partition("#manage=")
+    assert page == f"{mesh.url}/"
+    for headers, manages in (({}, False), ({"x-infermesh-manage-key": secret}, True)):
+        assert httpx.get(f"{mesh.url}/mesh/v1/endpoints", headers=headers).json()["may_manage"] is manages
+
+
 @pytest.mark.parametrize("module", ["infermesh_router", "infermesh_worker_cpu", "envoy"])
 def test_a_killed_part_is_restarted(module: str, mesh: Home) -> None:
     config = str(mesh.root / "run" / "envoy.yaml")
@@ -158,11 +166,13 @@ def test_a_killed_supervisor_leaves_no_orphan(mesh: Home) -> None:
 
 
 def test_down_leaves_nothing_and_can_be_repeated(mesh: Home) -> None:
+    assert (mesh.root / "run" / "manage.key").exists()
     result = mesh.run("down")
     assert result.returncode == 0
     assert re.search(r"Stopped \d+ processes", result.stdout)
     assert mesh.processes() == []
     assert not (mesh.root / "run" / "mesh.json").exists()
+    assert not (mesh.root / "run" / "manage.key").exists()
     assert mesh.run("down").returncode == 0
     status = mesh.run("status")
     assert (status.returncode, len(status.stderr.splitlines())) == (1, 1)

@@ -63,6 +63,7 @@ def test_the_benchmark_measures_1_4_and_16_streams(room: ChatPage) -> None:
 
 def test_the_mesh_is_shown_live_and_drained_and_resumed(room: ChatPage, mesh: Mesh) -> None:
     page = room.page
+    page.goto(f"/#manage={mesh.manage_key}")  # in a tab that has the page already
     page.get_by_role("link", name="Mesh", exact=True).click()
     endpoint = page.get_by_label("Endpoint cpu", exact=True)
     expect(endpoint).to_contain_text("ready")
@@ -80,8 +81,9 @@ def test_the_mesh_is_shown_live_and_drained_and_resumed(room: ChatPage, mesh: Me
     mesh.wait_ready()
 
 
-def test_models_are_loaded_unloaded_and_tried(room: ChatPage) -> None:
+def test_models_are_loaded_unloaded_and_tried(room: ChatPage, mesh: Mesh) -> None:
     page = room.page
+    page.goto(f"/#manage={mesh.manage_key}")
     page.get_by_role("link", name="Models").click()
     spare = page.locator("tr", has_text="spare")
     expect(spare).to_contain_text("2 GiB")

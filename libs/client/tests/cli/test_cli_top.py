@@ -1,13 +1,26 @@
 """`infermesh top` and `infermesh ui`."""
 
 import signal
+import stat
 import webbrowser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh_client.cli.watch.history import History, sparkline
 from infermesh_client.cli.watch.top import TopView
+from infermesh_client.mesh.manage_key import (
+    manage_key_file,
+    own_manage_key,
+    remove_manage_key,
+    write_manage_key,
+)
+from infermesh_client.mesh.plan import plan_mesh
+from infermesh_client.mesh.state import write_state
+from infermesh_client.mesh.workers import WorkerSpec
+from infermesh_client.settings import ClientSettings, Home
 from libs.client.tests.cli.conftest import OpenTerminal, RunCommand
 from libs.client.tests.cli.test_folding import WIDTHS, listing, printed
 from libs.client.tests.conftest import RunningMesh
@@ -78,3 +91,53 @@ def test_ui_opens_the_page_and_prints_its_address(infermesh: RunCommand, monkeyp
     assert opened == [page]
     result = infermesh("ui")
     assert (result.exit_code, "`infermesh up` starts a mesh" in result.stderr) == (1, True)
+
+
+def own_mesh() -> Home:
+    """The home folder, told that this user's mesh runs at the ports that are set, and its secret."""
+    settings = ClientSettings()
+    home = Home.of(settings)
+    write_manage_key(home)
+    write_state(plan_mesh(settings, home, [WorkerSpec("cpu")], "tiny"), home)
+    return home
+
+
+def test_ui_opens_the_page_as_its_owner(infermesh: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    with fake_server() as server:
+        monkeypatch.setenv("INFERMESH_HTTP_PORT", str(server.server_address[1]))
+        page, home = server.url.removesuffix("v1"), own_mesh()
+        secret = own_manage_key(home)
+        shown = infermesh("ui")
+        assert (shown.stdout, secret in shown.stderr) == (f"{page}\n", False)
+        (url,) = opened
+        assert secret not in url  # which other users see in the list of processes
+        file = Path(unquote(urlsplit(url).path))
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert f'content="0; url={page}#manage={secret}"' in file.read_text()
+        printed_only = infermesh("ui", "--no-browser")
+        assert printed_only.stdout == f"{page}#manage={secret}\n"
+        assert "This address is secret" in printed_only.stderr
+        assert len(opened) == 1
+    remove_manage_key(home)
+    assert not file.exists()
+
+
+def test_another_mesh_does_not_learn_the_secret(infermesh: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_mesh()
+    with fake_server() as server:
+        monkeypatch.setenv("INFERMESH_HTTP_PORT", str(server.server_address[1]))
+        assert infermesh("ui", "--no-browser").stdout == f"{server.url.removesuffix('v1')}\n"
+
+
+def test_each_start_has_a_secret_that_only_this_user_reads(tmp_path: Path) -> None:
+    home, found = Home(tmp_path, tmp_path / "models"), set()
+    assert own_manage_key(home) == ""
+    for _ in range(2):
+        write_manage_key(home)
+        found.add(own_manage_key(home))
+        assert stat.S_IMODE(manage_key_file(home).stat().st_mode) == 0o600
+    assert len(found) == 2
+    assert all(len(secret) >= 43 for secret in found)
+    assert [path.name for path in home.run.iterdir()] == ["manage.key"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from infermesh_client.mesh.manage_key import own_manage_key
 from infermesh_client.mesh.plan import plan_mesh
 from infermesh_client.mesh.state import write_state
 from infermesh_client.mesh.workers import WorkerSpec
@@ -135,3 +136,25 @@ def test_a_mesh_can_start_without_a_model(
     monkeypatch.setenv("INFERMESH_MODEL", "none")
     assert "far enough" in infermesh("up").stderr
     assert asked == ["none"]
+
+
+@pytest.mark.usefixtures("startable")
+def test_each_start_has_a_secret_for_the_router_alone(
+    infermesh: RunCommand, models_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def start(settings: ClientSettings, home: Home, *_: object, **_options: object) -> None:
+        services = plan_mesh(settings, home, [WorkerSpec("cpu")], "none").services
+        files = {each.name: each.environment.get("INFERMESH_MANAGE_KEY_FILE") for each in services}
+        assert [name for name, file in files.items() if file] == ["router"]
+        told.append(Path(files["router"] or "").read_text(encoding="ascii"))
+        raise InfermeshError("far enough")
+
+    monkeypatch.setattr("infermesh_client.cli.up.start_mesh", start)
+    monkeypatch.setenv("INFERMESH_MODEL", "none")
+    for _ in range(2):
+        assert "far enough" in infermesh("up").stderr
+    assert len(set(told)) == 2
+    infermesh("down")
+    assert own_manage_key(Home.of(ClientSettings())) == ""

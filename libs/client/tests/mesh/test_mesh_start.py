@@ -65,8 +65,9 @@ def test_free_ports_differ() -> None:
 def test_only_one_up_at_a_time(home: Home) -> None:
     with only_one(home), pytest.raises(FailedPrecondition, match="another"), only_one(home):
         pass
+    home.run.chmod(0o755)
     with only_one(home):
-        pass
+        assert home.run.stat().st_mode & 0o777 == 0o700
 
 
 def test_plan(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

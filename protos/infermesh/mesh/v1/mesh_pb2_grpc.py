@@ -138,7 +138,7 @@ class MeshServiceServicer:
 
     def DrainEndpoint(self, request, context):
         """As AdminService.DrainEndpoint. This and the calls below need a key that may manage the mesh (`infermesh keys create
-        --admin`). In a mesh without keys, they answer callers on the router's machine only. Others get PERMISSION_DENIED.
+        --admin`), or, as x-infermesh-manage-key, the owner's secret, with keys or without. Others get PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -71,7 +71,9 @@ def build_server(
     )
     drainer = Drainer(core.fleet, core.dispatcher.move_streams)
     commands = ModelCommands(core.fleet, core.placer, wishes=core.wishes, aliases=core.aliases.models)
-    add_mesh_plane(server, core, access=access, listing=listing, drainer=drainer, commands=commands, tasks=tasks)
+    add_mesh_plane(
+        server, settings, core, access=access, listing=listing, drainer=drainer, commands=commands, tasks=tasks
+    )
     if settings.admin_listen:
         everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
         _add_admin_plane(

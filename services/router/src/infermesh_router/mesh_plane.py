@@ -3,11 +3,13 @@
 from infermesh_router.access.access import Access
 from infermesh_router.api.listing import Listing
 from infermesh_router.config.mesh_rules import admission_limits
+from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core
 from infermesh_router.fleet.drainer import Drainer
 from infermesh_router.mesh.feed import Feed
 from infermesh_router.mesh.manager import Manager
 from infermesh_router.mesh.observer import Observer
+from infermesh_router.mesh.owner import Owner
 from infermesh_router.mesh.servicer import SERVICE, MeshServicer, mesh_handlers
 from infermesh_router.mesh.view import MeshView
 from infermesh_router.placement.model_commands import ModelCommands
@@ -17,6 +19,7 @@ from infermesh_runtime.rpc.server import Server, ServerPart
 
 def add_mesh_plane(
     server: Server,
+    settings: RouterSettings,
     core: Core,
     *,
     access: Access,
@@ -32,7 +35,9 @@ def add_mesh_plane(
         queue_limit=lambda model: admission_limits(core.mesh.config, model).max_waiting,
     )
     feed = Feed(core.journal, view)
-    servicer = MeshServicer(view, feed, core.receipts, Manager(drainer, commands), access=access)
+    servicer = MeshServicer(
+        view, feed, core.receipts, Manager(drainer, commands), access=access, owner=Owner(settings.manage_key())
+    )
     server.add_service(SERVICE, mesh_handlers(servicer))
     observer = Observer(core.fleet, core.journal)
 

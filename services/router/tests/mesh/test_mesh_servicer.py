@@ -12,15 +12,13 @@ import pytest
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.inference.v1 import inference_pb2
 from infermesh.mesh.v1 import mesh_pb2 as pb
+from infermesh_router.mesh.owner import Owner
 from infermesh_router.mesh.servicer import MeshServicer
 from infermesh_router.testing.keyed import embed, generate, refusal
 from infermesh_router.testing.keys import bearer, write_keys_of
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, running_router
 from infermesh_router.testing.tensors import TensorWorker
-from infermesh_runtime.errors import InfermeshError, NotFound, PermissionDenied, Unauthenticated
-
-FAR = (("x-forwarded-for", "192.0.2.7"),)
-PROXIED = (("x-forwarded-for", "192.0.2.7, 127.0.0.1"),)
+from infermesh_runtime.errors import NotFound, Unauthenticated
 
 
 @pytest.fixture
@@ -45,7 +43,6 @@ async def test_endpoints_are_flat_and_named(start_worker: StartWorker, start_rou
     workers = [await start_worker(), await start_worker(), await start_worker(device=inference_pb2.DEVICE_KIND_CUDA)]
     router = await start_router(*workers)
     listed = await router.mesh.ListEndpoints(pb.ListEndpointsRequest())
-    assert listed.may_manage
     assert sorted(each.name for each in listed.endpoints) == ["cpu:0", "cpu:1", "cuda"]
     for each in listed.endpoints:
         assert (each.state, each.breaker, each.device.kind) == ("ready", "closed", each.name.partition(":")[0])
@@ -112,49 +109,6 @@ async def test_events_need_a_key_and_the_page_does_not(keyed: RunningRouter) -> 
     assert (await keyed.mesh.GetPage(pb.GetPageRequest())).data == b"infermesh is running\n"
 
 
-MANAGING = {
-    "DrainEndpoint": admin.DrainEndpointRequest(address="none"),
-    "ResumeEndpoint": admin.ResumeEndpointRequest(address="none"),
-    "LoadModel": admin.LoadModelRequest(model="none"),
-    "UnloadModel": admin.UnloadModelRequest(model="none"),
-}
-"""Actions that change nothing here, because there is no such endpoint or model."""
-
-
-async def manage(router: RunningRouter, metadata: Any, call: str = "DrainEndpoint") -> InfermeshError:
-    """The refusal of an action: NotFound for those who may."""
-    error, _ = await refusal(getattr(router.mesh, call)(MANAGING[call], metadata=metadata))
-    return error
-
-
-@pytest.mark.parametrize("call", MANAGING)
-async def test_a_key_must_allow_managing(keyed: RunningRouter, call: str) -> None:
-    refused = await manage(keyed, bearer("a"), call)
-    assert isinstance(refused, PermissionDenied)
-    assert refused.reason == "ADMIN_KEY_NEEDED"
-    assert isinstance(await manage(keyed, (), call), Unauthenticated)
-    assert isinstance(await manage(keyed, bearer("boss"), call), NotFound)
-
-
-async def test_the_audit_log_names_the_key(keyed: RunningRouter, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", logger="infermesh.audit")
-    await manage(keyed, bearer("boss"))
-    (line,) = [record for record in caplog.records if record.name == "infermesh.audit"]
-    assert line.__dict__["who"] == "key boss"
-    assert (line.__dict__["action"], line.__dict__["result"]) == ("DrainEndpoint", "NOT_FOUND")
-
-
-@pytest.mark.parametrize("metadata", [FAR, PROXIED])
-async def test_without_keys_only_this_machine_may_manage(
-    start_worker: StartWorker, start_router: StartRouter, metadata: Any
-) -> None:
-    router = await start_router(await start_worker())
-    assert isinstance(await manage(router, metadata), PermissionDenied)
-    assert isinstance(await manage(router, ()), NotFound)
-    listed = await router.mesh.ListEndpoints(pb.ListEndpointsRequest(), metadata=metadata)
-    assert not listed.may_manage
-
-
 async def test_a_listener_does_not_hold_up_the_routers_stop(start_worker: StartWorker) -> None:
     async with AsyncExitStack() as stack:
         router = await stack.enter_async_context(running_router((await start_worker()).address, drain_s=60.0))
@@ -209,7 +163,7 @@ async def test_a_listener_who_leaves_gives_its_place_back() -> None:
             """Nobody needs a key."""
 
     nothing: Any = None
-    servicer = MeshServicer(nothing, cast("Any", Fed()), nothing, nothing, access=cast("Any", Open()))
+    servicer = MeshServicer(nothing, cast("Any", Fed()), nothing, nothing, access=cast("Any", Open()), owner=Owner(""))
     with pytest.raises(asyncio.CancelledError):
         await servicer.WatchEvents(pb.WatchEventsRequest(), cast("Any", _Gone()))
     assert left == ["closed"]

@@ -12,6 +12,7 @@ from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.running import adapt_running
 from infermesh_client.mesh.check_settings import check_settings
 from infermesh_client.mesh.first_prompt import ask
+from infermesh_client.mesh.manage_key import write_manage_key
 from infermesh_client.mesh.plan import NO_MODEL, plan_mesh
 from infermesh_client.mesh.rest import rest_url, trust
 from infermesh_client.mesh.start import STOP_MARGIN_S, check_startable, drain_s, only_one, start_mesh
@@ -47,7 +48,8 @@ def run_up(workers: Sequence[str], timeout_s: float) -> None:
     with only_one(home):
         check_startable(settings, chosen)
         model = _model_name()
-        write_token(settings, home)  # the services' settings name its file
+        write_token(settings, home)  # the services' settings name its file, and the next one
+        write_manage_key(home)
         check_settings(plan_mesh(settings, home, chosen, model).services)
         _ensure_model(home, model)
         begun_s = time.monotonic()

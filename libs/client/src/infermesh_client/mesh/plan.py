@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from infermesh_client.mesh.manage_key import manage_key_file
 from infermesh_client.mesh.ports import HOST, pick_free_ports
 from infermesh_client.mesh.sockets import socket_path
 from infermesh_client.mesh.token import token_file
@@ -73,6 +74,7 @@ def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[WorkerSpec
         **shared,
         **_listen("router", listens, metrics),
         "INFERMESH_ADMIN_LISTEN": admin,
+        "INFERMESH_MANAGE_KEY_FILE": str(manage_key_file(home)),
         "INFERMESH_WORKERS": endpoints,
     }
     return MeshPlan(

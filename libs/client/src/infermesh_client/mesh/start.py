@@ -53,7 +53,7 @@ def start_mesh(
 ) -> MeshState:
     """Starts every process and returns when all of them answer. When one fails, stops them all and raises its error.
 
-    The mesh token must have been written.
+    The mesh token and the owner's secret must have been written.
     """
     plan = plan_mesh(settings, home, workers, model)
     home.run.mkdir(parents=True, exist_ok=True)
@@ -72,12 +72,13 @@ def start_mesh(
 
 @contextmanager
 def only_one(home: Home) -> Iterator[None]:
-    """Locks the home folder, so that only one `up` runs in it at a time.
+    """Locks the home folder, so that only one `up` runs in it at a time, and closes its run folder to other users.
 
     Raises FailedPrecondition when another one is running, or when the folder cannot be written.
     """
     try:
         home.run.mkdir(parents=True, exist_ok=True)
+        home.run.chmod(0o700)  # it holds secrets and sockets
         lock = os.open(home.run / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise FailedPrecondition(f"cannot write to {home.root} (INFERMESH_HOME): {error.strerror}") from error

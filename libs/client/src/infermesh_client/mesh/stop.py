@@ -4,6 +4,7 @@ from contextlib import suppress
 
 import psutil
 
+from infermesh_client.mesh.manage_key import remove_manage_key
 from infermesh_client.mesh.state import remove_state
 from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.settings import Home
@@ -30,6 +31,7 @@ def stop_mesh(home: Home, *, wait_s: float, started_pid: int = 0) -> int:
     for path in (supervisor.socket, home.run / "supervisord.pid"):
         path.unlink(missing_ok=True)
     remove_state(home)
+    remove_manage_key(home)
     return len(processes)
 
 

@@ -9,15 +9,11 @@ from infermesh_runtime.rpc.context import RpcContext
 _FORWARDED = "x-forwarded-for"
 
 
-def is_local(context: RpcContext, *, whole_way: bool = False) -> bool:
-    """Whether the call comes from this machine.
-
-    `whole_way`: whether every client that proxies noted must be of this machine, so that a proxy here cannot make far
-    callers look near; else the last one, whom Envoy itself saw.
-    """
+def is_local(context: RpcContext) -> bool:
+    """Whether the call comes from this machine: the last client that proxies noted, whom Envoy itself saw."""
     peer = unquote(context.peer())
     noted = [str(value) for name, value in context.invocation_metadata() or () if name == _FORWARDED]
-    origins = [each.strip() for value in noted for each in value.split(",")[0 if whole_way else -1 :]]
+    origins = [value.rpartition(",")[2].strip() for value in noted]
     direct = peer.startswith("unix:") or _is_own(peer.partition(":")[2].rpartition(":")[0])
     return direct and all(map(_is_own, origins))
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from infermesh_router.config.batch_settings import BatchSettings
 from infermesh_router.config.body_settings import BodySettings
 from infermesh_router.config.image_settings import ImageSettings
+from infermesh_router.config.manage_settings import ManageSettings
 from infermesh_router.config.receipt_settings import ReceiptSettings
 from infermesh_router.config.relay_settings import RelaySettings
 from infermesh_router.config.response_settings import ResponseSettings
@@ -43,6 +44,7 @@ class RouterSettings(
     BatchSettings,
     SharedMemorySettings,
     ReceiptSettings,
+    ManageSettings,
 ):
     """The settings of a router, read once at the start."""
 

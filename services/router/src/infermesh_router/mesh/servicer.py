@@ -16,8 +16,9 @@ from infermesh_router.access.access import Access
 from infermesh_router.journal.receipts import Receipts
 from infermesh_router.mesh.feed import Feed
 from infermesh_router.mesh.manager import Manager
+from infermesh_router.mesh.owner import Owner
 from infermesh_router.mesh.view import MeshView
-from infermesh_router.mesh.viewer import check_manages, identify
+from infermesh_router.mesh.viewer import Viewer, check_manages, identify
 from infermesh_router.page.page_files import PageFiles
 from infermesh_router.requests.query_string import read_query
 from infermesh_runtime.errors import InvalidArgument, NotFound
@@ -41,6 +42,7 @@ class MeshServicer:
         manager: Manager,
         *,
         access: Access,
+        owner: Owner,
         read_page: Callable[[], PageFiles] = PageFiles,
     ) -> None:
         self._view = view
@@ -48,20 +50,21 @@ class MeshServicer:
         self._receipts = receipts
         self._manager = manager
         self._access = access
+        self._owner = owner
         self._page = cache(read_page)
 
     async def ListEndpoints(self, request: pb.ListEndpointsRequest, context: RpcContext) -> pb.ListEndpointsResponse:
         """Lists the endpoints."""
-        viewer = identify(self._access, context)
+        viewer = self._identify(context)
         return pb.ListEndpointsResponse(endpoints=await self._view.endpoints(viewer), may_manage=viewer.manages)
 
     async def ListQueues(self, request: pb.ListQueuesRequest, context: RpcContext) -> pb.ListQueuesResponse:
         """Lists the queues."""
-        return pb.ListQueuesResponse(queues=self._view.queues(identify(self._access, context)))
+        return pb.ListQueuesResponse(queues=self._view.queues(self._identify(context)))
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: RpcContext) -> None:
         """Sends events until the client leaves."""
-        viewer = identify(self._access, context)
+        viewer = self._identify(context)
         async with aclosing(self._feed.follow(viewer)) as events:
             first = await anext(events)
             await context.send_initial_metadata(_STREAM_HEADERS)
@@ -71,13 +74,13 @@ class MeshServicer:
 
     async def ListReceipts(self, request: pb.ListReceiptsRequest, context: RpcContext) -> pb.ListReceiptsResponse:
         """Lists the newest receipts."""
-        viewer = identify(self._access, context)
+        viewer = self._identify(context)
         limit = _limit(request.limit, read_query(context).get("limit", ""))
         return pb.ListReceiptsResponse(receipts=self._receipts.newest(limit, viewer.client))
 
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: RpcContext) -> pb.Receipt:
         """The receipt of a request."""
-        viewer = identify(self._access, context)
+        viewer = self._identify(context)
         receipt = self._receipts.find(request.request_id, viewer.client)
         if receipt is None:
             raise NotFound(
@@ -118,11 +121,14 @@ class MeshServicer:
         await context.send_initial_metadata(headers)
         return HttpBody(content_type=file.content_type, data=data)
 
+    def _identify(self, context: RpcContext) -> Viewer:
+        return identify(self._access, self._owner, context)
+
     def _manages(self, context: RpcContext) -> str:
         """The name of a caller that may manage the mesh. Raises PermissionDenied."""
-        viewer = identify(self._access, context)
+        viewer = self._identify(context)
         check_manages(viewer)
-        return f"key {viewer.key.name}" if viewer.key is not None else "this machine"
+        return "owner" if viewer.key is None else f"key {viewer.key.name}"
 
 
 def _limit(asked: int, queried: str) -> int:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from infermesh_router.access.access import Access
-from infermesh_router.access.local_callers import is_local
 from infermesh_router.access.permissions import may_use
+from infermesh_router.mesh.owner import Owner
 from infermesh_runtime.api_keys import ApiKey
 from infermesh_runtime.errors import PermissionDenied
 from infermesh_runtime.rpc.context import RpcContext
@@ -16,7 +16,7 @@ class Viewer:
     """A caller."""
 
     key: ApiKey | None
-    """Its key; None: the mesh has no keys."""
+    """Its key; None: the mesh has no keys, or this is its owner."""
     manages: bool
     """Whether it may manage the mesh."""
 
@@ -42,18 +42,20 @@ class Viewer:
 Identify = Callable[[RpcContext], Viewer]
 
 
-def identify(access: Access, context: RpcContext) -> Viewer:
-    """The caller. Raises Unauthenticated."""
+def identify(access: Access, owner: Owner, context: RpcContext) -> Viewer:
+    """The caller: the owner, whatever the keys, else whom its key names. Raises Unauthenticated."""
+    if owner.calls(context):
+        return Viewer(None, manages=True)
     key = access.identify(context)
-    return Viewer(key, is_local(context, whole_way=True) if key is None else key.admin)
+    return Viewer(key, manages=key is not None and key.admin)
 
 
 def check_manages(viewer: Viewer) -> None:
     """Raises PermissionDenied for a caller that may not manage the mesh."""
     if viewer.manages:
         return
-    how = "Make a key that may with `infermesh keys create NAME --admin`."
-    problem = "A mesh without API keys is managed from the router's own machine only."
+    how = "Open the page with `infermesh ui`, or make a key that may with `infermesh keys create NAME --admin`."
+    problem = "Only the mesh's owner manages a mesh without API keys."
     if viewer.key is not None:
         problem = f"The API key '{viewer.key.name}' may not manage the mesh."
     raise PermissionDenied(f"{problem} {how}", reason="ADMIN_KEY_NEEDED")

@@ -1,18 +1,27 @@
-"""Runs `infermesh ui`: opens the mesh's page in a browser, and prints its address."""
+"""Runs `infermesh ui`: opens the mesh's page in a browser as its owner, and prints its address."""
 
 import webbrowser
 
 import httpx
 
-from infermesh_client.cli.boundary import load_settings
+from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.http_target import http_target
+from infermesh_client.mesh.manage_key import managing_url, own_manage_key, write_opening
+from infermesh_client.mesh.rest import rest_url
+from infermesh_client.mesh.state import read_state
+from infermesh_client.settings import Home
 from infermesh_runtime.errors import Unavailable
 
 _ANSWER_TIMEOUT_S = 5.0
+_KEEP_IT = "This address is secret: whoever opens it can drain endpoints, and load and unload models."
+_IF_NOTHING_OPENS = "If no page opens, `infermesh ui --no-browser` prints an address to open yourself."
 
 
 def run_ui(*, browser: bool) -> None:
-    """Prints the page's URL, and opens it unless `browser` is off. Raises Unavailable when nothing answers there."""
+    """Prints the page's URL, and opens it unless `browser` is off. Raises Unavailable when nothing answers there.
+
+    The page of this user's mesh is opened with the secret that lets it manage the mesh.
+    """
     settings, home = load_settings()
     target = http_target("", None, settings, home)
     try:
@@ -22,6 +31,17 @@ def run_ui(*, browser: bool) -> None:
         raise Unavailable(
             f"nothing answers at {target.url}; `infermesh up` starts a mesh", reason="UNREACHABLE"
         ) from error
-    print(f"{target.url}/")
+    page, secret = f"{target.url}/", _secret_of(target.url, home)
     if browser:
-        webbrowser.open(f"{target.url}/")
+        print(page)
+        webbrowser.open(write_opening(home, managing_url(page, secret)).as_uri() if secret else page)
+    else:
+        print(managing_url(page, secret) if secret else page)
+    if secret:
+        error_console().print(_IF_NOTHING_OPENS if browser else _KEEP_IT, markup=False, soft_wrap=True)
+
+
+def _secret_of(url: str, home: Home) -> str:
+    """The secret, if this is the URL of this user's mesh; it is shown to no other."""
+    state = read_state(home)
+    return own_manage_key(home) if state is not None and rest_url(state) == url else ""

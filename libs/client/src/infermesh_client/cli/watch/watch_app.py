@@ -20,10 +20,14 @@ def top(endpoint: Endpoint = None) -> None:
 @watch_app.command()
 def ui(
     browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Whether to open the page, or only to print its address.")
+        bool,
+        typer.Option(
+            "--browser/--no-browser",
+            help="Whether to open the page, or only to print its address, with the secret that lets you manage.",
+        ),
     ] = True,
 ) -> None:
-    """Open the mesh's page in a browser: chat, compare devices, and see the mesh work."""
+    """Open the mesh's page in a browser: chat, compare devices, and see the mesh work and manage it."""
     from infermesh_client.cli.watch.ui import run_ui  # noqa: PLC0415
 
     run_ui(browser=browser)

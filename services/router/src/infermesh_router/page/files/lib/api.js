@@ -1,4 +1,5 @@
 // Calls to the mesh: where its API is, the caller's key, errors in words, and server-sent events.
+import { ownerHeaders } from "./owner.js";
 import { read, write } from "./saved.js";
 import { createStore } from "./store.js";
 
@@ -29,7 +30,7 @@ const UNREACHABLE = "The mesh does not answer. Is it running? `infermesh status`
 // A call; its answer has begun when this returns. Throws ApiError; an aborted call throws AbortError.
 export async function call(path, { method = "GET", body, headers = {}, signal } = {}) {
   const key = access.get().key;
-  const sent = { ...headers };
+  const sent = { ...headers, ...ownerHeaders(path) };
   if (key) sent.authorization = `Bearer ${key}`;
   if (body !== undefined && !(body instanceof FormData)) sent["content-type"] = "application/json";
   let response;

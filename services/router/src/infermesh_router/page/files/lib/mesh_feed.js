@@ -1,5 +1,6 @@
 // Follows the mesh's events: endpoints, queues, a log of what happened, and the last minutes of figures.
 import { ApiError, access, call, getJson, serverEvents } from "./api.js";
+import { owner } from "./owner.js";
 import { createStore } from "./store.js";
 
 const KEEP_S = 900;
@@ -27,6 +28,8 @@ export async function refresh() {
   const told = await getJson("mesh/v1/endpoints");
   mesh.set({ endpoints: told.endpoints || [], mayManage: Boolean(told.may_manage) });
 }
+
+owner.subscribe(() => refresh().catch(() => {})); // whether the caller may manage; a lost mesh is told of elsewhere
 
 let following = false;
 

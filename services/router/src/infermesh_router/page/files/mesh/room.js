@@ -11,6 +11,7 @@ import { EndpointCard } from "./endpoint.js";
 import { EventLog } from "./events.js";
 import { Queues } from "./queues.js";
 import { together } from "./history.js";
+import { ManageHint } from "./models.js";
 
 await addStyle("mesh");
 
@@ -32,6 +33,7 @@ export function MeshRoom() {
         <div><h1>Mesh</h1><p>${summary(endpoints)}</p></div>
       </div>
       <${Rates} endpoints=${endpoints} log=${log} version=${version} history=${history} />
+      ${!mayManage && html`<${ManageHint} />`}
       <div class="endpoints">
         ${endpoints.map((endpoint, i) => html`
           <${EndpointCard} key=${endpoint.address} endpoint=${endpoint} color=${colorOf(i)} points=${history.get(endpoint.address) || []}

@@ -6,7 +6,7 @@ import { endpointName, mesh } from "../lib/mesh_feed.js";
 import { useStore } from "../lib/store.js";
 import { addStyle } from "../lib/styles.js";
 import { Dialog, Empty } from "../lib/ui.js";
-import { manage } from "../mesh/models.js";
+import { ManageHint, manage } from "../mesh/models.js";
 import { TRIALS } from "./trials.js";
 
 await addStyle("models");
@@ -34,6 +34,7 @@ export function ModelsRoom() {
           </table>
         </div>
         <p class="hint">To add one: <code>infermesh models import SOURCE</code>, on the machine whose workers shall have it.</p>
+        ${!mayManage && html`<${ManageHint} />`}
       </section>
     </div>
     ${tried && html`<${Dialog} title=${`Try ${tried.name}`} onClose=${() => setTried(null)}><${Trial} model=${tried} /><//>`}

@@ -1,0 +1,83 @@
+"""Who manages the mesh on the page: whoever opened it with the secret that `infermesh ui` knows."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, Request, expect
+
+from infermesh_client.mesh.manage_key import managing_url, write_opening
+from infermesh_client.settings import Home
+from tests.e2e.mesh import Mesh
+
+HEADER = "x-infermesh-manage-key"
+HINT = "Open the page with infermesh ui to drain and load."
+
+
+@pytest.fixture
+def asked(page: Page) -> list[Request]:
+    """What the page asks for."""
+    requests: list[Request] = []
+
+    def note(request: Request) -> None:  # Playwright marks its handlers, which a method of a list cannot bear
+        requests.append(request)
+
+    page.on("request", note)
+    return requests
+
+
+def show_endpoints(page: Page) -> None:
+    page.get_by_role("link", name="Mesh", exact=True).click()
+    expect(page.get_by_label("Endpoint cpu", exact=True)).to_contain_text("ready")
+
+
+def test_the_owner_drains_and_resumes(page: Page, mesh: Mesh, asked: list[Request]) -> None:
+    page.goto(f"/#manage={mesh.manage_key}")
+    expect(page).to_have_url(f"{mesh.envoy.http}/")
+    show_endpoints(page)
+    page.get_by_label("Drain cpu").click()
+    state = page.get_by_label("Endpoint cpu", exact=True).locator(".state")
+    expect(state).to_have_text("draining")
+    page.reload()  # the browser keeps the secret
+    page.get_by_label("Resume cpu").click()
+    expect(state).to_have_text("ready")
+    expect(page.get_by_text(HINT)).to_have_count(0)
+    mesh.wait_ready()
+    for request in asked:
+        about_the_mesh = urlsplit(request.url).path.startswith("/mesh/v1/")
+        assert request.headers.get(HEADER) == (mesh.manage_key if about_the_mesh else None), request.url
+        assert mesh.manage_key not in request.url.partition("#")[0]
+
+
+@pytest.mark.parametrize("secret", ["", "#manage=wrong", "#manage=%E2%82%AC", "#manage=%"])
+def test_others_are_told_how(page: Page, mesh: Mesh, secret: str) -> None:
+    page.goto(f"/{secret}")
+    show_endpoints(page)
+    expect(page.get_by_text(HINT)).to_be_visible()
+    expect(page.get_by_label("Drain cpu")).to_have_count(0)
+    page.get_by_role("link", name="Models").click()
+    expect(page.get_by_text(HINT)).to_be_visible()
+    expect(page.get_by_role("button", name="Load", exact=False)).to_have_count(0)
+
+
+def test_a_new_secret_replaces_the_old_one(page: Page, mesh: Mesh) -> None:
+    page.goto("/#manage=of-the-mesh-before")
+    show_endpoints(page)
+    expect(page.get_by_text(HINT)).to_be_visible()
+    page.goto(f"/#manage={mesh.manage_key}")
+    show_endpoints(page)
+    expect(page.get_by_label("Drain cpu")).to_be_visible()
+    assert mesh.manage_key in page.evaluate("localStorage.getItem('infermesh.manage')")
+    page.goto("/?again#manage=of-another-mesh")
+    assert page.evaluate("location.search + location.hash") == "?again"
+    show_endpoints(page)
+    expect(page.get_by_text(HINT)).to_be_visible()
+
+
+def test_the_file_that_a_browser_is_given_leads_to_the_page(page: Page, mesh: Mesh, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    file = write_opening(Home(tmp_path, tmp_path), managing_url(f"{mesh.envoy.http}/", mesh.manage_key))
+    page.goto(file.as_uri())
+    expect(page).to_have_url(f"{mesh.envoy.http}/")
+    show_endpoints(page)
+    expect(page.get_by_label("Drain cpu")).to_be_visible()
