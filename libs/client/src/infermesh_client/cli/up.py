@@ -125,12 +125,14 @@ def _write(console: Console) -> Callable[[str], None]:
 def _print_addresses(console: Console, home: Home, state: MeshState) -> None:
     model = f"model {state.model}" if state.model != NO_MODEL else "models are loaded when a request names them"
     lines = [
+        f"page          {rest_url(state)}/",
         f"OpenAI REST   {rest_url(state)}/v1   ({model})",
         f"gRPC          {state.grpc}",
         *(f"metrics       http://{address}/metrics   ({name})" for name, address in state.metrics.items()),
         f"Envoy admin   {state.envoy_admin}",
         f"logs          {home.log}",
-        "`infermesh chat` talks to the mesh, `infermesh status` watches it, `infermesh down` stops it.",
+        "`infermesh ui` opens the page, `infermesh chat` talks to the mesh, `infermesh status` watches it, and "
+        "`infermesh down` stops it.",
     ]
     console.print("\n" + "\n".join(lines), markup=False, soft_wrap=True)
 
