@@ -4,13 +4,13 @@ import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import PreTrainedModel
 
 from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.image_facts import ImageFacts
 from infermesh_worker_xpu import device as devices
 from infermesh_worker_xpu.attention import triton_attention
 from infermesh_worker_xpu.attention.exact import ExactKernels
@@ -22,12 +22,15 @@ from infermesh_worker_xpu.execution.exactness import ensure_exact
 from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
 from infermesh_worker_xpu.loading import compiling, ipex, rope, weights
 from infermesh_worker_xpu.options import TorchOptions
-from infermesh_worker_xpu.vision.tower import open_tower
+
+if TYPE_CHECKING:
+    from infermesh_runtime.image_facts import ImageFacts
+    from infermesh_worker_xpu.vision.tower import VisionTower
 
 _log = logging.getLogger(__name__)
 
 
-def load_runner(folder: Path, options: TorchOptions, images: ImageFacts | None = None) -> TorchRunner:
+def load_runner(folder: Path, options: TorchOptions, images: "ImageFacts | None" = None) -> TorchRunner:
     """Loads the weights in a folder, which needs no manifest. Raises FailedPrecondition if the options do not work.
 
     `images`: how the model reads images; None: it takes none.
@@ -39,7 +42,7 @@ def load_runner(folder: Path, options: TorchOptions, images: ImageFacts | None =
     torch.set_num_threads(options.threads or machine.usable_processors())
     model = weights.load(folder, device, device.dtype(options.dtype), options, sees=images is not None)
     most = options.max_batched_tokens
-    vision = open_tower(model, folder, images, max_batched_tokens=most) if images is not None else None
+    vision = _open_tower(model, folder, images, most) if images is not None else None
     options = _within_positions(model, options)
     extension = _extend(model, device, options)
     attention, kernels = choose_kernels(device, options)
@@ -111,3 +114,9 @@ def _check_exact(device: TorchDevice) -> None:
             f"INFERMESH_NUMERICS=exact runs on the CPU only, and this device is {device.kind} ({device.name}).",
             reason="NUMERICS_NOT_SUPPORTED",
         )
+
+
+def _open_tower(model: PreTrainedModel, folder: Path, images: "ImageFacts", most_tokens: int) -> "VisionTower":
+    from infermesh_worker_xpu.vision.tower import open_tower  # noqa: PLC0415 - gpu.py runs without what images need
+
+    return open_tower(model, folder, images, max_batched_tokens=most_tokens)

@@ -8,6 +8,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -28,7 +29,9 @@ from infermesh_worker_xpu.steps.device_step import DeviceStep, is_flat, upload_s
 from infermesh_worker_xpu.steps.mixed_buffers import MixedBuffers
 from infermesh_worker_xpu.steps.upload import Upload
 from infermesh_worker_xpu.vision.seen import see
-from infermesh_worker_xpu.vision.tower import VisionTower
+
+if TYPE_CHECKING:
+    from infermesh_worker_xpu.vision.tower import VisionTower  # gpu.py runs without what images need
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ class ForwardPass:
     """One model and its KV cache. Call `bind` first. Work is queued on the device; no call waits for it."""
 
     def __init__(
-        self, model: PreTrainedModel, device: TorchDevice, *, exact: bool, vision: VisionTower | None = None
+        self, model: PreTrainedModel, device: TorchDevice, *, exact: bool, vision: "VisionTower | None" = None
     ) -> None:
         """`vision` looks at the images of batches, if the model takes any."""
         self._model = model

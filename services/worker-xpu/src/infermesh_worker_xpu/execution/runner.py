@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,7 +23,9 @@ from infermesh_worker_xpu.execution.logits import TorchLogits
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
 from infermesh_worker_xpu.sampling.device_sampler import DeviceSampler, TorchLaunch
-from infermesh_worker_xpu.vision.tower import VisionTower
+
+if TYPE_CHECKING:
+    from infermesh_worker_xpu.vision.tower import VisionTower  # gpu.py runs without what images need
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class TorchRunner:
         facts: RunnerFacts,
         *,
         new_pool: GraphPool | None = None,
-        vision: VisionTower | None = None,
+        vision: "VisionTower | None" = None,
     ) -> None:
         """With `new_pool`, steps are captured as graphs; without it, kernels are launched one by one.
 

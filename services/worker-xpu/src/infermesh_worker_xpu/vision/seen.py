@@ -1,5 +1,7 @@
 """Finds the features that a batch's image tokens get, and the runs of tokens that see each other."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,10 +9,12 @@ from torch import Tensor
 from infermesh_engine.runners.images import runs_of
 from infermesh_engine.runners.runner import Batch
 from infermesh_worker_xpu.steps.device_step import ImageSpan, SeenPart
-from infermesh_worker_xpu.vision.tower import VisionTower
+
+if TYPE_CHECKING:
+    from infermesh_worker_xpu.vision.tower import VisionTower  # gpu.py runs without what images need
 
 
-def see(batch: Batch, tower: VisionTower, device: torch.device) -> SeenPart:
+def see(batch: Batch, tower: "VisionTower", device: torch.device) -> SeenPart:
     """Looks at the images of a batch. What an image's last token has got is not kept any longer."""
     parts: list[Tensor] = []
     for rows in batch.images:
