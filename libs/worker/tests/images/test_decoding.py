@@ -105,3 +105,10 @@ def test_damaged_files_are_refused_or_read(kind: str) -> None:
         for read in (measure, decode):
             with contextlib.suppress(InvalidArgument):  # nothing else
                 read(bytes(broken))
+
+
+def test_exif_data_that_is_too_large_is_not_read() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.ImageDescription] = "x" * 70_000
+    assert measure(file(picture(), "PNG", exif=exif)) == picture().size

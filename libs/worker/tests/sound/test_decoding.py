@@ -103,3 +103,11 @@ def test_damaged_files_are_decoded_or_refused(container: str, subtype: str) -> N
             continue
         assert np.isfinite(heard).all()
         assert np.abs(heard).max(initial=0) <= 1
+
+
+def test_decoding_can_be_ended_between_blocks() -> None:
+    def ended() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decode(encoded(tone(1.0, RATE), RATE), alive=ended)

@@ -127,3 +127,10 @@ def test_no_damage_to_a_form_is_more_than_a_refusal(data: st.DataObject) -> None
 def test_what_is_no_http_body_is_refused(message: bytes) -> None:
     with suppress(InvalidArgument):
         assert isinstance(content_type_of(message), str)
+
+
+@pytest.mark.parametrize("boundary", ["b" * 300, "\u20ac", "\xe9"])
+def test_odd_content_types_are_no_more_than_a_refusal(boundary: str) -> None:
+    message = HttpBody(content_type=f"multipart/form-data; boundary={boundary}").SerializeToString()
+    with pytest.raises(InvalidArgument):
+        read_form(b"--x--", content_type_of(message))

@@ -127,6 +127,16 @@ async def test_the_number_of_listeners_is_bounded(fed: Fed) -> None:
     await next_of(feed.follow(EVERYBODY))
 
 
+async def test_places_are_kept_for_those_who_manage(fed: Fed) -> None:
+    feed, guest = fed.feed(most_listeners=8), Viewer(None, manages=False)
+    guests = [feed.follow(guest) for _ in range(7)]
+    for each in guests:
+        await next_of(each)
+    with pytest.raises(ResourceExhausted, match="7 listeners"):
+        await anext(feed.follow(guest))
+    await next_of(feed.follow(EVERYBODY))
+
+
 async def test_a_key_sees_its_own_requests_and_models(fed: Fed) -> None:
     fed.choose("mine", client="key a")
     fed.choose("other", client="key b")

@@ -39,6 +39,11 @@ async def receipt_when_kept(router: RunningRouter, request_id: str, metadata: An
                 return found
 
 
+async def read_all(events: Any) -> None:
+    while await events.read() is not grpc.aio.EOF:
+        pass
+
+
 async def test_endpoints_are_flat_and_named(start_worker: StartWorker, start_router: StartRouter) -> None:
     workers = [await start_worker(), await start_worker(), await start_worker(device=inference_pb2.DEVICE_KIND_CUDA)]
     router = await start_router(*workers)
@@ -107,6 +112,15 @@ async def test_events_need_a_key_and_the_page_does_not(keyed: RunningRouter) -> 
     page = await keyed.mesh.GetPage(pb.GetPageRequest(), metadata=(("accept", "text/html,*/*"),))
     assert page.content_type.startswith("text/html")
     assert (await keyed.mesh.GetPage(pb.GetPageRequest())).data == b"infermesh is running\n"
+
+
+async def test_a_listener_whose_key_is_revoked_hears_no_more(keyed: RunningRouter, tmp_path: Path) -> None:
+    events = keyed.mesh.WatchEvents(pb.WatchEventsRequest(), metadata=bearer("a"))
+    await events.read()
+    write_keys_of(tmp_path / "keys.json", boss={"admin": True})
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await asyncio.wait_for(read_all(events), 20)
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_a_listener_does_not_hold_up_the_routers_stop(start_worker: StartWorker) -> None:

@@ -26,6 +26,8 @@ _TURNS: Mapping[int, Image.Transpose] = {
 """By the orientation in the file's EXIF data."""
 _SWAPS_EDGES = 5
 """Orientations from this one on exchange width and height."""
+_MOST_EXIF_BYTES = 65_536
+"""What a segment of a JPEG file holds. Larger ones take long to read, and no camera writes them."""
 
 
 def measure(data: bytes) -> tuple[int, int]:
@@ -80,7 +82,7 @@ def _pixels(image: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """The one that the header has. `Image.getexif` would decode a whole PNG file to look for it behind the pixels."""
     written = image.info.get("exif")
-    if not isinstance(written, bytes):
+    if not isinstance(written, bytes) or len(written) > _MOST_EXIF_BYTES:
         return 1
     exif = Image.Exif()
     exif.load(written)

@@ -1,7 +1,7 @@
 """Turns a sound file into samples: WAV, FLAC, MP3 and OGG of any rate and any number of channels."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import soundfile
@@ -21,16 +21,16 @@ _BLOCK = 1 << 18
 FIELD = "audio"
 
 
-def decode(file: bytes, *, most_s: float = MOST_S) -> Array:
+def decode(file: bytes, *, most_s: float = MOST_S, alive: Callable[[], None] = lambda: None) -> Array:
     """The sound in a file: FP32 [samples], RATE a second, the mean of its channels, in [-1, 1].
 
     Raises InvalidArgument for a file that cannot be read, that holds no sound, or more than `most_s` seconds. No more
-    is decoded than that, whatever the file says of itself.
+    is decoded than that, whatever the file says of itself. `alive` is called again and again meanwhile, and may raise.
     """
     try:
         with soundfile.SoundFile(io.BytesIO(file)) as opened:
             _check(opened)
-            pieces = list(_resampled(opened, most_s))
+            pieces = list(_resampled(opened, most_s, alive))
     except (soundfile.LibsndfileError, EOFError) as error:
         raise _refusal(f"the sound file cannot be read: {_reason(error)}; expected WAV, FLAC, MP3 or OGG") from error
     samples: Array = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
@@ -58,12 +58,13 @@ def _check(opened: soundfile.SoundFile) -> None:
         )
 
 
-def _resampled(opened: soundfile.SoundFile, most_s: float) -> Iterator[Array]:
+def _resampled(opened: soundfile.SoundFile, most_s: float, alive: Callable[[], None]) -> Iterator[Array]:
     """Its samples piece by piece, as they are decoded."""
     stream = soxr.ResampleStream(opened.samplerate, RATE, 1, dtype="float32")
     same = opened.samplerate == RATE
     frames, most_frames = 0, int(most_s * opened.samplerate)
     for block in _blocks(opened):
+        alive()
         frames += len(block)
         if frames > most_frames:
             raise _refusal(f"the sound is longer than {most_s:g} s, which is the limit")

@@ -64,7 +64,7 @@ class SpeechExecutor:
                 item.emit(Result(params={"segment": segment_params(segment)}))
 
         pulse = _pulse(item)
-        heard = self._transcriber.transcribe(_samples(item), wanted(item.params), emit, pulse)
+        heard = self._transcriber.transcribe(_samples(item, pulse), wanted(item.params), emit, pulse)
         return Result(
             params={
                 "language": heard.language,
@@ -114,9 +114,9 @@ def _word_params(word: SaidWord) -> dict[str, Any]:
     return {"text": word.text, "start_s": word.begin_s, "end_s": word.end_s, "probability": word.probability}
 
 
-def _samples(item: Item) -> Array:
+def _samples(item: Item, pulse: Callable[[], None]) -> Array:
     if (file := item.tensors.get(AUDIO)) is not None:
-        return decode(file.tobytes())
+        return decode(file.tobytes(), alive=pulse)
     if (samples := item.tensors.get(SAMPLES)) is not None:
         return check_samples(samples)
     raise InvalidArgument("there is no sound: give a sound file or samples", fields={AUDIO: "is missing"})

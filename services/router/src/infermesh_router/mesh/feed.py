@@ -29,6 +29,10 @@ class _Snapshot:
     encoded: bytes
 
 
+_KEPT_SHARE = 8
+"""One in so many places is kept for those who manage the mesh."""
+
+
 class Feed:
     """The stream of events, for any number of listeners up to a limit."""
 
@@ -59,10 +63,11 @@ class Feed:
         return self._listeners
 
     @contextmanager
-    def _listening(self) -> Iterator[None]:
-        if self._listeners >= self._most:
+    def _listening(self, viewer: Viewer) -> Iterator[None]:
+        most = self._most if viewer.manages else self._most - self._most // _KEPT_SHARE
+        if self._listeners >= most:
             raise ResourceExhausted(
-                f"{self._most} listeners follow the events already. Close one of them.", reason="TOO_MANY_LISTENERS"
+                f"{most} listeners follow the events already. Close one of them.", reason="TOO_MANY_LISTENERS"
             )
         self._listeners += 1
         try:
@@ -72,7 +77,7 @@ class Feed:
 
     async def follow(self, viewer: Viewer) -> AsyncGenerator[bytes, None]:
         """Server-sent events: the kept ones, a snapshot, and then all as they happen. Raises ResourceExhausted."""
-        with self._listening():
+        with self._listening(viewer):
             number = max(0, self._journal.count - len(self._journal.since(0)))
             shown_s, version = float("-inf"), self._view.version
             while True:

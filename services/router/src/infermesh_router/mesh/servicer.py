@@ -63,13 +63,15 @@ class MeshServicer:
         return pb.ListQueuesResponse(queues=self._view.queues(self._identify(context)))
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: RpcContext) -> None:
-        """Sends events until the client leaves."""
+        """Sends events until the client leaves, or its rights change; it connects again then, with the new ones."""
         viewer = self._identify(context)
         async with aclosing(self._feed.follow(viewer)) as events:
             first = await anext(events)
             await context.send_initial_metadata(_STREAM_HEADERS)
             await context.write(HttpBody(content_type=EVENTS, data=first))
             async for block in events:
+                if self._identify(context) != viewer:  # raises Unauthenticated for a key that is no longer in force
+                    return
                 await context.write(HttpBody(content_type=EVENTS, data=block))
 
     async def ListReceipts(self, request: pb.ListReceiptsRequest, context: RpcContext) -> pb.ListReceiptsResponse:

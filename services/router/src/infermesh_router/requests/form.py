@@ -48,7 +48,7 @@ def content_type_of(message: bytes) -> str:
         found = [bytes(content) for number, _, _, content in all_fields if number == _CONTENT_TYPE]
     except (ValueError, IndexError) as error:
         raise InvalidArgument("The request is not a valid protobuf message.", reason="MALFORMED_MESSAGE") from error
-    return found[-1].decode(errors="replace") if found else ""
+    return found[-1].decode("latin-1") if found else ""
 
 
 def read_form(body: bytes, content_type: str) -> Sequence[Part] | None:
@@ -57,22 +57,22 @@ def read_form(body: bytes, content_type: str) -> Sequence[Part] | None:
         raise InvalidArgument(
             f"The form's Content-Type must have at most {_MOST_TYPE_CHARS} characters.", reason=INVALID_FORM
         )
-    kind, options = parse_options_header(content_type)
+    kind, options = parse_options_header(content_type.encode("latin-1", "replace"))
     if kind != FORM.encode() or not (boundary := options.get(b"boundary")):
         return None
     form = _Form()
-    parser = MultipartParser(
-        boundary,
-        {
-            "on_part_begin": form.begin,
-            "on_part_data": form.data,
-            "on_header_field": form.name,
-            "on_header_value": form.value,
-            "on_header_end": form.header,
-            "on_end": form.end,
-        },
-    )
     try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": form.begin,
+                "on_part_data": form.data,
+                "on_header_field": form.name,
+                "on_header_value": form.value,
+                "on_header_end": form.header,
+                "on_end": form.end,
+            },
+        )
         parser.write(body)
     except FormParserError as error:
         raise InvalidArgument(f"The form cannot be read: {error}", reason=INVALID_FORM) from None

@@ -155,15 +155,18 @@ function placeOf(text, offset, from) {
 
 function withMarks(text, moves) {
   const clean = text.includes(MARK) ? text.replaceAll(MARK, "\uFFFD") : text;
-  if (!moves.length) return clean;
+  if (!moves.length) return withNewlines(clean);
   let result = "", from = 0;
   for (const { offset } of moves) {
     const at = placeOf(clean, offset, from);
     result += clean.slice(from, at) + MARK;
     from = at;
   }
-  return result + clean.slice(from);
+  return withNewlines(result + clean.slice(from));
 }
+
+// As marked's lexer has them: the lengths of its tokens are those of what is drawn.
+const withNewlines = (text) => (text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text);
 
 function showMoves(element, moves) {
   if (!moves?.length || !element.textContent.includes(MARK)) return;
