@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.tensors import Array
 from infermesh_worker.engine_client.work import Work
 from infermesh_worker.executors.text_batches import plan
@@ -61,7 +60,7 @@ async def run_texts(
         async with asyncio.TaskGroup() as group:
             for indexes in shares:
                 group.create_task(run(indexes))
-    except* InfermeshError as errors:
+    except ExceptionGroup as errors:  # not except*, out of which Python 3.11.2 raises a group again
         raise _first(errors) from None
     return found[0]
 
