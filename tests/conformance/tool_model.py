@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from infermesh_runtime.model_manifest import hash_file, read_manifest, write_manifest
+from infermesh_runtime.manifest.model_manifest import hash_file, read_manifest, write_manifest
 
 TOOL_MODEL = "tools"
 """The name of the model in `tool_mesh`."""

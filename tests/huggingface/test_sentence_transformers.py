@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_runtime.model_manifest import Manifest
+from infermesh_runtime.manifest.model_manifest import Manifest
 from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.text_batches import pad
 from infermesh_worker.executors.text_executor import unit

@@ -13,7 +13,7 @@ from tokenizers.models import BPE
 from infermesh_client.model_import.importer import import_model
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_runtime.model_manifest import Manifest
+from infermesh_runtime.manifest.model_manifest import Manifest
 from infermesh_runtime.tensors import Array
 from tests.text_models.folders import save_tensors
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from infermesh_client.model_import.importer import import_model
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_runtime.model_manifest import Manifest
+from infermesh_runtime.manifest.model_manifest import Manifest
 
 WEIGHTS = np.random.default_rng(7).standard_normal((4, 3)).astype(np.float32)
 Shape = Sequence[int | str]

@@ -14,7 +14,7 @@ from tokenizers.models import WordLevel
 from infermesh_client.model_import.importer import import_model
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_runtime.model_manifest import Manifest
+from infermesh_runtime.manifest.model_manifest import Manifest
 from infermesh_runtime.tensors import Array
 
 WORDS = tuple("the a cat dog sat on mat rug ran fast tree house is where who what query passage : sea ship".split())  # noqa: SIM905 - words are easier to read

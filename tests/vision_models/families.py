@@ -17,8 +17,8 @@ from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImagePr
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
-from infermesh_client.model_import.facts import read_facts
-from infermesh_runtime.model_manifest import Manifest, hash_file, write_manifest
+from infermesh_client.model_import.describing.facts import read_facts
+from infermesh_runtime.manifest.model_manifest import Manifest, hash_file, write_manifest
 
 Processor = Callable[[str, Sequence[Image.Image]], Mapping[str, Any]]
 """Makes a model's inputs of a rendered text and its images."""

@@ -18,7 +18,7 @@ OWNED = {
     "libs/runtime/src/infermesh_runtime/rpc/server.py": "awaits both tasks of its start",
     "libs/runtime/src/infermesh_runtime/background/tasks.py": "the supervisor itself",
     "libs/worker/src/infermesh_worker/engine_client/executor_calls.py": "awaits it, also when it is cancelled",
-    "libs/worker/src/infermesh_worker/engine_process/format_compiler.py": "its thread answers every format",
+    "libs/worker/src/infermesh_worker/engine_process/formats/format_compiler.py": "its thread answers every format",
     "libs/worker/src/infermesh_worker/images/gate.py": "its thread answers every request",
     "libs/worker/src/infermesh_worker/front_watchdog.py": "a timer that fails ends us",
     "libs/worker/src/infermesh_worker/rpc/texts/sharing.py": "a task group",

@@ -23,13 +23,7 @@ from infermesh_router.policy import choice as policy
 from infermesh_router.policy.filters import FILTERS
 from infermesh_router.policy.scorers import SCORERS
 from infermesh_router.responses.schema import ResponseRequest
-from infermesh_router.texts.schema import (
-    EmbeddingsBody,
-    OllamaEmbedBody,
-    OllamaEmbeddingsBody,
-    RerankBody,
-    ScoreBody,
-)
+from infermesh_router.texts.schema import EmbeddingsBody, OllamaEmbedBody, OllamaEmbeddingsBody, RerankBody, ScoreBody
 from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.settings import SettingVariable, describe

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_runtime.model_manifest import MANIFEST
+from infermesh_runtime.manifest.model_manifest import MANIFEST
 from infermesh_worker.testing.processes import WorkerProcess, WorkerStubs, connected
 
 MEMORY_BYTES = 1800 << 20

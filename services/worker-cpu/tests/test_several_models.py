@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_runtime.model_manifest import MANIFEST
+from infermesh_runtime.manifest.model_manifest import MANIFEST
 from infermesh_worker.testing.processes import WorkerProcess, WorkerStubs, connected
 
 NAMES = ("first", "second", "third")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from infermesh.tensor.v1.tensor_pb2 import DataType
-from infermesh_client.cli.arrays import read_array, save_array
+from infermesh_client.cli.tensors.arrays import read_array, save_array
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import Array, named_type
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from infermesh.inference.v1 import inference_pb2
-from infermesh_runtime.model_manifest import Proof, read_manifest, write_manifest
+from infermesh_runtime.manifest.model_manifest import Proof, read_manifest, write_manifest
 from libs.client.tests.cli.conftest import OpenTerminal, RunCommand, RunningProcesses
 from libs.client.tests.conftest import RunningMesh
 

@@ -11,12 +11,7 @@ import pytest
 from infermesh.admin.v1 import admin_pb2
 from infermesh_client.cli.watch.history import History, sparkline
 from infermesh_client.cli.watch.top import TopView
-from infermesh_client.mesh.manage_key import (
-    manage_key_file,
-    own_manage_key,
-    remove_manage_key,
-    write_manage_key,
-)
+from infermesh_client.mesh.manage_key import manage_key_file, own_manage_key, remove_manage_key, write_manage_key
 from infermesh_client.mesh.plan import plan_mesh
 from infermesh_client.mesh.state import write_state
 from infermesh_client.mesh.workers import WorkerSpec

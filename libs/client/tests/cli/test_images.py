@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from infermesh.tensor.v1.tensor_pb2 import DataType, TensorMetadata
-from infermesh_client.cli.images import Normalization, is_image, read_image
+from infermesh_client.cli.tensors.images import Normalization, is_image, read_image
 from infermesh_runtime.errors import InvalidArgument
 
 UINT8, FP32, INT64 = DataType.DATA_TYPE_UINT8, DataType.DATA_TYPE_FP32, DataType.DATA_TYPE_INT64

@@ -10,16 +10,16 @@ from rich.console import Console
 from tokenizers import AddedToken, Tokenizer, models
 
 from infermesh_client.model_import import convert
-from infermesh_client.model_import.answer_style import settle_style
-from infermesh_client.model_import.facts import read_facts
-from infermesh_client.model_import.generation import GenerationFacts, settle_generation
+from infermesh_client.model_import.describing.answer_style import settle_style
+from infermesh_client.model_import.describing.facts import read_facts
+from infermesh_client.model_import.describing.generation import GenerationFacts, settle_generation
 from infermesh_client.model_import.importer import import_model
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.generation_defaults import GenerationDefaults
-from infermesh_runtime.model_manifest import read_manifest
+from infermesh_runtime.manifest.answer_style import AnswerStyle
+from infermesh_runtime.manifest.generation_defaults import GenerationDefaults
+from infermesh_runtime.manifest.model_manifest import read_manifest
 
 NAMES = ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|eot|>", "a", "<end>")
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

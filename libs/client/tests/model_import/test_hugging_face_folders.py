@@ -12,7 +12,7 @@ from infermesh_client.model_import import convert
 from infermesh_client.model_import.importer import examine_model, import_model
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_manifest import read_manifest
+from infermesh_runtime.manifest.model_manifest import read_manifest
 from libs.client.tests.model_import.safetensors_files import safetensors
 from libs.client.tests.weights import TOKENIZER
 

@@ -15,8 +15,8 @@ from infermesh_client.model_import.importer import examine_model, import_model
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.workers import checks, provers
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.image_facts import Grid, ImageFacts, Tiles, Whole
-from infermesh_runtime.model_manifest import Manifest
+from infermesh_runtime.manifest.image_facts import Grid, ImageFacts, Tiles, Whole
+from infermesh_runtime.manifest.model_manifest import Manifest
 from libs.client.tests.model_import.safetensors_files import safetensors
 from libs.client.tests.weights import TOKENIZER
 

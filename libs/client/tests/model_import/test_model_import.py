@@ -23,7 +23,7 @@ from infermesh_runtime.errors import (
     NotFound,
     ResourceExhausted,
 )
-from infermesh_runtime.model_manifest import model_paths, read_manifest
+from infermesh_runtime.manifest.model_manifest import model_paths, read_manifest
 from libs.client.tests.model_import import converters as test_converters
 from libs.client.tests.model_import.conftest import IR
 from libs.client.tests.weights import TOKENIZER, safetensors

@@ -14,7 +14,7 @@ from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.workers import provers
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_manifest import Proof, read_manifest
+from infermesh_runtime.manifest.model_manifest import Proof, read_manifest
 from libs.client.tests.model_import import converters as test_converters
 from libs.client.tests.verification import tiny_llama
 

@@ -12,15 +12,7 @@ from canitoolcall.fixtures import Family, Fixture, load_families, load_fixtures
 from canitoolcall.results import Observation, ParsedToolCall, ParseResult, Status, worst_status
 
 from infermesh_runtime.answer_parsing.parser import new_parser
-from infermesh_runtime.answer_parsing.parts import (
-    CallArguments,
-    CallBegins,
-    OutputStyle,
-    Part,
-    Reasoning,
-    Text,
-    Tools,
-)
+from infermesh_runtime.answer_parsing.parts import CallArguments, CallBegins, OutputStyle, Part, Reasoning, Text, Tools
 
 KNOWN = Path(__file__).with_name("canitoolcall_failures.json")
 STRATEGIES = parse_strategies(None)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.chat_template import ChatTemplate
 from infermesh_runtime.chat_templates.detect import detect_style
+from infermesh_runtime.manifest.answer_style import AnswerStyle
 
 REAL = Path(__file__).with_name("templates")
 OBJECT = '{{ {"name": f.name, "arguments": f.arguments} | tojson }}'

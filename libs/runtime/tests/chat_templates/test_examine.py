@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates import examine
 from infermesh_runtime.chat_templates.chat_template import ChatTemplate
 from infermesh_runtime.chat_templates.examine import TemplateFacts, examine_template
 from infermesh_runtime.chat_templates.turn_end import find_turn_end
 from infermesh_runtime.chat_templates.usable import why_unusable
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.manifest.answer_style import AnswerStyle
 
 CONTROL = ["<s>", "</s>", "<|user|>", "<|assistant|>", "<|im_start|>", "<|im_end|>", "<|end|>"]
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime import machine
-from infermesh_runtime.model_kind import GENERATE, ModelKind
+from infermesh_runtime.manifest.model_kind import GENERATE, ModelKind
 from infermesh_worker.models.building import VERIFY_OPTION
 from infermesh_worker.models.catalog import Catalog, FolderCatalog
 from infermesh_worker.models.footprint import Footprint

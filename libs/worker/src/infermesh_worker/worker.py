@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_kind import GENERATE, ModelKind
+from infermesh_runtime.manifest.model_kind import GENERATE, ModelKind
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.engine_client.watched import DerivedValue

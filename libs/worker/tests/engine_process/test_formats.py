@@ -13,8 +13,8 @@ from infermesh_engine.sampling.grammars import grammar
 from infermesh_engine.sampling.grammars.cache import GrammarCache
 from infermesh_engine.sampling.grammars.grammar import GrammarFactory, compile_matcher
 from infermesh_runtime.errors import InvalidArgument, ResourceExhausted, Unavailable
-from infermesh_worker.engine_process.format_compiler import Compiled, FormatCompiler
-from infermesh_worker.engine_process.format_gate import FormatGate
+from infermesh_worker.engine_process.formats.format_compiler import Compiled, FormatCompiler
+from infermesh_worker.engine_process.formats.format_gate import FormatGate
 from infermesh_worker.engine_process.frames import FormatLimits
 from infermesh_worker.testing.simulated_engine import END_OF_TEXT_ID, build_tokenizer
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infermesh_runtime.model_kind import BatchLimits
+from infermesh_runtime.manifest.model_kind import BatchLimits
 from infermesh_worker.executors.batcher import Batcher, Waiting
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infermesh_engine.runners.runner import RunnerInfo
+from infermesh_runtime.manifest.text_encoder import Pooling
 from infermesh_runtime.tensors import Array
-from infermesh_runtime.text_encoder import Pooling
 from infermesh_worker.executors.executor import Item, Result, executor_info
 from infermesh_worker.executors.text_batches import TextBatch, pad, plan
 from infermesh_worker.executors.text_executor import TextExecutor, pool, unit

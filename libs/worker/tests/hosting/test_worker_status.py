@@ -6,11 +6,7 @@ from typing import Any
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.hosting.queue_bound import QueueBound
-from infermesh_worker.hosting.worker_status import (
-    ModelStatus,
-    overall_state,
-    sum_loads,
-)
+from infermesh_worker.hosting.worker_status import ModelStatus, overall_state, sum_loads
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_worker.models.bounded_template import BoundedTemplate
-from infermesh_worker.models.template_process import pack_conversation
+from infermesh_worker.models.templates.bounded_template import BoundedTemplate
+from infermesh_worker.models.templates.template_process import pack_conversation
 
 pytestmark = pytest.mark.alone  # a busy machine is an answer of its own
 

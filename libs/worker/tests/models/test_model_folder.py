@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_manifest import MANIFEST, FileEntry, Manifest, hash_file, write_manifest
+from infermesh_runtime.manifest.model_manifest import MANIFEST, FileEntry, Manifest, hash_file, write_manifest
 from infermesh_worker.models.model_folder import ModelFolder, find_model, list_models
 from infermesh_worker.models.opened_model import OpenedModel
-from infermesh_worker.models.template_process import pack_conversation
+from infermesh_worker.models.templates.template_process import pack_conversation
 from infermesh_worker.testing.simulated_engine import build_tokenizer
 
 

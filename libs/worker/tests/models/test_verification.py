@@ -7,7 +7,7 @@ from typing import BinaryIO
 import pytest
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_manifest import FileEntry, hash_file
+from infermesh_runtime.manifest.model_manifest import FileEntry, hash_file
 from infermesh_worker.models.building import open_for_build
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker.models.verification import MARK, Verify

@@ -11,8 +11,8 @@ from tokenizers import AddedToken
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
-from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.manifest.answer_style import AnswerStyle
 from infermesh_worker.models.opened_model import OpenedModel, bind_template
 from infermesh_worker.rpc.convert import to_generation, to_started
 from infermesh_worker.rpc.told_prompt import tell_style

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_runtime.image_facts import Grid, ImageFacts, Tiles, Whole
+from infermesh_runtime.manifest.image_facts import Grid, ImageFacts, Tiles, Whole
 from infermesh_worker.images.reader import ImageReader
 from infermesh_worker.models.opened_model import OpenedModel, bind_template
 from infermesh_worker.rpc.chat_images import MAX_IMAGES

@@ -6,7 +6,7 @@ from typing import Any
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests import request as engine
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
-from infermesh_runtime.generation_defaults import GenerationDefaults
+from infermesh_runtime.manifest.generation_defaults import GenerationDefaults
 from infermesh_worker.models.neutral_catalog import NeutralCatalog
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.convert import to_generation, to_started

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_kind import ANY, TensorSpec
+from infermesh_runtime.manifest.model_kind import ANY, TensorSpec
 from infermesh_runtime.tensors import from_numpy
-from infermesh_worker.rpc.infer_inputs import check_inputs, check_outputs
-from infermesh_worker.rpc.tensor_wire import GivenTensor
+from infermesh_worker.rpc.tensors.infer_inputs import check_inputs, check_outputs
+from infermesh_worker.rpc.tensors.tensor_wire import GivenTensor
 
 SPECS = (TensorSpec("x", "FP32", (ANY, 3)), TensorSpec("any", "INT64", None))
 X = Tensor(name="x", dtype=DataType.DATA_TYPE_FP32, shape=[2, 3], data=bytes(24))

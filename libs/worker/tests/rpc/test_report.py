@@ -10,16 +10,12 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
-from infermesh_runtime.generation_defaults import GenerationDefaults
+from infermesh_runtime.manifest.generation_defaults import GenerationDefaults
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.hosting.load_progress import LoadProgress
 from infermesh_worker.hosting.queue_bound import QueueBound
-from infermesh_worker.hosting.worker_status import (
-    AvailableModel,
-    ModelStatus,
-    WorkerStatus,
-)
+from infermesh_worker.hosting.worker_status import AvailableModel, ModelStatus, WorkerStatus
 from infermesh_worker.rpc.report import to_report
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 

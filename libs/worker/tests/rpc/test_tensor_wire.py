@@ -11,8 +11,8 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
 from infermesh_runtime.errors import InvalidArgument, ResourceExhausted
 from infermesh_worker.executors.wire_tensors import flatten
-from infermesh_worker.rpc.infer import check_size
-from infermesh_worker.rpc.tensor_wire import MAX_INPUTS, read_request, write_response
+from infermesh_worker.rpc.tensors.infer import check_size
+from infermesh_worker.rpc.tensors.tensor_wire import MAX_INPUTS, read_request, write_response
 
 TENSORS = st.builds(
     Tensor,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_runtime.model_kind import ANY, TensorSpec
+from infermesh_runtime.manifest.model_kind import ANY, TensorSpec
 from infermesh_worker.speaking import espeak
 from infermesh_worker.speaking.espeak import NOT_INSTALLED, Espeak
 from infermesh_worker.speaking.interface import input_order

@@ -7,10 +7,10 @@ import pytest
 from tokenizers import Tokenizer
 
 from infermesh_runtime.tensors import Array
-from infermesh_worker.speech.alignment import token_frames, warp
 from infermesh_worker.speech.config import SpeechConfig
-from infermesh_worker.speech.spelling import Spelling
-from infermesh_worker.speech.words import SaidWord, with_punctuation
+from infermesh_worker.speech.word_times.alignment import token_frames, warp
+from infermesh_worker.speech.word_times.spelling import Spelling
+from infermesh_worker.speech.word_times.words import SaidWord, with_punctuation
 
 
 def cheapest(costs: Array) -> float:

@@ -32,7 +32,7 @@ from infermesh_router.kserve.openapi import KSERVE_API
 from infermesh_router.kserve_plane import LIMITED_METHODS as OPEN_INFERENCE_LIMITED_METHODS
 from infermesh_router.mesh.openapi import MESH_API
 from infermesh_router.ollama.asking import Asking
-from infermesh_router.ollama.loaded_models import LoadedModels
+from infermesh_router.ollama.listing.loaded_models import LoadedModels
 from infermesh_router.ollama.openapi import OLLAMA_API
 from infermesh_router.ollama.servicer import LIMITED_CALLS as OLLAMA_LIMITED_CALLS
 from infermesh_router.ollama.servicer import SERVICE as OLLAMA_SERVICE

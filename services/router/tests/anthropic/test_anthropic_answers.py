@@ -7,7 +7,7 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.testing.anthropic import HI, ask
+from infermesh_router.testing.dialects.anthropic import HI, ask
 from infermesh_router.testing.router import StartRouter, StartWorker, delta, finished, started
 from infermesh_runtime.errors import ContextLengthExceeded, InvalidArgument
 from infermesh_runtime.rpc.context import RpcContext

@@ -12,8 +12,8 @@ from infermesh_router.anthropic.events import MessageEvents
 from infermesh_router.openai.answers.events import BodySink, EventsSink
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.requests.bounds import Bounds
-from infermesh_router.testing.anthropic import HI, Received, body_message
-from infermesh_router.testing.messages import Written
+from infermesh_router.testing.dialects.anthropic import HI, Received, body_message
+from infermesh_router.testing.dialects.messages import Written
 
 TOOLS = {"f": {"type": "object", "properties": {"a": {"type": "integer"}}}}
 STARTED = pb.Started(answer_style=pb.AnswerStyle(tool_format="hermes", reasoning="think", reasoning_opened=True))

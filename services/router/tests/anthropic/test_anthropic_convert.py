@@ -11,7 +11,7 @@ from infermesh_router.anthropic.convert import convert_count, convert_messages
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.conversion import Converted
 from infermesh_router.requests.bounds import Bounds
-from infermesh_router.testing.anthropic import HI, body_message
+from infermesh_router.testing.dialects.anthropic import HI, body_message
 from infermesh_runtime.errors import InvalidArgument
 
 RULES = BodyRules(ignore_unknown=False, max_bytes=1 << 20, bounds=Bounds())

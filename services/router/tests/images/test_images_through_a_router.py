@@ -14,7 +14,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.api.aggregate import combine_available, list_available_aliases
 from infermesh_router.images.fetching import FetchOptions, ImageFetcher
 from infermesh_router.images.rules import ImageRules
-from infermesh_router.ollama.models import show_model
+from infermesh_router.ollama.listing.models import show_model
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.conversion import BodyConverter, Sent
 from infermesh_router.openai.convert.tokens import convert_template
@@ -25,10 +25,10 @@ from infermesh_router.policy.refusals import ModelNotLoaded
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.parsing_pool import ParsingPool
-from infermesh_router.testing.anthropic import ask as ask_anthropic
+from infermesh_router.testing.dialects.anthropic import ask as ask_anthropic
+from infermesh_router.testing.dialects.ollama import chat as chat_ollama
+from infermesh_router.testing.dialects.openai import chat, post
 from infermesh_router.testing.images import DATA_URL, ENCODED, PNG
-from infermesh_router.testing.ollama import chat as chat_ollama
-from infermesh_router.testing.openai import chat, post
 from infermesh_router.testing.router import StartRouter, StartWorker
 from infermesh_router.testing.snapshots import disk, endpoint
 from infermesh_router.testing.streams import generate, hold

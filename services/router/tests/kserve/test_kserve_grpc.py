@@ -11,12 +11,7 @@ import pytest_asyncio
 from infermesh.open_inference.v2 import open_inference_pb2 as oip
 from infermesh_router.testing.router import RunningRouter, running_router
 from infermesh_router.testing.tensors import TensorWorker, call, raw_request
-from infermesh_runtime.errors import (
-    InfermeshError,
-    InvalidArgument,
-    ModelNotFound,
-    PermissionDenied,
-)
+from infermesh_runtime.errors import InfermeshError, InvalidArgument, ModelNotFound, PermissionDenied
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 X = np.arange(4, dtype=np.float32).reshape(2, 2)

@@ -12,15 +12,8 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.ollama.answers import OllamaAnswer
 from infermesh_router.ollama.convert import AskedOf
 from infermesh_router.openai.answers.events import BodySink, EventsSink
-from infermesh_router.testing.ollama import chat, generate
-from infermesh_router.testing.router import (
-    RunningRouter,
-    StartRouter,
-    StartWorker,
-    delta,
-    finished,
-    started,
-)
+from infermesh_router.testing.dialects.ollama import chat, generate
+from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, delta, finished, started
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, ModelNotFound
 from infermesh_runtime.rpc.context import RpcContext
 

@@ -12,7 +12,7 @@ from infermesh_router.ollama.convert import convert_generate
 from infermesh_router.ollama.schema import Said
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.requests.bounds import Bounds
-from infermesh_router.testing.ollama import generate
+from infermesh_router.testing.dialects.ollama import generate
 from infermesh_router.testing.router import StartRouter, StartWorker
 from infermesh_runtime.errors import InvalidArgument
 

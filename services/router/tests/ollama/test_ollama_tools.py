@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.testing.ollama import USER, chat
+from infermesh_router.testing.dialects.ollama import USER, chat
 from infermesh_router.testing.router import StartRouter, StartWorker, delta, finished
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.rpc.context import RpcContext

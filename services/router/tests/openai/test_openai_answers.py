@@ -12,7 +12,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1 import openai_pb2
-from infermesh_router.testing.openai import chat, complete, events
+from infermesh_router.testing.dialects.openai import chat, complete, events
 from infermesh_router.testing.router import StartRouter, StartWorker, delta, finished, started
 from infermesh_runtime.errors import ModelNotFound
 from infermesh_runtime.rpc.context import RpcContext

@@ -8,8 +8,8 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.testing.openai import chat, events
-from infermesh_router.testing.openai_bodies import TOOL
+from infermesh_router.testing.dialects.openai import chat, events
+from infermesh_router.testing.dialects.openai_bodies import TOOL
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, delta, finished, started
 from infermesh_runtime.rpc.context import RpcContext
 

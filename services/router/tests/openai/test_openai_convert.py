@@ -3,7 +3,7 @@
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.testing.openai_bodies import CALL, chat, completion
+from infermesh_router.testing.dialects.openai_bodies import CALL, chat, completion
 
 
 def test_everything_that_is_honoured_reaches_the_contract() -> None:

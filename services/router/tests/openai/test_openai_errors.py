@@ -8,7 +8,7 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.errors import rename_field, rename_fields
-from infermesh_router.testing.openai import chat, complete, events
+from infermesh_router.testing.dialects.openai import chat, complete, events
 from infermesh_router.testing.router import StartRouter, StartWorker, delta, started
 from infermesh_runtime.errors import ContextLengthExceeded, InvalidArgument, ModelNotFound, Unavailable
 from infermesh_runtime.rpc.context import RpcContext

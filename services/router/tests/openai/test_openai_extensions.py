@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.testing.openai import chat, complete, events
+from infermesh_router.testing.dialects.openai import chat, complete, events
 from infermesh_router.testing.router import StartRouter, StartWorker, delta, finished, started
 from infermesh_runtime.rpc.context import RpcContext
 

@@ -10,8 +10,8 @@ from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.hints import list_hints
 from infermesh_router.requests.call import NO_LIMIT, read_generate
-from infermesh_router.testing.openai import USER, post
-from infermesh_router.testing.openai_bodies import chat, completion, parse_chat
+from infermesh_router.testing.dialects.openai import USER, post
+from infermesh_router.testing.dialects.openai_bodies import chat, completion, parse_chat
 from infermesh_router.testing.router import StartRouter, StartWorker, finished, started
 
 HINTS: list[tuple[str, dict[str, Any]]] = [

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.ollama.models import show_model
+from infermesh_router.ollama.listing.models import show_model
 from infermesh_router.openai.models import ModelDirectory, find_model, list_models
 from infermesh_runtime.errors import ModelNotFound
 

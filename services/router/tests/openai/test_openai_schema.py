@@ -14,7 +14,7 @@ from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.completion import CompletionRequest
 from infermesh_router.openai.schema.messages import Message
-from infermesh_router.testing.openai_bodies import CALL, TOOL, USER, chat, completion
+from infermesh_router.testing.dialects.openai_bodies import CALL, TOOL, USER, chat, completion
 from infermesh_runtime.errors import InvalidArgument
 
 BAD_CHAT = [

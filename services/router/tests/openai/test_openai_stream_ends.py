@@ -10,7 +10,7 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.testing.openai import USER, events
+from infermesh_router.testing.dialects.openai import USER, events
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, delta, running_router, started
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.rpc.status import from_rpc_error

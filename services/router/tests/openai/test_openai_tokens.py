@@ -9,7 +9,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1 import openai_pb2
-from infermesh_router.testing.openai import USER
+from infermesh_router.testing.dialects.openai import USER
 from infermesh_router.testing.router import RunningRouter, ScriptedWorker, StartRouter
 from infermesh_runtime.errors import InfermeshError, InvalidArgument
 from infermesh_runtime.rpc.context import RpcContext

@@ -12,7 +12,7 @@ from infermesh_router.openai.conversion import Converted, convert_chat
 from infermesh_router.openai.convert.chat import chat_job
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.requests.bounds import Bounds
-from infermesh_router.testing.openai_bodies import CALL, TOOL, USER, chat, parse_chat
+from infermesh_router.testing.dialects.openai_bodies import CALL, TOOL, USER, chat, parse_chat
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "Tells it.", "parameters": SCHEMA}}

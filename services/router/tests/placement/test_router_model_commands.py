@@ -10,11 +10,7 @@ from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_router.testing.loading_worker import LoadingWorker
 from infermesh_router.testing.placing import StartMesh
-from infermesh_runtime.errors import (
-    FailedPrecondition,
-    InvalidArgument,
-    ModelNotFound,
-)
+from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, ModelNotFound
 
 READY, LOADING = pb.ENDPOINT_STATE_READY, pb.ENDPOINT_STATE_LOADING
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.relay.delivered import Delivered
-from infermesh_router.relay.event import read_event
+from infermesh_router.relay.streams.delivered import Delivered
+from infermesh_router.relay.streams.event import read_event
 from infermesh_runtime.errors import Unavailable
 
 

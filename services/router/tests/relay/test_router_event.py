@@ -11,7 +11,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.api.inference_servicer import SERVICE
-from infermesh_router.relay.event import read_event, write_event
+from infermesh_router.relay.streams.event import read_event, write_event
 from infermesh_router.requests.call import GENERATE
 from infermesh_router.testing.router import ScriptedWorker, StartRouter, delta, finished, started
 from infermesh_router.testing.streams import ask

@@ -9,7 +9,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.requests.audio_call import read_speak, read_transcribe
 from infermesh_router.requests.call import Call, read_embed, read_generate, read_infer, read_score, read_tokenize
 from infermesh_router.requests.unnamed import name_model
-from infermesh_runtime.model_kind import ModelKind
+from infermesh_runtime.manifest.model_kind import ModelKind
 
 ONLY: dict[ModelKind, str] = {
     "generate": "chat",

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.answers.parsed import Answer, Call
 from infermesh_router.responses.output import Output
-from infermesh_router.testing.openai import post
+from infermesh_router.testing.dialects.openai import post
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, delta, finished, started
 from infermesh_runtime.answer_parsing.parts import CallArguments, CallBegins, CallEnds, Part, Reasoning, Text
 from infermesh_runtime.errors import InfermeshError, InvalidArgument, Unavailable

@@ -18,8 +18,8 @@ from infermesh_router.openai.answers.events import EventsSink
 from infermesh_router.responses.store.kept import KeptItem, KeptResponse, StoreBounds
 from infermesh_router.responses.store.response_file import ResponseFile
 from infermesh_router.responses.store.response_store import ResponseStore
+from infermesh_router.testing.dialects.openai import post
 from infermesh_router.testing.keys import bearer, write_keys_of
-from infermesh_router.testing.openai import post
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from infermesh_runtime.rpc.status import from_rpc_error

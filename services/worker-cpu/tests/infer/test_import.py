@@ -11,7 +11,7 @@ from rich.console import Console
 from infermesh_client.model_import.importer import examine_model
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_kind import BatchLimits
+from infermesh_runtime.manifest.model_kind import BatchLimits
 from infermesh_worker.executors.executor import BuiltExecutor, Item, Result
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.model_folder import ModelFolder

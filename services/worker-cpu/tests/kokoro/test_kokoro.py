@@ -15,7 +15,7 @@ from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.voice_models import importing
 from infermesh_client.model_import.workers.asking import Served
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_runtime.model_manifest import Manifest, read_manifest
+from infermesh_runtime.manifest.model_manifest import Manifest, read_manifest
 from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.executor import BuiltExecutor, Item, Result
 from infermesh_worker.models.footprint import Footprint

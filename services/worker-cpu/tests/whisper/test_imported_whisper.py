@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_runtime.model_manifest import read_manifest
+from infermesh_runtime.manifest.model_manifest import read_manifest
 from infermesh_runtime.tensors import Array
 from infermesh_worker.engine_client.engine_client import EngineClient
 from infermesh_worker.engine_client.engine_status import ServingState

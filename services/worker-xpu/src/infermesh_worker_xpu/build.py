@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infermesh_runtime.model_manifest import read_manifest
+from infermesh_runtime.manifest.model_manifest import read_manifest
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.executors.executor import BuiltExecutor
 from infermesh_worker.models.building import open_for_build

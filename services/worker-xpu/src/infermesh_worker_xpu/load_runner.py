@@ -24,7 +24,7 @@ from infermesh_worker_xpu.loading import compiling, ipex, rope, weights
 from infermesh_worker_xpu.options import TorchOptions
 
 if TYPE_CHECKING:
-    from infermesh_runtime.image_facts import ImageFacts
+    from infermesh_runtime.manifest.image_facts import ImageFacts
     from infermesh_worker_xpu.vision.tower import VisionTower
 
 _log = logging.getLogger(__name__)

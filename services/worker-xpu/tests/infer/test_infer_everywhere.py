@@ -12,7 +12,7 @@ import pytest_asyncio
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc as pb_grpc
 from infermesh_router.testing.router import running_router
-from infermesh_runtime.model_manifest import read_manifest
+from infermesh_runtime.manifest.model_manifest import read_manifest
 from infermesh_runtime.tensors import Array, from_numpy, to_numpy
 from infermesh_worker.testing.processes import WorkerProcess
 from tests.tensor_models import torch_programs

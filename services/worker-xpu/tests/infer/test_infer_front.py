@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infermesh_runtime.model_manifest import FileEntry, Manifest, ModelFormat, write_manifest
+from infermesh_runtime.manifest.model_manifest import FileEntry, Manifest, ModelFormat, write_manifest
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker_xpu import preflight

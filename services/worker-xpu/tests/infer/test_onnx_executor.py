@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_runtime.model_kind import TensorSpec
+from infermesh_runtime.manifest.model_kind import TensorSpec
 from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.executor import Item, Result
 from infermesh_worker_xpu import device as devices

@@ -8,7 +8,7 @@ from PIL import Image
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from infermesh_runtime.image_facts import Grid, ImageFacts, Tiles
+from infermesh_runtime.manifest.image_facts import Grid, ImageFacts, Tiles
 from infermesh_worker.images.layout import placeholder, split
 
 SIZES = [tuple(size) for size in np.random.default_rng(5).integers(1, 260, (60, 2)).tolist()]

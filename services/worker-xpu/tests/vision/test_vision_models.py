@@ -11,7 +11,7 @@ import torch
 from infermesh_engine.requests.output import Delta
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_manifest import read_manifest
+from infermesh_runtime.manifest.model_manifest import read_manifest
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.testing.harness import Harness

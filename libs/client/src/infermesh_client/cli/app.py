@@ -208,8 +208,8 @@ def infer(  # noqa: PLR0917 - typer passes them by name
     endpoint: Endpoint = None,
 ) -> None:
     """Run a model on tensors from files, and print or save what it gives."""
-    from infermesh_client.cli.images import Normalization  # noqa: PLC0415
-    from infermesh_client.cli.infer import numbers, run_infer  # noqa: PLC0415
+    from infermesh_client.cli.tensors.images import Normalization  # noqa: PLC0415
+    from infermesh_client.cli.tensors.infer import numbers, run_infer  # noqa: PLC0415
 
     normalization = Normalization(numbers(image_mean, "--image-mean"), numbers(image_std, "--image-std"))
     run_infer(model, inputs or (), outputs or (), normalization=normalization, device=device, endpoint=endpoint)
@@ -229,7 +229,7 @@ def embed(  # noqa: PLR0917 - typer passes them by name
     endpoint: Endpoint = None,
 ) -> None:
     """Turn texts into vectors: one line of JSON for each text."""
-    from infermesh_client.cli.embed import run_embed  # noqa: PLC0415
+    from infermesh_client.cli.tensors.embed import run_embed  # noqa: PLC0415
 
     run_embed(model, texts or (), kind=kind, dimensions=dimensions, device=device, endpoint=endpoint)
 

@@ -25,7 +25,7 @@ from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import InfermeshError, ModelNotFound
-from infermesh_runtime.model_manifest import MANIFEST
+from infermesh_runtime.manifest.model_manifest import MANIFEST
 
 CHAT_TEMPLATE = "chat_template.jinja"
 DEFAULT_MODEL = "smollm2-135m-instruct"

@@ -18,7 +18,7 @@ from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.workers.provers import NOT_SUPPORTED, other_runners
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_manifest import ModelFormat
+from infermesh_runtime.manifest.model_manifest import ModelFormat
 
 GROUP = "infermesh.model_converters"
 

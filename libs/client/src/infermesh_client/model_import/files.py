@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from infermesh_client.model_import.progress import ProgressStep, ProgressView
-from infermesh_runtime.model_manifest import FileEntry, hash_file
+from infermesh_runtime.manifest.model_manifest import FileEntry, hash_file
 
 _CHUNK_BYTES = 8 << 20
 

@@ -7,7 +7,7 @@ from infermesh_client.model_import.source import FolderModel, SpeechModel, TextM
 from infermesh_client.model_import.speech_models.importing import examine_speech_model, import_speech_model
 from infermesh_client.model_import.text_models.importing import examine_text_model, import_text_model
 from infermesh_client.model_import.voice_models.importing import examine_voice_model, import_voice_model
-from infermesh_runtime.model_manifest import Manifest
+from infermesh_runtime.manifest.model_manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from infermesh_client.model_import.answer_style import check_style, settle_style
 from infermesh_client.model_import.checks import check_ir
 from infermesh_client.model_import.convert import Conversion, convert_model, prepare
+from infermesh_client.model_import.describing.answer_style import check_style, settle_style
 from infermesh_client.model_import.fetching.fetch import examine, fetch
 from infermesh_client.model_import.fetching.fetched import Fetched, FetchOptions
 from infermesh_client.model_import.files import hash_folder
@@ -35,17 +35,13 @@ from infermesh_client.model_import.tensor_models.importing import examine_tensor
 from infermesh_client.model_import.tensor_models.package_download import unpacked
 from infermesh_client.model_import.tensor_models.package_file import PackageFile
 from infermesh_client.model_import.tensor_models.trust import check_trust
-from infermesh_client.model_import.text_models.repository import (
-    examine_repository,
-    find_repository,
-    import_repository,
-)
+from infermesh_client.model_import.text_models.repository import examine_repository, find_repository, import_repository
 from infermesh_client.model_import.user_paths import explained, unstaged
 from infermesh_client.model_import.workers.prove import prove
 from infermesh_client.model_import.workers.tools import tool_versions
 from infermesh_client.weight_files.account import context_note, disk_line
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_manifest import Manifest, ModelFormat, write_manifest
+from infermesh_runtime.manifest.model_manifest import Manifest, ModelFormat, write_manifest
 
 
 def import_model(

@@ -9,7 +9,7 @@ from infermesh_client.model_import.hugging_face.weights import ReadFile, choose_
 from infermesh_client.tokenizer_files.settle import tokenizer_sources
 from infermesh_client.weight_files.splits import one_model, shard_names
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_manifest import ModelFormat
+from infermesh_runtime.manifest.model_manifest import ModelFormat
 
 _SIDE_FILES = (
     "config.json",

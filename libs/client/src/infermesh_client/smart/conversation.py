@@ -11,13 +11,7 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh_client.answer import AnswerReader, ToolCall
 from infermesh_client.request import AnswerOptions, ChatMessage, Event, GenerateOptions
 from infermesh_client.smart.answer import FunctionCall, SmartAnswer, Timings, device_kind
-from infermesh_client.smart.functions import (
-    Function,
-    FunctionTool,
-    error_text,
-    read_functions,
-    result_text,
-)
+from infermesh_client.smart.functions import Function, FunctionTool, error_text, read_functions, result_text
 from infermesh_client.smart.stopwatch import Clock, Stopwatch
 from infermesh_runtime.answer_parsing.parts import Part
 from infermesh_runtime.errors import InvalidArgument

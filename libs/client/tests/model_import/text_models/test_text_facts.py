@@ -10,7 +10,7 @@ from infermesh_client.model_import.source import HuggingFaceFolder, TensorModel,
 from infermesh_client.model_import.text_models.facts import read_facts, stated_length
 from infermesh_client.model_import.text_models.kind import text_kind
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.text_encoder import EncoderFacts
+from infermesh_runtime.manifest.text_encoder import EncoderFacts
 
 
 def folder(root: Path, weights: str = "model.safetensors", **files: Any) -> Path:

@@ -12,7 +12,7 @@ from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.text_models import importing
 from infermesh_client.model_import.text_models.serving import Served
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.text_encoder import EncoderFacts
+from infermesh_runtime.manifest.text_encoder import EncoderFacts
 from libs.client.tests.model_import.conftest import COMMIT, Hub
 from libs.client.tests.weights import TOKENIZER, safetensors
 

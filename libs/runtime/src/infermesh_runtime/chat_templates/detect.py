@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.chat_template import ChatTemplate, Message
 from infermesh_runtime.chat_templates.reasoning_marks import REASONING_MARKS
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.manifest.answer_style import AnswerStyle
 
 _TOOL, _KEY, _VALUE, _QUESTION = "tool7q3x", "key7q3x", "value7q3x", "question7q3x"
 _ARGUMENTS = {_KEY: _VALUE}

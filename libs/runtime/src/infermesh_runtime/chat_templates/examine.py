@@ -11,12 +11,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.chat_template import ChatTemplate
 from infermesh_runtime.chat_templates.detect import detect_style
 from infermesh_runtime.chat_templates.turn_end import find_turn_end
 from infermesh_runtime.chat_templates.usable import why_unusable
 from infermesh_runtime.errors import FailedPrecondition, Internal, InvalidArgument
+from infermesh_runtime.manifest.answer_style import AnswerStyle
 
 _TIMEOUT_S = 10
 """Longest time to compile a template and to render a conversation of two messages."""

@@ -17,13 +17,7 @@ from infermesh_worker.engine_client.request_meter import RequestMeter, RequestTi
 from infermesh_worker.engine_client.supervisor import EngineSupervisor, RestartPolicy
 from infermesh_worker.engine_client.watched import WatchedValue
 from infermesh_worker.engine_client.work import Work, WorkCall
-from infermesh_worker.engine_process.frames import (
-    CancelCommand,
-    RunReport,
-    StartCommand,
-    StepReport,
-    SubmitCommand,
-)
+from infermesh_worker.engine_process.frames import CancelCommand, RunReport, StartCommand, StepReport, SubmitCommand
 from infermesh_worker.engine_process.run_frames import ModelFacts
 
 

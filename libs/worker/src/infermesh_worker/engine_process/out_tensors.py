@@ -4,17 +4,10 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from infermesh.tensor.v1.tensor_pb2 import DataType
-from infermesh_runtime.model_kind import TensorSpec
+from infermesh_runtime.manifest.model_kind import TensorSpec
 from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.arena import Arena
-from infermesh_worker.executors.wire_tensors import (
-    WireTensor,
-    allocate,
-    check_fits,
-    flatten,
-    shared_bytes,
-    write,
-)
+from infermesh_worker.executors.wire_tensors import WireTensor, allocate, check_fits, flatten, shared_bytes, write
 
 
 class OutTensors:

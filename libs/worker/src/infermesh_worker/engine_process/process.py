@@ -34,8 +34,8 @@ from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.engine_process.channel import Channel, ParentGoneError
 from infermesh_worker.engine_process.executor_loop import ExecutorLoop
 from infermesh_worker.engine_process.first_pass import check_first_pass
-from infermesh_worker.engine_process.format_compiler import FormatCompiler
-from infermesh_worker.engine_process.format_gate import FormatGate
+from infermesh_worker.engine_process.formats.format_compiler import FormatCompiler
+from infermesh_worker.engine_process.formats.format_gate import FormatGate
 from infermesh_worker.engine_process.frames import (
     CancelCommand,
     CrashReport,

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from infermesh_runtime.model_kind import ALONE, BatchLimits, ModelKind, TensorSpec
+from infermesh_runtime.manifest.model_kind import ALONE, BatchLimits, ModelKind, TensorSpec
 from infermesh_worker.executors.wire_tensors import WireTensor
 
 

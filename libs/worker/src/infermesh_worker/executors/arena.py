@@ -12,8 +12,7 @@ from typing import Self
 import numpy as np
 
 from infermesh_runtime.tensors import Array
-
-from .space import Space
+from infermesh_worker.executors.space import Space
 
 INLINE_BYTES = 64 * 1024
 """Tensors of fewer bytes travel through the socket."""

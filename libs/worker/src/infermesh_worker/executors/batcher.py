@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from infermesh_runtime.model_kind import BatchLimits
+from infermesh_runtime.manifest.model_kind import BatchLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

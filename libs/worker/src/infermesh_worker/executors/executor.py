@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import InfermeshError
-from infermesh_runtime.model_kind import ALONE, BatchLimits, ModelKind, TensorSpec
+from infermesh_runtime.manifest.model_kind import ALONE, BatchLimits, ModelKind, TensorSpec
 from infermesh_runtime.tensors import Array
 
 

@@ -6,8 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from infermesh_runtime.tensors import Array
-
-from .executor import Item
+from infermesh_worker.executors.executor import Item
 
 
 def rows(item: Item) -> int:

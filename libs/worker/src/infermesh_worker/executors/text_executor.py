@@ -6,12 +6,11 @@ from typing import Protocol
 import numpy as np
 
 from infermesh_engine.runners.runner import RunnerInfo
-from infermesh_runtime.model_kind import BatchLimits, ModelKind
+from infermesh_runtime.manifest.model_kind import BatchLimits, ModelKind
+from infermesh_runtime.manifest.text_encoder import Activation, Pooling
 from infermesh_runtime.tensors import Array
-from infermesh_runtime.text_encoder import Activation, Pooling
-
-from .executor import BuiltExecutor, Item, Outcome, Result
-from .text_batches import TextBatch, pad, plan
+from infermesh_worker.executors.executor import BuiltExecutor, Item, Outcome, Result
+from infermesh_worker.executors.text_batches import TextBatch, pad, plan
 
 IDS, TYPES, LENGTHS = "ids", "types", "lengths"
 """Names of an item's tensors, all INT32: the tokens of all texts [tokens], which text of a pair each is from [tokens],

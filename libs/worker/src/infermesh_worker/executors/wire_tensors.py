@@ -8,8 +8,7 @@ import numpy as np
 from infermesh.tensor.v1.tensor_pb2 import DataType
 from infermesh_runtime.errors import ResourceExhausted
 from infermesh_runtime.tensors import Array, data_type, numpy_dtype, pack_bytes, unpack_bytes
-
-from .arena import INLINE_BYTES, Arena
+from infermesh_worker.executors.arena import INLINE_BYTES, Arena
 
 INLINE = -1
 """In place of a span's begin: the bytes are in the frame."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from infermesh_runtime.errors import Unavailable
-from infermesh_runtime.model_kind import ModelKind
+from infermesh_runtime.manifest.model_kind import ModelKind
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.engine_client.engine_client import EngineClient
 from infermesh_worker.hosting.hosted_model import HostedModel, Retention

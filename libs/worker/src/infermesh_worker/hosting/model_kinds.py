@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from infermesh_runtime.errors import InfermeshError, InvalidArgument, Unimplemented
-from infermesh_runtime.model_kind import DOES, ModelKind
+from infermesh_runtime.manifest.model_kind import DOES, ModelKind
 from infermesh_worker.hosting.hosted_model import HostedModel
 from infermesh_worker.models.opened_model import OpenedModel
 

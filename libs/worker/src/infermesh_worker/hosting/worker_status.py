@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from infermesh_engine.requests.output import EngineLoad
-from infermesh_runtime.answer_style import AnswerStyle
-from infermesh_runtime.generation_defaults import GenerationDefaults
-from infermesh_runtime.model_kind import GENERATE, BatchLimits, ModelKind, TensorSpec
+from infermesh_runtime.manifest.answer_style import AnswerStyle
+from infermesh_runtime.manifest.generation_defaults import GenerationDefaults
+from infermesh_runtime.manifest.model_kind import GENERATE, BatchLimits, ModelKind, TensorSpec
 from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.engine_client.engine_status import EngineStatus, ServingState
 from infermesh_worker.hosting.load_progress import LoadProgress

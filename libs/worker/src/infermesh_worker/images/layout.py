@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.image_facts import Grid, ImageFacts, Tiles, Whole
+from infermesh_runtime.manifest.image_facts import Grid, ImageFacts, Tiles, Whole
 
 _MOST_EDGE = 4096
 """Longest edge that transformers scales an image of tiles to."""

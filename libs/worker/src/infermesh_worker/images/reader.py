@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from infermesh_engine.requests.image import PromptImage
 from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_runtime.image_facts import ImageFacts
+from infermesh_runtime.manifest.image_facts import ImageFacts
 from infermesh_worker.images.decoding import measure
 from infermesh_worker.images.layout import Placeholder, placeholder
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.errors import FailedPrecondition, ModelNotFound
-from infermesh_runtime.generation_defaults import GenerationDefaults
-from infermesh_runtime.model_kind import GENERATE, BatchLimits, ModelKind, TensorSpec
-from infermesh_runtime.model_manifest import MANIFEST, model_paths
+from infermesh_runtime.manifest.answer_style import AnswerStyle
+from infermesh_runtime.manifest.generation_defaults import GenerationDefaults
+from infermesh_runtime.manifest.model_kind import GENERATE, BatchLimits, ModelKind, TensorSpec
+from infermesh_runtime.manifest.model_manifest import MANIFEST, model_paths
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.model_folder import CHAT_TEMPLATE, ModelFolder
 from infermesh_worker.models.opened_model import OpenedModel

@@ -12,7 +12,7 @@ from typing import Self
 from tokenizers import Tokenizer
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_manifest import Manifest, hash_file, model_paths, models_hint, read_manifest
+from infermesh_runtime.manifest.model_manifest import Manifest, hash_file, model_paths, models_hint, read_manifest
 
 _log = logging.getLogger(__name__)
 

@@ -9,17 +9,17 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from infermesh_engine.sampling.grammars.control_ids import control_ids
-from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.generation_defaults import GenerationDefaults
-from infermesh_runtime.model_kind import GENERATE, BatchLimits, ModelKind, TensorSpec
-from infermesh_runtime.model_manifest import Manifest
-from infermesh_runtime.text_encoder import EncoderFacts
+from infermesh_runtime.manifest.answer_style import AnswerStyle
+from infermesh_runtime.manifest.generation_defaults import GenerationDefaults
+from infermesh_runtime.manifest.model_kind import GENERATE, BatchLimits, ModelKind, TensorSpec
+from infermesh_runtime.manifest.model_manifest import Manifest
+from infermesh_runtime.manifest.text_encoder import EncoderFacts
 from infermesh_worker.images.reader import ImageReader
 from infermesh_worker.models.apart_tokenizer import ApartTokenizer
-from infermesh_worker.models.bounded_template import BoundedTemplate
 from infermesh_worker.models.model_folder import ModelFolder
+from infermesh_worker.models.templates.bounded_template import BoundedTemplate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,10 +17,10 @@ from infermesh_engine.requests.request import GenerationRequest, SamplingParams,
 from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_worker.engine_process.built_model import BuiltModel
-from infermesh_worker.models.bounded_template import BoundedTemplate
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker.models.opened_model import OpenedModel
-from infermesh_worker.models.template_process import pack_conversation
+from infermesh_worker.models.templates.bounded_template import BoundedTemplate
+from infermesh_worker.models.templates.template_process import pack_conversation
 
 Build = Callable[[Mapping[str, Any]], BuiltModel]
 QUESTIONS = (

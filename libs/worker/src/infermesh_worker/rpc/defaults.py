@@ -2,7 +2,7 @@
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests.request import GenerationRequest
-from infermesh_runtime.generation_defaults import GenerationDefaults
+from infermesh_runtime.manifest.generation_defaults import GenerationDefaults
 
 _NAMES = (
     "temperature",

@@ -12,14 +12,8 @@ from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.hosting.worker_status import WorkerStatus
 from infermesh_worker.rpc.audio.speak import speak
 from infermesh_worker.rpc.audio.transcribe import transcribe
-from infermesh_worker.rpc.convert import (
-    check_device,
-    count_sequences,
-    to_generation,
-    to_started,
-    write_responses,
-)
-from infermesh_worker.rpc.infer import infer
+from infermesh_worker.rpc.convert import check_device, count_sequences, to_generation, to_started, write_responses
+from infermesh_worker.rpc.tensors.infer import infer
 from infermesh_worker.rpc.texts.embed import embed
 from infermesh_worker.rpc.texts.score import score
 from infermesh_worker.rpc.tokenizing import detokenize, tokenize

@@ -2,7 +2,7 @@
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1.tensor_pb2 import TensorMetadata
-from infermesh_runtime.model_kind import BatchLimits, ModelKind, TensorSpec
+from infermesh_runtime.manifest.model_kind import BatchLimits, ModelKind, TensorSpec
 
 KINDS: dict[ModelKind, pb.ModelKind] = {
     "generate": pb.MODEL_KIND_GENERATE,

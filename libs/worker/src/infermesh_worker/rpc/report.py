@@ -6,7 +6,7 @@ from datetime import datetime
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests.output import EngineLoad
-from infermesh_runtime.model_kind import GENERATE, ModelKind
+from infermesh_runtime.manifest.model_kind import GENERATE, ModelKind
 from infermesh_worker.engine_client.engine_status import ServingState
 from infermesh_worker.hosting.worker_status import AvailableModel, ModelStatus, WorkerStatus
 from infermesh_worker.rpc.convert import DEVICE_KINDS

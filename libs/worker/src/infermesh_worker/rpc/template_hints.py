@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from infermesh.inference.v1.inference_pb2 import ChatPrompt, GenerateRequest
-from infermesh_worker.models.bounded_template import BoundedTemplate
 from infermesh_worker.models.opened_model import OpenedModel
+from infermesh_worker.models.templates.bounded_template import BoundedTemplate
 
 _REASONING = "reasoning_content"
 

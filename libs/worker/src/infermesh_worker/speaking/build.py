@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_runtime.model_kind import SPEAK
-from infermesh_runtime.model_manifest import Manifest
+from infermesh_runtime.manifest.model_kind import SPEAK
+from infermesh_runtime.manifest.model_manifest import Manifest
 from infermesh_worker.executors.executor import BuiltExecutor
 from infermesh_worker.speaking.espeak import Espeak
 from infermesh_worker.speaking.executor import Phonemizer, SpeakingExecutor

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_kind import ANY, TensorSpec
+from infermesh_runtime.manifest.model_kind import ANY, TensorSpec
 from infermesh_runtime.tensors import Array
 from infermesh_worker.speaking.kokoro_folder import STYLE
 

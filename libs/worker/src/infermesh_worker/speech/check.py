@@ -7,10 +7,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from infermesh_runtime.errors import FailedPrecondition
-
-from .config import RATE, SpeechConfig, read_speech_config
-from .device import SpeechDevice
-from .features import Features
+from infermesh_worker.speech.config import RATE, SpeechConfig, read_speech_config
+from infermesh_worker.speech.device import SpeechDevice
+from infermesh_worker.speech.features import Features
 
 Load = Callable[[Path, SpeechConfig], SpeechDevice]
 

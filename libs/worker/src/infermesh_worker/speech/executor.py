@@ -9,12 +9,11 @@ from infermesh_runtime.errors import Cancelled, InfermeshError, InvalidArgument
 from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.executor import BuiltExecutor, Item, Outcome, Result
 from infermesh_worker.sound.decoding import check_samples, decode
-
-from .device import SpeechDevice
-from .hearing import Segment, Wanted
-from .transcriber import Transcriber
-from .window import LADDER
-from .words import SaidWord
+from infermesh_worker.speech.device import SpeechDevice
+from infermesh_worker.speech.hearing import Segment, Wanted
+from infermesh_worker.speech.transcriber import Transcriber
+from infermesh_worker.speech.window import LADDER
+from infermesh_worker.speech.word_times.words import SaidWord
 
 AUDIO, SAMPLES = "audio", "samples"
 """Names of an item's tensor, one of the two: the bytes of a sound file, UINT8 [n], or FP32 [n] of 16 kHz."""

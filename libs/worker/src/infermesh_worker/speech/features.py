@@ -6,8 +6,7 @@ from functools import cache
 import numpy as np
 
 from infermesh_runtime.tensors import Array
-
-from .config import HOP, RATE, WINDOW, SpeechConfig
+from infermesh_worker.speech.config import HOP, RATE, WINDOW, SpeechConfig
 
 _FRAMES = 2048
 """Frames that are computed at a time, which bounds the memory."""

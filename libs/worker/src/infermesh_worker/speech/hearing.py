@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from .window import LADDER, Writing
-from .words import SaidWord
+from infermesh_worker.speech.window import LADDER, Writing
+from infermesh_worker.speech.word_times.words import SaidWord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

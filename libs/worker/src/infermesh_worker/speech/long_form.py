@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from .config import HOP, RATE, SpeechConfig
-from .device import SpeechSession
-from .features import Features
-from .hearing import Segment, Wanted
-from .rules import TokenRules
-from .segments import Part, cut
-from .spelling import Spelling
-from .window import WindowWriter, Writing, compression_ratio
-from .words import SaidWord, said_words
+from infermesh_worker.speech.config import HOP, RATE, SpeechConfig
+from infermesh_worker.speech.device import SpeechSession
+from infermesh_worker.speech.features import Features
+from infermesh_worker.speech.hearing import Segment, Wanted
+from infermesh_worker.speech.rules import TokenRules
+from infermesh_worker.speech.segments import Part, cut
+from infermesh_worker.speech.window import WindowWriter, Writing, compression_ratio
+from infermesh_worker.speech.word_times.spelling import Spelling
+from infermesh_worker.speech.word_times.words import SaidWord, said_words
 
 _CONDITIONED_UP_TO = 0.5
 """What was written at a higher temperature is not what the next window is told was said before."""

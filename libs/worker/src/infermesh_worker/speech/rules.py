@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from infermesh_runtime.tensors import Array
-
-from .config import SpecialTokens
+from infermesh_worker.speech.config import SpecialTokens
 
 
 class TokenRules:

@@ -7,14 +7,13 @@ from tokenizers import Tokenizer
 
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import Array
-
-from .config import SpeechConfig
-from .device import SpeechDevice, SpeechSession
-from .features import Features
-from .hearing import Heard, Segment, Wanted
-from .languages import language_code
-from .long_form import LongForm
-from .spelling import Spelling
+from infermesh_worker.speech.config import SpeechConfig
+from infermesh_worker.speech.device import SpeechDevice, SpeechSession
+from infermesh_worker.speech.features import Features
+from infermesh_worker.speech.hearing import Heard, Segment, Wanted
+from infermesh_worker.speech.languages import language_code
+from infermesh_worker.speech.long_form import LongForm
+from infermesh_worker.speech.word_times.spelling import Spelling
 
 _ENGLISH = "en"
 

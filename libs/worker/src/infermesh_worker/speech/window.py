@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from infermesh_runtime.tensors import Array
-
-from .config import SpecialTokens
-from .device import SpeechSession
-from .rules import TokenRules
+from infermesh_worker.speech.config import SpecialTokens
+from infermesh_worker.speech.device import SpeechSession
+from infermesh_worker.speech.rules import TokenRules
 
 MOST_REPEATED, LEAST_LOGPROB, NO_SPEECH = 2.4, -1.0, 0.6
 """A text whose compression ratio is higher, or whose mean log probability is lower, is written again; if it is that

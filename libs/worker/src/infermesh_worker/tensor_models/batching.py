@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from infermesh_runtime.errors import InfermeshError
-from infermesh_runtime.model_kind import ANY, BatchLimits, TensorSpec
+from infermesh_runtime.manifest.model_kind import ANY, BatchLimits, TensorSpec
 from infermesh_runtime.tensors import Array, named_type
 from infermesh_worker.executors.executor import Executor, Item, Result
 

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from infermesh_runtime import machine
 from infermesh_runtime.errors import InvalidArgument, ResourceExhausted
-from infermesh_runtime.model_manifest import Manifest, ModelFormat
+from infermesh_runtime.manifest.model_manifest import Manifest, ModelFormat
 from infermesh_runtime.wire_fields import DELIMITED, fields
 
 FOLDER = "model"

@@ -14,11 +14,11 @@ from pydantic_settings import NoDecode
 
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime.errors import ModelNotFound
-from infermesh_runtime.generation_defaults import GenerationDefaults
-from infermesh_runtime.image_facts import ImageFacts, Whole
-from infermesh_runtime.model_kind import EMBED, GENERATE, INFER, RERANK, SPEAK, TRANSCRIBE, ModelKind
+from infermesh_runtime.manifest.generation_defaults import GenerationDefaults
+from infermesh_runtime.manifest.image_facts import ImageFacts, Whole
+from infermesh_runtime.manifest.model_kind import EMBED, GENERATE, INFER, RERANK, SPEAK, TRANSCRIBE, ModelKind
+from infermesh_runtime.manifest.text_encoder import EncoderFacts
 from infermesh_runtime.settings import CommaList, load_or_exit
-from infermesh_runtime.text_encoder import EncoderFacts
 from infermesh_worker.backend import NO_MODEL, Backend
 from infermesh_worker.images.reader import ImageReader
 from infermesh_worker.main import serve

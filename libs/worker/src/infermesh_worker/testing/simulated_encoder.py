@@ -10,9 +10,9 @@ import numpy as np
 
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_engine.runners.runner import RunnerInfo
-from infermesh_runtime.model_kind import ModelKind
+from infermesh_runtime.manifest.model_kind import ModelKind
+from infermesh_runtime.manifest.text_encoder import Pooling
 from infermesh_runtime.tensors import Array
-from infermesh_runtime.text_encoder import Pooling
 from infermesh_worker.executors.executor import BuiltExecutor, executor_info
 from infermesh_worker.executors.text_batches import TextBatch
 from infermesh_worker.executors.text_executor import built_text_model

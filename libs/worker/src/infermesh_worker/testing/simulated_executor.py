@@ -15,7 +15,7 @@ import numpy as np
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_kind import ANY, BatchLimits, TensorSpec
+from infermesh_runtime.manifest.model_kind import ANY, BatchLimits, TensorSpec
 from infermesh_worker.executors.executor import BuiltExecutor, Item, Outcome, Result, executor_info
 from infermesh_worker.executors.stacking import split, stack, stackable
 

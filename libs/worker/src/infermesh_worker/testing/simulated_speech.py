@@ -16,7 +16,7 @@ import numpy as np
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import Cancelled, InvalidArgument
-from infermesh_runtime.model_kind import SPEAK, ModelKind
+from infermesh_runtime.manifest.model_kind import SPEAK, ModelKind
 from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.executor import BuiltExecutor, Item, Outcome, Result, executor_info
 

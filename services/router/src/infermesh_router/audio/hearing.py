@@ -10,7 +10,7 @@ from infermesh_router.audio.transcripts import delta_event, done_event, transcri
 from infermesh_router.openai.answers.chunks import DONE, error_event
 from infermesh_router.openai.answers.sinks import EVENTS, Writer
 from infermesh_router.openai.errors import error_object
-from infermesh_router.relay.event import StreamEvent
+from infermesh_router.relay.streams.event import StreamEvent
 from infermesh_runtime.errors import InfermeshError
 
 Begin = Callable[[pb.AudioStarted], Awaitable[None]]

@@ -26,7 +26,7 @@ from infermesh_router.openai.errors import rename_fields
 from infermesh_router.openai.models import ModelDirectory
 from infermesh_router.openai.reception import sent_by
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.relay.event import StreamEvent
+from infermesh_router.relay.streams.event import StreamEvent
 from infermesh_router.requests.query_string import read_query
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.rpc.context import RpcContext

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.endpoint import Endpoint
-from infermesh_runtime.model_kind import GENERATE, ModelKind
+from infermesh_runtime.manifest.model_kind import GENERATE, ModelKind
 
 KINDS: dict[int, ModelKind] = {
     pb.MODEL_KIND_UNSPECIFIED: GENERATE,

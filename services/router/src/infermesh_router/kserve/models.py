@@ -12,7 +12,7 @@ from infermesh_router.kserve.tensors.datatypes import NAMES
 from infermesh_router.kserve.tensors.values import VERSION
 from infermesh_router.kserve.text.schema import EXCLUDE, INPUT, OUTPUT, SAMPLING, STREAM
 from infermesh_runtime.errors import ModelNotFound
-from infermesh_runtime.model_kind import GENERATE
+from infermesh_runtime.manifest.model_kind import GENERATE
 
 SERVER = "infermesh"
 EXTENSIONS = (

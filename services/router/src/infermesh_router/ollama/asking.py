@@ -11,7 +11,7 @@ from infermesh_router.access.access import Access
 from infermesh_router.ollama.answers import OllamaAnswer
 from infermesh_router.ollama.convert import AskedOf
 from infermesh_router.ollama.dialect import OllamaDialect
-from infermesh_router.ollama.loaded_models import LoadedModels
+from infermesh_router.ollama.listing.loaded_models import LoadedModels
 from infermesh_router.openai.answerer import JSON, Answerer, time_left_s
 from infermesh_router.openai.conversion import BodyConverter, Convert
 from infermesh_router.openai.job import Job

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from infermesh_router.images.reading import ImageReader
 from infermesh_router.ollama.context import MAX_BYTES, read_context
 from infermesh_router.ollama.fields import CHAT_NAMES, GENERATE_NAMES, OPENAI_NAMES, list_hints
+from infermesh_router.ollama.listing.names import without_tag
 from infermesh_router.ollama.messages import image_paths, openai_messages, with_images
-from infermesh_router.ollama.names import without_tag
 from infermesh_router.ollama.schema import AskBody, ChatBody, GenerateBody, Options, Said
 from infermesh_router.openai.answers.chat import ChatShape
 from infermesh_router.openai.bodies import BodyRules, check_conversation, check_document, take_body

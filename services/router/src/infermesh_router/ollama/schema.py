@@ -7,15 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from infermesh_router.ollama.durations import read_keep_alive
-from infermesh_router.openai.schema.fields import (
-    MAX_LOGPROBS,
-    Penalty,
-    Ratio,
-    Stop,
-    Strict,
-    Unsupported,
-    only,
-)
+from infermesh_router.openai.schema.fields import MAX_LOGPROBS, Penalty, Ratio, Stop, Strict, Unsupported, only
 from infermesh_router.openai.schema.shared import MAX_DEADLINE_MS
 from infermesh_router.openai.schema.tools import Tool
 

@@ -15,8 +15,8 @@ from infermesh_router.access.permissions import hide_models
 from infermesh_router.ollama.answers import LINES
 from infermesh_router.ollama.asking import Asking
 from infermesh_router.ollama.convert import convert_chat, convert_generate
-from infermesh_router.ollama.loaded_models import LoadedModels
-from infermesh_router.ollama.models import known_name, list_running, list_tags, model_names, show_model
+from infermesh_router.ollama.listing.loaded_models import LoadedModels
+from infermesh_router.ollama.listing.models import known_name, list_running, list_tags, model_names, show_model
 from infermesh_router.ollama.refused import CALLS, not_offered
 from infermesh_router.ollama.small_bodies import read_named_model
 from infermesh_router.openai.answerer import JSON

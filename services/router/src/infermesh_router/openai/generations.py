@@ -8,7 +8,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.access.visit import Visit
 from infermesh_router.openai.job import Job
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.relay.event import Event
+from infermesh_router.relay.streams.event import Event
 from infermesh_router.requests.telling import Telling
 
 

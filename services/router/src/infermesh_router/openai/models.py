@@ -9,7 +9,7 @@ from infermesh_router.fleet.kinds import KINDS
 from infermesh_router.openai.sampling import show_sampling
 from infermesh_runtime.answer_parsing.formats.table import FORMATS
 from infermesh_runtime.errors import ModelNotFound
-from infermesh_runtime.model_kind import GENERATE, ModelKind
+from infermesh_runtime.manifest.model_kind import GENERATE, ModelKind
 
 Aliases = Mapping[str, Iterable[str]]
 """Alias → the models that it stands for."""

@@ -11,7 +11,7 @@ from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.models import Aliases, find_model, list_models
 from infermesh_router.openai.sampling import show_sampling
 from infermesh_router.requests.neutral import NEUTRAL
-from infermesh_runtime.model_kind import GENERATE
+from infermesh_runtime.manifest.model_kind import GENERATE
 
 _RANDOM_SEED = 0xFFFFFFFF
 """llama.cpp's seed of requests that name none."""

@@ -9,8 +9,8 @@ import grpc
 
 from infermesh_router.admission.grant import Grant
 from infermesh_router.fleet.faults import CONNECT_TIMEOUT, STREAM_CUT, to_error
-from infermesh_router.relay.event import StreamEvent
-from infermesh_router.relay.stream_kind import StreamKind
+from infermesh_router.relay.streams.event import StreamEvent
+from infermesh_router.relay.streams.stream_kind import StreamKind
 from infermesh_runtime.errors import InfermeshError, Internal, Unavailable
 
 

@@ -6,8 +6,8 @@ from infermesh_router.admission.grant import Grant
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.faults import Verdict, is_endpoints_fault, judge
 from infermesh_router.relay.attempt import Attempt
-from infermesh_router.relay.event import StreamEvent
-from infermesh_router.relay.stream_kind import STREAM_KINDS
+from infermesh_router.relay.streams.event import StreamEvent
+from infermesh_router.relay.streams.stream_kind import STREAM_KINDS
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY

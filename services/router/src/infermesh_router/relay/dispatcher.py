@@ -22,7 +22,6 @@ from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.refusals import Recovering
 from infermesh_router.relay.attempt import Attempt
 from infermesh_router.relay.attempts import Attempts, request_metadata, tell_breaker, tell_if_sent_back
-from infermesh_router.relay.event import Event, StreamEvent
 from infermesh_router.relay.options import RelayOptions
 from infermesh_router.relay.poison import Poison, Suspicion
 from infermesh_router.relay.relay import Relay
@@ -32,6 +31,7 @@ from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.relay.sender import RelayParts
 from infermesh_router.relay.stall_watch import StallWatch
+from infermesh_router.relay.streams.event import Event, StreamEvent
 from infermesh_router.relay.telling_story import tell_sent, tell_usage
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling

@@ -8,11 +8,11 @@ from infermesh_router.admission.grant import Grant
 from infermesh_router.fleet.faults import Verdict, judge, judge_running, with_retry_after
 from infermesh_router.journal.story import Story
 from infermesh_router.relay.attempt import Attempt
-from infermesh_router.relay.event import StreamEvent
 from infermesh_router.relay.failed_endpoints import FailedEndpoints
 from infermesh_router.relay.poison import Suspicion
 from infermesh_router.relay.sender import RelayParts, Sender
-from infermesh_router.relay.stream_kind import Progress
+from infermesh_router.relay.streams.event import StreamEvent
+from infermesh_router.relay.streams.stream_kind import Progress
 from infermesh_router.requests.call import Call
 from infermesh_runtime.errors import Code, DeadlineExceeded, InfermeshError, ResourceExhausted
 

@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator
 from infermesh_router.fleet.faults import with_retry_after
 from infermesh_router.journal.story import Story
 from infermesh_router.relay.attempt import Attempt
-from infermesh_router.relay.event import StreamEvent, write_event
 from infermesh_router.relay.failover import StreamMover
 from infermesh_router.relay.poison import Suspicion
 from infermesh_router.relay.retrying.lost_endpoints import LostEndpoints
 from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.sender import RelayParts, Sender
-from infermesh_router.relay.stream_kind import STREAM_KINDS
+from infermesh_router.relay.streams.event import StreamEvent, write_event
+from infermesh_router.relay.streams.stream_kind import STREAM_KINDS
 from infermesh_router.relay.telling_story import tell_begun, tell_ended
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling

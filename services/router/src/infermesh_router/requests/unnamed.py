@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from infermesh_router.requests.call import EMBED, INFER, SCORE, SPEAK, TRANSCRIBE, Call
-from infermesh_runtime.model_kind import GENERATE, ModelKind
+from infermesh_runtime.manifest.model_kind import GENERATE, ModelKind
 
 _KINDS: dict[str, ModelKind] = {
     EMBED: "embed",

@@ -9,8 +9,8 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1 import openai_pb2
-from infermesh_router.testing.anthropic import body_message
-from infermesh_router.testing.openai import USER
+from infermesh_router.testing.dialects.anthropic import body_message
+from infermesh_router.testing.dialects.openai import USER
 from infermesh_router.testing.router import RunningRouter
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.rpc.status import from_rpc_error

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.ollama.names import without_tag
+from infermesh_router.ollama.listing.names import without_tag
 from infermesh_router.openai.bodies import BodyRules, check_document, take_body
 from infermesh_router.openai.conversion import AskedCall
 from infermesh_router.openai.errors import invalid

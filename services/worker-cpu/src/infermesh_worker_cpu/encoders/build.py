@@ -7,8 +7,8 @@ from typing import Any
 import openvino as ov
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_kind import RERANK, ModelKind
-from infermesh_runtime.text_encoder import EncoderFacts
+from infermesh_runtime.manifest.model_kind import RERANK, ModelKind
+from infermesh_runtime.manifest.text_encoder import EncoderFacts
 from infermesh_worker.executors.executor import BuiltExecutor
 from infermesh_worker.executors.text_executor import built_text_model
 from infermesh_worker.models.encoder_export import stated

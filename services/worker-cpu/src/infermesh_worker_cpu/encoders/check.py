@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_kind import EMBED, ModelKind
+from infermesh_runtime.manifest.model_kind import EMBED, ModelKind
 from infermesh_worker.executors.text_batches import pad
 from infermesh_worker_cpu.infer.compiling import InferOptions
 

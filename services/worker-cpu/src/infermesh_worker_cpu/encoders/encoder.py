@@ -8,8 +8,8 @@ import openvino as ov
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime import machine
 from infermesh_runtime.errors import Internal
+from infermesh_runtime.manifest.text_encoder import Pooling
 from infermesh_runtime.tensors import Array
-from infermesh_runtime.text_encoder import Pooling
 from infermesh_worker.executors.executor import executor_info
 from infermesh_worker.executors.text_batches import TextBatch
 from infermesh_worker.executors.text_executor import pool

@@ -5,7 +5,7 @@ from typing import Any
 
 import openvino as ov
 
-from infermesh_runtime.model_kind import ALONE
+from infermesh_runtime.manifest.model_kind import ALONE
 from infermesh_worker.executors.executor import BuiltExecutor
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker.tensor_models.files import graph_file

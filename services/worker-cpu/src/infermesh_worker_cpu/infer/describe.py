@@ -6,7 +6,7 @@ from typing import Any
 import openvino as ov
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_kind import ANY, TensorSpec
+from infermesh_runtime.manifest.model_kind import ANY, TensorSpec
 
 from .types import type_name
 

@@ -8,7 +8,7 @@ import openvino as ov
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, Internal, InvalidArgument
-from infermesh_runtime.model_kind import ANY
+from infermesh_runtime.manifest.model_kind import ANY
 from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.executor import Item, Outcome, Result, executor_info
 from infermesh_worker.executors.stacking import rows, split, stack, stackable

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from infermesh_runtime.model_manifest import ModelFormat
+from infermesh_runtime.manifest.model_manifest import ModelFormat
 from infermesh_worker.tensor_models.files import Beside, onnx_weights
 
 SUFFIXES: Mapping[str, ModelFormat] = {

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from infermesh_runtime import machine
-from infermesh_runtime.model_kind import RERANK, ModelKind
-from infermesh_runtime.text_encoder import EncoderFacts
+from infermesh_runtime.manifest.model_kind import RERANK, ModelKind
+from infermesh_runtime.manifest.text_encoder import EncoderFacts
 from infermesh_worker.executors.executor import BuiltExecutor
 from infermesh_worker.executors.text_executor import built_text_model
 from infermesh_worker.models.encoder_export import export_graph

@@ -8,8 +8,8 @@ import torch
 
 from infermesh_runtime import machine
 from infermesh_runtime.errors import ResourceExhausted
-from infermesh_runtime.model_kind import ALONE
-from infermesh_runtime.model_manifest import ModelFormat
+from infermesh_runtime.manifest.model_kind import ALONE
+from infermesh_runtime.manifest.model_manifest import ModelFormat
 from infermesh_worker.executors.executor import BuiltExecutor
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker.tensor_models.files import graph_file

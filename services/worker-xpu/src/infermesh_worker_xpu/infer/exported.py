@@ -15,7 +15,7 @@ from torch.export.passes import move_to_device_pass
 from torch.utils import _pytree as pytree
 
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument
-from infermesh_runtime.model_kind import ANY, TensorSpec
+from infermesh_runtime.manifest.model_kind import ANY, TensorSpec
 from infermesh_worker_xpu.infer.archive import open_archive
 from infermesh_worker_xpu.infer.dtypes import type_name
 from infermesh_worker_xpu.infer.program import Program, check_names

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_manifest import ModelFormat
+from infermesh_runtime.manifest.model_manifest import ModelFormat
 from infermesh_worker.tensor_models.files import Beside, onnx_weights
 
 SUFFIXES: Mapping[str, ModelFormat] = {

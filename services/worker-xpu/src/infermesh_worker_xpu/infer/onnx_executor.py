@@ -8,7 +8,7 @@ import onnxruntime
 
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument, ResourceExhausted
-from infermesh_runtime.model_kind import ANY, TensorSpec
+from infermesh_runtime.manifest.model_kind import ANY, TensorSpec
 from infermesh_runtime.tensors import Array, named_type
 from infermesh_worker.executors.executor import Item, Outcome, Result, executor_info
 from infermesh_worker.executors.stacking import rows, split, stack, stackable

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_kind import TensorSpec
+from infermesh_runtime.manifest.model_kind import TensorSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

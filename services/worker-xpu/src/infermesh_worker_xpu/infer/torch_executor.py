@@ -7,7 +7,7 @@ from torch import Tensor
 
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, InvalidArgument, ResourceExhausted
-from infermesh_runtime.model_kind import TensorSpec
+from infermesh_runtime.manifest.model_kind import TensorSpec
 from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.executor import Item, Outcome, Result, executor_info
 from infermesh_worker.executors.stacking import rows, split, stack, stackable

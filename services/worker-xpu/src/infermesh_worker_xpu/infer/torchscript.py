@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_runtime.model_kind import TensorSpec
+from infermesh_runtime.manifest.model_kind import TensorSpec
 from infermesh_worker_xpu.infer.archive import Archive, open_archive, pickled
 from infermesh_worker_xpu.infer.dtypes import TYPES
 from infermesh_worker_xpu.infer.model_files import SPECS_SUFFIX, specs_file

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from infermesh_engine.requests.image import PromptImage
 from infermesh_engine.runners.images import HeldImage
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_runtime.image_facts import Grid, ImageFacts, Tiles, Whole
+from infermesh_runtime.manifest.image_facts import Grid, ImageFacts, Tiles, Whole
 from infermesh_worker.images.decoding import decode
 from infermesh_worker.images.prepared import PreparedImage
 

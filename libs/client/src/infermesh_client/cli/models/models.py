@@ -22,7 +22,7 @@ from infermesh_client.model_import.source import check_name
 from infermesh_client.model_import.staging import disk_bytes, remove_model
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
-from infermesh_runtime.model_manifest import Manifest, model_paths, read_manifest
+from infermesh_runtime.manifest.model_manifest import Manifest, model_paths, read_manifest
 
 _KNOWN_TIMEOUT_S = 5.0
 

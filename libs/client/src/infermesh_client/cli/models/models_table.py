@@ -11,7 +11,7 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.describe import kind_name, state_name
 from infermesh_client.cli.folding import Block, Folding, joined, new_table
 from infermesh_client.model_import.staging import disk_bytes
-from infermesh_runtime.model_manifest import Manifest, Proof
+from infermesh_runtime.manifest.model_manifest import Manifest, Proof
 
 _COLUMNS = ("model", "served", "on disk", "kind", "context", "verified", "source")
 Row = tuple[str, ...]

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from infermesh_client.model_import.facts import ModelFacts
-from infermesh_client.model_import.generation import GenerationFacts
-from infermesh_runtime.model_manifest import ModelFormat
+from infermesh_client.model_import.describing.facts import ModelFacts
+from infermesh_client.model_import.describing.generation import GenerationFacts
+from infermesh_runtime.manifest.model_manifest import ModelFormat
 
 GGUF_NAME, CHAT_TEMPLATE = "model.gguf", "chat_template.jinja"
 COPIES = 2

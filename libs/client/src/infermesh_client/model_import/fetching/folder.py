@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from infermesh_client.model_import.checks import check_link
-from infermesh_client.model_import.facts import (
+from infermesh_client.model_import.describing.facts import (
     ModelFacts,
     check_template,
     read_facts,
@@ -14,14 +14,14 @@ from infermesh_client.model_import.facts import (
     stored_template,
     write_chat_template,
 )
+from infermesh_client.model_import.describing.generation import GenerationFacts, settle_generation
+from infermesh_client.model_import.describing.image_facts import check_image_tokens
 from infermesh_client.model_import.fetching.fetched import CHAT_TEMPLATE, COPIES, Fetched, FetchOptions
 from infermesh_client.model_import.fetching.origin import licence_beside, revision_of
 from infermesh_client.model_import.files import copy_files
-from infermesh_client.model_import.generation import GenerationFacts, settle_generation
 from infermesh_client.model_import.hugging_face.folder import check_folder as check_hugging_face
 from infermesh_client.model_import.hugging_face.heads import untie_own_head
 from infermesh_client.model_import.hugging_face.tensors import write_index
-from infermesh_client.model_import.image_facts import check_image_tokens
 from infermesh_client.model_import.layout import WEIGHTS, Layout, plan_layout
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.staging import check_free_space

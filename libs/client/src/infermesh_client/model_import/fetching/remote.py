@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from infermesh_client.model_import.describing.generation import GenerationFacts, settle_generation
 from infermesh_client.model_import.fetching.fetched import COPIES, GGUF_NAME, Examined, Fetched, FetchOptions
 from infermesh_client.model_import.fetching.folder import (
     account_of,
@@ -17,7 +18,6 @@ from infermesh_client.model_import.fetching.folder import (
 from infermesh_client.model_import.fetching.gguf import merge_shards, read_gguf_model
 from infermesh_client.model_import.fetching.hub import HubFiles, download_hub_files, list_hub_model, read_hub_beginning
 from infermesh_client.model_import.fetching.remote_weights import check_remote_weights
-from infermesh_client.model_import.generation import GenerationFacts, settle_generation
 from infermesh_client.model_import.hugging_face.checkpoint import check_checkpoint
 from infermesh_client.model_import.hugging_face.folder import check_folder as check_hugging_face
 from infermesh_client.model_import.hugging_face.folder import read_config

@@ -30,7 +30,7 @@ from infermesh_client.weight_files.account import disk_line
 from infermesh_client.weight_files.inspect import inspect_safetensors, inspect_tokenizer
 from infermesh_client.weight_files.pointers import check_no_pointer
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_manifest import Manifest, write_manifest
+from infermesh_runtime.manifest.model_manifest import Manifest, write_manifest
 
 GROUP = "infermesh.speech_models"
 _TOOLS = ("infermesh-client", "infermesh-worker-cpu", "infermesh-worker-xpu", "openvino", "tokenizers", "transformers")

@@ -21,7 +21,7 @@ from infermesh_client.model_import.user_paths import explained
 from infermesh_client.stores.kept_downloads import download_folder
 from infermesh_client.weight_files.account import disk_line
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_manifest import Manifest
+from infermesh_runtime.manifest.model_manifest import Manifest
 
 _CONFIG = "config.json"
 

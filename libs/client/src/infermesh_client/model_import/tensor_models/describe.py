@@ -17,8 +17,8 @@ from infermesh_client.converter_env.environment import LOG
 from infermesh_client.model_import.apart import run_apart
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
-from infermesh_runtime.model_kind import ANY, BatchLimits, TensorSpec
-from infermesh_runtime.model_manifest import ModelFormat
+from infermesh_runtime.manifest.model_kind import ANY, BatchLimits, TensorSpec
+from infermesh_runtime.manifest.model_manifest import ModelFormat
 
 GROUP = "infermesh.tensor_models"
 OTHER_FORMAT = "OTHER_FORMAT"

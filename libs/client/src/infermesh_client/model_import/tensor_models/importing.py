@@ -16,8 +16,8 @@ from infermesh_client.model_import.user_paths import explained, unstaged
 from infermesh_client.model_import.workers.tools import package_versions
 from infermesh_client.weight_files.account import disk_line
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_kind import BatchLimits
-from infermesh_runtime.model_manifest import Manifest, write_manifest
+from infermesh_runtime.manifest.model_kind import BatchLimits
+from infermesh_runtime.manifest.model_manifest import Manifest, write_manifest
 
 FOLDER = "model"
 """Folder of a model folder that holds the files."""

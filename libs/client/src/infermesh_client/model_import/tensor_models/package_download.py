@@ -22,7 +22,7 @@ from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.staging import check_free_space
 from infermesh_client.model_import.tensor_models.package_file import PackageFile
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from infermesh_runtime.model_manifest import hash_file
+from infermesh_runtime.manifest.model_manifest import hash_file
 
 _NPM_TIMEOUT_S = 600.0
 _CODE = frozenset({".py", ".js", ".mjs", ".cjs", ".so", ".node"})

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from infermesh_client.model_import.text_models.kind import MODULES, read_object
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_kind import RERANK, ModelKind
-from infermesh_runtime.text_encoder import Activation, EncoderFacts, Pooling
+from infermesh_runtime.manifest.model_kind import RERANK, ModelKind
+from infermesh_runtime.manifest.text_encoder import Activation, EncoderFacts, Pooling
 
 _POOLINGS: Mapping[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean",

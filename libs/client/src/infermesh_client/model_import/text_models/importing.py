@@ -23,9 +23,9 @@ from infermesh_client.weight_files.account import disk_line
 from infermesh_client.weight_files.inspect import inspect_safetensors, inspect_tokenizer
 from infermesh_client.weight_files.pointers import check_no_pointer
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_kind import DOES, EMBED, ModelKind
-from infermesh_runtime.model_manifest import Manifest, ModelFormat, write_manifest
-from infermesh_runtime.text_encoder import EncoderFacts
+from infermesh_runtime.manifest.model_kind import DOES, EMBED, ModelKind
+from infermesh_runtime.manifest.model_manifest import Manifest, ModelFormat, write_manifest
+from infermesh_runtime.manifest.text_encoder import EncoderFacts
 
 _SMALL = ("config.json", "tokenizer.json", "tokenizer_config.json")
 _TOOLS = ("infermesh-client", "infermesh-worker-cpu", "infermesh-worker-xpu", "openvino", "tokenizers")

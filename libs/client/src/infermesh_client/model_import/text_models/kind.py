@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_kind import EMBED, RERANK, ModelKind
+from infermesh_runtime.manifest.model_kind import EMBED, RERANK, ModelKind
 
 MODULES = "modules.json"
 """sentence-transformers' list of what a text goes through."""

@@ -12,7 +12,7 @@ import msgspec
 
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.workers.asking import ask_workers
-from infermesh_runtime.model_kind import ModelKind
+from infermesh_runtime.manifest.model_kind import ModelKind
 
 GROUP = "infermesh.text_models"
 

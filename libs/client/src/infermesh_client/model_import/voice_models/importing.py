@@ -26,8 +26,8 @@ from infermesh_client.model_import.workers.asking import ask_workers
 from infermesh_client.model_import.workers.tools import package_versions
 from infermesh_client.weight_files.account import disk_line
 from infermesh_client.weight_files.pointers import check_no_pointer
-from infermesh_runtime.model_kind import DOES, SPEAK
-from infermesh_runtime.model_manifest import Manifest, write_manifest
+from infermesh_runtime.manifest.model_kind import DOES, SPEAK
+from infermesh_runtime.manifest.model_manifest import Manifest, write_manifest
 
 GROUP = "infermesh.voice_models"
 _TOOLS = ("infermesh-client", "infermesh-worker-cpu", "infermesh-worker-xpu", "openvino", "onnxruntime", "phonemizer")

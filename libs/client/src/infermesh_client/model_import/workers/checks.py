@@ -13,7 +13,7 @@ from typing import Protocol
 
 from infermesh_client.model_import.workers.provers import NOT_SUPPORTED, runner_names
 from infermesh_runtime.errors import InfermeshError
-from infermesh_runtime.model_manifest import ModelFormat
+from infermesh_runtime.manifest.model_manifest import ModelFormat
 
 GROUP = "infermesh.model_checks"
 

@@ -2,7 +2,7 @@
 
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.model_manifest import Proof
+from infermesh_runtime.manifest.model_manifest import Proof
 
 
 def judge(proof: Proof, least: float, view: ProgressView, *, went_on_after: str) -> None:

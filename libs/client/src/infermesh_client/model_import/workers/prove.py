@@ -17,7 +17,7 @@ from infermesh_client.verification.comparison import NEAR_TIE, Answer, NoReferen
 from infermesh_client.verification.gguf_weights import GgufWeights
 from infermesh_client.verification.numpy_decoder import agreements
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
-from infermesh_runtime.model_manifest import ModelFormat, Proof
+from infermesh_runtime.manifest.model_manifest import ModelFormat, Proof
 
 TOKENS = 20
 """Greedy tokens for each of the trial's prompts."""

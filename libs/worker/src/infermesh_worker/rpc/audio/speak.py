@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_runtime.model_kind import SPEAK
+from infermesh_runtime.manifest.model_kind import SPEAK
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.tensors import from_numpy
 from infermesh_worker.engine_client.work import Answer, Work

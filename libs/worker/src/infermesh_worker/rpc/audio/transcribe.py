@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_runtime.model_kind import TRANSCRIBE
+from infermesh_runtime.manifest.model_kind import TRANSCRIBE
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.tensors import to_numpy
 from infermesh_worker.engine_client.work import Work

@@ -3,8 +3,8 @@
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_worker.rpc.infer import MAX_PRIORITY
 from infermesh_worker.rpc.prompt import invalid
+from infermesh_worker.rpc.tensors.infer import MAX_PRIORITY
 
 
 def check_priority(priority: int) -> None:

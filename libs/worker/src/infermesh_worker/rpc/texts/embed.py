@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_runtime.model_kind import EMBED
+from infermesh_runtime.manifest.model_kind import EMBED
+from infermesh_runtime.manifest.text_encoder import DOCUMENT, QUERY, EncoderFacts
 from infermesh_runtime.tensors import from_numpy
-from infermesh_runtime.text_encoder import DOCUMENT, QUERY, EncoderFacts
 from infermesh_worker.executors.text_executor import DIMENSIONS, EMBEDDINGS, NORMALIZE, POOLING
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.convert import check_device

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import ExitStack
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_runtime.model_kind import RERANK
+from infermesh_runtime.manifest.model_kind import RERANK
 from infermesh_runtime.tensors import from_numpy
 from infermesh_worker.executors.text_executor import RAW, SCORES
 from infermesh_worker.rpc.convert import check_device

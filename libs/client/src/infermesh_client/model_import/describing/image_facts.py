@@ -8,7 +8,7 @@ import msgspec
 from tokenizers import Tokenizer
 
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.image_facts import ImageFacts
+from infermesh_runtime.manifest.image_facts import ImageFacts
 
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 """Where folders say how images are prepared: in a file of its own, or in the one of the whole processor."""

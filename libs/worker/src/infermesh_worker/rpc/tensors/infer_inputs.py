@@ -7,10 +7,10 @@ import numpy as np
 
 from infermesh.tensor.v1.tensor_pb2 import DataType
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.model_kind import ANY, TensorSpec
+from infermesh_runtime.manifest.model_kind import ANY, TensorSpec
 from infermesh_runtime.tensors import numpy_dtype, type_name, unpack_bytes
 from infermesh_worker.executors.wire_tensors import Flat
-from infermesh_worker.rpc.tensor_wire import GivenTensor
+from infermesh_worker.rpc.tensors.tensor_wire import GivenTensor
 
 MAX_DIMENSIONS = 64
 """As many as numpy's arrays may have."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from infermesh_engine.requests.request import GenerationRequest, OutputFormat
 from infermesh_engine.sampling.grammars.cache import GrammarCache
 from infermesh_runtime.errors import InfermeshError, ResourceExhausted
-from infermesh_worker.engine_process.format_compiler import FormatCompiler
+from infermesh_worker.engine_process.formats.format_compiler import FormatCompiler
 
 _MAX_FORMATS = 64
 """Formats that may wait to be compiled, at up to two seconds each."""

@@ -11,8 +11,8 @@ from infermesh_worker.engine_process.run_frames import ModelFacts
 from infermesh_worker.executors.wire_tensors import Flat
 from infermesh_worker.hosting.hosted_model import HostedModel
 from infermesh_worker.rpc.convert import check_device
-from infermesh_worker.rpc.infer_inputs import check_inputs, check_outputs
-from infermesh_worker.rpc.tensor_wire import GivenTensor, read_request, write_response
+from infermesh_worker.rpc.tensors.infer_inputs import check_inputs, check_outputs
+from infermesh_worker.rpc.tensors.tensor_wire import GivenTensor, read_request, write_response
 from infermesh_worker.worker import Worker
 
 OUTPUTS = "outputs"

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.grant import Grant
-from infermesh_router.relay.delivered import Delivered
-from infermesh_router.relay.delivered_parts import DeliveredParts
-from infermesh_router.relay.event import StreamEvent, read_audio_event, read_event
+from infermesh_router.relay.streams.delivered import Delivered
+from infermesh_router.relay.streams.delivered_parts import DeliveredParts
+from infermesh_router.relay.streams.event import StreamEvent, read_audio_event, read_event
 from infermesh_router.requests.call import GENERATE, SPEAK, TRANSCRIBE, Call
 
 

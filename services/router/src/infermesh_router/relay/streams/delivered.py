@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Sequence
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.relay.event import Event, malformed, write_event
+from infermesh_router.relay.streams.event import Event, malformed, write_event
 
 _SPARE = 16
 """Deltas without a token that a stream may have beyond one for each token."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
-from .languages import UNSPACED
+from infermesh_worker.speech.languages import UNSPACED
 
 _HOLE = "\ufffd"
 """What bytes that are no whole character decode to."""

@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from infermesh_runtime.tensors import Array
-
-from .alignment import token_frames
-from .config import SpeechConfig
-from .device import SpeechSession
-from .segments import TIME_STEP_FRAMES, TIME_STEP_S, Part
-from .spelling import Spelling
+from infermesh_worker.speech.config import SpeechConfig
+from infermesh_worker.speech.device import SpeechSession
+from infermesh_worker.speech.segments import TIME_STEP_FRAMES, TIME_STEP_S, Part
+from infermesh_worker.speech.word_times.alignment import token_frames
+from infermesh_worker.speech.word_times.spelling import Spelling
 
 _STOPS = frozenset(".。!！?？")
 _BEFORE = "\"'“¿([{-"

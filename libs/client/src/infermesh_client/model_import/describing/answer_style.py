@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_runtime.answer_parsing.formats.table import FORMATS
-from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.reasoning_marks import REASONING_MARKS
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.manifest.answer_style import AnswerStyle
 
 NONE = "none"
 """As a format or as marks: the model writes none."""

@@ -23,7 +23,7 @@ from infermesh_engine.requests.request import OutputFormat
 from infermesh_engine.sampling.grammars.grammar import GrammarState, compile_matcher
 from infermesh_engine.sampling.grammars.source import check_size, refusal
 from infermesh_runtime.errors import InfermeshError, Internal, Unavailable
-from infermesh_worker.engine_process.format_trial import PATIENCE, TrialRequest, Verdict, Vocabulary
+from infermesh_worker.engine_process.formats.format_trial import PATIENCE, TrialRequest, Verdict, Vocabulary
 from infermesh_worker.engine_process.frames import FormatLimits
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class _TrialProcess:
     def __init__(self, vocabulary: Vocabulary) -> None:
         """Starts it and waits until it is ready. Raises OSError and EOFError."""
         ours, theirs = socket.socketpair()
-        module = "infermesh_worker.engine_process.format_trial"
+        module = "infermesh_worker.engine_process.formats.format_trial"
         with theirs:
             arguments = ["--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
             self._process = subprocess.Popen(

@@ -11,12 +11,12 @@ from typing import Annotated, BinaryIO, Literal
 
 import msgspec
 
-from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.generation_defaults import GenerationDefaults
-from infermesh_runtime.image_facts import ImageFacts
-from infermesh_runtime.model_kind import BatchLimits, ModelKind, TensorSpec
-from infermesh_runtime.text_encoder import EncoderFacts
+from infermesh_runtime.manifest.answer_style import AnswerStyle
+from infermesh_runtime.manifest.generation_defaults import GenerationDefaults
+from infermesh_runtime.manifest.image_facts import ImageFacts
+from infermesh_runtime.manifest.model_kind import BatchLimits, ModelKind, TensorSpec
+from infermesh_runtime.manifest.text_encoder import EncoderFacts
 
 MANIFEST = "infermesh.json"
 _CHUNK_BYTES = 8 << 20

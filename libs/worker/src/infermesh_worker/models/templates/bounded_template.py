@@ -11,12 +11,18 @@ import sys
 import weakref
 from collections.abc import Mapping, Sequence
 
-from infermesh_runtime.answer_style import AnswerStyle
 from infermesh_runtime.chat_templates.content import ContentFormat
 from infermesh_runtime.chat_templates.control_tokens import Rendered, control_set
 from infermesh_runtime.chat_templates.environment import fixed_names, literal_texts, parse_template, uses_tools
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
-from infermesh_worker.models.template_process import LENGTH, MAX_TEXT_BYTES, Outcome, pack_question, pack_template
+from infermesh_runtime.manifest.answer_style import AnswerStyle
+from infermesh_worker.models.templates.template_process import (
+    LENGTH,
+    MAX_TEXT_BYTES,
+    Outcome,
+    pack_question,
+    pack_template,
+)
 
 _START_S = 30.0
 """Longest wait for the process to start, which takes 0.2 s on an idle machine."""
@@ -153,7 +159,7 @@ class _TemplateProcess:
     def __init__(self) -> None:
         """Starts it, in about a millisecond. Raises OSError."""
         ours, theirs = socket.socketpair()
-        module = "infermesh_worker.models.template_process"
+        module = "infermesh_worker.models.templates.template_process"
         arguments = ["--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
         with theirs:
             try:

@@ -1,7 +1,7 @@
 """Tries output formats in a process of their own, where a costly one can be killed: bounded in time and memory.
 
-The engine process starts it as `python -m infermesh_worker.engine_process.format_trial --fd N --parent PID`. It indexes
-the vocabulary once, and forks for each format, so that whatever the format does dies with the fork. It stays
+The engine process starts it as `python -m infermesh_worker.engine_process.formats.format_trial --fd N --parent PID`. It
+indexes the vocabulary once, and forks for each format, so that whatever the format does dies with the fork. It stays
 single-threaded: a fork of several threads could hang.
 """
 
@@ -66,7 +66,7 @@ class Verdict(msgspec.Struct, array_like=True, frozen=True):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the process."""
-    parser = argparse.ArgumentParser(prog="infermesh_worker.engine_process.format_trial", description=__doc__)
+    parser = argparse.ArgumentParser(prog="infermesh_worker.engine_process.formats.format_trial", description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="file descriptor of the socket to the engine process")
     parser.add_argument("--parent", type=int, required=True, help="process id of the engine process; ends with it")
     options = parser.parse_args(arguments)

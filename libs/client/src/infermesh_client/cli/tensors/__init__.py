@@ -1,0 +1,1 @@
+"""The commands infer and embed, and the files that they read."""

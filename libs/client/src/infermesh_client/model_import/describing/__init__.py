@@ -1,0 +1,1 @@
+"""What an import finds out about a model before it copies it."""

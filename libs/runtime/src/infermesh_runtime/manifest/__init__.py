@@ -1,0 +1,1 @@
+"""A model folder's manifest, and what it says of a model."""

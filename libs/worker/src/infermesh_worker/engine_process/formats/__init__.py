@@ -1,0 +1,1 @@
+"""Compiles the formats that requests ask for, beside the engine's steps."""

@@ -1,0 +1,1 @@
+"""Infer, and tensors on the wire."""

@@ -1,0 +1,1 @@
+"""Ollama's lists of models, and their names."""
