@@ -112,7 +112,13 @@ async def test_head_of_what_fails(envoy: EnvoyProcess, router: FakeRouter) -> No
         raise AssertionError
 
     router.model = refuse
-    for path, status in (("/v1/models/A", 404), ("/nowhere", 404), (CHAT, 405), ("/metrics", 501)):
+    for path, status in (
+        ("/v1/models/A", 404),
+        ("/nowhere", 404),
+        (CHAT, 405),
+        ("/metrics", 501),
+        ("/mesh/v1/events?x", 405),
+    ):
         told = await talk(envoy, f"HEAD {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         assert told.startswith(f"HTTP/1.1 {status}".encode()), (path, told)
         assert told.endswith(b"\r\n\r\n")

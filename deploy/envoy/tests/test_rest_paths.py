@@ -27,6 +27,7 @@ def test_a_template_matches_its_paths(template: str, path: str, matches: bool) -
 def test_every_method_of_a_path_is_listed() -> None:
     methods = dict(rest_paths(EnvoyOptions().descriptors))
     assert methods["/v1/responses/{response_id}"] == "GET, HEAD, DELETE"
+    assert methods["/mesh/v1/events"] == "GET"
     assert methods["/v1/responses"] == "POST"
 
 

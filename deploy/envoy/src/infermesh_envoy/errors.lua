@@ -34,6 +34,7 @@ ANTHROPIC[504] = "timeout_error"
 ANTHROPIC[529] = "overloaded_error"
 -- end of the table
 local OVERLOADED = 529 -- what Anthropic's clients know instead of 503
+local ENDLESS = "/mesh/v1/events" -- a stream that never ends: HEAD would wait for its end
 local VERSION = "anthropic-version" -- the header that Anthropic's clients send
 local UTF8 = { -- the byte sequences of characters beyond ASCII
   "[\194-\223][\128-\191]", "\224[\160-\191][\128-\191]", "[\225-\236\238\239][\128-\191][\128-\191]",
@@ -310,11 +311,15 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
+  local path = headers:get(":path") or ""
   if headers:get(":method") == "HEAD" then -- as GET, which the transcoder knows; the answer's body is dropped
     handle:streamInfo():dynamicMetadata():set("infermesh", "bodiless", true)
     headers:replace(":method", "GET")
+    if path:match("^[^?]*") == ENDLESS then
+      handle:respond({ [":status"] = "405", allow = "GET" }, "")
+      return
+    end
   end
-  local path = headers:get(":path") or ""
   headers:remove(QUERY) -- only this script says it
   if path:find("?", 1, true) then -- the transcoder refuses parameters that it does not know, so the router gets them all
     local query = path:match("%?(.*)"):sub(1, MAX_QUERY_CHARS):gsub("[^!-~]", "?") -- gRPC takes printable ASCII only

@@ -9,6 +9,8 @@ from google.api.http_pb2 import HttpRule
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 _FIRST, _FIRST_FILE = "infermesh.openai.v1", "infermesh/openai/v1/openai.proto"
+_ENDLESS = "/mesh/v1/events"
+"""A stream that never ends, so HEAD is not answered for it."""
 _VARIABLE = re.compile(r"\{(\w+)(=\*\*)?\}")
 
 
@@ -17,7 +19,7 @@ def rest_paths(descriptors: Path) -> list[tuple[str, str]]:
     methods: dict[str, list[str]] = {}
     for rule in _rules(descriptors):
         method, path = _pattern(rule)
-        methods.setdefault(path, []).extend(["GET", "HEAD"] if method == "GET" else [method])
+        methods.setdefault(path, []).extend(["GET", "HEAD"] if method == "GET" and path != _ENDLESS else [method])
     return [(path, ", ".join(names)) for path, names in methods.items()]
 
 

@@ -12,14 +12,27 @@ export function ownerHeaders(path) {
   return secret && path.startsWith(CALLS) ? { "x-infermesh-manage-key": secret } : {};
 }
 
-// Takes a secret out of the address, where it would be seen and copied.
-function take() {
+// Takes a secret out of the address, where it would be seen and copied. Any site can open the page with a secret of its
+// own, so one that we have is replaced only by one that the mesh accepts.
+async function take() {
   if (!location.hash.startsWith(BEFORE)) return;
   const secret = decode(location.hash.slice(BEFORE.length));
   history.replaceState(null, "", location.pathname + location.search);
   if (!/^[\x21-\x7e]{1,512}$/.test(secret)) return; // no header could hold it
+  const kept = owner.get().secret;
+  if (kept && kept !== secret && !(await accepts(secret))) return;
   write("manage", secret);
   owner.set({ secret });
+}
+
+async function accepts(secret) {
+  const root = import.meta.url.replace(/ui\/(?:v-[^/]+\/)?lib\/owner\.js.*$/, "");
+  try {
+    const answer = await fetch(`${root}${CALLS}endpoints`, { headers: { "x-infermesh-manage-key": secret } });
+    return answer.ok && Boolean((await answer.json()).may_manage);
+  } catch {
+    return false;
+  }
 }
 
 function decode(text) {
