@@ -54,14 +54,19 @@ class Dispatcher:
         gate: Gate | None = None,
         options: RelayOptions | None = None,
         resolve: Callable[[Call], Call] = lambda call: call,
+        check: Callable[[Call], None] = lambda _call: None,
         clock: Callable[[], float] = time.perf_counter,
         tasks: TaskSupervisor | None = None,
         journal: Journal | None = None,
         receipts: Receipts | None = None,
     ) -> None:
-        """`resolve` replaces an alias in a call by the model it stands for."""
+        """`resolve` gives a call the model that it means, for an alias or for no name.
+
+        `check` raises InvalidArgument for a call that no endpoint would take; such a call is counted.
+        """
         options, tasks = options or RelayOptions(), tasks or TaskSupervisor()
         self._resolve = resolve
+        self._check = check
         self._fleet = fleet
         self._gate = gate or Gate(fleet.changes)
         self._choose = choose
@@ -130,6 +135,7 @@ class Dispatcher:
         deadline_s = self._deadline(timeout_s)
         relay = Relay(self._parts, call, deadline_s=deadline_s, since_s=since_s, story=story, telling=telling)
         with self._counted(call, story) as label:
+            self._check(call)
             begun = await relay.begin()
             _, opening = begun[0]
             model = opening.started.model
@@ -151,6 +157,7 @@ class Dispatcher:
         pending = self._admission.arrive(call, deadline_s=deadline_s)
         story = Story(REQUEST_ID.get(), since_s=since_s, clock=self._clock)
         with self._counted(call, story):
+            self._check(call)
             await suspicion.check()
             while True:
                 try:
