@@ -32,7 +32,7 @@ from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.relay.sender import RelayParts
 from infermesh_router.relay.stall_watch import StallWatch
 from infermesh_router.relay.streams.event import Event, StreamEvent
-from infermesh_router.relay.telling_story import tell_sent, tell_usage
+from infermesh_router.relay.telling_story import tell_answered, tell_failed, tell_usage
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.background.tasks import TaskSupervisor
@@ -167,18 +167,18 @@ class Dispatcher:
                 with grant:
                     address, overhead_s = grant.endpoint.address, self._clock() - since_s - grant.queued_s
                     self._metrics.sent(address, queued_s=grant.queued_s, overhead_s=overhead_s)
-                    tell_sent(story, grant, overhead_s)
                     try:
                         answer = await _send(grant, call, self._remaining(deadline_s))
                     except InfermeshError as error:
                         failure = error
                     else:
                         suspicion.finished(tokens=1)
+                        tell_answered(story, grant, overhead_s)
                         tell_usage(story, call.method, answer)
                         return answer
+                tell_failed(story, address, failure)
                 await suspicion.note(address, failure)
                 retries.note(address, failure)
-                story.failed(address, failure.reason or failure.code.name)
 
     def move_streams(self, address: str) -> int:
         """Moves streams off an endpoint; returns how many. Those that no other endpoint could continue stay."""
