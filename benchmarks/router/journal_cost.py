@@ -38,7 +38,7 @@ def tell_one(journal: Journal, receipts: Receipts, started: pb.Started, end: pb.
     story = Story(REQUEST_ID, since_s=time.perf_counter())
     story.noted_first()
     story.begun(started, CHOICE)
-    story.ended([end])
+    story.ended([end], tokens=end.usage.completion_tokens)
     story.close(WANTED, call="Generate", asked=("temperature",), status="OK", error="")
     receipts.keep(story)
 

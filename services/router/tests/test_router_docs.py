@@ -13,6 +13,7 @@ from infermesh_router.audio.schema import SpeechBody, TranscriptionForm
 from infermesh_router.batches.schema import BatchBody
 from infermesh_router.config.mesh_config import AliasTargetSection, MeshConfig, ModelSection
 from infermesh_router.config.settings import RouterSettings
+from infermesh_router.mesh.feed import KEPT_SHARE, MOST_LISTENERS
 from infermesh_router.metrics.access_metrics import AccessMetrics
 from infermesh_router.metrics.endpoint_collector import EndpointCollector
 from infermesh_router.metrics.queue_collector import QueueCollector
@@ -86,6 +87,11 @@ def test_fields_of_a_response(name: str) -> None:
 def test_fields_of_a_batch(name: str) -> None:
     section = TEXT.split("## Files and batches")[1].split("\n## ")[0]
     assert f"`{name}`" in section
+
+
+def test_how_many_may_listen() -> None:
+    kept = MOST_LISTENERS // KEPT_SHARE
+    assert f"At most {MOST_LISTENERS} may listen at a time; {kept} of these places are kept" in TEXT
 
 
 def test_the_filters_are_in_the_order_of_the_code() -> None:

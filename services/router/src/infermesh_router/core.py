@@ -97,6 +97,7 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         gate=gate,
         options=settings.relay_options(),
         resolve=_resolver(fleet, aliases),
+        check=lambda call: check_images(fleet.snapshots, call.wanted),
         tasks=tasks,
         journal=journal,
         receipts=receipts,
@@ -141,14 +142,8 @@ def build_fleet(
 
 
 def _resolver(fleet: Fleet, aliases: Aliases) -> Callable[[Call], Call]:
-    """Gives a call the model that it means. Raises InvalidArgument for an image that no endpoint would take."""
-
-    def resolve(call: Call) -> Call:
-        call = aliases.resolve(name_model(call, lambda kind: only_model(fleet.endpoints, kind)))
-        check_images(fleet.snapshots, call.wanted)
-        return call
-
-    return resolve
+    """Gives a call the model that it means."""
+    return lambda call: aliases.resolve(name_model(call, lambda kind: only_model(fleet.endpoints, kind)))
 
 
 def _reporter(

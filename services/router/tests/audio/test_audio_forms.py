@@ -14,7 +14,9 @@ from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.conversion import AskedCall
 from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.form import content_type_of, read_form
+from infermesh_router.testing.copies import copies_during
 from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.rpc.body_budget import ARRIVING_COPIES
 
 RULES = BodyRules(ignore_unknown=False, max_bytes=1 << 20, bounds=Bounds())
 FILE = ("file", ("a.wav", b"\r\n--sound--\r\n"))
@@ -85,6 +87,14 @@ def test_unknown_fields_are_refused_or_named() -> None:
         convert_transcription(message, content_type, RULES, "")
     lenient = BodyRules(ignore_unknown=True, max_bytes=1 << 20, bounds=Bounds())
     assert convert_transcription(message, content_type, lenient, "").ignored == ("colour",)
+
+
+def test_a_form_is_in_memory_no_more_often_than_is_counted() -> None:
+    size_bytes = 4 << 20
+    message, content_type = sent(("file", ("a.wav", bytes(size_bytes))))
+    rules = BodyRules(ignore_unknown=False, max_bytes=8 << 20, bounds=Bounds())
+    copies = copies_during(size_bytes, lambda: convert_transcription(message, content_type, rules, ""))
+    assert copies < ARRIVING_COPIES - 1 + 0.25, "one is the message itself; parts are made with some spare room"
 
 
 def test_forms_that_are_too_large_are_refused() -> None:

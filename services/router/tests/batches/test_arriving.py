@@ -20,16 +20,18 @@ from infermesh_router.batches.store.batch_store import BatchStore
 from infermesh_router.batches.store.database import Database
 from infermesh_router.batches.store.files import Files
 from infermesh_router.batches.store.kept import StoreBounds
+from infermesh_router.batches.upload import upload_parts
 from infermesh_router.metrics.access_metrics import AccessMetrics
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.conversion import Sent
 from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.testing.batches import CHAT, create, form, line
+from infermesh_router.testing.copies import copies_during
 from infermesh_router.testing.router import StartRouter, StartWorker, say_hello
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import InvalidArgument, ResourceExhausted
-from infermesh_runtime.rpc.body_budget import MIB, NO_BUDGET, SMALL_BYTES, BodyBudget, CountedShare
+from infermesh_runtime.rpc.body_budget import ARRIVING_COPIES, MIB, NO_BUDGET, SMALL_BYTES, BodyBudget, CountedShare
 from infermesh_runtime.rpc.context import RpcContext
 
 RULES = BodyRules(ignore_unknown=True, max_bytes=1 << 20, bounds=Bounds())
@@ -63,6 +65,12 @@ async def test_a_compressed_file_is_unpacked_elsewhere_once_there_is_memory_for_
         assert budget.held_bytes > 3 * len(content)
     assert read == ("asked.jsonl", "batch", content)
     assert pool.ran == ["unpacked_body_size", "upload_parts"]
+
+
+def test_a_compressed_file_is_in_memory_no_more_often_than_is_counted() -> None:
+    content = b"x" * (4 << 20)
+    message, rules = packed(content), BodyRules(ignore_unknown=True, max_bytes=8 << 20, bounds=Bounds())
+    assert copies_during(len(content), lambda: upload_parts(message, "gzip", rules)) < ARRIVING_COPIES - 0.5
 
 
 async def test_a_compressed_file_that_does_not_fit_is_not_unpacked() -> None:

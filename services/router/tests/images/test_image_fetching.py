@@ -228,6 +228,18 @@ async def test_answers_that_are_no_image(answer: bytes, told: str) -> None:
     assert "secret" not in message
 
 
+async def test_an_image_that_comes_just_as_the_time_ends_is_late() -> None:
+    async def resolve(_host: str, _port: int) -> Sequence[str]:
+        try:
+            return await asyncio.Future[Sequence[str]]()
+        except asyncio.CancelledError:  # as if it had ended in the same turn of the event loop
+            return [PUBLIC]
+
+    async with running(Web({"/a.png": OK})) as web:
+        with pytest.raises(InvalidArgument, match=r"^'last' could not be fetched within 0.05 s"):
+            await fetch(web, image(path="first"), image(path="last"), resolve=resolve, timeout_s=0.05)
+
+
 async def test_a_host_that_says_nothing_is_waited_for_so_long() -> None:
     first, late = image(path="first"), image("http://example.org/hangs", path="late")
     async with running(Web({"/a.png": OK})) as web:

@@ -11,6 +11,8 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh.mesh.v1 import mesh_pb2
+from infermesh.openai.v1 import openai_pb2
 from infermesh_router.api.aggregate import combine_available, list_available_aliases
 from infermesh_router.images.fetching import FetchOptions, ImageFetcher
 from infermesh_router.images.rules import ImageRules
@@ -89,6 +91,25 @@ async def test_an_image_for_a_blind_model_does_not_wait(start_worker: StartWorke
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_a_refused_image_is_counted_and_has_a_receipt(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    router = await start_router(await start_worker(sees={"m": False}))
+    message = pb.ChatMessage(role="user", parts=[pb.ContentPart(image=pb.Image(data=PNG))])
+    prompt = pb.ChatPrompt(messages=[message])
+    with pytest.raises(InvalidArgument, match="takes no images"):
+        await generate(router, pb.GenerateRequest(model="m", chat=prompt))
+    with pytest.raises(grpc.aio.AioRpcError, match="takes no images"):
+        await router.inference.Tokenize(pb.TokenizeRequest(model="m", chat=prompt))
+    receipts = (await router.mesh.ListReceipts(mesh_pb2.ListReceiptsRequest())).receipts
+    assert sorted((each.call, each.model, each.status, each.error) for each in receipts) == [
+        ("Generate", "m", "INVALID_ARGUMENT", "NO_IMAGES"),
+        ("Tokenize", "m", "INVALID_ARGUMENT", "NO_IMAGES"),
+    ]
+    text = (await router.openai.GetMetrics(openai_pb2.GetMetricsRequest())).data.decode()
+    assert 'infermesh:router_requests_total{code="INVALID_ARGUMENT",model_name="m"} 2.0' in text
 
 
 async def unary(router: Any, method: str, body: HttpBody) -> None:

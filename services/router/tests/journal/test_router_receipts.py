@@ -35,7 +35,7 @@ def told(request_id: str, *, client: str = "", asked: tuple[str, ...] = (), **ch
     usage = pb.Usage(prompt_tokens=5, completion_tokens=2, cached_tokens=1)
     end = pb.Finished(finish_reason=pb.FINISH_REASON_LENGTH, usage=usage, stop="secret")
     end.timings.prompt_ms, end.timings.completion_ms = 4, 8
-    story.ended([end, pb.Finished(choice=1, finish_reason=pb.FINISH_REASON_STOP, usage=usage)])
+    story.ended([end, pb.Finished(choice=1, finish_reason=pb.FINISH_REASON_STOP, usage=usage)], tokens=4)
     story.close(Wanted(model="m", client=client), call="Generate", asked=asked, status="OK", error="")
     return story
 

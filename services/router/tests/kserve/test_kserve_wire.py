@@ -23,6 +23,7 @@ from infermesh_router.kserve.tensors.values import InferAnswer, InferAsk
 from infermesh_router.kserve.tensors.wire import MAX_FIELDS, opening, set_apart
 from infermesh_router.requests.bounds import Bounds
 from infermesh_router.requests.parsing_pool import ParsingPool
+from infermesh_router.testing.copies import copies_during
 from infermesh_router.testing.tensors import raw_request
 from infermesh_runtime.errors import Internal, InvalidArgument, ModelNotFound
 
@@ -137,17 +138,6 @@ def test_every_type_has_a_name_and_a_size() -> None:
         **dict.fromkeys(("INT32", "UINT32", "FP32"), 4),
         **dict.fromkeys(("INT64", "UINT64", "FP64"), 8),
     }
-
-
-def copies_during(size_bytes: int, work: Any) -> float:
-    """How often so many bytes were there at the same time, at the most, beside those before; and the result."""
-    tracemalloc.start()
-    try:
-        work()
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    return peak / size_bytes
 
 
 async def test_raw_tensors_are_copied_once_each_way() -> None:

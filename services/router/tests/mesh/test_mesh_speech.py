@@ -16,3 +16,4 @@ async def test_a_transcript_has_a_receipt(start_speech: StartSpeech, start_route
     assert (receipt.call, receipt.model, receipt.status) == ("Transcribe", "ears", "OK")
     assert (receipt.endpoint, receipt.device, receipt.reason) == (worker.address, "cpu", "only_endpoint")
     assert 0 < receipt.first_token_ms <= receipt.total_ms
+    assert (receipt.prompt_tokens, receipt.completion_tokens) == (1, 8)

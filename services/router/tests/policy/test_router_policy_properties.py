@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from infermesh_router.policy.choice import choose
 from infermesh_router.policy.model_load import ModelLoad
-from infermesh_router.policy.scorers import SCORERS
+from infermesh_router.policy.scorers import SCORERS, finish_s
 from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, Wanted
 from infermesh_router.policy.table import Table
 from infermesh_router.testing.snapshots import GB, M
@@ -72,9 +72,12 @@ def test_every_score_is_between_0_and_1(fleet: list[EndpointSnapshot], wanted: W
     table = Table(fleet)
     mask = table.serving("")
     if mask.any():
+        seconds = finish_s(table, mask, wanted)
+        given = seconds.copy()
         for scorer in SCORERS:
-            scores = scorer.score(table, mask, wanted)
+            scores = scorer.score(table, mask, wanted, seconds)
             assert scores is None or ((scores[mask] >= 0) & (scores[mask] <= 1)).all()
+        assert (seconds == given).all(), "the choice tells them as they were"
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])

@@ -84,10 +84,11 @@ def _convert_form(schema: type[FormT], message: bytes, content_type: str, rules:
         problem = f"The form has {len(body)} bytes; at most {rules.max_bytes} are allowed."
         raise InvalidArgument(problem, reason="REQUEST_TOO_LARGE")
     parts = read_form(body, content_type)
+    del body  # as parts and sound are below: a request is in memory no more often than `ARRIVING_COPIES` counts
     if parts is None:
         raise invalid(_FILE, f"must be sent as {FORM}")
-    sound = _take_file(parts)
-    document = _document([part for part in parts if part.name != _FILE])
+    sound, document = _take_file(parts), _document([part for part in parts if part.name != _FILE])
+    del parts
     check_document(document, model)
     parsed = parse_document(schema, document, ignore_unknown=rules.ignore_unknown)
     form = parsed.request
@@ -104,6 +105,7 @@ def _convert_form(schema: type[FormT], message: bytes, content_type: str, rules:
         times=pb.SPEECH_TIMES_WORDS if answer.words else pb.SPEECH_TIMES_SEGMENTS,
         seed=secrets.randbits(63) if form.seed is None else form.seed,
     )
+    del sound
     ignored = _ignored(parsed)
     if form.timestamp_granularities and form.response_format != "verbose_json":
         ignored = (*ignored, "timestamp_granularities")

@@ -7,7 +7,7 @@ from google.api.httpbody_pb2 import HttpBody
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.audio.convert import TextAnswer
 from infermesh_router.audio.transcripts import delta_event, done_event, transcript
-from infermesh_router.openai.answers.chunks import DONE, error_event
+from infermesh_router.openai.answers.chunks import DONE, data_event
 from infermesh_router.openai.answers.sinks import EVENTS, Writer
 from infermesh_router.openai.errors import error_object
 from infermesh_router.relay.streams.event import StreamEvent
@@ -60,7 +60,7 @@ class HeardEvents:
 
     async def fail(self, error: InfermeshError) -> None:
         """Ends an answer that failed after it had begun."""
-        await self._write(error_event(error_object(error)) + DONE)
+        await self._write(data_event(error_object(error)) + DONE)
 
     async def _write(self, data: bytes) -> None:
         content_type = "" if self.begun else EVENTS

@@ -5,14 +5,13 @@ import base64
 from typing import Any, Protocol
 
 import numpy as np
-import orjson
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.audio.convert import SoundAnswer
 from infermesh_router.audio.encoders import CONTENT_TYPES, SoundEncoder, sound_encoder
 from infermesh_router.audio.hearing import Begin
-from infermesh_router.openai.answers.chunks import DONE, error_event, failovers_member
+from infermesh_router.openai.answers.chunks import DONE, data_event, failovers_member
 from infermesh_router.openai.answers.sinks import EVENTS
 from infermesh_router.openai.errors import error_object
 from infermesh_runtime.errors import InfermeshError, Internal
@@ -64,7 +63,7 @@ class SpokenSound:
         if not self._answer.events:
             await self._writer.write(_NO_HTTP_BODY)
             raise error
-        await self._send(error_event(error_object(error)) + DONE)
+        await self._send(data_event(error_object(error)) + DONE)
 
     def _require(self) -> SoundEncoder:
         if self._encoder is None:
@@ -80,7 +79,7 @@ class SpokenSound:
             await self._send(data)
 
     async def _write_event(self, document: dict[str, Any]) -> None:
-        await self._send(b"data: " + orjson.dumps(document) + b"\n\n")
+        await self._send(data_event(document))
 
     async def _send(self, data: bytes) -> None:
         content_type = "" if self.begun else self._content_type

@@ -10,7 +10,8 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.audio.convert import TextAnswer
 from infermesh_router.audio.languages import language_name
 from infermesh_router.openai.answerer import JSON
-from infermesh_router.openai.answers.chunks import failovers_member
+from infermesh_router.openai.answers.chunks import data_event, failovers_member
+from infermesh_router.requests.float32 import shorten
 from infermesh_runtime.subtitles import VTT_HEAD, srt_cue, vtt_cue
 
 _PLAIN, _VTT = "text/plain; charset=utf-8", "text/vtt; charset=utf-8"
@@ -47,7 +48,7 @@ def text_of(segments: Sequence[pb.SpeechSegment]) -> str:
 def delta_event(segment: pb.SpeechSegment, *, first: bool) -> bytes:
     """The event that tells a segment."""
     text = segment.text.lstrip() if first else segment.text
-    return _event({"type": "transcript.text.delta", "delta": text})
+    return data_event({"type": "transcript.text.delta", "delta": text})
 
 
 def done_event(segments: Sequence[pb.SpeechSegment], finished: pb.TranscribeFinished) -> bytes:
@@ -60,11 +61,7 @@ def done_event(segments: Sequence[pb.SpeechSegment], finished: pb.TranscribeFini
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
     event = {"type": "transcript.text.done", "text": text_of(segments), "usage": tokens}
-    return _event(event | failovers_member(finished.failovers))
-
-
-def _event(document: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(document) + b"\n\n"
+    return data_event(event | failovers_member(finished.failovers))
 
 
 def _verbose(
@@ -96,16 +93,11 @@ def _segment(segment: pb.SpeechSegment) -> dict[str, Any]:
         "end": _time(segment.end_s),
         "text": segment.text,
         "tokens": list(segment.token_ids),
-        "temperature": _number(segment.temperature),
-        "avg_logprob": _number(segment.mean_logprob),
-        "compression_ratio": _number(segment.compression_ratio),
-        "no_speech_prob": _number(segment.no_speech_prob),
+        "temperature": shorten(segment.temperature),
+        "avg_logprob": shorten(segment.mean_logprob),
+        "compression_ratio": shorten(segment.compression_ratio),
+        "no_speech_prob": shorten(segment.no_speech_prob),
     }
-
-
-def _number(value: float) -> float:
-    """A 32-bit number without the digits that it does not have."""
-    return float(f"{value:.7g}")
 
 
 def _time(seconds: float) -> float:

@@ -2,8 +2,9 @@
 
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.errors import invalid
-from infermesh_router.openai.packed_body import read_body, unpack_body
+from infermesh_router.openai.packed_body import read_body
 from infermesh_router.requests.form import FORM, Part, content_type_of, read_form
+from infermesh_router.requests.unpacking import unpack
 
 _MOST_NAME_CHARS = 255
 
@@ -14,9 +15,11 @@ def upload_parts(message: bytes, encoding: str, rules: BodyRules) -> tuple[tuple
     Raises InvalidArgument.
     """
     content_type = content_type_of(message)
+    body = read_body(message)
     if encoding:
-        message = unpack_body(message, encoding, rules.max_bytes)
-    form = read_form(read_body(message), content_type)
+        body = unpack(body, encoding, max_bytes=rules.max_bytes)
+    form = read_form(body, content_type)
+    del body  # so that the file is in memory no more often than `ARRIVING_COPIES` counts
     if form is None:
         raise invalid("file", f"must be sent as {FORM}")
     parts = {part.name: part for part in form}

@@ -67,19 +67,16 @@ class ImageFetcher:
 
     async def fetch(self, images: Sequence[RemoteImage], arrived: Arrived) -> list[bytes]:
         """The bytes of the images. Raises InvalidArgument, which names the image, and what `arrived` raises."""
-        done = [""] * len(images)
 
-        async def fetch_one(index: int) -> bytes:
+        async def fetch_one(image: RemoteImage) -> bytes:
             async with self._free:
-                data = await self._fetch(images[index], arrived)
-            done[index] = "done"
-            return data
+                return await self._fetch(image, arrived)
 
         try:
             async with asyncio.timeout(self._options.timeout_s), asyncio.TaskGroup() as group:
-                tasks = [group.create_task(fetch_one(index)) for index in range(len(images))]
+                tasks = [group.create_task(fetch_one(image)) for image in images]
         except TimeoutError:
-            late = images[done.index("")]
+            late = next((i for i, t in zip(images, tasks, strict=True) if t.cancelled()), images[-1])
             raise bad_image(late.path, f"could not be fetched within {self._options.timeout_s:g} s") from None
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None

@@ -3,6 +3,7 @@
 from infermesh.inference.v1 import inference_pb2 as inference
 from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.journal.story import Story
+from infermesh_router.requests.float32 import shorten
 from infermesh_router.requests.neutral import NEUTRAL
 
 _NAMES = tuple(field.name for field, _ in NEUTRAL.ListFields())
@@ -72,7 +73,7 @@ def _sampling(story: Story) -> list[pb.SamplingValue]:
     for name in _NAMES:
         value, neutral = getattr(in_use.sampling, name), getattr(NEUTRAL, name)
         source = "request" if name in story.asked else "built-in" if value == neutral else "model"
-        told.append(pb.SamplingValue(name=name, value=float(f"{value:.7g}"), source=source))
+        told.append(pb.SamplingValue(name=name, value=shorten(value), source=source))
     if in_use.HasField("max_tokens"):
         source = "request" if "max_tokens" in story.asked else "model"
         told.append(pb.SamplingValue(name="max_tokens", value=in_use.max_tokens, source=source))

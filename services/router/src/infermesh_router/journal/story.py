@@ -60,10 +60,10 @@ class Story:
         self._clock = clock
         self._since_s = since_s
 
-    def sent(
+    def answered(
         self, choice: Choice | None, device: DeviceKind, *, queued_s: float, loading_s: float, overhead_s: float
     ) -> None:
-        """A call that is answered by one message is sent to an endpoint. The last one counts."""
+        """An endpoint answers a call that is no stream of tokens."""
         self.choice, self.device = choice, device
         self.queued_s, self.loading_s, self.overhead_s = queued_s, loading_s, overhead_s
 
@@ -92,19 +92,21 @@ class Story:
         kept.CopyFrom(move)
         self.moves = (*self.moves, (kept, after_tokens, self._clock() - self._since_s))[:_MOST_MOVES]
 
-    def ended(self, ends: Sequence[inference.Finished]) -> None:
-        """The ends of its choices, as far as they came."""
+    def ended(self, ends: Sequence[inference.Finished], *, tokens: int) -> None:
+        """The ends of its choices, as far as they came. `tokens`: all that its client was given."""
         for end in ends:
             usage, timings = end.usage, end.timings
             self.completion_tokens += usage.completion_tokens
             self.cached_tokens += usage.cached_tokens
             self.prefill_ms = max(self.prefill_ms, timings.prompt_ms)
             self.decode_ms = max(self.decode_ms, timings.completion_ms)
+        self.completion_tokens = max(self.completion_tokens, tokens)  # choices that were stopped told no usage
         self.finish_reasons = tuple([end.finish_reason for end in ends[:_MOST_CHOICES]])
 
     def used(self, usage: inference.Usage) -> None:
-        """The tokens of a call that generates none."""
+        """The tokens of a call that is no Generate."""
         self.prompt_tokens, self.cached_tokens = usage.prompt_tokens, usage.cached_tokens
+        self.completion_tokens = usage.completion_tokens
 
     def close(self, wanted: Wanted, *, call: str, asked: tuple[str, ...], status: str, error: str) -> None:
         """The call has ended. What clients chose is cut to a length that can be kept."""

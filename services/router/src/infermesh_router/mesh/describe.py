@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.inference.v1 import inference_pb2 as inference
 from infermesh.mesh.v1 import mesh_pb2 as pb
+from infermesh_router.fleet.kinds import KINDS
 from infermesh_router.fleet.report import DEVICES
 from infermesh_router.policy.snapshot import DeviceKind
 
@@ -20,15 +21,6 @@ BREAKERS: Mapping[int, str] = {
     admin.BREAKER_STATE_CLOSED: "closed",
     admin.BREAKER_STATE_OPEN: "open",
     admin.BREAKER_STATE_HALF_OPEN: "half_open",
-}
-_KINDS: Mapping[int, str] = {
-    inference.MODEL_KIND_UNSPECIFIED: "generate",
-    inference.MODEL_KIND_GENERATE: "generate",
-    inference.MODEL_KIND_EMBED: "embed",
-    inference.MODEL_KIND_RERANK: "rerank",
-    inference.MODEL_KIND_INFER: "infer",
-    inference.MODEL_KIND_TRANSCRIBE: "transcribe",
-    inference.MODEL_KIND_SPEAK: "speak",
 }
 MayUse = Callable[[str], bool]
 """Whether a caller may use a model, and so see it."""
@@ -109,7 +101,7 @@ def _add_report(described: pb.Endpoint, report: inference.HealthReport, may_use:
 def _loaded_model(model: inference.ModelStatus, known: inference.AvailableModel | None) -> pb.Model:
     told = pb.Model(
         name=model.name,
-        kind=_KINDS.get(model.kind, UNKNOWN),
+        kind=KINDS.get(model.kind, UNKNOWN),
         state=STATES.get(model.state, UNKNOWN),
         size_bytes=model.size_bytes,
         memory_bytes=model.memory_bytes,
@@ -127,7 +119,7 @@ def _loaded_model(model: inference.ModelStatus, known: inference.AvailableModel 
 def _available_model(model: inference.AvailableModel, loaded: inference.ModelStatus | None) -> pb.Model:
     told = pb.Model(
         name=model.name,
-        kind=_KINDS.get(model.kind, UNKNOWN),
+        kind=KINDS.get(model.kind, UNKNOWN),
         state=STATES.get(loaded.state, UNKNOWN) if loaded is not None else "",
         size_bytes=model.size_bytes,
         memory_bytes=model.memory_bytes,

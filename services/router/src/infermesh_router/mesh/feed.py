@@ -16,6 +16,8 @@ SNAPSHOT_S = 0.5
 QUIET_S = 5.0
 """Longest time between two snapshots."""
 MOST_LISTENERS = 256
+KEPT_SHARE = 8
+"""One in so many places is kept for those who manage the mesh."""
 _GATHER_S = 0.05
 """Events within this time are sent together."""
 _MOST_VIEWS = 64
@@ -27,10 +29,6 @@ class _Snapshot:
     made_s: float
     version: int
     encoded: bytes
-
-
-_KEPT_SHARE = 8
-"""One in so many places is kept for those who manage the mesh."""
 
 
 class Feed:
@@ -64,7 +62,7 @@ class Feed:
 
     @contextmanager
     def _listening(self, viewer: Viewer) -> Iterator[None]:
-        most = self._most if viewer.manages else self._most - self._most // _KEPT_SHARE
+        most = self._most if viewer.manages else self._most - self._most // KEPT_SHARE
         if self._listeners >= most:
             raise ResourceExhausted(
                 f"{most} listeners follow the events already. Close one of them.", reason="TOO_MANY_LISTENERS"

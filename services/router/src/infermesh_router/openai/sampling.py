@@ -1,12 +1,15 @@
 """Shows sampling parameters by the names of OpenAI's API."""
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.requests.float32 import shorten
 from infermesh_router.requests.neutral import NEUTRAL
 
 
 def show_sampling(settings: pb.GenerationDefaults) -> dict[str, float]:
     """The parameters that are set, and `max_tokens` if it is."""
-    shown = {field.name: _short(value) for field, value in settings.sampling.ListFields() if field.name != "logit_bias"}
+    shown = {
+        field.name: shorten(value) for field, value in settings.sampling.ListFields() if field.name != "logit_bias"
+    }
     return shown | ({"max_tokens": settings.max_tokens} if settings.HasField("max_tokens") else {})
 
 
@@ -17,8 +20,3 @@ def sampling_header(in_use: pb.GenerationDefaults) -> str:
         for name, value in show_sampling(in_use).items()
         if name in ("temperature", "max_tokens") or value != getattr(NEUTRAL, name)
     )
-
-
-def _short(value: float) -> float:
-    """A number as it was written, before it had only 32 bits."""
-    return value if isinstance(value, int) else float(f"{value:.7g}")

@@ -98,17 +98,16 @@ def choose(
     if not len(rows):
         raise _refusal(table, wanted, profile.filters)
     check_ambiguity(table, candidates, wanted)
+    seconds = finish_s(table, candidates, wanted)
     if len(rows) == 1:
         row = int(rows[0])
-        seconds = finish_s(table, candidates, wanted)
         return _make_choice(table, row, wanted, reason=_reason_of_only(table[row], wanted), seconds=seconds)
     scored, totals = [], np.where(candidates, 0.0, -np.inf)
     for scorer in profile.scorers:
-        if scorer.weight and (scores := scorer.score(table, candidates, wanted)) is not None:
+        if scorer.weight and (scores := scorer.score(table, candidates, wanted, seconds)) is not None:
             scored.append((scorer, scores))
             totals += scorer.weight * scores
     row, reason = _pick(table, totals, scored, wanted, turn)
-    seconds = finish_s(table, candidates, wanted)
     return _make_choice(table, row, wanted, reason=reason, seconds=seconds, totals=totals)
 
 

@@ -21,10 +21,12 @@ from infermesh_router.policy.model_load import (
 from infermesh_router.policy.snapshot import DeviceKind, Wanted
 from infermesh_router.policy.table import CPU_BITS, DEVICE_BITS, GPU_BITS, Mask, Table
 
+# ruff: noqa: ARG001 - all scorers have one signature
+
 HALVING_S = 1.0
 """Seconds to drain at which the drain score is half that of an idle endpoint."""
-Score = Callable[[Table, Mask, Wanted], Floats | None]
-"""Gives None if it does not tell the candidates apart."""
+Score = Callable[[Table, Mask, Wanted, Floats], Floats | None]
+"""The last argument is what `finish_s` gives for the others. Gives None if it does not tell the candidates apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +63,23 @@ def finish_s(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
     return finished
 
 
-def score_drain(table: Table, candidates: Mask, wanted: Wanted) -> Floats:
+def score_drain(table: Table, candidates: Mask, wanted: Wanted, seconds: Floats) -> Floats:
     """(HALVING_S + s of the quickest candidate) / (HALVING_S + s), where s is what `finish_s` gives.
 
     The score is relative to the quickest candidate, so that it tells endpoints apart however long all queues are.
     """
-    behind = finish_s(table, candidates, wanted)
-    behind += HALVING_S
+    behind = seconds + HALVING_S
     scores: Floats = behind[candidates].min() / behind
     return np.minimum(scores, 1.0, out=scores)
 
 
-def score_kv_headroom(table: Table, candidates: Mask, wanted: Wanted) -> Floats:  # noqa: ARG001 - a scorer's shape
+def score_kv_headroom(table: Table, candidates: Mask, wanted: Wanted, seconds: Floats) -> Floats:
     """1 - kv_cache_usage: the share of the model's KV cache that no running sequence holds; 1 if none is reported."""
     headroom: Floats = 1.0 - table.loads(wanted.model).kv_cache_usage
     return headroom
 
 
-def score_prefix(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
+def score_prefix(table: Table, candidates: Mask, wanted: Wanted, seconds: Floats) -> Floats | None:
     """Expected cached tokens / prompt tokens; None if the prefix index knows nothing or the prompt is empty."""
     if not wanted.cached_tokens or not wanted.prompt_tokens:
         return None
@@ -86,7 +87,7 @@ def score_prefix(table: Table, candidates: Mask, wanted: Wanted) -> Floats | Non
     return scores
 
 
-def score_session(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
+def score_session(table: Table, candidates: Mask, wanted: Wanted, seconds: Floats) -> Floats | None:
     """1 for the endpoint that served the session's last request, 0 for the others; None without such an endpoint."""
     row = table.row(wanted.session_endpoint)
     if row is None:
@@ -96,12 +97,12 @@ def score_session(table: Table, candidates: Mask, wanted: Wanted) -> Floats | No
     return scores
 
 
-def score_device_preference(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - same
+def score_device_preference(table: Table, candidates: Mask, wanted: Wanted, seconds: Floats) -> Floats | None:
     """1 on the device that the model's own rule in mesh.yaml prefers, 0 elsewhere; None without such a rule."""
     return _score_preferred(table, wanted, "device_preference")
 
 
-def score_size_rule(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
+def score_size_rule(table: Table, candidates: Mask, wanted: Wanted, seconds: Floats) -> Floats | None:
     """1 on the device that the size rules prefer for the model, 0 elsewhere; None if they prefer none."""
     return _score_preferred(table, wanted, "size_rule")
 
@@ -116,7 +117,7 @@ def cost_scorer(by_device: Mapping[str, float], by_endpoint: Mapping[str, float]
     for kind, cost in by_device.items():
         by_bits[DEVICE_BITS[DeviceKind(kind)]] = cost
 
-    def score_cost(table: Table, candidates: Mask, wanted: Wanted) -> Floats | None:  # noqa: ARG001 - a scorer's shape
+    def score_cost(table: Table, candidates: Mask, wanted: Wanted, seconds: Floats) -> Floats | None:
         costs = by_bits[table.device_bits]
         for address, cost in by_endpoint.items():
             if (row := table.row(address)) is not None:

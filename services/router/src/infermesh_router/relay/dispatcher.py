@@ -32,7 +32,7 @@ from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.relay.sender import RelayParts
 from infermesh_router.relay.stall_watch import StallWatch
 from infermesh_router.relay.streams.event import Event, StreamEvent
-from infermesh_router.relay.telling_story import tell_sent, tell_usage
+from infermesh_router.relay.telling_story import tell_answered, tell_failed, tell_usage
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.background.tasks import TaskSupervisor
@@ -54,14 +54,19 @@ class Dispatcher:
         gate: Gate | None = None,
         options: RelayOptions | None = None,
         resolve: Callable[[Call], Call] = lambda call: call,
+        check: Callable[[Call], None] = lambda _call: None,
         clock: Callable[[], float] = time.perf_counter,
         tasks: TaskSupervisor | None = None,
         journal: Journal | None = None,
         receipts: Receipts | None = None,
     ) -> None:
-        """`resolve` replaces an alias in a call by the model it stands for."""
+        """`resolve` gives a call the model that it means, for an alias or for no name.
+
+        `check` raises InvalidArgument for a call that no endpoint would take; such a call is counted.
+        """
         options, tasks = options or RelayOptions(), tasks or TaskSupervisor()
         self._resolve = resolve
+        self._check = check
         self._fleet = fleet
         self._gate = gate or Gate(fleet.changes)
         self._choose = choose
@@ -130,6 +135,7 @@ class Dispatcher:
         deadline_s = self._deadline(timeout_s)
         relay = Relay(self._parts, call, deadline_s=deadline_s, since_s=since_s, story=story, telling=telling)
         with self._counted(call, story) as label:
+            self._check(call)
             begun = await relay.begin()
             _, opening = begun[0]
             model = opening.started.model
@@ -151,6 +157,7 @@ class Dispatcher:
         pending = self._admission.arrive(call, deadline_s=deadline_s)
         story = Story(REQUEST_ID.get(), since_s=since_s, clock=self._clock)
         with self._counted(call, story):
+            self._check(call)
             await suspicion.check()
             while True:
                 try:
@@ -160,18 +167,18 @@ class Dispatcher:
                 with grant:
                     address, overhead_s = grant.endpoint.address, self._clock() - since_s - grant.queued_s
                     self._metrics.sent(address, queued_s=grant.queued_s, overhead_s=overhead_s)
-                    tell_sent(story, grant, overhead_s)
                     try:
                         answer = await _send(grant, call, self._remaining(deadline_s))
                     except InfermeshError as error:
                         failure = error
                     else:
                         suspicion.finished(tokens=1)
+                        tell_answered(story, grant, overhead_s)
                         tell_usage(story, call.method, answer)
                         return answer
+                tell_failed(story, address, failure)
                 await suspicion.note(address, failure)
                 retries.note(address, failure)
-                story.failed(address, failure.reason or failure.code.name)
 
     def move_streams(self, address: str) -> int:
         """Moves streams off an endpoint; returns how many. Those that no other endpoint could continue stay."""

@@ -12,7 +12,7 @@ from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.sender import RelayParts, Sender
 from infermesh_router.relay.streams.event import StreamEvent, write_event
 from infermesh_router.relay.streams.stream_kind import STREAM_KINDS
-from infermesh_router.relay.telling_story import tell_begun, tell_ended
+from infermesh_router.relay.telling_story import tell_begun, tell_ended, tell_failed
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.errors import InfermeshError
@@ -60,9 +60,9 @@ class Relay:
                 self._attempt = await self._sender.send_first(grant)
                 first = parts.attempts.accept(self._attempt, self._delivered.take)
             except InfermeshError as error:
+                tell_failed(self._story, grant.endpoint.address, error)
                 await self._suspicion.note(grant.endpoint.address, error)
                 retries.note(grant.endpoint.address, error)
-                self._story.failed(grant.endpoint.address, error.reason or error.code.name)
                 continue
             return self._tell_start(self._attempt), first
 

@@ -6,8 +6,13 @@ from google.protobuf.message import DecodeError
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.admission.grant import Grant
+from infermesh_router.fleet.faults import Verdict, judge
 from infermesh_router.journal.story import Story
+from infermesh_router.relay.streams.delivered import Delivered
+from infermesh_router.relay.streams.delivered_parts import DeliveredParts
+from infermesh_router.relay.streams.stream_kind import Progress
 from infermesh_router.requests.call import EMBED, SCORE
+from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.wire_fields import fields
 
 _USAGE = pb.EmbedResponse.DESCRIPTOR.fields_by_name["usage"].number
@@ -15,10 +20,16 @@ _USAGE = pb.EmbedResponse.DESCRIPTOR.fields_by_name["usage"].number
 _MOST_FIELDS = 8
 
 
-def tell_sent(story: Story, grant: Grant, overhead_s: float) -> None:
-    """The call is sent to the grant's endpoint. `overhead_s`: what the router took, without queueing."""
+def tell_failed(story: Story, address: str, error: InfermeshError) -> None:
+    """The endpoint failed before the first token. It did not if the request itself is at fault."""
+    if judge(error) is not Verdict.REFUSE:
+        story.failed(address, error.reason or error.code.name)
+
+
+def tell_answered(story: Story, grant: Grant, overhead_s: float) -> None:
+    """The grant's endpoint answers the call. `overhead_s`: what the router took, without queueing."""
     device = grant.endpoint.snapshot.device
-    story.sent(grant.choice, device, queued_s=grant.queued_s, loading_s=grant.loading_s, overhead_s=overhead_s)
+    story.answered(grant.choice, device, queued_s=grant.queued_s, loading_s=grant.loading_s, overhead_s=overhead_s)
 
 
 def tell_begun(story: Story, started: Any, grant: Grant, overhead_s: float) -> None:
@@ -27,12 +38,15 @@ def tell_begun(story: Story, started: Any, grant: Grant, overhead_s: float) -> N
     if isinstance(started, pb.Started):
         story.begun(started, grant.choice)
     else:
-        tell_sent(story, grant, overhead_s)
+        tell_answered(story, grant, overhead_s)
 
 
-def tell_ended(story: Story, delivered: object) -> None:
-    """The stream is over. What was delivered of it knows the ends of its choices, if it has choices."""
-    story.ended(getattr(delivered, "ends", ()))
+def tell_ended(story: Story, delivered: Progress) -> None:
+    """The stream is over, at its end or before."""
+    if isinstance(delivered, Delivered):
+        story.ended(delivered.ends, tokens=delivered.tokens)
+    elif isinstance(delivered, DeliveredParts) and delivered.usage is not None:
+        story.used(delivered.usage)
 
 
 def tell_usage(story: Story, method: str, answer: bytes) -> None:

@@ -7,7 +7,7 @@ from infermesh_router.kserve.infer.grpc_answer import write_parameters
 from infermesh_router.kserve.tensors.values import VERSION
 from infermesh_router.kserve.text.convert import TextForm
 from infermesh_router.kserve.text.schema import INPUT, OUTPUT
-from infermesh_router.openai.answers.chunks import comment
+from infermesh_router.openai.answers.chunks import comment, data_event
 from infermesh_router.openai.answers.events import BodySink, EventsSink
 from infermesh_router.openai.answers.parsed import Answer
 from infermesh_router.openai.answers.sinks import SendHeaders, Writer
@@ -48,7 +48,7 @@ class RestEvents:
 
     def fail(self, error: InfermeshError, answer: Answer) -> bytes:  # noqa: ARG002
         """The event of an error."""
-        return b"data: " + orjson.dumps({"error": error.message}) + b"\n\n"
+        return data_event({"error": error.message})
 
 
 class GrpcEvents:

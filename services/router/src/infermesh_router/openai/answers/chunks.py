@@ -135,6 +135,6 @@ def with_members(event: bytes, members: dict[str, Any]) -> bytes:
     return event.removesuffix(_END) + b"," + orjson.dumps(members)[1:] + b"\n\n" if members else event
 
 
-def error_event(error: dict[str, Any]) -> bytes:
-    """The event that tells an error in the middle of a stream."""
-    return b"data: " + orjson.dumps(error) + b"\n\n"
+def data_event(document: dict[str, Any]) -> bytes:
+    """A server-sent event that has no name."""
+    return b"data: " + orjson.dumps(document) + b"\n\n"

@@ -14,7 +14,7 @@ from infermesh_router.openai.answers.chunks import (
     DONE,
     ChunkEncoder,
     comment,
-    error_event,
+    data_event,
     failovers_member,
     finish_reason_name,
     with_members,
@@ -175,7 +175,7 @@ class SseSink:
 
     async def fail(self, error: InfermeshError) -> None:
         """Ends an answer that failed after it had begun."""
-        await self._writer.write(self._message(self._pending + error_event(error_object(error)) + DONE))
+        await self._writer.write(self._message(self._pending + data_event(error_object(error)) + DONE))
 
     async def _open(self, started: pb.Started | None) -> None:
         async with self._beginning:

@@ -10,7 +10,7 @@ from infermesh_router.relay.streams.event import StreamEvent, malformed, write_e
 from infermesh_router.requests.audio_call import without_sound
 from infermesh_router.requests.call import TRANSCRIBE, Call
 
-_AUDIO = "audio"
+_SEGMENT, _AUDIO = "segment", "audio"
 
 
 class DeliveredParts:
@@ -19,7 +19,7 @@ class DeliveredParts:
     def __init__(self, call: Call) -> None:
         self._made: type[Any]
         if call.method == TRANSCRIBE:
-            self._part, self._count = "segment", "delivered_segments"
+            self._part, self._count = _SEGMENT, "delivered_segments"
             self._made, light = pb.TranscribeRequest, without_sound(call.body)
         else:
             self._part, self._count = _AUDIO, "delivered_pieces"
@@ -29,6 +29,8 @@ class DeliveredParts:
         self._samples = 0
         """Of the sound that was delivered."""
         self._ended = False
+        self.usage: pb.Usage | None = None
+        """Tokens that a Transcribe took; None until its end."""
         self.failovers: list[pb.Failover] = []
         """The stream's moves so far, oldest first."""
 
@@ -69,6 +71,8 @@ class DeliveredParts:
         if not content.HasField("finished"):
             raise malformed("is neither a part of its stream nor the end")
         self._ended = True
+        if self._part == _SEGMENT:
+            self.usage = content.finished.usage
         if not self.failovers:
             return event
         later = list(content.finished.failovers)
