@@ -97,7 +97,7 @@ def test_a_chunk_that_is_damaged_is_refused(tmp_path: Path) -> None:
     Image.effect_noise((512, 512), 100).save(file)
     before, first, rest = file.read_bytes().split(b"IDAT", 2)
     file.write_bytes(b"".join((before, b"IDAT", first, b"\xff\xff\xff\xff", rest)))
-    with pytest.raises(InvalidArgument, match=r"bad\.png: broken PNG file"):
+    with pytest.raises(InvalidArgument, match=r"bad\.png: the image cannot be read: broken PNG file"):
         read_image("x", str(file), taken(UINT8, [-1, -1, 3]), Normalization())
 
 

@@ -94,7 +94,7 @@ def _opened(file: Path, mode: str) -> Image.Image:
             with Image.open(file) as opened:
                 return ImageOps.exif_transpose(opened).convert(mode)
     except Exception as error:  # Pillow's parsers raise exceptions of many kinds, SyntaxError for a PNG's chunk
-        raise ValueError(str(error)) from error
+        raise ValueError(f"the image cannot be read: {error}") from error
 
 
 def _as_tensor(pixels: Array, layout: _Layout, normalization: Normalization) -> Array:
