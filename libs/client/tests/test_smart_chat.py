@@ -1,7 +1,9 @@
 """`smart_chat` and its synchronous twin: the answer and who gave it, and loops of calls of plain Python functions."""
 
 import asyncio
+import functools
 import json
+import os
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -99,6 +101,54 @@ def test_the_model_is_told_what_went_wrong(ask: Ask, mesh: RunningMesh, call: st
     answer = ask(call, "Sorry.", tools=[weather])
     assert (answer.text, told(mesh)) == ("Sorry.", [error])
     assert answer.calls[0].failed
+
+
+def gives_bytes() -> bytes:
+    return b"\xff"
+
+
+def gives_a_circle() -> list[Any]:
+    circle: list[Any] = []
+    circle.append(circle)
+    return circle
+
+
+def gives_a_strange_name() -> str:
+    return os.fsdecode(b"a\xff")
+
+
+def fails_strangely() -> None:
+    raise ValueError(os.fsdecode(b"a\xff"))
+
+
+@pytest.mark.parametrize(
+    ("tool", "said", "failed"),
+    [
+        (gives_bytes, "invalid utf-8", True),
+        (gives_a_circle, "Circular reference", True),
+        (gives_a_strange_name, r"a\udcff", False),
+        (fails_strangely, r"error: ValueError: a\udcff", True),
+    ],
+)
+def test_a_result_of_any_kind_is_told(
+    ask: Ask, mesh: RunningMesh, tool: Callable[[], object], said: str, failed: bool
+) -> None:
+    answer = ask(a_call(tool.__name__), "Sorry.", tools=[tool])
+    (text,) = told(mesh)
+    assert (answer.text, answer.calls[0].failed) == ("Sorry.", failed)
+    assert text.startswith("error: ") == failed
+    assert said in text
+
+
+@functools.wraps(slow_weather)
+def weather_at_once(city: str) -> str:
+    """Makes a coroutine function one that is none."""
+    return asyncio.run(slow_weather(city))
+
+
+def test_a_function_that_wraps_a_coroutine_function_is_called(ask: Ask, mesh: RunningMesh) -> None:
+    answer = ask(a_call("slow_weather", city="Rome"), "Warm.", tools=[weather_at_once])
+    assert (answer.text, told(mesh)) == ("Warm.", ["warm in Rome"])
 
 
 def test_rounds_are_bounded_and_the_last_may_not_call(ask: Ask, mesh: RunningMesh) -> None:

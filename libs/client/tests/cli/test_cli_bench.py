@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +64,9 @@ def test_errors_are_counted_and_shown(infermesh: RunCommand, fake: FakeServer) -
         (stream({"error": {"message": "The device is gone."}}), "The device is gone."),
         (Answer(content=b"data: 7\n\n", kind="text/event-stream"), "not of OpenAI's shape"),
         (Answer(content=b"data: {\n\n", kind="text/event-stream"), "JSONDecodeError"),
+        (Answer(content=b"data: " + b"[" * 200_000 + b"\n\n", kind="text/event-stream"), "not of OpenAI's shape"),
+        (Answer(500, b"[" * 200_000), "500: [[["),
+        (stream({"usage": "many"}), "not of OpenAI's shape"),
     ],
 )
 def test_a_server_that_gives_no_whole_answer(
@@ -73,6 +77,43 @@ def test_a_server_that_gives_no_whole_answer(
     assert result.exit_code == 1
     assert "does not answer for 'm'" in result.stderr
     assert said in result.stderr
+
+
+@pytest.mark.parametrize("tokens", ["many", [5], True, 2.5, -5, 10**400, None])
+def test_pieces_are_counted_where_the_server_gives_no_number(
+    infermesh: RunCommand, fake: FakeServer, tokens: object
+) -> None:
+    fake.rule = lambda body: stream(*PIECES, {"usage": {"completion_tokens": tokens}}) if body else answer(body)
+    result = infermesh("bench", "--url", fake.url, "--streams", "1", "--requests", "1")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout.splitlines()[-1])["levels"][0]["tokens"] == len(PIECES)
+
+
+KEY = "sk-0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        refusal(f"bad \x1b[31mkey {KEY}", status=401),
+        refusal("x" * 290 + KEY, status=500),  # masked before it is cut
+        Answer(500, f"bad key {KEY}".encode()),
+        Answer(500, json.dumps({"told": [KEY]}).replace("-", r"\u002d").encode()),
+        stream({"error": {"message": f"bad \x1b[31mkey {KEY}"}}),
+        stream({"error": f"bad \x9b31mkey {KEY}"}),
+        stream({"error": {"message": {"key": KEY}}}),
+    ],
+)
+def test_neither_the_key_nor_escape_codes_are_shown(
+    infermesh: RunCommand, fake: FakeServer, tmp_path: Path, broken: Answer
+) -> None:
+    (tmp_path / "key").write_text(KEY)
+    fake.rule = lambda body: broken if body else answer(body)
+    result = infermesh("bench", "--url", fake.url, "--api-key-file", str(tmp_path / "key"))
+    assert (result.exit_code, fake.headers[-1]["authorization"]) == (1, f"Bearer {KEY}")
+    assert "does not answer for 'm'" in result.stderr
+    assert "***" in result.stderr or "xxx" in result.stderr
+    assert not any(hidden in result.stderr for hidden in ("sk-", "0123", "\x1b", "\x9b"))
 
 
 @pytest.mark.parametrize("streams", ["", "0", "1,x", "99999999"])

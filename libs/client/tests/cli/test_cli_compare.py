@@ -30,6 +30,13 @@ def test_devices_that_differ(mesh: RunningMesh, infermesh: RunCommand) -> None:
     assert all(request.sampling.temperature == 0 for request in mesh.servicer.requests)
 
 
+def test_what_loads_the_model_is_not_what_is_measured(mesh: RunningMesh, infermesh: RunCommand) -> None:
+    assert infermesh("compare", "tiny", "Where does it go?", *DEVICES, "--endpoint", mesh.address).exit_code == 0
+    asked = [request.chat.messages[-1].content for request in mesh.servicer.requests]
+    assert asked[1::2] == ["Where does it go?"] * 2
+    assert "Where does it go?" not in asked[0::2]
+
+
 def test_json_has_every_reply(mesh: RunningMesh, infermesh: RunCommand, tmp_path: Path) -> None:
     mesh.servicer.answers = ["ok", "a b", "a b", "ok", "a b", "a c"]
     prompts = tmp_path / "prompts.txt"

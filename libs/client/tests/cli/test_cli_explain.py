@@ -92,6 +92,7 @@ def test_without_an_id_the_newest_are_listed(infermesh: RunCommand, fake: FakeSe
         (Answer(404, b'{"error": {"message": "There is no receipt of x."}}'), "There is no receipt of x."),
         (Answer(403, b'{"message": "Not yours."}'), "Not yours."),
         (Answer(503, b"<html>"), "answers 503"),
+        (Answer(503, b"[" * 200_000), "answers 503"),
         (Answer(200, b'{"queued_ms": "much"}'), "answers with what is no receipt"),
     ],
 )
@@ -99,6 +100,16 @@ def test_what_cannot_be_explained(infermesh: RunCommand, fake: FakeServer, answe
     fake.rule = lambda _: answer
     result = infermesh("explain", "x")
     assert (result.exit_code, said in result.stderr) == (1, True), result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("x",), ("x", "--json"), (), ("--json",)])
+@pytest.mark.parametrize("content", [b"<html>", b"", b"\xff", b"[" * 200_000])
+def test_what_is_no_json_is_no_receipt(
+    infermesh: RunCommand, fake: FakeServer, arguments: tuple[str, ...], content: bytes
+) -> None:
+    fake.rule = lambda _: Answer(200, content)
+    result = infermesh("explain", *arguments)
+    assert (result.exit_code, "answers with what is no receipt" in result.stderr) == (1, True), result.stderr
 
 
 def test_the_key_is_sent_and_ids_are_quoted(

@@ -92,6 +92,15 @@ def test_damaged_files_and_decompression_bombs_are_refused(tmp_path: Path, monke
         read_image("x", str(tmp_path / "large.png"), taken(UINT8, [-1, -1, 3]), Normalization())
 
 
+def test_a_chunk_that_is_damaged_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "bad.png"
+    Image.effect_noise((512, 512), 100).save(file)
+    before, first, rest = file.read_bytes().split(b"IDAT", 2)
+    file.write_bytes(b"".join((before, b"IDAT", first, b"\xff\xff\xff\xff", rest)))
+    with pytest.raises(InvalidArgument, match=r"bad\.png: the image cannot be read: broken PNG file"):
+        read_image("x", str(file), taken(UINT8, [-1, -1, 3]), Normalization())
+
+
 def test_images_are_known_by_their_names() -> None:
     assert is_image("a/Photo.JPG")
     assert not is_image("a.npy")

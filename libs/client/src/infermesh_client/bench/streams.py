@@ -4,16 +4,17 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 import httpx
 
 from infermesh_client.bench.figures import Level, StreamTimes, summarise
+from infermesh_client.told import plain, shown
 
-_MAX_ERROR = 200
-"""Longest error of a server that is kept, in characters."""
+_MAX_TOKENS = 1 << 32
+"""Most tokens that an answer can have; a larger number counts something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,11 @@ async def _one_stream(
 
 
 async def _ask(client: httpx.AsyncClient, load: Load, number: int) -> StreamTimes:
+    times = await _stream(client, load, number)
+    return replace(times, error=shown(times.error, load.key)) if times.error else times
+
+
+async def _stream(client: httpx.AsyncClient, load: Load, number: int) -> StreamTimes:
     headers = {"authorization": f"Bearer {load.key}"} if load.key else {}
     begun_s = time.monotonic()
     try:
@@ -81,8 +87,8 @@ async def _ask(client: httpx.AsyncClient, load: Load, number: int) -> StreamTime
                 return StreamTimes(error=_refusal(response.status_code, await response.aread()))
             return await _read(response, begun_s)
     except (httpx.HTTPError, ValueError) as error:
-        return StreamTimes(error=f"{type(error).__name__}: {error}"[:_MAX_ERROR])
-    except (AttributeError, TypeError):
+        return StreamTimes(error=f"{type(error).__name__}: {error}")
+    except (AttributeError, TypeError, RecursionError):
         return StreamTimes(error="the stream has an event that is not of OpenAI's shape")
 
 
@@ -99,12 +105,10 @@ async def _read(response: httpx.Response, begun_s: float) -> StreamTimes:
             continue
         event = json.loads(data)
         if error := event.get("error"):
-            return StreamTimes(
-                error=str(error.get("message", error) if isinstance(error, dict) else error)[:_MAX_ERROR]
-            )
+            return StreamTimes(error=f"the stream ended with an error: {_message(error)}")
         if any(map(_has_text, event.get("choices") or ())):
             arrivals_s.append(time.monotonic() - begun_s)
-        tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
+        tokens = _counted(event) or tokens
     if not ended:
         return StreamTimes(error="the stream broke off before its end")
     return StreamTimes(arrivals_s=arrivals_s, tokens=tokens or len(arrivals_s))
@@ -115,10 +119,20 @@ def _has_text(choice: dict[str, Any]) -> bool:
     return bool(delta.get("content") or delta.get("reasoning_content") or choice.get("text"))
 
 
+def _counted(event: dict[str, Any]) -> int:
+    """The tokens of the answer as an event counts them; 0 if it does not, or by what is no such number."""
+    tokens = (event.get("usage") or {}).get("completion_tokens")
+    return tokens if type(tokens) is int and 0 < tokens <= _MAX_TOKENS else 0
+
+
 def _refusal(status: int, content: bytes) -> str:
+    text = content.decode(errors="replace")
     try:
-        error = json.loads(content)["error"]
-        message = error["message"] if isinstance(error, dict) else str(error)
-    except (ValueError, KeyError, TypeError):
-        message = content.decode(errors="replace")
-    return f"{status}: {message}"[:_MAX_ERROR]
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = text
+    return f"{status}: {_message(document.get('error', document) if isinstance(document, dict) else document)}"
+
+
+def _message(error: object) -> str:
+    return plain(error.get("message", error) if isinstance(error, dict) else error)

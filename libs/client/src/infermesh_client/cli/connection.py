@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from infermesh_client.aio import AsyncClient
 from infermesh_client.client import Client
 from infermesh_client.mesh.state import read_state
 from infermesh_client.mesh.token import given_token, own_token
@@ -36,6 +37,20 @@ def connect(endpoint: str | None, settings: ClientSettings, *, timeout_s: float 
             raise
         hint = "check the address" if endpoint else "`infermesh up` starts a mesh"
         raise Unavailable(f"nothing answers at {address}; {hint}", reason="UNREACHABLE") from error
+
+
+def beside(client: Client) -> AsyncClient:
+    """A connection of its own to the same endpoint, with the same key, identity, timeout and TLS.
+
+    Create it inside a running event loop.
+    """
+    return AsyncClient(
+        client.endpoint,
+        timeout_s=client.timeout_s,
+        api_key=client.api_key,
+        identity=client.identity,
+        tls_ca=client.tls_ca,
+    )
 
 
 def _own_mesh(settings: ClientSettings) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from infermesh_client.told import plain
+
 IGNORED_HEADER = "x-infermesh-ignored-fields"
 _MESH_HEADERS = "x-infermesh-"
 _NOT_IMPLEMENTED = 501
@@ -53,13 +55,13 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Reply
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        return Reply(status, headers, message=_plain(text))
+        return Reply(status, headers, message=plain(text))
     error = document.get("error", document) if isinstance(document, dict) else document
     if not isinstance(error, dict):
-        return Reply(status, headers, message=_plain(error))
+        return Reply(status, headers, message=plain(error))
     message = error.get("message") or error.get("detail") or document
     param = error.get("param")
-    return Reply(status, headers, message=_plain(message), param=param if isinstance(param, str) else "")
+    return Reply(status, headers, message=plain(message), param=param if isinstance(param, str) else "")
 
 
 def event_error(event: Mapping[str, Any]) -> str:
@@ -70,14 +72,4 @@ def event_error(event: Mapping[str, Any]) -> str:
         error = response.get("error")
     if not error:
         return ""
-    return _plain(error.get("message", error) if isinstance(error, dict) else error)
-
-
-def _plain(text: object) -> str:
-    """The text of a server, or its JSON as we write it, without what would change a terminal."""
-    try:
-        shown = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
-    except RecursionError:
-        shown = "an error that is nested too deep to show"
-    words = "".join(each if each.isprintable() else " " for each in shown).split()
-    return " ".join(words)
+    return plain(error.get("message", error) if isinstance(error, dict) else error)

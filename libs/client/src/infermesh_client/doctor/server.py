@@ -13,6 +13,7 @@ import httpx
 from infermesh_client.doctor.dialects import Dialect, dialect_of, is_streamed
 from infermesh_client.doctor.reading import TooLargeError, events, read_content
 from infermesh_client.doctor.reply import Reply, event_error, read_error
+from infermesh_client.told import shown
 from infermesh_runtime.errors import NotFound, Unauthenticated, Unavailable
 
 _DONE = "[DONE]"
@@ -21,9 +22,6 @@ _GENERATE = "generate"
 """The kind that our routers tell of models that generate text; others tell none."""
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
 _VERSION_PREFIX = "/v1"
-_HIDDEN = "***"
-_MAX_SHOWN = 300
-"""Longest text of a server that is shown, in characters."""
 
 
 class Unreachable(Unavailable):
@@ -65,7 +63,7 @@ class Server:
             reply = Reply(problem=str(error))
         except httpx.HTTPError as error:
             reply = Reply(problem=f"the connection broke: {error}")
-        reply = replace(reply, message=self._shown(reply.message), problem=self._shown(reply.problem))
+        reply = replace(reply, message=shown(reply.message, self.key), problem=shown(reply.problem, self.key))
         if reply.status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise self._unauthenticated(reply.describe())
         return reply
@@ -119,18 +117,11 @@ class Server:
         )
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        return Unreachable(f"nothing answers at {self.shown_url}: {self._shown(str(error))}")
+        return Unreachable(f"nothing answers at {self.shown_url}: {shown(str(error), self.key)}")
 
     def _unauthenticated(self, reason: str) -> Unauthenticated:
         hint = "--api-key-file FILE gives another one" if self.key else "--api-key-file FILE gives one"
         return Unauthenticated(f"{self.shown_url} wants another API key ({reason}); {hint}")
-
-    def _shown(self, text: str) -> str:
-        """A text without the key, which some servers repeat in their errors, and then cut, as half a key tells too."""
-        written = {self.key, json.dumps(self.key)[1:-1], repr(self.key)[1:-1]} if self.key else set()
-        for form in sorted((" ".join(each.split()) for each in written), key=len, reverse=True):
-            text = text.replace(form, _HIDDEN)
-        return text[:_MAX_SHOWN]
 
 
 def _read(response: httpx.Response, dialect: Dialect, body: Mapping[str, Any] | None, deadline_s: float) -> Reply:

@@ -6,7 +6,7 @@ import time
 
 from infermesh_client.answer import ToolCall
 from infermesh_client.smart.conversation import Conversation
-from infermesh_client.smart.functions import FunctionTool, read_arguments
+from infermesh_client.smart.functions import FunctionTool, read_arguments, result_text
 from infermesh_runtime.errors import InvalidArgument
 
 
@@ -16,7 +16,7 @@ async def call_in_turn(conversation: Conversation, call: ToolCall, tool: Functio
     try:
         function, arguments = _known(call, tool).checked, read_arguments(call.arguments)
         awaited = function(**arguments) if _is_coroutine(tool) else asyncio.to_thread(function, **arguments)
-        outcome = await awaited
+        outcome: str | Exception = result_text(await awaited)
     except Exception as error:
         outcome = error
     conversation.tell(call, outcome, time.monotonic() - begun_s)
@@ -28,7 +28,7 @@ def call_at_once(conversation: Conversation, call: ToolCall, tool: FunctionTool 
         raise InvalidArgument(f"the tool {call.name!r} is a coroutine function; the asynchronous smart_chat awaits it")
     begun_s = time.monotonic()
     try:
-        outcome = _known(call, tool).checked(**read_arguments(call.arguments))
+        outcome: str | Exception = result_text(_known(call, tool).checked(**read_arguments(call.arguments)))
     except Exception as error:
         outcome = error
     conversation.tell(call, outcome, time.monotonic() - begun_s)
@@ -41,4 +41,4 @@ def _known(call: ToolCall, tool: FunctionTool | None) -> FunctionTool:
 
 
 def _is_coroutine(tool: FunctionTool | None) -> bool:
-    return tool is not None and inspect.iscoroutinefunction(inspect.unwrap(tool.checked))
+    return tool is not None and inspect.iscoroutinefunction(tool.checked)

@@ -11,7 +11,7 @@ from infermesh.inference.v1 import inference_pb2
 from infermesh_client.answer import AnswerReader, ToolCall
 from infermesh_client.request import AnswerOptions, ChatMessage, Event, GenerateOptions
 from infermesh_client.smart.answer import FunctionCall, SmartAnswer, Timings, device_kind
-from infermesh_client.smart.functions import Function, FunctionTool, error_text, read_functions, result_text
+from infermesh_client.smart.functions import Function, FunctionTool, error_text, read_functions
 from infermesh_client.smart.stopwatch import Clock, Stopwatch
 from infermesh_runtime.answer_parsing.parts import Part
 from infermesh_runtime.errors import InvalidArgument
@@ -82,11 +82,11 @@ class Conversation:
         call = self._waiting[0]
         return call, self._functions.get(call.name)
 
-    def tell(self, call: ToolCall, outcome: object, took_s: float) -> None:
-        """Tells the model what a call of `next_call` gave: a result, or the exception that was raised."""
+    def tell(self, call: ToolCall, outcome: str | Exception, took_s: float) -> None:
+        """Tells the model what a call of `next_call` gave: its `result_text`, or the exception that was raised."""
         self._waiting.remove(call)
         failed = isinstance(outcome, Exception)
-        text = error_text(outcome) if isinstance(outcome, Exception) else result_text(outcome)
+        text = error_text(outcome) if isinstance(outcome, Exception) else outcome
         self._calls.append(FunctionCall(call.name, call.arguments, text, failed, took_s))
         self._history.append({"role": "tool", "content": text, "tool_call_id": call.id, "name": call.name})
 

@@ -49,16 +49,24 @@ def read_arguments(text: str) -> dict[str, Any]:
 
 
 def result_text(result: object) -> str:
-    """What the model reads of a function's result: a text as it is, anything else as JSON."""
-    return result if isinstance(result, str) else to_json(result, fallback=str).decode()
+    """What the model reads of a function's result: a text as it is, anything else as JSON.
+
+    Raises ValueError for what JSON cannot hold, such as bytes that are no UTF-8 and a list that contains itself.
+    """
+    return _as_utf8(result if isinstance(result, str) else to_json(result, fallback=str).decode())
 
 
 def error_text(error: Exception) -> str:
     """What the model reads of a function's error: one that it can mend by other arguments names them."""
     if isinstance(error, ValidationError):
         problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False))
-        return f"error: {'; '.join(problems)}"
-    return f"error: {type(error).__name__}: {error}"
+        return _as_utf8(f"error: {'; '.join(problems)}")
+    return _as_utf8(f"error: {type(error).__name__}: {error}")
+
+
+def _as_utf8(text: str) -> str:
+    """A text that a request can hold: the names of files may have bytes that are no UTF-8, which are written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _read(function: Function) -> FunctionTool:

@@ -48,6 +48,40 @@ def test_only_what_is_needed_is_downloaded(hub: Hub, tmp_path: Path) -> None:
     assert not any(name in request for request in hub.requests for name in ("fp32", "pytorch", "README"))
 
 
+INDEXED = {
+    **{name: content for name, content in REPOSITORY.items() if name != "model.safetensors"},
+    "model.safetensors.index.json": json.dumps(
+        {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    ).encode(),
+    "model-00001-of-00002.safetensors": safetensors(bytes(64), name="a"),
+    "model-00002-of-00002.safetensors": safetensors(bytes(32), name="b"),
+    "adapter/model.safetensors": b"not needed",
+    "adapter_model.safetensors": b"not needed",
+}
+
+
+def test_shards_come_with_their_index_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
+    hub.models["org/sharded"] = dict(INDEXED)
+    manifest = import_model("org/sharded", "m", tmp_path / "models", view())
+    assert set(manifest.files) == {name for name, content in INDEXED.items() if content != b"not needed"}
+    assert manifest.size_bytes == sum(len(INDEXED[f"model-0000{number}-of-00002.safetensors"]) for number in (1, 2))
+    assert not any("adapter" in request for request in hub.requests)
+
+
+def test_a_whole_file_goes_before_an_index(hub: Hub, tmp_path: Path) -> None:
+    hub.models["org/both"] = {**INDEXED, **REPOSITORY}
+    manifest = import_model("org/both", "m", tmp_path / "models", view())
+    assert set(manifest.files) == {name for name, content in REPOSITORY.items() if content != b"not needed"}
+
+
+def test_a_shard_that_is_missing_is_named_before_the_download(hub: Hub, tmp_path: Path) -> None:
+    hub.models["org/cut"] = dict(INDEXED)
+    del hub.models["org/cut"]["model-00002-of-00002.safetensors"]
+    with pytest.raises(InvalidArgument, match="lacks 1 of the 2 files"):
+        import_model("org/cut", "m", tmp_path / "models", view())
+    assert not any("00001" in request for request in hub.requests)
+
+
 def test_a_dry_run_lists_the_files(hub: Hub, tmp_path: Path) -> None:
     hub.models["org/speech"] = dict(REPOSITORY)
     lines = examine_model("org/speech", tmp_path / "models", view())

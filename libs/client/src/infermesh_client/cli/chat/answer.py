@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.aio import AsyncClient
+from infermesh_client.cli.connection import beside
 from infermesh_client.cli.describe import device_name
 from infermesh_client.cli.folding import joined
 from infermesh_client.client import Client
@@ -108,11 +109,4 @@ def answer_reader(client: Client) -> Iterator[AnswerReader]:
 
 
 async def _open(client: Client) -> AsyncClient:
-    """A connection of its own to the endpoint of `client`, with the same key, identity, timeout and TLS."""
-    return AsyncClient(
-        client.endpoint,
-        timeout_s=client.timeout_s,
-        api_key=client.api_key,
-        identity=client.identity,
-        tls_ca=client.tls_ca,
-    )
+    return beside(client)

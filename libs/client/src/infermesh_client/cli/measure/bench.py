@@ -19,6 +19,7 @@ from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.folding import new_table
 from infermesh_client.cli.http_target import HttpTarget, http_target
 from infermesh_client.doctor.server import Server
+from infermesh_client.told import plain
 from infermesh_runtime.errors import InvalidArgument, Unavailable
 
 _ANSWER_TIMEOUT_S = 30.0
@@ -82,7 +83,7 @@ async def _measure_all(target: HttpTarget, load: Load, options: BenchOptions, sh
     own = not options.url
     async with httpx.AsyncClient(verify=target.trust, trust_env=not own, limits=limits, timeout=timeout) as client:
         with _progress() as progress:
-            task = progress.add_task(f"loading {load.model}", total=None)
+            task = progress.add_task(f"loading {plain(load.model)}", total=None)
             first = await ask_once(client, replace(load, max_tokens=1))
             if first.error:
                 raise Unavailable(f"{shown} does not answer for {load.model!r}: {first.error}")

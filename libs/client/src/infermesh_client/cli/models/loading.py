@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.boundary import error_console
+from infermesh_client.cli.connection import beside
 from infermesh_client.client import Client
 from infermesh_runtime.errors import InfermeshError
 
@@ -27,9 +28,7 @@ async def _load(
     client: Client, name: str, console: Console, *, pinned: bool, keep_alive_s: float | None, device: str
 ) -> Sequence[str]:
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    async with AsyncClient(
-        client.endpoint, api_key=client.api_key, identity=client.identity, tls_ca=client.tls_ca
-    ) as own:
+    async with beside(client) as own:
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task(f"Loading {name}", total=None)
             follower = asyncio.create_task(_follow(own, name, progress, task))

@@ -55,7 +55,7 @@ def read_image(name: str, file: str, taken: TensorMetadata | None, normalization
         layout = _layout(taken)
         pixels = _pixels(Path(file), layout)
         return _as_tensor(pixels, layout, normalization)
-    except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except ValueError as error:
         raise InvalidArgument(f"--input {name}={file}: {error}", fields={"inputs": name}) from error
 
 
@@ -78,15 +78,23 @@ def _layout(taken: TensorMetadata | None) -> _Layout:
 
 def _pixels(file: Path, layout: _Layout) -> Array:
     """UINT8 of shape [height, width, channels]."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened).convert(_MODES[layout.channels])
+    image = _opened(file, _MODES[layout.channels])
     width = image.width if layout.width == _ANY else layout.width
     height = image.height if layout.height == _ANY else layout.height
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(height, width, layout.channels)
+
+
+def _opened(file: Path, mode: str) -> Image.Image:
+    """The image, upright. Raises ValueError for a file that cannot be read, or is no image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as opened:
+                return ImageOps.exif_transpose(opened).convert(mode)
+    except Exception as error:  # Pillow's parsers raise exceptions of many kinds, SyntaxError for a PNG's chunk
+        raise ValueError(f"the image cannot be read: {error}") from error
 
 
 def _as_tensor(pixels: Array, layout: _Layout, normalization: Normalization) -> Array:

@@ -1,6 +1,7 @@
 """Runs `infermesh explain`: shows what became of a request, or which requests were the newest."""
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import quote
 
 import httpx
@@ -23,20 +24,30 @@ def run_explain(request_id: str, *, limit: int, as_json: bool) -> None:
     settings, home = load_settings()
     target = http_target("", None, settings, home)
     path = f"{_REQUESTS}/{quote(request_id, safe='')}" if request_id else f"{_REQUESTS}?limit={limit}"
-    content = _get(target, path)
-    if as_json:
-        print(json.dumps(json.loads(content), indent=2, ensure_ascii=False))
-        return
+    content, where = _get(target, path), f"{target.url}{path}"
     console = Console(highlight=False)
-    try:
-        if request_id:
+    if as_json:
+        with _reading(where):
+            text = msgspec.json.format(content.decode(), indent=2)
+        print(text)
+    elif request_id:
+        with _reading(where):
             receipt = msgspec.json.decode(content, type=Receipt)
-            for each in (receipt, *receipt.others):
-                console.print(receipt_block(each))
-        else:
-            console.print(receipts_view(msgspec.json.decode(content, type=Receipts).receipts))
-    except msgspec.DecodeError as error:
-        raise Internal(f"{target.url}{path} answers with what is no receipt: {error}") from error
+        for each in (receipt, *receipt.others):
+            console.print(receipt_block(each))
+    else:
+        with _reading(where):
+            receipts = msgspec.json.decode(content, type=Receipts).receipts
+        console.print(receipts_view(receipts))
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """Raises Internal if what is read in the block is no JSON, or no receipt."""
+    try:
+        yield
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        raise Internal(f"{where} answers with what is no receipt: {error}") from error
 
 
 def _get(target: HttpTarget, path: str) -> bytes:
@@ -57,5 +68,5 @@ def _message(response: httpx.Response) -> str:
     try:
         document = response.json()
         return str(document.get("error", document)["message"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{response.url} answers {response.status_code}"

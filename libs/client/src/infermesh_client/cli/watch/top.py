@@ -13,7 +13,7 @@ from rich.text import Text
 from infermesh.admin.v1 import admin_pb2
 from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.boundary import load_settings
-from infermesh_client.cli.connection import connect
+from infermesh_client.cli.connection import beside, connect
 from infermesh_client.cli.folding import joined
 from infermesh_client.cli.tables import (
     device_text,
@@ -108,9 +108,7 @@ async def _follow(client: Client, console: Console) -> None:
 @asynccontextmanager
 async def _listening(client: Client, history: History) -> AsyncIterator[None]:
     """Keeps the history up to date while the block runs."""
-    async with AsyncClient(
-        client.endpoint, api_key=client.api_key, identity=client.identity, tls_ca=client.tls_ca
-    ) as own:
+    async with beside(client) as own:
         task = asyncio.create_task(_listen(own, history))
         try:
             yield

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infermesh_client.model_import.hugging_face.weights import INDEX, SINGLE
 from infermesh_client.model_import.text_models.kind import read_object
 
 CTRANSLATE2 = "model.bin"
 """Weights as CTranslate2 and faster-whisper keep them."""
-WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 SMALL = (
     "config.json",
     "generation_config.json",
@@ -33,11 +33,11 @@ def says_speech(config: Mapping[str, Any]) -> bool:
 
 def weight_files(folder: Path) -> Sequence[Path]:
     """The safetensors of a folder: the whole file where there are shards of another precision beside it."""
-    whole = folder / WHOLE
+    whole = folder / SINGLE
     return [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
 
 
 def small_files(folder: Path) -> Sequence[Path]:
     """The other files of the model."""
-    names = SMALL if (folder / WHOLE).is_file() else (*SMALL, _INDEX)
+    names = SMALL if (folder / SINGLE).is_file() else (*SMALL, INDEX)
     return [folder / name for name in names if (folder / name).is_file()]

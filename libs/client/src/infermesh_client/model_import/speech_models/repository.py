@@ -7,13 +7,13 @@ from pathlib import Path
 from infermesh_client.model_import.fetching.fetched import COPIES
 from infermesh_client.model_import.fetching.hub import HubFiles, download_hub_files, list_hub_files
 from infermesh_client.model_import.hugging_face.folder import read_config
-from infermesh_client.model_import.hugging_face.weights import ReadFile
+from infermesh_client.model_import.hugging_face.weights import INDEX, SINGLE, ReadFile, choose_weights
 from infermesh_client.model_import.layout import Layout
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.model_import.source import HubModel
 from infermesh_client.model_import.speech_models.importing import THIS, import_speech_model
-from infermesh_client.model_import.speech_models.kind import SMALL, WHOLE, says_speech
+from infermesh_client.model_import.speech_models.kind import SMALL, says_speech
 from infermesh_client.model_import.staging import check_free_space
 from infermesh_client.model_import.tensor_models.importing import check_options
 from infermesh_client.model_import.text_models.importing import Origin
@@ -66,10 +66,12 @@ def _choose(names: Sequence[str], read: ReadFile, place: str) -> Layout | None:
     """The files to download; None for a model of another kind."""
     if _CONFIG not in names or not says_speech(read_config(read(_CONFIG), place)):
         return None
-    weights = [WHOLE] if WHOLE in names else [name for name in names if name.endswith(".safetensors")]
+    present = [name for name in names if "/" not in name]
+    weights = choose_weights(present, read, place)
     if not weights:
         raise InvalidArgument(f"{place} turns speech into text, but has no *.safetensors")
-    if "tokenizer.json" not in names:
+    if "tokenizer.json" not in present:
         raise InvalidArgument(f"{place} has no tokenizer.json")
-    chosen = [name for name in names if name in SMALL] + weights
+    small = SMALL if SINGLE in weights else (*SMALL, INDEX)
+    chosen = [*(name for name in present if name in small), *weights]
     return Layout("safetensors", {name: name for name in chosen})

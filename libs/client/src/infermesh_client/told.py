@@ -1,0 +1,25 @@
+"""Makes what a server tells fit to show: without our API key, and without what would change a terminal."""
+
+import json
+
+_HIDDEN = "***"
+_MAX_SHOWN = 300
+"""Longest text of a server that is shown, in characters."""
+
+
+def plain(text: object) -> str:
+    """A text that a server tells, or its JSON as we write it, without what would change a terminal."""
+    try:
+        told = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+    except RecursionError:
+        told = "an error that is nested too deep to show"
+    return " ".join("".join(each if each.isprintable() else " " for each in told).split())
+
+
+def shown(text: object, key: str) -> str:
+    """The same without the key, which some servers repeat in their errors, and then cut, as half a key tells too."""
+    told = plain(text)
+    written = {plain(form) for form in (key, json.dumps(key)[1:-1], repr(key)[1:-1])}
+    for form in sorted(filter(None, written), key=len, reverse=True):
+        told = told.replace(form, _HIDDEN)
+    return told[:_MAX_SHOWN]
