@@ -208,6 +208,8 @@ class Scheduler:
             self._refused = (sequence, releases)
             return False
         self._cache.allocate(sequence, prefix)
+        if sequence.images is not None:
+            sequence.images.skip(sequence.computed - self._min_run_tokens + 1, sequence.choice)
         if not sequence.was_admitted:
             self._count_cached(sequence)
         del self._waiting[0]
