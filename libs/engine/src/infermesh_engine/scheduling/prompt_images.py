@@ -28,6 +28,12 @@ class PromptImages:
         )
         return b"".join(shown)
 
+    def await_choice(self, begin: int, choice: int) -> None:
+        """Keeps what is seen from position `begin` on until this choice has passed it too."""
+        for held, positions in zip(self.held, self._positions, strict=True):
+            if positions[-1] >= begin:
+                held.awaited.add(choice)
+
     def skip(self, end: int, choice: int) -> None:
         """Forgets the images that a choice does not see because all before position `end` was found in the cache.
 
