@@ -74,7 +74,7 @@ def ours(device: SpeechDevice, folder: Path, samples: Array, **wanted: Any) -> t
     transcriber = Transcriber(device, read_speech_config(folder, tokenizer), tokenizer)
     segments: list[Segment] = []
     chosen = Wanted(**{"temperatures": (0.0,), **wanted})
-    heard = transcriber.transcribe(samples, chosen, segments.append, lambda: None)
+    heard = transcriber.transcribe(transcriber.features(samples, lambda: None), chosen, segments.append, lambda: None)
     return heard, segments
 
 

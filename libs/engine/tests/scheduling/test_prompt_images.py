@@ -19,8 +19,10 @@ BLOCK = 4
 Make = Callable[..., Sequence]
 
 
-def image(*spans: tuple[int, int], digest: bytes = b"1", grid: tuple[int, int] = (0, 0)) -> PromptImage:
-    return PromptImage(data=b"file", digest=digest, spans=spans, grid=grid)
+def image(
+    *spans: tuple[int, int], digest: bytes = b"1", grid: tuple[int, int] = (0, 0), pixels: object = None
+) -> PromptImage:
+    return PromptImage(data=b"file", digest=digest, spans=spans, grid=grid, pixels=pixels)
 
 
 @pytest.fixture
@@ -140,3 +142,56 @@ def test_an_image_that_exceeds_a_lowered_budget_still_runs_or_fails(make_seen: M
     plan = scheduler.schedule()
     assert plan.prefill_tokens == 10  # more than the six tokens of the lowered budget
     assert scheduler.shrink(plan) is seen
+
+
+def prefill(scheduler: Scheduler, *sequences: Sequence) -> None:
+    """Computes the prompts of sequences, which stay."""
+    for sequence in sequences:
+        scheduler.add(sequence)
+    scheduler.commit(scheduler.schedule())
+
+
+@pytest.mark.parametrize(("min_run", "second"), [(1, None), (2, None), (3, "two")])
+def test_pixels_of_images_in_the_cache_are_forgotten_at_once(make_seen: Make, min_run: int, second: object) -> None:
+    """Those whose last tokens are fed again are kept."""
+    cache = KvCache(num_blocks=64, block_size=BLOCK, prefix_caching=True)
+    scheduler = Scheduler(cache, max_sequences=4, max_batched_tokens=64, min_run_tokens=min_run)
+    images = [image((5, 7), pixels="one"), image((12, 19), digest=b"2", pixels="two")]
+    first, again = make_seen(*images), make_seen(*images, image((20, 22), digest=b"3", pixels="three"), request_id="b")
+    prefill(scheduler, first)
+    prefill(scheduler, again)
+    assert again.computed == 24
+    assert again.images is not None
+    assert [held.pixels for held in again.images.held] == [None, second, "three"]
+
+
+def choices_of(make_sequence: Make, *images: PromptImage) -> tuple[Sequence, Sequence]:
+    """Two choices of a request, whose images are one; the second follows the first."""
+    leader, follower = (make_sequence(tuple(range(24)), choice=choice) for choice in range(2))
+    leader.images = follower.images = PromptImages(images)
+    leader.followers = [follower]
+    return leader, follower
+
+
+def test_features_stay_until_the_last_choice_that_needs_them_has_passed(make_sequence: Make) -> None:
+    """Choices share the blocks up to token 20."""
+    cache = KvCache(num_blocks=64, block_size=BLOCK, prefix_caching=True)
+    scheduler = Scheduler(cache, max_sequences=4, max_batched_tokens=64)
+    builder = BatchBuilder(max_batched_tokens=64, max_sequences=4, info=info())
+    leader, follower = choices_of(make_sequence, image((3, 7)), image((18, 22), digest=b"2"))
+    assert leader.images is not None
+    shared, last = leader.images.held
+    scheduler.add(leader)
+    steps = []
+    for _ in range(2):
+        plan = scheduler.schedule()
+        batch = builder.build(plan, plan.sampled)
+        for rows in batch.images:
+            rows.held.features = "seen"
+            if rows.ends_image:
+                rows.held.passed(rows.choice)
+        steps.append((len(batch.images), shared.features, last.features))
+        scheduler.commit(plan)
+        leader.append(1)
+    assert steps == [(2, None, "seen"), (1, None, None)]
+    assert follower.computed == 24

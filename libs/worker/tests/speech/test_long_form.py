@@ -44,7 +44,7 @@ class Case:
         segments: list[Segment] = []
         asked = Wanted(**{"language": "en", **wanted})  # type: ignore[arg-type] # fields of any type
         heard = Transcriber(device, self.config, self.tokenizer).transcribe(
-            sound(seconds), asked, segments.append, lambda: None
+            Features(sound(seconds), self.config), asked, segments.append, lambda: None
         )
         return heard, segments, device
 

@@ -1,6 +1,7 @@
 """Whisper as an executor: parts as they are found, what was delivered, cancellation, signs of life, and refusals."""
 
 import io
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import pytest
 import soundfile
 from tokenizers import Tokenizer
 
-from infermesh_runtime.errors import Cancelled, FailedPrecondition, InvalidArgument
+from infermesh_runtime.errors import Cancelled, FailedPrecondition, InvalidArgument, ResourceExhausted
 from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.executor import Item, Outcome, Result
+from infermesh_worker.sound.decoding import check_samples
 from infermesh_worker.speech import executor as speech_executor
 from infermesh_worker.speech.check import check_speech
 from infermesh_worker.speech.config import SpeechConfig, read_speech_config
 from infermesh_worker.speech.executor import SpeechExecutor, built_speech_model, wanted
 from infermesh_worker.speech.languages import CODES
+from infermesh_worker.speech.room import SoundRoom
 from infermesh_worker.speech.transcriber import Transcriber
 from infermesh_worker.speech.window import LADDER
 from tests.speech_models.folders import sound, tiny_whisper
@@ -80,6 +83,34 @@ def test_a_request_that_nobody_waits_for_ends_at_the_next_token(made: SpeechExec
     outcome, _ = run(made, cancelled=lambda: device.steps >= 2)
     assert isinstance(outcome, Cancelled)
     assert device.steps == 2
+
+
+def test_samples_are_dropped_before_the_first_token(made: SpeechExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[weakref.ref[Array]] = []
+
+    def checked(samples: Array) -> Array:
+        found = check_samples(samples)
+        seen.append(weakref.ref(found))
+        return found
+
+    dropped: list[bool] = []
+    monkeypatch.setattr(speech_executor, "check_samples", checked)
+    item = Item(
+        params={"language": "en"}, tensors={"samples": sound(1.5)}, emit=lambda _: dropped.append(seen[0]() is None)
+    )
+    made.run([item])
+    assert dropped == [True, True]
+
+
+def test_sounds_that_are_too_long_together_are_refused(made: SpeechExecutor) -> None:
+    made._room = SoundRoom(most_s=1.0)
+    file = io.BytesIO()
+    soundfile.write(file, sound(1.5), 16_000, format="FLAC")
+    for tensors in ({"samples": sound(1.5)}, {"audio": np.frombuffer(file.getvalue(), np.uint8)}):
+        outcome, _ = run(made, tensors=tensors)
+        assert isinstance(outcome, ResourceExhausted)
+    assert isinstance(run(made, tensors={"samples": sound(0.9)})[0], Result)
+    assert made._room._taken_s == 0  # those that have ended do not count
 
 
 def test_a_run_says_that_it_goes_on(made: SpeechExecutor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,12 +137,22 @@ def _longer(request: GenerationRequest) -> GenerationRequest:
     return replace(request, stop=replace(request.stop, max_tokens=32))
 
 
-def test_choices_share_what_was_seen(pair: Pair) -> None:
+def test_choices_share_what_was_seen(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image is looked at once, though it ends in a block that each choice computes itself."""
+    looks = []
+    look = VisionTower._look
+
+    def noted(self: VisionTower, tensors: dict[str, object]) -> object:
+        looks.append(len(tensors))
+        return look(self, tensors)  # type: ignore[arg-type] # as given
+
+    monkeypatch.setattr(VisionTower, "_look", noted)
     request = pair.request("r", *PROMPTS["two"], n=2)
     choices: dict[int, tuple[int, ...]] = {0: (), 1: ()}
     for output in pair.harness().run(request):
         if isinstance(output, Delta):
             choices[output.choice] += output.token_ids
+    assert len(looks) == 2
     assert choices[0] == choices[1] == pair.expected(*PROMPTS["two"])[1]
 
 

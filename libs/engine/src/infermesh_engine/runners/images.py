@@ -13,7 +13,7 @@ from infermesh_engine.requests.image import PromptImage
 class HeldImage:
     """An image of a sequence, with what the runner keeps of it while the sequence's prompt is computed."""
 
-    __slots__ = ("features", "image", "pixels", "tokens")
+    __slots__ = ("awaited", "features", "image", "pixels", "tokens")
 
     def __init__(self, image: PromptImage) -> None:
         self.image = replace(image, pixels=None)
@@ -22,7 +22,15 @@ class HeldImage:
         self.pixels = image.pixels
         """What the vision model reads, if the file is decoded. The runner drops it when it has the features."""
         self.features: Any = None
-        """What the vision model gave. The runner drops it after the image's last position."""
+        """What the vision model gave, until `passed`."""
+        self.awaited: set[int] = set()
+        """Further choices of the request whose prompts share no block with its last position, and so see it too."""
+
+    def passed(self, choice: int) -> None:
+        """A choice of the request needs the image no longer; when none does, its features are dropped."""
+        self.awaited.discard(choice)
+        if not self.awaited:
+            self.features = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,8 @@ class ImageRows:
     """Number of the first feature."""
     tokens: NDArray[np.int64]
     """Indices into the batch's tokens, ascending; each gets the next feature."""
+    choice: int = 0
+    """Of the request; its runner says `passed` when it has used the image's last feature."""
 
     @property
     def ends_image(self) -> bool:

@@ -88,7 +88,7 @@ class BatchBuilder:
             self._token_ids[at : at + end - past] = sequence.tokens.view[past:end]
             self._positions[at : at + end - past] = self._count[past:end]
             if sequence.images is not None:
-                images += sequence.images.rows(past, end, at)
+                images += sequence.images.rows(past, end, at, sequence.choice)
             at += end - past
             tables.append(sequence.blocks.view[: -(-end // self._block_size)])
             self._begins[len(tables)] = at

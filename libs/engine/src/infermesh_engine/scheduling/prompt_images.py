@@ -28,13 +28,30 @@ class PromptImages:
         )
         return b"".join(shown)
 
-    def rows(self, begin: int, end: int, at: int) -> list[ImageRows]:
-        """The features of positions [begin, end), whose tokens are in a batch from index `at` on."""
+    def await_choice(self, begin: int, choice: int) -> None:
+        """Keeps what is seen from position `begin` on until this choice has passed it too."""
+        for held, positions in zip(self.held, self._positions, strict=True):
+            if positions[-1] >= begin:
+                held.awaited.add(choice)
+
+    def skip(self, end: int, choice: int) -> None:
+        """Forgets the images that a choice does not see because all before position `end` was found in the cache.
+
+        If it is preempted, and the cache has lost them by then, they are prepared again.
+        """
+        for held, positions in zip(self.held, self._positions, strict=True):
+            if positions[-1] < end:
+                held.passed(choice)
+                if not held.awaited:
+                    held.pixels = None
+
+    def rows(self, begin: int, end: int, at: int, choice: int = 0) -> list[ImageRows]:
+        """The features of positions [begin, end), whose tokens are in a batch from index `at` on, for a choice."""
         rows = []
         for held, positions in zip(self.held, self._positions, strict=True):
             first, last = np.searchsorted(positions, (begin, end))
             if first < last:
-                rows.append(ImageRows(held, int(first), positions[first:last] - begin + at))
+                rows.append(ImageRows(held, int(first), positions[first:last] - begin + at, choice))
         return rows
 
     def whole(self, begin: int, tokens: int) -> int:

@@ -75,6 +75,10 @@ class Scheduler:
         """Queues a sequence. Its followers are queued once the KV of its prompt is computed."""
         if self._cache.prefix_caching:
             sequence.cached_tokens = len(self._cache.match(sequence)) * self._cache.block_size
+        for follower in sequence.followers:
+            if follower.images is not None:
+                begin = self._shared_tokens(follower) - self._min_run_tokens + 1
+                follower.images.await_choice(begin, follower.choice)
         insort(self._waiting, sequence, key=_order)
 
     def remove(self, sequence: Sequence) -> None:
@@ -208,6 +212,8 @@ class Scheduler:
             self._refused = (sequence, releases)
             return False
         self._cache.allocate(sequence, prefix)
+        if sequence.images is not None:
+            sequence.images.skip(sequence.computed - self._min_run_tokens + 1, sequence.choice)
         if not sequence.was_admitted:
             self._count_cached(sequence)
         del self._waiting[0]

@@ -51,14 +51,14 @@ class ExecutorLoop:
         self._executor = built.executor
         self._channel = channel
         self._inbox = inbox
-        self._out = OutTensors(outbox, built.outputs)
+        self._out = OutTensors(outbox, built.outputs, parallel=self._executor.parallel)
         self._clock = clock
         self._batcher = Batcher(built.limits)
         self._meter = WorkMeter()
-        self._worker = RunWorker(self._executor, self._out.write, channel.wake)
         self._items: dict[str, Item] = {}
         """Everything that has not been answered, waiting or running."""
         self._cancelled: set[str] = set()
+        self._worker = RunWorker(self._executor, self._out.write, channel.wake, self._cancelled.__contains__)
         self._failed: list[RequestFailure] = []
         self._moved = True
         """Whether a batch began or ended, or a run gave a part of an answer or a sign of life, since the last ping."""

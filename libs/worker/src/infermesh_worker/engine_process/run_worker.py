@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from infermesh_runtime.errors import InfermeshError, Internal, ResourceExhausted
+from infermesh_runtime.errors import Cancelled, InfermeshError, Internal, ResourceExhausted
 from infermesh_runtime.tensors import Array
 from infermesh_worker.engine_process.frames import RequestFailure
 from infermesh_worker.engine_process.run_frames import WireResult
@@ -15,8 +15,9 @@ from infermesh_worker.executors.wire_tensors import WireTensor, spans_of
 
 _log = logging.getLogger(__name__)
 
-Share = Callable[[Mapping[str, Array]], list[WireTensor]]
-"""Copies tensors to where the front reads them. Raises ResourceExhausted."""
+Share = Callable[[str, Mapping[str, Array], Callable[[], None]], list[WireTensor]]
+"""Copies a request's tensors to where the front reads them, and calls the function while it waits. Raises
+ResourceExhausted, and what the function raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,20 @@ Event = WireResult | RequestFailure | BatchEnd | Alive
 class RunWorker:
     """Threads that run batches. All methods but `emit` and `alive` are for one thread, the loop's."""
 
-    def __init__(self, executor: Executor, share: Share, wake: Callable[[], None]) -> None:
-        """`wake` is called, in any thread, when `events` has something new."""
+    def __init__(
+        self,
+        executor: Executor,
+        share: Share,
+        wake: Callable[[], None],
+        cancelled: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """`wake` is called, in any thread, when `events` has something new. `cancelled` tells, in any thread, whether a
+        request is not wanted any more.
+        """
         self._executor = executor
         self._share = share
         self._wake = wake
+        self._cancelled = cancelled
         self._threads = ThreadPoolExecutor(executor.parallel, thread_name_prefix="run")
         self._events: deque[Event] = deque()
         self.running = 0
@@ -120,7 +130,12 @@ class RunWorker:
             return RequestFailure.of(request_id, _as_error(error))
 
     def _wire(self, request_id: str, result: Result, *, last: bool) -> WireResult:
-        return WireResult(request_id, dict(result.params), self._share(result.tensors), last)
+        def waits() -> None:
+            if self._cancelled(request_id):
+                raise Cancelled("The request was cancelled.")
+            self.alive()
+
+        return WireResult(request_id, dict(result.params), self._share(request_id, result.tensors, waits), last)
 
     def _tell(self, event: Event) -> None:
         self._events.append(event)

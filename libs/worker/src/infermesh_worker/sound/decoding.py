@@ -21,19 +21,26 @@ _BLOCK = 1 << 18
 FIELD = "audio"
 
 
-def decode(file: bytes, *, most_s: float = MOST_S, alive: Callable[[], None] = lambda: None) -> Array:
+def decode(
+    file: bytes,
+    *,
+    most_s: float = MOST_S,
+    alive: Callable[[], None] = lambda: None,
+    grow: Callable[[float], None] = lambda _: None,
+) -> Array:
     """The sound in a file: FP32 [samples], RATE a second, the mean of its channels, in [-1, 1].
 
     Raises InvalidArgument for a file that cannot be read, that holds no sound, or more than `most_s` seconds. No more
-    is decoded than that, whatever the file says of itself. `alive` is called again and again meanwhile, and may raise.
+    is decoded than that, whatever the file says of itself. `alive` is called again and again meanwhile, and `grow` with
+    how many seconds are about to be decoded in all; they may raise.
     """
     try:
         with soundfile.SoundFile(io.BytesIO(file)) as opened:
             _check(opened)
-            pieces = list(_resampled(opened, most_s, alive))
+            pieces = list(_resampled(opened, most_s, alive, grow))
     except (soundfile.LibsndfileError, EOFError) as error:
         raise _refusal(f"the sound file cannot be read: {_reason(error)}; expected WAV, FLAC, MP3 or OGG") from error
-    samples: Array = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    samples = _joined(pieces)
     if not samples.size:
         raise _refusal("the sound file holds no sound")
     return samples
@@ -58,7 +65,9 @@ def _check(opened: soundfile.SoundFile) -> None:
         )
 
 
-def _resampled(opened: soundfile.SoundFile, most_s: float, alive: Callable[[], None]) -> Iterator[Array]:
+def _resampled(
+    opened: soundfile.SoundFile, most_s: float, alive: Callable[[], None], grow: Callable[[float], None]
+) -> Iterator[Array]:
     """Its samples piece by piece, as they are decoded."""
     stream = soxr.ResampleStream(opened.samplerate, RATE, 1, dtype="float32")
     same = opened.samplerate == RATE
@@ -68,6 +77,7 @@ def _resampled(opened: soundfile.SoundFile, most_s: float, alive: Callable[[], N
         frames += len(block)
         if frames > most_frames:
             raise _refusal(f"the sound is longer than {most_s:g} s, which is the limit")
+        grow(frames / opened.samplerate)
         mono = _sound(block.mean(axis=1, dtype=np.float32))
         yield mono if same else _sound(stream.resample_chunk(mono))
     if not same and frames:
@@ -81,10 +91,21 @@ def _blocks(opened: soundfile.SoundFile) -> Iterator[Array]:
         yield block
 
 
+def _joined(pieces: list[Array]) -> Array:
+    """All pieces as one array. Each is freed when it is copied, so that a sound never takes its memory twice."""
+    samples = np.empty(sum(map(len, pieces)), np.float32)
+    end = len(samples)
+    while pieces:
+        piece = pieces.pop()
+        samples[end - len(piece) : end] = piece
+        end -= len(piece)
+    return samples
+
+
 def _sound(samples: Array) -> Array:
     """Samples in [-1, 1]; a file of floating-point numbers may hold any."""
     kept: Array = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0).astype(np.float32, copy=False)
-    return np.clip(kept, -1.0, 1.0)
+    return np.clip(kept, -1.0, 1.0, out=kept)  # a copy already
 
 
 def _refusal(message: str) -> InvalidArgument:

@@ -8,9 +8,10 @@ from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import Cancelled, InfermeshError, InvalidArgument
 from infermesh_runtime.tensors import Array
 from infermesh_worker.executors.executor import BuiltExecutor, Item, Outcome, Result
-from infermesh_worker.sound.decoding import check_samples, decode
+from infermesh_worker.sound.decoding import MOST_S, RATE, check_samples, decode
 from infermesh_worker.speech.device import SpeechDevice
 from infermesh_worker.speech.hearing import Segment, Wanted
+from infermesh_worker.speech.room import Place, SoundRoom
 from infermesh_worker.speech.transcriber import Transcriber
 from infermesh_worker.speech.window import LADDER
 from infermesh_worker.speech.word_times.words import SaidWord
@@ -26,6 +27,7 @@ class SpeechExecutor:
 
     def __init__(self, transcriber: Transcriber, *, parallel: int) -> None:
         self._transcriber = transcriber
+        self._room = SoundRoom()
         self.parallel = parallel
         self.info: RunnerInfo = transcriber.device.info
 
@@ -63,7 +65,10 @@ class SpeechExecutor:
                 item.emit(Result(params={"segment": segment_params(segment)}))
 
         pulse = _pulse(item)
-        heard = self._transcriber.transcribe(_samples(item, pulse), wanted(item.params), emit, pulse)
+        with self._room.place(pulse) as place:
+            features = self._transcriber.features(_samples(item, pulse, place), pulse)
+            place.prepared()
+            heard = self._transcriber.transcribe(features, wanted(item.params), emit, pulse)
         return Result(
             params={
                 "language": heard.language,
@@ -113,10 +118,11 @@ def _word_params(word: SaidWord) -> dict[str, Any]:
     return {"text": word.text, "start_s": word.begin_s, "end_s": word.end_s, "probability": word.probability}
 
 
-def _samples(item: Item, pulse: Callable[[], None]) -> Array:
+def _samples(item: Item, pulse: Callable[[], None], place: Place) -> Array:
     if (file := item.tensors.get(AUDIO)) is not None:
-        return decode(file.tobytes(), alive=pulse)
+        return decode(file.tobytes(), alive=pulse, grow=place.grow)
     if (samples := item.tensors.get(SAMPLES)) is not None:
+        place.grow(min(samples.size / RATE, MOST_S))  # a longer one is refused
         return check_samples(samples)
     raise InvalidArgument("there is no sound: give a sound file or samples", fields={AUDIO: "is missing"})
 

@@ -26,8 +26,8 @@ class Features:
         self.seconds = len(samples) / RATE
         self.frames = max(1, len(samples) // HOP)
         """How many frames have sound."""
-        padded = np.pad(samples, (0, max(0, self._window * HOP - len(samples))))
-        self._mel = log_mel(padded, config.mels, alive)
+        missing = self._window * HOP - len(samples)
+        self._mel = log_mel(np.pad(samples, (0, missing)) if missing > 0 else samples, config.mels, alive)
 
     def window(self, begin: int) -> Array:
         """FP32 [mels, frames of a window] from frame `begin`; zeros where the sound has ended."""
@@ -42,13 +42,11 @@ class Features:
 def log_mel(samples: Array, mels: int, alive: Callable[[], object] = bool) -> Array:
     """FP32 [mels, n // HOP]. Frames are centred, the sound is reflected at its ends, and the loudest is the measure."""
     count = len(samples) // HOP
-    reflected = np.pad(samples, WINDOW // 2, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(reflected, WINDOW)[::HOP][:count]
     window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
     filters = mel_filters(mels)
     logs = np.empty((mels, count), np.float32)
     for begin in range(0, count, _FRAMES):
-        spectrum = np.fft.rfft(frames[begin : begin + _FRAMES] * window, axis=1)
+        spectrum = np.fft.rfft(_frames(samples, begin, min(begin + _FRAMES, count)) * window, axis=1)
         power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
         logs[:, begin : begin + _FRAMES] = np.log10(np.maximum(filters @ power.T, 1e-10))
         alive()
@@ -56,6 +54,18 @@ def log_mel(samples: Array, mels: int, alive: Callable[[], object] = bool) -> Ar
     logs += 4.0
     logs /= 4.0
     return logs
+
+
+def _frames(samples: Array, begin: int, end: int) -> Array:
+    """[frames, WINDOW] from `begin` to `end`: a view, but for those that reach over an end of the sound."""
+    first, last = begin * HOP - WINDOW // 2, (end - 1) * HOP + WINDOW // 2
+    if first >= 0 and last <= len(samples):
+        block = samples[first:last]
+    else:
+        period = 2 * max(1, len(samples) - 1)
+        places = np.arange(first, last) % period
+        block = samples[np.minimum(places, period - places)]
+    return np.lib.stride_tricks.sliding_window_view(block, WINDOW)[::HOP]
 
 
 @cache

@@ -1,4 +1,8 @@
-"""Estimates how much memory sounds take while they are worked on, beside the weights."""
+"""Estimates how much memory sounds take on the device while they are worked on, beside the weights.
+
+Samples and features of long sounds are not counted, so that a small machine loads a model that it uses for short ones;
+room.py bounds them.
+"""
 
 import json
 from pathlib import Path

@@ -26,16 +26,19 @@ class Transcriber:
         self._config = config
         self._spelling = Spelling(tokenizer, config.tokens.end)
 
+    def features(self, samples: Array, pulse: Callable[[], None]) -> Features:
+        """What `transcribe` listens to, of a sound, FP32 [n] of 16 kHz. `pulse` is called now and then."""
+        return Features(samples, self._config, pulse)
+
     def transcribe(
-        self, samples: Array, wanted: Wanted, emit: Callable[[Segment], None], pulse: Callable[[], None]
+        self, features: Features, wanted: Wanted, emit: Callable[[Segment], None], pulse: Callable[[], None]
     ) -> Heard:
-        """Emits the segments of a sound, FP32 [n] of 16 kHz, each as soon as it is known.
+        """Emits the segments of a sound, each as soon as it is known.
 
         `pulse` is called at least once a token; it may raise to end the work. Raises InvalidArgument for a language or
         a task that the model does not know, and what the device raises.
         """
         language, chance = self._asked_language(wanted), 0.0
-        features = Features(samples, self._config, pulse)
         before = self._spelling.encode(f" {wanted.prompt.strip()}") if wanted.prompt.strip() else []
         with self.device.session() as session:
             pulse()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def see(batch: Batch, tower: "VisionTower", device: torch.device) -> SeenPart:
-    """Looks at the images of a batch. What an image's last token has got is not kept any longer."""
+    """Looks at the images of a batch. What the last choice of a request has seen is not kept any longer."""
     parts: list[Tensor] = []
     for rows in batch.images:
         features = tower.features(rows.held)
@@ -27,7 +27,7 @@ def see(batch: Batch, tower: "VisionTower", device: torch.device) -> SeenPart:
     )
     for rows in batch.images:
         if rows.ends_image:
-            rows.held.features = None
+            rows.held.passed(rows.choice)
     return seen
 
 

@@ -1,9 +1,11 @@
 """Answers Speak: gives the model a text, and writes its sound piece by piece."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_runtime.errors import DeadlineExceeded
 from infermesh_runtime.manifest.model_kind import SPEAK
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.tensors import from_numpy
@@ -19,6 +21,9 @@ MOST_CHARS = 65_536
 """About an hour of speech."""
 MOST_VOICES = 16
 """Voices that may be joined."""
+MOST_UNREAD_S = 300.0
+"""How long a client may take no event of its stream: it holds memory, and in the end one of the model's threads, that
+others need. A player that is paused for longer asks again for the rest (delivered_pieces)."""
 _SAMPLE_RATE = "sample_rate"
 
 
@@ -38,8 +43,18 @@ async def speak(worker: Worker, request: pb.SpeakRequest, context: RpcContext) -
                 if not begun:
                     begun = True
                     started = to_started(hosted, part.params.get(_SAMPLE_RATE, 0))
-                    await context.write(pb.SpeakResponse(started=started))
-                await context.write(response)
+                    await _write(context, pb.SpeakResponse(started=started))
+                await _write(context, response)
+
+
+async def _write(context: RpcContext, response: pb.SpeakResponse) -> None:
+    """Writes an event. Raises DeadlineExceeded when the client has stopped reading."""
+    try:
+        async with asyncio.timeout(MOST_UNREAD_S):
+            await context.write(response)
+    except TimeoutError:
+        message = f"The sound was not read for {MOST_UNREAD_S:g} s. Ask for the rest with delivered_pieces."
+        raise DeadlineExceeded(message, reason="ANSWER_NOT_READ") from None
 
 
 def _params(request: pb.SpeakRequest, voices: Sequence[str]) -> dict[str, Any]:
