@@ -125,6 +125,52 @@ DEVICE_KIND_CPU: DeviceKind
 DEVICE_KIND_XPU: DeviceKind
 DEVICE_KIND_CUDA: DeviceKind
 
+class GenerateManyRequest(_message.Message):
+    __slots__ = ("start", "cancel")
+    START_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    start: CallStart
+    cancel: int
+    def __init__(self, start: _Optional[_Union[CallStart, _Mapping]] = ..., cancel: _Optional[int] = ...) -> None: ...
+
+class CallStart(_message.Message):
+    __slots__ = ("call", "request", "request_id", "timeout_s")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    request: bytes
+    request_id: str
+    timeout_s: float
+    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., request_id: _Optional[str] = ..., timeout_s: _Optional[float] = ...) -> None: ...
+
+class GenerateManyResponse(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[CallEvent]
+    def __init__(self, events: _Optional[_Iterable[_Union[CallEvent, _Mapping]]] = ...) -> None: ...
+
+class CallEvent(_message.Message):
+    __slots__ = ("call", "response", "end")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    response: bytes
+    end: CallEnd
+    def __init__(self, call: _Optional[int] = ..., response: _Optional[bytes] = ..., end: _Optional[_Union[CallEnd, _Mapping]] = ...) -> None: ...
+
+class CallEnd(_message.Message):
+    __slots__ = ("code", "message", "details")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    details: bytes
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., details: _Optional[bytes] = ...) -> None: ...
+
 class GenerateRequest(_message.Message):
     __slots__ = ("model", "text", "token_ids", "chat", "sampling", "stop", "format", "logprobs", "n", "seed", "priority", "device", "session_id", "generated", "client_id", "prompt_options", "text_options", "cache_salt")
     MODEL_FIELD_NUMBER: _ClassVar[int]

@@ -41,6 +41,11 @@ class InferenceServiceStub:
                 request_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.GenerateMany = channel.stream_stream(
+                '/infermesh.inference.v1.InferenceService/GenerateMany',
+                request_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.GenerateManyRequest.SerializeToString,
+                response_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.GenerateManyResponse.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/infermesh.inference.v1.InferenceService/Embed',
                 request_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
@@ -96,6 +101,16 @@ class InferenceServiceServicer:
     def Generate(self, request, context):
         """Generates text. The stream has one `started` event, any number of `delta`, and one `finished` for each choice.
         Cancelling the call frees the KV blocks of its sequences within one engine step.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GenerateMany(self, request_iterator, context):
+        """Carries many Generate calls over one stream, so that all events of an engine step travel in one message. For
+        routers; other clients use Generate. Each call behaves as a Generate call of its own: its errors end it alone. The
+        first response has no events and says that the endpoint has this method. If the stream breaks, the endpoint cancels
+        all calls on it. Half-closing it ends it after its last call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,6 +187,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     request_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.GenerateRequest.FromString,
                     response_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.GenerateResponse.SerializeToString,
             ),
+            'GenerateMany': grpc.stream_stream_rpc_method_handler(
+                    servicer.GenerateMany,
+                    request_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.GenerateManyRequest.FromString,
+                    response_serializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.GenerateManyResponse.SerializeToString,
+            ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
                     request_deserializer=infermesh_dot_inference_dot_v1_dot_inference__pb2.EmbedRequest.FromString,
@@ -247,6 +267,33 @@ class InferenceService:
             '/infermesh.inference.v1.InferenceService/Generate',
             infermesh_dot_inference_dot_v1_dot_inference__pb2.GenerateRequest.SerializeToString,
             infermesh_dot_inference_dot_v1_dot_inference__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateMany(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/infermesh.inference.v1.InferenceService/GenerateMany',
+            infermesh_dot_inference_dot_v1_dot_inference__pb2.GenerateManyRequest.SerializeToString,
+            infermesh_dot_inference_dot_v1_dot_inference__pb2.GenerateManyResponse.FromString,
             options,
             channel_credentials,
             insecure,

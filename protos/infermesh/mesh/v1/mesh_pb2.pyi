@@ -144,14 +144,88 @@ class WatchEventsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("endpoints", "queues", "time")
+    __slots__ = ("endpoints", "queues", "time", "imports")
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     QUEUES_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
+    IMPORTS_FIELD_NUMBER: _ClassVar[int]
     endpoints: _containers.RepeatedCompositeFieldContainer[Endpoint]
     queues: _containers.RepeatedCompositeFieldContainer[Queue]
     time: float
-    def __init__(self, endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., time: _Optional[float] = ...) -> None: ...
+    imports: _containers.RepeatedCompositeFieldContainer[Import]
+    def __init__(self, endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ..., time: _Optional[float] = ..., imports: _Optional[_Iterable[_Union[Import, _Mapping]]] = ...) -> None: ...
+
+class StartImportRequest(_message.Message):
+    __slots__ = ("source", "name", "endpoint", "weights", "force")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    name: str
+    endpoint: str
+    weights: str
+    force: bool
+    def __init__(self, source: _Optional[str] = ..., name: _Optional[str] = ..., endpoint: _Optional[str] = ..., weights: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+
+class Import(_message.Message):
+    __slots__ = ("import_id", "source", "name", "endpoint", "state", "step", "fraction", "done_bytes", "total_bytes", "message", "started_at", "ended_at")
+    IMPORT_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    FRACTION_FIELD_NUMBER: _ClassVar[int]
+    DONE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    import_id: str
+    source: str
+    name: str
+    endpoint: str
+    state: str
+    step: str
+    fraction: float
+    done_bytes: float
+    total_bytes: float
+    message: str
+    started_at: _timestamp_pb2.Timestamp
+    ended_at: _timestamp_pb2.Timestamp
+    def __init__(self, import_id: _Optional[str] = ..., source: _Optional[str] = ..., name: _Optional[str] = ..., endpoint: _Optional[str] = ..., state: _Optional[str] = ..., step: _Optional[str] = ..., fraction: _Optional[float] = ..., done_bytes: _Optional[float] = ..., total_bytes: _Optional[float] = ..., message: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListImportsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListImportsResponse(_message.Message):
+    __slots__ = ("imports",)
+    IMPORTS_FIELD_NUMBER: _ClassVar[int]
+    imports: _containers.RepeatedCompositeFieldContainer[Import]
+    def __init__(self, imports: _Optional[_Iterable[_Union[Import, _Mapping]]] = ...) -> None: ...
+
+class CancelImportRequest(_message.Message):
+    __slots__ = ("import_id",)
+    IMPORT_ID_FIELD_NUMBER: _ClassVar[int]
+    import_id: str
+    def __init__(self, import_id: _Optional[str] = ...) -> None: ...
+
+class RemoveModelRequest(_message.Message):
+    __slots__ = ("model", "endpoint")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    endpoint: str
+    def __init__(self, model: _Optional[str] = ..., endpoint: _Optional[str] = ...) -> None: ...
+
+class RemoveModelResponse(_message.Message):
+    __slots__ = ("endpoints",)
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    endpoints: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, endpoints: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ChoiceEvent(_message.Message):
     __slots__ = ("time", "request_id", "model", "endpoint", "reason", "score", "seconds", "runners_up")

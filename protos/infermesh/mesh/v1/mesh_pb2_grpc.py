@@ -83,6 +83,26 @@ class MeshServiceStub:
                 request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.UnloadModelRequest.SerializeToString,
                 response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.UnloadModelResponse.FromString,
                 _registered_method=True)
+        self.StartImport = channel.unary_unary(
+                '/infermesh.mesh.v1.MeshService/StartImport',
+                request_serializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.StartImportRequest.SerializeToString,
+                response_deserializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.Import.FromString,
+                _registered_method=True)
+        self.ListImports = channel.unary_unary(
+                '/infermesh.mesh.v1.MeshService/ListImports',
+                request_serializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.ListImportsRequest.SerializeToString,
+                response_deserializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.ListImportsResponse.FromString,
+                _registered_method=True)
+        self.CancelImport = channel.unary_unary(
+                '/infermesh.mesh.v1.MeshService/CancelImport',
+                request_serializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.CancelImportRequest.SerializeToString,
+                response_deserializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.Import.FromString,
+                _registered_method=True)
+        self.RemoveModel = channel.unary_unary(
+                '/infermesh.mesh.v1.MeshService/RemoveModel',
+                request_serializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.RemoveModelRequest.SerializeToString,
+                response_deserializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.RemoveModelResponse.FromString,
+                _registered_method=True)
         self.GetPage = channel.unary_unary(
                 '/infermesh.mesh.v1.MeshService/GetPage',
                 request_serializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.GetPageRequest.SerializeToString,
@@ -165,6 +185,38 @@ class MeshServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartImport(self, request, context):
+        """Begins to import a model into an endpoint's models folder, as `infermesh import` does, and returns at once. Needs the
+        right to manage, as the calls below do. INVALID_ARGUMENT for a source that is not allowed over the network (a path, or
+        one that would run its maker's code), ALREADY_EXISTS for a name that is taken, RESOURCE_EXHAUSTED while the endpoint
+        imports another model, FAILED_PRECONDITION if no endpoint can import.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListImports(self, request, context):
+        """Lists the imports that run, and the last ones that ended, newest first. Snapshots have them too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelImport(self, request, context):
+        """Stops an import that runs; nothing of it appears among the models. NOT_FOUND if there is none of this id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveModel(self, request, context):
+        """Removes a model's folder from the disk of each endpoint that has it, or of the one named. FAILED_PRECONDITION while an
+        endpoint has it loaded (unload it first), NOT_FOUND if no endpoint has it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPage(self, request, context):
         """The files of the web page. `/` gives the page to clients that accept HTML, and a line of text to others. Needs no
         key: the files hold nothing of this mesh.
@@ -220,6 +272,26 @@ def add_MeshServiceServicer_to_server(servicer, server):
                     servicer.UnloadModel,
                     request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.UnloadModelRequest.FromString,
                     response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'StartImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartImport,
+                    request_deserializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.StartImportRequest.FromString,
+                    response_serializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.Import.SerializeToString,
+            ),
+            'ListImports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImports,
+                    request_deserializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.ListImportsRequest.FromString,
+                    response_serializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.ListImportsResponse.SerializeToString,
+            ),
+            'CancelImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelImport,
+                    request_deserializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.CancelImportRequest.FromString,
+                    response_serializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.Import.SerializeToString,
+            ),
+            'RemoveModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveModel,
+                    request_deserializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.RemoveModelRequest.FromString,
+                    response_serializer=infermesh_dot_mesh_dot_v1_dot_mesh__pb2.RemoveModelResponse.SerializeToString,
             ),
             'GetPage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPage,
@@ -472,6 +544,114 @@ class MeshService:
             '/infermesh.mesh.v1.MeshService/UnloadModel',
             infermesh_dot_admin_dot_v1_dot_admin__pb2.UnloadModelRequest.SerializeToString,
             infermesh_dot_admin_dot_v1_dot_admin__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.mesh.v1.MeshService/StartImport',
+            infermesh_dot_mesh_dot_v1_dot_mesh__pb2.StartImportRequest.SerializeToString,
+            infermesh_dot_mesh_dot_v1_dot_mesh__pb2.Import.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.mesh.v1.MeshService/ListImports',
+            infermesh_dot_mesh_dot_v1_dot_mesh__pb2.ListImportsRequest.SerializeToString,
+            infermesh_dot_mesh_dot_v1_dot_mesh__pb2.ListImportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.mesh.v1.MeshService/CancelImport',
+            infermesh_dot_mesh_dot_v1_dot_mesh__pb2.CancelImportRequest.SerializeToString,
+            infermesh_dot_mesh_dot_v1_dot_mesh__pb2.Import.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.mesh.v1.MeshService/RemoveModel',
+            infermesh_dot_mesh_dot_v1_dot_mesh__pb2.RemoveModelRequest.SerializeToString,
+            infermesh_dot_mesh_dot_v1_dot_mesh__pb2.RemoveModelResponse.FromString,
             options,
             channel_credentials,
             insecure,
