@@ -56,8 +56,11 @@ class Home:
         return found
 
     def service(self, module: str) -> psutil.Process | None:
-        processes = (process for process in self.processes() if module in process.cmdline())
-        return next(processes, None)
+        for process in self.processes():
+            with suppress(psutil.Error):  # it has ended meanwhile
+                if module in process.cmdline():
+                    return process
+        return None
 
     def answers(self) -> bool:
         try:

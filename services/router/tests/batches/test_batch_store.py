@@ -1,5 +1,7 @@
 """What a router left runs on after its start, or ends: within its time, for its key, and no longer than it is kept."""
 
+import asyncio
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -66,14 +68,25 @@ async def test_a_batch_runs_for_the_key_that_made_it(
         await call(router, "GetBatch", pb.GetBatchRequest(batch_id="batch_a"), bearer("yours"))
 
 
-async def test_without_its_key_it_fails(start_worker: StartWorker, start_router: StartRouter, tmp_path: Path) -> None:
+async def test_without_its_key_it_fails(
+    start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A mesh that has got API keys runs nothing more for callers who had none."""
-    worker, path = await start_worker(), tmp_path / "b"
+    worker, path, stored = await start_worker(), tmp_path / "b", threading.Event()
+    end_batch = Batches.end
+
+    def end(store: Batches, batch_id: str, owner: str, state: str) -> None:
+        end_batch(store, batch_id, owner, state)
+        if batch_id == "batch_a":
+            stored.set()
+
+    monkeypatch.setattr(Batches, "end", end)
     keys = write_keys_of(tmp_path / "keys.json", mine={})
     left = leave(path, batch_of(""))
     async with running_router(worker.address, batches_store=left, keys_file=keys) as router:
-        done = await upload(router, [line("b")], bearer("mine"))  # the store has one thread, so this comes later
+        done = await upload(router, [line("b")], bearer("mine"))
         await ended(router, (await create(router, done, bearer("mine")))["id"], bearer("mine"))
+        assert await asyncio.to_thread(stored.wait, 20)
     database = Database(path, LARGE)
     assert Batches(database).get("", "batch_a").counts.failed == 1
     database.close()

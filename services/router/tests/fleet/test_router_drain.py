@@ -78,7 +78,7 @@ async def test_what_still_runs_is_moved_and_looked_for_again(worker: Draining) -
 
     def move(moved_from: str) -> int:
         assert moved_from == address
-        moved = counts.pop(0)
+        moved = counts.pop(0) if counts else 0  # asked once more before the worker's answer is here
         if not counts:
             servicer.idle.set()
         return moved

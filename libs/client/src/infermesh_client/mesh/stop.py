@@ -43,7 +43,7 @@ def _processes(supervisor: Supervisor, home: Home, started_pid: int) -> list[psu
         pid = _written_pid(home)
     try:
         root = psutil.Process(pid) if pid else None
-        if root is None or str(supervisor.config) not in root.cmdline():
+        if root is None or (not started_pid and str(supervisor.config) not in root.cmdline()):
             return []
         return [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
