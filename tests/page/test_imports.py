@@ -6,6 +6,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from infermesh_client.model_import.source import check_name, parse_source
 from tests.e2e.mesh import Mesh
 from tests.page.imports import SMOL, PlayedImports
 from tests.page.pages import ChatPage, check_accessible
@@ -105,3 +106,14 @@ def test_others_see_what_there_is_and_why_they_cannot(page: Page, mesh: Mesh) ->
     expect(page.get_by_text("Open the page with infermesh ui to load, import and remove models.")).to_be_visible()
     expect(page.locator("tr", has_text=NAME)).to_contain_text("Python package index")
     expect(page.get_by_role("button", name=re.compile("^(Load|Unload|Remove|Cancel|Import)"))).to_have_count(0)
+
+
+def test_what_is_said_to_import_is_a_source(page: Page) -> None:
+    page.goto("/")
+    known = page.evaluate("async () => (await import('/ui/models/known.js')).KNOWN")
+    assert len({model["name"] for model in known}) == len(known) > 3
+    for model in known:
+        check_name(model["name"])
+        parse_source(model["source"])
+        assert "==" in model["source"] or model["source"].startswith("hf:"), "a package has a version"
+        assert model["size_bytes"] > 0

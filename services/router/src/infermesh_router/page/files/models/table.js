@@ -16,7 +16,7 @@ export function ModelTable({ models, known, mayManage, onTry, onRemove, onImport
   const row = (model) => html`<${Row} key=${model.name} model=${model} mayManage=${mayManage} onTry=${onTry} onRemove=${onRemove} />`;
   return html`
     <div class="table-scroll" tabindex="0" role="region" aria-label="Models">
-      <table class="wide-table">
+      <table class="wide-table models">
         <thead><tr><th>Model</th><th>What it does</th><th class="figure">Size</th><th class="figure">Context</th><th>Where</th><th><span class="off-screen">What to do</span></th></tr></thead>
         <${Group} title="Loaded" none="None. A request for one that is on disk loads it.">${loaded.map(row)}<//>
         <${Group} title="On disk" none="No others.">${onDisk.map(row)}<//>
@@ -35,11 +35,13 @@ const Group = ({ title, none, children }) => html`
   </tbody>
 `;
 
+const Figure = ({ label, text }) => html`<td class=${`figure ${text ? "" : "none"}`} data-label=${label}>${text || "–"}</td>`;
+
 const Facts = ({ model, note }) => html`
   <td><span class="model-title">${model.name}</span></td>
-  <td>${note || KINDS[model.kind] || model.kind}${model.takes_images ? ", takes pictures" : ""}</td>
-  <td class="figure">${model.size_bytes ? bytes(model.size_bytes) : "–"}</td>
-  <td class="figure">${model.context_length ? count(model.context_length) : "–"}</td>
+  <td>${KINDS[model.kind] || model.kind}${model.takes_images ? ", takes pictures" : ""}${note && html`<br /><span class="hint">${note}</span>`}</td>
+  <${Figure} label="Size" text=${model.size_bytes ? bytes(model.size_bytes) : ""} />
+  <${Figure} label="Context" text=${model.context_length ? count(model.context_length) : ""} />
 `;
 
 function Row({ model, mayManage, onTry, onRemove }) {
