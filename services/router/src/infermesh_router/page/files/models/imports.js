@@ -11,19 +11,19 @@ const MOST_SHOWN = 6;
 export const put = (told) =>
   mesh.set(({ imports }) => ({ imports: [told, ...imports.filter((each) => each.import_id !== told.import_id)] }));
 
-export function Imports({ imports, models, mayManage, onTry }) {
+export function Imports({ imports, models, mayManage, onTry, onAgain }) {
   if (!imports.length) return null;
   return html`
     <ul class="imports" aria-label="Imports">
       ${imports.slice(0, MOST_SHOWN).map((each) => html`
-        <${One} key=${each.import_id} told=${each} model=${models.find((model) => model.name === each.name)} mayManage=${mayManage} onTry=${onTry} />`)}
+        <${One} key=${each.import_id} told=${each} model=${models.find((model) => model.name === each.name)} mayManage=${mayManage} onTry=${onTry} onAgain=${onAgain} />`)}
     </ul>
   `;
 }
 
 const ENDS = { done: "Imported", failed: "Failed", cancelled: "Cancelled" };
 
-function One({ told, model, mayManage, onTry }) {
+function One({ told, model, mayManage, onTry, onAgain }) {
   const running = told.state === "running";
   return html`
     <li class=${told.state}>
@@ -33,6 +33,7 @@ function One({ told, model, mayManage, onTry }) {
         <span class="spacer"></span>
         <span role="status" class="import-state">${ENDS[told.state] || "Importing"}</span>
         ${running && mayManage && html`<${Cancel} told=${told} />`}
+        ${mayManage && ["failed", "cancelled"].includes(told.state) && html`<button type="button" class="small" onClick=${() => onAgain(told)} aria-label=${`Fill in the import of ${told.name} again`}>Again…</button>`}
         ${told.state === "done" && model && html`<button type="button" class="small" onClick=${() => onTry(model)} aria-label=${`Try the new model: ${told.name}`}>Try it</button>`}
       </div>
       ${running && html`<${Progress} told=${told} />`}

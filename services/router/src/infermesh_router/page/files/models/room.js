@@ -27,6 +27,7 @@ export function ModelsRoom() {
     if (model.kind === "generate") location.hash = `#/chat/new/${encodeURIComponent(model.name)}`;
     else setTried(model);
   };
+  const fillIn = (model) => setFilled({ ...model });
   const Trial = tried && TRIALS[tried.kind];
   return html`
     <div class="page-room">
@@ -34,12 +35,11 @@ export function ModelsRoom() {
         <div><h1>Models</h1><p>${plural(models.filter((model) => model.loadedOn.length).length, "model")} loaded, ${count(models.length)} known. A request for one that is not loaded loads it.</p></div>
       </div>
       <section class="card model-table">
-        <${ModelTable} models=${models} known=${known} mayManage=${mayManage} onTry=${tryOut} onRemove=${setRemoved}
-          onImport=${(model) => setFilled({ ...model })} />
+        <${ModelTable} models=${models} known=${known} mayManage=${mayManage} onTry=${tryOut} onRemove=${setRemoved} onImport=${fillIn} />
       </section>
       <section class="card stack">
         <h2>Import a model</h2>
-        <${Imports} imports=${imports} models=${models} mayManage=${mayManage} onTry=${tryOut} />
+        <${Imports} imports=${imports} models=${models} mayManage=${mayManage} onTry=${tryOut} onAgain=${fillIn} />
         ${mayManage
           ? html`<${ImportForm} endpoints=${endpoints} filled=${filled} />`
           : html`<${ManageHint} what="load, import and remove models" /><p class="hint">Or use <code>infermesh models import SOURCE</code> on the machine whose workers shall have it.</p>`}

@@ -37,7 +37,7 @@ const Tensors = ({ outputs }) => html`
 function Tensor({ output: { name, datatype, shape, data } }) {
   const numbers = typeof data[0] === "number";
   const range = numbers ? data.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]) : [];
-  const first = Array.from(data.slice(0, MOST_SHOWN), (value) => (numbers ? short(value) : JSON.stringify(value))).join(", ");
+  const first = Array.from(data.slice(0, MOST_SHOWN), (value) => (numbers ? short(value).replace(/^-0$/, "0") : JSON.stringify(value))).join(", ");
   return html`
     <tr>
       <td>${name}</td><td>${datatype}</td><td>[${shape.join(", ")}]</td>
