@@ -16,6 +16,8 @@ from tests.page.scripted import SCRIPTED
 __all__ = ["new_mesh"]
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "page"
 CHROMIUM = os.environ.get("INFERMESH_TEST_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+CHROMIUM_ARGUMENTS = ("--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+"""The microphone beeps, and pages may use it without being asked."""
 WIDTH, HEIGHT = 1280, 800
 PATIENCE_MS = 30_000
 
@@ -39,7 +41,7 @@ def mesh(new_mesh: NewMesh) -> Mesh:
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=[*CHROMIUM_ARGUMENTS])
         yield opened
         opened.close()
 
@@ -62,6 +64,12 @@ def page(browser: Browser, mesh: Mesh) -> Iterator[Page]:
 def _is_fault(kind: str, text: str) -> bool:
     """Whether the page is at fault; that a request failed is what some tests want."""
     return kind == "error" and not text.startswith("Failed to load resource")
+
+
+@pytest.fixture
+def pictures(page: Page) -> ChatPage:
+    """Keeps pictures of the page, wherever it is."""
+    return ChatPage(page, SCREENSHOTS)
 
 
 @pytest.fixture

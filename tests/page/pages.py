@@ -5,6 +5,12 @@ from typing import Any
 
 from playwright.sync_api import CDPSession, Locator, Page, expect
 
+_AXE_FILE = Path(__file__).resolve().parents[2] / "build" / "page" / "axe.min.js"
+_AXE = """async () => {
+  const { violations } = await axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] });
+  return violations.filter(({ impact }) => ["serious", "critical"].includes(impact))
+    .map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).join(" | ")}`);
+}"""
 _READ_CHATS = """async () => {
   const database = await new Promise((resolve) => {
     const request = indexedDB.open("infermesh");
@@ -21,6 +27,13 @@ def main_thread_s(session: CDPSession) -> float:
     """Processor time of the page's main thread so far; needs Performance.enable in the time domain threadTicks."""
     metrics = {each["name"]: float(each["value"]) for each in session.send("Performance.getMetrics")["metrics"]}
     return metrics["TaskDuration"]
+
+
+def check_accessible(page: Page) -> None:
+    """Fails with what axe-core finds serious. It is run past the page's own policy, which lets no other script in."""
+    page.evaluate(_AXE_FILE.read_text(encoding="utf-8"))
+    found: list[str] = page.evaluate(_AXE)
+    assert not found
 
 
 class ChatPage:

@@ -9,20 +9,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.mesh import Mesh
 from tests.page.conftest import SCREENSHOTS
-from tests.page.pages import ChatPage, main_thread_s
+from tests.page.pages import ChatPage, check_accessible, main_thread_s
 
-AXE = Path(__file__).resolve().parents[2] / "build" / "page" / "axe.min.js"
 FILES = Path(__file__).resolve().parents[2] / "services/router/src/infermesh_router/page/files"
 ROOMS = ("chat", "compare", "mesh", "models")
 MOST_BYTES, MOST_REQUESTS, MOST_BUSY_S = 300_000, 60, 1.0
 """The budget of the first load: bytes compressed, and processor time of the main thread until one can chat."""
-_AXE = """async () => {
-  const { violations } = await axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] });
-  return violations.filter(({ impact }) => ["serious", "critical"].includes(impact))
-    .map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).join(" | ")}`);
-}"""
-
-
 _FOCUSED = """(() => {
   const { id, textContent, ariaLabel } = document.activeElement;
   return ariaLabel || id || textContent.trim();
@@ -37,13 +29,6 @@ def answered(chat: ChatPage) -> ChatPage:
     chat.wait_done()
     chat.last.locator(".who").click()
     return chat
-
-
-def check_accessible(page: Page) -> None:
-    """Fails with what axe-core finds serious. It is run past the page's own policy, which lets no other script in."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found: list[str] = page.evaluate(_AXE)
-    assert not found
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -56,7 +56,7 @@ def test_others_are_told_how(page: Page, mesh: Mesh, secret: str) -> None:
     expect(page.get_by_text(HINT)).to_be_visible()
     expect(page.get_by_label("Drain cpu")).to_have_count(0)
     page.get_by_role("link", name="Models").click()
-    expect(page.get_by_text(HINT)).to_be_visible()
+    expect(page.get_by_text("Open the page with infermesh ui to load, import and remove models.")).to_be_visible()
     expect(page.get_by_role("button", name="Load", exact=False)).to_have_count(0)
 
 

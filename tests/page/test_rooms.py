@@ -1,13 +1,13 @@
 """The other rooms: workers compared, the benchmark, the mesh live with drain and resume, models loaded and tried."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from tests.e2e.mesh import Mesh
+from tests.page.kinds import add_models, telling
 from tests.page.pages import ChatPage
 
 
@@ -106,10 +106,9 @@ def test_kinds_of_models_are_tried(page: Page, chat: ChatPage, tmp_path: Path) -
         "v1/audio/transcriptions": {"text": "what was said"},
     }
     for path, answer in answers.items():
-        page.route(f"**/{path}", _telling(answer))
+        page.route(f"**/{path}", telling(answer))
     page.route("**/v1/audio/speech", lambda route: route.fulfill(body=b"RIFF", content_type="audio/wav"))
-    page.route("**/mesh/v1/events", lambda route: route.abort())
-    page.route("**/mesh/v1/endpoints", _with_kinds)
+    add_models(page, ("embed", "rerank", "transcribe", "speak"))
     page.goto("/#/models")
     page.reload()
     sound = tmp_path / "sound.wav"
@@ -127,16 +126,3 @@ def test_kinds_of_models_are_tried(page: Page, chat: ChatPage, tmp_path: Path) -
         dialog.get_by_role("button", name=button, exact=True).click()
         expect(dialog).to_contain_text(shown)
         page.keyboard.press("Escape")
-
-
-def _telling(answer: object) -> Callable[[Route], None]:
-    return lambda route: route.fulfill(json=answer)
-
-
-def _with_kinds(route: Route) -> None:
-    told = route.fetch().json()
-    model = told["endpoints"][0]["available"][0]
-    kinds = ("embed", "rerank", "transcribe", "speak")
-    added = [{**model, "name": f"some-{kind}", "kind": kind, "voices": ["a"]} for kind in kinds]
-    told["endpoints"][0]["available"] += added
-    route.fulfill(json=told)

@@ -1,4 +1,4 @@
-// Where messages are written: the text, pictures if the model takes them, model, device and settings.
+// Where messages are written: the text, typed or said, pictures if the model takes them, model, device and settings.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { DeviceSelect, ModelSelect, listModels } from "../lib/choices.js";
 import { Icon } from "../lib/icons.js";
@@ -7,16 +7,19 @@ import { useStore } from "../lib/store.js";
 import { IconButton, notify, readFile } from "../lib/ui.js";
 import { change } from "./conversations.js";
 import { countChanged } from "./settings.js";
+import { Voice } from "./voice.js";
 
 const MOST_PICTURE_BYTES = 8 << 20;
 
 export function Composer({ conversation, running, onSend, onStop, onSettings }) {
   const [text, setText] = useState("");
   const [images, setImages] = useState([]);
+  const [listening, setListening] = useState(false);
   const area = useRef(null);
   const endpoints = useStore(mesh, (state) => state.endpoints);
   const { settings } = conversation;
   const model = listModels(endpoints, "generate").find((each) => each.name === settings.model);
+  const hearing = listModels(endpoints, "transcribe").find((each) => each.loadedOn.length);
   const changed = countChanged(settings);
   useLayoutEffect(() => grow(area.current), [text]);
   useEffect(() => {
@@ -44,10 +47,16 @@ export function Composer({ conversation, running, onSend, onStop, onSettings }) 
     event.preventDefault();
     add(event.clipboardData.files);
   };
+  const heard = (said) => {
+    setListening(false);
+    if (said) setText((typed) => (typed.trim() ? `${typed.trimEnd()} ${said}` : said));
+    area.current.focus();
+  };
   return html`
     <form class="composer" onSubmit=${(event) => (event.preventDefault(), submit())}>
       <div class="composer-box">
         ${images.length > 0 && html`<${Pictures} images=${images} onRemove=${(gone) => setImages(images.filter((_, i) => i !== gone))} />`}
+        ${listening && html`<${Voice} model=${hearing} onEnd=${heard} />`}
         <label for="message" class="off-screen">Message</label>
         <textarea id="message" ref=${area} rows="1" dir="auto" placeholder="Ask anything" value=${text}
           onInput=${(event) => setText(event.target.value)} onKeyDown=${pressed} onPaste=${pasted}
@@ -56,6 +65,7 @@ export function Composer({ conversation, running, onSend, onStop, onSettings }) 
           <${ModelSelect} id="model" value=${settings.model} onChange=${(name) => change({ model: name })} />
           <${DeviceSelect} id="device" value=${settings.device || ""} onChange=${(device) => change({ device })} />
           ${model?.takes_images && html`<${PictureButton} onFiles=${add} />`}
+          ${hearing && html`<${IconButton} icon="mic" label="Ask by sound" aria-expanded=${listening ? "true" : "false"} onClick=${() => setListening(!listening)} />`}
           <span class="spacer"></span>
           <button type="button" class="quiet settings-button" onClick=${onSettings}>
             <${Icon} name="settings" /><span class="wide-only">Settings</span>${changed > 0 && html`<span class="badge" title="Settings that are not as they are by themselves">${changed}</span>`}

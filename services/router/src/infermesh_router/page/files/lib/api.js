@@ -32,12 +32,13 @@ export async function call(path, { method = "GET", body, headers = {}, signal } 
   const key = access.get().key;
   const sent = { ...headers, ...ownerHeaders(path) };
   if (key) sent.authorization = `Bearer ${key}`;
-  if (body !== undefined && !(body instanceof FormData)) sent["content-type"] = "application/json";
+  const plain = body !== undefined && !(body instanceof FormData) && !(body instanceof Blob); // these two say their type
+  if (plain) sent["content-type"] = "application/json";
   let response;
   try {
     response = await fetch(address(path), {
       method, signal, headers: sent,
-      body: body === undefined || body instanceof FormData ? body : JSON.stringify(body),
+      body: plain ? JSON.stringify(body) : body,
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;

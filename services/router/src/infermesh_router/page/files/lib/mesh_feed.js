@@ -7,9 +7,9 @@ const KEEP_S = 900;
 const MOST_LOG = 300;
 const AGAIN_MS = [500, 1000, 2000, 5000];
 
-// status: "connecting", "live" or "lost". history: by address, a list of {time, tokens_per_s, kv, running, waiting}.
+// status: "connecting", "live" or "lost". imports: newest first. history: by address, a list of {time, tokens_per_s, kv, running, waiting}.
 export const mesh = createStore({
-  status: "connecting", problem: "", mayManage: false, endpoints: [], queues: [], log: [], history: new Map(), version: 0,
+  status: "connecting", problem: "", mayManage: false, endpoints: [], queues: [], imports: [], log: [], history: new Map(), version: 0,
 });
 
 const failoverListeners = new Set();
@@ -85,7 +85,7 @@ async function listen(connected) {
   }
 }
 
-function take({ endpoints, queues, time }) {
+function take({ endpoints, queues, imports = [], time }) {
   const { history, version } = mesh.get();
   for (const endpoint of endpoints) {
     const points = history.get(endpoint.address) || [];
@@ -101,5 +101,5 @@ function take({ endpoints, queues, time }) {
     });
     while (points.length && points[0].time < time - KEEP_S) points.shift();
   }
-  mesh.set({ endpoints, queues, version: version + 1 });
+  mesh.set({ endpoints, queues, imports, version: version + 1 });
 }

@@ -1,10 +1,11 @@
 // A small trial for each kind of model that the chat is not for.
-import { html, useState } from "../lib/html.js";
+import { html, useEffect, useState } from "../lib/html.js";
 import { call, postJson } from "../lib/api.js";
 import { duration, short } from "../lib/format.js";
 import { Bars } from "../lib/plots.js";
+import { transcribe } from "../lib/sound.js";
 
-export const TRIALS = { embed: Embed, rerank: Rerank, transcribe: Transcribe, speak: Speak };
+export const TRIALS = { embed: Embed, rerank: Rerank, transcribe: Transcribe, speak: Speak, infer: Infer };
 
 // The state of one call: begin(work) runs it and keeps its result, its time or why it failed.
 function useCall() {
@@ -86,15 +87,10 @@ function Rerank({ model }) {
 function Transcribe({ model }) {
   const [file, setFile] = useState(null);
   const [state, begin] = useCall();
-  const ask = async () => {
-    const form = new FormData();
-    form.append("model", model.name);
-    form.append("file", file);
-    return (await call("v1/audio/transcriptions", { method: "POST", body: form })).json();
-  };
+  const ask = () => transcribe(model.name, file);
   return html`
     <form class="stack" onSubmit=${(event) => begin(event, ask)}>
-      <label class="field"><span>Sound (WAV, FLAC, MP3, OGG)</span><input type="file" accept="audio/*" onChange=${(event) => setFile(event.target.files[0])} /></label>
+      <label class="field"><span>Sound</span><input type="file" accept="audio/*" onChange=${(event) => setFile(event.target.files[0])} /></label>
       <div class="row end"><button type="submit" class="primary" disabled=${state.busy || !file}>Transcribe</button></div>
       <${Told} state=${state} />
       ${state.result && html`<p class="trial-text" dir="auto">${state.result.text}</p>`}
@@ -121,4 +117,11 @@ function Speak({ model }) {
       ${state.result && html`<audio controls src=${state.result} aria-label="The speech"></audio>`}
     </form>
   `;
+}
+
+// Models of tensors need more code than the others together, so it is loaded when one is tried.
+function Infer({ model }) {
+  const [{ Trial }, setLoaded] = useState({});
+  useEffect(() => void import("./tensors/trial.js").then(setLoaded), []);
+  return Trial ? html`<${Trial} model=${model} />` : html`<p role="status" class="hint">Loading…</p>`;
 }
