@@ -45,17 +45,7 @@ def import_command(wanted: Wanted) -> Sequence[str]:
         options += ["--weights", wanted.weights]
     if wanted.force:
         options.append("--force")
-    return (
-        *tether,
-        sys.executable,
-        "-m",
-        "infermesh_client.command",
-        "models",
-        "import",
-        *options,
-        "--",
-        wanted.source,
-    )
+    return (*tether, sys.executable, "-m", "infermesh_client.command", *options, "--", wanted.source)
 
 
 def import_environment(root: Path, home: Path) -> Mapping[str, str]:

@@ -71,7 +71,8 @@ class ImportRecord:
         if outcome.exit_code < 0:
             name = signal.Signals(-outcome.exit_code).name
             return f"the import was ended by {name}, as happens when memory runs out"
-        words = [line.strip() for line in outcome.last_words.splitlines() if line.strip()]
+        lines = (line.strip("│ \t") for line in outcome.last_words.splitlines())  # errors of options are in a box
+        words = [line for line in lines if any(map(str.isalnum, line))]
         last = words[-1].removeprefix("error: ") if words else f"the import ended with exit code {outcome.exit_code}"
         return _text(last, _MOST_MESSAGE_CHARS)
 
