@@ -49,7 +49,7 @@ class ImportRecord:
         """Takes up a line of the command, as infermesh_client.model_import.progress_lines writes it."""
         try:
             line = json.loads(raw)
-        except ValueError:  # a library has printed something
+        except (ValueError, RecursionError):  # a library has printed something
             return
         if not isinstance(line, dict):
             return

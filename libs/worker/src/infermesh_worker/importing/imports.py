@@ -38,6 +38,7 @@ class Imports:
         rescan: Callable[[], Awaitable[None]],
         on_change: Callable[[], None],
         tasks: TaskSupervisor,
+        command: Callable[[Wanted], Sequence[str]] = import_command,
     ) -> None:
         """`problem`: why nothing can be imported; empty if it can. `rescan` lists the models folder anew.
 
@@ -50,6 +51,7 @@ class Imports:
         self._rescan = rescan
         self._on_change = on_change
         self._tasks = tasks
+        self._command = command
         self._records: deque[ImportRecord] = deque(maxlen=KEPT + 1)
         self._process: ImportProcess | None = None
         self._task: BackgroundTask | None = None
@@ -73,7 +75,7 @@ class Imports:
         lock, before = _prepare(self._root, wanted)
         record = ImportRecord(secrets.token_hex(16), wanted.source, wanted.name, datetime.now(UTC))
         environment = import_environment(self._root, self._home)
-        self._process = ImportProcess(import_command(wanted), environment, partial(self._note_line, record))
+        self._process = ImportProcess(self._command(wanted), environment, partial(self._note_line, record))
         self._records.appendleft(record)
         self._task = self._tasks.start("import", partial(self._run, record, self._process, lock, before))
         self._tell()

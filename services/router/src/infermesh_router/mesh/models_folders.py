@@ -82,10 +82,12 @@ class ModelsFolders:
         """
         model = check_model_name(request.model)
         having = [self._endpoint(request.endpoint)] if request.endpoint else self._having(model)
-        folders = {_folder_id(endpoint): endpoint for endpoint in reversed(having)}
-        sharing = [endpoint for endpoint in self._with_folder() if _folder_id(endpoint) in folders]
+        ids = {_folder_id(endpoint) for endpoint in having}
+        sharing = [endpoint for endpoint in self._with_folder() if _folder_id(endpoint) in ids]
         _check_unused(model, [endpoint for endpoint in sharing if _holds(endpoint, model)])
         concerned = [each for each in sharing if each in having or _lists(each, model)]
+        writing = sorted(sharing, key=lambda each: not _import_problem(each))  # the last of each folder counts
+        folders = {_folder_id(endpoint): endpoint for endpoint in writing}
         removed = [id_ for id_, endpoint in folders.items() if await _remove(endpoint, model)]
         if not removed:
             raise _not_there(model)

@@ -27,6 +27,5 @@ MESH_API = DescribedApi(
         "LoadModel": _body(pinned=_SWITCH, keep_alive_s=_SECONDS, device=_TEXT),
         "UnloadModel": _body(force=_SWITCH),
         "StartImport": _body(source=_TEXT, name=_TEXT, endpoint=_TEXT, weights=_TEXT, force=_SWITCH),
-        "CancelImport": _body(),
     },
 )

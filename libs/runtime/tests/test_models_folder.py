@@ -1,0 +1,52 @@
+"""What an import leaves in a models folder when it is stopped, and the lock of imports over the network."""
+
+import os
+from pathlib import Path
+
+from infermesh_runtime.models_folder import (
+    DOWNLOAD_LOCK,
+    clear_after_cancel,
+    folder_id,
+    kept_downloads,
+    staging_folder,
+    take_network_lock,
+    try_lock,
+)
+
+
+def test_what_others_work_on_stays(tmp_path: Path) -> None:
+    downloads = tmp_path / ".downloads"
+    for name in ("before", "stopped", "of another"):
+        (downloads / name).mkdir(parents=True)
+    (tmp_path / ".import-m-abc").mkdir()
+    lock = try_lock(downloads / "of another" / DOWNLOAD_LOCK)
+    assert lock is not None
+    with staging_folder(tmp_path, "n") as busy:
+        (tmp_path / ".import-m-def").mkdir()
+        clear_after_cancel(tmp_path, {"before"})
+        assert set(tmp_path.glob(".import-*/")) == {busy}
+    assert kept_downloads(tmp_path) == {"before", "of another"}
+    os.close(lock)
+    clear_after_cancel(tmp_path, ())
+    assert not downloads.exists()
+    clear_after_cancel(tmp_path / "missing", ())
+
+
+def test_the_network_lock_is_for_one(tmp_path: Path) -> None:
+    root = tmp_path / "new"
+    lock = take_network_lock(root)
+    assert lock is not None
+    assert take_network_lock(root) is None
+    os.close(lock)
+    again = take_network_lock(root)
+    assert again is not None
+    os.close(again)
+
+
+def test_a_folder_has_one_id_by_any_path(tmp_path: Path) -> None:
+    root, link = tmp_path / "models", tmp_path / "link"
+    unborn = folder_id(root)
+    assert unborn == folder_id(root)
+    root.mkdir()
+    link.symlink_to(root)
+    assert folder_id(root) == folder_id(link) != folder_id(tmp_path)
