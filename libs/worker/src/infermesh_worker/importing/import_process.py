@@ -3,13 +3,16 @@
 import asyncio
 import os
 import signal
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
+from typing import IO
 
 GRACE_S = 10.0
 """How long a process that is told to end may take, before it is killed."""
+_KILLED_WITHIN_S = 1.0
+"""How long a killed process may take to end."""
 _MOST_LINE_BYTES = 1 << 16
 _TAIL_BYTES = 4096
 
@@ -34,15 +37,16 @@ class ImportProcess:
         self._command = command
         self._environment = environment
         self._note_line = note_line
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Popen[bytes] | None = None
         self._kill: asyncio.TimerHandle | None = None
         self.stopped = False
         """Whether it was told to end."""
 
     async def run(self) -> Outcome:
         """Runs it until it has ended, and its own children with it. Raises OSError when it cannot be started."""
-        self._process = process = await asyncio.create_subprocess_exec(
-            *self._command,
+        # Not by the event loop: uvloop forks, and gRPC's threads make that end in an abort or in silence.
+        self._process = process = Popen(  # noqa: ASYNC220 - takes less than a millisecond
+            self._command,
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
@@ -53,12 +57,15 @@ class ImportProcess:
         try:
             if self.stopped:
                 self._signal(signal.SIGTERM)
-            tail, _ = await asyncio.gather(_read_tail(process.stderr), self._read_lines(process.stdout))
-            return Outcome(await process.wait(), tail.decode(errors="replace"))
+            stdout, stderr = await _reader(process.stdout), await _reader(process.stderr)
+            tail, _ = await asyncio.gather(_read_tail(stderr), self._read_lines(stdout))
+            return Outcome(await asyncio.to_thread(process.wait), tail.decode(errors="replace"))
         finally:
             if self._kill is not None:
                 self._kill.cancel()
             self._signal(signal.SIGKILL)
+            with suppress(TimeoutExpired):
+                process.wait(_KILLED_WITHIN_S)
 
     def stop(self) -> None:
         """Tells it to end, and kills it if it takes too long."""
@@ -74,17 +81,23 @@ class ImportProcess:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
-    async def _read_lines(self, stream: asyncio.StreamReader | None) -> None:
+    async def _read_lines(self, stream: asyncio.StreamReader) -> None:
         pending = b""
-        while stream is not None and (chunk := await stream.read(_MOST_LINE_BYTES)):
+        while chunk := await stream.read(_MOST_LINE_BYTES):
             *lines, pending = (pending + chunk).split(b"\n")
             for line in lines:
                 self._note_line(line)
             pending = pending[-_MOST_LINE_BYTES:]
 
 
-async def _read_tail(stream: asyncio.StreamReader | None) -> bytes:
+async def _reader(pipe: IO[bytes] | None) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    return reader
+
+
+async def _read_tail(stream: asyncio.StreamReader) -> bytes:
     tail = b""
-    while stream is not None and (chunk := await stream.read(_MOST_LINE_BYTES)):
+    while chunk := await stream.read(_MOST_LINE_BYTES):
         tail = (tail + chunk)[-_TAIL_BYTES:]
     return tail
