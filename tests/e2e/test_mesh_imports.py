@@ -118,16 +118,17 @@ def leavings(root: Path) -> set[str]:
 def test_an_imported_model_answers_and_can_be_removed(http: httpx.Client, hub: Hub, root: Path) -> None:
     stall(hub)
     begun = begin(http)
-    half = follow(http, begun["import_id"], lambda told: told.get("done_bytes", 0) > 0)[-1]
-    assert (half["step"], half["state"]) == ("Downloading org/model", "running")
-    assert half["total_bytes"] == len(hub.models["org/model"]["m.gguf"])
-    assert half["fraction"] == pytest.approx(half["done_bytes"] / half["total_bytes"])
+    shown = follow(http, begun["import_id"], lambda told: bool(told["step"] == "Downloading org/model"))[-1]
+    assert (shown["state"], shown["endpoint"], shown["source"]) == ("running", begun["endpoint"], "hf:org/model")
+    assert (shown["done_bytes"], shown["total_bytes"]) == (0, len(hub.models["org/model"]["m.gguf"]))
     busy = http.post("/mesh/v1/imports", json={"source": "org/model", "name": "other"})
     assert (busy.status_code, busy.json()["error"]["code"]) == (429, "import_running")
     hub.stall = False
     hub.resume.set()
     ended = follow(http, begun["import_id"], has_ended)[-1]
     assert ended["state"] == "done", ended
+    assert (ended["fraction"], ended["message"]) == (1, "")
+    assert ended["started_at"] < ended["ended_at"]
     assert "tiny" in available(http)
     asked = {"model": "tiny", "prompt": "ab", "max_tokens": 2}
     assert http.post("/v1/completions", json=asked).json()["usage"]["completion_tokens"] >= 1
