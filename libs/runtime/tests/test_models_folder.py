@@ -7,7 +7,6 @@ from infermesh_runtime.models_folder import (
     DOWNLOAD_LOCK,
     clear_after_cancel,
     folder_id,
-    kept_downloads,
     staging_folder,
     take_network_lock,
     try_lock,
@@ -16,20 +15,27 @@ from infermesh_runtime.models_folder import (
 
 def test_what_others_work_on_stays(tmp_path: Path) -> None:
     downloads = tmp_path / ".downloads"
-    for name in ("before", "stopped", "of another"):
+    for name in ("before", "gone on with", "new", "of another", "older still"):
         (downloads / name).mkdir(parents=True)
+    (downloads / "before" / DOWNLOAD_LOCK).touch()
+    (downloads / "gone on with" / DOWNLOAD_LOCK).touch()
+    for name in ("before", "gone on with"):
+        os.utime(downloads / name / DOWNLOAD_LOCK, (1, 1))
     (tmp_path / ".import-m-abc").mkdir()
+    began = take_network_lock(tmp_path)
+    assert began is not None
+    for name in ("gone on with", "new"):
+        (downloads / name / DOWNLOAD_LOCK).touch()
     lock = try_lock(downloads / "of another" / DOWNLOAD_LOCK)
     assert lock is not None
     with staging_folder(tmp_path, "n") as busy:
         (tmp_path / ".import-m-def").mkdir()
-        clear_after_cancel(tmp_path, {"before"})
+        clear_after_cancel(tmp_path)
         assert set(tmp_path.glob(".import-*/")) == {busy}
-    assert kept_downloads(tmp_path) == {"before", "of another"}
+    assert {folder.name for folder in downloads.iterdir()} == {"before", "of another", "older still"}
     os.close(lock)
-    clear_after_cancel(tmp_path, ())
-    assert not downloads.exists()
-    clear_after_cancel(tmp_path / "missing", ())
+    os.close(began)
+    clear_after_cancel(tmp_path / "missing")
 
 
 def test_the_network_lock_is_for_one(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,6 +23,7 @@ OWNER_LOCK = ".owner.lock"
 DOWNLOADS = ".downloads"
 """Folder of what was downloaded for imports that failed, each in a folder of its own."""
 DOWNLOAD_LOCK = ".lock"
+"""A file in each of them; its time says when an import last worked there."""
 _NETWORK_LOCK = ".network-import.lock"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -58,22 +59,19 @@ def remove_model(root: Path, name: str) -> None:
         target.rename(folder / name)
 
 
-def clear_after_cancel(root: Path, downloads_before: Collection[str]) -> None:
-    """Removes what an import that was stopped has left in the root: scratch folders, and downloads since it began."""
+def clear_after_cancel(root: Path) -> None:
+    """Removes what a stopped import over the network has left: scratch folders, and what it downloaded or went on with.
+
+    Call it while `take_network_lock`'s lock is held. What other imports work on stays.
+    """
     with suppress(OSError), locked(root / ROOT_LOCK):
         remove_stale(root)
-    for name in kept_downloads(root) - set(downloads_before):
-        _remove_unlocked(root / DOWNLOADS / name, DOWNLOAD_LOCK)
-    with suppress(OSError):  # other downloads are kept there
-        (root / DOWNLOADS).rmdir()
-
-
-def kept_downloads(root: Path) -> set[str]:
-    """Names of the folders with downloads that are kept for imports."""
-    try:
-        return {folder.name for folder in (root / DOWNLOADS).iterdir()}
-    except OSError:
-        return set()
+    with suppress(OSError):
+        began_ns = (root / _NETWORK_LOCK).stat().st_mtime_ns
+        for lock in (root / DOWNLOADS).glob(f"*/{DOWNLOAD_LOCK}"):
+            if lock.stat().st_mtime_ns >= began_ns:
+                _remove_unlocked(lock.parent, DOWNLOAD_LOCK)
+        (root / DOWNLOADS).rmdir()  # fails if other downloads are kept there
 
 
 def take_network_lock(root: Path) -> int | None:
@@ -83,11 +81,14 @@ def take_network_lock(root: Path) -> int | None:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        return try_lock(root / _NETWORK_LOCK)
+        lock = try_lock(root / _NETWORK_LOCK)
+        if lock is not None:
+            os.utime(lock)  # says when the import began
     except OSError as error:
         raise FailedPrecondition(
             f"the models folder {root} cannot be written: {error.strerror}", reason="IMPORT_NOT_POSSIBLE"
         ) from error
+    return lock
 
 
 def folder_id(root: Path) -> str:

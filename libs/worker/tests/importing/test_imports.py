@@ -185,7 +185,9 @@ async def test_a_command_that_is_not_there_is_a_failure(desk: Desk, monkeypatch:
 LEAVING = """
 import subprocess
 root = {root!r}
-os.mkdir(root + "/.import-m-abc"); os.makedirs(root + "/.downloads/new")
+os.mkdir(root + "/.import-m-abc")
+os.makedirs(root + "/.downloads/new")
+open(root + "/.downloads/new/.lock", "w").close()
 child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
 print('{{"step": "child %d"}}' % child.pid, flush=True)
 time.sleep(60)

@@ -31,6 +31,7 @@ def download_folder(root: Path, source: str, scratch: Path) -> Iterator[Path]:
         yield Path(tempfile.mkdtemp(prefix=".download-", dir=scratch))
         return
     try:
+        os.utime(lock)
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
     finally:

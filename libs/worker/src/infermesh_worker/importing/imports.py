@@ -6,14 +6,14 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
-from infermesh_runtime.models_folder import clear_after_cancel, folder_id, kept_downloads, take_network_lock
+from infermesh_runtime.models_folder import clear_after_cancel, folder_id, take_network_lock
 from infermesh_worker.importing.command import Wanted, import_command, import_environment
 from infermesh_worker.importing.import_process import ImportProcess
 from infermesh_worker.importing.import_record import ImportRecord, ImportState
@@ -72,12 +72,12 @@ class Imports:
             raise FailedPrecondition(f"This worker cannot import: {self.problem}.", reason="IMPORT_NOT_POSSIBLE")
         if self._process is not None:
             raise _occupied(f"imports '{self._records[0].name}'")
-        lock, before = _prepare(self._root, wanted)
+        lock = _lock(self._root, wanted)
         record = ImportRecord(secrets.token_hex(16), wanted.source, wanted.name, datetime.now(UTC))
         environment = import_environment(self._root, self._home)
         self._process = ImportProcess(self._command(wanted), environment, partial(self._note_line, record))
         self._records.appendleft(record)
-        self._task = self._tasks.start("import", partial(self._run, record, self._process, lock, before))
+        self._task = self._tasks.start("import", partial(self._run, record, self._process, lock))
         self._tell()
         return record
 
@@ -96,9 +96,7 @@ class Imports:
             self._process.stop()
             await self._task.wait()
 
-    async def _run(
-        self, record: ImportRecord, process: ImportProcess, lock: int, downloads_before: Collection[str]
-    ) -> None:
+    async def _run(self, record: ImportRecord, process: ImportProcess, lock: int) -> None:
         state, message = ImportState.FAILED, "the worker stopped"
         try:
             outcome = await process.run()
@@ -106,7 +104,7 @@ class Imports:
                 await self._rescan()
                 state, message = ImportState.DONE, ""
             elif process.stopped:
-                await asyncio.to_thread(clear_after_cancel, self._root, downloads_before)
+                await asyncio.to_thread(clear_after_cancel, self._root)
                 state, message = ImportState.CANCELLED, ""
             else:
                 message = record.problem_of(outcome)
@@ -134,8 +132,8 @@ class Imports:
         self._on_change()
 
 
-def _prepare(root: Path, wanted: Wanted) -> tuple[int, Collection[str]]:
-    """Takes the folder's lock; returns it, and which downloads are kept. Raises AlreadyExists, ResourceExhausted."""
+def _lock(root: Path, wanted: Wanted) -> int:
+    """Takes the folder's lock. Raises AlreadyExists if the name is taken, and ResourceExhausted if the lock is."""
     if not wanted.force and (root / wanted.name).exists():
         raise AlreadyExists(
             f"There is a model '{wanted.name}' already. Choose another name, or replace it with `force`.",
@@ -145,7 +143,7 @@ def _prepare(root: Path, wanted: Wanted) -> tuple[int, Collection[str]]:
     lock = take_network_lock(root)
     if lock is None:
         raise _occupied("shares its models folder with another one, which imports")
-    return lock, kept_downloads(root)
+    return lock
 
 
 def _occupied(what: str) -> ResourceExhausted:
