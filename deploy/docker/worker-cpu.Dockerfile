@@ -1,5 +1,5 @@
-# Target `worker` is worker-cpu alone. Target `import` imports models for it: the command `infermesh` with worker-cpu's
-# converter. Build them from the root of the repository:
+# Target `worker` is worker-cpu, with the command `infermesh`, so that models can be imported through the mesh. Target
+# `import` runs that command, with worker-cpu's converter. Build them from the root of the repository:
 #   docker build -f deploy/docker/worker-cpu.Dockerfile --target worker -t infermesh/worker-cpu .
 ARG PYTHON_TAG=3.11.13-slim-bookworm
 
@@ -16,7 +16,6 @@ COPY services/worker-cpu /src/services/worker-cpu
 RUN pip install --no-cache-dir --no-deps \
     /src/protos /src/libs/runtime /src/libs/engine /src/libs/worker /src/services/worker-cpu && pip check
 
-FROM build AS import-build
 COPY libs/client /src/libs/client
 RUN pip install --no-cache-dir -r /src/libs/client/requirements.lock \
     && pip install --no-cache-dir --no-deps /src/libs/client && pip check
@@ -27,12 +26,13 @@ RUN useradd --system --uid 10001 infermesh && install -d -o infermesh /models
 ENV PATH=/opt/infermesh/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     INFERMESH_HOME=/tmp/infermesh \
-    INFERMESH_MODELS=/models
+    INFERMESH_MODELS=/models \
+    HF_HOME=/tmp/huggingface
 USER 10001
 VOLUME /models
 
 FROM base AS import
-COPY --from=import-build /opt/infermesh /opt/infermesh
+COPY --from=build /opt/infermesh /opt/infermesh
 ENTRYPOINT ["infermesh", "models", "import"]
 
 FROM base AS worker

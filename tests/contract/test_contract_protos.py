@@ -23,6 +23,7 @@ def test_the_descriptor_set_has_every_service_and_its_imports() -> None:
         "infermesh.inference.v1.InferenceService",
         "infermesh.admin.v1.AdminService",
         "infermesh.admin.v1.EndpointService",
+        "infermesh.admin.v1.ModelsFolderService",
         "inference.GRPCInferenceService",
         "infermesh.anthropic.v1.AnthropicService",
         "infermesh.kserve.v1.KServeService",

@@ -18,7 +18,9 @@ from tests.security.conftest import Mesh
 
 TIMEOUT_S = 10.0
 ADMIN = ("AdminService", "EndpointService")
-METHODS = [method for name in ADMIN for method in admin_pb2.DESCRIPTOR.services_by_name[name].methods]
+METHODS = [
+    method for name in (*ADMIN, "ModelsFolderService") for method in admin_pb2.DESCRIPTOR.services_by_name[name].methods
+]
 """Every admin RPC that there is, new ones included."""
 
 
@@ -39,7 +41,9 @@ async def call(channel: grpc.aio.Channel, method: Any, metadata: Sequence[tuple[
 
 
 def test_there_are_admin_rpcs() -> None:
-    assert {"Drain", "RegisterEndpoint", "LoadModel", "DrainEndpoint"} <= {method.name for method in METHODS}
+    assert {"Drain", "RegisterEndpoint", "LoadModel", "DrainEndpoint", "StartImport"} <= {
+        method.name for method in METHODS
+    }
 
 
 @pytest.mark.parametrize("plane", ["rest", "grpc", "router"])

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 TOKEN = "a-token-of-this-mesh"
 METHODS = [
     *admin_pb2.DESCRIPTOR.services_by_name["EndpointService"].methods,
+    *admin_pb2.DESCRIPTOR.services_by_name["ModelsFolderService"].methods,
     *inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].methods,
 ]
 

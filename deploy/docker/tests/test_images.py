@@ -117,6 +117,17 @@ def test_compose_names_what_there_is() -> None:
         assert [volume.split(":")[0] for volume in services[name]["volumes"]] == list(compose["volumes"])
 
 
+def test_compose_imports_through_the_mesh_by_worker_cpu_for_all() -> None:
+    services = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())["services"]
+    writing = {name for name, service in services.items() if "models:/models" in service.get("volumes", ())}
+    assert writing == {"models", "worker-cpu"}
+    stages = re.split(r"^FROM ", (DOCKER / "worker-cpu.Dockerfile").read_text(), flags=re.MULTILINE)
+    (worker,) = (stage for stage in stages if stage.startswith("base AS worker\n"))
+    (build,) = (stage for stage in stages if stage.partition("\n")[0].endswith(" AS build"))
+    assert "COPY --from=build /opt/infermesh /opt/infermesh" in worker
+    assert "/src/libs/client && pip check" in build
+
+
 def test_compose_publishes_to_this_machine_only_and_says_that_it_is_in_plain_text() -> None:
     """Its containers listen on all addresses, and would not start otherwise."""
     services = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())["services"]

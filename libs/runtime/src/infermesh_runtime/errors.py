@@ -7,6 +7,7 @@ InfermeshError
 │   └── ContextLengthExceeded
 ├── NotFound
 │   └── ModelNotFound
+├── AlreadyExists
 ├── FailedPrecondition
 │   └── DeviceNotAvailable
 ├── ResourceExhausted
@@ -102,6 +103,13 @@ class ModelNotFound(NotFound):
     reason = "MODEL_NOT_FOUND"
 
 
+class AlreadyExists(InfermeshError):
+    """What the request would make is there already."""
+
+    code = Code.ALREADY_EXISTS
+    reason = "ALREADY_EXISTS"
+
+
 class FailedPrecondition(InfermeshError):
     """The system is not in the state that the request needs, and a retry does not help."""
 
@@ -175,6 +183,7 @@ _SPECIFIC: tuple[type[InfermeshError], ...] = (ContextLengthExceeded, ModelNotFo
 _GENERAL: tuple[type[InfermeshError], ...] = (
     InvalidArgument,
     NotFound,
+    AlreadyExists,
     FailedPrecondition,
     ResourceExhausted,
     Unauthenticated,

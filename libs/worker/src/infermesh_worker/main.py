@@ -8,7 +8,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from infermesh.admin.v1.admin_pb2_grpc import add_EndpointServiceServicer_to_server
+from infermesh.admin.v1.admin_pb2_grpc import (
+    add_EndpointServiceServicer_to_server,
+    add_ModelsFolderServiceServicer_to_server,
+)
+from infermesh.inference.v1.inference_pb2 import ModelsFolder
 from infermesh_engine.requests.output import EngineLoad
 from infermesh_runtime import logs
 from infermesh_runtime.background.task_metrics import TaskCollector
@@ -31,10 +35,14 @@ from infermesh_worker.engine_process.frames import FormatLimits, StartCommand
 from infermesh_worker.front_watchdog import FrontWatchdog
 from infermesh_worker.hosting.model_loader import ModelLimits
 from infermesh_worker.hosting.queue_bound import QueueBound
+from infermesh_worker.importing.command import import_problem
+from infermesh_worker.importing.imports import Imports
+from infermesh_worker.importing.removal import Removal
 from infermesh_worker.models.neutral_catalog import NeutralCatalog, without_defaults
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.endpoint_servicer import EndpointServicer
 from infermesh_worker.rpc.inference_servicer import SERVICE, InferenceServicer, inference_handlers
+from infermesh_worker.rpc.models_folder_servicer import ModelsFolderServicer
 from infermesh_worker.rpc.readiness import Readiness
 from infermesh_worker.rpc.registration import Registration
 from infermesh_worker.rpc.report import to_report
@@ -134,9 +142,18 @@ def _build_server(
     identity = identity_of(settings)
     access = mesh_access(identity, settings.listen, reflection=settings.reflection)
     server = Server(listen=settings.listen, drain_s=settings.drain_s, observers=observers, access=access)
-    report = partial(to_report, version=version("infermesh-worker"), started_at=datetime.now(UTC), kinds=kinds)
+    imports = _build_imports(settings, worker, tasks)
+    report = partial(
+        to_report,
+        version=version("infermesh-worker"),
+        started_at=datetime.now(UTC),
+        kinds=kinds,
+        folder=ModelsFolder(id=imports.folder_id, import_problem=imports.problem),
+    )
     server.add_service(SERVICE, inference_handlers(InferenceServicer(worker, report, settings.json_objects)))
     add_EndpointServiceServicer_to_server(EndpointServicer(worker), server)
+    removal = Removal(settings.models_root, worker.loader, allowed=settings.manage_models, tasks=tasks)
+    add_ModelsFolderServiceServicer_to_server(ModelsFolderServicer(imports, removal), server)
     host, _ = split_host_port(settings.listen)
     readiness = Readiness(worker.status, server, lambda: f"{host}:{server.port}", tasks)
     registration = Registration(
@@ -145,6 +162,19 @@ def _build_server(
     server.add_part(ServerPart(name="background tasks", close=tasks.close))
     server.add_part(ServerPart(name="registration", listening=registration.start, close=registration.stop))
     server.add_part(ServerPart(name="models", start=worker.start, drain=worker.drain, close=worker.stop))
+    server.add_part(ServerPart(name="imports", close=imports.stop))
     server.add_part(ServerPart(name="readiness", start=readiness.start, close=readiness.stop))
     server.add_part(metrics_part(registry, settings.metrics_listen))
     return server
+
+
+def _build_imports(settings: WorkerSettings, worker: Worker, tasks: TaskSupervisor) -> Imports:
+    root = settings.models_root
+    return Imports(
+        root,
+        settings.home,
+        problem=import_problem(root, allowed=settings.manage_models),
+        rescan=worker.loader.rescan,
+        on_change=worker.note_import,
+        tasks=tasks,
+    )

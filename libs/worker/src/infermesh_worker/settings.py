@@ -18,6 +18,11 @@ class WorkerSettings(ServiceSettings):
         None,
         description="Folder that contains the models, each in its own subfolder. Default: INFERMESH_HOME/models.",
     )
+    manage_models: bool = Field(
+        True,
+        description="Whether those who may manage the mesh can import models into the models folder, and remove them. "
+        "Importing needs the command `infermesh` beside the worker.",
+    )
     model: str = Field(
         "",
         description="Name of the model to load at the start and keep. none: load models only when a router asks. "

@@ -53,6 +53,7 @@ class Worker:
         self._refusal: EngineStatus | None = None
         self._device_problem = ""
         self._requests = 0
+        self._import_changes = 0
         self._changed = asyncio.Event()
         self._tasks = tasks or TaskSupervisor()
         self._following: list[BackgroundTask] = []
@@ -97,6 +98,11 @@ class Worker:
             self._requests -= 1
             if not self._requests and self._refusal is not None:
                 self._wake()
+
+    def note_import(self) -> None:
+        """Counts a change of the imports into the models folder, and reports it."""
+        self._import_changes += 1
+        self.status.touch()
 
     async def drain_requests(self) -> None:
         """Refuses new requests until `resume`; returns when no request runs.
@@ -182,6 +188,7 @@ class Worker:
             load=sum_loads(loads),
             max_running=self._limits.bound.max_running * max(1, len(models)),
             max_waiting=self._limits.bound.max_waiting * max(1, len(models)),
+            import_changes=self._import_changes,
         )
 
     def _free_now(self, models: tuple[ModelStatus, ...]) -> int:

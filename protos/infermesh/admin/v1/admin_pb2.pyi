@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from infermesh.inference.v1 import inference_pb2 as _inference_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -14,10 +17,23 @@ class BreakerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BREAKER_STATE_CLOSED: _ClassVar[BreakerState]
     BREAKER_STATE_OPEN: _ClassVar[BreakerState]
     BREAKER_STATE_HALF_OPEN: _ClassVar[BreakerState]
+
+class ImportState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    IMPORT_STATE_UNSPECIFIED: _ClassVar[ImportState]
+    IMPORT_STATE_RUNNING: _ClassVar[ImportState]
+    IMPORT_STATE_DONE: _ClassVar[ImportState]
+    IMPORT_STATE_FAILED: _ClassVar[ImportState]
+    IMPORT_STATE_CANCELLED: _ClassVar[ImportState]
 BREAKER_STATE_UNSPECIFIED: BreakerState
 BREAKER_STATE_CLOSED: BreakerState
 BREAKER_STATE_OPEN: BreakerState
 BREAKER_STATE_HALF_OPEN: BreakerState
+IMPORT_STATE_UNSPECIFIED: ImportState
+IMPORT_STATE_RUNNING: ImportState
+IMPORT_STATE_DONE: ImportState
+IMPORT_STATE_FAILED: ImportState
+IMPORT_STATE_CANCELLED: ImportState
 
 class ListEndpointsRequest(_message.Message):
     __slots__ = ()
@@ -169,5 +185,81 @@ class ResumeRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ResumeResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StartImportRequest(_message.Message):
+    __slots__ = ("source", "name", "weights", "force")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    name: str
+    weights: str
+    force: bool
+    def __init__(self, source: _Optional[str] = ..., name: _Optional[str] = ..., weights: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+
+class StartImportResponse(_message.Message):
+    __slots__ = ("model_import",)
+    MODEL_IMPORT_FIELD_NUMBER: _ClassVar[int]
+    model_import: ModelImport
+    def __init__(self, model_import: _Optional[_Union[ModelImport, _Mapping]] = ...) -> None: ...
+
+class ModelImport(_message.Message):
+    __slots__ = ("import_id", "source", "name", "state", "step", "fraction", "done_bytes", "total_bytes", "message", "started_at", "ended_at")
+    IMPORT_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    FRACTION_FIELD_NUMBER: _ClassVar[int]
+    DONE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    import_id: str
+    source: str
+    name: str
+    state: ImportState
+    step: str
+    fraction: float
+    done_bytes: int
+    total_bytes: int
+    message: str
+    started_at: _timestamp_pb2.Timestamp
+    ended_at: _timestamp_pb2.Timestamp
+    def __init__(self, import_id: _Optional[str] = ..., source: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[ImportState, str]] = ..., step: _Optional[str] = ..., fraction: _Optional[float] = ..., done_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., message: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListImportsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListImportsResponse(_message.Message):
+    __slots__ = ("imports",)
+    IMPORTS_FIELD_NUMBER: _ClassVar[int]
+    imports: _containers.RepeatedCompositeFieldContainer[ModelImport]
+    def __init__(self, imports: _Optional[_Iterable[_Union[ModelImport, _Mapping]]] = ...) -> None: ...
+
+class CancelImportRequest(_message.Message):
+    __slots__ = ("import_id",)
+    IMPORT_ID_FIELD_NUMBER: _ClassVar[int]
+    import_id: str
+    def __init__(self, import_id: _Optional[str] = ...) -> None: ...
+
+class CancelImportResponse(_message.Message):
+    __slots__ = ("model_import",)
+    MODEL_IMPORT_FIELD_NUMBER: _ClassVar[int]
+    model_import: ModelImport
+    def __init__(self, model_import: _Optional[_Union[ModelImport, _Mapping]] = ...) -> None: ...
+
+class RemoveModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class RemoveModelResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -488,3 +488,217 @@ class EndpointService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class ModelsFolderServiceStub:
+    """Changes the folder that a worker loads models from. Workers implement it; a router's clients call MeshService.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.StartImport = channel.unary_unary(
+                '/infermesh.admin.v1.ModelsFolderService/StartImport',
+                request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.StartImportRequest.SerializeToString,
+                response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.StartImportResponse.FromString,
+                _registered_method=True)
+        self.ListImports = channel.unary_unary(
+                '/infermesh.admin.v1.ModelsFolderService/ListImports',
+                request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.ListImportsRequest.SerializeToString,
+                response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.ListImportsResponse.FromString,
+                _registered_method=True)
+        self.CancelImport = channel.unary_unary(
+                '/infermesh.admin.v1.ModelsFolderService/CancelImport',
+                request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.CancelImportRequest.SerializeToString,
+                response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.CancelImportResponse.FromString,
+                _registered_method=True)
+        self.RemoveModel = channel.unary_unary(
+                '/infermesh.admin.v1.ModelsFolderService/RemoveModel',
+                request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.RemoveModelRequest.SerializeToString,
+                response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.RemoveModelResponse.FromString,
+                _registered_method=True)
+
+
+class ModelsFolderServiceServicer:
+    """Changes the folder that a worker loads models from. Workers implement it; a router's clients call MeshService.
+    """
+
+    def StartImport(self, request, context):
+        """Begins to import a model, as `infermesh models import` does, and returns at once. INVALID_ARGUMENT for a source that
+        is not allowed over the network (a path, or one that would run its maker's code), ALREADY_EXISTS for a name that is
+        taken, RESOURCE_EXHAUSTED (IMPORT_RUNNING) while this worker, or another one with the same folder, imports,
+        FAILED_PRECONDITION (IMPORT_NOT_POSSIBLE) if this worker cannot import.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListImports(self, request, context):
+        """Lists the import that runs, and the last 20 that ended, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelImport(self, request, context):
+        """Stops an import and answers when nothing of it is left. One that has ended stays as it is. NOT_FOUND if there is none
+        of this id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveModel(self, request, context):
+        """Removes a model's folder. It disappears at once; then its files are deleted. INVALID_ARGUMENT for what cannot be a
+        model's name, NOT_FOUND if there is no such model, FAILED_PRECONDITION (MODEL_IN_USE) while this worker has it loaded
+        or loads it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ModelsFolderServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'StartImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartImport,
+                    request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.StartImportRequest.FromString,
+                    response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.StartImportResponse.SerializeToString,
+            ),
+            'ListImports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImports,
+                    request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.ListImportsRequest.FromString,
+                    response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.ListImportsResponse.SerializeToString,
+            ),
+            'CancelImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelImport,
+                    request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.CancelImportRequest.FromString,
+                    response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.CancelImportResponse.SerializeToString,
+            ),
+            'RemoveModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveModel,
+                    request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.RemoveModelRequest.FromString,
+                    response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.RemoveModelResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'infermesh.admin.v1.ModelsFolderService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('infermesh.admin.v1.ModelsFolderService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ModelsFolderService:
+    """Changes the folder that a worker loads models from. Workers implement it; a router's clients call MeshService.
+    """
+
+    @staticmethod
+    def StartImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.admin.v1.ModelsFolderService/StartImport',
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.StartImportRequest.SerializeToString,
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.StartImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.admin.v1.ModelsFolderService/ListImports',
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.ListImportsRequest.SerializeToString,
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.ListImportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.admin.v1.ModelsFolderService/CancelImport',
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.CancelImportRequest.SerializeToString,
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.CancelImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.admin.v1.ModelsFolderService/RemoveModel',
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.RemoveModelRequest.SerializeToString,
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.RemoveModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

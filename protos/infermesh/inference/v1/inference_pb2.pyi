@@ -849,7 +849,7 @@ class WatchHealthResponse(_message.Message):
     def __init__(self, report: _Optional[_Union[HealthReport, _Mapping]] = ...) -> None: ...
 
 class HealthReport(_message.Message):
-    __slots__ = ("state", "message", "device", "models", "load", "runtime", "version", "started_at", "available", "kinds")
+    __slots__ = ("state", "message", "device", "models", "load", "runtime", "version", "started_at", "available", "kinds", "models_folder")
     STATE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -860,6 +860,7 @@ class HealthReport(_message.Message):
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     KINDS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FOLDER_FIELD_NUMBER: _ClassVar[int]
     state: EndpointState
     message: str
     device: Device
@@ -870,7 +871,18 @@ class HealthReport(_message.Message):
     started_at: _timestamp_pb2.Timestamp
     available: _containers.RepeatedCompositeFieldContainer[AvailableModel]
     kinds: _containers.RepeatedScalarFieldContainer[ModelKind]
-    def __init__(self, state: _Optional[_Union[EndpointState, str]] = ..., message: _Optional[str] = ..., device: _Optional[_Union[Device, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., runtime: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., available: _Optional[_Iterable[_Union[AvailableModel, _Mapping]]] = ..., kinds: _Optional[_Iterable[_Union[ModelKind, str]]] = ...) -> None: ...
+    models_folder: ModelsFolder
+    def __init__(self, state: _Optional[_Union[EndpointState, str]] = ..., message: _Optional[str] = ..., device: _Optional[_Union[Device, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., runtime: _Optional[str] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., available: _Optional[_Iterable[_Union[AvailableModel, _Mapping]]] = ..., kinds: _Optional[_Iterable[_Union[ModelKind, str]]] = ..., models_folder: _Optional[_Union[ModelsFolder, _Mapping]] = ...) -> None: ...
+
+class ModelsFolder(_message.Message):
+    __slots__ = ("id", "import_problem", "import_changes")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    IMPORT_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    IMPORT_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    import_problem: str
+    import_changes: int
+    def __init__(self, id: _Optional[str] = ..., import_problem: _Optional[str] = ..., import_changes: _Optional[int] = ...) -> None: ...
 
 class AvailableModel(_message.Message):
     __slots__ = ("name", "size_bytes", "memory_bytes", "context_length", "created_at", "has_chat_template", "defaults", "answer_style", "kind", "inputs", "outputs", "batching", "voices", "takes_images")

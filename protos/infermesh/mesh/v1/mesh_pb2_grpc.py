@@ -186,7 +186,7 @@ class MeshServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartImport(self, request, context):
-        """Begins to import a model into an endpoint's models folder, as `infermesh import` does, and returns at once. Needs the
+        """Begins to import a model into an endpoint's models folder, as `infermesh models import` does, and returns at once. Needs the
         right to manage, as the calls below do. INVALID_ARGUMENT for a source that is not allowed over the network (a path, or
         one that would run its maker's code), ALREADY_EXISTS for a name that is taken, RESOURCE_EXHAUSTED while the endpoint
         imports another model, FAILED_PRECONDITION if no endpoint can import.

@@ -47,6 +47,7 @@ def test_every_call_with_a_body_has_its_schema(api: DescribedApi) -> None:
         for method in api.service.methods
         if method.input_type.full_name == "google.api.HttpBody"
         or "content" in method.input_type.fields_by_name
+        or "source" in method.input_type.fields_by_name
         or method.input_type.file.package == "infermesh.admin.v1"
     }
     assert taking == api.bodies.keys() | api.refused.keys() | api.sent.keys()

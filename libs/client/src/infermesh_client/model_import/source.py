@@ -16,6 +16,7 @@ from infermesh_client.stores.ollama import find_model, store_folder
 from infermesh_client.weight_files.pointers import check_no_pointer
 from infermesh_client.weight_files.splits import one_model
 from infermesh_runtime.errors import InvalidArgument, NotFound
+from infermesh_runtime.network_imports import HUB_ID, check_model_name
 
 ACCEPTED = (
     "a GGUF file, an OpenVINO IR folder (openvino_model.xml and .bin), a Hugging Face folder (config.json and "
@@ -30,12 +31,7 @@ ACCEPTED = (
 TENSOR_SUFFIXES = (".onnx", ".xml", ".tflite", ".pb", ".pdmodel", ".pt2", ".pt", ".ts")
 """Of the file that has the graph of a model of tensors: ONNX, OpenVINO IR, TensorFlow, Paddle, or of torch."""
 _HUB, _MODELSCOPE, _OLLAMA = "hf:", "modelscope:", "ollama:"
-_HUB_ID = re.compile(
-    r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?(?::(?P<file>[^/:]+\.gguf))?"
-)
 _PACKAGE = re.compile(r"(?P<package>[A-Za-z0-9][\w.-]*)(?:==(?P<version>[\w.!+-]+))?")
-_NO_MODEL = "none"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +149,11 @@ def parse_source(text: str) -> LocalSource | PackageFile:
 
 def check_name(name: str) -> str:
     """Returns `name` if it can be a model's name, which is also its folder's. Raises InvalidArgument otherwise."""
-    if name == _NO_MODEL:
-        raise InvalidArgument(f"no model can be called {name!r}: INFERMESH_MODEL={name} stands for no model")
-    if not _NAME.fullmatch(name):
-        raise InvalidArgument(
-            f"{name!r} cannot be a model's name: use up to 128 letters, digits, '.', '_' and '-', "
-            "beginning with a letter or a digit"
-        )
-    return name
+    return check_model_name(name)
 
 
 def _hub_model(text: str) -> HubModel | None:
-    match = _HUB_ID.fullmatch(text)
+    match = HUB_ID.fullmatch(text)
     return HubModel(match["repo"], match["revision"], match["file"]) if match else None
 
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-FOLDER = ".downloads"
+from infermesh_runtime.models_folder import DOWNLOAD_LOCK, DOWNLOADS
+
+FOLDER = DOWNLOADS
 """In the models folder, so that a finished download needs no second copy."""
-_LOCK = ".lock"
 
 
 @contextmanager
@@ -24,12 +25,13 @@ def download_folder(root: Path, source: str, scratch: Path) -> Iterator[Path]:
     name = re.sub(r"[^\w.-]+", "-", source)[-80:] + "-" + hashlib.sha256(source.encode()).hexdigest()[:8]
     folder = root / FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not _taken(lock, folder / _LOCK):
+    lock = os.open(folder / DOWNLOAD_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if not _taken(lock, folder / DOWNLOAD_LOCK):
         os.close(lock)
         yield Path(tempfile.mkdtemp(prefix=".download-", dir=scratch))
         return
     try:
+        os.utime(lock)
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
     finally:

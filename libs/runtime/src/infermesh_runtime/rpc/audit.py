@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from infermesh_runtime.errors import Code, InfermeshError
+from infermesh_runtime.network_imports import redacted
 from infermesh_runtime.rpc.context import RpcContext
 
 audit_logger = logging.getLogger("infermesh.audit")
@@ -47,7 +48,7 @@ def write_audit_line(context: RpcContext, action: str, target: Mapping[str, Any]
     """Writes the line. A log line has its time, and its request id if the call has one."""
     extra = {
         "action": action,
-        "target": {name: str(value)[:_MAX_VALUE_CHARS] for name, value in target.items()},
+        "target": {name: redacted(str(value))[:_MAX_VALUE_CHARS] for name, value in target.items()},
         "result": result,
         "peer": unquote(context.peer()),
         "who": who or _who(context),

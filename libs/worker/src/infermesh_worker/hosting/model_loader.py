@@ -9,10 +9,11 @@ from functools import partial
 
 from infermesh_runtime.background.shared_call import SharedCall
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
-from infermesh_runtime.errors import FailedPrecondition, InfermeshError, ModelNotFound, NotFound, Unavailable
+from infermesh_runtime.errors import InfermeshError, ModelNotFound, Unavailable
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.hosting.hosted_model import HostedModel, Retention
 from infermesh_worker.hosting.hosted_models import HostedModels
+from infermesh_worker.hosting.in_use import check_unused
 from infermesh_worker.hosting.keep_alive import KeepAlive
 from infermesh_worker.hosting.queue_bound import QueueBound
 from infermesh_worker.hosting.restoring import restore, with_lost
@@ -108,11 +109,15 @@ class ModelLoader:
         Raises NotFound when it is not loaded and FailedPrecondition (MODEL_IN_USE) while requests run.
         """
         if name in self._models:
-            self._check_unused(name, force)
+            check_unused(self._models, name, force=force)
         if (load := self._loads.get(name)) is not None:
             await load.settled()
-        self._check_unused(name, force)
+        check_unused(self._models, name, force=force)
         await self._remove(name)
+
+    def holds(self, name: str) -> bool:
+        """Whether a model is hosted, or a load of it has begun."""
+        return name in self._models or name in self._loads
 
     def close(self) -> None:
         """Refuses loads from now on."""
@@ -273,19 +278,6 @@ class ModelLoader:
             await self._remove(name)
         else:
             self._keep_alives[name].arm()
-
-    def _check_unused(self, name: str, force: bool) -> None:
-        hosted = self._models.get(name)
-        if hosted is None:
-            raise NotFound(
-                f"Model {name!r} is not loaded on this worker.", reason="MODEL_NOT_LOADED", metadata={"model": name}
-            )
-        if hosted.in_use and not force:
-            raise FailedPrecondition(
-                f"Model {name!r} is in use. Wait for its requests to finish, or set `force` (`--force`).",
-                reason="MODEL_IN_USE",
-                metadata={"model": name},
-            )
 
     def _load_done(self, name: str, load: SharedCall[tuple[str, ...]]) -> None:
         del self._loads[name]

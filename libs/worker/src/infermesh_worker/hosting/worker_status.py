@@ -78,6 +78,8 @@ class WorkerStatus:
     max_running: int = 0
     """Sum over all models, as is max_waiting; without a model, what one would accept."""
     max_waiting: int = 0
+    import_changes: int = 0
+    """Number of changes of the imports into the models folder."""
 
 
 def overall_state(models: Sequence[ModelStatus]) -> tuple[ServingState, str]:

@@ -22,9 +22,16 @@ _STATES = {
 
 
 def to_report(
-    status: WorkerStatus, version: str, started_at: datetime, kinds: Sequence[ModelKind] = ()
+    status: WorkerStatus,
+    version: str,
+    started_at: datetime,
+    kinds: Sequence[ModelKind] = (),
+    folder: pb.ModelsFolder | None = None,
 ) -> pb.HealthReport:
-    """The health report of a worker that can host models of these kinds."""
+    """The health report of a worker that can host models of these kinds.
+
+    `folder`: its models folder, but for what changes.
+    """
     report = pb.HealthReport(
         state=_STATES[status.state],
         message=status.message,
@@ -33,7 +40,10 @@ def to_report(
         version=version,
         available=map(_available_model, status.available),
         kinds=[KINDS[kind] for kind in kinds],
+        models_folder=folder,
     )
+    if folder is not None:
+        report.models_folder.import_changes = status.import_changes
     report.started_at.FromDatetime(started_at)
     if (device := status.device) is not None:
         report.runtime = device.runtime

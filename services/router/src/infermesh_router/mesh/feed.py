@@ -51,8 +51,8 @@ class Feed:
         self._quiet_s = quiet_s
         self._clock = clock
         self._listeners = 0
-        self._snapshots: dict[tuple[str, ...], _Snapshot] = {}
-        """The last one, by the models that a caller sees."""
+        self._snapshots: dict[tuple[bool, tuple[str, ...]], _Snapshot] = {}
+        """The last one, by whether a caller manages the mesh, and the models that it sees."""
         self._making = asyncio.Lock()
 
     @property
@@ -112,14 +112,15 @@ class Feed:
     async def _snapshot(self, viewer: Viewer, now_s: float) -> "_Snapshot":
         """The snapshot, which callers who see the same share while it is new."""
         async with self._making:
-            last = self._snapshots.get(viewer.models)
+            seen = (viewer.manages, viewer.models)
+            last = self._snapshots.get(seen)
             if last is not None and now_s - last.made_s < self._snapshot_s / 2:
                 return last
             version = self._view.version
             encoded = encode("snapshot", {**await self._view.as_json(viewer), "time": time.time()})
             if len(self._snapshots) >= _MOST_VIEWS:
                 self._snapshots.clear()
-            made = self._snapshots[viewer.models] = _Snapshot(now_s, version, encoded)
+            made = self._snapshots[seen] = _Snapshot(now_s, version, encoded)
             return made
 
 

@@ -1,18 +1,21 @@
 """Carries out what those who may manage the mesh ask for, as AdminService and EndpointService do for operators."""
 
 from infermesh.admin.v1 import admin_pb2 as pb
+from infermesh.mesh.v1 import mesh_pb2 as mesh
 from infermesh_router.fleet.drainer import Drainer
+from infermesh_router.mesh.models_folders import ModelsFolders
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_runtime.rpc.audit import audited
 from infermesh_runtime.rpc.context import RpcContext
 
 
 class Manager:
-    """Drains, resumes, loads and unloads. `who` names the caller, for the audit log."""
+    """Drains, resumes, loads, unloads, imports and removes. `who` names the caller, for the audit log."""
 
-    def __init__(self, drainer: Drainer, commands: ModelCommands) -> None:
+    def __init__(self, drainer: Drainer, commands: ModelCommands, folders: ModelsFolders) -> None:
         self._drainer = drainer
         self._commands = commands
+        self._folders = folders
 
     async def drain(self, request: pb.DrainEndpointRequest, context: RpcContext, who: str) -> pb.DrainEndpointResponse:
         """Drains an endpoint; answers when nothing runs on it."""
@@ -38,3 +41,22 @@ class Manager:
         with audited(context, request, who=who):
             await self._commands.unload(request)
         return pb.UnloadModelResponse()
+
+    async def start_import(self, request: mesh.StartImportRequest, context: RpcContext, who: str) -> mesh.Import:
+        """Begins to import a model."""
+        with audited(context, request, who=who):
+            return await self._folders.start(request)
+
+    def imports(self) -> mesh.ListImportsResponse:
+        """The imports."""
+        return mesh.ListImportsResponse(imports=self._folders.imports())
+
+    async def cancel_import(self, request: mesh.CancelImportRequest, context: RpcContext, who: str) -> mesh.Import:
+        """Stops an import; answers when nothing of it is left."""
+        with audited(context, request, who=who):
+            return await self._folders.cancel(request.import_id)
+
+    async def remove(self, request: mesh.RemoveModelRequest, context: RpcContext, who: str) -> mesh.RemoveModelResponse:
+        """Removes a model from disks."""
+        with audited(context, request, who=who):
+            return mesh.RemoveModelResponse(endpoints=await self._folders.remove(request))

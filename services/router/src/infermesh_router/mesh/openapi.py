@@ -9,6 +9,7 @@ from infermesh_router.openai.openapi import OPENAI_ERROR
 
 _SECONDS = {"type": "number", "minimum": 0}
 _SWITCH = {"type": "boolean"}
+_TEXT = {"type": "string"}
 
 
 def _body(**properties: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -23,7 +24,8 @@ MESH_API = DescribedApi(
     sent={
         "DrainEndpoint": _body(move_after_s=_SECONDS),
         "ResumeEndpoint": _body(),
-        "LoadModel": _body(pinned=_SWITCH, keep_alive_s=_SECONDS, device={"type": "string"}),
+        "LoadModel": _body(pinned=_SWITCH, keep_alive_s=_SECONDS, device=_TEXT),
         "UnloadModel": _body(force=_SWITCH),
+        "StartImport": _body(source=_TEXT, name=_TEXT, endpoint=_TEXT, weights=_TEXT, force=_SWITCH),
     },
 )

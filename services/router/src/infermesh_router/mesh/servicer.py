@@ -112,6 +112,23 @@ class MeshServicer:
         """Unloads a model."""
         return await self._manager.unload(request, context, self._manages(context))
 
+    async def StartImport(self, request: pb.StartImportRequest, context: RpcContext) -> pb.Import:
+        """Begins to import a model."""
+        return await self._manager.start_import(request, context, self._manages(context))
+
+    async def ListImports(self, request: pb.ListImportsRequest, context: RpcContext) -> pb.ListImportsResponse:
+        """Lists the imports."""
+        self._manages(context)
+        return self._manager.imports()
+
+    async def CancelImport(self, request: pb.CancelImportRequest, context: RpcContext) -> pb.Import:
+        """Stops an import."""
+        return await self._manager.cancel_import(request, context, self._manages(context))
+
+    async def RemoveModel(self, request: pb.RemoveModelRequest, context: RpcContext) -> pb.RemoveModelResponse:
+        """Removes a model from disks."""
+        return await self._manager.remove(request, context, self._manages(context))
+
     async def GetPage(self, request: pb.GetPageRequest, context: RpcContext) -> HttpBody:
         """A file of the page; for `/`, a sign of life to clients that do not ask for HTML."""
         asked = {name: str(value) for name, value in context.invocation_metadata() or ()}
@@ -153,6 +170,10 @@ def mesh_handlers(servicer: MeshServicer) -> dict[str, grpc.RpcMethodHandler]:
         "ResumeEndpoint": (servicer.ResumeEndpoint, admin.ResumeEndpointRequest, admin.ResumeEndpointResponse),
         "LoadModel": (servicer.LoadModel, admin.LoadModelRequest, admin.LoadModelResponse),
         "UnloadModel": (servicer.UnloadModel, admin.UnloadModelRequest, admin.UnloadModelResponse),
+        "StartImport": (servicer.StartImport, pb.StartImportRequest, pb.Import),
+        "ListImports": (servicer.ListImports, pb.ListImportsRequest, pb.ListImportsResponse),
+        "CancelImport": (servicer.CancelImport, pb.CancelImportRequest, pb.Import),
+        "RemoveModel": (servicer.RemoveModel, pb.RemoveModelRequest, pb.RemoveModelResponse),
         "GetPage": (servicer.GetPage, pb.GetPageRequest, HttpBody),
     }
     handlers = {

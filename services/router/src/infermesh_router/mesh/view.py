@@ -8,6 +8,7 @@ from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.api.listing import Listing
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.mesh.describe import describe_endpoints, describe_queues
+from infermesh_router.mesh.import_book import ImportBook
 from infermesh_router.mesh.json_values import to_json
 from infermesh_router.mesh.viewer import Viewer
 
@@ -19,8 +20,16 @@ _FEW = 16
 class MeshView:
     """What the router knows of its fleet and queues now, from the same lists as AdminService's."""
 
-    def __init__(self, listing: Listing, *, changes: Changes, queue_limit: Callable[[str], int]) -> None:
+    def __init__(
+        self,
+        listing: Listing,
+        *,
+        changes: Changes,
+        queue_limit: Callable[[str], int],
+        imports: ImportBook | None = None,
+    ) -> None:
         self._listing = listing
+        self._imports = imports or ImportBook()
         self._changes = changes
         self._queue_limit = queue_limit
 
@@ -34,23 +43,28 @@ class MeshView:
         return describe_queues(self._listing.queues(), self._queue_limit, viewer.may_see)
 
     async def as_json(self, viewer: Viewer) -> dict[str, Any]:
-        """Endpoints and queues, as JSON holds them."""
+        """Endpoints, queues, and for those who manage imports, as JSON holds them."""
         listed, queues = self._listing.endpoints(), self.queues(viewer)
+        imports = [*map(to_json, self._imports.all)] if viewer.manages else []
 
         def describe() -> dict[str, Any]:
             endpoints = describe_endpoints(listed, viewer.may_see)
-            return {"endpoints": [*map(to_json, endpoints)], "queues": [*map(to_json, queues)]}
+            return {
+                "endpoints": [*map(to_json, endpoints)],
+                "queues": [*map(to_json, queues)],
+                "imports": imports,
+            }
 
         return await _run(len(listed), describe)
 
     @property
     def version(self) -> int:
-        """Grows when endpoints change."""
-        return self._changes.version
+        """Grows when endpoints or imports change."""
+        return self._changes.version + self._imports.version
 
     def changed_since(self, version: int) -> bool:
-        """Whether endpoints have changed since then, or requests wait, which grow older."""
-        return self._changes.version != version or bool(self._listing.queues())
+        """Whether endpoints or imports have changed since then, or requests wait, which grow older."""
+        return self.version != version or bool(self._listing.queues())
 
 
 async def _run(endpoints: int, work: Callable[[], T]) -> T:

@@ -75,3 +75,11 @@ TrustCode = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check the source, print what an import would take in, and stop.")
 ]
+ForWorker = Annotated[
+    bool,
+    typer.Option(
+        "--for-worker",
+        hidden=True,
+        help="Write the progress to stdout as lines of JSON, and take only sources that name nothing on this machine.",
+    ),
+]

@@ -42,6 +42,7 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
     batch_delay_ms: given.BatchDelayMs = 0.0,
     trust_code: given.TrustCode = False,
     dry_run: given.DryRun = False,
+    for_worker: given.ForWorker = False,
 ) -> None:
     """Copy or download a model into the models folder, ready to serve. A failed import leaves nothing behind."""
     from infermesh_client.cli.models.importing import run_dry_import, run_import  # noqa: PLC0415
@@ -58,7 +59,11 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
         tool_format=tool_format,
         reasoning=reasoning,
     )
-    if dry_run:
+    if for_worker:
+        from infermesh_client.cli.models.worker_import import run_worker_import  # noqa: PLC0415
+
+        run_worker_import(source, name, wanted, force=force)
+    elif dry_run:
         run_dry_import(source, wanted)
     elif name:
         run_import(source, name, wanted, force=force)

@@ -4,14 +4,15 @@ from pathlib import PurePath
 
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_runtime.errors import FailedPrecondition
-
-_CODE_SUFFIXES = (".pt2", ".pt", ".ts")
-"""Of torch.export and TorchScript, which are programs; worker-xpu's checks refuse only what is known to be harmful."""
+from infermesh_runtime.network_imports import CODE_SUFFIXES
 
 
 def check_trust(graph: PurePath, options: ImportOptions) -> None:
-    """Raises FailedPrecondition for a program that the user does not trust. Reads nothing."""
-    if graph.name.lower().endswith(_CODE_SUFFIXES) and not options.trust_code:
+    """Raises FailedPrecondition for a program that the user does not trust. Reads nothing.
+
+    worker-xpu's checks of such files refuse only what is known to be harmful.
+    """
+    if graph.name.lower().endswith(CODE_SUFFIXES) and not options.trust_code:
         raise FailedPrecondition(
             f"{graph.name} is a program for torch, which can run code of its maker on this machine, whatever is "
             "checked before; give --trust-code if you trust who made it (trust_code=True in Python), or ask them for "
