@@ -60,7 +60,8 @@ def up(
     workers: Annotated[
         str,
         typer.Option(
-            help="Workers to start, separated by commas: cpu, xpu, or xpu:0,xpu:1 for one worker on each of two GPUs."
+            help="Workers to start, separated by commas: cpu, xpu, xpu:0,xpu:1 for one worker on each of two GPUs, or "
+            "cpu:0,cpu:1 for one on each of two NUMA nodes, or halves of the processors."
         ),
     ] = "cpu",
     timeout_s: Annotated[

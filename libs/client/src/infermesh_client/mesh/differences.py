@@ -29,8 +29,15 @@ def check_same(
 
 def _workers(wanted: Sequence[WorkerSpec], running: Iterable[str]) -> list[str]:
     names = sorted(name for name in running if name.startswith("worker-"))
-    missing = [worker.name for worker in wanted if worker.name not in names]
+    missing = [
+        worker.name for worker in wanted if not any(name == worker.name or _is_one_of(worker, name) for name in names)
+    ]
     return [f"it runs {', '.join(names) or 'no worker'}, without {', '.join(missing)}"] if missing else []
+
+
+def _is_one_of(worker: WorkerSpec, name: str) -> bool:
+    """Whether the process runs a device of the worker's kind, and any will do."""
+    return worker.device_index is None and name.startswith(f"{worker.name}-")
 
 
 def _ports(state: MeshState, settings: ClientSettings) -> list[str]:

@@ -50,7 +50,8 @@ class MeshPlan:
 
 def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[WorkerSpec], model: str) -> MeshPlan:
     """Picks free ports and lists the processes. Envoy will read its configuration from `envoy_config(home)`."""
-    ports = iter(pick_free_ports(2 * len(workers) + 2))
+    # in the order of their addresses, by which endpoints are listed and numbered
+    ports = iter(sorted(pick_free_ports(2 * len(workers) + 2), key=str))
     names = [worker.name for worker in workers]
     listens = {name: f"{HOST}:{next(ports)}" for name in (*names, "router")}
     metrics = {name: f"{HOST}:{next(ports)}" for name in (*names, "router")}
