@@ -30,9 +30,9 @@ class Listed:
     asked: int = 0
     waiting: list[admin.ModelQueue] = field(default_factory=list)
 
-    def endpoints(self) -> list[admin.Endpoint]:
+    async def of_all(self) -> admin.ListEndpointsResponse:
         self.asked += 1
-        return [admin.Endpoint(address="h:1")]
+        return admin.ListEndpointsResponse(endpoints=[admin.Endpoint(address="h:1")], queues=self.waiting)
 
     def queues(self) -> list[admin.ModelQueue]:
         return self.waiting

@@ -1,0 +1,37 @@
+"""Answers the other routers of the mesh, on the admin plane: what this router alone knows of requests."""
+
+import grpc
+
+from infermesh.mesh.v1 import mesh_pb2 as pb
+from infermesh_router.mesh.receipts import MeshReceipts
+from infermesh_router.siblings.sibling_calls import told_viewer
+from infermesh_runtime.rpc.context import RpcContext
+
+
+class SiblingServicer:
+    """The part of MeshService that routers side by side ask each other for."""
+
+    def __init__(self, receipts: MeshReceipts) -> None:
+        """`receipts`: of this router alone."""
+        self._receipts = receipts
+
+    async def GetReceipt(self, request: pb.GetReceiptRequest, context: RpcContext) -> pb.Receipt:
+        """The receipt of a request."""
+        return await self._receipts.find(request.request_id, told_viewer(context)["client"])
+
+    async def ListReceipts(self, request: pb.ListReceiptsRequest, context: RpcContext) -> pb.ListReceiptsResponse:
+        """The newest receipts."""
+        client = told_viewer(context)["client"]
+        return pb.ListReceiptsResponse(receipts=await self._receipts.newest(request.limit, client))
+
+
+def sibling_handlers(servicer: SiblingServicer) -> dict[str, grpc.RpcMethodHandler]:
+    """The methods of MeshService on the admin plane."""
+    return {
+        "GetReceipt": grpc.unary_unary_rpc_method_handler(
+            servicer.GetReceipt, pb.GetReceiptRequest.FromString, pb.Receipt.SerializeToString
+        ),
+        "ListReceipts": grpc.unary_unary_rpc_method_handler(
+            servicer.ListReceipts, pb.ListReceiptsRequest.FromString, pb.ListReceiptsResponse.SerializeToString
+        ),
+    }
