@@ -1,4 +1,4 @@
-"""`infermesh up` with several CPU workers: each has processors and memory of its own, and one goes on for another."""
+"""`infermesh up` with several CPU workers and routers: workers share the processors, and one goes on for another."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from tests.e2e.test_up_down import MODEL, Home, free_port, wait_for
 
 PROMPT = "Count slowly from one to twenty, in words."
 TOKENS = 64
+ADMIN = "INFERMESH_ADMIN_LISTEN"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def home(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     }
     others = {name: value for name, value in os.environ.items() if not name.startswith("INFERMESH_")}
     home = Home(root, {**others, **variables})
-    started = home.run("up", "--workers", "cpu:0,cpu:1")
+    started = home.run("up", "--workers", "cpu:0,cpu:1", "--routers", "2")
     assert started.returncode == 0, started.stderr
     yield home
     home.run("down")
@@ -107,3 +108,20 @@ def test_a_stream_goes_on_at_the_other_worker(home: Home) -> None:
     (move,) = receipt["failovers"]
     assert move["from_endpoint"] == address != move["to_endpoint"]
     wait_for(lambda: both_ready(home))
+
+
+def test_the_command_reaches_the_mesh_while_a_router_is_down(home: Home) -> None:
+    admin = home.root / "run" / "admin.sock"
+    first = next(process for process in home.processes() if process.environ().get(ADMIN) == f"unix:{admin}")
+    first.suspend()  # so that the supervisor cannot start it again
+    admin.rename(admin.with_suffix(".away"))  # nobody listens there
+    try:
+        listed = json.loads(home.run("status", "--json").stdout)["endpoints"]
+        assert [endpoint["connected"] for endpoint in listed] == [True, True]
+    finally:
+        admin.with_suffix(".away").rename(admin)
+        first.resume()
+    again = home.run("up")
+    assert (again.returncode, "already running" in again.stdout) == (0, True)
+    other = home.run("up", "--routers", "3")
+    assert (other.returncode, "it runs 2 routers, not 3" in other.stderr) == (1, True)

@@ -21,6 +21,7 @@ from infermesh_router.config.mesh_file import MeshFile
 from infermesh_router.config.mesh_rules import admission_limits, alias_targets, chooser_rules, retention, share_of
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.fleet.channel import open_channel
+from infermesh_router.fleet.device_names import address_of
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.kinds import only_model
 from infermesh_router.fleet.poller import PollerOptions, ReconnectPace, poll
@@ -153,8 +154,14 @@ def build_siblings(settings: RouterSettings) -> Siblings:
 
 
 def _resolver(fleet: Fleet, aliases: Aliases) -> Callable[[Call], Call]:
-    """Gives a call the model that it means."""
-    return lambda call: aliases.resolve(name_model(call, lambda kind: only_model(fleet.endpoints, kind)))
+    """Gives a call the model and the endpoint that it means."""
+
+    def resolve(call: Call) -> Call:
+        named = aliases.resolve(name_model(call, lambda kind: only_model(fleet.endpoints, kind)))
+        device = address_of(named.wanted.device, fleet) if ":" in named.wanted.device else named.wanted.device
+        return named if device == named.wanted.device else named.on_device(device)
+
+    return resolve
 
 
 def _reporter(
