@@ -117,6 +117,35 @@ async def test_either_router_knows_what_became_of_a_request(mesh: Pair) -> None:
             await stub.GetReceipt(mesh_pb2.GetReceiptRequest(request_id="third"))
 
 
+async def test_either_router_tells_what_happens_at_both(mesh: Pair) -> None:
+    stub = mesh_pb2_grpc.MeshServiceStub(mesh.routers[0].channel)
+    await generate(mesh.routers[1], ask(), request_id="kept")
+    watch = stub.WatchEvents(mesh_pb2.WatchEventsRequest())
+    seen, told = b"", asyncio.Event()
+
+    async def listen() -> None:
+        nonlocal seen
+        async for body in watch:
+            seen += body.data
+            told.set()
+
+    async def until(text: bytes) -> None:
+        async with asyncio.timeout(20):
+            while text not in seen:
+                told.clear()
+                await told.wait()
+
+    listening = asyncio.create_task(listen())
+    await until(b'"kept"')
+    for name, router in zip(("here", "there"), mesh.routers, strict=True):
+        await generate(router, ask(), request_id=name)
+        await until(f'"{name}"'.encode())
+    listening.cancel()
+    watch.cancel()
+    assert [seen.count(f'"{name}"'.encode()) for name in ("kept", "here", "there")] == [1, 1, 1]
+    assert b"event: snapshot" in seen
+
+
 async def test_either_router_drains_an_endpoint_of_the_streams_of_both(mesh: Pair) -> None:
     begun = [asyncio.Event() for _ in range(8)]
     streams = [asyncio.create_task(generate(mesh.routers[i % 2], ask(200), begun=each)) for i, each in enumerate(begun)]

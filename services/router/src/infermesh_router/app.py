@@ -138,7 +138,7 @@ def _add_admin_plane(
     tensors.add_to_operators(plane, everybody, commands)
     add_AdminServiceServicer_to_server(admin, plane)
     add_EndpointServiceServicer_to_server(endpoint, plane)
-    add_sibling_plane(plane, core)
+    add_sibling_plane(plane, core, operations)
 
 
 def _mesh_part(mesh: MeshFile) -> ServerPart:

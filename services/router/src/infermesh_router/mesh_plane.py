@@ -9,6 +9,7 @@ from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core, build_siblings
 from infermesh_router.fleet.drainer import Drainer
 from infermesh_router.membership.registry import Registry
+from infermesh_router.mesh.events import MeshEvents
 from infermesh_router.mesh.feed import Feed
 from infermesh_router.mesh.manager import Manager
 from infermesh_router.mesh.observer import Observer
@@ -30,6 +31,8 @@ class Operations:
 
     siblings: Siblings
     listing: Listing
+    view: MeshView
+    feed: Feed
     drainer: Drainer
     commands: ModelCommands
 
@@ -37,15 +40,23 @@ class Operations:
 def build_operations(settings: RouterSettings, core: Core, registry: Registry) -> Operations:
     """Builds the parts, with the other routers of the mesh that the settings name."""
     siblings = build_siblings(settings)
+    listing = Listing(
+        core.fleet,
+        source_of=registry.source_of,
+        stats=core.metrics.by_endpoint,
+        queues=core.admission.queues,
+        siblings=siblings,
+    )
+    view = MeshView(
+        listing,
+        changes=core.fleet.changes,
+        queue_limit=lambda model: admission_limits(core.mesh.config, model).max_waiting,
+    )
     return Operations(
         siblings,
-        Listing(
-            core.fleet,
-            source_of=registry.source_of,
-            stats=core.metrics.by_endpoint,
-            queues=core.admission.queues,
-            siblings=siblings,
-        ),
+        listing,
+        view,
+        Feed(core.journal, view),
         Drainer(core.fleet, core.dispatcher.move_streams, others=siblings.drain if len(siblings) else None),
         ModelCommands(core.fleet, core.placer, wishes=core.wishes, aliases=core.aliases.models, siblings=siblings),
     )
@@ -61,15 +72,9 @@ def add_mesh_plane(
     tasks: TaskSupervisor,
 ) -> None:
     """Adds the service, and what notices restarts of endpoints."""
-    view = MeshView(
-        operations.listing,
-        changes=core.fleet.changes,
-        queue_limit=lambda model: admission_limits(core.mesh.config, model).max_waiting,
-    )
-    feed = Feed(core.journal, view)
     servicer = MeshServicer(
-        view,
-        feed,
+        operations.view,
+        MeshEvents(operations.feed, operations.siblings),
         MeshReceipts(core.receipts, operations.siblings),
         Manager(operations.drainer, operations.commands),
         access=access,
@@ -84,6 +89,6 @@ def add_mesh_plane(
     server.add_part(ServerPart(name="mesh observer", start=start))
 
 
-def add_sibling_plane(plane: Listener, core: Core) -> None:
+def add_sibling_plane(plane: Listener, core: Core, operations: Operations) -> None:
     """Adds what the other routers of the mesh ask this one for, to its admin address."""
-    plane.add_service(SERVICE, sibling_handlers(SiblingServicer(MeshReceipts(core.receipts))))
+    plane.add_service(SERVICE, sibling_handlers(SiblingServicer(MeshReceipts(core.receipts), operations.feed)))

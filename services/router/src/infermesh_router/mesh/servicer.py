@@ -13,7 +13,7 @@ from google.api.httpbody_pb2 import HttpBody
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.access.access import Access
-from infermesh_router.mesh.feed import Feed
+from infermesh_router.mesh.events import MeshEvents
 from infermesh_router.mesh.manager import Manager
 from infermesh_router.mesh.owner import Owner
 from infermesh_router.mesh.receipts import MeshReceipts
@@ -37,7 +37,7 @@ class MeshServicer:
     def __init__(
         self,
         view: MeshView,
-        feed: Feed,
+        events: MeshEvents,
         receipts: MeshReceipts,
         manager: Manager,
         *,
@@ -46,7 +46,7 @@ class MeshServicer:
         read_page: Callable[[], PageFiles] = PageFiles,
     ) -> None:
         self._view = view
-        self._feed = feed
+        self._events = events
         self._receipts = receipts
         self._manager = manager
         self._access = access
@@ -65,7 +65,7 @@ class MeshServicer:
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: RpcContext) -> None:
         """Sends events until the client leaves, or its rights change; it connects again then, with the new ones."""
         viewer = self._identify(context)
-        async with aclosing(self._feed.follow(viewer)) as events:
+        async with aclosing(self._events.follow(viewer)) as events:
             first = await anext(events)
             await context.send_initial_metadata(_STREAM_HEADERS)
             await context.write(HttpBody(content_type=EVENTS, data=first))

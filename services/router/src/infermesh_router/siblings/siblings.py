@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import grpc
@@ -17,6 +17,7 @@ T = TypeVar("T")
 OpenChannel = Callable[[str], grpc.aio.Channel]
 ANSWER_TIMEOUT_S = 1.0
 """How long a router that asks waits for another one, which may hang."""
+_RECONNECT_S = 1.0
 _QUIET = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 
 _log = logging.getLogger(__name__)
@@ -75,6 +76,25 @@ class Siblings:
             lambda channel: MeshServiceStub(channel).ListReceipts(request, metadata=metadata, timeout=ANSWER_TIMEOUT_S)
         )
         return [receipt for answer in answers for receipt in answer.receipts]
+
+    def events(self, **viewer: object) -> list[AsyncGenerator[bytes, None]]:
+        """The events of each, without snapshots, until the stream is closed. `viewer`: who asks for them."""
+        return [self._events(address, viewer) for address in self._addresses]
+
+    async def _events(self, address: str, viewer: Mapping[str, object]) -> AsyncGenerator[bytes, None]:
+        kept = True  # only the first time: a later connection would bring the same ones again
+        while True:
+            metadata = sibling_metadata(**viewer, kept=kept)
+            call = MeshServiceStub(self._channel(address)).WatchEvents(pb.WatchEventsRequest(), metadata=metadata)
+            try:
+                async for body in call:
+                    kept = False
+                    yield body.data
+            except grpc.aio.AioRpcError:
+                pass
+            finally:
+                call.cancel()
+            await asyncio.sleep(_RECONNECT_S)
 
     async def close(self) -> None:
         """Closes the connections."""
