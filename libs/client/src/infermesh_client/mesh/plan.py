@@ -59,20 +59,6 @@ def plan_mesh(
     listens = {name: f"{HOST}:{next(ports)}" for name in (*names, *router_names)}
     metrics = {name: f"{HOST}:{next(ports)}" for name in (*names, *router_names)}
     admins = router_admins(home, routers)
-    local = [
-        Service(
-            worker.name,
-            _python(worker.module),
-            {
-                **_shared(home),
-                **worker.environment,
-                **_listen(worker.name, listens, metrics),
-                "INFERMESH_MODEL": model,
-            },
-            1,
-        )
-        for worker in workers
-    ]
     endpoints = ",".join([*(listens[name] for name in names), *_other_workers()])
     side_by_side = [  # they stop first, so that they drain while Envoy still relays
         Service(
@@ -89,7 +75,11 @@ def plan_mesh(
         for index, name in enumerate(router_names)
     ]
     return MeshPlan(
-        services=[*local, *side_by_side, Service("envoy", _envoy_command(envoy_config(home)), {}, 2)],
+        services=[
+            *_worker_services(home, workers, listens, metrics, model),
+            *side_by_side,
+            Service("envoy", _envoy_command(envoy_config(home)), {}, 2),
+        ],
         http=f"{HOST}:{settings.http_port}",
         grpc=f"{HOST}:{settings.grpc_port}",
         routers=[listens[name] for name in router_names],
@@ -99,6 +89,25 @@ def plan_mesh(
         envoy_admin=f"unix:{socket_path(home, 'envoy-admin')}",
         model=model,
     )
+
+
+def _worker_services(
+    home: Home, workers: Sequence[WorkerSpec], listens: Mapping[str, str], metrics: Mapping[str, str], model: str
+) -> Sequence[Service]:
+    return [
+        Service(
+            worker.name,
+            _python(worker.module),
+            {
+                **_shared(home),
+                **worker.environment,
+                **_listen(worker.name, listens, metrics),
+                "INFERMESH_MODEL": model,
+            },
+            1,
+        )
+        for worker in workers
+    ]
 
 
 def _shared(home: Home) -> Mapping[str, str]:
