@@ -11,6 +11,7 @@ TESTS := conftest.py $(wildcard libs/*/tests) services/router/tests deploy/envoy
 BENCHMARKS := $(shell find benchmarks -name '*.py')
 TORCH_BENCHMARKS := $(shell grep -lE '^ *(import|from) (torch|transformers|triton|infermesh_worker_xpu)[ .]' $(BENCHMARKS))
 WORKERS ?= cpu
+ROUTERS ?=
 INSTALLED_INDEX := $(shell cat $(VENV)/.installed-xpu 2>/dev/null)
 # Index of torch's builds for a device, remembered; empty: what pip finds. README, "GPUs", says when one is needed
 TORCH_INDEX ?= $(INSTALLED_INDEX)
@@ -39,8 +40,8 @@ $(VENV)/.installed: requirements.lock $(PACKAGES:%=%/pyproject.toml)
 	$(PYTHON) $(PIP_INSTALL) --no-deps --no-build-isolation $(PACKAGES:%=-e %)
 	@touch $@
 
-up: setup $(if $(findstring xpu,$(WORKERS)),setup-xpu) ## Start the mesh (WORKERS=cpu,xpu), ask it one question, leave it running
-	infermesh up --workers $(WORKERS)
+up: setup $(if $(findstring xpu,$(WORKERS)),setup-xpu) ## Start the mesh (WORKERS=cpu,xpu ROUTERS=2), ask it one question, leave it running
+	infermesh up --workers $(WORKERS) $(ROUTERS:%=--routers %)
 
 down: setup ## Stop the mesh
 	infermesh down

@@ -97,18 +97,25 @@ def run_worker(parts: ExitStack, itl_s: float) -> str:
     return address
 
 
-def run_router(parts: ExitStack, worker: str) -> tuple[str, psutil.Process]:
-    """Starts our router in front of the worker; returns its address and process."""
+def run_router(parts: ExitStack, worker: str, **more: str) -> tuple[str, psutil.Process]:
+    """Starts our router in front of the worker, with more settings; returns its address and process."""
     address = f"127.0.0.1:{free_port()}"
-    settings = {"LISTEN": address, "WORKERS": worker}
+    settings = {"LISTEN": address, "WORKERS": worker, **more}
     return address, run_process(parts, [sys.executable, "-m", "infermesh_router"], _variables(settings))
 
 
-def run_envoy(parts: ExitStack, router: str) -> tuple[str, psutil.Process]:
-    """Starts Envoy in front of the router and waits until it answers; returns its REST address and process."""
+def run_envoy(parts: ExitStack, router: str, *more: str) -> tuple[str, psutil.Process]:
+    """Starts Envoy in front of one router or several, and waits until it answers.
+
+    Returns its REST address and process.
+    """
     http, grpc = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     options = EnvoyOptions(
-        http=Address.parse(http), grpc=Address.parse(grpc), router=Address.parse(router), admin_port=free_port()
+        http=Address.parse(http),
+        grpc=Address.parse(grpc),
+        router=Address.parse(router),
+        more_routers=tuple(map(Address.parse, more)),
+        admin_port=free_port(),
     )
     config = Path(parts.enter_context(tempfile.TemporaryDirectory())) / "envoy.yaml"
     config.write_text(render(options), encoding="utf-8")

@@ -142,9 +142,8 @@ def test_compose_publishes_to_this_machine_only_and_says_that_it_is_in_plain_tex
 
 def test_compose_starts_a_gpu_s_worker_only_where_it_is_asked_for() -> None:
     services = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())["services"]
-    assert {name: service["profiles"] for name, service in services.items() if "profiles" in service} == {
-        name: [profile] for name, profile in PROFILES.items()
-    }
+    profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
+    assert profiles == {name: [profile] for name, profile in {**PROFILES, "worker-cpu-1": "cpu-1"}.items()}
     for name, profile in PROFILES.items():
         assert services[name]["build"]["dockerfile"] == "deploy/docker/worker-xpu.Dockerfile"
         declared = {words[0].partition("=")[0] for words in instructions("worker-xpu", "ARG")}
@@ -152,6 +151,16 @@ def test_compose_starts_a_gpu_s_worker_only_where_it_is_asked_for() -> None:
         assert services[name]["environment"]["INFERMESH_DEVICE"] == profile
         assert services[name]["environment"]["INFERMESH_MODEL"]
         assert services[name]["tmpfs"] == ["/tmp:exec"]
+
+
+def test_compose_shares_the_processors_between_two_cpu_workers() -> None:
+    services = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())["services"]
+    first, second = services["worker-cpu"], services["worker-cpu-1"]
+    assert first["environment"].pop("INFERMESH_CPU_PART") == "${INFERMESH_CPU_WORKERS:+0/${INFERMESH_CPU_WORKERS}}"
+    assert second["environment"].pop("INFERMESH_CPU_PART") == "1/${INFERMESH_CPU_WORKERS:-2}"
+    assert second.pop("profiles") == ["cpu-1"]
+    assert second.pop("networks") == {"default": {"aliases": ["worker-cpu"]}}  # where the router looks
+    assert first == second
 
 
 @pytest.mark.parametrize("index", ["", "file:///wheels"])

@@ -20,7 +20,10 @@ CONTAINER = EnvoyOptions(
 )
 
 
-@pytest.mark.parametrize("options", [EnvoyOptions(), CONTAINER], ids=["local", "container"])
+SEVERAL = EnvoyOptions(more_routers=(Address("127.0.0.1", 8092), Address("127.0.0.1", 8093)))
+
+
+@pytest.mark.parametrize("options", [EnvoyOptions(), CONTAINER, SEVERAL], ids=["local", "container", "several"])
 def test_envoy_accepts_it(options: EnvoyOptions, tmp_path: Path) -> None:
     config = tmp_path / "envoy.yaml"
     config.write_text(render(options))
@@ -38,7 +41,27 @@ def test_options_are_in_it() -> None:
     assert where == [{"address": "0.0.0.0", "port_value": 8080}, {"address": "::", "port_value": 8081}]
 
 
+def test_several_routers_share_all_but_files_and_batches() -> None:
+    resources = yaml.safe_load(render(SEVERAL))["static_resources"]
+    endpoints = {
+        cluster["name"]: [
+            each["endpoint"]["address"]["socket_address"]["port_value"]
+            for each in cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        ]
+        for cluster in resources["clusters"]
+    }
+    assert endpoints == {"router": [8082, 8092, 8093], "first-router": [8082]}
+    assert ["health_checks" in cluster for cluster in resources["clusters"]] == [True, False]
+    filters = (listener["filter_chains"][0]["filters"][0]["typed_config"] for listener in resources["listeners"])
+    routes = [route for each in filters for host in each["route_config"]["virtual_hosts"] for route in host["routes"]]
+    first = [route["match"]["prefix"] for route in routes if route.get("route", {}).get("cluster") == "first-router"]
+    assert first == ["/infermesh.openai.v1.BatchService/"]
+    alone = yaml.safe_load(render(EnvoyOptions()))["static_resources"]["clusters"]
+    assert [(cluster["name"], "health_checks" in cluster) for cluster in alone] == [("router", False)]
+
+
 def test_command_line() -> None:
+    assert parse(["--router", "r:1", "--more-routers", "s:2", "t:3"]).more_routers == (Address("s", 2), Address("t", 3))
     options = parse(["--http", "[::1]:1", "--router", "router:2", "--cors-origin", "https://a", "--timeout-s", "1.5"])
     assert options == EnvoyOptions(
         http=Address("::1", 1), router=Address("router", 2), cors_origins=("https://a",), timeout_s=1.5

@@ -18,6 +18,7 @@ def parse(arguments: Sequence[str], *, description: str | None = None) -> EnvoyO
         add_options(parser)
     values = vars(parser.parse_args(arguments))
     values["cors_origins"] = tuple(values["cors_origins"] or _DEFAULT.cors_origins)
+    values["more_routers"] = tuple(values["more_routers"])
     values["allowed_hosts"] = tuple(values["allowed_hosts"] or _DEFAULT.allowed_hosts)
     tls = _files(parser, values, "tls_cert", "tls_key")
     mesh = _files(parser, values, "mesh_ca", "mesh_cert", "mesh_key")
@@ -54,6 +55,13 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
         type=Address.parse,
         default=_DEFAULT.router,
         help="where the router listens, host:port (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--more-routers",
+        type=Address.parse,
+        nargs="*",
+        default=[],
+        help="further routers beside it, among which requests are spread, host:port (default: none)",
     )
     parser.add_argument(
         "--admin-port",

@@ -61,7 +61,7 @@ class MeshTls:
 
 @dataclass(frozen=True, slots=True)
 class EnvoyOptions:
-    """Options of one Envoy, which has two listeners and one router behind them."""
+    """Options of one Envoy, which has two listeners, and a router or several behind them."""
 
     http: Address = Address("127.0.0.1", 8080)
     """Where the REST API listens."""
@@ -69,6 +69,8 @@ class EnvoyOptions:
     """Where the native gRPC services listen."""
     router: Address = Address("127.0.0.1", 8082)
     """Where the router listens. A host name is resolved again every second."""
+    more_routers: tuple[Address, ...] = ()
+    """Further routers beside it, among which requests are spread. Files and batches stay with the first one."""
     admin_port: int = 0
     """Port of Envoy's admin page on 127.0.0.1; 0 takes any free port. Any user of the machine can stop Envoy there."""
     admin_socket: Path | None = None

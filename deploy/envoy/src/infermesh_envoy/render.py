@@ -56,7 +56,7 @@ def render(options: EnvoyOptions) -> str:
     return environment.get_template("envoy.yaml.j2").render(
         http=options.http,
         grpc=options.grpc,
-        router=options.router,
+        routers=[options.router, *options.more_routers],
         admin=Address("127.0.0.1", options.admin_port),
         admin_socket=str(options.admin_socket or ""),
         hosts_regex=hosts_regex(options),

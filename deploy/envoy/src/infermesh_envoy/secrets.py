@@ -26,7 +26,8 @@ def write_secrets(options: EnvoyOptions) -> None:
 def router_names(options: EnvoyOptions) -> list[tuple[str, str]]:
     """The names one of which the router's certificate must have, each with its kind."""
     name = options.mesh_tls.name if options.mesh_tls else ""
-    return [_kind(name or options.router.host)]
+    routers = (options.router, *options.more_routers)
+    return list(dict.fromkeys(_kind(name or router.host) for router in routers))
 
 
 def _trust(options: EnvoyOptions, ca: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def running_mesh(
     monkeypatch.setenv("INFERMESH_DRAIN_S", "7")
     settings = ClientSettings()
     plan = plan_mesh(settings, Home.of(settings), [WorkerSpec("cpu")], "tiny")
-    write_state(replace(plan, router=mesh.address, admin=mesh.address), Home.of(settings))
+    write_state(replace(plan, routers=[mesh.address], admins=[mesh.address]), Home.of(settings))
     monkeypatch.delenv("INFERMESH_DRAIN_S")
     running("worker-cpu", "router", "envoy")
     (models_root / "tiny").mkdir(parents=True)
@@ -71,6 +71,8 @@ def test_the_same_model_is_only_pinned_if_it_is_not(
     ("variables", "arguments", "problem"),
     [
         ({}, ["--workers", "cpu,xpu:1"], "it runs worker-cpu, without worker-xpu-1"),
+        ({}, ["--workers", "cpu:0,cpu:1"], "it runs worker-cpu, without worker-cpu-0, worker-cpu-1"),
+        ({}, ["--routers", "2"], "it runs 1 router, not 2"),
         ({"HTTP_PORT": "9"}, [], "it listens on 127.0.0.1:1, and INFERMESH_HTTP_PORT is 9"),
         ({"DRAIN_S": "8"}, [], "INFERMESH_DRAIN_S is not what it was started with"),
         ({"MAX_SEQUENCES": "8"}, [], "INFERMESH_MAX_SEQUENCES is not what it was started with"),

@@ -78,8 +78,27 @@ def test_plan(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     assert router.environment["INFERMESH_WORKERS"] == f"{plan.workers[0]},gpu-box:9000"
     assert worker.environment["INFERMESH_LISTEN"] == plan.workers[0]
     assert worker.environment["INFERMESH_MODEL"] == "m"
-    assert router.environment["INFERMESH_ADMIN_LISTEN"] == plan.admin == f"unix:{home.run}/admin.sock"
+    assert router.environment["INFERMESH_ADMIN_LISTEN"] == plan.admins[0] == f"unix:{home.run}/admin.sock"
     assert plan.envoy_admin == f"unix:{home.run}/envoy-admin.sock"
+
+
+def test_a_plan_of_several_routers(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFERMESH_RESPONSES_STORE", "off")
+    plan = plan_mesh(ClientSettings(), home, [WorkerSpec("cpu")], "m", routers=3)
+    _, *routers, _ = plan.services
+    assert [router.name for router in routers] == ["router-0", "router-1", "router-2"]
+    environments = [router.environment for router in routers]
+    assert [each["INFERMESH_ADMIN_LISTEN"] for each in environments] == list(plan.admins)
+    assert len({each["INFERMESH_LISTEN"] for each in environments} | set(plan.metrics.values())) == 7
+    for index, each in enumerate(environments):
+        assert each["INFERMESH_ROUTER_COUNT"] == "3"
+        assert {*each["INFERMESH_SIBLINGS"].split(","), plan.admins[index]} == set(plan.admins)
+        assert each["INFERMESH_RESPONSES_STORE"] == "off"
+    assert [each["INFERMESH_BATCHES_STORE"] for each in environments] == [f"{home.root}/batches.sqlite", "off", "off"]
+    home.run.mkdir(parents=True, exist_ok=True)
+    write_envoy_config(plan, ClientSettings(), home)
+    config = envoy_config(home).read_text()
+    assert all(f"port_value: {address.rpartition(':')[2]} " in config for address in plan.routers)
 
 
 def test_every_process_but_envoy_reads_the_mesh_token_from_a_file(home: Home) -> None:

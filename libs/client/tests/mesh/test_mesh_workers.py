@@ -16,19 +16,28 @@ def test_kinds_and_devices_are_told_apart() -> None:
     assert parse_workers(["xpu:0", "xpu:1", "cpu"]) == [WorkerSpec("xpu", 0), WorkerSpec("xpu", 1), WorkerSpec("cpu")]
 
 
+def test_a_kind_named_several_times_is_that_many_workers() -> None:
+    two = [WorkerSpec("cpu", 0, 2), WorkerSpec("cpu", 1, 2)]
+    assert parse_workers(["cpu", "cpu"]) == parse_workers(["cpu:0", "cpu:1"]) == two
+    assert parse_workers(["xpu", "cpu", "xpu"]) == [WorkerSpec("xpu", 0), WorkerSpec("cpu"), WorkerSpec("xpu", 1)]
+    assert [worker.environment for worker in two] == [{"INFERMESH_CPU_PART": "0/2"}, {"INFERMESH_CPU_PART": "1/2"}]
+    assert not WorkerSpec("cpu").environment
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
         ([], "no worker is named; choose from cpu, xpu"),
         (["cpu", "tpu"], "unknown worker 'tpu'; choose from cpu, xpu"),
         (["cuda:0"], "unknown worker 'cuda'; choose from cpu, xpu"),
-        (["cpu:0"], "cpu takes none"),
+        (["cpu:x"], "worker 'cpu:x': the device index must be a number from 0 to 1023"),
         (["xpu:"], "from 0 to 1023"),
         (["xpu:-1"], "from 0 to 1023"),
         (["xpu:1024"], "from 0 to 1023"),
         (["xpu:" + "9" * 5000], "from 0 to 1023"),
         (["xpu:\u0661"], "from 0 to 1023"),
-        (["cpu", "cpu"], "worker-cpu is named twice"),
+        (["cpu:0", "cpu:0"], "worker-cpu-0 is named twice"),
+        (["cpu", "cpu", "cpu:1"], "worker-cpu-1 is named twice"),
         (["xpu:1", "xpu:01"], "worker-xpu-1 is named twice"),
         (["xpu", "xpu:1"], "give each one, as in xpu:0,xpu:1"),
     ],
@@ -53,6 +62,7 @@ def test_each_device_has_a_process_a_name_and_a_port(home: Home) -> None:
     assert [s.environment["INFERMESH_DEVICE_INDEX"] for s in (first, second)] == ["0", "1"]
     assert len(set(plan.workers) | set(plan.metrics.values())) == 7
     assert router.environment["INFERMESH_WORKERS"] == ",".join(plan.workers)
+    assert list(plan.workers) == sorted(plan.workers)  # so endpoints are numbered as the workers are
 
 
 def test_one_without_a_number_leaves_the_device_to_the_settings(home: Home) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_runtime import machine
 from infermesh_runtime.manifest.model_kind import GENERATE, ModelKind
+from infermesh_worker.device.machine_part import MachinePart
 from infermesh_worker.models.building import VERIFY_OPTION
 from infermesh_worker.models.catalog import Catalog, FolderCatalog
 from infermesh_worker.models.footprint import Footprint
@@ -38,6 +39,8 @@ class Backend:
     """Share of the device's memory that models must leave free, in [0, 1)."""
     available: Callable[[DeviceKind], int | None] = lambda _kind: None
     """Measures the free memory of a device of this kind; None: only a loaded runner can tell."""
+    part: MachinePart | None = None
+    """The part of the machine that it runs on; None: all that this process may use."""
     kinds: tuple[ModelKind, ...] = (GENERATE,)
     """The kinds of model that it can host. `build` returns a BuiltModel for `generate`, else a BuiltExecutor."""
 
@@ -56,11 +59,13 @@ def folder_backend(
     footprint: Callable[[ModelFolder], Footprint | None],
     kinds: tuple[ModelKind, ...] = (GENERATE,),
     takes_images: bool = False,
+    part: MachinePart | None = None,
 ) -> Backend:
     """A worker whose models are the folders under the settings' models root that are of these kinds.
 
     A model's path is added to its build options as "folder". `footprint` returns None for a model that this kind of
-    worker cannot load. `takes_images`: whether its runner lets models that generate text look at images.
+    worker cannot load. `takes_images`: whether its runner lets models that generate text look at images. `part`: the
+    part of the machine that it runs on.
     """
     build_options = {**options, VERIFY_OPTION: settings.verify}
     catalog = FolderCatalog(settings.models_root, build_options, footprint, kinds, takes_images=takes_images)
@@ -76,6 +81,7 @@ def folder_backend(
         options=options,
         catalog=catalog,
         open_home=open_home,
-        available=machine_available_bytes,
+        available=machine_available_bytes if part is None else lambda _kind: part.available_bytes(),
+        part=part,
         kinds=kinds,
     )

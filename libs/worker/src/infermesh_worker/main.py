@@ -25,6 +25,7 @@ from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
 from infermesh_runtime.settings import split_host_port
 from infermesh_worker.backend import Backend
+from infermesh_worker.device.binding import bind
 from infermesh_worker.device.device_probe import probe_device
 from infermesh_worker.device.worker_device import WorkerDevice
 from infermesh_worker.engine_client.engine_client import EngineClient
@@ -59,6 +60,8 @@ def serve(settings: WorkerSettings, backend: Backend) -> int:
     When it takes requests, it logs {"message": "ready", "listen": "host:port"}.
     """
     logs.configure(settings.log_level)
+    if backend.part is not None:
+        bind(backend.part)
     return run(partial(_serve, settings, backend))
 
 
@@ -100,6 +103,7 @@ def _build_worker(settings: WorkerSettings, backend: Backend, meters: RequestMet
         memory_bytes=int(settings.memory_bytes or 0),
         margin=backend.margin,
         available=backend.available,
+        part=backend.part,
     )
     limits = ModelLimits(
         bound=QueueBound(max_running=settings.max_sequences, max_waiting=settings.max_waiting),

@@ -12,23 +12,20 @@ from infermesh_router.access.keys_file import FollowedKeys
 from infermesh_router.api.admin_servicer import AdminServicer
 from infermesh_router.api.endpoint_servicer import EndpointServicer
 from infermesh_router.api.inference_servicer import SERVICE, inference_handlers
-from infermesh_router.api.listing import Listing
 from infermesh_router.api.task_health import serving_unless_disabled, task_health_part
 from infermesh_router.client_plane import LIMITED_METHODS, add_client_plane, make_inference
 from infermesh_router.config.body_options import body_budget
 from infermesh_router.config.mesh_file import MeshFile
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.core import Core, build_core
-from infermesh_router.fleet.drainer import Drainer
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.kserve_plane import OpenInference, add_open_inference
 from infermesh_router.membership.configured_workers import ConfiguredWorkers
 from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_router.membership.target import join_host_port
-from infermesh_router.mesh_plane import add_mesh_plane
+from infermesh_router.mesh_plane import Operations, add_mesh_plane, add_sibling_plane, build_operations
 from infermesh_router.metrics.access_metrics import AccessMetrics
-from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
@@ -66,14 +63,8 @@ def build_server(
     access = Access(keys, access_metrics, routers=settings.router_count)
     add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics, tasks=tasks, bodies=bodies)
     tensors = add_open_inference(server, settings, core, access=access, pool=pool, tasks=tasks)
-    listing = Listing(
-        core.fleet, source_of=registry.source_of, stats=core.metrics.by_endpoint, queues=core.admission.queues
-    )
-    drainer = Drainer(core.fleet, core.dispatcher.move_streams)
-    commands = ModelCommands(core.fleet, core.placer, wishes=core.wishes, aliases=core.aliases.models)
-    add_mesh_plane(
-        server, settings, core, access=access, listing=listing, drainer=drainer, commands=commands, tasks=tasks
-    )
+    operations = build_operations(settings, core, registry)
+    add_mesh_plane(server, settings, core, operations, access=access, tasks=tasks)
     if settings.admin_listen:
         everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
         _add_admin_plane(
@@ -84,9 +75,7 @@ def build_server(
             pool=pool,
             tensors=tensors,
             registry=registry,
-            listing=listing,
-            drainer=drainer,
-            commands=commands,
+            operations=operations,
             set_serving=set_serving,
         )
     workers = _configured_workers(settings, registry, resolve, tasks)
@@ -95,6 +84,7 @@ def build_server(
         _fleet_part(core.fleet, workers),
         _mesh_part(core.mesh),
         _keys_part(keys, tasks),
+        ServerPart(name="siblings", close=operations.siblings.close),
         ServerPart(name="placement", start=core.wishes.start, close=core.placer.close),
         ServerPart(name="parsing pool", close=pool.close),
         _readiness_part(server, settings.listen),
@@ -127,18 +117,17 @@ def _add_admin_plane(
     pool: ParsingPool,
     tensors: OpenInference,
     registry: Registry,
-    listing: Listing,
-    drainer: Drainer,
-    commands: ModelCommands,
+    operations: Operations,
     set_serving: Callable[[bool], Awaitable[None]],
 ) -> None:
     """Adds the address for operators and the mesh's own processes. Inference is offered there too, without API keys:
     a router in front of this one is such a process.
     """
+    commands = operations.commands
     admin = AdminServicer(
-        listing,
+        operations.listing,
         changes=core.fleet.changes,
-        drainer=drainer,
+        drainer=operations.drainer,
         registry=registry,
         registration_networks=settings.registration_networks,
     )
@@ -149,6 +138,7 @@ def _add_admin_plane(
     tensors.add_to_operators(plane, everybody, commands)
     add_AdminServiceServicer_to_server(admin, plane)
     add_EndpointServiceServicer_to_server(endpoint, plane)
+    add_sibling_plane(plane, core, operations)
 
 
 def _mesh_part(mesh: MeshFile) -> ServerPart:

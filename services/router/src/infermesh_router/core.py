@@ -11,16 +11,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import CollectorRegistry
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.admission.admission import Admission
+from infermesh_router.admission.admission import MEMORY_SHARE, Admission
 from infermesh_router.admission.gate import Gate
 from infermesh_router.admission.sessions import Sessions
 from infermesh_router.api.aggregate import combine_reports
 from infermesh_router.api.task_health import add_task_problems
 from infermesh_router.config.mesh_config import MeshConfig
 from infermesh_router.config.mesh_file import MeshFile
-from infermesh_router.config.mesh_rules import admission_limits, alias_targets, chooser_rules, retention
+from infermesh_router.config.mesh_rules import admission_limits, alias_targets, chooser_rules, retention, share_of
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.fleet.channel import open_channel
+from infermesh_router.fleet.device_names import address_of
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.kinds import only_model
 from infermesh_router.fleet.poller import PollerOptions, ReconnectPace, poll
@@ -38,8 +39,12 @@ from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.requests.aliases import Aliases
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.unnamed import name_model
+from infermesh_router.siblings.siblings import Siblings
 from infermesh_runtime.background.tasks import TaskSupervisor
+from infermesh_runtime.machine import memory_total_bytes
 from infermesh_runtime.rpc.access import identity_of
+from infermesh_runtime.rpc.channel import open_aio_channel
+from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +88,11 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         metrics=metrics,
         sessions=sessions,
         loader=placer,
-        limits=lambda model: admission_limits(mesh.config, model),
+        limits=lambda model: share_of(admission_limits(mesh.config, model), settings.router_count),
         tasks=tasks,
         journal=journal,
-        most_bytes=int(settings.queue_bytes) if settings.queue_bytes else None,
+        most_bytes=int(settings.queue_bytes or memory_total_bytes() // MEMORY_SHARE) // settings.router_count,
+        routers=settings.router_count,
     )
     dispatcher = Dispatcher(
         admission,
@@ -141,9 +147,21 @@ def build_fleet(
     )
 
 
+def build_siblings(settings: RouterSettings) -> Siblings:
+    """The other routers that the settings name."""
+    options = (*CHANNEL_OPTIONS, *((f"grpc.{which}_reconnect_backoff_ms", 200) for which in ("initial", "min", "max")))
+    return Siblings(settings.siblings, partial(open_aio_channel, identity=identity_of(settings), options=options))
+
+
 def _resolver(fleet: Fleet, aliases: Aliases) -> Callable[[Call], Call]:
-    """Gives a call the model that it means."""
-    return lambda call: aliases.resolve(name_model(call, lambda kind: only_model(fleet.endpoints, kind)))
+    """Gives a call the model and the endpoint that it means."""
+
+    def resolve(call: Call) -> Call:
+        named = aliases.resolve(name_model(call, lambda kind: only_model(fleet.endpoints, kind)))
+        device = address_of(named.wanted.device, fleet) if ":" in named.wanted.device else named.wanted.device
+        return named if device == named.wanted.device else named.on_device(device)
+
+    return resolve
 
 
 def _reporter(

@@ -63,7 +63,8 @@ class OpenInference:
         return open_inference_handlers(OpenInferenceServicer(desk, carrying, bounds=bounds, pool=self.pool))
 
     def _parts(self, access: Access, commands: ModelCommands | None) -> tuple[Desk, Carrying, TextAsking]:
-        memory = SharedMemory(self.regions, access, allowed=self.settings.shared_memory)
+        allowed, routers = self.settings.shared_memory, self.settings.router_count
+        memory = SharedMemory(self.regions, access, allowed=allowed, routers=routers)
         texts = TextAsking(
             Answerer(self.core.dispatcher), BodyConverter(self.pool, body_rules(self.settings)), access=access
         )

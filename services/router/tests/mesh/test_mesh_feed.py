@@ -28,11 +28,12 @@ class Listed:
     """A listing that the test writes, and that counts how often it is asked."""
 
     asked: int = 0
+    count: int = 1
     waiting: list[admin.ModelQueue] = field(default_factory=list)
 
-    def endpoints(self) -> list[admin.Endpoint]:
+    async def of_all(self) -> admin.ListEndpointsResponse:
         self.asked += 1
-        return [admin.Endpoint(address="h:1")]
+        return admin.ListEndpointsResponse(endpoints=[admin.Endpoint(address="h:1")] * self.count, queues=self.waiting)
 
     def queues(self) -> list[admin.ModelQueue]:
         return self.waiting
@@ -160,6 +161,6 @@ async def test_many_endpoints_are_described_in_a_thread(fed: Fed, monkeypatch: p
 
     monkeypatch.setattr("infermesh_router.mesh.view.describe_endpoints", describe)
     monkeypatch.setattr("infermesh_router.mesh.view.to_json", lambda _message: {})
-    monkeypatch.setattr(fed.listed, "endpoints", lambda: [admin.Endpoint()] * 100)
+    fed.listed.count = 100
     await next_of(fed.feed().follow(EVERYBODY))
     assert threads != [threading.main_thread().name]

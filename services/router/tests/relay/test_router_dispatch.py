@@ -213,6 +213,17 @@ async def test_a_named_endpoint_is_asked_for_any_device(start_worker: StartWorke
     assert sorted(devices) == ["auto", "cpu"]
 
 
+async def test_an_endpoint_is_named_by_its_device(start_worker: StartWorker, start_router: StartRouter) -> None:
+    workers = [await start_worker(), await start_worker()]
+    router = await start_router(*workers)
+    for number, address in enumerate(sorted(worker.address for worker in workers)):  # as they are listed
+        events = await generate(router, ask(device=f"cpu:{number}"))
+        assert (events[0].started.endpoint, events[0].started.reason) == (address, "named_endpoint")
+    assert {request.device for worker in workers for request in worker.requests} == {"auto"}
+    with pytest.raises(DeviceNotAvailable, match="has the device 'cpu:7'"):
+        await generate(router, ask(device="cpu:7"))
+
+
 @pytest.mark.parametrize("device", ["CPU", "Cpu", "AUTO", "Auto"])
 async def test_a_device_in_any_case(start_worker: StartWorker, start_router: StartRouter, device: str) -> None:
     router = await start_router(await start_worker())

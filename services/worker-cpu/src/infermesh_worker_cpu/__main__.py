@@ -5,6 +5,7 @@ from functools import partial
 
 from infermesh_runtime.settings import load_or_exit
 from infermesh_worker.backend import folder_backend
+from infermesh_worker.device.machine_part import find_part
 from infermesh_worker.main import serve
 
 from .front import footprint
@@ -28,6 +29,7 @@ def main() -> int:
         options=options,
         footprint=partial(footprint, settings=settings),
         kinds=("generate", "embed", "rerank", "infer", "transcribe", "speak"),
+        part=find_part(settings.cpu_part) if settings.cpu_part else None,
     )
     return serve(settings, backend)
 

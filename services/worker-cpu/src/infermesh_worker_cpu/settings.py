@@ -1,10 +1,17 @@
 """The settings of worker-cpu, in addition to those of every worker."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from infermesh_worker.device.machine_part import find_part
 from infermesh_worker.settings import WorkerSettings
+
+
+def _check_part(value: str) -> str:
+    if value:
+        find_part(value)
+    return value
 
 
 class WorkerCpuSettings(WorkerSettings):
@@ -15,6 +22,13 @@ class WorkerCpuSettings(WorkerSettings):
         description="Precision of the KV cache with numerics fast: u8, f16 (bf16 on processors that compute in it) or "
         "f32 (the model then computes in f32 too). Numerics exact always uses f32. Models that cap attention scores "
         "(Gemma 2) keep bf16 instead of u8 and f16.",
+    )
+
+    cpu_part: Annotated[str, AfterValidator(_check_part)] = Field(
+        "",
+        description="The part of this machine that the worker runs on, as INDEX/COUNT: one of COUNT workers, from 0. "
+        "With COUNT NUMA nodes or more it is the node of that index, threads and memory; else nodes are split between "
+        "workers, by cores and an equal share of the memory. Empty: all processors.",
     )
 
     @model_validator(mode="after")

@@ -60,9 +60,19 @@ def up(
     workers: Annotated[
         str,
         typer.Option(
-            help="Workers to start, separated by commas: cpu, xpu, or xpu:0,xpu:1 for one worker on each of two GPUs."
+            help="Workers to start, separated by commas: cpu, xpu, xpu:0,xpu:1 for one worker on each of two GPUs, or "
+            "cpu:0,cpu:1 for one on each of two NUMA nodes, or halves of the processors."
         ),
     ] = "cpu",
+    routers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="How many routers to start side by side, for more requests than one can carry.",
+            show_default="1",
+        ),
+    ] = None,
     timeout_s: Annotated[
         float,
         typer.Option(
@@ -73,7 +83,7 @@ def up(
     """Start the mesh (workers, router and Envoy), ask it one question, and leave it running."""
     from infermesh_client.cli.up import run_up  # noqa: PLC0415 - each subcommand loads only what it needs
 
-    run_up([part for raw in workers.split(",") if (part := raw.strip())], timeout_s)
+    run_up([part for raw in workers.split(",") if (part := raw.strip())], timeout_s, routers)
 
 
 @app.command()

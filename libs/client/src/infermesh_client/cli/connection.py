@@ -1,16 +1,17 @@
 """Connects the command to an endpoint, by default the mesh on this machine, and explains when nothing answers."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from infermesh_client.aio import AsyncClient
 from infermesh_client.client import Client
-from infermesh_client.mesh.state import read_state
+from infermesh_client.mesh.state import MeshState, read_state
 from infermesh_client.mesh.token import given_token, own_token
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_client.target import GRPCS
-from infermesh_runtime.addresses import UNIX, is_loopback
+from infermesh_runtime.addresses import UNIX, is_loopback, unix_path
 from infermesh_runtime.errors import Unavailable
 from infermesh_runtime.rpc.identity import MeshIdentity, TlsFiles
 
@@ -59,7 +60,24 @@ def _own_mesh(settings: ClientSettings) -> str:
     named = f"127.0.0.1:{settings.grpc_port}"
     if state is None or ("grpc_port" in settings.model_fields_set and state.grpc != named):
         return named
+    return own_admin(state)
+
+
+def own_admin(state: MeshState) -> str:
+    """The admin address of the first router that listens; each of several answers for the whole mesh."""
+    for admin in state.admins:
+        if not admin.startswith(UNIX) or _listens(unix_path(admin)):
+            return admin
     return state.admin or (f"{GRPCS}{state.grpc}" if state.tls_cert else state.grpc)
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _identity(address: str, settings: ClientSettings) -> MeshIdentity:

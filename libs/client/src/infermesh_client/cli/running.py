@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from infermesh.inference.v1 import inference_pb2
-from infermesh_client.cli.connection import connect
+from infermesh_client.cli.connection import connect, own_admin
 from infermesh_client.cli.models.known import wait_until_known
 from infermesh_client.cli.models.models import run_load
 from infermesh_client.cli.tables import endpoints_view
@@ -23,7 +23,9 @@ _ANSWER_TIMEOUT_S = 10.0
 _KNOWN_TIMEOUT_S = 5.0
 
 
-def adapt_running(console: Console, settings: ClientSettings, home: Home, workers: Sequence[WorkerSpec]) -> MeshState:
+def adapt_running(
+    console: Console, settings: ClientSettings, home: Home, workers: Sequence[WorkerSpec], routers: int | None = None
+) -> MeshState:
     """Makes the running mesh what was asked for and shows its endpoints. Returns its state.
 
     Raises FailedPrecondition, saying what differs, where that takes a new start, and InfermeshError when the mesh does
@@ -35,10 +37,10 @@ def adapt_running(console: Console, settings: ClientSettings, home: Home, worker
             f"a mesh is running in {home.root}, but its mesh.json cannot be read. Stop it with `infermesh down`, then "
             "run this command again"
         )
-    check_same(state, settings, workers, [process.name for process in Supervisor(home).processes()])
+    check_same(state, settings, workers, [process.name for process in Supervisor(home).processes()], routers)
     if name := os.environ.get("INFERMESH_MODEL", ""):
         _adapt_model(settings, name)
-    with Client(state.admin or state.router, timeout_s=_ANSWER_TIMEOUT_S) as client:
+    with Client(own_admin(state), timeout_s=_ANSWER_TIMEOUT_S) as client:
         console.print(endpoints_view(client.endpoints()))
     return state
 

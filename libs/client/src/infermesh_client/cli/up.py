@@ -34,8 +34,11 @@ FIRST_PROMPT = "Explain in two sentences what a mesh network is."
 _FIRST_PROMPT_TOKENS = 96
 
 
-def run_up(workers: Sequence[str], timeout_s: float) -> None:
-    """Starts the mesh, shows a first answer, and prints its addresses. When it raises, nothing is left running."""
+def run_up(workers: Sequence[str], timeout_s: float, routers: int | None = None) -> None:
+    """Starts the mesh, shows a first answer, and prints its addresses. When it raises, nothing is left running.
+
+    `routers`: how many; None: one, or as many as run already.
+    """
     settings, home = load_settings()
     chosen = parse_workers(workers)
     console = Console(highlight=False)
@@ -43,18 +46,26 @@ def run_up(workers: Sequence[str], timeout_s: float) -> None:
         console.print("The mesh is already running")
         if os.environ.get("INFERMESH_MODEL"):
             _ensure_model(home, _model_name())
-        _print_addresses(console, home, adapt_running(console, settings, home, chosen))
+        _print_addresses(console, home, adapt_running(console, settings, home, chosen, routers))
         return
     with only_one(home):
         check_startable(settings, chosen)
         model = _model_name()
         write_token(settings, home)  # the services' settings name its file, and the next one
         write_manage_key(home)
-        check_settings(plan_mesh(settings, home, chosen, model).services)
+        check_settings(plan_mesh(settings, home, chosen, model, routers or 1).services)
         _ensure_model(home, model)
         begun_s = time.monotonic()
         with _status(error_console()) as show_status:
-            state = start_mesh(settings, home, chosen, model, deadline_s=timeout_s, show_status=show_status)
+            state = start_mesh(
+                settings,
+                home,
+                chosen,
+                model,
+                routers=routers or 1,
+                deadline_s=timeout_s,
+                show_status=show_status,
+            )
         console.print(f"Ready after {time.monotonic() - begun_s:.1f} s")
         if model != NO_MODEL:
             _first_answer(console, settings, home, state)

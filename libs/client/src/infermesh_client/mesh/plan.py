@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infermesh_client.mesh.manage_key import manage_key_file
 from infermesh_client.mesh.ports import HOST, pick_free_ports
+from infermesh_client.mesh.routers import router_admins, router_environment
 from infermesh_client.mesh.sockets import socket_path
 from infermesh_client.mesh.token import token_file
 from infermesh_client.mesh.workers import WorkerSpec
@@ -37,9 +37,9 @@ class MeshPlan:
     services: Sequence[Service]
     http: str
     grpc: str
-    router: str
-    admin: str
-    """The router's admin address, for the command."""
+    routers: Sequence[str]
+    admins: Sequence[str]
+    """The routers' admin addresses, for the command and for each other."""
     workers: Sequence[str]
     metrics: Mapping[str, str]
     """Address of the Prometheus metrics of each service, by its name."""
@@ -48,52 +48,75 @@ class MeshPlan:
     """Name of the model that the local workers load at the start; NO_MODEL for none."""
 
 
-def plan_mesh(settings: ClientSettings, home: Home, workers: Sequence[WorkerSpec], model: str) -> MeshPlan:
+def plan_mesh(
+    settings: ClientSettings, home: Home, workers: Sequence[WorkerSpec], model: str, routers: int = 1
+) -> MeshPlan:
     """Picks free ports and lists the processes. Envoy will read its configuration from `envoy_config(home)`."""
-    ports = iter(pick_free_ports(2 * len(workers) + 2))
+    router_names = ["router"] if routers == 1 else [f"router-{index}" for index in range(routers)]
     names = [worker.name for worker in workers]
-    listens = {name: f"{HOST}:{next(ports)}" for name in (*names, "router")}
-    metrics = {name: f"{HOST}:{next(ports)}" for name in (*names, "router")}
-    shared = {
-        "INFERMESH_HOME": str(home.root),
-        "INFERMESH_MODELS": str(home.models),
-        "INFERMESH_MESH_TOKEN_FILE": str(token_file(home)),
-    }
-    admin = f"unix:{socket_path(home, 'admin')}"
-    processes = [
-        Service(
-            worker.name,
-            _python(worker.module),
-            {**shared, **worker.environment, **_listen(worker.name, listens, metrics), "INFERMESH_MODEL": model},
-            1,
-        )
-        for worker in workers
-    ]
+    # in the order of their addresses, by which endpoints are listed and numbered
+    ports = iter(sorted(pick_free_ports(2 * (len(names) + routers)), key=str))
+    listens = {name: f"{HOST}:{next(ports)}" for name in (*names, *router_names)}
+    metrics = {name: f"{HOST}:{next(ports)}" for name in (*names, *router_names)}
+    admins = router_admins(home, routers)
     endpoints = ",".join([*(listens[name] for name in names), *_other_workers()])
-    router = {
-        **shared,
-        **_listen("router", listens, metrics),
-        "INFERMESH_ADMIN_LISTEN": admin,
-        "INFERMESH_MANAGE_KEY_FILE": str(manage_key_file(home)),
-        "INFERMESH_WORKERS": endpoints,
-    }
+    side_by_side = [  # they stop first, so that they drain while Envoy still relays
+        Service(
+            name,
+            _python(ROUTER_MODULE),
+            {
+                **_shared(home),
+                **_listen(name, listens, metrics),
+                **router_environment(home, admins, index),
+                "INFERMESH_WORKERS": endpoints,
+            },
+            3,
+        )
+        for index, name in enumerate(router_names)
+    ]
     return MeshPlan(
         services=[
-            *processes,
-            Service(
-                "router", _python(ROUTER_MODULE), router, 3
-            ),  # stops first, so that it drains while Envoy still relays
+            *_worker_services(home, workers, listens, metrics, model),
+            *side_by_side,
             Service("envoy", _envoy_command(envoy_config(home)), {}, 2),
         ],
         http=f"{HOST}:{settings.http_port}",
         grpc=f"{HOST}:{settings.grpc_port}",
-        router=listens["router"],
-        admin=admin,
+        routers=[listens[name] for name in router_names],
+        admins=admins,
         workers=[listens[name] for name in names],
         metrics=metrics,
         envoy_admin=f"unix:{socket_path(home, 'envoy-admin')}",
         model=model,
     )
+
+
+def _worker_services(
+    home: Home, workers: Sequence[WorkerSpec], listens: Mapping[str, str], metrics: Mapping[str, str], model: str
+) -> Sequence[Service]:
+    return [
+        Service(
+            worker.name,
+            _python(worker.module),
+            {
+                **_shared(home),
+                **worker.environment,
+                **_listen(worker.name, listens, metrics),
+                "INFERMESH_MODEL": model,
+            },
+            1,
+        )
+        for worker in workers
+    ]
+
+
+def _shared(home: Home) -> Mapping[str, str]:
+    """The environment variables of every process of ours."""
+    return {
+        "INFERMESH_HOME": str(home.root),
+        "INFERMESH_MODELS": str(home.models),
+        "INFERMESH_MESH_TOKEN_FILE": str(token_file(home)),
+    }
 
 
 def envoy_config(home: Home) -> Path:
@@ -116,7 +139,8 @@ def write_envoy_config(plan: MeshPlan, settings: ClientSettings, home: Home) -> 
     options = EnvoyOptions(
         http=Address.parse(plan.http),
         grpc=Address.parse(plan.grpc),
-        router=Address.parse(plan.router),
+        router=Address.parse(plan.routers[0]),
+        more_routers=tuple(map(Address.parse, plan.routers[1:])),
         admin_socket=unix_path(plan.envoy_admin),
         cors_origins=settings.cors_origins,
         allowed_hosts=settings.allowed_hosts,

@@ -48,16 +48,17 @@ async def wait_until_ready(
 
 async def _wait(state: MeshState, show_status: ShowStatus) -> None:
     show_status("waiting for the router")
-    while not await _workers_ready(state, show_status):  # noqa: ASYNC110 - until it listens there is no event to wait for
-        await asyncio.sleep(_RETRY_S)
+    for admin in state.admins or (state.admin or state.router,):
+        while not await _workers_ready(admin, state, show_status):  # noqa: ASYNC110 - until it listens there is no event
+            await asyncio.sleep(_RETRY_S)
     show_status("waiting for Envoy")
     await _wait_for_envoy(state)
 
 
-async def _workers_ready(state: MeshState, show_status: ShowStatus) -> bool:
-    """Watches the router's endpoints until every local worker is ready. False when the router cannot be reached."""
+async def _workers_ready(admin: str, state: MeshState, show_status: ShowStatus) -> bool:
+    """Watches a router's endpoints until every local worker is ready. False when the router cannot be reached."""
     try:
-        async with AsyncClient(state.admin or state.router) as client:
+        async with AsyncClient(admin) as client:
             async for endpoints in client.watch_endpoints(min_interval_ms=50):
                 lagging = [address for address in state.workers if not _is_ready(address, endpoints)]
                 if not lagging:

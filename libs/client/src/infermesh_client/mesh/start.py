@@ -48,6 +48,7 @@ def start_mesh(
     workers: Sequence[WorkerSpec],
     model: str,
     *,
+    routers: int = 1,
     deadline_s: float,
     show_status: ShowStatus,
 ) -> MeshState:
@@ -55,7 +56,7 @@ def start_mesh(
 
     The mesh token and the owner's secret must have been written.
     """
-    plan = plan_mesh(settings, home, workers, model)
+    plan = plan_mesh(settings, home, workers, model, routers)
     home.run.mkdir(parents=True, exist_ok=True)
     home.log.mkdir(parents=True, exist_ok=True)
     write_envoy_config(plan, settings, home)

@@ -23,6 +23,7 @@ class MeshState:
     http: str
     grpc: str
     router: str
+    """The first router's address for clients."""
     workers: Sequence[str]
     metrics: Mapping[str, str]
     envoy_admin: str
@@ -31,7 +32,9 @@ class MeshState:
     settings: Mapping[str, str] = field(default_factory=dict)
     """What `digest_settings` made of the environment that it was started in."""
     admin: str = ""
-    """The router's admin address."""
+    """The first router's admin address."""
+    admins: Sequence[str] = ()
+    """The admin addresses of all routers."""
     tls_cert: str = ""
     """Path of the certificate with which Envoy serves; "" if it serves plain text."""
 
@@ -51,13 +54,14 @@ def write_state(plan: MeshPlan, home: Home, *, tls_cert: str = "") -> MeshState:
     state = MeshState(
         http=plan.http,
         grpc=plan.grpc,
-        router=plan.router,
+        router=plan.routers[0],
         workers=list(plan.workers),
         metrics=dict(plan.metrics),
         envoy_admin=plan.envoy_admin,
         model=plan.model,
         settings=digest_settings(os.environ),
-        admin=plan.admin,
+        admin=plan.admins[0],
+        admins=list(plan.admins),
         tls_cert=tls_cert,
     )
     home.run.mkdir(parents=True, exist_ok=True)

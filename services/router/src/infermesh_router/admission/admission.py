@@ -17,6 +17,7 @@ from infermesh_router.fleet.loading import describe_loading
 from infermesh_router.journal.journal import Journal
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import Choice
+from infermesh_router.policy.prefix.session_home import session_home
 from infermesh_router.policy.refusals import ModelNotLoaded, Recovering, Saturated
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.requests.call import Call
@@ -70,8 +71,13 @@ class Admission:
         tasks: TaskSupervisor | None = None,
         journal: Journal | None = None,
         most_bytes: int | None = None,
+        routers: int = 1,
     ) -> None:
-        """`most_bytes`: the most memory that waiting calls may hold; None: a quarter of what this process may use."""
+        """`most_bytes`: the most memory that waiting calls may hold; None: a quarter of what this process may use.
+
+        `routers`: how many serve the same clients side by side; another one may have served a session before.
+        """
+        self._several = routers > 1
         self._tasks = tasks or TaskSupervisor()
         self._journal = journal or Journal()
         self._fleet = fleet
@@ -210,6 +216,8 @@ class Admission:
         """Lets the policy choose, and takes the place. Raises the policy's refusal."""
         wanted = pending.call.wanted
         session_endpoint = self._sessions.find(pending.call.session_id)
+        if self._several and pending.call.session_id and not session_endpoint:
+            session_endpoint = session_home(self._fleet.snapshots, wanted, pending.call.session_id)
         if session_endpoint or pending.tried:
             wanted = replace(wanted, tried=pending.tried_at(self._clock()), session_endpoint=session_endpoint)
         self._turn += 1

@@ -12,6 +12,7 @@ from infermesh_router.fleet.changes import Changes
 from infermesh_router.fleet.drainer import Drainer
 from infermesh_router.membership.registration import registered_address
 from infermesh_router.membership.registry import Registry
+from infermesh_router.siblings.sibling_calls import is_sibling
 from infermesh_runtime.rpc.audit import audited
 from infermesh_runtime.rpc.context import RpcContext
 
@@ -39,21 +40,23 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
 
     async def ListEndpoints(self, request: pb.ListEndpointsRequest, context: RpcContext) -> pb.ListEndpointsResponse:
         """Lists the endpoints and queues once."""
-        return pb.ListEndpointsResponse(endpoints=self._listing.endpoints(), queues=self._listing.queues())
+        return self._listing.own() if is_sibling(context) else await self._listing.of_all()
 
     async def WatchEndpoints(
         self, request: pb.WatchEndpointsRequest, context: RpcContext
     ) -> AsyncIterator[pb.WatchEndpointsResponse]:
         """Lists the endpoints and queues now and after changes."""
         interval_s = (request.min_interval_ms or _DEFAULT_INTERVAL_MS) / 1000
-        async for response in self._changes.follow(self._watched, interval_s):
-            yield response
+        async for _ in self._changes.follow(lambda: None, interval_s):
+            listed = await self._listing.of_all()
+            yield pb.WatchEndpointsResponse(endpoints=listed.endpoints, queues=listed.queues)
 
     async def DrainEndpoint(self, request: pb.DrainEndpointRequest, context: RpcContext) -> pb.DrainEndpointResponse:
         """Drains an endpoint; answers when nothing runs on it."""
         move_after_s = request.move_after_s if request.HasField("move_after_s") else None
         with audited(context, request):
-            return pb.DrainEndpointResponse(moved=await self._drainer.drain(request.address, move_after_s=move_after_s))
+            moved = await self._drainer.drain(request.address, move_after_s=move_after_s, alone=is_sibling(context))
+            return pb.DrainEndpointResponse(moved=moved)
 
     async def ResumeEndpoint(self, request: pb.ResumeEndpointRequest, context: RpcContext) -> pb.ResumeEndpointResponse:
         """Takes an endpoint back into service."""
@@ -70,6 +73,3 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
             with self._registry.registered(address):
                 yield pb.RegisterEndpointResponse(address=address)
                 await asyncio.Event().wait()
-
-    def _watched(self) -> pb.WatchEndpointsResponse:
-        return pb.WatchEndpointsResponse(endpoints=self._listing.endpoints(), queues=self._listing.queues())

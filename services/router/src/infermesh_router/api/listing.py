@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable
 
 from infermesh.admin.v1 import admin_pb2 as pb
+from infermesh_router.api.merged_listing import merge
 from infermesh_router.fleet.breaker import BreakerState
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.endpoint_stats import StatsByAddress
+from infermesh_router.siblings.siblings import Siblings
 
 _BREAKERS = {
     BreakerState.CLOSED: pb.BREAKER_STATE_CLOSED,
@@ -25,11 +27,22 @@ class Listing:
         source_of: Callable[[str], str],
         stats: StatsByAddress,
         queues: Callable[[], Iterable[pb.ModelQueue]],
+        siblings: Siblings | None = None,
     ) -> None:
+        """`siblings`: the other routers of the mesh."""
+        self._siblings = siblings or Siblings()
         self._fleet = fleet
         self._source_of = source_of
         self._stats = stats
         self._queues = queues
+
+    async def of_all(self) -> pb.ListEndpointsResponse:
+        """Endpoints and queues, with what the other routers of the mesh have sent and hold waiting."""
+        return merge(self.own(), await self._siblings.listings())
+
+    def own(self) -> pb.ListEndpointsResponse:
+        """Endpoints and queues, as this router knows them."""
+        return pb.ListEndpointsResponse(endpoints=self.endpoints(), queues=self.queues())
 
     def endpoints(self) -> list[pb.Endpoint]:
         """All endpoints, sorted by address."""

@@ -11,6 +11,7 @@ class BatchSettings(ServiceSettings):
     batches_store: str = Field(
         "",
         description="Path of the SQLite file that keeps what /v1/files and /v1/batches take; one router can use it. "
+        "With several routers, only one may have a file, and Envoy must send these calls to it. "
         "`off`: keep none. Empty: batches.sqlite in INFERMESH_HOME if that is set and there is one router, else none.",
     )
     batches_bytes: ByteSize = Field(

@@ -48,6 +48,11 @@ def admission_limits(config: MeshConfig, model: str) -> AdmissionLimits:
     )
 
 
+def share_of(limits: AdmissionLimits, routers: int) -> AdmissionLimits:
+    """One router's share of the limits, rounded up; 0 stays 0."""
+    return limits if routers == 1 else replace(limits, max_waiting=-(-limits.max_waiting // routers))
+
+
 def retention(config: MeshConfig, model: str) -> Retention:
     """How long the model stays on an endpoint that loaded it for a request."""
     own = config.models.get(model, _NO_SECTION)

@@ -26,6 +26,12 @@ def _check_workers(workers: tuple[str, ...]) -> tuple[str, ...]:
     return workers
 
 
+def _check_siblings(siblings: tuple[str, ...]) -> tuple[str, ...]:
+    for sibling in siblings:
+        check_listen(sibling)
+    return siblings
+
+
 def _check_admin_listen(value: str) -> str:
     return check_listen(value) if value else value
 
@@ -86,8 +92,13 @@ class RouterSettings(
         1,
         ge=1,
         le=1000,
-        description="Number of routers side by side that share the rate limits of API keys. Each enforces an equal "
-        "share of every limit.",
+        description="Number of routers side by side, behind one address. Each enforces an equal share of every rate "
+        "limit of API keys, and of how many requests may wait.",
+    )
+    siblings: Annotated[CommaList, AfterValidator(_check_siblings)] = Field(
+        (),
+        description="Admin addresses (INFERMESH_ADMIN_LISTEN) of the other routers side by side, separated by commas: "
+        "host:port or unix:PATH. Each router then shows and manages the whole mesh. Empty: only what it did itself.",
     )
     resolve_interval_s: float = Field(
         5.0, gt=0, le=3600, description="How often dns:/// names are resolved again, in seconds."
@@ -126,6 +137,15 @@ class RouterSettings(
                 "INFERMESH_MESH_CERT and INFERMESH_MESH_KEY, or listen on unix:PATH"
             )
         check_exposure("INFERMESH_ADMIN_LISTEN", listen, protected=bool(self.mesh_ca), insecure=self.insecure)
+        return self
+
+    @model_validator(mode="after")
+    def _check_count(self) -> Self:
+        if self.siblings and self.router_count != len(self.siblings) + 1:
+            raise ValueError(
+                f"INFERMESH_SIBLINGS names {len(self.siblings)} other routers: set INFERMESH_ROUTER_COUNT to "
+                f"{len(self.siblings) + 1}, not {self.router_count}"
+            )
         return self
 
     def targets(self) -> tuple[Target, ...]:

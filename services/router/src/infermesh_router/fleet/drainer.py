@@ -1,7 +1,7 @@
 """Drains an endpoint for every router, and takes it back into service."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import grpc
@@ -18,28 +18,51 @@ _DRAINING = inference_pb2.ENDPOINT_STATE_DRAINING
 _MOVE_AGAIN_S = 0.5
 """Pause between two rounds of moving streams: some were only about to begin in the round before."""
 _ANSWER_TIMEOUT_S = 10.0
+_OTHERS_TIMEOUT_S = 2.0
+"""How long to wait for the other routers' answers once the endpoint has drained: one that hangs gives none."""
 
 
 class Drainer:
     """Drains and resumes endpoints.
 
-    `move_streams` moves this router's running streams off an address and returns how many it moved.
+    `move_streams` moves this router's running streams off an address and returns how many it moved. `others` has the
+    other routers of the mesh drain the endpoint too, each of its own streams, and returns how many they moved.
     """
 
     def __init__(
-        self, fleet: Fleet, move_streams: Callable[[str], int], *, move_again_s: float = _MOVE_AGAIN_S
+        self,
+        fleet: Fleet,
+        move_streams: Callable[[str], int],
+        *,
+        others: Callable[[pb.DrainEndpointRequest], Awaitable[int]] | None = None,
+        move_again_s: float = _MOVE_AGAIN_S,
     ) -> None:
+        self._others = others
         self._fleet = fleet
         self._move_streams = move_streams
         self._move_again_s = move_again_s
 
-    async def drain(self, address: str, *, move_after_s: float | None) -> int:
+    async def drain(self, address: str, *, move_after_s: float | None, alone: bool = False) -> int:
         """Waits until nothing runs on the endpoint, and returns how many streams it moved.
 
         Streams that still run after `move_after_s` are moved; None moves none. The endpoint itself refuses new
-        requests, so every router sees it; it goes on doing so if this call is cancelled. Raises NotFound for an unknown
-        address, and whatever the endpoint answers.
+        requests, so every router sees it; it goes on doing so if this call is cancelled. `alone`: does not tell the
+        other routers, because one of them asks. Raises NotFound for an unknown address, and whatever the endpoint
+        answers.
         """
+        if self._others is None or alone:
+            return await self._drain(address, move_after_s)
+        self._find(address)
+        request = pb.DrainEndpointRequest(address=address, move_after_s=move_after_s)
+        others = asyncio.ensure_future(self._others(request))
+        try:
+            moved = await self._drain(address, move_after_s)
+            await asyncio.wait((others,), timeout=_OTHERS_TIMEOUT_S)  # nothing runs now, so they end too
+            return moved + (others.result() if others.done() else 0)
+        finally:
+            others.cancel()
+
+    async def _drain(self, address: str, move_after_s: float | None) -> int:
         stub = _stub(self._find(address))
         moved = 0
         with _errors(address):

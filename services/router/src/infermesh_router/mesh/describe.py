@@ -1,11 +1,11 @@
 """Describes endpoints and queues as MeshService shows them: flat, with words instead of numbers of enums."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.inference.v1 import inference_pb2 as inference
 from infermesh.mesh.v1 import mesh_pb2 as pb
+from infermesh_router.fleet.device_names import name_devices
 from infermesh_router.fleet.kinds import KINDS
 from infermesh_router.fleet.report import DEVICES
 from infermesh_router.policy.snapshot import DeviceKind
@@ -28,14 +28,8 @@ MayUse = Callable[[str], bool]
 
 def describe_endpoints(listed: Sequence[admin.Endpoint], may_use: MayUse) -> list[pb.Endpoint]:
     """The endpoints as a caller sees them."""
-    kinds = [_kind(endpoint) for endpoint in listed]
-    alike, met = Counter(kinds), Counter[str]()
-    described = []
-    for endpoint, kind in zip(listed, kinds, strict=True):
-        name = f"{kind}:{met[kind]}" if alike[kind] > 1 else kind
-        met[kind] += 1
-        described.append(_describe(endpoint, name, may_use))
-    return described
+    names = name_devices([_kind(endpoint) for endpoint in listed])
+    return [_describe(endpoint, name, may_use) for endpoint, name in zip(listed, names, strict=True)]
 
 
 def describe_queues(listed: Iterable[admin.ModelQueue], limit: Callable[[str], int], may_use: MayUse) -> list[pb.Queue]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ KEPT_SHARE = 8
 """One in so many places is kept for those who manage the mesh."""
 _GATHER_S = 0.05
 """Events within this time are sent together."""
+_ABOUT_ENDPOINTS = frozenset({"state", "restart"})
 _MOST_VIEWS = 64
 """Most snapshots that are kept for callers who see different models."""
 
@@ -73,10 +74,27 @@ class Feed:
         finally:
             self._listeners -= 1
 
+    async def follow_events(self, viewer: Viewer, *, kept: bool) -> AsyncGenerator[bytes, None]:
+        """The events about requests, for another router, which notices the others itself. `kept`: also kept ones."""
+        with self._listening(viewer):
+            number = self._first if kept else self._journal.count
+            while True:
+                version = self._journal.changes.version
+                parts, number = self._news(number, viewer, _ABOUT_ENDPOINTS)
+                if parts:
+                    yield b"".join(parts)
+                await asyncio.sleep(_GATHER_S)
+                await self._journal.changes.wait_beyond(version)
+
+    @property
+    def _first(self) -> int:
+        """Number of the oldest event that is kept."""
+        return max(0, self._journal.count - len(self._journal.since(0)))
+
     async def follow(self, viewer: Viewer) -> AsyncGenerator[bytes, None]:
         """Server-sent events: the kept ones, a snapshot, and then all as they happen. Raises ResourceExhausted."""
         with self._listening(viewer):
-            number = max(0, self._journal.count - len(self._journal.since(0)))
+            number = self._first
             shown_s, version = float("-inf"), self._view.version
             while True:
                 version_seen = self._journal.changes.version
@@ -100,13 +118,16 @@ class Feed:
             async with asyncio.timeout(min(self._snapshot_s, self._quiet_s) / 2):
                 await self._journal.changes.wait_beyond(version)
 
-    def _news(self, number: int, viewer: Viewer) -> tuple[list[bytes], int]:
-        """The events from that number on which the caller may see, and the number of the next one."""
+    def _news(self, number: int, viewer: Viewer, without: Collection[str] = ()) -> tuple[list[bytes], int]:
+        """The events from that number on which the caller may see, and the number of the next one.
+
+        `without`: kinds that are left out.
+        """
         events = self._journal.since(number)
         parts = []
         if events and events[0].number > number:
             parts.append(encode("lost", {"events": events[0].number - number}))
-        parts += [event.encoded for event in events if _shows(event, viewer)]
+        parts += [event.encoded for event in events if _shows(event, viewer) and event.kind not in without]
         return parts, self._journal.count
 
     async def _snapshot(self, viewer: Viewer, now_s: float) -> "_Snapshot":

@@ -13,15 +13,15 @@ from google.api.httpbody_pb2 import HttpBody
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.access.access import Access
-from infermesh_router.journal.receipts import Receipts
-from infermesh_router.mesh.feed import Feed
+from infermesh_router.mesh.events import MeshEvents
 from infermesh_router.mesh.manager import Manager
 from infermesh_router.mesh.owner import Owner
+from infermesh_router.mesh.receipts import MeshReceipts
 from infermesh_router.mesh.view import MeshView
 from infermesh_router.mesh.viewer import Viewer, check_manages, identify
 from infermesh_router.page.page_files import PageFiles
 from infermesh_router.requests.query_string import read_query
-from infermesh_runtime.errors import InvalidArgument, NotFound
+from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.rpc.context import RpcContext
 
 SERVICE = pb.DESCRIPTOR.services_by_name["MeshService"].full_name
@@ -37,8 +37,8 @@ class MeshServicer:
     def __init__(
         self,
         view: MeshView,
-        feed: Feed,
-        receipts: Receipts,
+        events: MeshEvents,
+        receipts: MeshReceipts,
         manager: Manager,
         *,
         access: Access,
@@ -46,7 +46,7 @@ class MeshServicer:
         read_page: Callable[[], PageFiles] = PageFiles,
     ) -> None:
         self._view = view
-        self._feed = feed
+        self._events = events
         self._receipts = receipts
         self._manager = manager
         self._access = access
@@ -60,12 +60,12 @@ class MeshServicer:
 
     async def ListQueues(self, request: pb.ListQueuesRequest, context: RpcContext) -> pb.ListQueuesResponse:
         """Lists the queues."""
-        return pb.ListQueuesResponse(queues=self._view.queues(self._identify(context)))
+        return pb.ListQueuesResponse(queues=await self._view.queues(self._identify(context)))
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: RpcContext) -> None:
         """Sends events until the client leaves, or its rights change; it connects again then, with the new ones."""
         viewer = self._identify(context)
-        async with aclosing(self._feed.follow(viewer)) as events:
+        async with aclosing(self._events.follow(viewer)) as events:
             first = await anext(events)
             await context.send_initial_metadata(_STREAM_HEADERS)
             await context.write(HttpBody(content_type=EVENTS, data=first))
@@ -78,19 +78,12 @@ class MeshServicer:
         """Lists the newest receipts."""
         viewer = self._identify(context)
         limit = _limit(request.limit, read_query(context).get("limit", ""))
-        return pb.ListReceiptsResponse(receipts=self._receipts.newest(limit, viewer.client))
+        return pb.ListReceiptsResponse(receipts=await self._receipts.newest(limit, viewer.client))
 
     async def GetReceipt(self, request: pb.GetReceiptRequest, context: RpcContext) -> pb.Receipt:
         """The receipt of a request."""
         viewer = self._identify(context)
-        receipt = self._receipts.find(request.request_id, viewer.client)
-        if receipt is None:
-            raise NotFound(
-                f"No receipt of the request '{request.request_id}' is kept: it has not ended, is too old, or was "
-                "another caller's.",
-                reason="RECEIPT_NOT_FOUND",
-            )
-        return receipt
+        return await self._receipts.find(request.request_id, viewer.client)
 
     async def DrainEndpoint(
         self, request: admin.DrainEndpointRequest, context: RpcContext

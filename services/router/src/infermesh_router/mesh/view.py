@@ -1,9 +1,10 @@
 """Shows endpoints and queues of this moment, to callers who may see some models only."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.api.listing import Listing
 from infermesh_router.fleet.changes import Changes
@@ -35,27 +36,31 @@ class MeshView:
 
     async def endpoints(self, viewer: Viewer) -> list[pb.Endpoint]:
         """The endpoints, sorted by address."""
-        listed = self._listing.endpoints()
+        listed = (await self._listing.of_all()).endpoints
         return await _run(len(listed), lambda: describe_endpoints(listed, viewer.may_see))
 
-    def queues(self, viewer: Viewer) -> list[pb.Queue]:
+    async def queues(self, viewer: Viewer) -> list[pb.Queue]:
         """The queues in which requests wait, sorted by model."""
-        return describe_queues(self._listing.queues(), self._queue_limit, viewer.may_see)
+        return self._describe_queues((await self._listing.of_all()).queues, viewer)
 
     async def as_json(self, viewer: Viewer) -> dict[str, Any]:
         """Endpoints, queues, and for those who manage imports, as JSON holds them."""
-        listed, queues = self._listing.endpoints(), self.queues(viewer)
+        listed = await self._listing.of_all()
+        queues = self._describe_queues(listed.queues, viewer)
         imports = [*map(to_json, self._imports.all)] if viewer.manages else []
 
         def describe() -> dict[str, Any]:
-            endpoints = describe_endpoints(listed, viewer.may_see)
+            endpoints = describe_endpoints(listed.endpoints, viewer.may_see)
             return {
                 "endpoints": [*map(to_json, endpoints)],
                 "queues": [*map(to_json, queues)],
                 "imports": imports,
             }
 
-        return await _run(len(listed), describe)
+        return await _run(len(listed.endpoints), describe)
+
+    def _describe_queues(self, queues: Iterable[admin.ModelQueue], viewer: Viewer) -> list[pb.Queue]:
+        return describe_queues(queues, self._queue_limit, viewer.may_see)
 
     @property
     def version(self) -> int:

@@ -12,6 +12,7 @@ from infermesh_router.placement.shared_load import merged
 from infermesh_router.placement.wish_keeper import WishKeeper
 from infermesh_router.policy.filters import fits_device, list_models
 from infermesh_router.policy.snapshot import Wanted
+from infermesh_router.siblings.siblings import Siblings
 from infermesh_runtime.errors import InvalidArgument, ModelNotFound
 
 
@@ -25,8 +26,13 @@ class ModelCommands:
         *,
         wishes: WishKeeper | None = None,
         aliases: Callable[[], Mapping[str, Sequence[str]]] = dict,
+        siblings: Siblings | None = None,
     ) -> None:
-        """`wishes` keeps loaded what operators load. `aliases` returns the models that each alias stands for."""
+        """`wishes` keeps loaded what operators load. `aliases` returns the models that each alias stands for.
+
+        `siblings`: the other routers of the mesh, which must not load again what was unloaded here.
+        """
+        self._siblings = siblings or Siblings()
         self._fleet = fleet
         self._wishes = wishes or WishKeeper(fleet, placer)
         self._placer = placer
@@ -55,8 +61,14 @@ class ModelCommands:
         for model in loaded:
             await self._unload(model, force=request.force)
         ended = [self._wishes.note_unload(model) for model in models]
+        for model in models:
+            await self._siblings.forget(model)
         if not loaded and not any(ended):
             raise _not_loaded(models[0], self._connected())
+
+    def forget(self, model: str) -> None:
+        """No longer keeps the model loaded, because another router has unloaded it."""
+        self._wishes.note_unload(model)
 
     def _models(self, name: str) -> Sequence[str]:
         return self._aliases().get(_check_name(name)) or [name]

@@ -13,7 +13,9 @@ from infermesh_runtime.rpc.context import RpcContext
 class SharedMemory:
     """The regions, for those who may use them."""
 
-    def __init__(self, regions: Regions, access: Access, *, allowed: bool) -> None:
+    def __init__(self, regions: Regions, access: Access, *, allowed: bool, routers: int = 1) -> None:
+        """`routers`: how many serve the same clients side by side, of which only one would know a region."""
+        self._several = routers > 1
         self.regions = regions
         self._access = access
         self._allowed = allowed
@@ -25,6 +27,8 @@ class SharedMemory:
             raise _refused(
                 "The router does not use shared memory. Operators allow it with INFERMESH_SHARED_MEMORY=true."
             )
+        if self._several:
+            raise _refused("Shared memory needs a mesh with one router.")
         if not is_local(context):
             raise _refused("Shared memory is for clients on the router's own machine.")
         return key.name if key else ""

@@ -1,0 +1,28 @@
+"""Names endpoints by their devices: "cpu" where there is one of its kind, else "cpu:0" and "cpu:1", by address."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.policy.snapshot import DeviceKind
+
+_KINDS = frozenset({DeviceKind.CPU, DeviceKind.XPU, DeviceKind.CUDA})
+
+
+def name_devices(kinds: Sequence[str]) -> list[str]:
+    """The names of endpoints of these kinds, which are in the order of their addresses."""
+    alike, met = Counter(kinds), Counter[str]()
+    names = []
+    for kind in kinds:
+        names.append(f"{kind}:{met[kind]}" if alike[kind] > 1 else kind)
+        met[kind] += 1
+    return names
+
+
+def address_of(device: str, fleet: Fleet) -> str:
+    """The address of the endpoint that a request names as its device, as in "cpu:1"; anything else as it is."""
+    kind, colon, number = device.partition(":")
+    if not colon or kind not in _KINDS or not number.isdecimal() or fleet.snapshots.row(device) is not None:
+        return device
+    alike = [endpoint.address for endpoint in fleet.endpoints if endpoint.snapshot.device == kind]
+    return alike[int(number)] if int(number) < len(alike) else device

@@ -1,0 +1,61 @@
+"""The stream of events with those of the other routers of the mesh, as each of them sends them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from infermesh_router.mesh.feed import Feed
+from infermesh_router.mesh.viewer import Viewer
+from infermesh_router.siblings.siblings import Siblings
+from infermesh_runtime.api_keys import ApiKey
+
+
+class MeshEvents:
+    """This router's feed, and the events of the others. Snapshots are this router's, and tell of the whole mesh."""
+
+    def __init__(self, feed: Feed, siblings: Siblings | None = None) -> None:
+        self._feed = feed
+        self._siblings = siblings or Siblings()
+
+    def follow(self, viewer: Viewer) -> AsyncGenerator[bytes, None]:
+        """Server-sent events: the kept ones, a snapshot, and then all as they happen. Raises ResourceExhausted."""
+        own = self._feed.follow(viewer)
+        others = self._siblings.events(**tell_viewer(viewer))
+        return interleaved((own, *others)) if others else own
+
+
+def tell_viewer(viewer: Viewer) -> dict[str, Any]:
+    """What another router must know of a caller to choose the events that it sees."""
+    key = viewer.key
+    return {"key": key and key.name, "models": list(viewer.models), "manages": viewer.manages}
+
+
+def told_viewer_of(told: dict[str, Any]) -> Viewer:
+    """The caller that another router told."""
+    if told["key"] is None:
+        return Viewer(None, manages=told["manages"])
+    key = ApiKey(name=told["key"], sha256="", created=datetime.now(UTC), models=tuple(told["models"]))
+    return Viewer(key, manages=told["manages"])
+
+
+async def interleaved(streams: Sequence[AsyncGenerator[bytes, None]]) -> AsyncGenerator[bytes, None]:
+    """What all of them yield, as it comes. Raises what one raises, and closes them all at the end."""
+    coming = {asyncio.ensure_future(anext(stream)): stream for stream in streams}
+    try:
+        while coming:
+            done, _ = await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                stream = coming.pop(task)
+                try:
+                    block = task.result()
+                except StopAsyncIteration:
+                    continue
+                coming[asyncio.ensure_future(anext(stream))] = stream
+                yield block
+    finally:
+        for task in coming:
+            task.cancel()
+        await asyncio.gather(*coming, return_exceptions=True)
+        for stream in streams:
+            await stream.aclose()

@@ -1,0 +1,121 @@
+"""Asks the other routers of this mesh, at their admin addresses. One that does not answer in time is left out."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+import grpc
+
+from infermesh.admin.v1 import admin_pb2 as admin
+from infermesh.admin.v1.admin_pb2_grpc import AdminServiceStub, EndpointServiceStub
+from infermesh.mesh.v1 import mesh_pb2 as pb
+from infermesh.mesh.v1.mesh_pb2_grpc import MeshServiceStub
+from infermesh_router.siblings.sibling_calls import sibling_metadata
+
+T = TypeVar("T")
+OpenChannel = Callable[[str], grpc.aio.Channel]
+ANSWER_TIMEOUT_S = 1.0
+"""How long a router that asks waits for another one, which may hang."""
+_RECONNECT_S = 1.0
+_QUIET = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+
+_log = logging.getLogger(__name__)
+
+
+class Siblings:
+    """The other routers. Used from one event loop."""
+
+    def __init__(self, addresses: Sequence[str] = (), open_channel: OpenChannel = grpc.aio.insecure_channel) -> None:
+        """`addresses`: their admin addresses."""
+        self._addresses = tuple(addresses)
+        self._open_channel = open_channel
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    async def listings(self) -> list[admin.ListEndpointsResponse]:
+        """What each knows of endpoints and queues."""
+        return await self._ask(
+            lambda channel: AdminServiceStub(channel).ListEndpoints(
+                admin.ListEndpointsRequest(), metadata=sibling_metadata(), timeout=ANSWER_TIMEOUT_S
+            )
+        )
+
+    async def drain(self, request: admin.DrainEndpointRequest) -> int:
+        """Has each drain an endpoint, which moves its own streams; returns how many they moved."""
+        answers = await self._ask(
+            lambda channel: AdminServiceStub(channel).DrainEndpoint(request, metadata=sibling_metadata())
+        )
+        return sum(answer.moved for answer in answers)
+
+    async def forget(self, model: str) -> None:
+        """Tells each that the model is to be loaded no longer."""
+        request = admin.UnloadModelRequest(model=model)
+        await self._ask(
+            lambda channel: EndpointServiceStub(channel).UnloadModel(
+                request, metadata=sibling_metadata(), timeout=ANSWER_TIMEOUT_S
+            )
+        )
+
+    async def receipt(self, request_id: str, client: str | None) -> pb.Receipt | None:
+        """The receipt of a request that another one carried. `client`: whose it must be; None: anybody's."""
+        metadata = sibling_metadata(client=client)
+        request = pb.GetReceiptRequest(request_id=request_id)
+        found = await self._ask(
+            lambda channel: MeshServiceStub(channel).GetReceipt(request, metadata=metadata, timeout=ANSWER_TIMEOUT_S)
+        )
+        return found[0] if found else None
+
+    async def receipts(self, limit: int, client: str | None) -> list[pb.Receipt]:
+        """The newest receipts of each."""
+        metadata = sibling_metadata(client=client)
+        request = pb.ListReceiptsRequest(limit=limit)
+        answers = await self._ask(
+            lambda channel: MeshServiceStub(channel).ListReceipts(request, metadata=metadata, timeout=ANSWER_TIMEOUT_S)
+        )
+        return [receipt for answer in answers for receipt in answer.receipts]
+
+    def events(self, **viewer: object) -> list[AsyncGenerator[bytes, None]]:
+        """The events of each, without snapshots, until the stream is closed. `viewer`: who asks for them."""
+        return [self._events(address, viewer) for address in self._addresses]
+
+    async def _events(self, address: str, viewer: Mapping[str, object]) -> AsyncGenerator[bytes, None]:
+        kept = True  # only the first time: a later connection would bring the same ones again
+        while True:
+            metadata = sibling_metadata(**viewer, kept=kept)
+            call = MeshServiceStub(self._channel(address)).WatchEvents(pb.WatchEventsRequest(), metadata=metadata)
+            try:
+                async for body in call:
+                    kept = False
+                    yield body.data
+            except grpc.aio.AioRpcError:
+                pass
+            finally:
+                call.cancel()
+            await asyncio.sleep(_RECONNECT_S)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        channels = list(self._channels.values())
+        self._channels.clear()
+        await asyncio.gather(*(channel.close() for channel in channels))
+
+    async def _ask(self, call: Callable[[grpc.aio.Channel], Awaitable[T]]) -> list[T]:
+        """The answers of those that answer."""
+        answers = await asyncio.gather(*(self._ask_one(address, call) for address in self._addresses))
+        return [answer for answer in answers if answer is not None]
+
+    async def _ask_one(self, address: str, call: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T | None:
+        try:
+            return await call(self._channel(address))
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in _QUIET:
+                _log.warning("the router at %s does not answer: %s", address, error.details())
+            return None
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        if address not in self._channels:
+            self._channels[address] = self._open_channel(address)
+        return self._channels[address]
