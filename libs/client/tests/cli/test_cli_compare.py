@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infermesh.inference.v1 import inference_pb2
-from infermesh_client.cli.measure.compare import DEFAULT_PROMPTS
+from infermesh_runtime.compare_prompts import COMPARE_PROMPTS
 from libs.client.tests.cli.conftest import RunCommand
 from libs.client.tests.conftest import RunningMesh
 
@@ -53,7 +53,7 @@ def test_json_has_every_reply(mesh: RunningMesh, infermesh: RunCommand, tmp_path
 def test_a_base_model_continues_the_prompt(mesh: RunningMesh, infermesh: RunCommand) -> None:
     mesh.servicer.available = [inference_pb2.AvailableModel(name="tiny", has_chat_template=False)]
     assert infermesh("compare", "tiny", *DEVICES, "--endpoint", mesh.address).exit_code == 0
-    assert {request.text for request in mesh.servicer.requests} >= set(DEFAULT_PROMPTS)
+    assert {request.text for request in mesh.servicer.requests} >= set(COMPARE_PROMPTS)
 
 
 @pytest.mark.parametrize(

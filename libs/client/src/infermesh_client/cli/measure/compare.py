@@ -17,15 +17,8 @@ from infermesh_client.cli.measure.lanes import Lanes, difference_lines, document
 from infermesh_client.client import Client
 from infermesh_client.request import ChatMessage, GenerateOptions, Prompt
 from infermesh_client.smart.stopwatch import Stopwatch
+from infermesh_runtime.compare_prompts import COMPARE_PROMPTS, LOADING_PROMPT
 from infermesh_runtime.errors import InvalidArgument
-
-DEFAULT_PROMPTS = (
-    "Explain in three sentences how a river finds its way to the sea.",
-    "Write a Python function that returns the n-th Fibonacci number.",
-    "List five animals that live in the desert, and say what each of them eats.",
-)
-_LOADING_PROMPT = "Hello."
-"""Loads the model before anything is measured; unlike what is measured, so that no prefix cache answers that."""
 
 
 def run_compare(
@@ -67,7 +60,7 @@ def _prompts(prompt: str | None, path: Path | None) -> Sequence[str]:
         except (OSError, ValueError) as error:
             raise InvalidArgument(f"the file of prompts cannot be read: {error}") from None
     else:
-        return DEFAULT_PROMPTS
+        return COMPARE_PROMPTS
     if not (asked := [line.strip() for line in lines if line.strip()]):
         raise InvalidArgument("there is no prompt to ask; a file of prompts has one a line")
     return asked
@@ -84,7 +77,7 @@ def _ask_all(client: Client, model: str, devices: dict[str, None], prompts: Sequ
         for device in devices:
             progress.update(task, description=f"asking {model} on {device}")
             lanes[device] = []
-            _ask(client, _LOADING_PROMPT, bare, GenerateOptions(**{**options, "device": device, "max_tokens": 1}))
+            _ask(client, LOADING_PROMPT, bare, GenerateOptions(**{**options, "device": device, "max_tokens": 1}))
             for prompt in prompts:
                 lanes[device].append(_ask(client, prompt, bare, GenerateOptions(**{**options, "device": device})))
                 progress.advance(task)

@@ -2,10 +2,11 @@
 import { html } from "../lib/html.js";
 import { copyText } from "../lib/copy.js";
 
-const line = (cells) => `| ${cells.join(" | ")} |`;
+const line = (cells) => `| ${cells.map((cell) => String(cell).replaceAll("|", "\\|")).join(" | ")} |`;
 
 export const tableText = (head, rows) => [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
 
-export const CopyTable = ({ head, rows }) => html`
-  <button type="button" onClick=${(event) => copyText(tableText(head, rows), event.currentTarget)}>Copy the table</button>
+// `below`: lines that are copied after the table.
+export const CopyTable = ({ head, rows, below = [] }) => html`
+  <button type="button" onClick=${(event) => copyText([tableText(head, rows), ...(below.length ? ["", ...below] : [])].join("\n"), event.currentTarget)}>Copy the table</button>
 `;
