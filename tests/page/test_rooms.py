@@ -81,6 +81,27 @@ def test_the_mesh_is_shown_live_and_drained_and_resumed(room: ChatPage, mesh: Me
     mesh.wait_ready()
 
 
+def test_a_model_is_pinned_on_an_endpoint(room: ChatPage, mesh: Mesh) -> None:
+    page = room.page
+    page.goto(f"/#manage={mesh.manage_key}")
+    page.get_by_role("link", name="Mesh", exact=True).click()
+    endpoint = page.get_by_label("Endpoint cpu", exact=True)
+    endpoint.get_by_label("Model to load on cpu").select_option("spare")
+    endpoint.get_by_role("button", name="Load", exact=True).click()
+    endpoint.get_by_label("Pin spare").click()
+    model = endpoint.locator(".model-list li", has_text="spare")
+    expect(model.locator(".pinned")).to_be_visible()
+    expect(endpoint.get_by_label("Pin spare")).to_have_count(0)
+    with mesh.http() as http:
+        endpoints = http.get("/mesh/v1/endpoints").json()["endpoints"]
+    pinned = [
+        each["name"] for each in endpoints for model in each["models"] if model["name"] == "spare" and model["pinned"]
+    ]
+    assert pinned == ["cpu"]
+    page.get_by_label("Unload spare everywhere").click()
+    expect(model).to_have_count(0)
+
+
 def test_models_are_loaded_unloaded_and_tried(room: ChatPage, mesh: Mesh) -> None:
     page = room.page
     page.goto(f"/#manage={mesh.manage_key}")
