@@ -17,6 +17,7 @@ def test_devices_that_differ(mesh: RunningMesh, infermesh: RunCommand) -> None:
     mesh.servicer.answers = ["ok", "The river runs.", "ok", "The river rests."]
     result = infermesh("compare", "tiny", "Where does it go?", *DEVICES, "--endpoint", mesh.address)
     assert result.exit_code == 0, result.output
+    assert not result.stderr
     lines = result.stdout.splitlines()
     assert any(line.split()[:3] == ["xpu", "cpu", "10.0.0.1:7"] and "66.7%" in line for line in lines)
     assert any("first difference at token 3, after 'The river r'" in line for line in lines)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import httpx
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
@@ -18,6 +17,7 @@ from infermesh_client.bench.streams import Load, ask_once, measure
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.folding import new_table
 from infermesh_client.cli.http_target import HttpTarget, http_target
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.doctor.server import Server
 from infermesh_client.told import plain
 from infermesh_runtime.errors import InvalidArgument, Unavailable
@@ -66,7 +66,7 @@ def run_bench(options: BenchOptions) -> None:
         completions=options.completions,
     )
     levels = asyncio.run(_measure_all(target, load, options, shown))
-    console = Console(highlight=False)
+    console = SafeConsole()
     console.print(levels_table(levels))
     for error in dict.fromkeys(level.error for level in levels if level.error):
         error_console().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
@@ -96,10 +96,10 @@ async def _measure_all(target: HttpTarget, load: Load, options: BenchOptions, sh
 
 
 def _progress() -> Progress:
+    console = error_console()
     text = TextColumn("{task.description}", markup=False)
-    return Progress(
-        text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=error_console(), transient=True
-    )
+    columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def levels_table(levels: Iterable[Level]) -> Table:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from infermesh.inference.v1 import inference_pb2
@@ -14,6 +13,7 @@ from infermesh_client.cli.chat.chat_model import is_base
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import device_name
 from infermesh_client.cli.measure.lanes import Lanes, difference_lines, document, lanes_table
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.client import Client
 from infermesh_client.request import ChatMessage, GenerateOptions, Prompt
 from infermesh_client.smart.stopwatch import Stopwatch
@@ -42,7 +42,7 @@ def run_compare(
     if as_json:
         print(json.dumps(document(model, prompts, lanes), indent=2, ensure_ascii=False))
         return
-    console = Console(highlight=False)
+    console = SafeConsole()
     console.print(lanes_table(lanes))
     for line in difference_lines(prompts, lanes):
         console.print(line)
@@ -72,7 +72,8 @@ def _ask_all(client: Client, model: str, devices: dict[str, None], prompts: Sequ
     options = GenerateOptions(model=model, temperature=0, max_tokens=max_tokens)
     lanes: Lanes = {}
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=error_console(), transient=True) as progress:
+    console = error_console()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(devices) * len(prompts))
         for device in devices:
             progress.update(task, description=f"asking {model} on {device}")

@@ -15,6 +15,7 @@ from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import beside, connect
 from infermesh_client.cli.folding import joined
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.cli.tables import (
     device_text,
     library_text,
@@ -36,7 +37,7 @@ _RETRY_S = 1.0
 def run_top(endpoint: str | None) -> None:
     """Shows the mesh until Ctrl-C. Raises InfermeshError when there is no terminal, or no router."""
     settings, _ = load_settings()
-    console = Console(highlight=False)
+    console = SafeConsole()
     if not console.is_terminal:
         raise FailedPrecondition("infermesh top needs a terminal; `infermesh status --once` prints the state once")
     with connect(endpoint, settings, timeout_s=None) as client, suppress(KeyboardInterrupt):
