@@ -92,7 +92,10 @@ def test_lanes_that_part_are_told_apart(chat: ChatPage, mesh: Mesh, asked: list[
     expect(differences.first).to_contain_text('"uns.')
     chat.picture("agreement")
     page.get_by_role("button", name="Copy the table").locator("visible=true").click()
-    copied = page.evaluate("navigator.clipboard.readText()")
+    expect(page.get_by_role("button", name="Copied", exact=True)).to_be_visible()
+    page.get_by_label("Longest answer, in tokens").fill("64")  # draws the room again
+    expect(page.get_by_role("button", name="Copy the table", exact=True).locator("visible=true")).to_be_visible()
+    copied: str = page.evaluate("navigator.clipboard.readText()")
     assert copied.splitlines()[:2] == [
         "| device | answered by | agreement | same | tokens/s | TTFT |",
         "| --- " * 6 + "|",

@@ -80,6 +80,16 @@ def test_a_phone_of_360_pixels_has_all_of_it(answered: ChatPage, room: str) -> N
     assert page.locator("main").evaluate("(each) => each.scrollWidth - each.clientWidth") <= 0
 
 
+def test_what_a_new_chat_shows_begins_below_its_head(chat: ChatPage) -> None:
+    """On a low screen it is scrolled, and not cut off above."""
+    chat.page.set_viewport_size({"width": 360, "height": 500})
+    head = chat.page.locator(".talk-head").bounding_box()
+    words = chat.page.locator(".welcome h2").bounding_box()
+    assert head
+    assert words
+    assert words["y"] >= head["y"] + head["height"]
+
+
 def test_the_keyboard_reaches_everything(chat: ChatPage) -> None:
     page = chat.page
     page.locator("body").press("Tab")

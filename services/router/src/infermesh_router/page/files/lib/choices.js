@@ -24,8 +24,12 @@ export function listModels(endpoints, kind = "") {
 
 export const isAccelerator = (endpoint) => ACCELERATORS.has(endpoint.device.kind);
 
-export const describeEndpoint = (endpoint) =>
-  [endpoint.name, endpoint.device.name].filter(Boolean).join(" · ") || endpoint.address;
+// Two workers on one processor differ by what they run on, as "openvino 2026.1" does.
+const describeEndpoint = (endpoint, endpoints) => {
+  const alike = endpoints.filter((each) => each.device.kind === endpoint.device.kind).length > 1;
+  const runtime = alike && endpoints.some((each) => each.runtime !== endpoint.runtime) ? endpoint.runtime.split(" ")[0] : "";
+  return [endpoint.name, runtime, endpoint.device.name].filter(Boolean).join(" · ") || endpoint.address;
+};
 
 export function DeviceSelect({ value, onChange, label = "Device", id }) {
   const endpoints = useStore(mesh, (state) => state.endpoints);
@@ -42,7 +46,7 @@ export function DeviceSelect({ value, onChange, label = "Device", id }) {
         <optgroup label="Endpoints">
           ${endpoints.map((each) => html`
             <option key=${each.address} value=${each.address}>
-              ${describeEndpoint(each)}${each.state === "ready" ? "" : ` (${each.state})`}
+              ${describeEndpoint(each, endpoints)}${each.state === "ready" ? "" : ` (${each.state})`}
             </option>`)}
           ${!known && html`<option value=${value}>${value} (gone)</option>`}
         </optgroup>
