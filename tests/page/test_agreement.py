@@ -93,7 +93,7 @@ def test_lanes_that_part_are_told_apart(chat: ChatPage, mesh: Mesh, asked: list[
     chat.picture("agreement")
     page.get_by_role("button", name="Copy the table").locator("visible=true").click()
     expect(page.get_by_role("button", name="Copied", exact=True)).to_be_visible()
-    page.get_by_label("Longest answer, in tokens").fill("64")  # draws the room again
+    page.get_by_label("Tokens at most").fill("64")  # draws the room again
     expect(page.get_by_role("button", name="Copy the table", exact=True).locator("visible=true")).to_be_visible()
     copied: str = page.evaluate("navigator.clipboard.readText()")
     assert copied.splitlines()[:2] == [
@@ -126,7 +126,7 @@ def test_a_base_model_continues_the_prompts(chat: ChatPage, mesh: Mesh) -> None:
     page.route("**/v1/models", _without_chat)
     open_agreement(page)
     page.get_by_label("Prompts, one a line").fill("Once upon a time\n\n  The sea  \n")
-    page.get_by_label("Longest answer, in tokens").fill("8")
+    page.get_by_label("Tokens at most").fill("8")
     with page.expect_request("**/v1/completions") as asked:
         page.get_by_role("button", name="Compare the answers").click()
     assert json.loads(asked.value.post_data or "")["prompt"] == LOADING_PROMPT

@@ -80,6 +80,7 @@ def test_two_workers_side_by_side(chat: ChatPage) -> None:
     expect(figures.locator("tbody tr")).to_have_count(2)
     found = rows(figures)
     assert [row[5] for row in found] == [str(TOKENS)] * 2
+    assert sorted(row[0].partition(" ")[2] for row in found) == ["(openvino)", "(torch)"]
     chat.picture("real-compare")
     note(side_by_side=found)
 
@@ -88,7 +89,7 @@ def test_how_far_they_agree(chat: ChatPage) -> None:
     page = chat.page
     page.get_by_role("link", name="Compare").click()
     page.get_by_role("button", name="Agreement", exact=True).click()
-    page.get_by_label("Longest answer, in tokens").fill("32")
+    page.get_by_label("Tokens at most").fill("32")
     page.get_by_role("button", name="Compare the answers").click()
     table = page.get_by_label("Agreement of the lanes")
     expect(table.locator("tbody tr")).to_have_count(2)

@@ -35,6 +35,31 @@ def test_one_prompt_in_two_lanes(room: ChatPage) -> None:
     room.picture("compare")
 
 
+def test_workers_on_one_kind_of_device_are_told_apart(room: ChatPage) -> None:
+    page = room.page
+    page.route("**/mesh/v1/events", lambda route: route.abort())
+    page.route("**/mesh/v1/endpoints", _both_on_a_cpu)
+    page.reload()
+    page.get_by_role("link", name="Compare").click()
+    chosen = page.locator("select[id^=lane-device]")
+    expect(chosen).to_have_count(2)
+    assert [lane.locator("option:checked").inner_text() for lane in chosen.all()] == [
+        "cpu:0 · openvino · simulated",
+        "cpu:1 · torch · simulated",
+    ]
+    page.get_by_label("Longest answer").first.fill("8")
+    page.get_by_role("button", name="Run in 2 lanes").click()
+    expect(page.locator(".lane-answer h2")).to_have_text(["cpu:0 (openvino)", "cpu:1 (torch)"])
+
+
+def _both_on_a_cpu(route: Route) -> None:
+    told = route.fetch().json()
+    for number, (endpoint, runtime) in enumerate(zip(told["endpoints"], ("openvino 1", "torch 2"), strict=True)):
+        endpoint |= {"name": f"cpu:{number}", "runtime": runtime}
+        endpoint["device"]["kind"] = "cpu"
+    route.fulfill(json=told)
+
+
 def test_lanes_that_differ_are_marked(room: ChatPage) -> None:
     page = room.page
     page.get_by_role("link", name="Compare").click()

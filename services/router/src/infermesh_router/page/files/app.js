@@ -1,5 +1,5 @@
 // The page: its header, its rooms, and which of them is shown.
-import { html, render, useEffect, useState } from "./lib/html.js";
+import { html, render, useEffect, useRef, useState } from "./lib/html.js";
 import { KeyDialog, MeshSign, ThemeButton } from "./lib/header.js";
 import { Icon } from "./lib/icons.js";
 import { follow } from "./lib/mesh_feed.js";
@@ -47,6 +47,8 @@ function Page() {
     return () => (current = false);
   }, [room]);
   const { Room } = shown;
+  const kept = useRef([]); // until the next room has come, this one stays at its place
+  if (shown.room === room) kept.current = rest;
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <header class="top">
@@ -59,7 +61,7 @@ function Page() {
       </nav>
       <div class="top-end"><${MeshSign} /><${ThemeButton} /></div>
     </header>
-    <main id="main" tabindex="-1" class=${`room ${shown.room}`}><${Room} rest=${shown.room === room ? rest : []} /></main>
+    <main id="main" tabindex="-1" class=${`room ${shown.room}`}><${Room} rest=${kept.current} /></main>
     <${KeyDialog} />
     <${Notices} />
   `;

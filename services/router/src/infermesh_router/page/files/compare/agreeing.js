@@ -40,7 +40,7 @@ export function Agreeing({ lanes }) {
           <textarea rows="4" dir="auto" value=${prompts} onInput=${(event) => setPrompts(event.target.value)}></textarea>
         </label>
         <div class="row compare-settings">
-          <label>Longest answer, in tokens <input type="number" min="1" max="100000" value=${longest} onInput=${(event) => setLongest(event.target.value)} /></label>
+          <label>Tokens at most <input type="number" min="1" max="100000" value=${longest} onInput=${(event) => setLongest(event.target.value)} /></label>
           <span class="spacer"></span>
           <span role="status" class="hint">${at}</span>
           ${at

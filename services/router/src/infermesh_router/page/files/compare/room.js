@@ -1,6 +1,6 @@
 // Compares devices and models: one prompt in lanes side by side, the agreement over several, and a small benchmark.
 import { html, useEffect, useState } from "../lib/html.js";
-import { DeviceSelect, ModelSelect, isAccelerator, listModels } from "../lib/choices.js";
+import { DeviceSelect, ModelSelect, isAccelerator, listModels, runtimeOf } from "../lib/choices.js";
 import { endpointName, mesh } from "../lib/mesh_feed.js";
 import { colorOf } from "../lib/plots.js";
 import { useStore } from "../lib/store.js";
@@ -24,7 +24,7 @@ export function CompareRoom() {
   useEffect(() => {
     if (!lanes.length && listModels(endpoints, "generate").length) setLanes(firstLanes(endpoints));
   }, [endpoints]);
-  const named = lanes.map((lane, i) => ({ ...lane, color: colorOf(i), name: nameOf(lane, lanes) }));
+  const named = lanes.map((lane, i) => ({ ...lane, color: colorOf(i), name: nameOf(lane, lanes, endpoints) }));
   const set = (id, change) => setLanes(lanes.map((lane) => (lane.id === id ? { ...lane, ...change } : lane)));
   return html`
     <div class="page-room compare">
@@ -63,7 +63,9 @@ function firstLanes(endpoints) {
   return two.map((each) => newLane(model.name, each.address));
 }
 
-function nameOf(lane, lanes) {
-  const device = { "": "auto", gpu: "GPU", cpu: "CPU" }[lane.device] ?? endpointName(lane.device);
+function nameOf(lane, lanes, endpoints) {
+  const endpoint = endpoints.find((each) => each.address === lane.device);
+  const runtime = endpoint && runtimeOf(endpoint, endpoints);
+  const device = { "": "auto", gpu: "GPU", cpu: "CPU" }[lane.device] ?? `${endpointName(lane.device)}${runtime ? ` (${runtime})` : ""}`;
   return lanes.every((each) => each.model === lane.model) ? device : `${device}, ${lane.model}`;
 }

@@ -24,12 +24,14 @@ export function listModels(endpoints, kind = "") {
 
 export const isAccelerator = (endpoint) => ACCELERATORS.has(endpoint.device.kind);
 
-// Two workers on one processor differ by what they run on, as "openvino 2026.1" does.
-const describeEndpoint = (endpoint, endpoints) => {
-  const alike = endpoints.filter((each) => each.device.kind === endpoint.device.kind).length > 1;
-  const runtime = alike && endpoints.some((each) => each.runtime !== endpoint.runtime) ? endpoint.runtime.split(" ")[0] : "";
-  return [endpoint.name, runtime, endpoint.device.name].filter(Boolean).join(" · ") || endpoint.address;
-};
+// What tells two workers on one kind of device apart, as "openvino" and "torch" do; "" if there is no need.
+export function runtimeOf(endpoint, endpoints) {
+  const alike = endpoints.filter((each) => each.device.kind === endpoint.device.kind);
+  return alike.some((each) => each.runtime !== endpoint.runtime) ? endpoint.runtime.split(" ")[0] : "";
+}
+
+const describeEndpoint = (endpoint, endpoints) =>
+  [endpoint.name, runtimeOf(endpoint, endpoints), endpoint.device.name].filter(Boolean).join(" · ") || endpoint.address;
 
 export function DeviceSelect({ value, onChange, label = "Device", id }) {
   const endpoints = useStore(mesh, (state) => state.endpoints);
