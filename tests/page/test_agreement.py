@@ -12,6 +12,7 @@ from infermesh_client.bench.agreement import Reply, agreement, first_difference
 from infermesh_runtime.compare_prompts import COMPARE_MAX_TOKENS, COMPARE_PROMPTS, LOADING_PROMPT
 from tests.e2e.mesh import Mesh
 from tests.page.pages import ChatPage
+from tests.page.test_bounds import check_accessible
 
 PAIRS = [
     ("The river runs", [1, 2, 3], "The river rests", [1, 2, 4]),
@@ -101,6 +102,9 @@ def test_lanes_that_part_are_told_apart(chat: ChatPage, mesh: Mesh, asked: list[
         "| --- " * 6 + "|",
     ]
     assert "first difference at token" in copied
+    check_accessible(page)
+    page.set_viewport_size({"width": 360, "height": 720})
+    assert page.locator("main").evaluate("(each) => each.scrollWidth - each.clientWidth") <= 0
 
 
 def test_what_is_asked_is_what_the_command_asks(chat: ChatPage, mesh: Mesh, asked: list[dict[str, Any]]) -> None:

@@ -111,6 +111,11 @@ def test_a_model_is_pinned_on_an_endpoint(room: ChatPage, mesh: Mesh) -> None:
     page.goto(f"/#manage={mesh.manage_key}")
     page.get_by_role("link", name="Mesh", exact=True).click()
     endpoint = page.get_by_label("Endpoint cpu", exact=True)
+    expect(endpoint.locator(".model-list")).to_contain_text("story")
+    loaded = page.get_by_label("Unload spare everywhere")
+    if loaded.count():  # by another test
+        loaded.first.click()
+    expect(loaded).to_have_count(0)
     endpoint.get_by_label("Model to load on cpu").select_option("spare")
     endpoint.get_by_role("button", name="Load", exact=True).click()
     endpoint.get_by_label("Pin spare").click()
@@ -123,7 +128,7 @@ def test_a_model_is_pinned_on_an_endpoint(room: ChatPage, mesh: Mesh) -> None:
         each["name"] for each in endpoints for model in each["models"] if model["name"] == "spare" and model["pinned"]
     ]
     assert pinned == ["cpu"]
-    page.get_by_label("Unload spare everywhere").click()
+    endpoint.get_by_label("Unload spare everywhere").click()
     expect(model).to_have_count(0)
 
 
