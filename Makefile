@@ -27,7 +27,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu setup-speech up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients test-page vendor recordings check format protos sync-client modules lock bench bench-features bench-router bench-tensors bench-xpu clean
+.PHONY: help setup setup-xpu setup-speech up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients test-page test-page-real vendor recordings check format protos sync-client modules lock bench bench-features bench-router bench-tensors bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -74,7 +74,10 @@ test-clients: setup $(CLIENTS_VENV)/.installed ## Test a mesh with the clients t
 test-page: setup $(PAGE_VENV)/.installed ## Test the page in Debian's Chromium through the real Envoy (needs chromium and npm)
 	python tools/vendor_page.py --tests
 	mypy --python-executable $(PAGE_VENV)/bin/python --cache-dir .mypy_cache/page tests/page
-	$(PAGE_VENV)/bin/python -m pytest -q -W default tests/page
+	$(PAGE_VENV)/bin/python -m pytest -q -W default -m "not torch" tests/page
+
+test-page-real: setup-xpu $(PAGE_VENV)/.installed ## Test the page with real workers: worker-cpu beside worker-xpu, both on the processor
+	INFERMESH_TEST_MESH_VENV=$(CURDIR)/$(VENV) $(PAGE_VENV)/bin/python -m pytest -q -W default -m torch tests/page
 
 vendor: setup ## Take the page's libraries out of npm, at exact versions with checked hashes (needs npm)
 	python tools/vendor_page.py

@@ -29,6 +29,9 @@ READY = inference_pb2.ENDPOINT_STATE_READY
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 45.0
 POLL_S = 0.05
+VENV = os.environ.get("INFERMESH_TEST_MESH_VENV")
+PYTHON = f"{VENV}/bin/python" if VENV else sys.executable
+"""Runs the services: that of another venv, if tests run in one of their own."""
 
 
 def free_address() -> str:
@@ -81,7 +84,7 @@ class Program:
         environment |= {f"INFERMESH_{name.upper()}": str(value) for name, value in settings.items()}
         tether = [sys.executable, "-m", "infermesh_client.tether", "--parent", str(os.getpid()), "--"]
         with self.log.open("ab") as log:
-            command = [*tether, sys.executable, "-m", self.module]
+            command = [*tether, PYTHON, "-m", self.module]
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
     def stop(self) -> None:

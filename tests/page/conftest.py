@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, mesh: Mesh) -> Iterator[Page]:
+    with opened_page(browser, mesh, PATIENCE_MS) as opened:
+        yield opened
+
+
+@contextmanager
+def opened_page(browser: Browser, mesh: Mesh, patience_ms: float) -> Iterator[Page]:
     """A page of a browser that was never here. What its console calls an error fails the test."""
     context = browser.new_context(base_url=mesh.envoy.http, viewport={"width": WIDTH, "height": HEIGHT})
-    context.set_default_timeout(PATIENCE_MS)
+    context.set_default_timeout(patience_ms)
     opened = context.new_page()
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))

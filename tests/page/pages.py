@@ -43,10 +43,10 @@ class ChatPage:
         self.page = page
         self._screenshots = screenshots
 
-    def open(self, path: str = "/") -> None:
+    def open(self, path: str = "/", model: str = "story") -> None:
         """Opens the page and waits until the mesh has told its models."""
         self.page.goto(path)
-        expect(self.page.locator("#model")).to_have_value("story")
+        expect(self.page.locator("#model")).to_have_value(model)
 
     @property
     def answers(self) -> Locator:

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.mesh import Mesh
@@ -110,3 +111,36 @@ def test_a_refusal_is_told_in_words(page: Page, chat: ChatPage) -> None:
     chat.settings(Longest_answer=9, JSON_schema='{"type": "nonsense"}')
     chat.send("Hello")
     expect(page.get_by_role("alert")).to_contain_text(re.compile("schema|nonsense"))
+
+
+def test_who_comes_back_from_another_room_finds_the_chat(chat: ChatPage) -> None:
+    page = chat.page
+    chat.settings(Longest_answer=2000)
+    chat.send("Talk for long")
+    chat.wait_streaming()
+    page.get_by_role("link", name="Mesh", exact=True).click()
+    expect(page.get_by_role("heading", name="Mesh", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Chat", exact=True).click()
+    expect(page.locator("article.question .bubble")).to_have_text("Talk for long")
+    page.get_by_label("Stop", exact=True).click()
+    expect(chat.last).to_contain_text("You stopped this answer")
+    page.get_by_role("link", name="Chat", exact=True).click()  # in the chat, it begins a new one
+    expect(chat.answers).to_have_count(0)
+
+
+def test_a_room_that_cannot_come_is_told_and_opens_later(chat: ChatPage) -> None:
+    page = chat.page
+    page.context.set_offline(True)
+    page.get_by_role("link", name="Compare").click()
+    expect(page.get_by_role("status")).to_contain_text("Compare could not be opened: the mesh does not answer.")
+    expect(page.get_by_role("link", name="Chat", exact=True)).to_have_attribute("aria-current", "page")
+    expect(page.locator("#message")).to_be_visible()
+    page.context.set_offline(False)
+    page.get_by_role("link", name="Compare").click()
+    expect(page.get_by_role("heading", name="Compare")).to_be_visible()
+
+
+@pytest.mark.parametrize("place", ["#/chat/%", "#/chat/new/%E0%A4", "#/constructor", "#/%00"])
+def test_an_address_that_means_nothing_opens_a_chat(page: Page, mesh: Mesh, place: str) -> None:
+    page.goto(f"/{place}")
+    expect(page.locator("#message")).to_be_visible()

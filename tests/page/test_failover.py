@@ -28,6 +28,7 @@ def test_a_killed_worker_leaves_a_mark_and_no_gap(chat: ChatPage, mesh: Mesh) ->
     chat.picture("chat-moved")
     chat.wait_done()
     expect(chat.last.locator(".numbers")).to_contain_text("once")
+    expect(chat.last.locator(".device")).to_have_text(re.compile("^(cpu → xpu|xpu → cpu)$"))
     before_mark = chat.last.locator(".text").inner_text().partition("moved to")[0]
     assert len(before_mark) > 20
     moved = chat.saved_answers()[-1]

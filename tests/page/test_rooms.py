@@ -35,6 +35,31 @@ def test_one_prompt_in_two_lanes(room: ChatPage) -> None:
     room.picture("compare")
 
 
+def test_workers_on_one_kind_of_device_are_told_apart(room: ChatPage) -> None:
+    page = room.page
+    page.route("**/mesh/v1/events", lambda route: route.abort())
+    page.route("**/mesh/v1/endpoints", _both_on_a_cpu)
+    page.reload()
+    page.get_by_role("link", name="Compare").click()
+    chosen = page.locator("select[id^=lane-device]")
+    expect(chosen).to_have_count(2)
+    assert [lane.locator("option:checked").inner_text() for lane in chosen.all()] == [
+        "cpu:0 · openvino · simulated",
+        "cpu:1 · torch · simulated",
+    ]
+    page.get_by_label("Longest answer").first.fill("8")
+    page.get_by_role("button", name="Run in 2 lanes").click()
+    expect(page.locator(".lane-answer h2")).to_have_text(["cpu:0 (openvino)", "cpu:1 (torch)"])
+
+
+def _both_on_a_cpu(route: Route) -> None:
+    told = route.fetch().json()
+    for number, (endpoint, runtime) in enumerate(zip(told["endpoints"], ("openvino 1", "torch 2"), strict=True)):
+        endpoint |= {"name": f"cpu:{number}", "runtime": runtime}
+        endpoint["device"]["kind"] = "cpu"
+    route.fulfill(json=told)
+
+
 def test_lanes_that_differ_are_marked(room: ChatPage) -> None:
     page = room.page
     page.get_by_role("link", name="Compare").click()
@@ -79,6 +104,32 @@ def test_the_mesh_is_shown_live_and_drained_and_resumed(room: ChatPage, mesh: Me
     page.get_by_label("Resume cpu").click()
     expect(endpoint.locator(".state")).to_have_text("ready")
     mesh.wait_ready()
+
+
+def test_a_model_is_pinned_on_an_endpoint(room: ChatPage, mesh: Mesh) -> None:
+    page = room.page
+    page.goto(f"/#manage={mesh.manage_key}")
+    page.get_by_role("link", name="Mesh", exact=True).click()
+    endpoint = page.get_by_label("Endpoint cpu", exact=True)
+    expect(endpoint.locator(".model-list")).to_contain_text("story")
+    loaded = page.get_by_label("Unload spare everywhere")
+    if loaded.count():  # by another test
+        loaded.first.click()
+    expect(loaded).to_have_count(0)
+    endpoint.get_by_label("Model to load on cpu").select_option("spare")
+    endpoint.get_by_role("button", name="Load", exact=True).click()
+    endpoint.get_by_label("Pin spare").click()
+    model = endpoint.locator(".model-list li", has_text="spare")
+    expect(model.locator(".pinned")).to_be_visible()
+    expect(endpoint.get_by_label("Pin spare")).to_have_count(0)
+    with mesh.http() as http:
+        endpoints = http.get("/mesh/v1/endpoints").json()["endpoints"]
+    pinned = [
+        each["name"] for each in endpoints for model in each["models"] if model["name"] == "spare" and model["pinned"]
+    ]
+    assert pinned == ["cpu"]
+    endpoint.get_by_label("Unload spare everywhere").click()
+    expect(model).to_have_count(0)
 
 
 def test_models_are_loaded_unloaded_and_tried(room: ChatPage, mesh: Mesh) -> None:

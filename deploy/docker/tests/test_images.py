@@ -120,7 +120,7 @@ def test_compose_names_what_there_is() -> None:
 def test_compose_imports_through_the_mesh_by_worker_cpu_for_all() -> None:
     services = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())["services"]
     writing = {name for name, service in services.items() if "models:/models" in service.get("volumes", ())}
-    assert writing == {"models", "worker-cpu"}
+    assert writing == {"models", "worker-cpu", "worker-cpu-1"}
     stages = re.split(r"^FROM ", (DOCKER / "worker-cpu.Dockerfile").read_text(), flags=re.MULTILINE)
     (worker,) = (stage for stage in stages if stage.startswith("base AS worker\n"))
     (build,) = (stage for stage in stages if stage.partition("\n")[0].endswith(" AS build"))

@@ -1,10 +1,19 @@
 """Makes what a server tells fit to show: without our API key, and without what would change a terminal."""
 
 import json
+import re
 
 _HIDDEN = "***"
 _MAX_SHOWN = 300
 """Longest text of a server that is shown, in characters."""
+_SIGNS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+_SIGNS |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def visible(text: str) -> str:
+    """The text with signs in place of the characters that would move a terminal's cursor, colour it, or make it act."""
+    return text.translate(_SIGNS) if _CONTROLS.search(text) else text
 
 
 def plain(text: object) -> str:

@@ -1,12 +1,16 @@
 """`infermesh bench` against a server whose answers the test chooses."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from infermesh_client.bench.figures import Level
+from infermesh_client.bench.streams import Load, measure
+from infermesh_client.cli.measure import bench
 from libs.client.tests.cli.conftest import RunCommand
 from libs.client.tests.doctor.fake_server import DONE, Answer, FakeServer, fake_server, refusal, stream
 
@@ -55,6 +59,21 @@ def test_errors_are_counted_and_shown(infermesh: RunCommand, fake: FakeServer) -
     (level,) = json.loads(result.stdout.splitlines()[-1])["levels"]
     assert (result.exit_code, level["requests"], level["errors"]) == (0, 4, 2)
     assert "429: The queue is full." in result.stderr
+
+
+def test_what_was_measured_before_ctrl_c_is_shown(
+    infermesh: RunCommand, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(client: httpx.AsyncClient, load: Load, streams: int, on_end: Callable[[], None]) -> Level:
+        if streams == 2:
+            raise KeyboardInterrupt
+        return await measure(client, load, streams, on_end)
+
+    monkeypatch.setattr(bench, "measure", interrupted)
+    result = infermesh("bench", "--url", fake.url, "--streams", "1,2", "--requests", "1")
+    assert (result.exit_code, "interrupted" in result.stderr) == (130, True)
+    (level,) = json.loads(result.stdout.splitlines()[-1])["levels"]
+    assert (level["streams"], level["tokens"]) == (1, 5)
 
 
 @pytest.mark.parametrize(

@@ -233,3 +233,15 @@ def test_pasted_lines_are_one_question(mesh: RunningMesh, open_terminal: OpenTer
     terminal.read_until("tokens/s")
     (request,) = mesh.servicer.requests
     assert request.chat.messages[0].content == "what\nis\nthis?"
+
+
+def test_what_a_model_writes_does_nothing_to_the_terminal(mesh: RunningMesh, open_terminal: OpenTerminal) -> None:
+    mesh.servicer.answers = ["Red \x1b[31mtext\x1b]0;title\x07, a \x08back\rstep, and\ta tab."]
+    terminal = open_terminal("chat", "hi", "--endpoint", mesh.address)
+    shown = terminal.read_until("tab.")
+    assert "Red ␛[31mtext␛]0;title␇, a ␈back␍step, and\ta tab." in shown
+
+
+def test_a_pipe_gets_what_the_model_wrote(mesh: RunningMesh, infermesh: RunCommand) -> None:
+    mesh.servicer.answers = ["\x1b[31mred"]
+    assert infermesh("chat", "hi", "--endpoint", mesh.address).stdout == "\x1b[31mred\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infermesh.inference.v1 import inference_pb2
-from infermesh_client.cli.measure.compare import DEFAULT_PROMPTS
+from infermesh_runtime.compare_prompts import COMPARE_PROMPTS
 from libs.client.tests.cli.conftest import RunCommand
 from libs.client.tests.conftest import RunningMesh
 
@@ -17,6 +17,7 @@ def test_devices_that_differ(mesh: RunningMesh, infermesh: RunCommand) -> None:
     mesh.servicer.answers = ["ok", "The river runs.", "ok", "The river rests."]
     result = infermesh("compare", "tiny", "Where does it go?", *DEVICES, "--endpoint", mesh.address)
     assert result.exit_code == 0, result.output
+    assert not result.stderr
     lines = result.stdout.splitlines()
     assert any(line.split()[:3] == ["xpu", "cpu", "10.0.0.1:7"] and "66.7%" in line for line in lines)
     assert any("first difference at token 3, after 'The river r'" in line for line in lines)
@@ -53,7 +54,7 @@ def test_json_has_every_reply(mesh: RunningMesh, infermesh: RunCommand, tmp_path
 def test_a_base_model_continues_the_prompt(mesh: RunningMesh, infermesh: RunCommand) -> None:
     mesh.servicer.available = [inference_pb2.AvailableModel(name="tiny", has_chat_template=False)]
     assert infermesh("compare", "tiny", *DEVICES, "--endpoint", mesh.address).exit_code == 0
-    assert {request.text for request in mesh.servicer.requests} >= set(DEFAULT_PROMPTS)
+    assert {request.text for request in mesh.servicer.requests} >= set(COMPARE_PROMPTS)
 
 
 @pytest.mark.parametrize(

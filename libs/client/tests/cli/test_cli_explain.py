@@ -119,3 +119,12 @@ def test_the_key_is_sent_and_ids_are_quoted(
     infermesh("explain", "a/b?c")
     assert fake.paths == ["/mesh/v1/requests/a%2Fb%3Fc"]
     assert fake.headers[-1]["authorization"] == "Bearer secret"
+
+
+def test_what_callers_send_does_nothing_to_the_terminal(infermesh: RunCommand, fake: FakeServer) -> None:
+    """Anyone may ask for a model of any name; who looks at the receipts is an operator."""
+    hostile = {**RECEIPT, "model": "ti\x1b]52;c;aGk=\x07ny", "ignored_fields": ["\x1b[2J\x9b31mfield"]}
+    fake.rule = lambda _: Answer(content=json.dumps(hostile).encode())
+    shown = infermesh("explain", "chatcmpl-1").stdout
+    assert not {*shown} & {"\x1b", "\x07", "\x9b"}
+    assert "ti␛]52;c;aGk=ny" in shown  # rich leaves the bell out

@@ -70,6 +70,16 @@ def test_top_follows_on_a_terminal(mesh: RunningMesh, open_terminal: OpenTermina
     assert terminal.wait() == 0
 
 
+def test_top_ends_at_q_and_says_what_a_low_terminal_hides(
+    mesh: RunningMesh, open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINES", "5")
+    terminal = open_terminal("top", "--endpoint", mesh.address)
+    terminal.read_until("more lines; `infermesh status --once` prints all")
+    terminal.type("xq")
+    assert terminal.wait() == 0
+
+
 def test_top_needs_a_terminal(mesh: RunningMesh, infermesh: RunCommand) -> None:
     result = infermesh("top", "--endpoint", mesh.address)
     assert (result.exit_code, "status --once" in result.stderr) == (1, True)

@@ -1,11 +1,13 @@
 """The page's files: their types, how long browsers keep them, and that nothing inline or foreign is allowed."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
 
 from infermesh_router.page.page_files import PageFiles
+from infermesh_runtime.compare_prompts import COMPARE_PROMPTS
 from infermesh_runtime.errors import NotFound
 
 
@@ -73,3 +75,9 @@ def test_the_page_that_is_packaged() -> None:
     assert b"infermesh" in page.data
     for inline in (b"<script>", b" onclick", b" style="):
         assert inline not in page.data
+
+
+def test_the_page_asks_what_infermesh_compare_asks() -> None:
+    file, _ = PageFiles().find("compare/prompts.json")
+    assert file.content_type == "application/json"
+    assert json.loads(file.data)["prompts"] == list(COMPARE_PROMPTS)

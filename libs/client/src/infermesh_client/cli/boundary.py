@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.settings import ClientSettings, Home
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.settings import SettingsError, read
@@ -47,7 +48,7 @@ def load_settings() -> tuple[ClientSettings, Home]:
 
 def error_console() -> Console:
     """A console on stderr, for messages that are not the command's output."""
-    return Console(stderr=True, highlight=False)
+    return SafeConsole(stderr=True)
 
 
 def _fail(message: str, code: int) -> None:

@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.speech_request import Segment, Speech, Transcript
+from infermesh_client.told import visible
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.subtitles import VTT_HEAD, srt_cue, vtt_cue
 
@@ -23,7 +24,8 @@ def run_transcribe(file: Path, format_: str, *, model: str, options: Mapping[str
     transcript = Transcript()
     with connect(endpoint, settings, timeout_s=None) as client:
         for segment in client.transcribe_segments(file, model=model, into=transcript, **options):
-            sys.stdout.write(_shown(segment, format_))
+            text = _shown(segment, format_)
+            sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
             sys.stdout.flush()
     if format_ == "json":
         print(json.dumps(_document(transcript), ensure_ascii=False))

@@ -14,6 +14,7 @@ from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import endpoint_row, queue_row, report_row
 from infermesh_client.cli.folding import Cropped
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.cli.tables import mesh_view
 from infermesh_client.client import Client
 from infermesh_client.mesh.supervision.supervisor import Supervisor
@@ -31,7 +32,7 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
     Raises Unavailable when nothing answers and Unimplemented when a worker does.
     """
     settings, home = load_settings()
-    console = Console(highlight=False)
+    console = SafeConsole()
     problems = [] if endpoint else log_problems(home)
     with connect(endpoint, settings, timeout_s=_ANSWER_TIMEOUT_S) as client:
         try:

@@ -10,6 +10,7 @@ from rich.console import Console
 from infermesh_client.cli.access.keys import lacks_key
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.running import adapt_running
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.mesh.check_settings import check_settings
 from infermesh_client.mesh.first_prompt import ask
 from infermesh_client.mesh.manage_key import write_manage_key
@@ -24,6 +25,7 @@ from infermesh_client.mesh.workers import parse_workers
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.settings import ClientSettings, Home
+from infermesh_client.told import visible
 from infermesh_runtime.errors import InfermeshError, ModelNotFound
 from infermesh_runtime.manifest.model_manifest import MANIFEST
 
@@ -41,7 +43,7 @@ def run_up(workers: Sequence[str], timeout_s: float, routers: int | None = None)
     """
     settings, home = load_settings()
     chosen = parse_workers(workers)
-    console = Console(highlight=False)
+    console = SafeConsole()
     if Supervisor(home).is_running():
         console.print("The mesh is already running")
         if os.environ.get("INFERMESH_MODEL"):
@@ -127,7 +129,7 @@ def _first_answer(console: Console, settings: ClientSettings, home: Home, state:
 
 def _write(console: Console) -> Callable[[str], None]:
     def write(text: str) -> None:
-        console.file.write(text)
+        console.file.write(visible(text))
         console.file.flush()
 
     return write

@@ -2,11 +2,13 @@
 
 import gzip
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+from infermesh_runtime.compare_prompts import COMPARE_MAX_TOKENS, COMPARE_PROMPTS, LOADING_PROMPT
 from infermesh_runtime.errors import NotFound
 
 INDEX = "index.html"
@@ -46,6 +48,14 @@ _FOREVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
 _MARK = "v-"
 """What the folder begins with that stands for this version of the files."""
+_MADE: Mapping[str, object] = {
+    "compare/prompts.json": {
+        "prompts": COMPARE_PROMPTS,
+        "loading_prompt": LOADING_PROMPT,
+        "max_tokens": COMPARE_MAX_TOKENS,
+    }
+}
+"""Files that are made of what other packages have too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,7 @@ class PageFiles:
 
     def __init__(self, folder: Traversable | None = None) -> None:
         found = _read(folder or files(__package__) / "files", "")
+        found |= {path: json.dumps(value).encode() for path, value in _MADE.items()}
         self._version = _MARK + _digest(*(part for path in sorted(found) for part in (path.encode(), found[path])))
         if INDEX in found:
             found[INDEX] = _with_version(found[INDEX], self._version)

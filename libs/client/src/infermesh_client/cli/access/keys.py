@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.key_store import create_key, list_keys, revoke_key
 from infermesh_client.settings import ClientSettings, keys_path
 from infermesh_runtime.api_keys import ApiKey
@@ -46,7 +46,7 @@ def run_list(*, as_json: bool) -> None:
         allowed = (", ".join(key.models) or "all", ", ".join(key.devices) or "all", f"up to {key.max_priority}")
         name = f"{key.name} (admin)" if key.admin else key.name
         table.add_row(name, _state(key), *allowed, _limits(key), _day(key.expires))
-    Console(highlight=False).print(table)
+    SafeConsole().print(table)
 
 
 def run_revoke(name: str) -> None:

@@ -4,6 +4,7 @@ import shutil
 import sys
 
 from infermesh_client.cli.chat.wrapping import WordWrapper
+from infermesh_client.told import visible
 from infermesh_runtime.answer_parsing.parts import Part, Reasoning, Text
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
@@ -35,7 +36,7 @@ class Screen:
         """Writes a piece of text."""
         if text:
             self.empty = False
-            sys.stdout.write(self._wrapper.feed(text) if self._terminal else text)
+            sys.stdout.write(self._wrapper.feed(visible(text)) if self._terminal else text)
             sys.stdout.flush()
 
     def end(self) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import httpx
 import typer
-from rich.console import Console
 
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.doctor.report import check_row, clients_table, request_view, summary_line
 from infermesh_client.cli.http_target import http_target
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.doctor.diagnosis import Diagnosis, diagnose
 from infermesh_client.doctor.recording import Recording, client_names, load_recording
 from infermesh_client.doctor.server import Server, Unreachable
@@ -62,7 +62,7 @@ def run_doctor(client: str, options: DoctorOptions) -> None:
 
 def _check(server: Server, recordings: Sequence[Recording], model: str, *, as_json: bool) -> list[Sequence[Diagnosis]]:
     """What came of each client's requests; prints them as they come, unless the output is to be JSON."""
-    console = Console(highlight=False, quiet=as_json)
+    console = SafeConsole(quiet=as_json)
     console.print(f"Asking {model} at {server.shown_url}", markup=False, soft_wrap=True)
     results: list[Sequence[Diagnosis]] = []
     for recording in recordings:
@@ -85,7 +85,7 @@ def _list(*, as_json: bool) -> None:
         ]
         print(json.dumps(rows, indent=2))
         return
-    Console(highlight=False).print(clients_table(recordings))
+    SafeConsole().print(clients_table(recordings))
 
 
 def _chosen(client: str) -> Sequence[str]:

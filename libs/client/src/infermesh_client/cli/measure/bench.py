@@ -9,7 +9,6 @@ from pathlib import Path
 
 import httpx
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
@@ -18,6 +17,7 @@ from infermesh_client.bench.streams import Load, ask_once, measure
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.folding import new_table
 from infermesh_client.cli.http_target import HttpTarget, http_target
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.doctor.server import Server
 from infermesh_client.told import plain
 from infermesh_runtime.errors import InvalidArgument, Unavailable
@@ -50,7 +50,10 @@ def parse_streams(text: str) -> list[int]:
 
 
 def run_bench(options: BenchOptions) -> None:
-    """Prints the table, and the JSON line last. Exits with 1 if no request was answered. Raises InfermeshError."""
+    """Prints the table, and the JSON line last, at Ctrl-C too. Exits with 1 if no request was answered.
+
+    Raises InfermeshError.
+    """
     settings, home = load_settings()
     target = http_target(options.url, options.api_key_file, settings, home)
     with httpx.Client(verify=target.trust, trust_env=bool(options.url)) as http:
@@ -65,19 +68,28 @@ def run_bench(options: BenchOptions) -> None:
         device=options.device,
         completions=options.completions,
     )
-    levels = asyncio.run(_measure_all(target, load, options, shown))
-    console = Console(highlight=False)
-    console.print(levels_table(levels))
-    for error in dict.fromkeys(level.error for level in levels if level.error):
-        error_console().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-    document = {"url": shown, "model": model, "device": options.device, "max_tokens": options.max_tokens}
-    print(json.dumps({**document, "levels": [level.row() for level in levels]}, ensure_ascii=False))
+    levels: list[Level] = []
+    try:
+        asyncio.run(_measure_all(target, load, options, shown, levels))
+    except KeyboardInterrupt:  # what was measured until then took its time
+        if levels:
+            _report(levels, load, shown)
+        raise
+    _report(levels, load, shown)
     if all(level.errors == level.requests for level in levels):
         raise typer.Exit(1)
 
 
-async def _measure_all(target: HttpTarget, load: Load, options: BenchOptions, shown: str) -> list[Level]:
-    """Measures each number of streams, after a request that is not counted. Raises Unavailable if that one fails."""
+def _report(levels: Sequence[Level], load: Load, shown: str) -> None:
+    SafeConsole().print(levels_table(levels))
+    for error in dict.fromkeys(level.error for level in levels if level.error):
+        error_console().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+    document = {"url": shown, "model": load.model, "device": load.device, "max_tokens": load.max_tokens}
+    print(json.dumps({**document, "levels": [level.row() for level in levels]}, ensure_ascii=False))
+
+
+async def _measure_all(target: HttpTarget, load: Load, options: BenchOptions, shown: str, levels: list[Level]) -> None:
+    """Adds each number of streams to `levels`, after a request that is not counted; Unavailable if that one fails."""
     limits = httpx.Limits(max_connections=None)
     timeout = httpx.Timeout(options.timeout_s, pool=None)
     own = not options.url
@@ -87,19 +99,17 @@ async def _measure_all(target: HttpTarget, load: Load, options: BenchOptions, sh
             first = await ask_once(client, replace(load, max_tokens=1))
             if first.error:
                 raise Unavailable(f"{shown} does not answer for {load.model!r}: {first.error}")
-            levels = []
             for streams in options.streams:
                 word = "stream" if streams == 1 else "streams"
                 progress.reset(task, total=streams * load.requests, description=f"{streams} {word}")
                 levels.append(await measure(client, load, streams, lambda: progress.advance(task)))
-            return levels
 
 
 def _progress() -> Progress:
+    console = error_console()
     text = TextColumn("{task.description}", markup=False)
-    return Progress(
-        text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=error_console(), transient=True
-    )
+    columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def levels_table(levels: Iterable[Level]) -> Table:

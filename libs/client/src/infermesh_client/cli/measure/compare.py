@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from infermesh.inference.v1 import inference_pb2
@@ -14,18 +13,12 @@ from infermesh_client.cli.chat.chat_model import is_base
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import device_name
 from infermesh_client.cli.measure.lanes import Lanes, difference_lines, document, lanes_table
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.client import Client
 from infermesh_client.request import ChatMessage, GenerateOptions, Prompt
 from infermesh_client.smart.stopwatch import Stopwatch
+from infermesh_runtime.compare_prompts import COMPARE_PROMPTS, LOADING_PROMPT
 from infermesh_runtime.errors import InvalidArgument
-
-DEFAULT_PROMPTS = (
-    "Explain in three sentences how a river finds its way to the sea.",
-    "Write a Python function that returns the n-th Fibonacci number.",
-    "List five animals that live in the desert, and say what each of them eats.",
-)
-_LOADING_PROMPT = "Hello."
-"""Loads the model before anything is measured; unlike what is measured, so that no prefix cache answers that."""
 
 
 def run_compare(
@@ -49,7 +42,7 @@ def run_compare(
     if as_json:
         print(json.dumps(document(model, prompts, lanes), indent=2, ensure_ascii=False))
         return
-    console = Console(highlight=False)
+    console = SafeConsole()
     console.print(lanes_table(lanes))
     for line in difference_lines(prompts, lanes):
         console.print(line)
@@ -67,7 +60,7 @@ def _prompts(prompt: str | None, path: Path | None) -> Sequence[str]:
         except (OSError, ValueError) as error:
             raise InvalidArgument(f"the file of prompts cannot be read: {error}") from None
     else:
-        return DEFAULT_PROMPTS
+        return COMPARE_PROMPTS
     if not (asked := [line.strip() for line in lines if line.strip()]):
         raise InvalidArgument("there is no prompt to ask; a file of prompts has one a line")
     return asked
@@ -79,12 +72,13 @@ def _ask_all(client: Client, model: str, devices: dict[str, None], prompts: Sequ
     options = GenerateOptions(model=model, temperature=0, max_tokens=max_tokens)
     lanes: Lanes = {}
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=error_console(), transient=True) as progress:
+    console = error_console()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(devices) * len(prompts))
         for device in devices:
             progress.update(task, description=f"asking {model} on {device}")
             lanes[device] = []
-            _ask(client, _LOADING_PROMPT, bare, GenerateOptions(**{**options, "device": device, "max_tokens": 1}))
+            _ask(client, LOADING_PROMPT, bare, GenerateOptions(**{**options, "device": device, "max_tokens": 1}))
             for prompt in prompts:
                 lanes[device].append(_ask(client, prompt, bare, GenerateOptions(**{**options, "device": device})))
                 progress.advance(task)

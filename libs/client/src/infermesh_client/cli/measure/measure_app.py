@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from infermesh_client.cli.options import AsJson, Endpoint
+from infermesh_runtime.compare_prompts import COMPARE_MAX_TOKENS
 
 measure_app = typer.Typer()
 
@@ -68,7 +69,7 @@ def compare(  # noqa: PLR0917 - typer passes them by name
         ),
     ] = "cpu,gpu",
     prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="File of questions, one a line.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = COMPARE_MAX_TOKENS,
     as_json: AsJson = False,
     endpoint: Endpoint = None,
 ) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
@@ -17,6 +16,7 @@ from infermesh_client.cli.describe import model_row, state_name
 from infermesh_client.cli.models.loading import load_and_show
 from infermesh_client.cli.models.memory_table import memory_view
 from infermesh_client.cli.models.models_table import models_view
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.model_import.source import check_name
 from infermesh_client.model_import.staging import disk_bytes, remove_model
@@ -91,7 +91,7 @@ def run_list(endpoint: str | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_document(served, stored, home.models), indent=2, ensure_ascii=False))
     else:
-        console = Console(highlight=False)
+        console = SafeConsole()
         console.print(models_view(served or (), stored, home.models))
         if served:
             console.print(memory_view(served, datetime.now(UTC)))

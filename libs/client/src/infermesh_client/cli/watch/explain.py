@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
-from rich.console import Console
 
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.http_target import HttpTarget, http_target
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.cli.watch.receipt import Receipt, Receipts
 from infermesh_client.cli.watch.receipt_view import receipt_block, receipts_view
 from infermesh_runtime.errors import Internal, NotFound, PermissionDenied, Unauthenticated, Unavailable, Unimplemented
@@ -25,7 +25,7 @@ def run_explain(request_id: str, *, limit: int, as_json: bool) -> None:
     target = http_target("", None, settings, home)
     path = f"{_REQUESTS}/{quote(request_id, safe='')}" if request_id else f"{_REQUESTS}?limit={limit}"
     content, where = _get(target, path), f"{target.url}{path}"
-    console = Console(highlight=False)
+    console = SafeConsole()
     if as_json:
         with _reading(where):
             text = msgspec.json.format(content.decode(), indent=2)

@@ -14,7 +14,8 @@ from infermesh.admin.v1 import admin_pb2
 from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import beside, connect
-from infermesh_client.cli.folding import joined
+from infermesh_client.cli.folding import Cropped, joined
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.cli.tables import (
     device_text,
     library_text,
@@ -25,18 +26,20 @@ from infermesh_client.cli.tables import (
     state_text,
 )
 from infermesh_client.cli.watch.history import SAMPLE_S, History, sparkline, totals
+from infermesh_client.cli.watch.quitting import quit_key
 from infermesh_client.client import Client
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, Unimplemented
 
 _LABELS = 26
 """Columns that labels and figures take."""
 _RETRY_S = 1.0
+_HINT = "`infermesh status --once` prints all"
 
 
 def run_top(endpoint: str | None) -> None:
-    """Shows the mesh until Ctrl-C. Raises InfermeshError when there is no terminal, or no router."""
+    """Shows the mesh until q or Ctrl-C. Raises InfermeshError when there is no terminal, or no router."""
     settings, _ = load_settings()
-    console = Console(highlight=False)
+    console = SafeConsole()
     if not console.is_terminal:
         raise FailedPrecondition("infermesh top needs a terminal; `infermesh status --once` prints the state once")
     with connect(endpoint, settings, timeout_s=None) as client, suppress(KeyboardInterrupt):
@@ -98,11 +101,12 @@ class TopView:
 async def _follow(client: Client, console: Console) -> None:
     history = History()
     async with _listening(client, history):
-        with Live(console=console, screen=True, auto_refresh=False) as live:
-            while True:
-                await asyncio.sleep(SAMPLE_S)
+        with quit_key() as quitting, Live(console=console, screen=True, auto_refresh=False) as live:
+            while not quitting.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(quitting.wait(), SAMPLE_S)
                 history.sample()
-                live.update(TopView(history), refresh=True)
+                live.update(Cropped(TopView(history), _HINT), refresh=True)
 
 
 @asynccontextmanager

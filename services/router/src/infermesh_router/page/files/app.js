@@ -1,9 +1,9 @@
 // The page: its header, its rooms, and which of them is shown.
-import { html, render, useEffect, useState } from "./lib/html.js";
+import { html, render, useEffect, useRef, useState } from "./lib/html.js";
 import { KeyDialog, MeshSign, ThemeButton } from "./lib/header.js";
 import { Icon } from "./lib/icons.js";
 import { follow } from "./lib/mesh_feed.js";
-import { Notices } from "./lib/ui.js";
+import { Notices, notify } from "./lib/ui.js";
 import { ChatRoom } from "./chat/room.js";
 
 // Rooms other than the chat are loaded when they are first opened.
@@ -16,7 +16,15 @@ const ROOMS = {
 
 function readPlace() {
   const [room, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
-  return { room: ROOMS[room] ? room : "chat", rest: rest.map(decodeURIComponent) };
+  return { room: Object.hasOwn(ROOMS, room) ? room : "chat", rest: rest.map(decode) };
+}
+
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // somebody typed it
+  }
 }
 
 function usePlace() {
@@ -35,10 +43,12 @@ function Page() {
   useEffect(() => {
     let current = true;
     document.title = `${ROOMS[room].title} · infermesh`;
-    ROOMS[room].load().then((Room) => current && setShown({ room, Room }));
+    ROOMS[room].load().then((Room) => current && setShown({ room, Room }), () => current && stay(shown.room, room));
     return () => (current = false);
   }, [room]);
   const { Room } = shown;
+  const kept = useRef([]); // until the next room has come, this one stays at its place
+  if (shown.room === room) kept.current = rest;
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <header class="top">
@@ -51,10 +61,16 @@ function Page() {
       </nav>
       <div class="top-end"><${MeshSign} /><${ThemeButton} /></div>
     </header>
-    <main id="main" tabindex="-1" class=${`room ${shown.room}`}><${Room} rest=${shown.room === room ? rest : []} /></main>
+    <main id="main" tabindex="-1" class=${`room ${shown.room}`}><${Room} rest=${kept.current} /></main>
     <${KeyDialog} />
     <${Notices} />
   `;
+}
+
+// A room's files did not come.
+function stay(room, wanted) {
+  notify(`${ROOMS[wanted].title} could not be opened: the mesh does not answer.`, "error");
+  location.hash = `#/${room}`;
 }
 
 const logo = new URL("./icon.svg", import.meta.url).href;

@@ -9,6 +9,7 @@ import { answer, isRunning, runOf } from "./answering.js";
 import { Branches } from "./branches.js";
 import { Numbers } from "./numbers.js";
 import { Receipt } from "./receipt.js";
+import { isMadeElsewhere } from "./tabs/channel.js";
 import { ToolCalls } from "./tool_calls.js";
 
 export function Answer({ conversation, node, isLast }) {
@@ -32,7 +33,7 @@ export function Answer({ conversation, node, isLast }) {
       <${Body} text=${shown.content} moves=${shown.moves || []} live=${live} />
       ${shown.toolCalls?.length > 0 && html`<${ToolCalls} conversation=${conversation} node=${node} calls=${shown.toolCalls} live=${live} isLast=${isLast} />`}
       ${live && html`<${Waiting} run=${run} />`}
-      <${Ending} shown=${shown} running=${Boolean(run)} finishReason=${node.finishReason} />
+      <${Ending} shown=${shown} running=${Boolean(run)} madeElsewhere=${isMadeElsewhere(node)} finishReason=${node.finishReason} />
       ${!live && html`
         <div class="answer-foot">
           ${node.stats && html`<${Numbers} stats=${node.stats} moves=${shown.moves || []} opened=${receipt} onOpen=${() => setReceipt(!receipt)} />`}
@@ -104,9 +105,10 @@ function Waiting({ run }) {
   `;
 }
 
-function Ending({ shown, running, finishReason }) {
+function Ending({ shown, running, madeElsewhere, finishReason }) {
   if (shown.error) return html`<p class="ending error" role="alert">${shown.error}</p>`;
   if (running) return null;
+  if (madeElsewhere) return html`<p class="ending">Another tab receives this answer now.</p>`;
   if (shown.status === "streaming") return html`<p class="ending">The page was closed while this answer came.</p>`;
   if (shown.status === "stopped") return html`<p class="ending">You stopped this answer.</p>`;
   if (finishReason === "length") return html`<p class="ending">Cut off: it reached the longest answer allowed.</p>`;

@@ -1,8 +1,10 @@
 // Sends messages and takes the answers: begins runs, stops them, and keeps what came.
 import { startRun, keepRun } from "../lib/run.js";
 import { createStore } from "../lib/store.js";
-import { hold, release, save, touch } from "./conversations.js";
+import { followTabs, hold, release, save, touch } from "./conversations.js";
 import { requestOf } from "./request.js";
+import { elsewhere, isMadeElsewhere, tell } from "./tabs/channel.js";
+import { changed } from "./tabs/merging.js";
 import { addNode } from "./tree.js";
 
 const SAVE_EVERY_MS = 3000;
@@ -12,7 +14,8 @@ const running = new Map(); // by the answer's id: {run, drawn, chat}
 // The run of an answer that is being made, and the store that says when to draw it again; or undefined.
 export const runOf = (id) => running.get(id);
 
-export const isRunning = (conversation) => Object.keys(conversation.nodes).some((id) => running.has(id));
+export const isRunning = (conversation) =>
+  Object.values(conversation.nodes).some((node) => running.has(node.id) || isMadeElsewhere(node));
 
 export function send(conversation, parent, { content, images = [] }) {
   const question = addNode(conversation, parent, { role: "user", content, ...(images.length ? { images } : {}) });
@@ -28,15 +31,15 @@ export function answer(conversation, parent) {
   const drawn = createStore({ version: 0 });
   const run = startRun(body, () => drawSoon(drawn));
   running.set(node.id, { run, drawn, chat: conversation.id });
-  hold(conversation);
+  hold(conversation, node);
   save(conversation);
   touch();
   const saving = setInterval(() => keepPart(conversation, node, run), SAVE_EVERY_MS);
   run.finished.then(() => {
     clearInterval(saving);
-    Object.assign(node, keepRun(run));
+    changed(node, keepRun(run));
     running.delete(node.id);
-    if (!isRunning(conversation)) release(conversation);
+    release(conversation, node);
     save(conversation);
     touch();
   });
@@ -44,7 +47,7 @@ export function answer(conversation, parent) {
 }
 
 function keepPart(conversation, node, run) {
-  Object.assign(node, { content: run.text, reasoning: run.reasoning });
+  changed(node, { content: run.text, reasoning: run.reasoning });
   save(conversation);
 }
 
@@ -60,8 +63,15 @@ function drawSoon(drawn) {
   else requestAnimationFrame(draw);
 }
 
-export const stop = (conversation) => stopById(conversation.id);
+export function stop(conversation) {
+  stopById(conversation.id);
+  tell("stop", conversation.id); // another tab may be the one that answers
+}
 
+// Stops the answers that this tab receives.
 export function stopById(id) {
   for (const { run, chat } of running.values()) if (chat === id) run.stop();
 }
+
+followTabs(stopById);
+elsewhere.subscribe(touch);

@@ -3,6 +3,8 @@ import { forget, keep, readBodies, readBody, readHeads } from "../lib/db.js";
 import { createStore } from "../lib/store.js";
 import { savedStore } from "../lib/saved.js";
 import { download, notify } from "../lib/ui.js";
+import { hear, tell } from "./tabs/channel.js";
+import { absorb } from "./tabs/merging.js";
 import { checkConversation, newConversation, newId } from "./tree.js";
 
 export const DEFAULTS = {
@@ -16,6 +18,10 @@ export const chats = createStore({ heads: [], open: null, version: 0 });
 
 // Conversations with a running answer stay the same objects while others are open.
 const inUse = new Map();
+
+// Ids of the answers that this tab makes.
+const making = new Set();
+const mine = { making: (id) => making.has(id) };
 
 // Draws again what shows the open conversation.
 export const touch = () => chats.set(({ version }) => ({ version: version + 1 }));
@@ -33,6 +39,7 @@ export async function openConversation(id) {
   const body = inUse.get(id) || (await readBody(id).catch(() => null));
   if (!body) return false;
   chats.set({ open: body });
+  tell("opened", id);
   return true;
 }
 
@@ -44,18 +51,54 @@ export async function save(conversation) {
     heads: [{ id, title, created, updated }, ...heads.filter((head) => head.id !== id)],
   }));
   try {
-    await keep(structuredClone(conversation));
+    absorb(conversation, await keep(structuredClone(conversation), (body, kept) => absorb(body, kept, mine)), mine);
+    tell("kept", id, { making: Object.keys(conversation.nodes).filter(mine.making) });
   } catch (error) {
     notify(`This browser did not keep the conversation: ${error.message}`, "error");
   }
 }
 
-export const hold = (conversation) => inUse.set(conversation.id, conversation);
-export const release = (conversation) => inUse.delete(conversation.id);
+export function hold(conversation, node) {
+  inUse.set(conversation.id, conversation);
+  making.add(node.id);
+}
+
+export function release(conversation, node) {
+  making.delete(node.id);
+  if (!Object.keys(conversation.nodes).some(mine.making)) inUse.delete(conversation.id);
+}
+
+// Follows what other tabs do with the chats; `onStop` is asked to stop the answers of one.
+export function followTabs(onStop) {
+  hear(async ({ kind, id }) => {
+    const here = inUse.get(id) || (chats.get().open?.id === id ? chats.get().open : null);
+    if (kind === "stop") return onStop(id);
+    if (kind === "opened") return inUse.has(id) && save(here); // who opened it learns that an answer is coming
+    if (kind === "removed" && here) return leave(here, onStop);
+    if (kind === "kept" && here) {
+      const kept = await readBody(id).catch(() => null);
+      if (kept) absorb(here, kept, { ...mine, newer: true });
+      touch();
+    }
+    await loadHeads();
+  });
+}
+
+// The chat was deleted in another tab.
+function leave(conversation, onStop) {
+  conversation.removed = true;
+  onStop(conversation.id);
+  const isOpen = chats.get().open === conversation;
+  chats.set(({ heads, open }) => ({ heads: heads.filter(({ id }) => id !== conversation.id), open: isOpen ? null : open }));
+  if (!isOpen) return;
+  location.hash = "#/chat";
+  notify(`“${conversation.title}” was deleted in another tab.`);
+}
 
 export async function remove(id) {
   for (const body of [inUse.get(id), chats.get().open]) if (body?.id === id) body.removed = true;
   await forget(id);
+  tell("removed", id);
   chats.set(({ heads, open }) => ({ heads: heads.filter((head) => head.id !== id), open: open?.id === id ? null : open }));
 }
 
@@ -89,7 +132,7 @@ export async function importAll(text) {
   }
   const checked = (Array.isArray(told.conversations) ? told.conversations : [told]).map(checkConversation);
   const known = new Set(chats.get().heads.map((head) => head.id));
-  for (const each of checked) await keep(known.has(each.id) ? { ...each, id: newId() } : each);
+  for (const each of checked) tell("kept", (await keep(known.has(each.id) ? { ...each, id: newId() } : each)).id);
   await loadHeads();
   return checked.length;
 }

@@ -1,7 +1,7 @@
 // The line below an answer: who answered and why, and how fast.
 import { html } from "../lib/html.js";
 import { count, duration, rate } from "../lib/format.js";
-import { endpointName } from "../lib/mesh_feed.js";
+import { endpointNames } from "../lib/mesh_feed.js";
 import { Spark } from "../lib/plots.js";
 import { reasonInWords } from "../lib/reasons.js";
 
@@ -11,7 +11,7 @@ export function Numbers({ stats, moves, opened, onOpen }) {
   return html`
     <div class="numbers">
       <button type="button" class="who" aria-expanded=${opened ? "true" : "false"} onClick=${onOpen} title="Show the receipt">
-        <span class=${`device ${stats.device || "unknown"}`}>${endpointName(stats.endpoint) || "unknown"}</span>
+        <span class=${`device ${stats.device || "unknown"}`}>${endpointNames(stats.endpoint, moves) || "unknown"}</span>
         <span class="why">${stats.reason ? reasonInWords(stats.reason) : "the model was still loading"}</span>
       </button>
       <dl>

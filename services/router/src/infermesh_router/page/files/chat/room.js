@@ -1,5 +1,5 @@
 // The chat: conversations at the side, the open one in the middle, and what it is asked with below.
-import { html, useEffect, useState } from "../lib/html.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { listModels } from "../lib/choices.js";
 import { mesh } from "../lib/mesh_feed.js";
 import { useStore } from "../lib/store.js";
@@ -53,13 +53,21 @@ export function ChatRoom({ rest }) {
   `;
 }
 
-// Opens the conversation that the address names; without one, a new one. `new/MODEL` begins one with that model.
+// Opens the conversation that the address names; without one, a new one, or who comes from another room finds the one that
+// was open. `new/MODEL` begins one with that model.
 function useOpened([id, model], open) {
+  const coming = useRef(true);
   useEffect(() => {
+    const back = coming.current && open && Object.keys(open.nodes).length > 0;
+    coming.current = false;
     if (id === "new") {
       startNew();
       if (model) change({ model });
       location.hash = "#/chat";
+      return;
+    }
+    if (!id && back) {
+      location.replace(`#/chat/${open.id}`);
       return;
     }
     if (!id) {

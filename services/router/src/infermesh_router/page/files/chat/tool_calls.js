@@ -3,13 +3,14 @@ import { html, useState } from "../lib/html.js";
 import { notify } from "../lib/ui.js";
 import { answer } from "./answering.js";
 import { save } from "./conversations.js";
+import { changed } from "./tabs/merging.js";
 
 export function ToolCalls({ conversation, node, calls, live, isLast }) {
   const [results, setResults] = useState(node.toolResults || {});
   const asks = isLast && !live && !node.toolResults;
   const submit = (event) => {
     event.preventDefault();
-    node.toolResults = Object.fromEntries(calls.map((call) => [call.id, results[call.id] ?? ""]));
+    changed(node, { toolResults: Object.fromEntries(calls.map((call) => [call.id, results[call.id] ?? ""])) });
     save(conversation);
     try {
       answer(conversation, node.id);

@@ -63,14 +63,38 @@ export function checkConversation(told) {
   if (!isRecord(told) || typeof told.id !== "string" || !isRecord(told.nodes) || !isRecord(told.children)) {
     throw new Error("This file holds no conversations of infermesh.");
   }
-  for (const node of Object.values(told.nodes)) {
+  for (const [id, node] of Object.entries(told.nodes)) {
     if (!isRecord(node) || !["user", "assistant"].includes(node.role) || typeof node.content !== "string") {
       throw new Error(`A message of '${String(told.title)}' is neither a user's nor an assistant's.`);
     }
+    if (node.id !== id || !hasBeginning(told.nodes, node)) throw new Error(`A message of '${String(told.title)}' answers none that is there.`);
   }
   return {
     ...told, title: String(told.title || "Chat"), settings: isRecord(told.settings) ? told.settings : {},
-    chosen: isRecord(told.chosen) ? told.chosen : {}, created: Number(told.created) || Date.now(),
+    children: childLists(told), chosen: isRecord(told.chosen) ? told.chosen : {}, created: Number(told.created) || Date.now(),
     updated: Number(told.updated) || Date.now(),
   };
+}
+
+// Whether the messages before this one lead to a first one, and not in a circle.
+function hasBeginning(nodes, node) {
+  const met = new Set();
+  for (let at = node; at; at = Object.hasOwn(nodes, at.parent) ? nodes[at.parent] : null) {
+    if (at.parent === ROOT) return true;
+    if (met.has(at.id)) return false;
+    met.add(at.id);
+  }
+  return false;
+}
+
+// The messages below each message, in the file's order where it has one, and in that of their times.
+function childLists({ nodes, children }) {
+  const lists = {};
+  const listed = (parent) => (Array.isArray(children[parent]) ? children[parent] : []);
+  for (const node of Object.values(nodes).sort((a, b) => (a.at || 0) - (b.at || 0))) (lists[node.parent] ??= []).push(node.id);
+  for (const [parent, ids] of Object.entries(lists)) {
+    const place = (id) => (listed(parent).includes(id) ? listed(parent).indexOf(id) : Infinity);
+    ids.sort((a, b) => place(a) - place(b) || 0);
+  }
+  return lists;
 }

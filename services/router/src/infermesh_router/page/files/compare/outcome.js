@@ -1,7 +1,7 @@
 // The figures of all lanes: a table, and bars to see at once who was faster.
 import { html } from "../lib/html.js";
 import { count, duration, rate } from "../lib/format.js";
-import { endpointName } from "../lib/mesh_feed.js";
+import { endpointNames } from "../lib/mesh_feed.js";
 import { Bars } from "../lib/plots.js";
 import { reasonInWords } from "../lib/reasons.js";
 import { CopyTable } from "./copy_table.js";
@@ -12,7 +12,7 @@ export function Outcome({ runs }) {
   const done = runs.filter(({ run }) => !run.error);
   if (!done.length) return null;
   const rows = done.map(({ lane, run }) => [
-    lane.name, endpointName(run.stats.endpoint) || "–", run.stats.reason ? reasonInWords(run.stats.reason) : "–",
+    lane.name, endpointNames(run.stats.endpoint, run.moves) || "–", run.stats.reason ? reasonInWords(run.stats.reason) : "–",
     duration(run.stats.ttftMs), rate(run.tokensPerS || 0), count(run.tokens), duration(run.stats.totalMs),
   ]);
   const bars = (value, text) => done.map(({ lane, run }) => ({ label: lane.name, color: lane.color, value: value(run) || 0, text: text(value(run) || 0) }));

@@ -1,17 +1,19 @@
-// Compares devices and models: one prompt in lanes side by side, and a small benchmark.
+// Compares devices and models: one prompt in lanes side by side, the agreement over several, and a small benchmark.
 import { html, useEffect, useState } from "../lib/html.js";
-import { DeviceSelect, ModelSelect, isAccelerator, listModels } from "../lib/choices.js";
+import { DeviceSelect, ModelSelect, isAccelerator, listModels, runtimeOf } from "../lib/choices.js";
 import { endpointName, mesh } from "../lib/mesh_feed.js";
 import { colorOf } from "../lib/plots.js";
 import { useStore } from "../lib/store.js";
 import { addStyle } from "../lib/styles.js";
 import { IconButton } from "../lib/ui.js";
+import { Agreeing } from "./agreeing.js";
 import { Benchmark } from "./benchmark.js";
 import { SideBySide } from "./side_by_side.js";
 
 await addStyle("compare");
 
 const MOST_LANES = 4; // a browser opens six connections to a host, and the page needs some of them
+const VIEWS = { prompt: "One prompt", agreement: "Agreement", benchmark: "Benchmark" };
 let nextLane = 1;
 const newLane = (model, device) => ({ id: nextLane++, model, device });
 
@@ -22,16 +24,16 @@ export function CompareRoom() {
   useEffect(() => {
     if (!lanes.length && listModels(endpoints, "generate").length) setLanes(firstLanes(endpoints));
   }, [endpoints]);
-  const named = lanes.map((lane, i) => ({ ...lane, color: colorOf(i), name: nameOf(lane, lanes) }));
+  const named = lanes.map((lane, i) => ({ ...lane, color: colorOf(i), name: nameOf(lane, lanes, endpoints) }));
   const set = (id, change) => setLanes(lanes.map((lane) => (lane.id === id ? { ...lane, ...change } : lane)));
   return html`
     <div class="page-room compare">
       <div class="page-head">
-        <div><h1>Compare</h1><p>Ask several devices or models the same, at the same time.</p></div>
+        <div><h1>Compare</h1><p>Ask several devices or models the same.</p></div>
         <span class="spacer"></span>
         <div class="spans" role="group" aria-label="What to compare">
-          <button type="button" aria-pressed=${view === "prompt" ? "true" : "false"} onClick=${() => setView("prompt")}>One prompt</button>
-          <button type="button" aria-pressed=${view === "benchmark" ? "true" : "false"} onClick=${() => setView("benchmark")}>Benchmark</button>
+          ${Object.entries(VIEWS).map(([name, title]) => html`
+            <button type="button" key=${name} aria-pressed=${view === name ? "true" : "false"} onClick=${() => setView(name)}>${title}</button>`)}
         </div>
       </div>
       <section class="card lanes" aria-label="Lanes">
@@ -46,6 +48,7 @@ export function CompareRoom() {
           onClick=${() => setLanes([...lanes, newLane(lanes.at(-1).model, "")])}>Add a lane</button>
       </section>
       <div hidden=${view !== "prompt"}><${SideBySide} lanes=${named} /></div>
+      <div hidden=${view !== "agreement"}><${Agreeing} lanes=${named} /></div>
       <div hidden=${view !== "benchmark"}><${Benchmark} lanes=${named} /></div>
     </div>
   `;
@@ -60,7 +63,9 @@ function firstLanes(endpoints) {
   return two.map((each) => newLane(model.name, each.address));
 }
 
-function nameOf(lane, lanes) {
-  const device = { "": "auto", gpu: "GPU", cpu: "CPU" }[lane.device] ?? endpointName(lane.device);
+function nameOf(lane, lanes, endpoints) {
+  const endpoint = endpoints.find((each) => each.address === lane.device);
+  const runtime = endpoint && runtimeOf(endpoint, endpoints);
+  const device = { "": "auto", gpu: "GPU", cpu: "CPU" }[lane.device] ?? `${endpointName(lane.device)}${runtime ? ` (${runtime})` : ""}`;
   return lanes.every((each) => each.model === lane.model) ? device : `${device}, ${lane.model}`;
 }

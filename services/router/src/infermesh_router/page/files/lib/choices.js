@@ -24,8 +24,14 @@ export function listModels(endpoints, kind = "") {
 
 export const isAccelerator = (endpoint) => ACCELERATORS.has(endpoint.device.kind);
 
-export const describeEndpoint = (endpoint) =>
-  [endpoint.name, endpoint.device.name].filter(Boolean).join(" · ") || endpoint.address;
+// What tells two workers on one kind of device apart, as "openvino" and "torch" do; "" if there is no need.
+export function runtimeOf(endpoint, endpoints) {
+  const alike = endpoints.filter((each) => each.device.kind === endpoint.device.kind);
+  return alike.some((each) => each.runtime !== endpoint.runtime) ? endpoint.runtime.split(" ")[0] : "";
+}
+
+const describeEndpoint = (endpoint, endpoints) =>
+  [endpoint.name, runtimeOf(endpoint, endpoints), endpoint.device.name].filter(Boolean).join(" · ") || endpoint.address;
 
 export function DeviceSelect({ value, onChange, label = "Device", id }) {
   const endpoints = useStore(mesh, (state) => state.endpoints);
@@ -42,7 +48,7 @@ export function DeviceSelect({ value, onChange, label = "Device", id }) {
         <optgroup label="Endpoints">
           ${endpoints.map((each) => html`
             <option key=${each.address} value=${each.address}>
-              ${describeEndpoint(each)}${each.state === "ready" ? "" : ` (${each.state})`}
+              ${describeEndpoint(each, endpoints)}${each.state === "ready" ? "" : ` (${each.state})`}
             </option>`)}
           ${!known && html`<option value=${value}>${value} (gone)</option>`}
         </optgroup>

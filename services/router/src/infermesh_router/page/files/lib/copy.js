@@ -1,4 +1,5 @@
-// Copies text, also where browsers have no clipboard for pages (plain http from another machine).
+// Copies text, also where browsers have no clipboard for pages (plain http from another machine). A `button`, which says
+// whether it did, is one that no component draws: its text would be drawn beside what is said.
 export async function copyText(text, button) {
   let copied = true;
   try {

@@ -45,14 +45,23 @@ export const readBody = async (id) =>
 export const readBodies = async () =>
   (await open()) ? within("readonly", (_, bodies) => bodies.getAll()) : [...memory.bodies.values()];
 
-export async function keep(body) {
-  const { id, title, created, updated } = body;
-  memory.heads.set(id, { id, title, created, updated });
-  memory.bodies.set(id, body);
+const headOf = ({ id, title, created, updated }) => ({ id, title, created, updated });
+
+// Keeps a conversation. `join(body, kept)` adds to it what is kept already, in the same transaction, so that what another
+// tab kept meanwhile is not lost. Returns the body as it is kept.
+export async function keep(body, join = (mine) => mine) {
+  memory.heads.set(body.id, headOf(body));
+  memory.bodies.set(body.id, body);
   await within("readwrite", (heads, bodies) => {
-    heads.put({ id, title, created, updated });
-    return bodies.put(body);
+    const reading = bodies.get(body.id);
+    reading.onsuccess = () => {
+      const joined = reading.result ? join(body, reading.result) : body;
+      heads.put(headOf(joined));
+      bodies.put(joined);
+    };
+    return reading;
   });
+  return body;
 }
 
 export async function forget(id) {

@@ -4,6 +4,7 @@ import { plural } from "./format.js";
 import { html, useState } from "./html.js";
 import { mesh } from "./mesh_feed.js";
 import { useStore } from "./store.js";
+import { theme, turnTheme } from "./theme.js";
 import { Dialog, IconButton } from "./ui.js";
 
 export function MeshSign() {
@@ -21,24 +22,9 @@ function describe(status, ready, all) {
   return { kind: ready < all ? "warn" : "good", text: ready < all ? `${ready} of ${all} ready` : `${plural(all, "endpoint")} ready` };
 }
 
-const isDark = () => {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-};
-
 export function ThemeButton() {
-  const [dark, setDark] = useState(isDark);
-  const turn = () => {
-    const theme = dark ? "light" : "dark";
-    document.documentElement.dataset.theme = theme;
-    try {
-      localStorage.setItem("infermesh.theme", theme);
-    } catch {
-      // holds for this visit
-    }
-    setDark(!dark);
-  };
-  return html`<${IconButton} icon=${dark ? "sun" : "moon"} label=${dark ? "Light theme" : "Dark theme"} onClick=${turn} />`;
+  const dark = useStore(theme, (state) => state.dark);
+  return html`<${IconButton} icon=${dark ? "sun" : "moon"} label=${dark ? "Light theme" : "Dark theme"} onClick=${turnTheme} />`;
 }
 
 // Asks for a key when a call was refused without one.

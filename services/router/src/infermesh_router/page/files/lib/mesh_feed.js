@@ -23,6 +23,9 @@ export function onFailover(listener) {
 export const findEndpoint = (address) => mesh.get().endpoints.find((each) => each.address === address);
 export const endpointName = (address) => findEndpoint(address)?.name || address;
 
+// Who made an answer: the endpoint that began it, and those that its stream moved to.
+export const endpointNames = (first, moves = []) => [first, ...moves.map(({ to }) => to)].filter(Boolean).map(endpointName).join(" → ");
+
 // Reads endpoints and queues now, for those who just changed something.
 export async function refresh() {
   const told = await getJson("mesh/v1/endpoints");

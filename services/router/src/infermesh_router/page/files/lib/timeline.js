@@ -1,5 +1,6 @@
 // Lines over time with uPlot, which is loaded when the first one is drawn.
 import { html, useEffect, useRef } from "./html.js";
+import { theme } from "./theme.js";
 
 let loading = null;
 
@@ -34,12 +35,11 @@ export function Timeline({ times, series, marks = [], from, to, label, height = 
     });
     const resized = new ResizeObserver(() => plot.current?.setSize({ width: root.current.clientWidth, height }));
     resized.observe(root.current);
-    const themed = new MutationObserver(() => plot.current?.redraw(false));
-    themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+    const unthemed = theme.subscribe(() => plot.current?.redraw(false));
     return () => {
       gone = true;
       resized.disconnect();
-      themed.disconnect();
+      unthemed();
       plot.current?.destroy();
       plot.current = null;
     };

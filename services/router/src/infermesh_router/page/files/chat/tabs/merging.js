@@ -1,0 +1,26 @@
+// Puts two states of one conversation together, as two tabs have them. Knows nothing of storage.
+
+// Marks a message as changed now, so that this state of it is the newer one.
+export function changed(node, values) {
+  return Object.assign(node, values, { changed: Math.max(Date.now(), (node.changed || 0) + 1) });
+}
+
+// Takes into `mine` what only `theirs` has. Messages are never removed, so no tab loses one; of a message that both have
+// the state that changed last stays, except those that this tab is `making`. `newer`: whether their title and settings hold.
+export function absorb(mine, theirs, { newer = false, making = () => false } = {}) {
+  for (const [id, node] of Object.entries(theirs.nodes)) {
+    const known = mine.nodes[id];
+    if (!known) mine.nodes[id] = node;
+    else if (!making(id) && when(node) > when(known)) Object.assign(known, node);
+  }
+  for (const [parent, ids] of Object.entries(theirs.children)) {
+    const all = new Set([...(mine.children[parent] || []), ...ids]);
+    mine.children[parent] = [...all].filter((id) => mine.nodes[id]).sort((a, b) => (mine.nodes[a].at || 0) - (mine.nodes[b].at || 0));
+  }
+  mine.chosen = { ...theirs.chosen, ...mine.chosen }; // each tab stays at the branch that it shows
+  if (newer) Object.assign(mine, { title: theirs.title, settings: theirs.settings });
+  mine.updated = Math.max(mine.updated, theirs.updated);
+  return mine;
+}
+
+const when = (node) => node.changed || node.at || 0;
