@@ -138,6 +138,7 @@ def build_fleet(
         breaker=settings.breaker_options(),
         on_cache_lost=on_cache_lost,
         tasks=tasks,
+        frames=settings.frames,
     )
 
 
