@@ -63,5 +63,5 @@ def malformed(what: MalformedFrameError) -> MakeEnd:
 
 def unread(most_bytes: int) -> MakeEnd:
     """The client reads so slowly that too much waits for it."""
-    problem = f"More than {most_bytes >> 20} MiB of the answer wait for a client that does not read them."
+    problem = f"More than {most_bytes} bytes of the answer wait for a client that does not read them."
     return lambda: ResourceExhausted(problem, reason="SLOW_READER")

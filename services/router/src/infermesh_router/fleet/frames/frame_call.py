@@ -20,7 +20,17 @@ class FrameCall:
     The link tells it by `put` and `end` what came; neither ever waits for the reader.
     """
 
-    __slots__ = ("_abandon", "_end", "_loop", "_merge_at", "_messages", "_most_unread_bytes", "_reader", "_timer")
+    __slots__ = (
+        "_abandon",
+        "_end",
+        "_loop",
+        "_merge_at",
+        "_messages",
+        "_most_unread_bytes",
+        "_reader",
+        "_timer",
+        "_unread_bytes",
+    )
 
     def __init__(
         self,
@@ -34,6 +44,7 @@ class FrameCall:
         self._messages: deque[bytes] = deque()
         self._merge_at = MERGE_AT
         self._most_unread_bytes = most_unread_bytes
+        self._unread_bytes = 0
         self._end: MakeEnd | None = None
         self._reader: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -54,7 +65,9 @@ class FrameCall:
             except asyncio.CancelledError:
                 self.cancel()
                 raise
-        return self._messages.popleft()
+        message = self._messages.popleft()
+        self._unread_bytes -= len(message)
+        return message
 
     async def wait_for_connection(self) -> None:
         """Returns at once, as a link that carries calls is connected. Raises if the call has failed."""
@@ -64,8 +77,11 @@ class FrameCall:
     def put(self, message: bytes) -> None:
         """Another message has come."""
         self._messages.append(message)
+        self._unread_bytes += len(message)
         if len(self._messages) >= self._merge_at:
             self._merge()
+        if self._unread_bytes > self._most_unread_bytes:
+            self._give_up(faults.unread(self._most_unread_bytes))
         self._wake()
 
     def end(self, make_end: MakeEnd) -> None:
@@ -108,5 +124,4 @@ class FrameCall:
         self._messages = deque(merged)
         # Twice what could not be merged, as of many choices, so that looking at all costs little a message.
         self._merge_at = max(self._merge_at, 2 * len(merged))
-        if sum(map(len, merged)) > self._most_unread_bytes:
-            self._give_up(faults.unread(self._most_unread_bytes))
+        self._unread_bytes = sum(map(len, merged))
