@@ -29,6 +29,7 @@ from infermesh_runtime.testing.faults import FaultyRun
 
 KINDS = {
     "farewell",
+    "frames",
     "health",
     "mesh observer",
     "poller",
@@ -68,7 +69,8 @@ async def busy_router(
     script = Busy()
     free = await start_worker(script=script, load=pb.Load(max_running=64))
     full = await start_worker(script=script, models=("full",), load=pb.Load(max_running=1))
-    leaving = await start_worker(script=script, models=("leaving",))
+    # Without frames: its stream has nowhere else to go when the task that reads them fails.
+    leaving = await start_worker(script=script, models=("leaving",), frames=False)
     workers_file = folder / "workers"
     workers_file.write_text(f"{full.address}\n{leaving.address}\n")
 

@@ -65,6 +65,19 @@ async def test_a_worker_may_have_frames_when_it_comes_back(
     assert worker.framed == 1
 
 
+async def test_a_router_is_sent_calls(start_worker: StartWorker, start_router: StartRouter) -> None:
+    """Routers answer GenerateMany with UNIMPLEMENTED, by name."""
+    inner = await start_router(await start_worker())
+    outer = await start_router(inner.address)
+    await inner.endpoints_when(lambda listed: listed[0].connected)
+    assert text(await generate(outer)) == "Hello world"
+    assert (await metric(outer, "frames_total"), await metric(inner, "frames_total") > 0) == (0, True)
+    link = inner.inference.GenerateMany()
+    with pytest.raises(grpc.aio.AioRpcError, match="GenerateMany") as caught:
+        await link.read()
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 @dataclass
 class CutWorker(ScriptedWorker):
     """Says "Hello", waits for `go_on`, and says " there"; `cut` breaks its link, but not its connection."""

@@ -55,6 +55,11 @@ def link_ended() -> MakeEnd:
     return status(grpc.StatusCode.UNAVAILABLE, "it ended the stream of frames before the call")
 
 
+def reader_failed() -> MakeEnd:
+    """The router itself failed while it read the link."""
+    return status(grpc.StatusCode.UNAVAILABLE, "the router failed to read its stream of frames")
+
+
 def malformed(what: MalformedFrameError) -> MakeEnd:
     """The endpoint broke the contract, so nothing else that the link says is trusted."""
     problem = f"The endpoint sent a frame that {what}."

@@ -8,7 +8,7 @@ from infermesh_router.fleet.frames import faults
 from infermesh_router.fleet.frames.faults import MakeEnd
 from infermesh_runtime.frames.merging import merge_deltas
 
-MERGE_AT = 8
+MERGE_AT = 32
 """So many messages that wait for their reader are merged: it is behind, and fewer messages cost it less."""
 MOST_UNREAD_BYTES = 16 << 20
 """So much may wait for a reader. Beyond it, the call ends; what waits is delivered, and the rest made anew."""

@@ -90,9 +90,8 @@ class FrameLink:
             self._stream = None
             self._frames += stream.frames
             self._events += stream.events
-            was_open = self._settled.is_set()
             self._settled.set()
-        if was_open:
+        if stream.opened:
             _log.warning("the stream of frames from endpoint %s ended: %s", self._address, end.why)
         elif end.code is grpc.StatusCode.UNIMPLEMENTED:
             self._absent = True

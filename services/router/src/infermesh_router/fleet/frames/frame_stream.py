@@ -41,11 +41,17 @@ class FrameStream:
         self._commands: deque[pb.GenerateManyRequest] = deque()
         self._writer: asyncio.Future[None] | None = None
         self._over = False
-        self.is_open = False
+        self.opened = False
+        """Whether the endpoint has said that it has the method."""
         self.frames = 0
         """Frames with events so far."""
         self.events = 0
         """Events in them."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls may start."""
+        return self.opened and not self._over
 
     def start(self, body: bytes, *, request_id: str, timeout_s: float | None) -> FrameCall:
         """Begins a call with a serialised GenerateRequest."""
@@ -57,7 +63,7 @@ class FrameStream:
 
     async def run(self) -> StreamEnd:
         """Reads the stream to its end, which ends all its calls."""
-        end, make_end = StreamEnd(grpc.StatusCode.CANCELLED, "the channel was closed"), faults.cancelled
+        end, make_end = StreamEnd(grpc.StatusCode.CANCELLED, "the channel was closed"), faults.reader_failed()
         stream = self._channel.stream_stream(GENERATE_MANY, pb.GenerateManyRequest.SerializeToString)(self._to_send())
         try:
             async for frame in stream:
@@ -68,6 +74,7 @@ class FrameStream:
         except MalformedFrameError as error:
             end, make_end = StreamEnd(grpc.StatusCode.DATA_LOSS, f"a frame {error}"), faults.malformed(error)
         except asyncio.CancelledError:  # if not ours, the channel was closed
+            make_end = faults.cancelled
             if is_cancelled():
                 raise
         finally:
@@ -81,8 +88,8 @@ class FrameStream:
             events = pb.GenerateManyResponse.FromString(frame).events
         except DecodeError:
             raise MalformedFrameError("cannot be parsed") from None
-        if not self.is_open:
-            self.is_open = True
+        if not self.opened:
+            self.opened = True
             self._on_open()
         calls = self._calls
         for event in events:
@@ -136,7 +143,7 @@ class FrameStream:
             await self._writer
 
     def _close(self, make_end: MakeEnd) -> None:
-        self.is_open, self._over = False, True
+        self._over = True
         self._wake_writer()
         self._commands.clear()
         calls, self._calls = self._calls, {}
