@@ -78,6 +78,32 @@ async def test_a_router_is_sent_calls(start_worker: StartWorker, start_router: S
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+async def test_an_answer_that_nobody_reads_is_made_later(start_worker: StartWorker, start_router: StartRouter) -> None:
+    """The router keeps so much of it, lets the endpoint go, and has the rest made when the client has read that."""
+    count, piece = 500, "x" * 50_000
+
+    async def talk(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
+        yield started(request.model)
+        before = len(request.generated[0].token_ids) if request.generated else 0
+        for _ in range(before, count):
+            yield delta(piece)
+            await asyncio.sleep(0)
+        if not before:
+            await asyncio.Event().wait()
+        yield finished()
+
+    workers = [await start_worker(script=talk) for _ in range(2)]
+    call = (await start_router(*workers)).inference.Generate(ask(), timeout=60)
+    opening = await call.read()
+    first = next(worker for worker in workers if worker.address == opening.started.endpoint)
+    async with asyncio.timeout(20):
+        await first.interrupted.wait()
+    events = [event async for event in _rest(call)]
+    assert len(text(events)) == count * len(piece)
+    (move,) = events[-1].finished.failovers
+    assert (move.from_endpoint, move.reason) == (first.address, "SLOW_READER")
+
+
 @dataclass
 class CutWorker(ScriptedWorker):
     """Says "Hello", waits for `go_on`, and says " there"; `cut` breaks its link, but not its connection."""
