@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import grpc
 import pytest
@@ -44,13 +45,24 @@ class RawWorker:
         async for _ in requests:
             pass
 
-    async def start(self) -> tuple[grpc.aio.Server, str]:
-        server = grpc.aio.server()
-        methods = {"GenerateMany": grpc.stream_stream_rpc_method_handler(self.many)}
-        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, methods)])
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        return server, f"127.0.0.1:{port}"
+
+@asynccontextmanager
+async def linked(frames: Frames) -> AsyncIterator[tuple[RawWorker, FrameLink]]:
+    """Such a worker, and an open link to it."""
+    worker, server, tasks = RawWorker(frames), grpc.aio.server(), TaskSupervisor()
+    methods = {"GenerateMany": grpc.stream_stream_rpc_method_handler(worker.many)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, methods)])
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        async with open_channel(address) as channel, asyncio.timeout(10):
+            link = FrameLink(channel, address=address, tasks=tasks)
+            await link.settle()
+            yield worker, link
+            await link.close()
+    finally:
+        await server.stop(None)
+    assert tasks.restarts["frames"] == 0
 
 
 BROKEN = {
@@ -65,12 +77,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("frames", BROKEN.values(), ids=BROKEN)
 async def test_a_link_that_breaks_the_contract_ends_with_all_its_calls(frames: Frames) -> None:
-    worker = RawWorker(frames)
-    server, address = await worker.start()
-    tasks = TaskSupervisor()
-    async with open_channel(address) as channel, asyncio.timeout(10):
-        link = FrameLink(channel, address=address, tasks=tasks)
-        await link.settle()
+    async with linked(frames) as (worker, link):
         _, call = (link.start(b"", request_id="", timeout_s=None) for _ in range(2))
         with pytest.raises(Unavailable) as caught:
             await anext(call)
@@ -78,9 +85,6 @@ async def test_a_link_that_breaks_the_contract_ends_with_all_its_calls(frames: F
         await link.settle()
         assert link.carries(b"")
         assert worker.links == 2
-        await link.close()
-    await server.stop(None)
-    assert tasks.restarts["frames"] == 0
 
 
 ENDS: dict[str, tuple[Frames, str]] = {
@@ -91,17 +95,20 @@ ENDS: dict[str, tuple[Frames, str]] = {
 
 @pytest.mark.parametrize(("frames", "told"), ENDS.values(), ids=ENDS)
 async def test_other_ends_are_statuses(frames: Frames, told: str) -> None:
-    server, address = await RawWorker(frames).start()
-    tasks = TaskSupervisor()
-    async with open_channel(address) as channel, asyncio.timeout(10):
-        link = FrameLink(channel, address=address, tasks=tasks)
-        await link.settle()
+    async with linked(frames) as (_, link):
         _, call = (link.start(b"", request_id="", timeout_s=None) for _ in range(2))
         with pytest.raises(grpc.aio.AioRpcError, match=told) as caught:
             await anext(call)
         assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN)
-        await link.close()
-    await server.stop(None)
+
+
+async def test_a_deadline_passes_although_the_worker_does_not_watch_it() -> None:
+    async with linked([]) as (_, link):
+        call = link.start(b"", request_id="", timeout_s=0.05)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await anext(call)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert not call.cancel()
 
 
 async def test_an_answer_that_nobody_reads_has_a_bound() -> None:
