@@ -11,7 +11,7 @@ from infermesh_router.fleet.channel import open_channel
 from infermesh_router.fleet.frames.frame_call import FrameCall
 from infermesh_router.fleet.frames.frame_link import MOST_BODY_BYTES, FrameLink
 from infermesh_router.testing.router import ScriptedWorker, StartWorker, delta, finished, started
-from infermesh_router.testing.streams import refuse, text
+from infermesh_router.testing.streams import hold, refuse, text
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import NotFound, ResourceExhausted
 from infermesh_runtime.rpc.context import RpcContext
@@ -166,6 +166,17 @@ async def test_a_link_that_the_worker_cuts_ends_its_calls_and_opens_again(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await read(start(link))
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_closing_a_link_ends_its_calls_with_a_status(worker: ScriptedWorker, link: FrameLink) -> None:
+    """With CancelledError, the tasks that read them would end as if somebody had cancelled them."""
+    worker.script = hold()
+    call = start(link)
+    await anext(call)
+    await link.close()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await read(call)
+    assert caught.value.code() is grpc.StatusCode.CANCELLED
 
 
 async def test_a_large_request_is_a_call_of_its_own(link: FrameLink) -> None:

@@ -55,6 +55,11 @@ def link_ended() -> MakeEnd:
     return status(grpc.StatusCode.UNAVAILABLE, "it ended the stream of frames before the call")
 
 
+def closed() -> MakeEnd:
+    """The router closed the link. Not CancelledError: a task that is not cancelled itself might end of it unnoticed."""
+    return status(grpc.StatusCode.CANCELLED, "the router closed its connection to the endpoint")
+
+
 def reader_failed() -> MakeEnd:
     """The router itself failed while it read the link."""
     return status(grpc.StatusCode.UNAVAILABLE, "the router failed to read its stream of frames")

@@ -74,7 +74,7 @@ class FrameStream:
         except MalformedFrameError as error:
             end, make_end = StreamEnd(grpc.StatusCode.DATA_LOSS, f"a frame {error}"), faults.malformed(error)
         except asyncio.CancelledError:  # if not ours, the channel was closed
-            make_end = faults.cancelled
+            make_end = faults.closed()
             if is_cancelled():
                 raise
         finally:
