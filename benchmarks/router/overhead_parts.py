@@ -97,10 +97,13 @@ def run_worker(parts: ExitStack, itl_s: float) -> str:
     return address
 
 
-def run_router(parts: ExitStack, worker: str, **more: str) -> tuple[str, psutil.Process]:
-    """Starts our router in front of the worker, with more settings; returns its address and process."""
+def run_router(parts: ExitStack, worker: str, *, frames: bool = True, **more: str) -> tuple[str, psutil.Process]:
+    """Starts our router in front of the worker, with more settings; returns its address and process.
+
+    `frames`: whether the worker's streams come in frames, or each in a call of its own.
+    """
     address = f"127.0.0.1:{free_port()}"
-    settings = {"LISTEN": address, "WORKERS": worker, **more}
+    settings = {"LISTEN": address, "WORKERS": worker, "FRAMES": str(frames).lower(), **more}
     return address, run_process(parts, [sys.executable, "-m", "infermesh_router"], _variables(settings))
 
 

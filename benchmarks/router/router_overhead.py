@@ -2,7 +2,7 @@
 
 A simulated worker gives each stream 200 tokens/s. Our router is compared with asking that worker directly. Other
 routers speak only HTTP, so each is compared with asking a simulated OpenAI server of the same pace directly. Each round
-runs the contestants one after another, with 1 and with 16 streams. The added TTFT is a contestant's median minus the
+runs the contestants one after another, with each number of streams. The added TTFT is a contestant's median minus the
 direct median of the same round; the figure is the median over the rounds. CPU per token is taken from answers of 192
 tokens; CPU per request from answers of 8 to 24 tokens, and includes those tokens. Each peer named in --peers is
 installed in its own venv under build/.
@@ -48,7 +48,6 @@ from infermesh.inference.v1 import inference_pb2 as pb
 ITL_S = 0.005
 LONG_TOKENS = 192
 """Length of the answers that CPU per token is taken from; those that TTFT is taken from have 8 to 24 tokens."""
-STREAMS = (1, 16)
 _GENERATE = "/infermesh.inference.v1.InferenceService/Generate"
 _PROMPT = "Tell me something about routers. " * 4
 
@@ -139,10 +138,12 @@ def start_ours(parts: ExitStack) -> list[Contestant]:
     """Starts the simulated worker, a router in front of it, and Envoy in front of that."""
     worker = run_worker(parts, ITL_S)
     router, router_process = run_router(parts, worker)
+    calls, calls_process = run_router(parts, worker, frames=False)
     http, envoy_process = run_envoy(parts, router)
     return [
         Contestant("grpc_direct", "grpc_direct", GrpcStreams(worker).ask),
         Contestant("grpc_router", "grpc_direct", GrpcStreams(router).ask, [router_process]),
+        Contestant("grpc_router_no_frames", "grpc_direct", GrpcStreams(calls).ask, [calls_process]),
         Contestant("rest_envoy_router", "grpc_direct", http_ask(http, "simulated"), [router_process, envoy_process]),
     ]
 
@@ -169,28 +170,31 @@ async def start_peers(parts: ExitStack, peers: Sequence[Peer]) -> list[Contestan
 async def run(options: argparse.Namespace) -> dict[str, Any]:
     """Runs all rounds; returns their figures."""
     chosen = [PEERS[name] for name in options.peers.split(",") if name]
+    numbers = [int(number) for number in options.streams.split(",")]
     figures: dict[tuple[str, int], list[dict[str, float]]] = {}
     with ExitStack() as parts:
         contestants = start_ours(parts)
         if chosen:
             contestants += await start_peers(parts, chosen)
         for number in range(options.rounds):
-            for streams in STREAMS:
+            for streams in numbers:
                 requests = max(2, options.requests // (4 if streams > 1 else 1))
                 for contestant in contestants:
                     figure = await measure(contestant, streams, requests, seed=number)
                     figures.setdefault((contestant.name, streams), []).append(figure)
                     print(f"round {number} {streams:2d} {contestant.name:18s} {figure}", file=sys.stderr)
-    return {"itl_s": ITL_S, "rounds": options.rounds, "contestants": summarise(contestants, figures)}
+    return {"itl_s": ITL_S, "rounds": options.rounds, "contestants": summarise(contestants, figures, numbers)}
 
 
 def summarise(
-    contestants: Sequence[Contestant], figures: dict[tuple[str, int], list[dict[str, float]]]
+    contestants: Sequence[Contestant],
+    figures: dict[tuple[str, int], list[dict[str, float]]],
+    numbers: Sequence[int],
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Returns the medians for each contestant and number of streams."""
     result: dict[str, dict[str, dict[str, float]]] = {}
     for contestant in contestants:
-        for streams in STREAMS:
+        for streams in numbers:
             own, direct = figures[contestant.name, streams], figures[contestant.direct, streams]
             added = [mine["ttft_ms"] - base["ttft_ms"] for mine, base in zip(own, direct, strict=True)]
             result.setdefault(contestant.name, {})[str(streams)] = {
@@ -206,8 +210,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how many rounds to measure")
     parser.add_argument(
-        "--requests", type=int, default=60, help="requests of each stream in a round; a quarter of it with 16 streams"
+        "--requests", type=int, default=60, help="requests of each stream in a round; a quarter with several streams"
     )
+    parser.add_argument("--streams", default="1,16", help="how many streams to measure at once, comma list")
     parser.add_argument(
         "--peers",
         default=",".join(PEERS),

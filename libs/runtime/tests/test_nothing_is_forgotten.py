@@ -24,6 +24,7 @@ OWNED = {
     "libs/worker/src/infermesh_worker/rpc/texts/sharing.py": "a task group",
     "services/router/src/infermesh_router/batches/runner.py": "a task group",
     "services/router/src/infermesh_router/fleet/drainer.py": "awaits it",
+    "services/router/src/infermesh_router/fleet/frames/frame_call.py": "a timer that ends with its call",
     "services/router/src/infermesh_router/images/fetching.py": "a task group, and a task that all await who need TLS",
     "services/router/src/infermesh_router/openai/generations.py": "a task group",
     "services/router/src/infermesh_router/relay/retrying/hedge.py": "awaits both tries",

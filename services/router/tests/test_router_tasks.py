@@ -29,6 +29,7 @@ from infermesh_runtime.testing.faults import FaultyRun
 
 KINDS = {
     "farewell",
+    "frames",
     "health",
     "mesh observer",
     "poller",
@@ -67,8 +68,9 @@ async def busy_router(
     """A router in which every kind of task runs: a stream goes on, one waits, and an endpoint that works has left."""
     script = Busy()
     free = await start_worker(script=script, load=pb.Load(max_running=64))
-    full = await start_worker(script=script, models=("full",), load=pb.Load(max_running=1))
-    leaving = await start_worker(script=script, models=("leaving",))
+    # These without frames: their streams would lose their places when the task that reads frames fails.
+    full = await start_worker(script=script, models=("full",), load=pb.Load(max_running=1), frames=False)
+    leaving = await start_worker(script=script, models=("leaving",), frames=False)
     workers_file = folder / "workers"
     workers_file.write_text(f"{full.address}\n{leaving.address}\n")
 

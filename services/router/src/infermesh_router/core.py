@@ -144,6 +144,7 @@ def build_fleet(
         breaker=settings.breaker_options(),
         on_cache_lost=on_cache_lost,
         tasks=tasks,
+        frames=settings.frames,
     )
 
 

@@ -36,6 +36,8 @@ OURS = (
     "infermesh:router_endpoint_running",
     "infermesh:router_endpoint_waiting",
     "infermesh:router_endpoint_kv_cache_usage",
+    "infermesh:router_frames",
+    "infermesh:router_frame_events",
 )
 
 

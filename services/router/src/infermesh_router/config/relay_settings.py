@@ -19,6 +19,12 @@ class RelaySettings(ServiceSettings):
         le=600,
         description="Longest wait for a connection to an endpoint, and for its first health report, in seconds.",
     )
+    frames: bool = Field(
+        True,
+        description="Whether text streams come from an endpoint in frames: over one call that all share, with the "
+        "tokens of all streams of an engine step in one message, which costs both less. Endpoints that do not offer "
+        "it are sent a call for each stream.",
+    )
     attempts: int = Field(
         3,
         ge=1,

@@ -10,6 +10,7 @@ import grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.breaker import Breaker, BreakerOptions, BreakerState
+from infermesh_router.fleet.frames.frame_link import FrameLink
 from infermesh_router.fleet.model_speeds import ModelSpeeds
 from infermesh_router.fleet.report import Rates, bound_figures, context_lengths, rates_of, read_report, ready_models
 from infermesh_router.policy.model_load import ModelLoad
@@ -53,7 +54,9 @@ class Endpoint:
         notify: Callable[[], None],
         breaker: BreakerOptions | None = None,
         tasks: TaskSupervisor | None = None,
+        frames: bool = False,
     ) -> None:
+        """`frames`: whether it may be sent Generate calls in frames."""
         self.address = address
         self.channel = channel
         self.connected = False
@@ -62,6 +65,7 @@ class Endpoint:
         self._clock = clock
         self._notify = notify
         self._tasks = tasks or TaskSupervisor()
+        self.frames = FrameLink(channel, address=address, tasks=self._tasks) if frames else None
         self.breaker = Breaker(breaker, clock=clock, on_change=self._breaker_changed)
         self._breaker_state = BreakerState.CLOSED
         self._leases: set[Lease] = set()
@@ -89,6 +93,12 @@ class Endpoint:
         if self._snapshot is None:
             self._snapshot = self._make_snapshot()
         return self._snapshot
+
+    async def close(self) -> None:
+        """Closes its connection, which cancels the calls that still run on it."""
+        if self.frames is not None:
+            await self.frames.close()
+        await self.channel.close()
 
     def context_length(self, model: str) -> int:
         """Longest prompt and output of the model together, in tokens; 0 if unknown."""

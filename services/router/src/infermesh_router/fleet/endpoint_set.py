@@ -31,14 +31,19 @@ class Fleet:
         clock: Callable[[], float] = time.monotonic,
         breaker: BreakerOptions | None = None,
         tasks: TaskSupervisor | None = None,
+        frames: bool = False,
     ) -> None:
-        """`on_cache_lost` gets the address of an endpoint whose prefix cache has become empty."""
+        """`on_cache_lost` gets the address of an endpoint whose prefix cache has become empty.
+
+        `frames`: whether Generate calls go to endpoints in frames.
+        """
         self.changes = Changes()
         self._open_channel = open_channel
         self._poll = poll
         self._on_cache_lost = on_cache_lost
         self._clock = clock
         self._breaker = breaker
+        self._frames = frames
         self._endpoints: dict[str, Endpoint] = {}
         self._table = Table()
         self._stale: set[str] = set()
@@ -90,13 +95,19 @@ class Fleet:
             task.stop()
         for task in tasks:
             await task.wait()
-        await asyncio.gather(*(endpoint.channel.close() for endpoint in endpoints))
+        await asyncio.gather(*(endpoint.close() for endpoint in endpoints))
 
     def _add(self, address: str) -> None:
         notify = partial(self._note_change, address)
         channel = self._open_channel(address)
         endpoint = Endpoint(
-            address, channel, clock=self._clock, notify=notify, breaker=self._breaker, tasks=self._tasks
+            address,
+            channel,
+            clock=self._clock,
+            notify=notify,
+            breaker=self._breaker,
+            tasks=self._tasks,
+            frames=self._frames,
         )
         self._endpoints[address] = endpoint
         self._pollers[address] = self._tasks.start("poller", partial(self._follow, endpoint), about=address)
@@ -136,7 +147,7 @@ class Fleet:
     async def _close_when_idle(self, endpoint: Endpoint) -> None:
         while endpoint.in_flight:
             await self.changes.wait_beyond(self.changes.version)
-        await endpoint.channel.close()
+        await endpoint.close()
         del self._leaving[endpoint]
 
 

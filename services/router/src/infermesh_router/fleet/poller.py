@@ -83,6 +83,8 @@ async def _watch(endpoint: Endpoint, options: PollerOptions, pace: ReconnectPace
         if isinstance(message, pb.WatchHealthResponse):
             pace.note(endpoint.address, lost=False)
             _log.info("connected to endpoint %s", endpoint.address)
+            if endpoint.frames is not None:
+                await endpoint.frames.settle()
         while isinstance(message, pb.WatchHealthResponse):
             endpoint.note_report(message.report)
             message = await call.read()

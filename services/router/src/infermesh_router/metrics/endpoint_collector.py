@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from infermesh_router.fleet.breaker import BreakerState
 from infermesh_router.fleet.endpoint import Endpoint
+from infermesh_router.fleet.frames.frame_link import FrameLink
 
 
 class EndpointCollector(Collector):
@@ -15,12 +16,14 @@ class EndpointCollector(Collector):
     def __init__(self, endpoints: Callable[[], Iterable[Endpoint]]) -> None:
         self._endpoints = endpoints
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """One sample for each endpoint; its load only while it is connected."""
         endpoints = list(self._endpoints())
         for name, text, value in _STATES:
             yield _gauge(name, text, endpoints, value)
         yield _breaker_states(endpoints)
+        for name, text, count in _FRAME_COUNTS:
+            yield _counter(name, text, endpoints, count)
         reporting = [e for e in endpoints if e.connected and e.last_report is not None]
         for name, text, value in _LOADS:
             yield _gauge(name, text, reporting, value)
@@ -60,6 +63,15 @@ _LOADS: tuple[Gauge, ...] = (
     ),
 )
 
+_FRAME_COUNTS: tuple[tuple[str, str, Callable[[FrameLink], int]], ...] = (
+    ("infermesh:router_frames", "Frames that came from the endpoint.", lambda link: link.frames),
+    (
+        "infermesh:router_frame_events",
+        "Events that came from the endpoint in frames, of which each carries those of all its streams.",
+        lambda link: link.events,
+    ),
+)
+
 
 def _breaker_states(endpoints: Iterable[Endpoint]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(
@@ -80,4 +92,13 @@ def _gauge(
     family = GaugeMetricFamily(name, text, labels=("endpoint",))
     for endpoint in endpoints:
         family.add_metric((endpoint.address,), float(value(endpoint)))
+    return family
+
+
+def _counter(
+    name: str, text: str, endpoints: Iterable[Endpoint], count: Callable[[FrameLink], int]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=("endpoint",))
+    for endpoint in endpoints:
+        family.add_metric((endpoint.address,), float(count(endpoint.frames) if endpoint.frames else 0))
     return family

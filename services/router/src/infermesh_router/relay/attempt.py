@@ -1,9 +1,9 @@
 """One attempt to run a call on one endpoint: its events, and whether the router waits for the endpoint."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -12,6 +12,19 @@ from infermesh_router.fleet.faults import CONNECT_TIMEOUT, STREAM_CUT, to_error
 from infermesh_router.relay.streams.event import StreamEvent
 from infermesh_router.relay.streams.stream_kind import StreamKind
 from infermesh_runtime.errors import InfermeshError, Internal, Unavailable
+
+
+class EndpointStream(Protocol):
+    """A stream of messages from an endpoint: a call of gRPC's own, or one in frames."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def wait_for_connection(self) -> None:
+        """Returns once the endpoint is connected. Raises AioRpcError."""
+
+    def cancel(self) -> bool:
+        """Ends it; whoever reads it gets asyncio.CancelledError. False if it had ended."""
+        ...
 
 
 class Attempt:
@@ -41,7 +54,7 @@ class Attempt:
     def __init__(
         self,
         grant: Grant,
-        stream: grpc.aio.UnaryStreamCall,
+        stream: EndpointStream,
         kind: StreamKind,
         *,
         probe: bool,

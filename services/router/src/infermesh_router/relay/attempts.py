@@ -5,9 +5,10 @@ from collections.abc import Callable
 from infermesh_router.admission.grant import Grant
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.faults import Verdict, is_endpoints_fault, judge
-from infermesh_router.relay.attempt import Attempt
+from infermesh_router.relay.attempt import Attempt, EndpointStream
 from infermesh_router.relay.streams.event import StreamEvent
 from infermesh_router.relay.streams.stream_kind import STREAM_KINDS
+from infermesh_router.requests.call import GENERATE
 from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.logs import REQUEST_ID
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY
@@ -33,7 +34,7 @@ class Attempts:
     ) -> Attempt:
         """Sends the request; returns once the first token is there. Takes over the grant. Raises InfermeshError."""
         endpoint, kind = grant.endpoint, STREAM_KINDS[method]
-        stream = endpoint.channel.unary_stream(method)(body, timeout=timeout_s, metadata=request_metadata())
+        stream = start_stream(endpoint, method, body, timeout_s=timeout_s)
         attempt = Attempt(grant, stream, kind, probe=endpoint.breaker.enter(), may_move=may_move)
         self._open.setdefault(endpoint.address, set()).add(attempt)
         self._on_open(attempt)
@@ -69,6 +70,15 @@ class Attempts:
         attempt.stream.cancel()
         attempt.grant.release()
         tell_breaker(attempt.grant.endpoint, error, probe=attempt.probe, complete=complete)
+
+
+def start_stream(endpoint: Endpoint, method: str, body: bytes, *, timeout_s: float | None) -> EndpointStream:
+    """Sends the request: in frames if the endpoint has them, else as a call of its own."""
+    frames = endpoint.frames
+    if frames is not None and method == GENERATE and frames.carries(body):
+        return frames.start(body, request_id=REQUEST_ID.get(), timeout_s=timeout_s)
+    call: EndpointStream = endpoint.channel.unary_stream(method)(body, timeout=timeout_s, metadata=request_metadata())
+    return call
 
 
 def tell_breaker(endpoint: Endpoint, error: InfermeshError | None, *, probe: bool, complete: bool = True) -> None:

@@ -19,7 +19,9 @@ from infermesh.openai.v1 import openai_pb2_grpc
 from infermesh_router.app import build_server
 from infermesh_router.config.settings import RouterSettings
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
+from infermesh_router.testing.framed import FrameServer
 from infermesh_runtime.background.tasks import TaskSupervisor
+from infermesh_runtime.errors import Unimplemented
 from infermesh_runtime.rpc.access import identity_of
 from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.context import RpcContext
@@ -76,6 +78,10 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
     device: pb.DeviceKind = pb.DEVICE_KIND_CPU
     state: pb.EndpointState = pb.ENDPOINT_STATE_READY
     load: pb.Load = field(default_factory=pb.Load)
+    frames: bool = True
+    """Whether it offers GenerateMany."""
+    framed: int = 0
+    """Streams of frames that it has served."""
     address: str = ""
     requests: list[pb.GenerateRequest] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
@@ -134,6 +140,13 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
         except asyncio.CancelledError:
             self.interrupted.set()
             raise
+
+    async def GenerateMany(self, requests: AsyncIterator[pb.GenerateManyRequest], context: RpcContext) -> None:
+        """Follows the script for each call, if it offers frames."""
+        if not self.frames:
+            raise Unimplemented("This worker offers no frames.")
+        self.framed += 1
+        await FrameServer(self.Generate, context).serve(requests)
 
     async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:
         """Answers with the number of texts as prompt tokens."""
