@@ -41,6 +41,11 @@ class FrameClient:
                 self.events[event.call].append(pb.GenerateResponse.FromString(event.response))
         return True
 
+    async def exhaust(self) -> None:
+        """Reads to the stream's end."""
+        while await self.read():
+            pass
+
     async def read_until_ended(self, *calls: int) -> None:
         """Reads until all of these calls have ended."""
         while not set(calls) <= self.ends.keys():
