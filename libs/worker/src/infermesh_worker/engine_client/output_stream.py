@@ -67,8 +67,9 @@ class OutputStream:
         if self._deltas or self._finished or self.ended:
             self._wake()
 
-    def take(self) -> tuple[list[WireDelta], list[Finished]]:
-        """Takes all outputs that there are, merged."""
+    def take(self, when_more: Callable[[], None] | None = None) -> tuple[list[WireDelta], list[Finished]]:
+        """Takes all outputs that there are, merged. Unless the stream has ended, calls `when_more` as `when_ready`."""
+        self._on_ready = when_more
         deltas, self._deltas = self._deltas, []
         finished, self._finished = self._finished, []
         return (deltas if len(deltas) < 2 else merge(deltas)), finished

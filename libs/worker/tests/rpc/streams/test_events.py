@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_worker.engine_process.frames import WireDelta, WireLogprob
-from infermesh_worker.rpc.streams.events import call_field, delta_response, end_event, response_event
+from infermesh_worker.rpc.streams.events import call_field, delta_event, delta_response, end_event, response_event
 
 UINT32 = st.integers(0, 2**32 - 1)
 UINT64 = st.integers(0, 2**64 - 1)
@@ -21,13 +21,16 @@ DELTA: st.SearchStrategy[WireDelta] = st.one_of(
 )
 
 
-@given(DELTA)
-def test_a_delta_is_its_message(delta: WireDelta) -> None:
+@given(DELTA, UINT64)
+def test_a_delta_is_its_message(delta: WireDelta, call: int) -> None:
     _, choice, text, token_ids, logprobs = delta
     message = pb.Delta(choice=choice, text=text, token_ids=token_ids)
     for entry in logprobs:
         message.logprobs.add(token_id=entry.token_id, logprob=entry.logprob, token=entry.token)
     assert pb.GenerateResponse.FromString(delta_response(delta)) == pb.GenerateResponse(delta=message)
+    event = pb.GenerateManyResponse.FromString(delta_event(call_field(call), delta)).events[0]
+    assert event == pb.CallEvent(call=call, response=event.response)
+    assert pb.GenerateResponse.FromString(event.response) == pb.GenerateResponse(delta=message)
 
 
 @given(st.lists(st.tuples(UINT64, st.binary(max_size=300))), UINT64, st.integers(0, 16), TEXT, st.binary(max_size=200))

@@ -29,17 +29,7 @@ def started_response(started: pb.Started) -> bytes:
 
 def delta_response(delta: WireDelta) -> bytes:
     """The GenerateResponse with a delta."""
-    _, choice, text, token_ids, logprobs = delta
-    if logprobs:
-        message = pb.Delta(choice=choice, text=text, token_ids=token_ids, logprobs=map(to_logprob, logprobs))
-        return pb.GenerateResponse(delta=message).SerializeToString()
-    content = b"\x08%b" % _varint(choice) if choice else b""
-    if text:
-        encoded = text.encode()
-        content += b"\x12%b%b" % (_varint(len(encoded)), encoded)
-    if token_ids:
-        packed = _varint(token_ids[0]) if len(token_ids) == 1 else b"".join(map(_varint, token_ids))
-        content += b"\x1a%b%b" % (_varint(len(packed)), packed)
+    content = _delta(delta)
     return b"\x12%b%b" % (_varint(len(content)), content)
 
 
@@ -70,7 +60,28 @@ def response_event(call: bytes, response: bytes) -> bytes:
     return b"\x0a%b%b\x12%b%b" % (_varint(len(call) + 1 + len(size) + len(response)), call, size, response)
 
 
+def delta_event(call: bytes, delta: WireDelta) -> bytes:
+    """The `response_event` of a `delta_response`, made at once, since there is one for each token."""
+    content = _delta(delta)
+    size = _varint(len(content))
+    outer = 1 + len(size) + len(content)
+    outer_size = _varint(outer)
+    whole = _varint(len(call) + 1 + len(outer_size) + outer)
+    return b"\x0a%b%b\x12%b\x12%b%b" % (whole, call, outer_size, size, content)
+
+
 def end_event(call: bytes, code: int, message: str, details: bytes) -> bytes:
     """A GenerateManyResponse with one event: the end of the call with this `call_field`."""
     end = pb.CallEvent(end=pb.CallEnd(code=code, message=message, details=details)).SerializeToString()
     return b"\x0a%b%b%b" % (_varint(len(call) + len(end)), call, end)
+
+
+def _delta(delta: WireDelta) -> bytes:
+    _, choice, text, token_ids, logprobs = delta
+    if logprobs:
+        message = pb.Delta(choice=choice, text=text, token_ids=token_ids, logprobs=map(to_logprob, logprobs))
+        return message.SerializeToString()
+    encoded = text.encode()
+    tokens = _varint(token_ids[0]) if len(token_ids) == 1 else b"".join(map(_varint, token_ids))
+    content = b"\x12%b%b\x1a%b%b" % (_varint(len(encoded)), encoded, _varint(len(tokens)), tokens)
+    return b"\x08%b%b" % (_varint(choice), content) if choice else content
