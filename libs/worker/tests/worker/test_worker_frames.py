@@ -191,6 +191,8 @@ async def test_a_broken_stream_cancels_its_calls_only(worker: WorkerProcess, stu
         await stubs.report_when(idle)
     assert other.ends[1] == pb.CallEnd()
     other.stream.cancel()
+    await worker.wait_for("rpc", method="/infermesh.inference.v1.InferenceService/GenerateMany", code="CANCELLED")
+    assert not [line for line in worker.log if line.get("level") == "error"]
 
 
 @pytest.mark.parametrize("command", [b"\xff\xff", b""])

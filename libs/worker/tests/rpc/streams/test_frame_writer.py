@@ -234,3 +234,47 @@ async def test_commands_wait_while_too_many_calls_are_ready(monkeypatch: pytest.
         await waiting
         await writer.room()
         writer.close()
+
+
+async def test_calls_beyond_a_full_frame_keep_their_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_writer, "FRAME_BYTES", 1000)
+    reads = reader(fast=False)
+    writer = FrameWriter(reads.take)
+    outputs = [output() for _ in range(20)]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(writer.run())
+        for number, stream in enumerate(outputs):
+            group.create_task(FramedCall(number, writer.ready, forget).deliver(stream, pb.Started()))
+        await settle()
+        reads.may_read, before = asyncio.Event(), reads.may_read
+        for stream in outputs:
+            stream.push(("r", 0, "x" * 300, [1], []))
+        before.set()
+        await settle()
+        for stream in outputs:
+            stream.push(("r", 0, "y", [2], []))
+            stream.finish(Finished("r", 0, FinishReason.STOP))
+        reads.may_read.set()
+        await settle()
+        writer.close()
+    deltas = [sum(event.HasField("delta") for event in reads.events(number)) for number in range(20)]
+    assert deltas == [2] * 4 + [1] * 16
+
+
+async def test_a_call_that_is_dropped_before_the_writers_turn_is_not_written() -> None:
+    reads = reader()
+    writer = FrameWriter(reads.take)
+    streams = [output(), output()]
+    calls = [FramedCall(number, writer.ready, forget) for number in range(2)]
+    writing = asyncio.create_task(writer.run())
+    for call, stream in zip(calls, streams, strict=True):
+        call.task = asyncio.create_task(call.deliver(stream, pb.Started()))
+    await settle()
+    for stream in streams:
+        stream.push(delta(0, 65))
+    calls[0].drop()
+    await settle()
+    assert (len(reads.events(0)), len(reads.events(1))) == (0, 2)
+    calls[1].drop()
+    writer.close()
+    await writing
