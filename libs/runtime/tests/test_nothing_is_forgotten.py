@@ -21,6 +21,7 @@ OWNED = {
     "libs/worker/src/infermesh_worker/engine_process/formats/format_compiler.py": "its thread answers every format",
     "libs/worker/src/infermesh_worker/images/gate.py": "its thread answers every request",
     "libs/worker/src/infermesh_worker/front_watchdog.py": "a timer that fails ends us",
+    "libs/worker/src/infermesh_worker/rpc/streams/frame_stream.py": "cancels and awaits its calls",
     "libs/worker/src/infermesh_worker/rpc/texts/sharing.py": "a task group",
     "services/router/src/infermesh_router/batches/runner.py": "a task group",
     "services/router/src/infermesh_router/fleet/drainer.py": "awaits it",

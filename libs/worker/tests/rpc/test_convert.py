@@ -14,7 +14,8 @@ from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.engine_client.output_stream import OutputStream
 from infermesh_worker.engine_client.request_meter import RequestTiming
 from infermesh_worker.engine_process.frames import WireLogprob
-from infermesh_worker.rpc.convert import to_generation, write_responses
+from infermesh_worker.rpc.convert import to_generation
+from infermesh_worker.rpc.streams.single import write_responses
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 
 MODEL = opened_model(SimulatedSettings.model_validate({}))
@@ -120,8 +121,8 @@ class Written:
     def __init__(self) -> None:
         self.events: list[pb.GenerateResponse] = []
 
-    async def write(self, event: pb.GenerateResponse) -> None:
-        self.events.append(event)
+    async def write(self, event: bytes) -> None:
+        self.events.append(pb.GenerateResponse.FromString(event))
 
 
 async def test_every_field_of_an_output_is_written() -> None:

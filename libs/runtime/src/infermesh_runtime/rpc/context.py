@@ -1,6 +1,7 @@
 """Wraps gRPC's context of a call so that it sends the request id back to the client."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -8,6 +9,7 @@ import grpc
 from infermesh_runtime.background.tasks import is_cancelled
 from infermesh_runtime.errors import Code, InfermeshError, Unavailable
 from infermesh_runtime.rpc.body_budget import NO_BUDGET, Share
+from infermesh_runtime.rpc.carried import Carry
 
 REQUEST_ID_KEY = "x-request-id"
 
@@ -31,11 +33,17 @@ class RpcContext:
         self.write = self._write_first
         self.task: asyncio.Task[Any] | None = None
         """The task that handles the call, while it runs."""
+        self.carry: Carry
+        """Runs calls that this one carries, as if they had come by themselves. A carried call cannot carry others."""
+        self.on_end: Callable[[InfermeshError], None] | None = None
+        """What `end` does instead of cancelling the task, for a handler that ends by itself."""
         self._ending: InfermeshError | None = None
 
     def end(self, error: InfermeshError) -> None:
         """Cancels the handler because of this server, not of its client: `ending` tells it why."""
-        if self.task is not None:
+        if self.on_end is not None:
+            self.on_end(error)
+        elif self.task is not None:
             self._ending = error
             self.task.cancel()
 

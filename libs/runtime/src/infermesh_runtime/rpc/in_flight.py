@@ -13,6 +13,7 @@ class InFlight:
 
     def __init__(self, endless: Collection[str] = ()) -> None:
         self._endless = frozenset(endless)
+        self._uncounted: set[RpcContext] = set()
         self._running: set[RpcContext] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -25,7 +26,11 @@ class InFlight:
     def entered(self, method: str, context: RpcContext) -> Iterator[None]:
         """Counts an RPC of `method` ("/package.Service/Method") while the block runs, in the task that handles it."""
         if method in self._endless:
-            yield
+            self._uncounted.add(context)
+            try:
+                yield
+            finally:
+                self._uncounted.discard(context)
             return
         context.task = asyncio.current_task()
         self._running.add(context)
@@ -43,6 +48,9 @@ class InFlight:
         await self._idle.wait()
 
     def end(self, error: InfermeshError) -> None:
-        """Ends every running RPC with this error: its client is told, whatever it has got until now."""
-        for context in self._running:
+        """Ends every running RPC with this error: its client is told, whatever it has got until now.
+
+        Of the endless ones, this ends those that have an `on_end`.
+        """
+        for context in (*self._running, *self._uncounted):
             context.end(error)

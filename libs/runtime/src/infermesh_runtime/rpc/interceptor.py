@@ -26,6 +26,7 @@ from infermesh_runtime.rpc import status
 from infermesh_runtime.rpc.audit import write_audit_line
 from infermesh_runtime.rpc.body_budget import NO_BUDGET, Bodies
 from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
+from infermesh_runtime.rpc.carried import CarriedCall
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
 from infermesh_runtime.rpc.in_flight import InFlight
 from infermesh_runtime.rpc.mesh_token import Guard
@@ -106,17 +107,37 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
         request_id = _request_id(handler_call_details.invocation_metadata)
 
         async def serve(requests: Any, inner: grpc.aio.ServicerContext) -> Any:
-            REQUEST_ID.set(request_id)
             context = RpcContext(inner, request_id)
             context.guarded = self._guard is not None and refusal is None
-            started = time.perf_counter()
-            with self._in_flight.entered(method, context):
-                try:
-                    return await _serve(handler, requests, context, self._limit.entered(method), self._bodies)
-                finally:
-                    self._observe(method, found is not None, context, time.perf_counter() - started)
+            context.carry = self._carry
+            return await self._run(method, handler, requests, context, known=found is not None)
 
         return _as_raw_handler(handler, serve)
+
+    async def _carry(self, method: str, handler: grpc.RpcMethodHandler, call: CarriedCall) -> None:
+        """Runs a call that came on the stream of another one, in a task of its own, as if it had come by itself."""
+        context = RpcContext(call, _request_id(call.invocation_metadata()))
+        context.guarded = call.carrier.guarded
+        try:
+            async with asyncio.timeout(call.time_remaining()):
+                await self._run(method, handler, None, context, known=True)
+        except TimeoutError:  # only this timeout's own: `_run` turns those of a handler into statuses
+            late = DeadlineExceeded("The call took longer than the time that its client gave it.")
+            with contextlib.suppress(grpc.aio.AbortError):
+                await _abort(context, late)
+        except grpc.aio.AbortError:
+            return  # the call has its status
+
+    async def _run(
+        self, method: str, handler: grpc.RpcMethodHandler, requests: Any, context: RpcContext, *, known: bool
+    ) -> bytes | None:
+        REQUEST_ID.set(context.request_id)
+        started = time.perf_counter()
+        with self._in_flight.entered(method, context):
+            try:
+                return await _serve(handler, requests, context, self._limit.entered(method), self._bodies)
+            finally:
+                self._observe(method, known, context, time.perf_counter() - started)
 
     def _observe(self, method: str, known: bool, context: RpcContext, duration_s: float) -> None:
         code = _final_code(context, duration_s)

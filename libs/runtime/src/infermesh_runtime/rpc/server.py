@@ -29,6 +29,7 @@ ENDLESS_METHODS = frozenset(
         "/grpc.health.v1.Health/Watch",
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         "/infermesh.inference.v1.InferenceService/WatchHealth",
+        "/infermesh.inference.v1.InferenceService/GenerateMany",
         "/infermesh.admin.v1.AdminService/WatchEndpoints",
         "/infermesh.mesh.v1.MeshService/WatchEvents",
         "/infermesh.admin.v1.AdminService/RegisterEndpoint",

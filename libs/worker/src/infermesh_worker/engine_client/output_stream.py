@@ -1,6 +1,8 @@
 """Holds the outputs of one request until the RPC that writes them takes them."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 from infermesh_engine.requests.output import Finished
 from infermesh_worker.engine_client.request_meter import RequestTiming
@@ -14,7 +16,7 @@ class OutputStream:
     The number of tokens that the request may generate bounds how much is kept.
     """
 
-    __slots__ = ("_deltas", "_error", "_finished", "_loop", "_open_choices", "_waiter", "prompt_logprobs", "timing")
+    __slots__ = ("_deltas", "_finished", "_loop", "_on_ready", "_open_choices", "error", "prompt_logprobs", "timing")
 
     def __init__(self, choices: int, timing: RequestTiming) -> None:
         """`choices`: how many `Finished` end the stream. Must be created in the event loop that reads it."""
@@ -25,56 +27,74 @@ class OutputStream:
         self._loop = asyncio.get_running_loop()
         self._deltas: list[WireDelta] = []
         self._finished: list[Finished] = []
-        self._error: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self.error: Exception | None = None
+        """What ended the whole stream, after the outputs that are left to take."""
+        self._on_ready: Callable[[], None] | None = None
 
     @property
     def ended(self) -> bool:
         """Whether nothing more will be pushed."""
-        return self._open_choices == 0 or self._error is not None
+        return self._open_choices == 0 or self.error is not None
 
     @property
     def open_choices(self) -> int:
         """How many choices have not ended."""
-        return 0 if self._error is not None else self._open_choices
+        return 0 if self.error is not None else self._open_choices
 
     def push(self, delta: WireDelta) -> None:
         self._deltas.append(delta)
-        if self._waiter is not None:
+        if self._on_ready is not None:
             self._wake()
 
     def finish(self, finished: Finished) -> None:
         """Ends one choice."""
         self._open_choices -= 1
         self._finished.append(finished)
-        if self._waiter is not None:
+        if self._on_ready is not None:
             self._wake()
 
     def fail(self, error: Exception) -> None:
         """Ends the whole stream: the reader gets what was pushed, then this error. Only the first error counts."""
         if self.ended:
             return
-        self._error = error
-        if self._waiter is not None:
+        self.error = error
+        if self._on_ready is not None:
             self._wake()
+
+    def when_ready(self, call: Callable[[], None] | None) -> None:
+        """Calls this once, as soon as there is something to take or the stream has ended; None calls nothing."""
+        self._on_ready = call
+        if self._deltas or self._finished or self.ended:
+            self._wake()
+
+    def take(self, when_more: Callable[[], None] | None = None) -> tuple[list[WireDelta], list[Finished]]:
+        """Takes all outputs that there are, merged. Unless the stream has ended, calls `when_more` as `when_ready`."""
+        self._on_ready = when_more
+        deltas, self._deltas = self._deltas, []
+        finished, self._finished = self._finished, []
+        return (deltas if len(deltas) < 2 else merge(deltas)), finished
 
     async def read(self) -> tuple[list[WireDelta], list[Finished]]:
         """Waits for outputs and takes all of them, merged; both lists are empty at the end. Raises `fail`'s error."""
         while not self._deltas and not self._finished:
-            if self._error is not None:
-                raise self._error
+            if self.error is not None:
+                raise self.error
             if self._open_choices == 0:
                 return [], []
-            self._waiter = self._loop.create_future()
-            await self._waiter
-        deltas, self._deltas = self._deltas, []
-        finished, self._finished = self._finished, []
-        return (deltas if len(deltas) == 1 else merge(deltas)), finished
+            waiter = self._loop.create_future()
+            self._on_ready = partial(_resolve, waiter)
+            await waiter
+        return self.take()
 
     def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        on_ready, self._on_ready = self._on_ready, None
+        if on_ready is not None:
+            on_ready()
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def merge(deltas: list[WireDelta]) -> list[WireDelta]:

@@ -1,29 +1,22 @@
-"""Converts Generate's messages to engine values and back.
+"""Converts requests of Generate to engine values.
 
 Errors name the fields of the message ("sampling.temperature").
 """
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests import request as engine
-from infermesh_engine.requests.output import Finished as FinishedOutput
-from infermesh_engine.requests.output import FinishReason as Reason
 from infermesh_engine.requests.validate import validate
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.errors import DeviceNotAvailable
-from infermesh_runtime.rpc.context import RpcContext
-from infermesh_worker.engine_client.output_stream import OutputStream
-from infermesh_worker.engine_process.frames import WireDelta
 from infermesh_worker.models.bad_words import spell_bad_words
 from infermesh_worker.models.fill_in_middle import gap_ends
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc import prompt
 from infermesh_worker.rpc.answer_style import answer_format, answer_style, check_choice, shown_marks
 from infermesh_worker.rpc.defaults import in_use, with_defaults
-from infermesh_worker.rpc.told_prompt import tell_prompt_logprobs, to_logprob
 
 _MAX_BAD_WORDS = 1024
 
@@ -33,12 +26,6 @@ DEVICE_KINDS = {
     "cuda": pb.DEVICE_KIND_CUDA,
 }
 _ACCEPTED_DEVICES = {"cpu": {"", "auto", "cpu"}, "xpu": {"", "auto", "gpu", "xpu"}, "cuda": {"", "auto", "gpu", "cuda"}}
-_FINISH_REASONS = {
-    Reason.STOP: pb.FINISH_REASON_STOP,
-    Reason.LENGTH: pb.FINISH_REASON_LENGTH,
-    Reason.TOOL_CALLS: pb.FINISH_REASON_TOOL_CALLS,
-    Reason.CANCELLED: pb.FINISH_REASON_CANCELLED,
-}
 
 
 def count_sequences(request: pb.GenerateRequest) -> int:
@@ -87,20 +74,6 @@ async def to_generation(
     )
     validate(generation, vocab_size=info.vocab_size, context_length=info.context_length)
     return generation
-
-
-async def write_responses(stream: OutputStream, started: pb.Started, context: RpcContext) -> None:
-    """Writes the events of a stream. `started` is written with the first output, so an earlier failure has no event."""
-    deltas, finished = await stream.read()
-    if stream.prompt_logprobs is not None:
-        tell_prompt_logprobs(started, *stream.prompt_logprobs)
-    await context.write(pb.GenerateResponse(started=started))
-    while deltas or finished:
-        for delta in deltas:
-            await context.write(pb.GenerateResponse(delta=_delta(delta)))
-        for end in finished:
-            await context.write(pb.GenerateResponse(finished=_finished(end)))
-        deltas, finished = await stream.read()
 
 
 def to_started(generation: engine.GenerationRequest, model: OpenedModel, info: RunnerInfo) -> pb.Started:
@@ -168,21 +141,3 @@ def _output_format(message: pb.OutputFormat, open_objects: bool) -> engine.Outpu
             return engine.OutputFormat(kind=kind, spec=getattr(message, kind))
         case _:
             raise prompt.invalid("format", "must set one of json_schema, regex and grammar")
-
-
-def _delta(frame: WireDelta) -> pb.Delta:
-    _, choice, text, token_ids, logprobs = frame
-    if logprobs:
-        return pb.Delta(choice=choice, text=text, token_ids=token_ids, logprobs=map(to_logprob, logprobs))
-    return pb.Delta(choice=choice, text=text, token_ids=token_ids)
-
-
-def _finished(output: FinishedOutput) -> pb.Finished:
-    usage = pb.Usage(
-        prompt_tokens=output.prompt_tokens,
-        completion_tokens=output.completion_tokens,
-        cached_tokens=output.cached_tokens,
-    )
-    reason = _FINISH_REASONS[output.finish_reason]
-    timings = None if output.timings is None else pb.Timings(**asdict(output.timings))
-    return pb.Finished(choice=output.choice, finish_reason=reason, stop=output.stop, usage=usage, timings=timings)

@@ -2,17 +2,22 @@
 
 # ruff: noqa: ARG002 - gRPC fixes the signatures of RPCs
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Literal
 
 import grpc
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.rpc.context import RpcContext
+from infermesh_worker.engine_client.output_stream import OutputStream
 from infermesh_worker.hosting.worker_status import WorkerStatus
 from infermesh_worker.rpc.audio.speak import speak
 from infermesh_worker.rpc.audio.transcribe import transcribe
-from infermesh_worker.rpc.convert import check_device, count_sequences, to_generation, to_started, write_responses
+from infermesh_worker.rpc.convert import check_device, count_sequences, to_generation, to_started
+from infermesh_worker.rpc.streams.frame_stream import Behaviour, FrameStream
+from infermesh_worker.rpc.streams.framed_call import FramedCall
+from infermesh_worker.rpc.streams.single import write_responses
 from infermesh_worker.rpc.tensors.infer import infer
 from infermesh_worker.rpc.texts.embed import embed
 from infermesh_worker.rpc.texts.score import score
@@ -23,6 +28,8 @@ from infermesh_worker.worker import Worker
 DEFAULT_INTERVAL_MS = 100
 
 
+Deliver = Callable[[OutputStream, pb.Started], Awaitable[None]]
+"""Sends the events of a request to its client."""
 SERVICE = "infermesh.inference.v1.InferenceService"
 
 
@@ -41,6 +48,20 @@ class InferenceServicer:
         self._report = report
 
     async def Generate(self, request: pb.GenerateRequest, context: RpcContext) -> None:
+        """Writes serialised responses."""
+        await self._generate(request, partial(write_responses, context=context))
+
+    async def GenerateMany(self, requests: object, context: RpcContext) -> None:
+        """Reads and writes serialised messages."""
+        await FrameStream(context, self._generate_framed).run()
+
+    def _generate_framed(self, call: FramedCall) -> Behaviour:
+        async def generate(request: pb.GenerateRequest, _context: RpcContext) -> None:
+            await self._generate(request, call.deliver)
+
+        return generate
+
+    async def _generate(self, request: pb.GenerateRequest, deliver: Deliver) -> None:
         with self._worker.use(request.model) as hosted:
             info, model = hosted.client.require_ready(), hosted.opened
             request_id = hosted.client.new_request_id()
@@ -52,7 +73,7 @@ class InferenceServicer:
             tell_prompt(started, request, generation, model)
             await tell_style(started, request, generation, model)
             with hosted.client.open(generation) as stream:
-                await write_responses(stream, started, context)
+                await deliver(stream, started)
 
     async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:
         return await embed(self._worker, request, context.time_remaining())
@@ -92,10 +113,11 @@ class InferenceServicer:
 
 
 def inference_handlers(servicer: InferenceServicer) -> dict[str, grpc.RpcMethodHandler]:
-    """The service's methods. Infer has no serialisers: it works on bytes."""
+    """The service's methods. Those that work on bytes have no serialisers."""
     unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
     return {
-        "Generate": stream(servicer.Generate, pb.GenerateRequest.FromString, pb.GenerateResponse.SerializeToString),
+        "Generate": stream(servicer.Generate, pb.GenerateRequest.FromString),
+        "GenerateMany": grpc.stream_stream_rpc_method_handler(servicer.GenerateMany),
         "Embed": unary(servicer.Embed, pb.EmbedRequest.FromString, pb.EmbedResponse.SerializeToString),
         "Score": unary(servicer.Score, pb.ScoreRequest.FromString, pb.ScoreResponse.SerializeToString),
         "Infer": unary(servicer.Infer),

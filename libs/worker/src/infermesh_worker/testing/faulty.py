@@ -19,6 +19,7 @@ from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
 from infermesh_runtime.rpc.interceptor import RpcInterceptor
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.convert import to_generation
+from infermesh_worker.rpc.streams.frame_stream import FrameStream
 from infermesh_worker.testing.link import Link
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 from infermesh_worker.testing.simulated_engine import END_OF_TEXT_ID, VOCAB_SIZE
@@ -75,6 +76,7 @@ class FaultyWorker:
         self._server = grpc.aio.server(interceptors=[RpcInterceptor(())])
         methods = {
             "Generate": grpc.unary_stream_rpc_method_handler(self._generate, pb.GenerateRequest.FromString),
+            "GenerateMany": grpc.stream_stream_rpc_method_handler(self._generate_many),
             "WatchHealth": grpc.unary_stream_rpc_method_handler(
                 self._watch_health, pb.WatchHealthRequest.FromString, pb.WatchHealthResponse.SerializeToString
             ),
@@ -112,6 +114,9 @@ class FaultyWorker:
                 del self.faults[request_id]
                 await self._fail(fault.kind, context)
                 return
+
+    async def _generate_many(self, _requests: object, context: RpcContext) -> None:
+        await FrameStream(context, lambda _call: self._generate).run()
 
     async def _fail(self, kind: FaultKind, context: RpcContext) -> None:
         match kind:

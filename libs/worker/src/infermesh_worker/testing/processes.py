@@ -54,11 +54,15 @@ class WorkerProcess:
         """Process id of the front."""
         return self.process.pid
 
-    async def wait_for(self, message: str, timeout_s: float = READY_TIMEOUT_S) -> dict[str, Any]:
-        """Waits for the first log line with this message. Raises RuntimeError when the process ends before it."""
+    async def wait_for(self, message: str, timeout_s: float = READY_TIMEOUT_S, **fields: object) -> dict[str, Any]:
+        """Waits for the first log line with this message and these fields.
+
+        Raises RuntimeError when the process ends before it.
+        """
+        wanted = {"message": message} | fields
 
         def found() -> dict[str, Any] | None:
-            return next((line for line in self.log if line.get("message") == message), None)
+            return next((line for line in self.log if wanted.items() <= line.items()), None)
 
         async with asyncio.timeout(timeout_s), self._grown:
             await self._grown.wait_for(lambda: self._log_ended or found())

@@ -1,0 +1,1 @@
+"""What Generate and GenerateMany write, and when."""
