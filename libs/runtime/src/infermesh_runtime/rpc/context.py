@@ -1,6 +1,7 @@
 """Wraps gRPC's context of a call so that it sends the request id back to the client."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -18,8 +19,12 @@ class RpcContext:
     After the first message `write` is gRPC's own, so later messages cost nothing extra.
     """
 
-    def __init__(self, inner: grpc.aio.ServicerContext, request_id: str) -> None:
+    def __init__(
+        self, inner: grpc.aio.ServicerContext, request_id: str, metadata: Sequence[tuple[str, Any]] | None = None
+    ) -> None:
+        """`metadata`: what came with the call, if it was read already: gRPC makes it anew for everybody who asks."""
         self._inner = inner
+        self._metadata = metadata
         self.request_id = request_id
         self.guarded = False
         """Whether a guard let the call in, so that the mesh token it carries is the right one."""
@@ -55,6 +60,12 @@ class RpcContext:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+    def invocation_metadata(self) -> Sequence[tuple[str, Any]] | None:
+        """The metadata that came with the call; None if there is none."""
+        if self._metadata is None:
+            self._metadata = self._inner.invocation_metadata()
+        return self._metadata
 
     @property
     def status(self) -> Code:
