@@ -1,7 +1,6 @@
 """Wraps gRPC's context of a call so that it sends the request id back to the client."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -19,12 +18,9 @@ class RpcContext:
     After the first message `write` is gRPC's own, so later messages cost nothing extra.
     """
 
-    def __init__(
-        self, inner: grpc.aio.ServicerContext, request_id: str, metadata: Sequence[tuple[str, Any]] | None = None
-    ) -> None:
-        """`metadata`: what came with the call, if it was read already: gRPC makes it anew for everybody who asks."""
+    def __init__(self, inner: grpc.aio.ServicerContext, request_id: str) -> None:
         self._inner = inner
-        self._metadata = metadata
+        self._metadata: tuple[tuple[str, Any], ...] | None = None
         self.request_id = request_id
         self.guarded = False
         """Whether a guard let the call in, so that the mesh token it carries is the right one."""
@@ -61,8 +57,8 @@ class RpcContext:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def invocation_metadata(self) -> Sequence[tuple[str, Any]] | None:
-        """The metadata that came with the call; None if there is none."""
+    def invocation_metadata(self) -> tuple[tuple[str, Any], ...] | None:
+        """The metadata that came with the call; None if there is none. gRPC makes it anew for everybody who asks."""
         if self._metadata is None:
             self._metadata = self._inner.invocation_metadata()
         return self._metadata

@@ -103,12 +103,11 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
         refusal = self._guard(method, handler_call_details.invocation_metadata) if self._guard else None
         if refusal is not None:
             handler = grpc.stream_stream_rpc_method_handler(_refusing(method, refusal))
-        metadata = handler_call_details.invocation_metadata
-        request_id = _request_id(metadata)
+        request_id = _request_id(handler_call_details.invocation_metadata)
 
         async def serve(requests: Any, inner: grpc.aio.ServicerContext) -> Any:
             REQUEST_ID.set(request_id)
-            context = RpcContext(inner, request_id, metadata)
+            context = RpcContext(inner, request_id)
             context.guarded = self._guard is not None and refusal is None
             started = time.perf_counter()
             with self._in_flight.entered(method, context):
