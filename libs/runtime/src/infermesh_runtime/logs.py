@@ -82,9 +82,8 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
         logger.propagate = True
     logging.setLoggerClass(_Propagating)
     logging.captureWarnings(True)
-    # no log line contains these, but logging looks them up for every record; the last is where in the code it was made
+    # no log line contains these, but logging looks them up for every record
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # as the standard library's guide to logging says
 
 
 def _encode(line: dict[str, Any]) -> str:
