@@ -5,6 +5,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -27,6 +28,15 @@ def lines() -> Iterator[io.StringIO]:
 
 def read(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("unix_s", [0.0, 1795768319.0, 1795768319.9995, 1795768320.25, 4102444799.999])
+def test_the_time_of_a_line(unix_s: float, lines: io.StringIO) -> None:
+    record = logging.makeLogRecord({"created": unix_s, "levelno": logging.INFO, "levelname": "INFO"})
+    logging.getLogger("shop").handle(record)
+    (line,) = read(lines)
+    assert datetime.fromisoformat(line["ts"]).timestamp() == pytest.approx(unix_s, abs=0.001)
+    assert line["ts"][-10:-9] == "."  # milliseconds, then the time zone
 
 
 def test_a_line_has_the_fields_and_the_extras(lines: io.StringIO) -> None:

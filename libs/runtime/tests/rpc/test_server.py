@@ -1,6 +1,7 @@
 """The order in which a server starts, drains and stops."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -13,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
 from infermesh_runtime.errors import Code, FailedPrecondition
-from infermesh_runtime.rpc.server import Server, ServerPart
+from infermesh_runtime.rpc.server import GC_THRESHOLD, Server, ServerPart
 from infermesh_runtime.rpc.status import from_rpc_error
 
 SERVICE = "infermesh.inference.v1.InferenceService"
@@ -230,3 +231,25 @@ async def test_a_service_of_bare_handlers() -> None:
         assert [m async for m in channel.unary_stream("/a.Relay/Pass")(b"x")] == [b"x!"]
     await server.stop()
     assert server.services == ("a.Relay",)
+
+
+async def test_garbage_is_not_collected_in_each_request() -> None:
+    before = gc.get_threshold()
+    server = Server(listen="127.0.0.1:0", drain_s=1)
+    listening = asyncio.Event()
+
+    async def note() -> None:
+        listening.set()
+
+    server.add_part(ServerPart(name="note", listening=note))
+    serving = asyncio.create_task(server.serve_until_stopped())
+    try:
+        async with asyncio.timeout(20):
+            await listening.wait()
+            server.request_stop()
+            await serving
+        assert gc.isenabled()
+        assert gc.get_threshold() == GC_THRESHOLD
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

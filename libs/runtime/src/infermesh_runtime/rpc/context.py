@@ -22,6 +22,7 @@ class RpcContext:
 
     def __init__(self, inner: grpc.aio.ServicerContext, request_id: str) -> None:
         self._inner = inner
+        self._metadata: tuple[tuple[str, Any], ...] | None = None
         self.request_id = request_id
         self.guarded = False
         """Whether a guard let the call in, so that the mesh token it carries is the right one."""
@@ -63,6 +64,12 @@ class RpcContext:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+    def invocation_metadata(self) -> tuple[tuple[str, Any], ...] | None:
+        """The metadata that came with the call; None if there is none. gRPC makes it anew for everybody who asks."""
+        if self._metadata is None:
+            self._metadata = self._inner.invocation_metadata()
+        return self._metadata
 
     @property
     def status(self) -> Code:

@@ -113,8 +113,8 @@ class Call:
 
     def named(self, client: str) -> "Call":
         """The same call as `with_client`, and the endpoint is told too: it may be a router."""
-        body = self.body + pb.GenerateRequest(client_id=client).SerializeToString()
-        return _replace_call(self.with_client(client), body=body)
+        wanted = _replace_wanted(self.wanted, client=client, member="")
+        return _replace_call(self, body=self.body + _client_field(client), wanted=wanted)
 
     def on_device(self, device: str) -> "Call":
         """The same call, for another device. Only the router knows the names of several, such as "cpu,xpu"."""
@@ -130,6 +130,11 @@ def _device_field(method: str, device: str) -> bytes:
     return _KINDS[method](device=device).SerializeToString()
 
 
+@lru_cache(maxsize=1024)
+def _client_field(client: str) -> bytes:
+    return pb.GenerateRequest(client_id=client).SerializeToString()
+
+
 def read_generate(body: bytes, bounds: Bounds = _BOUNDS) -> Call:
     """Reads a serialised GenerateRequest, and adds a seed if it has none. Raises InvalidArgument."""
     request = parse_request(pb.GenerateRequest, body)
@@ -138,7 +143,9 @@ def read_generate(body: bytes, bounds: Bounds = _BOUNDS) -> Call:
 
 
 def from_generate(request: pb.GenerateRequest) -> Call:
-    """The call of a request that the router itself made. Adds a seed if it has none. Raises InvalidArgument."""
+    """The call of a request that the router itself made, which gets a seed if it has none. Raises InvalidArgument."""
+    if not request.HasField("seed"):
+        request.seed = secrets.randbits(64)
     return _generate_call(request, request.SerializeToString())
 
 

@@ -93,7 +93,11 @@ class ChoiceParser:
         self.call_ids: list[str] = []
         """The ids of the calls so far."""
         self.reasoning_tokens = 0
-        """Tokens that the model thought with: those that became certain together with reasoning."""
+        """Tokens that the model thought with: those that became certain together with reasoning.
+
+        Of several tokens that came at once, such as those of a stream that was behind, and became reasoning and other
+        parts, each has its share by the length of the text.
+        """
         self.finish_reason = ""
         """"stop", "length" or "tool_calls", once it has ended."""
         self._single_call = single_call
@@ -104,8 +108,9 @@ class ChoiceParser:
 
     def take(self, delta: pb.Delta) -> Sequence[Part]:
         """New output: the parts that became certain with it."""
-        self._uncertain_tokens += len(delta.token_ids)
-        return self._note(self._parser.feed(delta.text)) if delta.text else ()
+        tokens = len(delta.token_ids)
+        self._uncertain_tokens += tokens
+        return self._note(self._parser.feed(delta.text), several=tokens > 1) if delta.text else ()
 
     def finish(self, finished: pb.Finished) -> Sequence[Part]:
         """The end of the choice: the last parts."""
@@ -116,10 +121,12 @@ class ChoiceParser:
         self.finish_reason = "tool_calls" if self.call_ids and reason == "stop" else reason
         return parts
 
-    def _note(self, parts: Sequence[Part]) -> Sequence[Part]:
+    def _note(self, parts: Sequence[Part], *, several: bool = False) -> Sequence[Part]:
         if not parts:
             return parts
-        if isinstance(parts[0], Reasoning):
+        if several and len(parts) > 1:
+            self.reasoning_tokens += round(self._uncertain_tokens * _share_of_reasoning(parts))
+        elif isinstance(parts[0], Reasoning):
             self.reasoning_tokens += self._uncertain_tokens
         self._uncertain_tokens = 0
         self._thinking = isinstance(parts[-1], Reasoning)
@@ -127,6 +134,12 @@ class ChoiceParser:
             parts = [part for part in parts if isinstance(part, Text | Reasoning) or part.index == 0]
         self.call_ids += [new_call_id(self._tool_format) for part in parts if isinstance(part, CallBegins)]
         return parts
+
+
+def _share_of_reasoning(parts: Sequence[Part]) -> float:
+    """How much of the text of all parts is reasoning."""
+    lengths = [(isinstance(part, Reasoning), len(getattr(part, "text", ""))) for part in parts]
+    return sum(length for thought, length in lengths if thought) / max(1, sum(length for _, length in lengths))
 
 
 class ParsedAnswer:

@@ -1,7 +1,7 @@
 """Converts the fields that chat and text completions share, and puts a job together."""
 
 import re
-import uuid
+import secrets
 from collections.abc import Mapping, Sequence
 
 from infermesh.inference.v1 import inference_pb2 as pb
@@ -62,7 +62,7 @@ def make_job(
     if request.prompt_logprobs is not None and request.stream:
         raise invalid("prompt_logprobs", "is not available in a stream")
     return Job(
-        id=f"{prefix}-{uuid.uuid4().hex}",
+        id=f"{prefix}-{secrets.token_hex(16)}",
         model=request.model,
         calls=tuple(from_generate(prompt) for prompt in prompts),
         remote_images=tuple(remote_images),
