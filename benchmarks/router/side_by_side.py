@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import psutil
 import uvloop
@@ -36,7 +37,7 @@ def start(parts: ExitStack, worker: str, count: int) -> Contestant:
     routers = []
     for index in range(count):
         others = ",".join(admin for admin in admins if admin != admins[index])
-        more = {"ADMIN_LISTEN": admins[index], "SIBLINGS": others, "ROUTER_COUNT": str(count)}
+        more: dict[str, Any] = {"ADMIN_LISTEN": admins[index], "SIBLINGS": others, "ROUTER_COUNT": str(count)}
         routers.append(run_router(parts, worker, **more))
     addresses = [address for address, _ in routers]
     http, _ = run_envoy(parts, *addresses)

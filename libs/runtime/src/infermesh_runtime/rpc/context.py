@@ -65,10 +65,10 @@ class RpcContext:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def invocation_metadata(self) -> tuple[tuple[str, Any], ...] | None:
-        """The metadata that came with the call; None if there is none. gRPC makes it anew for everybody who asks."""
+    def invocation_metadata(self) -> tuple[tuple[str, Any], ...]:
+        """The metadata that came with the call. gRPC makes it anew for everybody who asks."""
         if self._metadata is None:
-            self._metadata = self._inner.invocation_metadata()
+            self._metadata = tuple(self._inner.invocation_metadata() or ())
         return self._metadata
 
     @property

@@ -12,7 +12,7 @@ _FORWARDED = "x-forwarded-for"
 def is_local(context: RpcContext) -> bool:
     """Whether the call comes from this machine: the last client that proxies noted, whom Envoy itself saw."""
     peer = unquote(context.peer())
-    noted = [str(value) for name, value in context.invocation_metadata() or () if name == _FORWARDED]
+    noted = [str(value) for name, value in context.invocation_metadata() if name == _FORWARDED]
     origins = [value.rpartition(",")[2].strip() for value in noted]
     direct = peer.startswith("unix:") or _is_own(peer.partition(":")[2].rpartition(":")[0])
     return direct and all(map(_is_own, origins))

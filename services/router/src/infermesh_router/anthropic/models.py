@@ -42,7 +42,7 @@ def _in_both(
 ) -> Callable[[RequestT, RpcContext], Awaitable[HttpBody]]:
     async def answer(request: RequestT, context: RpcContext) -> HttpBody:
         body = await call(request, context)
-        if not any(key == VERSION_KEY for key, _ in context.invocation_metadata() or ()):
+        if not any(key == VERSION_KEY for key, _ in context.invocation_metadata()):
             return body
         return HttpBody(content_type=JSON, data=orjson.dumps(shape(orjson.loads(body.data))))
 

@@ -54,7 +54,7 @@ async def part(content: Bytes, context: RpcContext, rules: BodyRules, pool: Pars
         raise InvalidArgument(
             f"The body has {len(body)} bytes; at most {rules.max_bytes} are allowed.", reason="REQUEST_TOO_LARGE"
         )
-    told = next((str(value) for key, value in context.invocation_metadata() or () if key == JSON_BYTES_KEY), None)
+    told = next((str(value) for key, value in context.invocation_metadata() if key == JSON_BYTES_KEY), None)
     if told is None:
         return Parted(bytes(body), b"")
     if not told.isascii() or not told.isdecimal() or len(told) > 18 or int(told) > len(body):

@@ -17,7 +17,7 @@ class Owner:
 
     def calls(self, context: RpcContext) -> bool:
         """Whether the call comes from the owner: it has the secret, once."""
-        told = [value for name, value in context.invocation_metadata() or () if name == MANAGE_KEY]
+        told = [value for name, value in context.invocation_metadata() if name == MANAGE_KEY]
         if not self._secret or len(told) != 1:
             return False
         value = told[0]

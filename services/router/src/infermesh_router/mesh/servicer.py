@@ -124,7 +124,7 @@ class MeshServicer:
 
     async def GetPage(self, request: pb.GetPageRequest, context: RpcContext) -> HttpBody:
         """A file of the page; for `/`, a sign of life to clients that do not ask for HTML."""
-        asked = {name: str(value) for name, value in context.invocation_metadata() or ()}
+        asked = {name: str(value) for name, value in context.invocation_metadata()}
         if not request.path and "text/html" not in asked.get("accept", ""):
             return _SIGN_OF_LIFE
         page = await asyncio.to_thread(self._page)

@@ -17,7 +17,7 @@ _OTHER_NAMES = {"x-gzip": "gzip", "identity": ""}
 
 def encoding_of(context: RpcContext) -> str:
     """How the body of a call is compressed; "" if it is not."""
-    sent = next((str(value) for key, value in context.invocation_metadata() or () if key == ENCODING_KEY), "")
+    sent = next((str(value) for key, value in context.invocation_metadata() if key == ENCODING_KEY), "")
     return _OTHER_NAMES.get(sent, sent)
 
 

@@ -58,5 +58,5 @@ def sent_by(context: RpcContext) -> Sent:
 
 def _deployment_of(context: RpcContext) -> str:
     """The model that a path in Azure's form names, which Envoy puts into a header; "" for other paths."""
-    named = (str(value) for key, value in context.invocation_metadata() or () if key == DEPLOYMENT_KEY)
+    named = (str(value) for key, value in context.invocation_metadata() if key == DEPLOYMENT_KEY)
     return unquote(next(named, ""))

@@ -10,5 +10,5 @@ QUERY_KEY = "x-infermesh-query"
 
 def read_query(context: RpcContext) -> Mapping[str, str]:
     """The parameters; of several with one name, the last."""
-    sent = next((str(value) for key, value in context.invocation_metadata() or () if key == QUERY_KEY), "")
+    sent = next((str(value) for key, value in context.invocation_metadata() if key == QUERY_KEY), "")
     return dict(parse_qsl(sent, keep_blank_values=True))

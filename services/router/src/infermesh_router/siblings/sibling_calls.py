@@ -19,12 +19,12 @@ def sibling_metadata(**viewer: object) -> Metadata:
 
 def is_sibling(context: RpcContext) -> bool:
     """Whether another router calls, which wants what this one does and knows itself."""
-    return any(name == _MARK for name, _ in context.invocation_metadata() or ())
+    return any(name == _MARK for name, _ in context.invocation_metadata())
 
 
 def told_viewer(context: RpcContext) -> dict[str, Any]:
     """For whom the other router asks. Raises InvalidArgument."""
-    for name, value in context.invocation_metadata() or ():
+    for name, value in context.invocation_metadata():
         if name == _VIEWER:
             told = orjson.loads(value)
             if isinstance(told, dict):
