@@ -23,6 +23,7 @@ from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc import prompt
 from infermesh_worker.rpc.answer_style import answer_format, answer_style, check_choice, shown_marks
 from infermesh_worker.rpc.defaults import in_use, with_defaults
+from infermesh_worker.rpc.prediction import read_prediction
 from infermesh_worker.rpc.told_prompt import tell_prompt_logprobs, to_logprob
 
 _MAX_BAD_WORDS = 1024
@@ -80,6 +81,7 @@ async def to_generation(
         cache_salt=request.cache_salt,
         n=request.n if request.HasField("n") else 1,
         priority=request.priority,
+        prediction=await read_prediction(request, model, info.context_length),
         generated=tuple(
             engine.Continuation(choice=part.choice, token_ids=tuple(part.token_ids), finished=part.finished)
             for part in request.generated
@@ -182,6 +184,8 @@ def _finished(output: FinishedOutput) -> pb.Finished:
         prompt_tokens=output.prompt_tokens,
         completion_tokens=output.completion_tokens,
         cached_tokens=output.cached_tokens,
+        accepted_prediction_tokens=output.accepted_prediction_tokens,
+        rejected_prediction_tokens=output.rejected_prediction_tokens,
     )
     reason = _FINISH_REASONS[output.finish_reason]
     timings = None if output.timings is None else pb.Timings(**asdict(output.timings))
