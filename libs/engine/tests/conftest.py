@@ -138,8 +138,11 @@ def make_bench(byte_tokenizer: Tokenizer) -> Callable[..., Bench]:
         **device: Any,
     ) -> Bench:
         clock = VirtualClock()
-        options = {"vocab_size": 257, "block_size": 4, "num_blocks": 4096, "context_length": 1024} | device
-        device_runner = runner(SimulatedOptions(**options), clock=clock, sleep=clock.sleep)
+        options = SimulatedOptions(
+            **{"vocab_size": 257, "block_size": 4, "num_blocks": 4096, "context_length": 1024, "checks_drafts": True}
+            | device
+        )
+        device_runner = runner(options, clock=clock, sleep=clock.sleep)
         config = EngineConfig(
             max_sequences=max_sequences,
             max_batched_tokens=max_batched_tokens,

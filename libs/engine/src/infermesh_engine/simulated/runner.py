@@ -42,7 +42,7 @@ class SimulatedOptions:
     """RunnerInfo.kv_shrinks."""
     min_run_tokens: int = 1
     """RunnerInfo.min_run_tokens; a batch whose run is shorter, though there are past tokens, is refused."""
-    checks_drafts: bool = True
+    checks_drafts: bool = False
     """RunnerInfo.checks_drafts."""
 
 
