@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.engine.speculation_prompts import SETS
+from benchmarks.engine.speculation_prompts import BEGINNINGS, SETS, STOPS
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Delta, Failed
 from infermesh_engine.requests.request import GenerationRequest, SamplingParams, StopConditions
@@ -80,13 +80,13 @@ class Bench:
         return Measured(tokens / seconds, steps, drafted, accepted)
 
     def _request(self, name: str, number: int, question: str, round_number: int) -> GenerationRequest:
-        text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+        text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{BEGINNINGS.get(name, '')}"
         return GenerationRequest(
             request_id=str(number),
             prompt_token_ids=tuple(self._tokenizer.encode(text, add_special_tokens=False).ids),
             seed=1000 * round_number + number,
             sampling=_SAMPLED if name == "free chat" else _GREEDY,
-            stop=StopConditions(max_tokens=self._tokens),
+            stop=StopConditions(max_tokens=self._tokens, strings=STOPS.get(name, ())),
         )
 
 

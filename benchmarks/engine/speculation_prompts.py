@@ -121,3 +121,6 @@ SETS: dict[str, tuple[str, ...]] = {
     "free chat": _QUESTIONS,
 }
 """Eight questions of each kind."""
+BEGINNINGS = {"code edit": "Here is the whole code with the change:\n\n```python\n"}
+"""How the answers begin, as with clients that apply edits: a model of this size would talk about the code instead."""
+STOPS = {"code edit": ("```",)}

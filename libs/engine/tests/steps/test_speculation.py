@@ -15,7 +15,7 @@ Make = Callable[..., Any]
 
 def request(name: str = "r", *, tokens: int = 24, **fields: Any) -> GenerationRequest:
     stop = StopConditions(max_tokens=tokens, ignore_eos=True)
-    asked = {"prompt_token_ids": (1, 2, 3, 4, 5), "seed": 7, "stop": stop} | fields
+    asked: dict[str, Any] = {"prompt_token_ids": (1, 2, 3, 4, 5), "seed": 7, "stop": stop} | fields
     return GenerationRequest(request_id=name, **asked)
 
 
@@ -51,14 +51,17 @@ def test_a_right_prediction_saves_steps(make_bench: Make, expected: tuple[int, .
 
 def test_wrong_guesses_are_counted_and_leave_nothing_behind(make_bench: Make, expected: tuple[int, ...]) -> None:
     wrong = expected[:3] + tuple((token + 1) % 256 for token in expected[3:])
-    bench = make_bench(guesses=3)
+    bench = make_bench(guesses=8)
     bench.finish(request(prediction=wrong))
     end = bench.choices["r", 0]
     assert end.token_ids == expected
     counts = end.finished.accepted_prediction_tokens, end.finished.rejected_prediction_tokens
-    assert counts == (2, 1)  # then it is given up
+    assert counts == (2, 6)  # then it is given up
     again = bench.finish(request("again"))["again", 0]  # from the prefix cache, which must hold right tokens only
     assert again.token_ids == expected
+    liar = request("liar", prompt_token_ids=(1, 2, 3, 4, 5, *wrong), tokens=3)
+    assert bench.finish(liar)["liar", 0].token_ids == make_bench().finish(liar)["liar", 0].token_ids
+    assert bench.choices["liar", 0].finished.cached_tokens == 8
     next_turn = request("turn", prompt_token_ids=(1, 2, 3, 4, 5, *expected), tokens=3)
     assert bench.finish(next_turn)["turn", 0].finished.cached_tokens == 28
 

@@ -1,6 +1,7 @@
 """Adds guesses of further tokens to steps that decode, where checking them is expected to pay."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from infermesh_engine.runners.runner import SCORED_ROWS
 from infermesh_engine.scheduling.plan import Draft, Plan
@@ -15,9 +16,21 @@ from infermesh_engine.speculation.step_costs import StepCosts
 _PROBE_STEPS = 64
 """After so many steps of one kind, with guesses or without, one of the other kind is run to measure it again."""
 _MOST_PROBE_STEPS = 1024
+_NEW_SIZE = 8
+"""The same for a batch without guesses that has not been measured yet."""
 _PROBE_GUESSES = 2
+_LIKELY = 0.5
+"""Chance from which on a guess is worth a step that measures."""
 _PAUSE_STEPS = 32
 """Steps without guesses after a batch with some did not fit in the device's memory."""
+
+
+class _Candidate(NamedTuple):
+    """A sequence that has guesses, and how many it may have."""
+
+    sequence: Sequence
+    drafter: Drafter
+    most: int
 
 
 class Speculation:
@@ -42,14 +55,11 @@ class Speculation:
         if self._pause:
             self._pause -= 1
             return plan
-        guessing, most = self._candidates(plan)
-        if not guessing:
+        candidates = self._candidates(plan)
+        if not candidates:
             return plan
-        if self._options.mode == "always":
-            counts = most
-        else:
-            counts = self._choose(guessing, most, len(plan.decodes), self._room(plan))
-        drafts = self._drafts(guessing, counts, self._room(plan))
+        room = min(SCORED_ROWS, self._scheduler.spare_tokens(plan))
+        drafts = self._drafts(candidates, self._choose(candidates, len(plan.decodes), room), room)
         if not drafts:
             return plan
         drafted = {id(draft.sequence) for draft in drafts}
@@ -67,9 +77,9 @@ class Speculation:
         for draft in plan.drafts:
             self._scheduler.trim(draft.sequence)
 
-    def _candidates(self, plan: Plan) -> tuple[list[Sequence], list[int]]:
-        """The sequences that have guesses, and how many each may have."""
-        guessing, most = [], []
+    def _candidates(self, plan: Plan) -> list[_Candidate]:
+        """The sequences that have guesses."""
+        candidates = []
         for sequence in plan.decodes:
             drafter = sequence.drafter
             if drafter is None:
@@ -77,11 +87,10 @@ class Speculation:
             elif (new := sequence.num_tokens - sequence.drafted_to) > 0:
                 drafter.extend(sequence.tokens.view[-new:].tolist())
             sequence.drafted_to = sequence.num_tokens
-            room = min(self._options.max_tokens, sequence.limit - sequence.num_tokens - 1)
-            if room > 0 and drafter.has_guess:
-                guessing.append(sequence)
-                most.append(room)
-        return guessing, most
+            most = min(self._options.max_tokens, sequence.limit - sequence.num_tokens - 1)
+            if most > 0 and drafter.has_guess:
+                candidates.append(_Candidate(sequence, drafter, most))
+        return candidates
 
     def _drafter(self, sequence: Sequence) -> Drafter:
         rates = AcceptanceRates(self._rates)
@@ -90,40 +99,36 @@ class Speculation:
         drafter.extend(tokens[prompt:].tolist())
         return drafter
 
-    def _choose(self, guessing: list[Sequence], most: list[int], decodes: int, room: int) -> list[int]:
+    def _choose(self, candidates: list[_Candidate], decodes: int, room: int) -> list[int]:
         """How many guesses of each to check."""
-        chances = [
-            sequence.drafter.chances(count)
-            for sequence, count in zip(guessing, most, strict=True)
-            if sequence.drafter is not None
-        ]
+        if self._options.mode == "always":
+            return [candidate.most for candidate in candidates]
+        chances = [candidate.drafter.chances(candidate.most) for candidate in candidates]
         counts = allocate(chances, decodes, self._costs.estimate, min(room, self._costs.reach(decodes) - decodes))
         if any(counts):
             self._steps_without, self._probe_after = 0, _PROBE_STEPS
             self._steps_with += 1
-            if self._steps_with < _PROBE_STEPS and (self._costs.measured(decodes) or self._steps_with % 8):
+            if self._steps_with < _PROBE_STEPS and (self._costs.measured(decodes) or self._steps_with % _NEW_SIZE):
                 return counts
             self._steps_with = 0
             return [0] * len(counts)
         self._steps_with = 0
-        likely = [each[0] > 0.5 for each in chances]  # checking it is likely to give a token
+        likely = [each[0] > _LIKELY for each in chances]
         self._steps_without += any(likely)
         if self._steps_without < self._probe_after:
             return counts
         self._steps_without, self._probe_after = 0, min(2 * self._probe_after, _MOST_PROBE_STEPS)
-        return [_PROBE_GUESSES * each for each in likely]
+        return [likely[at] * min(_PROBE_GUESSES, candidate.most) for at, candidate in enumerate(candidates)]
 
-    def _room(self, plan: Plan) -> int:
-        return min(SCORED_ROWS, self._scheduler.spare_tokens(plan))
-
-    def _drafts(self, guessing: list[Sequence], counts: list[int], room: int) -> list[Draft]:
+    def _drafts(self, candidates: list[_Candidate], counts: list[int], room: int) -> list[Draft]:
+        """Drafts with so many guesses, as far as there is room."""
         drafts = []
-        for sequence, count in zip(guessing, counts, strict=True):
-            granted = self._scheduler.reserve(sequence, min(count, room)) if min(count, room) > 0 else 0
-            if granted < 1 or sequence.drafter is None:
+        for (sequence, drafter, _), count in zip(candidates, counts, strict=True):
+            wanted = min(count, room)
+            granted = self._scheduler.reserve(sequence, wanted) if wanted > 0 else 0
+            if granted < 1:
                 continue
-            guesses = tuple(sequence.drafter.draft(granted))
-            predicted = sequence.drafter.from_prediction(len(guesses))
-            drafts.append(Draft(sequence, guesses, predicted))
+            guesses = tuple(drafter.draft(granted))
+            drafts.append(Draft(sequence, guesses, drafter.from_prediction(len(guesses))))
             room -= len(guesses)
         return drafts
