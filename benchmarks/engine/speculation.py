@@ -1,10 +1,11 @@
 """Measures what guessing tokens ahead gains on worker-cpu: the same requests with and without, in one run.
 
-`python -m benchmarks.engine.speculation [--rounds 3] [--streams 1 8] [--tokens 128] [--numerics fast]`. The engine of
-worker-cpu runs in this process. In each round, each set of questions is answered with INFERMESH_SPECULATION=off and
-auto, one after the other in an order that turns around with each round; a figure is the median over the rounds of the
-ratio of their tokens per second. Code edits and summaries are greedy; free chat is sampled at temperature 0.8. The
-last line is one JSON document.
+`python -m benchmarks.engine.speculation [--rounds 3] [--streams 1 8] [--tokens 128] [--numerics fast] [--sets …]`. The
+engine of worker-cpu runs in this process. In each round, each set of questions is answered with the setting
+INFERMESH_SPECULATION=off and auto, one after the other in an order that turns around with each round. `ratio` is the
+median over the rounds of the ratio of their tokens per second; `cpu_ratio` that of their tokens per second of processor
+time, which holds on a busy machine, too, as far as the choice of guesses does, for which the engine measures times.
+Code edits and summaries are greedy; free chat is sampled at temperature 0.8. The last line is one JSON document.
 
 The model is SmolLM2-135M below build/models, which `make bench` imports.
 """
@@ -37,6 +38,7 @@ class Measured:
     """One set in one round."""
 
     tokens_per_s: float
+    tokens_per_cpu_s: float
     steps: int
     drafted: int
     accepted: int
@@ -58,26 +60,26 @@ class Bench:
         )
         return Engine(model.runner, model.tokenizer, model.eos_token_ids, config)
 
-    def run(self, mode: str, name: str, streams: int, round_number: int) -> Measured:
-        """Answers the set's questions, `streams` at a time."""
-        engine, questions = self._engines[mode], SETS[name]
+    def run(self, mode: str, name: str, streams: int, round_number: int, most: int) -> Measured:
+        """Answers the set's questions, at most `most`, `streams` at a time."""
+        engine, questions = self._engines[mode], SETS[name][:most]
         before = engine.load()
         tokens = steps = 0
-        seconds = 0.0
+        seconds = cpu_s = 0.0
         for first in range(0, len(questions), streams):
             for number, question in enumerate(questions[first : first + streams], first):
                 engine.submit(self._request(name, number, question, round_number))
-            began_s = time.perf_counter()
+            began_s, cpu_began_s = time.perf_counter(), time.process_time()
             while engine.has_work:
                 for output in engine.step():
                     if isinstance(output, Failed):
                         raise output.error
                     tokens += len(output.token_ids) if isinstance(output, Delta) else 0
                 steps += 1
-            seconds += time.perf_counter() - began_s
+            seconds, cpu_s = seconds + time.perf_counter() - began_s, cpu_s + time.process_time() - cpu_began_s
         load = engine.load()
         drafted, accepted = load.drafted_tokens - before.drafted_tokens, load.accepted_tokens - before.accepted_tokens
-        return Measured(tokens / seconds, steps, drafted, accepted)
+        return Measured(tokens / seconds, tokens / cpu_s, steps, drafted, accepted)
 
     def _request(self, name: str, number: int, question: str, round_number: int) -> GenerationRequest:
         text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{BEGINNINGS.get(name, '')}"
@@ -90,14 +92,14 @@ class Bench:
         )
 
 
-def measure(bench: Bench, rounds: int, streams: list[int]) -> list[dict[str, Any]]:
+def measure(bench: Bench, rounds: int, streams: list[int], sets: list[str], most: int) -> list[dict[str, Any]]:
     """A warm-up round and then `rounds`, for each set and number of streams."""
     found: dict[tuple[str, int], list[tuple[Measured, Measured]]] = {}
     for number in range(rounds + 1):
-        for name in SETS:
+        for name in sets:
             for count in streams:
                 order = ("off", "auto") if number % 2 else ("auto", "off")
-                figures = {mode: bench.run(mode, name, count, number) for mode in order}
+                figures = {mode: bench.run(mode, name, count, number, most) for mode in order}
                 print(f"round {number} {name:10s} {count} streams {figures}", file=sys.stderr, flush=True)
                 if number:
                     found.setdefault((name, count), []).append((figures["off"], figures["auto"]))
@@ -110,6 +112,7 @@ def _summary(name: str, streams: int, pairs: list[tuple[Measured, Measured]]) ->
         "set": name,
         "streams": streams,
         "ratio": round(statistics.median(auto.tokens_per_s / off.tokens_per_s for off, auto in pairs), 3),
+        "cpu_ratio": round(statistics.median(auto.tokens_per_cpu_s / off.tokens_per_cpu_s for off, auto in pairs), 3),
         "tokens_per_s": round(statistics.median(auto.tokens_per_s for _, auto in pairs), 1),
         "accepted": round(sum(auto.accepted for _, auto in pairs) / drafted, 3) if drafted else None,
         "steps": round(sum(auto.steps for _, auto in pairs) / sum(off.steps for off, _ in pairs), 3),
@@ -122,9 +125,12 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8], help="how many streams to run at once")
     parser.add_argument("--tokens", type=int, default=128, help="most tokens of an answer")
     parser.add_argument("--numerics", choices=("fast", "exact"), default="fast", help="INFERMESH_NUMERICS")
+    parser.add_argument("--sets", choices=SETS, nargs="+", default=list(SETS), help="which sets to measure")
+    parser.add_argument("--questions", type=int, default=8, help="how many questions of each set, at most 8")
     options = parser.parse_args()
     model = build_model({"folder": str(MODEL), "numerics": options.numerics, "kv_cache_bytes": 1 << 30})
-    results = measure(Bench(model, options.tokens), options.rounds, options.streams)
+    bench = Bench(model, options.tokens)
+    results = measure(bench, options.rounds, options.streams, options.sets, options.questions)
     model.runner.close()
     document = {"benchmark": "speculation", "numerics": options.numerics, "rounds": options.rounds}
     print(json.dumps(document | {"tokens": options.tokens, "results": results}))
