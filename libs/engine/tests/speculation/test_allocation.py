@@ -2,7 +2,7 @@
 
 import pytest
 
-from infermesh_engine.speculation.allocation import allocate
+from infermesh_engine.speculation.allocation import allocate, may_pay
 from infermesh_engine.speculation.step_costs import StepCosts
 
 
@@ -38,6 +38,13 @@ def test_a_step_has_room_for_so_many() -> None:
     assert sum(allocate([chances(0.9)] * 5, 5, flat, 7)) == 7
 
 
+def test_a_batch_that_uses_the_device_already_needs_no_look() -> None:
+    assert may_pay(8, flat, 64)
+    assert not may_pay(8, linear, 64)
+    assert may_pay(8, lambda rows: 1.0 if rows <= 12 else 10.0, 64)
+    assert not may_pay(8, flat, 0)
+
+
 def test_a_small_gain_is_not_taken() -> None:
     assert allocate([chances(0.2)], 10, flat, 128) == [0]
 
@@ -52,6 +59,10 @@ def test_costs_between_sizes_are_interpolated() -> None:
     assert costs.estimate(5) == pytest.approx(0.030)
     assert costs.estimate(9) == pytest.approx(0.050), "what is larger goes on like that"
     assert costs.reach(2) == 10, "but not at one leap"
+    plain = StepCosts()
+    for _ in range(3):
+        plain.add(64, 0.1)
+    assert plain.estimate(65) < 0.1 * 65 / 64, "it is tried where nothing larger is known"
 
 
 def test_a_hiccup_changes_no_cost() -> None:

@@ -93,7 +93,7 @@ def told(arrival: Arrival, tokens: tuple[int, ...]) -> GenerationRequest:
     return request
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     arrivals=arrivals(),
     num_blocks=st.integers(16, 40),
@@ -102,6 +102,7 @@ def told(arrival: Arrival, tokens: tuple[int, ...]) -> GenerationRequest:
     prefix_caching=st.booleans(),
     min_run_tokens=st.integers(1, 2),
     guesses=st.integers(1, 9),
+    speculation=st.sampled_from(("always", "always", "auto")),
 )
 def test_guesses_change_nothing(make_bench: Make, arrivals: list[Arrival], **limits: Any) -> None:
     alone = [

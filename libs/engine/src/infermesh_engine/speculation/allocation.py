@@ -4,8 +4,19 @@ from collections.abc import Callable, Sequence
 
 _LEAST_GAIN = 1.03
 """By how much a step must be expected to give more tokens a second than one without guesses."""
-_LEAST_CHANCE = 0.05
+LEAST_CHANCE = 0.05
 """Guesses that are less likely right than this are not considered."""
+
+
+def may_pay(sequences: int, cost: Callable[[int], float], most: int) -> bool:
+    """Whether up to `most` guesses could be worth it if all were right. Large batches need no closer look then."""
+    plain = _LEAST_GAIN * sequences / cost(sequences)
+    guesses = 1
+    while guesses <= most:
+        if (sequences + guesses) / cost(sequences + guesses) > plain:
+            return True
+        guesses *= 2
+    return False
 
 
 def allocate(chances: Sequence[Sequence[float]], sequences: int, cost: Callable[[int], float], most: int) -> list[int]:
@@ -21,7 +32,7 @@ def allocate(chances: Sequence[Sequence[float]], sequences: int, cost: Callable[
     expected = float(sequences)
     best, taken = _LEAST_GAIN * sequences / cost(sequences), 0
     for number, (chance, _, _) in enumerate(ordered[:most], 1):
-        if -chance < _LEAST_CHANCE:
+        if -chance < LEAST_CHANCE:
             break
         expected -= chance
         rate = expected / cost(sequences + number)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infermesh_engine.speculation.acceptance import AcceptanceRates
+from infermesh_engine.speculation.allocation import LEAST_CHANCE
 
 SHORT = 2
 """Fewest tokens that must be the same."""
@@ -106,10 +107,12 @@ class Drafter:
         return max(0, min(count, self._predicted - place)) if place is not None else 0
 
     def chances(self, count: int) -> list[float]:
-        """Of each of the next `count` guesses: how likely it and all before it are right."""
+        """Of each of the next `count` guesses: how likely it and all before it are right; ends where that is not."""
         chances, chance = [], 1.0
         for ahead in range(count):
             chance *= self._rates.rate(self._matched + ahead)
+            if chance < LEAST_CHANCE:
+                break
             chances.append(chance)
         return chances
 

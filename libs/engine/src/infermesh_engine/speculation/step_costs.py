@@ -8,7 +8,8 @@ _KEPT = 7
 _TRUSTED = 3
 """Measurements before a size counts as measured: the first one may include one-off work of the device."""
 _LEAST_GROWTH = 0.05
-"""How much of a step's time each row is taken to add at least, beyond the largest size that was measured."""
+"""How much of a row's share of a step's time each further row is taken to add at least, beyond the largest size that
+was measured."""
 _EXACT_UP_TO = 16
 _STEP = 8
 
@@ -49,7 +50,7 @@ class StepCosts:
                 return below[1] + share * (seconds - below[1])
             below = size, seconds
         size, seconds = below or (1, 1.0)
-        growth = _LEAST_GROWTH * seconds
+        growth = _LEAST_GROWTH * seconds / size
         if len(self._known) > 1:
             first, fewest_s = self._known[0]
             growth = max(growth, (seconds - fewest_s) / (size - first))

@@ -8,7 +8,7 @@ from infermesh_engine.scheduling.plan import Draft, Plan
 from infermesh_engine.scheduling.scheduler import Scheduler
 from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_engine.speculation.acceptance import AcceptanceRates, SharedRates
-from infermesh_engine.speculation.allocation import allocate
+from infermesh_engine.speculation.allocation import allocate, may_pay
 from infermesh_engine.speculation.drafter import Drafter
 from infermesh_engine.speculation.options import SpeculationOptions
 from infermesh_engine.speculation.step_costs import StepCosts
@@ -18,6 +18,8 @@ _PROBE_STEPS = 64
 _MOST_PROBE_STEPS = 1024
 _NEW_SIZE = 8
 """The same for a batch without guesses that has not been measured yet."""
+_PROBES = 4
+"""Steps with guesses that measure again: more than half of those that count."""
 _PROBE_GUESSES = 2
 _LIKELY = 0.5
 """Chance from which on a guess is worth a step that measures."""
@@ -55,10 +57,12 @@ class Speculation:
         if self._pause:
             self._pause -= 1
             return plan
+        room = min(SCORED_ROWS, self._scheduler.spare_tokens(plan))
+        if not self._may_pay(len(plan.decodes), room):
+            return plan
         candidates = self._candidates(plan)
         if not candidates:
             return plan
-        room = min(SCORED_ROWS, self._scheduler.spare_tokens(plan))
         drafts = self._drafts(candidates, self._choose(candidates, len(plan.decodes), room), room)
         if not drafts:
             return plan
@@ -76,6 +80,14 @@ class Speculation:
         self._pause = _PAUSE_STEPS
         for draft in plan.drafts:
             self._scheduler.trim(draft.sequence)
+
+    def _may_pay(self, decodes: int, room: int) -> bool:
+        """Whether to look for guesses at all; also now and then where times say that they do not pay."""
+        most = min(room, self._costs.reach(decodes) - decodes, decodes * self._options.max_tokens)
+        if self._options.mode == "always" or may_pay(decodes, self._costs.estimate, most):
+            return True
+        self._steps_without += 1
+        return self._steps_without >= self._probe_after
 
     def _candidates(self, plan: Plan) -> list[_Candidate]:
         """The sequences that have guesses."""
@@ -113,11 +125,12 @@ class Speculation:
             self._steps_with = 0
             return [0] * len(counts)
         self._steps_with = 0
-        likely = [each[0] > _LIKELY for each in chances]
+        likely = [bool(each) and each[0] > _LIKELY for each in chances]
         self._steps_without += any(likely)
         if self._steps_without < self._probe_after:
             return counts
-        self._steps_without, self._probe_after = 0, min(2 * self._probe_after, _MOST_PROBE_STEPS)
+        if self._steps_without >= self._probe_after + _PROBES - 1:
+            self._steps_without, self._probe_after = 0, min(2 * self._probe_after, _MOST_PROBE_STEPS)
         return [likely[at] * min(_PROBE_GUESSES, candidate.most) for at, candidate in enumerate(candidates)]
 
     def _drafts(self, candidates: list[_Candidate], counts: list[int], room: int) -> list[Draft]:
