@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from benchmarks.engine.speculation_prompts import BEGINNINGS, SETS, STOPS
 from infermesh_engine.engine import Engine, EngineConfig
-from infermesh_engine.requests.output import Delta, Failed
+from infermesh_engine.requests.output import Delta, Failed, Finished
 from infermesh_engine.requests.request import GenerationRequest, SamplingParams, StopConditions
 from infermesh_engine.speculation.options import SpeculationOptions
 from infermesh_worker.engine_process.built_model import BuiltModel
@@ -61,22 +61,24 @@ class Bench:
         return Engine(model.runner, model.tokenizer, model.eos_token_ids, config)
 
     def run(self, mode: str, name: str, streams: int, round_number: int, most: int) -> Measured:
-        """Answers the set's questions, at most `most`, `streams` at a time."""
+        """Answers the set's questions, at most `most`, `streams` at a time: one that ends makes room for the next."""
         engine, questions = self._engines[mode], SETS[name][:most]
         before = engine.load()
         tokens = steps = 0
-        seconds = cpu_s = 0.0
-        for first in range(0, len(questions), streams):
-            for number, question in enumerate(questions[first : first + streams], first):
-                engine.submit(self._request(name, number, question, round_number))
-            began_s, cpu_began_s = time.perf_counter(), time.process_time()
-            while engine.has_work:
-                for output in engine.step():
-                    if isinstance(output, Failed):
-                        raise output.error
-                    tokens += len(output.token_ids) if isinstance(output, Delta) else 0
-                steps += 1
-            seconds, cpu_s = seconds + time.perf_counter() - began_s, cpu_s + time.process_time() - cpu_began_s
+        asked = [self._request(name, number, question, round_number) for number, question in enumerate(questions)]
+        running = 0
+        began_s, cpu_began_s = time.perf_counter(), time.process_time()
+        while asked or running:
+            while asked and running < streams:
+                engine.submit(asked.pop())
+                running += 1
+            for output in engine.step():
+                if isinstance(output, Failed):
+                    raise output.error
+                tokens += len(output.token_ids) if isinstance(output, Delta) else 0
+                running -= isinstance(output, Finished)
+            steps += 1
+        seconds, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_began_s
         load = engine.load()
         drafted, accepted = load.drafted_tokens - before.drafted_tokens, load.accepted_tokens - before.accepted_tokens
         return Measured(tokens / seconds, tokens / cpu_s, steps, drafted, accepted)
@@ -126,7 +128,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=128, help="most tokens of an answer")
     parser.add_argument("--numerics", choices=("fast", "exact"), default="fast", help="INFERMESH_NUMERICS")
     parser.add_argument("--sets", choices=SETS, nargs="+", default=list(SETS), help="which sets to measure")
-    parser.add_argument("--questions", type=int, default=8, help="how many questions of each set, at most 8")
+    parser.add_argument("--questions", type=int, default=16, help="how many questions of each set, at most 16")
     options = parser.parse_args()
     model = build_model({"folder": str(MODEL), "numerics": options.numerics, "kv_cache_bytes": 1 << 30})
     bench = Bench(model, options.tokens)

@@ -74,6 +74,8 @@ def average(rows, column):
 _EDITS = (
     "Add a docstring to the first function or method",
     "Rename one variable so that its name is clearer",
+    "Add a comment before the last function or method",
+    "Fix the names that do not follow PEP 8",
 )
 _ARTICLES = (
     "The harbour of Port Ellen was closed on Monday after a storm tore two fishing boats from their moorings. The "
@@ -99,6 +101,8 @@ _ARTICLES = (
 _TASKS = (
     "Summarise the article in three sentences and quote the speakers word for word.",
     "Repeat the article's most important sentences word for word, with all quotes.",
+    "List everything that people say in the article, each with the speaker's name.",
+    "Make the article shorter, but keep all quotes as they are.",
 )
 _QUESTIONS = (
     "What should I see in Lisbon in two days?",
@@ -109,6 +113,14 @@ _QUESTIONS = (
     "Give me an idea for a birthday present for my grandfather, who likes birds.",
     "Why did the Roman Empire fall?",
     "Describe a day in the life of a baker.",
+    "What can I cook with potatoes, eggs and spinach?",
+    "How does a bicycle stay upright?",
+    "Tell me about the history of chess.",
+    "I cannot sleep well. What can I do?",
+    "Which planets could one day be homes for people?",
+    "Write a letter to a friend who has moved abroad.",
+    "What makes a good teacher?",
+    "How is cheese made?",
 )
 
 SETS: dict[str, tuple[str, ...]] = {
@@ -120,7 +132,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "quotes": tuple(f"{task}\n\n{article}" for task in _TASKS for article in _ARTICLES),
     "free chat": _QUESTIONS,
 }
-"""Eight questions of each kind."""
+"""Sixteen questions of each kind."""
 BEGINNINGS = {"code edit": "Here is the whole code with the change:\n\n```python\n"}
 """How the answers begin, as with clients that apply edits: a model of this size would talk about the code instead."""
 STOPS = {"code edit": ("```",)}
