@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -16,6 +16,7 @@ from infermesh_engine.scheduling.kv_cache import PREFIX_ROOT
 from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, VirtualClock
 from infermesh_engine.simulated.sampling_runner import SimulatedSamplingRunner
+from infermesh_engine.speculation.options import SpeculationOptions
 from infermesh_engine.text.sequence_text import SequenceText
 
 EOS = 256
@@ -119,23 +120,34 @@ class Bench:
 
 @pytest.fixture(scope="session")
 def make_bench(byte_tokenizer: Tokenizer) -> Callable[..., Bench]:
-    """Builds a bench. Options have the names of EngineConfig and SimulatedOptions."""
+    """Builds a bench. Options have the names of EngineConfig and SimulatedOptions.
+
+    `guesses`: how many tokens ahead each step guesses, with `speculation` "always" whether it pays or not; 0: none.
+    """
 
     def make(
         *,
         max_sequences: int = 16,
         max_batched_tokens: int = 4096,
         prefix_caching: bool = True,
+        guesses: int = 0,
+        speculation: Literal["always", "auto"] = "always",
         tokenizer: Tokenizer = byte_tokenizer,
         wrap: Callable[[ModelRunner], ModelRunner] = lambda runner: runner,
         runner: type[SimulatedRunner | SimulatedSamplingRunner] = SimulatedRunner,
         **device: Any,
     ) -> Bench:
         clock = VirtualClock()
-        options = {"vocab_size": 257, "block_size": 4, "num_blocks": 4096, "context_length": 1024} | device
-        device_runner = runner(SimulatedOptions(**options), clock=clock, sleep=clock.sleep)
+        options = SimulatedOptions(
+            **{"vocab_size": 257, "block_size": 4, "num_blocks": 4096, "context_length": 1024, "checks_drafts": True}
+            | device
+        )
+        device_runner = runner(options, clock=clock, sleep=clock.sleep)
         config = EngineConfig(
-            max_sequences=max_sequences, max_batched_tokens=max_batched_tokens, prefix_caching=prefix_caching
+            max_sequences=max_sequences,
+            max_batched_tokens=max_batched_tokens,
+            prefix_caching=prefix_caching,
+            speculation=SpeculationOptions(mode=speculation if guesses else "off", max_tokens=guesses or 1),
         )
         return Bench(Engine(wrap(device_runner), tokenizer, frozenset({EOS}), config, clock))
 

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 from tokenizers import Tokenizer
@@ -20,11 +20,13 @@ from infermesh_engine.scheduling.kv_cache import KvCache
 from infermesh_engine.scheduling.scheduler import Scheduler
 from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_engine.scheduling.sequence_factory import SequenceFactory
+from infermesh_engine.speculation.options import SpeculationOptions
 from infermesh_engine.steps.emission import replay
 from infermesh_engine.steps.live_requests import LiveRequests
 from infermesh_engine.steps.overlapped import OverlappedSteps
 from infermesh_engine.steps.rate_meter import RateMeter
 from infermesh_engine.steps.serial import SerialSteps
+from infermesh_engine.steps.speculation import Speculation
 from infermesh_engine.text.token_bytes import TokenBytes
 from infermesh_runtime.errors import InvalidArgument, Unimplemented
 
@@ -43,6 +45,8 @@ class EngineConfig:
     """Whether KV blocks are kept after their sequence, for others that begin with the same tokens."""
     grammar_cache_bytes: int = DEFAULT_CACHE_BYTES
     """Most memory for compiled output formats; the newest is kept even if it alone takes more."""
+    speculation: SpeculationOptions = field(default_factory=SpeculationOptions)
+    """When to guess tokens ahead; only on runners that check drafts and do not sample."""
     model: str = ""
     """Name of the model, for errors."""
 
@@ -87,7 +91,11 @@ class Engine:
         if isinstance(runner, SamplingRunner) and info.samples:
             self._steps = OverlappedSteps(runner, self._scheduler, batches, self._meter, self._requests)
         else:
-            self._steps = SerialSteps(runner, self._scheduler, batches, self._meter, self._requests)
+            guesses = info.checks_drafts and config.speculation.mode != "off"
+            speculation = Speculation(config.speculation, self._scheduler) if guesses else None
+            self._steps = SerialSteps(
+                runner, self._scheduler, batches, self._meter, self._requests, speculation=speculation
+            )
         self._early: list[Finished | PromptLogprobs] = []
         """What needs no step, for the next one to report."""
         self._generated_tokens = 0
@@ -174,6 +182,7 @@ class Engine:
     def load(self) -> EngineLoad:
         """What the engine is doing now, and its counts since the start."""
         scheduler = self._scheduler
+        drafted, accepted = self._steps.checked_guesses
         return EngineLoad(
             running=scheduler.running,
             waiting=scheduler.waiting,
@@ -187,6 +196,8 @@ class Engine:
             looked_up_tokens=scheduler.looked_up_tokens,
             cached_tokens=scheduler.cached_tokens,
             generated_tokens=self._generated_tokens,
+            drafted_tokens=drafted,
+            accepted_tokens=accepted,
         )
 
     def close(self) -> None:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from infermesh_engine.requests.request import SamplingParams
-from infermesh_engine.scheduling.batch_builder import BatchBuilder
+from infermesh_engine.scheduling.batch_builder import BatchBuilder, first_rows
 from infermesh_engine.scheduling.kv_cache import KvCache
-from infermesh_engine.scheduling.plan import Plan, PrefillChunk
+from infermesh_engine.scheduling.plan import Draft, Plan, PrefillChunk
 from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 
@@ -70,3 +71,22 @@ def test_runs_shorter_than_the_runner_wants_feed_the_last_tokens_again(make_sequ
     assert batch.past_lens.tolist() == [4, 3, 0]
     assert batch.begins.tolist() == [0, 2, 4, 5]
     assert batch.rows.tolist() == [1]
+
+
+@pytest.mark.parametrize("least", [1, 2])
+def test_a_draft_has_a_row_for_each_token(make_sequence: Make, least: int) -> None:
+    draft, decode, whole = sequences(make_sequence)
+    decode.computed = 8
+    plan = Plan([decode], [PrefillChunk(whole, 2)], [Draft(draft, (7, 8))])
+    assert plan.sampled == [decode, draft, whole]
+    batch = builder(min_run_tokens=least).build(plan, plan.sampled)
+    again = least - 1  # tokens of the decode that are fed again
+    assert batch.token_ids.tolist() == [*[97, 98][-least:], 65, 7, 8, 20, 21]
+    assert batch.positions.tolist() == [*[7, 8][-least:], 5, 6, 7, 0, 1]
+    assert batch.past_lens.tolist() == [8 - again, 5, 0]
+    assert batch.begins.tolist() == [0, least, least + 3, least + 5]
+    assert batch.block_begins.tolist() == [0, 3, 5, 6]
+    assert batch.rows.tolist() == [again, least, least + 1, least + 2, least + 4]
+    assert batch.inverse_temperatures.tolist() == [1.0, 2.0, 2.0, 2.0, 0.5]
+    assert first_rows(plan, 3).tolist() == [0, 1, 4]
+    assert batch.max_context_tokens == 9

@@ -10,7 +10,7 @@ from infermesh_engine.runners.images import runs_of
 from infermesh_engine.runners.runner import Batch, RunnerInfo
 from infermesh_engine.scheduling.batch_builder import BatchBuilder
 from infermesh_engine.scheduling.kv_cache import KvCache
-from infermesh_engine.scheduling.plan import Plan, PrefillChunk
+from infermesh_engine.scheduling.plan import Draft, Plan, PrefillChunk
 from infermesh_engine.scheduling.prompt_images import PromptImages
 from infermesh_engine.scheduling.scheduler import Scheduler
 from infermesh_engine.scheduling.sequence import Sequence
@@ -111,6 +111,9 @@ def test_rotary_positions_follow_the_grid_of_an_image(make_seen: Make, make_sequ
     rope = builder.build(Plan([decode, seen], []), [decode, seen]).rope
     assert rope is not None
     assert rope.tolist() == [[2, 10]] * 3
+    guessed = builder.build(Plan([decode], [], [Draft(seen, (5, 6))]), [decode, seen]).rope
+    assert guessed is not None
+    assert guessed.tolist() == [[2, 10, 11, 12]] * 3
 
 
 def test_no_chunk_ends_inside_an_image_that_must_be_whole(make_seen: Make) -> None:

@@ -14,6 +14,7 @@ from infermesh.admin.v1.admin_pb2_grpc import (
 )
 from infermesh.inference.v1.inference_pb2 import ModelsFolder
 from infermesh_engine.requests.output import EngineLoad
+from infermesh_engine.speculation.options import SpeculationOptions
 from infermesh_runtime import logs
 from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
@@ -132,6 +133,7 @@ def _start_command(settings: WorkerSettings, options: Mapping[str, Any]) -> Star
             memory_bytes=int(settings.grammar_memory_bytes),
             cache_bytes=int(settings.grammar_cache_bytes),
         ),
+        speculation=SpeculationOptions(mode=settings.speculation, max_tokens=settings.speculation_tokens),
     )
 
 

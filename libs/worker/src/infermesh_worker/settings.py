@@ -139,6 +139,15 @@ class WorkerSettings(ServiceSettings):
         description="fast: the fastest computation on the device. exact: the same tokens however a sequence is batched "
         "or resumed, on CPUs only.",
     )
+    speculation: Literal["auto", "off"] = Field(
+        "auto",
+        description="Whether to guess tokens ahead from a sequence's own text and check several in one step. auto: "
+        "where measured times and rates of right guesses say that it pays, on processors only. off: never. It does not "
+        "change the tokens of INFERMESH_NUMERICS=exact.",
+    )
+    speculation_tokens: int = Field(
+        8, ge=1, le=64, description="Most tokens of a sequence that one step guesses ahead, in tokens."
+    )
     threads: int = Field(
         0, ge=0, le=4096, description="Number of processor threads of an engine process. 0: automatic."
     )

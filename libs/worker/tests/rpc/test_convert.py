@@ -10,6 +10,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests import request as engine
 from infermesh_engine.requests.output import Finished, FinishReason, Timings
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
+from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.engine_client.output_stream import OutputStream
 from infermesh_worker.engine_client.request_meter import RequestTiming
@@ -60,6 +61,7 @@ async def test_every_field_of_a_request_arrives() -> None:
         prompt_options=pb.PromptOptions(logprobs=2),
         text_options=text_options,
         cache_salt="s",
+        prediction=pb.Prediction(text="cd"),
     )
     assert request == engine.GenerationRequest(
         request_id="r",
@@ -82,6 +84,7 @@ async def test_every_field_of_a_request_arrives() -> None:
         prompt_logprobs=2,
         text=engine.TextOptions(keep_special_tokens=True, keep_stop=True),
         cache_salt="s",
+        prediction=(99, 100),
         n=3,
         priority=-6,
         generated=(
@@ -96,6 +99,15 @@ async def test_what_a_request_leaves_out_has_the_contracts_default() -> None:
     assert request == engine.GenerationRequest(request_id="r", prompt_token_ids=(97, 98), seed=request.seed)
     zero = await convert(sampling=pb.SamplingParams(temperature=0), logprobs=pb.LogprobsOptions())
     assert (zero.sampling.temperature, zero.logprobs) == (0, 0)
+
+
+async def test_a_prediction_is_cut_to_the_context_and_may_be_token_ids() -> None:
+    assert (await convert(prediction=pb.Prediction(text="a" * 5000))).prediction == (97,) * 99
+    assert (await convert(prediction=pb.Prediction(token_ids=[5] * 200))).prediction == (5,) * 99
+    with pytest.raises(InvalidArgument, match="prediction: must set one of text and token_ids"):
+        await convert(prediction=pb.Prediction())
+    with pytest.raises(InvalidArgument, match="vocabulary"):
+        await convert(prediction=pb.Prediction(token_ids=[259]))
 
 
 @pytest.mark.parametrize("kind", ["json_schema", "regex", "grammar"])
@@ -129,7 +141,8 @@ async def test_every_field_of_an_output_is_written() -> None:
     stream, context = OutputStream(1, RequestTiming(0.0, 2)), Written()
     top = WireLogprob(11, -1.5, b"b")
     stream.prompt_logprobs = ([WireLogprob(9, 0.0, b"x"), WireLogprob(8, -2.5, b"y", [top])], [0, 4])
-    measured = Timings(prompt_tokens=2, prompt_ms=1.5, completion_tokens=3, completion_ms=2.5)
+    numbers = {"prompt_tokens": 2, "completion_tokens": 3, "drafted_tokens": 9, "accepted_tokens": 8}
+    measured = Timings(prompt_ms=1.5, completion_ms=2.5, **numbers)
     stream.push(("r", 3, "text", [7], [WireLogprob(7, -0.5, b"\xff", [top])]))
     stream.finish(
         Finished(
@@ -140,6 +153,8 @@ async def test_every_field_of_an_output_is_written() -> None:
             prompt_tokens=4,
             completion_tokens=5,
             cached_tokens=6,
+            accepted_prediction_tokens=7,
+            rejected_prediction_tokens=1,
             timings=measured,
         )
     )
@@ -147,8 +162,9 @@ async def test_every_field_of_an_output_is_written() -> None:
     logprob = pb.TokenLogprob(token_id=7, logprob=-0.5, token=b"\xff")
     logprob.top.add(token_id=11, logprob=-1.5, token=b"b")
     usage = pb.Usage(prompt_tokens=4, completion_tokens=5, cached_tokens=6)
+    usage.accepted_prediction_tokens, usage.rejected_prediction_tokens = 7, 1
     end = pb.Finished(choice=3, finish_reason=pb.FINISH_REASON_STOP, stop="halt", usage=usage)
-    end.timings.CopyFrom(pb.Timings(prompt_tokens=2, prompt_ms=1.5, completion_tokens=3, completion_ms=2.5))
+    end.timings.CopyFrom(pb.Timings(prompt_ms=1.5, completion_ms=2.5, **numbers))
     begun = pb.Started(model="m")
     begun.prompt_logprobs.add(token_id=9, token=b"x")
     second = begun.prompt_logprobs.add(token_id=8, logprob=-2.5, token=b"y", rank=4)

@@ -172,7 +172,7 @@ class CallEnd(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., details: _Optional[bytes] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("model", "text", "token_ids", "chat", "sampling", "stop", "format", "logprobs", "n", "seed", "priority", "device", "session_id", "generated", "client_id", "prompt_options", "text_options", "cache_salt")
+    __slots__ = ("model", "text", "token_ids", "chat", "sampling", "stop", "format", "logprobs", "n", "seed", "priority", "device", "session_id", "generated", "client_id", "prompt_options", "text_options", "cache_salt", "prediction")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +191,7 @@ class GenerateRequest(_message.Message):
     PROMPT_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     TEXT_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     CACHE_SALT_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_FIELD_NUMBER: _ClassVar[int]
     model: str
     text: str
     token_ids: _tensor_pb2.Tensor
@@ -209,7 +210,16 @@ class GenerateRequest(_message.Message):
     prompt_options: PromptOptions
     text_options: TextOptions
     cache_salt: str
-    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., token_ids: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., chat: _Optional[_Union[ChatPrompt, _Mapping]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., stop: _Optional[_Union[StopConditions, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., logprobs: _Optional[_Union[LogprobsOptions, _Mapping]] = ..., n: _Optional[int] = ..., seed: _Optional[int] = ..., priority: _Optional[int] = ..., device: _Optional[str] = ..., session_id: _Optional[str] = ..., generated: _Optional[_Iterable[_Union[Continuation, _Mapping]]] = ..., client_id: _Optional[str] = ..., prompt_options: _Optional[_Union[PromptOptions, _Mapping]] = ..., text_options: _Optional[_Union[TextOptions, _Mapping]] = ..., cache_salt: _Optional[str] = ...) -> None: ...
+    prediction: Prediction
+    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., token_ids: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., chat: _Optional[_Union[ChatPrompt, _Mapping]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., stop: _Optional[_Union[StopConditions, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., logprobs: _Optional[_Union[LogprobsOptions, _Mapping]] = ..., n: _Optional[int] = ..., seed: _Optional[int] = ..., priority: _Optional[int] = ..., device: _Optional[str] = ..., session_id: _Optional[str] = ..., generated: _Optional[_Iterable[_Union[Continuation, _Mapping]]] = ..., client_id: _Optional[str] = ..., prompt_options: _Optional[_Union[PromptOptions, _Mapping]] = ..., text_options: _Optional[_Union[TextOptions, _Mapping]] = ..., cache_salt: _Optional[str] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ...) -> None: ...
+
+class Prediction(_message.Message):
+    __slots__ = ("text", "token_ids")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, text: _Optional[str] = ..., token_ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PromptOptions(_message.Message):
     __slots__ = ("add_special_tokens", "truncate_tokens", "return_token_ids", "return_text", "logprobs", "suffix")
@@ -503,26 +513,34 @@ class Finished(_message.Message):
     def __init__(self, choice: _Optional[int] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., stop: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., failovers: _Optional[_Iterable[_Union[Failover, _Mapping]]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("prompt_tokens", "completion_tokens", "cached_tokens")
+    __slots__ = ("prompt_tokens", "completion_tokens", "cached_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens")
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_PREDICTION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_PREDICTION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
-    def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+    def __init__(self, prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., accepted_prediction_tokens: _Optional[int] = ..., rejected_prediction_tokens: _Optional[int] = ...) -> None: ...
 
 class Timings(_message.Message):
-    __slots__ = ("prompt_tokens", "prompt_ms", "completion_tokens", "completion_ms")
+    __slots__ = ("prompt_tokens", "prompt_ms", "completion_tokens", "completion_ms", "drafted_tokens", "accepted_tokens")
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PROMPT_MS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_MS_FIELD_NUMBER: _ClassVar[int]
+    DRAFTED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     prompt_tokens: int
     prompt_ms: float
     completion_tokens: int
     completion_ms: float
-    def __init__(self, prompt_tokens: _Optional[int] = ..., prompt_ms: _Optional[float] = ..., completion_tokens: _Optional[int] = ..., completion_ms: _Optional[float] = ...) -> None: ...
+    drafted_tokens: int
+    accepted_tokens: int
+    def __init__(self, prompt_tokens: _Optional[int] = ..., prompt_ms: _Optional[float] = ..., completion_tokens: _Optional[int] = ..., completion_ms: _Optional[float] = ..., drafted_tokens: _Optional[int] = ..., accepted_tokens: _Optional[int] = ...) -> None: ...
 
 class Failover(_message.Message):
     __slots__ = ("from_endpoint", "to_endpoint", "reason")

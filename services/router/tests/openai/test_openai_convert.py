@@ -97,7 +97,7 @@ def test_fields_without_effect_are_taken() -> None:
         response_format={"type": "text"},
         tools=[],
         functions=[],
-        prediction={"type": "content", "content": "x"},
+        prediction={"type": "content", "content": ""},
         spaces_between_special_tokens=False,
         logprobs=False,
         top_logprobs=0,
@@ -106,6 +106,11 @@ def test_fields_without_effect_are_taken() -> None:
     )
     assert same == plain
     assert chat(prompt_cache_key="k").session_id == "k"
+
+
+@pytest.mark.parametrize("content", ["ab", [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]])
+def test_a_prediction_reaches_the_worker(content: object) -> None:
+    assert chat(prediction={"type": "content", "content": content}).prediction == pb.Prediction(text="ab")
 
 
 def test_the_client_is_named_for_fairness() -> None:

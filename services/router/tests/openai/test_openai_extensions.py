@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
+from infermesh_router.openai.answers.usage import TimingsSum, add_usage, usage_object
 from infermesh_router.testing.dialects.openai import chat, complete, events
 from infermesh_router.testing.router import StartRouter, StartWorker, delta, finished, started
 from infermesh_runtime.rpc.context import RpcContext
@@ -143,6 +144,18 @@ async def test_timings_in_llama_cpps_shape(router: Any) -> None:
     for parsed in (plain, with_usage):
         assert parsed[-1]["timings"] == expected
         assert not any("timings" in event for event in parsed[:-1])
+
+
+def test_guesses_are_told_where_there_were_any() -> None:
+    total, usage = TimingsSum(), pb.Usage()
+    for choice in range(2):
+        end = pb.Finished(timings=pb.Timings(completion_tokens=5, drafted_tokens=3 * choice, accepted_tokens=choice))
+        end.usage.accepted_prediction_tokens, end.usage.rejected_prediction_tokens = choice, 2
+        total.add(end)
+        add_usage(usage, end.usage)
+    assert (total.member["timings"]["draft_n"], total.member["timings"]["draft_n_accepted"]) == (3, 1)
+    details = usage_object(usage)["completion_tokens_details"]
+    assert (details["accepted_prediction_tokens"], details["rejected_prediction_tokens"]) == (1, 4)
 
 
 async def test_every_chunk_can_have_the_usage_so_far(router: Any) -> None:

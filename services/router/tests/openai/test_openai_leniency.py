@@ -18,7 +18,6 @@ HINTS: list[tuple[str, dict[str, Any]]] = [
     ("metadata", {"metadata": {"trace": "1"}}),
     ("store", {"store": True}),
     ("service_tier", {"service_tier": "flex"}),
-    ("prediction", {"prediction": {"type": "content", "content": "x"}}),
     ("prompt_cache_retention", {"prompt_cache_retention": "24h"}),
     ("spaces_between_special_tokens", {"spaces_between_special_tokens": False}),
     ("guided_decoding_backend", {"guided_decoding_backend": "outlines"}),

@@ -215,6 +215,7 @@ def _runner_info(core: ov.Core, compiled: ov.CompiledModel, options: OpenVinoOpt
         weights_bytes=options.weights_bytes,
         kv_cache_bytes=num_blocks * block_bytes,
         kv_shrinks=True,
+        checks_drafts=True,
         min_run_tokens=2 if options.numerics == "exact" else 1,
     )
 

@@ -59,6 +59,10 @@ class Timings:
     """Those that this engine generated."""
     completion_ms: float
     """From the end of the prompt to the last token."""
+    drafted_tokens: int = 0
+    """Guesses of the next tokens that steps checked."""
+    accepted_tokens: int = 0
+    """Those that were right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,10 @@ class Finished:
     """0 for every choice but the first, so that the counts of a request's choices can be summed."""
     completion_tokens: int = 0
     cached_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    """Tokens of the request's prediction that were checked as the next ones and were right."""
+    rejected_prediction_tokens: int = 0
+    """Those that were checked and not used."""
     timings: Timings | None = field(default=None, compare=False)
 
 
@@ -110,5 +118,9 @@ class EngineLoad:
     cached_tokens: int = 0
     """Looked-up tokens that were found there."""
     generated_tokens: int = 0
+    drafted_tokens: int = 0
+    """Guesses of next tokens that steps checked."""
+    accepted_tokens: int = 0
+    """Those that were right."""
     request_s: float = 0.0
     """Of models that do not generate text: how much longer the device is busy for one more request; 0: not measured."""

@@ -111,5 +111,7 @@ class GenerationRequest:
     priority: int = 0
     """Larger is scheduled first."""
     generated: tuple[Continuation, ...] = ()
+    prediction: tuple[int, ...] = ()
+    """What the output is expected to be. It changes nothing but the speed."""
     images: tuple[PromptImage, ...] = ()
     """In the order of their positions. The prompt goes on after the last one."""

@@ -54,6 +54,7 @@ def _violations(request: GenerationRequest, vocab_size: int) -> Iterator[Violati
     yield from _outside("seed", request.seed, 0, 2**64 - 1)
     yield from _outside("priority", request.priority, -_MAX_PRIORITY, _MAX_PRIORITY)
     yield from _generated(request, vocab_size)
+    yield from _outside_vocabulary("prediction.token_ids", request.prediction, vocab_size)
     if request.images and request.images[-1].spans[-1][1] >= len(request.prompt_token_ids):
         yield "prompt", "must go on after its last image"
 

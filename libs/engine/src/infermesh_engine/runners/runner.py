@@ -12,8 +12,8 @@ from infermesh_engine.runners.images import ImageRows
 CANDIDATES = 64
 """How many of the most probable tokens a runner returns with each row."""
 SCORED_ROWS = 128
-"""Most rows of a batch beyond one for each sequence: tokens of a prompt that one step scores. The logits of each take
-as much memory as the vocabulary is large."""
+"""Most rows of a batch beyond one for each sequence: tokens of a prompt that one step scores, or guesses that it
+checks. The logits of each take as much memory as the vocabulary is large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,9 @@ class RunnerInfo:
     in another order for a run of one token than for a longer run."""
     kv_shrinks: bool = False
     """Whether it is a `shrinking_runner.ShrinkingRunner`. KV blocks that were never used take no memory then."""
+    checks_drafts: bool = False
+    """Whether a batch may ask for the logits of every token of a sequence's run, after which the engine may overwrite
+    the run's KV from any token on. Only used if `samples` is not set."""
     samples: bool = False
     """Whether to use the runner as a `sampling_runner.SamplingRunner`: it samples on its device, and gets the next
     batch while one is running."""
@@ -62,9 +65,10 @@ class RunnerInfo:
 class Batch:
     """One step's work: for each of S sequences, a run of new tokens whose KV is computed and stored.
 
-    A sequence in decode has one new token, a prefill chunk has many. T is the sum of new tokens. R is the number of
-    rows whose logits are needed; a prefill chunk that does not reach the prompt's end needs none, except that the last
-    chunk of a batch may need those of up to SCORED_ROWS of its tokens.
+    A sequence in decode has one new token, a draft (if RunnerInfo.checks_drafts) a few, a prefill chunk many. T is the
+    sum of new tokens. R is the number of rows whose logits are needed; a prefill chunk that does not reach the prompt's
+    end needs none, except that the last chunk of a batch may need those of up to SCORED_ROWS of its tokens. A draft
+    needs those of all its tokens, at most SCORED_ROWS in a batch beyond one for each sequence; no batch has both.
     """
 
     token_ids: NDArray[np.int64]

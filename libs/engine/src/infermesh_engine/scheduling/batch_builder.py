@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infermesh_engine.runners.images import ImageRows
-from infermesh_engine.runners.runner import Batch, RunnerInfo
-from infermesh_engine.scheduling.plan import Plan, PrefillChunk
+from infermesh_engine.runners.runner import SCORED_ROWS, Batch, RunnerInfo
+from infermesh_engine.scheduling.plan import Draft, Plan, PrefillChunk
 from infermesh_engine.scheduling.sequence import Sequence
 
 
@@ -25,21 +25,25 @@ class BatchBuilder:
         self._past_lens = np.empty(max_sequences, dtype=np.int32)
         self._begins = np.empty(max_sequences + 1, dtype=np.int32)
         self._block_begins = np.zeros(max_sequences + 1, dtype=np.int32)
-        self._rows = np.empty(max_sequences, dtype=np.int32)
+        self._rows = np.empty(max_sequences + SCORED_ROWS, dtype=np.int32)
 
     def build(self, plan: Plan, sampled: list[Sequence]) -> Batch:
-        """The plan's batch. `sampled` is the plan's; its order is the order of the rows."""
+        """The plan's batch. `sampled` is the plan's; its order is that of the rows, of which drafts have several."""
         tables: list[NDArray[np.int32]] = []
         images: list[ImageRows] = []
         if self._min_run == 1:
             total, longest = self._set_decodes(plan.decodes, tables)
         else:
             total, longest = self._add_runs(((sequence, 1) for sequence in plan.decodes), tables, images, 0, 0)
+        if plan.drafts:
+            total, longest = self._add_drafts(plan.drafts, tables, total, longest)
         if plan.prefills:
             runs = ((chunk.sequence, chunk.tokens) for chunk in plan.prefills)
-            total, longest = self._add_runs(runs, tables, images, total, longest)
-        rows = self._rows[: len(sampled)]
+            total, longest = self._add_runs(runs, tables, images, total, longest, row=plan.decode_rows)
+        rows = self._rows[: len(sampled) + plan.decode_rows - len(plan.decoding)]
         inverse_temperatures = np.array([s.sampler.inverse_temperature for s in sampled], dtype=np.float32)
+        if plan.drafts:
+            inverse_temperatures = np.repeat(inverse_temperatures, _row_counts(plan, len(sampled)))
         if (scoring := plan.scoring) is not None:
             rows, inverse_temperatures = _with_scored(rows, inverse_temperatures, scoring, total)
         sequences = len(tables)
@@ -77,9 +81,13 @@ class BatchBuilder:
         images: list[ImageRows],
         at: int,
         longest: int,
+        *,
+        row: int = 0,
     ) -> tuple[int, int]:
-        """Appends runs of tokens from index `at` on; returns the batch's new token count and longest context."""
-        row = len(tables)  # all sequences before are decodes, and each has a row
+        """Appends runs of tokens from index `at` on; returns the batch's new token count and longest context.
+
+        `row`: how many rows the sequences before have.
+        """
         self._begins[len(tables)] = at
         for sequence, tokens in runs:
             end = sequence.computed + tokens
@@ -98,9 +106,27 @@ class BatchBuilder:
                 row += 1
         return at, longest
 
+    def _add_drafts(
+        self, drafts: list[Draft], tables: list[NDArray[np.int32]], at: int, longest: int
+    ) -> tuple[int, int]:
+        """Appends drafts, each with a row for every token, as `_add_runs` does."""
+        row = len(tables)  # all sequences before are decodes, and each has a row
+        for draft in drafts:
+            past, tokens = draft.sequence.computed, draft.tokens
+            self._past_lens[len(tables)] = past
+            self._begins[len(tables)] = at
+            self._token_ids[at] = draft.sequence.last_token
+            self._token_ids[at + 1 : at + tokens] = draft.token_ids
+            self._positions[at : at + tokens] = self._count[past : past + tokens]
+            self._rows[row : row + tokens] = self._count[at : at + tokens]
+            tables.append(draft.sequence.blocks.view[: -(-(past + tokens) // self._block_size)])
+            at, row, longest = at + tokens, row + tokens, max(longest, past + tokens)
+        self._begins[len(tables)] = at
+        return at, longest
+
     def _rope(self, plan: Plan, total: int) -> NDArray[np.int64] | None:
         """The rotary positions of the runs that were added last, if any of their prompts has images."""
-        sequences = [*plan.decodes, *(chunk.sequence for chunk in plan.prefills)]
+        sequences = [*plan.decoding, *(chunk.sequence for chunk in plan.prefills)]
         if all(sequence.images is None for sequence in sequences):
             return None
         rope = np.tile(self._positions[:total], (3, 1))
@@ -130,6 +156,19 @@ def _with_scored(
         np.concatenate([rows[:others], scored, rows[others:]]),
         np.concatenate([inverse_temperatures[:others], ones, inverse_temperatures[others:]]),
     )
+
+
+def _row_counts(plan: Plan, sampled: int) -> list[int]:
+    """How many rows each sampled sequence of a plan with drafts has."""
+    completed = sampled - len(plan.decodes) - len(plan.drafts)
+    return [*([1] * len(plan.decodes)), *(draft.tokens for draft in plan.drafts), *([1] * completed)]
+
+
+def first_rows(plan: Plan, sampled: int) -> NDArray[np.int64]:
+    """Of each sampled sequence of a plan with drafts: its first row."""
+    counts = np.array(_row_counts(plan, sampled), dtype=np.int64)
+    firsts: NDArray[np.int64] = np.cumsum(counts) - counts
+    return firsts
 
 
 def scored_rows(scoring: PrefillChunk, sampled: int) -> range:

@@ -92,6 +92,15 @@ class KvCache:
         sequence.blocks.append(self.pool.allocate())
         sequence.capacity += self.block_size
 
+    def trim(self, sequence: Sequence) -> None:
+        """Takes back blocks that hold no computed token, after guesses in them turned out wrong."""
+        needed = self._blocks_for(sequence.computed)
+        table = sequence.blocks.view
+        for block in reversed(table[needed:].tolist()):
+            self.pool.release(block)
+            sequence.blocks.pop()
+            sequence.capacity -= self.block_size
+
     def publish(self, sequence: Sequence) -> None:
         """Lets others find the sequence's full, computed blocks."""
         full = sequence.computed // self.block_size

@@ -1,4 +1,4 @@
-"""What one step computes: sequences that decode a token, and chunks of prompts to prefill."""
+"""What one step computes: sequences that decode a token, drafts to check, and chunks of prompts to prefill."""
 
 from dataclasses import dataclass, field
 
@@ -26,6 +26,22 @@ class PrefillChunk:
             return range(0)
         begin = max(sequence.computed, scores.known)
         return range(begin, max(begin, min(sequence.computed + self.tokens, sequence.prompt_tokens - 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A sequence that decodes a token, with guesses of the tokens after it, which the step checks."""
+
+    sequence: Sequence
+    token_ids: tuple[int, ...]
+    """The guesses, at least one. The KV of each is computed, and counts only if the guess is right."""
+    predicted: int = 0
+    """How many of them, the first ones, come from the output that the client predicted."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the step computes, and rows of logits that it needs."""
+        return 1 + len(self.token_ids)
 
 
 class ChunkList:
@@ -57,14 +73,26 @@ class ChunkList:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One step: sequences that decode one token each, then prefill chunks."""
+    """One step: sequences that decode one token each, then drafts, then prefill chunks."""
 
     decodes: list[Sequence] = field(default_factory=list)
     prefills: list[PrefillChunk] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)
+    """Of sequences that are not in `decodes`."""
 
     @property
     def is_empty(self) -> bool:
-        return not self.decodes and not self.prefills
+        return not self.decodes and not self.prefills and not self.drafts
+
+    @property
+    def decoding(self) -> list[Sequence]:
+        """The sequences that decode, with a draft or without, in the order of the batch."""
+        return self.decodes + [draft.sequence for draft in self.drafts] if self.drafts else self.decodes
+
+    @property
+    def decode_rows(self) -> int:
+        """Rows of logits of the sequences that decode."""
+        return len(self.decodes) + sum(draft.tokens for draft in self.drafts)
 
     @property
     def scoring(self) -> PrefillChunk | None:
@@ -78,4 +106,4 @@ class Plan:
     @property
     def sampled(self) -> list[Sequence]:
         """The sequences that get a token, in the order of the batch. Correct only until the plan is committed."""
-        return self.decodes + [chunk.sequence for chunk in self.prefills if chunk.completes]
+        return self.decoding + [chunk.sequence for chunk in self.prefills if chunk.completes]

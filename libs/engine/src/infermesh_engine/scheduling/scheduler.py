@@ -108,7 +108,7 @@ class Scheduler:
 
     def advance(self, plan: Plan) -> None:
         """Counts the plan's tokens as computed for these sequences' next plan, but does not share them yet."""
-        for sequence in plan.decodes:
+        for sequence in plan.decoding:
             sequence.computed += 1
         for chunk in plan.prefills:
             chunk.sequence.computed += chunk.tokens
@@ -119,7 +119,7 @@ class Scheduler:
         `completed`: sequences whose last pending token the plan computed, even if they have been preempted since.
         """
         size = self._cache.block_size
-        for sequence in plan.decodes:
+        for sequence in plan.decoding:
             if sequence.computed % size == 0:
                 self._cache.publish(sequence)
             if sequence.followers:
@@ -132,6 +132,30 @@ class Scheduler:
             if sequence.followers:
                 self._queue_followers(sequence)
         self._budget.recover()
+
+    def spare_tokens(self, plan: Plan) -> int:
+        """How many more tokens the plan may have."""
+        return max(0, self._budget.tokens - len(plan.decodes) - plan.prefill_tokens)
+
+    def reserve(self, sequence: Sequence, tokens: int) -> int:
+        """Makes room for up to `tokens` guesses after the token that a sequence decodes; returns for how many.
+
+        Takes only blocks that nobody needs soon: it preempts no sequence, and leaves a block for each running one.
+        `trim` takes back what is not used.
+        """
+        while sequence.capacity <= sequence.computed + tokens and self._cache.pool.available > len(self._running):
+            self._cache.grow(sequence)
+        return min(tokens, sequence.capacity - sequence.computed - 1)
+
+    def accept(self, sequence: Sequence) -> None:
+        """Counts the token that a sequence got last as computed: the step computed it as a guess, and it was right."""
+        sequence.computed += 1
+        if sequence.computed % self._cache.block_size == 0:
+            self._cache.publish(sequence)
+
+    def trim(self, sequence: Sequence) -> None:
+        """Takes back the room of guesses that were wrong. Does nothing for a sequence that was removed."""
+        self._cache.trim(sequence)
 
     def revoke(self, plan: Plan) -> None:
         """Takes back an advanced plan that failed: its sequences lose their blocks and wait again."""

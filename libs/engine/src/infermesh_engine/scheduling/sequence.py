@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.scheduling.prompt_scores import PromptScores
 from infermesh_engine.scheduling.timing import SequenceTiming
+from infermesh_engine.speculation.drafter import Drafter
 
 if TYPE_CHECKING:
     from infermesh_engine.sampling.sampler_state import SamplerState
@@ -63,6 +64,8 @@ class Sequence:
         "capacity",
         "choice",
         "computed",
+        "drafted_to",
+        "drafter",
         "followers",
         "images",
         "keys",
@@ -70,6 +73,7 @@ class Sequence:
         "limit",
         "num_tokens",
         "order",
+        "prediction",
         "prefix_root",
         "prompt_tokens",
         "published",
@@ -122,6 +126,12 @@ class Sequence:
         """Prompt tokens that came from the prefix cache at the first admission; before that, an estimate."""
         self.was_admitted = False
         self.timing = SequenceTiming()
+        self.prediction = request.prediction
+        """What the client expects its output to be; empty: nothing."""
+        self.drafter: Drafter | None = None
+        """Guesses its next tokens; None until that is tried."""
+        self.drafted_to = 0
+        """How many of its tokens the drafter has seen."""
         self.scores: PromptScores | None = None
         """The log probabilities of its prompt's tokens; None if nobody asked for them."""
         self.followers: list[Sequence] = []

@@ -13,13 +13,29 @@ if TYPE_CHECKING:
 class SequenceTiming:
     """When the prompt of a sequence began and ended to be computed, in seconds of the engine's clock."""
 
-    __slots__ = ("began_s", "prefilled_s", "replayed_tokens")
+    __slots__ = (
+        "accepted_predicted_tokens",
+        "accepted_tokens",
+        "began_s",
+        "drafted_tokens",
+        "predicted_tokens",
+        "prefilled_s",
+        "replayed_tokens",
+    )
 
     def __init__(self) -> None:
         self.began_s: float | None = None
         self.prefilled_s: float | None = None
         self.replayed_tokens = 0
         """Tokens of the output that another engine generated."""
+        self.drafted_tokens = 0
+        """Guesses of its tokens that steps checked."""
+        self.accepted_tokens = 0
+        """Those that were right."""
+        self.predicted_tokens = 0
+        """Checked guesses that came from the output that the client predicted."""
+        self.accepted_predicted_tokens = 0
+        """Those that were right."""
 
 
 def note_prefills(chunks: "Iterable[PrefillChunk]", *, began_s: float, now_s: float) -> None:
@@ -43,4 +59,6 @@ def timings(sequence: "Sequence", now_s: float) -> Timings:
         prompt_ms=1000 * (prefilled_s - began_s) if is_first else 0.0,
         completion_tokens=sequence.completion_tokens - timing.replayed_tokens,
         completion_ms=1000 * (now_s - prefilled_s),
+        drafted_tokens=timing.drafted_tokens,
+        accepted_tokens=timing.accepted_tokens,
     )

@@ -18,7 +18,10 @@ class UnwrittenKvError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedOptions:
-    """The simulated device. A step takes its prefill time plus, if it decodes, base + slope × sequences."""
+    """The simulated device. A step takes its prefill time plus, if it decodes, base + slope × sequences.
+
+    Guesses take as long as tokens of a prompt.
+    """
 
     prefill_tokens_per_s: float = 10_000.0
     base_itl_s: float = 0.007
@@ -39,6 +42,8 @@ class SimulatedOptions:
     """RunnerInfo.kv_shrinks."""
     min_run_tokens: int = 1
     """RunnerInfo.min_run_tokens; a batch whose run is shorter, though there are past tokens, is refused."""
+    checks_drafts: bool = False
+    """RunnerInfo.checks_drafts."""
 
 
 class VirtualClock:
@@ -94,6 +99,7 @@ class SimulatedRunner:
             memory_bytes=options.memory_bytes,
             min_run_tokens=options.min_run_tokens,
             kv_shrinks=options.kv_shrinks,
+            checks_drafts=options.checks_drafts,
         )
 
     def run(self, batch: Batch) -> SimulatedLogits:
@@ -144,9 +150,11 @@ class SimulatedRunner:
 
     def _step_s(self, batch: Batch) -> float:
         new = np.diff(batch.begins)
-        decoding = new <= self._options.min_run_tokens
+        rows = np.diff(np.searchsorted(batch.rows, batch.begins))
+        drafting = (rows == new) & (batch.past_lens > 0)
+        decoding = (new <= self._options.min_run_tokens) | drafting
         decodes = int(decoding.sum())
-        prefill_tokens = int(new[~decoding].sum())
+        prefill_tokens = int(new[~decoding].sum() + (new[drafting] - 1).sum())
         decode_s = self._options.base_itl_s + self._options.slope_itl_s * decodes if decodes else 0.0
         return decode_s + prefill_tokens / self._options.prefill_tokens_per_s
 

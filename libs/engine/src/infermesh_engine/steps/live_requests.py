@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
-from infermesh_engine.requests.output import Failed, Output
+from infermesh_engine.requests.output import Failed, Finished, Output
 from infermesh_engine.sampling.broken import BrokenLogitsError
 from infermesh_engine.sampling.sampler import SampledToken
 from infermesh_engine.scheduling.prompt_scores import ScoredToken
@@ -54,26 +54,27 @@ class LiveRequests:
         for request_id in list(self._sequences):
             self.cancel(request_id)
 
-    def deliver(self, sequence: Sequence, token: SampledToken | Exception, outputs: list[Output]) -> None:
+    def deliver(self, sequence: Sequence, token: SampledToken | Exception, outputs: list[Output]) -> bool:
         """Gives a sequence its token, or fails its request, and appends what the client gets to `outputs`.
 
-        Does nothing for a sequence that is gone: another choice of its request failed in this step, or the request
-        ended while its token was computed.
+        Returns whether the sequence goes on. Does nothing for a sequence that is gone: another choice of its request
+        failed in this step, or the request ended while its token was computed.
         """
         if sequence not in self._sequences.get(sequence.request_id, ()):
-            return
+            return False
         if isinstance(token, Exception):
             outputs.append(self._fail(sequence, token))
-            return
+            return False
         try:
             delta, finished = emit(sequence, token, self.token_bytes)
         except Exception as error:  # an error of one request's grammar or text must not end the others
             outputs.append(self._fail(sequence, error))
-            return
+            return False
         outputs.append(delta)
         if finished is not None:
-            outputs.append(replace(finished, timings=timings(sequence, self._clock())))
+            outputs.append(self._measured(finished, sequence))
             self._remove(sequence)
+        return finished is None
 
     def deliver_scores(
         self, scoring: Scoring, read: Callable[[TokenBytes], list[ScoredToken]], outputs: list[Output]
@@ -90,6 +91,16 @@ class LiveRequests:
         if scores.known == sequence.prompt_tokens - 1:
             outputs.append(scores.output(sequence.request_id))
             sequence.scores = None
+
+    def _measured(self, finished: Finished, sequence: Sequence) -> Finished:
+        """The end of a choice with what was measured of it."""
+        timing = sequence.timing
+        return replace(
+            finished,
+            timings=timings(sequence, self._clock()),
+            accepted_prediction_tokens=timing.accepted_predicted_tokens,
+            rejected_prediction_tokens=timing.predicted_tokens - timing.accepted_predicted_tokens,
+        )
 
     def _fail(self, sequence: Sequence, error: Exception) -> Failed:
         self.cancel(sequence.request_id)

@@ -78,6 +78,9 @@ class OverlappedSteps:
         self._requests = requests
         self._flight: _InFlight | None = None
 
+    checked_guesses = (0, 0)
+    """No guesses are checked: the next batch is launched before it is known which of them were right."""
+
     @property
     def in_flight(self) -> bool:
         """Whether a launch has not landed yet, even if all its sequences are gone."""

@@ -47,10 +47,11 @@ class RateMeter:
         """The time, in seconds."""
         return self._clock()
 
-    def end(self, *, prefill_tokens: int, decode_tokens: int) -> None:
-        """Counts the step that began at the last `begin`."""
+    def end(self, *, prefill_tokens: int, decode_tokens: int) -> float:
+        """Counts the step that began at the last `begin`; returns how long it took, in seconds."""
         seconds = self._clock() - self.begun_s
         if prefill_tokens:
             self.prefill.add(prefill_tokens, seconds)
         if decode_tokens:
             self.decode.add(decode_tokens, seconds)
+        return seconds

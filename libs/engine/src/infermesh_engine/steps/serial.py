@@ -4,8 +4,9 @@ from functools import partial
 
 from infermesh_engine.requests.output import Output
 from infermesh_engine.runners.runner import Logits, ModelRunner
+from infermesh_engine.sampling.picked_rows import PickedRows
 from infermesh_engine.sampling.sampler import sample
-from infermesh_engine.scheduling.batch_builder import BatchBuilder
+from infermesh_engine.scheduling.batch_builder import BatchBuilder, first_rows
 from infermesh_engine.scheduling.plan import Plan
 from infermesh_engine.scheduling.scheduler import Scheduler
 from infermesh_engine.scheduling.sequence import Sequence
@@ -13,6 +14,8 @@ from infermesh_engine.scheduling.timing import note_prefills
 from infermesh_engine.steps.live_requests import LiveRequests
 from infermesh_engine.steps.rate_meter import RateMeter
 from infermesh_engine.steps.scoring import Scoring, number_rows, pick_rows
+from infermesh_engine.steps.speculation import Speculation
+from infermesh_engine.steps.verification import Verification
 from infermesh_runtime.errors import ResourceExhausted
 
 
@@ -23,13 +26,22 @@ class SerialSteps:
     """Nothing is left running between two steps."""
 
     def __init__(
-        self, runner: ModelRunner, scheduler: Scheduler, batches: BatchBuilder, meter: RateMeter, requests: LiveRequests
+        self,
+        runner: ModelRunner,
+        scheduler: Scheduler,
+        batches: BatchBuilder,
+        meter: RateMeter,
+        requests: LiveRequests,
+        *,
+        speculation: Speculation | None = None,
     ) -> None:
         self._runner = runner
         self._scheduler = scheduler
         self._batches = batches
         self._meter = meter
         self._requests = requests
+        self._speculation = speculation
+        self._verification = Verification(scheduler, requests)
 
     def step(self, outputs: list[Output]) -> int:
         """Runs one batch, appends what came of it to `outputs`, and returns how many tokens it gave."""
@@ -40,11 +52,34 @@ class SerialSteps:
         self._scheduler.commit(plan)
         if plan.prefills:
             note_prefills(plan.prefills, began_s=self._meter.begun_s, now_s=self._meter.now())
-        tokens = sample(logits, [sequence.sampler for sequence in sampled]) if logits is not None and sampled else ()
-        for sequence, token in zip(sampled, tokens, strict=True):
-            self._requests.deliver(sequence, token, outputs)
-        self._meter.end(prefill_tokens=plan.prefill_tokens, decode_tokens=len(plan.decodes))
-        return len(sampled)
+        delivered = self._sample(plan, sampled, logits, outputs) if logits is not None and sampled else 0
+        decoded = delivered - (len(sampled) - len(plan.decoding))
+        seconds = self._meter.end(prefill_tokens=plan.prefill_tokens, decode_tokens=decoded)
+        if self._speculation is not None:
+            self._speculation.ran(plan, seconds)
+        return delivered
+
+    @property
+    def checked_guesses(self) -> tuple[int, int]:
+        """How many guesses were checked since the start, and how many of them were right."""
+        drafted = self._speculation.drafted if self._speculation is not None else 0
+        return drafted, self._verification.accepted
+
+    def _sample(self, plan: Plan, sampled: list[Sequence], logits: Logits, outputs: list[Output]) -> int:
+        """Delivers the tokens of all sequences; returns how many."""
+        states = [sequence.sampler for sequence in sampled]
+        if not plan.drafts:
+            for sequence, token in zip(sampled, sample(logits, states), strict=True):
+                self._requests.deliver(sequence, token, outputs)
+            return len(sampled)
+        rows = first_rows(plan, len(sampled))
+        tokens = sample(PickedRows(logits, rows), states)
+        first, last = len(plan.decodes), len(plan.decodes) + len(plan.drafts)
+        plain = [*range(first), *range(last, len(sampled))]
+        for index in plain:
+            self._requests.deliver(sampled[index], tokens[index], outputs)
+        drafted = self._verification.finish(plan.drafts, rows[first:last].tolist(), tokens[first:last], logits, outputs)
+        return len(plain) + drafted
 
     def _score(self, scoring: Scoring, sampled: list[Sequence], logits: Logits, outputs: list[Output]) -> Logits:
         """Delivers the log probabilities of a prompt's tokens; returns the logits of the sampled sequences."""
@@ -55,12 +90,17 @@ class SerialSteps:
         """Runs the largest batch that fits in the device's memory; no logits when there is nothing to run."""
         while True:
             plan = self._scheduler.schedule()
+            if self._speculation is not None:
+                plan = self._speculation.extend(plan)
             sampled = plan.sampled
             if plan.is_empty:
                 return plan, sampled, None
             try:
                 return plan, sampled, self._runner.run(self._batches.build(plan, sampled))
             except ResourceExhausted as error:
+                if plan.drafts and self._speculation is not None:
+                    self._speculation.give_up(plan)
+                    continue
                 too_large = self._scheduler.shrink(plan)
                 if too_large is not None:
                     self._requests.deliver(too_large, error, outputs)

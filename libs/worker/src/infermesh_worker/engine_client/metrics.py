@@ -58,6 +58,16 @@ class WorkerCollector(Collector):
                 "Prompt tokens looked up in the prefix cache.",
                 attrgetter("looked_up_tokens"),
             ),
+            (
+                "vllm:spec_decode_num_draft_tokens",
+                "Tokens that were guessed ahead and checked.",
+                attrgetter("drafted_tokens"),
+            ),
+            (
+                "vllm:spec_decode_num_accepted_tokens",
+                "Guessed tokens that were right.",
+                attrgetter("accepted_tokens"),
+            ),
             ("vllm:prefix_cache_hits", "Prompt tokens found in the prefix cache.", attrgetter("cached_tokens")),
         ):
             family = CounterMetricFamily(name, help_text, labels=["model_name"])

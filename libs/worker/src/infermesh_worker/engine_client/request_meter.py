@@ -87,6 +87,8 @@ class RequestMeter:
         self.preemptions = 0
         self.looked_up_tokens = 0
         self.cached_tokens = 0
+        self.drafted_tokens = 0
+        self.accepted_tokens = 0
         self.finished: Counter[str] = Counter({reason.value: 0 for reason in FinishReason})
         self._last_load = EngineLoad()
 
@@ -129,6 +131,8 @@ class RequestMeter:
         self.preemptions += load.preemptions - self._last_load.preemptions
         self.looked_up_tokens += load.looked_up_tokens - self._last_load.looked_up_tokens
         self.cached_tokens += load.cached_tokens - self._last_load.cached_tokens
+        self.drafted_tokens += load.drafted_tokens - self._last_load.drafted_tokens
+        self.accepted_tokens += load.accepted_tokens - self._last_load.accepted_tokens
         self._last_load = load
 
 

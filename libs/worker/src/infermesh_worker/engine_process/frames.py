@@ -14,6 +14,7 @@ from infermesh_engine.requests.output import Delta, EngineLoad, Failed, Finished
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_engine.sampling.grammars.cache import DEFAULT_CACHE_BYTES
+from infermesh_engine.speculation.options import SpeculationOptions
 from infermesh_runtime.errors import InfermeshError, from_code
 from infermesh_worker.engine_process.run_frames import ModelFacts, ReleaseCommand, RunCommand, WireResult
 
@@ -40,6 +41,7 @@ class StartCommand(msgspec.Struct, array_like=True, tag="start", frozen=True, kw
     prefix_caching: bool
     log_level: str = "info"
     formats: FormatLimits = FormatLimits()
+    speculation: SpeculationOptions = SpeculationOptions()
 
 
 class SubmitCommand(msgspec.Struct, array_like=True, tag="submit", frozen=True):

@@ -231,6 +231,7 @@ def _serve_engine(model: BuiltModel, start: StartCommand, channel: Channel) -> N
         max_batched_tokens=start.max_batched_tokens,
         prefix_caching=start.prefix_caching,
         grammar_cache_bytes=start.formats.cache_bytes,
+        speculation=start.speculation,
         model=model.name,
     )
     engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, config)

@@ -113,6 +113,8 @@ def sum_loads(loads: Sequence[EngineLoad]) -> EngineLoad:
         looked_up_tokens=sum(load.looked_up_tokens for load in loads),
         cached_tokens=sum(load.cached_tokens for load in loads),
         generated_tokens=sum(load.generated_tokens for load in loads),
+        drafted_tokens=sum(load.drafted_tokens for load in loads),
+        accepted_tokens=sum(load.accepted_tokens for load in loads),
         request_s=_request_s(loads),
     )
 

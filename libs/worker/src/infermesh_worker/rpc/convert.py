@@ -17,6 +17,7 @@ from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc import prompt
 from infermesh_worker.rpc.answer_style import answer_format, answer_style, check_choice, shown_marks
 from infermesh_worker.rpc.defaults import in_use, with_defaults
+from infermesh_worker.rpc.prediction import read_prediction
 
 _MAX_BAD_WORDS = 1024
 
@@ -67,6 +68,7 @@ async def to_generation(
         cache_salt=request.cache_salt,
         n=request.n if request.HasField("n") else 1,
         priority=request.priority,
+        prediction=await read_prediction(request, model, info.context_length),
         generated=tuple(
             engine.Continuation(choice=part.choice, token_ids=tuple(part.token_ids), finished=part.finished)
             for part in request.generated

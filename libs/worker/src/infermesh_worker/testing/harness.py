@@ -33,7 +33,7 @@ PROMPTS = (
 class Harness:
     """An engine on a built model, and helpers to make and run requests."""
 
-    def __init__(self, model: BuiltModel, **config: int | bool) -> None:
+    def __init__(self, model: BuiltModel, **config: object) -> None:
         self.tokenizer = model.tokenizer
         chosen = EngineConfig(**config)  # type: ignore[arg-type] # the test knows the fields
         self.engine = Engine(model.runner, model.tokenizer, model.eos_token_ids, chosen)

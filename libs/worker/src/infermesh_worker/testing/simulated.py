@@ -110,6 +110,7 @@ class SimulatedSettings(WorkerSettings):
     sim_images: bool = Field(
         False, description="Whether every model takes images; then sim_chat_template must write <|endoftext|> for one."
     )
+    sim_checks_drafts: bool = Field(False, description="Whether its steps can check tokens that are guessed ahead.")
     sim_eos: bool = Field(False, description="Whether sampling the end-of-text token ends a choice.")
 
     def kind(self, name: str) -> ModelKind:
@@ -200,6 +201,7 @@ def build_options(settings: SimulatedSettings, name: str = "") -> dict[str, Any]
     size_bytes = settings.model_bytes(name or settings.model)
     runner = {
         "prefill_tokens_per_s": settings.sim_prefill_tokens_per_s,
+        "checks_drafts": settings.sim_checks_drafts,
         "base_itl_s": settings.sim_itl_s,
         "slope_itl_s": settings.sim_slope_s,
         "num_blocks": settings.sim_kv_tokens // BLOCK_SIZE,

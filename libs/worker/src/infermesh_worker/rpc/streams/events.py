@@ -39,6 +39,8 @@ def finished_response(output: Finished) -> bytes:
         prompt_tokens=output.prompt_tokens,
         completion_tokens=output.completion_tokens,
         cached_tokens=output.cached_tokens,
+        accepted_prediction_tokens=output.accepted_prediction_tokens,
+        rejected_prediction_tokens=output.rejected_prediction_tokens,
     )
     reason = _FINISH_REASONS[output.finish_reason]
     timings = None if output.timings is None else pb.Timings(**asdict(output.timings))

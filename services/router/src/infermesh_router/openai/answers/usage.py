@@ -14,8 +14,8 @@ def usage_object(usage: pb.Usage, reasoning_tokens: int = 0) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {
             "reasoning_tokens": reasoning_tokens,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
+            "accepted_prediction_tokens": usage.accepted_prediction_tokens,
+            "rejected_prediction_tokens": usage.rejected_prediction_tokens,
         },
     }
 
@@ -25,6 +25,8 @@ def add_usage(total: pb.Usage, usage: pb.Usage) -> None:
     total.prompt_tokens += usage.prompt_tokens
     total.completion_tokens += usage.completion_tokens
     total.cached_tokens += usage.cached_tokens
+    total.accepted_prediction_tokens += usage.accepted_prediction_tokens
+    total.rejected_prediction_tokens += usage.rejected_prediction_tokens
 
 
 class TimingsSum:
@@ -42,6 +44,8 @@ class TimingsSum:
         timings = finished.timings
         total.prompt_tokens += timings.prompt_tokens
         total.completion_tokens += timings.completion_tokens
+        total.drafted_tokens += timings.drafted_tokens
+        total.accepted_tokens += timings.accepted_tokens
         total.prompt_ms = max(total.prompt_ms, timings.prompt_ms)
         total.completion_ms = max(total.completion_ms, timings.completion_ms)
 
@@ -52,7 +56,9 @@ class TimingsSum:
             return {}
         total = self._total
         prompt = _rates("prompt", total.prompt_tokens, total.prompt_ms)
-        return {"timings": prompt | _rates("predicted", total.completion_tokens, total.completion_ms)}
+        predicted = _rates("predicted", total.completion_tokens, total.completion_ms)
+        guesses = {"draft_n": total.drafted_tokens, "draft_n_accepted": total.accepted_tokens}
+        return {"timings": prompt | predicted | (guesses if total.drafted_tokens else {})}
 
 
 def _rates(name: str, tokens: int, milliseconds: float) -> dict[str, Any]:

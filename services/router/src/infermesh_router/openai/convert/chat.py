@@ -28,8 +28,11 @@ def chat_job(request: ChatRequest, images: ImageReader | None = None) -> Job:
     fill_chat(prompt.chat, request, images)
     fill_tools(prompt.chat, offer, request)
     prompt.text_options.show_marks = True
+    if request.prediction is not None and request.prediction.text:
+        prompt.prediction.text = request.prediction.text
     names["stop.max_tokens"] = "max_tokens" if request.max_tokens else "max_completion_tokens"
     names["logprobs"] = "top_logprobs"
+    names["prediction"] = "prediction"
     names |= dict.fromkeys(("prompt", "text", "token_ids"), "messages")
     if offer.is_forced:
         names["format"] = "tools"

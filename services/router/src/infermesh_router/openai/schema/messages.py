@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from infermesh_router.openai.schema.fields import Strict, Unsupported, only
 
 
-def _content_tag(value: object) -> str:
+def content_tag(value: object) -> str:
     return "<parts>" if isinstance(value, list) else "<string>"
 
 
@@ -25,7 +25,7 @@ class TextPart(Strict):
 
 Content = Annotated[
     Annotated[str, Tag("<string>")] | Annotated[list["Part"], Field(min_length=1), Tag("<parts>")],
-    Discriminator(_content_tag),
+    Discriminator(content_tag),
 ]
 
 

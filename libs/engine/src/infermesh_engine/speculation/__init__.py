@@ -1,0 +1,1 @@
+"""Guesses tokens ahead, and decides how many guesses a step should check."""

@@ -1,0 +1,147 @@
+"""Adds guesses of further tokens to steps that decode, where checking them is expected to pay."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from infermesh_engine.runners.runner import SCORED_ROWS
+from infermesh_engine.scheduling.plan import Draft, Plan
+from infermesh_engine.scheduling.scheduler import Scheduler
+from infermesh_engine.scheduling.sequence import Sequence
+from infermesh_engine.speculation.acceptance import AcceptanceRates, SharedRates
+from infermesh_engine.speculation.allocation import allocate, may_pay
+from infermesh_engine.speculation.drafter import Drafter
+from infermesh_engine.speculation.options import SpeculationOptions
+from infermesh_engine.speculation.step_costs import StepCosts
+
+_PROBE_STEPS = 64
+"""After so many steps of one kind, with guesses or without, one of the other kind is run to measure it again."""
+_MOST_PROBE_STEPS = 1024
+_NEW_SIZE = 8
+"""The same for a batch without guesses that has not been measured yet."""
+_PROBES = 4
+"""Steps with guesses that measure again: more than half of those that count."""
+_PROBE_GUESSES = 2
+_LIKELY = 0.5
+"""Chance from which on a guess is worth a step that measures."""
+_PAUSE_STEPS = 32
+"""Steps without guesses after a batch with some did not fit in the device's memory."""
+
+
+class _Candidate(NamedTuple):
+    """A sequence that has guesses, and how many it may have."""
+
+    sequence: Sequence
+    drafter: Drafter
+    most: int
+
+
+class Speculation:
+    """Guesses the next tokens of sequences from their own text, and decides how many of them each step checks."""
+
+    def __init__(self, options: SpeculationOptions, scheduler: Scheduler) -> None:
+        self.drafted = 0
+        """Guesses checked since the start."""
+        self._options = options
+        self._scheduler = scheduler
+        self._rates = SharedRates()
+        self._costs = StepCosts()
+        self._steps_with = 0
+        self._steps_without = 0
+        self._probe_after = _PROBE_STEPS
+        self._pause = 0
+
+    def extend(self, plan: Plan) -> Plan:
+        """The plan with guesses for some of its decodes, or as it is."""
+        if not plan.decodes or plan.scoring is not None or (self._options.mode == "auto" and plan.prefills):
+            return plan
+        if self._pause:
+            self._pause -= 1
+            return plan
+        room = min(SCORED_ROWS, self._scheduler.spare_tokens(plan))
+        if not self._may_pay(len(plan.decodes), room):
+            return plan
+        candidates = self._candidates(plan)
+        if not candidates:
+            return plan
+        drafts = self._drafts(candidates, self._choose(candidates, len(plan.decodes), room), room)
+        if not drafts:
+            return plan
+        drafted = {id(draft.sequence) for draft in drafts}
+        return replace(plan, decodes=[s for s in plan.decodes if id(s) not in drafted], drafts=drafts)
+
+    def ran(self, plan: Plan, seconds: float) -> None:
+        """Measures a step that took so long."""
+        if not plan.prefills and (rows := plan.decode_rows):
+            self._costs.add(rows, seconds)
+        self.drafted += plan.decode_rows - len(plan.decoding)
+
+    def give_up(self, plan: Plan) -> None:
+        """Guesses nothing for a while, because a plan with guesses did not fit in the device's memory."""
+        self._pause = _PAUSE_STEPS
+        for draft in plan.drafts:
+            self._scheduler.trim(draft.sequence)
+
+    def _may_pay(self, decodes: int, room: int) -> bool:
+        """Whether to look for guesses at all; also now and then where times say that they do not pay."""
+        most = min(room, self._costs.reach(decodes) - decodes, decodes * self._options.max_tokens)
+        if self._options.mode == "always" or may_pay(decodes, self._costs.estimate, most):
+            return True
+        self._steps_without += 1
+        return self._steps_without >= self._probe_after
+
+    def _candidates(self, plan: Plan) -> list[_Candidate]:
+        """The sequences that have guesses."""
+        candidates = []
+        for sequence in plan.decodes:
+            drafter = sequence.drafter
+            if drafter is None:
+                drafter = sequence.drafter = self._drafter(sequence)
+            elif (new := sequence.num_tokens - sequence.drafted_to) > 0:
+                drafter.extend(sequence.tokens.view[-new:].tolist())
+            sequence.drafted_to = sequence.num_tokens
+            most = min(self._options.max_tokens, sequence.limit - sequence.num_tokens - 1)
+            if most > 0 and drafter.has_guess:
+                candidates.append(_Candidate(sequence, drafter, most))
+        return candidates
+
+    def _drafter(self, sequence: Sequence) -> Drafter:
+        rates = AcceptanceRates(self._rates)
+        tokens, prompt = sequence.tokens.view, sequence.prompt_tokens
+        drafter = Drafter(tokens[:prompt], sequence.prediction, rates)
+        drafter.extend(tokens[prompt:].tolist())
+        return drafter
+
+    def _choose(self, candidates: list[_Candidate], decodes: int, room: int) -> list[int]:
+        """How many guesses of each to check."""
+        if self._options.mode == "always":
+            return [candidate.most for candidate in candidates]
+        chances = [candidate.drafter.chances(candidate.most) for candidate in candidates]
+        counts = allocate(chances, decodes, self._costs.estimate, min(room, self._costs.reach(decodes) - decodes))
+        if any(counts):
+            self._steps_without, self._probe_after = 0, _PROBE_STEPS
+            self._steps_with += 1
+            if self._steps_with < _PROBE_STEPS and (self._costs.measured(decodes) or self._steps_with % _NEW_SIZE):
+                return counts
+            self._steps_with = 0
+            return [0] * len(counts)
+        self._steps_with = 0
+        likely = [bool(each) and each[0] > _LIKELY for each in chances]
+        self._steps_without += any(likely)
+        if self._steps_without < self._probe_after:
+            return counts
+        if self._steps_without >= self._probe_after + _PROBES - 1:
+            self._steps_without, self._probe_after = 0, min(2 * self._probe_after, _MOST_PROBE_STEPS)
+        return [likely[at] * min(_PROBE_GUESSES, candidate.most) for at, candidate in enumerate(candidates)]
+
+    def _drafts(self, candidates: list[_Candidate], counts: list[int], room: int) -> list[Draft]:
+        """Drafts with so many guesses, as far as there is room."""
+        drafts = []
+        for (sequence, drafter, _), count in zip(candidates, counts, strict=True):
+            wanted = min(count, room)
+            granted = self._scheduler.reserve(sequence, wanted) if wanted > 0 else 0
+            if granted < 1:
+                continue
+            guesses = tuple(drafter.draft(granted))
+            drafts.append(Draft(sequence, guesses, drafter.from_prediction(len(guesses))))
+            room -= len(guesses)
+        return drafts

@@ -1,0 +1,78 @@
+"""Guessing tokens ahead on torch, which samples on the host on processors: exact answers stay what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from infermesh_engine.engine import Engine, EngineConfig
+from infermesh_engine.requests.output import Delta
+from infermesh_engine.requests.request import GenerationRequest, SamplingParams, StopConditions
+from infermesh_engine.runners.runner import ModelRunner
+from infermesh_engine.speculation.options import SpeculationOptions
+from infermesh_worker.models.model_folder import ModelFolder
+
+if TYPE_CHECKING:
+    from conftest import MakeRunner
+
+TOKENS = 30
+Answers = dict[str, tuple[tuple[int, ...], tuple[Any, ...]]]
+
+
+def answers(
+    runner: ModelRunner, tokenizer: Tokenizer, speculation: SpeculationOptions, predictions: dict[str, tuple[int, ...]]
+) -> tuple[Answers, int]:
+    """Tokens and log probabilities of two requests, one of them sampled, and how many guesses were right."""
+    config = EngineConfig(max_sequences=8, max_batched_tokens=128, prefix_caching=False, speculation=speculation)
+    engine = Engine(runner, tokenizer, frozenset(), config)
+    found: Answers = {}
+    for name, temperature in (("greedy", 0.0), ("sampled", 0.9)):
+        found[name] = (), ()
+        engine.submit(
+            GenerationRequest(
+                request_id=name,
+                prompt_token_ids=tuple(np.random.default_rng(len(name)).integers(3, 160, 40).tolist()),
+                seed=1,
+                sampling=SamplingParams(temperature=temperature),
+                stop=StopConditions(max_tokens=TOKENS, ignore_eos=True),
+                logprobs=1,
+                prediction=predictions.get(name, ()),
+            )
+        )
+    while engine.has_work:
+        for output in engine.step():
+            assert isinstance(output, Delta) or hasattr(output, "finish_reason"), output
+            if isinstance(output, Delta):
+                tokens, logprobs = found[output.request_id]
+                found[output.request_id] = tokens + output.token_ids, logprobs + output.logprobs
+    return found, engine.load().accepted_tokens
+
+
+@pytest.fixture
+def tokenizer(default_model: Path) -> Tokenizer:
+    return ModelFolder.open(default_model).load_tokenizer()
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral-window", "gemma2"])
+def test_exact_answers_are_those_of_the_run_without(name: str, tiny_runner: MakeRunner, tokenizer: Tokenizer) -> None:
+    runner = tiny_runner(name, numerics="exact")
+    expected, _ = answers(runner, tokenizer, SpeculationOptions(mode="off"), {})
+    told = {
+        request: tuple((token + (place % 9 == 8)) % 160 for place, token in enumerate(tokens))
+        for request, (tokens, _) in expected.items()
+    }
+    guessed, right = answers(runner, tokenizer, SpeculationOptions(mode="always", max_tokens=5), told)
+    assert guessed == expected
+    assert right > TOKENS
+    runner.close()
+
+
+def test_a_runner_that_samples_on_its_device_checks_none(tiny_runner: MakeRunner) -> None:
+    runner = tiny_runner("llama", sampling="device")
+    assert runner.info.samples
+    assert not runner.info.checks_drafts
+    runner.close()
