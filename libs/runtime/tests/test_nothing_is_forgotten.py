@@ -20,6 +20,7 @@ OWNED = {
     "libs/worker/src/infermesh_worker/engine_client/executor_calls.py": "awaits it, also when it is cancelled",
     "libs/worker/src/infermesh_worker/engine_process/formats/format_compiler.py": "its thread answers every format",
     "libs/worker/src/infermesh_worker/images/gate.py": "its thread answers every request",
+    "libs/worker/src/infermesh_worker/importing/import_process.py": "a timer that ends with its process",
     "libs/worker/src/infermesh_worker/front_watchdog.py": "a timer that fails ends us",
     "libs/worker/src/infermesh_worker/rpc/streams/frame_stream.py": "cancels and awaits its calls",
     "libs/worker/src/infermesh_worker/rpc/texts/sharing.py": "a task group",
@@ -27,6 +28,7 @@ OWNED = {
     "services/router/src/infermesh_router/fleet/drainer.py": "awaits it",
     "services/router/src/infermesh_router/fleet/frames/frame_call.py": "a timer that ends with its call",
     "services/router/src/infermesh_router/images/fetching.py": "a task group, and a task that all await who need TLS",
+    "services/router/src/infermesh_router/mesh/events.py": "cancels and awaits them",
     "services/router/src/infermesh_router/openai/generations.py": "a task group",
     "services/router/src/infermesh_router/relay/retrying/hedge.py": "awaits both tries",
 }

@@ -31,6 +31,7 @@ KINDS = {
     "farewell",
     "frames",
     "health",
+    "imports",
     "mesh observer",
     "poller",
     "resolver",

@@ -27,4 +27,4 @@ def test_the_metadata_of_a_call_is_made_once() -> None:
 
 
 def test_a_call_may_have_no_metadata() -> None:
-    assert RpcContext(cast("Any", Counting(None)), "r").invocation_metadata() is None
+    assert RpcContext(cast("Any", Counting(None)), "r").invocation_metadata() == ()
