@@ -107,7 +107,8 @@ async def test_a_shared_prefix_lands_on_the_same_endpoint_through_both() -> None
             for number, router in enumerate(routers):
                 events = await generate(router, ask(f"{prefix} Question {number}."))
                 served.add(events[0].started.endpoint)
-                await router.endpoints_when(lambda es: not any(e.in_flight or e.report.load.running for e in es))
+                for each in routers:  # the other one hears of the end from the worker
+                    await each.endpoints_when(lambda es: not any(e.in_flight or e.report.load.running for e in es))
             assert len(served) == 1
 
 

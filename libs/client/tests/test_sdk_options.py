@@ -25,7 +25,7 @@ EVERYWHERE: Mapping[str, Any] = {
     "model": "m", "device": "cpu", "session_id": "s", "client_id": "c", "priority": 1, "seed": 1, "n": 2,
     "max_tokens": 9, "min_tokens": 1, "stop": ["x"], "stop_token_ids": [1], "ignore_eos": True,
     "temperature": 0.5, "top_k": 1, "top_p": 0.5, "min_p": 0.1, "repetition_penalty": 1.1, "presence_penalty": 0.1,
-    "frequency_penalty": 0.1, "logit_bias": {1: 2.0}, "logprobs": 3, "cache_salt": "c",
+    "frequency_penalty": 0.1, "logit_bias": {1: 2.0}, "logprobs": 3, "cache_salt": "c", "prediction": "red",
     "allowed_token_ids": [1], "bad_words": ["x"], "add_special_tokens": False, "truncate_prompt_tokens": 4,
     "return_prompt_token_ids": True, "return_prompt_text": True, "prompt_logprobs": 1, "suffix": "s",
     "keep_special_tokens": True, "keep_stop": True, "show_marks": True,
@@ -38,7 +38,7 @@ OF_CHATS: Mapping[str, Any] = {
 }  # fmt: skip
 ASKED: list[tuple[Prompt, Mapping[str, Any]]] = [
     (CHAT, {**EVERYWHERE, **OF_CHATS, "json_schema": "{}", "open_objects": True}),
-    ("text", {"regex": "a"}),
+    ("text", {"regex": "a", "prediction": [1, 2]}),
     ([1, 2], {"grammar": "start: A"}),
 ]
 

@@ -47,6 +47,7 @@ class AnswerOptions(TypedDict, total=False):
     seed: int
     n: int
     cache_salt: str
+    prediction: str | Sequence[int]
     max_tokens: int
     min_tokens: int
     stop: Sequence[str]
@@ -92,10 +93,11 @@ class GenerateOptions(AnswerOptions, total=False):
     inference.proto gives the meaning, range and default of each: model to cache_salt and logprobs (its `top`) in
     GenerateRequest; max_tokens to ignore_eos in StopConditions; temperature to bad_words in SamplingParams;
     add_special_tokens to suffix in PromptOptions, where truncate_prompt_tokens is truncate_tokens, prompt_logprobs is
-    logprobs, and what begins with return_prompt_ is return_token_ids and return_text; keep_special_tokens to show_marks
-    in TextOptions. Of json_schema, regex and grammar (OutputFormat) only one may be given; open_objects belongs to
-    json_schema. tools to enable_thinking (ChatPrompt; template_kwargs are values for the chat template) need a
-    conversation as the prompt. tool_choice is "auto", "none", "required" or the name of the tool to call.
+    logprobs, and what begins with return_prompt_ is return_token_ids and return_text; keep_special_tokens to
+    show_marks in TextOptions. Of json_schema, regex and grammar (OutputFormat) only one may be given; open_objects
+    belongs to json_schema. prediction is a text or token ids. tools to enable_thinking (ChatPrompt; template_kwargs
+    are values for the chat template) need a conversation as the prompt. tool_choice is "auto", "none", "required" or
+    the name of the tool to call.
     """
 
     model: str
@@ -175,6 +177,9 @@ def _build(prompt: Prompt, given: Mapping[str, Any]) -> inference_pb2.GenerateRe
     if of_text := _pick(given, _TEXT):
         request.text_options.CopyFrom(inference_pb2.TextOptions(**of_text))
     _set_format(request, given)
+    if (expected := given.get("prediction")) is not None:
+        field = "text" if isinstance(expected, str) else "token_ids"
+        request.prediction.CopyFrom(inference_pb2.Prediction(**{field: expected}))
     if "logprobs" in given:
         request.logprobs.CopyFrom(inference_pb2.LogprobsOptions(top=given["logprobs"]))
     return request

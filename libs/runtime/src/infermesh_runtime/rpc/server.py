@@ -226,9 +226,13 @@ class Server:
             )
 
     async def _end_calls(self) -> None:
+        await self._wait_idle_shortly()  # parts whose drain was cut short have just ended theirs
         self._in_flight.end(
             Unavailable("The server stopped before this request finished.", reason="SERVER_STOPPED", retry_after_s=1.0)
         )
+        await self._wait_idle_shortly()
+
+    async def _wait_idle_shortly(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 await self._in_flight.wait_idle()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_runtime.errors import DeadlineExceeded, InfermeshError, Internal
+from infermesh_runtime.background.tasks import is_cancelled
+from infermesh_runtime.errors import DeadlineExceeded, InfermeshError, Internal, Unavailable
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
 from infermesh_runtime.rpc.status import to_status
 
@@ -69,6 +70,10 @@ class FrameServer:
                 await self._answer(start)
         except InfermeshError as error:
             end = _end(error)
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            end = _end(Unavailable("The script cancelled the call.", reason="CALL_ABANDONED"))
         except TimeoutError:
             end = _end(DeadlineExceeded("The call took too long."))
         except Exception as error:
