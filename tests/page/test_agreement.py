@@ -11,8 +11,7 @@ from playwright.sync_api import Page, Route, expect
 from infermesh_client.bench.agreement import Reply, agreement, first_difference
 from infermesh_runtime.compare_prompts import COMPARE_MAX_TOKENS, COMPARE_PROMPTS, LOADING_PROMPT
 from tests.e2e.mesh import Mesh
-from tests.page.pages import ChatPage
-from tests.page.test_bounds import check_accessible
+from tests.page.pages import ChatPage, check_accessible
 
 PAIRS = [
     ("The river runs", [1, 2, 3], "The river rests", [1, 2, 4]),

@@ -30,7 +30,8 @@ export function runtimeOf(endpoint, endpoints) {
   return alike.some((each) => each.runtime !== endpoint.runtime) ? endpoint.runtime.split(" ")[0] : "";
 }
 
-const describeEndpoint = (endpoint, endpoints) =>
+// What people call an endpoint among these.
+export const describeEndpoint = (endpoint, endpoints) =>
   [endpoint.name, runtimeOf(endpoint, endpoints), endpoint.device.name].filter(Boolean).join(" · ") || endpoint.address;
 
 export function DeviceSelect({ value, onChange, label = "Device", id }) {

@@ -45,7 +45,7 @@ export function ImportForm({ endpoints, filled }) {
           <small id="import-name-hint">What requests will call it.</small></div>
         <${Choice} label="Weights" value=${values.weights} onChange=${set("weights")} options=${WEIGHTS} />
         ${endpoints.length > 1 && html`<${Choice} label="Into the models of" value=${values.endpoint} onChange=${set("endpoint")}
-          options=${[["", "The first that can"], ...endpoints.map((each) => [each.address, describeEndpoint(each)])]} />`}
+          options=${[["", "The first that can"], ...endpoints.map((each) => [each.address, describeEndpoint(each, endpoints)])]} />`}
       </div>
       <div class="row end">
         <label class="row spacer"><input type="checkbox" checked=${values.force} onChange=${set("force")} /> Replace a model of this name</label>
