@@ -31,7 +31,7 @@ class FrameWriter:
         self._error: BaseException | None = None
 
     def ready(self, call: FramedCall) -> None:
-        """The call has events. They are written once whatever is being dispatched now has been, unless it has failed."""
+        """The call has events. They are written once what is being dispatched now has been, unless it has failed."""
         if self._failed:
             return
         self._ready.append(call)
