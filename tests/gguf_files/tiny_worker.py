@@ -21,7 +21,7 @@ from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.models.trial import Build
-from infermesh_worker.rpc.prompt import tokenize
+from infermesh_worker.rpc.prompts.prompt import tokenize
 from infermesh_worker.testing.harness import Harness
 from tests.gguf_files.tiny_models import CONTEXT, IDS, MODELS, TOKENS, most_probable, write_model
 

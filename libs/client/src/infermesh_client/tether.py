@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from infermesh_runtime.parent import die_with
+from infermesh_runtime.processes.parent import die_with
 
 USAGE = "usage: python -m infermesh_client.tether --parent PID (--service FILE | -- COMMAND...)"
 

@@ -12,7 +12,7 @@ import pytest
 from infermesh_client.model_import import progress_lines
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress_lines import ProgressLines
-from infermesh_runtime.network_imports import WEIGHTS
+from infermesh_runtime.importing.network_imports import WEIGHTS
 from libs.client.tests.model_import.conftest import SAFETENSORS, Hub, RunImport
 
 

@@ -20,7 +20,7 @@ from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.manifest.model_kind import GENERATE, ModelKind
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
-from infermesh_runtime.process import run
+from infermesh_runtime.processes.process import run
 from infermesh_runtime.rpc.access import identity_of, mesh_access
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart

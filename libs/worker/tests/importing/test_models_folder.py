@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1.admin_pb2_grpc import ModelsFolderServiceStub
-from infermesh_runtime.models_folder import folder_id
+from infermesh_runtime.importing.models_folder import folder_id
 from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_worker.testing.processes import WorkerStubs, connected, simulated_worker_process
 

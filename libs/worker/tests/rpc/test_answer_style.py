@@ -15,7 +15,7 @@ from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.manifest.answer_style import AnswerStyle
 from infermesh_worker.models.opened_model import OpenedModel, bind_template
 from infermesh_worker.rpc.convert import to_generation, to_started
-from infermesh_worker.rpc.told_prompt import tell_style
+from infermesh_worker.rpc.prompts.told_prompt import tell_style
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 from infermesh_worker.testing.simulated_engine import build_tokenizer
 

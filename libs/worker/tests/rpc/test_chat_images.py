@@ -14,8 +14,8 @@ from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from infermesh_runtime.manifest.image_facts import Grid, ImageFacts, Tiles, Whole
 from infermesh_worker.images.reader import ImageReader
 from infermesh_worker.models.opened_model import OpenedModel, bind_template
-from infermesh_worker.rpc.chat_images import MAX_IMAGES
-from infermesh_worker.rpc.prompt import Prompt, read_prompt
+from infermesh_worker.rpc.prompts.chat_images import MAX_IMAGES
+from infermesh_worker.rpc.prompts.prompt import Prompt, read_prompt
 from infermesh_worker.rpc.tokenizing import tokenize
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 

@@ -12,8 +12,8 @@ from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 from infermesh_runtime.errors import ResourceExhausted
 from infermesh_worker.hosting.queue_bound import QueueBound
-from infermesh_worker.rpc import prompt
 from infermesh_worker.rpc.inference_servicer import InferenceServicer
+from infermesh_worker.rpc.prompts import prompt
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 
 INFO = SimulatedRunner(SimulatedOptions(vocab_size=259, context_length=1 << 20)).info

@@ -7,7 +7,7 @@ import pytest
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_worker.models.opened_model import OpenedModel
-from infermesh_worker.rpc.prompt import render_chat, tokenize
+from infermesh_worker.rpc.prompts.prompt import render_chat, tokenize
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 
 SIMPLE = (

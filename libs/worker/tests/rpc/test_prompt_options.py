@@ -13,8 +13,8 @@ from infermesh_runtime.errors import ContextLengthExceeded, FailedPrecondition, 
 from infermesh_worker.models.bad_words import spell_bad_words
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.convert import to_generation, to_started
+from infermesh_worker.rpc.prompts.told_prompt import tell_prompt
 from infermesh_worker.rpc.tokenizing import detokenize, tokenize
-from infermesh_worker.rpc.told_prompt import tell_prompt
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 from infermesh_worker.testing.simulated_engine import build_tokenizer
 

@@ -14,7 +14,7 @@ from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
 from infermesh_runtime.errors import Code, InfermeshError
 from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_runtime.tensors import from_numpy
-from infermesh_worker.rpc.prompt import tokenize
+from infermesh_worker.rpc.prompts.prompt import tokenize
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 from infermesh_worker.testing.simulated_engine import SPECIAL_TOKENS, VOCAB_SIZE
 

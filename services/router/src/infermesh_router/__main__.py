@@ -6,7 +6,7 @@ from infermesh_router.app import build_server
 from infermesh_router.config.mesh_file import MeshConfigError
 from infermesh_router.config.settings import RouterSettings
 from infermesh_runtime import logs
-from infermesh_runtime.process import run
+from infermesh_runtime.processes.process import run
 from infermesh_runtime.settings import load_or_exit
 
 

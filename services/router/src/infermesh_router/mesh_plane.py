@@ -11,10 +11,10 @@ from infermesh_router.fleet.drainer import Drainer
 from infermesh_router.membership.registry import Registry
 from infermesh_router.mesh.events import MeshEvents
 from infermesh_router.mesh.feed import Feed
-from infermesh_router.mesh.import_book import ImportBook
-from infermesh_router.mesh.import_follower import ImportFollower
+from infermesh_router.mesh.imports.import_book import ImportBook
+from infermesh_router.mesh.imports.import_follower import ImportFollower
+from infermesh_router.mesh.imports.models_folders import ModelsFolders
 from infermesh_router.mesh.manager import Manager
-from infermesh_router.mesh.models_folders import ModelsFolders
 from infermesh_router.mesh.observer import Observer
 from infermesh_router.mesh.owner import Owner
 from infermesh_router.mesh.receipts import MeshReceipts

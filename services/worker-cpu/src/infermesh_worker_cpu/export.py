@@ -13,7 +13,7 @@ from infermesh_worker.models.loading_report import check_loaded
 
 _TETHER = """
 import os, sys
-from infermesh_runtime.parent import die_with
+from infermesh_runtime.processes.parent import die_with
 die_with(int(sys.argv[1]))
 os.execv(sys.argv[2], sys.argv[2:])
 """

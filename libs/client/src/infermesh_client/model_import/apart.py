@@ -13,7 +13,7 @@ from typing import Any
 
 from infermesh_client.model_import.progress import ProgressStep
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
-from infermesh_runtime.parent import die_with
+from infermesh_runtime.processes.parent import die_with
 
 _SPAWN = multiprocessing.get_context("spawn")
 

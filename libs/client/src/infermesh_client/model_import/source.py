@@ -16,7 +16,7 @@ from infermesh_client.stores.ollama import find_model, store_folder
 from infermesh_client.weight_files.pointers import check_no_pointer
 from infermesh_client.weight_files.splits import one_model
 from infermesh_runtime.errors import InvalidArgument, NotFound
-from infermesh_runtime.network_imports import HUB_ID, check_model_name
+from infermesh_runtime.importing.network_imports import HUB_ID, check_model_name
 
 ACCEPTED = (
     "a GGUF file, an OpenVINO IR folder (openvino_model.xml and .bin), a Hugging Face folder (config.json and "

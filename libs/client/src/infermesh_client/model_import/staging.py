@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, ResourceExhausted
-from infermesh_runtime.models_folder import (
+from infermesh_runtime.importing.models_folder import (
     OWNER_LOCK,
     ROOT_LOCK,
     SCRATCH_PREFIX,

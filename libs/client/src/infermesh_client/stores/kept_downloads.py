@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from infermesh_runtime.models_folder import DOWNLOAD_LOCK, DOWNLOADS
+from infermesh_runtime.importing.models_folder import DOWNLOAD_LOCK, DOWNLOADS
 
 FOLDER = DOWNLOADS
 """In the models folder, so that a finished download needs no second copy."""

@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from infermesh_runtime.errors import Code, InfermeshError
-from infermesh_runtime.network_imports import redacted
+from infermesh_runtime.importing.network_imports import redacted
 from infermesh_runtime.rpc.context import RpcContext
 
 audit_logger = logging.getLogger("infermesh.audit")

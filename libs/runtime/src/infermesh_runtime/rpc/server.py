@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
 
 from infermesh_runtime.errors import Unavailable
-from infermesh_runtime.process import handled_signals
+from infermesh_runtime.processes.process import handled_signals
 from infermesh_runtime.rpc.body_budget import Bodies
 from infermesh_runtime.rpc.call_limit import NO_LIMIT, CallLimit
 from infermesh_runtime.rpc.in_flight import InFlight

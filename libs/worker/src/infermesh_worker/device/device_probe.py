@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
-from infermesh_runtime.parent import die_with
+from infermesh_runtime.processes.parent import die_with
 from infermesh_worker.device.device_facts import DeviceFacts
 
 TIMEOUT_S = 120.0

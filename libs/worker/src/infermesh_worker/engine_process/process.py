@@ -29,7 +29,7 @@ from infermesh_runtime.errors import (
     NotFound,
     Unimplemented,
 )
-from infermesh_runtime.parent import die_with
+from infermesh_runtime.processes.parent import die_with
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.engine_process.channel import Channel, ParentGoneError
 from infermesh_worker.engine_process.executor_loop import ExecutorLoop

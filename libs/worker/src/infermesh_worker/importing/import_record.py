@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from infermesh_runtime.network_imports import redacted
+from infermesh_runtime.importing.network_imports import redacted
 from infermesh_worker.importing.import_process import Outcome
 
 _MOST_STEP_CHARS, _MOST_MESSAGE_CHARS = 200, 1000

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
-from infermesh_runtime.models_folder import clear_after_cancel, folder_id, take_network_lock
+from infermesh_runtime.importing.models_folder import clear_after_cancel, folder_id, take_network_lock
 from infermesh_worker.importing.command import Wanted, import_command, import_environment
 from infermesh_worker.importing.import_process import ImportProcess
 from infermesh_worker.importing.import_record import ImportRecord, ImportState

@@ -8,9 +8,9 @@ from pathlib import Path
 from infermesh_runtime.background.shared_call import SharedCall
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import FailedPrecondition, ModelNotFound
+from infermesh_runtime.importing.models_folder import staging_folder
+from infermesh_runtime.importing.network_imports import check_model_name
 from infermesh_runtime.manifest.model_manifest import MANIFEST
-from infermesh_runtime.models_folder import staging_folder
-from infermesh_runtime.network_imports import check_model_name
 from infermesh_worker.hosting.model_loader import ModelLoader
 
 

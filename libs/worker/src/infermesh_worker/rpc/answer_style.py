@@ -14,7 +14,7 @@ from infermesh_runtime.answer_parsing.parser import known_style, marks_of
 from infermesh_runtime.answer_parsing.parts import OutputStyle
 from infermesh_runtime.chat_templates.reasoning_marks import closes_reasoning, opens_reasoning
 from infermesh_worker.models.opened_model import OpenedModel
-from infermesh_worker.rpc.prompt import THREAD_FROM_BYTES, invalid, offers_tools
+from infermesh_worker.rpc.prompts.prompt import THREAD_FROM_BYTES, invalid, offers_tools
 
 _TAIL_TOKENS = 16
 """Within so many tokens, a prompt that opens the reasoning has its mark."""

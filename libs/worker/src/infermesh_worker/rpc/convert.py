@@ -14,10 +14,10 @@ from infermesh_runtime.errors import DeviceNotAvailable
 from infermesh_worker.models.bad_words import spell_bad_words
 from infermesh_worker.models.fill_in_middle import gap_ends
 from infermesh_worker.models.opened_model import OpenedModel
-from infermesh_worker.rpc import prompt
 from infermesh_worker.rpc.answer_style import answer_format, answer_style, check_choice, shown_marks
 from infermesh_worker.rpc.defaults import in_use, with_defaults
-from infermesh_worker.rpc.prediction import read_prediction
+from infermesh_worker.rpc.prompts import prompt
+from infermesh_worker.rpc.prompts.prediction import read_prediction
 
 _MAX_BAD_WORDS = 1024
 

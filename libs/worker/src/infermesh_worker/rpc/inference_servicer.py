@@ -15,6 +15,7 @@ from infermesh_worker.hosting.worker_status import WorkerStatus
 from infermesh_worker.rpc.audio.speak import speak
 from infermesh_worker.rpc.audio.transcribe import transcribe
 from infermesh_worker.rpc.convert import check_device, count_sequences, to_generation, to_started
+from infermesh_worker.rpc.prompts.told_prompt import tell_prompt, tell_style
 from infermesh_worker.rpc.streams.frame_stream import Behaviour, FrameStream
 from infermesh_worker.rpc.streams.framed_call import FramedCall
 from infermesh_worker.rpc.streams.single import write_responses
@@ -22,7 +23,6 @@ from infermesh_worker.rpc.tensors.infer import infer
 from infermesh_worker.rpc.texts.embed import embed
 from infermesh_worker.rpc.texts.score import score
 from infermesh_worker.rpc.tokenizing import detokenize, tokenize
-from infermesh_worker.rpc.told_prompt import tell_prompt, tell_style
 from infermesh_worker.worker import Worker
 
 DEFAULT_INTERVAL_MS = 100

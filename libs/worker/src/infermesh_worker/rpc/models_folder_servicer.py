@@ -4,7 +4,7 @@
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc
-from infermesh_runtime.network_imports import check_model_name, check_network_source, check_weights
+from infermesh_runtime.importing.network_imports import check_model_name, check_network_source, check_weights
 from infermesh_runtime.rpc.audit import audited
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.importing.command import Wanted

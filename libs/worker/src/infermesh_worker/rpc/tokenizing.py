@@ -6,7 +6,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_worker.models.opened_model import OpenedModel
-from infermesh_worker.rpc.prompt import THREAD_FROM_BYTES, encode, invalid, render_seen
+from infermesh_worker.rpc.prompts.prompt import THREAD_FROM_BYTES, encode, invalid, render_seen
 
 _MOST_CONTEXTS = 16
 """How many contexts a text may be long to be tokenised."""

@@ -278,3 +278,20 @@ async def test_a_call_that_is_dropped_before_the_writers_turn_is_not_written() -
     calls[1].drop()
     writer.close()
     await writing
+
+
+async def test_a_writer_that_fails_writes_nothing_more_however_busy_its_calls_are() -> None:
+    reads = reader(fast=False)
+    writer = FrameWriter(reads.take)
+    writing = asyncio.create_task(writer.run())
+    busy = asyncio.create_task(FramedCall(1, writer.ready, forget).write(b"x"))
+    await settle()
+    writer.fail(Internal("it broke"))
+    late = asyncio.create_task(FramedCall(2, writer.ready, forget).write(b"y"))
+    await settle()
+    reads.may_read.set()
+    with pytest.raises(Internal, match="it broke"):
+        await writing
+    assert reads.frames == [b""]
+    for task in (busy, late):
+        task.cancel()

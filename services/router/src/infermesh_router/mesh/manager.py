@@ -3,7 +3,7 @@
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.mesh.v1 import mesh_pb2 as mesh
 from infermesh_router.fleet.drainer import Drainer
-from infermesh_router.mesh.models_folders import ModelsFolders
+from infermesh_router.mesh.imports.models_folders import ModelsFolders
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_runtime.rpc.audit import audited
 from infermesh_runtime.rpc.context import RpcContext

@@ -9,7 +9,7 @@ from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.api.listing import Listing
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.mesh.describe import describe_endpoints, describe_queues
-from infermesh_router.mesh.import_book import ImportBook
+from infermesh_router.mesh.imports.import_book import ImportBook
 from infermesh_router.mesh.json_values import to_json
 from infermesh_router.mesh.viewer import Viewer
 

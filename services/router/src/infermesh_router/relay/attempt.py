@@ -11,6 +11,7 @@ from infermesh_router.admission.grant import Grant
 from infermesh_router.fleet.faults import CONNECT_TIMEOUT, STREAM_CUT, to_error
 from infermesh_router.relay.streams.event import StreamEvent
 from infermesh_router.relay.streams.stream_kind import StreamKind
+from infermesh_runtime.background.tasks import is_cancelled
 from infermesh_runtime.errors import InfermeshError, Internal, Unavailable
 
 
@@ -134,7 +135,7 @@ class Attempt:
         except grpc.aio.AioRpcError as error:
             raise to_error(error) from error
         except asyncio.CancelledError:
-            if self.abandoned is None or _is_cancelled():
+            if self.abandoned is None or is_cancelled():
                 raise
             raise self.abandoned from None
 
@@ -150,9 +151,3 @@ class Attempt:
 
     def _cut(self, what: str, reason: str) -> Unavailable:
         return Unavailable(f"Endpoint {self.address} {what}.", reason=reason)
-
-
-def _is_cancelled() -> bool:
-    """Whether the task itself is being cancelled, and not only the call that it reads."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from infermesh_router.requests.exchange import Exchange, read_request, write_reply
 from infermesh_runtime.errors import InvalidArgument, Unavailable
-from infermesh_runtime.parent import die_with
+from infermesh_runtime.processes.parent import die_with
 
 ArgumentsT = ParamSpec("ArgumentsT")
 ResultT = TypeVar("ResultT")

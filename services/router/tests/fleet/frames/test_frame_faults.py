@@ -125,3 +125,13 @@ async def test_an_answer_that_nobody_reads_has_a_bound() -> None:
     with pytest.raises(ResourceExhausted, match="does not read") as caught:
         await anext(call)
     assert caught.value.reason == "SLOW_READER"
+
+
+async def test_one_large_message_is_no_slow_reader() -> None:
+    """A message with the log probabilities of a long prompt may be larger than the bound."""
+    call = FrameCall(lambda: pytest.fail("given up"), most_unread_bytes=10_000)
+    large = pb.GenerateResponse(started=pb.Started(model="x" * 20_000)).SerializeToString()
+    small = pb.GenerateResponse(delta=pb.Delta(text="x")).SerializeToString()
+    call.put(large)
+    call.put(small)
+    assert [await anext(call), await anext(call)] == [large, small]

@@ -11,7 +11,7 @@ from infermesh_client.cli.boundary import load_settings
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress_lines import ProgressLines
 from infermesh_runtime.errors import InfermeshError
-from infermesh_runtime.network_imports import check_network_source
+from infermesh_runtime.importing.network_imports import check_network_source
 
 _NICENESS = 10
 """The worker goes on to serve meanwhile."""

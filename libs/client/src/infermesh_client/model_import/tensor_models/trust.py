@@ -4,7 +4,7 @@ from pathlib import PurePath
 
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.network_imports import CODE_SUFFIXES
+from infermesh_runtime.importing.network_imports import CODE_SUFFIXES
 
 
 def check_trust(graph: PurePath, options: ImportOptions) -> None:

@@ -24,7 +24,7 @@ from infermesh_engine.requests.request import OutputFormat
 from infermesh_engine.sampling.grammars.grammar import index_vocabulary
 from infermesh_engine.sampling.grammars.trial import try_format
 from infermesh_runtime.errors import InfermeshError
-from infermesh_runtime.parent import die_with
+from infermesh_runtime.processes.parent import die_with
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer

@@ -22,7 +22,7 @@ from infermesh_runtime.chat_templates.chat_template import ChatTemplate
 from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_runtime.chat_templates.detect import detect_style
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
-from infermesh_runtime.parent import die_with
+from infermesh_runtime.processes.parent import die_with
 
 MAX_MEMORY_BYTES = 1 << 30
 """Most address space of the process."""

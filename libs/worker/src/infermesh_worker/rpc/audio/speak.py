@@ -12,7 +12,7 @@ from infermesh_runtime.tensors import from_numpy
 from infermesh_worker.engine_client.work import Answer, Work
 from infermesh_worker.rpc.audio.streaming import Order, answers, check_name, check_range, deadline, to_started
 from infermesh_worker.rpc.convert import check_device
-from infermesh_worker.rpc.prompt import invalid
+from infermesh_worker.rpc.prompts.prompt import invalid
 from infermesh_worker.rpc.texts.checks import check_priority
 from infermesh_worker.speaking.voice_mix import voice_named
 from infermesh_worker.worker import Worker

@@ -10,7 +10,7 @@ from infermesh_runtime.errors import Internal
 from infermesh_worker.engine_client.work import Answer, Work
 from infermesh_worker.hosting.hosted_model import HostedModel
 from infermesh_worker.rpc.convert import DEVICE_KINDS
-from infermesh_worker.rpc.prompt import invalid
+from infermesh_worker.rpc.prompts.prompt import invalid
 
 MOST_NAME_CHARS = 256
 

@@ -15,7 +15,7 @@ from infermesh_worker.engine_client.work import Work
 from infermesh_worker.executors.wire_tensors import Flat, flatten
 from infermesh_worker.rpc.audio.streaming import Order, answers, check_name, check_range, deadline, to_started
 from infermesh_worker.rpc.convert import check_device
-from infermesh_worker.rpc.prompt import THREAD_FROM_BYTES, invalid
+from infermesh_worker.rpc.prompts.prompt import THREAD_FROM_BYTES, invalid
 from infermesh_worker.rpc.texts.checks import check_priority
 from infermesh_worker.worker import Worker
 

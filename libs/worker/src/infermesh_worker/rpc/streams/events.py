@@ -10,7 +10,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests.output import Finished, FinishReason
 from infermesh_runtime.wire_fields import varint
 from infermesh_worker.engine_process.frames import WireDelta
-from infermesh_worker.rpc.told_prompt import to_logprob
+from infermesh_worker.rpc.prompts.told_prompt import to_logprob
 
 _FINISH_REASONS = {
     FinishReason.STOP: pb.FINISH_REASON_STOP,

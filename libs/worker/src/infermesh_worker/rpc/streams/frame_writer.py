@@ -27,10 +27,13 @@ class FrameWriter:
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._closed = False
+        self._failed = False
         self._error: BaseException | None = None
 
     def ready(self, call: FramedCall) -> None:
-        """The call has events. They are written once whatever is being dispatched now has been."""
+        """The call has events. They are written once what is being dispatched now has been, unless it has failed."""
+        if self._failed:
+            return
         self._ready.append(call)
         if self._waiter is not None:
             self._wake()
@@ -43,6 +46,7 @@ class FrameWriter:
 
     def fail(self, error: BaseException) -> None:
         """Ends `run` with this error, and writes nothing more than is being written."""
+        self._failed = True
         self._ready.clear()
         self.close(error)
 

@@ -10,6 +10,7 @@ from infermesh_runtime.rpc.carried import CarriedCall
 from infermesh_runtime.rpc.options import MAX_MESSAGE_BYTES
 from infermesh_runtime.rpc.status import DETAILS_KEY
 from infermesh_worker.engine_client.output_stream import OutputStream
+from infermesh_worker.rpc.prompts.told_prompt import tell_prompt_logprobs
 from infermesh_worker.rpc.streams.events import (
     call_field,
     delta_event,
@@ -18,7 +19,6 @@ from infermesh_worker.rpc.streams.events import (
     response_event,
     started_response,
 )
-from infermesh_worker.rpc.told_prompt import tell_prompt_logprobs
 
 MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 64
 """Longest event, so that it fits into a message. As with Generate, a call with a longer one fails."""

@@ -3,8 +3,8 @@
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.engine_client.output_stream import OutputStream
+from infermesh_worker.rpc.prompts.told_prompt import tell_prompt_logprobs
 from infermesh_worker.rpc.streams.events import delta_response, finished_response, started_response
-from infermesh_worker.rpc.told_prompt import tell_prompt_logprobs
 
 
 async def write_responses(stream: OutputStream, started: pb.Started, context: RpcContext) -> None:

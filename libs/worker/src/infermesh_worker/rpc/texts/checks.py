@@ -3,7 +3,7 @@
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_worker.rpc.prompt import invalid
+from infermesh_worker.rpc.prompts.prompt import invalid
 from infermesh_worker.rpc.tensors.infer import MAX_PRIORITY
 
 

@@ -11,7 +11,7 @@ from infermesh_runtime.tensors import from_numpy
 from infermesh_worker.executors.text_executor import DIMENSIONS, EMBEDDINGS, NORMALIZE, POOLING
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.convert import check_device
-from infermesh_worker.rpc.prompt import THREAD_FROM_BYTES, invalid
+from infermesh_worker.rpc.prompts.prompt import THREAD_FROM_BYTES, invalid
 from infermesh_worker.rpc.texts.checks import check_priority, known
 from infermesh_worker.rpc.texts.reading import Limits, TokenisedText, check_texts, read_texts, read_token_ids
 from infermesh_worker.rpc.texts.sharing import Asked, run_texts

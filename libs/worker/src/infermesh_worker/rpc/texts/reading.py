@@ -10,7 +10,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_runtime.errors import ContextLengthExceeded
 from infermesh_runtime.tensors import Array
 from infermesh_worker.models.opened_model import OpenedModel
-from infermesh_worker.rpc.prompt import invalid
+from infermesh_worker.rpc.prompts.prompt import invalid
 
 _MOST_CONTEXTS = 16
 """How many contexts of the longest tokens a text may be long to be tokenised: it takes a second per megabyte."""

@@ -8,7 +8,7 @@ from infermesh_runtime.manifest.model_kind import RERANK
 from infermesh_runtime.tensors import from_numpy
 from infermesh_worker.executors.text_executor import RAW, SCORES
 from infermesh_worker.rpc.convert import check_device
-from infermesh_worker.rpc.prompt import THREAD_FROM_BYTES, invalid
+from infermesh_worker.rpc.prompts.prompt import THREAD_FROM_BYTES, invalid
 from infermesh_worker.rpc.texts.checks import check_priority, known
 from infermesh_worker.rpc.texts.reading import Limits, check_texts, read_pairs
 from infermesh_worker.rpc.texts.sharing import Asked, run_texts

@@ -80,7 +80,8 @@ class FrameCall:
         self._unread_bytes += len(message)
         if len(self._messages) >= self._merge_at:
             self._merge()
-        if self._unread_bytes > self._most_unread_bytes:
+        behind = self._unread_bytes - len(self._messages[0])  # one message alone may be of any size
+        if behind > self._most_unread_bytes:
             self._give_up(faults.unread(self._most_unread_bytes))
         self._wake()
 

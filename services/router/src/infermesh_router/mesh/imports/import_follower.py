@@ -12,7 +12,7 @@ from infermesh.admin.v1 import admin_pb2_grpc
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import operator_error
-from infermesh_router.mesh.import_book import ImportBook
+from infermesh_router.mesh.imports.import_book import ImportBook
 from infermesh_runtime.errors import InfermeshError
 
 _LOOK_S = 0.1

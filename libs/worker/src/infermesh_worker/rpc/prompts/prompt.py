@@ -26,7 +26,7 @@ from infermesh_worker.models.fill_in_middle import encode_gap
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.models.templates.bounded_template import BoundedTemplate
 from infermesh_worker.models.templates.template_process import pack_conversation
-from infermesh_worker.rpc.chat_images import content_parts, measure_images, show_images
+from infermesh_worker.rpc.prompts.chat_images import content_parts, measure_images, show_images
 from infermesh_worker.rpc.template_hints import hinted_variables, takes_reasoning
 
 ROLES = ("system", "developer", "user", "assistant", "tool")

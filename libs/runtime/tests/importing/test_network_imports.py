@@ -3,7 +3,7 @@
 import pytest
 
 from infermesh_runtime.errors import InvalidArgument
-from infermesh_runtime.network_imports import check_model_name, check_network_source, check_weights, redacted
+from infermesh_runtime.importing.network_imports import check_model_name, check_network_source, check_weights, redacted
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.endpoint_set import Fleet
-from infermesh_router.mesh.import_book import RUNNING, ImportBook
-from infermesh_router.mesh.import_follower import ImportFollower, folder_service
+from infermesh_router.mesh.imports.import_book import RUNNING, ImportBook
+from infermesh_router.mesh.imports.import_follower import ImportFollower, folder_service
 from infermesh_runtime.errors import (
     FailedPrecondition,
     InfermeshError,
@@ -18,7 +18,7 @@ from infermesh_runtime.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from infermesh_runtime.network_imports import check_model_name, check_network_source, check_weights
+from infermesh_runtime.importing.network_imports import check_model_name, check_network_source, check_weights
 
 _TIMEOUT_S = 60.0
 """Longest time for a call to an endpoint."""

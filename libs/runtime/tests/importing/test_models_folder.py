@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from infermesh_runtime.models_folder import (
+from infermesh_runtime.importing.models_folder import (
     DOWNLOAD_LOCK,
     clear_after_cancel,
     folder_id,

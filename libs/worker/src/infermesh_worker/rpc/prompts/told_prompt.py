@@ -7,7 +7,7 @@ from infermesh_engine.requests.request import GenerationRequest
 from infermesh_worker.engine_process.frames import WireLogprob
 from infermesh_worker.models.opened_model import OpenedModel
 from infermesh_worker.rpc.answer_style import answer_style
-from infermesh_worker.rpc.prompt import offers_tools
+from infermesh_worker.rpc.prompts.prompt import offers_tools
 from infermesh_worker.rpc.template_hints import ignored_fields
 
 

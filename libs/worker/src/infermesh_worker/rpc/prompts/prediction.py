@@ -3,7 +3,7 @@
 from infermesh.inference.v1.inference_pb2 import GenerateRequest
 from infermesh_runtime.chat_templates.control_tokens import Rendered
 from infermesh_worker.models.opened_model import OpenedModel
-from infermesh_worker.rpc.prompt import encode, invalid
+from infermesh_worker.rpc.prompts.prompt import encode, invalid
 
 _MOST_CHARACTERS = 8
 """Characters a token of the context that are tokenised; more are most likely beyond the context."""

@@ -22,7 +22,8 @@ SERVICE = """
 import asyncio, os, sys
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.inference.v1 import inference_pb2_grpc
-from infermesh_runtime import logs, process, settings
+from infermesh_runtime import logs, settings
+from infermesh_runtime.processes import process
 from infermesh_runtime.rpc import server
 
 class Servicer(inference_pb2_grpc.InferenceServiceServicer):

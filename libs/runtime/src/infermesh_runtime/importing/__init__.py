@@ -1,0 +1,1 @@
+"""Changes to models folders, and what may be imported into them over the network."""

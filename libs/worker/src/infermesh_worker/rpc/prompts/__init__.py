@@ -1,0 +1,1 @@
+"""Reads the prompt of a request, and tells what became of it."""

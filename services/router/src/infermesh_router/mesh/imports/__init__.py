@@ -1,0 +1,1 @@
+"""Imports and removals of models at endpoints, and what is known of them."""
