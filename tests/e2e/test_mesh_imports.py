@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from libs.client.tests.model_import.conftest import Hub, HubHandler, HubServer
+from libs.client.tests.model_import.conftest import Hub, served
 from tests.e2e.mesh import CPU, Mesh, NewMesh
 from tests.gguf_files.tiny_models import MODELS, write_model
 
@@ -34,16 +32,8 @@ Told = dict[str, Any]
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("hub")
     state = Hub(models={"org/model": {"m.gguf": write_model(folder / "m.gguf", MODELS["plain"]).read_bytes()}})
-    server = HubServer(("127.0.0.1", 0), partial(HubHandler, state))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    yield state
-    state.resume.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(state):
+        yield state
 
 
 @pytest.fixture(scope="module")

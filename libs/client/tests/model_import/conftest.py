@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -152,9 +153,9 @@ class HubServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    state = Hub(models={"org/model": dict(SAFETENSORS)})
+@contextmanager
+def served(state: Hub) -> Iterator[Hub]:
+    """Serves it while the block runs."""
     server = HubServer(("127.0.0.1", 0), partial(HubHandler, state))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # how often it looks whether it shall stop
@@ -165,6 +166,12 @@ def hub() -> Iterator[Hub]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with served(Hub(models={"org/model": dict(SAFETENSORS)})) as state:
+        yield state
 
 
 StartImport = Callable[..., "subprocess.Popen[str]"]

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.ollama.answers import OllamaAnswer
 from infermesh_router.ollama.convert import AskedOf
 from infermesh_router.openai.answers.events import BodySink, EventsSink
+from infermesh_router.testing.dialects.messages import Written
 from infermesh_router.testing.dialects.ollama import chat, generate
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, delta, finished, started
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, ModelNotFound
@@ -30,18 +30,9 @@ FINISHED = pb.Finished(
 CALL = {"function": {"index": 0, "name": "f", "arguments": {"a": 1}}}
 
 
-class Written:
-    """Keeps the messages of a stream."""
-
-    def __init__(self) -> None:
-        self.messages: list[HttpBody] = []
-
-    async def write(self, message: HttpBody) -> None:
-        self.messages.append(message)
-
-    @property
-    def lines(self) -> list[Any]:
-        return [json.loads(line) for message in self.messages for line in message.data.splitlines()]
+def lines(written: Written) -> list[Any]:
+    """The JSON of each line that was written."""
+    return [json.loads(line) for line in written.data.splitlines()]
 
 
 async def no_headers(_started: pb.Started | None) -> None:
@@ -72,7 +63,7 @@ async def test_a_stream_has_thinking_text_and_calls() -> None:
     await run(sink)
     await sink.end()
     said = {"role": "assistant", "content": ""}
-    assert [without_time(line) for line in written.lines] == [
+    assert [without_time(line) for line in lines(written)] == [
         {"model": "m:latest", "message": said | {"thinking": "so"}, "done": False},
         {"model": "m:latest", "message": said | {"content": "Well."}, "done": False},
         {"model": "m:latest", "message": said | {"tool_calls": [CALL]}, "done": False},
@@ -110,7 +101,7 @@ async def test_a_call_that_was_cut_off_is_left_out() -> None:
     stream = EventsSink(new_answer(), TOOLS, no_headers, written)
     await run(stream, (*PIECES[:3], 'ments": {"a": '), end)
     await stream.end()
-    assert not any("tool_calls" in line["message"] for line in written.lines)
+    assert not any("tool_calls" in line["message"] for line in lines(written))
 
 
 async def test_every_line_has_its_time() -> None:
@@ -121,7 +112,7 @@ async def test_every_line_has_its_time() -> None:
     sink = EventsSink(answer, TOOLS, no_headers, written)
     await run(sink, PIECES[:2])
     await sink.end()
-    assert [line["created_at"] for line in written.lines] == [
+    assert [line["created_at"] for line in lines(written)] == [
         "2001-09-09T01:46:40.000001Z",
         "2001-09-09T01:46:40.999999Z",
         "2001-09-09T01:46:41.000000Z",
@@ -133,7 +124,7 @@ async def test_a_prompt_has_its_answer_in_the_response() -> None:
     sink = EventsSink(new_answer(is_chat=False), {}, no_headers, written)
     await run(sink, PIECES[:2])
     await sink.end()
-    thinking, text, last = map(without_time, written.lines)
+    thinking, text, last = map(without_time, lines(written))
     assert thinking == {"model": "m:latest", "response": "", "thinking": "so", "done": False}
     assert text == {"model": "m:latest", "response": "Well.", "done": False}
     assert (last["response"], last["done"]) == ("", True)

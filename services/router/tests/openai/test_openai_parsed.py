@@ -1,11 +1,11 @@
 """Tests of what dialects with one choice get: parts of an answer, written as their events or gathered for one body."""
 
 import orjson
-from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.answers.events import BodySink, EventsSink
 from infermesh_router.openai.answers.parsed import Answer, ParsedAnswer
+from infermesh_router.testing.dialects.messages import Written
 from infermesh_runtime.answer_parsing.parts import CallArguments, CallBegins, Part, Reasoning, Text
 from infermesh_runtime.errors import InfermeshError, Unavailable
 
@@ -42,20 +42,6 @@ class Lines:
 
     def fail(self, error: InfermeshError, answer: Answer) -> bytes:
         return f"fail {error.message} after {answer.text}\n".encode()
-
-
-class Written:
-    """Keeps the messages of a stream."""
-
-    def __init__(self) -> None:
-        self.messages: list[HttpBody] = []
-
-    async def write(self, message: HttpBody) -> None:
-        self.messages.append(message)
-
-    @property
-    def text(self) -> str:
-        return b"".join(message.data for message in self.messages).decode()
 
 
 async def no_headers(started: pb.Started | None) -> None:

@@ -3,14 +3,12 @@
 Workers never import from it. Converters run in it as subprocesses, and what they print goes to a log.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -18,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infermesh_runtime.errors import FailedPrecondition, Unavailable
+from infermesh_runtime.importing.models_folder import locked
 
 FOLDER, LOG = "converter", "converter.log"
 TOLD = ("optimum-intel", "nncf", "transformers", "torch")
@@ -78,7 +77,7 @@ def make_environment(home: Path, report: Report) -> ConverterEnvironment:
     folder = _folder(home)
     folder.parent.mkdir(parents=True, exist_ok=True)
     (home / "log").mkdir(parents=True, exist_ok=True)
-    with _alone(folder.parent / _LOCK):
+    with locked(folder.parent / _LOCK):
         found = find_environment(home)
         if found is not None:
             return found
@@ -173,13 +172,3 @@ def _installed() -> Mapping[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)

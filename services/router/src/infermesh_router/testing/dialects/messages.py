@@ -17,3 +17,8 @@ class Written:
     def data(self) -> bytes:
         """The bytes of all messages."""
         return b"".join(message.data for message in self.messages)
+
+    @property
+    def text(self) -> str:
+        """The same as text."""
+        return self.data.decode()
