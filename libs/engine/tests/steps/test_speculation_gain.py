@@ -94,3 +94,14 @@ def test_likely_guesses_pay_soon(make_sequence: Make, count: int, least: float) 
     run = streams(make_sequence, count, prompt, next_token=next_token, cost=of_rows(0.020, 0.002))
     run.run(128)
     assert run.gain >= least
+
+
+@pytest.mark.parametrize("cost", [of_rows(0.0, 0.006), of_rows(0.020, 0.020)])
+def test_a_round_measures_so_many_steps_with_guesses(make_sequence: Make, cost: Callable[[int], float]) -> None:
+    """Once where a look at the sizes says that no guess can pay, and once where only the chances say so."""
+    prompt, next_token = mostly_counting(0.6)
+    run = streams(make_sequence, 8, prompt, next_token=next_token, cost=cost)
+    run.run(200)
+    first = next(at for at in range(32, 200) if run.guesses[at])
+    rounds = [at for at in range(first - 32, first + 64) if run.guesses[at]]
+    assert len(rounds) == 4

@@ -86,8 +86,10 @@ class Speculation:
         most = min(room, self._costs.reach(decodes) - decodes, decodes * self._options.max_tokens)
         if self._options.mode == "always" or may_pay(decodes, self._costs.estimate, most):
             return True
-        self._steps_without += 1
-        return self._steps_without >= self._probe_after
+        if self._steps_without < self._probe_after - 1:
+            self._steps_without += 1
+            return False
+        return True  # `_choose` counts this step, if it measures
 
     def _candidates(self, plan: Plan) -> list[_Candidate]:
         """The sequences that have guesses."""
