@@ -88,11 +88,12 @@ class Engine:
             max_batched_tokens=config.max_batched_tokens, max_sequences=config.max_sequences, info=info
         )
         self._steps: SerialSteps | OverlappedSteps
+        self.guesses_ahead = info.checks_drafts and not info.samples and config.speculation.mode != "off"
+        """Whether it ever tries guesses of further tokens, so that a prediction is of use."""
         if isinstance(runner, SamplingRunner) and info.samples:
             self._steps = OverlappedSteps(runner, self._scheduler, batches, self._meter, self._requests)
         else:
-            guesses = info.checks_drafts and config.speculation.mode != "off"
-            speculation = Speculation(config.speculation, self._scheduler) if guesses else None
+            speculation = Speculation(config.speculation, self._scheduler) if self.guesses_ahead else None
             self._steps = SerialSteps(
                 runner, self._scheduler, batches, self._meter, self._requests, speculation=speculation
             )

@@ -58,7 +58,7 @@ def test_costs_between_sizes_are_interpolated() -> None:
     assert costs.estimate(3) == pytest.approx(0.020)
     assert costs.estimate(5) == pytest.approx(0.030)
     assert costs.estimate(9) == pytest.approx(0.050), "what is larger goes on like that"
-    assert costs.reach(2) == 10, "but not at one leap"
+    assert (costs.reach(2), costs.reach(5), costs.reach(40)) == (11, 6, 50), "but not at one leap"
     plain = StepCosts()
     for _ in range(3):
         plain.add(64, 0.1)
@@ -72,6 +72,24 @@ def test_a_hiccup_changes_no_cost() -> None:
     assert costs.estimate(4) == pytest.approx(0.01)
     assert costs.measured(4)
     assert not costs.measured(5)
+
+
+def test_large_sizes_are_told_apart() -> None:
+    costs = StepCosts()
+    for rows in (24, 17, 20):
+        for _ in range(2):
+            costs.add(rows, 0.02 + 0.006 * rows)
+    for rows in (17, 18, 20, 23, 24, 30):
+        assert costs.estimate(rows) == pytest.approx(0.02 + 0.006 * rows)
+
+
+def test_one_off_work_is_not_counted() -> None:
+    costs = StepCosts()
+    costs.add(4, 3.0)
+    assert not costs.measured(4)
+    costs.add(4, 0.01)
+    assert costs.measured(4)
+    assert costs.estimate(4) == pytest.approx(0.01)
 
 
 def test_costs_follow_the_machine() -> None:

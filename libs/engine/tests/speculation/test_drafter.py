@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from infermesh_engine.speculation.acceptance import AcceptanceRates, SharedRates
-from infermesh_engine.speculation.drafter import SHORT, Drafter
+from infermesh_engine.speculation.drafter import Drafter
+from infermesh_engine.speculation.prompt_index import MOST_INDEXED, SHORT, PromptIndex
 
 
 def drafter(text: list[int], predicted: tuple[int, ...] = ()) -> Drafter:
-    return Drafter(np.array(text, dtype=np.int64), predicted, AcceptanceRates(SharedRates()))
+    index = PromptIndex(np.array(text, dtype=np.int64), predicted)
+    return Drafter(index, AcceptanceRates(SharedRates()))
 
 
 def test_it_goes_on_where_the_same_tokens_occurred_last() -> None:
@@ -61,6 +63,23 @@ def test_a_prediction_is_preferred_to_the_same_tokens_of_the_prompt() -> None:
     told = drafter([50, 51, 60, 61, 1], predicted=(40, 50, 51, 70, 71))
     told.extend([50, 51])
     assert told.draft(2) == [70, 71]
+
+
+def test_choices_of_a_request_share_an_index_and_no_output() -> None:
+    index = PromptIndex(np.array([1, 2, 3, 4, 9, 1], dtype=np.int64), ())
+    first, second = (Drafter(index, AcceptanceRates(SharedRates())) for _ in range(2))
+    first.extend([2, 7, 7, 1, 2])
+    second.push(2)
+    assert first.draft(2) == [7, 7], "its own output goes before the prompt"
+    assert second.draft(2) == [3, 4]
+    assert Drafter(index, AcceptanceRates(SharedRates())).draft(2) == []
+
+
+def test_a_long_prompt_and_a_long_prediction_are_cut() -> None:
+    index = PromptIndex(np.arange(MOST_INDEXED + 10), range(MOST_INDEXED + 20))
+    assert index.predicted == MOST_INDEXED
+    assert (index.text[index.predicted], index.last) == (10, MOST_INDEXED + 9)
+    assert len(index.text) == 2 * MOST_INDEXED - 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 7])

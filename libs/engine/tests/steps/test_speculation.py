@@ -120,6 +120,13 @@ def test_a_runner_that_cannot_check_guesses_gets_none(make_bench: Make, expected
     assert bench.engine.load().drafted_tokens == 0
 
 
+def test_an_engine_tells_whether_it_guesses(make_bench: Make, make_ahead: Make) -> None:
+    assert make_bench(guesses=8).engine.guesses_ahead
+    assert not make_bench(guesses=0).engine.guesses_ahead
+    assert not make_bench(guesses=8, checks_drafts=False).engine.guesses_ahead
+    assert not make_ahead(guesses=8).engine.guesses_ahead
+
+
 def auto(make_bench: Make, *, prefill_tokens_per_s: float) -> tuple[float, Any]:
     """Seconds of 400 tokens of a right prediction on a device, and the engine's load at the end."""
     long = request(tokens=400)

@@ -4,13 +4,14 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import cast
+from typing import Literal, cast
 
 import pytest
 
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.request import GenerationRequest, StopConditions
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, VirtualClock
+from infermesh_engine.speculation.options import SpeculationOptions
 from infermesh_worker.engine_process.channel import Channel, ParentGoneError
 from infermesh_worker.engine_process.frames import (
     CancelCommand,
@@ -41,10 +42,12 @@ def sockets() -> Iterator[Sockets]:
         yield ours, theirs
 
 
-def engine_loop(sock: socket.socket) -> tuple[EngineLoop, Channel, Engine]:
+def engine_loop(sock: socket.socket, mode: Literal["auto", "off"] = "off") -> tuple[EngineLoop, Channel, Engine]:
     clock = VirtualClock()
-    runner = SimulatedRunner(SimulatedOptions(vocab_size=VOCAB_SIZE), clock=clock, sleep=clock.sleep)
-    config = EngineConfig(max_sequences=4, max_batched_tokens=64)
+    options = SimulatedOptions(vocab_size=VOCAB_SIZE, checks_drafts=True)
+    runner = SimulatedRunner(options, clock=clock, sleep=clock.sleep)
+    speculation = SpeculationOptions(mode=mode)
+    config = EngineConfig(max_sequences=4, max_batched_tokens=64, speculation=speculation)
     engine = Engine(runner, build_tokenizer(), frozenset(), config, clock)
     channel = Channel(sock, max_pending_bytes=8192)
     return EngineLoop(engine, runner, channel, clock), channel, engine
@@ -60,6 +63,19 @@ def reports(sock: socket.socket) -> Iterator[EngineReport]:
     while data := sock.recv(65536):
         for payload in reader.feed(data):
             yield report_decoder.decode(payload)
+
+
+@pytest.mark.parametrize(("mode", "guesses"), [("auto", True), ("off", False)])
+def test_the_front_hears_whether_guesses_are_checked(
+    sockets: Sockets, mode: Literal["auto", "off"], guesses: bool
+) -> None:
+    ours, theirs = sockets
+    loop, *_ = engine_loop(theirs, mode)
+    ours.sendall(pack(ShutdownCommand()))
+    loop.run()
+    loaded = next(reports(ours))
+    assert isinstance(loaded, LoadedReport)
+    assert loaded.info.checks_drafts == guesses
 
 
 def test_front_that_reads_late_gets_everything(sockets: Sockets) -> None:

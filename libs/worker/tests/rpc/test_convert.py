@@ -9,26 +9,29 @@ from google.protobuf.message import Message
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests import request as engine
 from infermesh_engine.requests.output import Finished, FinishReason, Timings
+from infermesh_engine.runners.runner import RunnerInfo
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.engine_client.output_stream import OutputStream
 from infermesh_worker.engine_client.request_meter import RequestTiming
 from infermesh_worker.engine_process.frames import WireLogprob
+from infermesh_worker.rpc import prediction
 from infermesh_worker.rpc.convert import to_generation
 from infermesh_worker.rpc.streams.single import write_responses
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 
 MODEL = opened_model(SimulatedSettings.model_validate({}))
-INFO = replace(SimulatedRunner(SimulatedOptions(vocab_size=259, context_length=99)).info, weights_bytes=77)
+RUNNER = SimulatedRunner(SimulatedOptions(vocab_size=259, context_length=99, checks_drafts=True))
+INFO = replace(RUNNER.info, weights_bytes=77)
 
 
 def fields(message: Message) -> set[str]:
     return {field.name for field in message.DESCRIPTOR.fields}
 
 
-async def convert(**given: Any) -> engine.GenerationRequest:
-    return await to_generation(pb.GenerateRequest(text="ab", **given), request_id="r", model=MODEL, info=INFO)
+async def convert(info: RunnerInfo = INFO, **given: Any) -> engine.GenerationRequest:
+    return await to_generation(pb.GenerateRequest(text="ab", **given), request_id="r", model=MODEL, info=info)
 
 
 async def test_every_field_of_a_request_arrives() -> None:
@@ -108,6 +111,17 @@ async def test_a_prediction_is_cut_to_the_context_and_may_be_token_ids() -> None
         await convert(prediction=pb.Prediction())
     with pytest.raises(InvalidArgument, match="vocabulary"):
         await convert(prediction=pb.Prediction(token_ids=[259]))
+
+
+async def test_a_prediction_that_cannot_be_used_is_checked_but_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_guesses = replace(INFO, checks_drafts=False)
+    monkeypatch.delattr(prediction, "encode")  # nothing is tokenised
+    assert (await convert(no_guesses, prediction=pb.Prediction(text="ab"))).prediction == ()
+    assert (await convert(no_guesses, prediction=pb.Prediction(token_ids=[5]))).prediction == ()
+    with pytest.raises(InvalidArgument, match="prediction: must set one of text and token_ids"):
+        await convert(no_guesses, prediction=pb.Prediction())
+    with pytest.raises(InvalidArgument, match="vocabulary"):
+        await convert(no_guesses, prediction=pb.Prediction(token_ids=[259]))
 
 
 @pytest.mark.parametrize("kind", ["json_schema", "regex", "grammar"])

@@ -9,6 +9,7 @@ from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.scheduling.prompt_scores import PromptScores
 from infermesh_engine.scheduling.timing import SequenceTiming
 from infermesh_engine.speculation.drafter import Drafter
+from infermesh_engine.speculation.prompt_index import SharedIndex
 
 if TYPE_CHECKING:
     from infermesh_engine.sampling.sampler_state import SamplerState
@@ -75,6 +76,7 @@ class Sequence:
         "order",
         "prediction",
         "prefix_root",
+        "prompt_index",
         "prompt_tokens",
         "published",
         "request_id",
@@ -97,6 +99,7 @@ class Sequence:
         sampler: "SamplerState",
         text: "SequenceText",
         images: "PromptImages | None" = None,
+        prompt_index: SharedIndex | None = None,
     ) -> None:
         self.request_id = request.request_id
         self.choice = choice
@@ -128,6 +131,8 @@ class Sequence:
         self.timing = SequenceTiming()
         self.prediction = request.prediction
         """What the client expects its output to be; empty: nothing."""
+        self.prompt_index = prompt_index or SharedIndex()
+        """What all choices of a request share of their drafters."""
         self.drafter: Drafter | None = None
         """Guesses its next tokens; None until that is tried."""
         self.drafted_to = 0

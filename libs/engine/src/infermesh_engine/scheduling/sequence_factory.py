@@ -15,6 +15,7 @@ from infermesh_engine.scheduling.kv_cache import KvCache
 from infermesh_engine.scheduling.prompt_images import PromptImages
 from infermesh_engine.scheduling.prompt_scores import PromptScores
 from infermesh_engine.scheduling.sequence import Sequence
+from infermesh_engine.speculation.prompt_index import SharedIndex
 from infermesh_engine.text.sequence_text import SequenceText
 from infermesh_engine.text.token_bytes import TokenBytes
 from infermesh_runtime.errors import ContextLengthExceeded, FailedPrecondition, InvalidArgument
@@ -50,7 +51,9 @@ class SequenceFactory:
         self._arrivals += 1
         finished = {continuation.choice for continuation in request.generated if continuation.finished}
         images = PromptImages(request.images) if request.images else None
-        sequences = [self._sequence(request, choice, images) for choice in range(request.n) if choice not in finished]
+        index = SharedIndex()
+        choices = (choice for choice in range(request.n) if choice not in finished)
+        sequences = [self._sequence(request, choice, images, index) for choice in choices]
         if request.prompt_logprobs is not None:  # the first one computes the prompt for all
             token_id = request.prompt_token_ids[0]
             first = TokenLogprob(token_id, 0.0, self._token_bytes[token_id])
@@ -85,7 +88,9 @@ class SequenceFactory:
             problem = EVERY_CHOICE_FINISHED
             raise InvalidArgument(f"generated {problem}", fields={"generated": problem})
 
-    def _sequence(self, request: GenerationRequest, choice: int, images: PromptImages | None) -> Sequence:
+    def _sequence(
+        self, request: GenerationRequest, choice: int, images: PromptImages | None, index: SharedIndex
+    ) -> Sequence:
         stop = request.stop
         prompt = len(request.prompt_token_ids)
         # A KV cache smaller than the context limits the length too.
@@ -112,6 +117,7 @@ class SequenceFactory:
             ),
             sampler=sampler,
             images=images,
+            prompt_index=index,
             text=SequenceText(
                 self._tokenizer,
                 request.prompt_token_ids,

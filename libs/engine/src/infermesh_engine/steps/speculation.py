@@ -11,6 +11,7 @@ from infermesh_engine.speculation.acceptance import AcceptanceRates, SharedRates
 from infermesh_engine.speculation.allocation import allocate, may_pay
 from infermesh_engine.speculation.drafter import Drafter
 from infermesh_engine.speculation.options import SpeculationOptions
+from infermesh_engine.speculation.prompt_index import MOST_INDEXED, PromptIndex
 from infermesh_engine.speculation.step_costs import StepCosts
 
 _PROBE_STEPS = 64
@@ -86,13 +87,19 @@ class Speculation:
         most = min(room, self._costs.reach(decodes) - decodes, decodes * self._options.max_tokens)
         if self._options.mode == "always" or may_pay(decodes, self._costs.estimate, most):
             return True
-        self._steps_without += 1
-        return self._steps_without >= self._probe_after
+        if self._steps_without < self._probe_after - 1:
+            self._steps_without += 1
+            return False
+        return True  # `_choose` counts this step, if it measures
 
     def _candidates(self, plan: Plan) -> list[_Candidate]:
-        """The sequences that have guesses."""
+        """The sequences that have guesses. Those with too much to read for one step are left to the next ones."""
         candidates = []
+        room = MOST_INDEXED
         for sequence in plan.decodes:
+            if room <= 0:
+                break
+            room -= _unread(sequence)
             drafter = sequence.drafter
             if drafter is None:
                 drafter = sequence.drafter = self._drafter(sequence)
@@ -105,9 +112,10 @@ class Speculation:
         return candidates
 
     def _drafter(self, sequence: Sequence) -> Drafter:
-        rates = AcceptanceRates(self._rates)
-        tokens, prompt = sequence.tokens.view, sequence.prompt_tokens
-        drafter = Drafter(tokens[:prompt], sequence.prediction, rates)
+        tokens, prompt, shared = sequence.tokens.view, sequence.prompt_tokens, sequence.prompt_index
+        if shared.made is None:
+            shared.made = PromptIndex(tokens[:prompt], sequence.prediction)
+        drafter = Drafter(shared.made, AcceptanceRates(self._rates))
         drafter.extend(tokens[prompt:].tolist())
         return drafter
 
@@ -145,3 +153,13 @@ class Speculation:
             drafts.append(Draft(sequence, guesses, drafter.from_prediction(len(guesses))))
             room -= len(guesses)
         return drafts
+
+
+def _unread(sequence: Sequence) -> int:
+    """How many tokens its drafter has to read before it guesses."""
+    if sequence.drafter is not None:
+        return sequence.num_tokens - sequence.drafted_to
+    if sequence.prompt_index.made is not None:
+        return sequence.completion_tokens
+    prompt, predicted = min(sequence.prompt_tokens, MOST_INDEXED), min(len(sequence.prediction), MOST_INDEXED)
+    return prompt + predicted + sequence.completion_tokens

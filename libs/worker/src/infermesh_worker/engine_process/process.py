@@ -102,7 +102,7 @@ class EngineLoop:
 
         The last is for a model that has begun to compute NaN.
         """
-        info = self._runner.info
+        info = replace(self._runner.info, checks_drafts=self._engine.guesses_ahead)
         self._channel.send(LoadedReport(info, self._engine.load(), self._memory(), memory_bytes(info)))
         changed = False
         while not self._stopping:

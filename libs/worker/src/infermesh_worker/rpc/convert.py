@@ -5,6 +5,7 @@ Errors name the fields of the message ("sampling.temperature").
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.requests import request as engine
@@ -68,14 +69,14 @@ async def to_generation(
         cache_salt=request.cache_salt,
         n=request.n if request.HasField("n") else 1,
         priority=request.priority,
-        prediction=await read_prediction(request, model, info.context_length),
+        prediction=await read_prediction(request, model, info),
         generated=tuple(
             engine.Continuation(choice=part.choice, token_ids=tuple(part.token_ids), finished=part.finished)
             for part in request.generated
         ),
     )
     validate(generation, vocab_size=info.vocab_size, context_length=info.context_length)
-    return generation
+    return generation if info.checks_drafts else replace(generation, prediction=())
 
 
 def to_started(generation: engine.GenerationRequest, model: OpenedModel, info: RunnerInfo) -> pb.Started:
