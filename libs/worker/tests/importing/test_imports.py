@@ -34,6 +34,7 @@ class Desk:
         self.root = root
         self.script = ""
         self.changes = 0
+        self.loaded: set[str] = set()
         self.rescanned: list[set[str]] = []
         """The models at each rescan."""
         self._changed = asyncio.Event()
@@ -46,6 +47,7 @@ class Desk:
             self.root,
             self.root.parent,
             problem=problem,
+            holds=self.loaded.__contains__,
             rescan=self._rescan,
             on_change=self._note_change,
             tasks=self.tasks,
@@ -243,6 +245,11 @@ async def test_a_name_that_is_taken_needs_force(desk: Desk) -> None:
     with pytest.raises(AlreadyExists):
         desk.imports.start(WANTED)
     replacing = Wanted(source="hf:a/b", name="m", force=True)
+    desk.loaded.add("m")
+    with pytest.raises(FailedPrecondition, match="loaded") as error:
+        desk.imports.start(replacing)
+    assert error.value.reason == "MODEL_IN_USE"
+    desk.loaded.clear()
     assert (await desk.ended(says(), replacing)).state is ImportState.DONE
 
 

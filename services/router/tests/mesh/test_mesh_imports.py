@@ -268,6 +268,21 @@ async def test_a_loaded_model_is_not_removed(
     assert shared.models == {"m"}
 
 
+async def test_a_loaded_model_is_not_replaced(
+    start_folder: StartFolderWorker, start_router: StartRouter, key_file: str
+) -> None:
+    shared = SharedFolder("shared", {"m"})
+    loaded = await start_folder(folder=shared, loaded=("m",), import_problem="it may not")
+    able = await start_folder(folder=shared)
+    router = await start_router(loaded, able, manage_key_file=key_file)
+    for endpoint in ("", able.address):
+        error = await refused(router, "m", endpoint=endpoint, force=True)
+        assert isinstance(error, FailedPrecondition)
+        assert (error.reason, loaded.address in error.message) == ("MODEL_IN_USE", True)
+    assert not able.starts
+    assert (await begin(router, "n", force=True)).endpoint == able.address
+
+
 CALLS: dict[str, Any] = {
     "StartImport": pb.StartImportRequest(source=SOURCE, name="new"),
     "ListImports": pb.ListImportsRequest(),

@@ -17,6 +17,7 @@ from infermesh_runtime.importing.models_folder import clear_after_cancel, folder
 from infermesh_worker.importing.command import Wanted, import_command, import_environment
 from infermesh_worker.importing.import_process import ImportProcess
 from infermesh_worker.importing.import_record import ImportRecord, ImportState
+from infermesh_worker.importing.removal import check_not_loaded
 
 KEPT = 20
 """How many ended imports are kept."""
@@ -35,19 +36,22 @@ class Imports:
         home: Path,
         *,
         problem: str,
+        holds: Callable[[str], bool],
         rescan: Callable[[], Awaitable[None]],
         on_change: Callable[[], None],
         tasks: TaskSupervisor,
         command: Callable[[Wanted], Sequence[str]] = import_command,
     ) -> None:
-        """`problem`: why nothing can be imported; empty if it can. `rescan` lists the models folder anew.
+        """`problem`: why nothing can be imported; empty if it can. `holds` says whether a model is loaded here.
 
+        `rescan` lists the models folder anew.
         `on_change` is called after each change of what `all` returns; for progress, not too often.
         """
         self.problem = problem
         self.folder_id = folder_id(root)
         self._root = root
         self._home = home
+        self._holds = holds
         self._rescan = rescan
         self._on_change = on_change
         self._tasks = tasks
@@ -66,12 +70,14 @@ class Imports:
     def start(self, wanted: Wanted) -> ImportRecord:
         """Begins an import of what was checked before, and returns its record, which goes on changing.
 
-        Raises FailedPrecondition, ResourceExhausted (IMPORT_RUNNING) and AlreadyExists.
+        Raises FailedPrecondition (such as MODEL_IN_USE), ResourceExhausted (IMPORT_RUNNING) and AlreadyExists.
         """
         if self.problem:
             raise FailedPrecondition(f"This worker cannot import: {self.problem}.", reason="IMPORT_NOT_POSSIBLE")
         if self._process is not None:
             raise _occupied(f"imports '{self._records[0].name}'")
+        if wanted.force:
+            check_not_loaded(wanted.name, self._holds)
         lock = _lock(self._root, wanted)
         record = ImportRecord(secrets.token_hex(16), wanted.source, wanted.name, datetime.now(UTC))
         environment = import_environment(self._root, self._home)

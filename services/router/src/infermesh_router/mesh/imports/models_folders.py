@@ -42,7 +42,8 @@ class ModelsFolders:
     async def start(self, request: pb.StartImportRequest) -> pb.Import:
         """Begins an import on the endpoint that the request names, or on the first that can and is not busy with one.
 
-        Raises InvalidArgument, NotFound, FailedPrecondition, AlreadyExists, ResourceExhausted or Unavailable.
+        Raises InvalidArgument, NotFound, FailedPrecondition (such as MODEL_IN_USE for a loaded model that would be
+        replaced), AlreadyExists, ResourceExhausted or Unavailable.
         """
         asked = admin.StartImportRequest(
             source=check_network_source(request.source),
@@ -52,6 +53,8 @@ class ModelsFolders:
         )
         refusal: InfermeshError | None = None
         for endpoint in self._able(request.endpoint):
+            if request.force:
+                _check_unused(asked.name, [each for each in self._sharing([endpoint]) if _holds(each, asked.name)])
             try:
                 async with folder_service(endpoint) as stub:
                     answer = await stub.StartImport(asked, timeout=_TIMEOUT_S)
@@ -82,8 +85,7 @@ class ModelsFolders:
         """
         model = check_model_name(request.model)
         having = [self._endpoint(request.endpoint)] if request.endpoint else self._having(model)
-        ids = {_folder_id(endpoint) for endpoint in having}
-        sharing = [endpoint for endpoint in self._with_folder() if _folder_id(endpoint) in ids]
+        sharing = self._sharing(having)
         _check_unused(model, [endpoint for endpoint in sharing if _holds(endpoint, model)])
         concerned = [each for each in sharing if each in having or _lists(each, model)]
         writing = sorted(sharing, key=lambda each: not _import_problem(each))  # the last of each folder counts
@@ -126,6 +128,11 @@ class ModelsFolders:
 
     def _with_folder(self) -> list[Endpoint]:
         return [each for each in self._fleet.endpoints if each.connected and _folder_id(each)]
+
+    def _sharing(self, some: Sequence[Endpoint]) -> list[Endpoint]:
+        """All connected endpoints that have their models in the folders of these."""
+        ids = {_folder_id(endpoint) for endpoint in some}
+        return [endpoint for endpoint in self._with_folder() if _folder_id(endpoint) in ids]
 
     async def _wait_until_gone(self, model: str, addresses: Collection[str]) -> None:
         changes = self._fleet.changes
