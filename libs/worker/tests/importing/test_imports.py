@@ -172,7 +172,7 @@ async def test_a_failure_says_why(desk: Desk, script: str, message: str) -> None
     record = await desk.ended(script)
     assert record.state is ImportState.FAILED
     assert message in record.message
-    assert not desk.rescanned
+    assert desk.rescanned == [set()]
 
 
 async def test_a_command_that_is_not_there_is_a_failure(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,6 +224,18 @@ async def test_an_import_that_ended_before_the_cancel_is_done(desk: Desk) -> Non
     begun = desk.imports.start(WANTED)
     await desk.until(lambda record: record.step == "ready")
     assert (await desk.imports.cancel(begun.import_id)).state is ImportState.DONE
+
+
+@pytest.mark.parametrize("end", ["sys.exit(130)", "os.kill(os.getpid(), 9)", "signal.pause()"])
+async def test_an_import_whose_model_is_there_is_done(desk: Desk, end: str) -> None:
+    desk.script = says() + f"os.mkdir({str(desk.root / 'm')!r})\n" + says({"published": True}, step()) + end
+    begun = desk.imports.start(WANTED)
+    await desk.until(lambda record: bool(record.done_bytes) or record.state is not ImportState.RUNNING)
+    if end == "signal.pause()":
+        await desk.imports.cancel(begun.import_id)
+    ended = await desk.until(lambda record: record.state is not ImportState.RUNNING)
+    assert (ended.state, ended.message) == (ImportState.DONE, "")
+    assert desk.rescanned == [{"m"}]
 
 
 async def test_one_import_at_a_time_in_a_folder(desk: Desk) -> None:

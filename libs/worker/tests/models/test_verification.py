@@ -52,7 +52,7 @@ def test_what_replaced_an_opened_model_is_not_built(tmp_path: Path) -> None:
     assert open_for_build(options)[1] == {}
     manifest = read_manifest(folder)
     write_manifest(folder, replace(manifest, created=manifest.created + timedelta(seconds=1)))
-    with pytest.raises(FailedPrecondition, match="was replaced .* unload 'tiny', and load it again") as error:
+    with pytest.raises(FailedPrecondition, match=r"was replaced .* unload 'tiny', and load it again") as error:
         open_for_build(options)
     assert error.value.reason == "MODEL_REPLACED"
 

@@ -105,15 +105,7 @@ class Imports:
     async def _run(self, record: ImportRecord, process: ImportProcess, lock: int) -> None:
         state, message = ImportState.FAILED, "the worker stopped"
         try:
-            outcome = await process.run()
-            if outcome.exit_code == 0:
-                await self._rescan()
-                state, message = ImportState.DONE, ""
-            elif process.stopped:
-                await asyncio.to_thread(clear_after_cancel, self._root)
-                state, message = ImportState.CANCELLED, ""
-            else:
-                message = record.problem_of(outcome)
+            state, message = await self._import(record, process)
         except Exception as error:  # such as no more processes; the task must not import again by itself
             _log.exception("an import failed unexpectedly")
             message = f"{type(error).__name__}: {error}"[:200]
@@ -123,6 +115,18 @@ class Imports:
             record.end(state, message)
             _log.info("import ended", extra={"model": record.name, "state": state.value, "reason": message})
             self._tell()
+
+    async def _import(self, record: ImportRecord, process: ImportProcess) -> tuple[ImportState, str]:
+        """Runs the import; returns how it ended, and why it failed."""
+        outcome = await process.run()
+        if process.stopped:
+            await asyncio.to_thread(clear_after_cancel, self._root)
+        await self._rescan()  # however it ended: the model may be there all the same
+        if outcome.exit_code == 0 or record.published:
+            return ImportState.DONE, ""
+        if process.stopped:
+            return ImportState.CANCELLED, ""
+        return ImportState.FAILED, record.problem_of(outcome)
 
     def _note_line(self, record: ImportRecord, line: bytes) -> None:
         record.note_line(line)
