@@ -44,7 +44,7 @@ class _ToldStep:
 
 
 class ProgressLines(ProgressView):
-    """Writes {"step", "unit", "done", "total"} for steps, {"note"} for lines and {"published"}, instead of bars on a console."""
+    """Writes {"step", "unit", "done", "total"} for steps, {"note"} for lines and {"published"}, in place of bars."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
