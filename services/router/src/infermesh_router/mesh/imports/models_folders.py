@@ -17,6 +17,7 @@ from infermesh_runtime.errors import (
     NotFound,
     ResourceExhausted,
     Unavailable,
+    from_code,
 )
 from infermesh_runtime.importing.network_imports import check_model_name, check_network_source, check_weights
 
@@ -81,7 +82,8 @@ class ModelsFolders:
     async def remove(self, request: pb.RemoveModelRequest) -> list[str]:
         """Removes a model from disks, and returns the addresses of the endpoints that had it.
 
-        Raises InvalidArgument, NotFound, FailedPrecondition (MODEL_IN_USE), and what an endpoint raises.
+        Raises InvalidArgument, NotFound, FailedPrecondition (MODEL_IN_USE), and what an endpoint raises. Such an error
+        names the endpoints that no longer have the model all the same.
         """
         model = check_model_name(request.model)
         having = [self._endpoint(request.endpoint)] if request.endpoint else self._having(model)
@@ -90,10 +92,15 @@ class ModelsFolders:
         concerned = [each for each in sharing if each in having or _lists(each, model)]
         writing = sorted(sharing, key=lambda each: not _import_problem(each))  # the last of each folder counts
         folders = {_folder_id(endpoint): endpoint for endpoint in writing}
-        removed = [id_ for id_, endpoint in folders.items() if await _remove(endpoint, model)]
-        if not removed:
+        addresses: list[str] = []
+        for id_, endpoint in sorted(folders.items(), key=lambda each: not _import_problem(each[1])):
+            try:
+                if await _remove(endpoint, model):
+                    addresses += [each.address for each in concerned if _folder_id(each) == id_]
+            except InfermeshError as error:
+                raise _with_removed(error, endpoint, addresses) from error
+        if not addresses:
             raise _not_there(model)
-        addresses = [each.address for each in concerned if _folder_id(each) in removed]
         await self._wait_until_gone(model, addresses)
         return addresses
 
@@ -178,6 +185,20 @@ def _check_unused(model: str, holding: Sequence[Endpoint]) -> None:
             reason="MODEL_IN_USE",
             metadata={"model": model},
         )
+
+
+def _with_removed(error: InfermeshError, endpoint: Endpoint, removed: Sequence[str]) -> InfermeshError:
+    """The error of an endpoint that did not remove a model; also says where it was removed (metadata `removed`)."""
+    if not removed:
+        return error
+    return from_code(
+        error.code,
+        f"{endpoint.address}: {error.message} The model was removed on {', '.join(removed)}.",
+        reason=error.reason,
+        metadata={**error.metadata, "removed": ",".join(removed)},
+        fields=error.fields,
+        retry_after_s=error.retry_after_s,
+    )
 
 
 def _not_there(model: str) -> ModelNotFound:
