@@ -14,8 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+from infermesh_client.command import main as run_command
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
+from infermesh_runtime.importing import command_modules
 from infermesh_worker.importing import command as command_module
 from infermesh_worker.importing import import_process
 from infermesh_worker.importing import imports as imports_module
@@ -86,7 +88,6 @@ class Desk:
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     made = Desk(tmp_path / "models")
-    made.root.mkdir()
     yield made
     await made.imports.stop()
     await made.tasks.close()
@@ -286,6 +287,17 @@ def test_what_an_import_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "cannot be written" in import_problem(root, allowed=True)
     monkeypatch.setattr(command_module, "find_spec", lambda name: None if name == "infermesh_client" else 1)
     assert "`infermesh` is not installed" in import_problem(root, allowed=True)
+
+
+@pytest.mark.parametrize("lacking", ["supervisor", "pydantic_settings", "rich"])
+def test_a_command_that_would_not_start_is_not_one(
+    lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_modules, "find_spec", lambda name: None if name == lacking else 1)
+    with pytest.raises(SystemExit):
+        run_command()
+    assert f"the command needs {lacking}," in capsys.readouterr().err
+    assert "`infermesh` is not installed" in import_problem(tmp_path, allowed=True)
 
 
 def test_the_command_takes_no_option_for_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
