@@ -270,12 +270,15 @@ async def test_an_error_names_where_the_model_was_removed(
 async def test_where_a_removal_may_fail_it_is_tried_first(
     start_folder: StartFolderWorker, start_router: StartRouter, key_file: str
 ) -> None:
-    able = await start_folder(folder=SharedFolder("able", {"m"}))
-    unable = await start_folder(folder=SharedFolder("unable", {"m"}), import_problem="it may not")
-    unable.removal_error = FailedPrecondition("It may not.")
-    router = await start_router(able, unable, manage_key_file=key_file)
+    workers = sorted([await start_folder() for _ in range(3)], key=lambda worker: str(worker.address))
+    reading, writing, unable = workers
+    reading.folder = writing.folder = SharedFolder("shared", {"m"})
+    unable.folder = SharedFolder("unable", {"m"})
+    for worker in (reading, unable):
+        worker.import_problem, worker.removal_error = "it may not", FailedPrecondition("It may not.")
+    router = await start_router(*workers, manage_key_file=key_file)
     error, _ = await refusal(router.mesh.RemoveModel(pb.RemoveModelRequest(model="m"), metadata=OWNER))
-    assert (error.message, able.folder.models) == ("It may not.", {"m"})
+    assert (error.message, writing.folder.models) == ("It may not.", {"m"})
 
 
 async def test_a_loaded_model_is_not_removed(
