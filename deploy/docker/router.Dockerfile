@@ -13,7 +13,8 @@ COPY services/router /src/services/router
 RUN pip install --no-cache-dir --no-deps /src/protos /src/libs/runtime /src/services/router && pip check
 
 FROM python:${PYTHON_TAG}
-RUN useradd --system --uid 10001 infermesh
+# the volume with the API keys gets its owner from this folder
+RUN useradd --system --uid 10001 infermesh && install -d -o infermesh /keys
 COPY --from=build /opt/infermesh /opt/infermesh
 COPY deploy/docker/healthcheck.py /opt/infermesh/
 ENV PATH=/opt/infermesh/bin:$PATH \

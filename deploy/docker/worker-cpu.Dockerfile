@@ -21,15 +21,17 @@ RUN pip install --no-cache-dir -r /src/libs/client/requirements.lock \
     && pip install --no-cache-dir --no-deps /src/libs/client && pip check
 
 FROM python:${PYTHON_TAG} AS base
-# the volume with the models gets its owner from this folder
-RUN useradd --system --uid 10001 infermesh && install -d -o infermesh /models
+# the volumes get their owner from these folders; programs must be allowed to run from /work, where conversions of a
+# model of Hugging Face install torch for themselves
+RUN useradd --system --uid 10001 infermesh && install -d -o infermesh /models /work /keys
 ENV PATH=/opt/infermesh/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    INFERMESH_HOME=/tmp/infermesh \
+    INFERMESH_HOME=/work \
     INFERMESH_MODELS=/models \
-    HF_HOME=/tmp/huggingface
+    HF_HOME=/work/huggingface \
+    TMPDIR=/work
 USER 10001
-VOLUME /models
+VOLUME /models /work
 
 FROM base AS import
 COPY --from=build /opt/infermesh /opt/infermesh

@@ -114,7 +114,9 @@ def test_compose_names_what_there_is() -> None:
     assert all(["8083", "9090"] in instructions(image, "EXPOSE") for image in ("worker-cpu", "worker-xpu"))
     assert set(services["router"]["depends_on"]) == {"worker-cpu", "envoy"}  # what depends is stopped first
     for name in names:
-        assert [volume.split(":")[0] for volume in services[name]["volumes"]] == list(compose["volumes"])
+        assert services[name]["volumes"][0].startswith("models:/models")
+    mounted = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", ())}
+    assert mounted == set(compose["volumes"])
 
 
 def test_compose_imports_through_the_mesh_by_worker_cpu_for_all() -> None:
@@ -126,6 +128,40 @@ def test_compose_imports_through_the_mesh_by_worker_cpu_for_all() -> None:
     (build,) = (stage for stage in stages if stage.partition("\n")[0].endswith(" AS build"))
     assert "COPY --from=build /opt/infermesh /opt/infermesh" in worker
     assert "/src/libs/client && pip check" in build
+
+
+def test_compose_imports_where_there_is_room_and_programs_may_run() -> None:
+    """/tmp is memory there, and runs none; conversions install torch for themselves."""
+    services = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())["services"]
+    variables = dict(word.split("=") for words in instructions("worker-cpu", "ENV") for word in words if "=" in word)
+    for name in ("INFERMESH_HOME", "HF_HOME", "TMPDIR"):
+        assert f"{variables[name]}/".startswith("/work/"), name
+    assert any({"install", "/work"} <= set(words) for words in instructions("worker-cpu", "RUN"))
+    for service in services.values():
+        if "models:/models" in service.get("volumes", ()):
+            assert "work:/work" in service["volumes"]
+            assert not {"INFERMESH_HOME", "HF_HOME", "TMPDIR"} & set(service["environment"])
+
+
+def test_compose_has_keys_for_those_who_manage_the_mesh(tmp_path: Path) -> None:
+    """Its own command makes a key where its router looks, if it is told to."""
+    text = (REPOSITORY / "deploy" / "compose.yaml").read_text()
+    services = yaml.safe_load(text)["services"]
+    router, keys = services["router"], services["keys"]
+    path = re.fullmatch(r"\$\{INFERMESH_WITH_KEYS:\+(.*)\}", router["environment"]["INFERMESH_KEYS_FILE"])
+    assert path is not None
+    assert ("keys:/keys:ro" in router["volumes"], "keys:/keys" in keys["volumes"]) == (True, True)
+    for image in ("router", "worker-cpu"):
+        assert any({"install", "/keys"} <= set(words) for words in instructions(image, "RUN"))
+    program, *words = keys["entrypoint"]
+    home = keys["environment"]["INFERMESH_HOME"]
+    command = [str(Path(sys.executable).parent / program), *words, "create", "boss", "--admin"]
+    environment = {"PATH": "/usr/bin:/bin", "INFERMESH_HOME": f"{tmp_path}{home}"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    assert Path(f"{tmp_path}{path[1]}").is_file()
+    for place in (text, (REPOSITORY / "docs" / "router.md").read_text()):
+        assert "run --rm keys create NAME --admin`" in place
+        assert "INFERMESH_WITH_KEYS=1" in place
 
 
 def test_compose_publishes_to_this_machine_only_and_says_that_it_is_in_plain_text() -> None:
@@ -143,7 +179,9 @@ def test_compose_publishes_to_this_machine_only_and_says_that_it_is_in_plain_tex
 def test_compose_starts_a_gpu_s_worker_only_where_it_is_asked_for() -> None:
     services = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())["services"]
     profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
-    assert profiles == {name: [profile] for name, profile in {**PROFILES, "worker-cpu-1": "cpu-1"}.items()}
+    assert profiles == {
+        name: [profile] for name, profile in {**PROFILES, "worker-cpu-1": "cpu-1", "keys": "keys"}.items()
+    }
     for name, profile in PROFILES.items():
         assert services[name]["build"]["dockerfile"] == "deploy/docker/worker-xpu.Dockerfile"
         declared = {words[0].partition("=")[0] for words in instructions("worker-xpu", "ARG")}

@@ -1,16 +1,13 @@
 """Entry point of the command `infermesh`: says what to install where only the SDK is."""
 
 import sys
-from importlib.util import find_spec
 
-_NEEDED = ("gguf", "httpx", "huggingface_hub", "pydantic_settings", "rich", "supervisor", "typer")
-"""Modules of the extra `command` without which no subcommand starts."""
+from infermesh_runtime.importing.command_modules import missing_modules
 
 
 def main() -> None:
     """Runs the command, or exits with 2 where it is not installed."""
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
+    if missing := missing_modules():
         print(
             f"error: the command needs {', '.join(missing)}, which the SDK alone does not install; "
             "pip install 'infermesh-client[command]' does",

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from infermesh_client.model_import import progress_lines
+from infermesh_client.model_import import progress_lines, staging
 from infermesh_client.model_import.precision import WeightPrecision
 from infermesh_client.model_import.progress_lines import ProgressLines
 from infermesh_runtime.importing.network_imports import WEIGHTS
@@ -37,8 +37,23 @@ def test_an_import_tells_its_steps(run_import: RunImport, niceness: list[int], m
     assert download[0]["done"] == 0
     assert download[-1]["done"] == download[-1]["total"] >= len(SAFETENSORS["model.safetensors"])
     assert {"Hashing"} < {line["step"] for line in lines}
+    assert lines_of(output).count({"published": True}) == 1
     assert (models_root / "m" / "infermesh.json").is_file()
     assert niceness == [10]
+
+
+@pytest.mark.usefixtures("niceness")
+def test_a_published_model_is_told_even_if_the_rest_fails(
+    run_import: RunImport, models_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(staging, "_sync_folder", interrupt)
+    code, output = run_import("--for-worker", "--name", "m", "--", "hf:org/model")
+    assert code != 0
+    assert '{"published": true}' in output.splitlines()
+    assert (models_root / "m").is_dir()
 
 
 @pytest.mark.usefixtures("niceness")

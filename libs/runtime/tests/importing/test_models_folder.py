@@ -50,9 +50,10 @@ def test_the_network_lock_is_for_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_has_one_id_by_any_path(tmp_path: Path) -> None:
-    root, link = tmp_path / "models", tmp_path / "link"
-    unborn = folder_id(root)
-    assert unborn == folder_id(root)
-    root.mkdir()
+    root, link = tmp_path / "home" / "models", tmp_path / "link"
+    first = folder_id(root)
+    root.mkdir(parents=True, exist_ok=True)
     link.symlink_to(root)
-    assert folder_id(root) == folder_id(link) != folder_id(tmp_path)
+    assert first == folder_id(root) == folder_id(link) != folder_id(tmp_path)
+    (tmp_path / "file").touch()
+    assert folder_id(tmp_path / "file" / "models")  # cannot be made

@@ -180,6 +180,7 @@ def _build_imports(settings: WorkerSettings, worker: Worker, tasks: TaskSupervis
         root,
         settings.home,
         problem=import_problem(root, allowed=settings.manage_models),
+        holds=worker.loader.holds,
         rescan=worker.loader.rescan,
         on_change=worker.note_import,
         tasks=tasks,

@@ -14,8 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+from infermesh_client.command import main as run_command
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
+from infermesh_runtime.importing import command_modules
 from infermesh_worker.importing import command as command_module
 from infermesh_worker.importing import import_process
 from infermesh_worker.importing import imports as imports_module
@@ -34,6 +36,7 @@ class Desk:
         self.root = root
         self.script = ""
         self.changes = 0
+        self.loaded: set[str] = set()
         self.rescanned: list[set[str]] = []
         """The models at each rescan."""
         self._changed = asyncio.Event()
@@ -46,6 +49,7 @@ class Desk:
             self.root,
             self.root.parent,
             problem=problem,
+            holds=self.loaded.__contains__,
             rescan=self._rescan,
             on_change=self._note_change,
             tasks=self.tasks,
@@ -84,7 +88,6 @@ class Desk:
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     made = Desk(tmp_path / "models")
-    made.root.mkdir()
     yield made
     await made.imports.stop()
     await made.tasks.close()
@@ -170,7 +173,7 @@ async def test_a_failure_says_why(desk: Desk, script: str, message: str) -> None
     record = await desk.ended(script)
     assert record.state is ImportState.FAILED
     assert message in record.message
-    assert not desk.rescanned
+    assert desk.rescanned == [set()]
 
 
 async def test_a_command_that_is_not_there_is_a_failure(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,6 +227,18 @@ async def test_an_import_that_ended_before_the_cancel_is_done(desk: Desk) -> Non
     assert (await desk.imports.cancel(begun.import_id)).state is ImportState.DONE
 
 
+@pytest.mark.parametrize("end", ["sys.exit(130)", "os.kill(os.getpid(), 9)", "signal.pause()"])
+async def test_an_import_whose_model_is_there_is_done(desk: Desk, end: str) -> None:
+    desk.script = says() + f"os.mkdir({str(desk.root / 'm')!r})\n" + says({"published": True}, step()) + end
+    begun = desk.imports.start(WANTED)
+    await desk.until(lambda record: bool(record.done_bytes) or record.state is not ImportState.RUNNING)
+    if end == "signal.pause()":
+        await desk.imports.cancel(begun.import_id)
+    ended = await desk.until(lambda record: record.state is not ImportState.RUNNING)
+    assert (ended.state, ended.message) == (ImportState.DONE, "")
+    assert desk.rescanned == [{"m"}]
+
+
 async def test_one_import_at_a_time_in_a_folder(desk: Desk) -> None:
     desk.script = says() + "signal.pause()"
     begun, other = desk.imports.start(WANTED), desk.another()
@@ -243,6 +258,11 @@ async def test_a_name_that_is_taken_needs_force(desk: Desk) -> None:
     with pytest.raises(AlreadyExists):
         desk.imports.start(WANTED)
     replacing = Wanted(source="hf:a/b", name="m", force=True)
+    desk.loaded.add("m")
+    with pytest.raises(FailedPrecondition, match="loaded") as error:
+        desk.imports.start(replacing)
+    assert error.value.reason == "MODEL_IN_USE"
+    desk.loaded.clear()
     assert (await desk.ended(says(), replacing)).state is ImportState.DONE
 
 
@@ -267,6 +287,17 @@ def test_what_an_import_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "cannot be written" in import_problem(root, allowed=True)
     monkeypatch.setattr(command_module, "find_spec", lambda name: None if name == "infermesh_client" else 1)
     assert "`infermesh` is not installed" in import_problem(root, allowed=True)
+
+
+@pytest.mark.parametrize("lacking", ["supervisor", "pydantic_settings", "rich"])
+def test_a_command_that_would_not_start_is_not_one(
+    lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_modules, "find_spec", lambda name: None if name == lacking else 1)
+    with pytest.raises(SystemExit):
+        run_command()
+    assert f"the command needs {lacking}," in capsys.readouterr().err
+    assert "`infermesh` is not installed" in import_problem(tmp_path, allowed=True)
 
 
 def test_the_command_takes_no_option_for_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,8 @@ async def test_only_models_that_are_not_loaded_are_removed(running: Running) -> 
         return running.folder.RemoveModel(pb.RemoveModelRequest(model=name))
 
     assert await refusal(removal("simulated")) == ("FAILED_PRECONDITION", "MODEL_IN_USE")
+    replacing = pb.StartImportRequest(source="hf:a/b", name="simulated", force=True)
+    assert await refusal(running.folder.StartImport(replacing)) == ("FAILED_PRECONDITION", "MODEL_IN_USE")
     await running.worker.load("other")
     assert await refusal(removal("other")) == ("FAILED_PRECONDITION", "MODEL_IN_USE")
     await running.worker.endpoint.UnloadModel(pb.UnloadModelRequest(model="other"))

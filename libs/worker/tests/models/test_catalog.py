@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from infermesh_runtime.errors import ModelNotFound
+from infermesh_runtime.manifest.model_manifest import read_manifest
 from infermesh_worker.models.catalog import CatalogEntry, FolderCatalog
 from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.model_folder import ModelFolder, find_model
@@ -91,7 +92,11 @@ def test_opened_model_has_its_folder_among_the_options(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, "a")
     opened = catalog_of(tmp_path).open("a")
     assert opened.name == "a"
-    assert opened.build_options == {"threads": 3, "folder": str(folder)}
+    assert opened.build_options == {
+        "threads": 3,
+        "folder": str(folder),
+        "identity": read_manifest(folder).identity,
+    }
 
 
 def test_models_of_kinds_that_are_not_hosted_are_left_out(tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 """When the files of a model are compared with its manifest, and what happens when one differs."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from msgspec.structs import replace
 
 from infermesh_runtime.errors import FailedPrecondition
-from infermesh_runtime.manifest.model_manifest import FileEntry, hash_file
+from infermesh_runtime.manifest.model_manifest import FileEntry, hash_file, read_manifest, write_manifest
 from infermesh_worker.models.building import open_for_build
+from infermesh_worker.models.catalog import FolderCatalog
+from infermesh_worker.models.footprint import Footprint
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker.models.verification import MARK, Verify
 from libs.worker.tests.models.test_model_folder import make
@@ -39,6 +43,18 @@ def change(path: Path, *, keep_time: bool = False) -> None:
     path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     later_ns = stat.st_mtime_ns + (0 if keep_time else 1_000_000_000)
     os.utime(path, ns=(stat.st_atime_ns, later_ns))
+
+
+def test_what_replaced_an_opened_model_is_not_built(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    catalog = FolderCatalog(tmp_path, {}, lambda _folder: Footprint(base_bytes=1))
+    options = catalog.open_folder(ModelFolder.open(folder)).build_options
+    assert open_for_build(options)[1] == {}
+    manifest = read_manifest(folder)
+    write_manifest(folder, replace(manifest, created=manifest.created + timedelta(seconds=1)))
+    with pytest.raises(FailedPrecondition, match=r"was replaced .* unload 'tiny', and load it again") as error:
+        open_for_build(options)
+    assert error.value.reason == "MODEL_REPLACED"
 
 
 @pytest.mark.parametrize("verify", ["first", "always"])

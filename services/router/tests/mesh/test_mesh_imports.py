@@ -251,6 +251,36 @@ async def test_a_model_is_removed_once_from_a_folder_that_workers_share(
     assert isinstance(error, ModelNotFound)
 
 
+async def test_an_error_names_where_the_model_was_removed(
+    start_folder: StartFolderWorker, start_router: StartRouter, key_file: str
+) -> None:
+    folders = [SharedFolder(str(number), {"m"}) for number in range(3)]
+    workers = sorted([await start_folder(folder=folder) for folder in folders], key=lambda worker: str(worker.address))
+    router = await start_router(*workers, manage_key_file=key_file)
+    workers[2].removal_error = FailedPrecondition("It is stuck.", reason="STUCK")
+    request = pb.RemoveModelRequest(model="m")
+    error, _ = await refusal(router.mesh.RemoveModel(request, metadata=OWNER))
+    gone = [worker.address for worker in workers if not worker.folder.models]
+    assert gone == [worker.address for worker in workers[:2]]
+    assert isinstance(error, FailedPrecondition)
+    assert (error.reason, error.metadata["removed"].split(",")) == ("STUCK", gone)
+    assert error.message == f"{workers[2].address}: It is stuck. The model was removed on {', '.join(gone)}."
+
+
+async def test_where_a_removal_may_fail_it_is_tried_first(
+    start_folder: StartFolderWorker, start_router: StartRouter, key_file: str
+) -> None:
+    workers = sorted([await start_folder() for _ in range(3)], key=lambda worker: str(worker.address))
+    reading, writing, unable = workers
+    reading.folder = writing.folder = SharedFolder("shared", {"m"})
+    unable.folder = SharedFolder("unable", {"m"})
+    for worker in (reading, unable):
+        worker.import_problem, worker.removal_error = "it may not", FailedPrecondition("It may not.")
+    router = await start_router(*workers, manage_key_file=key_file)
+    error, _ = await refusal(router.mesh.RemoveModel(pb.RemoveModelRequest(model="m"), metadata=OWNER))
+    assert (error.message, writing.folder.models) == ("It may not.", {"m"})
+
+
 async def test_a_loaded_model_is_not_removed(
     start_folder: StartFolderWorker, start_router: StartRouter, key_file: str
 ) -> None:
@@ -266,6 +296,21 @@ async def test_a_loaded_model_is_not_removed(
     error, _ = await refusal(router.mesh.RemoveModel(pb.RemoveModelRequest(model="../m"), metadata=OWNER))
     assert isinstance(error, InvalidArgument)
     assert shared.models == {"m"}
+
+
+async def test_a_loaded_model_is_not_replaced(
+    start_folder: StartFolderWorker, start_router: StartRouter, key_file: str
+) -> None:
+    shared = SharedFolder("shared", {"m"})
+    loaded = await start_folder(folder=shared, loaded=("m",), import_problem="it may not")
+    able = await start_folder(folder=shared)
+    router = await start_router(loaded, able, manage_key_file=key_file)
+    for endpoint in ("", able.address):
+        error = await refused(router, "m", endpoint=endpoint, force=True)
+        assert isinstance(error, FailedPrecondition)
+        assert (error.reason, loaded.address in error.message) == ("MODEL_IN_USE", True)
+    assert not able.starts
+    assert (await begin(router, "n", force=True)).endpoint == able.address
 
 
 CALLS: dict[str, Any] = {

@@ -94,7 +94,7 @@ def import_model(
             first, *others = prove(folder, manifest.format, home, view) or (None,)
             manifest = msgspec.structs.replace(manifest, proof=first, other_proofs=tuple(filter(None, others)))
             write_manifest(folder, manifest)
-        publish(folder, target, force=force)
+        publish(folder, target, view, force=force)
         return manifest
 
 

@@ -89,3 +89,6 @@ class ProgressView:
     def say(self, line: str) -> None:
         """Prints one line."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def published(self) -> None:
+        """Hears that the model is there, whatever happens to the rest of the import."""

@@ -44,7 +44,7 @@ class _ToldStep:
 
 
 class ProgressLines(ProgressView):
-    """Writes {"step", "unit", "done", "total"} for steps and {"note"} for lines, instead of bars on a console."""
+    """Writes {"step", "unit", "done", "total"} for steps, {"note"} for lines and {"published"}, in place of bars."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
@@ -64,6 +64,10 @@ class ProgressLines(ProgressView):
     def say(self, line: str) -> None:
         """Writes a note."""
         self._write(note=line)
+
+    def published(self) -> None:
+        """Writes that the model is there."""
+        self._write(published=True)
 
     def fail(self, message: str) -> None:
         """Writes why the import failed."""

@@ -8,6 +8,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from infermesh_client.model_import.progress import ProgressView
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, ResourceExhausted
 from infermesh_runtime.importing.models_folder import (
     OWNER_LOCK,
@@ -40,8 +41,8 @@ class ModelExists(FailedPrecondition):
     reason = "MODEL_EXISTS"
 
 
-def publish(folder: Path, target: Path, *, force: bool) -> None:
-    """Renames the staging folder to `target`. With `force`, swaps it atomically with an existing model.
+def publish(folder: Path, target: Path, view: ProgressView, *, force: bool) -> None:
+    """Renames the staging folder to `target`, and tells the view. With `force`, swaps it atomically with a model there.
 
     Raises ModelExists when the model exists and `force` is not set.
     """
@@ -54,6 +55,7 @@ def publish(folder: Path, target: Path, *, force: bool) -> None:
             _exchange(folder, target)
         else:
             raise ModelExists(f"another import has just created {target.name!r}; use --force to replace it")
+    view.published()  # at once: the rest of an import takes a while, and may be ended
     _sync_folder(target.parent)
 
 

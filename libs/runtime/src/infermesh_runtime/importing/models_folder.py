@@ -92,7 +92,12 @@ def take_network_lock(root: Path) -> int | None:
 
 
 def folder_id(root: Path) -> str:
-    """The same for every process of this machine that means this folder, by whatever path, in containers too."""
+    """The same for every process of this machine that means this folder, by whatever path, in containers too.
+
+    Makes the folder if it can, for a missing one has no id that would last.
+    """
+    with suppress(OSError):
+        root.mkdir(parents=True, exist_ok=True)
     try:
         found = root.stat()
         what = f"{found.st_dev}:{found.st_ino}"

@@ -120,6 +120,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """All proofs, that of the first runner first."""
         return () if self.proof is None else (self.proof, *self.other_proofs)
 
+    @property
+    def identity(self) -> str:
+        """Tells one import from another one of the same name: a hash of all that is written here."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes `infermesh.json`, the last step of an import."""

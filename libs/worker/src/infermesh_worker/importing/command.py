@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-_NEEDED = ("gguf", "httpx", "huggingface_hub", "rich", "typer")
-"""Modules without which the command starts no import."""
+from infermesh_runtime.importing.command_modules import missing_modules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +26,7 @@ def import_problem(root: Path, *, allowed: bool) -> str:
     """Why models cannot be imported into this folder; empty if they can. `allowed`: what the settings say."""
     if not allowed:
         return "INFERMESH_MANAGE_MODELS is off for this worker"
-    if find_spec("infermesh_client") is None or any(find_spec(module) is None for module in _NEEDED):
+    if find_spec("infermesh_client") is None or missing_modules():
         return "the command `infermesh` is not installed beside this worker; `pip install 'infermesh-client[command]'`"
     place = root.absolute()
     while not place.exists():

@@ -39,6 +39,8 @@ class ImportRecord:
     done_bytes: int | None = None
     """How far it is, in bytes; None: it does not count bytes."""
     total_bytes: int | None = None
+    published: bool = False
+    """Whether the model is there, though the command may still clear up."""
     error: str = ""
     """What the command says that is wrong, before it has ended."""
     message: str = ""
@@ -53,6 +55,7 @@ class ImportRecord:
             return
         if not isinstance(line, dict):
             return
+        self.published = self.published or line.get("published") is True
         if "error" in line:
             self.error = _text(line["error"], _MOST_MESSAGE_CHARS)
         elif "step" in line:

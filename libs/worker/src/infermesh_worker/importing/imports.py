@@ -17,6 +17,7 @@ from infermesh_runtime.importing.models_folder import clear_after_cancel, folder
 from infermesh_worker.importing.command import Wanted, import_command, import_environment
 from infermesh_worker.importing.import_process import ImportProcess
 from infermesh_worker.importing.import_record import ImportRecord, ImportState
+from infermesh_worker.importing.removal import check_not_loaded
 
 KEPT = 20
 """How many ended imports are kept."""
@@ -35,19 +36,22 @@ class Imports:
         home: Path,
         *,
         problem: str,
+        holds: Callable[[str], bool],
         rescan: Callable[[], Awaitable[None]],
         on_change: Callable[[], None],
         tasks: TaskSupervisor,
         command: Callable[[Wanted], Sequence[str]] = import_command,
     ) -> None:
-        """`problem`: why nothing can be imported; empty if it can. `rescan` lists the models folder anew.
+        """`problem`: why nothing can be imported; empty if it can. `holds` says whether a model is loaded here.
 
+        `rescan` lists the models folder anew.
         `on_change` is called after each change of what `all` returns; for progress, not too often.
         """
         self.problem = problem
         self.folder_id = folder_id(root)
         self._root = root
         self._home = home
+        self._holds = holds
         self._rescan = rescan
         self._on_change = on_change
         self._tasks = tasks
@@ -66,12 +70,14 @@ class Imports:
     def start(self, wanted: Wanted) -> ImportRecord:
         """Begins an import of what was checked before, and returns its record, which goes on changing.
 
-        Raises FailedPrecondition, ResourceExhausted (IMPORT_RUNNING) and AlreadyExists.
+        Raises FailedPrecondition (such as MODEL_IN_USE), ResourceExhausted (IMPORT_RUNNING) and AlreadyExists.
         """
         if self.problem:
             raise FailedPrecondition(f"This worker cannot import: {self.problem}.", reason="IMPORT_NOT_POSSIBLE")
         if self._process is not None:
             raise _occupied(f"imports '{self._records[0].name}'")
+        if wanted.force:
+            check_not_loaded(wanted.name, self._holds)
         lock = _lock(self._root, wanted)
         record = ImportRecord(secrets.token_hex(16), wanted.source, wanted.name, datetime.now(UTC))
         environment = import_environment(self._root, self._home)
@@ -99,15 +105,7 @@ class Imports:
     async def _run(self, record: ImportRecord, process: ImportProcess, lock: int) -> None:
         state, message = ImportState.FAILED, "the worker stopped"
         try:
-            outcome = await process.run()
-            if outcome.exit_code == 0:
-                await self._rescan()
-                state, message = ImportState.DONE, ""
-            elif process.stopped:
-                await asyncio.to_thread(clear_after_cancel, self._root)
-                state, message = ImportState.CANCELLED, ""
-            else:
-                message = record.problem_of(outcome)
+            state, message = await self._import(record, process)
         except Exception as error:  # such as no more processes; the task must not import again by itself
             _log.exception("an import failed unexpectedly")
             message = f"{type(error).__name__}: {error}"[:200]
@@ -117,6 +115,18 @@ class Imports:
             record.end(state, message)
             _log.info("import ended", extra={"model": record.name, "state": state.value, "reason": message})
             self._tell()
+
+    async def _import(self, record: ImportRecord, process: ImportProcess) -> tuple[ImportState, str]:
+        """Runs the import; returns how it ended, and why it failed."""
+        outcome = await process.run()
+        if process.stopped:
+            await asyncio.to_thread(clear_after_cancel, self._root)
+        await self._rescan()  # however it ended: the model may be there all the same
+        if outcome.exit_code == 0 or record.published:
+            return ImportState.DONE, ""
+        if process.stopped:
+            return ImportState.CANCELLED, ""
+        return ImportState.FAILED, record.problem_of(outcome)
 
     def _note_line(self, record: ImportRecord, line: bytes) -> None:
         record.note_line(line)

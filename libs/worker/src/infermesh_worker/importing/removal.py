@@ -1,6 +1,7 @@
 """Removes models from the worker's models folder, but never one that the worker has loaded."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ class Removal:
             raise FailedPrecondition(
                 "This worker removes no models: INFERMESH_MANAGE_MODELS is off for it.", reason="REMOVAL_NOT_POSSIBLE"
             )
-        self._check_unused(name)
+        check_not_loaded(name, self._loader.holds)
         await SharedCall(self._tasks, "removal", partial(self._remove, name), about=name).result()
 
     async def _remove(self, name: str) -> None:
@@ -44,19 +45,21 @@ class Removal:
         scratch = ExitStack()
         try:
             aside = await asyncio.to_thread(scratch.enter_context, staging_folder(self._root, name))
-            self._check_unused(name)  # nothing is awaited until it has disappeared
+            check_not_loaded(name, self._loader.holds)  # nothing is awaited until it has disappeared
             _rename(folder, aside / name)
             await self._loader.rescan()
         finally:
             await asyncio.to_thread(scratch.close)
 
-    def _check_unused(self, name: str) -> None:
-        if self._loader.holds(name):
-            raise FailedPrecondition(
-                f"Model '{name}' is loaded on this worker. Unload it first.",
-                reason="MODEL_IN_USE",
-                metadata={"model": name},
-            )
+
+def check_not_loaded(name: str, holds: Callable[[str], bool]) -> None:
+    """Raises FailedPrecondition (MODEL_IN_USE) for a model that the worker holds."""
+    if holds(name):
+        raise FailedPrecondition(
+            f"Model '{name}' is loaded on this worker. Unload it first.",
+            reason="MODEL_IN_USE",
+            metadata={"model": name},
+        )
 
 
 def _rename(folder: Path, target: Path) -> None:

@@ -18,6 +18,8 @@ from infermesh_worker.models.opened_model import OpenedModel
 
 FOLDER_OPTION = "folder"
 """Name of the build option that holds the model folder's path."""
+IDENTITY_OPTION = "identity"
+"""Name of the build option that holds the identity of the manifest that the front has read."""
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ class FolderCatalog:
 
     def open_folder(self, folder: ModelFolder) -> OpenedModel:
         """Opens a model folder. Raises FailedPrecondition when its tokenizer or chat template cannot be used."""
-        options = {**self._options, FOLDER_OPTION: str(folder.path)}
+        options = {**self._options, FOLDER_OPTION: str(folder.path), IDENTITY_OPTION: folder.manifest.identity}
         return OpenedModel.from_folder(folder, options, takes_images=self._takes_images)
 
     def _entry(self, path: Path) -> CatalogEntry | None:

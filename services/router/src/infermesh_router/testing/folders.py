@@ -8,7 +8,7 @@ from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.admin.v1 import admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.testing.router import ScriptedWorker
-from infermesh_runtime.errors import AlreadyExists, ModelNotFound, NotFound, ResourceExhausted
+from infermesh_runtime.errors import AlreadyExists, InfermeshError, ModelNotFound, NotFound, ResourceExhausted
 from infermesh_runtime.rpc.context import RpcContext
 
 # ruff: noqa: ARG002 - the contract fixes the signatures of RPCs
@@ -36,6 +36,7 @@ class FolderWorker(ScriptedWorker, admin_pb2_grpc.ModelsFolderServiceServicer):
     starts: list[admin.StartImportRequest] = field(default_factory=list)
     listed: int = 0
     """How often its imports were listed."""
+    removal_error: InfermeshError | None = None
     changes: int = 0
     started_at: int = 1
 
@@ -83,7 +84,9 @@ class FolderWorker(ScriptedWorker, admin_pb2_grpc.ModelsFolderServiceServicer):
         return admin.CancelImportResponse(model_import=found[0])
 
     async def RemoveModel(self, request: admin.RemoveModelRequest, context: RpcContext) -> admin.RemoveModelResponse:
-        """Removes one."""
+        """Removes one, unless the test says why not."""
+        if self.removal_error is not None:
+            raise self.removal_error
         if request.model not in self.folder.models:
             raise ModelNotFound("not there")
         self.folder.models.discard(request.model)

@@ -80,7 +80,7 @@ def import_speech_model(
                 files=hash_folder(folder, view),
             )
             write_manifest(folder, manifest)
-            publish(folder, target, force=force)
+            publish(folder, target, view, force=force)
     view.say(_account(checked))
     return manifest
 

@@ -64,7 +64,7 @@ def import_tensors(
             files=hash_folder(folder, view),
         )
         write_manifest(folder, manifest)
-        publish(folder, target, force=force)
+        publish(folder, target, view, force=force)
     for line in account(facts):
         view.say(line)
     return manifest

@@ -88,7 +88,7 @@ def import_text_model(
             files=hash_folder(folder, view),
         )
         write_manifest(folder, manifest)
-        publish(folder, target, force=force)
+        publish(folder, target, view, force=force)
     for line in _account(checked):
         view.say(line)
     return manifest

@@ -80,7 +80,7 @@ def import_voice_model(
             files=hash_folder(folder, view),
         )
         write_manifest(folder, manifest)
-        publish(folder, target, force=force)
+        publish(folder, target, view, force=force)
     for line in _account(facts):
         view.say(line)
     return manifest

@@ -17,6 +17,7 @@ from infermesh_runtime.errors import (
     NotFound,
     ResourceExhausted,
     Unavailable,
+    from_code,
 )
 from infermesh_runtime.importing.network_imports import check_model_name, check_network_source, check_weights
 
@@ -42,7 +43,8 @@ class ModelsFolders:
     async def start(self, request: pb.StartImportRequest) -> pb.Import:
         """Begins an import on the endpoint that the request names, or on the first that can and is not busy with one.
 
-        Raises InvalidArgument, NotFound, FailedPrecondition, AlreadyExists, ResourceExhausted or Unavailable.
+        Raises InvalidArgument, NotFound, FailedPrecondition (such as MODEL_IN_USE for a loaded model that would be
+        replaced), AlreadyExists, ResourceExhausted or Unavailable.
         """
         asked = admin.StartImportRequest(
             source=check_network_source(request.source),
@@ -52,6 +54,8 @@ class ModelsFolders:
         )
         refusal: InfermeshError | None = None
         for endpoint in self._able(request.endpoint):
+            if request.force:
+                _check_unused(asked.name, [each for each in self._sharing([endpoint]) if _holds(each, asked.name)])
             try:
                 async with folder_service(endpoint) as stub:
                     answer = await stub.StartImport(asked, timeout=_TIMEOUT_S)
@@ -78,20 +82,25 @@ class ModelsFolders:
     async def remove(self, request: pb.RemoveModelRequest) -> list[str]:
         """Removes a model from disks, and returns the addresses of the endpoints that had it.
 
-        Raises InvalidArgument, NotFound, FailedPrecondition (MODEL_IN_USE), and what an endpoint raises.
+        Raises InvalidArgument, NotFound, FailedPrecondition (MODEL_IN_USE), and what an endpoint raises. Such an error
+        names the endpoints that no longer have the model all the same.
         """
         model = check_model_name(request.model)
         having = [self._endpoint(request.endpoint)] if request.endpoint else self._having(model)
-        ids = {_folder_id(endpoint) for endpoint in having}
-        sharing = [endpoint for endpoint in self._with_folder() if _folder_id(endpoint) in ids]
+        sharing = self._sharing(having)
         _check_unused(model, [endpoint for endpoint in sharing if _holds(endpoint, model)])
         concerned = [each for each in sharing if each in having or _lists(each, model)]
         writing = sorted(sharing, key=lambda each: not _import_problem(each))  # the last of each folder counts
         folders = {_folder_id(endpoint): endpoint for endpoint in writing}
-        removed = [id_ for id_, endpoint in folders.items() if await _remove(endpoint, model)]
-        if not removed:
+        addresses: list[str] = []
+        for id_, endpoint in sorted(folders.items(), key=lambda each: not _import_problem(each[1])):
+            try:
+                if await _remove(endpoint, model):
+                    addresses += [each.address for each in concerned if _folder_id(each) == id_]
+            except InfermeshError as error:
+                raise _with_removed(error, endpoint, addresses) from error
+        if not addresses:
             raise _not_there(model)
-        addresses = [each.address for each in concerned if _folder_id(each) in removed]
         await self._wait_until_gone(model, addresses)
         return addresses
 
@@ -126,6 +135,11 @@ class ModelsFolders:
 
     def _with_folder(self) -> list[Endpoint]:
         return [each for each in self._fleet.endpoints if each.connected and _folder_id(each)]
+
+    def _sharing(self, some: Sequence[Endpoint]) -> list[Endpoint]:
+        """All connected endpoints that have their models in the folders of these."""
+        ids = {_folder_id(endpoint) for endpoint in some}
+        return [endpoint for endpoint in self._with_folder() if _folder_id(endpoint) in ids]
 
     async def _wait_until_gone(self, model: str, addresses: Collection[str]) -> None:
         changes = self._fleet.changes
@@ -171,6 +185,20 @@ def _check_unused(model: str, holding: Sequence[Endpoint]) -> None:
             reason="MODEL_IN_USE",
             metadata={"model": model},
         )
+
+
+def _with_removed(error: InfermeshError, endpoint: Endpoint, removed: Sequence[str]) -> InfermeshError:
+    """The error of an endpoint that did not remove a model; also says where it was removed (metadata `removed`)."""
+    if not removed:
+        return error
+    return from_code(
+        error.code,
+        f"{endpoint.address}: {error.message} The model was removed on {', '.join(removed)}.",
+        reason=error.reason,
+        metadata={**error.metadata, "removed": ",".join(removed)},
+        fields=error.fields,
+        retry_after_s=error.retry_after_s,
+    )
 
 
 def _not_there(model: str) -> ModelNotFound:
