@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -17,8 +18,11 @@ T = TypeVar("T")
 OpenChannel = Callable[[str], grpc.aio.Channel]
 ANSWER_TIMEOUT_S = 1.0
 """How long a router that asks waits for another one, which may hang."""
+REST_S = 5.0
+"""How long one that did not answer in time is left out of what is only shown: else each view would wait for it."""
 _RECONNECT_S = 1.0
-_QUIET = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+_ANSWERS = frozenset({grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND})
+_QUIET = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 
 _log = logging.getLogger(__name__)
 
@@ -26,11 +30,22 @@ _log = logging.getLogger(__name__)
 class Siblings:
     """The other routers. Used from one event loop."""
 
-    def __init__(self, addresses: Sequence[str] = (), open_channel: OpenChannel = grpc.aio.insecure_channel) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str] = (),
+        open_channel: OpenChannel = grpc.aio.insecure_channel,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`addresses`: their admin addresses."""
         self._addresses = tuple(addresses)
         self._open_channel = open_channel
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._clock = clock
+        self._rests_until_s: dict[str, float] = {}
+        """Address → until when it is left out of what is only shown."""
+        self._faults: dict[str, grpc.StatusCode] = {}
+        """Address → the fault that was logged last, of those that still have it."""
 
     def __len__(self) -> int:
         return len(self._addresses)
@@ -40,7 +55,8 @@ class Siblings:
         return await self._ask(
             lambda channel: AdminServiceStub(channel).ListEndpoints(
                 admin.ListEndpointsRequest(), metadata=sibling_metadata(), timeout=ANSWER_TIMEOUT_S
-            )
+            ),
+            shows=True,
         )
 
     async def drain(self, request: admin.DrainEndpointRequest) -> int:
@@ -64,7 +80,8 @@ class Siblings:
         metadata = sibling_metadata(client=client)
         request = pb.GetReceiptRequest(request_id=request_id)
         found = await self._ask(
-            lambda channel: MeshServiceStub(channel).GetReceipt(request, metadata=metadata, timeout=ANSWER_TIMEOUT_S)
+            lambda channel: MeshServiceStub(channel).GetReceipt(request, metadata=metadata, timeout=ANSWER_TIMEOUT_S),
+            shows=True,
         )
         return found[0] if found else None
 
@@ -73,7 +90,8 @@ class Siblings:
         metadata = sibling_metadata(client=client)
         request = pb.ListReceiptsRequest(limit=limit)
         answers = await self._ask(
-            lambda channel: MeshServiceStub(channel).ListReceipts(request, metadata=metadata, timeout=ANSWER_TIMEOUT_S)
+            lambda channel: MeshServiceStub(channel).ListReceipts(request, metadata=metadata, timeout=ANSWER_TIMEOUT_S),
+            shows=True,
         )
         return [receipt for answer in answers for receipt in answer.receipts]
 
@@ -102,18 +120,34 @@ class Siblings:
         self._channels.clear()
         await asyncio.gather(*(channel.close() for channel in channels))
 
-    async def _ask(self, call: Callable[[grpc.aio.Channel], Awaitable[T]]) -> list[T]:
-        """The answers of those that answer."""
-        answers = await asyncio.gather(*(self._ask_one(address, call) for address in self._addresses))
+    async def _ask(self, call: Callable[[grpc.aio.Channel], Awaitable[T]], *, shows: bool = False) -> list[T]:
+        """The answers of those that answer. `shows`: what is only shown does not wait for one that was silent."""
+        now_s = self._clock()
+        asked = [each for each in self._addresses if not (shows and now_s < self._rests_until_s.get(each, now_s))]
+        answers = await asyncio.gather(*(self._ask_one(address, call) for address in asked))
         return [answer for answer in answers if answer is not None]
 
     async def _ask_one(self, address: str, call: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T | None:
         try:
-            return await call(self._channel(address))
+            answer = await call(self._channel(address))
         except grpc.aio.AioRpcError as error:
-            if error.code() not in _QUIET:
-                _log.warning("the router at %s does not answer: %s", address, error.details())
+            self._note(address, error.code(), error.details() or "")
             return None
+        self._note(address, grpc.StatusCode.OK)
+        return answer
+
+    def _note(self, address: str, code: grpc.StatusCode, details: str = "") -> None:
+        """Remembers how a call ended, and logs what that changes."""
+        if code in _ANSWERS:
+            self._rests_until_s.pop(address, None)
+            if self._faults.pop(address, None):
+                _log.info("the router at %s answers again", address)
+            return
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._rests_until_s[address] = self._clock() + REST_S
+        if code not in _QUIET and self._faults.get(address) is not code:
+            self._faults[address] = code
+            _log.warning("the router at %s does not answer: %s", address, details)
 
     def _channel(self, address: str) -> grpc.aio.Channel:
         if address not in self._channels:
