@@ -12,7 +12,7 @@ from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.admin.v1.admin_pb2_grpc import AdminServiceStub, EndpointServiceStub
 from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh.mesh.v1.mesh_pb2_grpc import MeshServiceStub
-from infermesh_router.siblings.sibling_calls import sibling_metadata
+from infermesh_router.siblings.sibling_calls import metadata_about, sibling_metadata
 
 T = TypeVar("T")
 OpenChannel = Callable[[str], grpc.aio.Channel]
@@ -66,14 +66,18 @@ class Siblings:
         )
         return sum(answer.moved for answer in answers)
 
-    async def forget(self, model: str) -> None:
-        """Tells each that the model is to be loaded no longer."""
-        request = admin.UnloadModelRequest(model=model)
-        await self._ask(
+    async def forget(self, model: str, endpoint: str = "") -> bool:
+        """Tells each that the model is to be loaded no longer, or not on that endpoint; returns whether one wanted it.
+
+        One that did not want it answers NOT_FOUND.
+        """
+        request, metadata = admin.UnloadModelRequest(model=model), metadata_about(endpoint)
+        answers = await self._ask(
             lambda channel: EndpointServiceStub(channel).UnloadModel(
-                request, metadata=sibling_metadata(), timeout=ANSWER_TIMEOUT_S
+                request, metadata=metadata, timeout=ANSWER_TIMEOUT_S
             )
         )
+        return bool(answers)
 
     async def receipt(self, request_id: str, client: str | None) -> pb.Receipt | None:
         """The receipt of a request that another one carried. `client`: whose it must be; None: anybody's."""
