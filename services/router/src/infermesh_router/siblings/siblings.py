@@ -52,12 +52,7 @@ class Siblings:
 
     async def listings(self) -> list[admin.ListEndpointsResponse]:
         """What each knows of endpoints and queues."""
-        return await self._ask(
-            lambda channel: AdminServiceStub(channel).ListEndpoints(
-                admin.ListEndpointsRequest(), metadata=sibling_metadata(), timeout=ANSWER_TIMEOUT_S
-            ),
-            shows=True,
-        )
+        return await self._ask(_list, shows=True)
 
     async def drain(self, request: admin.DrainEndpointRequest) -> int:
         """Has each drain an endpoint, which moves its own streams; returns how many they moved."""
@@ -65,6 +60,22 @@ class Siblings:
             lambda channel: AdminServiceStub(channel).DrainEndpoint(request, metadata=sibling_metadata())
         )
         return sum(answer.moved for answer in answers)
+
+    async def drain_theirs(self, request: admin.DrainEndpointRequest) -> int | None:
+        """As `drain`, by those alone that follow the endpoint; None: none does. Raises AioRpcError if one fails."""
+        answers = await self._ask_followers(
+            request.address,
+            lambda channel: AdminServiceStub(channel).DrainEndpoint(request, metadata=sibling_metadata()),
+        )
+        return sum(answer.moved for answer in answers) if answers else None
+
+    async def resume_theirs(self, address: str) -> bool:
+        """Has those resume an endpoint that follow it; returns whether any does. Raises AioRpcError if one fails."""
+        request = admin.ResumeEndpointRequest(address=address)
+        answers = await self._ask_followers(
+            address, lambda channel: AdminServiceStub(channel).ResumeEndpoint(request, metadata=sibling_metadata())
+        )
+        return bool(answers)
 
     async def forget(self, model: str, endpoint: str = "") -> bool:
         """Tells each that the model is to be loaded no longer, or not on that endpoint; returns whether one wanted it.
@@ -126,10 +137,22 @@ class Siblings:
 
     async def _ask(self, call: Callable[[grpc.aio.Channel], Awaitable[T]], *, shows: bool = False) -> list[T]:
         """The answers of those that answer. `shows`: what is only shown does not wait for one that was silent."""
+        return [*(await self._ask_each(call, shows=shows)).values()]
+
+    async def _ask_followers(self, endpoint: str, call: Callable[[grpc.aio.Channel], Awaitable[T]]) -> list[T]:
+        """The answers of those that follow an endpoint. Raises the error of one that fails."""
+        listings = await self._ask_each(_list)
+        following = [
+            address for address, listed in listings.items() if endpoint in {each.address for each in listed.endpoints}
+        ]
+        return await asyncio.gather(*(call(self._channel(address)) for address in following))
+
+    async def _ask_each(self, call: Callable[[grpc.aio.Channel], Awaitable[T]], *, shows: bool = False) -> dict[str, T]:
+        """As `_ask`, by address."""
         now_s = self._clock()
         asked = [each for each in self._addresses if not (shows and now_s < self._rests_until_s.get(each, now_s))]
         answers = await asyncio.gather(*(self._ask_one(address, call) for address in asked))
-        return [answer for answer in answers if answer is not None]
+        return {address: answer for address, answer in zip(asked, answers, strict=True) if answer is not None}
 
     async def _ask_one(self, address: str, call: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T | None:
         try:
@@ -157,3 +180,10 @@ class Siblings:
         if address not in self._channels:
             self._channels[address] = self._open_channel(address)
         return self._channels[address]
+
+
+def _list(channel: grpc.aio.Channel) -> Awaitable[admin.ListEndpointsResponse]:
+    listed: Awaitable[admin.ListEndpointsResponse] = AdminServiceStub(channel).ListEndpoints(
+        admin.ListEndpointsRequest(), metadata=sibling_metadata(), timeout=ANSWER_TIMEOUT_S
+    )
+    return listed
