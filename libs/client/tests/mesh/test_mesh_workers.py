@@ -13,15 +13,22 @@ from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 
 def test_kinds_and_devices_are_told_apart() -> None:
     assert parse_workers(["cpu", "xpu"]) == [WorkerSpec("cpu"), WorkerSpec("xpu")]
-    assert parse_workers(["xpu:0", "xpu:1", "cpu"]) == [WorkerSpec("xpu", 0), WorkerSpec("xpu", 1), WorkerSpec("cpu")]
+    assert parse_workers(["xpu:0", "xpu:1", "cpu"]) == [WorkerSpec("cpu"), WorkerSpec("xpu", 0), WorkerSpec("xpu", 1)]
 
 
 def test_a_kind_named_several_times_is_that_many_workers() -> None:
     two = [WorkerSpec("cpu", 0, 2), WorkerSpec("cpu", 1, 2)]
     assert parse_workers(["cpu", "cpu"]) == parse_workers(["cpu:0", "cpu:1"]) == two
-    assert parse_workers(["xpu", "cpu", "xpu"]) == [WorkerSpec("xpu", 0), WorkerSpec("cpu"), WorkerSpec("xpu", 1)]
+    assert parse_workers(["xpu", "cpu", "xpu"]) == [WorkerSpec("cpu"), WorkerSpec("xpu", 0), WorkerSpec("xpu", 1)]
     assert [worker.environment for worker in two] == [{"INFERMESH_CPU_PART": "0/2"}, {"INFERMESH_CPU_PART": "1/2"}]
     assert not WorkerSpec("cpu").environment
+
+
+def test_a_worker_has_the_number_by_which_it_is_named(home: Home) -> None:
+    assert parse_workers(["cpu:10", "cpu:9", "cpu:0"]) == [WorkerSpec("cpu", index, 11) for index in (0, 9, 10)]
+    plan = plan_mesh(ClientSettings(), home, parse_workers(["cpu:1", "cpu:0"]), "m")
+    by_address = sorted(plan.services[:2], key=lambda service: service.environment["INFERMESH_LISTEN"])
+    assert [service.name for service in by_address] == ["worker-cpu-0", "worker-cpu-1"]
 
 
 @pytest.mark.parametrize(

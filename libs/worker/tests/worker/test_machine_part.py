@@ -85,6 +85,22 @@ def test_what_a_container_may_use_is_what_is_split(tmp_path: Path) -> None:
     assert {part.memory_bytes for part in limited} == {2 * GIB}
 
 
+def test_a_limit_is_used_up_by_fewer_workers_than_nodes(tmp_path: Path) -> None:
+    root = machine(tmp_path, {0: "0-3", 1: "4-7"})
+    (only,) = parts_of(root, 1, allowed=set(range(8)), usable=4, memory=6 * GIB)
+    assert (only.processors, only.memory_bytes, only.node) == ((0, 1, 2, 3), 6 * GIB, 0)
+    assert parts_of(root, 1, allowed=set(range(8)), usable=6)[0] == MachinePart((0, 1, 2, 3), 8 * GIB, 0)
+
+
+@pytest.mark.parametrize("meminfo", ["Node 1 MemTotal: 0 kB\n", ""])
+def test_nodes_without_memory_share_that_of_the_machine(tmp_path: Path, meminfo: str) -> None:
+    root = machine(tmp_path, {0: "0-3", 1: "4-7"})
+    (root / "node" / "node1" / "meminfo").write_text(meminfo)
+    parts = parts_of(root, 2, allowed=set(range(8)), memory=10 * GIB)
+    assert parts == [MachinePart((0, 1, 2, 3), 5 * GIB), MachinePart((4, 5, 6, 7), 5 * GIB)]
+    assert parts_of(root, 1, allowed=set(range(8)))[0].node == 0  # it has memory, and nobody uses the other
+
+
 def test_a_machine_that_names_no_nodes_is_one(tmp_path: Path) -> None:
     first, second = parts_of(tmp_path, 2, allowed={0, 1})
     assert (first.processors, second.processors, first.node) == ((0,), (1,), None)

@@ -63,7 +63,7 @@ def build_server(
     access = Access(keys, access_metrics, routers=settings.router_count)
     add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics, tasks=tasks, bodies=bodies)
     tensors = add_open_inference(server, settings, core, access=access, pool=pool, tasks=tasks)
-    operations = build_operations(settings, core, registry)
+    operations = build_operations(core, registry)
     add_mesh_plane(server, settings, core, operations, access=access, tasks=tasks)
     if settings.admin_listen:
         everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)

@@ -62,6 +62,8 @@ class Core:
     dispatcher: Dispatcher
     journal: Journal
     receipts: Receipts
+    siblings: Siblings
+    """The other routers of the mesh that the settings name."""
     make_report: Callable[[], pb.HealthReport]
     """The router's own health report."""
 
@@ -82,6 +84,7 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         retention=lambda model: retention(mesh.config, model),
         tasks=tasks,
     )
+    siblings = build_siblings(settings)
     admission = Admission(
         fleet,
         choose=chooser,
@@ -117,11 +120,12 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         gate=gate,
         metrics=metrics,
         placer=placer,
-        wishes=WishKeeper(fleet, placer, tasks=tasks),
+        wishes=WishKeeper(fleet, placer, siblings=siblings, tasks=tasks),
         admission=admission,
         dispatcher=dispatcher,
         journal=journal,
         receipts=receipts,
+        siblings=siblings,
         make_report=_reporter(fleet, gate, admission, aliases, tasks),
     )
 

@@ -6,7 +6,7 @@ from infermesh_router.access.access import Access
 from infermesh_router.api.listing import Listing
 from infermesh_router.config.mesh_rules import admission_limits
 from infermesh_router.config.settings import RouterSettings
-from infermesh_router.core import Core, build_siblings
+from infermesh_router.core import Core
 from infermesh_router.fleet.drainer import Drainer
 from infermesh_router.membership.registry import Registry
 from infermesh_router.mesh.events import MeshEvents
@@ -41,9 +41,9 @@ class Operations:
     commands: ModelCommands
 
 
-def build_operations(settings: RouterSettings, core: Core, registry: Registry) -> Operations:
-    """Builds the parts, with the other routers of the mesh that the settings name."""
-    siblings = build_siblings(settings)
+def build_operations(core: Core, registry: Registry) -> Operations:
+    """Builds the parts, with the other routers of the mesh."""
+    siblings = core.siblings
     listing = Listing(
         core.fleet,
         source_of=registry.source_of,
@@ -64,7 +64,7 @@ def build_operations(settings: RouterSettings, core: Core, registry: Registry) -
         imports,
         view,
         Feed(core.journal, view),
-        Drainer(core.fleet, core.dispatcher.move_streams, others=siblings.drain if len(siblings) else None),
+        Drainer(core.fleet, core.dispatcher.move_streams, others=siblings if len(siblings) else None),
         ModelCommands(core.fleet, core.placer, wishes=core.wishes, aliases=core.aliases.models, siblings=siblings),
     )
 

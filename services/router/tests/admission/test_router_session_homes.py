@@ -1,14 +1,15 @@
-"""Sessions of several routers: each gives one that it does not know to the endpoint on which all of them agree."""
+"""Sessions of several routers: each sends one that it does not know to the near-equal endpoint on which all agree."""
 
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from infermesh_router.policy.prefix.session_home import session_home
+from infermesh_router.policy.choice import choose
+from infermesh_router.policy.prefix.session_hash import hash_session
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_router.policy.table import Table
 from infermesh_router.testing.admission import Mesh, ask
-from infermesh_router.testing.snapshots import cpu, disk, gpu
+from infermesh_router.testing.snapshots import measured
 
 ADDRESSES = ("a:1", "b:1", "c:1")
 
@@ -37,9 +38,13 @@ async def test_routers_agree_on_the_endpoint_of_a_session_that_neither_knows(rou
     assert len(homes) > 1
 
 
-def test_a_home_is_an_endpoint_that_can_answer() -> None:
-    table = Table([cpu("a:1"), cpu("b:1"), gpu("c:1"), gpu("d:1"), disk("e:1"), cpu("f:1", connected=False)])
-    sessions = [str(number) for number in range(64)]
-    assert {session_home(table, Wanted(model="m"), each) for each in sessions} == {"a:1", "b:1", "c:1", "d:1"}
-    assert {session_home(table, Wanted(model="m", device="cpu"), each) for each in sessions} == {"a:1", "b:1"}
-    assert {session_home(Table([cpu("a:1")]), Wanted(model="m"), each) for each in sessions} == {""}
+def test_a_session_that_no_router_knows_goes_to_no_slower_endpoint() -> None:
+    table = Table([measured("a:1"), measured("b:1"), measured("slow:1", prefill_tokens_per_s=500.0)])
+    picked = set()
+    for number in range(64):
+        wanted = Wanted(model="m", prompt_tokens=500, session_key=hash_session(str(number)))
+        choice = choose(table, wanted, turn=number)
+        assert choice.reason == "session_hash"
+        picked.add(choice.address)
+    assert picked == {"a:1", "b:1"}
+    assert hash_session("") == ()

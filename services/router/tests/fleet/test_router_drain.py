@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import grpc
@@ -10,11 +11,17 @@ import pytest
 
 from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
+from infermesh_router.api.admin_servicer import AdminServicer
+from infermesh_router.api.listing import Listing
 from infermesh_router.fleet.channel import open_channel
 from infermesh_router.fleet.drainer import Drainer
 from infermesh_router.fleet.endpoint_set import Fleet
+from infermesh_router.fleet.endpoint_stats import StatsByAddress
+from infermesh_router.membership.registry import Registry
+from infermesh_router.siblings.siblings import Siblings
 from infermesh_router.testing.router import StartRouter, StartWorker
 from infermesh_runtime.errors import NotFound, Unavailable, Unimplemented
+from infermesh_runtime.rpc.interceptor import RpcInterceptor
 from infermesh_runtime.rpc.status import from_rpc_error
 
 
@@ -100,6 +107,32 @@ async def test_an_unknown_endpoint_is_refused_with_those_there_are(worker: Drain
     for call in (drains.resume("x:1"), drains.drain("x:1", move_after_s=None)):
         with pytest.raises(NotFound, match=f"no endpoint 'x:1'; available: {address}"):
             await call
+
+
+async def test_an_endpoint_that_only_another_router_follows_is_drained(worker: Draining, tmp_path: Path) -> None:
+    servicer, address, fleet, _ = worker
+    servicer.idle.set()
+    server, nothing = grpc.aio.server(interceptors=[RpcInterceptor(())]), Fleet(open_channel=open_channel, poll=never)
+    listing = Listing(fleet, source_of=lambda _: "", stats=StatsByAddress(), queues=list)
+    other = AdminServicer(
+        listing, changes=fleet.changes, drainer=Drainer(fleet, lambda _: 0), registry=Registry(fleet.set_addresses)
+    )
+    pb_grpc.add_AdminServiceServicer_to_server(other, server)
+    server.add_insecure_port(f"unix:{tmp_path}/s.sock")
+    await server.start()
+    siblings = Siblings([f"unix:{tmp_path}/s.sock"])
+    drains = Drainer(nothing, lambda _: 0, others=siblings)
+    assert await drains.drain(address, move_after_s=None) == 0
+    await drains.resume(address)
+    assert (servicer.drained.is_set(), servicer.resumed) == (True, 1)
+    for call in (drains.resume("x:1"), drains.drain("x:1", move_after_s=None)):
+        with pytest.raises(NotFound, match="no endpoint 'x:1'"):
+            await call
+    for call in (drains.resume(address, alone=True), drains.drain(address, move_after_s=None, alone=True)):
+        with pytest.raises(NotFound):
+            await call
+    await siblings.close()
+    await server.stop(None)
 
 
 async def test_an_endpoint_that_dies_while_it_drains_is_an_error(worker: Draining) -> None:

@@ -1,98 +1,16 @@
 """What is wanted of a model outlives the endpoint that has it: it is loaded again after a restart, until it ends."""
 
-import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.config.settings import RouterSettings
-from infermesh_router.core import build_fleet
-from infermesh_router.fleet.endpoint_set import Fleet
-from infermesh_router.metrics.request_metrics import RequestMetrics
-from infermesh_router.placement.model_commands import ModelCommands
-from infermesh_router.placement.placer import Placer
-from infermesh_router.placement.wish_keeper import WishKeeper
 from infermesh_router.placement.wishes import MOVE_AFTER_S
-from infermesh_router.policy.placing import place
 from infermesh_router.policy.snapshot import Wanted
 from infermesh_router.testing.loading_worker import LoadingWorker
-from infermesh_runtime.background.tasks import TaskSupervisor
+from infermesh_router.testing.wishes import PINNED, Mesh, mesh
 from infermesh_runtime.errors import Internal, ModelNotFound
-
-PINNED = admin_pb2.LoadModelRequest(model="m", pinned=True)
-
-
-@dataclass
-class Clock:
-    now_s: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@dataclass
-class Mesh:
-    """A router's fleet, and what operators and requests do in it."""
-
-    fleet: Fleet
-    placer: Placer
-    keeper: WishKeeper
-    commands: ModelCommands
-    clock: Clock
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                await self.fleet.changes.wait_beyond(self.fleet.changes.version)
-
-    async def connected(self, worker: LoadingWorker, *, to: bool = True) -> None:
-        await self.until(lambda: self.fleet.get(worker.address).connected is to)
-
-    async def looks(self) -> None:
-        """Waits until the keeper has seen everything so far, and twice more."""
-        for _ in range(3):
-            before = self.keeper.looks
-            self.fleet.changes.notify()
-            async with asyncio.timeout(10):
-                while self.keeper.looks == before:  # noqa: ASYNC110 - nothing tells of a look that found nothing
-                    await asyncio.sleep(0.002)
-
-    async def wait_for_load(self, worker: LoadingWorker) -> None:
-        async with asyncio.timeout(10):
-            await worker.asked.wait()
-        await self.until(lambda: "m" in self.fleet.get(worker.address).snapshot.ready_models)
-
-    def pass_time(self, seconds: float) -> None:
-        self.clock.now_s += seconds
-        self.fleet.changes.notify()
-
-
-@asynccontextmanager
-async def mesh(*workers: LoadingWorker) -> AsyncIterator[Mesh]:
-    for worker in workers:
-        await worker.start()
-    tasks, clock = TaskSupervisor(), Clock()
-    fleet = build_fleet(RouterSettings.model_validate({"reconnect_max_s": 0.1}), on_cache_lost=lambda _address: None)
-    placer = Placer(fleet, place=place, metrics=RequestMetrics(CollectorRegistry()), tasks=tasks)
-    keeper = WishKeeper(fleet, placer, tasks=tasks, clock=clock, interval_s=0.005)
-    running = Mesh(fleet, placer, keeper, ModelCommands(fleet, placer, wishes=keeper), clock)
-    fleet.set_addresses(worker.address for worker in workers)
-    await keeper.start()
-    for worker in workers:
-        await running.connected(worker)
-    try:
-        yield running
-    finally:
-        await tasks.close()
-        await fleet.close()
-        for worker in workers:
-            await worker.stop()
 
 
 async def restart(running: Mesh, worker: LoadingWorker) -> None:

@@ -69,11 +69,12 @@ class WorkerSpec:
 def parse_workers(words: Sequence[str]) -> list[WorkerSpec]:
     """Parses words such as "cpu" and "xpu:1"; "cpu,cpu" means "cpu:0,cpu:1".
 
+    The workers are sorted, so that a mesh numbers those of a kind as they are named, in whatever order they are given.
     Raises InvalidArgument for an unknown worker or a device named twice.
     """
     if not words:
         raise InvalidArgument(f"no worker is named; choose from {', '.join(KINDS)}")
-    workers = [_parse(word) for word in _numbered(words)]
+    workers = sorted(map(_parse, _numbered(words)), key=lambda worker: (worker.kind, worker.device_index or 0))
     counts = Counter(worker.name for worker in workers)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise InvalidArgument(f"{', '.join(twice)} is named twice; a device runs only one worker")

@@ -20,7 +20,7 @@ class MachinePart:
     memory_bytes: int
     """Its share of the memory: that of its node, divided among the workers on it."""
     node: int | None = None
-    """The NUMA node that its memory comes from; None: the machine has only one."""
+    """The NUMA node that its memory comes from; None: the machine has only one, or one of them no memory."""
 
     @property
     def words(self) -> str:
@@ -68,11 +68,14 @@ def choose_part(index: int, count: int, nodes: Sequence[NumaNode], *, usable: in
     places = [part * len(nodes) // parts for part in range(parts)]
     node, sharers = nodes[places[index]], places.count(places[index])
     processors = _split(node, index - places.index(places[index]), sharers)
-    most = max(1, usable // parts)
+    most = max(1, usable // count)
     processors = tuple(sorted(processors[:most] if usable < _count(nodes) else processors))
     if not processors:
         raise ValueError(f"the {_count(nodes)} processors that may be used cannot be split among {count} workers")
-    share = min(1.0, memory_bytes / max(1, sum(each.memory_bytes for each in nodes)))
+    used = [nodes[place] for place in dict.fromkeys(places[:count])]
+    if not all(each.memory_bytes for each in used):  # one has none of its own, or the system does not tell
+        return MachinePart(processors, memory_bytes // count)
+    share = min(1.0, memory_bytes / sum(each.memory_bytes for each in used))
     return MachinePart(processors, int(node.memory_bytes * share) // sharers, node.number if len(nodes) > 1 else None)
 
 

@@ -17,7 +17,7 @@ from infermesh_router.fleet.loading import describe_loading
 from infermesh_router.journal.journal import Journal
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import Choice
-from infermesh_router.policy.prefix.session_home import session_home
+from infermesh_router.policy.prefix.session_hash import hash_session
 from infermesh_router.policy.refusals import ModelNotLoaded, Recovering, Saturated
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
 from infermesh_router.requests.call import Call
@@ -216,10 +216,14 @@ class Admission:
         """Lets the policy choose, and takes the place. Raises the policy's refusal."""
         wanted = pending.call.wanted
         session_endpoint = self._sessions.find(pending.call.session_id)
-        if self._several and pending.call.session_id and not session_endpoint:
-            session_endpoint = session_home(self._fleet.snapshots, wanted, pending.call.session_id)
-        if session_endpoint or pending.tried:
-            wanted = replace(wanted, tried=pending.tried_at(self._clock()), session_endpoint=session_endpoint)
+        session_key = hash_session(pending.call.session_id) if self._several and not session_endpoint else ()
+        if session_endpoint or session_key or pending.tried:
+            wanted = replace(
+                wanted,
+                tried=pending.tried_at(self._clock()),
+                session_endpoint=session_endpoint,
+                session_key=session_key,
+            )
         self._turn += 1
         choice = self._choose(self._fleet.snapshots, wanted, turn=self._turn)
         endpoint = self._fleet.get(choice.address)

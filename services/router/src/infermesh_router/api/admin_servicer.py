@@ -61,7 +61,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
     async def ResumeEndpoint(self, request: pb.ResumeEndpointRequest, context: RpcContext) -> pb.ResumeEndpointResponse:
         """Takes an endpoint back into service."""
         with audited(context, request):
-            await self._drainer.resume(request.address)
+            await self._drainer.resume(request.address, alone=is_sibling(context))
         return pb.ResumeEndpointResponse()
 
     async def RegisterEndpoint(

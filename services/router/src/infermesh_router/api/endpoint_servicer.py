@@ -6,7 +6,7 @@ from infermesh.admin.v1 import admin_pb2 as pb
 from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.admission.gate import Gate
 from infermesh_router.placement.model_commands import ModelCommands
-from infermesh_router.siblings.sibling_calls import is_sibling
+from infermesh_router.siblings.sibling_calls import is_sibling, told_endpoint
 from infermesh_runtime.rpc.audit import audited
 from infermesh_runtime.rpc.context import RpcContext
 
@@ -27,8 +27,8 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
     async def UnloadModel(self, request: pb.UnloadModelRequest, context: RpcContext) -> pb.UnloadModelResponse:
         """Unloads a model; answers when no endpoint has it."""
         with audited(context, request):
-            if is_sibling(context):  # which has unloaded it
-                self._models.forget(request.model)
+            if is_sibling(context):  # which has unloaded it, or loaded it elsewhere
+                self._models.forget(request.model, told_endpoint(context))
             else:
                 await self._models.unload(request)
         return pb.UnloadModelResponse()

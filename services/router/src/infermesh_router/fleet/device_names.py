@@ -7,6 +7,8 @@ from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.policy.snapshot import DeviceKind
 
 _KINDS = frozenset({DeviceKind.CPU, DeviceKind.XPU, DeviceKind.CUDA})
+_MOST_DIGITS = 9
+"""Of an endpoint's number; Python reads no number of thousands of digits."""
 
 
 def name_devices(kinds: Sequence[str]) -> list[str]:
@@ -22,7 +24,8 @@ def name_devices(kinds: Sequence[str]) -> list[str]:
 def address_of(device: str, fleet: Fleet) -> str:
     """The address of the endpoint that a request names as its device, as in "cpu:1"; anything else as it is."""
     kind, colon, number = device.partition(":")
-    if not colon or kind not in _KINDS or not number.isdecimal() or fleet.snapshots.row(device) is not None:
+    named = kind in _KINDS and number.isdecimal() and len(number) <= _MOST_DIGITS
+    if not colon or not named or fleet.snapshots.row(device) is not None:
         return device
     alike = [endpoint.address for endpoint in fleet.endpoints if endpoint.snapshot.device == kind]
     return alike[int(number)] if int(number) < len(alike) else device

@@ -1,8 +1,9 @@
 """Drains an endpoint for every router, and takes it back into service."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 import grpc
 
@@ -22,11 +23,23 @@ _OTHERS_TIMEOUT_S = 2.0
 """How long to wait for the other routers' answers once the endpoint has drained: one that hangs gives none."""
 
 
-class Drainer:
-    """Drains and resumes endpoints.
+class Others(Protocol):
+    """The other routers of the mesh, as `siblings.Siblings`."""
 
-    `move_streams` moves this router's running streams off an address and returns how many it moved. `others` has the
-    other routers of the mesh drain the endpoint too, each of its own streams, and returns how many they moved.
+    async def drain(self, request: pb.DrainEndpointRequest) -> int:
+        """Has them drain an endpoint, each of its own streams; returns how many they moved."""
+
+    async def drain_theirs(self, request: pb.DrainEndpointRequest) -> int | None:
+        """The same for one that only others follow; None: none does. Raises AioRpcError."""
+
+    async def resume_theirs(self, address: str) -> bool:
+        """Has those resume an endpoint that follow it; returns whether any does. Raises AioRpcError."""
+
+
+class Drainer:
+    """Drains and resumes endpoints, also those that only `others` follow: a worker may register with one router only.
+
+    `move_streams` moves this router's running streams off an address and returns how many it moved.
     """
 
     def __init__(
@@ -34,7 +47,7 @@ class Drainer:
         fleet: Fleet,
         move_streams: Callable[[str], int],
         *,
-        others: Callable[[pb.DrainEndpointRequest], Awaitable[int]] | None = None,
+        others: Others | None = None,
         move_again_s: float = _MOVE_AGAIN_S,
     ) -> None:
         self._others = others
@@ -52,9 +65,14 @@ class Drainer:
         """
         if self._others is None or alone:
             return await self._drain(address, move_after_s)
-        self._find(address)
         request = pb.DrainEndpointRequest(address=address, move_after_s=move_after_s)
-        others = asyncio.ensure_future(self._others(request))
+        if not self._follows(address):
+            with _errors(address):
+                theirs = await self._others.drain_theirs(request)
+            if theirs is None:
+                raise self._unknown(address)
+            return theirs
+        others = asyncio.ensure_future(self._others.drain(request))
         try:
             moved = await self._drain(address, move_after_s)
             await asyncio.wait((others,), timeout=_OTHERS_TIMEOUT_S)  # nothing runs now, so they end too
@@ -77,11 +95,17 @@ class Drainer:
                 draining.cancel()
         return moved
 
-    async def resume(self, address: str) -> None:
+    async def resume(self, address: str, *, alone: bool = False) -> None:
         """Takes the endpoint back into service, and waits until its report says so.
 
-        Raises NotFound if it is unknown, or what the endpoint answers.
+        `alone`: does not ask the other routers. Raises NotFound if it is unknown, or what the endpoint answers.
         """
+        if self._others is not None and not alone and not self._follows(address):
+            with _errors(address):
+                found = await self._others.resume_theirs(address)
+            if not found:
+                raise self._unknown(address)
+            return
         endpoint, changes = self._find(address), self._fleet.changes
         with _errors(address):
             await _stub(endpoint).Resume(pb.ResumeRequest(), timeout=_ANSWER_TIMEOUT_S)
@@ -94,13 +118,19 @@ class Drainer:
         try:
             return self._fleet.get(address)
         except KeyError:
-            known = ", ".join(endpoint.address for endpoint in self._fleet.endpoints) or "none"
-            raise NotFound(
-                f"There is no endpoint '{address}'; available: {known}.",
-                reason="ENDPOINT_NOT_FOUND",
-                metadata={"endpoint": address},
-                fields={"address": f"available: {known}"},
-            ) from None
+            raise self._unknown(address) from None
+
+    def _follows(self, address: str) -> bool:
+        return any(endpoint.address == address for endpoint in self._fleet.endpoints)
+
+    def _unknown(self, address: str) -> NotFound:
+        known = ", ".join(endpoint.address for endpoint in self._fleet.endpoints) or "none"
+        return NotFound(
+            f"There is no endpoint '{address}'; available: {known}.",
+            reason="ENDPOINT_NOT_FOUND",
+            metadata={"endpoint": address},
+            fields={"address": f"available: {known}"},
+        )
 
 
 def _stub(endpoint: Endpoint) -> pb_grpc.EndpointServiceStub:

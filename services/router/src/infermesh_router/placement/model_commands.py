@@ -61,14 +61,17 @@ class ModelCommands:
         for model in loaded:
             await self._unload(model, force=request.force)
         ended = [self._wishes.note_unload(model) for model in models]
-        for model in models:
-            await self._siblings.forget(model)
+        ended += [await self._siblings.forget(model) for model in models]
         if not loaded and not any(ended):
             raise _not_loaded(models[0], self._connected())
 
-    def forget(self, model: str) -> None:
-        """No longer keeps the model loaded, because another router has unloaded it."""
-        self._wishes.note_unload(model)
+    def forget(self, model: str, endpoint: str = "") -> None:
+        """No longer keeps the model loaded on that endpoint, or on any: another router has unloaded or moved it.
+
+        Raises ModelNotFound if it was not to be kept.
+        """
+        if not self._wishes.note_unload(model, endpoint):
+            raise _not_loaded(model, self._connected())
 
     def _models(self, name: str) -> Sequence[str]:
         return self._aliases().get(_check_name(name)) or [name]

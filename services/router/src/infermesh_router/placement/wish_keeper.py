@@ -14,6 +14,7 @@ from infermesh_router.placement.placer import LOAD_TIMEOUT_S, Placer, load_on, u
 from infermesh_router.placement.wishes import Due, Wish, Wishes
 from infermesh_router.policy.filters import fits_device
 from infermesh_router.policy.snapshot import Wanted
+from infermesh_router.siblings.siblings import Siblings
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 from infermesh_runtime.errors import InfermeshError, Unavailable
 
@@ -33,15 +34,18 @@ class WishKeeper:
         fleet: Fleet,
         placer: Placer,
         *,
+        siblings: Siblings | None = None,
         tasks: TaskSupervisor | None = None,
         clock: Callable[[], float] = time.monotonic,
         interval_s: float = INTERVAL_S,
     ) -> None:
+        """`siblings`: the other routers of the mesh, which must not load again what was loaded elsewhere."""
         self.wishes = Wishes()
         self.looks = 0
         """How often the endpoints' reports were compared with the wishes."""
         self._fleet = fleet
         self._placer = placer
+        self._siblings = siblings or Siblings()
         self._tasks = tasks or TaskSupervisor()
         self._clock = clock
         self._interval_s = interval_s
@@ -60,9 +64,9 @@ class WishKeeper:
             if seen.connected and report and wanted.model in seen.ready_models and fits_device(seen, wanted):
                 self.wishes.want(endpoint.address, report, wanted.model, device=wanted.device)
 
-    def note_unload(self, model: str) -> bool:
-        """Ends what is wanted of the model; returns whether anything was."""
-        return self.wishes.end(model)
+    def note_unload(self, model: str, address: str = "") -> bool:
+        """Ends what is wanted of the model, on that endpoint or on all; returns whether anything was."""
+        return self.wishes.end(model, address)
 
     async def _run(self) -> None:
         changes = self._fleet.changes
@@ -135,3 +139,4 @@ class WishKeeper:
         if wish in self.wishes:
             self.wishes.drop(wish)
             self.note_load(wanted)
+            await self._siblings.forget(wish.model, wish.address)

@@ -85,9 +85,9 @@ class Wishes:
                 wish.anywhere, wish.device = device != address, device
                 _take_over(wish, report, status)
 
-    def end(self, model: str) -> bool:
-        """Ends every wish for the model; returns whether there was one."""
-        ended = [wish for wish in self if wish.model == model]
+    def end(self, model: str, address: str = "") -> bool:
+        """Ends every wish for the model, or only that of one endpoint; returns whether there was one."""
+        ended = [wish for wish in self if wish.model == model and address in ("", wish.address)]
         for wish in ended:
             self.drop(wish)
         return bool(ended)

@@ -7,6 +7,7 @@ Reasons of a choice, as clients see them in Started.reason. The endpoint
   kv_headroom             drains about as soon as others, and has more free KV cache
   prefix_affinity         probably has most of the prompt in its prefix cache
   prefix_hash             is the one among near-equals that the hash of an unknown prompt prefix maps to
+  session_hash            is the one among near-equals that the hash of an unknown session's id maps to
   session_affinity        served the session's last request
   device_preference       is on the device that the model's rule in mesh.yaml prefers
   size_rule               is on the device that models of this size prefer
@@ -34,13 +35,14 @@ from infermesh_runtime.errors import InfermeshError, Unavailable
 ONLY_ENDPOINT = "only_endpoint"
 NAMED_ENDPOINT = "named_endpoint"
 PREFIX_HASH = "prefix_hash"
+SESSION_HASH = "session_hash"
 EQUAL = "equal"
 RETRY = "retry"
 CPU_OVERFLOW = "cpu_overflow"
 GPU_UNAVAILABLE = "gpu_unavailable"
 
 NEAR = 0.05
-"""Endpoints whose total score is this close to the best are near-equals, among which the prefix hash decides."""
+"""Endpoints whose total score is this close to the best are near-equals, among which a hash decides."""
 _TIE = 1e-9
 MOST_RUNNERS_UP = 3
 """How many of the endpoints that were not chosen are told with the reason."""
@@ -148,12 +150,17 @@ def _refusal(table: Table, wanted: Wanted, filters: Iterable[Filter]) -> Inferme
 def _pick(
     table: Table, totals: Floats, scored: Sequence[tuple[Scorer, Floats]], wanted: Wanted, turn: int
 ) -> tuple[int, str]:
-    """The row with the best total, and the reason. For an unknown prefix, its hash decides among near-equals."""
+    """The row with the best total, and the reason.
+
+    For an unknown session, or else an unknown prefix, its hash decides among near-equals.
+    """
     best = totals[totals.argmax()]
-    if wanted.blocks and not wanted.cached_tokens and not wanted.session_endpoint:
+    unknown = wanted.blocks if not wanted.cached_tokens and not wanted.session_endpoint else ()
+    if key := wanted.session_key or unknown:
         near = np.flatnonzero(totals >= best - NEAR)
         if len(near) > 1:
-            return int(near[pick_by_hash(table.address_hashes[near], wanted.blocks)]), PREFIX_HASH
+            picked = int(near[pick_by_hash(table.address_hashes[near], key)])
+            return picked, SESSION_HASH if wanted.session_key else PREFIX_HASH
     ties = np.flatnonzero(totals >= best - _TIE)
     if len(ties) > 1:
         in_flight = table.in_flight[ties]

@@ -134,6 +134,8 @@ class Wanted:
     sequences: int = 1
     session_endpoint: str = ""
     """Address of the endpoint that served this session's last request."""
+    session_key: tuple[int, ...] = ()
+    """Hash of the session's id if another router may have served it (see `session_hash`); else empty."""
     tried: frozenset[str] = frozenset()
     """Addresses of the endpoints on which this request has failed."""
     alias: str = ""

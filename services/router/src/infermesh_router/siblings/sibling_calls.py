@@ -9,12 +9,26 @@ from infermesh_runtime.rpc.context import RpcContext
 
 _MARK = "x-infermesh-sibling"
 _VIEWER = "x-infermesh-viewer-bin"
+_ENDPOINT = "x-infermesh-endpoint-bin"
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 def sibling_metadata(**viewer: object) -> Metadata:
     """Marks a call as another router's. `viewer`: for whom it asks, if what it gets depends on that."""
     return ((_MARK, "1"), *(((_VIEWER, orjson.dumps(viewer)),) if viewer else ()))
+
+
+def metadata_about(endpoint: str) -> Metadata:
+    """Marks a call as another router's which is about one endpoint alone; "": about all."""
+    return (*sibling_metadata(), *(((_ENDPOINT, endpoint.encode()),) if endpoint else ()))
+
+
+def told_endpoint(context: RpcContext) -> str:
+    """The endpoint that the other router's call is about alone; "": all."""
+    for name, value in context.invocation_metadata():
+        if name == _ENDPOINT and isinstance(value, bytes):
+            return value.decode(errors="replace")
+    return ""
 
 
 def is_sibling(context: RpcContext) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -11,14 +12,17 @@ from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.admin.v1.admin_pb2_grpc import AdminServiceStub, EndpointServiceStub
 from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh.mesh.v1.mesh_pb2_grpc import MeshServiceStub
-from infermesh_router.siblings.sibling_calls import sibling_metadata
+from infermesh_router.siblings.sibling_calls import metadata_about, sibling_metadata
 
 T = TypeVar("T")
 OpenChannel = Callable[[str], grpc.aio.Channel]
 ANSWER_TIMEOUT_S = 1.0
 """How long a router that asks waits for another one, which may hang."""
+REST_S = 5.0
+"""How long one that did not answer in time is left out of what is only shown: else each view would wait for it."""
 _RECONNECT_S = 1.0
-_QUIET = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+_ANSWERS = frozenset({grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND})
+_QUIET = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 
 _log = logging.getLogger(__name__)
 
@@ -26,22 +30,29 @@ _log = logging.getLogger(__name__)
 class Siblings:
     """The other routers. Used from one event loop."""
 
-    def __init__(self, addresses: Sequence[str] = (), open_channel: OpenChannel = grpc.aio.insecure_channel) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str] = (),
+        open_channel: OpenChannel = grpc.aio.insecure_channel,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`addresses`: their admin addresses."""
         self._addresses = tuple(addresses)
         self._open_channel = open_channel
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._clock = clock
+        self._rests_until_s: dict[str, float] = {}
+        """Address → until when it is left out of what is only shown."""
+        self._faults: dict[str, grpc.StatusCode] = {}
+        """Address → the fault that was logged last, of those that still have it."""
 
     def __len__(self) -> int:
         return len(self._addresses)
 
     async def listings(self) -> list[admin.ListEndpointsResponse]:
         """What each knows of endpoints and queues."""
-        return await self._ask(
-            lambda channel: AdminServiceStub(channel).ListEndpoints(
-                admin.ListEndpointsRequest(), metadata=sibling_metadata(), timeout=ANSWER_TIMEOUT_S
-            )
-        )
+        return await self._ask(_list, shows=True)
 
     async def drain(self, request: admin.DrainEndpointRequest) -> int:
         """Has each drain an endpoint, which moves its own streams; returns how many they moved."""
@@ -50,21 +61,42 @@ class Siblings:
         )
         return sum(answer.moved for answer in answers)
 
-    async def forget(self, model: str) -> None:
-        """Tells each that the model is to be loaded no longer."""
-        request = admin.UnloadModelRequest(model=model)
-        await self._ask(
+    async def drain_theirs(self, request: admin.DrainEndpointRequest) -> int | None:
+        """As `drain`, by those alone that follow the endpoint; None: none does. Raises AioRpcError if one fails."""
+        answers = await self._ask_followers(
+            request.address,
+            lambda channel: AdminServiceStub(channel).DrainEndpoint(request, metadata=sibling_metadata()),
+        )
+        return sum(answer.moved for answer in answers) if answers else None
+
+    async def resume_theirs(self, address: str) -> bool:
+        """Has those resume an endpoint that follow it; returns whether any does. Raises AioRpcError if one fails."""
+        request = admin.ResumeEndpointRequest(address=address)
+        answers = await self._ask_followers(
+            address, lambda channel: AdminServiceStub(channel).ResumeEndpoint(request, metadata=sibling_metadata())
+        )
+        return bool(answers)
+
+    async def forget(self, model: str, endpoint: str = "") -> bool:
+        """Tells each that the model is to be loaded no longer, or not on that endpoint; returns whether one wanted it.
+
+        One that did not want it answers NOT_FOUND.
+        """
+        request, metadata = admin.UnloadModelRequest(model=model), metadata_about(endpoint)
+        answers = await self._ask(
             lambda channel: EndpointServiceStub(channel).UnloadModel(
-                request, metadata=sibling_metadata(), timeout=ANSWER_TIMEOUT_S
+                request, metadata=metadata, timeout=ANSWER_TIMEOUT_S
             )
         )
+        return bool(answers)
 
     async def receipt(self, request_id: str, client: str | None) -> pb.Receipt | None:
         """The receipt of a request that another one carried. `client`: whose it must be; None: anybody's."""
         metadata = sibling_metadata(client=client)
         request = pb.GetReceiptRequest(request_id=request_id)
         found = await self._ask(
-            lambda channel: MeshServiceStub(channel).GetReceipt(request, metadata=metadata, timeout=ANSWER_TIMEOUT_S)
+            lambda channel: MeshServiceStub(channel).GetReceipt(request, metadata=metadata, timeout=ANSWER_TIMEOUT_S),
+            shows=True,
         )
         return found[0] if found else None
 
@@ -73,7 +105,8 @@ class Siblings:
         metadata = sibling_metadata(client=client)
         request = pb.ListReceiptsRequest(limit=limit)
         answers = await self._ask(
-            lambda channel: MeshServiceStub(channel).ListReceipts(request, metadata=metadata, timeout=ANSWER_TIMEOUT_S)
+            lambda channel: MeshServiceStub(channel).ListReceipts(request, metadata=metadata, timeout=ANSWER_TIMEOUT_S),
+            shows=True,
         )
         return [receipt for answer in answers for receipt in answer.receipts]
 
@@ -102,20 +135,55 @@ class Siblings:
         self._channels.clear()
         await asyncio.gather(*(channel.close() for channel in channels))
 
-    async def _ask(self, call: Callable[[grpc.aio.Channel], Awaitable[T]]) -> list[T]:
-        """The answers of those that answer."""
-        answers = await asyncio.gather(*(self._ask_one(address, call) for address in self._addresses))
-        return [answer for answer in answers if answer is not None]
+    async def _ask(self, call: Callable[[grpc.aio.Channel], Awaitable[T]], *, shows: bool = False) -> list[T]:
+        """The answers of those that answer. `shows`: what is only shown does not wait for one that was silent."""
+        return [*(await self._ask_each(call, shows=shows)).values()]
+
+    async def _ask_followers(self, endpoint: str, call: Callable[[grpc.aio.Channel], Awaitable[T]]) -> list[T]:
+        """The answers of those that follow an endpoint. Raises the error of one that fails."""
+        listings = await self._ask_each(_list)
+        following = [
+            address for address, listed in listings.items() if endpoint in {each.address for each in listed.endpoints}
+        ]
+        return await asyncio.gather(*(call(self._channel(address)) for address in following))
+
+    async def _ask_each(self, call: Callable[[grpc.aio.Channel], Awaitable[T]], *, shows: bool = False) -> dict[str, T]:
+        """As `_ask`, by address."""
+        now_s = self._clock()
+        asked = [each for each in self._addresses if not (shows and now_s < self._rests_until_s.get(each, now_s))]
+        answers = await asyncio.gather(*(self._ask_one(address, call) for address in asked))
+        return {address: answer for address, answer in zip(asked, answers, strict=True) if answer is not None}
 
     async def _ask_one(self, address: str, call: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T | None:
         try:
-            return await call(self._channel(address))
+            answer = await call(self._channel(address))
         except grpc.aio.AioRpcError as error:
-            if error.code() not in _QUIET:
-                _log.warning("the router at %s does not answer: %s", address, error.details())
+            self._note(address, error.code(), error.details() or "")
             return None
+        self._note(address, grpc.StatusCode.OK)
+        return answer
+
+    def _note(self, address: str, code: grpc.StatusCode, details: str = "") -> None:
+        """Remembers how a call ended, and logs what that changes."""
+        if code in _ANSWERS:
+            self._rests_until_s.pop(address, None)
+            if self._faults.pop(address, None):
+                _log.info("the router at %s answers again", address)
+            return
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._rests_until_s[address] = self._clock() + REST_S
+        if code not in _QUIET and self._faults.get(address) is not code:
+            self._faults[address] = code
+            _log.warning("the router at %s does not answer: %s", address, details)
 
     def _channel(self, address: str) -> grpc.aio.Channel:
         if address not in self._channels:
             self._channels[address] = self._open_channel(address)
         return self._channels[address]
+
+
+def _list(channel: grpc.aio.Channel) -> Awaitable[admin.ListEndpointsResponse]:
+    listed: Awaitable[admin.ListEndpointsResponse] = AdminServiceStub(channel).ListEndpoints(
+        admin.ListEndpointsRequest(), metadata=sibling_metadata(), timeout=ANSWER_TIMEOUT_S
+    )
+    return listed

@@ -6,6 +6,7 @@ const REASONS = {
   kv_headroom: "about as soon as others, with more free KV cache",
   prefix_affinity: "holds the beginning of the prompt in its cache",
   prefix_hash: "its turn, by the prompt's beginning",
+  session_hash: "its turn, by the conversation's id",
   session_affinity: "answered this conversation before",
   device_preference: "on the device that the model's rule prefers",
   size_rule: "on the device that models of this size prefer",
