@@ -155,3 +155,37 @@ def test_a_lane_that_fails_is_told_and_one_alone_cannot_be_compared(chat: ChatPa
     expect(page.get_by_role("alert").locator("visible=true")).to_have_text("That device is gone.")
     page.get_by_label("Remove lane 2").click()
     expect(page.get_by_role("button", name="Add a lane to compare with")).to_be_disabled()
+
+
+TWICE = "(button) => { button.click(); button.click(); }"
+
+
+def test_a_double_click_asks_once_and_can_be_stopped(chat: ChatPage, mesh: Mesh, asked: list[dict[str, Any]]) -> None:
+    page = chat.page
+    open_agreement(page)
+    page.get_by_role("button", name="Compare the answers").evaluate(TWICE)
+    expect(page.get_by_label("Agreement of the lanes")).to_be_visible()
+    assert len(asked) == len(mesh.workers) * (1 + len(COMPARE_PROMPTS))
+    expect(page.get_by_role("button", name="Compare the answers")).to_be_visible()
+
+
+def test_prompts_that_did_not_come_are_asked_for_again(chat: ChatPage) -> None:
+    page = chat.page
+    page.route("**/compare/prompts.json", lambda route: route.abort())
+    open_agreement(page)
+    expect(page.get_by_role("alert").locator("visible=true")).to_contain_text("The prompts did not come")
+    page.unroute("**/compare/prompts.json")
+    page.get_by_role("button", name="Try again").locator("visible=true").click()
+    expect(page.get_by_label("Prompts, one a line")).to_have_value("\n".join(COMPARE_PROMPTS))
+
+
+def test_the_benchmark_runs_once_for_a_double_click(chat: ChatPage) -> None:
+    page = chat.page
+    held: list[Route] = []
+    page.route("**/v1/completions", lambda route: held.append(route))
+    page.get_by_role("link", name="Compare").click()
+    page.get_by_role("button", name="Benchmark", exact=True).click()
+    page.get_by_role("button", name="Run the benchmark").evaluate(TWICE)
+    page.get_by_role("button", name="Stop").locator("visible=true").click()
+    expect(page.get_by_role("button", name="Run the benchmark")).to_be_visible()
+    assert len(held) == 1

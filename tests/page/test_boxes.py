@@ -34,6 +34,10 @@ _FRAME = """async ([shape, how]) => {
   const frame = frameOf(layoutOf({ name: "x", datatype: "UINT8", shape }), { width: 2, height: 1 }, how);
   return [frame.height, frame.width, frame.drawn.height];
 }"""
+_SOFTMAX = """async (count) => {
+  const { softmax } = await import("/ui/models/tensors/scores.js");
+  return softmax(Array.from({ length: count }, (_, i) => (i ? 0 : 100)))[0];
+}"""
 WHOLE = {"width": SIDE, "height": SIDE, "left": 0, "top": 0, "drawn": {"width": SIDE, "height": SIDE}}
 
 
@@ -96,3 +100,7 @@ def test_open_sides_follow_the_picture_or_what_is_said(opened: Page) -> None:
     assert opened.evaluate(_FRAME, [[1, -1, -1, 3], {"fit": "stretch"}]) == [320, 640, 320]
     assert opened.evaluate(_FRAME, [[1, -1, -1, 3], {"fit": "pad", "height": "40"}]) == [40, 96, 40]
     assert opened.evaluate(_FRAME, [[1, 48, -1, 3], {"fit": "pad", "width": "40"}]) == [48, 40, 20]
+
+
+def test_scores_of_very_many_classes_are_weighed(opened: Page) -> None:
+    assert opened.evaluate(_SOFTMAX, 300_000) == pytest.approx(1)

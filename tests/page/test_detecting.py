@@ -139,3 +139,33 @@ def test_tensors_are_written_by_hand_where_no_picture_fits(models: Page) -> None
     dialog.get_by_label("Numbers").fill("1, 2")
     dialog.get_by_role("button", name="Run").click()
     expect(dialog.get_by_role("alert")).to_contain_text("'x' has 2 numbers; its shape needs 4.")
+
+
+COUNT_DRAWN = """() => {
+  window.drawn = 0;
+  const draw = CanvasRenderingContext2D.prototype.drawImage;
+  CanvasRenderingContext2D.prototype.drawImage = function (...told) {
+    window.drawn += 1;
+    return draw.apply(this, told);
+  };
+}"""
+MESH_SPEAKS = """async () => {
+  const { mesh } = await import("/ui/lib/mesh_feed.js");
+  for (let i = 0; i < 5; i++) {
+    mesh.set(({ endpoints, version }) => ({ endpoints: [...endpoints], version: version + 1 }));
+    await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+  }
+}"""
+
+
+def test_boxes_are_found_once(models: Page) -> None:
+    """Not again with each message of the mesh, nor when something else of the form is changed."""
+    dialog = run(models, "detector", "white")
+    expect(dialog.get_by_role("img", name="The picture with 1 box: dog")).to_be_visible()
+    models.evaluate(COUNT_DRAWN)
+    models.evaluate(MESH_SPEAKS)
+    dialog.get_by_label("To fit the model").select_option("pad")
+    models.evaluate(MESH_SPEAKS)
+    assert models.evaluate("window.drawn") == 0
+    dialog.get_by_label("Lowest score shown").fill("0.25")
+    models.wait_for_function("window.drawn === 1")

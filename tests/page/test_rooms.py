@@ -177,3 +177,45 @@ def test_kinds_of_models_are_tried(page: Page, chat: ChatPage, tmp_path: Path) -
         dialog.get_by_role("button", name=button, exact=True).click()
         expect(dialog).to_contain_text(shown)
         page.keyboard.press("Escape")
+
+
+ADDRESSES = """() => {
+  window.addresses = new Set();
+  const make = URL.createObjectURL.bind(URL), back = URL.revokeObjectURL.bind(URL);
+  URL.createObjectURL = (blob) => {
+    const made = make(blob);
+    window.addresses.add(made);
+    return made;
+  };
+  URL.revokeObjectURL = (url) => {
+    window.addresses.delete(url);
+    back(url);
+  };
+}"""
+
+
+def test_speech_is_let_go_when_it_is_shown_no_more(page: Page, chat: ChatPage) -> None:
+    page.route("**/v1/audio/speech", lambda route: route.fulfill(body=b"RIFF", content_type="audio/wav"))
+    add_models(page, ("speak",))
+    page.goto("/#/models")
+    page.reload()
+    page.evaluate(ADDRESSES)
+    page.get_by_label("Try it: some-speak").click()
+    speech = page.get_by_role("dialog").get_by_label("The speech")
+    for _ in range(2):
+        before = speech.get_attribute("src") if speech.count() else ""
+        page.get_by_role("dialog").get_by_role("button", name="Speak", exact=True).click()
+        expect(speech).not_to_have_attribute("src", before or "-")
+        assert page.evaluate("[...window.addresses]") == [speech.get_attribute("src")]
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.wait_for_function("window.addresses.size === 0")
+
+
+def test_a_trial_that_cannot_be_loaded_is_told(page: Page, chat: ChatPage) -> None:
+    page.route("**/tensors/trial.js", lambda route: route.abort())
+    add_models(page, ("infer",))
+    page.goto("/#/models")
+    page.reload()
+    page.get_by_label("Try it: some-infer").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("The trial could not be loaded")

@@ -56,19 +56,73 @@ def test_a_file_is_written_down_behind_what_is_typed(page: Page, heard: list[Req
     assert b'filename="question.flac"' in form
 
 
+LISTENED = """() => {
+  window.tracks = [];
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    const stream = await ask(wanted);
+    window.tracks.push(...stream.getTracks());
+    return stream;
+  };
+}"""
+
+
+def tracks(page: Page) -> list[str]:
+    """The states of what the page listened with: "live" or "ended"."""
+    states: list[str] = page.evaluate("window.tracks.map(({ readyState }) => readyState)")
+    return states
+
+
 def test_the_microphone_is_recorded_as_wav(page: Page, heard: list[Request], pictures: ChatPage) -> None:
+    page.evaluate(LISTENED)
     sound(page)
     page.get_by_role("button", name="Record").click()
     expect(page.get_by_text("Listening")).to_be_visible()
     expect(page.get_by_text("0:01")).to_be_visible()
     check_accessible(page)
     pictures.picture("chat-listening")
+    assert tracks(page) == ["live"]
     page.get_by_role("button", name="Done").click()
     expect(page.get_by_label("Message", exact=True)).to_have_value("what was said")
+    assert tracks(page) == ["ended"]
     with wave.open(io.BytesIO(sent_file(heard[0]))) as sent:
         assert (sent.getnchannels(), sent.getsampwidth(), sent.getframerate()) == (1, 2, RATE)
         assert sent.getnframes() > RATE  # more than a second was recorded
         assert any(sent.readframes(sent.getnframes()))  # Chromium's microphone beeps
+
+
+def test_who_closes_it_is_heard_no_more(page: Page, heard: list[Request]) -> None:
+    page.evaluate(LISTENED)
+    sound(page)
+    page.get_by_role("button", name="Record").click()
+    expect(page.get_by_text("Listening")).to_be_visible()
+    page.get_by_role("button", name="No sound").click()
+    page.wait_for_function("window.tracks.every(({ readyState }) => readyState === 'ended')")
+    assert tracks(page) == ["ended"]
+
+
+NO_CODEC = "throw new Error('no codec')"
+BROKEN = [
+    f"window.MediaRecorder = class {{ constructor() {{ {NO_CODEC} }} }}",
+    f"MediaRecorder.prototype.start = () => {{ {NO_CODEC} }}",
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=["made", "started"])
+def test_a_microphone_that_cannot_be_recorded_is_left(page: Page, heard: list[Request], broken: str) -> None:
+    page.evaluate(LISTENED)
+    page.evaluate(f"() => {{ {broken}; }}")
+    sound(page)
+    page.get_by_role("button", name="Record").click()
+    expect(page.get_by_role("status").filter(has_text="cannot record the microphone: no codec")).to_be_visible()
+    assert tracks(page) == ["ended"]
+    expect(page.get_by_role("button", name="Record")).to_be_visible()
+
+
+def test_sound_that_cannot_be_loaded_is_told(page: Page, heard: list[Request]) -> None:
+    page.route("**/lib/sound.js", lambda route: route.abort())
+    sound(page)
+    expect(page.get_by_role("status").filter(has_text="Sound could not be loaded")).to_be_visible()
 
 
 def test_what_is_no_sound_is_told(page: Page, heard: list[Request], tmp_path: Path) -> None:

@@ -105,6 +105,67 @@ def test_a_chat_that_another_tab_deletes_is_left_and_not_kept_again(chat: ChatPa
     assert chat.saved() == []
 
 
+def test_who_is_in_another_room_stays_there_when_the_chat_is_deleted(chat: ChatPage, second: ChatPage) -> None:
+    open_again(second, begin(chat, "Soon gone"))
+    second.page.get_by_role("link", name="Compare").click()
+    expect(second.page.get_by_role("heading", name="Compare")).to_be_visible()
+    chat.page.get_by_label("Delete Soon gone").click()
+    chat.page.get_by_role("button", name="Delete", exact=True).click()
+    expect(second.page.get_by_role("status").filter(has_text="deleted in another tab")).to_be_visible()
+    assert second.page.url.endswith("#/compare")
+    expect(second.page.get_by_role("heading", name="Compare")).to_be_visible()
+
+
+WITHOUT_TIMERS = "window.setInterval = () => 0"
+"""As browsers leave a tab that is long hidden: what it would keep every few seconds does not come."""
+HEARS = """() => {
+  window.heard = 0;
+  new BroadcastChannel("infermesh.chats").onmessage = ({ data }) => (window.heard += data.making?.length || 0);
+}"""
+
+
+def test_a_silent_tab_is_asked_before_its_answer_is_given_up(chat: ChatPage, second: ChatPage) -> None:
+    chat.page.add_init_script(WITHOUT_TIMERS)
+    chat.page.reload()
+    chat.settings(Longest_answer=2000)
+    chat.send("Talk for long")
+    chat.wait_streaming()
+    second.page.clock.install()
+    open_again(second, chat.page.url)
+    expect(second.last).to_contain_text("Another tab receives this answer now.")
+    second.page.evaluate(HEARS)
+    for _ in range(2):
+        second.page.evaluate("window.heard = 0")
+        second.page.clock.fast_forward(8500)
+        second.page.wait_for_function("window.heard > 0")
+        second.page.clock.fast_forward(2500)
+        expect(second.last).to_contain_text("Another tab receives this answer now.")
+    chat.page.goto("about:blank")
+    second.page.clock.fast_forward(8500)
+    second.page.clock.fast_forward(2500)
+    expect(second.last).to_contain_text("The page was closed while this answer came.")
+
+
+def test_a_new_name_outlasts_the_old_state_of_another_tab(chat: ChatPage) -> None:
+    """Without the channel, so that the other tab knows the old name when it keeps its own messages."""
+    chat.page.context.add_init_script(WITHOUT_CHANNEL)
+    chat.page.reload()
+    url = begin(chat, "Old name")
+    second = ChatPage(chat.page.context.new_page(), SCREENSHOTS)
+    open_again(second, url)
+    expect(second.answers).to_have_count(1)
+    chat.page.get_by_label("Rename Old name").click()
+    chat.page.get_by_label("Name", exact=True).fill("New name")
+    chat.page.get_by_role("button", name="Rename", exact=True).click()
+    expect(chat.page.locator("h1")).to_have_text("New name")
+    chat.settings(System_prompt="Be brief", Longest_answer=10)
+    second.send("More")
+    second.wait_done()
+    (kept,) = second.saved()
+    assert (kept["title"], kept["settings"]["system"]) == ("New name", "Be brief")
+    expect(second.page.locator("h1")).to_have_text("New name")
+
+
 def test_a_new_name_reaches_the_other_tab(chat: ChatPage, second: ChatPage) -> None:
     open_again(second, begin(chat, "Old name"))
     chat.page.get_by_label("Rename Old name").click()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 _HIDDEN = "***"
 _MAX_SHOWN = 300
@@ -14,6 +15,11 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def visible(text: str) -> str:
     """The text with signs in place of the characters that would move a terminal's cursor, colour it, or make it act."""
     return text.translate(_SIGNS) if _CONTROLS.search(text) else text
+
+
+def printable(text: str) -> str:
+    """The text as it may go to stdout: visible on a terminal, and unchanged in a file or a pipe."""
+    return visible(text) if sys.stdout.isatty() else text
 
 
 def plain(text: object) -> str:

@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.speech_request import Segment, Speech, Transcript
-from infermesh_client.told import visible
+from infermesh_client.told import printable
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.subtitles import VTT_HEAD, srt_cue, vtt_cue
 
@@ -25,10 +25,10 @@ def run_transcribe(file: Path, format_: str, *, model: str, options: Mapping[str
     with connect(endpoint, settings, timeout_s=None) as client:
         for segment in client.transcribe_segments(file, model=model, into=transcript, **options):
             text = _shown(segment, format_)
-            sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+            sys.stdout.write(printable(text))
             sys.stdout.flush()
     if format_ == "json":
-        print(json.dumps(_document(transcript), ensure_ascii=False))
+        print(printable(json.dumps(_document(transcript), ensure_ascii=False)))
     elif format_ == "text":
         print()
     elif format_ == "vtt" and not transcript.segments:

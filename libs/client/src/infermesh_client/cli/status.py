@@ -19,6 +19,7 @@ from infermesh_client.cli.tables import mesh_view
 from infermesh_client.client import Client
 from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.settings import Home
+from infermesh_client.told import printable
 from infermesh_runtime.errors import Unavailable, Unimplemented
 
 _ANSWER_TIMEOUT_S = 10.0
@@ -46,7 +47,7 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
             "queues": [queue_row(queue) for queue in listing.queues],
             "log_problems": problems,
         }
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        print(printable(json.dumps(rows, indent=2, ensure_ascii=False)))
     elif once or not console.is_terminal:
         console.print(mesh_view(listing))
         for problem in problems:
@@ -64,11 +65,11 @@ def run_health(endpoint: str | None, *, check: bool, as_json: bool) -> None:
     problems = [] if endpoint else log_problems(home)
     row["message"] = "; ".join(filter(None, [row["message"], *problems]))
     if as_json:
-        print(json.dumps(row, indent=2, ensure_ascii=False))
+        print(printable(json.dumps(row, indent=2, ensure_ascii=False)))
     else:
         models = ", ".join(model["name"] for model in row["models"]) or "none"
         message = f" ({row['message']})" if row["message"] else ""
-        print(f"{row['state']}{message}; models: {models}; running: {row['load']['running']}")
+        print(printable(f"{row['state']}{message}; models: {models}; running: {row['load']['running']}"))
     if check and row["state"] != "READY":
         raise typer.Exit(1)
 

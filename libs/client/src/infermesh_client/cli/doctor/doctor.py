@@ -15,6 +15,7 @@ from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.doctor.diagnosis import Diagnosis, diagnose
 from infermesh_client.doctor.recording import Recording, client_names, load_recording
 from infermesh_client.doctor.server import Server, Unreachable
+from infermesh_client.told import printable
 from infermesh_runtime.errors import NotFound
 
 ALL = "all"
@@ -55,7 +56,8 @@ def run_doctor(client: str, options: DoctorOptions) -> None:
             raise typer.Exit(_UNREACHABLE) from None
     if options.as_json:
         rows = [check_row(recording, found) for recording, found in zip(recordings, results, strict=True)]
-        print(json.dumps({"url": server.shown_url, "model": model, "clients": rows}, indent=2, ensure_ascii=False))
+        told = {"url": server.shown_url, "model": model, "clients": rows}
+        print(printable(json.dumps(told, indent=2, ensure_ascii=False)))
     if not all(each.is_good for found in results for each in found if each.request.by_default):
         raise typer.Exit(1)
 

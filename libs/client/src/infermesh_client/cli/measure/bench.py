@@ -19,7 +19,7 @@ from infermesh_client.cli.folding import new_table
 from infermesh_client.cli.http_target import HttpTarget, http_target
 from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.doctor.server import Server
-from infermesh_client.told import plain
+from infermesh_client.told import plain, printable
 from infermesh_runtime.errors import InvalidArgument, Unavailable
 
 _ANSWER_TIMEOUT_S = 30.0
@@ -85,7 +85,7 @@ def _report(levels: Sequence[Level], load: Load, shown: str) -> None:
     for error in dict.fromkeys(level.error for level in levels if level.error):
         error_console().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
     document = {"url": shown, "model": load.model, "device": load.device, "max_tokens": load.max_tokens}
-    print(json.dumps({**document, "levels": [level.row() for level in levels]}, ensure_ascii=False))
+    print(printable(json.dumps({**document, "levels": [level.row() for level in levels]}, ensure_ascii=False)))
 
 
 async def _measure_all(target: HttpTarget, load: Load, options: BenchOptions, shown: str, levels: list[Level]) -> None:

@@ -17,6 +17,7 @@ from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.client import Client
 from infermesh_client.request import ChatMessage, GenerateOptions, Prompt
 from infermesh_client.smart.stopwatch import Stopwatch
+from infermesh_client.told import printable
 from infermesh_runtime.compare_prompts import COMPARE_PROMPTS, LOADING_PROMPT
 from infermesh_runtime.errors import InvalidArgument
 
@@ -40,7 +41,7 @@ def run_compare(
     with connect(endpoint, settings, timeout_s=None) as client:
         lanes = _ask_all(client, model, dict.fromkeys(wanted), prompts, max_tokens)
     if as_json:
-        print(json.dumps(document(model, prompts, lanes), indent=2, ensure_ascii=False))
+        print(printable(json.dumps(document(model, prompts, lanes), indent=2, ensure_ascii=False)))
         return
     console = SafeConsole()
     console.print(lanes_table(lanes))

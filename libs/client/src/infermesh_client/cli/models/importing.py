@@ -11,6 +11,7 @@ from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.settings import ClientSettings
+from infermesh_client.told import printable
 from infermesh_runtime.errors import InfermeshError
 
 _KNOWN_TIMEOUT_S = 5.0
@@ -22,7 +23,7 @@ def run_dry_import(source: str, options: ImportOptions) -> None:
 
     _, home = load_settings()
     for line in examine_model(source, home.models, ProgressView(error_console()), options):
-        print(line)
+        print(printable(line))
 
 
 def run_import(source: str, name: str, options: ImportOptions, *, force: bool) -> None:

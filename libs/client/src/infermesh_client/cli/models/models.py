@@ -21,6 +21,7 @@ from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.model_import.source import check_name
 from infermesh_client.model_import.staging import disk_bytes, remove_model
 from infermesh_client.settings import ClientSettings, Home
+from infermesh_client.told import printable
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError
 from infermesh_runtime.manifest.model_manifest import Manifest, model_paths, read_manifest
 
@@ -89,7 +90,7 @@ def run_list(endpoint: str | None, *, as_json: bool) -> None:
         if not as_json:
             error_console().print(f"No model is served: {error.message}", markup=False, soft_wrap=True)
     if as_json:
-        print(json.dumps(_document(served, stored, home.models), indent=2, ensure_ascii=False))
+        print(printable(json.dumps(_document(served, stored, home.models), indent=2, ensure_ascii=False)))
     else:
         console = SafeConsole()
         console.print(models_view(served or (), stored, home.models))

@@ -12,6 +12,7 @@ from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.tensors.arrays import read_array, save_array
 from infermesh_client.cli.tensors.images import Normalization, is_image, read_image
+from infermesh_client.told import printable
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import Array
 
@@ -49,7 +50,7 @@ def run_infer(
         save_array(name, file, found[name])
     shown = {name: _shown(array) for name, array in found.items() if name not in files}
     if shown or not files:
-        print(json.dumps(shown, ensure_ascii=False))
+        print(printable(json.dumps(shown, ensure_ascii=False)))
 
 
 def _read(name: str, file: str, taken: TensorMetadata | None, normalization: Normalization) -> Array:

@@ -12,6 +12,7 @@ from infermesh_client.cli.http_target import HttpTarget, http_target
 from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.cli.watch.receipt import Receipt, Receipts
 from infermesh_client.cli.watch.receipt_view import receipt_block, receipts_view
+from infermesh_client.told import printable
 from infermesh_runtime.errors import Internal, NotFound, PermissionDenied, Unauthenticated, Unavailable, Unimplemented
 
 _ANSWER_TIMEOUT_S = 10.0
@@ -29,7 +30,7 @@ def run_explain(request_id: str, *, limit: int, as_json: bool) -> None:
     if as_json:
         with _reading(where):
             text = msgspec.json.format(content.decode(), indent=2)
-        print(text)
+        print(printable(text))
     elif request_id:
         with _reading(where):
             receipt = msgspec.json.decode(content, type=Receipt)

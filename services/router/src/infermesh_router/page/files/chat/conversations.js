@@ -3,9 +3,10 @@ import { forget, keep, readBodies, readBody, readHeads } from "../lib/db.js";
 import { createStore } from "../lib/store.js";
 import { savedStore } from "../lib/saved.js";
 import { download, notify } from "../lib/ui.js";
+import { checkConversation } from "./imported/conversation.js";
 import { hear, tell } from "./tabs/channel.js";
 import { absorb } from "./tabs/merging.js";
-import { checkConversation, newConversation, newId } from "./tree.js";
+import { entitle, newConversation, newId, set } from "./tree.js";
 
 export const DEFAULTS = {
   model: "", device: "", system: "", temperature: "", top_p: "", max_tokens: "", seed: "", stop: "", schema: "", tools: "",
@@ -77,7 +78,7 @@ export function followTabs(onStop) {
     if (kind === "removed" && here) return leave(here, onStop);
     if (kind === "kept" && here) {
       const kept = await readBody(id).catch(() => null);
-      if (kept) absorb(here, kept, { ...mine, newer: true });
+      if (kept) absorb(here, kept, mine);
       touch();
     }
     await loadHeads();
@@ -91,8 +92,13 @@ function leave(conversation, onStop) {
   const isOpen = chats.get().open === conversation;
   chats.set(({ heads, open }) => ({ heads: heads.filter(({ id }) => id !== conversation.id), open: isOpen ? null : open }));
   if (!isOpen) return;
-  location.hash = "#/chat";
+  leavePlace(conversation.id);
   notify(`“${conversation.title}” was deleted in another tab.`);
+}
+
+// Who looks at this chat goes to a new one; who is in another room stays there.
+function leavePlace(id) {
+  if (location.hash === `#/chat/${id}`) location.hash = "#/chat";
 }
 
 export async function remove(id) {
@@ -105,13 +111,13 @@ export async function remove(id) {
 export async function rename(id, title) {
   const body = chats.get().open?.id === id ? chats.get().open : inUse.get(id) || (await readBody(id));
   if (!body || !title.trim()) return;
-  body.title = title.trim();
+  entitle(body, title.trim());
   await save(body);
 }
 
 export function change(settings) {
   const { open } = chats.get();
-  Object.assign(open.settings, settings);
+  set(open, settings);
   lastSettings.set(settings);
   touch();
   if (Object.keys(open.nodes).length) save(open);
@@ -130,9 +136,11 @@ export async function importAll(text) {
   } catch {
     throw new Error("This file is not JSON.");
   }
-  const checked = (Array.isArray(told.conversations) ? told.conversations : [told]).map(checkConversation);
-  const known = new Set(chats.get().heads.map((head) => head.id));
-  for (const each of checked) tell("kept", (await keep(known.has(each.id) ? { ...each, id: newId() } : each)).id);
+  const all = Array.isArray(told?.conversations) ? told.conversations : [told];
+  const checked = all.map((each) => checkConversation(each, Object.keys(DEFAULTS)));
+  for (const each of checked) tell("kept", (await keep((await isHere(each.id)) ? { ...each, id: newId() } : each)).id);
   await loadHeads();
   return checked.length;
 }
+
+const isHere = async (id) => inUse.has(id) || chats.get().open?.id === id || Boolean(await readBody(id));

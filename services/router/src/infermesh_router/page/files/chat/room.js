@@ -74,8 +74,9 @@ function useOpened([id, model], open) {
       if (!open || Object.keys(open.nodes).length) startNew();
       return;
     }
+    const place = location.hash;
     openConversation(id).then((found) => {
-      if (found) return;
+      if (found || location.hash !== place) return;
       notify("This browser does not have that conversation.", "error");
       location.hash = "#/chat";
     });

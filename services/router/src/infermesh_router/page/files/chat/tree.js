@@ -8,7 +8,7 @@ export function newConversation(settings) {
   return { id: newId(), title: "New chat", created: now, updated: now, settings: { ...settings }, nodes: {}, children: {}, chosen: {} };
 }
 
-export const childrenOf = (conversation, parent) => conversation.children[parent] || [];
+export const childrenOf = ({ children }, parent) => (Object.hasOwn(children, parent) ? children[parent] : []);
 
 // Adds a message below `parent` and chooses it.
 export function addNode(conversation, parent, node) {
@@ -17,8 +17,20 @@ export function addNode(conversation, parent, node) {
   (conversation.children[parent] ??= []).push(added.id);
   conversation.chosen[parent] = added.id;
   conversation.updated = added.at;
-  if (conversation.title === "New chat" && node.role === "user") conversation.title = titleOf(node.content);
+  if (conversation.title === "New chat" && node.role === "user") entitle(conversation, titleOf(node.content));
   return added;
+}
+
+// A time of change that is later than the one before, for states of the same thing in several tabs.
+export const laterThan = (before = 0) => Math.max(Date.now(), before + 1);
+
+export function entitle(conversation, title) {
+  Object.assign(conversation, { title, titleChanged: laterThan(conversation.titleChanged) });
+}
+
+export function set(conversation, settings) {
+  Object.assign(conversation.settings, settings);
+  conversation.settingsChanged = laterThan(conversation.settingsChanged);
 }
 
 function titleOf(text) {
@@ -55,46 +67,4 @@ export function ancestry(conversation, id) {
   const found = [];
   for (let node = conversation.nodes[id]; node; node = conversation.nodes[node.parent]) found.unshift(node);
   return found;
-}
-
-// Checks what a file says is a conversation. Throws an Error that says what is wrong.
-export function checkConversation(told) {
-  const isRecord = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
-  if (!isRecord(told) || typeof told.id !== "string" || !isRecord(told.nodes) || !isRecord(told.children)) {
-    throw new Error("This file holds no conversations of infermesh.");
-  }
-  for (const [id, node] of Object.entries(told.nodes)) {
-    if (!isRecord(node) || !["user", "assistant"].includes(node.role) || typeof node.content !== "string") {
-      throw new Error(`A message of '${String(told.title)}' is neither a user's nor an assistant's.`);
-    }
-    if (node.id !== id || !hasBeginning(told.nodes, node)) throw new Error(`A message of '${String(told.title)}' answers none that is there.`);
-  }
-  return {
-    ...told, title: String(told.title || "Chat"), settings: isRecord(told.settings) ? told.settings : {},
-    children: childLists(told), chosen: isRecord(told.chosen) ? told.chosen : {}, created: Number(told.created) || Date.now(),
-    updated: Number(told.updated) || Date.now(),
-  };
-}
-
-// Whether the messages before this one lead to a first one, and not in a circle.
-function hasBeginning(nodes, node) {
-  const met = new Set();
-  for (let at = node; at; at = Object.hasOwn(nodes, at.parent) ? nodes[at.parent] : null) {
-    if (at.parent === ROOT) return true;
-    if (met.has(at.id)) return false;
-    met.add(at.id);
-  }
-  return false;
-}
-
-// The messages below each message, in the file's order where it has one, and in that of their times.
-function childLists({ nodes, children }) {
-  const lists = {};
-  const listed = (parent) => (Array.isArray(children[parent]) ? children[parent] : []);
-  for (const node of Object.values(nodes).sort((a, b) => (a.at || 0) - (b.at || 0))) (lists[node.parent] ??= []).push(node.id);
-  for (const [parent, ids] of Object.entries(lists)) {
-    const place = (id) => (listed(parent).includes(id) ? listed(parent).indexOf(id) : Infinity);
-    ids.sort((a, b) => place(a) - place(b) || 0);
-  }
-  return lists;
 }

@@ -4,6 +4,8 @@ import { IconButton, notify } from "../lib/ui.js";
 
 const loadSound = () => import("../lib/sound.js");
 
+const notLoaded = () => notify("Sound could not be loaded: the mesh does not answer.", "error");
+
 // onEnd is called with what was said, or with "" when nothing is to be added.
 export function Voice({ model: loaded, onEnd }) {
   const [model] = useState(loaded); // it may be unloaded meanwhile; the mesh loads it again then
@@ -11,7 +13,7 @@ export function Voice({ model: loaded, onEnd }) {
   const [can, setCan] = useState(null);
   const recording = useRef(null);
   const aborting = useRef(new AbortController());
-  useEffect(() => void loadSound().then(({ hasMicrophone }) => setCan(hasMicrophone())), []);
+  useEffect(() => void loadSound().then(({ hasMicrophone }) => setCan(hasMicrophone()), notLoaded), []);
   useEffect(() => () => {
     recording.current?.cancel();
     aborting.current.abort();

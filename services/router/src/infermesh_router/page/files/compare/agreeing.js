@@ -8,9 +8,36 @@ import { CopyTable } from "./copy_table.js";
 const HEAD = ["device", "answered by", "agreement", "same", "tokens/s", "TTFT"];
 const MOST_SHOWN = 40; // longest prompt that is shown, in characters
 
-const set = await (await fetch(new URL("./prompts.json", import.meta.url))).json();
+let loading = null;
+
+// The prompts and what goes with them. What failed is asked for again.
+function loadSet() {
+  loading ??= fetch(new URL("./prompts.json", import.meta.url))
+    .then((answer) => (answer.ok ? answer.json() : Promise.reject()))
+    .catch(() => {
+      loading = null;
+      throw new Error("The prompts did not come: the mesh does not answer.");
+    });
+  return loading;
+}
 
 export function Agreeing({ lanes }) {
+  const [set, setSet] = useState(null);
+  const [problem, setProblem] = useState("");
+  const load = () => {
+    setProblem("");
+    loadSet().then(setSet, (error) => setProblem(error.message));
+  };
+  useEffect(load, []);
+  if (set) return html`<${Asking} lanes=${lanes} set=${set} />`;
+  if (!problem) return html`<p role="status" class="hint">Loading…</p>`;
+  return html`
+    <p class="ending error" role="alert">${problem}</p>
+    <div class="row"><button type="button" onClick=${load}>Try again</button></div>
+  `;
+}
+
+function Asking({ lanes, set }) {
   const [prompts, setPrompts] = useState(set.prompts.join("\n"));
   const [longest, setLongest] = useState(String(set.max_tokens));
   const [found, setFound] = useState(null);
@@ -21,14 +48,17 @@ export function Agreeing({ lanes }) {
   const asked = prompts.split("\n").map((line) => line.trim()).filter(Boolean);
   const start = async (event) => {
     event.preventDefault();
+    if (aborting.current) return; // a second click, before the first one is drawn
     aborting.current = new AbortController();
+    setAt("Starting");
     setFound(null);
     setProblem("");
     try {
-      setFound({ prompts: asked, answered: await askAll(lanes, asked, Number(longest) || set.max_tokens, aborting.current.signal, setAt) });
+      setFound({ prompts: asked, answered: await askAll(lanes, asked, set, { maxTokens: Number(longest) || set.max_tokens, signal: aborting.current.signal }, setAt) });
     } catch (error) {
       if (error.name !== "AbortError") setProblem(error.message);
     }
+    aborting.current = null;
     setAt("");
   };
   return html`
@@ -44,7 +74,7 @@ export function Agreeing({ lanes }) {
           <span class="spacer"></span>
           <span role="status" class="hint">${at}</span>
           ${at
-            ? html`<button type="button" onClick=${() => aborting.current.abort()}>Stop</button>`
+            ? html`<button type="button" onClick=${() => aborting.current?.abort()}>Stop</button>`
             : html`<button type="submit" class="primary" disabled=${lanes.length < 2 || !asked.length}>${lanes.length < 2 ? "Add a lane to compare with" : "Compare the answers"}</button>`}
         </div>
         ${problem && html`<p class="ending error" role="alert">${problem}</p>`}
@@ -55,11 +85,12 @@ export function Agreeing({ lanes }) {
 }
 
 // Asks one lane after the other; returns [{lane, replies}].
-async function askAll(lanes, prompts, maxTokens, signal, tell) {
+async function askAll(lanes, prompts, set, limits, tell) {
   const bases = await baseModels();
+  limits.signal.throwIfAborted();
   const answered = [];
   for (const lane of lanes) {
-    const options = { maxTokens, signal, isBase: bases.has(lane.model) };
+    const options = { ...limits, isBase: bases.has(lane.model) };
     tell(`${lane.name}: loading`);
     await ask(lane, set.loading_prompt, { ...options, maxTokens: 1 });
     const replies = [];

@@ -17,6 +17,7 @@ export function Benchmark({ lanes }) {
   useEffect(() => () => aborting.current?.abort(), []);
   const start = async (event) => {
     event.preventDefault();
+    if (aborting.current) return; // a second click, before the first one is drawn
     aborting.current = new AbortController();
     setResults([]);
     setProblem("");
@@ -34,6 +35,7 @@ export function Benchmark({ lanes }) {
     } catch (error) {
       if (error.name !== "AbortError") setProblem(error.message);
     }
+    aborting.current = null;
     setAt("");
   };
   return html`
@@ -46,7 +48,7 @@ export function Benchmark({ lanes }) {
           <span class="spacer"></span>
           <span role="status" class="hint">${at}</span>
           ${at
-            ? html`<button type="button" onClick=${() => aborting.current.abort()}>Stop</button>`
+            ? html`<button type="button" onClick=${() => aborting.current?.abort()}>Stop</button>`
             : html`<button type="submit" class="primary" disabled=${!lanes.length}>Run the benchmark</button>`}
         </div>
         ${problem && html`<p class="ending error" role="alert">${problem}</p>`}

@@ -17,7 +17,9 @@ const REASONS = {
   gpu_unavailable: "a CPU, because no accelerator can take it now",
 };
 
-export const reasonInWords = (reason) => REASONS[reason] || reason.replaceAll("_", " ");
+const known = (words, reason) => (Object.hasOwn(words, reason || "") ? words[reason] : undefined);
+
+export const reasonInWords = (reason) => known(REASONS, reason) || (reason || "unknown").replaceAll("_", " ");
 
 const FAILURES = {
   STREAM_CUT: "its connection broke",
@@ -28,4 +30,4 @@ const FAILURES = {
   FIRST_TOKEN_TIMEOUT: "its first token did not come",
 };
 
-export const failureInWords = (reason) => FAILURES[reason] || (reason || "it failed").replaceAll("_", " ").toLowerCase();
+export const failureInWords = (reason) => known(FAILURES, reason) || (reason || "it failed").replaceAll("_", " ").toLowerCase();

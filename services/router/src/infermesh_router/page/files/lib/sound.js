@@ -12,16 +12,23 @@ export async function record() {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: true }).catch((error) => {
     throw new Error(error.name === "NotAllowedError" ? "The browser was not allowed to use the microphone." : "There is no microphone that works.");
   });
-  const recorder = new MediaRecorder(stream);
+  const leave = () => stream.getTracks().forEach((track) => track.stop()); // or the browser goes on saying that it listens
   const parts = [];
-  recorder.ondataavailable = ({ data }) => parts.push(data);
-  recorder.start();
+  let recorder;
+  try {
+    recorder = new MediaRecorder(stream);
+    recorder.ondataavailable = ({ data }) => parts.push(data);
+    recorder.start();
+  } catch (error) {
+    leave();
+    throw new Error(`This browser cannot record the microphone: ${error.message}`);
+  }
   const end = () =>
     new Promise((resolve) => {
       recorder.onstop = resolve;
       if (recorder.state === "inactive") resolve(); // the microphone was unplugged
       else recorder.stop();
-      for (const track of stream.getTracks()) track.stop(); // or the browser goes on saying that it listens
+      leave();
     });
   return {
     cancel: end,

@@ -1,5 +1,5 @@
 // The models: what is loaded, on disk and importable; imports; and a place to try each kind.
-import { html, useState } from "../lib/html.js";
+import { html, useMemo, useState } from "../lib/html.js";
 import { listModels } from "../lib/choices.js";
 import { count, plural } from "../lib/format.js";
 import { mesh } from "../lib/mesh_feed.js";
@@ -17,7 +17,9 @@ import { TRIALS } from "./trials.js";
 await addStyle("models");
 
 export function ModelsRoom() {
-  const { endpoints, imports, mayManage } = useStore(mesh);
+  const endpoints = useStore(mesh, (state) => state.endpoints);
+  const imports = useStore(mesh, (state) => state.imports);
+  const mayManage = useStore(mesh, (state) => state.mayManage);
   const [tried, setTried] = useState(null);
   const [removed, setRemoved] = useState(null);
   const [filled, setFilled] = useState(null);
@@ -28,7 +30,7 @@ export function ModelsRoom() {
     else setTried(model);
   };
   const fillIn = (model) => setFilled({ ...model });
-  const Trial = tried && TRIALS[tried.kind];
+  const trial = useMemo(() => tried && TRIALS[tried.kind] && html`<${TRIALS[tried.kind]} model=${tried} />`, [tried]); // not drawn again with the mesh
   return html`
     <div class="page-room">
       <div class="page-head">
@@ -45,7 +47,7 @@ export function ModelsRoom() {
           : html`<${ManageHint} what="load, import and remove models" /><p class="hint">Or use <code>infermesh models import SOURCE</code> on the machine whose workers shall have it.</p>`}
       </section>
     </div>
-    ${tried && Trial && html`<${Dialog} title=${`Try ${tried.name}`} onClose=${() => setTried(null)}><${Trial} model=${tried} /><//>`}
+    ${trial && html`<${Dialog} title=${`Try ${tried.name}`} onClose=${() => setTried(null)}>${trial}<//>`}
     ${removed && html`<${RemoveDialog} model=${removed} onClose=${() => setRemoved(null)} />`}
   `;
 }

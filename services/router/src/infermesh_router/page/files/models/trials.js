@@ -104,8 +104,9 @@ function Speak({ model }) {
   const [state, begin] = useCall();
   const ask = async () => {
     const body = { model: model.name, input: text, ...(voice ? { voice } : {}), response_format: "wav" };
-    return URL.createObjectURL(await (await call("v1/audio/speech", { method: "POST", body })).blob());
+    return (await call("v1/audio/speech", { method: "POST", body })).blob();
   };
+  const url = useAddress(state.result);
   return html`
     <form class="stack" onSubmit=${(event) => begin(event, ask)}>
       <${Lines} label="Text" value=${text} onInput=${setText} rows=${3} />
@@ -114,14 +115,30 @@ function Speak({ model }) {
           <select value=${voice} onChange=${(event) => setVoice(event.target.value)}>${model.voices.map((name) => html`<option key=${name}>${name}</option>`)}</select></label>`}
       <div class="row end"><button type="submit" class="primary" disabled=${state.busy || !text.trim()}>Speak</button></div>
       <${Told} state=${state} />
-      ${state.result && html`<audio controls src=${state.result} aria-label="The speech"></audio>`}
+      ${url && html`<audio controls src=${url} aria-label="The speech"></audio>`}
     </form>
   `;
 }
 
+// An address of a blob for as long as it is shown; browsers keep blobs until their addresses are given back.
+function useAddress(blob) {
+  const [url, setUrl] = useState("");
+  useEffect(() => {
+    if (!blob) return undefined;
+    const made = URL.createObjectURL(blob);
+    setUrl(made);
+    return () => {
+      setUrl("");
+      URL.revokeObjectURL(made);
+    };
+  }, [blob]);
+  return url;
+}
+
 // Models of tensors need more code than the others together, so it is loaded when one is tried.
 function Infer({ model }) {
-  const [{ Trial }, setLoaded] = useState({});
-  useEffect(() => void import("./tensors/trial.js").then(setLoaded), []);
+  const [{ Trial, failed }, setLoaded] = useState({});
+  useEffect(() => void import("./tensors/trial.js").then(setLoaded, () => setLoaded({ failed: true })), []);
+  if (failed) return html`<p class="ending error" role="alert">The trial could not be loaded: the mesh does not answer. Close this and try again.</p>`;
   return Trial ? html`<${Trial} model=${model} />` : html`<p role="status" class="hint">Loading…</p>`;
 }

@@ -1,5 +1,5 @@
 // Detections: the picture with boxes and names drawn, a slider for the lowest score, and the boxes as a table.
-import { html, useEffect, useRef, useState } from "../../lib/html.js";
+import { html, useEffect, useMemo, useRef, useState } from "../../lib/html.js";
 import { percent, plural } from "../../lib/format.js";
 import { nameOf } from "./names.js";
 import { LEAST_SCORE } from "./boxes.js";
@@ -8,7 +8,7 @@ const MOST_WIDTH = 1200;
 
 export function Detections({ picture, boxes, list }) {
   const [least, setLeast] = useState(0.5);
-  const shown = boxes.filter(({ score }) => score >= least);
+  const shown = useMemo(() => boxes.filter(({ score }) => score >= least), [boxes, least]);
   return html`
     <div class="stack">
       <label class="field"><span>Lowest score shown: ${percent(least)}</span>

@@ -1,5 +1,5 @@
 // What a model gave that is no list of boxes: its surest classes, or a table of tensors with their first numbers.
-import { html } from "../../lib/html.js";
+import { html, useMemo } from "../../lib/html.js";
 import { count, percent, short } from "../../lib/format.js";
 import { Bars } from "../../lib/plots.js";
 import { areProbabilities, softmax } from "./scores.js";
@@ -9,7 +9,7 @@ const MOST_CLASSES = 5, LEAST_CLASSES = 3, MOST_SHOWN = 12;
 
 export const Outputs = ({ outputs, classifies }) => html`
   <div class="stack">
-    ${classifies && isClasses(outputs) && html`<${Classes} scores=${Array.from(outputs[0].data)} />`}
+    ${classifies && isClasses(outputs) && html`<${Classes} data=${outputs[0].data} />`}
     <${Tensors} outputs=${outputs} />
   </div>
 `;
@@ -18,11 +18,15 @@ export const Outputs = ({ outputs, classifies }) => html`
 const isClasses = (outputs) =>
   outputs.length === 1 && typeof outputs[0].data[0] === "number" && outputs[0].data.length >= LEAST_CLASSES && sizeOf(outputs[0].shape) === Math.max(...outputs[0].shape);
 
-function Classes({ scores }) {
-  const chances = areProbabilities(scores) ? scores : softmax(scores);
-  const best = chances.map((value, label) => ({ value, label })).sort((a, b) => b.value - a.value).slice(0, MOST_CLASSES);
+function Classes({ data }) {
+  const best = useMemo(() => surest(Array.from(data)), [data]);
   const rows = best.map(({ value, label }) => ({ label: `class ${label}`, value, text: percent(value), color: "var(--accent)" }));
   return html`<${Bars} title="If these are scores of classes, the surest" rows=${rows} />`;
+}
+
+function surest(scores) {
+  const chances = areProbabilities(scores) ? scores : softmax(scores);
+  return chances.map((value, label) => ({ value, label })).sort((a, b) => b.value - a.value).slice(0, MOST_CLASSES);
 }
 
 const Tensors = ({ outputs }) => html`
@@ -36,7 +40,7 @@ const Tensors = ({ outputs }) => html`
 
 function Tensor({ output: { name, datatype, shape, data } }) {
   const numbers = typeof data[0] === "number";
-  const range = numbers ? data.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]) : [];
+  const range = useMemo(() => (numbers ? rangeOf(data) : []), [data]);
   const first = Array.from(data.slice(0, MOST_SHOWN), (value) => (numbers ? short(value).replace(/^-0$/, "0") : JSON.stringify(value))).join(", ");
   return html`
     <tr>
@@ -46,3 +50,5 @@ function Tensor({ output: { name, datatype, shape, data } }) {
     </tr>
   `;
 }
+
+const rangeOf = (data) => data.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);

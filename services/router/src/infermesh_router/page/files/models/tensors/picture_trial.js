@@ -1,5 +1,5 @@
 // A trial of a model that takes a picture: how it becomes a tensor, and what the answer shows of it.
-import { html, useState } from "../../lib/html.js";
+import { html, useMemo, useState } from "../../lib/html.js";
 import { duration } from "../../lib/format.js";
 import { ORDERS, findBoxes } from "./boxes.js";
 import { Detections } from "./detections.js";
@@ -73,7 +73,7 @@ const Choice = ({ label, value, among, onChange }) => html`
 `;
 
 function Answer({ state: { outputs, frame, picture }, sized, reading, onReading }) {
-  const found = findBoxes(outputs, frame, { sized, order: reading.order });
+  const found = useMemo(() => findBoxes(outputs, frame, { sized, order: reading.order }), [outputs, frame, sized, reading.order]);
   if (!found) return html`<${Outputs} outputs=${outputs} classifies=${true} />`;
   return html`
     <div class="fields">

@@ -4,7 +4,7 @@ const SUM_OF_ONE = 0.02;
 const sigmoid = (value) => 1 / (1 + Math.exp(-value));
 
 export function softmax(row) {
-  const top = Math.max(...row);
+  const top = row.reduce((most, value) => Math.max(most, value), -Infinity); // spread, long rows are too many arguments
   const powers = row.map((value) => Math.exp(value - top));
   const sum = powers.reduce((a, b) => a + b, 0);
   return powers.map((value) => value / sum);
