@@ -16,8 +16,8 @@ from infermesh_runtime.rpc.context import RpcContext
 from infermesh_worker.engine_client.output_stream import OutputStream
 from infermesh_worker.engine_client.request_meter import RequestTiming
 from infermesh_worker.engine_process.frames import WireLogprob
-from infermesh_worker.rpc import prediction
 from infermesh_worker.rpc.convert import to_generation
+from infermesh_worker.rpc.prompts import prediction
 from infermesh_worker.rpc.streams.single import write_responses
 from infermesh_worker.testing.simulated import SimulatedSettings, opened_model
 
