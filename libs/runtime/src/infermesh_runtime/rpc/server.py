@@ -33,6 +33,7 @@ ENDLESS_METHODS = frozenset(
         "/infermesh.admin.v1.AdminService/WatchEndpoints",
         "/infermesh.mesh.v1.MeshService/WatchEvents",
         "/infermesh.admin.v1.AdminService/RegisterEndpoint",
+        "/infermesh.admin.v1.AdminService/WatchRouter",
     }
 )
 """Streams that run until their client leaves; a stop does not wait for them."""
