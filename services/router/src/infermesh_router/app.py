@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server, add_EndpointServiceServicer_to_server
@@ -90,6 +91,7 @@ def build_server(
         ServerPart(name="placement", start=core.wishes.start, close=core.placer.close),
         ServerPart(name="parsing pool", close=pool.close),
         _readiness_part(server, settings.listen),
+        ServerPart(name="lingering", drain=partial(asyncio.sleep, settings.linger_s)),
         task_health_part(tasks, core.gate, core.fleet.changes, set_serving=set_serving),
         metrics_part(metrics, settings.metrics_listen),
     ):

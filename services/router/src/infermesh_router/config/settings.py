@@ -102,6 +102,13 @@ class RouterSettings(
         "host:port or unix:PATH. Each router then shows and manages the whole mesh. A dns:///name:port stands for "
         "all routers behind the name, this one included; they may come and go. Empty: only what it did itself.",
     )
+    linger_s: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="How long a router that stops goes on serving new requests while its health says NOT_SERVING, in "
+        "seconds, so that those in front of it notice first. Part of INFERMESH_DRAIN_S. 0: it stops once nothing runs.",
+    )
     resolve_interval_s: float = Field(
         5.0, gt=0, le=3600, description="How often dns:/// names are resolved again, in seconds."
     )
