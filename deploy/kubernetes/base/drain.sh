@@ -1,5 +1,5 @@
-# Lets Envoy's requests end before Kubernetes stops it: `bash drain.sh ADMIN_PORT LONGEST_S`. The image has bash, but no HTTP client.
-# Afterwards Kubernetes sends SIGTERM, at which Envoy exits at once.
+# Lets Envoy's requests end before Kubernetes sends SIGTERM, at which Envoy exits at once: `bash drain.sh ADMIN_PORT LONGEST_S`.
+# The image has bash, but no HTTP client.
 admin() { # METHOD PATH
   exec 3<>"/dev/tcp/127.0.0.1/$port" && printf '%s %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n' "$1" "$2" >&3 && cat <&3
 }

@@ -113,7 +113,7 @@ def _configured_workers(
 
 
 def _siblings_part(settings: RouterSettings, siblings: Siblings, resolve: Resolve, tasks: TaskSupervisor) -> ServerPart:
-    """Finds the other routers, where settings give names for them. The part of background tasks stops that."""
+    """Finds the other routers, where settings give names for them."""
     named = NamedSiblings(
         siblings,
         targets=settings.sibling_targets(),
@@ -121,7 +121,7 @@ def _siblings_part(settings: RouterSettings, siblings: Siblings, resolve: Resolv
         resolve_interval_s=settings.resolve_interval_s,
         tasks=tasks,
     )
-    return ServerPart(name="siblings", start=named.start, close=siblings.close)
+    return ServerPart(name="siblings", start=named.start, close=named.close)
 
 
 def _add_admin_plane(

@@ -88,9 +88,9 @@ async def following(names: Names, port: int, *, interval_s: float = 3600) -> Asy
     named = NamedSiblings(siblings, targets=[target], resolve=names, resolve_interval_s=interval_s, tasks=tasks)
     await named.start()
     yield siblings
+    await named.close()
     assert not tasks.restarts["sibling"]
     await tasks.close()
-    await siblings.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -37,14 +37,24 @@ class NamedSiblings:
         self._resolver = Resolver(targets, self._set_addresses, interval_s=resolve_interval_s, resolve=resolve)
         self._follows = bool(targets)
         self._tasks = tasks
+        self._resolving: BackgroundTask | None = None
         self._watches: dict[str, BackgroundTask] = {}
         self._instances: dict[str, str] = {}
         """Address → the router that answered there last."""
 
     async def start(self) -> None:
-        """Begins to follow the names, until the supervisor stops its tasks."""
+        """Begins to follow the names."""
         if self._follows:
-            self._tasks.start("resolver", self._resolver.run, about="(siblings)")
+            self._resolving = self._tasks.start("resolver", self._resolver.run, about="(siblings)")
+
+    async def close(self) -> None:
+        """Stops following, and closes the connections."""
+        following = [*([self._resolving] if self._resolving else []), *self._watches.values()]
+        for task in following:
+            task.stop()
+        for task in following:
+            await task.wait()
+        await self._siblings.close()
 
     def _set_addresses(self, _fixed: frozenset[str], resolved: frozenset[str]) -> None:
         for address in self._watches.keys() - resolved:
