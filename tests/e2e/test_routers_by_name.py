@@ -60,6 +60,11 @@ class Named:
         self.hosts.set(router=[*self.hosts.addresses("router"), host])
         return router
 
+    def kill_routers(self) -> None:
+        for router in self.routers:
+            if router.process.poll() is None:
+                router.kill()
+
     def carried(self, router: Program) -> int:
         """How many chats the router has logged."""
         return router.log.read_text().count("/CreateChatCompletion")
@@ -91,7 +96,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Named]:
             worker.start()
             stopping.callback(worker.kill)
         hosts.set(worker_cpu=[f"{subnet}.{number}" for number in (1, 2)])
-        stopping.callback(lambda: [router.kill() for router in made.routers if router.process.poll() is None])
+        stopping.callback(made.kill_routers)
         for _ in range(2):
             made.add_router()
         port = stopping.enter_context(dns_server(subnet + ".250", hosts.addresses))
