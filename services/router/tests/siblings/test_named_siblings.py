@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,10 +102,17 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_it_does_not_take_itself_for_another_and_each_other_for_one(port: int) -> None:
     """Whatever their addresses: one has two, and one is of an earlier version, which says nothing of itself."""
     hosts = [f"127.0.0.{number}" for number in range(2, 6)]
+    others = [Other("twice"), Other("twice"), Other("")]
+    servers = [await serve(host, port, each) for host, each in zip(hosts, others, strict=False)]
     async with following(Names(hosts), port) as siblings:
-        instances = (siblings.instance, "twice", "twice", "")
-        servers = [await serve(host, port, Other(each)) for host, each in zip(hosts, instances, strict=True)]
         await until(lambda: siblings.routers == 3)
+        itself = Other(siblings.instance)
+        servers.append(await serve(hosts[3], port, itself))
+        async with asyncio.timeout(10):
+            await itself.watched.wait()
+        async with aclosing(siblings.watch(f"{hosts[3]}:{port}")) as instances:
+            assert await anext(instances) == siblings.instance  # so the first answer is known
+        assert siblings.routers == 3
         await asyncio.gather(*(server.stop(None) for server in servers))
 
 
