@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PACKAGES := protos libs/runtime libs/engine libs/worker libs/client services/router services/worker-cpu deploy/envoy
 SOURCES := $(wildcard libs/*/src) services/router/src services/worker-cpu/src deploy/envoy/src protos/generate.py tools examples
-TESTS := conftest.py $(wildcard libs/*/tests) services/router/tests deploy/envoy/tests deploy/docker/tests \
+TESTS := conftest.py $(wildcard libs/*/tests) services/router/tests deploy/envoy/tests deploy/docker/tests deploy/kubernetes/tests \
 	tests/clients/reference.py tests/clients/triton/tensor_mesh.py tests/contract tests/gguf_files tests/json_schemas \
 	tests/integration tests/e2e tests/conformance tests/security tests/chaos
 BENCHMARKS := $(shell find benchmarks -name '*.py')

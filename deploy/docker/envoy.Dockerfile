@@ -13,13 +13,13 @@ RUN pip install --no-cache-dir --no-deps /src/protos /src/deploy/envoy && pip ch
 COPY protos/infermesh/descriptors.binpb deploy/envoy/src/infermesh_envoy/errors.lua /etc/envoy/
 ARG ROUTER=router:8082
 # The name by which clients call the API, beside those of the machine itself. Other names are refused, because a web page
-# can make a name of its own point here.
+# can make a name of its own point here. No web page has a name that ends in .svc: these are of Kubernetes' Services.
 ARG PUBLIC_HOST=localhost
 # --insecure: in plain text, because the container's ports are published on the host's loopback only (see compose.yaml).
 # The admin port is on the container's own loopback, which no other container and no user of the host reaches.
 RUN python -m infermesh_envoy --http 0.0.0.0:8080 --grpc 0.0.0.0:8081 --router "${ROUTER}" --admin-port 9901 --insecure \
     --allowed-host localhost --allowed-host 127.0.0.1 --allowed-host '[::1]' --allowed-host envoy \
-    --allowed-host "${PUBLIC_HOST}" \
+    --allowed-host '*.svc' --allowed-host '*.svc.cluster.local' --allowed-host "${PUBLIC_HOST}" \
     --descriptors /etc/envoy/descriptors.binpb --lua /etc/envoy/errors.lua > /etc/envoy/envoy.yaml
 
 FROM envoyproxy/envoy:${ENVOY_TAG}

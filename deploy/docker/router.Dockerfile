@@ -13,8 +13,8 @@ COPY services/router /src/services/router
 RUN pip install --no-cache-dir --no-deps /src/protos /src/libs/runtime /src/services/router && pip check
 
 FROM python:${PYTHON_TAG}
-# the volume with the API keys gets its owner from this folder
-RUN useradd --system --uid 10001 infermesh && install -d -o infermesh /keys
+# the volumes with API keys and mesh token get their owner from these folders
+RUN useradd --system --uid 10001 infermesh && install -d -o infermesh /keys /mesh
 COPY --from=build /opt/infermesh /opt/infermesh
 COPY deploy/docker/healthcheck.py /opt/infermesh/
 ENV PATH=/opt/infermesh/bin:$PATH \

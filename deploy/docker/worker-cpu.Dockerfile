@@ -23,7 +23,7 @@ RUN pip install --no-cache-dir -r /src/libs/client/requirements.lock \
 FROM python:${PYTHON_TAG} AS base
 # the volumes get their owner from these folders; programs must be allowed to run from /work, where conversions of a
 # model of Hugging Face install torch for themselves
-RUN useradd --system --uid 10001 infermesh && install -d -o infermesh /models /work /keys
+RUN useradd --system --uid 10001 infermesh && install -d -o infermesh /models /work /keys /mesh
 ENV PATH=/opt/infermesh/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     INFERMESH_HOME=/work \

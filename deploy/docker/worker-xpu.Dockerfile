@@ -31,7 +31,7 @@ ARG DRIVER_PACKAGES=
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev ${DRIVER_PACKAGES} \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 infermesh && install -d -o infermesh /models
+    && useradd --system --uid 10001 infermesh && install -d -o infermesh /models /mesh
 COPY --from=build /opt/infermesh /opt/infermesh
 COPY deploy/docker/healthcheck.py /opt/infermesh/
 ENV PATH=/opt/infermesh/bin:$PATH \

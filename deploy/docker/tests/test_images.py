@@ -12,6 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped] # types-PyYAML is not installed
 
 from infermesh_envoy import command
+from infermesh_router.config.settings import RouterSettings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DOCKER = REPOSITORY / "deploy" / "docker"
@@ -112,7 +113,11 @@ def test_compose_names_what_there_is() -> None:
     names = [target.removeprefix("dns:///").removesuffix(":8083") for target in targets]
     assert names == ["worker-cpu", *PROFILES]
     assert all(["8083", "9090"] in instructions(image, "EXPOSE") for image in ("worker-cpu", "worker-xpu"))
-    assert set(services["router"]["depends_on"]) == {"worker-cpu", "envoy"}  # what depends is stopped first
+    assert set(services["router"]["depends_on"]) == {
+        "worker-cpu",
+        "envoy",
+        "mesh-token",
+    }  # what depends is stopped first
     for name in names:
         assert services[name]["volumes"][0].startswith("models:/models")
     mounted = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", ())}
@@ -170,10 +175,38 @@ def test_compose_publishes_to_this_machine_only_and_says_that_it_is_in_plain_tex
     for name in ("router", "worker-cpu", *PROFILES):
         assert services[name]["environment"]["INFERMESH_INSECURE"] == "1"
         assert services[name]["environment"]["INFERMESH_MESH_TOKEN"] == "${INFERMESH_MESH_TOKEN:-}"
+        assert services[name]["environment"]["INFERMESH_MESH_TOKEN_FILE"] == "/mesh/token"
+        assert "mesh:/mesh:ro" in services[name]["volumes"]
+        assert services[name]["depends_on"]["mesh-token"] == {"condition": "service_completed_successfully"}
     ports = [port for service in services.values() for port in service.get("ports", ())]
     assert len(ports) == 3
     assert all(port.startswith("127.0.0.1:") for port in ports)
-    assert services["router"]["environment"]["INFERMESH_ADMIN_LISTEN"].startswith("${INFERMESH_MESH_TOKEN:+")
+
+
+def test_compose_scales_routers_that_know_each_other(tmp_path: Path) -> None:
+    """By one name, at the port where they serve each other; the secret for it is made once, and only by one service."""
+    services = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())["services"]
+    environment = services["router"]["environment"]
+    assert environment["INFERMESH_SIBLINGS"] == "dns:///router:8084"
+    assert environment["INFERMESH_ADMIN_LISTEN"] == "0.0.0.0:8084"
+    assert "INFERMESH_ROUTER_COUNT" not in environment  # they are counted
+    (port,) = services["router"]["ports"]
+    assert port.endswith(
+        "${INFERMESH_ADMIN_PORT:-${INFERMESH_MESH_TOKEN:+8084}}:8084"
+    )  # no fixed one that only one has
+    assert [name for name, each in services.items() if "mesh:/mesh" in each.get("volumes", ())] == ["mesh-token"]
+    (command,) = services["mesh-token"]["command"]
+    (tmp_path / "mesh").mkdir()
+    tokens = []
+    for _ in range(2):
+        subprocess.run(["/bin/sh", "-c", command.replace("/mesh/", f"{tmp_path}/mesh/")], check=True)
+        tokens.append((tmp_path / "mesh" / "token").read_text())
+    assert (tmp_path / "mesh" / "token").stat().st_mode & 0o777 == 0o600
+    options: dict[str, Any] = {"admin_listen": "0.0.0.0:1", "insecure": True, "siblings": "dns:///router:8084"}
+    settings = RouterSettings(mesh_token_file=str(tmp_path / "mesh" / "token"), **options)
+    assert (len(set(tokens)), settings.token()) == (1, tokens[0])
+    for image in ("router", "worker-cpu", "worker-xpu"):
+        assert any({"install", "/mesh"} <= set(words) for words in instructions(image, "RUN"))
 
 
 def test_compose_starts_a_gpu_s_worker_only_where_it_is_asked_for() -> None:

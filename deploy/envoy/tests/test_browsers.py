@@ -1,5 +1,6 @@
 """Web pages cannot use the model unless their origin is listed, nor by a name that they made point to this machine."""
 
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -103,6 +104,12 @@ async def test_any_name_reaches_other_addresses_unless_names_are_listed() -> Non
     assert hosts_regex(options("0.0.0.0")) == ""
     assert hosts_regex(options("0.0.0.0", "a.example")) == r"(?i)(a\.example)(:\d+)?"
     assert hosts_regex(options("::1")) != ""
+    inside = re.compile(hosts_regex(options("0.0.0.0", "*.svc", "*.svc.cluster.local")))
+    for name in ("envoy.a-team.svc", "envoy.ns.svc.cluster.local:8080", "ENVOY.NS.SVC"):
+        assert inside.fullmatch(name), name
+    for name in ("svc", "envoy.svc.example", "evil.example/.svc", "envoy.nssvc"):
+        assert not inside.fullmatch(name), name
+    assert own_names(options("0.0.0.0", "a.example", "*.svc")) == ["localhost", "a.example"]
     assert hosts_regex(options("::1", "*")) == ""
 
 

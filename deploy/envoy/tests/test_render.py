@@ -60,6 +60,13 @@ def test_several_routers_share_all_but_files_and_batches() -> None:
     assert [(cluster["name"], "health_checks" in cluster) for cluster in alone] == [("router", False)]
 
 
+def test_routers_behind_one_name_are_checked_and_spread_over_its_addresses() -> None:
+    (cluster,) = yaml.safe_load(render(CONTAINER))["static_resources"]["clusters"]
+    assert cluster["cluster_type"]["typed_config"].get("all_addresses_in_single_endpoint", False) is False
+    assert "health_checks" in cluster
+    assert cluster["common_lb_config"]["healthy_panic_threshold"] == {"value": 1}
+
+
 def test_command_line() -> None:
     assert parse(["--router", "r:1", "--more-routers", "s:2", "t:3"]).more_routers == (Address("s", 2), Address("t", 3))
     options = parse(["--http", "[::1]:1", "--router", "router:2", "--cors-origin", "https://a", "--timeout-s", "1.5"])

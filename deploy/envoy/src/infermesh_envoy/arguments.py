@@ -93,8 +93,8 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
         "--allowed-host",
         action="append",
         dest="allowed_hosts",
-        help="host name by which the REST API may be called, * for any; may be repeated (default: on loopback its own "
-        "names, else any)",
+        help="host name by which the REST API may be called, * for any, *.svc for all that end in .svc; may be "
+        "repeated (default: on loopback its own names, else any)",
     )
     parser.add_argument("--tls-cert", type=Path, help="certificate chain of both listeners (default: plain text)")
     parser.add_argument("--tls-key", type=Path, help="private key of that certificate")

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from infermesh_envoy.options import EnvoyOptions
 
 ANY = "*"
+ANY_LABELS = "*."
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -16,7 +17,7 @@ def hosts_regex(options: EnvoyOptions) -> str:
         names = (*LOOPBACK_HOSTS, *names)
     if not names or ANY in names:
         return ""
-    return rf"(?i)({'|'.join(re.escape(name) for name in names)})(:\d+)?"
+    return rf"(?i)({'|'.join(map(_pattern, names))})(:\d+)?"
 
 
 def origins_regex(options: EnvoyOptions) -> str:
@@ -30,9 +31,9 @@ def own_names(options: EnvoyOptions) -> list[str]:
     """Names, in small letters, by which the mesh's own page may be opened, beside addresses.
 
     A web page can make a name of its own point to any address, and would then count as ours. It cannot do so with a
-    name of loopback, nor with one that INFERMESH_ALLOWED_HOSTS lists.
+    name of loopback, nor with one that INFERMESH_ALLOWED_HOSTS lists in full.
     """
-    return [LOOPBACK_HOSTS[0], *(name.lower() for name in options.allowed_hosts if name != ANY)]
+    return [LOOPBACK_HOSTS[0], *(name.lower() for name in options.allowed_hosts if not name.startswith(ANY))]
 
 
 def refusals(options: EnvoyOptions) -> list[tuple[str, str, str, str]]:
@@ -52,6 +53,22 @@ def refusals(options: EnvoyOptions) -> list[tuple[str, str, str, str]]:
         ),
     ]
     return [each for each in checked if each[0]]
+
+
+def _pattern(name: str) -> str:
+    """Matches the name; "*.svc" matches all names that end so."""
+    if not name.startswith(ANY_LABELS):
+        return re.escape(name)
+    return rf"([a-z0-9-]+\.)+{re.escape(name.removeprefix(ANY_LABELS))}"
+
+
+def is_ip(host: str) -> bool:
+    """Whether the host is an address rather than a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

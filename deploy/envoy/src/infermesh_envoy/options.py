@@ -68,7 +68,7 @@ class EnvoyOptions:
     grpc: Address = Address("127.0.0.1", 8081)
     """Where the native gRPC services listen."""
     router: Address = Address("127.0.0.1", 8082)
-    """Where the router listens. A host name is resolved again every second."""
+    """Where the router listens. A host name is resolved again every second; requests are spread over its addresses."""
     more_routers: tuple[Address, ...] = ()
     """Further routers beside it, among which requests are spread. Files and batches stay with the first one."""
     admin_port: int = 0
@@ -85,7 +85,7 @@ class EnvoyOptions:
     cors_origins: tuple[str, ...] = ()
     """Origins whose web pages may call the API; "*" allows any. Requests of other web pages get status 403."""
     allowed_hosts: tuple[str, ...] = ()
-    """Host names, without a port, by which the REST API may be called; "*" allows any.
+    """Host names, without a port, by which the REST API may be called; "*" allows any, "*.svc" all that end in .svc.
 
     On loopback the names of loopback are always among them, and other names get status 403, because a web page can make
     its own name point to this machine. On other addresses an empty tuple allows any name.

@@ -4,7 +4,7 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from infermesh_envoy.browsers import hosts_regex, origins_regex, own_names, refusals
+from infermesh_envoy.browsers import hosts_regex, is_ip, origins_regex, own_names, refusals
 from infermesh_envoy.local_errors import ANTHROPIC_ERRORS, DIALECTS, grpc_errors, rest_errors
 from infermesh_envoy.options import MEBIBYTE, Address, EnvoyOptions
 from infermesh_envoy.rest_paths import path_regex, rest_paths
@@ -57,6 +57,7 @@ def render(options: EnvoyOptions) -> str:
         http=options.http,
         grpc=options.grpc,
         routers=[options.router, *options.more_routers],
+        finds_routers=not is_ip(options.router.host),
         admin=Address("127.0.0.1", options.admin_port),
         admin_socket=str(options.admin_socket or ""),
         hosts_regex=hosts_regex(options),

@@ -97,6 +97,17 @@ async def test_a_part_that_fails_at_the_stop_does_not_keep_the_others(
     assert any(record.exc_info for record in caplog.records)
 
 
+async def test_probes_find_it_alive_whether_or_not_it_serves() -> None:
+    server, _ = build()
+    port = await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        assert (await check(health_pb2.HealthCheckRequest(service="live"))).status == States.SERVING
+        await server.set_serving(False)
+        assert (await check(health_pb2.HealthCheckRequest(service="live"))).status == States.SERVING
+    await server.stop()
+
+
 async def test_health_serves_only_when_told_and_by_service() -> None:
     server, _ = build()
     port = await server.start()

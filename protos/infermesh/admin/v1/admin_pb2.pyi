@@ -142,6 +142,16 @@ class RegisterEndpointResponse(_message.Message):
     address: str
     def __init__(self, address: _Optional[str] = ...) -> None: ...
 
+class WatchRouterRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WatchRouterResponse(_message.Message):
+    __slots__ = ("instance",)
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    instance: str
+    def __init__(self, instance: _Optional[str] = ...) -> None: ...
+
 class LoadModelRequest(_message.Message):
     __slots__ = ("model", "pinned", "keep_alive_s", "device")
     MODEL_FIELD_NUMBER: _ClassVar[int]

@@ -60,6 +60,11 @@ class AdminServiceStub:
                 request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.RegisterEndpointRequest.SerializeToString,
                 response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.RegisterEndpointResponse.FromString,
                 _registered_method=True)
+        self.WatchRouter = channel.unary_stream(
+                '/infermesh.admin.v1.AdminService/WatchRouter',
+                request_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.WatchRouterRequest.SerializeToString,
+                response_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.WatchRouterResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -102,6 +107,14 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchRouter(self, request, context):
+        """Says at once which router this is; the call then stays open until the router stops. Routers side by side find each
+        other by it behind one DNS name, and notice that one has gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +142,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RegisterEndpoint,
                     request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.RegisterEndpointRequest.FromString,
                     response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.RegisterEndpointResponse.SerializeToString,
+            ),
+            'WatchRouter': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRouter,
+                    request_deserializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.WatchRouterRequest.FromString,
+                    response_serializer=infermesh_dot_admin_dot_v1_dot_admin__pb2.WatchRouterResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +285,33 @@ class AdminService:
             '/infermesh.admin.v1.AdminService/RegisterEndpoint',
             infermesh_dot_admin_dot_v1_dot_admin__pb2.RegisterEndpointRequest.SerializeToString,
             infermesh_dot_admin_dot_v1_dot_admin__pb2.RegisterEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRouter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/infermesh.admin.v1.AdminService/WatchRouter',
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.WatchRouterRequest.SerializeToString,
+            infermesh_dot_admin_dot_v1_dot_admin__pb2.WatchRouterResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server, add_EndpointServiceServicer_to_server
@@ -21,12 +22,14 @@ from infermesh_router.core import Core, build_core
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.kserve_plane import OpenInference, add_open_inference
 from infermesh_router.membership.configured_workers import ConfiguredWorkers
+from infermesh_router.membership.named_siblings import NamedSiblings
 from infermesh_router.membership.registry import Registry
 from infermesh_router.membership.resolver import Resolve, resolve_with_dns
 from infermesh_router.membership.target import join_host_port
 from infermesh_router.mesh_plane import Operations, add_mesh_plane, add_sibling_plane, build_operations
 from infermesh_router.metrics.access_metrics import AccessMetrics
 from infermesh_router.requests.parsing_pool import ParsingPool
+from infermesh_router.siblings.siblings import Siblings
 from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.machine import usable_processors
@@ -60,13 +63,13 @@ def build_server(
     registry = Registry(core.fleet.set_addresses)
     set_serving = serving_unless_disabled(server.set_serving, tasks)
     access_metrics = AccessMetrics(metrics)
-    access = Access(keys, access_metrics, routers=settings.router_count)
+    access = Access(keys, access_metrics, routers=lambda: core.siblings.routers)
     add_client_plane(server, settings, core, access=access, pool=pool, metrics=metrics, tasks=tasks, bodies=bodies)
     tensors = add_open_inference(server, settings, core, access=access, pool=pool, tasks=tasks)
     operations = build_operations(core, registry)
     add_mesh_plane(server, settings, core, operations, access=access, tasks=tasks)
     if settings.admin_listen:
-        everybody = Access(FollowedKeys(None), access_metrics, routers=settings.router_count)
+        everybody = Access(FollowedKeys(None), access_metrics, routers=lambda: core.siblings.routers)
         _add_admin_plane(
             server,
             settings,
@@ -84,10 +87,11 @@ def build_server(
         _fleet_part(core.fleet, workers),
         _mesh_part(core.mesh),
         _keys_part(keys, tasks),
-        ServerPart(name="siblings", close=operations.siblings.close),
+        _siblings_part(settings, core.siblings, resolve, tasks),
         ServerPart(name="placement", start=core.wishes.start, close=core.placer.close),
         ServerPart(name="parsing pool", close=pool.close),
         _readiness_part(server, settings.listen),
+        ServerPart(name="lingering", drain=partial(asyncio.sleep, settings.linger_s)),
         task_health_part(tasks, core.gate, core.fleet.changes, set_serving=set_serving),
         metrics_part(metrics, settings.metrics_listen),
     ):
@@ -106,6 +110,18 @@ def _configured_workers(
         resolve_interval_s=settings.resolve_interval_s,
         tasks=tasks,
     )
+
+
+def _siblings_part(settings: RouterSettings, siblings: Siblings, resolve: Resolve, tasks: TaskSupervisor) -> ServerPart:
+    """Finds the other routers, where settings give names for them."""
+    named = NamedSiblings(
+        siblings,
+        targets=settings.sibling_targets(),
+        resolve=resolve,
+        resolve_interval_s=settings.resolve_interval_s,
+        tasks=tasks,
+    )
+    return ServerPart(name="siblings", start=named.start, close=named.close)
 
 
 def _add_admin_plane(
@@ -130,6 +146,7 @@ def _add_admin_plane(
         drainer=operations.drainer,
         registry=registry,
         registration_networks=settings.registration_networks,
+        instance=operations.siblings.instance,
     )
     endpoint = EndpointServicer(commands, core.gate, set_serving=set_serving)
     access = mesh_access(identity_of(settings), settings.admin_listen, reflection=settings.reflection)

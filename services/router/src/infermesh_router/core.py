@@ -63,7 +63,7 @@ class Core:
     journal: Journal
     receipts: Receipts
     siblings: Siblings
-    """The other routers of the mesh that the settings name."""
+    """The other routers of the mesh."""
     make_report: Callable[[], pb.HealthReport]
     """The router's own health report."""
 
@@ -85,17 +85,18 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         tasks=tasks,
     )
     siblings = build_siblings(settings)
+    queue_bytes = int(settings.queue_bytes or memory_total_bytes() // MEMORY_SHARE)
     admission = Admission(
         fleet,
         choose=chooser,
         metrics=metrics,
         sessions=sessions,
         loader=placer,
-        limits=lambda model: share_of(admission_limits(mesh.config, model), settings.router_count),
+        limits=lambda model: share_of(admission_limits(mesh.config, model), siblings.routers),
         tasks=tasks,
         journal=journal,
-        most_bytes=int(settings.queue_bytes or memory_total_bytes() // MEMORY_SHARE) // settings.router_count,
-        routers=settings.router_count,
+        most_bytes=lambda: queue_bytes // siblings.routers,
+        routers=lambda: siblings.routers,
     )
     dispatcher = Dispatcher(
         admission,
@@ -155,7 +156,12 @@ def build_fleet(
 def build_siblings(settings: RouterSettings) -> Siblings:
     """The other routers that the settings name."""
     options = (*CHANNEL_OPTIONS, *((f"grpc.{which}_reconnect_backoff_ms", 200) for which in ("initial", "min", "max")))
-    return Siblings(settings.siblings, partial(open_aio_channel, identity=identity_of(settings), options=options))
+    return Siblings(
+        settings.sibling_addresses(),
+        partial(open_aio_channel, identity=identity_of(settings), options=options),
+        named=bool(settings.sibling_targets()),
+        at_least=settings.router_count,
+    )
 
 
 def _resolver(fleet: Fleet, aliases: Aliases) -> Callable[[Call], Call]:

@@ -63,8 +63,10 @@ class OpenInference:
         return open_inference_handlers(OpenInferenceServicer(desk, carrying, bounds=bounds, pool=self.pool))
 
     def _parts(self, access: Access, commands: ModelCommands | None) -> tuple[Desk, Carrying, TextAsking]:
-        allowed, routers = self.settings.shared_memory, self.settings.router_count
-        memory = SharedMemory(self.regions, access, allowed=allowed, routers=routers)
+        settings = self.settings
+        memory = SharedMemory(
+            self.regions, access, allowed=settings.shared_memory, several_routers=settings.several_routers
+        )
         texts = TextAsking(
             Answerer(self.core.dispatcher), BodyConverter(self.pool, body_rules(self.settings)), access=access
         )

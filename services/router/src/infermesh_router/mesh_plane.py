@@ -64,7 +64,7 @@ def build_operations(core: Core, registry: Registry) -> Operations:
         imports,
         view,
         Feed(core.journal, view),
-        Drainer(core.fleet, core.dispatcher.move_streams, others=siblings if len(siblings) else None),
+        Drainer(core.fleet, core.dispatcher.move_streams, others=None if siblings.none_ever else siblings),
         ModelCommands(core.fleet, core.placer, wishes=core.wishes, aliases=core.aliases.models, siblings=siblings),
     )
 

@@ -77,7 +77,7 @@ def test_no_more_is_let_through_than_the_limit_allows(steps: list[tuple[float, i
 
 def test_limits_are_by_key_and_say_when_to_retry() -> None:
     clock = Clock()
-    limits = RateLimits(share=1, clock=clock)
+    limits = RateLimits(share=lambda: 1, clock=clock)
     key, other = key_of("a", requests_per_minute=2), key_of("b", requests_per_minute=2)
     for _ in range(2):
         limits.reserve(usage_of(limits, key).requests, 1, key=key, what="requests")
@@ -91,7 +91,7 @@ def test_limits_are_by_key_and_say_when_to_retry() -> None:
 
 
 def test_routers_side_by_side_enforce_a_share_each() -> None:
-    limits = RateLimits(share=1 / 3, clock=Clock())
+    limits = RateLimits(share=lambda: 1 / 3, clock=Clock())
     usage = usage_of(limits, key_of("a", requests_per_minute=30, tokens_per_minute=2))
     assert usage.requests is not None
     assert usage.tokens is not None
@@ -100,7 +100,7 @@ def test_routers_side_by_side_enforce_a_share_each() -> None:
 
 
 def test_a_changed_key_keeps_its_usage_and_a_removed_one_leaves_nothing() -> None:
-    limits = RateLimits(share=1, clock=Clock())
+    limits = RateLimits(share=lambda: 1, clock=Clock())
     key = key_of("a", requests_per_minute=10)
     limits.reserve(usage_of(limits, key).requests, 10, key=key, what="requests")
     raised = usage_of(limits, key_of("a", requests_per_minute=11)).requests
@@ -113,7 +113,7 @@ def test_a_changed_key_keeps_its_usage_and_a_removed_one_leaves_nothing() -> Non
 
 
 def test_headers() -> None:
-    limits = RateLimits(share=1, clock=Clock())
+    limits = RateLimits(share=lambda: 1, clock=Clock())
     key = key_of("a", requests_per_minute=60, tokens_per_minute=6000)
     usage = usage_of(limits, key)
     limits.reserve(usage.requests, 1, key=key, what="requests")

@@ -137,7 +137,7 @@ async def test_a_burst_waits_for_the_probe_of_a_half_open_breaker(mesh: Mesh) ->
 
 async def test_queues_are_bounded_in_bytes_as_well() -> None:
     call = ask(text="x" * 10_000)
-    mesh = Mesh(most_bytes=COPIES * int(2.5 * len(call.body)))
+    mesh = Mesh(most_bytes=lambda: COPIES * int(2.5 * len(call.body)))
     mesh.add("a:1")
     held = await mesh.admit()
     tasks = [asyncio.create_task(mesh.admit(call)) for _ in range(2)]

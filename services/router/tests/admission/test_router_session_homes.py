@@ -17,7 +17,7 @@ ADDRESSES = ("a:1", "b:1", "c:1")
 @pytest.fixture
 async def routers() -> AsyncIterator[Sequence[Mesh]]:
     """Two routers before the same endpoints, of which each learned in another order."""
-    meshes = [Mesh(routers=2), Mesh(routers=2)]
+    meshes = [Mesh(routers=lambda: 2), Mesh(routers=lambda: 2)]
     for mesh, addresses in zip(meshes, (ADDRESSES, ADDRESSES[::-1]), strict=True):
         for address in addresses:
             mesh.add(address, room=64)

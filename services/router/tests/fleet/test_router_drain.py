@@ -115,7 +115,11 @@ async def test_an_endpoint_that_only_another_router_follows_is_drained(worker: D
     server, nothing = grpc.aio.server(interceptors=[RpcInterceptor(())]), Fleet(open_channel=open_channel, poll=never)
     listing = Listing(fleet, source_of=lambda _: "", stats=StatsByAddress(), queues=list)
     other = AdminServicer(
-        listing, changes=fleet.changes, drainer=Drainer(fleet, lambda _: 0), registry=Registry(fleet.set_addresses)
+        listing,
+        changes=fleet.changes,
+        drainer=Drainer(fleet, lambda _: 0),
+        registry=Registry(fleet.set_addresses),
+        instance="other",
     )
     pb_grpc.add_AdminServiceServicer_to_server(other, server)
     server.add_insecure_port(f"unix:{tmp_path}/s.sock")

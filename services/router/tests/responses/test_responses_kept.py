@@ -182,6 +182,7 @@ async def test_a_file_that_another_router_writes_holds_up_no_one_else(path: Path
         ({}, False),
         ({"home": "/h"}, True),
         ({"home": "/h", "router_count": 2}, False),
+        ({"home": "/h", "siblings": "dns:///routers:8084"}, False),
         ({"home": "/h", "router_count": 2, "responses_store": "/s"}, True),
         ({"home": "/h", "responses_store": "off"}, False),
     ],

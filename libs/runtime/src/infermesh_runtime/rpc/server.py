@@ -33,9 +33,13 @@ ENDLESS_METHODS = frozenset(
         "/infermesh.admin.v1.AdminService/WatchEndpoints",
         "/infermesh.mesh.v1.MeshService/WatchEvents",
         "/infermesh.admin.v1.AdminService/RegisterEndpoint",
+        "/infermesh.admin.v1.AdminService/WatchRouter",
     }
 )
 """Streams that run until their client leaves; a stop does not wait for them."""
+LIVE = "live"
+"""Name in grpc.health.v1 that is SERVING from the opening of the port to the stop, also while models load. Probes that
+restart a process ask for it; "" says whether requests are served."""
 GRACE_S = 0.25
 """How long the last statuses may take to reach their clients, once only endless streams run."""
 GC_THRESHOLD = (10_000, 20, 20)
@@ -66,7 +70,7 @@ class Server:
     """A gRPC server with its parts, grpc.health.v1 and reflection.
 
     Before the start, add servicers as to gRPC's own server (`add_InferenceServiceServicer_to_server(servicer, server)`)
-    and parts with `add_part`. The health of every service is NOT_SERVING until `set_serving`.
+    and parts with `add_part`. The health of every service is NOT_SERVING until `set_serving`, except that of `LIVE`.
     """
 
     def __init__(
@@ -154,6 +158,7 @@ class Server:
             for listener in self._listeners:
                 listener.open(self._observers, self._in_flight, self._health, self._limit, self._bodies)
             await self._start_listeners()
+            await self._health.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
             for part in self._parts:
                 if part.listening is not None:
                     await part.listening()

@@ -26,13 +26,13 @@ class Access:
         keys: FollowedKeys,
         metrics: AccessMetrics,
         *,
-        routers: int = 1,
+        routers: Callable[[], int] = lambda: 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`routers` is how many routers share the limits."""
+        """`routers` tells how many routers share the limits now."""
         self._keys = keys
         self._metrics = metrics
-        self._limits = RateLimits(share=1 / routers, clock=clock)
+        self._limits = RateLimits(share=lambda: 1 / routers(), clock=clock)
         self._known: Keyring | None = None
 
     def identify(self, context: RpcContext) -> ApiKey | None:

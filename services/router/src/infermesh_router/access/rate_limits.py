@@ -20,13 +20,13 @@ class KeyUsage:
 
 
 class RateLimits:
-    """The usage of every key that has limits. Kept in this router's memory; `share` is this router's part of a limit.
+    """The usage of every key that has limits. Kept in this router's memory; `share` is its present part of a limit.
 
     Routers side by side do not tell each other what they counted: that would cost a request a round trip, or be late.
     Each enforces an equal share instead, which is exact if the load is spread evenly, and never allows more in all.
     """
 
-    def __init__(self, *, share: float, clock: Callable[[], float]) -> None:
+    def __init__(self, *, share: Callable[[], float], clock: Callable[[], float]) -> None:
         """`clock` is a monotonic time in seconds."""
         self._share = share
         self._clock = clock
@@ -86,7 +86,7 @@ class RateLimits:
     def _fit(self, bucket: TokenBucket | None, limit: int | None) -> TokenBucket | None:
         if limit is None:
             return None
-        mine = max(1.0, limit * self._share)
+        mine = max(1.0, limit * self._share())
         if bucket is None:
             return TokenBucket.per_minute(mine, self._clock())
         if bucket.capacity != mine:

@@ -70,14 +70,14 @@ class Admission:
         absent_s: float = ABSENT_S,
         tasks: TaskSupervisor | None = None,
         journal: Journal | None = None,
-        most_bytes: int | None = None,
-        routers: int = 1,
+        most_bytes: Callable[[], int] = lambda: memory_total_bytes() // MEMORY_SHARE,
+        routers: Callable[[], int] = lambda: 1,
     ) -> None:
-        """`most_bytes`: the most memory that waiting calls may hold; None: a quarter of what this process may use.
+        """`most_bytes`: the most memory that waiting calls may hold now; a quarter of what this process may use.
 
-        `routers`: how many serve the same clients side by side; another one may have served a session before.
+        `routers`: how many serve the same clients side by side now; another one may have served a session before.
         """
-        self._several = routers > 1
+        self._routers = routers
         self._tasks = tasks or TaskSupervisor()
         self._journal = journal or Journal()
         self._fleet = fleet
@@ -96,7 +96,7 @@ class Admission:
             clock=clock,
             absent_s=absent_s,
             tasks=self._tasks,
-            most_bytes=memory_total_bytes() // MEMORY_SHARE if most_bytes is None else most_bytes,
+            most_bytes=most_bytes,
             describe_loading=lambda model: describe_loading(fleet.endpoints, model),
         )
 
@@ -216,7 +216,7 @@ class Admission:
         """Lets the policy choose, and takes the place. Raises the policy's refusal."""
         wanted = pending.call.wanted
         session_endpoint = self._sessions.find(pending.call.session_id)
-        session_key = hash_session(pending.call.session_id) if self._several and not session_endpoint else ()
+        session_key = hash_session(pending.call.session_id) if self._routers() > 1 and not session_endpoint else ()
         if session_endpoint or session_key or pending.tried:
             wanted = replace(
                 wanted,

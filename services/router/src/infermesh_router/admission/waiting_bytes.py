@@ -1,6 +1,6 @@
 """Bounds the memory that waiting calls hold, in all queues together."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from infermesh_router.admission.model_queue import QUEUE_FULL
@@ -14,7 +14,8 @@ _RETRY_AFTER_S = 1.0
 class WaitingBytes:
     """The memory of the calls that wait now, and the most that it may be."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: Callable[[], int]) -> None:
+        """`most_bytes` tells the most now: routers side by side share it."""
         self._most_bytes = most_bytes
         self._held_bytes = 0
 
@@ -30,13 +31,14 @@ class WaitingBytes:
         Raises ResourceExhausted (QUEUE_FULL) if that is too much, unless the call `must` be let in.
         """
         size_bytes = COPIES * body_bytes
-        if self._held_bytes + size_bytes > self._most_bytes and not must:
+        most_bytes = self._most_bytes()
+        if self._held_bytes + size_bytes > most_bytes and not must:
             raise ResourceExhausted(
                 f"The router's queues hold as much as they may: {self._held_bytes / 1e6:.0f} of "
-                f"{self._most_bytes / 1e6:.0f} MB, and this request needs {size_bytes / 1e6:.1f} MB. "
+                f"{most_bytes / 1e6:.0f} MB, and this request needs {size_bytes / 1e6:.1f} MB. "
                 f"Retry in {_RETRY_AFTER_S:.0f} s.",
                 reason=QUEUE_FULL,
-                metadata={"held_bytes": str(self._held_bytes), "max_bytes": str(self._most_bytes)},
+                metadata={"held_bytes": str(self._held_bytes), "max_bytes": str(most_bytes)},
                 retry_after_s=_RETRY_AFTER_S,
             )
         self._held_bytes += size_bytes

@@ -47,7 +47,7 @@ class WaitingRoom:
         clock: Callable[[], float],
         absent_s: float,
         tasks: TaskSupervisor | None = None,
-        most_bytes: int,
+        most_bytes: Callable[[], int],
         describe_loading: Callable[[str], str] = lambda _model: "",
     ) -> None:
         """`describe_loading` says how far the load of a model is; "": it is not being loaded."""

@@ -29,9 +29,14 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         changes: Changes,
         drainer: Drainer,
         registry: Registry,
+        instance: str,
         registration_networks: Sequence[str] = (),
     ) -> None:
-        """`registration_networks`: in which workers may register, as in 10.0.0.0/8; none: in all."""
+        """`registration_networks`: in which workers may register, as in 10.0.0.0/8; none: in all.
+
+        `instance`: by which other routers know this one.
+        """
+        self._instance = instance
         self._listing = listing
         self._changes = changes
         self._drainer = drainer
@@ -73,3 +78,10 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
             with self._registry.registered(address):
                 yield pb.RegisterEndpointResponse(address=address)
                 await asyncio.Event().wait()
+
+    async def WatchRouter(
+        self, request: pb.WatchRouterRequest, context: RpcContext
+    ) -> AsyncIterator[pb.WatchRouterResponse]:
+        """Says which router this is; the call lasts until the caller ends it, or this router stops."""
+        yield pb.WatchRouterResponse(instance=self._instance)
+        await asyncio.Event().wait()

@@ -25,7 +25,7 @@ def _path(settings: RouterSettings) -> tuple[Path | None, str]:
         return None, "The operator turned this off with INFERMESH_BATCHES_STORE=off."
     if given:
         return Path(given).expanduser(), ""
-    if settings.router_count > 1:
+    if settings.several_routers:
         return None, "With several routers, INFERMESH_BATCHES_STORE must name a file at the one that gets these calls."
     if not settings.home:
         return None, "Set INFERMESH_HOME, or INFERMESH_BATCHES_STORE to a file."

@@ -29,7 +29,7 @@ def _path(settings: RouterSettings) -> tuple[Path | None, str]:
         return None, "The operator turned this off with INFERMESH_RESPONSES_STORE=off."
     if given:
         return Path(given).expanduser(), ""
-    if settings.router_count > 1:
+    if settings.several_routers:
         return None, "With several routers, INFERMESH_RESPONSES_STORE must name a file that all of them share."
     if not settings.home:
         return None, "Set INFERMESH_HOME, or INFERMESH_RESPONSES_STORE to a file."

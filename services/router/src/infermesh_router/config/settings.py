@@ -14,7 +14,7 @@ from infermesh_router.config.receipt_settings import ReceiptSettings
 from infermesh_router.config.relay_settings import RelaySettings
 from infermesh_router.config.response_settings import ResponseSettings
 from infermesh_router.config.shared_memory_settings import SharedMemorySettings
-from infermesh_router.membership.target import Target, parse_target
+from infermesh_router.membership.target import Target, is_name, parse_target
 from infermesh_runtime.addresses import UNIX, check_exposure, check_listen
 from infermesh_runtime.api_keys import KEYS_FILE
 from infermesh_runtime.settings import CommaList
@@ -28,7 +28,7 @@ def _check_workers(workers: tuple[str, ...]) -> tuple[str, ...]:
 
 def _check_siblings(siblings: tuple[str, ...]) -> tuple[str, ...]:
     for sibling in siblings:
-        check_listen(sibling)
+        parse_target(sibling) if is_name(sibling) else check_listen(sibling)
     return siblings
 
 
@@ -93,12 +93,21 @@ class RouterSettings(
         ge=1,
         le=1000,
         description="Number of routers side by side, behind one address. Each enforces an equal share of every rate "
-        "limit of API keys, and of how many requests may wait.",
+        "limit of API keys, and of how many requests may wait. With a dns:/// name in INFERMESH_SIBLINGS they are "
+        "counted, and this is the least number to assume.",
     )
     siblings: Annotated[CommaList, AfterValidator(_check_siblings)] = Field(
         (),
         description="Admin addresses (INFERMESH_ADMIN_LISTEN) of the other routers side by side, separated by commas: "
-        "host:port or unix:PATH. Each router then shows and manages the whole mesh. Empty: only what it did itself.",
+        "host:port or unix:PATH. Each router then shows and manages the whole mesh. A dns:///name:port stands for "
+        "all routers behind the name, this one included; they may come and go. Empty: only what it did itself.",
+    )
+    linger_s: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="How long a router that stops goes on serving new requests while its health says NOT_SERVING, in "
+        "seconds, so that those in front of it notice first. Part of INFERMESH_DRAIN_S. 0: it stops once nothing runs.",
     )
     resolve_interval_s: float = Field(
         5.0, gt=0, le=3600, description="How often dns:/// names are resolved again, in seconds."
@@ -141,12 +150,25 @@ class RouterSettings(
 
     @model_validator(mode="after")
     def _check_count(self) -> Self:
-        if self.siblings and self.router_count != len(self.siblings) + 1:
+        if self.siblings and not self.sibling_targets() and self.router_count != len(self.siblings) + 1:
             raise ValueError(
                 f"INFERMESH_SIBLINGS names {len(self.siblings)} other routers: set INFERMESH_ROUTER_COUNT to "
                 f"{len(self.siblings) + 1}, not {self.router_count}"
             )
         return self
+
+    @property
+    def several_routers(self) -> bool:
+        """Whether there may be other routers side by side with this one."""
+        return self.router_count > 1 or bool(self.siblings)
+
+    def sibling_addresses(self) -> tuple[str, ...]:
+        """The other routers that are listed one by one."""
+        return tuple(sibling for sibling in self.siblings if not is_name(sibling))
+
+    def sibling_targets(self) -> tuple[Target, ...]:
+        """The names that stand for routers, parsed."""
+        return tuple(parse_target(sibling) for sibling in self.siblings if is_name(sibling))
 
     def targets(self) -> tuple[Target, ...]:
         """The workers that the settings list, parsed."""

@@ -65,6 +65,10 @@ class Resolver:
         self._failing &= set(self._targets)
         self._retargeted.set()
 
+    def hurry(self) -> None:
+        """Has the names resolved again now."""
+        self._retargeted.set()
+
     async def refresh(self) -> None:
         """Resolves every name once and reports each change at once."""
         names = [target for target in self._targets if target.resolve]

@@ -22,6 +22,11 @@ class Target:
         return join_host_port(self.host, self.port)
 
 
+def is_name(text: str) -> bool:
+    """Whether the text is meant as "dns:///name:port"."""
+    return text.startswith(_DNS)
+
+
 def parse_target(text: str) -> Target:
     """Parses "host:port" or "dns:///name:port". Raises ValueError with the text and what is wrong."""
     try:
@@ -30,7 +35,7 @@ def parse_target(text: str) -> Target:
         raise ValueError(f"{text!r}: {error}") from None
     if port == 0 or "/" in host:
         raise ValueError(f"{text!r}: expected host:port or dns:///name:port with a port from 1 to 65535")
-    return Target(host, port, resolve=text.startswith(_DNS))
+    return Target(host, port, resolve=is_name(text))
 
 
 def join_host_port(host: str, port: int) -> str:

@@ -21,8 +21,7 @@ class MeshEvents:
     def follow(self, viewer: Viewer) -> AsyncGenerator[bytes, None]:
         """Server-sent events: the kept ones, a snapshot, and then all as they happen. Raises ResourceExhausted."""
         own = self._feed.follow(viewer)
-        others = self._siblings.events(**tell_viewer(viewer))
-        return interleaved((own, *others)) if others else own
+        return own if self._siblings.none_ever else interleaved((own, self._siblings.events(**tell_viewer(viewer))))
 
 
 def tell_viewer(viewer: Viewer) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
+from uuid import uuid4
 
 import grpc
 
@@ -12,6 +13,7 @@ from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.admin.v1.admin_pb2_grpc import AdminServiceStub, EndpointServiceStub
 from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh.mesh.v1.mesh_pb2_grpc import MeshServiceStub
+from infermesh_router.siblings.merged_streams import merged
 from infermesh_router.siblings.sibling_calls import metadata_about, sibling_metadata
 
 T = TypeVar("T")
@@ -35,10 +37,20 @@ class Siblings:
         addresses: Sequence[str] = (),
         open_channel: OpenChannel = grpc.aio.insecure_channel,
         *,
+        named: bool = False,
+        at_least: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`addresses`: their admin addresses."""
-        self._addresses = tuple(addresses)
+        """`addresses`: the admin addresses of those that are always there. `named`: others come and go by `set_named`.
+
+        `at_least`: how many routers there are at least, this one included.
+        """
+        self.instance = uuid4().hex
+        """By which the others know this router."""
+        self._fixed = self._addresses = tuple(addresses)
+        self._named = named
+        self._at_least = at_least
+        self._changed = asyncio.Event()
         self._open_channel = open_channel
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._clock = clock
@@ -47,8 +59,42 @@ class Siblings:
         self._faults: dict[str, grpc.StatusCode] = {}
         """Address → the fault that was logged last, of those that still have it."""
 
-    def __len__(self) -> int:
-        return len(self._addresses)
+    @property
+    def none_ever(self) -> bool:
+        """Whether there are no others, and none can come."""
+        return not (self._fixed or self._named)
+
+    @property
+    def routers(self) -> int:
+        """How many routers share what the mesh allows, this one included."""
+        return max(self._at_least, 1 + len(self._addresses))
+
+    def set_named(self, addresses: Iterable[str]) -> None:
+        """Replaces those that were found by name."""
+        found = (*self._fixed, *(address for address in addresses if address not in self._fixed))
+        if found != self._addresses:
+            self._addresses = found
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+
+    async def watch(self, address: str) -> AsyncGenerator[str, None]:
+        """The instance of the router at the address; ends or raises AioRpcError when that router goes."""
+        call = AdminServiceStub(self._channel(address)).WatchRouter(
+            admin.WatchRouterRequest(), metadata=sibling_metadata()
+        )
+        try:
+            async for told in call:
+                yield told.instance
+        finally:
+            call.cancel()
+
+    async def disconnect(self, address: str) -> None:
+        """Closes the connection to an address that is no router's any more."""
+        channel = self._channels.pop(address, None)
+        self._faults.pop(address, None)
+        self._rests_until_s.pop(address, None)
+        if channel is not None:
+            await channel.close(ANSWER_TIMEOUT_S)
 
     async def listings(self) -> list[admin.ListEndpointsResponse]:
         """What each knows of endpoints and queues."""
@@ -110,9 +156,9 @@ class Siblings:
         )
         return [receipt for answer in answers for receipt in answer.receipts]
 
-    def events(self, **viewer: object) -> list[AsyncGenerator[bytes, None]]:
-        """The events of each, without snapshots, until the stream is closed. `viewer`: who asks for them."""
-        return [self._events(address, viewer) for address in self._addresses]
+    def events(self, **viewer: object) -> AsyncGenerator[bytes, None]:
+        """The events of all that are there, without snapshots, until the stream is closed. `viewer`: who asks."""
+        return merged(lambda: self._addresses, lambda: self._changed, lambda address: self._events(address, viewer))
 
     async def _events(self, address: str, viewer: Mapping[str, object]) -> AsyncGenerator[bytes, None]:
         kept = True  # only the first time: a later connection would bring the same ones again

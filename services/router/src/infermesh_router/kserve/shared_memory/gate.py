@@ -13,9 +13,9 @@ from infermesh_runtime.rpc.context import RpcContext
 class SharedMemory:
     """The regions, for those who may use them."""
 
-    def __init__(self, regions: Regions, access: Access, *, allowed: bool, routers: int = 1) -> None:
-        """`routers`: how many serve the same clients side by side, of which only one would know a region."""
-        self._several = routers > 1
+    def __init__(self, regions: Regions, access: Access, *, allowed: bool, several_routers: bool = False) -> None:
+        """`several_routers`: others may serve the same clients side by side, of which only one would know a region."""
+        self._several = several_routers
         self.regions = regions
         self._access = access
         self._allowed = allowed
