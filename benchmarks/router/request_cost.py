@@ -50,7 +50,8 @@ def calls() -> dict[str, tuple[str, bytes]]:
 
 
 def _body(document: Mapping[str, object]) -> bytes:
-    return HttpBody(data=json.dumps(document).encode(), content_type="application/json").SerializeToString()
+    body = HttpBody(data=json.dumps(document).encode(), content_type="application/json")
+    return bytes(body.SerializeToString())
 
 
 def start_worker(parts: ExitStack) -> str:
