@@ -85,7 +85,7 @@ def error_of(end: pb.CallEnd) -> Any:
 
 async def test_the_first_response_has_no_events(client: FrameClient) -> None:
     assert await client.read()
-    assert client.frames == [pb.GenerateManyResponse()]
+    assert client.frames == [pb.GenerateManyResponse(takes_more=True)]
 
 
 async def test_each_call_gets_the_events_of_a_generate_call(client: FrameClient, stub: InferenceServiceStub) -> None:
@@ -201,7 +201,7 @@ async def test_what_is_no_command_ends_the_stream(stubs: WorkerStubs, worker: Wo
         stream = channel.stream_stream("/infermesh.inference.v1.InferenceService/GenerateMany")(timeout=TIMEOUT_S)
         start = pb.CallStart(call=1, request=ask(max_tokens=1000).SerializeToString())
         await stream.write(pb.GenerateManyRequest(start=start).SerializeToString())
-        assert await stream.read() == b""
+        assert pb.GenerateManyResponse.FromString(await stream.read()).takes_more
         await stubs.report_when(lambda report: report.load.running == 1)
         await stream.write(command)
         assert (await failure(exhaust(stream))).code() is grpc.StatusCode.INVALID_ARGUMENT

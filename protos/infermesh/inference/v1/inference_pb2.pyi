@@ -126,12 +126,14 @@ DEVICE_KIND_XPU: DeviceKind
 DEVICE_KIND_CUDA: DeviceKind
 
 class GenerateManyRequest(_message.Message):
-    __slots__ = ("start", "cancel")
+    __slots__ = ("start", "cancel", "more")
     START_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     start: CallStart
     cancel: int
-    def __init__(self, start: _Optional[_Union[CallStart, _Mapping]] = ..., cancel: _Optional[int] = ...) -> None: ...
+    more: _containers.RepeatedCompositeFieldContainer[GenerateManyRequest]
+    def __init__(self, start: _Optional[_Union[CallStart, _Mapping]] = ..., cancel: _Optional[int] = ..., more: _Optional[_Iterable[_Union[GenerateManyRequest, _Mapping]]] = ...) -> None: ...
 
 class CallStart(_message.Message):
     __slots__ = ("call", "request", "request_id", "timeout_s")
@@ -146,10 +148,12 @@ class CallStart(_message.Message):
     def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., request_id: _Optional[str] = ..., timeout_s: _Optional[float] = ...) -> None: ...
 
 class GenerateManyResponse(_message.Message):
-    __slots__ = ("events",)
+    __slots__ = ("events", "takes_more")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    TAKES_MORE_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[CallEvent]
-    def __init__(self, events: _Optional[_Iterable[_Union[CallEvent, _Mapping]]] = ...) -> None: ...
+    takes_more: bool
+    def __init__(self, events: _Optional[_Iterable[_Union[CallEvent, _Mapping]]] = ..., takes_more: _Optional[bool] = ...) -> None: ...
 
 class CallEvent(_message.Message):
     __slots__ = ("call", "response", "end")

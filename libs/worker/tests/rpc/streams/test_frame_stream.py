@@ -210,3 +210,32 @@ async def test_calls_that_a_stop_ends_are_told_before_the_stream_is(caplog: pyte
         assert {stage.error(call).reason for call in range(5)} == {"SERVER_STOPPED"}
         await stopping
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_message_may_have_several_commands() -> None:
+    """They are obeyed in order: the second call is cancelled after it has begun."""
+    async with played() as made:
+        made.acts["r2"] = wait_for_ever
+        first, second, third = (
+            pb.GenerateManyRequest(
+                start=pb.CallStart(call=call, request=ASKED.SerializeToString(), request_id=f"r{call}")
+            )
+            for call in (1, 2, 3)
+        )
+        first.more.extend([second, pb.GenerateManyRequest(cancel=2), third])
+        await made.client.stream.write(first)
+        await made.client.read_until_ended(1, 3)
+        await made.client.stream.done_writing()
+        await made.client.exhaust()
+        assert made.client.frames[0].takes_more
+        assert made.client.ends.keys() == {1, 3}
+        assert [event.delta.text for event in made.client.events[3]] == ["a"]
+
+
+async def test_a_command_among_several_that_says_nothing_ends_the_stream() -> None:
+    async with played() as made:
+        command = pb.GenerateManyRequest(cancel=1, more=[pb.GenerateManyRequest()])
+        await made.client.stream.write(command)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await made.client.exhaust()
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -160,7 +160,7 @@ async def test_a_slow_reader_gets_one_delta_of_each_call() -> None:
             for stream in outputs:
                 stream.push(delta(0, 65 + 2 * token_id))
             await asyncio.sleep(0)
-        assert reads.frames == [b""]  # it waits in the first write
+        assert reads.frames == [frame_writer.OPENING]  # it waits in the first write
         reads.may_read.set()
         for stream in outputs:
             stream.finish(Finished("r", 0, FinishReason.STOP))
@@ -292,6 +292,6 @@ async def test_a_writer_that_fails_writes_nothing_more_however_busy_its_calls_ar
     reads.may_read.set()
     with pytest.raises(Internal, match="it broke"):
         await writing
-    assert reads.frames == [b""]
+    assert reads.frames == [frame_writer.OPENING]
     for task in (busy, late):
         task.cancel()

@@ -19,7 +19,7 @@ from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import Choice
 from infermesh_router.policy.prefix.session_hash import hash_session
 from infermesh_router.policy.refusals import ModelNotLoaded, Recovering, Saturated
-from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
+from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted, replace_wanted
 from infermesh_router.requests.call import Call
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.background.tasks import TaskSupervisor
@@ -218,7 +218,7 @@ class Admission:
         session_endpoint = self._sessions.find(pending.call.session_id)
         session_key = hash_session(pending.call.session_id) if self._routers() > 1 and not session_endpoint else ()
         if session_endpoint or session_key or pending.tried:
-            wanted = replace(
+            wanted = replace_wanted(
                 wanted,
                 tried=pending.tried_at(self._clock()),
                 session_endpoint=session_endpoint,

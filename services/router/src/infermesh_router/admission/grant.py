@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from infermesh_router.fleet.endpoint import Endpoint, Lease
+from infermesh_router.fleet.endpoint import Endpoint
+from infermesh_router.fleet.sent_work import Lease
 from infermesh_router.policy.choice import Choice
 
 

@@ -1,9 +1,8 @@
 """Tracks one endpoint: its last report, the work sent to it since, and whether it is connected."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import grpc
@@ -13,6 +12,7 @@ from infermesh_router.fleet.breaker import Breaker, BreakerOptions, BreakerState
 from infermesh_router.fleet.frames.frame_link import FrameLink
 from infermesh_router.fleet.model_speeds import ModelSpeeds
 from infermesh_router.fleet.report import Rates, bound_figures, context_lengths, rates_of, read_report, ready_models
+from infermesh_router.fleet.sent_work import Lease, SentWork
 from infermesh_router.policy.model_load import ModelLoad
 from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, EndpointState
 from infermesh_runtime.background.tasks import TaskSupervisor
@@ -29,16 +29,6 @@ MOST_FULL_S = 1.0
 """How long an endpoint that sent a request back counts as full for its model, if it reports nothing sooner."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Lease:
-    """Work sent to an endpoint that has not ended."""
-
-    model: str
-    prompt_tokens: int
-    sequences: int
-    since_s: float
-
-
 class Endpoint:
     """One endpoint.
 
@@ -52,11 +42,15 @@ class Endpoint:
         *,
         clock: Callable[[], float],
         notify: Callable[[], None],
+        notify_load: Callable[[], None] | None = None,
         breaker: BreakerOptions | None = None,
         tasks: TaskSupervisor | None = None,
         frames: bool = False,
     ) -> None:
-        """`frames`: whether it may be sent Generate calls in frames."""
+        """`notify` is told of each change; of those that only our own requests make, `notify_load` if it is given.
+
+        `frames`: whether it may be sent Generate calls in frames.
+        """
         self.address = address
         self.channel = channel
         self.connected = False
@@ -64,19 +58,15 @@ class Endpoint:
         self.last_error = ""
         self._clock = clock
         self._notify = notify
+        self._notify_load = notify_load or notify
         self._tasks = tasks or TaskSupervisor()
         self.frames = FrameLink(channel, address=address, tasks=self._tasks) if frames else None
         self.breaker = Breaker(breaker, clock=clock, on_change=self._breaker_changed)
         self._breaker_state = BreakerState.CLOSED
-        self._leases: set[Lease] = set()
-        self._own: Counter[str] = Counter()
-        """Sequences of all leases, by model; never 0."""
+        self._sent = SentWork()
         self._full: dict[str, float] = {}
         """Models of which it sent a request back since its last report, and when."""
         self._context_lengths: Mapping[str, int] = {}
-        self._unreported: set[Lease] = set()
-        self._ended: list[tuple[float, Lease]] = []
-        """When work ended that the last report may still count, and its lease."""
         self._speeds = ModelSpeeds()
         self._reported_s = 0.0
         self._reported = EndpointSnapshot(address=address, state=EndpointState.UNKNOWN, device=DeviceKind.UNKNOWN)
@@ -85,7 +75,7 @@ class Endpoint:
     @property
     def in_flight(self) -> int:
         """Requests that this router has running on it."""
-        return len(self._leases)
+        return len(self._sent)
 
     @property
     def snapshot(self) -> EndpointSnapshot:
@@ -107,33 +97,18 @@ class Endpoint:
     def acquire(self, model: str, *, prompt_tokens: int, sequences: int) -> Lease:
         """Credits work that is being sent, until a report arrives that must contain it."""
         lease = Lease(self._model_of(model), prompt_tokens, sequences, self._clock())
-        self._leases.add(lease)
-        self._own[lease.model] += sequences
-        self._unreported.add(lease)
-        self._change()
+        self._sent.add(lease)
+        self._change_load()
         return lease
 
     def release(self, lease: Lease) -> None:
         """Ends the credit: the work ended, well or not. Releasing twice is safe."""
-        if lease not in self._leases:
-            return
-        self._leases.discard(lease)
-        self._own[lease.model] -= lease.sequences
-        if not self._own[lease.model]:
-            del self._own[lease.model]
-        if lease in self._unreported:
-            self._unreported.discard(lease)
-        else:
-            self._ended.append((self._clock(), lease))
-        self._change()
+        if self._sent.remove(lease, self._clock()):
+            self._change_load()
 
     def note_report(self, report: pb.HealthReport) -> None:
         """Takes over a health report that has arrived, after cutting its figures down to what is possible."""
-        newest_s = self._clock() - SETTLE_S
-        if self._unreported:
-            self._unreported = {lease for lease in self._unreported if lease.since_s > newest_s}
-        if self._ended:
-            self._ended = [(ended_s, lease) for ended_s, lease in self._ended if ended_s > newest_s]
+        self._sent.reported(self._clock() - SETTLE_S)
         if not self.connected:
             self.breaker.note_reconnect()
         bound_figures(report)
@@ -206,40 +181,35 @@ class Endpoint:
         self._snapshot = None
         self._notify()
 
+    def _change_load(self) -> None:
+        self._snapshot = None
+        self._notify_load()
+
     def _make_snapshot(self) -> EndpointSnapshot:
-        reported, breaker = self._reported, self.breaker
-        sent = self._sent_since()
+        reported, breaker, sent = self._reported, self.breaker, self._sent
         loads = reported.loads
-        if loads and (sent or self._own or self._full):
-            touched = {*sent, *self._own, *self._full} & loads.keys()
-            loads = {**loads, **{model: self._with_sent(model, loads[model], sent.get(model)) for model in touched}}
-        all_sent = (sum(tokens for tokens, _ in sent.values()), sum(sequences for _, sequences in sent.values()))
+        if loads and (touched := (sent.models | self._full.keys()) & loads.keys()):
+            loads = {**loads, **{model: self._with_sent(model, loads[model]) for model in touched}}
+        total = reported.total
         return reported.with_load(
             connected=self.connected,
-            total=self._with_sent("", reported.total, all_sent),
+            total=total.with_work(
+                total.waiting_tokens + sent.tokens_total,
+                max(sent.own_total, total.sequences + sent.unseen.total()),
+                "" in self._full,
+            ),
             loads=loads,
             full_models=frozenset(self._full),
-            in_flight=len(self._leases),
+            in_flight=len(sent),
             breaker_open=not breaker.admits,
             probing=breaker.state is BreakerState.HALF_OPEN,
         )
 
-    def _sent_since(self) -> dict[str, tuple[int, int]]:
-        """By model: prompt tokens and sequences that we sent since the last report, less the sequences that ended."""
-        sent: dict[str, tuple[int, int]] = {}
-        for lease in self._unreported:
-            tokens, sequences = sent.get(lease.model, (0, 0))
-            sent[lease.model] = tokens + lease.prompt_tokens, sequences + lease.sequences
-        for _, lease in self._ended:
-            tokens, sequences = sent.get(lease.model, (0, 0))
-            sent[lease.model] = tokens, sequences - lease.sequences
-        return sent
-
-    def _with_sent(self, model: str, load: ModelLoad, sent: tuple[int, int] | None) -> ModelLoad:
+    def _with_sent(self, model: str, load: ModelLoad) -> ModelLoad:
         """A reported load, with what the router knows better: its own sequences, however late the reports are."""
-        tokens, sequences = sent or (0, 0)
-        own = self._own.get(model, 0) if model else self._own.total()
-        return load.with_work(load.waiting_tokens + tokens, max(own, load.sequences + sequences), model in self._full)
+        sent = self._sent
+        sequences = max(sent.own.get(model, 0), load.sequences + sent.unseen.get(model, 0))
+        return load.with_work(load.waiting_tokens + sent.tokens.get(model, 0), sequences, model in self._full)
 
     def _model_of(self, model: str) -> str:
         """The model that a request means: the only one there is, if it names none."""

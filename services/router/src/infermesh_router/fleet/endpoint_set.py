@@ -16,7 +16,7 @@ from infermesh_router.policy.table import Table
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 
 _FEW = 32
-"""Up to this many endpoints, snapshots are refreshed at each change; with more, when somebody asks for them."""
+"""Up to this many endpoints, snapshots are refreshed at each report; with more, when somebody asks for them."""
 
 
 class Fleet:
@@ -47,6 +47,8 @@ class Fleet:
         self._endpoints: dict[str, Endpoint] = {}
         self._table = Table()
         self._stale: set[str] = set()
+        self._reported = False
+        """Whether `_refresh_stale` is about to run."""
         self._tasks = tasks or TaskSupervisor()
         self._pollers: dict[str, BackgroundTask] = {}
         self._leaving: dict[Endpoint, BackgroundTask] = {}
@@ -105,6 +107,7 @@ class Fleet:
             channel,
             clock=self._clock,
             notify=notify,
+            notify_load=partial(self._note_load, address),
             breaker=self._breaker,
             tasks=self._tasks,
             frames=self._frames,
@@ -121,12 +124,19 @@ class Fleet:
             raise
 
     def _note_change(self, address: str) -> None:
-        if not self._stale and len(self._endpoints) <= _FEW:
+        if not self._reported and len(self._endpoints) <= _FEW:
+            self._reported = True
             asyncio.get_running_loop().call_soon(self._refresh_stale)
         self._stale.add(address)
         self.changes.notify()
 
+    def _note_load(self, address: str) -> None:
+        """A request began or ended there. The next request asks for the snapshot: until then it need not be made."""
+        self._stale.add(address)
+        self.changes.notify()
+
     def _refresh_stale(self) -> None:
+        self._reported = False
         while self._stale:
             address = self._stale.pop()
             if (endpoint := self._endpoints.get(address)) is not None:

@@ -124,15 +124,21 @@ def _bound_progress(model: pb.ModelStatus) -> None:
 
 
 def _bound_load(load: pb.Load) -> None:
+    """Nearly every figure is possible, and is not written again: reports come often."""
     for name in ("running", "waiting", "max_running", "max_waiting"):
-        setattr(load, name, min(getattr(load, name), MOST_SEQUENCES))
+        if getattr(load, name) > MOST_SEQUENCES:
+            setattr(load, name, MOST_SEQUENCES)
     for name in ("waiting_tokens", "kv_cache_tokens", "preemptions", "cached_tokens", "generated_tokens"):
-        setattr(load, name, min(getattr(load, name), MOST_TOKENS))
-    load.prefill_tokens_per_s = plausible_rate(load.prefill_tokens_per_s)
-    load.decode_tokens_per_s = plausible_rate(load.decode_tokens_per_s)
-    load.request_s = load.request_s if _LEAST_REQUEST_S <= load.request_s <= _MOST_REQUEST_S else 0.0
+        if getattr(load, name) > MOST_TOKENS:
+            setattr(load, name, MOST_TOKENS)
+    for name in ("prefill_tokens_per_s", "decode_tokens_per_s"):
+        if (rate := getattr(load, name)) != plausible_rate(rate):  # also if it is no number
+            setattr(load, name, 0.0)
+    if load.request_s and not _LEAST_REQUEST_S <= load.request_s <= _MOST_REQUEST_S:
+        load.request_s = 0.0
     usage = load.kv_cache_usage
-    load.kv_cache_usage = 0.0 if math.isnan(usage) else min(1.0, max(0.0, usage))
+    if not 0.0 <= usage <= 1.0:
+        load.kv_cache_usage = 0.0 if math.isnan(usage) else min(1.0, max(0.0, usage))
 
 
 def _evictable_bytes(report: pb.HealthReport) -> int:

@@ -16,6 +16,7 @@ from infermesh_router.access.visit import Visit
 from infermesh_router.fleet.report import DEVICES
 from infermesh_router.openai.answers.dialect import Dialect
 from infermesh_router.openai.answers.sinks import SendHeaders
+from infermesh_router.openai.answers.tail_writer import TailWriter
 from infermesh_router.openai.errors import rename_field
 from infermesh_router.openai.generations import Sink, run_generations
 from infermesh_router.openai.job import Job
@@ -70,21 +71,33 @@ class Answerer:
 
     async def _answer_whole(self, asked: Asked) -> None:
         sink = asked.dialect.whole(asked.job, _header_sender(asked))
-        await self._run(asked, sink, time_left_s(asked.context, asked.job), None)
+        await self._run(asked, sink, time_left_s(asked.context, asked.job))
         await asked.context.write(HttpBody(content_type=JSON, data=sink.body()))
 
     async def _stream(self, asked: Asked) -> None:
         """Raises errors until the headers are sent; after that it writes them as events, whatever ends the stream."""
-        sink = asked.dialect.streamed(asked.job, _header_sender(asked), asked.context)
+        writer = TailWriter(asked.context)
+        sink = asked.dialect.streamed(asked.job, _header_sender(asked), writer)
         telling = Telling(sink.tell, self._tell_after_s) if self._tell_after_s else None
 
         async def run() -> None:
-            async with before_deadline(time_left_s(asked.context, asked.job)) as timeout_s:
-                await self._run(asked, sink, timeout_s, telling)
+            try:
+                async with before_deadline(time_left_s(asked.context, asked.job)) as timeout_s:
+                    await self._run(asked, sink, timeout_s, telling, on_rest=writer.hold)
+            finally:
+                writer.free()
 
         await write_stream(run(), sink, asked.context, rename=lambda error: asked.dialect.rename(error, asked.job))
 
-    async def _run(self, asked: Asked, sink: Sink, timeout_s: float | None, telling: Telling | None) -> None:
+    async def _run(
+        self,
+        asked: Asked,
+        sink: Sink,
+        timeout_s: float | None,
+        telling: Telling | None = None,
+        *,
+        on_rest: Callable[[], None] | None = None,
+    ) -> None:
         await run_generations(
             self._dispatcher,
             asked.job,
@@ -94,6 +107,7 @@ class Answerer:
             since_s=asked.since_s,
             telling=telling,
             ignored=asked.ignored,
+            on_rest=on_rest,
         )
 
 

@@ -1,7 +1,7 @@
 """Generates from all prompts of a job, and hands the events to a sink."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from infermesh.inference.v1 import inference_pb2 as pb
@@ -35,11 +35,13 @@ async def run_generations(
     since_s: float,
     telling: Telling | None = None,
     ignored: Sequence[str] = (),
+    on_rest: Callable[[], None] | None = None,
 ) -> None:
     """Runs all prompts at once. Raises the first InfermeshError, after cancelling the others.
 
     `ignored` are the fields of the body that have no effect. `telling` tells the client what the first prompt waits
-    for: the others wait for the same.
+    for: the others wait for the same. `on_rest` is called before an event if that and all after it have come; only
+    asked of a job with one prompt.
     """
     calls = [visit.admit(call) for call in job.calls]
 
@@ -47,7 +49,12 @@ async def run_generations(
         base = index * job.choices_per_prompt
         told = telling if index == 0 else None
         async with dispatcher.generate(
-            calls[index], timeout_s, since_s=since_s, telling=told, ignored=ignored
+            calls[index],
+            timeout_s,
+            since_s=since_s,
+            telling=told,
+            ignored=ignored,
+            on_rest=on_rest if len(calls) == 1 else None,
         ) as events:
             await _hand_over(visit.watch(events), base, sink)
 

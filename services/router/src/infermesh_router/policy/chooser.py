@@ -9,7 +9,7 @@ from infermesh_router.policy.overflow import Overflow, OverflowRule
 from infermesh_router.policy.placing import Placement, place
 from infermesh_router.policy.preference import DEFAULT_SIZE_RULES, Preference, SizeRule, prefer
 from infermesh_router.policy.prefix.prefix_index import PrefixIndex
-from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
+from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted, replace_wanted
 from infermesh_router.policy.table import GPU_BITS, Table, as_table
 
 LOOK_EVERY_S = 0.01
@@ -84,7 +84,7 @@ class Chooser:
         overflowing = preference.device == "gpu" and self._overflow(table, wanted)
         if not (preference.device or cached):
             return wanted
-        return replace(
+        return replace_wanted(
             wanted,
             cached_tokens=cached,
             preferred_device=preference.device,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from operator import attrgetter
 
+from infermesh_router.policy.fast_replace import FastReplace
 from infermesh_router.policy.model_load import ModelLoad, shared_drain_s
 
 
@@ -162,3 +163,7 @@ class Wanted:
     """Which kind of rule prefers it: "device_preference" or "size_rule"."""
     overflowing: bool = False
     """Whether requests that prefer the GPU may go to the CPU now (see `overflow`)."""
+
+
+replace_wanted = FastReplace(Wanted)
+"""`dataclasses.replace` for a Wanted, in a third of the time."""

@@ -86,6 +86,8 @@ class Table(Sequence[EndpointSnapshot]):
         self._write_loads(row, before, snapshot)
         if _state(before) != _state(snapshot):
             self._write_state(row, snapshot)
+        if snapshot.available is before.available and snapshot.models is before.models:  # of the same report
+            return
         if before.models != snapshot.models or before.ready_models != snapshot.ready_models:
             self._write_models(row, snapshot)
             self._kept.clear()

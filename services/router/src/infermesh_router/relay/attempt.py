@@ -9,6 +9,7 @@ import grpc
 
 from infermesh_router.admission.grant import Grant
 from infermesh_router.fleet.faults import CONNECT_TIMEOUT, STREAM_CUT, to_error
+from infermesh_router.fleet.frames.frame_call import FrameCall
 from infermesh_router.relay.streams.event import StreamEvent
 from infermesh_router.relay.streams.stream_kind import StreamKind
 from infermesh_runtime.background.tasks import is_cancelled
@@ -36,6 +37,7 @@ class Attempt:
     """
 
     __slots__ = (
+        "_in_frames",
         "_next",
         "_read",
         "abandoned",
@@ -65,6 +67,7 @@ class Attempt:
         self.kind = kind
         self._read = kind.read
         self.stream = stream
+        self._in_frames = stream if isinstance(stream, FrameCall) else None
         self.probe = probe
         self.may_move = may_move
         """Whether the request could go to another endpoint now."""
@@ -83,6 +86,11 @@ class Attempt:
         """Waits so far: one for the first token, then one for each event. Silence is measured from a wait's start."""
         self.abandoned: InfermeshError | None = None
         """Why it was abandoned."""
+
+    @property
+    def has_all(self) -> bool:
+        """Whether the rest of the stream has come and waits to be read. Of a call of gRPC's own nobody knows."""
+        return self._in_frames is not None and self._in_frames.is_complete
 
     @property
     def address(self) -> str:
@@ -140,6 +148,8 @@ class Attempt:
             raise self.abandoned from None
 
     async def _connect(self, connect_s: float) -> None:
+        if self._in_frames is not None:
+            return  # the link is open
         channel = self.grant.endpoint.channel
         if channel.get_state() is grpc.ChannelConnectivity.READY:
             return

@@ -106,13 +106,15 @@ class Dispatcher:
         since_s: float,
         telling: Telling | None = None,
         ignored: Sequence[str] = (),
+        on_rest: Callable[[], None] | None = None,
     ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """The events of a Generate call, `started` first; entering waits for the first token, leaving cancels the rest.
 
         `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter). `telling` tells the client
-        what the call waits for, in the task that waits. `ignored` are fields of its body that have no effect.
+        what the call waits for, in the task that waits. `ignored` are fields of its body that have no effect. `on_rest`
+        is called before an event if that and all after it have come.
         """
-        return self._stream(call, timeout_s, since_s=since_s, telling=telling, ignored=ignored)
+        return self._stream(call, timeout_s, since_s=since_s, telling=telling, ignored=ignored, on_rest=on_rest)
 
     def speech(
         self, call: Call, timeout_s: float | None, *, since_s: float
@@ -129,6 +131,7 @@ class Dispatcher:
         since_s: float,
         telling: Telling | None = None,
         ignored: Sequence[str] = (),
+        on_rest: Callable[[], None] | None = None,
     ) -> AsyncIterator[AsyncIterator[StreamEvent]]:
         call = self._resolve(call)
         story = Story(REQUEST_ID.get(), since_s=since_s, ignored=ignored, clock=self._clock)
@@ -140,7 +143,7 @@ class Dispatcher:
             _, opening = begun[0]
             model = opening.started.model
             label(model)
-            events = relay.events(*begun)
+            events = relay.events(*begun, on_rest=on_rest)
             try:
                 yield events
             finally:

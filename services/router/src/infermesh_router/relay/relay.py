@@ -1,6 +1,6 @@
 """Relays one call: retries it before its first token or part, and moves its stream when an endpoint fails later."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from infermesh_router.fleet.faults import with_retry_after
 from infermesh_router.journal.story import Story
@@ -66,12 +66,16 @@ class Relay:
                 continue
             return self._tell_start(self._attempt), first
 
-    async def events(self, *begun: StreamEvent) -> AsyncGenerator[StreamEvent, None]:
+    async def events(
+        self, *begun: StreamEvent, on_rest: Callable[[], None] | None = None
+    ) -> AsyncGenerator[StreamEvent, None]:
         """The events of `begin`, given back, and all after them, over as many endpoints as it takes.
 
-        Raises InfermeshError.
+        `on_rest` is called before an event if that and all after it have come. Raises InfermeshError.
         """
         for event in begun:
+            if on_rest is not None and self._running.has_all:
+                on_rest()
             yield event
         take = self._delivered.take
         while True:
@@ -79,6 +83,8 @@ class Relay:
             try:
                 with attempt.errors():
                     async for event in attempt:
+                        if on_rest is not None and attempt.has_all:
+                            on_rest()
                         yield take(event)
             except InfermeshError as error:
                 fault = with_retry_after(error)

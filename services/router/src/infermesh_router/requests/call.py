@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.policy.fast_replace import FastReplace
 from infermesh_router.policy.prefix.prefix_hash import IMAGE_TOKENS, hash_prompt, rehash_for_model
-from infermesh_router.policy.snapshot import Wanted
+from infermesh_router.policy.snapshot import Wanted, replace_wanted
 from infermesh_router.requests.bounds import Bounds
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.wire_fields import fields
@@ -109,20 +109,20 @@ class Call:
 
     def with_client(self, client: str, *, member: str = "") -> "Call":
         """The same call, counted as this client's in the fair queue; `member` divides the client's share."""
-        return _replace_call(self, wanted=_replace_wanted(self.wanted, client=client, member=member))
+        return _replace_call(self, wanted=replace_wanted(self.wanted, client=client, member=member))
 
     def named(self, client: str) -> "Call":
         """The same call as `with_client`, and the endpoint is told too: it may be a router."""
-        wanted = _replace_wanted(self.wanted, client=client, member="")
+        wanted = replace_wanted(self.wanted, client=client, member="")
         return _replace_call(self, body=self.body + _client_field(client), wanted=wanted)
 
     def on_device(self, device: str) -> "Call":
         """The same call, for another device. Only the router knows the names of several, such as "cpu,xpu"."""
         body = self.body if "," in device else self.body + _device_field(self.method, device)
-        return _replace_call(self, body=body, wanted=_replace_wanted(self.wanted, device=device))
+        return _replace_call(self, body=body, wanted=replace_wanted(self.wanted, device=device))
 
 
-_replace_call, _replace_wanted = FastReplace(Call), FastReplace(Wanted)
+_replace_call = FastReplace(Call)
 
 
 @lru_cache(maxsize=16)

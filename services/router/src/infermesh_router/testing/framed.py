@@ -34,7 +34,9 @@ class CallContext:
 class FrameServer:
     """One GenerateMany stream. The events that are there when it writes go into one frame."""
 
-    def __init__(self, generate: Generate, context: RpcContext) -> None:
+    def __init__(self, generate: Generate, context: RpcContext, *, takes_more: bool = True) -> None:
+        """`takes_more`: whether a message may have several commands."""
+        self._takes_more = takes_more
         self._generate = generate
         self._context = context
         self._events: list[pb.CallEvent] = []
@@ -44,14 +46,15 @@ class FrameServer:
 
     async def serve(self, requests: AsyncIterator[pb.GenerateManyRequest]) -> None:
         """Serves it to its end."""
-        await self._context.write(pb.GenerateManyResponse())
+        await self._context.write(pb.GenerateManyResponse(takes_more=self._takes_more))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._write())
             async for request in requests:
-                if request.HasField("start"):
-                    self._calls[request.start.call] = group.create_task(self._run(request.start))
-                elif call := self._calls.pop(request.cancel, None):
-                    call.cancel()
+                for command in (request, *(request.more if self._takes_more else ())):
+                    if command.HasField("start"):
+                        self._calls[command.start.call] = group.create_task(self._run(command.start))
+                    elif call := self._calls.pop(command.cancel, None):
+                        call.cancel()
             self._half_closed = True
             self._changed.set()
 

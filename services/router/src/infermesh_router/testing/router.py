@@ -80,6 +80,8 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
     load: pb.Load = field(default_factory=pb.Load)
     frames: bool = True
     """Whether it offers GenerateMany."""
+    takes_more: bool = True
+    """Whether it takes several commands in a message there."""
     framed: int = 0
     """Streams of frames that it has served."""
     address: str = ""
@@ -146,7 +148,7 @@ class ScriptedWorker(pb_grpc.InferenceServiceServicer):
         if not self.frames:
             raise Unimplemented("This worker offers no frames.")
         self.framed += 1
-        await FrameServer(self.Generate, context).serve(requests)
+        await FrameServer(self.Generate, context, takes_more=self.takes_more).serve(requests)
 
     async def Embed(self, request: pb.EmbedRequest, context: RpcContext) -> pb.EmbedResponse:
         """Answers with the number of texts as prompt tokens."""

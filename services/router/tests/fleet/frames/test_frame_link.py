@@ -196,3 +196,34 @@ async def test_a_worker_without_frames_is_asked_once(start_worker: StartWorker) 
         await link.settle()  # as after a new connection
         assert link.carries(b"")
         await link.close()
+
+
+@pytest.mark.parametrize("takes_more", [True, False])
+async def test_commands_that_wait_share_a_message(*, takes_more: bool) -> None:
+    """With an endpoint that says it takes them; one that does not gets each command in a message of its own."""
+
+    class Counting(ScriptedWorker):
+        messages = 0
+
+        async def GenerateMany(self, requests: AsyncIterator[pb.GenerateManyRequest], context: RpcContext) -> None:
+            async def counted() -> AsyncIterator[pb.GenerateManyRequest]:
+                async for request in requests:
+                    self.messages += 1
+                    yield request
+
+            await super().GenerateMany(counted(), context)
+
+    worker = Counting(takes_more=takes_more)
+    await worker.start()
+    try:
+        async with open_channel(worker.address) as channel:
+            link = FrameLink(channel, address=worker.address, tasks=TaskSupervisor())
+            await link.settle()
+            calls = [start(link, seed=number) for number in range(20)]
+            calls[3].cancel()
+            answers = await asyncio.gather(*(read(call) for number, call in enumerate(calls) if number != 3))
+            assert [answer[0].started.seed for answer in answers] == [n for n in range(20) if n != 3]
+            assert worker.messages == (1 if takes_more else 21)
+            await link.close()
+    finally:
+        await worker.stop()

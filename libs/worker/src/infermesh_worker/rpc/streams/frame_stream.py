@@ -62,7 +62,10 @@ class FrameStream:
             raw = await self._context.read()
             if raw is grpc.aio.EOF:
                 break
-            self._obey(_parse(raw))
+            command = _parse(raw)
+            self._obey(command)
+            for more in command.more:
+                self._obey(more)
         self._complete = True
         self._close_if_done()
 
@@ -131,8 +134,8 @@ def _parse(raw: bytes) -> pb.GenerateManyRequest:
         command = pb.GenerateManyRequest.FromString(raw)
     except DecodeError as error:
         raise InvalidArgument("a message of the stream is not valid protobuf", reason="MALFORMED_MESSAGE") from error
-    if command.WhichOneof("command") is None:
-        raise InvalidArgument("A message of the stream must set `start` or `cancel`.")
+    if any(each.WhichOneof("command") is None for each in (command, *command.more)):
+        raise InvalidArgument("A message of the stream, and each of its `more`, must set `start` or `cancel`.")
     return command
 
 

@@ -8,12 +8,16 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 
+from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_worker.rpc.streams.framed_call import FramedCall
 
 FRAME_BYTES = 1 << 20
 """A frame takes no further calls beyond this size."""
 MAX_READY = 1024
 """With more calls ready to be written, no further commands are read until the reader has caught up."""
+
+
+OPENING = pb.GenerateManyResponse(takes_more=True).SerializeToString()
 
 
 class FrameWriter:
@@ -57,8 +61,8 @@ class FrameWriter:
             await self._room
 
     async def run(self) -> None:
-        """Writes an empty message, and then events until it is closed."""
-        await self._write(b"")
+        """Writes a message without events, and then events until it is closed."""
+        await self._write(OPENING)
         while self._ready or not self._closed:
             if not self._ready:
                 self._waiter = self._loop.create_future()

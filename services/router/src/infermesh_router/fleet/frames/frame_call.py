@@ -69,6 +69,11 @@ class FrameCall:
         self._unread_bytes -= len(message)
         return message
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether its last message has come, and no error."""
+        return self._end is faults.complete
+
     async def wait_for_connection(self) -> None:
         """Returns at once, as a link that carries calls is connected. Raises if the call has failed."""
         if self._end is not None and self._end is not faults.complete:

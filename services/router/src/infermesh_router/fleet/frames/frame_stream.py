@@ -18,6 +18,8 @@ from infermesh_runtime.background.tasks import is_cancelled
 GENERATE_MANY = "/infermesh.inference.v1.InferenceService/GenerateMany"
 _REMEMBERED = 1024
 """So many calls that ended last are remembered, to find out when one ends twice."""
+_MORE_BYTES = 1 << 18
+"""A message takes no further commands beyond this size: the endpoint begins none before it has read all."""
 
 
 class StreamEnd(NamedTuple):
@@ -41,6 +43,8 @@ class FrameStream:
         self._commands: deque[pb.GenerateManyRequest] = deque()
         self._writer: asyncio.Future[None] | None = None
         self._over = False
+        self._takes_more = False
+        """Whether the endpoint takes several commands in a message."""
         self.opened = False
         """Whether the endpoint has said that it has the method."""
         self.frames = 0
@@ -85,13 +89,13 @@ class FrameStream:
     def _take(self, frame: bytes) -> None:
         """Hands over the events of a frame. Raises MalformedFrameError."""
         try:
-            events = pb.GenerateManyResponse.FromString(frame).events
+            response = pb.GenerateManyResponse.FromString(frame)
         except DecodeError:
             raise MalformedFrameError("cannot be parsed") from None
         if not self.opened:
-            self.opened = True
+            self.opened, self._takes_more = True, response.takes_more
             self._on_open()
-        calls = self._calls
+        calls, events = self._calls, response.events
         for event in events:
             call = calls.get(event.call)
             if call is None:
@@ -138,9 +142,20 @@ class FrameStream:
         """The commands, as they come. gRPC reads this in a task of its own, which ends only when this does."""
         while not self._over:
             while self._commands:
-                yield self._commands.popleft()
+                yield self._next_message()
             self._writer = asyncio.get_running_loop().create_future()
             await self._writer
+
+    def _next_message(self) -> pb.GenerateManyRequest:
+        """The next command, with those that wait behind it: what a message costs depends little on its length."""
+        command = self._commands.popleft()
+        if self._takes_more and self._commands:
+            size, more = len(command.start.request), []
+            while self._commands and size <= _MORE_BYTES:
+                more.append(self._commands.popleft())
+                size += len(more[-1].start.request)
+            command.more.extend(more)
+        return command
 
     def _close(self, make_end: MakeEnd) -> None:
         self._over = True
