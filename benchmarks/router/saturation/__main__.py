@@ -45,10 +45,19 @@ def start(parts: ExitStack, workers: int) -> tuple[dict[str, str], dict[str, lis
     return {"grpc": router, "rest": http}, {"router": [process], "envoy": [envoy], "workers": running}
 
 
-def measure(way: str, address: str, streams: int, seconds: float, processes: dict[str, list[psutil.Process]]) -> Row:
+def measure(
+    way: str, addresses: dict[str, str], streams: int, seconds: float, processes: dict[str, list[psutil.Process]]
+) -> Row:
     """The figures of one rate."""
-    command = [sys.executable, "-m", f"{_ROOM}.client", "--way", way, "--address", address, "--model", MODEL]
-    command += ["--streams", str(streams), "--seconds", str(seconds)]
+    command = [sys.executable, "-m", f"{_ROOM}.client", "--way", way, "--address", addresses[way], "--model", MODEL]
+    command += [
+        "--streams",
+        str(streams),
+        "--seconds",
+        str(seconds),
+        "--metrics",
+        f"http://{addresses['rest']}/metrics",
+    ]
     for name, members in processes.items():
         command += ["--process", f"{name}={'+'.join(str(member.pid) for member in members)}"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
@@ -77,9 +86,11 @@ def show(way: str, row: Row) -> None:
         f"{way} {row['streams']:3d} streams: offered {row['offered_per_s']:6.0f}/s, arrived"
         f" {row['delivered_per_s']:6.0f}/s in {row['messages_per_s']:5.0f} messages ({row['tokens_per_message']:4.1f}"
         f" tokens each); TTFT {row['ttft_p50_ms']:4.0f} p95 {row['ttft_p95_ms']:4.0f} ms, gap"
-        f" {row['gap_p50_ms']:4.0f} p95 {row['gap_p95_ms']:4.0f} ms, behind {row['behind_ms']:5.0f} ms; router"
+        f" {row['gap_p50_ms']:4.0f} p95 {row['gap_p95_ms']:4.0f} ms, behind {row['behind_ms']:5.0f} ms;"
+        f" {row['frames_per_s']:4.0f} frames/s with {row['tokens_per_event']:4.1f} tokens an event; router"
         f" {cpu['router']:3.0f} µs a token, {100 * share['router']:3.0f} % CPU, {row['router_bytes'] / 2**20:.0f} MiB;"
-        f" envoy {100 * share['envoy']:.0f} %, workers {100 * share['workers']:.0f} %",
+        f" envoy {100 * share['envoy']:.0f} %, workers {100 * share['workers']:.0f} %,"
+        f" client {100 * share['client']:.0f} %",
         file=sys.stderr,
         flush=True,
     )
@@ -99,7 +110,7 @@ def main() -> int:
         for way in options.ways.split(","):
             rows = []
             for streams in map(int, options.streams.split(",")):
-                rows.append(measure(way, addresses[way], streams, options.seconds, processes))
+                rows.append(measure(way, addresses, streams, options.seconds, processes))
                 show(way, rows[-1])
             knee, problems = judge(rows)
             found[way] = {"knee_per_s": round(knee), "rates": rows}

@@ -9,8 +9,11 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
+import re
 import statistics
 import time
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
@@ -29,6 +32,7 @@ BEFORE_S = 6.0
 """Longest time from the first request to the window."""
 PROBE_TOKENS = 4
 PROBES_PER_S = 8
+_COUNTS = ("infermesh:router_frames_total", "infermesh:router_frame_events_total")
 END_S = 60.0
 """Within this time after the window, every answer must have ended."""
 
@@ -45,21 +49,42 @@ CLIENTS = {"grpc": GrpcClient, "rest": HttpClient}
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """What a process has used, and holds."""
+class Processes:
+    """What is measured."""
 
-    cpu_s: float
-    rss_bytes: int
+    pids: dict[str, list[int]]
+    """By name; "router" is one of them."""
+    metrics: str = ""
+    """Where the router tells its metrics; empty: nowhere."""
 
 
-def usage(pids: Sequence[int]) -> Usage:
-    """That of several processes together."""
-    cpu_s, rss_bytes = 0.0, 0
-    for pid in pids:
-        process = psutil.Process(pid)
-        cpu_s += sum(process.cpu_times()[:2])
-        rss_bytes += process.memory_info().rss
-    return Usage(cpu_s, rss_bytes)
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was used, and came from workers, until then."""
+
+    at_s: float
+    cpu_s: dict[str, float]
+    frames: float
+    events: float
+
+
+async def read_all(processes: Processes) -> Reading:
+    """A reading now. That of the metrics comes a little later."""
+    at_s = time.perf_counter()
+    pids = {**processes.pids, "client": [os.getpid()]}
+    cpu_s = {name: sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in own) for name, own in pids.items()}
+    text = await asyncio.to_thread(_fetch, processes.metrics) if processes.metrics else ""
+    frames, events = (sum(map(float, re.findall(rf"^{name}{{.*}} (\S+)$", text, re.MULTILINE))) for name in _COUNTS)
+    return Reading(at_s, cpu_s, frames, events)
+
+
+def _fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def _rss_bytes(pids: Sequence[int]) -> int:
+    return sum(psutil.Process(pid).memory_info().rss for pid in pids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +94,12 @@ class Run:
     streams: list[Arrivals]
     probes: list[Arrivals]
     tokens: int
-    begin_s: float
-    end_s: float
-    before: dict[str, Usage]
-    after: dict[str, Usage]
+    before: Reading
+    after: Reading
     most_bytes: int
 
 
-async def ask_all(client: Client, streams: int, seconds: float, processes: dict[str, list[int]]) -> Run:
+async def ask_all(client: Client, streams: int, seconds: float, processes: Processes) -> Run:
     """Runs the streams and the probes to their ends. Raises RuntimeError if one fails or takes too long."""
     tokens = round((BEFORE_S + seconds) / STEP_S)
     asked_s = time.perf_counter()
@@ -85,18 +108,19 @@ async def ask_all(client: Client, streams: int, seconds: float, processes: dict[
         for arrivals in answers:
             await arrivals.first.wait()
     await asyncio.sleep(SETTLE_S)
-    before, begin_s, most_bytes = {name: usage(pids) for name, pids in processes.items()}, time.perf_counter(), 0
-    if begin_s > asked_s + BEFORE_S:
-        raise RuntimeError(f"It took {begin_s - asked_s:.1f} s until all streams ran; at most {BEFORE_S:g} s may pass.")
+    before, most_bytes = await read_all(processes), 0
+    if before.at_s > asked_s + BEFORE_S:
+        late_s = before.at_s - asked_s
+        raise RuntimeError(f"It took {late_s:.1f} s until all streams ran; at most {BEFORE_S:g} s may pass.")
     probes = []
     for _ in range(round(seconds * PROBES_PER_S)):
         probes.append(await client.ask(PROBE_TOKENS))
         await asyncio.sleep(1 / PROBES_PER_S)
-        most_bytes = max(most_bytes, usage(processes["router"]).rss_bytes)
-    after, end_s = {name: usage(pids) for name, pids in processes.items()}, time.perf_counter()
+        most_bytes = max(most_bytes, _rss_bytes(processes.pids["router"]))
+    after = await read_all(processes)
     async with asyncio.timeout(END_S):
         await asyncio.gather(*(arrivals.ended for arrivals in (*answers, *probes)))
-    return Run(answers, probes, tokens, begin_s, end_s, before, after, most_bytes)
+    return Run(answers, probes, tokens, before, after, most_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +132,10 @@ class Figures:
     delivered_per_s: float
     messages_per_s: float
     tokens_per_message: float
+    frames_per_s: float
+    """From all workers together."""
+    tokens_per_event: float
+    """Of the events in them: what workers had merged before."""
     ttft_p50_ms: float
     ttft_p95_ms: float
     gap_p50_ms: float
@@ -126,26 +154,29 @@ def figures(client: Client, run: Run) -> Figures:
     """Reads all answers."""
     found = [list(client.read(arrivals)) for arrivals in run.streams]
     probes = [list(client.read(arrivals)) for arrivals in run.probes]
-    inside = [[each for each in messages if run.begin_s <= each.at_s < run.end_s and each.tokens] for messages in found]
-    tokens, seconds = sum(each.tokens for messages in inside for each in messages), run.end_s - run.begin_s
+    begin_s, end_s = run.before.at_s, run.after.at_s
+    inside = [[each for each in messages if begin_s <= each.at_s < end_s and each.tokens] for messages in found]
+    tokens, seconds = sum(each.tokens for messages in inside for each in messages), end_s - begin_s
     count = sum(map(len, inside))
     gaps = [b.at_s - a.at_s for messages in inside for a, b in itertools.pairwise(messages)]
     ttft = [
         next(each.at_s for each in messages if each.tokens) - arrivals.began_s
         for messages, arrivals in zip(probes, run.probes, strict=True)
     ]
-    spent = {name: run.after[name].cpu_s - run.before[name].cpu_s for name in run.before}
+    spent = {name: run.after.cpu_s[name] - before_s for name, before_s in run.before.cpu_s.items()}
     return Figures(
         streams=len(found),
         offered_per_s=sum(1000 * run.tokens / messages[-1].worker_ms for messages in found if messages[-1].worker_ms),
         delivered_per_s=tokens / seconds,
         messages_per_s=count / seconds,
         tokens_per_message=tokens / max(1, count),
+        frames_per_s=(run.after.frames - run.before.frames) / seconds,
+        tokens_per_event=tokens / max(1.0, run.after.events - run.before.events),
         ttft_p50_ms=1000 * _quantile(ttft, 50),
         ttft_p95_ms=1000 * _quantile(ttft, 95),
         gap_p50_ms=1000 * _quantile(gaps, 50),
         gap_p95_ms=1000 * _quantile(gaps, 95),
-        behind_ms=statistics.median(_behind_ms(messages, run.end_s) for messages in found),
+        behind_ms=statistics.median(_behind_ms(messages, end_s) for messages in found),
         cpu_us_per_token={name: 1e6 * cpu_s / max(1, tokens) for name, cpu_s in spent.items()},
         cpu_share={name: cpu_s / seconds for name, cpu_s in spent.items()},
         router_bytes=run.most_bytes,
@@ -179,8 +210,8 @@ def _wrong(answers: Sequence[Sequence[Message]], tokens: int) -> list[str]:
 async def main_async(options: argparse.Namespace) -> None:
     """Runs, and prints the figures."""
     client = CLIENTS[options.way](options.address, options.model)
-    processes = {name: list(map(int, pids.split("+"))) for name, _, pids in (p.partition("=") for p in options.process)}
-    run = await ask_all(client, options.streams, options.seconds, processes)
+    pids = {name: list(map(int, own.split("+"))) for name, _, own in (each.partition("=") for each in options.process)}
+    run = await ask_all(client, options.streams, options.seconds, Processes(pids, options.metrics))
     print(json.dumps(asdict(figures(client, run))))
 
 
@@ -192,6 +223,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=16, help="how many streams to run at once")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of the window that counts")
     parser.add_argument("--process", action="append", default=[], help="NAME=PID+PID..., whose CPU counts; has router")
+    parser.add_argument("--metrics", default="", help="URL of the router's metrics")
     uvloop.run(main_async(parser.parse_args()))
 
 

@@ -1,4 +1,7 @@
-"""A Generate call on a link: read, cancelled and failing as gRPC's own streams are."""
+"""A Generate call on a link: read, cancelled and failing as gRPC's own streams are.
+
+Its reader takes a message when it is its turn, with all deltas that wait merged into it.
+"""
 
 import asyncio
 from collections import deque
@@ -6,10 +9,13 @@ from collections.abc import Callable
 
 from infermesh_router.fleet.frames import faults
 from infermesh_router.fleet.frames.faults import MakeEnd
+from infermesh_router.fleet.frames.turns import Turns
 from infermesh_runtime.frames.merging import merge_deltas
 
 MERGE_AT = 32
-"""So many messages that wait for their reader are merged: it is behind, and fewer messages cost it less."""
+"""So many messages are merged even while the reader takes none, so that they take less memory."""
+AT_ONCE = 2
+"""So many messages of a call go without a turn: `started`, and what has its first token."""
 MOST_UNREAD_BYTES = 16 << 20
 """So much may wait for a reader. Beyond it, the call ends; what waits is delivered, and the rest made anew."""
 
@@ -22,13 +28,16 @@ class FrameCall:
 
     __slots__ = (
         "_abandon",
+        "_at_once",
         "_end",
         "_loop",
         "_merge_at",
         "_messages",
         "_most_unread_bytes",
+        "_queued",
         "_reader",
         "_timer",
+        "_turns",
         "_unread_bytes",
     )
 
@@ -38,15 +47,21 @@ class FrameCall:
         *,
         timeout_s: float | None = None,
         most_unread_bytes: int = MOST_UNREAD_BYTES,
+        turns: Turns | None = None,
     ) -> None:
-        """`abandon` tells the endpoint that nobody wants the rest."""
+        """`abandon` tells the endpoint that nobody wants the rest. `turns`: those of all calls."""
         self._abandon = abandon
         self._messages: deque[bytes] = deque()
-        self._merge_at = MERGE_AT
+        self._merge_at = 2
+        """With so many messages, it is worth it to try."""
         self._most_unread_bytes = most_unread_bytes
         self._unread_bytes = 0
         self._end: MakeEnd | None = None
         self._reader: asyncio.Future[None] | None = None
+        self._turns = turns or Turns()
+        self._queued = False
+        """Whether it waits for its turn."""
+        self._at_once = AT_ONCE
         self._loop = asyncio.get_running_loop()
         # The endpoint watches the time too, but may be the one that hangs.
         self._timer = None if timeout_s is None else self._loop.call_later(timeout_s, self._expire)
@@ -56,15 +71,12 @@ class FrameCall:
 
     async def __anext__(self) -> bytes:
         """The next message. Raises as gRPC: AioRpcError, or CancelledError after `cancel`; and InfermeshError."""
-        while not self._messages:
-            if self._end is not None:
-                raise self._end()
-            self._reader = self._loop.create_future()
-            try:
-                await self._reader
-            except asyncio.CancelledError:
-                self.cancel()
-                raise
+        if not self._messages or not self._may_go():
+            await self._until_turn()
+        if self._at_once:
+            self._at_once -= 1
+        elif len(self._messages) >= self._merge_at:
+            self._merge()
         message = self._messages.popleft()
         self._unread_bytes -= len(message)
         return message
@@ -78,12 +90,21 @@ class FrameCall:
         """Another message has come."""
         self._messages.append(message)
         self._unread_bytes += len(message)
-        if len(self._messages) >= self._merge_at:
+        if len(self._messages) >= max(MERGE_AT, self._merge_at):
             self._merge()
         behind = self._unread_bytes - len(self._messages[0])  # one message alone may be of any size
         if behind > self._most_unread_bytes:
             self._give_up(faults.unread(self._most_unread_bytes))
-        self._wake()
+        if self._reader is not None and self._may_go():
+            self._wake()
+
+    def go(self) -> bool:
+        """Its turn has come. False if it needs it no longer."""
+        self._queued = False
+        wants = self._reader is not None and bool(self._messages)
+        if wants:
+            self._wake()
+        return wants
 
     def end(self, make_end: MakeEnd) -> None:
         """Nothing more comes. The reader gets what is there, and then what `make_end` makes."""
@@ -105,6 +126,34 @@ class FrameCall:
         self._abandon()
         return True
 
+    def _may_go(self) -> bool:
+        """Whether the reader may take a message now; if not, `go` is called."""
+        if self._at_once:
+            return True
+        if self._queued:
+            return False
+        if self._turns.may_go():
+            return True
+        self._queued = True
+        self._turns.wait(self)
+        return False
+
+    async def _until_turn(self) -> None:
+        """Waits for a message and the turn to take it. Raises what the call ended with if there is none."""
+        while True:
+            if self._end is not None:
+                if self._messages:
+                    return
+                raise self._end()
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+            if self._messages:
+                return
+
     def _wake(self) -> None:
         reader = self._reader
         if reader is not None:
@@ -124,5 +173,5 @@ class FrameCall:
         merged = merge_deltas(self._messages)
         self._messages = deque(merged)
         # Twice what could not be merged, as of many choices, so that looking at all costs little a message.
-        self._merge_at = max(self._merge_at, 2 * len(merged))
+        self._merge_at = 2 * len(merged)
         self._unread_bytes = sum(map(len, merged))

@@ -13,6 +13,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.frames import faults
 from infermesh_router.fleet.frames.faults import MakeEnd, MalformedFrameError
 from infermesh_router.fleet.frames.frame_call import FrameCall
+from infermesh_router.fleet.frames.turns import Turns
 from infermesh_runtime.background.tasks import is_cancelled
 
 GENERATE_MANY = "/infermesh.inference.v1.InferenceService/GenerateMany"
@@ -30,9 +31,10 @@ class StreamEnd(NamedTuple):
 class FrameStream:
     """A stream, from `run` until that returns. Calls may start once it is open."""
 
-    def __init__(self, channel: grpc.aio.Channel, on_open: Callable[[], None]) -> None:
-        """`on_open` is called when the endpoint has said that it has the method."""
+    def __init__(self, channel: grpc.aio.Channel, on_open: Callable[[], None], turns: Turns | None = None) -> None:
+        """`on_open` is called when the endpoint has said that it has the method. `turns`: those of all calls."""
         self._channel = channel
+        self._turns = turns or Turns()
         self._on_open = on_open
         self._calls: dict[int, FrameCall] = {}
         self._last = 0
@@ -56,7 +58,7 @@ class FrameStream:
     def start(self, body: bytes, *, request_id: str, timeout_s: float | None) -> FrameCall:
         """Begins a call with a serialised GenerateRequest."""
         self._last = number = self._last + 1
-        call = self._calls[number] = FrameCall(partial(self._abandon, number), timeout_s=timeout_s)
+        call = self._calls[number] = FrameCall(partial(self._abandon, number), timeout_s=timeout_s, turns=self._turns)
         begin = pb.CallStart(call=number, request=body, request_id=request_id, timeout_s=timeout_s)
         self._send(pb.GenerateManyRequest(start=begin))
         return call
