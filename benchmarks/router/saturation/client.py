@@ -45,7 +45,7 @@ class Client(Protocol):
     def read(self, arrivals: Arrivals) -> Messages: ...
 
 
-CLIENTS = {"grpc": GrpcClient, "rest": HttpClient}
+CLIENTS: dict[str, type[GrpcClient] | type[HttpClient]] = {"grpc": GrpcClient, "rest": HttpClient}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from typing import cast
 
 import orjson
 
@@ -52,7 +51,7 @@ class HttpClient:
         loop = asyncio.get_running_loop()
         transport, connection = await loop.create_connection(_Connection, self._host, self._port)
         connection.arrivals.ended.add_done_callback(lambda _ended: transport.close())
-        cast("asyncio.Transport", transport).write((head + body).encode())
+        transport.write((head + body).encode())
         return connection.arrivals
 
     def read(self, arrivals: Arrivals) -> Messages:

@@ -118,8 +118,8 @@ async def streamed(stream: Sequence[pb.GenerateResponse]) -> dict[str, Any]:
     await sink.take_finished(0, stream[-1].finished)
     await sink.end()
     told: dict[str, Any] = {"content": "", "reasoning": "", "calls": {}, "logprobs": [], "token_ids": [], "reason": ""}
-    for event in out.data.split(b"\n\n")[:-2]:
-        document = orjson.loads(event[6:])
+    for data in out.data.split(b"\n\n")[:-2]:
+        document = orjson.loads(data[6:])
         for choice in document["choices"]:
             _add(told, choice)
         usage = document["usage"]

@@ -1,6 +1,7 @@
 """Few calls go on in a round of the event loop, so that a router that is behind reads on and merges what waits."""
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 
@@ -141,10 +142,12 @@ async def test_what_cannot_be_merged_is_not_tried_again_for_each_message(
     choices: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     merged: list[int] = []
-    monkeypatch.setattr(
-        "infermesh_router.fleet.frames.frame_call.merge_deltas",
-        lambda messages: merged.append(len(messages)) or list(messages),
-    )
+
+    def merge(messages: Iterable[bytes]) -> list[bytes]:
+        merged.append(1)
+        return list(messages)
+
+    monkeypatch.setattr("infermesh_router.fleet.frames.frame_call.merge_deltas", merge)
     call = FrameCall(lambda: None)
     for _ in range(100):
         for choice in range(choices):
