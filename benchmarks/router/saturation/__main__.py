@@ -98,7 +98,7 @@ def show(way: str, row: Row) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog=_ROOM, description=__doc__)
-    parser.add_argument("--streams", default="16,32,64,128,240", help="how many streams at once, climbing, comma list")
+    parser.add_argument("--streams", default="16,64,128,240,480", help="how many streams at once, climbing, comma list")
     parser.add_argument("--ways", default="grpc,rest", help="what the clients speak, comma list")
     parser.add_argument("--workers", type=int, default=2, help="how many workers share the streams")
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each rate is measured")

@@ -1,14 +1,14 @@
 """Few calls go on in a round of the event loop, so that a router that is behind reads on and merges what waits."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.frames import faults
 from infermesh_router.fleet.frames.frame_call import AT_ONCE, FrameCall
-from infermesh_router.fleet.frames.turns import Turns
+from infermesh_router.fleet.frames.turns import PAUSE_S, Turns
 
 STARTED = pb.GenerateResponse(started=pb.Started(model="m")).SerializeToString()
 
@@ -59,6 +59,12 @@ async def rounds(count: int) -> None:
         await asyncio.sleep(0)
 
 
+async def until_all_have(readers: Readers, expected: str) -> None:
+    async with asyncio.timeout(10):
+        while any("".join(texts(came)) != expected for came in readers.came):  # noqa: ASYNC110 - rounds are counted
+            await asyncio.sleep(0)
+
+
 async def test_so_many_calls_go_in_a_round_and_all_in_the_order_in_which_they_asked() -> None:
     readers = Readers(10, Turns(4))
     await readers.begin()
@@ -79,12 +85,39 @@ async def test_tokens_that_come_while_a_call_waits_for_its_turn_are_one_message(
     for index in range(4):
         readers.put(token(index))
         await rounds(1)
-    await rounds(20)
+    await until_all_have(readers, "0 1 2 3 ")
     await readers.stop()
-    for came in readers.came:
-        assert "".join(texts(came)) == "0 1 2 3 "
     assert texts(readers.came[-1]) == ["0 1 2 3 "]
     assert sum(map(len, readers.came)) < 2 * len(readers.came)
+
+
+async def test_a_router_that_is_behind_leaves_the_loop_to_reading_between_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    readers = Readers(12, Turns(2))
+    await readers.begin()
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+
+    def count(delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        pauses.append(delay_s)
+        return call_later(delay_s, callback)
+
+    monkeypatch.setattr(loop, "call_later", count)
+    readers.put(token(0))
+    await until_all_have(readers, "0 ")
+    assert pauses == []
+    readers.put(token(1))
+    readers.put(token(2))
+    await until_all_have(readers, "0 1 2 ")
+    assert set(pauses) == {PAUSE_S}
+    assert (paused := len(pauses)) in (4, 5)
+    readers.put(token(3))
+    await until_all_have(readers, "0 1 2 3 ")
+    assert len(pauses) == paused
+    monkeypatch.undo()
+    await readers.stop()
 
 
 async def test_a_router_that_keeps_up_sends_each_token_by_itself() -> None:

@@ -95,7 +95,10 @@ class FrameCall:
         behind = self._unread_bytes - len(self._messages[0])  # one message alone may be of any size
         if behind > self._most_unread_bytes:
             self._give_up(faults.unread(self._most_unread_bytes))
-        if self._reader is not None and self._may_go():
+        if self._queued:
+            if len(self._messages) >= self._merge_at:  # not merely several choices
+                self._turns.note_behind()
+        elif self._reader is not None and self._may_go():
             self._wake()
 
     def go(self) -> bool:
@@ -130,7 +133,7 @@ class FrameCall:
         """Whether the reader may take a message now; if not, `go` is called."""
         if self._at_once:
             return True
-        if self._queued:
+        if self._queued:  # as when it ended while it waited
             return False
         if self._turns.may_go():
             return True

@@ -1,17 +1,20 @@
-"""Lets only so many calls go on in each round of the event loop.
+"""Lets only so many calls go on in each round of the event loop, and reads first when more comes than they can write.
 
 To write a token takes much longer than to read one. If all calls of a frame wrote at once, the next frame would be read
-only after them, so that a router with too much to write would always find one token for each call, and leave the
-others to wait on their way to it. With few in a round, frames are read in time, and the tokens that came while a call
-waited for its turn go into one message.
+only after them, so that a router with too much to write would find one token for each call, and leave the others to
+wait on their way to it, before the first tokens of new requests. With few in a round, frames are read in time, and the
+tokens that came while a call waited for its turn go into one message.
 """
 
 import asyncio
 from collections import deque
 from typing import Protocol
 
-MOST_IN_A_ROUND = 16
-"""About a millisecond of writing. Fewer would make rounds so short that their own cost counts."""
+MOST_IN_A_ROUND = 32
+"""About two milliseconds of writing."""
+PAUSE_S = 0.001
+"""Pause between rounds while calls are behind. A frame is read by threads of gRPC's own and takes several rounds, so it
+would hardly ever be read while the event loop is always busy."""
 
 
 class Waiting(Protocol):
@@ -32,6 +35,8 @@ class Turns:
         self._waiting: deque[Waiting] = deque()
         self._counting = False
         """Whether the end of this round will be noticed."""
+        self._behind = False
+        """Whether more came for a call before its turn, since the last time that none waited."""
 
     def may_go(self) -> bool:
         """Whether a call may go now, and then takes its turn; if not, it may `wait`."""
@@ -46,6 +51,10 @@ class Turns:
         """Calls `go` once, when it is the call's turn."""
         self._waiting.append(call)
 
+    def note_behind(self) -> None:
+        """More has come for a call that waits."""
+        self._behind = True
+
     def _count(self) -> None:
         self._counting = True
         asyncio.get_running_loop().call_soon(self._next_round)
@@ -55,5 +64,13 @@ class Turns:
         waiting = self._waiting
         while waiting and self._left:
             self._left -= waiting.popleft().go()
-        if self._left < self._most:
+        if not waiting:
+            self._behind = False
+        if self._behind:
+            self._counting = True
+            asyncio.get_running_loop().call_soon(self._pause)  # once those that go have written
+        elif self._left < self._most:
             self._count()
+
+    def _pause(self) -> None:
+        asyncio.get_running_loop().call_later(PAUSE_S, self._next_round)
