@@ -28,7 +28,7 @@ from benchmarks.router.saturation.worker import STEP_S, word
 
 SETTLE_S = 0.5
 """Between the first token of the last stream and the window."""
-BEFORE_S = 6.0
+BEFORE_S = 8.0
 """Longest time from the first request to the window."""
 PROBE_TOKENS = 4
 PROBES_PER_S = 8

@@ -95,7 +95,7 @@ async def test_a_router_that_is_behind_leaves_the_loop_to_reading_between_rounds
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pauses: list[float] = []
-    readers = Readers(12, Turns(2))
+    readers = Readers(12, Turns(2, busy_s=0.0))
     await readers.begin()
     loop = asyncio.get_running_loop()
     call_later = loop.call_later

@@ -7,14 +7,17 @@ tokens that came while a call waited for its turn go into one message.
 """
 
 import asyncio
+import time
 from collections import deque
 from typing import Protocol
 
-MOST_IN_A_ROUND = 32
-"""About two milliseconds of writing."""
+MOST_IN_A_ROUND = 16
+"""About a millisecond of writing."""
 PAUSE_S = 0.001
 """Pause between rounds while calls are behind. A frame is read by threads of gRPC's own and takes several rounds, so it
 would hardly ever be read while the event loop is always busy."""
+BUSY_S = 0.003
+"""Time from one pause to the next."""
 
 
 class Waiting(Protocol):
@@ -28,8 +31,11 @@ class Waiting(Protocol):
 class Turns:
     """The turns of all calls of an event loop, in the order in which they asked."""
 
-    def __init__(self, most: int = MOST_IN_A_ROUND) -> None:
+    def __init__(self, most: int = MOST_IN_A_ROUND, *, busy_s: float = BUSY_S) -> None:
         self._most = most
+        self._busy_s = busy_s
+        self._paused_s = 0.0
+        """When the latest pause ended."""
         self._left = most
         """How many more may go in this round."""
         self._waiting: deque[Waiting] = deque()
@@ -66,11 +72,15 @@ class Turns:
             self._left -= waiting.popleft().go()
         if not waiting:
             self._behind = False
-        if self._behind:
+        if self._behind and time.perf_counter() - self._paused_s >= self._busy_s:
             self._counting = True
             asyncio.get_running_loop().call_soon(self._pause)  # once those that go have written
         elif self._left < self._most:
             self._count()
 
     def _pause(self) -> None:
-        asyncio.get_running_loop().call_later(PAUSE_S, self._next_round)
+        asyncio.get_running_loop().call_later(PAUSE_S, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self._paused_s = time.perf_counter()
+        self._next_round()
