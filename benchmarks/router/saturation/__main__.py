@@ -110,8 +110,13 @@ def main() -> int:
         for way in options.ways.split(","):
             rows = []
             for streams in map(int, options.streams.split(",")):
-                rows.append(measure(way, addresses, streams, options.seconds, processes))
-                show(way, rows[-1])
+                try:
+                    row = measure(way, addresses, streams, options.seconds, processes)
+                except subprocess.CalledProcessError:  # the client has said why
+                    wrong.append(f"{way}, {streams} streams: the client failed")
+                    continue
+                rows.append(row)
+                show(way, row)
             knee, problems = judge(rows)
             found[way] = {"knee_per_s": round(knee), "rates": rows}
             wrong += [f"{way}, {problem}" for problem in problems]
