@@ -66,7 +66,7 @@ async def taken(stream: Sequence[bytes], waits: Sequence[int]) -> list[pb.Genera
     """What the reader of a call gets that takes a message after so many have come, and then the rest."""
     call, came, delivered = FrameCall(lambda: None), [], Delivered(1, 1000)
     for index, message in enumerate(stream):
-        call.put(message)
+        call.put(message, index)
         if (index + 1) % (waits[index % len(waits)] or 1) == 0:
             came.append(read_event(await anext(call)))
     call.end(faults.complete)

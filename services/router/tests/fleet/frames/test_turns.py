@@ -27,6 +27,7 @@ class Readers:
     def __init__(self, calls: int, turns: Turns) -> None:
         self.calls = [FrameCall(lambda: None, turns=turns) for _ in range(calls)]
         self.came: list[list[bytes]] = [[] for _ in self.calls]
+        self._frames = 0
         self._tasks = [asyncio.ensure_future(self._read(index)) for index in range(calls)]
 
     async def _read(self, index: int) -> None:
@@ -45,8 +46,9 @@ class Readers:
 
     def put(self, message: bytes) -> None:
         """A frame with this message for every call."""
+        self._frames += 1
         for call in self.calls:
-            call.put(message)
+            call.put(message, self._frames)
 
     async def stop(self) -> None:
         for call in self.calls:
@@ -170,7 +172,15 @@ async def test_a_call_that_is_cancelled_while_it_waits_takes_no_turn_from_others
     await readers.stop()
 
 
-@pytest.mark.parametrize("choices", [1, 8])
+async def test_the_tokens_of_one_frame_stay_as_they_came() -> None:
+    call = FrameCall(lambda: None)
+    for message in (STARTED, *map(token, range(5))):
+        call.put(message, 1)
+    call.end(faults.complete)
+    assert texts([message async for message in call]) == ["", "0 ", "1 ", "2 ", "3 ", "4 "]
+
+
+@pytest.mark.parametrize("choices", [4, 8])
 async def test_what_cannot_be_merged_is_not_tried_again_for_each_message(
     choices: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,9 +192,9 @@ async def test_what_cannot_be_merged_is_not_tried_again_for_each_message(
 
     monkeypatch.setattr("infermesh_router.fleet.frames.frame_call.merge_deltas", merge)
     call = FrameCall(lambda: None)
-    for _ in range(100):
+    for frame in range(100):
         for choice in range(choices):
-            call.put(pb.GenerateResponse(delta=pb.Delta(choice=choice, text="a")).SerializeToString())
-        for _ in range(choices):
+            call.put(pb.GenerateResponse(delta=pb.Delta(choice=choice, text="a")).SerializeToString(), frame)
+        for _ in range(choices if frame else AT_ONCE):  # from then on it is behind by most of a frame
             await anext(call)
-    assert len(merged) <= 2
+    assert 1 <= len(merged) <= 3

@@ -29,7 +29,9 @@ class FrameCall:
     __slots__ = (
         "_abandon",
         "_at_once",
+        "_behind",
         "_end",
+        "_frame",
         "_loop",
         "_merge_at",
         "_messages",
@@ -53,7 +55,7 @@ class FrameCall:
         self._abandon = abandon
         self._messages: deque[bytes] = deque()
         self._merge_at = 2
-        """With so many messages, it is worth it to try."""
+        """With fewer messages, it is not worth it."""
         self._most_unread_bytes = most_unread_bytes
         self._unread_bytes = 0
         self._end: MakeEnd | None = None
@@ -62,6 +64,10 @@ class FrameCall:
         self._queued = False
         """Whether it waits for its turn."""
         self._at_once = AT_ONCE
+        self._frame = 0
+        """Number of the latest frame."""
+        self._behind = False
+        """Whether messages of several frames wait, so that it is worth it to try to merge them."""
         self._loop = asyncio.get_running_loop()
         # The endpoint watches the time too, but may be the one that hangs.
         self._timer = None if timeout_s is None else self._loop.call_later(timeout_s, self._expire)
@@ -75,8 +81,10 @@ class FrameCall:
             await self._until_turn()
         if self._at_once:
             self._at_once -= 1
-        elif len(self._messages) >= self._merge_at:
-            self._merge()
+        elif self._behind:
+            self._behind = False
+            if len(self._messages) >= self._merge_at:
+                self._merge()
         message = self._messages.popleft()
         self._unread_bytes -= len(message)
         return message
@@ -86,17 +94,21 @@ class FrameCall:
         if self._end is not None and self._end is not faults.complete:
             raise self._end()
 
-    def put(self, message: bytes) -> None:
-        """Another message has come."""
+    def put(self, message: bytes, frame: int = 0) -> None:
+        """Another message has come, in the frame with this number. The reader is behind if earlier ones still wait."""
+        behind = frame != self._frame and bool(self._messages)
+        if behind:
+            self._behind = True
+        self._frame = frame
         self._messages.append(message)
         self._unread_bytes += len(message)
         if len(self._messages) >= max(MERGE_AT, self._merge_at):
             self._merge()
-        behind = self._unread_bytes - len(self._messages[0])  # one message alone may be of any size
-        if behind > self._most_unread_bytes:
+        too_many = self._unread_bytes - len(self._messages[0])  # one message alone may be of any size
+        if too_many > self._most_unread_bytes:
             self._give_up(faults.unread(self._most_unread_bytes))
         if self._queued:
-            if len(self._messages) >= self._merge_at:  # not merely several choices
+            if behind:
                 self._turns.note_behind()
         elif self._reader is not None and self._may_go():
             self._wake()

@@ -93,13 +93,13 @@ class FrameStream:
         if not self.opened:
             self.opened = True
             self._on_open()
-        calls = self._calls
+        calls, number = self._calls, self.frames
         for event in events:
             call = calls.get(event.call)
             if call is None:
                 self._check_late(event.call)
             elif message := event.response:
-                call.put(message)
+                call.put(message, number)
             else:
                 self._take_other(call, event)
         if events:
@@ -113,7 +113,7 @@ class FrameStream:
             self._ended.append(event.call)
             call.end(faults.of_end(event.end))
         elif event.HasField("response"):
-            call.put(event.response)
+            call.put(event.response, self.frames)
         else:
             raise MalformedFrameError("has an event without content")
 
