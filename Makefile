@@ -194,9 +194,10 @@ bench-features: setup ## Measure what log probabilities, sampling and JSON cost 
 bench-xpu: $(VENV)/.installed-xpu ## Compare worker-xpu on processors with transformers; the last line is one JSON document
 	python benchmarks/torch_worker/xpu.py
 
-bench-router: setup ## Measure what the router adds, compared with other routers, and how it chooses in simulated fleets
+bench-router: setup ## Measure what the router adds, compared with others, how it chooses in simulated fleets, and saturation
 	python benchmarks/router/fleet.py
 	python benchmarks/router/router_overhead.py
+	python -m benchmarks.router.saturation
 
 bench-tensors: setup ## Measure tensors of several sizes over every way, and batching, beside a bare echo, onnxruntime and MLServer
 	python -m benchmarks.tensors

@@ -100,7 +100,7 @@ class Answer:
         if event.HasField("started"):
             self.started.append(event.started)
             return
-        self.events += 1
+        self.events += max(1, len(event.delta.token_ids))  # a busy machine merges deltas of one token each
         if event.HasField("delta"):
             delta, choice = event.delta, self._open_choice(event.delta.choice)
             choice.text += delta.text

@@ -10,6 +10,7 @@ import grpc
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.breaker import Breaker, BreakerOptions, BreakerState
 from infermesh_router.fleet.frames.frame_link import FrameLink
+from infermesh_router.fleet.frames.turns import Turns
 from infermesh_router.fleet.model_speeds import ModelSpeeds
 from infermesh_router.fleet.report import Rates, bound_figures, context_lengths, rates_of, read_report, ready_models
 from infermesh_router.fleet.sent_work import Lease, SentWork
@@ -45,11 +46,11 @@ class Endpoint:
         notify_load: Callable[[], None] | None = None,
         breaker: BreakerOptions | None = None,
         tasks: TaskSupervisor | None = None,
-        frames: bool = False,
+        turns: Turns | None = None,
     ) -> None:
         """`notify` is told of each change; of those that only our own requests make, `notify_load` if it is given.
 
-        `frames`: whether it may be sent Generate calls in frames.
+        `turns`: those of calls in frames; None: it is sent none.
         """
         self.address = address
         self.channel = channel
@@ -60,7 +61,7 @@ class Endpoint:
         self._notify = notify
         self._notify_load = notify_load or notify
         self._tasks = tasks or TaskSupervisor()
-        self.frames = FrameLink(channel, address=address, tasks=self._tasks) if frames else None
+        self.frames = FrameLink(channel, address=address, tasks=self._tasks, turns=turns) if turns else None
         self.breaker = Breaker(breaker, clock=clock, on_change=self._breaker_changed)
         self._breaker_state = BreakerState.CLOSED
         self._sent = SentWork()

@@ -11,6 +11,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.breaker import BreakerOptions
 from infermesh_router.fleet.changes import Changes
 from infermesh_router.fleet.endpoint import Endpoint
+from infermesh_router.fleet.frames.turns import Turns
 from infermesh_router.policy.snapshot import EndpointSnapshot
 from infermesh_router.policy.table import Table
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
@@ -43,7 +44,7 @@ class Fleet:
         self._on_cache_lost = on_cache_lost
         self._clock = clock
         self._breaker = breaker
-        self._frames = frames
+        self._turns = Turns() if frames else None
         self._endpoints: dict[str, Endpoint] = {}
         self._table = Table()
         self._stale: set[str] = set()
@@ -110,7 +111,7 @@ class Fleet:
             notify_load=partial(self._note_load, address),
             breaker=self._breaker,
             tasks=self._tasks,
-            frames=self._frames,
+            turns=self._turns,
         )
         self._endpoints[address] = endpoint
         self._pollers[address] = self._tasks.start("poller", partial(self._follow, endpoint), about=address)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.frames.frame_call import FrameCall
 from infermesh_router.fleet.frames.frame_stream import FrameStream
+from infermesh_router.fleet.frames.turns import Turns
 
 CALLS = 3
 
@@ -78,9 +79,9 @@ async def read(call: FrameCall) -> tuple[list[object], int]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(sent, codes, st.lists(st.tuples(st.integers(1, 20), st.booleans()), min_size=1, max_size=60))
+@given(sent, codes, st.lists(st.tuples(st.integers(1, 20), st.booleans()), min_size=1, max_size=60), st.integers(1, 4))
 def test_each_call_gets_its_own_events(
-    stream: list[tuple[int, pb.GenerateResponse]], ends: list[int | None], cuts: list[tuple[int, bool]]
+    stream: list[tuple[int, pb.GenerateResponse]], ends: list[int | None], cuts: list[tuple[int, bool]], turns: int
 ) -> None:
     messages = [pb.CallEvent(call=call, response=event.SerializeToString()) for call, event in stream]
     messages += [pb.CallEvent(call=n, end=pb.CallEnd(code=code)) for n, code in enumerate(ends, 1) if code is not None]
@@ -98,7 +99,7 @@ def test_each_call_gets_its_own_events(
             )
 
         readings: list[asyncio.Future[tuple[list[object], int]]] = []
-        many = FrameStream(GivenFrames(frames, begin), lambda: None)
+        many = FrameStream(GivenFrames(frames, begin), lambda: None, Turns(turns, busy_s=0.0))
         await many.run()
         return await asyncio.gather(*readings)
 

@@ -8,6 +8,7 @@ import grpc
 
 from infermesh_router.fleet.frames.frame_call import FrameCall
 from infermesh_router.fleet.frames.frame_stream import FrameStream
+from infermesh_router.fleet.frames.turns import Turns
 from infermesh_runtime.background.tasks import BackgroundTask, TaskSupervisor
 
 _log = logging.getLogger(__name__)
@@ -23,10 +24,14 @@ MOST_BODY_BYTES = 1 << 20
 class FrameLink:
     """The link to one endpoint. While it is not open, calls go to the endpoint by Generate."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, address: str, tasks: TaskSupervisor) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, *, address: str, tasks: TaskSupervisor, turns: Turns | None = None
+    ) -> None:
+        """`turns`: those of the calls on all links."""
         self._channel = channel
         self._address = address
         self._tasks = tasks
+        self._turns = turns or Turns()
         self._task: BackgroundTask | None = None
         self._stream: FrameStream | None = None
         self._settled = asyncio.Event()
@@ -83,7 +88,7 @@ class FrameLink:
         self._task = self._tasks.start("frames", self._run, about=self._address)
 
     async def _run(self) -> None:
-        self._stream = stream = FrameStream(self._channel, self._settled.set)
+        self._stream = stream = FrameStream(self._channel, self._settled.set, self._turns)
         try:
             end = await stream.run()
         finally:

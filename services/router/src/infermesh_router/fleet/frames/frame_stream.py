@@ -13,6 +13,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.frames import faults
 from infermesh_router.fleet.frames.faults import MakeEnd, MalformedFrameError
 from infermesh_router.fleet.frames.frame_call import FrameCall
+from infermesh_router.fleet.frames.turns import Turns
 from infermesh_runtime.background.tasks import is_cancelled
 
 GENERATE_MANY = "/infermesh.inference.v1.InferenceService/GenerateMany"
@@ -32,9 +33,10 @@ class StreamEnd(NamedTuple):
 class FrameStream:
     """A stream, from `run` until that returns. Calls may start once it is open."""
 
-    def __init__(self, channel: grpc.aio.Channel, on_open: Callable[[], None]) -> None:
-        """`on_open` is called when the endpoint has said that it has the method."""
+    def __init__(self, channel: grpc.aio.Channel, on_open: Callable[[], None], turns: Turns | None = None) -> None:
+        """`on_open` is called when the endpoint has said that it has the method. `turns`: those of all calls."""
         self._channel = channel
+        self._turns = turns or Turns()
         self._on_open = on_open
         self._calls: dict[int, FrameCall] = {}
         self._last = 0
@@ -60,7 +62,7 @@ class FrameStream:
     def start(self, body: bytes, *, request_id: str, timeout_s: float | None) -> FrameCall:
         """Begins a call with a serialised GenerateRequest."""
         self._last = number = self._last + 1
-        call = self._calls[number] = FrameCall(partial(self._abandon, number), timeout_s=timeout_s)
+        call = self._calls[number] = FrameCall(partial(self._abandon, number), timeout_s=timeout_s, turns=self._turns)
         begin = pb.CallStart(call=number, request=body, request_id=request_id, timeout_s=timeout_s)
         self._send(pb.GenerateManyRequest(start=begin))
         return call
@@ -95,13 +97,13 @@ class FrameStream:
         if not self.opened:
             self.opened, self._takes_more = True, response.takes_more
             self._on_open()
-        calls, events = self._calls, response.events
+        calls, events, number = self._calls, response.events, self.frames
         for event in events:
             call = calls.get(event.call)
             if call is None:
                 self._check_late(event.call)
             elif message := event.response:
-                call.put(message)
+                call.put(message, number)
             else:
                 self._take_other(call, event)
         if events:
@@ -115,7 +117,7 @@ class FrameStream:
             self._ended.append(event.call)
             call.end(faults.of_end(event.end))
         elif event.HasField("response"):
-            call.put(event.response)
+            call.put(event.response, self.frames)
         else:
             raise MalformedFrameError("has an event without content")
 

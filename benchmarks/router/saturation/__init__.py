@@ -1,0 +1,1 @@
+"""Offers a router more tokens than it can write, and measures what arrives."""
