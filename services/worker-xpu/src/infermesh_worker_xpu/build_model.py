@@ -38,8 +38,8 @@ def _load(folder: ModelFolder, options: TorchOptions) -> TorchRunner | RanksRunn
         return load_runner(folder.path, options, images)
     if images is not None:
         raise FailedPrecondition(
-            f"{folder.manifest.name!r} takes images, and such models run on one device. Give it a worker with one device "
-            "(INFERMESH_DEVICE_INDEX).",
+            f"{folder.manifest.name!r} takes images, and such models run on one device: name only one in "
+            "INFERMESH_DEVICE_INDEX.",
             reason="MODEL_NOT_SUPPORTED",
         )
     return load_ranks(folder.path, options)

@@ -48,7 +48,7 @@ def parse_devices(device: str, device_index: str) -> tuple[DeviceChoice, tuple[i
     kind, colon, named = device.partition(":")
     if colon and device_index not in {"0", named}:
         raise ValueError(
-            f"INFERMESH_DEVICE={device} and INFERMESH_DEVICE_INDEX={device_index} name different devices: set one of them"
+            f"INFERMESH_DEVICE={device} and INFERMESH_DEVICE_INDEX={device_index} name other devices: set one"
         )
     indices = tuple(int(number) for number in (named if colon else device_index).split("+"))
     if len(set(indices)) < len(indices):

@@ -30,7 +30,9 @@ def count_blocks(
     """Number of KV blocks that the options and the device's memory allow. Call it after the model has loaded and run.
 
     `reserved_bytes` of an accelerator's memory stay free for other uses. `ranks`: how many processes share the model,
-    each with a part of the KV cache, which on the CPU is in the same memory. Raises FailedPrecondition if no block fits.
+    each with a part of the KV cache, which on the CPU is in the same memory.
+
+    Raises FailedPrecondition if no block fits.
     """
     each = block_bytes(specs, dtype)
     wanted = options.max_sequences * -(-options.context_length // BLOCK_SIZE)

@@ -186,9 +186,7 @@ class TorchRunner:
             self._device.release_memory()  # the dropped captures still hold it
             self._record(options)  # the allocator must again hold the memory of the largest pass
         ranks = self._group.size
-        blocks = kv_memory.count_blocks(
-            self._device, specs, dtype, options, reserved_bytes=reserved_bytes, ranks=ranks
-        )
+        blocks = kv_memory.count_blocks(self._device, specs, dtype, options, reserved_bytes=reserved_bytes, ranks=ranks)
         blocks = self._group.least(blocks)
         self._pass.bind(specs, kernels, blocks, dtype)
         return blocks

@@ -80,9 +80,7 @@ class Cut(Protocol):
         ...
 
 
-def load(
-    path: Path, device: torch.device, dtype: torch.dtype, experts: str, cut: Cut | None = None
-) -> GgufDecoder:
+def load(path: Path, device: torch.device, dtype: torch.dtype, experts: str, cut: Cut | None = None) -> GgufDecoder:
     """Loads a GGUF file onto a device. `experts`: name of the function, known to transformers, that runs experts.
 
     Raises InvalidArgument, naming the key or tensor, for a file that says what we do not know or holds values that are

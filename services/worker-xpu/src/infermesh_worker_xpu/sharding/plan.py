@@ -66,7 +66,7 @@ class Heads:
             fits = [str(size) for size in range(2, self.query + 1) if _fits(self, size)]
             advice = f"it can be split over {', '.join(fits)}" if fits else "it can only run on one device"
             raise _refusal(
-                f"its {self.query} attention heads and {self.kv} KV heads cannot be split over {ranks} devices; {advice}"
+                f"its {self.query} attention heads and {self.kv} KV heads do not divide by {ranks} devices; {advice}"
             )
 
 
