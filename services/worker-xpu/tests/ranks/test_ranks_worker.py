@@ -104,10 +104,11 @@ async def test_the_death_of_any_rank_is_that_of_the_engine(worker: WorkerProcess
             victims = [named(worker, "infermesh_worker_xpu.ranks.follower")]
             victims.append(named(worker, "infermesh_worker.engine_process.process"))
             running = stub.Generate(asked(4000), timeout=120)
-            await running.read()
+            events = aiter(running)
+            await anext(events)
             os.kill(named(worker, module).pid, signal.SIGKILL)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                async for _ in running:
+                async for _ in events:
                     pass
             assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
             await gone(*victims)

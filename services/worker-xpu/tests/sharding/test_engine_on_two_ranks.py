@@ -1,4 +1,4 @@
-"""An engine on two ranks gives the tokens and log probabilities of one: shared prefixes, several choices, preemption."""
+"""An engine on two ranks gives the tokens and log probabilities of one, with shared prefixes, choices, preemption."""
 
 from __future__ import annotations
 

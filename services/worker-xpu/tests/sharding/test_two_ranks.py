@@ -100,20 +100,18 @@ def test_each_rank_has_its_heads_in_the_cache_and_reads_its_weights_only(
     two.close()
 
 
-@pytest.mark.parametrize("numerics", ["exact", "fast"])
-@pytest.mark.parametrize("name", ["llama", "gemma2", "olmo2", "qwen3-moe"])
-def test_gguf_files_are_split_too(
-    name: str,
-    numerics: str,
-    pair: MakePair,
-    alone: MakeAlone,
-    feed: type[Feed],
-    tiny_folder: TinyFolder,
-    tmp_path: Path,
-) -> None:
-    model = AutoModelForCausalLM.from_pretrained(tiny_folder(name), dtype=torch.float32)
+@pytest.fixture(params=["llama", "gemma2", "olmo2", "qwen3-moe"])
+def gguf_folder(request: pytest.FixtureRequest, tiny_folder: TinyFolder, tmp_path: Path) -> Path:
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder(request.param), dtype=torch.float32)
     write_gguf(model, tmp_path / "model.gguf", kind=GGMLQuantizationType.F32)
-    one, two = alone(tmp_path, numerics=numerics), pair(tmp_path, numerics=numerics)
+    return tmp_path
+
+
+@pytest.mark.parametrize("numerics", ["exact", "fast"])
+def test_gguf_files_are_split_too(
+    numerics: str, gguf_folder: Path, pair: MakePair, alone: MakeAlone, feed: type[Feed]
+) -> None:
+    one, two = alone(gguf_folder, numerics=numerics), pair(gguf_folder, numerics=numerics)
     expected, found = (mixed_steps(runner, feed) for runner in (one, two))
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-3)
     assert numerics == "fast" or np.array_equal(found, expected)

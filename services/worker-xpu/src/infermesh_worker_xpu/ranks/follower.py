@@ -1,63 +1,15 @@
-"""A rank that is not the first: loads its part of the model, and computes the batches that rank 0 sends.
+"""The process of a rank that is not the first. It ends with rank 0, also while it still imports torch.
 
-Rank 0 starts it as `python -m infermesh_worker_xpu.ranks.follower --fd N --parent PID`. It ends with rank 0.
+Rank 0 starts it as `python -m infermesh_worker_xpu.ranks.follower --fd N --parent PID`.
 """
 
 import argparse
-import logging
 import os
 import signal
 import sys
 from multiprocessing.connection import Connection
 
-from infermesh_runtime import logs
-from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.processes.parent import die_with
-from infermesh_worker_xpu.execution.runner import TorchRunner
-from infermesh_worker_xpu.ranks.member import load_member
-from infermesh_worker_xpu.ranks.orders import Failed, Membership, Order, Release, Run
-
-EXIT_FAILED = 70
-"""Exit status after an error (EX_SOFTWARE of sysexits.h), which rank 0 was told."""
-
-_log = logging.getLogger(__name__)
-
-
-def follow(leader: Connection) -> int:
-    """Serves rank 0 until it closes the connection; returns the exit status."""
-    try:
-        membership: Membership = leader.recv()
-        logs.configure(membership.log_level)
-        runner, _ = load_member(membership)
-        while True:
-            _obey(runner, leader.recv())
-    except (EOFError, ConnectionError):
-        return 0
-    except BaseException as error:  # rank 0 must hear of a panic in a library too
-        _log.exception("a rank failed")
-        _tell(leader, error)
-        return EXIT_FAILED
-
-
-def _obey(runner: TorchRunner, order: Order) -> None:
-    match order:
-        case Run(batch, launch=True):
-            runner.launch(batch)
-        case Run(batch):
-            runner.run(batch)
-        case Release(blocks):
-            runner.release_blocks(blocks)
-
-
-def _tell(leader: Connection, error: BaseException) -> None:
-    if isinstance(error, InfermeshError):
-        failed = Failed("", error.message, int(error.code), error.reason)
-    else:
-        failed = Failed(type(error).__name__, str(error))
-    try:
-        leader.send(failed)
-    except OSError:
-        _log.warning("rank 0 is gone")
 
 
 def main() -> None:
@@ -69,6 +21,8 @@ def main() -> None:
     die_with(options.parent)
     for number in (signal.SIGINT, signal.SIGTERM):  # the front decides when to stop; rank 0 tells us
         signal.signal(number, signal.SIG_IGN)
+    from infermesh_worker_xpu.ranks.following import follow  # noqa: PLC0415 - takes seconds
+
     status = follow(Connection(options.fd))
     sys.stderr.flush()
     os._exit(status)  # skips destructors of libraries that could wait for other ranks
