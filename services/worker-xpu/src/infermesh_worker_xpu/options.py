@@ -50,9 +50,10 @@ def parse_devices(device: str, device_index: str) -> tuple[DeviceChoice, tuple[i
         raise ValueError(
             f"INFERMESH_DEVICE={device} and INFERMESH_DEVICE_INDEX={device_index} name other devices: set one"
         )
+    where = f"INFERMESH_DEVICE={device}" if colon else f"INFERMESH_DEVICE_INDEX={device_index}"
     indices = tuple(int(number) for number in (named if colon else device_index).split("+"))
     if len(set(indices)) < len(indices):
-        raise ValueError(f"{named or device_index} names a device twice: each shares the model once")
+        raise ValueError(f"{where} names a device twice, and each has one part of a model")
     if max(indices) > MAX_DEVICE_INDEX:
-        raise ValueError(f"the number of a device must be at most {MAX_DEVICE_INDEX}, not {max(indices)}")
+        raise ValueError(f"{where}: the number of a device must be at most {MAX_DEVICE_INDEX}")
     return cast(DeviceChoice, kind), indices

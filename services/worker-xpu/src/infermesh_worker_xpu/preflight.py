@@ -43,7 +43,7 @@ def probe(options: Mapping[str, Any]) -> DeviceFacts:
     from infermesh_worker_xpu import device as devices  # noqa: PLC0415 - imports torch
     from infermesh_worker_xpu.ranks.parts import find_parts, name_devices  # noqa: PLC0415 - same
 
-    indices = options["device_indices"]
+    indices = options.get("device_indices") or (options["device_index"],)
     device = devices.select(options["device"], indices[0])
     parts = find_parts(device.kind, indices)
     others = [devices.select(device.kind, index) for index in indices[1:] if not device.is_cpu]

@@ -15,9 +15,7 @@ from infermesh_worker.engine_process.built_model import BuiltModel
 from tests.architectures.configs import VOCAB
 
 if TYPE_CHECKING:
-    from sharding.conftest import MakeAlone, MakePair
-
-    from conftest import MakeHarness
+    from conftest import MakeHarness, MakePair, MakeRunner
     from infermesh_engine.runners.runner import ModelRunner
     from infermesh_worker.testing.harness import Harness
 
@@ -66,7 +64,7 @@ def shared(harness: Harness) -> Answers:
 
 @pytest.mark.parametrize("name", ["llama", "gemma3"])
 def test_tokens_and_logprobs_are_those_of_one_rank(
-    name: str, pair: MakePair, alone: MakeAlone, harness_of: MakeHarness
+    name: str, pair: MakePair, alone: MakeRunner, harness_of: MakeHarness
 ) -> None:
     one, two = alone(name, numerics="exact"), pair(name, numerics="exact")
     expected = shared(harness_of(built(one)))
@@ -78,7 +76,7 @@ def test_tokens_and_logprobs_are_those_of_one_rank(
     two.close()
 
 
-def test_preemption_changes_nothing(pair: MakePair, alone: MakeAlone, harness_of: MakeHarness) -> None:
+def test_preemption_changes_nothing(pair: MakePair, alone: MakeRunner, harness_of: MakeHarness) -> None:
     one, two = (make("llama", numerics="exact", kv_cache_bytes=EIGHT_BLOCKS) for make in (alone, pair))
     roomy = harness_of(built(one), prefix_caching=False)
     expected = answers(roomy, *([each] for each in crowd(roomy)))

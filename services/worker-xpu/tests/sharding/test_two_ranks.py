@@ -18,9 +18,7 @@ from tests.architectures.as_gguf import write_gguf
 from tests.architectures.configs import SMALL, save_tiny, tiny_config
 
 if TYPE_CHECKING:
-    from sharding.conftest import MakeAlone, MakePair
-
-    from conftest import Feed, Floats, TinyFolder
+    from conftest import Feed, Floats, MakePair, MakeRunner, TinyFolder
     from infermesh_engine.runners.runner import ModelRunner
 
 EXACT = (
@@ -48,7 +46,7 @@ def mixed_steps(runner: ModelRunner, feed: type[Feed]) -> Floats:
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_exact_gives_the_bits_of_one_rank(name: str, pair: MakePair, alone: MakeAlone, feed: type[Feed]) -> None:
+def test_exact_gives_the_bits_of_one_rank(name: str, pair: MakePair, alone: MakeRunner, feed: type[Feed]) -> None:
     one, two = alone(name, numerics="exact"), pair(name, numerics="exact")
     assert np.array_equal(mixed_steps(two, feed), mixed_steps(one, feed))
     assert two.first.info.weights_bytes < one.info.weights_bytes
@@ -57,7 +55,7 @@ def test_exact_gives_the_bits_of_one_rank(name: str, pair: MakePair, alone: Make
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_fast_stays_near(name: str, pair: MakePair, alone: MakeAlone, feed: type[Feed]) -> None:
+def test_fast_stays_near(name: str, pair: MakePair, alone: MakeRunner, feed: type[Feed]) -> None:
     one, two = alone(name), pair(name)
     np.testing.assert_allclose(mixed_steps(two, feed), mixed_steps(one, feed), atol=1e-4, rtol=1e-3)
     one.close()
@@ -66,7 +64,7 @@ def test_fast_stays_near(name: str, pair: MakePair, alone: MakeAlone, feed: type
 
 @pytest.mark.parametrize("numerics", ["exact", "fast"])
 def test_more_ranks_than_kv_heads_share_them(
-    numerics: str, pair: MakePair, alone: MakeAlone, feed: type[Feed], tmp_path: Path
+    numerics: str, pair: MakePair, alone: MakeRunner, feed: type[Feed], tmp_path: Path
 ) -> None:
     config = tiny_config("llama")
     config.num_key_value_heads = 1
@@ -80,7 +78,7 @@ def test_more_ranks_than_kv_heads_share_them(
 
 
 def test_each_rank_has_its_heads_in_the_cache_and_reads_its_weights_only(
-    pair: MakePair, alone: MakeAlone, monkeypatch: pytest.MonkeyPatch
+    pair: MakePair, alone: MakeRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole: list[str] = []
     taken = cut._taken
@@ -109,7 +107,7 @@ def gguf_folder(request: pytest.FixtureRequest, tiny_folder: TinyFolder, tmp_pat
 
 @pytest.mark.parametrize("numerics", ["exact", "fast"])
 def test_gguf_files_are_split_too(
-    numerics: str, gguf_folder: Path, pair: MakePair, alone: MakeAlone, feed: type[Feed]
+    numerics: str, gguf_folder: Path, pair: MakePair, alone: MakeRunner, feed: type[Feed]
 ) -> None:
     one, two = alone(gguf_folder, numerics=numerics), pair(gguf_folder, numerics=numerics)
     expected, found = (mixed_steps(runner, feed) for runner in (one, two))

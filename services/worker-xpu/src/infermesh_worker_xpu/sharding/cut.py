@@ -78,4 +78,4 @@ def _adjust_repeats(root: nn.Module, heads: Heads, group: Group) -> None:
     """Tells attention modules how many of this rank's queries read one KV head, where they keep that number."""
     for module in root.modules():
         if hasattr(module, "num_key_value_groups"):
-            module.num_key_value_groups = heads.query // group.size
+            setattr(module, "num_key_value_groups", heads.query // group.size)  # noqa: B010 - mypy sees a module there

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import FileStore  # type: ignore[attr-defined] # it is, in __all__ of a C module
 
 TIMEOUT = timedelta(minutes=5)
 """How long a rank waits for the others, which may be reading weights. Serving, the front restarts a silent engine
@@ -70,7 +71,7 @@ def prepare_environment() -> None:
 def join_group(kind: str, store: Path, rank: int, size: int) -> Group:
     """Waits for the other ranks, which name the same new file `store`. Raises RuntimeError."""
     dist.init_process_group(
-        _BACKENDS[kind], store=dist.FileStore(str(store), size), rank=rank, world_size=size, timeout=TIMEOUT
+        _BACKENDS[kind], store=FileStore(str(store), size), rank=rank, world_size=size, timeout=TIMEOUT
     )
     return Group(rank, size)
 

@@ -32,9 +32,9 @@ class SummedLinear(nn.Module):
     def __init__(self, linear: nn.Linear, group: Group, *, cuts_inputs: bool = False) -> None:
         """`linear` holds columns of the weight, and the whole bias. `cuts_inputs`: each rank is given all inputs."""
         super().__init__()
-        self.bias = linear.bias
-        linear.bias = None
-        self.linear = linear
+        self.linear = nn.Linear(linear.in_features, linear.out_features, bias=False, device="meta")
+        self.linear.weight = linear.weight
+        self.bias: nn.Parameter | None = linear.bias
         self.group = group
         self.cuts_inputs = cuts_inputs
 

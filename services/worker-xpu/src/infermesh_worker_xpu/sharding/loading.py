@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.distributed import DistributedConfig
+from transformers.distributed.configuration_utils import DistributedConfig
 
 from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.sharding.group import Group

@@ -4,15 +4,17 @@ import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from infermesh_worker_xpu.execution.runner import TorchRunner
 from infermesh_worker_xpu.load_runner import load_runner
 from infermesh_worker_xpu.ranks.orders import Release, Run
 from infermesh_worker_xpu.sharding.group import join_group
 
 
 def main() -> None:
+    """Entry point: file descriptor of the socket to the test, and the file through which the ranks meet."""
     link = Connection(int(sys.argv[1]))
     group = join_group("cpu", Path(sys.argv[2]), 1, 2)
-    runner = None
+    runner: TorchRunner | None = None
     while True:
         match link.recv():
             case (folder, options):
