@@ -23,6 +23,8 @@ def main() -> None:
                     link.send("")
                 except Exception as error:
                     link.send(str(error))
+            case Run(batch, launch=True) if runner is not None:
+                runner.launch(batch)
             case Run(batch) if runner is not None:
                 runner.run(batch)
             case Release(blocks) if runner is not None:

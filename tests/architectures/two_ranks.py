@@ -16,6 +16,7 @@ from infermesh_worker_xpu.execution.runner import TorchRunner
 from infermesh_worker_xpu.load_runner import load_runner
 from infermesh_worker_xpu.options import TorchOptions
 from infermesh_worker_xpu.ranks.orders import Release, Run
+from infermesh_worker_xpu.sampling.device_sampler import TorchLaunch
 from infermesh_worker_xpu.sharding.group import Group, join_group, leave_group, prepare_environment
 
 OPTIONS: dict[str, Any] = {
@@ -42,6 +43,10 @@ class PairRunner:
     def run(self, batch: Batch) -> Logits:
         self._link.send(Run(batch))
         return self.first.run(batch)
+
+    def launch(self, batch: Batch) -> TorchLaunch:
+        self._link.send(Run(batch, launch=True))
+        return self.first.launch(batch)
 
     def release_blocks(self, blocks: range) -> None:
         self._link.send(Release(blocks))

@@ -98,7 +98,7 @@ async def test_the_death_of_any_rank_is_that_of_the_engine(worker: WorkerProcess
         stub = InferenceServiceStub(channel)
         report = (await stub.Health(pb.HealthRequest())).report
         assert "processor 0 + processor 1" in report.device.name
-        assert report.runtime.endswith("2 ranks")
+        assert report.runtime.endswith(", 2 ranks)")
         before = await tokens_of(stub)
         for module in ("infermesh_worker_xpu.ranks.follower", "infermesh_worker.engine_process.process"):
             victims = [named(worker, "infermesh_worker_xpu.ranks.follower")]

@@ -85,3 +85,14 @@ def test_preemption_changes_nothing(pair: MakePair, alone: MakeRunner, harness_o
     assert crowded.engine.load().preemptions > 0
     one.close()
     two.close()
+
+
+def test_tokens_that_the_first_rank_samples_on_its_device_reach_the_other(
+    pair: MakePair, alone: MakeRunner, harness_of: MakeHarness
+) -> None:
+    one, two = alone("llama", sampling="device"), pair("llama", sampling="device")
+    assert two.info.samples
+    expected, found = (shared(harness_of(built(runner))) for runner in (one, two))
+    assert {key: tokens for key, (tokens, _) in found.items()} == {key: tokens for key, (tokens, _) in expected.items()}
+    one.close()
+    two.close()

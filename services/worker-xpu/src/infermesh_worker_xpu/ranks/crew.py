@@ -34,7 +34,8 @@ class Crew:
         self._links: list[Connection] = []
         self._lost = threading.Event()
         self._failure: Exception | None = None
-        self._closing = False
+        self._closed = threading.Event()
+        self._watcher: threading.Thread | None = None
 
     @classmethod
     def start(cls, memberships: Sequence[Membership]) -> Self:
@@ -53,7 +54,8 @@ class Crew:
         except OSError:
             crew.close()
             raise
-        threading.Thread(target=crew._watch, name="ranks", daemon=True).start()
+        crew._watcher = threading.Thread(target=crew._watch, name="ranks", daemon=True)
+        crew._watcher.start()
         return crew
 
     @property
@@ -74,25 +76,26 @@ class Crew:
 
     def close(self) -> None:
         """Ends all of them."""
-        self._closing = True
-        for link in self._links:
-            link.close()
+        self._closed.set()
         for process in self._processes:
             process.kill()
             process.wait()
+        if self._watcher is not None:
+            self._watcher.join()  # a rank's end wakes it
+        for link in self._links:
+            link.close()
 
     def _watch(self) -> None:
         """Waits for the first failure or death of a rank. If this process survives it for long, ends this process."""
         ready = wait(self._links)[0]
         number = self._links.index(ready)  # type: ignore[arg-type] # wait returns what it was given
         failure = self._failure_of(number)
-        if self._closing:
+        if self._closed.is_set():
             return
         self._failure = failure
         self._lost.set()
         _log.error("a rank was lost; the model ends", extra={"rank": number + 1, "reason": str(failure)})
-        threading.Event().wait(END_S)
-        if not self._closing:
+        if not self._closed.wait(END_S):
             os._exit(_EXIT_CRASHED)
 
     def _failure_of(self, number: int) -> Exception:

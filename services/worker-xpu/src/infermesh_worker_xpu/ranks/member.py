@@ -34,5 +34,5 @@ def _together(info: RunnerInfo, group: Group) -> RunnerInfo:
         weights_bytes=weights,
         kv_cache_bytes=kv_cache,
         memory_total_bytes=device,
-        runtime=f"{info.runtime}, {group.size} ranks",
+        runtime=f"{info.runtime.removesuffix(')')}, {group.size} ranks)",
     )
