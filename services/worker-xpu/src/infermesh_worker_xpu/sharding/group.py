@@ -64,8 +64,8 @@ ALONE = Group()
 
 def prepare_environment() -> None:
     """Keeps the ranks' connections on this machine. Call it before the first rank starts."""
-    for library in ("GLOO", "NCCL", "CCL"):
-        os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "CCL_KVS_IFACE"):
+        os.environ.setdefault(name, "lo")
 
 
 def join_group(kind: str, store: Path, rank: int, size: int) -> Group:
