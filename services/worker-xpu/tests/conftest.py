@@ -29,11 +29,13 @@ from infermesh_worker_xpu.load_runner import choose_kernels, load_runner
 from infermesh_worker_xpu.loading import weights
 from infermesh_worker_xpu.options import TorchOptions
 from tests.architectures.configs import save_tiny, tiny_config
+from tests.architectures.two_ranks import OPTIONS, PairRunner, TwoRanks, two_ranks
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 TinyFolder = Callable[[str], Path]
 MakeRunner = Callable[..., TorchRunner]
+MakePair = Callable[..., PairRunner]
 MakeHarness = Callable[..., Harness]
 Reference = Callable[[str, Ints], Floats]
 RunPython = Callable[..., str]
@@ -53,6 +55,29 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
         return made[name]
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoRanks]:
+    with two_ranks(tmp_path_factory.mktemp("ranks") / "store") as ranks:
+        yield ranks
+
+
+@pytest.fixture(scope="session")
+def pair(ranks: TwoRanks, tiny_folder: TinyFolder) -> MakePair:
+    """Loads a tiny model, or that of a folder, on two ranks, with the fields of TorchOptions."""
+    return lambda model, **options: ranks.load(tiny_folder(model) if isinstance(model, str) else model, **options)
+
+
+@pytest.fixture(scope="session")
+def alone(tiny_folder: TinyFolder) -> MakeRunner:
+    """The same on one rank."""
+
+    def load(model: str | Path, **options: Any) -> TorchRunner:
+        folder = tiny_folder(model) if isinstance(model, str) else model
+        return load_runner(folder, TorchOptions(**{**OPTIONS, **options}))
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,13 @@ def test_defaults() -> None:
     ("variable", "value"),
     [
         ("INFERMESH_DEVICE", "npu"),
+        ("INFERMESH_DEVICE", "cpu:"),
+        ("INFERMESH_DEVICE", "npu:0+1"),
         ("INFERMESH_DEVICE_INDEX", "-1"),
+        ("INFERMESH_DEVICE_INDEX", "1024"),
+        ("INFERMESH_DEVICE_INDEX", "0+0"),
+        ("INFERMESH_DEVICE_INDEX", "0+"),
+        ("INFERMESH_DEVICE_INDEX", "\u0661"),
         ("INFERMESH_DTYPE", "fp8"),
         ("INFERMESH_QUANTISATION", "int3"),
         ("INFERMESH_MEMORY_UTILISATION", "1.2"),
@@ -35,6 +41,28 @@ def test_a_malformed_value_is_named(variable: str, value: str, monkeypatch: pyte
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable):
         read(WorkerXpuSettings)
+
+
+@pytest.mark.parametrize(
+    ("device", "index", "expected"),
+    [
+        ("auto", "0", ("auto", (0,))),
+        ("cuda", "1", ("cuda", (1,))),
+        ("xpu", "0+1+2+3", ("xpu", (0, 1, 2, 3))),
+        ("cpu:0+1", "0", ("cpu", (0, 1))),
+        ("xpu:2+1", "2+1", ("xpu", (2, 1))),
+    ],
+)
+def test_devices_are_named_in_one_setting_or_two(
+    device: str, index: str, expected: tuple[str, tuple[int, ...]]
+) -> None:
+    settings = WorkerXpuSettings.model_validate({"device": device, "device_index": index})
+    assert (settings.device_kind, settings.device_indices) == expected
+
+
+def test_two_settings_must_name_the_same_devices() -> None:
+    with pytest.raises(ValidationError, match="INFERMESH_DEVICE_INDEX=2 name other devices"):
+        WorkerXpuSettings.model_validate({"device": "xpu:0+1", "device_index": "2"})
 
 
 @pytest.mark.parametrize(

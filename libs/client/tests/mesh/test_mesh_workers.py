@@ -46,6 +46,10 @@ def test_a_worker_has_the_number_by_which_it_is_named(home: Home) -> None:
         (["cpu:0", "cpu:0"], "worker-cpu-0 is named twice"),
         (["cpu", "cpu", "cpu:1"], "worker-cpu-1 is named twice"),
         (["xpu:1", "xpu:01"], "worker-xpu-1 is named twice"),
+        (["xpu:0+1", "xpu:1"], "xpu:1 is named twice"),
+        (["xpu:2+2"], "xpu:2 is named twice"),
+        (["xpu:0+"], "from 0 to 1023"),
+        (["cpu:0+1"], "only xpu workers split a model over devices; name cpu:0,cpu:1 instead"),
         (["xpu", "xpu:1"], "give each one, as in xpu:0,xpu:1"),
     ],
 )
@@ -70,6 +74,14 @@ def test_each_device_has_a_process_a_name_and_a_port(home: Home) -> None:
     assert len(set(plan.workers) | set(plan.metrics.values())) == 7
     assert router.environment["INFERMESH_WORKERS"] == ",".join(plan.workers)
     assert list(plan.workers) == sorted(plan.workers)  # so endpoints are numbered as the workers are
+
+
+def test_one_worker_may_have_several_devices(home: Home) -> None:
+    specs = parse_workers(["xpu:2", "xpu:0+1"])
+    assert specs == [WorkerSpec("xpu", 0, others=(1,)), WorkerSpec("xpu", 2)]
+    (first, second, *_) = plan_mesh(ClientSettings(), home, specs, "m").services
+    assert (first.name, first.environment["INFERMESH_DEVICE_INDEX"]) == ("worker-xpu-0+1", "0+1")
+    assert (second.name, second.environment["INFERMESH_DEVICE_INDEX"]) == ("worker-xpu-2", "2")
 
 
 def test_one_without_a_number_leaves_the_device_to_the_settings(home: Home) -> None:

@@ -18,8 +18,9 @@ def main() -> int:
     # as soon as anything else runs on the machine, they take the processor from the thread that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     options = {
-        "device": settings.device,
-        "device_index": settings.device_index,
+        "device": settings.device_kind,
+        "device_index": settings.device_indices[0],
+        "device_indices": settings.device_indices,
         "dtype": settings.dtype,
         "kv_dtype": settings.kv_dtype,
         "quantisation": settings.quantisation,

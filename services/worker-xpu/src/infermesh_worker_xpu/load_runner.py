@@ -22,6 +22,7 @@ from infermesh_worker_xpu.execution.exactness import ensure_exact
 from infermesh_worker_xpu.execution.runner import RunnerFacts, TorchRunner
 from infermesh_worker_xpu.loading import compiling, ipex, rope, weights
 from infermesh_worker_xpu.options import TorchOptions
+from infermesh_worker_xpu.sharding.group import ALONE, Group
 
 if TYPE_CHECKING:
     from infermesh_runtime.manifest.image_facts import ImageFacts
@@ -30,26 +31,31 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def load_runner(folder: Path, options: TorchOptions, images: "ImageFacts | None" = None) -> TorchRunner:
+def load_runner(
+    folder: Path, options: TorchOptions, images: "ImageFacts | None" = None, group: Group = ALONE
+) -> TorchRunner:
     """Loads the weights in a folder, which needs no manifest. Raises FailedPrecondition if the options do not work.
 
-    `images`: how the model reads images; None: it takes none.
+    `images`: how the model reads images; None: it takes none. `group`: the ranks that share the model; each loads and
+    runs its part on the device of its options.
     """
     device = devices.select(options.device, options.device_index)
     if options.numerics == "exact":
         _check_exact(device)
         options = replace(options, dtype="fp32")
     torch.set_num_threads(options.threads or machine.usable_processors())
-    model = weights.load(folder, device, device.dtype(options.dtype), options, sees=images is not None)
+    model = weights.load(folder, device, device.dtype(options.dtype), options, sees=images is not None, group=group)
     most = options.max_batched_tokens
     vision = _open_tower(model, folder, images, most) if images is not None else None
     options = _within_positions(model, options)
-    extension = _extend(model, device, options)
+    if group.size > 1:  # neither has been tried with the ranks' sums between the layers' parts
+        options = replace(options, graphs="off", compile="off")
+    extension = "" if group.size > 1 else _extend(model, device, options)
     attention, kernels = choose_kernels(device, options)
     new_pool = _choose_graphs(device, attention, options)
     compiled = _compile(model, compiling.why_not_compiled(device, options, captured=new_pool is not None))
     facts = RunnerFacts(attention, weights.size_bytes(model), extension, compiled)
-    runner = TorchRunner(model, device, kernels, options, facts, new_pool=new_pool, vision=vision)
+    runner = TorchRunner(model, device, kernels, options, facts, new_pool=new_pool, vision=vision, group=group)
     if options.numerics == "exact":
         ensure_exact(runner)
     return runner

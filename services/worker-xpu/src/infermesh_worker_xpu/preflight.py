@@ -37,18 +37,22 @@ _FORMATS: Mapping[str, Collection[str]] = {
 
 
 def probe(options: Mapping[str, Any]) -> DeviceFacts:
-    """Describes the device that the options choose. Raises FailedPrecondition if it does not exist."""
+    """Describes the devices that the options choose. Raises FailedPrecondition if one does not exist."""
     import torch  # noqa: PLC0415 - the front process must not load it
 
     from infermesh_worker_xpu import device as devices  # noqa: PLC0415 - imports torch
+    from infermesh_worker_xpu.ranks.parts import find_parts, name_devices  # noqa: PLC0415 - same
 
-    device = devices.select(options["device"], options["device_index"])
-    free, total = device.memory_bytes()
+    indices = options.get("device_indices") or (options["device_index"],)
+    device = devices.select(options["device"], indices[0])
+    parts = find_parts(device.kind, indices)
+    others = [devices.select(device.kind, index) for index in indices[1:] if not device.is_cpu]
+    sizes = [each.memory_bytes() for each in (device, *others)]
     return DeviceFacts(
         kind=device.kind,
-        name=device.name,
-        memory_total_bytes=total,
-        memory_free_bytes=free,
+        name=name_devices(device.kind, indices, parts),
+        memory_total_bytes=sum(total for _, total in sizes),
+        memory_free_bytes=sum(free for free, _ in sizes),
         runtime=f"torch {torch.__version__}",
     )
 

@@ -13,18 +13,27 @@ from infermesh_worker_xpu.options import (
     GraphsChoice,
     Quantisation,
     SamplingChoice,
+    parse_devices,
 )
+
+_INDICES = r"[0-9]{1,4}(\+[0-9]{1,4})*"
 
 
 class WorkerXpuSettings(WorkerSettings):
     """Settings of worker-xpu, read from INFERMESH_* variables."""
 
-    device: DeviceChoice = Field(
+    device: str = Field(
         "auto",
-        description="Kind of device that worker-xpu runs on; auto: the accelerator that torch finds, else the CPU.",
+        pattern=rf"^(auto|xpu|cuda|cpu)(:{_INDICES})?$",
+        description="Kind of device that worker-xpu runs on: auto, xpu, cuda or cpu; auto: the accelerator that torch "
+        "finds, else the CPU. With the numbers of devices, as in xpu:0+1: same as INFERMESH_DEVICE_INDEX.",
     )
-    device_index: int = Field(
-        0, ge=0, le=1023, description="Number of worker-xpu's device among those of its kind, from 0."
+    device_index: str = Field(
+        "0",
+        pattern=f"^{_INDICES}$",
+        description="Number of worker-xpu's device among those of its kind, from 0, at most 1023. Several, as in 0+1: "
+        "each model that generates text is split over these devices (tensor parallelism); other models run on the "
+        "first. Of a CPU they are parts of the machine.",
     )
     dtype: Dtype = Field(
         "auto", description="Precision of worker-xpu's weights; auto: bf16 if the device computes in bf16, else fp32."
@@ -57,6 +66,21 @@ class WorkerXpuSettings(WorkerSettings):
         description="Whether torch.compile fuses the small kernels of each layer; auto: if steps run as graphs.",
     )
 
+    @property
+    def device_kind(self) -> DeviceChoice:
+        """Kind of the devices."""
+        return parse_devices(self.device, self.device_index)[0]
+
+    @property
+    def device_indices(self) -> tuple[int, ...]:
+        """Numbers of the devices, at least one."""
+        return parse_devices(self.device, self.device_index)[1]
+
+    @model_validator(mode="after")
+    def _devices_are_clear(self) -> Self:
+        parse_devices(self.device, self.device_index)
+        return self
+
     @model_validator(mode="after")
     def _exact_keeps_fp32(self) -> Self:
         if self.numerics == "exact":
@@ -70,9 +94,9 @@ class WorkerXpuSettings(WorkerSettings):
                 raise ValueError(
                     "INFERMESH_NUMERICS=exact samples on the host: INFERMESH_SAMPLING must be auto or host, not device"
                 )
-            if self.device not in ("auto", "cpu"):
+            if self.device_kind not in ("auto", "cpu"):
                 raise ValueError(
                     "INFERMESH_NUMERICS=exact runs on the CPU only: "
-                    f"INFERMESH_DEVICE must be auto or cpu, not {self.device}"
+                    f"INFERMESH_DEVICE must be auto or cpu, not {self.device_kind}"
                 )
         return self

@@ -60,8 +60,9 @@ def up(
     workers: Annotated[
         str,
         typer.Option(
-            help="Workers to start, separated by commas: cpu, xpu, xpu:0,xpu:1 for one worker on each of two GPUs, or "
-            "cpu:0,cpu:1 for one on each of two NUMA nodes, or halves of the processors."
+            help="Workers to start, separated by commas: cpu, xpu, xpu:0,xpu:1 for one worker on each of two GPUs, "
+            "xpu:0+1 for one whose models are split over both, or cpu:0,cpu:1 for one on each of two NUMA nodes, or "
+            "halves of the processors."
         ),
     ] = "cpu",
     routers: Annotated[

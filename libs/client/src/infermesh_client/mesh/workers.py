@@ -1,4 +1,4 @@
-"""Parses which workers to start, as in "cpu,xpu:1" or "cpu:0,cpu:1", and checks that their packages are installed."""
+"""Parses which workers to start, as in "cpu,xpu:1" or "xpu:0+1", and checks that their packages are installed."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -46,11 +46,13 @@ class WorkerSpec:
     """
     devices: int = 1
     """How many CPU workers share the machine: the largest index of all, plus one."""
+    others: tuple[int, ...] = ()
+    """Indices of further devices over which the worker splits each model, as in "xpu:0+1"."""
 
     @property
     def name(self) -> str:
         """Name of its process and its log file."""
-        return f"worker-{self.kind}" if self.device_index is None else f"worker-{self.kind}-{self.device_index}"
+        return f"worker-{self.kind}" if self.device_index is None else f"worker-{self.kind}-{self._indices}"
 
     @property
     def module(self) -> str:
@@ -62,12 +64,16 @@ class WorkerSpec:
         """Environment variables that only this worker has."""
         if self.device_index is None:
             return {}
-        index = f"{self.device_index}/{self.devices}" if self.kind == "cpu" else str(self.device_index)
+        index = f"{self.device_index}/{self.devices}" if self.kind == "cpu" else self._indices
         return {KINDS[self.kind].device_variable: index}
+
+    @property
+    def _indices(self) -> str:
+        return "+".join(map(str, (self.device_index, *self.others)))
 
 
 def parse_workers(words: Sequence[str]) -> list[WorkerSpec]:
-    """Parses words such as "cpu" and "xpu:1"; "cpu,cpu" means "cpu:0,cpu:1".
+    """Parses words such as "cpu", "xpu:1" and "xpu:0+1"; "cpu,cpu" means "cpu:0,cpu:1".
 
     The workers are sorted, so that a mesh numbers those of a kind as they are named, in whatever order they are given.
     Raises InvalidArgument for an unknown worker or a device named twice.
@@ -83,6 +89,9 @@ def parse_workers(words: Sequence[str]) -> list[WorkerSpec]:
             raise InvalidArgument(
                 f"one {kind} worker has a device index and another has none; give each one, as in {kind}:0,{kind}:1"
             )
+    used = Counter((each.kind, index) for each in workers for index in (each.device_index, *each.others))
+    if shared := [f"{kind}:{index}" for (kind, index), count in used.items() if count > 1]:
+        raise InvalidArgument(f"{', '.join(shared)} is named twice; a device runs only one worker")
     cpus = max((worker.device_index or 0 for worker in workers if worker.kind == "cpu"), default=0) + 1
     return [replace(worker, devices=cpus) if worker.kind == "cpu" else worker for worker in workers]
 
@@ -113,11 +122,18 @@ def _numbered(words: Sequence[str]) -> list[str]:
 
 
 def _parse(word: str) -> WorkerSpec:
-    kind, colon, index = word.partition(":")
+    kind, colon, numbers = word.partition(":")
     if kind not in KINDS:
         raise InvalidArgument(f"unknown worker {kind!r}; choose from {', '.join(KINDS)}")
     if not colon:
         return WorkerSpec(kind)
-    if not (index.isascii() and index.isdigit() and len(index) <= 4 and int(index) <= MAX_DEVICE_INDEX):
+    indices = [_parse_index(word, number) for number in numbers.split("+")]
+    if len(indices) > 1 and kind == "cpu":
+        raise InvalidArgument(f"worker {word!r}: only xpu workers split a model over devices; name cpu:0,cpu:1 instead")
+    return WorkerSpec(kind, indices[0], others=tuple(indices[1:]))
+
+
+def _parse_index(word: str, number: str) -> int:
+    if not (number.isascii() and number.isdigit() and len(number) <= 4 and int(number) <= MAX_DEVICE_INDEX):
         raise InvalidArgument(f"worker {word!r}: the device index must be a number from 0 to {MAX_DEVICE_INDEX}")
-    return WorkerSpec(kind, int(index))
+    return int(number)

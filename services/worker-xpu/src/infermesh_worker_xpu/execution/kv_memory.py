@@ -25,19 +25,23 @@ def count_blocks(
     options: TorchOptions,
     *,
     reserved_bytes: int = 0,
+    ranks: int = 1,
 ) -> int:
     """Number of KV blocks that the options and the device's memory allow. Call it after the model has loaded and run.
 
-    `reserved_bytes` of an accelerator's memory stay free for other uses. Raises FailedPrecondition if no block fits.
+    `reserved_bytes` of an accelerator's memory stay free for other uses. `ranks`: how many processes share the model,
+    each with a part of the KV cache, which on the CPU is in the same memory.
+
+    Raises FailedPrecondition if no block fits.
     """
     each = block_bytes(specs, dtype)
     wanted = options.max_sequences * -(-options.context_length // BLOCK_SIZE)
     free, total = device.memory_bytes()
     if options.kv_cache_bytes:
-        room = options.kv_cache_bytes
+        room = options.kv_cache_bytes // ranks
         count = room // each
     elif device.is_cpu:
-        room = free // 4
+        room = free // (4 * ranks)
         count = min(wanted, room // each)
     else:
         room = max(0, int(total * options.memory_utilisation) - (total - free) - reserved_bytes)

@@ -23,6 +23,7 @@ from infermesh_worker_xpu.execution.logits import TorchLogits
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
 from infermesh_worker_xpu.sampling.device_sampler import DeviceSampler, TorchLaunch
+from infermesh_worker_xpu.sharding.group import ALONE, Group
 
 if TYPE_CHECKING:
     from infermesh_worker_xpu.vision.tower import VisionTower  # gpu.py runs without what images need
@@ -61,11 +62,14 @@ class TorchRunner:
         *,
         new_pool: GraphPool | None = None,
         vision: "VisionTower | None" = None,
+        group: Group = ALONE,
     ) -> None:
         """With `new_pool`, steps are captured as graphs; without it, kernels are launched one by one.
 
-        `vision`: the model's vision model; None if it takes no images.
+        `vision`: the model's vision model; None if it takes no images. `group`: the ranks that share the model. Each
+        runs the same batches.
         """
+        self._group = group
         self._model = model
         self._device = device
         self._vision = vision
@@ -149,6 +153,8 @@ class TorchRunner:
         prepared = self._pass.prepare(batch)
         if (batch.token_ids < 0).any():
             self._sampler.fill_in(prepared.step.token_ids)
+            if self._group.size > 1:
+                self._group.spread(prepared.step.token_ids)  # only rank 0 samples
         return self._pass.logits(prepared)
 
     @torch.inference_mode()
@@ -179,7 +185,9 @@ class TorchRunner:
             reserved_bytes = self._pass.measure_graphs(new_pool, sizes, options.context_length)
             self._device.release_memory()  # the dropped captures still hold it
             self._record(options)  # the allocator must again hold the memory of the largest pass
-        blocks = kv_memory.count_blocks(self._device, specs, dtype, options, reserved_bytes=reserved_bytes)
+        ranks = self._group.size
+        blocks = kv_memory.count_blocks(self._device, specs, dtype, options, reserved_bytes=reserved_bytes, ranks=ranks)
+        blocks = self._group.least(blocks)
         self._pass.bind(specs, kernels, blocks, dtype)
         return blocks
 

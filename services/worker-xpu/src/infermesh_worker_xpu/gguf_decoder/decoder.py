@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,19 @@ class GgufDecoder(PreTrainedModel):
         return CausalLMOutput(logits=logits)
 
 
-def load(path: Path, device: torch.device, dtype: torch.dtype, experts: str) -> GgufDecoder:
+class Cut(Protocol):
+    """Leaves of a decoder what one of several ranks holds."""
+
+    def layer(self, layer: nn.Module, spec: DecoderSpec) -> None:
+        """Cuts a layer in place; called as soon as it is read."""
+        ...
+
+    def head(self, model: PreTrainedModel) -> None:
+        """Cuts the output head."""
+        ...
+
+
+def load(path: Path, device: torch.device, dtype: torch.dtype, experts: str, cut: Cut | None = None) -> GgufDecoder:
     """Loads a GGUF file onto a device. `experts`: name of the function, known to transformers, that runs experts.
 
     Raises InvalidArgument, naming the key or tensor, for a file that says what we do not know or holds values that are
@@ -76,10 +89,16 @@ def load(path: Path, device: torch.device, dtype: torch.dtype, experts: str) -> 
     file = GgufFile(path)
     spec = account_of(file).spec
     weights, config = WeightReader(file, device, dtype), _config(spec, dtype)
-    layers = [Layer(spec, index, weights, config, experts) for index in range(len(spec.layers))]
+    layers = []
+    for index in range(len(spec.layers)):
+        layers.append(Layer(spec, index, weights, config, experts))
+        if cut is not None:
+            cut.layer(layers[-1], spec)
     decoder = Decoder(spec, weights, Rotary(_ropes(spec), file, device, dtype), layers)
     model = GgufDecoder(config, spec, decoder, _head(spec, decoder, weights))
     weights.check_all_read()
+    if cut is not None:
+        cut.head(model)
     return model
 
 

@@ -38,12 +38,12 @@ def quantise(model: PreTrainedModel, kind: Quantisation, device: TorchDevice) ->
         return
     from torchao.quantization import quantize_  # type: ignore[import-untyped] # noqa: PLC0415 - an optional extra
 
-    head = model.get_output_embeddings()
+    heads = set(model.get_output_embeddings().modules())  # of several ranks, each has a part in a module of its own
     writes: nn.Module = model.get_decoder() if "vision_config" in model.config.sub_configs else model
     layers = set(writes.modules())
 
     def chosen(module: nn.Module, name: str) -> bool:  # noqa: ARG001 - torchao's
-        if not isinstance(module, nn.Linear) or module is head or module not in layers:
+        if not isinstance(module, nn.Linear) or module in heads or module not in layers:
             return False
         if (
             type(module.weight) is not nn.Parameter

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
 
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.models.loading_report import check_loaded
@@ -16,8 +16,13 @@ from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.loading import exact_experts, merging, packing, quantisation
 from infermesh_worker_xpu.loading.checkpoint import check_quantisation
 from infermesh_worker_xpu.loading.fidelity import check_fidelity
+from infermesh_worker_xpu.loading.gguf_parts import GgufCut
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
+from infermesh_worker_xpu.sharding.cut import cut
+from infermesh_worker_xpu.sharding.group import ALONE, Group
+from infermesh_worker_xpu.sharding.loading import read_parts, skeleton
+from infermesh_worker_xpu.sharding.plan import Plan, heads_of
 
 GGUF = "model.gguf"
 
@@ -25,11 +30,17 @@ _log = logging.getLogger(__name__)
 
 
 def load(
-    folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions, *, sees: bool = False
+    folder: Path,
+    device: TorchDevice,
+    dtype: torch.dtype,
+    options: TorchOptions,
+    *,
+    sees: bool = False,
+    group: Group = ALONE,
 ) -> PreTrainedModel:
     """Loads safetensors, or dequantises GGUF, onto the device, and registers paged attention.
 
-    `sees`: with its vision model.
+    `sees`: with its vision model. `group`: the ranks that share the model, of which each loads its part.
 
     Raises FailedPrecondition if the folder holds neither, if its weights are not all there or are not what the model's
     configuration describes, or if the model cannot run with these options, and InvalidArgument for a GGUF file that
@@ -39,7 +50,7 @@ def load(
     exact_experts.register()
     quantisation.check(options.quantisation, device, dtype)
     try:
-        model = _on_device(folder, device, dtype, options, sees=sees)
+        model = _on_device(folder, device, dtype, options, sees=sees, group=group)
         model.requires_grad_(requires_grad=False)
         model.train(mode=False)
         if options.numerics == "fast":  # exact numerics test and run the layers unmerged
@@ -68,36 +79,45 @@ def size_bytes(model: PreTrainedModel) -> int:
 
 
 def _on_device(
-    folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions, *, sees: bool
+    folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions, *, sees: bool, group: Group
 ) -> PreTrainedModel:
     """The model on the device, from safetensors if there are any, else from GGUF."""
     if not any(folder.glob("*.safetensors")) and (folder / GGUF).is_file():
-        experts = exact_experts.IMPLEMENTATION if options.numerics == "exact" else "grouped_mm"
+        exact = options.numerics == "exact"
+        experts = exact_experts.IMPLEMENTATION if exact else "grouped_mm"
         from infermesh_worker_xpu.gguf_decoder import decoder  # noqa: PLC0415 - other folders need no package gguf
 
+        if group.size > 1:
+            return decoder.load(folder / GGUF, device.handle, dtype, experts, GgufCut(group, exact=exact))
         return decoder.load(folder / GGUF, device.handle, dtype, experts)
-    model = _from_pretrained(folder, dtype, options, sees=sees)
+    model = _from_pretrained(folder, device, dtype, options, sees=sees, group=group)
     attention.check_layers(model)
     nn.Module.to(model, device.handle)
     check_fidelity(model, options.context_length)
     return model
 
 
-def _from_pretrained(folder: Path, dtype: torch.dtype, options: TorchOptions, *, sees: bool) -> PreTrainedModel:
+def _from_pretrained(
+    folder: Path, device: TorchDevice, dtype: torch.dtype, options: TorchOptions, *, sees: bool, group: Group
+) -> PreTrainedModel:
     if not any(folder.glob("*.safetensors")):
         raise FailedPrecondition(
             f"{folder} holds no weights that worker-xpu reads: expected *.safetensors or {GGUF}.",
             reason="MODEL_NOT_SUPPORTED",
         )
     check_quantisation(folder)
-    chosen: dict[str, Any] = {}
-    if options.numerics == "exact":
-        chosen["experts_implementation"] = exact_experts.IMPLEMENTATION
+    exact = options.numerics == "exact"
+    chosen: dict[str, Any] = {"experts_implementation": exact_experts.IMPLEMENTATION} if exact else {}
+    plan: Plan = {}
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
         kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
         own = {"text_config": attention.IMPLEMENTATION, "vision_config": "sdpa"}
+        if group.size > 1:
+            config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+            plan, parts = read_parts(skeleton(kind, config), device, group, exact=exact)
+            chosen |= parts
         loaded: Any = kind.from_pretrained(
             str(folder),
             dtype=dtype,
@@ -115,4 +135,6 @@ def _from_pretrained(folder: Path, dtype: torch.dtype, options: TorchOptions, *,
     model: PreTrainedModel
     model, report = loaded
     check_loaded(report)
+    if plan:
+        cut(model, plan, heads_of(model.config.get_text_config()), group, exact=exact)
     return model

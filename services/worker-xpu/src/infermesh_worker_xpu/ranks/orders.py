@@ -1,0 +1,54 @@
+"""What rank 0 tells the other ranks, and what they tell it when they fail; pickled, between processes of one worker."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from infermesh_engine.runners.device_kind import DeviceKind
+from infermesh_engine.runners.runner import Batch
+from infermesh_worker.device.machine_part import MachinePart
+from infermesh_worker_xpu.options import TorchOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """What a rank needs to join the others and to load its part of the model."""
+
+    rank: int
+    size: int
+    kind: DeviceKind
+    store: Path
+    """A file that does not exist yet, through which the ranks find each other."""
+    folder: Path
+    options: TorchOptions
+    """Of this rank: its device, and its share of the threads."""
+    part: MachinePart | None
+    """The part of the machine that the rank is bound to; None: it is not bound."""
+    log_level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Compute a batch; `launch`: whose tokens rank 0 samples on its device."""
+
+    batch: Batch
+    launch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give back the memory of KV blocks."""
+
+    blocks: range
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A rank ends because of an error. `kind`: name of its class, "" if it is one of ours, with `code` and `reason`."""
+
+    kind: str
+    message: str
+    code: int = 0
+    reason: str = ""
+
+
+Order = Run | Release
