@@ -180,9 +180,7 @@ class SmallRunner:
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 3, 20])
-def test_a_device_out_of_memory_gets_smaller_batches(
-    make: Bench, alone: dict[Any, Any], batch_tokens: int
-) -> None:
+def test_a_device_out_of_memory_gets_smaller_batches(make: Bench, alone: dict[Any, Any], batch_tokens: int) -> None:
     bench = make(wrap=lambda runner: SmallRunner(runner, batch_tokens=batch_tokens))
     assert plain(bench.finish(*MIXED)) == alone
 

@@ -76,7 +76,9 @@ def test_a_continuation_at_every_index_equals_the_undisturbed_stream(
         )
         if len(ended) == one.n:
             continue
-        after = make_ahead(max_batched_tokens=16, guesses=guesses).finish(replace(one, request_id="c", generated=generated))
+        after = make_ahead(max_batched_tokens=16, guesses=guesses).finish(
+            replace(one, request_id="c", generated=generated)
+        )
         for choice in set(range(one.n)) - ended:
             assert tokens[choice] + after["c", choice].token_ids == alone[one.request_id, choice][0]
             assert after["c", choice].finished.completion_tokens == alone[one.request_id, choice][3].completion_tokens

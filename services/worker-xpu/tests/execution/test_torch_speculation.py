@@ -17,7 +17,7 @@ from infermesh_engine.speculation.options import SpeculationOptions
 from infermesh_worker.models.model_folder import ModelFolder
 
 if TYPE_CHECKING:
-    from conftest import MakeRunner
+    from conftest import EagerGraph, MakeRunner
 
 TOKENS = 30
 SAMPLINGS = {
@@ -77,4 +77,17 @@ def test_exact_answers_are_those_of_the_run_without(
     guessed, right = answers(runner, tokenizer, SpeculationOptions(mode="always", max_tokens=5), told)
     assert guessed == expected
     assert right > TOKENS
+    runner.close()
+
+
+def test_captured_steps_check_guesses(graph_runner: MakeRunner, made: list[EagerGraph], tokenizer: Tokenizer) -> None:
+    """As on a GPU: the steps that check guesses are those captured for chunks of prompts."""
+    runner = graph_runner("llama", sampling="device")
+    expected, _ = answers(runner, tokenizer, SpeculationOptions(mode="off"), {})
+    before = {graph: graph.replays for graph in made}
+    told = {request: tokens for request, (tokens, _) in expected.items()}
+    guessed, right = answers(runner, tokenizer, SpeculationOptions(mode="always", max_tokens=5), told)
+    assert {name: tokens for name, (tokens, _) in guessed.items()} == told
+    assert right > TOKENS
+    assert sum(graph.replays - before[graph] for graph in made) > TOKENS // 6
     runner.close()

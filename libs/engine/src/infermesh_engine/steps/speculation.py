@@ -81,8 +81,8 @@ class Speculation:
         if self._options.mode == "always":
             return bool(candidates)
         chances = [candidate.drafter.chances(candidate.most + 1)[1:] for candidate in candidates]
-        most = min(room, self._costs.reach(decodes) - decodes)
-        return any(allocate(chances, decodes, self._costs.estimate, most)) or self._measures(chances)
+        cost, most = self._costs.growing_from(decodes), min(room, self._costs.reach(decodes) - decodes)
+        return any(allocate(chances, decodes, cost, most)) or self._measures(chances)
 
     def _measures(self, chances: list[list[float]]) -> bool:
         """Whether the next step should measure what guesses cost, if it can; counts it if it should not."""
@@ -107,7 +107,7 @@ class Speculation:
     def _may_pay(self, decodes: int, room: int) -> bool:
         """Whether to look for guesses at all; also now and then where times say that they do not pay."""
         most = min(room, self._costs.reach(decodes) - decodes, decodes * self._options.max_tokens)
-        if self._options.mode == "always" or may_pay(decodes, self._costs.estimate, most):
+        if self._options.mode == "always" or may_pay(decodes, self._costs.growing_from(decodes), most):
             return True
         if self._steps_without < self._probe_after - 1:
             self._steps_without += 1
@@ -119,7 +119,8 @@ class Speculation:
         if self._options.mode == "always":
             return [candidate.most for candidate in candidates]
         chances = [candidate.drafter.chances(candidate.most) for candidate in candidates]
-        counts = allocate(chances, decodes, self._costs.estimate, min(room, self._costs.reach(decodes) - decodes))
+        cost, most = self._costs.growing_from(decodes), min(room, self._costs.reach(decodes) - decodes)
+        counts = allocate(chances, decodes, cost, most)
         if any(counts):
             self._steps_without, self._probe_after = 0, _PROBE_STEPS
             self._steps_with += 1
