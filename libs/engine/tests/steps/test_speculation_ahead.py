@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infermesh_engine.requests.request import GenerationRequest, OutputFormat, SamplingParams, StopConditions
+from libs.engine.tests.steps.test_overlapped_properties import FailingRunner
 
 Make = Callable[..., Any]
 
@@ -87,3 +88,15 @@ def test_steps_overlap_while_nothing_can_be_guessed(make_ahead: Make) -> None:
         bench.step()
     assert bench.engine.load().drafted_tokens == 0
     assert launched.count(False) <= 2  # the first, and the last, after which there is nothing to launch
+
+
+@pytest.mark.parametrize("fault", ["launch", "sample", "wait"])
+def test_guesses_that_do_not_fit_the_device_are_given_up(make_bench: Make, fault: str) -> None:
+    """The step is run again without them, also when the device tells so only as the tokens are awaited."""
+    expected = make_bench().finish(request())["r", 0].token_ids
+    bench = make_bench(runner=FailingRunner, guesses=5)
+    bench.engine._runner.faults = iter(["", "", fault])  # the third launch is the first with guesses
+    assert bench.finish(request(prediction=expected))["r", 0].token_ids == expected
+    load = bench.engine.load()
+    assert load.drafted_tokens == load.accepted_tokens == 0  # the pause is longer than the output
+    assert (load.running, load.kv_cache_usage) == (0, 0)
