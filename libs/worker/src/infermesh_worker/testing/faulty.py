@@ -68,6 +68,8 @@ class FaultyWorker:
     link: Link = field(default_factory=Link)
     guesses: int = 0
     """Most tokens that each step guesses ahead, where there is anything to guess."""
+    right_guesses: int = 0
+    """In answers that it gave whole."""
     _server: grpc.aio.Server | None = None
     _model: OpenedModel = field(default_factory=lambda: opened_model(SimulatedSettings.model_validate({})))
 
@@ -157,6 +159,7 @@ class FaultyWorker:
             for output in engine.step():
                 if not isinstance(output, PromptLogprobs):
                     yield _to_event(output)
+        self.right_guesses += engine.load().accepted_tokens
 
 
 def _events_before(request: pb.GenerateRequest) -> int:
