@@ -61,8 +61,11 @@ class Bench:
         return Engine(model.runner, model.tokenizer, model.eos_token_ids, config)
 
     def run(self, mode: str, name: str, streams: int, round_number: int, most: int) -> Measured:
-        """Answers the set's questions, at most `most`, `streams` at a time: one that ends makes room for the next."""
-        engine, questions = self._engines[mode], SETS[name][:most]
+        """Answers `most` of the set's questions, `streams` at a time: one that ends makes room for the next.
+
+        They begin again where they end, each time with other seeds.
+        """
+        engine, questions = self._engines[mode], [SETS[name][at % len(SETS[name])] for at in range(most)]
         before = engine.load()
         tokens = steps = 0
         asked = [self._request(name, number, question, round_number) for number, question in enumerate(questions)]
@@ -128,7 +131,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=128, help="most tokens of an answer")
     parser.add_argument("--numerics", choices=("fast", "exact"), default="fast", help="INFERMESH_NUMERICS")
     parser.add_argument("--sets", choices=SETS, nargs="+", default=list(SETS), help="which sets to measure")
-    parser.add_argument("--questions", type=int, default=16, help="how many questions of each set, at most 16")
+    parser.add_argument("--questions", type=int, default=16, help="how many questions of each set; there are 16")
     options = parser.parse_args()
     model = build_model({"folder": str(MODEL), "numerics": options.numerics, "kv_cache_bytes": 1 << 30})
     bench = Bench(model, options.tokens)

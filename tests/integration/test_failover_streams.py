@@ -30,6 +30,8 @@ SETTINGS: dict[str, Any] = {
     "breaker_failures": 1_000_000,
     "breaker_failure_rate": 1.0,
 }
+PATIENT: dict[str, Any] = {"stall_timeout_s": 20.0, "first_token_timeout_s": 20.0, "first_token_timeout_max_s": 20.0}
+"""For tests in which nothing is silent."""
 CONCURRENT = 24
 REASONS = {
     FaultKind.CRASH: "ENGINE_CRASHED",
@@ -93,6 +95,7 @@ class Answer:
 
     choices: dict[int, Choice] = field(default_factory=dict)
     events: int = 0
+    """Tokens and ends of choices."""
     started: list[pb.Started] = field(default_factory=list)
     failovers: list[pb.Failover] = field(default_factory=list)
 
@@ -178,6 +181,25 @@ async def test_a_fault_at_any_event_changes_nothing(variant: str) -> None:
         async with asyncio.TaskGroup() as group:
             for kind, index in itertools.product(FaultKind, range(whole.events + 1)):
                 group.create_task(one(Fault(kind, index)))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+async def test_a_fault_between_guesses_changes_nothing(variant: str) -> None:
+    """Workers that guess tokens ahead, most of them right, give what they give without, wherever a stream fails."""
+    async with two_workers(**PATIENT) as (router, faults, workers):
+        whole = await generate(router, VARIANTS[variant], "undisturbed")
+        for worker in workers:
+            worker.guesses = 4
+        longest = max((choice.token_ids for choice in whole.choices.values()), key=len)
+        guess = [token + (place % 6 == 5) for place, token in enumerate(longest)]
+        request = pb.GenerateRequest()
+        request.CopyFrom(VARIANTS[variant])
+        request.prediction.token_ids.extend(guess)
+        assert (await generate(router, request, "told")).choices == whole.choices
+        assert sum(worker.right_guesses for worker in workers) > 0
+        async with asyncio.TaskGroup() as group:
+            for index in range(whole.events + 1):
+                group.create_task(check(router, faults, request, whole, Fault(FaultKind.CRASH, index)))
 
 
 @pytest.mark.parametrize("variant", ["stop string", "three choices"])

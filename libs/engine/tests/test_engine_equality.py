@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -63,32 +64,38 @@ def alone(make_bench: Bench) -> dict[Any, Any]:
     return choices
 
 
+@pytest.fixture(params=[0, 3], ids=["plain", "guesses"])
+def make(request: pytest.FixtureRequest, make_bench: Bench) -> Bench:
+    """Builds a bench, without guesses of further tokens and with some in every step that has any."""
+    return partial(make_bench, guesses=request.param)
+
+
 @pytest.mark.parametrize("max_batched_tokens", [16, 17, 64, 4096])
 @pytest.mark.parametrize("prefix_caching", [True, False])
 def test_batched_and_chunked_equals_alone(
-    make_bench: Bench, alone: dict[Any, Any], max_batched_tokens: int, prefix_caching: bool
+    make: Bench, alone: dict[Any, Any], max_batched_tokens: int, prefix_caching: bool
 ) -> None:
-    bench = make_bench(max_batched_tokens=max_batched_tokens, prefix_caching=prefix_caching)
+    bench = make(max_batched_tokens=max_batched_tokens, prefix_caching=prefix_caching)
     assert plain(bench.finish(*MIXED)) == alone
 
 
-def test_runs_of_at_least_two_tokens_equal_alone(make_bench: Bench, alone: dict[Any, Any]) -> None:
-    assert plain(make_bench(max_batched_tokens=16, min_run_tokens=2).finish(*MIXED)) == alone
+def test_runs_of_at_least_two_tokens_equal_alone(make: Bench, alone: dict[Any, Any]) -> None:
+    assert plain(make(max_batched_tokens=16, min_run_tokens=2).finish(*MIXED)) == alone
 
 
 @pytest.mark.parametrize("num_blocks", [24, 26, 30, 40])
 @pytest.mark.parametrize("prefix_caching", [True, False])
 def test_preempted_and_resumed_equals_alone(
-    make_bench: Bench, alone: dict[Any, Any], num_blocks: int, prefix_caching: bool
+    make: Bench, alone: dict[Any, Any], num_blocks: int, prefix_caching: bool
 ) -> None:
-    bench = make_bench(num_blocks=num_blocks, prefix_caching=prefix_caching, max_batched_tokens=32)
+    bench = make(num_blocks=num_blocks, prefix_caching=prefix_caching, max_batched_tokens=32)
     assert plain(bench.finish(*MIXED)) == alone
     assert bench.engine.load().preemptions > 0
     assert bench.engine.load().kv_cache_usage == 0
 
 
-def test_a_prefix_hit_equals_alone_and_is_counted(make_bench: Bench, alone: dict[Any, Any]) -> None:
-    bench = make_bench()
+def test_a_prefix_hit_equals_alone_and_is_counted(make: Bench, alone: dict[Any, Any]) -> None:
+    bench = make()
     bench.finish(*MIXED)
     first = plain(bench.choices)
     bench.choices.clear()
@@ -101,11 +108,11 @@ def test_a_prefix_hit_equals_alone_and_is_counted(make_bench: Bench, alone: dict
 
 @pytest.mark.parametrize("which", range(len(MIXED)))
 def test_a_continuation_at_every_index_equals_the_undisturbed_stream(
-    make_bench: Bench, alone: dict[Any, Any], which: int
+    make: Bench, alone: dict[Any, Any], which: int
 ) -> None:
     one = MIXED[which]
-    bench = make_bench(max_batched_tokens=16)
-    engine = make_bench(max_batched_tokens=64).engine
+    bench = make(max_batched_tokens=16)
+    engine = make(max_batched_tokens=64).engine
     engine.submit(one)
     steps = []
     while engine.has_work:
@@ -138,8 +145,8 @@ def test_a_continuation_at_every_index_equals_the_undisturbed_stream(
             assert (end.finished.finish_reason, end.finished.completion_tokens) == (reason, completion_tokens)
 
 
-def test_cancel_frees_blocks_at_once_and_disturbs_nobody(make_bench: Bench, alone: dict[Any, Any]) -> None:
-    bench = make_bench(max_batched_tokens=32)
+def test_cancel_frees_blocks_at_once_and_disturbs_nobody(make: Bench, alone: dict[Any, Any]) -> None:
+    bench = make(max_batched_tokens=32)
     for one in MIXED:
         bench.engine.submit(one)
         bench.engine.submit(replace(one, request_id=f"cancelled {one.request_id}", n=2))
@@ -173,15 +180,13 @@ class SmallRunner:
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 3, 20])
-def test_a_device_out_of_memory_gets_smaller_batches(
-    make_bench: Bench, alone: dict[Any, Any], batch_tokens: int
-) -> None:
-    bench = make_bench(wrap=lambda runner: SmallRunner(runner, batch_tokens=batch_tokens))
+def test_a_device_out_of_memory_gets_smaller_batches(make: Bench, alone: dict[Any, Any], batch_tokens: int) -> None:
+    bench = make(wrap=lambda runner: SmallRunner(runner, batch_tokens=batch_tokens))
     assert plain(bench.finish(*MIXED)) == alone
 
 
-def test_a_sequence_that_does_not_fit_alone_fails_and_the_others_go_on(make_bench: Bench) -> None:
-    engine = make_bench(wrap=lambda runner: SmallRunner(runner, batch_tokens=100, context_tokens=30)).engine
+def test_a_sequence_that_does_not_fit_alone_fails_and_the_others_go_on(make: Bench) -> None:
+    engine = make(wrap=lambda runner: SmallRunner(runner, batch_tokens=100, context_tokens=30)).engine
     engine.submit(request("long", long(0, 40), n=2))
     engine.submit(request("short"))
     outputs = []
@@ -193,10 +198,10 @@ def test_a_sequence_that_does_not_fit_alone_fails_and_the_others_go_on(make_benc
     assert engine.load().kv_cache_usage == 0
 
 
-def test_the_next_turn_of_a_conversation_hits_what_was_generated(make_bench: Bench) -> None:
-    bench = make_bench()
+def test_the_next_turn_of_a_conversation_hits_what_was_generated(make: Bench) -> None:
+    bench = make()
     answer = bench.finish(request("turn 1", long(0, 10), max_tokens=23))["turn 1", 0].token_ids
     turn_2 = request("turn 2", (*long(0, 10), *answer, 5, 6))
     again = bench.finish(turn_2)["turn 2", 0]
     assert again.finished.cached_tokens == 32
-    assert again.token_ids == make_bench(prefix_caching=False).finish(turn_2)["turn 2", 0].token_ids
+    assert again.token_ids == make(prefix_caching=False).finish(turn_2)["turn 2", 0].token_ids

@@ -47,6 +47,7 @@ def arrivals(draw: st.DrawFn) -> list[Arrival]:
     max_batched_tokens=st.integers(6, 40),
     prefix_caching=st.booleans(),
     min_run_tokens=st.integers(1, 2),
+    guesses=st.sampled_from([0, 3]),
 )
 def test_whatever_comes_everything_ends_as_if_alone(
     make_bench: Callable[..., Any], arrivals: list[Arrival], **limits: Any

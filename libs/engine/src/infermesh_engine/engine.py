@@ -46,7 +46,7 @@ class EngineConfig:
     grammar_cache_bytes: int = DEFAULT_CACHE_BYTES
     """Most memory for compiled output formats; the newest is kept even if it alone takes more."""
     speculation: SpeculationOptions = field(default_factory=SpeculationOptions)
-    """When to guess tokens ahead; only on runners that check drafts and do not sample."""
+    """When to guess tokens ahead; only on runners that check drafts."""
     model: str = ""
     """Name of the model, for errors."""
 
@@ -88,12 +88,14 @@ class Engine:
             max_batched_tokens=config.max_batched_tokens, max_sequences=config.max_sequences, info=info
         )
         self._steps: SerialSteps | OverlappedSteps
-        self.guesses_ahead = info.checks_drafts and not info.samples and config.speculation.mode != "off"
+        self.guesses_ahead = info.checks_drafts and config.speculation.mode != "off"
         """Whether it ever tries guesses of further tokens, so that a prediction is of use."""
+        speculation = Speculation(config.speculation, self._scheduler) if self.guesses_ahead else None
         if isinstance(runner, SamplingRunner) and info.samples:
-            self._steps = OverlappedSteps(runner, self._scheduler, batches, self._meter, self._requests)
+            self._steps = OverlappedSteps(
+                runner, self._scheduler, batches, self._meter, self._requests, speculation=speculation
+            )
         else:
-            speculation = Speculation(config.speculation, self._scheduler) if self.guesses_ahead else None
             self._steps = SerialSteps(
                 runner, self._scheduler, batches, self._meter, self._requests, speculation=speculation
             )

@@ -1,6 +1,6 @@
 """Candidates and masks decide as the whole masked row would, which is read only where they cannot."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -33,6 +33,9 @@ class Allows:
 
     def consume(self, token_id: int) -> None:
         pass
+
+    def fork(self) -> Self:
+        return self
 
 
 class Fails(Allows):

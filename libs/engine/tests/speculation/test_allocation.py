@@ -97,3 +97,20 @@ def test_costs_follow_the_machine() -> None:
     for seconds in (*[0.01] * 20, *[0.03] * 7):
         costs.add(4, seconds)
     assert costs.estimate(4) == pytest.approx(0.03)
+
+
+def test_no_step_counts_as_quicker_than_one_with_fewer_rows() -> None:
+    costs = StepCosts()
+    for _ in range(2):
+        for rows, seconds in (
+            (4, 0.5),
+            (8, 0.040),
+            (9, 0.042),
+            (10, 0.021),
+            (12, 0.050),
+        ):  # 4: long ago, on a busy machine
+            costs.add(rows, seconds)
+    cost = costs.growing_from(8)
+    assert [cost(rows) for rows in (8, 9, 10, 12)] == pytest.approx([0.040, 0.042, 0.042, 0.050])
+    assert allocate([chances(0.5, 1), chances(0.5, 1)], 8, cost, 4) == [1, 1]
+    assert allocate([chances(0.1, 1), chances(0.1, 1)], 8, cost, 4) == [0, 0]

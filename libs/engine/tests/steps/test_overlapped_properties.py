@@ -155,6 +155,8 @@ LIMITS = {
     "max_batched_tokens": st.integers(6, 40),
     "prefix_caching": st.booleans(),
     "min_run_tokens": st.integers(1, 2),
+    "guesses": st.sampled_from([0, 1, 5]),
+    "speculation": st.sampled_from(["always", "auto"]),
 }
 
 

@@ -51,11 +51,12 @@ def request(name: str = "r", prompt: tuple[int, ...] = (1, 2, 3), **fields: Any)
     ],
     ids=lambda one: one.request_id,
 )
+@pytest.mark.parametrize("guesses", [0, 3])
 def test_a_continuation_at_every_index_equals_the_undisturbed_stream(
-    make_bench: Bench, make_ahead: Bench, one: GenerationRequest
+    make_bench: Bench, make_ahead: Bench, one: GenerationRequest, guesses: int
 ) -> None:
     alone = plain(make_bench(prefix_caching=False).finish(one))
-    engine = make_ahead(max_batched_tokens=64).engine
+    engine = make_ahead(max_batched_tokens=64, guesses=guesses).engine
     engine.submit(one)
     outputs: list[Any] = []
     cuts = []
@@ -75,7 +76,9 @@ def test_a_continuation_at_every_index_equals_the_undisturbed_stream(
         )
         if len(ended) == one.n:
             continue
-        after = make_ahead(max_batched_tokens=16).finish(replace(one, request_id="c", generated=generated))
+        after = make_ahead(max_batched_tokens=16, guesses=guesses).finish(
+            replace(one, request_id="c", generated=generated)
+        )
         for choice in set(range(one.n)) - ended:
             assert tokens[choice] + after["c", choice].token_ids == alone[one.request_id, choice][0]
             assert after["c", choice].finished.completion_tokens == alone[one.request_id, choice][3].completion_tokens

@@ -124,7 +124,8 @@ def test_an_engine_tells_whether_it_guesses(make_bench: Make, make_ahead: Make) 
     assert make_bench(guesses=8).engine.guesses_ahead
     assert not make_bench(guesses=0).engine.guesses_ahead
     assert not make_bench(guesses=8, checks_drafts=False).engine.guesses_ahead
-    assert not make_ahead(guesses=8).engine.guesses_ahead
+    assert make_ahead(guesses=8).engine.guesses_ahead
+    assert not make_ahead(guesses=8, checks_drafts=False).engine.guesses_ahead
 
 
 def auto(make_bench: Make, *, prefill_tokens_per_s: float) -> tuple[float, Any]:

@@ -14,6 +14,8 @@ from infermesh_engine.requests.request import (
     SamplingParams,
     StopConditions,
 )
+from infermesh_engine.simulated.runner import SimulatedRunner
+from infermesh_engine.simulated.sampling_runner import SimulatedSamplingRunner
 
 Make = Callable[..., Any]
 
@@ -93,7 +95,7 @@ def told(arrival: Arrival, tokens: tuple[int, ...]) -> GenerationRequest:
     return request
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     arrivals=arrivals(),
     num_blocks=st.integers(16, 40),
@@ -103,6 +105,7 @@ def told(arrival: Arrival, tokens: tuple[int, ...]) -> GenerationRequest:
     min_run_tokens=st.integers(1, 2),
     guesses=st.integers(1, 9),
     speculation=st.sampled_from(("always", "always", "auto")),
+    runner=st.sampled_from((SimulatedRunner, SimulatedSamplingRunner)),
 )
 def test_guesses_change_nothing(make_bench: Make, arrivals: list[Arrival], **limits: Any) -> None:
     alone = [

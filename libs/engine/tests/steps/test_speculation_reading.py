@@ -12,7 +12,7 @@ from infermesh_engine.scheduling.scheduler import Scheduler
 from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_engine.speculation.options import SpeculationOptions
 from infermesh_engine.speculation.prompt_index import MOST_INDEXED, PromptIndex
-from infermesh_engine.steps import speculation
+from infermesh_engine.steps import candidates
 from infermesh_engine.steps.speculation import Speculation
 
 Make = Callable[..., Any]
@@ -67,7 +67,7 @@ def test_all_choices_of_a_request_read_its_prompt_once(make_bench: Make, monkeyp
         made.append(1)
         return PromptIndex(*args)
 
-    monkeypatch.setattr(speculation, "PromptIndex", counting)
+    monkeypatch.setattr(candidates, "PromptIndex", counting)
     bench = make_bench(guesses=4)
     stop = StopConditions(max_tokens=6, ignore_eos=True)
     for name in ("a", "b"):

@@ -142,8 +142,8 @@ class WorkerSettings(ServiceSettings):
     speculation: Literal["auto", "off"] = Field(
         "auto",
         description="Whether to guess tokens ahead from a sequence's own text and check several in one step. auto: "
-        "where measured times and rates of right guesses say that it pays, on processors only. off: never. It does not "
-        "change the tokens of INFERMESH_NUMERICS=exact.",
+        "where measured times and rates of right guesses say that it pays. off: never. It does not change the tokens "
+        "of INFERMESH_NUMERICS=exact.",
     )
     speculation_tokens: int = Field(
         8, ge=1, le=64, description="Most tokens of a sequence that one step guesses ahead, in tokens."

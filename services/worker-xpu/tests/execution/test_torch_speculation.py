@@ -1,9 +1,9 @@
-"""Guessing tokens ahead on torch, which samples on the host on processors: exact answers stay what they are."""
+"""Guessing tokens ahead on torch, which samples on the host or on its device: exact answers stay what they are."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -17,27 +17,32 @@ from infermesh_engine.speculation.options import SpeculationOptions
 from infermesh_worker.models.model_folder import ModelFolder
 
 if TYPE_CHECKING:
-    from conftest import MakeRunner
+    from conftest import EagerGraph, MakeRunner
 
 TOKENS = 30
+SAMPLINGS = {
+    "greedy": SamplingParams(temperature=0.0),
+    "sampled": SamplingParams(temperature=0.9),
+    "penalised": SamplingParams(temperature=0.7, top_p=0.9, repetition_penalty=1.3, presence_penalty=0.4),
+}
 Answers = dict[str, tuple[tuple[int, ...], tuple[Any, ...]]]
 
 
 def answers(
     runner: ModelRunner, tokenizer: Tokenizer, speculation: SpeculationOptions, predictions: dict[str, tuple[int, ...]]
 ) -> tuple[Answers, int]:
-    """Tokens and log probabilities of two requests, one of them sampled, and how many guesses were right."""
+    """Tokens and log probabilities of requests, and how many guesses were right."""
     config = EngineConfig(max_sequences=8, max_batched_tokens=128, prefix_caching=False, speculation=speculation)
     engine = Engine(runner, tokenizer, frozenset(), config)
     found: Answers = {}
-    for name, temperature in (("greedy", 0.0), ("sampled", 0.9)):
+    for name, sampling in SAMPLINGS.items():
         found[name] = (), ()
         engine.submit(
             GenerationRequest(
                 request_id=name,
                 prompt_token_ids=tuple(np.random.default_rng(len(name)).integers(3, 160, 40).tolist()),
                 seed=1,
-                sampling=SamplingParams(temperature=temperature),
+                sampling=sampling,
                 stop=StopConditions(max_tokens=TOKENS, ignore_eos=True),
                 logprobs=1,
                 prediction=predictions.get(name, ()),
@@ -57,9 +62,13 @@ def tokenizer(default_model: Path) -> Tokenizer:
     return ModelFolder.open(default_model).load_tokenizer()
 
 
+@pytest.mark.parametrize("sampling", ["host", "device"])
 @pytest.mark.parametrize("name", ["llama", "mistral-window", "gemma2"])
-def test_exact_answers_are_those_of_the_run_without(name: str, tiny_runner: MakeRunner, tokenizer: Tokenizer) -> None:
-    runner = tiny_runner(name, numerics="exact")
+def test_exact_answers_are_those_of_the_run_without(
+    name: str, sampling: Literal["host", "device"], tiny_runner: MakeRunner, tokenizer: Tokenizer
+) -> None:
+    runner = tiny_runner(name, numerics="exact", sampling=sampling)
+    assert runner.info.samples == (sampling == "device")
     expected, _ = answers(runner, tokenizer, SpeculationOptions(mode="off"), {})
     told = {
         request: tuple((token + (place % 9 == 8)) % 160 for place, token in enumerate(tokens))
@@ -71,8 +80,14 @@ def test_exact_answers_are_those_of_the_run_without(name: str, tiny_runner: Make
     runner.close()
 
 
-def test_a_runner_that_samples_on_its_device_checks_none(tiny_runner: MakeRunner) -> None:
-    runner = tiny_runner("llama", sampling="device")
-    assert runner.info.samples
-    assert not runner.info.checks_drafts
+def test_captured_steps_check_guesses(graph_runner: MakeRunner, made: list[EagerGraph], tokenizer: Tokenizer) -> None:
+    """As on a GPU: the steps that check guesses are those captured for chunks of prompts."""
+    runner = graph_runner("llama", sampling="device", max_sequences=24)  # a captured step has so many rows
+    expected, _ = answers(runner, tokenizer, SpeculationOptions(mode="off"), {})
+    before = {graph: graph.replays for graph in made}
+    told = {request: tokens for request, (tokens, _) in expected.items()}
+    guessed, right = answers(runner, tokenizer, SpeculationOptions(mode="always", max_tokens=5), told)
+    assert {name: tokens for name, (tokens, _) in guessed.items()} == told
+    assert right > TOKENS
+    assert sum(graph.replays - before[graph] for graph in made) > TOKENS // 6
     runner.close()

@@ -44,7 +44,7 @@ class RunnerInfo:
     """Whether it is a `shrinking_runner.ShrinkingRunner`. KV blocks that were never used take no memory then."""
     checks_drafts: bool = False
     """Whether a batch may ask for the logits of every token of a sequence's run, after which the engine may overwrite
-    the run's KV from any token on. Only used if `samples` is not set."""
+    the run's KV from any token on."""
     samples: bool = False
     """Whether to use the runner as a `sampling_runner.SamplingRunner`: it samples on its device, and gets the next
     batch while one is running."""

@@ -1,6 +1,7 @@
 """Applies logit bias and penalties to a row of logits."""
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,14 @@ class Adjustments:
         if self._penalised:
             slot = self._slot(token_id)
             self._counts[slot] += 1
+
+    def fork(self) -> "Adjustments":
+        """Another one with the same counts; from then on, each counts by itself."""
+        if not self._penalised:
+            return self
+        forked = copy(self)
+        forked._slots, forked._ids, forked._counts = self._slots.copy(), self._ids.copy(), self._counts.copy()
+        return forked
 
     @property
     def bias(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

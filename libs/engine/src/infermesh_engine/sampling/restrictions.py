@@ -1,7 +1,8 @@
 """Restricts an output beyond its grammar: to some tokens only, and from texts that it must not contain."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from copy import copy
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,10 @@ class TokenRule(Protocol):
 
     def consume(self, token_id: int) -> None:
         """Moves past a token."""
+        ...
+
+    def fork(self) -> Self:
+        """Another rule at the same position; from then on, each moves by itself."""
         ...
 
 
@@ -83,3 +88,9 @@ class Restrictions:
             self._rule.consume(token_id)
         if self._longest > 1:
             self._recent = [*self._recent, token_id][1 - self._longest :]
+
+    def fork(self) -> Self:
+        """Another one at the same position."""
+        forked = copy(self)  # nothing changes the lists themselves
+        forked._rule = self._rule.fork() if self._rule is not None else None
+        return forked

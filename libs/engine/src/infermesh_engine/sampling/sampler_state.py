@@ -1,6 +1,7 @@
 """What the sampling of one choice remembers from token to token: parameters, position, penalties and grammar."""
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,15 @@ class SamplerState:
             self._grammar.consume(token_id)
         elif self._position == self._ban_until:
             self.needs_row = self._changes_logits()
+
+    def after(self, token_id: int) -> "SamplerState":
+        """The state behind a token that may come next; this one stays as it is. Raises as `observe`."""
+        later = copy(self)
+        if self.needs_row:
+            later._adjustments = self._adjustments.fork()
+            later._grammar = self._grammar.fork() if self._grammar is not None else None
+        later.observe(token_id)
+        return later
 
     @property
     def finished_by_grammar(self) -> bool:

@@ -159,7 +159,7 @@ class Scheduler:
 
     def revoke(self, plan: Plan) -> None:
         """Takes back an advanced plan that failed: its sequences lose their blocks and wait again."""
-        for sequence in [*plan.decodes, *(chunk.sequence for chunk in plan.prefills)]:
+        for sequence in [*plan.decoding, *(chunk.sequence for chunk in plan.prefills)]:
             if sequence in self._running:
                 self._running.remove(sequence)
                 self._preempt(sequence)

@@ -2,6 +2,9 @@
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable
+from functools import partial
+from itertools import accumulate
 from statistics import median_low
 
 _KEPT = 7
@@ -49,21 +52,33 @@ class StepCosts:
 
     def estimate(self, rows: int) -> float:
         """Seconds of a step with so many rows; 1 before anything is known."""
-        sizes, seconds = self._sizes, self._seconds
-        if not sizes:
-            return 1.0 + _LEAST_GROWTH * (rows - 1)
-        at = bisect_left(sizes, rows)
-        if at == len(sizes):
-            growth = _LEAST_GROWTH * seconds[-1] / sizes[-1]
-            if at > 1:
-                growth = max(growth, (seconds[-1] - seconds[0]) / (sizes[-1] - sizes[0]))
-            return seconds[-1] + growth * (rows - sizes[-1])
-        if at == 0 or sizes[at] == rows:
-            return seconds[at]
-        share = (rows - sizes[at - 1]) / (sizes[at] - sizes[at - 1])
-        return seconds[at - 1] + share * (seconds[at] - seconds[at - 1])
+        return _estimate(self._sizes, self._seconds, rows)
+
+    def growing_from(self, least: int) -> Callable[[int], float]:
+        """Estimates for steps with at least `least` rows, of which none is quicker than one with fewer.
+
+        Otherwise, among many sizes, those whose few measurements happen to be low would be chosen again and again.
+        """
+        at = bisect_left(self._sizes, least)
+        return partial(_estimate, self._sizes, [*self._seconds[:at], *accumulate(self._seconds[at:], max)])
 
     def reach(self, rows: int) -> int:
         """Most rows to try where a step has `rows` without guesses: sizes that are new are not tried at one leap."""
         further = max(0, self._sizes[-1] - rows) if self._sizes else 0
         return rows + max(1, rows // _FIRST_SHARE, _LEAP * further)
+
+
+def _estimate(sizes: list[int], seconds: list[float], rows: int) -> float:
+    """Seconds of a step with so many rows, by those of some sizes in order."""
+    if not sizes:
+        return 1.0 + _LEAST_GROWTH * (rows - 1)
+    at = bisect_left(sizes, rows)
+    if at == len(sizes):
+        growth = _LEAST_GROWTH * seconds[-1] / sizes[-1]
+        if at > 1:
+            growth = max(growth, (seconds[-1] - seconds[0]) / (sizes[-1] - sizes[0]))
+        return seconds[-1] + growth * (rows - sizes[-1])
+    if at == 0 or sizes[at] == rows:
+        return seconds[at]
+    share = (rows - sizes[at - 1]) / (sizes[at] - sizes[at - 1])
+    return seconds[at - 1] + share * (seconds[at] - seconds[at - 1])

@@ -2,10 +2,12 @@
 
 from functools import partial
 
+import numpy as np
+
 from infermesh_engine.requests.output import Output
 from infermesh_engine.runners.runner import Logits, ModelRunner
 from infermesh_engine.sampling.picked_rows import PickedRows
-from infermesh_engine.sampling.sampler import sample
+from infermesh_engine.sampling.sampler import SampledToken, sample
 from infermesh_engine.scheduling.batch_builder import BatchBuilder, first_rows
 from infermesh_engine.scheduling.plan import Plan
 from infermesh_engine.scheduling.scheduler import Scheduler
@@ -78,7 +80,8 @@ class SerialSteps:
         plain = [*range(first), *range(last, len(sampled))]
         for index in plain:
             self._requests.deliver(sampled[index], tokens[index], outputs)
-        drafted = self._verification.finish(plan.drafts, rows[first:last].tolist(), tokens[first:last], logits, outputs)
+        more = partial(_sample_rows, logits)
+        drafted = self._verification.finish(plan.drafts, rows[first:last].tolist(), tokens[first:last], more, outputs)
         return len(plain) + drafted
 
     def _score(self, scoring: Scoring, sampled: list[Sequence], logits: Logits, outputs: list[Output]) -> Logits:
@@ -104,3 +107,9 @@ class SerialSteps:
                 too_large = self._scheduler.shrink(plan)
                 if too_large is not None:
                     self._requests.deliver(too_large, error, outputs)
+
+
+def _sample_rows(logits: Logits, rows: list[tuple[int, Sequence]]) -> list[SampledToken | Exception]:
+    """The tokens of some rows, each with its sequence."""
+    index = np.array([row for row, _ in rows], dtype=np.int64)
+    return sample(PickedRows(logits, index), [sequence.sampler for _, sequence in rows])

@@ -1,18 +1,14 @@
 """Adds guesses of further tokens to steps that decode, where checking them is expected to pay."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 from infermesh_engine.runners.runner import SCORED_ROWS
 from infermesh_engine.scheduling.plan import Draft, Plan
 from infermesh_engine.scheduling.scheduler import Scheduler
-from infermesh_engine.scheduling.sequence import Sequence
-from infermesh_engine.speculation.acceptance import AcceptanceRates, SharedRates
 from infermesh_engine.speculation.allocation import allocate, may_pay
-from infermesh_engine.speculation.drafter import Drafter
 from infermesh_engine.speculation.options import SpeculationOptions
-from infermesh_engine.speculation.prompt_index import MOST_INDEXED, PromptIndex
 from infermesh_engine.speculation.step_costs import StepCosts
+from infermesh_engine.steps.candidates import Candidate, Candidates
 
 _PROBE_STEPS = 64
 """After so many steps of one kind, with guesses or without, one of the other kind is run to measure it again."""
@@ -24,16 +20,11 @@ _PROBES = 4
 _PROBE_GUESSES = 2
 _LIKELY = 0.5
 """Chance from which on a guess is worth a step that measures."""
+_PLAIN_STEPS = 2
+"""Steps without guesses that a runner which is given steps ahead runs to measure them, after the first, for which it
+waited."""
 _PAUSE_STEPS = 32
 """Steps without guesses after a batch with some did not fit in the device's memory."""
-
-
-class _Candidate(NamedTuple):
-    """A sequence that has guesses, and how many it may have."""
-
-    sequence: Sequence
-    drafter: Drafter
-    most: int
 
 
 class Speculation:
@@ -44,10 +35,11 @@ class Speculation:
         """Guesses checked since the start."""
         self._options = options
         self._scheduler = scheduler
-        self._rates = SharedRates()
+        self._candidates = Candidates(options.max_tokens)
         self._costs = StepCosts()
         self._steps_with = 0
         self._steps_without = 0
+        self._plain_steps = 0
         self._probe_after = _PROBE_STEPS
         self._pause = 0
 
@@ -61,7 +53,7 @@ class Speculation:
         room = min(SCORED_ROWS, self._scheduler.spare_tokens(plan))
         if not self._may_pay(len(plan.decodes), room):
             return plan
-        candidates = self._candidates(plan)
+        candidates = self._candidates.find(plan.decodes)
         if not candidates:
             return plan
         drafts = self._drafts(candidates, self._choose(candidates, len(plan.decodes), room), room)
@@ -70,9 +62,39 @@ class Speculation:
         drafted = {id(draft.sequence) for draft in drafts}
         return replace(plan, decodes=[s for s in plan.decodes if id(s) not in drafted], drafts=drafts)
 
-    def ran(self, plan: Plan, seconds: float) -> None:
-        """Measures a step that took so long."""
-        if not plan.prefills and (rows := plan.decode_rows):
+    def awaits(self, plan: Plan) -> bool:
+        """Whether the step after `plan`, which is running, should wait for its tokens, because it is likely to check
+        guesses.
+
+        For runners that could be given that step at once. They gain by guesses only if the next token is right, too.
+        """
+        if self._pause or plan.prefills or not plan.decodes:
+            return False
+        if self._plain_steps:
+            self._plain_steps -= 1
+            return False
+        decodes = len(plan.decodes)
+        room = min(SCORED_ROWS, self._scheduler.spare_tokens(plan))
+        if not self._may_pay(decodes, room):
+            return False
+        candidates = self._candidates.find(plan.decodes, expected=1)
+        if self._options.mode == "always":
+            return bool(candidates)
+        chances = [candidate.drafter.chances(candidate.most + 1)[1:] for candidate in candidates]
+        cost, most = self._costs.growing_from(decodes), min(room, self._costs.reach(decodes) - decodes)
+        return any(allocate(chances, decodes, cost, most)) or self._measures(chances)
+
+    def _measures(self, chances: list[list[float]]) -> bool:
+        """Whether the next step should measure what guesses cost, if it can; counts it if it should not."""
+        likely = any(each and each[0] > _LIKELY for each in chances)
+        if self._steps_without < self._probe_after - 1:
+            self._steps_without += likely
+            return False
+        return likely
+
+    def ran(self, plan: Plan, seconds: float, *, typical: bool = True) -> None:
+        """Measures a step that took so long. `typical`: whether steps of its kind take so long."""
+        if typical and not plan.prefills and (rows := plan.decode_rows):
             self._costs.add(rows, seconds)
         self.drafted += plan.decode_rows - len(plan.decoding)
 
@@ -85,52 +107,26 @@ class Speculation:
     def _may_pay(self, decodes: int, room: int) -> bool:
         """Whether to look for guesses at all; also now and then where times say that they do not pay."""
         most = min(room, self._costs.reach(decodes) - decodes, decodes * self._options.max_tokens)
-        if self._options.mode == "always" or may_pay(decodes, self._costs.estimate, most):
+        if self._options.mode == "always" or may_pay(decodes, self._costs.growing_from(decodes), most):
             return True
         if self._steps_without < self._probe_after - 1:
             self._steps_without += 1
             return False
         return True  # `_choose` counts this step, if it measures
 
-    def _candidates(self, plan: Plan) -> list[_Candidate]:
-        """The sequences that have guesses. Those with too much to read for one step are left to the next ones."""
-        candidates = []
-        room = MOST_INDEXED
-        for sequence in plan.decodes:
-            if room <= 0:
-                break
-            room -= _unread(sequence)
-            drafter = sequence.drafter
-            if drafter is None:
-                drafter = sequence.drafter = self._drafter(sequence)
-            elif (new := sequence.num_tokens - sequence.drafted_to) > 0:
-                drafter.extend(sequence.tokens.view[-new:].tolist())
-            sequence.drafted_to = sequence.num_tokens
-            most = min(self._options.max_tokens, sequence.limit - sequence.num_tokens - 1)
-            if most > 0 and drafter.has_guess:
-                candidates.append(_Candidate(sequence, drafter, most))
-        return candidates
-
-    def _drafter(self, sequence: Sequence) -> Drafter:
-        tokens, prompt, shared = sequence.tokens.view, sequence.prompt_tokens, sequence.prompt_index
-        if shared.made is None:
-            shared.made = PromptIndex(tokens[:prompt], sequence.prediction)
-        drafter = Drafter(shared.made, AcceptanceRates(self._rates))
-        drafter.extend(tokens[prompt:].tolist())
-        return drafter
-
-    def _choose(self, candidates: list[_Candidate], decodes: int, room: int) -> list[int]:
+    def _choose(self, candidates: list[Candidate], decodes: int, room: int) -> list[int]:
         """How many guesses of each to check."""
         if self._options.mode == "always":
             return [candidate.most for candidate in candidates]
         chances = [candidate.drafter.chances(candidate.most) for candidate in candidates]
-        counts = allocate(chances, decodes, self._costs.estimate, min(room, self._costs.reach(decodes) - decodes))
+        cost, most = self._costs.growing_from(decodes), min(room, self._costs.reach(decodes) - decodes)
+        counts = allocate(chances, decodes, cost, most)
         if any(counts):
             self._steps_without, self._probe_after = 0, _PROBE_STEPS
             self._steps_with += 1
             if self._steps_with < _PROBE_STEPS and (self._costs.measured(decodes) or self._steps_with % _NEW_SIZE):
                 return counts
-            self._steps_with = 0
+            self._steps_with, self._plain_steps = 0, _PLAIN_STEPS
             return [0] * len(counts)
         self._steps_with = 0
         likely = [bool(each) and each[0] > _LIKELY for each in chances]
@@ -141,7 +137,7 @@ class Speculation:
             self._steps_without, self._probe_after = 0, min(2 * self._probe_after, _MOST_PROBE_STEPS)
         return [likely[at] * min(_PROBE_GUESSES, candidate.most) for at, candidate in enumerate(candidates)]
 
-    def _drafts(self, candidates: list[_Candidate], counts: list[int], room: int) -> list[Draft]:
+    def _drafts(self, candidates: list[Candidate], counts: list[int], room: int) -> list[Draft]:
         """Drafts with so many guesses, as far as there is room."""
         drafts = []
         for (sequence, drafter, _), count in zip(candidates, counts, strict=True):
@@ -153,13 +149,3 @@ class Speculation:
             drafts.append(Draft(sequence, guesses, drafter.from_prediction(len(guesses))))
             room -= len(guesses)
         return drafts
-
-
-def _unread(sequence: Sequence) -> int:
-    """How many tokens its drafter has to read before it guesses."""
-    if sequence.drafter is not None:
-        return sequence.num_tokens - sequence.drafted_to
-    if sequence.prompt_index.made is not None:
-        return sequence.completion_tokens
-    prompt, predicted = min(sequence.prompt_tokens, MOST_INDEXED), min(len(sequence.prediction), MOST_INDEXED)
-    return prompt + predicted + sequence.completion_tokens

@@ -4,17 +4,19 @@ Each token is sampled by its own sequence's state, after that has seen the token
 steps without guesses give, as far as the runner's logits are.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence as Values
 
-import numpy as np
-
 from infermesh_engine.requests.output import Delta, Output
-from infermesh_engine.runners.runner import Logits
-from infermesh_engine.sampling.picked_rows import PickedRows
-from infermesh_engine.sampling.sampler import SampledToken, sample
+from infermesh_engine.sampling.sampler import SampledToken
 from infermesh_engine.scheduling.plan import Draft
 from infermesh_engine.scheduling.scheduler import Scheduler
+from infermesh_engine.scheduling.sequence import Sequence
 from infermesh_engine.steps.live_requests import LiveRequests
+
+Token = SampledToken | Exception
+TokensOf = Callable[[list[tuple[int, Sequence]]], Values[Token]]
+"""The tokens of rows of the step's logits, each with the sequence that it belongs to, whose state has come that far."""
 
 
 class Verification:
@@ -30,13 +32,13 @@ class Verification:
         self,
         drafts: Values[Draft],
         rows: Values[int],
-        tokens: Values[SampledToken | Exception],
-        logits: Logits,
+        tokens: Values[Token],
+        tokens_of: TokensOf,
         outputs: list[Output],
     ) -> int:
         """Delivers the tokens of drafts; returns how many.
 
-        `rows`: the first row of each draft in `logits`; `tokens`: what was sampled from those rows.
+        `rows`: each draft's first row; `tokens`: what these rows gave; `tokens_of`: says what further rows give.
         """
         began = len(outputs)
         for draft in drafts:
@@ -51,15 +53,14 @@ class Verification:
                 self._scheduler.accept(draft.sequence)
             if not goes_on:
                 break
-            index = np.array([row + at for _, row in goes_on], dtype=np.int64)
-            sampled = sample(PickedRows(logits, index), [draft.sequence.sampler for draft, _ in goes_on])
+            sampled = tokens_of([(row + at, draft.sequence) for draft, row in goes_on])
             live = [(draft, row, token) for (draft, row), token in zip(goes_on, sampled, strict=True)]
         for draft in drafts:
             self._scheduler.trim(draft.sequence)
         outputs[began:] = _merged(outputs[began:])
         return delivered
 
-    def _deliver(self, draft: Draft, at: int, token: SampledToken | Exception, outputs: list[Output]) -> bool:
+    def _deliver(self, draft: Draft, at: int, token: Token, outputs: list[Output]) -> bool:
         """Delivers token `at` of a draft; returns whether the sequence goes on and the guess of that token was right.
 
         The logits of the next position are of use only then.

@@ -1,6 +1,7 @@
 """A simulated worker inside a test's process that fails when and how the test says.
 
-It runs the real engine on the simulated runner, in virtual time: one delta for each token, as fast as they can be sent.
+It runs the real engine on the simulated runner, in virtual time, and sends tokens as fast as it can: one in each delta,
+or several where it guesses them ahead.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason, PromptLogprobs, TokenLogprob
 from infermesh_engine.simulated.runner import SimulatedOptions, SimulatedRunner, VirtualClock
+from infermesh_engine.speculation.options import SpeculationOptions
 from infermesh_runtime.errors import Internal, Unavailable
 from infermesh_runtime.rpc.context import REQUEST_ID_KEY, RpcContext
 from infermesh_runtime.rpc.interceptor import RpcInterceptor
@@ -48,7 +50,8 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A stream's failure, after this many events besides `started`: all that the client has got, from any worker."""
+    """A stream's failure, after the delta or end with which the client has so many tokens and ends of choices, from any
+    worker."""
 
     kind: FaultKind
     events: int
@@ -63,6 +66,10 @@ class FaultyWorker:
     requests: list[pb.GenerateRequest] = field(default_factory=list)
     """The requests it got, oldest first."""
     link: Link = field(default_factory=Link)
+    guesses: int = 0
+    """Most tokens that each step guesses ahead, where there is anything to guess."""
+    right_guesses: int = 0
+    """In answers that it gave whole."""
     _server: grpc.aio.Server | None = None
     _model: OpenedModel = field(default_factory=lambda: opened_model(SimulatedSettings.model_validate({})))
 
@@ -109,7 +116,7 @@ class FaultyWorker:
         sent = _events_before(request) - 1  # a slow machine may have moved the stream before its fault
         async for event in self._events(request):
             await context.write(event.SerializeToString())
-            sent += 1
+            sent += max(1, len(event.delta.token_ids))
             if fault is not None and sent >= fault.events:
                 del self.faults[request_id]
                 await self._fail(fault.kind, context)
@@ -133,9 +140,13 @@ class FaultyWorker:
     async def _events(self, request: pb.GenerateRequest) -> AsyncIterator[pb.GenerateResponse]:
         """The events that a worker would answer with."""
         clock = VirtualClock()
-        options = SimulatedOptions(vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, num_blocks=64)
+        options = SimulatedOptions(
+            vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, num_blocks=64, checks_drafts=self.guesses > 0
+        )
         runner = SimulatedRunner(options, clock=clock, sleep=clock.sleep)
-        engine = Engine(runner, self._model.tokenizer, frozenset({END_OF_TEXT_ID}), EngineConfig(), clock)
+        speculation = SpeculationOptions(mode="always" if self.guesses else "off", max_tokens=max(1, self.guesses))
+        config = EngineConfig(speculation=speculation)
+        engine = Engine(runner, self._model.tokenizer, frozenset({END_OF_TEXT_ID}), config, clock)
         generation = await to_generation(request, request_id="r", model=self._model, info=runner.info)
         engine.submit(generation)
         prompt_tokens = len(generation.prompt_token_ids)
@@ -148,6 +159,7 @@ class FaultyWorker:
             for output in engine.step():
                 if not isinstance(output, PromptLogprobs):
                     yield _to_event(output)
+        self.right_guesses += engine.load().accepted_tokens
 
 
 def _events_before(request: pb.GenerateRequest) -> int:

@@ -111,7 +111,7 @@ class TorchRunner:
             weights_bytes=facts.weights_bytes,
             kv_cache_bytes=blocks * block_bytes,
             kv_shrinks=device.is_cpu,
-            checks_drafts=device.is_cpu and not self._samples,
+            checks_drafts=True,
             samples=self._samples,
             takes_images=vision is not None,
             whole_images=vision is not None and vision.sees_itself,

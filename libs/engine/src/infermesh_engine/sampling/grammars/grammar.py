@@ -9,6 +9,7 @@ errors.
 import logging
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from copy import copy
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
@@ -94,6 +95,11 @@ class GrammarState:
             raise refusal(self._format, self._matcher.get_error())
         if self._digits is not None:
             self._digits.consume(token_id)
+
+    def fork(self) -> "GrammarState":
+        """Another one at the same position."""
+        digits = copy(self._digits)
+        return GrammarState(self._matcher.deep_copy(), self._format, self._eos_token_ids, digits)
 
 
 class GrammarFactory:
