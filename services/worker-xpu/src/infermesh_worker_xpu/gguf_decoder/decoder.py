@@ -67,15 +67,19 @@ class GgufDecoder(PreTrainedModel):
         return CausalLMOutput(logits=logits)
 
 
-def load(path: Path, device: torch.device, dtype: torch.dtype, experts: str) -> GgufDecoder:
+def load(
+    path: Path, device: torch.device, dtype: torch.dtype, experts: str, *, keeps_nibbles: bool = False
+) -> GgufDecoder:
     """Loads a GGUF file onto a device. `experts`: name of the function, known to transformers, that runs experts.
+
+    `keeps_nibbles`: whether linear layers also get the file's 4-bit numbers attached.
 
     Raises InvalidArgument, naming the key or tensor, for a file that says what we do not know or holds values that are
     not finite, and FailedPrecondition for an architecture or a type of tensor that we do not know.
     """
     file = GgufFile(path)
     spec = account_of(file).spec
-    weights, config = WeightReader(file, device, dtype), _config(spec, dtype)
+    weights, config = WeightReader(file, device, dtype, keeps_nibbles=keeps_nibbles), _config(spec, dtype)
     layers = [Layer(spec, index, weights, config, experts) for index in range(len(spec.layers))]
     decoder = Decoder(spec, weights, Rotary(_ropes(spec), file, device, dtype), layers)
     model = GgufDecoder(config, spec, decoder, _head(spec, decoder, weights))
@@ -104,4 +108,5 @@ def _head(spec: DecoderSpec, decoder: Decoder, weights: WeightReader) -> nn.Line
         return weights.linear(spec.head)
     head = nn.Linear(spec.hidden, spec.vocabulary, bias=False, device="meta")
     head.weight = decoder.embed_tokens.weight
+    weights.attach_nibbles(head, spec.head)
     return head

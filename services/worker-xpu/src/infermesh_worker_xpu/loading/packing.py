@@ -3,6 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from infermesh_worker_xpu import nibbles
+from infermesh_worker_xpu.loading import nibble_linear
+from infermesh_worker_xpu.loading.nibble_linear import NibbleLinear
+
 
 class PackedLinear(nn.Module):
     """A linear layer that runs on oneDNN with a weight packed once. Up to four times as fast as F.linear for few rows.
@@ -38,9 +42,19 @@ def pack(model: nn.Module) -> int:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear and _can_pack(child):
-                setattr(parent, name, PackedLinear(child))
+                setattr(parent, name, _packed(child))
                 packed += 1
     return packed
+
+
+def _packed(linear: nn.Linear) -> nn.Module:
+    """The packed layer; where 4-bit numbers of the weight are attached, few rows are multiplied with those."""
+    many = PackedLinear(linear)
+    found = nibbles.attached(linear)
+    if found is None or not nibble_linear.can_run(found, linear.weight.dtype):
+        return many
+    nibbles.detach(linear)
+    return NibbleLinear(found, linear.bias, many, linear.weight.dtype)
 
 
 def _can_pack(linear: nn.Linear) -> bool:

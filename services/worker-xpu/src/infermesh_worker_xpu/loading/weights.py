@@ -16,6 +16,7 @@ from infermesh_worker_xpu.device import TorchDevice
 from infermesh_worker_xpu.loading import exact_experts, merging, packing, quantisation
 from infermesh_worker_xpu.loading.checkpoint import check_quantisation
 from infermesh_worker_xpu.loading.fidelity import check_fidelity
+from infermesh_worker_xpu.loading.nibble_linear import NibbleLinear
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
 
@@ -63,7 +64,8 @@ def load(
 def size_bytes(model: PreTrainedModel) -> int:
     """Bytes of the weights as loaded, each counted once."""
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    packed = sum(module.nbytes for module in model.modules() if isinstance(module, packing.PackedLinear))
+    kinds = packing.PackedLinear, NibbleLinear
+    packed = sum(module.nbytes for module in model.modules() if isinstance(module, kinds))
     return packed + sum(tensor.nbytes for tensor in tensors.values())
 
 
@@ -75,7 +77,8 @@ def _on_device(
         experts = exact_experts.IMPLEMENTATION if options.numerics == "exact" else "grouped_mm"
         from infermesh_worker_xpu.gguf_decoder import decoder  # noqa: PLC0415 - other folders need no package gguf
 
-        return decoder.load(folder / GGUF, device.handle, dtype, experts)
+        keeps = device.is_cpu and options.numerics == "fast" and options.quantisation == "none"
+        return decoder.load(folder / GGUF, device.handle, dtype, experts, keeps_nibbles=keeps)
     model = _from_pretrained(folder, dtype, options, sees=sees)
     attention.check_layers(model)
     nn.Module.to(model, device.handle)
