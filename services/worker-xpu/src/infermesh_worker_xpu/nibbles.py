@@ -1,6 +1,6 @@
 """Weights as 4-bit numbers, and the linear layers that they belong to until those are packed.
 
-Each group of 32 weights of a row is (number - 8) · scale + base. Weights of 8 bits are the sum of two such layers.
+Each group of 32 weights of a row is (number - 8) · scale + base.
 """
 
 from collections.abc import Sequence
@@ -18,27 +18,19 @@ _SLOT = "infermesh_nibbles"
 
 @dataclass(frozen=True, slots=True)
 class Nibbles:
-    """A weight [rows, columns] as one layer of 4-bit numbers, or as two of them whose sum it is."""
+    """A weight [rows, columns]."""
 
     numbers: Tensor
-    """uint8 from 0 to 15, [rows, layers · columns]."""
+    """uint8 from 0 to 15, [rows, columns]."""
     scales: Tensor
-    """float32 [rows, layers · columns / GROUP]."""
+    """float32 [rows, columns / GROUP]."""
     bases: Tensor
-    """float32, like `scales`: the weight whose number is 8."""
-    layers: int = 1
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the weight."""
-        return self.numbers.shape[0], self.numbers.shape[1] // self.layers
+    """float32 [rows, columns / GROUP]: the weight whose number is 8."""
 
     def values(self) -> Tensor:
         """The weight in float32."""
-        rows, columns = self.shape
-        grouped = self.numbers.view(rows, -1, GROUP).float() - 8
-        numbers = grouped * self.scales[..., None] + self.bases[..., None]
-        return numbers.view(rows, self.layers, columns).sum(1)
+        grouped = self.numbers.view(len(self.numbers), -1, GROUP).float() - 8
+        return (grouped * self.scales[..., None] + self.bases[..., None]).flatten(1)
 
     @classmethod
     def nearest(cls, weight: Tensor) -> Self:
@@ -58,7 +50,7 @@ def attach(layer: nn.Linear, nibbles: Nibbles | None) -> None:
 def attached(layer: nn.Linear) -> Nibbles | None:
     """What `attach` noted, unless the layer's weight has another shape since then."""
     found: Nibbles | None = getattr(layer, _SLOT, None)
-    return found if found is not None and found.shape == tuple(layer.weight.shape) else None
+    return found if found is not None and found.numbers.shape == layer.weight.shape else None
 
 
 def detach(layer: nn.Linear) -> None:
@@ -67,11 +59,11 @@ def detach(layer: nn.Linear) -> None:
 
 
 def joined(layers: Sequence[nn.Linear]) -> Nibbles | None:
-    """The numbers of the weights on top of one another; None unless all have some, of equally many bits."""
+    """The numbers of the weights on top of one another; None unless all have some."""
     found = [nibbles for layer in layers if (nibbles := attached(layer)) is not None]
-    if len(found) < len(layers) or len({nibbles.layers for nibbles in found}) != 1:
+    if len(found) < len(layers):
         return None
     numbers, scales, bases = (
         torch.cat([getattr(nibbles, name) for nibbles in found]) for name in ("numbers", "scales", "bases")
     )
-    return Nibbles(numbers, scales, bases, found[0].layers)
+    return Nibbles(numbers, scales, bases)

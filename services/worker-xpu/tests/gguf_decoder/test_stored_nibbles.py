@@ -27,23 +27,24 @@ def random_blocks(kind: Kind) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
     size, block_bytes = gguf.GGML_QUANT_SIZES[kind]
     blocks = rng.integers(0, 256, (ROWS * COLUMNS // size, block_bytes), dtype=np.uint8)
     blocks[:, :4] = rng.standard_normal((len(blocks), 2)).astype(np.float16).view(np.uint8)
-    if kind in {Kind.Q4_0, Kind.Q8_0}:  # one half leads
+    if kind == Kind.Q4_0:  # one half leads
         blocks[:, 2:4] = rng.integers(0, 256, (len(blocks), 2), dtype=np.uint8)
     return blocks.reshape(ROWS, -1)
 
 
-@pytest.mark.parametrize("kind", [Kind.Q4_0, Kind.Q4_1, Kind.Q4_K, Kind.Q8_0], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [Kind.Q4_0, Kind.Q4_1, Kind.Q4_K], ids=lambda kind: kind.name)
 def test_the_numbers_are_the_values_of_the_file(kind: Kind) -> None:
     stored = random_blocks(kind)
     found = take_apart(stored, kind)
     assert found is not None
-    assert found.shape == (ROWS, COLUMNS)
+    assert found.numbers.shape == (ROWS, COLUMNS)
     expected = torch.from_numpy(gguf.dequantize(stored, kind))
     torch.testing.assert_close(found.values(), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
 
 
 def test_other_types_have_none() -> None:
-    assert take_apart(random_blocks(Kind.Q5_0), Kind.Q5_0) is None
+    for kind in (Kind.Q5_0, Kind.Q8_0):
+        assert take_apart(random_blocks(kind), kind) is None
 
 
 def runner_of(folder: Path) -> TorchRunner:
@@ -52,7 +53,7 @@ def runner_of(folder: Path) -> TorchRunner:
     )
 
 
-@pytest.mark.parametrize("kind", [Kind.Q4_0, Kind.Q8_0], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [Kind.Q4_0, Kind.Q4_1], ids=lambda kind: kind.name)
 def test_products_of_few_rows_give_the_references_tokens(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Takes apart GGML's blocks whose weights are 4-bit numbers in groups of 32, or pairs of such: Q4_0, Q4_1, Q4_K, Q8_0.
+"""Takes apart GGML's blocks whose weights are 4-bit numbers in groups of 32: Q4_0, Q4_1, Q4_K.
 
 The layouts are those of gguf.quants (and ggml-quants.c).
 """
@@ -16,7 +16,7 @@ from infermesh_worker_xpu.nibbles import GROUP, Nibbles
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.float32]
 
-_BLOCK_BYTES: Mapping[Kind, int] = {Kind.Q4_0: 18, Kind.Q4_1: 20, Kind.Q4_K: 144, Kind.Q8_0: 34}
+_BLOCK_BYTES: Mapping[Kind, int] = {Kind.Q4_0: 18, Kind.Q4_1: 20, Kind.Q4_K: 144}
 
 
 def take_apart(stored: Bytes, kind: Kind) -> Nibbles | None:
@@ -24,8 +24,6 @@ def take_apart(stored: Bytes, kind: Kind) -> Nibbles | None:
     if kind not in _BLOCK_BYTES:
         return None
     rows, blocks = len(stored), np.ascontiguousarray(stored).reshape(-1, _BLOCK_BYTES[kind])
-    if kind == Kind.Q8_0:
-        return _q8_0(blocks, rows)
     numbers, scales, bases = _FOUR_BITS[kind](blocks)
     return Nibbles(_by_row(numbers, rows), _by_row(scales, rows), _by_row(bases, rows))
 
@@ -48,15 +46,6 @@ def _q4_k(blocks: Bytes) -> tuple[Bytes, Numbers, Numbers]:
     scales: Numbers = _half(blocks, 0) * sixths
     runs = blocks[:, 16:].reshape(len(blocks), 4, GROUP)
     return np.stack([runs & 15, runs >> 4], 2), scales, 8 * scales - _half(blocks, 2) * minima
-
-
-def _q8_0(blocks: Bytes, rows: int) -> Nibbles:
-    """A number n is 16 · (n // 16) + n % 16: the first layer's numbers are n // 16 + 8, the second's n % 16."""
-    numbers, scales = blocks[:, 2:] ^ 0x80, _half(blocks, 0)  # n + 128
-    high = _by_row(numbers >> 4, rows), _by_row(16 * scales, rows), _by_row(np.zeros_like(scales), rows)
-    low = _by_row(numbers & 15, rows), _by_row(scales, rows), _by_row(8 * scales, rows)
-    both = [torch.cat(pair, 1) for pair in zip(high, low, strict=True)]
-    return Nibbles(both[0], both[1], both[2], layers=2)
 
 
 def _by_row(part: NDArray[Any], rows: int) -> torch.Tensor:

@@ -17,10 +17,15 @@ _PART_ROWS = 4096
 """Rows packed at once, a multiple of what the kernel keeps together: their numbers take 32 bits meanwhile."""
 
 
-def can_run(nibbles: Nibbles, dtype: torch.dtype) -> bool:
-    """Whether torch has a fast kernel for them on this processor."""
+def has_kernel(dtype: torch.dtype) -> bool:
+    """Whether torch multiplies 4-bit numbers fast on this processor."""
     fast = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-    return fast and nibbles.shape[0] % _ROWS_ALIGNED == 0 and dtype in (torch.bfloat16, torch.float16, torch.float32)
+    return fast and dtype in (torch.bfloat16, torch.float16, torch.float32)
+
+
+def can_run(nibbles: Nibbles, dtype: torch.dtype) -> bool:
+    """Whether this processor has a kernel for weights of this shape."""
+    return has_kernel(dtype) and len(nibbles.numbers) % _ROWS_ALIGNED == 0
 
 
 class NibbleLinear(nn.Module):
@@ -30,8 +35,7 @@ class NibbleLinear(nn.Module):
         """Packs a copy of the numbers. `many` multiplies more than MOST_ROWS rows, in precision `dtype`."""
         super().__init__()
         self.many = many
-        self.out_features, self.in_features = nibbles.shape
-        self._layers = nibbles.layers
+        self.out_features, self.in_features = nibbles.numbers.shape
         self._bias = bias
         parts = [
             torch.ops.aten._convert_weight_to_int4pack_for_cpu(part.int(), 1)
@@ -50,8 +54,6 @@ class NibbleLinear(nn.Module):
         rows = inputs.reshape(-1, self.in_features)
         if len(rows) > MOST_ROWS:
             return self.many(inputs)  # type: ignore[no-any-return] # torch's modules are untyped
-        if self._layers > 1:
-            rows = rows.repeat(1, self._layers)
         product: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self._numbers, GROUP, self._scales)
         if self._bias is not None:
             product += self._bias

@@ -34,24 +34,25 @@ class PackedLinear(nn.Module):
         return packed
 
 
-def pack(model: nn.Module) -> int:
-    """Packs the model's linear layers, in place, for which this CPU has kernels. Returns how many."""
+def pack(model: nn.Module, *, few_rows: bool = True) -> int:
+    """Packs the model's linear layers, in place, for which this CPU has kernels. Returns how many.
+
+    `few_rows`: whether few rows may be multiplied with 4-bit numbers, which rounds otherwise than for more rows.
+    """
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call] # torch's
         return 0
     packed = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear and _can_pack(child):
-                setattr(parent, name, _packed(child))
+                setattr(parent, name, _packed(child, few_rows=few_rows))
                 packed += 1
     return packed
 
 
-def _packed(linear: nn.Linear) -> nn.Module:
-    """The packed layer; where 4-bit numbers of the weight are attached, few rows are multiplied with those."""
-    many = PackedLinear(linear)
-    found = nibbles.attached(linear)
-    if found is None or not nibble_linear.can_run(found, linear.weight.dtype):
+def _packed(linear: nn.Linear, *, few_rows: bool) -> nn.Module:
+    many, found = PackedLinear(linear), nibbles.attached(linear)
+    if not few_rows or found is None or not nibble_linear.can_run(found, linear.weight.dtype):
         return many
     nibbles.detach(linear)
     return NibbleLinear(found, linear.bias, many, linear.weight.dtype)

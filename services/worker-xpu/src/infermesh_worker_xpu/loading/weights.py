@@ -57,7 +57,7 @@ def load(
             reason="OUT_OF_MEMORY",
         ) from error
     if device.is_cpu:
-        _log.info("weights packed", extra={"layers": packing.pack(model)})
+        _log.info("weights packed", extra={"layers": packing.pack(model, few_rows=options.numerics == "fast")})
     return model
 
 
