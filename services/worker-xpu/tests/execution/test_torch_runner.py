@@ -100,9 +100,11 @@ def test_a_device_that_is_not_there_is_refused(
         tiny_runner("llama", device=kind)
 
 
-def test_four_bits_are_refused_on_the_cpu(tiny_runner: MakeRunner) -> None:
-    pytest.importorskip("torchao")
-    with pytest.raises(FailedPrecondition, match="torchao has no 4-bit kernels for cpu"):
+def test_four_bits_are_refused_on_a_processor_without_kernels(
+    tiny_runner: MakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    with pytest.raises(FailedPrecondition, match="This processor has no 4-bit kernels"):
         tiny_runner("llama", quantisation="int4")
 
 

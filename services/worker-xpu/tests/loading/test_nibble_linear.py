@@ -1,5 +1,10 @@
 """Layers with 4-bit numbers multiply few rows with those, more rows with the packed weight, and both give the same."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +14,9 @@ from infermesh_worker_xpu.loading import nibble_linear, packing
 from infermesh_worker_xpu.loading.merging import MergedLinear
 from infermesh_worker_xpu.loading.nibble_linear import MOST_ROWS, NibbleLinear
 from infermesh_worker_xpu.nibbles import Nibbles
+
+if TYPE_CHECKING:
+    from conftest import Feed, MakeRunner
 
 COLUMNS = 64
 
@@ -90,5 +98,23 @@ def test_numbers_of_a_weight_that_was_cut_are_ignored() -> None:
     assert isinstance(packed(layer), packing.PackedLinear)
 
 
+def test_exact_numerics_round_all_rows_alike() -> None:
+    holder = nn.Sequential(layer_of(48))
+    packing.pack(holder, few_rows=False)
+    assert isinstance(holder[0], packing.PackedLinear)
+
+
 def test_rows_that_the_kernel_cannot_take_are_packed_alone() -> None:
     assert isinstance(packed(layer_of(40)), packing.PackedLinear)
+
+
+def test_four_bits_answer_alike_for_few_and_many_rows(tiny_runner: MakeRunner, feed: type[Feed]) -> None:
+    ids = np.random.default_rng(3).integers(3, 160, 40)
+    runner = tiny_runner("llama", quantisation="int4")
+    assert "int4 weights" in runner.info.runtime
+    assert any(isinstance(module, NibbleLinear) for module in runner._model.modules())
+    few, many = feed(runner, [ids]), feed(runner, [ids])
+    few.run({0: 30})
+    found = [few.run({0: 1})[0] for _ in range(10)][-1]
+    np.testing.assert_allclose(found, many.run({0: 40})[0], atol=1e-4, rtol=1e-4)
+    runner.close()
