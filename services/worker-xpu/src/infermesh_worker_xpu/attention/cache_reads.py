@@ -12,7 +12,7 @@ from torch import Tensor
 SHORT_TOKENS = 256
 """Contexts up to this length are read together whatever their length: their padding costs less than a second call."""
 TOGETHER_TOKENS = 1024
-"""Contexts of more sequences are read in parts of so many tokens, which a processor's cache holds until they are used."""
+"""More contexts are read in parts of so many tokens, which a processor's cache holds until they are used."""
 
 
 @dataclass(frozen=True, slots=True)
