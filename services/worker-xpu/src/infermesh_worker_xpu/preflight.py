@@ -85,9 +85,9 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
 
 def _share(settings: WorkerXpuSettings, bits: int, *, gguf: bool) -> float:
     """Memory of the weights as a share of weights of `bits`. Processors keep 4-bit numbers beside those."""
-    if settings.device == "cpu" and settings.numerics == "fast":
-        if settings.quantisation == "int4" or (gguf and settings.quantisation == "none"):
-            return 1 + _NIBBLE_BITS / bits
+    kept = settings.quantisation == "int4" or (gguf and settings.quantisation == "none")
+    if kept and settings.device == "cpu" and settings.numerics == "fast":
+        return 1 + _NIBBLE_BITS / bits
     return _QUANTISED_SHARE[settings.quantisation]
 
 
