@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 COLUMNS = 64
 
 
+@pytest.fixture(autouse=True)
+def any_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests compute in fp32, in which torch's kernel is right but slow, on processors of any kind."""
+    monkeypatch.setattr(nibble_linear, "has_kernel", lambda dtype: True)
+
+
 def layer_of(rows: int, *, seed: int = 0, bias: bool = True, noted: bool = True) -> nn.Linear:
     """A layer whose weight is made of 4-bit numbers, which are attached if `noted`."""
     torch.manual_seed(seed)
@@ -102,6 +108,19 @@ def test_exact_numerics_round_all_rows_alike() -> None:
     holder = nn.Sequential(layer_of(48))
     packing.pack(holder, few_rows=False)
     assert isinstance(holder[0], packing.PackedLinear)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "capability", "runs"),
+    [(torch.bfloat16, "AVX512", True), (torch.float32, "AVX512", False), (torch.bfloat16, "AVX2", False)],
+    ids=str,
+)
+def test_only_fast_kernels_are_used(
+    dtype: torch.dtype, capability: str, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert nibble_linear.has_kernel(dtype) == runs
 
 
 def test_rows_that_the_kernel_cannot_take_are_packed_alone() -> None:

@@ -28,7 +28,10 @@ def check(kind: Quantisation, device: TorchDevice, dtype: torch.dtype) -> None:
         return
     if kind == "int4" and device.is_cpu:
         if not nibble_linear.has_kernel(dtype):
-            raise _refusal("This processor has no 4-bit kernels. Set INFERMESH_QUANTISATION to int8 or none.")
+            raise _refusal(
+                "On a processor, INFERMESH_QUANTISATION=int4 needs AVX-512 and INFERMESH_DTYPE=bf16. "
+                "Set it to int8 or none."
+            )
         return
     if find_spec("torchao") is None:
         raise _refusal("INFERMESH_QUANTISATION needs torchao. Run: pip install 'infermesh-worker-xpu[quantisation]'")

@@ -13,7 +13,7 @@ from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.models.loading_report import check_loaded
 from infermesh_worker_xpu.attention import layers as attention
 from infermesh_worker_xpu.device import TorchDevice
-from infermesh_worker_xpu.loading import exact_experts, merging, packing, quantisation
+from infermesh_worker_xpu.loading import exact_experts, merging, nibble_linear, packing, quantisation
 from infermesh_worker_xpu.loading.checkpoint import check_quantisation
 from infermesh_worker_xpu.loading.fidelity import check_fidelity
 from infermesh_worker_xpu.loading.nibble_linear import NibbleLinear
@@ -78,6 +78,7 @@ def _on_device(
         from infermesh_worker_xpu.gguf_decoder import decoder  # noqa: PLC0415 - other folders need no package gguf
 
         keeps = device.is_cpu and options.numerics == "fast" and options.quantisation == "none"
+        keeps = keeps and nibble_linear.has_kernel(dtype)
         return decoder.load(folder / GGUF, device.handle, dtype, experts, keeps_nibbles=keeps)
     model = _from_pretrained(folder, dtype, options, sees=sees)
     attention.check_layers(model)
