@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from infermesh_engine.runners.runner import CANDIDATES
-from infermesh_worker_xpu.execution.largest import largest
 
 
 class TorchLogits:
@@ -20,8 +19,7 @@ class TorchLogits:
         self._inverse_temperatures = inverse_temperatures
         self._logsumexp: NDArray[np.float32] | None = None
         self._scaled_logsumexp: NDArray[np.float32] | None = None
-        count = min(CANDIDATES, logits.shape[1])
-        values, ids = largest(self._logits, count) if logits.is_cpu else self._logits.topk(count, dim=1)
+        values, ids = self._logits.topk(min(CANDIDATES, logits.shape[1]), dim=1)
         self.top_ids, self.top_logits = _ties_by_id(_host(ids.to(torch.int32)), _host(values))
 
     top_ids: NDArray[np.int32]
