@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from infermesh_runtime.settings import SettingsError, read
+from infermesh_worker_xpu import preflight
 from infermesh_worker_xpu.settings import WorkerXpuSettings
 
 
@@ -82,3 +83,18 @@ def test_the_front_does_not_load_torch() -> None:
     """The front process reads settings and must not spend memory on torch."""
     program = "import infermesh_worker_xpu.__main__, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "gguf", "share"),
+    [
+        ({"device": "cpu"}, True, 1.3125),
+        ({"device": "cpu"}, False, 1.0),
+        ({"device": "cpu", "quantisation": "int4"}, False, 1.3125),
+        ({"device": "cuda", "quantisation": "int4"}, False, 0.4),
+        ({"device": "cpu", "numerics": "exact"}, True, 1.0),
+    ],
+    ids=str,
+)
+def test_processors_keep_four_bit_numbers_beside_the_weights(chosen: dict[str, str], gguf: bool, share: float) -> None:
+    assert preflight._share(WorkerXpuSettings.model_validate(chosen), 16, gguf=gguf) == share

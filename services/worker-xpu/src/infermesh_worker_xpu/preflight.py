@@ -24,6 +24,8 @@ _TENSOR_FACTOR = 2.0
 _BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
 _GGUF_BITS = 5
 """Typical bits a weight in a GGUF file; most safetensors files hold 16."""
+_NIBBLE_BITS = 5
+"""Bits a weight in 4-bit numbers with their scales."""
 _QUANTISED_SHARE = {"none": 1.0, "int8": 0.6, "int4": 0.4}
 """Memory of the quantised weights as a share of bf16 weights; embeddings and output head are not quantised."""
 _FORMATS: Mapping[str, Collection[str]] = {
@@ -70,7 +72,7 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
     gguf = not any(folder.path.glob("*.safetensors"))
     precision = "fp32" if settings.numerics == "exact" else settings.dtype
     bits = _BITS.get(precision, 16)
-    factor = bits / (_GGUF_BITS if gguf else 16) * _QUANTISED_SHARE[settings.quantisation]
+    factor = bits / (_GGUF_BITS if gguf else 16) * _share(settings, bits, gguf=gguf)
     base_bytes = _PROCESS_BYTES + int(factor * manifest.size_bytes)
     if manifest.kind == "transcribe":
         base_bytes += sounds_bytes(folder.path, bits / 8)
@@ -83,6 +85,14 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
         kv_wanted_bytes=settings.max_sequences * context_bytes,
         kv_least_bytes=context_bytes,
     )
+
+
+def _share(settings: WorkerXpuSettings, bits: int, *, gguf: bool) -> float:
+    """Memory of the weights as a share of weights of `bits`. Processors keep 4-bit numbers beside those."""
+    kept = settings.quantisation == "int4" or (gguf and settings.quantisation == "none")
+    if kept and settings.device == "cpu" and settings.numerics == "fast":
+        return 1 + _NIBBLE_BITS / bits
+    return _QUANTISED_SHARE[settings.quantisation]
 
 
 def _is_ours(folder: ModelFolder) -> bool:

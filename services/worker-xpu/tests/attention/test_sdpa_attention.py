@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from infermesh_worker_xpu.attention import cache_reads
 from infermesh_worker_xpu.attention import sdpa as sdpa_attention
+from infermesh_worker_xpu.attention.cache_reads import CacheLayout, plan_decode
 from infermesh_worker_xpu.attention.exact import ExactKernels
 from infermesh_worker_xpu.attention.kernels import AttentionKernels
 from infermesh_worker_xpu.attention.sdpa import SdpaKernels
@@ -89,6 +91,21 @@ def test_prefill(in_order: bool, window: int | None, softcap: float | None, kern
         part = slice(int(begins[i]), int(begins[i + 1]))
         wanted = expected(query[part], key, value, lengths[i] - new[i], window, softcap)
         torch.testing.assert_close(out[part], wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_many_contexts_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_reads, "TOGETHER_TOKENS", 100)
+    lengths = [40, 50, 30, 45, 20, 7]
+    cache = Cache(lengths, in_order=False)
+    layout = CacheLayout.of(cache.keys, None, torch.zeros(1))
+    plan = plan_decode(cache.tables.numpy(), cache.context_lens.numpy(), layout)
+    assert [part.sequences for part in plan] == [2, 2, 2]
+    query = torch.randn(len(lengths), HEADS, HEAD_DIM)
+    out = torch.full_like(query, math.nan)
+    SdpaKernels().decode(query, cache.keys, cache.values, cache.tables, cache.context_lens, SCALE, None, None, out)
+    for i, (key, value) in enumerate(cache.parts):
+        wanted = expected(query[i : i + 1], key, value, lengths[i] - 1, None, None)
+        torch.testing.assert_close(out[i : i + 1], wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_a_new_step_is_planned_anew() -> None:

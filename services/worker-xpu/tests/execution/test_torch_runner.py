@@ -100,10 +100,12 @@ def test_a_device_that_is_not_there_is_refused(
         tiny_runner("llama", device=kind)
 
 
-def test_four_bits_are_refused_on_the_cpu(tiny_runner: MakeRunner) -> None:
-    pytest.importorskip("torchao")
-    with pytest.raises(FailedPrecondition, match="torchao has no 4-bit kernels for cpu"):
-        tiny_runner("llama", quantisation="int4")
+def test_four_bits_are_refused_on_a_processor_without_kernels(
+    tiny_runner: MakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    with pytest.raises(FailedPrecondition, match="int4 needs AVX-512"):
+        tiny_runner("llama", dtype="bf16", quantisation="int4")
 
 
 def test_a_kv_cache_without_room_for_a_block_is_refused(tiny_runner: MakeRunner) -> None:

@@ -25,7 +25,7 @@ OPTIONS = TorchOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, conte
 def test_compiled_layers_compute_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = replace(RECIPES["gemma2"], layers=1)
     expected = log_probabilities(recipe, write(tmp_path / "model.gguf", recipe), IDS)
-    monkeypatch.setattr(packing, "pack", lambda model: 0)  # packed layers cannot be compiled
+    monkeypatch.setattr(packing, "pack", lambda model, few_rows: 0)  # packed layers cannot be compiled
     torch._dynamo.reset()
     device = devices.select("cpu", 0)
     model = weights.load(tmp_path, device, torch.float32, OPTIONS)

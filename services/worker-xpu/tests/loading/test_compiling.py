@@ -27,7 +27,7 @@ OPTIONS = TorchOptions(device="cpu", dtype="fp32", kv_cache_bytes=8 << 20, conte
 @pytest.fixture
 def unpacked_model(tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch) -> PreTrainedModel:
     """A model with unpacked layers, because packed ones cannot be compiled."""
-    monkeypatch.setattr(packing, "pack", lambda model: 0)
+    monkeypatch.setattr(packing, "pack", lambda model, few_rows: 0)
     torch._dynamo.reset()
     device = devices.select("cpu", 0)
     return weights.load(tiny_folder("llama"), device, torch.float32, OPTIONS)

@@ -35,7 +35,7 @@ GROUPS = {"llama": 2, "qwen2": 2, "qwen3": 2, "gemma2": 2, "gemma3": 2, "smollm3
 @pytest.fixture
 def load(tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch) -> Load:
     """Loads a tiny model as on an accelerator: linear layers are not packed, and the test does the merging."""
-    monkeypatch.setattr(packing, "pack", lambda model: 0)
+    monkeypatch.setattr(packing, "pack", lambda model, few_rows: 0)
     device = devices.select("cpu", 0)
     merge = merging.merge
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 SHORT_TOKENS = 256
-"""Contexts up to this length are always read together: a second call would cost more than their padding."""
+"""Contexts up to this length are read together whatever their length: their padding costs less than a second call."""
+TOGETHER_TOKENS = 1024
+"""More contexts are read in parts of so many tokens, which a processor's cache holds until they are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def plan_decode(tables: NDArray[np.int32], contexts: NDArray[np.int32], paging: 
     counts = contexts - begins
     plan = []
     filled = np.flatnonzero(contexts)
-    for group in _of_like_length(counts[filled]) if len(filled) else ():
+    for group in _in_parts(counts[filled]) if len(filled) else ():
         members = filled[group]
         positions = begins[members, None] + np.arange(counts[members].max())
         seen = positions < contexts[members, None]
@@ -113,6 +115,13 @@ def plan_prefill(
         tokens = _tokens(table[keys // paging.block_size], keys, paging)[None]
         plan.append(CacheRead(slice(begin, end), 1, _source(tokens, paging), mask, causal))
     return plan
+
+
+def _in_parts(counts: NDArray[np.int32]) -> Iterator[NDArray[np.int64]]:
+    """Indices of contexts to read together: of similar length, and at most TOGETHER_TOKENS in all or one context."""
+    for group in _of_like_length(counts):
+        each = max(1, TOGETHER_TOKENS // int(counts[group].max()))
+        yield from np.array_split(group, -(-len(group) // each))
 
 
 def _of_like_length(counts: NDArray[np.int32]) -> Iterator[NDArray[np.int64]]:

@@ -14,7 +14,7 @@ from infermesh_worker_xpu.attention.spans import attend_span
 from infermesh_worker_xpu.steps.device_step import ImageSpan
 
 SMALL_TOKENS = 512
-"""A single sequence with a context up to this takes torch's fused call, which starts faster but runs slower."""
+"""Contexts up to this length take torch's fused call, which starts faster but runs slower on some processors."""
 
 
 class SdpaKernels:
@@ -107,12 +107,13 @@ def _attend_one(
     query: Tensor, keys: Tensor, values: Tensor, part: CacheRead, scale: float, softcap: float | None
 ) -> Tensor:
     """Attention of one token of each sequence: query [S, kv_heads, group, d], keys and values [S, kv_heads, m, d]."""
-    if part.sequences == 1 and softcap is None and keys.shape[2] <= SMALL_TOKENS:
-        return F.scaled_dot_product_attention(query, keys, values, scale=scale)
+    mask = None if part.mask is None else part.mask[:, None]
+    if softcap is None and keys.shape[2] <= SMALL_TOKENS:
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
     folded = query.flatten(0, 1)
     keys, values = keys.flatten(0, 1), values.flatten(0, 1)
     scores = torch.bmm(folded, keys.transpose(1, 2)).view(*query.shape[:2], -1, keys.shape[1])
-    weights = _weights(scores, None if part.mask is None else part.mask[:, None], scale, softcap)
+    weights = _weights(scores, mask, scale, softcap)
     return torch.bmm(weights.to(values.dtype).flatten(0, 1), values).view(query.shape)
 
 

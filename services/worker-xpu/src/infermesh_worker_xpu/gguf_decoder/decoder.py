@@ -80,15 +80,25 @@ class Cut(Protocol):
         ...
 
 
-def load(path: Path, device: torch.device, dtype: torch.dtype, experts: str, cut: Cut | None = None) -> GgufDecoder:
+def load(
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    experts: str,
+    *,
+    cut: Cut | None = None,
+    keeps_nibbles: bool = False,
+) -> GgufDecoder:
     """Loads a GGUF file onto a device. `experts`: name of the function, known to transformers, that runs experts.
+
+    `keeps_nibbles`: whether linear layers also get the file's 4-bit numbers attached.
 
     Raises InvalidArgument, naming the key or tensor, for a file that says what we do not know or holds values that are
     not finite, and FailedPrecondition for an architecture or a type of tensor that we do not know.
     """
     file = GgufFile(path)
     spec = account_of(file).spec
-    weights, config = WeightReader(file, device, dtype), _config(spec, dtype)
+    weights, config = WeightReader(file, device, dtype, keeps_nibbles=keeps_nibbles), _config(spec, dtype)
     layers = []
     for index in range(len(spec.layers)):
         layers.append(Layer(spec, index, weights, config, experts))
@@ -123,4 +133,5 @@ def _head(spec: DecoderSpec, decoder: Decoder, weights: WeightReader) -> nn.Line
         return weights.linear(spec.head)
     head = nn.Linear(spec.hidden, spec.vocabulary, bias=False, device="meta")
     head.weight = decoder.embed_tokens.weight
+    weights.attach_nibbles(head, spec.head)
     return head

@@ -12,6 +12,8 @@ from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.gguf_account.contents import Linear
 from infermesh_runtime.gguf_account.tensors import ROPE_TENSORS
 from infermesh_worker.models.gguf_file import GgufFile, check_finite
+from infermesh_worker_xpu import nibbles
+from infermesh_worker_xpu.gguf_decoder.stored_nibbles import take_apart
 
 Order = NDArray[np.int64]
 
@@ -26,7 +28,11 @@ class WeightReader:
     that the precision cannot hold.
     """
 
-    def __init__(self, file: GgufFile, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, file: GgufFile, device: torch.device, dtype: torch.dtype, *, keeps_nibbles: bool = False
+    ) -> None:
+        """`keeps_nibbles`: whether linear layers also get the file's 4-bit numbers attached."""
+        self._keeps_nibbles = keeps_nibbles
         self._file = file
         self._device = device
         self._dtype = dtype
@@ -39,7 +45,14 @@ class WeightReader:
         layer.weight = weight
         if linear.bias is not None:
             layer.bias = _parameter(self._bias(linear.bias, linear, order))
+        self.attach_nibbles(layer, linear, order)
         return layer
+
+    def attach_nibbles(self, layer: nn.Linear, linear: Linear, order: Order | None = None) -> None:
+        """Attaches the matrix's 4-bit numbers to a layer of it, if they are kept and the file has them."""
+        if self._keeps_nibbles:
+            rows = self._file.stored(linear.tensor)[_places(linear, order)]
+            nibbles.attach(layer, take_apart(rows, self._file.kind(linear.tensor)))
 
     def matrix(self, linear: Linear, order: Order | None = None, dtype: torch.dtype | None = None) -> nn.Parameter:
         """The rows of the matrix alone, in the model's precision unless `dtype` is another."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from infermesh_worker_xpu import nibbles
 from infermesh_worker_xpu.attention import layers as attention
 
 
@@ -26,6 +27,7 @@ class MergedLinear(nn.Module):
         for name in [name for name, _ in self.linear.named_parameters()]:
             joined = torch.cat([layer.get_parameter(name) for layer in layers])
             setattr(self.linear, name, nn.Parameter(joined, requires_grad=False))
+        nibbles.attach(self.linear, nibbles.joined(layers))
         self.input: Tensor | None = None
         """The input that `results` were computed from."""
         self.results: tuple[Tensor, ...] = ()

@@ -3,6 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from infermesh_worker_xpu import nibbles
+from infermesh_worker_xpu.loading import nibble_linear
+from infermesh_worker_xpu.loading.nibble_linear import NibbleLinear
+
 
 class PackedLinear(nn.Module):
     """A linear layer that runs on oneDNN with a weight packed once. Up to four times as fast as F.linear for few rows.
@@ -30,17 +34,28 @@ class PackedLinear(nn.Module):
         return packed
 
 
-def pack(model: nn.Module) -> int:
-    """Packs the model's linear layers, in place, for which this CPU has kernels. Returns how many."""
+def pack(model: nn.Module, *, few_rows: bool = True) -> int:
+    """Packs the model's linear layers, in place, for which this CPU has kernels. Returns how many.
+
+    `few_rows`: whether few rows may be multiplied with 4-bit numbers, which rounds otherwise than for more rows.
+    """
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call] # torch's
         return 0
     packed = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear and _can_pack(child):
-                setattr(parent, name, PackedLinear(child))
+                setattr(parent, name, _packed(child, few_rows=few_rows))
                 packed += 1
     return packed
+
+
+def _packed(linear: nn.Linear, *, few_rows: bool) -> nn.Module:
+    many, found = PackedLinear(linear), nibbles.attached(linear)
+    if not few_rows or found is None or not nibble_linear.can_run(found, linear.weight.dtype):
+        return many
+    nibbles.detach(linear)
+    return NibbleLinear(found, linear.bias, many, linear.weight.dtype)
 
 
 def _can_pack(linear: nn.Linear) -> bool:

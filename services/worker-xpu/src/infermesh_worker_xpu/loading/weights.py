@@ -13,10 +13,11 @@ from infermesh_runtime.errors import FailedPrecondition
 from infermesh_worker.models.loading_report import check_loaded
 from infermesh_worker_xpu.attention import layers as attention
 from infermesh_worker_xpu.device import TorchDevice
-from infermesh_worker_xpu.loading import exact_experts, merging, packing, quantisation
+from infermesh_worker_xpu.loading import exact_experts, merging, nibble_linear, packing, quantisation
 from infermesh_worker_xpu.loading.checkpoint import check_quantisation
 from infermesh_worker_xpu.loading.fidelity import check_fidelity
 from infermesh_worker_xpu.loading.gguf_parts import GgufCut
+from infermesh_worker_xpu.loading.nibble_linear import NibbleLinear
 from infermesh_worker_xpu.memory_errors import is_out_of_memory
 from infermesh_worker_xpu.options import TorchOptions
 from infermesh_worker_xpu.sharding.cut import cut
@@ -67,14 +68,15 @@ def load(
             reason="OUT_OF_MEMORY",
         ) from error
     if device.is_cpu:
-        _log.info("weights packed", extra={"layers": packing.pack(model)})
+        _log.info("weights packed", extra={"layers": packing.pack(model, few_rows=options.numerics == "fast")})
     return model
 
 
 def size_bytes(model: PreTrainedModel) -> int:
     """Bytes of the weights as loaded, each counted once."""
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    packed = sum(module.nbytes for module in model.modules() if isinstance(module, packing.PackedLinear))
+    kinds = packing.PackedLinear, NibbleLinear
+    packed = sum(module.nbytes for module in model.modules() if isinstance(module, kinds))
     return packed + sum(tensor.nbytes for tensor in tensors.values())
 
 
@@ -87,9 +89,10 @@ def _on_device(
         experts = exact_experts.IMPLEMENTATION if exact else "grouped_mm"
         from infermesh_worker_xpu.gguf_decoder import decoder  # noqa: PLC0415 - other folders need no package gguf
 
-        if group.size > 1:
-            return decoder.load(folder / GGUF, device.handle, dtype, experts, GgufCut(group, exact=exact))
-        return decoder.load(folder / GGUF, device.handle, dtype, experts)
+        keeps = device.is_cpu and options.numerics == "fast" and options.quantisation == "none" and group.size == 1
+        keeps = keeps and nibble_linear.has_kernel(dtype)
+        part = GgufCut(group, exact=exact) if group.size > 1 else None
+        return decoder.load(folder / GGUF, device.handle, dtype, experts, cut=part, keeps_nibbles=keeps)
     model = _from_pretrained(folder, device, dtype, options, sees=sees, group=group)
     attention.check_layers(model)
     nn.Module.to(model, device.handle)
