@@ -9,6 +9,7 @@ from infermesh_worker.speech.footprint import sounds_bytes
 
 from .infer.model_files import SUFFIXES
 from .settings import WorkerCpuSettings
+from .small_steps.choice import is_wanted
 from .soft_cap.folders import has_soft_cap
 
 WEIGHTS = "openvino/openvino_model.bin"
@@ -49,9 +50,10 @@ def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | N
         return None
     dtype = "f32" if settings.numerics == "exact" else settings.kv_cache_dtype
     element_bytes = _ELEMENT_BYTES["f16" if dtype == "u8" and has_soft_cap(folder.path) else dtype]
+    copies = 2 if settings.numerics == "fast" and is_wanted(settings.small_step_graph, weights.stat().st_size) else 1
     context_bytes = folder.manifest.context_length * kv_token_bytes(folder.path, element_bytes)
     return Footprint(
-        base_bytes=_PROCESS_BYTES + int(_WEIGHTS_FACTOR * weights.stat().st_size),
+        base_bytes=_PROCESS_BYTES + int(_WEIGHTS_FACTOR * copies * weights.stat().st_size),
         kv_wanted_bytes=settings.max_sequences * context_bytes,
         kv_least_bytes=context_bytes,
     )
