@@ -88,4 +88,7 @@ def _digits(values: NDArray[np.float32], bits: int, size: int) -> tuple[NDArray[
 
 
 def _packed(numbers: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    return numbers if bits == 8 else numbers[:, 0::2] | (numbers[:, 1::2] << 4)
+    if bits == 8:
+        return numbers
+    packed: NDArray[np.uint8] = np.bitwise_or(numbers[:, 0::2], np.left_shift(numbers[:, 1::2], np.uint8(4)))
+    return packed
