@@ -29,8 +29,8 @@ class WorkerCpuSettings(WorkerSettings):
     small_step_graph: SmallStepGraph = Field(
         "auto",
         description="Whether a model gets a second graph for steps of at most 32 tokens, which is up to twice as fast "
-        "where the processor computes in bf16, and takes the memory of the weights once more. Numerics fast only. "
-        "auto: where the weights take at most an eighth of the machine's memory.",
+        "where the processor computes in bf16, and takes 2.5 times the memory of the weights. Numerics fast only. "
+        "auto: where the weights take at most a sixteenth of the machine's memory.",
     )
 
     cpu_part: Annotated[str, AfterValidator(_check_part)] = Field(

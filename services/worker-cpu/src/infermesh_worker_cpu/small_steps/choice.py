@@ -5,7 +5,7 @@ from typing import Literal
 from infermesh_runtime import machine
 
 SmallStepGraph = Literal["auto", "on", "off"]
-_AUTO_SHARE = 8
+_AUTO_SHARE = 16
 """`auto` makes the graph where the weights take at most one part in so many of the machine's memory."""
 
 
