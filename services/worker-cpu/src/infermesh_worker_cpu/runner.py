@@ -106,6 +106,8 @@ class OpenVinoRunner:
         blocks = self.info.num_blocks + 1
         self._kv = self._capped.allocate_kv(blocks) if self._capped else self._graph.allocate_kv(blocks)
         self._small: StepGraph | None = None
+        self._checked = False
+        """Whether the first graph has run. Whole numbers hide a NaN, so the check after loading must run on it."""
         if not self._exact and self._capped is None and is_wanted(options.small_step_graph, options.weights_bytes):
             self._small = small_step_graph(core, xml, compiled, properties)
         if self._small is not None and self._small.shares_kv_with(self._graph):
@@ -136,8 +138,9 @@ class OpenVinoRunner:
     def _infer(self, batch: Batch) -> OpenVinoLogits:
         rows = len(batch.rows)
         run = widened(batch, self.info.num_blocks) if self._exact else batch
-        small = self._small if len(run.token_ids) <= SMALL_STEP_TOKENS else None
+        small = self._small if self._checked and len(run.token_ids) <= SMALL_STEP_TOKENS else None
         step = small or self._graph
+        self._checked = True
         step.set_inputs(run)
         if self._capped is not None:
             self._capped.prepare(run)
