@@ -21,7 +21,6 @@ def main() -> int:
         "kv_cache_dtype": settings.kv_cache_dtype,
         "kv_cache_bytes": int(settings.kv_cache_bytes or 0),
         "max_sequences": settings.max_sequences,
-        "small_step_graph": settings.small_step_graph,
     }
     backend = folder_backend(
         settings,

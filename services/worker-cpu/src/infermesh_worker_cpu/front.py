@@ -9,7 +9,6 @@ from infermesh_worker.speech.footprint import sounds_bytes
 
 from .infer.model_files import SUFFIXES
 from .settings import WorkerCpuSettings
-from .small_steps.choice import is_wanted
 from .soft_cap.folders import has_soft_cap
 
 WEIGHTS = "openvino/openvino_model.bin"
@@ -21,8 +20,6 @@ _PROCESS_BYTES = 320 << 20
 """Resident memory of an engine process without its weights, once it has run: code, tokenizer, scratch memory."""
 _WEIGHTS_FACTOR = 1.25
 """Resident memory per byte of weights: the plugin repacks them for its kernels (0.45 GB in all for 110 MB)."""
-_SECOND_GRAPH_FACTOR = 2.5
-"""What the graph for small steps adds (0.73 GB in all for 110 MB): weights with whole zeros, and repacked ones."""
 _VOICE_FACTOR = 7.0
 """The same for Kokoro, which computes in 32 bits with weights of 16, and whose sounds are long (1.4 GB for 163 MB)."""
 _TENSOR_FACTOR = 2.0
@@ -52,12 +49,9 @@ def footprint(folder: ModelFolder, settings: WorkerCpuSettings) -> Footprint | N
         return None
     dtype = "f32" if settings.numerics == "exact" else settings.kv_cache_dtype
     element_bytes = _ELEMENT_BYTES["f16" if dtype == "u8" and has_soft_cap(folder.path) else dtype]
-    weights_bytes = weights.stat().st_size
-    second = settings.numerics == "fast" and is_wanted(settings.small_step_graph, weights_bytes)
-    factor = _WEIGHTS_FACTOR + (_SECOND_GRAPH_FACTOR if second else 0.0)
     context_bytes = folder.manifest.context_length * kv_token_bytes(folder.path, element_bytes)
     return Footprint(
-        base_bytes=_PROCESS_BYTES + int(factor * weights_bytes),
+        base_bytes=_PROCESS_BYTES + int(_WEIGHTS_FACTOR * weights.stat().st_size),
         kv_wanted_bytes=settings.max_sequences * context_bytes,
         kv_least_bytes=context_bytes,
     )

@@ -17,11 +17,9 @@ from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
 
 from . import graph
-from .small_step_graph import SMALL_STEP_TOKENS, small_step_graph
-from .small_steps.choice import SmallStepGraph, is_wanted
+from .merged_products import merge_products
 from .soft_cap.parts import Part
 from .soft_cap.steps import CappedSteps, kv_type
-from .step_graph import StepGraph
 
 Numerics = Literal["fast", "exact"]
 KvDtype = Literal["u8", "f16", "f32"]
@@ -41,8 +39,6 @@ class OpenVinoOptions:
     max_sequences: int = 64
     context_length: int = 8192
     weights_bytes: int = 0
-    small_step_graph: SmallStepGraph = "auto"
-    """Applies to numerics "fast" on processors that compute in bf16."""
     properties: Mapping[str, Any] = field(default_factory=dict)
     """More properties of OpenVINO's CPU plugin, for experiments; they override the ones above."""
 
@@ -61,6 +57,25 @@ def compile_properties(options: OpenVinoOptions) -> dict[str, Any]:
     if options.numerics == "exact":  # quantised activations would add more error than the file's weights have
         properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
     return {**properties, **options.properties}
+
+
+class BoundInput:
+    """One input of an inference request. Its tensor stays bound while its shape stays, as between decode steps."""
+
+    def __init__(self, request: ov.InferRequest, index: int) -> None:
+        self._request = request
+        self._index = index
+        self._data: NDArray[Any] = np.empty(0)
+        self._shape: tuple[int, ...] | None = None
+
+    def set(self, array: NDArray[Any]) -> None:
+        """Copies the array into the bound tensor, or binds a new tensor when the shape differs."""
+        if array.shape != self._shape:
+            tensor = ov.Tensor(array.copy(), shared_memory=True)
+            self._data, self._shape = tensor.data, array.shape
+            self._request.set_input_tensor(self._index, tensor)
+        else:
+            self._data[...] = array
 
 
 @dataclass(frozen=True)
@@ -96,28 +111,19 @@ class OpenVinoRunner:
             model = graph.read(core, xml, capped_kv=kv_type(options.numerics, options.kv_cache_dtype))
         except graph.NotPageableError as error:
             raise FailedPrecondition(str(error), reason="MODEL_NOT_SUPPORTED") from error
-        properties = compile_properties(options)
-        compiled = core.compile_model(model, "CPU", properties)
+        if options.numerics == "fast":
+            merge_products(model)
+        compiled = core.compile_model(model, "CPU", compile_properties(options))
         del model
-        self._graph = StepGraph(compiled)
+        self._request = compiled.create_infer_request()
+        ports = {port.get_any_name(): index for index, port in enumerate(compiled.inputs)}
+        self._inputs = [BoundInput(self._request, ports[name]) for name in graph.INPUTS]
+        self._outputs = [_output_index(compiled, name) for name in graph.OUTPUTS]
         self._exact = options.numerics == "exact"
         self.info = _runner_info(core, compiled, options)
-        self._capped = CappedSteps.of(compiled, self._graph.request)
+        self._capped = CappedSteps.of(compiled, self._request)
         blocks = self.info.num_blocks + 1
-        self._kv = self._capped.allocate_kv(blocks) if self._capped else self._graph.allocate_kv(blocks)
-        self._small: StepGraph | None = None
-        self._checked = False
-        """Whether the first graph has run. Whole numbers hide a NaN, so the check after loading must run on it."""
-        if not self._exact and self._capped is None and is_wanted(options.small_step_graph, options.weights_bytes):
-            self._small = small_step_graph(core, xml, compiled, properties)
-        if self._small is not None and self._small.shares_kv_with(self._graph):
-            self._small.bind_kv(self._kv)
-        else:
-            self._small = None
-
-    @property
-    def has_small_step_graph(self) -> bool:
-        return self._small is not None
+        self._kv = self._capped.allocate_kv(blocks) if self._capped else self._allocate_kv(compiled, blocks)
 
     def run(self, batch: Batch) -> Logits:
         parts = self._capped.parts(batch, self.info.min_run_tokens) if self._capped else ()
@@ -138,16 +144,15 @@ class OpenVinoRunner:
     def _infer(self, batch: Batch) -> OpenVinoLogits:
         rows = len(batch.rows)
         run = widened(batch, self.info.num_blocks) if self._exact else batch
-        small = self._small if self._checked and len(run.token_ids) <= SMALL_STEP_TOKENS else None
-        step = small or self._graph
-        self._checked = True
-        step.set_inputs(run)
+        self._set_inputs(run)
         if self._capped is not None:
             self._capped.prepare(run)
-        step.infer()
+        # infer() would copy every output, 6 MB of logits for 32 rows.
+        self._request.start_async()
+        self._request.wait()
         if self._capped is not None:
             self._capped.store(run)
-        every, ids, top, sums = step.outputs(rows)
+        every, ids, top, sums = (self._request.get_output_tensor(index).data[:rows] for index in self._outputs)
         if not np.isfinite(sums).all():  # the plugin's TopK may miss a NaN, but a sum does not
             top = np.where(np.isfinite(sums)[:, None], top, np.float32(np.nan))
         return _with_ties_by_id(OpenVinoLogits(every, ids, top, sums, batch.inverse_temperatures))
@@ -162,7 +167,36 @@ class OpenVinoRunner:
         return machine.memory_available_bytes()
 
     def close(self) -> None:
-        del self._graph, self._small, self._kv, self._capped
+        del self._request, self._inputs, self._kv, self._capped
+
+    def _set_inputs(self, batch: Batch) -> None:
+        arrays: tuple[NDArray[Any], ...] = (
+            batch.token_ids,
+            batch.positions,
+            batch.past_lens,
+            batch.begins,
+            batch.blocks,
+            batch.block_begins,
+            np.array(batch.max_context_tokens, np.int32),
+            batch.rows,
+            batch.inverse_temperatures,
+        )
+        for bound, array in zip(self._inputs, arrays, strict=True):
+            bound.set(array)
+
+    def _allocate_kv(self, compiled: ov.CompiledModel, num_blocks: int) -> list[ov.Tensor]:
+        """Allocates and binds the KV cache. Its pages become resident when they are first written."""
+        tensors = []
+        for index, port in enumerate(compiled.inputs):
+            if "_cache." in port.get_any_name():
+                shape = [num_blocks, *(dim.get_length() for dim in list(port.partial_shape)[1:])]
+                tensors.append(ov.Tensor(port.element_type, ov.Shape(shape)))
+                self._request.set_input_tensor(index, tensors[-1])
+        return tensors
+
+
+def _output_index(compiled: ov.CompiledModel, name: str) -> int:
+    return next(index for index, port in enumerate(compiled.outputs) if name in port.get_names())
 
 
 def _runner_info(core: ov.Core, compiled: ov.CompiledModel, options: OpenVinoOptions) -> RunnerInfo:

@@ -7,8 +7,6 @@ from pydantic import AfterValidator, Field, model_validator
 from infermesh_worker.device.machine_part import find_part
 from infermesh_worker.settings import WorkerSettings
 
-from .small_steps.choice import SmallStepGraph
-
 
 def _check_part(value: str) -> str:
     if value:
@@ -24,13 +22,6 @@ class WorkerCpuSettings(WorkerSettings):
         description="Precision of the KV cache with numerics fast: u8, f16 (bf16 on processors that compute in it) or "
         "f32 (the model then computes in f32 too). Numerics exact always uses f32. Models that cap attention scores "
         "(Gemma 2) keep bf16 instead of u8 and f16.",
-    )
-
-    small_step_graph: SmallStepGraph = Field(
-        "auto",
-        description="Whether a model gets a second graph for steps of at most 32 tokens, which is up to twice as fast "
-        "where the processor computes in bf16, and takes 2.5 times the memory of the weights. Numerics fast only. "
-        "auto: where the weights take at most a sixteenth of the machine's memory.",
     )
 
     cpu_part: Annotated[str, AfterValidator(_check_part)] = Field(
