@@ -17,7 +17,6 @@ from infermesh_runtime import machine
 from infermesh_runtime.errors import FailedPrecondition
 
 from . import graph
-from .merged_products import merge_products
 from .soft_cap.parts import Part
 from .soft_cap.steps import CappedSteps, kv_type
 
@@ -111,8 +110,6 @@ class OpenVinoRunner:
             model = graph.read(core, xml, capped_kv=kv_type(options.numerics, options.kv_cache_dtype))
         except graph.NotPageableError as error:
             raise FailedPrecondition(str(error), reason="MODEL_NOT_SUPPORTED") from error
-        if options.numerics == "fast":
-            merge_products(model)
         compiled = core.compile_model(model, "CPU", compile_properties(options))
         del model
         self._request = compiled.create_infer_request()
