@@ -1,10 +1,11 @@
 """Runs a server's process: ready once its health URL answers, stopped by its process id, with all its children."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def running(start: Start) -> Iterator[Running]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("INFERMESH_")}
     began_s = time.monotonic()
     with start.log.open("wb") as output:
-        process = subprocess.Popen(start.command, env=clean | dict(start.settings), stdout=output, stderr=output)
+        env = clean | dict(start.settings)
+        process = subprocess.Popen(start.command, env=env, stdout=output, stderr=output, start_new_session=True)
     try:
         _wait(start, process, began_s + start.limit_s)
         yield Running(start.port, process.pid, time.monotonic() - began_s)
@@ -70,13 +72,12 @@ def _wait(start: Start, process: subprocess.Popen[bytes], deadline_s: float) -> 
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process and the children it has, by force after a while."""
+    """Ends the process and what it started, by force after a while."""
     family = _family(process.pid)
     process.terminate()
-    _, alive = psutil.wait_procs(family, _STOP_S)
-    for each in alive:
-        each.kill()
-    psutil.wait_procs(alive, _STOP_S)
+    psutil.wait_procs(family, _STOP_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # its session's, even those that outlived it
     process.wait()
 
 

@@ -4,9 +4,10 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,19 @@ def test_a_server_that_ends_is_refused_with_its_last_words(tmp_path: Path) -> No
         running(start_of(command, free_port(), tmp_path / "log")),
     ):
         pass
+
+
+def test_what_an_ended_server_started_ends_too(tmp_path: Path) -> None:
+    script = "import subprocess, sys; print('error', subprocess.Popen(['sleep', '600']).pid); sys.exit(1)"
+    with (
+        pytest.raises(PeerError) as raised,
+        running(start_of([sys.executable, "-c", script], free_port(), tmp_path / "log")),
+    ):
+        pass
+    child = int(re.findall(r"error (\d+)", str(raised.value))[0])
+    with suppress(psutil.NoSuchProcess):  # it may be gone already
+        psutil.Process(child).wait(timeout=30)
+    assert not psutil.pid_exists(child)
 
 
 def test_a_venv_that_has_the_lock_is_kept(tmp_path: Path) -> None:
