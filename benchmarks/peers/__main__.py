@@ -128,9 +128,13 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32], help="how many streams to run at once")
     parser.add_argument("--servers", choices=SERVERS, nargs="+", default=list(USUAL), help="which servers to compare")
     parser.add_argument("--sets", choices=[DRAWN, *SETS], nargs="+", default=[DRAWN], help="what to ask them")
+    parser.add_argument(
+        "--ready-limit", type=float, default=900.0, help="seconds a peer may take to start: vLLM compiles"
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end, too
-    plan = Plan(model_folder(options.models), max(options.streams), sorted(os.sched_getaffinity(0)))
+    processors = sorted(os.sched_getaffinity(0))
+    plan = Plan(model_folder(options.models), max(options.streams), processors, options.ready_limit)
     document = measure([SERVERS[name] for name in options.servers], plan, options)
     print(json.dumps(document))
 

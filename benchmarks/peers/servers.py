@@ -14,9 +14,6 @@ from benchmarks.peers.processes import Running, Start, running
 
 _CONTEXT_TOKENS = 1024
 """For each stream; prompt and answer of the longest question have room in it."""
-_LLAMA_READY_S = 120.0
-_VLLM_READY_S = 900.0
-"""It imports torch in several processes and compiles the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +26,8 @@ class Plan:
     """Most at once."""
     processors: Sequence[int]
     """The processors that each may use; numbers as in /proc/cpuinfo."""
+    ready_limit_s: float
+    """How long a peer may take until it is ready, once installed."""
 
 
 class Server(Protocol):
@@ -75,7 +74,7 @@ class LlamaCpp:
         numbers = (port, plan.streams, _CONTEXT_TOKENS, len(plan.processors))
         model = (str(plan.folder / "model.gguf"), MODEL)
         command = [str(python), str(ROOM / "serve_llama_cpp.py"), *model, *map(str, numbers)]
-        with running(Start(self.name, command, port, BUILD / f"peer-{self.name}.log", _LLAMA_READY_S)) as found:
+        with running(Start(self.name, command, port, BUILD / f"peer-{self.name}.log", plan.ready_limit_s)) as found:
             yield found
 
 
@@ -102,7 +101,7 @@ class Vllm:
             "VLLM_NO_USAGE_STATS": "1",
             "PATH": f"{binaries}:/usr/local/bin:/usr/bin:/bin",
         }
-        how = Start(self.name, command, port, BUILD / f"peer-{self.name}.log", _VLLM_READY_S, settings)
+        how = Start(self.name, command, port, BUILD / f"peer-{self.name}.log", plan.ready_limit_s, settings)
         with running(how) as found:
             yield found
 

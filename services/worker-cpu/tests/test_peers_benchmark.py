@@ -134,7 +134,7 @@ def test_bench_reports_engine_and_mesh_without_and_with_guesses() -> None:
 
 
 def test_a_run_without_any_peer_says_why(tmp_path: Path) -> None:
-    plan = Plan(tmp_path, 8, [0])
+    plan = Plan(tmp_path, 8, [0], ready_limit_s=1.0)
     options = argparse.Namespace(rounds=1, streams=[1], sets=[DRAWN])
     with pytest.raises(SystemExit, match=r"No peer could be had(.|\n)*vllm cannot be installed here: no wheel for 8"):
         measure([Broken("llama.cpp"), Broken("vllm")], plan, options)
