@@ -128,9 +128,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32], help="how many streams to run at once")
     parser.add_argument("--servers", choices=SERVERS, nargs="+", default=list(USUAL), help="which servers to compare")
     parser.add_argument("--sets", choices=[DRAWN, *SETS], nargs="+", default=[DRAWN], help="what to ask them")
-    parser.add_argument(
-        "--ready-limit", type=float, default=900.0, help="seconds a peer may take to start: vLLM compiles"
-    )
+    parser.add_argument("--ready-limit", type=float, default=900.0, help="how many seconds a peer may take to start")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end, too
     processors = sorted(os.sched_getaffinity(0))
