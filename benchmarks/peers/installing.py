@@ -27,7 +27,11 @@ def install(name: str, lock: Path, settings: Mapping[str, str] | None = None, bu
     print(f"installing {name} into {venv}; this may take long", file=sys.stderr, flush=True)
     _run(name, [sys.executable, "-m", "venv", "--without-pip", str(venv)], {})
     pip = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python"), "--quiet"]
-    _run(name, [*pip, "install", "--no-compile", "--disable-pip-version-check", "-r", str(lock)], settings or {})
+    _run(
+        name,
+        [*pip, "install", "--no-deps", "--no-compile", "--disable-pip-version-check", "-r", str(lock)],
+        settings or {},
+    )
     mark.write_text(wanted)
     return venv / "bin"
 
