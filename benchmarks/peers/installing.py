@@ -29,7 +29,7 @@ def install(name: str, lock: Path, settings: Mapping[str, str] | None = None, bu
     pip = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python"), "--quiet"]
     _run(
         name,
-        [*pip, "install", "--no-deps", "--no-compile", "--disable-pip-version-check", "-r", str(lock)],
+        [*pip, "install", "--no-deps", "--disable-pip-version-check", "-r", str(lock)],
         settings or {},
     )
     mark.write_text(wanted)
