@@ -53,7 +53,7 @@ async def stream(port: int, model: str, asked: Asked) -> tuple[int, list[float]]
     """Returns the completion tokens that the usage event states, and when each piece of the stream arrived."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     payload = body(model, asked)
-    head = ("POST /v1/completions HTTP/1.1", "Host: bench", "Content-Type: application/json")
+    head = ("POST /v1/completions HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json")
     writer.write("\r\n".join((*head, f"Content-Length: {len(payload)}", "", "")).encode() + payload)
     try:
         received, arrivals = await read(reader)

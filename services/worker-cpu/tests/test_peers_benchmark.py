@@ -41,6 +41,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if asked["model"] != "stand-in":
             return self.send_error(404)
+        if self.headers["host"] != "127.0.0.1":  # the mesh refuses names that it does not know
+            return self.send_error(403)
         self.send_response(200)
         self.end_headers()
         self.wfile.flush()
