@@ -88,6 +88,7 @@ class Answerer:
                 writer.free()
 
         await write_stream(run(), sink, asked.context, rename=lambda error: asked.dialect.rename(error, asked.job))
+        await writer.flush()
 
     async def _run(
         self,
