@@ -10,8 +10,8 @@ class TailWriter:
     """Writes to an RPC, each message at once, until `hold`. What it holds goes out with the first write after `free`,
     or with `flush`.
 
-    A message costs the same however long it is, and the rest of a short answer is often there all at once. Only parts of
-    a text are joined: an answer whose first message has no content type is one of gRPC messages, which stay apart.
+    A message costs the same however long it is, and the rest of a short answer is often there all at once. Only parts
+    of a text are joined: an answer whose first message has no content type is one of gRPC messages, which stay apart.
     """
 
     def __init__(self, context: Any) -> None:
