@@ -9,7 +9,7 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.openai.answers.tail_writer import TailWriter
+from infermesh_router.openai.answers.tail_writer import MOST_HELD_BYTES, TailWriter
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, delta, finished, started
 from infermesh_runtime.rpc.context import RpcContext
 
@@ -82,14 +82,46 @@ async def test_prompts_do_not_wait_for_each_other(start_worker: StartWorker, sta
     assert b"after slow" in b"".join([message.data async for message in messages])
 
 
+async def test_what_an_endpoint_sent_does_not_wait_for_the_next_one(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    """An endpoint ends its stream before the answer's end: nothing is held while another one goes on."""
+    go_on = asyncio.Event()
+    asked: list[pb.GenerateRequest] = []
+
+    async def cut(request: pb.GenerateRequest, _context: RpcContext) -> AsyncIterator[pb.GenerateResponse]:
+        asked.append(request)
+        yield started(request.model)
+        if len(asked) == 1:
+            yield delta("one")
+            yield delta("two")
+            return  # without `finished`
+        yield delta("three")
+        await go_on.wait()
+        yield finished()
+
+    router = await start_router(await start_worker(script=cut))
+    messages = aiter(stream(router, next(iter(CALLS)), CHAT))
+    data = b""
+    while b"three" not in data:
+        data += (await anext(messages)).data
+    assert not go_on.is_set()
+    go_on.set()
+    data += b"".join([message.data async for message in messages])
+    assert data.index(b"one") < data.index(b"two") < data.index(b"three") < data.index(b"[DONE]")
+
+
+class Context:
+    """Remembers what is written."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, bytes]] = []
+
+    async def write(self, message: HttpBody) -> None:
+        self.sent.append((message.content_type, message.data))
+
+
 async def test_a_writer_holds_until_it_is_freed() -> None:
-    class Context:
-        def __init__(self) -> None:
-            self.sent: list[tuple[str, bytes]] = []
-
-        async def write(self, message: HttpBody) -> None:
-            self.sent.append((message.content_type, message.data))
-
     context = Context()
     writer = TailWriter(context)
     await writer.write(HttpBody(content_type="t", data=b"a"))
@@ -101,3 +133,27 @@ async def test_a_writer_holds_until_it_is_freed() -> None:
     await writer.write(HttpBody(data=b"d"))
     await writer.write(HttpBody(data=b"e"))
     assert context.sent == [("t", b"a"), ("", b"bcd"), ("", b"e")]
+
+
+async def test_a_writer_holds_no_more_than_a_little() -> None:
+    context = Context()
+    writer = TailWriter(context)
+    writer.hold()
+    piece = b"x" * 1000
+    await writer.write(HttpBody(content_type="t", data=piece))
+    for _ in range(99):
+        await writer.write(HttpBody(data=piece))
+    await writer.flush()
+    assert b"".join(data for _, data in context.sent) == 100 * piece
+    assert max(len(data) for _, data in context.sent) < MOST_HELD_BYTES + len(piece)
+    assert [content_type for content_type, _ in context.sent] == ["t", "", "", ""]
+
+
+async def test_messages_of_grpc_are_not_joined() -> None:
+    context = Context()
+    writer = TailWriter(context)
+    writer.hold()
+    for data in (b"a", b"b"):
+        await writer.write(HttpBody(data=data))
+    await writer.flush()
+    assert context.sent == [("", b"a"), ("", b"b")]

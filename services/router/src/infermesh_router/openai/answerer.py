@@ -23,6 +23,7 @@ from infermesh_router.openai.job import Job
 from infermesh_router.openai.sampling import sampling_header
 from infermesh_router.policy.snapshot import DeviceKind
 from infermesh_router.relay.dispatcher import Dispatcher
+from infermesh_router.requests.tail import Tail
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.errors import DeadlineExceeded, InfermeshError, Internal
 from infermesh_runtime.rpc.context import RpcContext
@@ -83,11 +84,15 @@ class Answerer:
         async def run() -> None:
             try:
                 async with before_deadline(time_left_s(asked.context, asked.job)) as timeout_s:
-                    await self._run(asked, sink, timeout_s, telling, on_rest=writer.hold)
+                    await self._run(asked, sink, timeout_s, telling, tail=writer)
             finally:
                 writer.free()
 
-        await write_stream(run(), sink, asked.context, rename=lambda error: asked.dialect.rename(error, asked.job))
+        try:
+            await write_stream(run(), sink, asked.context, rename=lambda error: asked.dialect.rename(error, asked.job))
+        except Exception:
+            await writer.flush()
+            raise
         await writer.flush()
 
     async def _run(
@@ -97,7 +102,7 @@ class Answerer:
         timeout_s: float | None,
         telling: Telling | None = None,
         *,
-        on_rest: Callable[[], None] | None = None,
+        tail: Tail | None = None,
     ) -> None:
         await run_generations(
             self._dispatcher,
@@ -108,7 +113,7 @@ class Answerer:
             since_s=asked.since_s,
             telling=telling,
             ignored=asked.ignored,
-            on_rest=on_rest,
+            tail=tail,
         )
 
 

@@ -1,7 +1,7 @@
 """Generates from all prompts of a job, and hands the events to a sink."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from infermesh.inference.v1 import inference_pb2 as pb
@@ -9,6 +9,7 @@ from infermesh_router.access.visit import Visit
 from infermesh_router.openai.job import Job
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.relay.streams.event import Event
+from infermesh_router.requests.tail import Tail
 from infermesh_router.requests.telling import Telling
 
 
@@ -35,13 +36,12 @@ async def run_generations(
     since_s: float,
     telling: Telling | None = None,
     ignored: Sequence[str] = (),
-    on_rest: Callable[[], None] | None = None,
+    tail: Tail | None = None,
 ) -> None:
     """Runs all prompts at once. Raises the first InfermeshError, after cancelling the others.
 
     `ignored` are the fields of the body that have no effect. `telling` tells the client what the first prompt waits
-    for: the others wait for the same. `on_rest` is called before an event if that and all after it have come; only
-    asked of a job with one prompt.
+    for: the others wait for the same. `tail` is told when the rest of the answer has come, for a job with one prompt.
     """
     calls = [visit.admit(call) for call in job.calls]
 
@@ -54,7 +54,7 @@ async def run_generations(
             since_s=since_s,
             telling=told,
             ignored=ignored,
-            on_rest=on_rest if len(calls) == 1 else None,
+            tail=tail if len(calls) == 1 else None,
         ) as events:
             await _hand_over(visit.watch(events), base, sink)
 

@@ -34,6 +34,7 @@ from infermesh_router.relay.stall_watch import StallWatch
 from infermesh_router.relay.streams.event import Event, StreamEvent
 from infermesh_router.relay.telling_story import tell_answered, tell_failed, tell_usage
 from infermesh_router.requests.call import Call
+from infermesh_router.requests.tail import Tail
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import Cancelled, Code, InfermeshError, Internal, ResourceExhausted, Unavailable
@@ -106,15 +107,15 @@ class Dispatcher:
         since_s: float,
         telling: Telling | None = None,
         ignored: Sequence[str] = (),
-        on_rest: Callable[[], None] | None = None,
+        tail: Tail | None = None,
     ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """The events of a Generate call, `started` first; entering waits for the first token, leaving cancels the rest.
 
         `since_s` is when the request arrived, by the dispatcher's clock (time.perf_counter). `telling` tells the client
-        what the call waits for, in the task that waits. `ignored` are fields of its body that have no effect. `on_rest`
-        is called before an event if that and all after it have come.
+        what the call waits for, in the task that waits. `ignored` are fields of its body that have no effect. `tail` is
+        told when all the rest of the answer has come.
         """
-        return self._stream(call, timeout_s, since_s=since_s, telling=telling, ignored=ignored, on_rest=on_rest)
+        return self._stream(call, timeout_s, since_s=since_s, telling=telling, ignored=ignored, tail=tail)
 
     def speech(
         self, call: Call, timeout_s: float | None, *, since_s: float
@@ -131,7 +132,7 @@ class Dispatcher:
         since_s: float,
         telling: Telling | None = None,
         ignored: Sequence[str] = (),
-        on_rest: Callable[[], None] | None = None,
+        tail: Tail | None = None,
     ) -> AsyncIterator[AsyncIterator[StreamEvent]]:
         call = self._resolve(call)
         story = Story(REQUEST_ID.get(), since_s=since_s, ignored=ignored, clock=self._clock)
@@ -143,7 +144,7 @@ class Dispatcher:
             _, opening = begun[0]
             model = opening.started.model
             label(model)
-            events = relay.events(*begun, on_rest=on_rest)
+            events = relay.events(*begun, tail=tail)
             try:
                 yield events
             finally:

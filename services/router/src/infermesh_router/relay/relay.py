@@ -1,6 +1,6 @@
 """Relays one call: retries it before its first token or part, and moves its stream when an endpoint fails later."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 
 from infermesh_router.fleet.faults import with_retry_after
 from infermesh_router.journal.story import Story
@@ -14,6 +14,7 @@ from infermesh_router.relay.streams.event import StreamEvent, write_event
 from infermesh_router.relay.streams.stream_kind import STREAM_KINDS
 from infermesh_router.relay.telling_story import tell_begun, tell_ended, tell_failed
 from infermesh_router.requests.call import Call
+from infermesh_router.requests.tail import Tail
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.errors import InfermeshError
 
@@ -66,16 +67,14 @@ class Relay:
                 continue
             return self._tell_start(self._attempt), first
 
-    async def events(
-        self, *begun: StreamEvent, on_rest: Callable[[], None] | None = None
-    ) -> AsyncGenerator[StreamEvent, None]:
+    async def events(self, *begun: StreamEvent, tail: Tail | None = None) -> AsyncGenerator[StreamEvent, None]:
         """The events of `begin`, given back, and all after them, over as many endpoints as it takes.
 
-        `on_rest` is called before an event if that and all after it have come. Raises InfermeshError.
+        `tail` holds from the event on with which the rest has come, and until the call moves. Raises InfermeshError.
         """
         for event in begun:
-            if on_rest is not None and self._running.has_all:
-                on_rest()
+            if tail is not None and self._running.has_all:
+                tail.hold()
             yield event
         take = self._delivered.take
         while True:
@@ -83,8 +82,8 @@ class Relay:
             try:
                 with attempt.errors():
                     async for event in attempt:
-                        if on_rest is not None and attempt.has_all:
-                            on_rest()
+                        if tail is not None and attempt.has_all:
+                            tail.hold()
                         yield take(event)
             except InfermeshError as error:
                 fault = with_retry_after(error)
@@ -94,6 +93,8 @@ class Relay:
                 return
             fault = fault or attempt.cut_short()
             self._parts.attempts.close(attempt, fault)
+            if tail is not None:
+                await tail.flush()
             self._attempt, first = await self._mover.move(attempt.address, fault)
             yield first
 

@@ -1,17 +1,20 @@
-"""Writes a streamed answer; once all the rest of it has come, that goes out in one message instead of several."""
+"""Writes a streamed answer; once all the rest of it has come, that goes out in few messages instead of one each."""
 
 from collections.abc import Coroutine
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
 
+MOST_HELD_BYTES = 32 << 10
+"""More is written at once: far larger messages cost as much as their bytes, and keep the event loop busy."""
+
 
 class TailWriter:
-    """Writes to an RPC, each message at once, until `hold`. What it holds goes out with the first write after `free`,
-    or with `flush`.
+    """Writes to an RPC, each message at once, until `hold`. From then on it joins messages, until `flush`, or until
+    `free` lets the next one go with all before it. It is a `Tail`.
 
-    A message costs the same however long it is, and the rest of a short answer is often there all at once. Only parts
-    of a text are joined: an answer whose first message has no content type is one of gRPC messages, which stay apart.
+    A message of a few tokens costs as much as one of a single token, and the rest of a short answer is often there all
+    at once. Only parts of a text are joined: an answer whose first message has no content type is one of gRPC messages.
     """
 
     def __init__(self, context: Any) -> None:
@@ -20,7 +23,9 @@ class TailWriter:
         self._holds = False
         self._joins: bool | None = None
         """Whether messages are parts of a text; None before the first one."""
-        self._held: HttpBody | None = None
+        self._content_type = ""
+        self._held: list[bytes] = []
+        self._held_bytes = 0
 
     def hold(self) -> None:
         """From now on messages wait: the rest of the answer is here, so that nobody waits for them long."""
@@ -34,22 +39,25 @@ class TailWriter:
         """Sends a message, after those that it holds; or holds it too."""
         if self._joins is None:
             self._joins = bool(message.content_type)
-        if self._held is not None:
-            self._held.data += message.data
-            message = self._held
-        if self._holds and self._joins:
-            self._held = message
-            return _nothing()
-        self._held = None
-        written: Coroutine[Any, Any, None] = self._context.write(message)
-        return written
+        if not self._held and not (self._holds and self._joins):
+            written: Coroutine[Any, Any, None] = self._context.write(message)
+            return written
+        self._content_type = self._content_type or message.content_type
+        self._held.append(message.data)
+        self._held_bytes += len(message.data)
+        return _nothing() if self._holds and self._held_bytes < MOST_HELD_BYTES else self._send()
 
     async def flush(self) -> None:
-        """Sends what it holds, of an answer that has no message for its end."""
+        """Sends what it holds, and holds nothing until the next `hold`."""
         self.free()
-        if self._held is not None:
-            held, self._held = self._held, None
-            await self._context.write(held)
+        if self._held:
+            await self._send()
+
+    def _send(self) -> Coroutine[Any, Any, None]:
+        body = HttpBody(content_type=self._content_type, data=b"".join(self._held))
+        self._held, self._held_bytes, self._content_type = [], 0, ""
+        sent: Coroutine[Any, Any, None] = self._context.write(body)
+        return sent
 
 
 async def _nothing() -> None: ...
