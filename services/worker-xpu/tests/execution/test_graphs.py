@@ -133,9 +133,9 @@ def test_memory_of_graphs_is_taken_from_the_kv_cache(graph_runner: MakeRunner, m
     seen = []
     count = kv_memory.count_blocks
 
-    def noted(*args: Any, reserved_bytes: int) -> int:
+    def noted(*args: Any, reserved_bytes: int, **fields: Any) -> int:
         seen.append(reserved_bytes)
-        return count(*args, reserved_bytes=reserved_bytes)
+        return count(*args, reserved_bytes=reserved_bytes, **fields)
 
     monkeypatch.setattr(kv_memory, "count_blocks", noted)
     free = iter([1000, 900, 890, 890, 880, 875])
