@@ -17,7 +17,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-from benchmarks.engine.contestant_http import body, run_all
+from benchmarks.engine.contestant_http import body, itl_figures, run_all
 from benchmarks.engine.mesh import measure_drawn, measure_questions
 from benchmarks.engine.questions import DRAWN, NEW_TOKENS, Asked, Asker
 from benchmarks.engine.running_mesh import free_port
@@ -103,6 +103,13 @@ def test_the_client_counts_tokens_and_times_of_a_stand_in(stand_in: Running) -> 
     assert figures["tokens"] == 3 * NEW_TOKENS
     assert 0 < figures["ttft_ms"] <= figures["seconds"] * 1e3
     assert figures["itl_ms"] <= figures["itl_p95_ms"]
+
+
+@pytest.mark.parametrize("gaps", [[], [1.0], [1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+def test_no_95th_percentile_is_below_the_median(gaps: list[float]) -> None:
+    found = itl_figures(gaps)
+    assert found["itl_ms"] <= found["itl_p95_ms"] <= max(gaps, default=0.0) * 1e3
+    assert found["itl_p95_ms"] >= 0.8 * 1e3 * max(gaps, default=0.0)
 
 
 def test_the_client_refuses_an_error(stand_in: Running) -> None:
