@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-import re
 
 import orjson
 
+from benchmarks.router.http_stream import refusal
 from benchmarks.router.saturation.arrivals import Arrivals, Message, Messages
 
 
@@ -18,20 +18,14 @@ class _Connection(asyncio.Protocol):
         arrivals = self.arrivals
         arrivals.take(data)
         if not arrivals.first.is_set():
-            self._begin(arrivals.bytes())
+            received = arrivals.bytes()
+            if refused := refusal(received):
+                arrivals.end(f"the request was refused with {refused}")
+            elif b"data:" in received:
+                arrivals.first.set()
         self._tail = (self._tail + data)[-8:]
         if self._tail.endswith(b"\r\n0\r\n\r\n"):
             arrivals.end()
-
-    def _begin(self, data: bytes) -> None:
-        head, complete, body = data.partition(b"\r\n\r\n")
-        if complete and not head.startswith(b"HTTP/1.1 200"):
-            size = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
-            if not size or len(body) >= int(size[1]):
-                status = head.partition(b"\r\n")[0].decode(errors="replace")
-                self.arrivals.end(f"the request was refused with {status}: {body[:300].decode(errors='replace')}")
-        elif b"data:" in body:
-            self.arrivals.first.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.arrivals.end(f"the connection ended in the middle of an answer: {exc}")

@@ -92,9 +92,9 @@ BODY = b'{"error": {"message": "no worker is ready"}}'
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
 
-async def test_a_refused_http_request_ends_the_run_with_the_reason(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = load("client")
-    monkeypatch.setattr(client, "END_S", 5.0)
+@asynccontextmanager
+async def refusing_server() -> AsyncIterator[str]:
+    """The address of a server that refuses each request, and ends when its clients have closed their connections."""
     handlers = []
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -106,11 +106,26 @@ async def test_a_refused_http_request_ends_the_run_with_the_reason(load: Any, mo
         await writer.wait_closed()
 
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        asking = load("http_client").HttpClient(f"127.0.0.1:{port}", "offered")
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await asyncio.gather(*filter(None, handlers))
+
+
+async def test_a_refused_http_request_ends_the_run_with_the_reason(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = load("client")
+    monkeypatch.setattr(client, "END_S", 5.0)
+    async with refusing_server() as address:
+        asking = load("http_client").HttpClient(address, "offered")
         with pytest.raises(RuntimeError, match=r"503 Service Unavailable: .*no worker is ready"):
             await client.ask_all(asking, 3, 0.25, client.Processes({"router": [os.getpid()]}))
-        await asyncio.gather(*filter(None, handlers))  # they end when the client closes its connections
+
+
+@pytest.mark.usefixtures("load")
+async def test_a_refused_request_ends_the_benchmark_of_the_overhead_too() -> None:
+    http_stream = importlib.import_module("benchmarks.router.http_stream")
+    async with refusing_server() as address, asyncio.timeout(5):
+        asking = http_stream.HttpStreams(address, "offered")
+        with pytest.raises(RuntimeError, match=r"503 Service Unavailable: .*no worker is ready"):
+            await asking.ask("Count.", 2)
 
 
 async def test_it_reads_a_refusal_however_it_is_cut(load: Any) -> None:
