@@ -1,1 +1,1 @@
-"""What the benchmarks of the engine and of the torch worker share: contestants and their prompts."""
+"""What the benchmarks of the engine, of the torch worker and of peers share: contestants and their prompts."""

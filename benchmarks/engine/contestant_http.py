@@ -9,9 +9,12 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.contest.contestant import answer_rounds
 from benchmarks.engine.questions import DRAWN, NEW_TOKENS, TEMPERATURE, TOP_P, Asked, Asker
@@ -68,14 +71,19 @@ async def run_all(port: int, model: str, requests: list[Asked]) -> dict[str, Any
     began = time.perf_counter()
     results = await asyncio.gather(*(stream(port, model, asked) for asked in requests))
     seconds = time.perf_counter() - began
-    gaps = sorted(b - a for _, arrivals in results for a, b in pairwise(arrivals)) or [0.0]
+    gaps = [b - a for _, arrivals in results for a, b in pairwise(arrivals)]
     return {
         "seconds": seconds,
         "tokens": sum(tokens for tokens, _ in results),
         "ttft_ms": statistics.median(arrivals[0] - began for _, arrivals in results) * 1e3,
-        "itl_ms": statistics.median(gaps) * 1e3,
-        "itl_p95_ms": gaps[int(0.95 * (len(gaps) - 1))] * 1e3,
+        **itl_figures(gaps),
     }
+
+
+def itl_figures(gaps: Sequence[float]) -> dict[str, float]:
+    """Median and 95th percentile, in ms, of gaps in seconds; 0 if there are none."""
+    median, p95 = np.percentile(gaps or [0.0], [50, 95])
+    return {"itl_ms": float(median) * 1e3, "itl_p95_ms": float(p95) * 1e3}
 
 
 def main(port: int, model: str, folder: Path) -> None:

@@ -33,19 +33,23 @@ class Asker:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
     def __call__(self, round_number: int, streams: int, name: str = DRAWN) -> list[Asked]:
-        """Returns `streams` requests of the set `name`; no prefix cache can answer those of another round."""
+        """Returns `streams` requests of the set `name`.
+
+        No prefix cache can answer those of another round, or those of another number of streams.
+        """
         if name == DRAWN:
             drawn = prompts(round_number, streams)
             return [Asked(token_ids=tuple(token_ids), ignore_eos=True) for token_ids in drawn]
         questions = SETS[name]
         first = round_number * streams
         return [
-            self._question(name, questions[number % len(questions)], number) for number in range(first, first + streams)
+            self._question(name, questions[number % len(questions)], number, streams)
+            for number in range(first, first + streams)
         ]
 
-    def _question(self, name: str, question: str, number: int) -> Asked:
-        # A set has few questions: the number in front of each keeps its tokens out of what was cached in other rounds.
-        system = f"<|im_start|>system\nRequest {number}. You are a helpful assistant.<|im_end|>\n"
+    def _question(self, name: str, question: str, number: int, streams: int) -> Asked:
+        # A set has few questions: the numbers in front of each keep its tokens out of what was cached in other rounds.
+        system = f"<|im_start|>system\nRequest {number} of {streams}. You are a helpful assistant.<|im_end|>\n"
         text = f"{system}<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{BEGINNINGS.get(name, '')}"
         return Asked(
             token_ids=tuple(self._tokenizer.encode(text, add_special_tokens=False).ids),

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,11 @@ def resident_mb(home_pid: int) -> dict[str, float]:
     """Returns the resident memory of each part of the mesh, in MB of 10⁶ bytes."""
     found: dict[str, float] = {}
     for process in psutil.Process(home_pid).children(recursive=True):
-        command = " ".join(process.cmdline())
-        for part, mark in PROGRAMS.items():
-            if mark in command and "infermesh_client.tether" not in command:
-                found[part] = round(process.memory_info().rss / 1e6, 1)
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            command = " ".join(process.cmdline())
+            for part, mark in PROGRAMS.items():
+                if mark in command and "infermesh_client.tether" not in command:
+                    found[part] = round(process.memory_info().rss / 1e6, 1)
     return found
 
 

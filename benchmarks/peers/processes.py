@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,12 +89,20 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
+def _sum(pid: int, figure: Callable[[psutil.Process], float]) -> float:
+    """The sum over a server's processes, without those that end meanwhile."""
+    total = 0.0
+    for each in _family(pid):
+        with suppress(psutil.NoSuchProcess):
+            total += figure(each)
+    return total
+
+
 def memory_mb(pid: int) -> float:
     """Memory of a server's processes in MB of 10⁶ bytes; what they share is counted once."""
-    return round(sum(each.memory_full_info().pss for each in _family(pid)) / 1e6, 1)
+    return round(_sum(pid, lambda process: process.memory_full_info().pss) / 1e6, 1)
 
 
 def cpu_s(pid: int) -> float:
     """Processor time that a server's processes have used so far."""
-    times = [each.cpu_times() for each in _family(pid)]
-    return sum(each.user + each.system for each in times)
+    return _sum(pid, lambda process: sum(process.cpu_times()[:2]))

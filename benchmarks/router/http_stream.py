@@ -5,7 +5,20 @@ It uses no HTTP library: parsing would cost more than what is measured, and vary
 
 import asyncio
 import json
+import re
 import time
+
+
+def refusal(received: bytes) -> str:
+    """Status line and body of an answer that is not 200; empty if it is, or while more of it may come."""
+    head, complete, body = received.partition(b"\r\n\r\n")
+    if not complete or head.startswith(b"HTTP/1.1 200"):
+        return ""
+    size = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    if size and len(body) < int(size[1]):
+        return ""
+    status = head.partition(b"\r\n")[0]
+    return f"{status.decode(errors='replace')}: {body[:300].decode(errors='replace')}"
 
 
 class HttpStreams:
@@ -39,6 +52,9 @@ class HttpStreams:
                     f"The server closed the connection in the middle of an answer; its end: {received[-300:]!r}"
                 )
             received += data
+            if not first_s and (refused := refusal(received)):
+                writer.close()
+                raise RuntimeError(f"The server refused the request with {refused}")
             if not first_s and b"data:" in received:  # our router sends the role and the first token together
                 first_s = time.perf_counter() - began_s
         if not received.startswith(b"HTTP/1.1 200") or b"[DONE]" not in received:

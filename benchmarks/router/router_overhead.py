@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,9 +129,14 @@ async def measure(contestant: Contestant, streams: int, requests: int, seed: int
 
 
 def cpu_s(processes: Sequence[psutil.Process]) -> float:
-    """Returns the CPU seconds that the processes and their children have used."""
-    family = [member for process in processes for member in (process, *process.children(recursive=True))]
-    return float(sum(sum(member.cpu_times()[:2]) for member in family))
+    """Returns the CPU seconds that the processes and their children have used, without children that end meanwhile."""
+    total = 0.0
+    for process in processes:
+        total += sum(process.cpu_times()[:2])
+        for child in process.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                total += sum(child.cpu_times()[:2])
+    return total
 
 
 def start_ours(parts: ExitStack) -> list[Contestant]:

@@ -15,7 +15,7 @@ class Arrivals:
     began_s: float = field(default_factory=time.perf_counter)
     pieces: list[tuple[float, bytes]] = field(default_factory=list)
     first: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when something of the answer's body is there."""
+    """Set when something of the answer's body is there, or nothing more comes."""
     ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def take(self, data: bytes) -> None:
@@ -24,11 +24,19 @@ class Arrivals:
 
     def end(self, problem: str = "") -> None:
         """Nothing more comes; `problem`: because it failed."""
+        self.first.set()
         if not self.ended.done():
             if problem:
                 self.ended.set_exception(RuntimeError(problem))
+                self.ended.exception()  # so that asyncio does not log those of which nobody asks
             else:
                 self.ended.set_result(None)
+
+    async def begun(self) -> None:
+        """Waits for the beginning of the answer. Raises RuntimeError if it failed."""
+        await self.first.wait()
+        if self.ended.done():
+            self.ended.result()
 
     def bytes(self) -> bytes:
         """All that came."""

@@ -105,8 +105,7 @@ async def ask_all(client: Client, streams: int, seconds: float, processes: Proce
     asked_s = time.perf_counter()
     answers = [await client.ask(tokens) for _ in range(streams)]
     async with asyncio.timeout(END_S):
-        for arrivals in answers:
-            await arrivals.first.wait()
+        await asyncio.gather(*(arrivals.begun() for arrivals in answers))
     await asyncio.sleep(SETTLE_S)
     before, most_bytes = await read_all(processes), 0
     if before.at_s > asked_s + BEFORE_S:

@@ -9,10 +9,10 @@ from infermesh.inference.v1 import inference_pb2 as pb
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
+_TABLE_SIZE, _INITIAL_WINDOW = 1, 4
+"""Numbers of the settings."""
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 _LARGEST_WINDOW = (1 << 31) - 1
-_INITIAL_WINDOW = 4
-"""Number of the setting."""
 _REASONS = {pb.FINISH_REASON_LENGTH: "length", pb.FINISH_REASON_STOP: "stop"}
 
 
@@ -25,19 +25,38 @@ def _header(name: str, value: str) -> bytes:
     return b"\0%c%b%c%b" % (len(name), name.encode(), len(value), value.encode())
 
 
+def _spelled_out(headers: bytes, name: bytes) -> str:
+    """The value of a header; empty without it.
+
+    gRPC's server uses no Huffman code, and spells all headers out to clients that remember none.
+    """
+    _, found, rest = headers.partition(name)
+    if not found:
+        return ""
+    size, begin = rest[0], 1
+    if size == 127:  # and what follows, seven bits a byte
+        more = True
+        while more:
+            size += (rest[begin] & 127) << 7 * (begin - 1)
+            more = rest[begin] > 127
+            begin += 1
+    return rest[begin : begin + size].decode(errors="replace")
+
+
 class _Connection(asyncio.Protocol):
     """The answers of all streams. Windows are so large that the router never waits for the client."""
 
     def __init__(self) -> None:
         self.answers: dict[int, Arrivals] = {}
+        self._lost = ""
         self._buffer = b""
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        window = struct.pack(">HI", _INITIAL_WINDOW, _LARGEST_WINDOW)
+        settings = struct.pack(">HIHI", _TABLE_SIZE, 0, _INITIAL_WINDOW, _LARGEST_WINDOW)
         more = struct.pack(">I", _LARGEST_WINDOW - 65535)
-        self._transport.write(_PREFACE + _frame(_SETTINGS, 0, 0, window) + _frame(_WINDOW, 0, 0, more))
+        self._transport.write(_PREFACE + _frame(_SETTINGS, 0, 0, settings) + _frame(_WINDOW, 0, 0, more))
 
     def data_received(self, data: bytes) -> None:
         data, begin = self._buffer + data, 0
@@ -51,8 +70,9 @@ class _Connection(asyncio.Protocol):
         self._buffer = data[begin:]
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = f"the connection ended in the middle of an answer: {exc}"
         for arrivals in self.answers.values():
-            arrivals.end(f"the connection ended in the middle of an answer: {exc}")
+            arrivals.end(self._lost)
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == _DATA:
@@ -65,8 +85,9 @@ class _Connection(asyncio.Protocol):
             self.answers[stream].end(f"the answer was reset: {payload!r}")
         elif kind == _GOAWAY:
             self.connection_lost(None)
-        if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
-            self.answers[stream].end()
+        elif kind == _HEADERS and flags & _END_STREAM:
+            status, message = _spelled_out(payload, b"grpc-status"), _spelled_out(payload, b"grpc-message")
+            self.answers[stream].end("" if status == "0" else f"the answer ended with grpc-status {status}: {message}")
 
     def send(self, stream: int, headers: bytes, message: bytes) -> Arrivals:
         """Sends a request."""
@@ -75,6 +96,8 @@ class _Connection(asyncio.Protocol):
         self._transport.write(
             _frame(_HEADERS, _END_HEADERS, stream, headers) + _frame(_DATA, _END_STREAM, stream, body)
         )
+        if self._lost:
+            arrivals.end(self._lost)
         return arrivals
 
 

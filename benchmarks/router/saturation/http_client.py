@@ -5,6 +5,7 @@ import json
 
 import orjson
 
+from benchmarks.router.http_stream import refusal
 from benchmarks.router.saturation.arrivals import Arrivals, Message, Messages
 
 
@@ -16,8 +17,12 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         arrivals = self.arrivals
         arrivals.take(data)
-        if not arrivals.first.is_set() and b"data:" in data:
-            arrivals.first.set()
+        if not arrivals.first.is_set():
+            received = arrivals.bytes()
+            if refused := refusal(received):
+                arrivals.end(f"the request was refused with {refused}")
+            elif b"data:" in received:
+                arrivals.first.set()
         self._tail = (self._tail + data)[-8:]
         if self._tail.endswith(b"\r\n0\r\n\r\n"):
             arrivals.end()

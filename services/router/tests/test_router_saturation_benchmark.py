@@ -3,6 +3,8 @@
 import asyncio
 import importlib
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,12 +45,9 @@ def test_it_finds_the_knee_and_fails_where_goodput_falls(
     assert (found, len(wrong)) == (knee, problems)
 
 
-async def test_it_reads_streams_through_a_router_and_sees_what_is_missing(
-    load: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client, worker = load("client"), load("worker")
-    monkeypatch.setattr(client, "BEFORE_S", 0.3)
-    monkeypatch.setattr(client, "SETTLE_S", 0.0)
+@asynccontextmanager
+async def router_and_worker(worker: Any) -> AsyncIterator[str]:
+    """The address of a router with one worker, which has the model "offered"."""
     pace = worker.Pace()
     server = grpc.aio.server(interceptors=[RpcInterceptor(())])
     server.add_generic_rpc_handlers([worker.handlers(worker.OfferingServicer("offered", pace))])
@@ -57,16 +56,86 @@ async def test_it_reads_streams_through_a_router_and_sees_what_is_missing(
     pacing = asyncio.ensure_future(pace.run())
     try:
         async with running_router(f"127.0.0.1:{port}", frames=True) as router:
-            asking = load("grpc_client").GrpcClient(router.address, "offered")
-            run = await client.ask_all(asking, 3, 0.25, client.Processes({"router": [os.getpid()]}))
-        found = client.figures(asking, run)
-        assert (found.streams, found.wrong) == (3, [])
-        assert found.offered_per_s == pytest.approx(3 / worker.STEP_S, rel=0.2)
-        run.streams[0].pieces.pop(len(run.streams[0].pieces) // 2)
-        assert client.figures(asking, run).wrong
+            yield router.address
     finally:
         pacing.cancel()
         await server.stop(None)
+
+
+@pytest.mark.alone
+async def test_it_reads_streams_through_a_router_and_sees_what_is_missing(
+    load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, worker = load("client"), load("worker")
+    monkeypatch.setattr(client, "BEFORE_S", 2.0)
+    monkeypatch.setattr(client, "SETTLE_S", 0.0)
+    async with router_and_worker(worker) as address:
+        asking = load("grpc_client").GrpcClient(address, "offered")
+        run = await client.ask_all(asking, 3, 0.25, client.Processes({"router": [os.getpid()]}))
+    found = client.figures(asking, run)
+    assert (found.streams, found.wrong) == (3, [])
+    assert found.offered_per_s == pytest.approx(3 / worker.STEP_S, rel=0.2)
+    run.streams[0].pieces.pop(len(run.streams[0].pieces) // 2)
+    assert client.figures(asking, run).wrong
+
+
+async def test_a_refused_grpc_request_ends_the_run_with_the_reason(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, name = load("client"), "no-such-model-" + 200 * "x"  # a message whose length takes two bytes
+    monkeypatch.setattr(client, "END_S", 5.0)
+    async with router_and_worker(load("worker")) as address:
+        asking = load("grpc_client").GrpcClient(address, name)
+        with pytest.raises(RuntimeError, match=rf"grpc-status 5: .*{name}.*"):
+            await client.ask_all(asking, 3, 0.25, client.Processes({"router": [os.getpid()]}))
+
+
+BODY = b'{"error": {"message": "no worker is ready"}}'
+REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+@asynccontextmanager
+async def refusing_server() -> AsyncIterator[str]:
+    """The address of a server that refuses each request, and ends when its clients have closed their connections."""
+    handlers = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.append(asyncio.current_task())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(REFUSAL)
+        await reader.read()  # keeps the connection, as Envoy does
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await asyncio.gather(*filter(None, handlers))
+
+
+async def test_a_refused_http_request_ends_the_run_with_the_reason(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = load("client")
+    monkeypatch.setattr(client, "END_S", 5.0)
+    async with refusing_server() as address:
+        asking = load("http_client").HttpClient(address, "offered")
+        with pytest.raises(RuntimeError, match=r"503 Service Unavailable: .*no worker is ready"):
+            await client.ask_all(asking, 3, 0.25, client.Processes({"router": [os.getpid()]}))
+
+
+@pytest.mark.usefixtures("load")
+async def test_a_refused_request_ends_the_benchmark_of_the_overhead_too() -> None:
+    http_stream = importlib.import_module("benchmarks.router.http_stream")
+    async with refusing_server() as address, asyncio.timeout(5):
+        asking = http_stream.HttpStreams(address, "offered")
+        with pytest.raises(RuntimeError, match=r"503 Service Unavailable: .*no worker is ready"):
+            await asking.ask("Count.", 2)
+
+
+async def test_it_reads_a_refusal_however_it_is_cut(load: Any) -> None:
+    for cut in range(1, len(REFUSAL)):
+        connection = load("http_client")._Connection()
+        connection.data_received(REFUSAL[:cut])
+        assert not connection.arrivals.first.is_set()
+        connection.data_received(REFUSAL[cut:])
+        with pytest.raises(RuntimeError, match=r"503 Service Unavailable: .*no worker is ready"):
+            await connection.arrivals.begun()
 
 
 def chunk(*events: bytes) -> bytes:

@@ -15,15 +15,15 @@ from typing import Any
 import psutil
 import pytest
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers.models import BPE
 
-from benchmarks.engine.contestant_http import body, run_all
+from benchmarks.engine.contestant_http import body, itl_figures, run_all
 from benchmarks.engine.mesh import measure_drawn, measure_questions
 from benchmarks.engine.questions import DRAWN, NEW_TOKENS, Asked, Asker
 from benchmarks.engine.running_mesh import free_port
 from benchmarks.peers.__main__ import Measured, compare, measure
 from benchmarks.peers.installing import PeerError, install, reason
-from benchmarks.peers.processes import Running, Start, running
+from benchmarks.peers.processes import Running, Start, cpu_s, memory_mb, running
 from benchmarks.peers.servers import Plan
 
 STAND_IN = """
@@ -105,6 +105,13 @@ def test_the_client_counts_tokens_and_times_of_a_stand_in(stand_in: Running) -> 
     assert figures["itl_ms"] <= figures["itl_p95_ms"]
 
 
+@pytest.mark.parametrize("gaps", [[], [1.0], [1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+def test_no_95th_percentile_is_below_the_median(gaps: list[float]) -> None:
+    found = itl_figures(gaps)
+    assert found["itl_ms"] <= found["itl_p95_ms"] <= max(gaps, default=0.0) * 1e3
+    assert found["itl_p95_ms"] >= 0.8 * 1e3 * max(gaps, default=0.0)
+
+
 def test_the_client_refuses_an_error(stand_in: Running) -> None:
     with pytest.raises(RuntimeError, match="404"):
         asyncio.run(run_all(stand_in.port, "another", [Asked(token_ids=(1,))]))
@@ -164,6 +171,16 @@ def test_what_an_ended_server_started_ends_too(tmp_path: Path) -> None:
     assert not psutil.pid_exists(child)
 
 
+def test_a_process_that_has_just_ended_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = psutil.Popen([sys.executable, "-c", ""])
+    gone = psutil.Process(ended.pid)
+    ended.wait()
+    family = [psutil.Process(), gone]
+    monkeypatch.setattr("benchmarks.peers.processes._family", lambda _pid: family)
+    assert cpu_s(os.getpid()) > 0
+    assert memory_mb(os.getpid()) > 0
+
+
 def test_a_venv_that_has_the_lock_is_kept(tmp_path: Path) -> None:
     lock, venv = tmp_path / "peer.lock", tmp_path / "venv-peer-some"
     lock.write_text("some-server==1.0\n")
@@ -181,11 +198,14 @@ def test_an_installation_that_fails_says_why(tmp_path: Path, monkeypatch: pytest
 
 
 def test_questions_are_new_in_each_round_and_the_same_for_all(tmp_path: Path) -> None:
-    Tokenizer(WordLevel({"w": 0}, unk_token="w")).save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(BPE({chr(byte): byte for byte in range(1, 128)}, []))  # one token a character
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
     asker = Asker(tmp_path)
     assert asker(1, 4) == Asker(tmp_path)(1, 4)
     assert asker(1, 4) != asker(2, 4)
     assert [asked.seed for asked in asker(2, 3, "free chat")] == [6, 7, 8]
+    rounds = [asker(number, streams, "quotes") for number in range(3) for streams in (1, 8, 32)]
+    assert len({asked.token_ids for asks in rounds for asked in asks}) == 3 * (1 + 8 + 32)
     chat, edit = asker(0, 1, "free chat")[0], asker(0, 1, "code edit")[0]
     assert (chat.sampled, edit.sampled, edit.stop) == (True, False, ("```",))
     asked = json.loads(body("some", chat))
