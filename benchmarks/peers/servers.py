@@ -90,7 +90,9 @@ class Vllm:
         binaries = install(self.name, ROOM / "vllm.lock")
         folder, port = self._written(binaries, plan.folder), free_port()
         command = [
-            *(str(binaries / "vllm"), "serve", str(folder), "--served-model-name", MODEL, "--dtype", "bfloat16"),
+            # not `vllm serve`, which looks for a package called vllm
+            *(str(binaries / "python"), "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)),
+            *("--served-model-name", MODEL, "--dtype", "bfloat16"),
             *("--host", "127.0.0.1", "--port", str(port)),
             *("--max-model-len", str(_CONTEXT_TOKENS), "--max-num-seqs", str(plan.streams)),
         ]
