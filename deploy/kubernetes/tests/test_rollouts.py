@@ -1,8 +1,22 @@
-"""A rollout replaces the next pod once the last one can be found by name."""
+"""A rollout replaces the next pod once the last one can be found by name, and users say how many pods there are."""
+
+import re
+from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped] # types-PyYAML is not installed
 
-from deploy.kubernetes.tests.rendering import WORKERS, controllers, named, of_kind, overlay, pod_of, variables
+from deploy.kubernetes.tests.rendering import (
+    REPOSITORY,
+    WORKERS,
+    controllers,
+    named,
+    of_kind,
+    overlay,
+    pod_of,
+    rendered,
+    variables,
+)
 from infermesh_router.config.settings import RouterSettings
 
 CACHED_S = 30
@@ -21,3 +35,17 @@ def test_a_pod_is_available_once_no_answer_about_its_name_is_older(name: str) ->
     for controller in controllers(objects):
         ready_s = controller["spec"].get("minReadySeconds", 0)
         assert (ready_s > CACHED_S + resolve_s) == (controller["metadata"]["name"] in by_name)
+
+
+def test_the_numbers_in_a_kustomization_are_those_that_are_applied(tmp_path: Path) -> None:
+    """As the document's Scaling says it."""
+    scaling = (REPOSITORY / "docs" / "kubernetes.md").read_text().partition("## Scaling")[2]
+    (example, *_) = re.findall(r"```yaml\n(.*?)```", scaling, re.DOTALL)
+    (tmp_path / "deploy").symlink_to(REPOSITORY / "deploy")
+    written = tmp_path / "mesh" / "kustomization.yaml"
+    written.parent.mkdir()
+    written.write_text(f"resources: [../deploy/kubernetes/overlays/cpu]\n{example}")
+    numbers = {each["metadata"]["name"]: each["spec"]["replicas"] for each in controllers(rendered(written.parent))}
+    wanted = {each["name"]: each["count"] for each in yaml.safe_load(example)["replicas"]}
+    assert wanted.keys() == {"worker-cpu", "router"}
+    assert numbers == {"envoy": 2, **wanted}
