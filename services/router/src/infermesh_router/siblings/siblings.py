@@ -71,6 +71,11 @@ class Siblings:
         """How many routers share what the mesh allows, this one included."""
         return max(self._at_least, 1 + len(self._addresses))
 
+    @property
+    def routers_here(self) -> int:
+        """As `routers`, without those that were found by name: each of these has a container of its own."""
+        return 1 + len(self._fixed) if self._named else self.routers
+
     def set_named(self, instances: Mapping[str, str]) -> None:
         """Replaces those that were found by name: address → the instance of the router there."""
         self._instances = dict(instances)
