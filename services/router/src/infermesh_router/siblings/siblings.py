@@ -23,6 +23,8 @@ ANSWER_TIMEOUT_S = 1.0
 REST_S = 5.0
 """How long one that did not answer in time is left out of what is only shown: else each view would wait for it."""
 _RECONNECT_S = 1.0
+_OWN = ""
+"""This router, among the addresses of the others."""
 _ANSWERS = frozenset({grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND})
 _QUIET = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 
@@ -164,11 +166,16 @@ class Siblings:
         )
         return [receipt for answer in answers for receipt in answer.receipts]
 
-    def events(self, **viewer: object) -> AsyncGenerator[bytes, None]:
-        """The events of all that are there, without snapshots, until the stream is closed. `viewer`: who asks."""
+    def events(self, own: AsyncGenerator[bytes, None], **viewer: object) -> AsyncGenerator[bytes, None]:
+        """This router's `own`, and the events of all that are there, without snapshots, until the stream is closed.
+
+        `viewer`: who asks. Raises what `own` raises.
+        """
         heard: set[str] = set()
         return merged(
-            lambda: self._addresses, lambda: self._changed, lambda address: self._events(address, viewer, heard)
+            lambda: (_OWN, *self._addresses),
+            lambda: self._changed,
+            lambda source: own if source == _OWN else self._events(source, viewer, heard),
         )
 
     async def _events(self, address: str, viewer: Mapping[str, object], heard: set[str]) -> AsyncGenerator[bytes, None]:
