@@ -1,5 +1,6 @@
 """A scripted router behind a real Envoy: each test says what the router answers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -73,6 +74,10 @@ class FakeMesh(mesh_pb2_grpc.MeshServiceServicer):
     async def LoadModel(self, request: admin_pb2.LoadModelRequest, context: Context) -> admin_pb2.LoadModelResponse:
         return admin_pb2.LoadModelResponse(unloaded=[request.model, request.device])
 
+    async def WatchEvents(self, request: mesh_pb2.WatchEventsRequest, context: Context) -> AsyncIterator[HttpBody]:
+        yield HttpBody(content_type="text/event-stream", data=b"event: snapshot\n\n")
+        await asyncio.Event().wait()
+
 
 class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
     """The native service of the same router."""
@@ -86,6 +91,12 @@ class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
         assert self._router.generate is not None
         async for message in self._router.generate(request, context):
             yield message
+
+    async def WatchHealth(
+        self, request: inference_pb2.WatchHealthRequest, context: Context
+    ) -> AsyncIterator[inference_pb2.WatchHealthResponse]:
+        yield inference_pb2.WatchHealthResponse()
+        await asyncio.Event().wait()
 
 
 def envoy_options(router_port: int, folder: Path) -> EnvoyOptions:

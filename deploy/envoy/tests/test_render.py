@@ -61,10 +61,12 @@ def test_several_routers_share_all_but_files_and_batches() -> None:
 
 
 def test_routers_behind_one_name_are_checked_and_spread_over_its_addresses() -> None:
-    (cluster,) = yaml.safe_load(render(CONTAINER))["static_resources"]["clusters"]
+    cluster, endless = yaml.safe_load(render(CONTAINER))["static_resources"]["clusters"]
     assert cluster["cluster_type"]["typed_config"].get("all_addresses_in_single_endpoint", False) is False
     assert "health_checks" in cluster
     assert cluster["common_lb_config"]["healthy_panic_threshold"] == {"value": 1}
+    names = {"name": "endless", "load_assignment": {**cluster["load_assignment"], "cluster_name": "endless"}}
+    assert endless == {**cluster, **names}  # the same routers, counted apart
 
 
 def test_command_line() -> None:

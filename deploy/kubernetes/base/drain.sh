@@ -4,11 +4,14 @@ admin() { # METHOD PATH
   exec 3<>"/dev/tcp/127.0.0.1/$port" && printf '%s %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n' "$1" "$2" >&3 && cat <&3
 }
 
-active() { # requests in progress, of REST and gRPC clients
+active() { # requests in progress, of REST and gRPC clients, without streams that never end, such as the page's events
   local sum=0 name count
   while read -r name count; do
-    case "$name" in http.rest.downstream_rq_active: | http.grpc.downstream_rq_active:) sum=$((sum + ${count%$'\r'})) ;; esac
-  done < <(admin GET '/stats?filter=downstream_rq_active')
+    case "$name" in
+    http.rest.downstream_rq_active: | http.grpc.downstream_rq_active:) sum=$((sum + ${count%$'\r'})) ;;
+    cluster.endless.upstream_rq_active:) sum=$((sum - ${count%$'\r'})) ;;
+    esac
+  done < <(admin GET '/stats?filter=stream_rq_active')
   echo "$sum"
 }
 

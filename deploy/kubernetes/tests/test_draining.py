@@ -6,12 +6,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 
 from deploy.envoy.tests.conftest import Context, FakeRouter, envoy_options, serve
 from deploy.kubernetes.tests.rendering import named, overlay, pod_of
+from infermesh.inference.v1 import inference_pb2, inference_pb2_grpc
+from infermesh.mesh.v1 import mesh_pb2, mesh_pb2_grpc
 from infermesh_client.mesh.ports import pick_free_ports
 from infermesh_envoy import Address, command, render
 
@@ -40,11 +43,11 @@ async def chat(ports: list[int], tmp_path: Path) -> AsyncIterator[Chat]:
     """Behind an Envoy at the first two ports, with its admin page at the third, as in its image."""
     chat = Chat()
     async with serve(FakeRouter(chat=chat.answer)) as router_port:
-        rest, grpc, admin = ports
+        http, native = (Address("127.0.0.1", port) for port in ports[:2])
+        admin, router = ports[2], Address("localhost", router_port)  # by name, as in the cluster
         options = envoy_options(router_port, tmp_path)
-        http = Address("127.0.0.1", rest)
         config = tmp_path / "envoy.yaml"
-        config.write_text(render(replace(options, http=http, grpc=Address("127.0.0.1", grpc), admin_port=admin)))
+        config.write_text(render(replace(options, http=http, grpc=native, router=router, admin_port=admin)))
         null = asyncio.subprocess.DEVNULL
         envoy = await asyncio.create_subprocess_exec(*command(config), stdout=null, stderr=null)
         async with asyncio.timeout(30), httpx.AsyncClient() as client:
@@ -84,8 +87,28 @@ async def draining(ports: list[int], longest_s: int) -> AsyncIterator[asyncio.su
     await process.wait()
 
 
-async def test_it_waits_for_the_streams_that_run(chat: Chat, ports: list[int]) -> None:
+@asynccontextmanager
+async def endless(ports: list[int]) -> AsyncIterator[None]:
+    """Streams that end when their clients leave, over REST and gRPC."""
     async with (
+        httpx.AsyncClient(timeout=20) as client,
+        client.stream("GET", f"http://127.0.0.1:{ports[0]}/mesh/v1/events") as events,
+        grpc.aio.insecure_channel(f"127.0.0.1:{ports[1]}") as channel,
+    ):
+        assert await anext(events.aiter_raw()) == b"event: snapshot\n\n"
+        mesh, inference = mesh_pb2_grpc.MeshServiceStub(channel), inference_pb2_grpc.InferenceServiceStub(channel)
+        native = mesh.WatchEvents(mesh_pb2.WatchEventsRequest())
+        health = inference.WatchHealth(inference_pb2.WatchHealthRequest())
+        assert (await native.read()).data
+        assert await health.read() == inference_pb2.WatchHealthResponse()
+        yield
+        assert not native.done()
+        assert not health.done()
+
+
+async def test_it_waits_for_the_streams_that_run_and_not_for_endless_ones(chat: Chat, ports: list[int]) -> None:
+    async with (
+        endless(ports),
         httpx.AsyncClient(timeout=20) as client,
         client.stream("POST", f"http://127.0.0.1:{ports[0]}{CHAT}", json={"stream": True}) as response,
     ):

@@ -25,6 +25,8 @@ from deploy.kubernetes.tests.rendering import (
     rendered,
     variables,
 )
+from infermesh_envoy import Address, EnvoyOptions
+from infermesh_envoy.browsers import hosts_regex
 from infermesh_runtime.rpc.server import LIVE
 
 OVERLAYS = pytest.mark.parametrize("name", WORKERS)
@@ -231,8 +233,15 @@ def test_the_names_of_services_may_be_used_by_clients() -> None:
     text = (REPOSITORY / "deploy" / "docker" / "envoy.Dockerfile").read_text().replace("\\\n", " ")
     (run,) = (line for line in text.splitlines() if "--allowed-host" in line)
     words = shlex.split(run)
-    allowed = {words[index + 1] for index, word in enumerate(words) if word == "--allowed-host"}
-    assert {named(overlay("cpu"), "Service", "envoy")["metadata"]["name"], "*.svc", "*.svc.cluster.local"} <= allowed
+    allowed = tuple(words[index + 1] for index, word in enumerate(words) if word == "--allowed-host")
+    accepted = re.compile(hosts_regex(EnvoyOptions(http=Address("0.0.0.0", 8080), allowed_hosts=allowed)))
+    said = (REPOSITORY / "docs" / "kubernetes.md").read_text().partition("REST is answered by the names")[2]
+    answered, others = said.partition("\n\n")[0].split("By others")
+    for text, does in ((answered, True), (others, False)):
+        names = re.findall(r"`((?:envoy|localhost)[\w.]*)`", text)
+        assert names
+        assert [bool(accepted.fullmatch(name.replace("NAMESPACE", "a"))) for name in names] == [does] * len(names)
+    assert f"`{named(overlay('cpu'), 'Service', 'envoy')['metadata']['name']}`" in answered
 
 
 def test_what_the_document_says_works(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def cgroup(tmp_path: Path) -> Path:
 def test_an_unlimited_group_leaves_the_machine(cgroup: Path) -> None:
     assert machine.usable_processors(cgroup) == len(os.sched_getaffinity(0))
     assert machine.memory_total_bytes(cgroup) == psutil.virtual_memory().total
+    assert not machine.memory_is_limited(cgroup)
 
 
 def test_no_group_at_all_leaves_the_machine(tmp_path: Path) -> None:
@@ -40,6 +41,7 @@ def test_less_than_one_processor_is_one(cgroup: Path) -> None:
 def test_a_memory_limit_bounds_total_and_available(cgroup: Path) -> None:
     (cgroup / "memory.max").write_text(f"{64 << 20}\n")
     assert machine.memory_total_bytes(cgroup) == 64 << 20
+    assert machine.memory_is_limited(cgroup)
     assert machine.memory_available_bytes(cgroup) == (64 << 20) - 1048576
 
 

@@ -29,6 +29,13 @@ CLIENT_SERVICES: Final = (
     "infermesh.mesh.v1.MeshService",
     "grpc.health.v1.Health",
 )
+ENDLESS_METHODS: Final = (
+    "infermesh.mesh.v1.MeshService/WatchEvents",
+    "infermesh.inference.v1.InferenceService/WatchHealth",
+    "grpc.health.v1.Health/Watch",
+)
+"""The methods whose answers end when the client leaves. Where Envoy runs by itself, whatever stops it does not wait for
+them, and so they are counted apart."""
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 """The services for clients, and a method with a route of its own. AdminService and EndpointService are not among them:
 they are for operators."""
@@ -53,11 +60,13 @@ def render(options: EnvoyOptions) -> str:
         keep_trailing_newline=True,
         autoescape=select_autoescape(),  # HTML only
     )
+    finds_routers = not is_ip(options.router.host)
     return environment.get_template("envoy.yaml.j2").render(
         http=options.http,
         grpc=options.grpc,
         routers=[options.router, *options.more_routers],
-        finds_routers=not is_ip(options.router.host),
+        finds_routers=finds_routers,
+        endless_methods=list(ENDLESS_METHODS) if finds_routers else [],
         admin=Address("127.0.0.1", options.admin_port),
         admin_socket=str(options.admin_socket or ""),
         hosts_regex=hosts_regex(options),

@@ -30,6 +30,11 @@ def memory_total_bytes(cgroup: Path = CGROUP) -> int:
     return min(_installed_bytes(), _limit_bytes(cgroup))
 
 
+def memory_is_limited(cgroup: Path = CGROUP) -> bool:
+    """Whether the control group may use less memory than the machine has."""
+    return _limit_bytes(cgroup) < _installed_bytes()
+
+
 def memory_available_bytes(cgroup: Path = CGROUP) -> int:
     """Memory available without swapping, within the control group's limit.
 

@@ -11,8 +11,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import CollectorRegistry
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.admission.admission import MEMORY_SHARE, Admission
+from infermesh_router.admission.admission import Admission
 from infermesh_router.admission.gate import Gate
+from infermesh_router.admission.queue_memory import queue_memory
 from infermesh_router.admission.sessions import Sessions
 from infermesh_router.api.aggregate import combine_reports
 from infermesh_router.api.task_health import add_task_problems
@@ -41,7 +42,6 @@ from infermesh_router.requests.call import Call
 from infermesh_router.requests.unnamed import name_model
 from infermesh_router.siblings.siblings import Siblings
 from infermesh_runtime.background.tasks import TaskSupervisor
-from infermesh_runtime.machine import memory_total_bytes
 from infermesh_runtime.rpc.access import identity_of
 from infermesh_runtime.rpc.channel import open_aio_channel
 from infermesh_runtime.rpc.options import CHANNEL_OPTIONS
@@ -85,7 +85,6 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         tasks=tasks,
     )
     siblings = build_siblings(settings)
-    queue_bytes = int(settings.queue_bytes or memory_total_bytes() // MEMORY_SHARE)
     admission = Admission(
         fleet,
         choose=chooser,
@@ -95,7 +94,7 @@ def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: Tas
         limits=lambda model: share_of(admission_limits(mesh.config, model), siblings.routers),
         tasks=tasks,
         journal=journal,
-        most_bytes=lambda: queue_bytes // siblings.routers,
+        most_bytes=queue_memory(settings.queue_bytes, siblings),
         routers=lambda: siblings.routers,
     )
     dispatcher = Dispatcher(

@@ -92,6 +92,6 @@ class NamedSiblings:
             found.setdefault(instance, address)
         found.pop(self._siblings.instance, None)
         before = self._siblings.routers
-        self._siblings.set_named(found.values())
+        self._siblings.set_named({address: instance for instance, address in found.items()})
         if self._siblings.routers != before:
             _log.info("%d routers side by side", self._siblings.routers)

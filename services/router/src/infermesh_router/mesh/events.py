@@ -1,7 +1,6 @@
 """The stream of events with those of the other routers of the mesh, as each of them sends them."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +20,7 @@ class MeshEvents:
     def follow(self, viewer: Viewer) -> AsyncGenerator[bytes, None]:
         """Server-sent events: the kept ones, a snapshot, and then all as they happen. Raises ResourceExhausted."""
         own = self._feed.follow(viewer)
-        return own if self._siblings.none_ever else interleaved((own, self._siblings.events(**tell_viewer(viewer))))
+        return own if self._siblings.none_ever else self._siblings.events(own, **tell_viewer(viewer))
 
 
 def tell_viewer(viewer: Viewer) -> dict[str, Any]:
@@ -36,25 +35,3 @@ def told_viewer_of(told: dict[str, Any]) -> Viewer:
         return Viewer(None, manages=told["manages"])
     key = ApiKey(name=told["key"], sha256="", created=datetime.now(UTC), models=tuple(told["models"]))
     return Viewer(key, manages=told["manages"])
-
-
-async def interleaved(streams: Sequence[AsyncGenerator[bytes, None]]) -> AsyncGenerator[bytes, None]:
-    """What all of them yield, as it comes. Raises what one raises, and closes them all at the end."""
-    coming = {asyncio.ensure_future(anext(stream)): stream for stream in streams}
-    try:
-        while coming:
-            done, _ = await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                stream = coming.pop(task)
-                try:
-                    block = task.result()
-                except StopAsyncIteration:
-                    continue
-                coming[asyncio.ensure_future(anext(stream))] = stream
-                yield block
-    finally:
-        for task in coming:
-            task.cancel()
-        await asyncio.gather(*coming, return_exceptions=True)
-        for stream in streams:
-            await stream.aclose()

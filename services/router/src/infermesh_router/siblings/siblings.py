@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 from uuid import uuid4
 
@@ -23,6 +23,8 @@ ANSWER_TIMEOUT_S = 1.0
 REST_S = 5.0
 """How long one that did not answer in time is left out of what is only shown: else each view would wait for it."""
 _RECONNECT_S = 1.0
+_OWN = ""
+"""This router, among the addresses of the others."""
 _ANSWERS = frozenset({grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND})
 _QUIET = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 
@@ -48,6 +50,8 @@ class Siblings:
         self.instance = uuid4().hex
         """By which the others know this router."""
         self._fixed = self._addresses = tuple(addresses)
+        self._instances: dict[str, str] = {}
+        """Address → the router that answers there, of those that were found by name."""
         self._named = named
         self._at_least = at_least
         self._changed = asyncio.Event()
@@ -69,9 +73,15 @@ class Siblings:
         """How many routers share what the mesh allows, this one included."""
         return max(self._at_least, 1 + len(self._addresses))
 
-    def set_named(self, addresses: Iterable[str]) -> None:
-        """Replaces those that were found by name."""
-        found = (*self._fixed, *(address for address in addresses if address not in self._fixed))
+    @property
+    def routers_here(self) -> int:
+        """As `routers`, without those that were found by name: each of these has a container of its own."""
+        return 1 + len(self._fixed) if self._named else self.routers
+
+    def set_named(self, instances: Mapping[str, str]) -> None:
+        """Replaces those that were found by name: address → the instance of the router there."""
+        self._instances = dict(instances)
+        found = (*self._fixed, *(address for address in instances if address not in self._fixed))
         if found != self._addresses:
             self._addresses = found
             changed, self._changed = self._changed, asyncio.Event()
@@ -156,18 +166,27 @@ class Siblings:
         )
         return [receipt for answer in answers for receipt in answer.receipts]
 
-    def events(self, **viewer: object) -> AsyncGenerator[bytes, None]:
-        """The events of all that are there, without snapshots, until the stream is closed. `viewer`: who asks."""
-        return merged(lambda: self._addresses, lambda: self._changed, lambda address: self._events(address, viewer))
+    def events(self, own: AsyncGenerator[bytes, None], **viewer: object) -> AsyncGenerator[bytes, None]:
+        """This router's `own`, and the events of all that are there, without snapshots, until the stream is closed.
 
-    async def _events(self, address: str, viewer: Mapping[str, object]) -> AsyncGenerator[bytes, None]:
-        kept = True  # only the first time: a later connection would bring the same ones again
+        `viewer`: who asks. Raises what `own` raises.
+        """
+        heard: set[str] = set()
+        return merged(
+            lambda: (_OWN, *self._addresses),
+            lambda: self._changed,
+            lambda source: own if source == _OWN else self._events(source, viewer, heard),
+        )
+
+    async def _events(self, address: str, viewer: Mapping[str, object], heard: set[str]) -> AsyncGenerator[bytes, None]:
+        """The events of one. `heard`: the routers whose kept events came; a later connection would bring them again."""
         while True:
-            metadata = sibling_metadata(**viewer, kept=kept)
+            router = self._instances.get(address, address)
+            metadata = sibling_metadata(**viewer, kept=router not in heard)
             call = MeshServiceStub(self._channel(address)).WatchEvents(pb.WatchEventsRequest(), metadata=metadata)
             try:
                 async for body in call:
-                    kept = False
+                    heard.add(router)
                     yield body.data
             except grpc.aio.AioRpcError:
                 pass

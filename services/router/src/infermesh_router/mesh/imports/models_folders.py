@@ -102,7 +102,7 @@ class ModelsFolders:
         if not addresses:
             raise _not_there(model)
         await self._wait_until_gone(model, addresses)
-        return addresses
+        return sorted(addresses)
 
     def _able(self, address: str) -> list[Endpoint]:
         if not address:
