@@ -80,7 +80,7 @@ def _round(linear: nn.Linear) -> None:
     weight = linear.weight.detach()
     rounded, parts = torch.empty_like(weight), []
     step = max(1, _PART_NUMBERS // linear.in_features)
-    for rows, target in zip(weight.split(step), rounded.split(step), strict=True):
+    for rows, target in zip(torch.split(weight, step), torch.split(rounded, step), strict=True):
         parts.append(Nibbles.nearest(rows))
         target.copy_(parts[-1].values())
     linear.weight = nn.Parameter(rounded, requires_grad=False)
