@@ -86,12 +86,14 @@ class FewTokens:
     def __init__(self, runner: ModelRunner, most: int) -> None:
         self._runner = runner
         self._most = most
+        self.refused = 0
         self.info = runner.info
         self.memory_free_bytes = runner.memory_free_bytes
         self.close = runner.close
 
     def run(self, batch: Batch) -> Logits:
         if len(batch.token_ids) > self._most:
+            self.refused += 1
             raise ResourceExhausted("out of device memory")
         return self._runner.run(batch)
 
@@ -101,6 +103,14 @@ def test_guesses_that_do_not_fit_the_device_are_given_up(make_bench: Make, expec
     bench.finish(request(prediction=expected))
     assert bench.choices["r", 0].token_ids == expected
     assert bench.engine.load().drafted_tokens == 0
+
+
+def test_guesses_are_tried_again_after_a_pause(make_bench: Make) -> None:
+    long = request(tokens=80)
+    told = replace(long, prediction=make_bench().finish(long)["r", 0].token_ids)
+    bench = make_bench(guesses=8, wrap=lambda runner: FewTokens(runner, 5))
+    assert bench.finish(told)["r", 0].token_ids == told.prediction
+    assert bench.engine._runner.refused == 3  # before the decodes 1, 33 and 65
 
 
 def test_guesses_preempt_nobody(make_bench: Make) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infermesh_engine.requests.request import GenerationRequest, OutputFormat, SamplingParams, StopConditions
+from infermesh_engine.steps.speculation import _PAUSE_STEPS
 from libs.engine.tests.steps.test_overlapped_properties import FailingRunner
 
 Make = Callable[..., Any]
@@ -91,12 +92,16 @@ def test_steps_overlap_while_nothing_can_be_guessed(make_ahead: Make) -> None:
 
 
 @pytest.mark.parametrize("fault", ["launch", "sample", "wait"])
-def test_guesses_that_do_not_fit_the_device_are_given_up(make_bench: Make, fault: str) -> None:
+@pytest.mark.parametrize("tokens", [24, 80], ids=["within-the-pause", "beyond-the-pause"])
+def test_guesses_that_do_not_fit_the_device_are_given_up_for_a_while(make_bench: Make, fault: str, tokens: int) -> None:
     """The step is run again without them, also when the device tells so only as the tokens are awaited."""
-    expected = make_bench().finish(request())["r", 0].token_ids
+    expected = make_bench().finish(request(tokens=tokens))["r", 0].token_ids
     bench = make_bench(runner=FailingRunner, guesses=5)
     bench.engine._runner.faults = iter(["", "", fault])  # the third launch is the first with guesses
-    assert bench.finish(request(prediction=expected))["r", 0].token_ids == expected
+    steps = steps_of(bench, request(tokens=tokens, prediction=expected))
+    assert bench.choices["r", 0].token_ids == expected
     load = bench.engine.load()
-    assert load.drafted_tokens == load.accepted_tokens == 0  # the pause is longer than the output
+    late = max(0, tokens - 2 - _PAUSE_STEPS)  # after the pause, five of six tokens are guesses
+    assert load.drafted_tokens == load.accepted_tokens == pytest.approx(late * 5 / 6, abs=5 if late else 0)
+    assert steps <= tokens + 2 - load.accepted_tokens
     assert (load.running, load.kv_cache_usage) == (0, 0)

@@ -1,18 +1,26 @@
 """The 4-bit numbers of a GGUF file are the values that gguf makes of it, and products of few rows run on them."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import gguf
 import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType as Kind
+from torch import nn
 
+from infermesh_runtime.gguf_account.contents import Linear
+from infermesh_worker_xpu import nibbles
 from infermesh_worker_xpu.execution.runner import TorchRunner
+from infermesh_worker_xpu.gguf_decoder import weight_reader
 from infermesh_worker_xpu.gguf_decoder.stored_nibbles import take_apart
+from infermesh_worker_xpu.gguf_decoder.weight_reader import Order, WeightReader
 from infermesh_worker_xpu.load_runner import load_runner
 from infermesh_worker_xpu.loading import nibble_linear
 from infermesh_worker_xpu.loading.nibble_linear import NibbleLinear
+from infermesh_worker_xpu.nibbles import Nibbles
 from infermesh_worker_xpu.options import TorchOptions
 from tests.gguf_files.all_recipes import RECIPES
 from tests.gguf_files.recipes import CONTEXT, write
@@ -36,16 +44,51 @@ def random_blocks(kind: Kind) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 @pytest.mark.parametrize("kind", [Kind.Q4_0, Kind.Q4_1, Kind.Q4_K], ids=lambda kind: kind.name)
 def test_the_numbers_are_the_values_of_the_file(kind: Kind) -> None:
     stored = random_blocks(kind)
-    found = take_apart(stored, kind)
-    assert found is not None
-    assert found.numbers.shape == (ROWS, COLUMNS)
+    found = take_apart(stored, kind, torch.float32)
+    assert found.shape == (ROWS, COLUMNS)
     expected = torch.from_numpy(gguf.dequantize(stored, kind))
     torch.testing.assert_close(found.values(), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
 
 
-def test_other_types_have_none() -> None:
+class OneTensor:
+    """A file with one tensor of random blocks, which counts how often it is read."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self.reads = 0
+        self.contents = SimpleNamespace(tensors={"weight": SimpleNamespace(shape=(ROWS, COLUMNS))})
+
+    def kind(self, name: str) -> Kind:
+        assert name == "weight"
+        return self._kind
+
+    def stored(self, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        self.reads += 1
+        return random_blocks(self.kind(name))
+
+
+def attached_of(file: OneTensor, linear: Linear, order: Order | None = None) -> Nibbles | None:
+    """What the reader attaches to a layer of the file's tensor."""
+    reader = WeightReader(cast(Any, file), torch.device("cpu"), torch.bfloat16, keeps_nibbles=True)
+    layer = nn.Linear(COLUMNS, linear.rows, bias=False, dtype=torch.bfloat16)
+    reader.attach_nibbles(layer, linear, order)
+    return nibbles.attached(layer)
+
+
+def test_other_types_have_none_and_are_not_read_for_them() -> None:
     for kind in (Kind.Q5_0, Kind.Q8_0):
-        assert take_apart(random_blocks(kind), kind) is None
+        file = OneTensor(kind)
+        assert attached_of(file, Linear("weight", begin=0, rows=ROWS)) is None
+        assert file.reads == 0
+
+
+def test_large_tensors_are_taken_apart_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weight_reader, "_PART_NUMBERS", 2 * COLUMNS)
+    order = np.array([4, 0, 3, 1, 2])
+    found = attached_of(OneTensor(Kind.Q4_K), Linear("weight", begin=1, rows=5), order)
+    assert found is not None
+    whole = take_apart(random_blocks(Kind.Q4_K), Kind.Q4_K, torch.bfloat16)
+    assert torch.equal(found.values(), whole.values()[order + 1])
 
 
 def runner_of(folder: Path) -> TorchRunner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,23 @@ def test_a_llama_layer_has_four_products(load: Load) -> None:
         nn.Linear,
     ]
     assert sum(type(module) is nn.Linear for module in layer.modules()) == 4
+
+
+def test_no_weight_outlives_its_merging(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the merged weights would be in memory twice."""
+    model = load("llama")
+    weights = [weakref.ref(module.weight) for module in model.modules() if type(module) is nn.Linear]
+    alive: list[int] = []
+    plain = MergedLinear.__init__
+
+    def noting(self: MergedLinear, layers: list[nn.Linear]) -> None:
+        alive.append(sum(weight() is not None for weight in weights))
+        plain(self, layers)
+
+    monkeypatch.setattr(MergedLinear, "__init__", noting)
+    merging.merge(model)
+    assert alive == [len(weights) - 5 * (at // 2) - at % 2 * 2 for at in range(len(alive))]  # last of two, then three
+    assert len(alive) == 2 * model.config.num_hidden_layers
 
 
 def test_merged_layers_are_quantised_to_the_same_numbers(load: Load, feed: type[Feed]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infermesh_worker_xpu import nibbles
-from infermesh_worker_xpu.loading import nibble_linear, packing
+from infermesh_worker_xpu import nibbles, preflight
+from infermesh_worker_xpu.loading import nibble_linear, packing, quantisation
 from infermesh_worker_xpu.loading.merging import MergedLinear
 from infermesh_worker_xpu.loading.nibble_linear import MOST_ROWS, NibbleLinear
 from infermesh_worker_xpu.nibbles import Nibbles
@@ -57,6 +58,28 @@ def test_nearest_numbers_are_within_half_a_step() -> None:
     assert ((found.values() - weight).abs().view_as(grouped) <= step[..., None] * 0.501).all()
 
 
+def test_they_take_five_bits_a_weight_until_they_are_packed() -> None:
+    """What preflight counts beside the weights."""
+    weight = torch.randn(16, COLUMNS, generator=torch.Generator().manual_seed(2)).bfloat16()
+    assert Nibbles.nearest(weight).nbytes * 8 == preflight._NIBBLE_BITS * weight.numel()
+
+
+def test_no_weight_outlives_its_packing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the model would be in memory twice."""
+    model = nn.Sequential(*(nn.Sequential(layer_of(48), layer_of(COLUMNS)) for _ in range(2)))
+    weights = [weakref.ref(module.weight) for module in model.modules() if isinstance(module, nn.Linear)]
+    alive: list[int] = []
+    plain = packing.PackedLinear.__init__
+
+    def noting(self: packing.PackedLinear, linear: nn.Linear) -> None:
+        alive.append(sum(weight() is not None for weight in weights))
+        plain(self, linear)
+
+    monkeypatch.setattr(packing.PackedLinear, "__init__", noting)
+    assert packing.pack(model) == 4
+    assert alive == [4, 3, 2, 1]
+
+
 def test_a_constant_group_keeps_its_value() -> None:
     assert torch.allclose(Nibbles.nearest(torch.full((16, COLUMNS), 0.25)).values(), torch.tensor(0.25))
 
@@ -68,6 +91,14 @@ def test_both_ways_give_the_product(rows: int, bias: bool) -> None:
     fast = packed(layer)
     assert isinstance(fast, NibbleLinear)
     torch.testing.assert_close(fast(inputs_of(rows)), layer(inputs_of(rows)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 2, MOST_ROWS, MOST_ROWS + 1])
+def test_inputs_may_be_a_slice_of_columns(rows: int) -> None:
+    layer = layer_of(48)
+    torch.manual_seed(1)
+    inputs = torch.randn(rows, 2 * COLUMNS)[:, COLUMNS:]
+    torch.testing.assert_close(packed(layer)(inputs), layer(inputs), rtol=1e-5, atol=1e-5)
 
 
 def test_only_few_rows_run_on_the_numbers() -> None:
@@ -102,6 +133,18 @@ def test_numbers_of_a_weight_that_was_cut_are_ignored() -> None:
     layer = layer_of(48)
     layer.weight = nn.Parameter(layer.weight[:32], requires_grad=False)
     assert isinstance(packed(layer), packing.PackedLinear)
+
+
+def test_large_weights_are_rounded_in_parts(tiny_runner: MakeRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tiny_runner("llama", quantisation="int4")
+    monkeypatch.setattr(quantisation, "_PART_NUMBERS", 1000)
+    parts = tiny_runner("llama", quantisation="int4")
+    for one, other in zip(whole._model.modules(), parts._model.modules(), strict=True):
+        if isinstance(one, NibbleLinear):
+            assert torch.equal(one._numbers, other._numbers)
+            assert torch.equal(one._scales, other._scales)
+    whole.close()
+    parts.close()
 
 
 def test_exact_numerics_round_all_rows_alike() -> None:

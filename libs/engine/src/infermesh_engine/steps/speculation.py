@@ -68,7 +68,10 @@ class Speculation:
 
         For runners that could be given that step at once. They gain by guesses only if the next token is right, too.
         """
-        if self._pause or plan.prefills or not plan.decodes:
+        if plan.prefills or not plan.decodes:
+            return False
+        if self._pause:  # the step launched ahead does not come to `extend`, which counts the others
+            self._pause -= 1
             return False
         if self._plain_steps:
             self._plain_steps -= 1

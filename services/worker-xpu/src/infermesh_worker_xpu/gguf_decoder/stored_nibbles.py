@@ -19,13 +19,16 @@ Numbers = NDArray[np.float32]
 _BLOCK_BYTES: Mapping[Kind, int] = {Kind.Q4_0: 18, Kind.Q4_1: 20, Kind.Q4_K: 144}
 
 
-def take_apart(stored: Bytes, kind: Kind) -> Nibbles | None:
-    """The numbers of rows as a file stores them, uint8 [rows, bytes]; None for types that are not such numbers."""
-    if kind not in _BLOCK_BYTES:
-        return None
+def can_take_apart(kind: Kind) -> bool:
+    """Whether weights of this type are such numbers."""
+    return kind in _BLOCK_BYTES
+
+
+def take_apart(stored: Bytes, kind: Kind, dtype: torch.dtype) -> Nibbles:
+    """The numbers of rows as a file stores them, uint8 [rows, bytes], of a type that `can_take_apart` names."""
     rows, blocks = len(stored), np.ascontiguousarray(stored).reshape(-1, _BLOCK_BYTES[kind])
     numbers, scales, bases = _FOUR_BITS[kind](blocks)
-    return Nibbles(_by_row(numbers, rows), _by_row(scales, rows), _by_row(bases, rows))
+    return Nibbles.of(_by_row(numbers, rows), _by_row(scales, rows), _by_row(bases, rows), dtype)
 
 
 def _q4_0(blocks: Bytes) -> tuple[Bytes, Numbers, Numbers]:

@@ -13,7 +13,7 @@ from infermesh_runtime.gguf_account.contents import Linear
 from infermesh_runtime.gguf_account.tensors import ROPE_TENSORS
 from infermesh_worker.models.gguf_file import GgufFile, check_finite
 from infermesh_worker_xpu import nibbles
-from infermesh_worker_xpu.gguf_decoder.stored_nibbles import take_apart
+from infermesh_worker_xpu.gguf_decoder.stored_nibbles import can_take_apart, take_apart
 
 Order = NDArray[np.int64]
 
@@ -50,9 +50,15 @@ class WeightReader:
 
     def attach_nibbles(self, layer: nn.Linear, linear: Linear, order: Order | None = None) -> None:
         """Attaches the matrix's 4-bit numbers to a layer of it, if they are kept and the file has them."""
-        if self._keeps_nibbles:
-            rows = self._file.stored(linear.tensor)[_places(linear, order)]
-            nibbles.attach(layer, take_apart(rows, self._file.kind(linear.tensor)))
+        kind = self._file.kind(linear.tensor)
+        if not self._keeps_nibbles or not can_take_apart(kind):
+            return
+        rows, places = self._file.stored(linear.tensor), _places(linear, order)
+        step = max(1, _PART_NUMBERS // self._columns(linear.tensor))
+        parts = [
+            take_apart(rows[places[begin : begin + step]], kind, self._dtype) for begin in range(0, len(places), step)
+        ]
+        nibbles.attach(layer, nibbles.stacked(parts))
 
     def matrix(self, linear: Linear, order: Order | None = None, dtype: torch.dtype | None = None) -> nn.Parameter:
         """The rows of the matrix alone, in the model's precision unless `dtype` is another."""

@@ -60,12 +60,9 @@ def merge(model: PreTrainedModel) -> int:
 
     Raises FailedPrecondition as attention.record_layers does, and torch.OutOfMemoryError if copied weights do not fit.
     """
-    count = 0
-    for calls in _readers(model):
-        merged = MergedLinear([call.layer for call in calls])
-        for index, call in enumerate(calls):
-            setattr(call.parent, call.name, MergedPart(merged, index))
-        count += len(calls)
+    count, groups = 0, _readers(model)
+    while groups:
+        count += _merge(groups.pop())  # the last to hold these layers, so that their memory is free for the next
     return count
 
 
@@ -83,6 +80,13 @@ class LinearCall:
     def mergeable_with(self) -> tuple[int, int, bool]:
         """Equal for neighbouring calls whose layers can be merged. Inputs stay alive, so their ids are unique."""
         return id(self.parent), id(self.input), self.layer.bias is None
+
+
+def _merge(calls: list["LinearCall"]) -> int:
+    merged = MergedLinear([call.layer for call in calls])
+    for index, call in enumerate(calls):
+        setattr(call.parent, call.name, MergedPart(merged, index))
+    return len(calls)
 
 
 def _readers(model: PreTrainedModel) -> list[list[LinearCall]]:

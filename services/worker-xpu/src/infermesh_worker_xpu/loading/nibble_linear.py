@@ -7,13 +7,13 @@ kernels of packed weights compute faster.
 import torch
 from torch import Tensor, nn
 
-from infermesh_worker_xpu.nibbles import GROUP, Nibbles
+from infermesh_worker_xpu.nibbles import GROUP, Nibbles, expanded
 
 MOST_ROWS = 6
 """Products of more rows run on the packed weight."""
 _ROWS_ALIGNED = 16
 """torch's kernel wants a multiple of so many rows of the weight."""
-_PART_ROWS = 4096
+_PART_ROWS = 1024
 """Rows packed at once, a multiple of what the kernel keeps together: their numbers take 32 bits meanwhile."""
 
 
@@ -24,7 +24,7 @@ def has_kernel(dtype: torch.dtype) -> bool:
 
 def can_run(nibbles: Nibbles, dtype: torch.dtype) -> bool:
     """Whether this processor has a kernel for weights of this shape."""
-    return has_kernel(dtype) and len(nibbles.numbers) % _ROWS_ALIGNED == 0
+    return has_kernel(dtype) and nibbles.shape[0] % _ROWS_ALIGNED == 0
 
 
 class NibbleLinear(nn.Module):
@@ -34,11 +34,11 @@ class NibbleLinear(nn.Module):
         """Packs a copy of the numbers. `many` multiplies more than MOST_ROWS rows, in precision `dtype`."""
         super().__init__()
         self.many = many
-        self.out_features, self.in_features = nibbles.numbers.shape
+        self.out_features, self.in_features = nibbles.shape
         self._bias = bias
         parts = [
-            torch.ops.aten._convert_weight_to_int4pack_for_cpu(part.int(), 1)
-            for part in torch.split(nibbles.numbers, _PART_ROWS)
+            torch.ops.aten._convert_weight_to_int4pack_for_cpu(expanded(part).int(), 1)
+            for part in torch.split(nibbles.pairs, _PART_ROWS)
         ]
         self._numbers = torch.cat(parts) if len(parts) > 1 else parts[0]
         self._scales = torch.stack((nibbles.scales.T, nibbles.bases.T), -1).to(dtype).contiguous()
@@ -53,6 +53,7 @@ class NibbleLinear(nn.Module):
         rows = inputs.reshape(-1, self.in_features)
         if len(rows) > MOST_ROWS:
             return self.many(inputs)  # type: ignore[no-any-return] # torch's modules are untyped
+        rows = rows.contiguous()  # a view, if the inputs are a slice of columns, which the kernel refuses
         product: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self._numbers, GROUP, self._scales)
         if self._bias is not None:
             product += self._bias

@@ -42,8 +42,10 @@ def pack(model: nn.Module, *, few_rows: bool = True) -> int:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call] # torch's
         return 0
     packed = 0
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
+    parents = [module for module in model.modules() if type(module) is not nn.Linear]  # no layer outlives its packing
+    for parent in parents:
+        for name in [name for name, _ in parent.named_children()]:
+            child = parent.get_submodule(name)
             if type(child) is nn.Linear and _can_pack(child):
                 setattr(parent, name, _packed(child, few_rows=few_rows))
                 packed += 1

@@ -18,6 +18,8 @@ from infermesh_worker_xpu.nibbles import Nibbles
 from infermesh_worker_xpu.options import Quantisation
 
 INT4_GROUP = 128
+_PART_NUMBERS = 1 << 22
+"""How many weights are rounded to 4 bits at once: 16 MiB in float32, several times."""
 _INT4_PACKING = {"cuda": "tile_packed_to_4d", "xpu": "plain_int32"}
 """By kind of device: the packing of 4-bit weights that torchao has kernels for."""
 
@@ -74,10 +76,15 @@ def quantise(model: PreTrainedModel, kind: Quantisation, device: TorchDevice) ->
 
 
 def _round(linear: nn.Linear) -> None:
-    """Rounds the weight to 4-bit numbers and attaches those."""
-    found = Nibbles.nearest(linear.weight)
-    linear.weight = nn.Parameter(found.values().to(linear.weight.dtype), requires_grad=False)
-    nibbles.attach(linear, found)
+    """Rounds the weight to 4-bit numbers, some rows at a time, and attaches those."""
+    weight = linear.weight.detach()
+    rounded, parts = torch.empty_like(weight), []
+    step = max(1, _PART_NUMBERS // linear.in_features)
+    for rows, target in zip(torch.split(weight, step), torch.split(rounded, step), strict=True):
+        parts.append(Nibbles.nearest(rows))
+        target.copy_(parts[-1].values())
+    linear.weight = nn.Parameter(rounded, requires_grad=False)
+    nibbles.attach(linear, nibbles.stacked(parts))
 
 
 def _config(kind: Quantisation, device: TorchDevice) -> Any:
