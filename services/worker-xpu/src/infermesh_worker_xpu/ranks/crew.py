@@ -69,8 +69,12 @@ class Crew:
             link.send(order)
 
     def cause(self, error: Exception) -> Exception:
-        """What to raise for an error of this rank: the failure of another rank, if that came first."""
-        expected = isinstance(error, InfermeshError)
+        """What to raise for an error of this rank: the failure of another rank, if that came first.
+
+        Only a refusal of this rank's own is certain to be none of another rank's end: one that wraps another error may
+        wrap that of a collective.
+        """
+        expected = isinstance(error, InfermeshError) and error.__cause__ is None
         self._lost.wait(0.0 if expected else END_S / 2)  # the connections of a dying rank close one after another
         return self._failure or error
 

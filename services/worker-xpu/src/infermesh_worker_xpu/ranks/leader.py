@@ -67,10 +67,11 @@ class RanksRunner:
         try:
             self._crew.tell(order)
             return work()
-        except ResourceExhausted as error:
-            raise RankLostError(f"rank 0 cannot go on: {error.message}") from error
         except Exception as error:  # of torch, of a pipe: another rank's end has many faces
-            raise self._crew.cause(error) from error
+            cause = self._crew.cause(error)
+            if isinstance(cause, ResourceExhausted):  # the engine would go on with a smaller batch
+                raise RankLostError(f"a rank cannot go on: {cause.message}") from error
+            raise cause from error
 
 
 def load_ranks(folder: Path, options: TorchOptions, *, binds: bool = True) -> RanksRunner:
