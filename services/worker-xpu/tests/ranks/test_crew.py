@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import asyncio
+import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -14,33 +13,21 @@ import pytest
 
 from infermesh_engine.runners.runner import Batch, RunnerInfo
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, ResourceExhausted
-from infermesh_worker_xpu.options import TorchOptions
+from infermesh_worker.engine_client.engine_link import EngineEnd, EngineLink
+from infermesh_worker.engine_process.frames import StartCommand
 from infermesh_worker_xpu.ranks import crew as crews
 from infermesh_worker_xpu.ranks.crew import Crew, RankLostError
 from infermesh_worker_xpu.ranks.leader import RanksRunner
-from infermesh_worker_xpu.ranks.orders import Membership
+from tests.architectures.loading_rank import REPOSITORY, membership, spawn_stub
 
 if TYPE_CHECKING:
     from infermesh_worker_xpu.execution.runner import TorchRunner
 
-FOLLOWER = """
-import sys
-from multiprocessing.connection import Connection
-from infermesh_worker_xpu.ranks.orders import Failed
-
-link = Connection(int(sys.argv[1]))
-link.recv()
-{act}
-"""
 NO_MEMORY = "link.recv(); link.send(Failed('', 'no memory left', 8, 'OUT_OF_MEMORY'))"
 DIES = "import os, signal; link.recv(); os.kill(os.getpid(), signal.SIGKILL)"
 BATCH = cast("Batch", np.zeros(1))
 """What the stubs take for one."""
-MEMBERSHIP = Membership(
-    rank=1, size=2, kind="cpu", store=Path("store"), folder=Path("folder"), options=TorchOptions(), part=None,
-    log_level="INFO",
-)  # fmt: skip
-StartCrew = Callable[[str], Crew]
+StartCrew = Callable[..., Crew]
 
 
 class Rank0:
@@ -58,15 +45,13 @@ class Rank0:
 
 @pytest.fixture
 def start_crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartCrew]:
-    """Starts a crew of one stub of a follower, which acts when it gets its first order."""
+    """Starts a crew of stubs of followers, each of which acts when it was told its membership."""
     started: list[Crew] = []
 
-    def start(act: str) -> Crew:
-        def spawn(fd: int) -> subprocess.Popen[bytes]:
-            return subprocess.Popen([sys.executable, "-c", FOLLOWER.format(act=act), str(fd)], pass_fds=[fd])
-
-        monkeypatch.setattr(crews, "_spawn", spawn)
-        started.append(Crew.start([MEMBERSHIP]))
+    def start(*acts: str) -> Crew:
+        left = list(acts)
+        monkeypatch.setattr(crews, "_spawn", lambda fd: spawn_stub(left.pop(0), fd))
+        started.append(Crew.start([membership(rank + 1) for rank in range(len(acts))]))
         return started[-1]
 
     yield start
@@ -96,7 +81,7 @@ def test_rank_0_without_memory_is_lost_too(start_crew: StartCrew) -> None:
 def wrapped(error: Exception) -> InfermeshError:
     """A refusal as the loading of weights makes of an error that it does not know."""
     try:
-        raise FailedPrecondition("its code fails in a trial", reason="MODEL_NOT_SUPPORTED") from error
+        raise FailedPrecondition("its code fails in a trial", reason="MODEL_NOT_SUPPORTED") from error  # noqa: TRY301
     except FailedPrecondition as refusal:
         return refusal
 
@@ -113,3 +98,47 @@ def test_a_refusal_of_rank_0s_own_is_told_at_once(start_crew: StartCrew, monkeyp
     monkeypatch.setattr(crews, "END_S", 1e6)  # to wait for another rank would take for ever
     refusal = FailedPrecondition("no", reason="MODEL_NOT_SUPPORTED")
     assert start_crew("link.recv()").cause(refusal) is refusal
+
+
+FOLLOWS = "link.send(Failed('', 'its code fails in a trial', 9, 'MODEL_NOT_SUPPORTED')); link.recv()"
+REFUSES = "link.send(Failed('', 'no such device', 9, 'DEVICE_NOT_AVAILABLE', own=True)); link.recv()"
+KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@pytest.mark.parametrize(
+    ("acts", "expected"),
+    [
+        ((FOLLOWS, KILLED), "rank 2 was killed by SIGKILL"),
+        ((FOLLOWS, REFUSES), "no such device"),
+        ((FOLLOWS, "link.recv()"), "its code fails in a trial"),
+    ],
+    ids=["death", "refusal", "nothing else"],
+)
+def test_the_failure_that_others_follow_from_is_told(
+    acts: tuple[str, ...], expected: str, start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "link.recv()" not in acts:
+        monkeypatch.setattr(crews, "END_S", 60.0)  # the second stub may start late
+    assert expected in str(start_crew(*acts).cause(RuntimeError("Connection closed by peer")))
+
+
+async def end_of_a_load(act: str, monkeypatch: pytest.MonkeyPatch) -> EngineEnd:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=os.pathsep)
+    start = StartCommand(options={"act": act}, max_sequences=1, max_batched_tokens=1, prefix_caching=False)
+    link = await EngineLink.start("tests.architectures.loading_rank:build", start, lambda _: None)
+    try:
+        async with asyncio.timeout(60):
+            return await link.ended()
+    finally:
+        link.kill()
+        link.close()
+
+
+async def test_a_refusal_while_rank_0_loads_is_told_and_is_permanent(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = await end_of_a_load(REFUSES, monkeypatch)
+    assert (end.reason, end.permanent, end.error_reason) == ("no such device", True, "DEVICE_NOT_AVAILABLE")
+
+
+async def test_a_death_while_rank_0_loads_is_told_and_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = await end_of_a_load(KILLED, monkeypatch)
+    assert (end.reason, end.permanent) == ("RankLostError: rank 1 was killed by SIGKILL", False)

@@ -43,7 +43,7 @@ def _obey(runner: TorchRunner, order: Order) -> None:
 
 def _tell(leader: Connection, error: BaseException) -> None:
     if isinstance(error, InfermeshError):
-        failed = Failed("", error.message, int(error.code), error.reason)
+        failed = Failed("", error.message, int(error.code), error.reason, own=error.__cause__ is None)
     else:
         failed = Failed(type(error).__name__, str(error))
     try:

@@ -43,12 +43,16 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A rank ends because of an error. `kind`: name of its class, "" if it is one of ours, with `code` and `reason`."""
+    """A rank ends because of an error. `kind`: name of its class, "" if it is one of ours, with `code` and `reason`.
+
+    `own`: it is a refusal of the rank's own, so it does not follow from another rank's end.
+    """
 
     kind: str
     message: str
     code: int = 0
     reason: str = ""
+    own: bool = False
 
 
 Order = Run | Release
