@@ -42,7 +42,7 @@ def spawn_stub(act: str, fd: int) -> "subprocess.Popen[bytes]":
 
 def build(options: Mapping[str, Any]) -> NoReturn:
     crew._spawn = lambda fd: spawn_stub(options["act"], fd)
-    crew.END_S = 0.2  # type: ignore[misc]
+    crew.END_S = 0.2
     started = crew.Crew.start([membership()])
     threading.Event().wait()
     raise AssertionError(started)
