@@ -50,8 +50,8 @@ def start_crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartCrew]:
 
     def start(*acts: str) -> Crew:
         left = list(acts)
-        monkeypatch.setattr(crews, "_spawn", lambda fd: spawn_stub(left.pop(0), fd))
-        started.append(Crew.start([membership(rank + 1) for rank in range(len(acts))]))
+        monkeypatch.setattr(crews, "_spawn", lambda fd, _store: spawn_stub(left.pop(0), fd))
+        started.append(Crew.start([membership(rank + 1) for rank in range(len(acts))], store=-1))
         return started[-1]
 
     yield start

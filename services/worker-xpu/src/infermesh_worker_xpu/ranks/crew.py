@@ -40,8 +40,8 @@ class Crew:
         self._report = crash_reporter()
 
     @classmethod
-    def start(cls, memberships: Sequence[Membership]) -> Self:
-        """Starts a process for each. Raises OSError.
+    def start(cls, memberships: Sequence[Membership], store: int) -> Self:
+        """Starts a process for each, which inherits the descriptor `store`. Raises OSError.
 
         Call it in the main thread: the kernel kills them when the thread ends that started them.
         """
@@ -51,7 +51,7 @@ class Crew:
                 ours, theirs = socket.socketpair()
                 with theirs:
                     crew._links.append(Connection(ours.detach()))
-                    crew._processes.append(_spawn(theirs.fileno()))
+                    crew._processes.append(_spawn(theirs.fileno(), store))
                 crew._links[-1].send(membership)
         except OSError:
             crew.close()
@@ -142,7 +142,7 @@ class Crew:
         return from_code(failed.code, failed.message, reason=failed.reason), failed.own
 
 
-def _spawn(fd: int) -> subprocess.Popen[bytes]:
+def _spawn(fd: int, store: int) -> subprocess.Popen[bytes]:
     arguments = ["--fd", str(fd), "--parent", str(os.getpid())]
     command = [sys.executable, "-m", "infermesh_worker_xpu.ranks.follower", *arguments]
-    return subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)
+    return subprocess.Popen(command, pass_fds=[fd, store], stdin=subprocess.DEVNULL)

@@ -17,7 +17,7 @@ class Membership:
     size: int
     kind: DeviceKind
     store: Path
-    """A file that does not exist yet, through which the ranks find each other."""
+    """An empty file, through which the ranks find each other; `/proc/self/fd/N` of a descriptor that all have."""
     folder: Path
     options: TorchOptions
     """Of this rank: its device, and its share of the threads."""
@@ -28,10 +28,9 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Compute a batch; `launch`: whose tokens rank 0 samples on its device."""
+    """Compute a batch, whose logits rank 0 reads."""
 
     batch: Batch
-    launch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
