@@ -41,7 +41,7 @@ def spawn_stub(act: str, fd: int) -> "subprocess.Popen[bytes]":
 
 
 def build(options: Mapping[str, Any]) -> NoReturn:
-    crew._spawn = lambda fd, _store: spawn_stub(options["act"], fd)
+    crew._spawn = lambda fd, store: spawn_stub(options["act"], fd)
     crew.END_S = 0.2
     started = crew.Crew.start([membership()], store=-1)
     threading.Event().wait()
