@@ -46,6 +46,7 @@ class Rank0:
 @pytest.fixture
 def start_crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartCrew]:
     """Starts a crew of stubs of followers, each of which acts when it was told its membership."""
+    monkeypatch.setattr(crews, "END_S", 60.0)  # stubs may start late
     started: list[Crew] = []
 
     def start(*acts: str) -> Crew:
@@ -117,9 +118,11 @@ KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 def test_the_failure_that_others_follow_from_is_told(
     acts: tuple[str, ...], expected: str, start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "link.recv()" not in acts:
-        monkeypatch.setattr(crews, "END_S", 60.0)  # the second stub may start late
-    assert expected in str(start_crew(*acts).cause(RuntimeError("Connection closed by peer")))
+    crew = start_crew(*acts)
+    if "link.recv()" in acts:
+        monkeypatch.setattr(crews, "END_S", 8.0)  # nothing else comes: see that in END_S / 4
+    crew._lost.wait(30)
+    assert expected in str(crew.cause(RuntimeError("Connection closed by peer")))
 
 
 async def end_of_a_load(act: str, monkeypatch: pytest.MonkeyPatch) -> EngineEnd:
