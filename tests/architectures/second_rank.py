@@ -6,6 +6,7 @@ from pathlib import Path
 
 from infermesh_worker_xpu.execution.runner import TorchRunner
 from infermesh_worker_xpu.load_runner import load_runner
+from infermesh_worker_xpu.ranks.following import obey
 from infermesh_worker_xpu.ranks.orders import Release, Run
 from infermesh_worker_xpu.sharding.group import join_group
 
@@ -23,12 +24,8 @@ def main() -> None:
                     link.send("")
                 except Exception as error:
                     link.send(str(error))
-            case Run(batch, launch=True) if runner is not None:
-                runner.launch(batch)
-            case Run(batch) if runner is not None:
-                runner.run(batch)
-            case Release(blocks) if runner is not None:
-                runner.release_blocks(blocks)
+            case Run() | Release() as order if runner is not None:
+                obey(runner, order)
             case None:
                 return
 

@@ -16,6 +16,7 @@ from infermesh_worker_xpu.execution.runner import TorchRunner
 from infermesh_worker_xpu.load_runner import load_runner
 from infermesh_worker_xpu.options import TorchOptions
 from infermesh_worker_xpu.ranks.orders import Release, Run
+from infermesh_worker_xpu.ranks.store import open_store, store_path
 from infermesh_worker_xpu.sampling.device_sampler import TorchLaunch
 from infermesh_worker_xpu.sharding.group import Group, join_group, leave_group, prepare_environment
 
@@ -45,7 +46,7 @@ class PairRunner:
         return self.first.run(batch)
 
     def launch(self, batch: Batch) -> TorchLaunch:
-        self._link.send(Run(batch, launch=True))
+        self._link.send(Run(batch))
         return self.first.launch(batch)
 
     def release_blocks(self, blocks: range) -> None:
@@ -79,13 +80,15 @@ class TwoRanks:
 
 
 @contextmanager
-def two_ranks(store: Path) -> Iterator[TwoRanks]:
-    """Starts the second rank, which ends with the test's process. `store`: a file that does not exist."""
+def two_ranks() -> Iterator[TwoRanks]:
+    """Starts the second rank, which ends with the test's process."""
     prepare_environment()
     ours, theirs = socket.socketpair()
+    inherited = open_store()
+    store = store_path(inherited)
     command = [sys.executable, "-m", "tests.architectures.second_rank", str(theirs.fileno()), str(store)]
     path = os.pathsep.join(filter(None, [str(_REPOSITORY), os.environ.get("PYTHONPATH", "")]))
-    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env={**os.environ, "PYTHONPATH": path})
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno(), inherited], env={**os.environ, "PYTHONPATH": path})
     theirs.close()
     with Connection(ours.detach()) as link:
         yield TwoRanks(link, join_group("cpu", store, 0, 2))

@@ -58,8 +58,8 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
 
 
 @pytest.fixture(scope="session")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoRanks]:
-    with two_ranks(tmp_path_factory.mktemp("ranks") / "store") as ranks:
+def ranks() -> Iterator[TwoRanks]:
+    with two_ranks() as ranks:
         yield ranks
 
 

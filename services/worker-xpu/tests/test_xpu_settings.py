@@ -89,6 +89,9 @@ def test_the_front_does_not_load_torch() -> None:
     ("chosen", "gguf", "share"),
     [
         ({"device": "cpu"}, True, 1.3125),
+        ({"device": "cpu:0"}, True, 1.3125),
+        ({"device": "cpu:0+1"}, True, 1.0),
+        ({"device": "cpu:0+1", "quantisation": "int4"}, True, 1.3125),
         ({"device": "cpu"}, False, 1.0),
         ({"device": "cpu", "quantisation": "int4"}, False, 1.3125),
         ({"device": "cuda", "quantisation": "int4"}, False, 0.4),
@@ -98,3 +101,11 @@ def test_the_front_does_not_load_torch() -> None:
 )
 def test_processors_keep_four_bit_numbers_beside_the_weights(chosen: dict[str, str], gguf: bool, share: float) -> None:
     assert preflight._share(WorkerXpuSettings.model_validate(chosen), 16, gguf=gguf) == share
+
+
+@pytest.mark.parametrize(("kind", "share"), [("cpu", 1.3125), (None, 1.3125), ("xpu", 0.4)])
+def test_auto_takes_the_share_of_the_device_that_torch_will_find(
+    kind: str | None, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "expected_kind", lambda _build: kind)
+    assert preflight._share(WorkerXpuSettings.model_validate({"quantisation": "int4"}), 16, gguf=False) == share

@@ -15,6 +15,7 @@ from infermesh_engine.speculation.options import SpeculationOptions
 from infermesh_worker.engine_process.channel import Channel, ParentGoneError
 from infermesh_worker.engine_process.frames import (
     CancelCommand,
+    CrashReport,
     EngineReport,
     FrameReader,
     LoadedReport,
@@ -208,3 +209,23 @@ def test_end_of_the_front_ends_the_loop(sockets: Sockets) -> None:
     ours.close()
     with pytest.raises(ParentGoneError):
         loop.run()
+
+
+def test_frames_of_several_threads_do_not_mix(sockets: Sockets) -> None:
+    """A thread that ends the process may send the reason while the main thread sends a step."""
+    ours, theirs = sockets
+    channel = Channel(theirs)
+    frames = [CrashReport("Error", letter * 20_000) for letter in "abcd"]
+
+    def send(frame: CrashReport) -> None:
+        for _ in range(50):
+            channel.send(frame)
+        channel.drain()
+
+    with ThreadPoolExecutor() as pool:
+        senders = [pool.submit(send, frame) for frame in frames]
+        received = list(islice(reports(ours), 200))
+        for sender in senders:
+            sender.result(20)
+    assert sorted(set(map(str, received))) == sorted(map(str, frames))
+    channel.close()

@@ -3,13 +3,15 @@
 The worker's front process imports this module and must not load torch: only `probe` does, in a process of its own.
 """
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from infermesh_worker.device.device_facts import DeviceFacts
-from infermesh_worker.models.footprint import Footprint, kv_token_bytes
+from infermesh_worker.models.footprint import CONFIG, Footprint, kv_token_bytes
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker.speech.footprint import sounds_bytes
+from infermesh_worker_xpu.expected_kind import expected_kind, torch_build
 from infermesh_worker_xpu.infer.model_files import SUFFIXES, has_onnxruntime
 from infermesh_worker_xpu.settings import WorkerXpuSettings
 
@@ -69,11 +71,14 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
     no_cache = manifest.kind in _FORMATS
     if no_cache and manifest.format == "onnx":
         return Footprint(base_bytes=_PROCESS_BYTES + manifest.size_bytes)
+    ranks = 1 if no_cache else len(settings.device_indices)
     gguf = not any(folder.path.glob("*.safetensors"))
     precision = "fp32" if settings.numerics == "exact" else settings.dtype
     bits = _BITS.get(precision, 16)
     factor = bits / (_GGUF_BITS if gguf else 16) * _share(settings, bits, gguf=gguf)
-    base_bytes = _PROCESS_BYTES + int(factor * manifest.size_bytes)
+    if settings.numerics == "exact" and ranks > 1 and _has_experts(folder):
+        factor *= ranks  # experts, most of such a model, are whole on each
+    base_bytes = ranks * _PROCESS_BYTES + int(factor * manifest.size_bytes)
     if manifest.kind == "transcribe":
         base_bytes += sounds_bytes(folder.path, bits / 8)
     if no_cache:
@@ -88,11 +93,28 @@ def footprint(folder: ModelFolder, settings: WorkerXpuSettings) -> Footprint | N
 
 
 def _share(settings: WorkerXpuSettings, bits: int, *, gguf: bool) -> float:
-    """Memory of the weights as a share of weights of `bits`. Processors keep 4-bit numbers beside those."""
-    kept = settings.quantisation == "int4" or (gguf and settings.quantisation == "none")
-    if kept and settings.device == "cpu" and settings.numerics == "fast":
+    """Memory of the weights as a share of weights of `bits`. Processors keep 4-bit numbers beside those.
+
+    Those of GGUF files only if the model is on one device. Where the kind of device is not known: the larger share.
+    """
+    stored = gguf and settings.quantisation == "none" and len(settings.device_indices) == 1
+    kept = settings.quantisation == "int4" or stored
+    kind = settings.device_kind
+    if kind == "auto":
+        kind = expected_kind(torch_build()) or "cpu"
+    if kept and kind == "cpu" and settings.numerics == "fast":
         return 1 + _NIBBLE_BITS / bits
     return _QUANTISED_SHARE[settings.quantisation]
+
+
+def _has_experts(folder: ModelFolder) -> bool:
+    """Whether the model is a mixture of experts, by its config.json; False without one."""
+    try:
+        config = json.loads((folder.path / CONFIG).read_text(encoding="utf-8"))
+        text = config.get("text_config", config)
+        return any(name.endswith("_experts") and isinstance(value, int) and value > 1 for name, value in text.items())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _is_ours(folder: ModelFolder) -> bool:

@@ -141,6 +141,7 @@ def test_large_weights_are_rounded_in_parts(tiny_runner: MakeRunner, monkeypatch
     parts = tiny_runner("llama", quantisation="int4")
     for one, other in zip(whole._model.modules(), parts._model.modules(), strict=True):
         if isinstance(one, NibbleLinear):
+            assert isinstance(other, NibbleLinear)
             assert torch.equal(one._numbers, other._numbers)
             assert torch.equal(one._scales, other._scales)
     whole.close()

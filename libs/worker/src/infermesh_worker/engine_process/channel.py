@@ -5,6 +5,7 @@ import math
 import os
 import select
 import socket
+import threading
 from collections import deque
 from typing import Self
 
@@ -27,6 +28,8 @@ class Channel:
         self._reader = FrameReader()
         self._commands: deque[EngineCommand] = deque()
         self._pending = bytearray()
+        self._sending = threading.Lock()
+        """Held while bytes are added or sent: a thread that ends the process sends its reason."""
         self._max_pending_bytes = max_pending_bytes
         self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
@@ -41,9 +44,10 @@ class Channel:
         return len(self._pending) >= self._max_pending_bytes
 
     def send(self, frame: EngineReport) -> None:
-        """Sends as much as the socket takes now and keeps the rest. Raises ParentGoneError."""
-        self._pending += pack(frame)
-        self._flush()
+        """Sends as much as the socket takes now and keeps the rest. Raises ParentGoneError. Any thread may call it."""
+        with self._sending:
+            self._pending += pack(frame)
+            self._flush()
 
     def receive(self) -> EngineCommand | None:
         """The next command that has arrived, or None. Does not wait. Raises ParentGoneError."""
@@ -64,16 +68,18 @@ class Channel:
         poll.poll(None if timeout_s is None else math.ceil(1000 * timeout_s))
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._woken)
-        self._flush()
+        with self._sending:
+            self._flush()
 
     def wake(self) -> None:
         """Ends `wait`, or the next one if none runs. May be called in any thread."""
         os.eventfd_write(self._woken, 1)
 
     def drain(self) -> None:
-        """Sends everything, and waits for the front to read it. Raises ParentGoneError."""
+        """Sends everything, and waits for the front to read it. Raises ParentGoneError. Any thread may call it."""
         self._socket.setblocking(True)
-        self._flush()
+        with self._sending:
+            self._flush()
 
     def close(self) -> None:
         self._socket.close()

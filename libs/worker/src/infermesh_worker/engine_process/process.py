@@ -21,24 +21,17 @@ from infermesh_engine.requests.output import EngineLoad
 from infermesh_engine.requests.request import GenerationRequest
 from infermesh_engine.runners.runner import ModelRunner
 from infermesh_runtime import logs
-from infermesh_runtime.errors import (
-    FailedPrecondition,
-    InfermeshError,
-    Internal,
-    InvalidArgument,
-    NotFound,
-    Unimplemented,
-)
+from infermesh_runtime.errors import InfermeshError, Internal
 from infermesh_runtime.processes.parent import die_with
 from infermesh_worker.engine_process.built_model import BuiltModel
 from infermesh_worker.engine_process.channel import Channel, ParentGoneError
+from infermesh_worker.engine_process.crash import EXIT_CRASHED, report_crash, reports_to
 from infermesh_worker.engine_process.executor_loop import ExecutorLoop
 from infermesh_worker.engine_process.first_pass import check_first_pass
 from infermesh_worker.engine_process.formats.format_compiler import FormatCompiler
 from infermesh_worker.engine_process.formats.format_gate import FormatGate
 from infermesh_worker.engine_process.frames import (
     CancelCommand,
-    CrashReport,
     EngineCommand,
     FormatLimits,
     KvLimitedReport,
@@ -58,13 +51,8 @@ from infermesh_worker.executors.arena import Arena
 from infermesh_worker.executors.executor import BuiltExecutor
 from infermesh_worker.images.gate import ImageGate
 
-EXIT_CRASHED = 70
-"""Exit status when building or running the model raised an exception (EX_SOFTWARE of sysexits.h)."""
-
 _LOAD_INTERVAL_S = 0.1
 _MEMORY_INTERVAL_S = 1.0
-
-_PERMANENT = (FailedPrecondition, InvalidArgument, NotFound, Unimplemented)
 
 _log = logging.getLogger(__name__)
 
@@ -207,7 +195,8 @@ def serve(channel: Channel, build: str, arenas: Sequence[Arena] = ()) -> int:
     try:
         start = _receive_start(channel)
         logs.configure(start.log_level)
-        built = resolve(build)(start.options)
+        with reports_to(channel):
+            built = resolve(build)(start.options)
         if isinstance(built, BuiltExecutor):
             _serve_executor(built, channel, arenas)
         else:
@@ -216,10 +205,7 @@ def serve(channel: Channel, build: str, arenas: Sequence[Arena] = ()) -> int:
         return 0
     except BaseException as error:  # a panic in a Rust library is not an Exception, and the front must hear of it too
         _log.exception("the engine process failed")
-        kind = "" if isinstance(error, InfermeshError) else type(error).__name__
-        code, reason = (int(error.code), error.reason) if isinstance(error, InfermeshError) else (0, "")
-        channel.send(CrashReport(kind, str(error), isinstance(error, _PERMANENT), code, reason))
-        channel.drain()
+        report_crash(channel, error)
         return EXIT_CRASHED
     return 0
 

@@ -22,7 +22,7 @@ def follow(leader: Connection) -> int:
         logs.configure(membership.log_level)
         runner, _ = load_member(membership)
         while True:
-            _obey(runner, leader.recv())
+            obey(runner, leader.recv())
     except (EOFError, ConnectionError):
         return 0
     except BaseException as error:  # rank 0 must hear of a panic in a library too
@@ -31,19 +31,18 @@ def follow(leader: Connection) -> int:
         return EXIT_FAILED
 
 
-def _obey(runner: TorchRunner, order: Order) -> None:
+def obey(runner: TorchRunner, order: Order) -> None:
+    """Does this rank's part of what rank 0 does."""
     match order:
-        case Run(batch, launch=True):
-            runner.launch(batch)
         case Run(batch):
-            runner.run(batch)
+            runner.launch(batch)  # only rank 0 reads logits, whether it has them sampled on its device or not
         case Release(blocks):
             runner.release_blocks(blocks)
 
 
 def _tell(leader: Connection, error: BaseException) -> None:
     if isinstance(error, InfermeshError):
-        failed = Failed("", error.message, int(error.code), error.reason)
+        failed = Failed("", error.message, int(error.code), error.reason, own=error.__cause__ is None)
     else:
         failed = Failed(type(error).__name__, str(error))
     try:

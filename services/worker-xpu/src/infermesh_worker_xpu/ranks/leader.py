@@ -1,8 +1,6 @@
 """Rank 0 of a model on several devices: the engine's runner, which makes all ranks compute each batch."""
 
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from infermesh_worker_xpu.ranks.crew import Crew, RankLostError
 from infermesh_worker_xpu.ranks.member import load_member
 from infermesh_worker_xpu.ranks.orders import Membership, Order, Release, Run
 from infermesh_worker_xpu.ranks.parts import find_parts, name_devices
+from infermesh_worker_xpu.ranks.store import open_store, store_path
 from infermesh_worker_xpu.sampling.device_sampler import TorchLaunch
 from infermesh_worker_xpu.sharding.group import leave_group, prepare_environment
 
@@ -48,7 +47,7 @@ class RanksRunner:
         return self._together(Run(batch), lambda: self._runner.run(batch))
 
     def launch(self, batch: Batch) -> TorchLaunch:
-        return self._together(Run(batch, launch=True), lambda: self._runner.launch(batch))
+        return self._together(Run(batch), lambda: self._runner.launch(batch))
 
     def release_blocks(self, blocks: range) -> None:
         self._together(Release(blocks), lambda: self._runner.release_blocks(blocks))
@@ -67,10 +66,11 @@ class RanksRunner:
         try:
             self._crew.tell(order)
             return work()
-        except ResourceExhausted as error:
-            raise RankLostError(f"rank 0 cannot go on: {error.message}") from error
         except Exception as error:  # of torch, of a pipe: another rank's end has many faces
-            raise self._crew.cause(error) from error
+            cause = self._crew.cause(error)
+            if isinstance(cause, ResourceExhausted):  # the engine would go on with a smaller batch
+                raise RankLostError(f"a rank cannot go on: {cause.message}") from error
+            raise cause from error
 
 
 def load_ranks(folder: Path, options: TorchOptions, *, binds: bool = True) -> RanksRunner:
@@ -83,19 +83,16 @@ def load_ranks(folder: Path, options: TorchOptions, *, binds: bool = True) -> Ra
     kind = devices.select(options.device, indices[0]).kind
     parts = find_parts(kind, indices) if binds else [None] * len(indices)
     prepare_environment()
-    meeting = Path(tempfile.mkdtemp(prefix="infermesh-ranks-"))
+    store = open_store()
+    first, *others = _memberships(folder, options, kind, parts, store_path(store))
+    crew = Crew.start(others, store)
     try:
-        first, *others = _memberships(folder, options, kind, parts, meeting / "store")
-        crew = Crew.start(others)
-        try:
-            runner, info = load_member(first)
-        except Exception as error:
-            cause = crew.cause(error)
-            crew.close()
-            leave_group()
-            raise cause from error
-    finally:
-        shutil.rmtree(meeting, ignore_errors=True)
+        runner, info = load_member(first)
+    except Exception as error:
+        cause = crew.cause(error)
+        crew.close()
+        leave_group()
+        raise cause from error
     return RanksRunner(runner, crew, replace(info, device_name=name_devices(kind, indices, parts)))
 
 

@@ -17,7 +17,7 @@ class Membership:
     size: int
     kind: DeviceKind
     store: Path
-    """A file that does not exist yet, through which the ranks find each other."""
+    """An empty file, through which the ranks find each other; `/proc/self/fd/N` of a descriptor that all have."""
     folder: Path
     options: TorchOptions
     """Of this rank: its device, and its share of the threads."""
@@ -28,10 +28,9 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Compute a batch; `launch`: whose tokens rank 0 samples on its device."""
+    """Compute a batch, whose logits rank 0 reads."""
 
     batch: Batch
-    launch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +42,16 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A rank ends because of an error. `kind`: name of its class, "" if it is one of ours, with `code` and `reason`."""
+    """A rank ends because of an error. `kind`: name of its class, "" if it is one of ours, with `code` and `reason`.
+
+    `own`: it is a refusal of the rank's own, so it does not follow from another rank's end.
+    """
 
     kind: str
     message: str
     code: int = 0
     reason: str = ""
+    own: bool = False
 
 
 Order = Run | Release

@@ -69,7 +69,7 @@ def prepare_environment() -> None:
 
 
 def join_group(kind: str, store: Path, rank: int, size: int) -> Group:
-    """Waits for the other ranks, which name the same new file `store`. Raises RuntimeError."""
+    """Waits for the other ranks, which name the same new or empty file `store`. Raises RuntimeError."""
     dist.init_process_group(
         _BACKENDS[kind], store=FileStore(str(store), size), rank=rank, world_size=size, timeout=TIMEOUT
     )
