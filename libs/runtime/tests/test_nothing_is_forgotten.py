@@ -27,10 +27,12 @@ OWNED = {
     "services/router/src/infermesh_router/batches/runner.py": "a task group",
     "services/router/src/infermesh_router/fleet/drainer.py": "awaits it",
     "services/router/src/infermesh_router/fleet/frames/frame_call.py": "a timer that ends with its call",
+    "services/router/src/infermesh_router/fleet/frames/turns.py": "a timer of a millisecond, for those that wait",
     "services/router/src/infermesh_router/images/fetching.py": "a task group, and a task that all await who need TLS",
-    "services/router/src/infermesh_router/mesh/events.py": "cancels and awaits them",
     "services/router/src/infermesh_router/openai/generations.py": "a task group",
     "services/router/src/infermesh_router/relay/retrying/hedge.py": "awaits both tries",
+    "services/router/src/infermesh_router/siblings/merged_streams.py": "cancels and awaits them",
+    "services/worker-xpu/src/infermesh_worker_xpu/ranks/crew.py": "its thread ends the process with its ranks",
 }
 """Who starts something itself, and what becomes of it."""
 
