@@ -107,5 +107,32 @@ def test_processors_keep_four_bit_numbers_beside_the_weights(chosen: dict[str, s
 def test_auto_takes_the_share_of_the_device_that_torch_will_find(
     kind: str | None, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "expected_kind", lambda _build: kind)
+    monkeypatch.setattr("infermesh_worker_xpu.expected_kind.expected_kind", lambda _build: kind)
     assert preflight._share(WorkerXpuSettings.model_validate({"quantisation": "int4"}), 16, gguf=False) == share
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (256, 4096)),
+        ({"max_sequences": "600"}, (600, 4096)),
+        ({"max_batched_tokens": "128"}, (128, 128)),
+        ({"device": "cuda:1"}, (256, 4096)),
+        ({"device": "cpu"}, (64, 512)),
+        ({"numerics": "exact"}, (64, 512)),
+    ],
+)
+def test_steps_are_larger_on_a_gpu(
+    given: dict[str, str], expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infermesh_worker_xpu.expected_kind.expected_kind", lambda _build: "xpu")
+    for name, value in given.items():
+        monkeypatch.setenv(f"INFERMESH_{name.upper()}", value)
+    settings = read(WorkerXpuSettings)
+    assert (settings.max_sequences, settings.max_batched_tokens) == expected
+
+
+def test_steps_fit_a_processor_where_torch_finds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infermesh_worker_xpu.expected_kind.expected_kind", lambda _build: None)
+    settings = read(WorkerXpuSettings)
+    assert (settings.max_sequences, settings.max_batched_tokens) == (64, 512)

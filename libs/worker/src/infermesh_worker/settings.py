@@ -54,14 +54,24 @@ class WorkerSettings(ServiceSettings):
         description="When a model's files are compared with the SHA-256s that its import recorded. always: at each "
         "load; first: at the first load, and after a file has changed; never. A model that differs is not loaded.",
     )
-    max_sequences: int = Field(64, ge=1, le=4096, description="Maximum number of sequences in one batch of a model.")
+    max_sequences: int = Field(
+        64,
+        ge=1,
+        le=4096,
+        description="Maximum number of sequences in one batch of a model; on a GPU, 256 if it is not set.",
+    )
     max_waiting: int = Field(
         64,
         ge=0,
         le=1 << 20,
         description="Maximum number of sequences that wait for each model; further requests for it are refused.",
     )
-    max_batched_tokens: int = Field(512, ge=1, le=1 << 20, description="Maximum number of tokens in one engine step.")
+    max_batched_tokens: int = Field(
+        512,
+        ge=1,
+        le=1 << 20,
+        description="Maximum number of tokens in one engine step; on a GPU, 4096 if it is not set.",
+    )
     prefix_caching: bool = Field(
         True, description="Whether prompts that begin with the same tokens share the KV cache of that beginning."
     )

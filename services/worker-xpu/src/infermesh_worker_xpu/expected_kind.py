@@ -36,6 +36,11 @@ def expected_kind(build: str | None, root: Path = Path("/")) -> DeviceKind | Non
     return kind if kind != "xpu" or _has_intel_graphics(root) else None
 
 
+def chosen_kind(kind: str) -> str:
+    """What a kind of device in the settings comes to: `auto` as far as it can be told, else the CPU."""
+    return kind if kind != "auto" else expected_kind(torch_build()) or "cpu"
+
+
 def _has_intel_graphics(root: Path) -> bool:
     vendors = root.glob("sys/class/drm/renderD*/device/vendor")
     return any(path.read_text(encoding="ascii").strip() == _INTEL for path in vendors)

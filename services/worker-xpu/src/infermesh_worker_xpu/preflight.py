@@ -11,7 +11,7 @@ from infermesh_worker.device.device_facts import DeviceFacts
 from infermesh_worker.models.footprint import CONFIG, Footprint, kv_token_bytes
 from infermesh_worker.models.model_folder import ModelFolder
 from infermesh_worker.speech.footprint import sounds_bytes
-from infermesh_worker_xpu.expected_kind import expected_kind, torch_build
+from infermesh_worker_xpu.expected_kind import chosen_kind
 from infermesh_worker_xpu.infer.model_files import SUFFIXES, has_onnxruntime
 from infermesh_worker_xpu.settings import WorkerXpuSettings
 
@@ -99,10 +99,7 @@ def _share(settings: WorkerXpuSettings, bits: int, *, gguf: bool) -> float:
     """
     stored = gguf and settings.quantisation == "none" and len(settings.device_indices) == 1
     kept = settings.quantisation == "int4" or stored
-    kind = settings.device_kind
-    if kind == "auto":
-        kind = expected_kind(torch_build()) or "cpu"
-    if kept and kind == "cpu" and settings.numerics == "fast":
+    if kept and chosen_kind(settings.device_kind) == "cpu" and settings.numerics == "fast":
         return 1 + _NIBBLE_BITS / bits
     return _QUANTISED_SHARE[settings.quantisation]
 

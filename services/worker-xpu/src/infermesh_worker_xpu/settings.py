@@ -1,10 +1,11 @@
 """Settings of worker-xpu, in addition to those of every worker."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from infermesh_worker.settings import WorkerSettings
+from infermesh_worker_xpu.expected_kind import chosen_kind
 from infermesh_worker_xpu.options import (
     AttentionChoice,
     CompileChoice,
@@ -16,6 +17,9 @@ from infermesh_worker_xpu.options import (
     parse_devices,
 )
 
+GPU_MAX_SEQUENCES = 256
+GPU_MAX_BATCHED_TOKENS = 4096
+"""Limits of a step that let a GPU compute enough at once; those of every worker suit processors."""
 _INDICES = r"[0-9]{1,4}(\+[0-9]{1,4})*"
 
 
@@ -68,6 +72,17 @@ class WorkerXpuSettings(WorkerSettings):
         "auto",
         description="Whether torch.compile fuses the small kernels of each layer; auto: if steps run as graphs.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fit_steps_to_the_device(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Chooses the limits of a step that are not set, where the device is a GPU."""
+        kind, _, _ = str(values.get("device", "auto")).partition(":")
+        if values.get("numerics") == "exact" or chosen_kind(kind) not in ("xpu", "cuda"):
+            return values
+        tokens = str(values.get("max_batched_tokens", GPU_MAX_BATCHED_TOKENS))
+        sequences = min(GPU_MAX_SEQUENCES, int(tokens)) if tokens.isdecimal() else GPU_MAX_SEQUENCES
+        return {"max_batched_tokens": GPU_MAX_BATCHED_TOKENS, "max_sequences": sequences, **values}
 
     @property
     def device_kind(self) -> DeviceChoice:
