@@ -18,7 +18,7 @@ def main(folder: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     model = AutoModelForCausalLM.from_pretrained(str(folder), gguf_file="model.gguf", dtype=torch.bfloat16)
     # The weights are bf16 now, but transformers writes no model that it remembers as a GGUF one.
-    model.hf_quantizer = None
+    del model.hf_quantizer
     del model.config.quantization_config
     model.save_pretrained(str(target))
     for name in ("tokenizer.json", "chat_template.jinja"):
