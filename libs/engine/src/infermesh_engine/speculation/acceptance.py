@@ -6,7 +6,8 @@ _PRIOR = (0.25, 0.4, 0.55, 0.7, 0.8, 0.9)
 _PRIOR_WEIGHT = 8.0
 _OWN_WEIGHT = 4.0
 """How many guesses of a sequence weigh as much as what is known from all others."""
-_MOST_SHARED = 512.0
+_MOST_SHARED = 64.0
+"""Few, so that the rates of one kind of answers do not outlive them for long."""
 _MOST_OWN = 24.0
 
 
