@@ -182,7 +182,7 @@ def test_prompts_that_did_not_come_are_asked_for_again(chat: ChatPage) -> None:
 def test_the_benchmark_runs_once_for_a_double_click(chat: ChatPage) -> None:
     page = chat.page
     held: list[Route] = []
-    page.route("**/v1/completions", held.append)
+    page.route("**/v1/completions", lambda route: held.append(route))  # noqa: PLW0108 - Playwright inspects it
     page.get_by_role("link", name="Compare").click()
     page.get_by_role("button", name="Benchmark", exact=True).click()
     page.get_by_role("button", name="Run the benchmark").evaluate(TWICE)
