@@ -71,8 +71,8 @@ export function Composer({ conversation, running, onSend, onStop, onSettings }) 
             <${Icon} name="settings" /><span class="wide-only">Settings</span>${changed > 0 && html`<span class="badge" title="Settings that are not as they are by themselves">${changed}</span>`}
           </button>
           ${running
-            ? html`<button type="button" class="send stop" onClick=${onStop} aria-label="Stop" title="Stop (Esc)"><${Icon} name="stop" /></button>`
-            : html`<button type="submit" class="send" disabled=${empty} aria-label="Send" title="Send (Enter)"><${Icon} name="send" /></button>`}
+            ? html`<button key="stop" type="button" class="send stop" onClick=${onStop} aria-label="Stop" title="Stop (Esc)"><${Icon} name="stop" /></button>`
+            : html`<button key="run" type="submit" class="send" disabled=${empty} aria-label="Send" title="Send (Enter)"><${Icon} name="send" /></button>`}
         </div>
       </div>
       <p id="composer-hint" class="composer-hint">Enter sends, Shift+Enter begins a new line, Esc stops, / comes back here.</p>

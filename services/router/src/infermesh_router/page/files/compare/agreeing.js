@@ -74,8 +74,8 @@ function Asking({ lanes, set }) {
           <span class="spacer"></span>
           <span role="status" class="hint">${at}</span>
           ${at
-            ? html`<button type="button" onClick=${() => aborting.current?.abort()}>Stop</button>`
-            : html`<button type="submit" class="primary" disabled=${lanes.length < 2 || !asked.length}>${lanes.length < 2 ? "Add a lane to compare with" : "Compare the answers"}</button>`}
+            ? html`<button key="stop" type="button" onClick=${() => aborting.current?.abort()}>Stop</button>`
+            : html`<button key="run" type="submit" class="primary" disabled=${lanes.length < 2 || !asked.length}>${lanes.length < 2 ? "Add a lane to compare with" : "Compare the answers"}</button>`}
         </div>
         ${problem && html`<p class="ending error" role="alert">${problem}</p>`}
       </form>

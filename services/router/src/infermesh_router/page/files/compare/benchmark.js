@@ -48,8 +48,8 @@ export function Benchmark({ lanes }) {
           <span class="spacer"></span>
           <span role="status" class="hint">${at}</span>
           ${at
-            ? html`<button type="button" onClick=${() => aborting.current?.abort()}>Stop</button>`
-            : html`<button type="submit" class="primary" disabled=${!lanes.length}>Run the benchmark</button>`}
+            ? html`<button key="stop" type="button" onClick=${() => aborting.current?.abort()}>Stop</button>`
+            : html`<button key="run" type="submit" class="primary" disabled=${!lanes.length}>Run the benchmark</button>`}
         </div>
         ${problem && html`<p class="ending error" role="alert">${problem}</p>`}
       </form>

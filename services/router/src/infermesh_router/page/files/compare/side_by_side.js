@@ -44,8 +44,8 @@ export function SideBySide({ lanes }) {
           <label>Temperature <input type="number" min="0" max="2" step="0.1" value=${temperature} onInput=${(event) => setTemperature(event.target.value)} /></label>
           <span class="spacer"></span>
           ${live
-            ? html`<button type="button" onClick=${stop}>Stop</button>`
-            : html`<button type="submit" class="primary" disabled=${!prompt.trim() || !lanes.length}>Run in ${lanes.length === 1 ? "one lane" : `${lanes.length} lanes`}</button>`}
+            ? html`<button key="stop" type="button" onClick=${stop}>Stop</button>`
+            : html`<button key="run" type="submit" class="primary" disabled=${!prompt.trim() || !lanes.length}>Run in ${lanes.length === 1 ? "one lane" : `${lanes.length} lanes`}</button>`}
         </div>
       </form>
       ${runs.length > 0 && html`<${Answers} runs=${runs} live=${live} />`}
