@@ -128,6 +128,19 @@ def test_who_comes_back_from_another_room_finds_the_chat(chat: ChatPage) -> None
     expect(chat.answers).to_have_count(0)
 
 
+def test_who_stops_an_answer_sends_nothing(chat: ChatPage) -> None:
+    page = chat.page
+    chat.settings(Longest_answer=2000)
+    chat.send("Talk for long")
+    chat.wait_streaming()
+    page.locator("#message").fill("What I write meanwhile")
+    page.get_by_label("Stop", exact=True).click()
+    expect(chat.last).to_contain_text("You stopped this answer")
+    expect(page.get_by_label("Send", exact=True)).to_be_visible()
+    expect(page.locator("article.question")).to_have_count(1)
+    expect(page.locator("#message")).to_have_value("What I write meanwhile")
+
+
 def test_a_room_that_cannot_come_is_told_and_opens_later(chat: ChatPage) -> None:
     page = chat.page
     page.context.set_offline(True)
