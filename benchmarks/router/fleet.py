@@ -28,7 +28,7 @@ from benchmarks.router.fleet_worker import MODEL, DeviceClass, Job, Worker
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.endpoint_set import Fleet
-from infermesh_router.fleet.sent_work import Lease
+from infermesh_router.fleet.reports.sent_work import Lease
 from infermesh_router.policy.chooser import Chooser
 from infermesh_router.policy.snapshot import Wanted
 

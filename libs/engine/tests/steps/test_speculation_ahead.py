@@ -1,32 +1,14 @@
 """Guesses on a runner that samples and is given steps ahead: what they save, and when steps overlap all the same."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from infermesh_engine.requests.request import GenerationRequest, OutputFormat, SamplingParams, StopConditions
+from infermesh_engine.requests.request import OutputFormat, SamplingParams
 from infermesh_engine.steps.speculation import _PAUSE_STEPS
 from libs.engine.tests.steps.test_overlapped_properties import FailingRunner
-
-Make = Callable[..., Any]
-
-
-def request(name: str = "r", *, tokens: int = 24, **fields: Any) -> GenerationRequest:
-    stop = StopConditions(max_tokens=tokens, ignore_eos=True)
-    asked: dict[str, Any] = {"prompt_token_ids": (1, 2, 3, 4, 5), "seed": 7, "stop": stop} | fields
-    return GenerationRequest(request_id=name, **asked)
-
-
-def steps_of(bench: Any, *requests: GenerationRequest) -> int:
-    for each in requests:
-        bench.engine.submit(each)
-    steps = 0
-    while bench.engine.has_work:
-        bench.step()
-        steps += 1
-    return steps
+from libs.engine.tests.steps.test_speculation import Make, request, steps_of
 
 
 @pytest.mark.parametrize(

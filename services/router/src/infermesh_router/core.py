@@ -24,8 +24,8 @@ from infermesh_router.config.settings import RouterSettings
 from infermesh_router.fleet.channel import open_channel
 from infermesh_router.fleet.device_names import address_of
 from infermesh_router.fleet.endpoint_set import Fleet
-from infermesh_router.fleet.kinds import only_model
 from infermesh_router.fleet.poller import PollerOptions, ReconnectPace, poll
+from infermesh_router.fleet.reports.kinds import only_model
 from infermesh_router.journal.journal import Journal
 from infermesh_router.journal.receipts import Receipts
 from infermesh_router.metrics.endpoint_collector import EndpointCollector

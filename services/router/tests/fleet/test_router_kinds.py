@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.fleet.kinds import KINDS, only_model
+from infermesh_router.fleet.reports.kinds import KINDS, only_model
 from infermesh_runtime.manifest.model_kind import ModelKind
 
 NUMBERS = {kind: number for number, kind in KINDS.items()}

@@ -3,7 +3,7 @@
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.fleet.model_speeds import HALF_LIFE_S, ModelSpeeds
+from infermesh_router.fleet.reports.model_speeds import HALF_LIFE_S, ModelSpeeds
 
 
 def load(prefill: float, decode: float) -> pb.Load:

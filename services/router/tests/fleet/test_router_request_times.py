@@ -4,8 +4,8 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.api.aggregate import add_loads
-from infermesh_router.fleet.model_speeds import ModelSpeeds
-from infermesh_router.fleet.report import bound_figures, rates_of, read_report
+from infermesh_router.fleet.reports.model_speeds import ModelSpeeds
+from infermesh_router.fleet.reports.report import bound_figures, rates_of, read_report
 from infermesh_router.policy.snapshot import EndpointSnapshot
 
 

@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 
-from infermesh_router.fleet.sent_work import Lease, SentWork
+from infermesh_router.fleet.reports.sent_work import Lease, SentWork
 
 
 def test_the_sums_are_those_of_the_leases() -> None:

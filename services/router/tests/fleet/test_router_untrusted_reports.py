@@ -11,7 +11,7 @@ from infermesh.openai.v1 import openai_pb2
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.faults import to_error
 from infermesh_router.fleet.poller import ReconnectPace
-from infermesh_router.fleet.report import MOST_SEQUENCES, bound_figures
+from infermesh_router.fleet.reports.report import MOST_SEQUENCES, bound_figures
 from infermesh_router.testing.router import StartRouter, StartWorker
 from infermesh_router.testing.streams import generate, text
 from infermesh_runtime.errors import Internal, InvalidArgument

@@ -3,7 +3,7 @@
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.fleet.kinds import KINDS
+from infermesh_router.fleet.reports.kinds import KINDS
 from infermesh_router.kserve.models import generates
 from infermesh_runtime.manifest.model_kind import GENERATE
 

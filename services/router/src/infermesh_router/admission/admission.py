@@ -13,7 +13,7 @@ from infermesh_router.admission.pending_call import PendingCall
 from infermesh_router.admission.sessions import Sessions
 from infermesh_router.admission.waiting_room import WaitingRoom
 from infermesh_router.fleet.endpoint_set import Fleet
-from infermesh_router.fleet.loading import describe_loading
+from infermesh_router.fleet.reports.loading import describe_loading
 from infermesh_router.journal.journal import Journal
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import Choice

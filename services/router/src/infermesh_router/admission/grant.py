@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from infermesh_router.fleet.endpoint import Endpoint
-from infermesh_router.fleet.sent_work import Lease
+from infermesh_router.fleet.reports.sent_work import Lease
 from infermesh_router.policy.choice import Choice
 
 

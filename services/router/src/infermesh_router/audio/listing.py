@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.fleet.kinds import KINDS
+from infermesh_router.fleet.reports.kinds import KINDS
 
 _AUDIO = frozenset({"speak", "transcribe"})
 

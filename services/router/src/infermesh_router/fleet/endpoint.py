@@ -11,9 +11,16 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.fleet.breaker import Breaker, BreakerOptions, BreakerState
 from infermesh_router.fleet.frames.frame_link import FrameLink
 from infermesh_router.fleet.frames.turns import Turns
-from infermesh_router.fleet.model_speeds import ModelSpeeds
-from infermesh_router.fleet.report import Rates, bound_figures, context_lengths, rates_of, read_report, ready_models
-from infermesh_router.fleet.sent_work import Lease, SentWork
+from infermesh_router.fleet.reports.model_speeds import ModelSpeeds
+from infermesh_router.fleet.reports.report import (
+    Rates,
+    bound_figures,
+    context_lengths,
+    rates_of,
+    read_report,
+    ready_models,
+)
+from infermesh_router.fleet.reports.sent_work import Lease, SentWork
 from infermesh_router.policy.model_load import ModelLoad
 from infermesh_router.policy.snapshot import DeviceKind, EndpointSnapshot, EndpointState
 from infermesh_runtime.background.tasks import TaskSupervisor

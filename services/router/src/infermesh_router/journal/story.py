@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from infermesh.inference.v1 import inference_pb2 as inference
-from infermesh_router.fleet.report import DEVICES
+from infermesh_router.fleet.reports.report import DEVICES
 from infermesh_router.policy.choice import Choice
 from infermesh_router.policy.snapshot import DeviceKind, Wanted
 

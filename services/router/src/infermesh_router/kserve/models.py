@@ -6,7 +6,7 @@ from typing import cast
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.open_inference.v2 import open_inference_pb2 as oip
 from infermesh.tensor.v1.tensor_pb2 import TensorMetadata
-from infermesh_router.fleet.kinds import KINDS
+from infermesh_router.fleet.reports.kinds import KINDS
 from infermesh_router.kserve.infer.parameters import check_version
 from infermesh_router.kserve.tensors.datatypes import NAMES
 from infermesh_router.kserve.tensors.values import VERSION

@@ -6,8 +6,8 @@ from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.inference.v1 import inference_pb2 as inference
 from infermesh.mesh.v1 import mesh_pb2 as pb
 from infermesh_router.fleet.device_names import name_devices
-from infermesh_router.fleet.kinds import KINDS
-from infermesh_router.fleet.report import DEVICES
+from infermesh_router.fleet.reports.kinds import KINDS
+from infermesh_router.fleet.reports.report import DEVICES
 from infermesh_router.policy.snapshot import DeviceKind
 
 UNREACHABLE, UNKNOWN = "unreachable", "unknown"

@@ -13,7 +13,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_router.access.visit import Visit
-from infermesh_router.fleet.report import DEVICES
+from infermesh_router.fleet.reports.report import DEVICES
 from infermesh_router.openai.answers.dialect import Dialect
 from infermesh_router.openai.answers.sinks import SendHeaders
 from infermesh_router.openai.answers.tail_writer import TailWriter
@@ -23,7 +23,7 @@ from infermesh_router.openai.job import Job
 from infermesh_router.openai.sampling import sampling_header
 from infermesh_router.policy.snapshot import DeviceKind
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.tail import Tail
+from infermesh_router.relay.streams.tail import Tail
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.errors import DeadlineExceeded, InfermeshError, Internal
 from infermesh_runtime.rpc.context import RpcContext

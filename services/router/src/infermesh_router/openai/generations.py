@@ -9,7 +9,7 @@ from infermesh_router.access.visit import Visit
 from infermesh_router.openai.job import Job
 from infermesh_router.relay.dispatcher import Dispatcher
 from infermesh_router.relay.streams.event import Event
-from infermesh_router.requests.tail import Tail
+from infermesh_router.relay.streams.tail import Tail
 from infermesh_router.requests.telling import Telling
 
 

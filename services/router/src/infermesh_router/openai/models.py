@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.fleet.kinds import KINDS
+from infermesh_router.fleet.reports.kinds import KINDS
 from infermesh_router.openai.sampling import show_sampling
 from infermesh_runtime.answer_parsing.formats.table import FORMATS
 from infermesh_runtime.errors import ModelNotFound

@@ -17,7 +17,7 @@ from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.fleet.endpoint import Endpoint
 from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.fleet.faults import operator_error
-from infermesh_router.fleet.loading import describe_loading
+from infermesh_router.fleet.reports.loading import describe_loading
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.placement.base_models import refuse_base_model
 from infermesh_router.placement.shared_load import SharedLoad, merged

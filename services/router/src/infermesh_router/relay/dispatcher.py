@@ -32,9 +32,9 @@ from infermesh_router.relay.retrying.retry_budget import RetryBudget
 from infermesh_router.relay.sender import RelayParts
 from infermesh_router.relay.stall_watch import StallWatch
 from infermesh_router.relay.streams.event import Event, StreamEvent
+from infermesh_router.relay.streams.tail import Tail
 from infermesh_router.relay.telling_story import tell_answered, tell_failed, tell_usage
 from infermesh_router.requests.call import Call
-from infermesh_router.requests.tail import Tail
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import Cancelled, Code, InfermeshError, Internal, ResourceExhausted, Unavailable

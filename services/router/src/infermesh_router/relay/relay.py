@@ -12,9 +12,9 @@ from infermesh_router.relay.retrying.retries import Retries
 from infermesh_router.relay.sender import RelayParts, Sender
 from infermesh_router.relay.streams.event import StreamEvent, write_event
 from infermesh_router.relay.streams.stream_kind import STREAM_KINDS
+from infermesh_router.relay.streams.tail import Tail
 from infermesh_router.relay.telling_story import tell_begun, tell_ended, tell_failed
 from infermesh_router.requests.call import Call
-from infermesh_router.requests.tail import Tail
 from infermesh_router.requests.telling import Telling
 from infermesh_runtime.errors import InfermeshError
 

@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.fleet.kinds import KINDS
+from infermesh_router.fleet.reports.kinds import KINDS
 from infermesh_router.ollama.listing.names import with_tag, without_tag
 from infermesh_router.openai.models import Aliases, find_model, list_models
 from infermesh_runtime.manifest.model_kind import GENERATE

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.fleet.report import rates_of
+from infermesh_router.fleet.reports.report import rates_of
 from infermesh_router.policy.speed import request_s
 
 HALF_LIFE_S = 3600.0
