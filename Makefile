@@ -13,7 +13,7 @@ TORCH_BENCHMARKS := $(shell grep -lE '^ *(import|from) (torch|transformers|trito
 WORKERS ?= cpu
 ROUTERS ?=
 INSTALLED_INDEX := $(shell cat $(VENV)/.installed-xpu 2>/dev/null)
-# Index of torch's builds for a device, remembered; empty: what pip finds. README, "GPUs", says when one is needed
+# Index of torch's builds for a device, remembered; empty: what pip finds. docs/devices.md says when one is needed
 TORCH_INDEX ?= $(INSTALLED_INDEX)
 XPU_LOCK := services/worker-xpu/requirements.lock
 HUGGINGFACE_VENV ?= build/venv-huggingface
@@ -96,7 +96,7 @@ test-xpu: setup-xpu ## Check worker-xpu's types and test it: alone, with clients
 		services/worker-cpu/tests/encoders/test_graphs.py services/worker-cpu/tests/whisper/test_whisper_graphs.py
 	$(PYTEST) -q -m torch tests/conformance
 
-test-examples: setup-xpu setup-speech ## Run the examples with real models, which it downloads (400 MB), and compare their numbers
+test-examples: setup-xpu setup-speech ## Run the examples with real models, which it downloads (500 MB), and compare their numbers
 	mypy examples/detect.py examples/read_text.py examples/find_speech.py examples/transcribe.py examples/get_whisper.py examples/speak.py examples/get_kokoro.py tests/examples
 	$(PYTEST) -q tests/examples
 

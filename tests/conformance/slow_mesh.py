@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from infermesh_router.placement import placer
-from infermesh_router.testing.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
 from tests.conformance.scripted import behind_envoy
 
 COMMENT_S = 0.1

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_envoy import Address, EnvoyOptions, EnvoyProcess
-from infermesh_router.testing.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
 from infermesh_router.testing.router import delta, finished, running_router
 from infermesh_runtime.errors import FailedPrecondition
 from infermesh_runtime.rpc.context import RpcContext

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from infermesh_router.placement import placer
-from infermesh_router.testing.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
 from infermesh_runtime.errors import ResourceExhausted
 from tests.conformance.scripted import behind_envoy
 

@@ -20,12 +20,10 @@ from infermesh_runtime.errors import ContextLengthExceeded, InfermeshError, Inva
 from infermesh_runtime.rpc.status import from_rpc_error
 from infermesh_runtime.tensors import Array, to_numpy
 from infermesh_worker.executors.text_batches import pad
-from infermesh_worker.executors.text_executor import unit
 from infermesh_worker.testing.processes import WorkerProcess
-from infermesh_worker_cpu.encoders.build import load_encoder
 from infermesh_worker_cpu.encoders.encoder import OpenVinoEncoder
-from infermesh_worker_cpu.infer.compiling import InferOptions
-from tests.text_models.folders import HIDDEN, LONGEST, tokenizer
+from tests.integration.text_reference import ids_of, loaded, vector
+from tests.text_models.folders import HIDDEN, LONGEST
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
@@ -49,10 +47,6 @@ async def router(root: Path) -> AsyncIterator[RunningRouter]:
         await worker.stop()
 
 
-def loaded(root: Path, name: str, kind: Any) -> OpenVinoEncoder:
-    return load_encoder(root / name, kind, InferOptions(numerics="exact", threads=1, batched=True), LONGEST, 0)
-
-
 @pytest.fixture(scope="module")
 def direct(root: Path) -> OpenVinoEncoder:
     return loaded(root, "embedder", "embed")
@@ -61,20 +55,6 @@ def direct(root: Path) -> OpenVinoEncoder:
 @pytest.fixture(scope="module")
 def scorer(root: Path) -> OpenVinoEncoder:
     return loaded(root, "reranker", "rerank")
-
-
-def ids_of(text: str, second: str | None = None) -> tuple[Array, Array]:
-    """Ids of a text, or of a pair, as tokenizers makes them alone; and which text they are of."""
-    plain = tokenizer()
-    plain.no_truncation()
-    plain.no_padding()
-    encoding = plain.encode(text, second)
-    return np.array(encoding.ids, np.int32), np.array(encoding.type_ids, np.int32)
-
-
-def vector(direct: OpenVinoEncoder, text: str, pooling: Any = "mean") -> Array:
-    found = direct.embed(pad([ids_of(text)], 0), pooling)[0]
-    return unit(found)
 
 
 async def embed(router: RunningRouter, **fields: Any) -> pb.EmbedResponse:

@@ -1,4 +1,4 @@
-"""docs/router.md is true: each setting, field of mesh.yaml, filter, reason and metric is in it."""
+"""docs/router.md and docs/api.md are true: each setting, field, filter, reason and metric is in them."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,9 @@ from infermesh_runtime.background.task_metrics import TaskCollector
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.settings import SettingVariable, describe
 
-TEXT = (Path(__file__).parents[3] / "docs" / "router.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[3] / "docs"
+TEXT = (DOCS / "router.md").read_text(encoding="utf-8")
+APIS = (DOCS / "api.md").read_text(encoding="utf-8")
 
 
 def mesh_yaml() -> str:
@@ -46,13 +48,13 @@ def test_settings(option: SettingVariable) -> None:
 
 @pytest.mark.parametrize("name", sorted(ChatRequest.model_fields | CompletionRequest.model_fields))
 def test_fields_of_a_body(name: str) -> None:
-    section = TEXT.split("## Fields of a request")[1].split("\n## ")[0]
+    section = APIS.split("## Fields of a request")[1].split("\n## ")[0]
     assert f"`{name}`" in section
 
 
 @pytest.mark.parametrize("name", sorted(MessagesBody.model_fields))
 def test_fields_of_a_message(name: str) -> None:
-    section = TEXT.split("## Anthropic's API")[1].split("\n## ")[0]
+    section = APIS.split("## Anthropic's API")[1].split("\n## ")[0]
     assert f"`{name}`" in section
 
 
@@ -65,7 +67,7 @@ TEXT_FIELDS = {
 
 @pytest.mark.parametrize("name", sorted(TEXT_FIELDS))
 def test_fields_of_texts(name: str) -> None:
-    section = TEXT.split("## Embeddings and reranking")[1].split("\n## ")[0]
+    section = APIS.split("## Embeddings and reranking")[1].split("\n## ")[0]
     assert f"`{name}`" in section
 
 
@@ -73,19 +75,19 @@ def test_fields_of_texts(name: str) -> None:
     "name", sorted({"file"} | TranscriptionForm.model_fields.keys() | SpeechBody.model_fields.keys())
 )
 def test_fields_of_speech(name: str) -> None:
-    section = TEXT.split("## Speech")[1].split("\n## ")[0]
+    section = APIS.split("## Speech")[1].split("\n## ")[0]
     assert f"`{name}`" in section
 
 
 @pytest.mark.parametrize("name", sorted(ResponseRequest.model_fields))
 def test_fields_of_a_response(name: str) -> None:
-    section = TEXT.split("## Responses")[1].split("\n## ")[0]
+    section = APIS.split("## Responses")[1].split("\n## ")[0]
     assert f"`{name}`" in section
 
 
 @pytest.mark.parametrize("name", sorted(BatchBody.model_fields))
 def test_fields_of_a_batch(name: str) -> None:
-    section = TEXT.split("## Files and batches")[1].split("\n## ")[0]
+    section = APIS.split("## Files and batches")[1].split("\n## ")[0]
     assert f"`{name}`" in section
 
 
@@ -101,7 +103,7 @@ def test_the_filters_are_in_the_order_of_the_code() -> None:
 def test_reasons() -> None:
     told = {line.split()[0] for line in (policy.__doc__ or "").splitlines() if line.startswith("  ")}
     assert told >= {scorer.name for scorer in SCORERS}
-    assert set(re.findall(r"^\| `([a-z_]+)` \|", TEXT.split("## What the client sees")[0], re.MULTILINE)) == told
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", TEXT.split("## Admission")[0], re.MULTILINE)) == told
 
 
 def test_the_yaml_is_the_default() -> None:

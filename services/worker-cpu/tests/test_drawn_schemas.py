@@ -11,7 +11,8 @@ from infermesh_engine.engine import Engine, EngineConfig
 from infermesh_engine.requests.output import Delta, Failed, Finished, FinishReason
 from infermesh_engine.requests.request import GenerationRequest, OutputFormat, SamplingParams, StopConditions
 from infermesh_worker.engine_process.built_model import BuiltModel
-from tests.json_schemas.drawn import drawn, may_go_on
+from tests.json_schemas.drawn import drawn
+from tests.json_schemas.keywords import may_go_on
 from tests.json_schemas.validating import problem
 
 SCHEMAS = int(os.environ.get("JSON_SCHEMAS", "2"))

@@ -20,7 +20,6 @@ from infermesh_client.weight_files.gguf_header import read_header
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument
 from libs.client.tests.weights import TOKENIZER, safetensors
 
-MakeGguf = Callable[..., Path]
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345678\n"
 
 

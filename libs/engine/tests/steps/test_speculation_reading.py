@@ -27,7 +27,7 @@ def guessing() -> Speculation:
 
 
 def readers(sequences: list[Sequence]) -> int:
-    return sum(sequence.drafter is not None for sequence in sequences)
+    return sum(sequence.guessing.drafter is not None for sequence in sequences)
 
 
 def test_a_step_reads_few_long_prompts(make_sequence: Make, guessing: Speculation) -> None:
@@ -57,7 +57,7 @@ def test_what_a_drafter_has_missed_is_read_in_parts(make_sequence: Make, guessin
             sequence.append(7)
     for read in (3, 5):
         guessing.extend(Plan(decodes=list(sequences)))
-        assert sum(sequence.drafted_to == sequence.num_tokens for sequence in sequences) == read
+        assert sum(sequence.guessing.read_to == sequence.num_tokens for sequence in sequences) == read
 
 
 def test_all_choices_of_a_request_read_its_prompt_once(make_bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:

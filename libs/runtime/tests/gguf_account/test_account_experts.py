@@ -15,7 +15,6 @@ Shapes = Mapping[str, tuple[int, ...]]
 HIDDEN, HEADS, MLP, EXPERT, EXPERTS, VOCABULARY = 64, 4, 96, 32, 8, 50
 SHARED = {"ffn_gate_shexp": (48, HIDDEN), "ffn_up_shexp": (48, HIDDEN), "ffn_down_shexp": (HIDDEN, 48)}
 QWEN = {"ffn_gate_inp_shexp": (HIDDEN,), **SHARED}
-WHOLE_NORMS = {"attn_q_norm": (HIDDEN,), "attn_k_norm": (HIDDEN,)}
 
 
 def contents(architecture: str, keys: Keys, shapes: Shapes) -> GgufContents:

@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import grpc
 import pytest
@@ -14,6 +15,7 @@ from infermesh.admin.v1 import admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.settings import SettingsError, read
+from infermesh_runtime.testing.serving import plain_server
 from infermesh_worker.rpc.registration import Registration, advertised_address
 from infermesh_worker.settings import WorkerSettings
 from infermesh_worker.testing.processes import connected, simulated_worker_process
@@ -46,14 +48,10 @@ class Routers(admin_pb2_grpc.AdminServiceServicer):
 
 @asynccontextmanager
 async def router(port: int = 0) -> AsyncIterator[tuple[Routers, str]]:
-    servicer, server = Routers(), grpc.aio.server()
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    try:
-        yield servicer, f"127.0.0.1:{bound}"
-    finally:
-        await server.stop(0)
+    servicer = Routers()
+    add_services = partial(admin_pb2_grpc.add_AdminServiceServicer_to_server, servicer)
+    async with plain_server(add_services, address=f"127.0.0.1:{port}") as address:
+        yield servicer, address
 
 
 @asynccontextmanager

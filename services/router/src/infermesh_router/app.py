@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from infermesh.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server, add_EndpointServiceServicer_to_server
 from infermesh_router.access.access import Access
 from infermesh_router.access.keys_file import FollowedKeys
@@ -35,6 +37,7 @@ from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.machine import usable_processors
 from infermesh_runtime.metrics import RpcMetrics, metrics_part, new_registry
 from infermesh_runtime.rpc.access import client_access, identity_of, mesh_access
+from infermesh_runtime.rpc.body_budget import Bodies
 from infermesh_runtime.rpc.call_limit import CallLimit
 from infermesh_runtime.rpc.interceptor import log_access
 from infermesh_runtime.rpc.server import Server, ServerPart
@@ -50,14 +53,7 @@ def build_server(
     metrics, tasks, bodies = new_registry(), tasks or TaskSupervisor(), body_budget(settings)
     metrics.register(TaskCollector(tasks))
     core = build_core(settings, metrics, tasks)
-    server = Server(
-        listen=settings.listen,
-        drain_s=settings.drain_s,
-        observers=(log_access, RpcMetrics(metrics)),
-        limit=CallLimit(settings.max_calls, LIMITED_METHODS),
-        access=client_access(identity_of(settings), reflection=settings.reflection),
-        bodies=bodies,
-    )
+    server = _empty_server(settings, metrics, bodies)
     keys = FollowedKeys(settings.keys_path(), required=bool(settings.keys_file))
     pool = ParsingPool(processes=min(2, usable_processors()))
     registry = Registry(core.fleet.set_addresses)
@@ -97,6 +93,18 @@ def build_server(
     ):
         server.add_part(part)
     return server
+
+
+def _empty_server(settings: RouterSettings, metrics: CollectorRegistry, bodies: Bodies) -> Server:
+    """A server for clients that has no services yet."""
+    return Server(
+        listen=settings.listen,
+        drain_s=settings.drain_s,
+        observers=(log_access, RpcMetrics(metrics)),
+        limit=CallLimit(settings.max_calls, LIMITED_METHODS),
+        access=client_access(identity_of(settings), reflection=settings.reflection),
+        bodies=bodies,
+    )
 
 
 def _configured_workers(

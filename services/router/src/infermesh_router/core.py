@@ -68,65 +68,109 @@ class Core:
     """The router's own health report."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """What placement, queues and relay are built on."""
+
+    settings: RouterSettings
+    mesh: MeshFile
+    fleet: Fleet
+    gate: Gate
+    metrics: RequestMetrics
+    sessions: Sessions
+    siblings: Siblings
+    journal: Journal
+    receipts: Receipts
+    tasks: TaskSupervisor
+
+
 def build_core(settings: RouterSettings, registry: CollectorRegistry, tasks: TaskSupervisor) -> Core:
     """Builds the parts and registers their metrics. Raises MeshConfigError."""
-    mesh = MeshFile(Path(settings.mesh_config) if settings.mesh_config else None)
     chooser, aliases = Chooser(), Aliases()
-    mesh.follow(partial(_apply_config, chooser, aliases))
-    fleet = build_fleet(settings, on_cache_lost=chooser.prefixes.forget, tasks=tasks)
-    journal = Journal()
-    receipts = Receipts(most=settings.receipts, most_bytes=int(settings.receipts_bytes))
-    gate, metrics, sessions = Gate(fleet.changes), RequestMetrics(registry), Sessions()
-    placer = Placer(
-        fleet,
-        place=chooser.place,
-        metrics=metrics,
-        retention=lambda model: retention(mesh.config, model),
-        tasks=tasks,
-    )
-    siblings = build_siblings(settings)
-    admission = Admission(
-        fleet,
-        choose=chooser,
-        metrics=metrics,
-        sessions=sessions,
-        loader=placer,
-        limits=lambda model: share_of(admission_limits(mesh.config, model), siblings.routers),
-        tasks=tasks,
-        journal=journal,
-        most_bytes=queue_memory(settings.queue_bytes, siblings),
-        routers=lambda: siblings.routers,
-    )
-    dispatcher = Dispatcher(
-        admission,
-        fleet=fleet,
-        choose=choose,
-        metrics=metrics,
-        sessions=sessions,
-        gate=gate,
-        options=settings.relay_options(),
-        resolve=_resolver(fleet, aliases),
-        check=lambda call: check_images(fleet.snapshots, call.wanted),
-        tasks=tasks,
-        journal=journal,
-        receipts=receipts,
-    )
+    base = _build_base(settings, registry, chooser, aliases, tasks)
+    fleet, siblings = base.fleet, base.siblings
+    placer = _build_placer(base, chooser)
+    admission = _build_admission(base, chooser, placer)
     registry.register(EndpointCollector(lambda: fleet.endpoints))
     registry.register(QueueCollector(admission.queues))
     return Core(
-        mesh=mesh,
+        mesh=base.mesh,
         aliases=aliases,
         fleet=fleet,
-        gate=gate,
-        metrics=metrics,
+        gate=base.gate,
+        metrics=base.metrics,
         placer=placer,
         wishes=WishKeeper(fleet, placer, siblings=siblings, tasks=tasks),
         admission=admission,
-        dispatcher=dispatcher,
-        journal=journal,
-        receipts=receipts,
+        dispatcher=_build_dispatcher(base, aliases, admission),
+        journal=base.journal,
+        receipts=base.receipts,
         siblings=siblings,
-        make_report=_reporter(fleet, gate, admission, aliases, tasks),
+        make_report=_reporter(fleet, base.gate, admission, aliases, tasks),
+    )
+
+
+def _build_base(
+    settings: RouterSettings, registry: CollectorRegistry, chooser: Chooser, aliases: Aliases, tasks: TaskSupervisor
+) -> _Base:
+    mesh = MeshFile(Path(settings.mesh_config) if settings.mesh_config else None)
+    mesh.follow(partial(_apply_config, chooser, aliases))
+    fleet = build_fleet(settings, on_cache_lost=chooser.prefixes.forget, tasks=tasks)
+    return _Base(
+        settings=settings,
+        mesh=mesh,
+        fleet=fleet,
+        gate=Gate(fleet.changes),
+        metrics=RequestMetrics(registry),
+        sessions=Sessions(),
+        siblings=build_siblings(settings),
+        journal=Journal(),
+        receipts=Receipts(most=settings.receipts, most_bytes=int(settings.receipts_bytes)),
+        tasks=tasks,
+    )
+
+
+def _build_placer(base: _Base, chooser: Chooser) -> Placer:
+    return Placer(
+        base.fleet,
+        place=chooser.place,
+        metrics=base.metrics,
+        retention=lambda model: retention(base.mesh.config, model),
+        tasks=base.tasks,
+    )
+
+
+def _build_admission(base: _Base, chooser: Chooser, placer: Placer) -> Admission:
+    mesh, siblings = base.mesh, base.siblings
+    return Admission(
+        base.fleet,
+        choose=chooser,
+        metrics=base.metrics,
+        sessions=base.sessions,
+        loader=placer,
+        limits=lambda model: share_of(admission_limits(mesh.config, model), siblings.routers),
+        tasks=base.tasks,
+        journal=base.journal,
+        most_bytes=queue_memory(base.settings.queue_bytes, siblings),
+        routers=lambda: siblings.routers,
+    )
+
+
+def _build_dispatcher(base: _Base, aliases: Aliases, admission: Admission) -> Dispatcher:
+    fleet = base.fleet
+    return Dispatcher(
+        admission,
+        fleet=fleet,
+        choose=choose,
+        metrics=base.metrics,
+        sessions=base.sessions,
+        gate=base.gate,
+        options=base.settings.relay_options(),
+        resolve=_resolver(fleet, aliases),
+        check=lambda call: check_images(fleet.snapshots, call.wanted),
+        tasks=base.tasks,
+        journal=base.journal,
+        receipts=base.receipts,
     )
 
 

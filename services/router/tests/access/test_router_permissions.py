@@ -8,7 +8,8 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.access.permissions import hide_models, permit
 from infermesh_router.policy.choice import choose
 from infermesh_router.policy.snapshot import DeviceKind
-from infermesh_router.requests.call import Call, read_generate
+from infermesh_router.requests.call import Call
+from infermesh_router.requests.kinds.generate import read_generate
 from infermesh_router.testing.keys import key_of
 from infermesh_router.testing.snapshots import measured
 from infermesh_runtime.errors import Code, PermissionDenied

@@ -12,7 +12,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from infermesh.admin.v1 import admin_pb2, admin_pb2_grpc
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.testing.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker, delta, finished, started
 from infermesh_runtime.errors import ResourceExhausted, Unavailable
 from infermesh_runtime.rpc.context import RpcContext

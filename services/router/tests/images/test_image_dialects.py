@@ -116,7 +116,6 @@ def test_ollama() -> None:
 
 
 MANY = [OPENAI] * 4
-AFTER_SYSTEM = {"max_tokens": 9, "system": "s"}
 BAD = "data:image/png;base64,aGk="
 CASES: list[tuple[Converting, dict[str, Any], str]] = [
     (convert_chat, {"messages": [user(says("a")), user(says(""), OPENAI)]}, "messages[1].content[1].image_url"),

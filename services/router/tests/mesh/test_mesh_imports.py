@@ -11,9 +11,9 @@ import pytest
 
 from infermesh.admin.v1 import admin_pb2 as admin
 from infermesh.mesh.v1 import mesh_pb2 as pb
-from infermesh_router.testing.folders import FolderWorker, SharedFolder
 from infermesh_router.testing.keyed import refusal
 from infermesh_router.testing.keys import bearer, write_keys_of
+from infermesh_router.testing.loading.models_folder import FolderWorker, SharedFolder
 from infermesh_router.testing.router import WAIT_S, RunningRouter, StartRouter, running_router
 from infermesh_runtime.errors import (
     AlreadyExists,

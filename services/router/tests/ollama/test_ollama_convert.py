@@ -251,5 +251,5 @@ def test_what_is_no_duration(value: object) -> None:
 
 @pytest.mark.parametrize("name", sorted({*ChatBody.model_fields, *GenerateBody.model_fields, *Options.model_fields}))
 def test_each_field_is_in_the_documentation(name: str) -> None:
-    text = (Path(__file__).parents[4] / "docs" / "router.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[4] / "docs" / "api.md").read_text(encoding="utf-8")
     assert f"`{name}`" in text.split("## Ollama's API")[1].split("\n## ")[0]

@@ -15,7 +15,7 @@ from infermesh.ollama.v1 import ollama_pb2
 from infermesh_router.ollama.listing.models import list_running, list_tags, show_model
 from infermesh_router.testing.dialects.ollama import call_unary, chat, generate
 from infermesh_router.testing.keys import bearer, write_keys_of
-from infermesh_router.testing.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
 from infermesh_router.testing.router import RunningRouter, StartRouter, StartWorker
 from infermesh_runtime.errors import (
     FailedPrecondition,

@@ -17,7 +17,7 @@ from infermesh_router.openai.answers.completions import CompletionShape
 from infermesh_router.openai.answers.parsed import ChoiceParser, style_of
 from infermesh_router.openai.answers.sinks import SseSink
 from infermesh_router.openai.job import Job
-from infermesh_router.requests.call import from_generate
+from infermesh_router.requests.kinds.generate import from_generate
 from infermesh_router.testing.dialects.messages import Written
 from infermesh_runtime.answer_parsing.parts import OutputStyle
 

@@ -17,7 +17,7 @@ from infermesh_router.openai.answers.sinks import SseSink
 from infermesh_router.openai.job import Job
 from infermesh_router.relay.streams.delivered import Delivered
 from infermesh_router.relay.streams.event import read_event
-from infermesh_router.requests.call import from_generate
+from infermesh_router.requests.kinds.generate import from_generate
 from infermesh_router.testing.dialects.messages import Written
 
 TOOLS = {"f": {"type": "object", "properties": {"a": {"type": "string"}}}}

@@ -9,7 +9,8 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.hints import list_hints
-from infermesh_router.requests.call import NO_LIMIT, read_generate
+from infermesh_router.requests.call import NO_LIMIT
+from infermesh_router.requests.kinds.generate import read_generate
 from infermesh_router.testing.dialects.openai import USER, post
 from infermesh_router.testing.dialects.openai_bodies import chat, completion, parse_chat
 from infermesh_router.testing.router import StartRouter, StartWorker, finished, started

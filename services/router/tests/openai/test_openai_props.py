@@ -7,7 +7,7 @@ import pytest
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.openai.v1 import openai_pb2
 from infermesh_router.openai.props import show_props
-from infermesh_router.testing.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
 from infermesh_router.testing.router import StartRouter
 from infermesh_runtime.errors import InvalidArgument, ModelNotFound
 from infermesh_runtime.rpc.status import from_rpc_error

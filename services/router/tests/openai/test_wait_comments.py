@@ -14,7 +14,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.ollama.v1 import ollama_pb2_grpc
 from infermesh_router.placement import placer
 from infermesh_router.testing.dialects.openai import USER
-from infermesh_router.testing.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
 from infermesh_router.testing.router import RunningRouter, StartRouter
 from infermesh_runtime.errors import ResourceExhausted
 from infermesh_runtime.rpc.status import from_rpc_error

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from infermesh_router.testing.loading_worker import LoadingWorker
-from infermesh_router.testing.placing import Mesh, StartMesh, running_mesh
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.placing import Mesh, StartMesh, running_mesh
 
 
 @pytest.fixture

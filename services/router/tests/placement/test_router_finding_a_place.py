@@ -9,8 +9,8 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.policy.placing import Placement
 from infermesh_router.policy.refusals import ModelDoesNotFit
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
-from infermesh_router.testing.loading_worker import LoadingWorker
-from infermesh_router.testing.placing import running_mesh
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.placing import running_mesh
 from infermesh_runtime.background.tasks import TaskSupervisor
 
 

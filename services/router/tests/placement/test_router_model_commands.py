@@ -8,8 +8,8 @@ from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.placement.model_commands import ModelCommands
 from infermesh_router.policy.snapshot import Wanted
-from infermesh_router.testing.loading_worker import LoadingWorker
-from infermesh_router.testing.placing import StartMesh
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.placing import StartMesh
 from infermesh_runtime.errors import FailedPrecondition, InvalidArgument, ModelNotFound
 
 READY, LOADING = pb.ENDPOINT_STATE_READY, pb.ENDPOINT_STATE_LOADING

@@ -9,8 +9,8 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.placement.placer import Retention
 from infermesh_router.policy.refusals import ModelDoesNotFit
 from infermesh_router.policy.snapshot import Wanted
-from infermesh_router.testing.loading_worker import LoadingWorker
-from infermesh_router.testing.placing import StartMesh
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.placing import StartMesh
 from infermesh_runtime.errors import (
     DeviceNotAvailable,
     FailedPrecondition,

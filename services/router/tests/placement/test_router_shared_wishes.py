@@ -6,8 +6,8 @@ import pytest
 
 from infermesh.admin.v1 import admin_pb2
 from infermesh_router.placement.wishes import MOVE_AFTER_S
-from infermesh_router.testing.loading_worker import LoadingWorker
-from infermesh_router.testing.wishes import PINNED, two_routers
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.wishes import PINNED, two_routers
 from infermesh_runtime.errors import ModelNotFound
 
 

@@ -8,8 +8,8 @@ from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.placement.wishes import MOVE_AFTER_S
 from infermesh_router.policy.snapshot import Wanted
-from infermesh_router.testing.loading_worker import LoadingWorker
-from infermesh_router.testing.wishes import PINNED, Mesh, mesh
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.wishes import PINNED, Mesh, mesh
 from infermesh_runtime.errors import Internal, ModelNotFound
 
 

@@ -20,7 +20,7 @@ from infermesh_router.policy.prefix.prefix_hash import (
     rehash_for_model,
 )
 from infermesh_router.policy.prefix.prefix_index import PrefixIndex
-from infermesh_router.requests.call import read_generate
+from infermesh_router.requests.kinds.generate import read_generate
 
 
 def common(one: tuple[int, ...], other: tuple[int, ...]) -> int:

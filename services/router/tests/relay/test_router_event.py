@@ -17,6 +17,7 @@ from infermesh_router.testing.router import ScriptedWorker, StartRouter, delta, 
 from infermesh_router.testing.streams import ask
 from infermesh_runtime.errors import Unavailable
 from infermesh_runtime.rpc.context import RpcContext
+from infermesh_runtime.testing.serving import plain_server
 
 STARTED = started().SerializeToString()
 FINISHED = finished().SerializeToString()
@@ -49,12 +50,10 @@ async def start_raw_worker() -> AsyncIterator[StartRawWorker]:
                 ScriptedWorker().WatchHealth, pb.WatchHealthRequest.FromString, pb.WatchHealthResponse.SerializeToString
             )
             methods = {"Generate": grpc.unary_stream_rpc_method_handler(answer), "WatchHealth": watch}
-            server = grpc.aio.server()
-            server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, methods)])
-            address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-            await server.start()
-            stack.push_async_callback(server.stop, None)
-            return address
+            handlers = [grpc.method_handlers_generic_handler(SERVICE, methods)]
+            return await stack.enter_async_context(
+                plain_server(lambda server: server.add_generic_rpc_handlers(handlers))
+            )
 
         yield start
 

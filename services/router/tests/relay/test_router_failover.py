@@ -19,7 +19,7 @@ from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import choose
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.call import from_generate
+from infermesh_router.requests.kinds.generate import from_generate
 from infermesh_router.testing.router import ScriptedWorker, StartWorker, delta, started
 from infermesh_router.testing.streams import ask, hold, stop_after_a_token, text
 from infermesh_runtime.errors import Unavailable

@@ -13,7 +13,8 @@ from infermesh_router.fleet.faults import ENGINE_SILENT, STREAM_SILENT
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.relay.poison import ENGINE_CRASHED, POISONED, Poison, Suspicion
 from infermesh_router.relay.request_digest import digest
-from infermesh_router.requests.call import Call, from_generate
+from infermesh_router.requests.call import Call
+from infermesh_router.requests.kinds.generate import from_generate
 from infermesh_router.testing.router import Script, StartRouter, StartWorker, delta, finished, started
 from infermesh_router.testing.streams import ask, generate, text
 from infermesh_runtime.errors import FailedPrecondition, Unavailable

@@ -9,7 +9,7 @@ from infermesh.openai.v1 import openai_pb2
 from infermesh_router.fleet.faults import STREAM_SILENT
 from infermesh_router.relay.poison import ENGINE_CRASHED, POISONED
 from infermesh_router.relay.request_digest import digest
-from infermesh_router.requests.audio_call import read_speak, read_transcribe
+from infermesh_router.requests.kinds.sound import read_speak, read_transcribe
 from infermesh_router.testing.router import RunningRouter, StartRouter
 from infermesh_router.testing.speech import SAMPLE_RATE, SEGMENTS, SpeechWorker, StartSpeech, speak, transcribe
 from infermesh_runtime.errors import DeviceNotAvailable, FailedPrecondition, InvalidArgument, NotFound, Unavailable

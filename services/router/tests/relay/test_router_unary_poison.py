@@ -13,7 +13,8 @@ import pytest
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.relay.poison import ENGINE_CRASHED, POISONED
 from infermesh_router.relay.request_digest import digest, digest_of
-from infermesh_router.requests.call import read_embed, read_infer, read_score
+from infermesh_router.requests.kinds.tensors import read_infer
+from infermesh_router.requests.kinds.texts import read_embed, read_score
 from infermesh_router.testing.router import RunningRouter, ScriptedWorker, StartRouter
 from infermesh_runtime.errors import FailedPrecondition, InfermeshError, Unavailable
 from infermesh_runtime.rpc.context import RpcContext

@@ -6,7 +6,8 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.requests.aliases import Aliases, AliasTarget
-from infermesh_router.requests.call import Call, read_generate
+from infermesh_router.requests.call import Call
+from infermesh_router.requests.kinds.generate import read_generate
 
 
 def call(model: str, **fields: Any) -> Call:

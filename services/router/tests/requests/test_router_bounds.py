@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.requests import bounds
 from infermesh_router.requests.bounds import Bounds, count_fields, is_light_json, is_light_protobuf
-from infermesh_router.requests.call import read_generate
+from infermesh_router.requests.kinds.generate import read_generate
 from infermesh_runtime.errors import InvalidArgument
 
 JSON = st.recursive(

@@ -3,7 +3,7 @@
 import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.requests.call import read_generate
+from infermesh_router.requests.kinds.generate import read_generate
 from infermesh_runtime.errors import InvalidArgument
 
 

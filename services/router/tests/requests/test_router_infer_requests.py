@@ -4,7 +4,7 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1.tensor_pb2 import DataType, Tensor
-from infermesh_router.requests.call import MAX_INFER_FIELDS, read_infer
+from infermesh_router.requests.kinds.tensors import MAX_INFER_FIELDS, read_infer
 from infermesh_runtime.errors import InvalidArgument
 
 TENSOR = Tensor(name="x", dtype=DataType.DATA_TYPE_UINT8, shape=[8 << 20], data=bytes(8 << 20))

@@ -5,7 +5,8 @@ import pytest
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema.completion import CompletionRequest
-from infermesh_router.requests.call import MAX_PRIORITY, read_generate
+from infermesh_router.requests.call import MAX_PRIORITY
+from infermesh_router.requests.kinds.generate import read_generate
 from infermesh_runtime.errors import InvalidArgument
 
 

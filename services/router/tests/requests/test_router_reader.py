@@ -12,8 +12,8 @@ from google.api.httpbody_pb2 import HttpBody
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.conversion import BodyConverter, Converted, convert_chat, convert_completion
-from infermesh_router.requests import call
 from infermesh_router.requests.bounds import Bounds
+from infermesh_router.requests.kinds.generate import read_generate
 from infermesh_router.requests.parsing_pool import ParsingPool
 from infermesh_router.requests.reader import RequestReader
 from infermesh_runtime.errors import InvalidArgument
@@ -95,7 +95,7 @@ async def test_a_large_native_request(pool: ParsingPool) -> None:
     messages = [pb.ChatMessage(role="user", content=f"{i}, é " * 500) for i in range(5000)]
     request = pb.GenerateRequest(model="m", seed=7, chat=pb.ChatPrompt(messages=messages), client_id="c")
     body = request.SerializeToString()
-    assert await RequestReader(pool, Bounds()).generate(body) == call.read_generate(body)
+    assert await RequestReader(pool, Bounds()).generate(body) == read_generate(body)
     unseeded = pb.GenerateRequest(text="x" * (60 * MIB)).SerializeToString()
     read = await RequestReader(pool, Bounds()).generate(unseeded)
     assert read.body.startswith(unseeded)

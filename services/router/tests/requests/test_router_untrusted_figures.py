@@ -6,7 +6,7 @@ import pytest
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh.tensor.v1 import tensor_pb2
-from infermesh_router.requests.call import read_generate
+from infermesh_router.requests.kinds.generate import read_generate
 from infermesh_router.testing.keyed import generate
 from infermesh_router.testing.keys import bearer, write_keys_of
 from infermesh_router.testing.router import StartRouter, StartWorker

@@ -6,8 +6,12 @@ import pytest
 from google.protobuf.message import Message
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.requests.audio_call import read_speak, read_transcribe
-from infermesh_router.requests.call import Call, read_embed, read_generate, read_infer, read_score, read_tokenize
+from infermesh_router.requests.call import Call
+from infermesh_router.requests.kinds.generate import read_generate
+from infermesh_router.requests.kinds.sound import read_speak, read_transcribe
+from infermesh_router.requests.kinds.tensors import read_infer
+from infermesh_router.requests.kinds.texts import read_embed, read_score
+from infermesh_router.requests.kinds.tokens import read_tokenize
 from infermesh_router.requests.unnamed import name_model
 from infermesh_runtime.manifest.model_kind import ModelKind
 

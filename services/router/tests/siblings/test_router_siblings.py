@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -14,6 +15,7 @@ from infermesh.admin.v1 import admin_pb2_grpc as pb_grpc
 from infermesh_router.siblings import siblings
 from infermesh_router.siblings.siblings import REST_S, Siblings
 from infermesh_router.testing.admission import Clock
+from infermesh_runtime.testing.serving import plain_server
 
 
 @dataclass
@@ -38,12 +40,9 @@ def address(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def sibling(address: str) -> AsyncIterator[Sibling]:
-    servicer, server = Sibling(), grpc.aio.server()
-    pb_grpc.add_AdminServiceServicer_to_server(servicer, server)
-    server.add_insecure_port(address)
-    await server.start()
-    yield servicer
-    await server.stop(None)
+    servicer = Sibling()
+    async with plain_server(partial(pb_grpc.add_AdminServiceServicer_to_server, servicer), address=address):
+        yield servicer
 
 
 async def test_one_that_hangs_holds_views_up_once_and_is_told_of_once(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -16,6 +17,7 @@ from infermesh_router.siblings import siblings as module
 from infermesh_router.siblings.sibling_calls import told_viewer
 from infermesh_router.siblings.siblings import Siblings
 from infermesh_runtime.errors import ResourceExhausted
+from infermesh_runtime.testing.serving import plain_server
 
 
 @dataclass
@@ -50,12 +52,9 @@ def address(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def sibling(address: str) -> AsyncIterator[Sibling]:
-    servicer, server = Sibling(), grpc.aio.server()
-    pb_grpc.add_MeshServiceServicer_to_server(servicer, server)
-    server.add_insecure_port(address)
-    await server.start()
-    yield servicer
-    await server.stop(None)
+    servicer = Sibling()
+    async with plain_server(partial(pb_grpc.add_MeshServiceServicer_to_server, servicer), address=address):
+        yield servicer
 
 
 async def test_one_that_comes_back_sends_no_kept_event_again(address: str, sibling: Sibling) -> None:

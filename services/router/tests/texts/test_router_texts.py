@@ -15,7 +15,7 @@ from infermesh.ollama.v1.ollama_pb2_grpc import OllamaServiceStub
 from infermesh_router.openai.bodies import BodyRules
 from infermesh_router.openai.conversion import ConvertAsked
 from infermesh_router.requests.bounds import Bounds
-from infermesh_router.requests.call import read_embed, read_score
+from infermesh_router.requests.kinds.texts import read_embed, read_score
 from infermesh_router.requests.unpacking import ENCODING_KEY
 from infermesh_router.testing.router import RunningRouter, ScriptedWorker, StartRouter
 from infermesh_router.texts.convert import convert_embeddings, convert_rerank, convert_score

@@ -1,55 +1,20 @@
 """What the engine knows of one sequence: its tokens, its KV blocks, and how much of it is computed."""
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infermesh_engine.requests.request import GenerationRequest
+from infermesh_engine.scheduling.growing_array import GrowingArray
 from infermesh_engine.scheduling.prompt_scores import PromptScores
 from infermesh_engine.scheduling.timing import SequenceTiming
-from infermesh_engine.speculation.drafter import Drafter
+from infermesh_engine.speculation.guessing import Guessing
 from infermesh_engine.speculation.prompt_index import SharedIndex
 
 if TYPE_CHECKING:
     from infermesh_engine.sampling.sampler_state import SamplerState
     from infermesh_engine.scheduling.prompt_images import PromptImages
     from infermesh_engine.text.sequence_text import SequenceText
-
-IntT = TypeVar("IntT", np.int32, np.int64)
-
-
-class GrowingArray(Generic[IntT]):
-    """Integers, appended one at a time and read as one array."""
-
-    __slots__ = ("_array", "_length")
-
-    def __init__(self, values: NDArray[IntT]) -> None:
-        self._array: NDArray[IntT] = values
-        self._length = len(values)
-
-    def __len__(self) -> int:
-        return self._length
-
-    @property
-    def view(self) -> NDArray[IntT]:
-        """All values, without a copy; valid until the next append."""
-        view: NDArray[IntT] = self._array[: self._length]
-        return view
-
-    def append(self, value: int) -> None:
-        if self._length == len(self._array):
-            grown = np.empty(max(16, 2 * self._length), dtype=self._array.dtype)
-            grown[: self._length] = self._array
-            self._array = grown
-        self._array[self._length] = value
-        self._length += 1
-
-    def pop(self) -> None:
-        self._length -= 1
-
-    def clear(self) -> None:
-        self._length = 0
 
 
 class Sequence:
@@ -65,18 +30,15 @@ class Sequence:
         "capacity",
         "choice",
         "computed",
-        "drafted_to",
-        "drafter",
         "followers",
+        "guessing",
         "images",
         "keys",
         "last_token",
         "limit",
         "num_tokens",
         "order",
-        "prediction",
         "prefix_root",
-        "prompt_index",
         "prompt_tokens",
         "published",
         "request_id",
@@ -129,14 +91,7 @@ class Sequence:
         """Prompt tokens that came from the prefix cache at the first admission; before that, an estimate."""
         self.was_admitted = False
         self.timing = SequenceTiming()
-        self.prediction = request.prediction
-        """What the client expects its output to be; empty: nothing."""
-        self.prompt_index = prompt_index or SharedIndex()
-        """What all choices of a request share of their drafters."""
-        self.drafter: Drafter | None = None
-        """Guesses its next tokens; None until that is tried."""
-        self.drafted_to = 0
-        """How many of its tokens the drafter has seen."""
+        self.guessing = Guessing(request.prediction, prompt_index or SharedIndex())
         self.scores: PromptScores | None = None
         """The log probabilities of its prompt's tokens; None if nobody asked for them."""
         self.followers: list[Sequence] = []

@@ -37,21 +37,22 @@ class Candidates:
                 break
             room -= _unread(sequence)
             end = sequence.num_tokens - expected
-            drafter = sequence.drafter
+            guessing = sequence.guessing
+            drafter = guessing.drafter
             if drafter is None:
-                drafter = sequence.drafter = self._drafter(sequence, end)
-            elif end > sequence.drafted_to:
-                drafter.extend(sequence.tokens.view[sequence.drafted_to : end].tolist())
-            sequence.drafted_to = end
+                drafter = guessing.drafter = self._drafter(sequence, end)
+            elif end > guessing.read_to:
+                drafter.extend(sequence.tokens.view[guessing.read_to : end].tolist())
+            guessing.read_to = end
             most = min(self._most, sequence.limit - sequence.num_tokens - 1)
             if most > 0 and drafter.has_guess:
                 candidates.append(Candidate(sequence, drafter, most))
         return candidates
 
     def _drafter(self, sequence: Sequence, end: int) -> Drafter:
-        tokens, prompt, shared = sequence.tokens.view, sequence.prompt_tokens, sequence.prompt_index
+        tokens, prompt, shared = sequence.tokens.view, sequence.prompt_tokens, sequence.guessing.prompt
         if shared.made is None:
-            shared.made = PromptIndex(tokens[:prompt], sequence.prediction)
+            shared.made = PromptIndex(tokens[:prompt], sequence.guessing.prediction)
         drafter = Drafter(shared.made, AcceptanceRates(self._rates))
         drafter.extend(tokens[prompt:end].tolist())
         return drafter
@@ -59,9 +60,10 @@ class Candidates:
 
 def _unread(sequence: Sequence) -> int:
     """How many tokens its drafter has to read before it guesses."""
-    if sequence.drafter is not None:
-        return sequence.num_tokens - sequence.drafted_to
-    if sequence.prompt_index.made is not None:
+    guessing = sequence.guessing
+    if guessing.drafter is not None:
+        return sequence.num_tokens - guessing.read_to
+    if guessing.prompt.made is not None:
         return sequence.completion_tokens
-    prompt, predicted = min(sequence.prompt_tokens, MOST_INDEXED), min(len(sequence.prediction), MOST_INDEXED)
+    prompt, predicted = min(sequence.prompt_tokens, MOST_INDEXED), min(len(guessing.prediction), MOST_INDEXED)
     return prompt + predicted + sequence.completion_tokens

@@ -5,7 +5,7 @@ takes parts. We also follow the content through variables, macros and macro argu
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from jinja2 import nodes
 
@@ -13,7 +13,6 @@ from infermesh_runtime.errors import InvalidArgument
 
 ContentFormat = Literal["auto", "string", "parts"]
 """How a template gets content: as text, as a list of parts, or as the template itself shows."""
-CONTENT_FORMATS = get_args(ContentFormat)
 
 
 def takes_parts(tree: nodes.Template) -> bool:

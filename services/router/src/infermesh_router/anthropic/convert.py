@@ -18,7 +18,7 @@ from infermesh_router.openai.job import Job
 from infermesh_router.openai.parse import parse_body
 from infermesh_router.openai.schema.chat import ChatRequest
 from infermesh_router.openai.schema.fields import Strict
-from infermesh_router.requests.call import read_tokenize
+from infermesh_router.requests.kinds.tokens import read_tokenize
 
 BodyT = TypeVar("BodyT", bound=CountBody)
 

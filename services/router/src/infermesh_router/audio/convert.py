@@ -13,8 +13,8 @@ from infermesh_router.openai.conversion import AskedCall
 from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.packed_body import read_body
 from infermesh_router.openai.parse import Parsed, parse_body, parse_document
-from infermesh_router.requests.audio_call import read_speak, read_transcribe
 from infermesh_router.requests.form import FORM, INVALID_FORM, Part, read_form
+from infermesh_router.requests.kinds.sound import read_speak, read_transcribe
 from infermesh_router.texts.schema import list_hints
 from infermesh_runtime.errors import InvalidArgument
 

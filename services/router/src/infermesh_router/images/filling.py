@@ -6,7 +6,9 @@ from dataclasses import replace
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.images.reading import RemoteImage
 from infermesh_router.requests.bounds import Bounds
-from infermesh_router.requests.call import GENERATE, TOKENIZE, Call, read_generate, read_tokenize
+from infermesh_router.requests.call import GENERATE, TOKENIZE, Call
+from infermesh_router.requests.kinds.generate import read_generate
+from infermesh_router.requests.kinds.tokens import read_tokenize
 from infermesh_router.requests.parsing_pool import ParsingPool
 
 _KINDS: dict[str, tuple[type[pb.GenerateRequest | pb.TokenizeRequest], Callable[[bytes, Bounds], Call]]] = {

@@ -18,7 +18,7 @@ from infermesh_router.openai.job import Job
 from infermesh_router.openai.models import ModelDirectory
 from infermesh_router.openai.reception import Received, received
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.call import read_tokenize
+from infermesh_router.requests.kinds.tokens import read_tokenize
 from infermesh_runtime.errors import FailedPrecondition, PermissionDenied
 from infermesh_runtime.rpc.context import RpcContext
 

@@ -79,24 +79,28 @@ class Dispatcher:
         self._budget = RetryBudget(ratio=options.retry_ratio)
         watch = StallWatch(options.patience, tasks)
         self._attempts = Attempts(connect_s=options.patience.connect_s, on_open=watch.add, on_close=watch.remove)
-        self._parts = RelayParts(
-            admission=admission,
+        self._parts = self._relay_parts(sessions, journal or Journal(), tasks)
+
+    def _relay_parts(self, sessions: Sessions, journal: Journal, tasks: TaskSupervisor) -> RelayParts:
+        """What all relays of this dispatcher share."""
+        return RelayParts(
+            admission=self._admission,
             attempts=self._attempts,
             budget=self._budget,
             delays=FirstTokenDelays(),
-            metrics=metrics,
+            metrics=self._metrics,
             sessions=sessions,
-            options=options,
+            options=self._options,
             poison=Poison(
-                refuse_s=options.poison_s,
-                metrics=metrics,
-                clock=clock,
-                front_answers=partial(front_answers, fleet),
+                refuse_s=self._options.poison_s,
+                metrics=self._metrics,
+                clock=self._clock,
+                front_answers=partial(front_answers, self._fleet),
             ),
             could_serve=self._could_serve,
             tasks=tasks,
-            clock=clock,
-            journal=journal or Journal(),
+            clock=self._clock,
+            journal=journal,
         )
 
     def generate(

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator, Mapping
 from hashlib import blake2b
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_router.requests.audio_call import SOUND_FIELDS
 from infermesh_router.requests.call import EMBED, GENERATE, INFER, SCORE, SPEAK, TRANSCRIBE, Call
+from infermesh_router.requests.kinds.sound import SOUND_FIELDS
 from infermesh_runtime.wire_fields import fields
 
 _Request = (

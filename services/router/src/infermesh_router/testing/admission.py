@@ -17,7 +17,8 @@ from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.policy.choice import Choice, choose
 from infermesh_router.policy.snapshot import EndpointSnapshot, Wanted
-from infermesh_router.requests.call import Call, from_generate
+from infermesh_router.requests.call import Call
+from infermesh_router.requests.kinds.generate import from_generate
 from infermesh_router.requests.telling import Telling
 
 CPU, XPU = pb.DEVICE_KIND_CPU, pb.DEVICE_KIND_XPU

@@ -9,7 +9,8 @@ from infermesh_router.openai.bodies import BodyRules, check_document, take_body
 from infermesh_router.openai.conversion import AskedCall
 from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.parse import Parsed, parse_body
-from infermesh_router.requests.call import Call, read_embed, read_score
+from infermesh_router.requests.call import Call
+from infermesh_router.requests.kinds.texts import read_embed, read_score
 from infermesh_router.texts.schema import EmbeddingsBody, RerankBody, ScoreBody, list_hints
 
 TRUNCATIONS = {

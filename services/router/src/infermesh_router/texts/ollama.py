@@ -14,7 +14,7 @@ from infermesh_router.openai.bodies import BodyRules, check_document, take_body
 from infermesh_router.openai.conversion import AskedCall
 from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.parse import parse_body, parse_json
-from infermesh_router.requests.call import read_embed
+from infermesh_router.requests.kinds.texts import read_embed
 from infermesh_router.texts.answers import numbers, rows_of
 from infermesh_router.texts.schema import OllamaEmbedBody, OllamaEmbeddingsBody, list_hints
 

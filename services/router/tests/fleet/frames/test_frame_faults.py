@@ -14,6 +14,7 @@ from infermesh_router.fleet.frames.frame_call import FrameCall
 from infermesh_router.fleet.frames.frame_link import FrameLink
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.errors import ResourceExhausted, Unavailable
+from infermesh_runtime.testing.serving import plain_server
 
 Frames = Sequence[bytes | Exception]
 
@@ -49,19 +50,15 @@ class RawWorker:
 @asynccontextmanager
 async def linked(frames: Frames) -> AsyncIterator[tuple[RawWorker, FrameLink]]:
     """Such a worker, and an open link to it."""
-    worker, server, tasks = RawWorker(frames), grpc.aio.server(), TaskSupervisor()
+    worker, tasks = RawWorker(frames), TaskSupervisor()
     methods = {"GenerateMany": grpc.stream_stream_rpc_method_handler(worker.many)}
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, methods)])
-    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    await server.start()
-    try:
-        async with open_channel(address) as channel, asyncio.timeout(10):
-            link = FrameLink(channel, address=address, tasks=tasks)
-            await link.settle()
-            yield worker, link
-            await link.close()
-    finally:
-        await server.stop(None)
+    handlers = [grpc.method_handlers_generic_handler(SERVICE, methods)]
+    serving = plain_server(lambda server: server.add_generic_rpc_handlers(handlers))
+    async with serving as address, open_channel(address) as channel, asyncio.timeout(10):
+        link = FrameLink(channel, address=address, tasks=tasks)
+        await link.settle()
+        yield worker, link
+        await link.close()
     assert tasks.restarts["frames"] == 0
 
 

@@ -9,7 +9,8 @@ from infermesh_router.kserve.shared_memory.gate import SharedMemory, renamed
 from infermesh_router.kserve.tensors.datatypes import check_size
 from infermesh_router.kserve.tensors.values import InferAnswer, InferAsk, Input, Output
 from infermesh_router.relay.dispatcher import Dispatcher
-from infermesh_router.requests.call import Call, read_infer
+from infermesh_router.requests.call import Call
+from infermesh_router.requests.kinds.tensors import read_infer
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.rpc.context import RpcContext
 from infermesh_runtime.rpc.options import MAX_MESSAGE_BYTES

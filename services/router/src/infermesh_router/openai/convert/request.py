@@ -11,7 +11,7 @@ from infermesh_router.openai.errors import invalid
 from infermesh_router.openai.job import Job, Shape
 from infermesh_router.openai.schema.fields import UINT32_MAX, UNLIMITED
 from infermesh_router.openai.schema.shared import SamplingRequest
-from infermesh_router.requests.call import from_generate
+from infermesh_router.requests.kinds.generate import from_generate
 from infermesh_runtime.answer_parsing.parts import Tools
 
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")

@@ -8,7 +8,7 @@ from infermesh_router.openai.convert.messages import fill_chat
 from infermesh_router.openai.convert.tools import fill_tools, read_offer
 from infermesh_router.openai.parse import parse_body, parse_json
 from infermesh_router.openai.schema.tokens import DetokenizeBody, TokenizeChat, TokenizeText
-from infermesh_router.requests.call import read_detokenize, read_tokenize
+from infermesh_router.requests.kinds.tokens import read_detokenize, read_tokenize
 
 
 def convert_tokenize(message: bytes, rules: BodyRules, model: str = "") -> AskedCall:

@@ -7,8 +7,8 @@ from typing import Any
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.relay.streams.event import StreamEvent, malformed, write_event
-from infermesh_router.requests.audio_call import without_sound
 from infermesh_router.requests.call import TRANSCRIBE, Call
+from infermesh_router.requests.kinds.sound import without_sound
 
 _SEGMENT, _AUDIO = "segment", "audio"
 

@@ -14,7 +14,7 @@ from infermesh_router.fleet.endpoint_set import Fleet
 from infermesh_router.metrics.request_metrics import RequestMetrics
 from infermesh_router.placement.placer import Placer
 from infermesh_router.policy.placing import place
-from infermesh_router.testing.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
 
 
 @dataclass

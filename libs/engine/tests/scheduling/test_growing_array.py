@@ -1,10 +1,10 @@
-"""The tokens of a sequence."""
+"""An array that grows reads like a list."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infermesh_engine.scheduling.sequence import GrowingArray
+from infermesh_engine.scheduling.growing_array import GrowingArray
 
 
 @given(st.lists(st.integers(0, 2**31 - 1)), st.lists(st.integers(0, 2**31 - 1)))

@@ -5,16 +5,8 @@ from collections.abc import Collection
 
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_router.policy.snapshot import Wanted
-from infermesh_router.requests.call import (
-    ANY_DEVICE,
-    SPEAK,
-    TRANSCRIBE,
-    Call,
-    check_priority,
-    device_of,
-    parse_request,
-    without_fields,
-)
+from infermesh_router.requests.call import ANY_DEVICE, SPEAK, TRANSCRIBE, Call
+from infermesh_router.requests.kinds.common import check_priority, device_of, parse_request, without_fields
 from infermesh_runtime.errors import InvalidArgument
 
 SOUND_FIELDS: Collection[int] = tuple(

@@ -23,7 +23,7 @@ from infermesh_router.placement.wish_keeper import WishKeeper
 from infermesh_router.policy.placing import place
 from infermesh_router.siblings.siblings import Siblings
 from infermesh_router.testing.admission import Clock
-from infermesh_router.testing.loading_worker import LoadingWorker
+from infermesh_router.testing.loading.loading_worker import LoadingWorker
 from infermesh_runtime.background.tasks import TaskSupervisor
 from infermesh_runtime.rpc.interceptor import RpcInterceptor
 

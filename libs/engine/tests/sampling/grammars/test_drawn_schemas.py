@@ -11,7 +11,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from infermesh_engine.sampling.grammars.grammar import GrammarFactory, GrammarState
-from tests.json_schemas.drawn import ACCEPTED, KINDS, drawn, keywords_of
+from tests.json_schemas.drawn import KINDS, drawn
+from tests.json_schemas.keywords import ACCEPTED, keywords_of
 from tests.json_schemas.validating import problem
 
 from .formats import EOS, allowed, schema
