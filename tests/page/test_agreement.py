@@ -22,6 +22,7 @@ PAIRS = [
     ("one text", [1, 2], "one text", [1, 3]),
     ("😀 a smile of two units 😀😀", [5, 6, 7], "😀 a smile of two units 😀🙁", [5, 6, 8]),
 ]
+HEAD = ["device", "answered by", "agreement", "same", "differs at", "tokens/s", "TTFT"]
 _COUNTED = """async (pairs) => {
   const { agreement, firstDifference } = await import(new URL("compare/agreement.js", document.baseURI + "ui/"));
   const firsts = pairs.map(([one]) => one), seconds = pairs.map(([, other]) => other);
@@ -79,13 +80,14 @@ def test_lanes_that_part_are_told_apart(chat: ChatPage, mesh: Mesh, asked: list[
     page.get_by_role("button", name="Compare the answers").click()
     table = page.get_by_label("Agreement of the lanes")
     expect(table.locator("tbody tr")).to_have_count(2)
-    assert table.locator("th").all_inner_texts() == ["device", "answered by", "agreement", "same", "tokens/s", "TTFT"]
+    assert table.locator("th").all_inner_texts() == HEAD
     first, second = ([cell.inner_text() for cell in row.locator("td").all()] for row in table.locator("tbody tr").all())
     assert first[:4] == ["cpu", f"cpu {mesh.workers[0].address}", "–", "–"]
     assert second[:2] == ["xpu", f"xpu {mesh.workers[1].address}"]
     assert second[3] == "0 of 3"
+    assert re.fullmatch(r"token \d+", second[4])
     assert 10 < float(second[2].removesuffix("%")) < 100
-    assert float(second[4]) > float(first[4]) > 0, "the simulated accelerator is faster"
+    assert float(second[5]) > float(first[5]) > 0, "the simulated accelerator is faster"
     differences = page.locator(".first-differences li")
     expect(differences).to_have_count(len(COMPARE_PROMPTS))
     expect(differences.first).to_contain_text(re.compile(r'first difference at token \d+, after "\\"The river r"'))
@@ -97,8 +99,8 @@ def test_lanes_that_part_are_told_apart(chat: ChatPage, mesh: Mesh, asked: list[
     expect(page.get_by_role("button", name="Copy the table", exact=True).locator("visible=true")).to_be_visible()
     copied: str = page.evaluate("navigator.clipboard.readText()")
     assert copied.splitlines()[:2] == [
-        "| device | answered by | agreement | same | tokens/s | TTFT |",
-        "| --- " * 6 + "|",
+        "| device | answered by | agreement | same | differs at | tokens/s | TTFT (ms) |",
+        "| --- " * 7 + "|",
     ]
     assert "first difference at token" in copied
     check_accessible(page)
@@ -109,7 +111,7 @@ def test_lanes_that_part_are_told_apart(chat: ChatPage, mesh: Mesh, asked: list[
 def test_what_is_asked_is_what_the_command_asks(chat: ChatPage, mesh: Mesh, asked: list[dict[str, Any]]) -> None:
     open_agreement(chat.page)
     chat.page.get_by_role("button", name="Compare the answers").click()
-    expect(chat.page.get_by_label("Agreement of the lanes")).to_be_visible()
+    expect(chat.page.get_by_label("Agreement of the lanes").locator("tbody tr")).to_have_count(len(mesh.workers))
     for worker in mesh.workers:
         bodies = [body for body in asked if body["device"] == worker.address]
         assert [body["messages"][0]["content"] for body in bodies] == [LOADING_PROMPT, *COMPARE_PROMPTS]
@@ -152,7 +154,8 @@ def test_a_lane_that_fails_is_told_and_one_alone_cannot_be_compared(chat: ChatPa
     page.route("**/v1/chat/completions", lambda route: route.fulfill(status=400, json=refusal))
     open_agreement(page)
     page.get_by_role("button", name="Compare the answers").click()
-    expect(page.get_by_role("alert").locator("visible=true")).to_have_text("That device is gone.")
+    said = page.get_by_role("alert").locator("visible=true").locator("p")
+    expect(said).to_have_text([f"{lane}, loading: That device is gone." for lane in ("cpu", "xpu")])
     page.get_by_label("Remove lane 2").click()
     expect(page.get_by_role("button", name="Add a lane to compare with")).to_be_disabled()
 
@@ -164,9 +167,31 @@ def test_a_double_click_asks_once_and_can_be_stopped(chat: ChatPage, mesh: Mesh,
     page = chat.page
     open_agreement(page)
     page.get_by_role("button", name="Compare the answers").evaluate(TWICE)
-    expect(page.get_by_label("Agreement of the lanes")).to_be_visible()
+    expect(page.get_by_label("Agreement of the lanes").locator("tbody tr")).to_have_count(len(mesh.workers))
     assert len(asked) == len(mesh.workers) * (1 + len(COMPARE_PROMPTS))
     expect(page.get_by_role("button", name="Compare the answers")).to_be_visible()
+
+
+def test_one_lane_that_fails_does_not_cost_what_the_others_said(chat: ChatPage, mesh: Mesh) -> None:
+    page = chat.page
+    refusal = {"error": {"message": "The queue for 'story' is full."}}
+
+    def refuse_the_first(route: Route) -> None:
+        body = json.loads(route.request.post_data or "")
+        if body["device"] == mesh.workers[0].address and body["messages"][0]["content"] != LOADING_PROMPT:
+            return route.fulfill(status=429, json=refusal)
+        return route.continue_()
+
+    page.route("**/v1/chat/completions", refuse_the_first)
+    open_agreement(page)
+    page.get_by_label("Tokens at most").fill("4")
+    page.get_by_role("button", name="Compare the answers").click()
+    rows = page.get_by_label("Agreement of the lanes").locator("tbody tr")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("xpu")
+    expect(page.get_by_role("alert").locator("visible=true")).to_have_text(
+        "cpu, prompt 1 of 3: The queue for 'story' is full."
+    )
 
 
 def test_prompts_that_did_not_come_are_asked_for_again(chat: ChatPage) -> None:

@@ -147,6 +147,8 @@ class MeshServicer(
     load_left_s: float | None = None
     """The estimate for the loads of all models, which are then half done."""
     endless: bool = False
+    silent_device: str = ""
+    """The device that answers nothing until the caller has gone."""
     style: inference_pb2.AnswerStyle = field(default_factory=inference_pb2.AnswerStyle)
     finish_reason: inference_pb2.FinishReason = inference_pb2.FINISH_REASON_STOP
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -158,8 +160,10 @@ class MeshServicer(
         self.keys.append(dict(context.invocation_metadata()).get("authorization", ""))
         if request.device == "gpu":
             _abort(context, DeviceNotAvailable("there is no gpu; available: cpu", metadata={"devices": "cpu"}))
-        if self.endless:
+        if self.endless or request.device == self.silent_device != "":
             context.add_callback(self.cancelled.set)
+        if request.device == self.silent_device != "":
+            self.cancelled.wait(30)
         if self.may_answer is not None:
             self.may_answer.wait(30)
         started = inference_pb2.Started(model="tiny", endpoint="10.0.0.1:7", device=inference_pb2.DEVICE_KIND_CPU)

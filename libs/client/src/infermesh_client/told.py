@@ -9,6 +9,7 @@ _MAX_SHOWN = 300
 """Longest text of a server that is shown, in characters."""
 _SIGNS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 _SIGNS |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -38,3 +39,10 @@ def shown(text: object, key: str) -> str:
     for form in sorted(filter(None, written), key=len, reverse=True):
         told = told.replace(form, _HIDDEN)
     return told[:_MAX_SHOWN]
+
+
+def connection_problem(error: Exception) -> str:
+    """What an error of a connection says, and what helps if it is a certificate that is not trusted."""
+    if _UNTRUSTED not in str(error):
+        return str(error)
+    return "its certificate is not trusted; INFERMESH_TLS_CA names the file of the CA to trust"

@@ -1,18 +1,19 @@
 """`infermesh bench` against a server whose answers the test chooses."""
 
 import json
-from collections.abc import Callable, Iterator
+import signal
+import ssl
+import threading
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+import trustme
 
-from infermesh_client.bench.figures import Level
-from infermesh_client.bench.streams import Load, measure
-from infermesh_client.cli.measure import bench
-from libs.client.tests.cli.conftest import RunCommand
-from libs.client.tests.doctor.fake_server import DONE, Answer, FakeServer, fake_server, refusal, stream
+from libs.client.tests.cli.conftest import OpenTerminal, RunCommand
+from libs.client.tests.doctor.fake_server import DONE, Answer, FakeServer, fake_server, refusal, stream, timed_stream
 
 PIECES = [{"choices": [{"delta": {"content": "a"}}]}, {"choices": [{"delta": {"reasoning_content": "b"}}]}]
 USAGE = {"choices": [], "usage": {"completion_tokens": 5}}
@@ -35,7 +36,8 @@ def test_a_table_and_one_line_of_json(infermesh: RunCommand, fake: FakeServer) -
     result = infermesh("bench", "--url", fake.url, "--streams", "1,3", "--requests", "2", "--max-tokens", "9")
     assert result.exit_code == 0, result.output
     *table, last = result.stdout.splitlines()
-    assert any({"TTFT", "p50", "p99", "tokens/s", "errors"} <= set(line.split()) for line in table)
+    assert table[0] == f"m at {fake.url}: 2 requests a stream, at most 9 tokens each"
+    assert any({"TTFT", "ITL", "TPOT", "p50", "p99", "tokens/s", "errors"} <= set(line.split()) for line in table)
     assert max(map(len, table)) <= 80
     document = json.loads(last)
     assert (document["model"], document["url"]) == ("m", fake.url)
@@ -59,21 +61,134 @@ def test_errors_are_counted_and_shown(infermesh: RunCommand, fake: FakeServer) -
     (level,) = json.loads(result.stdout.splitlines()[-1])["levels"]
     assert (result.exit_code, level["requests"], level["errors"]) == (0, 4, 2)
     assert "429: The queue is full." in result.stderr
+    assert "2 of 4" in result.stdout
 
 
-def test_what_was_measured_before_ctrl_c_is_shown(
-    infermesh: RunCommand, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def interrupted(client: httpx.AsyncClient, load: Load, streams: int, on_end: Callable[[], None]) -> Level:
-        if streams == 2:
-            raise KeyboardInterrupt
-        return await measure(client, load, streams, on_end)
+def test_what_was_measured_before_ctrl_c_is_shown(fake: FakeServer, open_terminal: OpenTerminal) -> None:
+    asked = count()
+    silent = Answer(content=b"", kind="text/event-stream", hangs=True)
+    reached = threading.Event()
 
-    monkeypatch.setattr(bench, "measure", interrupted)
+    def fourth_is_silent(body: dict[str, Any]) -> Answer:
+        if not body or next(asked) < 4:  # one loads, one is the first level, two are half of the second
+            return answer(body)
+        reached.set()
+        return silent
+
+    fake.rule = fourth_is_silent
+    terminal = open_terminal("bench", "--url", fake.url, "--streams", "1,4", "--requests", "1")
+    assert reached.wait(30)
+    terminal.read_until("2/4")
+    terminal.process.send_signal(signal.SIGINT)
+    seen = terminal.read_until("error: interrupted")
+    assert terminal.wait() == 130
+    assert "\x1b[?25h" in seen  # the cursor is shown again
+    document = json.loads(next(line for line in seen.splitlines() if line.startswith("{")))
+    assert [(level["streams"], level["requests"], level["tokens"]) for level in document["levels"]] == [
+        (1, 1, 5),
+        (4, 2, 10),
+    ]
+    assert document["interrupted"] is True
+
+
+def test_ctrl_c_before_anything_was_measured(fake: FakeServer, open_terminal: OpenTerminal) -> None:
+    reached = threading.Event()
+
+    def silent(body: dict[str, Any]) -> Answer:
+        if body:
+            reached.set()
+            return Answer(content=b"", hangs=True)
+        return answer(body)
+
+    fake.rule = silent
+    terminal = open_terminal("bench", "--url", fake.url)
+    assert reached.wait(30)
+    terminal.process.send_signal(signal.SIGINT)
+    assert "{" not in terminal.read_until("error: interrupted")
+    assert terminal.wait() == 130
+
+
+TEXT = {"choices": [{"delta": {"content": "a"}}]}
+ROLE = {"choices": [{"delta": {"role": "assistant", "content": ""}}]}
+
+
+def test_figures_are_those_of_the_servers_schedule(infermesh: RunCommand, fake: FakeServer) -> None:
+    """The first text after 0.2 s, then four pieces of two tokens each, 0.1 s apart: 9 tokens in 0.6 s."""
+    told = {"choices": [], "usage": {"completion_tokens": 9}}
+    schedule = timed_stream((0.05, ROLE), (0.15, TEXT), *[(0.1, TEXT)] * 4, (0.0, told))
+    fake.rule = lambda body: schedule if body else answer(body)
     result = infermesh("bench", "--url", fake.url, "--streams", "1,2", "--requests", "1")
-    assert (result.exit_code, "interrupted" in result.stderr) == (130, True)
+    levels = json.loads(result.stdout.splitlines()[-1])["levels"]
+    for level in levels:
+        assert level["tokens"] == 9 * level["streams"]
+        assert 200 <= level["ttft_ms_p50"] < 290  # the next piece comes at 300
+        assert 90 < level["itl_ms_p50"] < 190
+        assert 45 < level["tpot_ms_p50"] < 90
+        assert level["counted"] is True
+        assert 0.6 <= level["wall_s"] < 1.2
+        assert level["tokens_per_s"] == pytest.approx(level["tokens"] / level["wall_s"], rel=0.01)
+    assert "pieces of text count" not in result.stdout
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_is_text(infermesh: RunCommand, fake: FakeServer, name: str) -> None:
+    thought = {"choices": [{"delta": {name: "hm"}}]}
+    schedule = timed_stream((0.0, ROLE), (0.0, thought), (0.3, TEXT))
+    fake.rule = lambda body: schedule if body else answer(body)
+    result = infermesh("bench", "--url", fake.url, "--streams", "1", "--requests", "1")
     (level,) = json.loads(result.stdout.splitlines()[-1])["levels"]
-    assert (level["streams"], level["tokens"]) == (1, 5)
+    assert (level["ttft_ms_p50"] < 290, level["tokens"]) == (True, 2)
+    assert level["itl_ms_p50"] > 200
+
+
+@pytest.mark.parametrize(
+    ("refused", "left"),
+    [
+        ("Unrecognized request argument supplied: stream_options", {"max_tokens", "temperature"}),
+        ("'max_tokens' is not supported with this model", {"max_completion_tokens", "temperature", "stream_options"}),
+        ("'temperature' does not support 0 with this model", {"max_tokens", "stream_options"}),
+    ],
+)
+def test_a_server_that_refuses_a_field_is_asked_without(
+    infermesh: RunCommand, fake: FakeServer, refused: str, left: set[str]
+) -> None:
+    fields = {"stream_options", "max_tokens", "temperature"}
+
+    def picky(body: dict[str, Any]) -> Answer:
+        return refusal(refused) if any(name in refused for name in fields & set(body)) else answer(body)
+
+    fake.rule = picky
+    result = infermesh("bench", "--url", fake.url, "--streams", "1", "--requests", "1")
+    assert result.exit_code == 0, result.output
+    assert set(fake.bodies[-1]) - {"model", "messages", "stream"} == left
+
+
+def test_a_silent_server(infermesh: RunCommand, fake: FakeServer) -> None:
+    fake.rule = lambda body: Answer(content=b"", hangs=True) if body else answer(body)
+    result = infermesh("bench", "--url", fake.url, "--timeout-s", "0.2")
+    assert (result.exit_code, "it was silent for 0.2 s; --timeout-s waits longer" in result.stderr) == (1, True)
+
+
+def test_a_key_that_is_wanted(infermesh: RunCommand, fake: FakeServer) -> None:
+    fake.rule = lambda body: refusal("Who are you?", status=401)
+    for arguments in ((), ("--model", "m")):
+        result = infermesh("bench", "--url", fake.url, *arguments)
+        assert (result.exit_code, "--api-key-file FILE gives" in result.stderr) == (1, True)
+
+
+def test_a_certificate_that_is_not_trusted(
+    infermesh: RunCommand, fake: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ca = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    fake.speak_tls(context)
+    for arguments in ((), ("--model", "m")):
+        result = infermesh("bench", "--url", fake.url, *arguments)
+        assert (result.exit_code, "INFERMESH_TLS_CA names the file of the CA" in result.stderr) == (1, True)
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("INFERMESH_TLS_CA", str(tmp_path / "ca.pem"))
+    assert infermesh("bench", "--url", fake.url, "--streams", "1").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -85,6 +200,10 @@ def test_what_was_measured_before_ctrl_c_is_shown(
         (Answer(content=b"data: {\n\n", kind="text/event-stream"), "JSONDecodeError"),
         (Answer(content=b"data: " + b"[" * 200_000 + b"\n\n", kind="text/event-stream"), "not of OpenAI's shape"),
         (Answer(500, b"[" * 200_000), "500: [[["),
+        (Answer(content=b"<html>Hello</html>", kind="text/html; charset=utf-8"), "but text/html; is the URL that of"),
+        (refusal("The model 'm' does not exist.", status=404), "404: The model 'm' does not exist."),
+        (refusal("Slow down.", status=429), "429: Slow down."),
+        (refusal("'max_tokens' is bad"), "400: 'max_tokens' is bad"),
         (stream({"usage": "many"}), "not of OpenAI's shape"),
     ],
 )
@@ -105,7 +224,9 @@ def test_pieces_are_counted_where_the_server_gives_no_number(
     fake.rule = lambda body: stream(*PIECES, {"usage": {"completion_tokens": tokens}}) if body else answer(body)
     result = infermesh("bench", "--url", fake.url, "--streams", "1", "--requests", "1")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout.splitlines()[-1])["levels"][0]["tokens"] == len(PIECES)
+    (level,) = json.loads(result.stdout.splitlines()[-1])["levels"]
+    assert (level["tokens"], level["counted"]) == (len(PIECES), False)
+    assert "pieces of text count as tokens" in result.stdout
 
 
 KEY = "sk-0123456789abcdef"

@@ -1,8 +1,9 @@
 """An HTTP server whose answers a test chooses, for `infermesh doctor`."""
 
 import json
+import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +25,8 @@ class Answer:
     """Whether the server keeps the connection open after the content, until it stops."""
     drips: bool = False
     """Whether it sends the content again and again until then."""
+    pieces: Sequence[tuple[float, bytes]] = ()
+    """What follows the content: seconds after what came before, and bytes."""
 
 
 def refusal(message: str, param: str | None = None, status: int = 400) -> Answer:
@@ -34,8 +37,18 @@ def refusal(message: str, param: str | None = None, status: int = 400) -> Answer
 
 def stream(*events: dict[str, Any], end: bytes = DONE) -> Answer:
     """Server-sent events."""
-    content = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
-    return Answer(content=content + end, kind="text/event-stream")
+    return Answer(content=b"".join(map(_event, events)) + end, kind="text/event-stream")
+
+
+def timed_stream(*events: tuple[float, dict[str, Any]]) -> Answer:
+    """Server-sent events, each so many seconds after the one before."""
+    return Answer(
+        content=b"", kind="text/event-stream", pieces=[*((s, _event(event)) for s, event in events), (0.0, DONE)]
+    )
+
+
+def _event(event: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(event).encode() + b"\n\n"
 
 
 Rule = Callable[[dict[str, Any]], Answer]
@@ -54,11 +67,17 @@ class FakeServer(ThreadingHTTPServer):
         self.paths: list[str] = []
         self.headers: list[Mapping[str, str]] = []
         self.stopping = threading.Event()
+        self.scheme = "http"
 
     @property
     def url(self) -> str:
         """Its base URL, with /v1."""
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}/v1"
+
+    def speak_tls(self, context: ssl.SSLContext) -> None:
+        """Takes https from now on; each connection's handshake is made by its own thread."""
+        self.scheme = "https"
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Says nothing: clients that give up break connections."""
@@ -102,6 +121,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.content)
         self.wfile.flush()
+        for wait_s, piece in answer.pieces:
+            if self.server.stopping.wait(wait_s):
+                return
+            self.wfile.write(piece)
         while answer.drips and not self.server.stopping.wait(0.02):
             self.wfile.write(answer.content)
         if answer.hangs:

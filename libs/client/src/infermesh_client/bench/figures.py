@@ -15,8 +15,17 @@ class StreamTimes:
     """When each piece of text came."""
     tokens: int = 0
     """As the server counts them; pieces of text, if it does not."""
+    counted: bool = True
+    """Whether the server counted them."""
     error: str = ""
     """Why there is no answer, or no whole one; empty if there is."""
+
+    @property
+    def tpot_s(self) -> float:
+        """Seconds a token after the first one; NaN if there is one token, or all came in one piece."""
+        if self.tokens < 2 or len(self.arrivals_s) < 2:
+            return math.nan
+        return (self.arrivals_s[-1] - self.arrivals_s[0]) / (self.tokens - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +44,11 @@ class Level:
     itl_ms_p50: float
     """Between two pieces of text of one stream, which are one token each on most servers."""
     itl_ms_p99: float
+    tpot_ms_p50: float
+    """Of each stream: from its first piece to its last, divided by the tokens after the first."""
+    tpot_ms_p99: float
+    counted: bool = True
+    """Whether the server said how many tokens it made; otherwise pieces of text are counted."""
     error: str = ""
     """The most frequent error."""
 
@@ -56,6 +70,7 @@ def summarise(streams: int, times: Sequence[StreamTimes], wall_s: float) -> Leve
         for each in whole
         for earlier, later in zip(each.arrivals_s, each.arrivals_s[1:], strict=False)
     ]
+    each_token = [each.tpot_s * 1e3 for each in whole if not math.isnan(each.tpot_s)]
     tokens = sum(each.tokens for each in whole)
     return Level(
         streams=streams,
@@ -68,6 +83,9 @@ def summarise(streams: int, times: Sequence[StreamTimes], wall_s: float) -> Leve
         ttft_ms_p99=percentile(first, 99),
         itl_ms_p50=percentile(gaps, 50),
         itl_ms_p99=percentile(gaps, 99),
+        tpot_ms_p50=percentile(each_token, 50),
+        tpot_ms_p99=percentile(each_token, 99),
+        counted=all(each.counted for each in whole),
         error=errors.most_common(1)[0][0] if errors else "",
     )
 

@@ -4,58 +4,40 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import httpx
 
 from infermesh_client.bench.figures import Level, StreamTimes, summarise
-from infermesh_client.told import plain, shown
+from infermesh_client.bench.load import Load
+from infermesh_client.told import connection_problem, plain, shown
 
 _MAX_TOKENS = 1 << 32
 """Most tokens that an answer can have; a larger number counts something else."""
+_KEY_WANTED = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+_TEXT = ("content", "reasoning_content", "reasoning")
+"""Where the deltas of a chat have text; servers differ in how they call that of reasoning."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """What to ask, of whom."""
+async def measure(
+    client: httpx.AsyncClient, load: Load, streams: int, levels: list[Level], on_end: Callable[[], None]
+) -> None:
+    """Keeps `streams` streams running at once, and adds what was measured to `levels`.
 
-    url: str
-    """Base URL, with /v1 or without."""
-    model: str
-    max_tokens: int
-    requests: int
-    """How many requests each stream makes, one after the other."""
-    key: str = ""
-    device: str = ""
-    """Where our router answers; other servers are asked without."""
-    completions: bool = False
-    """Whether to continue texts instead of chatting, as base models do."""
-
-    def body(self, number: int) -> dict[str, Any]:
-        """A request whose prompt begins like no other one's, so that no prefix cache has it."""
-        text = (
-            f"Story number {number}: tell me, at length and in detail, of a journey along a river, from its spring on."
-        )
-        asked = {"prompt": text} if self.completions else {"messages": [{"role": "user", "content": text}]}
-        body = {"model": self.model, **asked, "max_tokens": self.max_tokens, "temperature": 0, "stream": True}
-        return {**body, "stream_options": {"include_usage": True}, **({"device": self.device} if self.device else {})}
-
-    def path(self) -> str:
-        """The URL to post to."""
-        kind = "completions" if self.completions else "chat/completions"
-        return f"{self.url.rstrip('/').removesuffix('/v1')}/v1/{kind}"
-
-
-async def measure(client: httpx.AsyncClient, load: Load, streams: int, on_end: Callable[[], None]) -> Level:
-    """Keeps `streams` streams running at once; calls `on_end` after each request."""
+    Calls `on_end` after each request. If it is cancelled, it adds what the requests come to that have ended by then.
+    """
     numbers = count(time.time_ns() // 1000)
+    ended: list[StreamTimes] = []
     begun_s = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_one_stream(client, load, numbers, on_end)) for _ in range(streams)]
-    wall_s = time.monotonic() - begun_s
-    return summarise(streams, [times for task in tasks for times in task.result()], wall_s)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(streams):
+                group.create_task(_one_stream(client, load, numbers, ended, on_end))
+    finally:
+        if ended:
+            levels.append(summarise(streams, ended, time.monotonic() - begun_s))
 
 
 async def ask_once(client: httpx.AsyncClient, load: Load) -> StreamTimes:
@@ -64,13 +46,11 @@ async def ask_once(client: httpx.AsyncClient, load: Load) -> StreamTimes:
 
 
 async def _one_stream(
-    client: httpx.AsyncClient, load: Load, numbers: Iterator[int], on_end: Callable[[], None]
-) -> list[StreamTimes]:
-    found = []
+    client: httpx.AsyncClient, load: Load, numbers: Iterator[int], ended: list[StreamTimes], on_end: Callable[[], None]
+) -> None:
     for _ in range(load.requests):
-        found.append(await _ask(client, load, next(numbers)))
+        ended.append(await _ask(client, load, next(numbers)))
         on_end()
-    return found
 
 
 async def _ask(client: httpx.AsyncClient, load: Load, number: int) -> StreamTimes:
@@ -86,6 +66,10 @@ async def _stream(client: httpx.AsyncClient, load: Load, number: int) -> StreamT
             if response.is_error:
                 return StreamTimes(error=_refusal(response.status_code, await response.aread()))
             return await _read(response, begun_s)
+    except httpx.TimeoutException:
+        return StreamTimes(error=f"it was silent for {client.timeout.read:g} s; --timeout-s waits longer")
+    except httpx.ConnectError as error:
+        return StreamTimes(error=connection_problem(error))
     except (httpx.HTTPError, ValueError) as error:
         return StreamTimes(error=f"{type(error).__name__}: {error}")
     except (AttributeError, TypeError, RecursionError):
@@ -110,13 +94,20 @@ async def _read(response: httpx.Response, begun_s: float) -> StreamTimes:
             arrivals_s.append(time.monotonic() - begun_s)
         tokens = _counted(event) or tokens
     if not ended:
-        return StreamTimes(error="the stream broke off before its end")
-    return StreamTimes(arrivals_s=arrivals_s, tokens=tokens or len(arrivals_s))
+        return StreamTimes(error=_no_end(response))
+    return StreamTimes(arrivals_s=arrivals_s, tokens=tokens or len(arrivals_s), counted=tokens > 0)
+
+
+def _no_end(response: httpx.Response) -> str:
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    if kind == "text/event-stream":
+        return "the stream broke off before its end"
+    return f"the answer is no stream of events, but {kind or 'of no type'}; is the URL that of an OpenAI API?"
 
 
 def _has_text(choice: dict[str, Any]) -> bool:
     delta = choice.get("delta") or {}
-    return bool(delta.get("content") or delta.get("reasoning_content") or choice.get("text"))
+    return bool(choice.get("text") or any(delta.get(name) for name in _TEXT))
 
 
 def _counted(event: dict[str, Any]) -> int:
@@ -131,7 +122,8 @@ def _refusal(status: int, content: bytes) -> str:
         document = json.loads(text)
     except (ValueError, RecursionError):
         document = text
-    return f"{status}: {_message(document.get('error', document) if isinstance(document, dict) else document)}"
+    told = _message(document.get("error", document) if isinstance(document, dict) else document)
+    return f"{status}: {told}{'; --api-key-file FILE gives the API key' if status in _KEY_WANTED else ''}"
 
 
 def _message(error: object) -> str:

@@ -13,7 +13,7 @@ import httpx
 from infermesh_client.doctor.dialects import Dialect, dialect_of, is_streamed
 from infermesh_client.doctor.reading import TooLargeError, events, read_content
 from infermesh_client.doctor.reply import Reply, event_error, read_error
-from infermesh_client.told import shown
+from infermesh_client.told import connection_problem, shown
 from infermesh_runtime.errors import NotFound, Unauthenticated, Unavailable
 
 _DONE = "[DONE]"
@@ -117,7 +117,7 @@ class Server:
         )
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        return Unreachable(f"nothing answers at {self.shown_url}: {shown(str(error), self.key)}")
+        return Unreachable(f"nothing answers at {self.shown_url}: {shown(connection_problem(error), self.key)}")
 
     def _unauthenticated(self, reason: str) -> Unauthenticated:
         hint = "--api-key-file FILE gives another one" if self.key else "--api-key-file FILE gives one"

@@ -60,14 +60,27 @@ def bench(  # noqa: PLR0917 - typer passes them by name
 
 @measure_app.command()
 def compare(  # noqa: PLR0917 - typer passes them by name
-    model: Annotated[str, typer.Argument(help="Name of the model to ask.")],
-    prompt: Annotated[str | None, typer.Argument(help="Question to ask; default: three of ours.")] = None,
+    first: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="Name of the model to ask; default: a loaded one.", show_default=False),
+    ] = None,
+    second: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROMPT",
+            help="Question to ask; default: three of ours. Without a model it comes first.",
+            show_default=False,
+        ),
+    ] = None,
     devices: Annotated[
         str,
         typer.Option(
             help="Devices to compare with the first, separated by commas: kinds of device or addresses of endpoints."
         ),
     ] = "cpu,gpu",
+    model: Annotated[
+        str, typer.Option(help="The model, for a question of one word: a single word is taken for a model.")
+    ] = "",
     prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="File of questions, one a line.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = COMPARE_MAX_TOKENS,
     as_json: AsJson = False,
@@ -76,7 +89,19 @@ def compare(  # noqa: PLR0917 - typer passes them by name
     """Ask a model the same on several devices: do they agree, where do they first differ, and how fast are they?
 
     The answers are sampled without chance (temperature 0), one device after the other.
-    """
-    from infermesh_client.cli.measure.compare import run_compare  # noqa: PLC0415
 
-    run_compare(model, devices, prompt, prompts, max_tokens=max_tokens, endpoint=endpoint, as_json=as_json)
+    With a question of yours, it prints the answers too, and marks what differs.
+    """
+    from infermesh_client.cli.measure.asked import Asked  # noqa: PLC0415
+    from infermesh_client.cli.measure.compare import CompareOptions, run_compare  # noqa: PLC0415
+
+    words = [word for word in (first, second) if word is not None]
+    run_compare(
+        CompareOptions(
+            asked=Asked(words=words, model=model, prompts_file=prompts),
+            devices=devices,
+            max_tokens=max_tokens,
+            endpoint=endpoint,
+            as_json=as_json,
+        )
+    )

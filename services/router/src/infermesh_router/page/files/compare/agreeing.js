@@ -1,13 +1,26 @@
 // The agreement of lanes: a set of prompts on each, one lane after the other; how much is the same, and where it parts.
-import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { html, useEffect, useState } from "../lib/html.js";
 import { median } from "../lib/format.js";
 import { agreement, firstDifference, wholeAnswers } from "./agreement.js";
 import { ask, baseModels } from "./ask.js";
-import { CopyTable } from "./copy_table.js";
+import { FiguresTable } from "./figures_table.js";
+import { useKept } from "./kept.js";
+import { RunButton, runKeys } from "./run_button.js";
+import { Problems, createTask } from "./task.js";
 
-const HEAD = ["device", "answered by", "agreement", "same", "tokens/s", "TTFT"];
+const percentage = (part) => (part === null ? "–" : `${(100 * part).toFixed(1)}%`);
+const COLUMNS = [
+  { title: "device" },
+  { title: "answered by" },
+  { title: "agreement", show: percentage, copy: percentage },
+  { title: "same", show: (text) => text },
+  { title: "differs at", show: (text) => text },
+  { title: "tokens/s", show: (perS) => perS.toFixed(1) },
+  { title: "TTFT", unit: "ms", show: (ms) => `${Math.round(ms)} ms` },
+];
 const MOST_SHOWN = 40; // longest prompt that is shown, in characters
 
+const task = createTask();
 let loading = null;
 
 // The prompts and what goes with them. What failed is asked for again.
@@ -38,32 +51,17 @@ export function Agreeing({ lanes }) {
 }
 
 function Asking({ lanes, set }) {
-  const [prompts, setPrompts] = useState(set.prompts.join("\n"));
-  const [longest, setLongest] = useState(String(set.max_tokens));
-  const [found, setFound] = useState(null);
-  const [at, setAt] = useState("");
-  const [problem, setProblem] = useState("");
-  const aborting = useRef(null);
-  useEffect(() => () => aborting.current?.abort(), []);
+  const [prompts, setPrompts] = useKept("prompts", set.prompts.join("\n"));
+  const [longest, setLongest] = useKept("longest of several", String(set.max_tokens));
+  const { at, found, problems } = task.use();
   const asked = prompts.split("\n").map((line) => line.trim()).filter(Boolean);
-  const start = async (event) => {
+  const start = (event) => {
     event.preventDefault();
-    if (aborting.current) return; // a second click, before the first one is drawn
-    aborting.current = new AbortController();
-    setAt("Starting");
-    setFound(null);
-    setProblem("");
-    try {
-      setFound({ prompts: asked, answered: await askAll(lanes, asked, set, { maxTokens: Number(longest) || set.max_tokens, signal: aborting.current.signal }, setAt) });
-    } catch (error) {
-      if (error.name !== "AbortError") setProblem(error.message);
-    }
-    aborting.current = null;
-    setAt("");
+    task.start((work) => askAll(lanes, asked, set, Number(longest) || set.max_tokens, work));
   };
   return html`
     <div class="stack">
-      <form class="card stack" onSubmit=${start}>
+      <form class="card stack" onSubmit=${start} onKeyDown=${runKeys(task.stop)}>
         <p class="hint">Each lane answers the same prompts without chance (temperature 0), one lane after the other, so that they do not slow
           each other down. The others are compared with the first, token by token. <code>infermesh compare</code> asks and counts the same.</p>
         <label class="field"><span>Prompts, one a line</span>
@@ -73,72 +71,78 @@ function Asking({ lanes, set }) {
           <label>Tokens at most <input type="number" min="1" max="100000" value=${longest} onInput=${(event) => setLongest(event.target.value)} /></label>
           <span class="spacer"></span>
           <span role="status" class="hint">${at}</span>
-          ${at
-            ? html`<button key="stop" type="button" onClick=${() => aborting.current?.abort()}>Stop</button>`
-            : html`<button key="run" type="submit" class="primary" disabled=${lanes.length < 2 || !asked.length}>${lanes.length < 2 ? "Add a lane to compare with" : "Compare the answers"}</button>`}
+          <${RunButton} running=${Boolean(at)} disabled=${lanes.length < 2 || !asked.length} onStop=${task.stop}>
+            ${lanes.length < 2 ? "Add a lane to compare with" : "Compare the answers"}
+          <//>
         </div>
-        ${problem && html`<p class="ending error" role="alert">${problem}</p>`}
+        <${Problems} list=${problems} />
       </form>
       ${found && html`<${Found} ...${found} />`}
     </div>
   `;
 }
 
-// Asks one lane after the other; returns [{lane, replies}].
-async function askAll(lanes, prompts, set, limits, tell) {
+// Asks one lane after the other; shows those that have answered all prompts.
+async function askAll(lanes, prompts, set, maxTokens, { signal, tell, show, eachLane }) {
   const bases = await baseModels();
-  limits.signal.throwIfAborted();
+  signal.throwIfAborted();
   const answered = [];
-  for (const lane of lanes) {
-    const options = { ...limits, isBase: bases.has(lane.model) };
-    tell(`${lane.name}: loading`);
+  await eachLane(lanes, async (lane) => {
+    const options = { maxTokens, signal, isBase: bases.has(lane.model) };
+    tell(`${lane.name}, loading`);
     await ask(lane, set.loading_prompt, { ...options, maxTokens: 1 });
     const replies = [];
     for (const prompt of prompts) {
-      tell(`${lane.name}: prompt ${replies.length + 1} of ${prompts.length}`);
+      tell(`${lane.name}, prompt ${replies.length + 1} of ${prompts.length}`);
       replies.push(await ask(lane, prompt, options));
     }
     answered.push({ lane, replies });
-  }
-  return answered;
+    show({ prompts, answered: [...answered] });
+  });
 }
 
 function Found({ prompts, answered }) {
   const [first, ...others] = answered;
   const rows = answered.map(({ lane, replies }) => [
     lane.name, [...new Set(replies.map(({ device, endpoint }) => `${device} ${endpoint}`.trim()))].sort().join(", "),
-    replies === first.replies ? "–" : `${(100 * agreement(first.replies, replies)).toFixed(1)}%`,
-    replies === first.replies ? "–" : `${wholeAnswers(first.replies, replies)} of ${replies.length}`,
-    median(replies.map((reply) => reply.tokensPerS)).toFixed(1), `${Math.round(1000 * median(replies.map((reply) => reply.ttftS)))} ms`,
+    ...(replies === first.replies ? [null, "–", "–"] : compared(first.replies, replies)),
+    median(replies.map((reply) => reply.tokensPerS)), 1000 * median(replies.map((reply) => reply.ttftS)),
   ]);
   const differences = others.flatMap(({ lane, replies }) =>
     prompts.map((prompt, i) => ({ prompt, names: [first.lane.name, lane.name], found: firstDifference(first.replies[i], replies[i]) }))
       .filter(({ found }) => found));
   return html`
     <section class="card stack" aria-label="Agreement">
-      <div class="table-scroll" tabindex="0" role="region" aria-label="Agreement of the lanes">
-        <table class="wide-table">
-          <thead><tr>${HEAD.map((title, i) => html`<th key=${title} class=${i > 1 ? "figure" : ""}>${title}</th>`)}</tr></thead>
-          <tbody>${rows.map((row, r) => html`<tr key=${r}>${row.map((cell, i) => html`<td key=${i} class=${i > 1 ? "figure" : ""}>${cell}</td>`)}</tr>`)}</tbody>
-        </table>
-      </div>
-      ${differences.length > 0 && html`<ul class="first-differences">${differences.map((each, i) => html`<${Difference} key=${i} ...${each} />`)}</ul>`}
-      <div class="row end"><${CopyTable} head=${HEAD} rows=${rows} below=${differences.map(tell)} /></div>
+      <${FiguresTable} label="Agreement of the lanes" columns=${COLUMNS} rows=${rows} below=${differences.map(tell)}>
+        ${differences.length > 0 && html`<ul class="first-differences">${differences.map((each, i) => html`<${Difference} key=${i} ...${each} />`)}</ul>`}
+      <//>
     </section>
   `;
 }
 
+// What the row of a lane says about the first one.
+function compared(first, replies) {
+  const tokens = first.map((one, i) => firstDifference(one, replies[i])?.token).filter((token) => token !== undefined);
+  return [agreement(first, replies), `${wholeAnswers(first, replies)} of ${replies.length}`, tokens.length ? `token ${Math.min(...tokens) + 1}` : "–"];
+}
+
 const shown = (prompt) => (prompt.length <= MOST_SHOWN ? prompt : `${prompt.slice(0, MOST_SHOWN)}…`);
 const goesOn = (text) => (text ? JSON.stringify(text) : "ends");
+const ALIKE = "the texts are the same, made of other tokens";
+const isAlike = ({ first, second }) => !first && !second;
 const place = ({ token, before }) => `first difference at token ${token + 1}, after ${JSON.stringify(before)}`;
 
-const tell = ({ prompt, names, found }) =>
-  `- ${shown(prompt)}\n  ${place(found)}\n    ${names[0]}: ${goesOn(found.first)}\n    ${names[1]}: ${goesOn(found.second)}`;
+const tell = ({ prompt, names, found }) => {
+  const ends = isAlike(found) ? [ALIKE] : [`${names[0]}: ${goesOn(found.first)}`, `${names[1]}: ${goesOn(found.second)}`];
+  return [`- ${shown(prompt)}`, `  ${place(found)}`, ...ends.map((end) => `    ${end}`)].join("\n");
+};
 
 const Difference = ({ prompt, names, found }) => html`
   <li>
     <strong dir="auto">${shown(prompt)}</strong>
     <p>${place(found)}</p>
-    <dl><dt>${names[0]}</dt><dd dir="auto">${goesOn(found.first)}</dd><dt>${names[1]}</dt><dd dir="auto">${goesOn(found.second)}</dd></dl>
+    ${isAlike(found)
+      ? html`<p>${ALIKE}</p>`
+      : html`<dl><dt>${names[0]}</dt><dd dir="auto">${goesOn(found.first)}</dd><dt>${names[1]}</dt><dd dir="auto">${goesOn(found.second)}</dd></dl>`}
   </li>
 `;

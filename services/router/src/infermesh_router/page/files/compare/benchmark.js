@@ -1,67 +1,64 @@
 // Runs the benchmark: 1, 4 and 16 streams at once on each lane, one lane after the other.
-import { html, useEffect, useRef, useState } from "../lib/html.js";
-import { count, duration, rate } from "../lib/format.js";
+import { html } from "../lib/html.js";
+import { count, duration, plural, rate } from "../lib/format.js";
 import { Bars } from "../lib/plots.js";
-import { CopyTable } from "./copy_table.js";
+import { FiguresTable } from "./figures_table.js";
+import { useKept } from "./kept.js";
 import { measure } from "./measure.js";
+import { RunButton, runKeys } from "./run_button.js";
+import { Problems, createTask } from "./task.js";
 
 const STREAMS = [1, 4, 16];
-const HEAD = ["Lane", "Streams", "All together", "Each stream", "First token (median)", "Total"];
+const COLUMNS = [
+  { title: "Lane" },
+  { title: "Streams", show: count },
+  { title: "All together", unit: "tok/s", show: rate },
+  { title: "Each stream", unit: "tok/s", show: rate },
+  { title: "First token (median)", unit: "ms", show: duration },
+  { title: "Total", unit: "ms", show: duration },
+];
+const task = createTask();
 
 export function Benchmark({ lanes }) {
-  const [tokens, setTokens] = useState("64");
-  const [results, setResults] = useState([]);
-  const [at, setAt] = useState("");
-  const [problem, setProblem] = useState("");
-  const aborting = useRef(null);
-  useEffect(() => () => aborting.current?.abort(), []);
-  const start = async (event) => {
+  const [tokens, setTokens] = useKept("benchmark tokens", "64");
+  const { at, found, problems } = task.use();
+  const start = (event) => {
     event.preventDefault();
-    if (aborting.current) return; // a second click, before the first one is drawn
-    aborting.current = new AbortController();
-    setResults([]);
-    setProblem("");
-    const found = [];
-    try {
-      for (const lane of lanes) {
-        setAt(`Warming up ${lane.name}`);
-        await measure(lane, { streams: 1, tokens: 4, signal: aborting.current.signal });
-        for (const streams of STREAMS) {
-          setAt(`${lane.name}: ${streams} ${streams === 1 ? "stream" : "streams"}`);
-          found.push({ lane, ...(await measure(lane, { streams, tokens: Number(tokens) || 64, signal: aborting.current.signal })) });
-          setResults([...found]);
-        }
-      }
-    } catch (error) {
-      if (error.name !== "AbortError") setProblem(error.message);
-    }
-    aborting.current = null;
-    setAt("");
+    task.start((work) => measureAll(lanes, Number(tokens) || 64, work));
   };
   return html`
     <div class="stack">
-      <form class="card stack" onSubmit=${start}>
+      <form class="card stack" onSubmit=${start} onKeyDown=${runKeys(task.stop)}>
         <p class="hint">Each lane answers 1, 4 and 16 different prompts at once, and the lanes take turns. The prompts of a round
           travel in one request, because browsers open only six connections to a host.</p>
         <div class="row compare-settings">
           <label>Tokens of each answer <input type="number" min="8" max="2048" value=${tokens} onInput=${(event) => setTokens(event.target.value)} /></label>
           <span class="spacer"></span>
           <span role="status" class="hint">${at}</span>
-          ${at
-            ? html`<button key="stop" type="button" onClick=${() => aborting.current?.abort()}>Stop</button>`
-            : html`<button key="run" type="submit" class="primary" disabled=${!lanes.length}>Run the benchmark</button>`}
+          <${RunButton} running=${Boolean(at)} disabled=${!lanes.length} onStop=${task.stop}>Run the benchmark<//>
         </div>
-        ${problem && html`<p class="ending error" role="alert">${problem}</p>`}
+        <${Problems} list=${problems} />
       </form>
-      ${results.length > 0 && html`<${Results} results=${results} done=${!at} />`}
+      ${found && html`<${Results} results=${found} done=${!at} />`}
     </div>
   `;
 }
 
+async function measureAll(lanes, tokens, { signal, tell, show, eachLane }) {
+  const found = [];
+  await eachLane(lanes, async (lane) => {
+    tell(`${lane.name}, warming up`);
+    await measure(lane, { streams: 1, tokens: 4, signal });
+    for (const streams of STREAMS) {
+      tell(`${lane.name}, ${plural(streams, "stream")}`);
+      found.push({ lane, ...(await measure(lane, { streams, tokens, signal })) });
+      show([...found]);
+    }
+  });
+}
+
 function Results({ results, done }) {
-  const rows = results.map(({ lane, streams, tokensPerS, ttftMs, totalMs }) => [
-    lane.name, count(streams), rate(tokensPerS), rate(tokensPerS / streams), duration(ttftMs), duration(totalMs),
-  ]);
+  const rows = results.map(({ lane, streams, tokensPerS, ttftMs, totalMs }) => [lane.name, streams, tokensPerS, tokensPerS / streams, ttftMs, totalMs]);
   const bars = (value, text) => results.map((each) => ({ label: `${each.lane.name} × ${each.streams}`, color: each.lane.color, value: value(each), text: text(value(each)) }));
   return html`
     <section class="card stack" aria-label="Results">
@@ -69,13 +66,7 @@ function Results({ results, done }) {
         <${Bars} title="Tokens per second, all streams together (more is better)" rows=${bars((each) => each.tokensPerS, rate)} />
         <${Bars} title="First token, median (less is better)" rows=${bars((each) => each.ttftMs, duration)} />
       </div>
-      <div class="table-scroll" tabindex="0" role="region" aria-label="Results of the benchmark">
-        <table class="wide-table">
-          <thead><tr>${HEAD.map((title, i) => html`<th key=${title} class=${i ? "figure" : ""}>${title}</th>`)}</tr></thead>
-          <tbody>${rows.map((row, r) => html`<tr key=${r}>${row.map((cell, i) => html`<td key=${i} class=${i ? "figure" : ""}>${cell}</td>`)}</tr>`)}</tbody>
-        </table>
-      </div>
-      ${done && html`<div class="row end"><${CopyTable} head=${HEAD} rows=${rows} /></div>`}
+      <${FiguresTable} label="Results of the benchmark" columns=${COLUMNS} rows=${rows} copies=${done} />
     </section>
   `;
 }

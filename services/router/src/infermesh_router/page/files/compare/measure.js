@@ -16,9 +16,13 @@ export async function measure(lane, { streams, tokens, signal }) {
   };
   const begun = performance.now(), first = new Map();
   const response = await call("v1/completions", { method: "POST", body, signal });
-  let generated = 0;
+  let generated = 0, ended = false;
   for await (const { data } of serverEvents(response)) {
-    if (data === undefined || data === "[DONE]") continue;
+    if (data === undefined) continue;
+    if (data === "[DONE]") {
+      ended = true;
+      break;
+    }
     const chunk = JSON.parse(data);
     if (chunk.error) throw new ApiError(chunk.error.message);
     for (const choice of chunk.choices) {
@@ -26,6 +30,7 @@ export async function measure(lane, { streams, tokens, signal }) {
     }
     if (chunk.usage) generated = chunk.usage.completion_tokens;
   }
+  if (!ended) throw new ApiError("The connection broke before the answers were complete.");
   const totalMs = performance.now() - begun;
   return { streams, tokensPerS: generated / (totalMs / 1000), ttftMs: median([...first.values()]), totalMs };
 }

@@ -1,5 +1,5 @@
 // Compares devices and models: one prompt in lanes side by side, the agreement over several, and a small benchmark.
-import { html, useEffect, useState } from "../lib/html.js";
+import { html, useEffect } from "../lib/html.js";
 import { DeviceSelect, ModelSelect, isAccelerator, listModels, runtimeOf } from "../lib/choices.js";
 import { endpointName, mesh } from "../lib/mesh_feed.js";
 import { colorOf } from "../lib/plots.js";
@@ -8,6 +8,7 @@ import { addStyle } from "../lib/styles.js";
 import { IconButton } from "../lib/ui.js";
 import { Agreeing } from "./agreeing.js";
 import { Benchmark } from "./benchmark.js";
+import { useKept } from "./kept.js";
 import { SideBySide } from "./side_by_side.js";
 
 await addStyle("compare");
@@ -15,16 +16,21 @@ await addStyle("compare");
 const MOST_LANES = 4; // a browser opens six connections to a host, and the page needs some of them
 const VIEWS = { prompt: "One prompt", agreement: "Agreement", benchmark: "Benchmark" };
 let nextLane = 1;
-const newLane = (model, device) => ({ id: nextLane++, model, device });
+
+// A lane with a colour that none of the others has.
+function newLane(lanes, model, device) {
+  const free = [...Array(MOST_LANES).keys()].find((index) => lanes.every((lane) => lane.colorIndex !== index));
+  return { id: nextLane++, model, device, colorIndex: free, color: colorOf(free) };
+}
 
 export function CompareRoom() {
   const endpoints = useStore(mesh, (state) => state.endpoints);
-  const [lanes, setLanes] = useState([]);
-  const [view, setView] = useState("prompt");
+  const [lanes, setLanes] = useKept("lanes", []);
+  const [view, setView] = useKept("view", "prompt");
   useEffect(() => {
     if (!lanes.length && listModels(endpoints, "generate").length) setLanes(firstLanes(endpoints));
   }, [endpoints]);
-  const named = lanes.map((lane, i) => ({ ...lane, color: colorOf(i), name: nameOf(lane, lanes, endpoints) }));
+  const named = withNames(lanes, endpoints);
   const set = (id, change) => setLanes(lanes.map((lane) => (lane.id === id ? { ...lane, ...change } : lane)));
   return html`
     <div class="page-room compare">
@@ -45,7 +51,7 @@ export function CompareRoom() {
             <${IconButton} icon="close" label=${`Remove lane ${i + 1}`} disabled=${lanes.length < 2} onClick=${() => setLanes(lanes.filter((each) => each.id !== lane.id))} />
           </div>`)}
         <button type="button" class="quiet" disabled=${lanes.length >= MOST_LANES || !lanes.length}
-          onClick=${() => setLanes([...lanes, newLane(lanes.at(-1).model, "")])}>Add a lane</button>
+          onClick=${() => setLanes([...lanes, newLane(lanes, lanes.at(-1).model, "")])}>Add a lane</button>
       </section>
       <div hidden=${view !== "prompt"}><${SideBySide} lanes=${named} /></div>
       <div hidden=${view !== "agreement"}><${Agreeing} lanes=${named} /></div>
@@ -60,7 +66,16 @@ function firstLanes(endpoints) {
   const able = endpoints.filter((each) => each.available.some(({ name }) => name === model.name) || each.models.some(({ name }) => name === model.name));
   const accelerator = able.find(isAccelerator), cpu = able.find((each) => !isAccelerator(each));
   const two = accelerator && cpu ? [cpu, accelerator] : able.slice(0, 2);
-  return two.map((each) => newLane(model.name, each.address));
+  return two.reduce((lanes, each) => [...lanes, newLane(lanes, model.name, each.address)], []);
+}
+
+// Lanes that would have one name are numbered.
+function withNames(lanes, endpoints) {
+  const names = lanes.map((lane) => nameOf(lane, lanes, endpoints));
+  return lanes.map((lane, i) => {
+    const before = names.slice(0, i).filter((name) => name === names[i]).length;
+    return { ...lane, name: before ? `${names[i]} (${before + 1})` : names[i] };
+  });
 }
 
 function nameOf(lane, lanes, endpoints) {

@@ -1,41 +1,61 @@
 // One prompt in every lane at once: the answers side by side, their figures, and where they differ.
-import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { html } from "../lib/html.js";
+import { plural } from "../lib/format.js";
 import { startRun } from "../lib/run.js";
+import { createStore, useStore } from "../lib/store.js";
 import { Answers } from "./answers.js";
+import { baseModels } from "./ask.js";
+import { useKept } from "./kept.js";
 import { Outcome } from "./outcome.js";
+import { RunButton, runKeys } from "./run_button.js";
 
 const FIRST_PROMPT = "Explain in a few sentences why the sky is blue.";
+const store = createStore({ runs: [], drawn: 0, starting: false }); // goes on while another room is shown
+let waiting = false;
+
+function draw() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    store.set(({ drawn }) => ({ drawn: drawn + 1 }));
+  });
+}
+
+const isLive = ({ runs, starting }) => starting || runs.some(({ run }) => run.live);
+
+async function start(lanes, prompt, common) {
+  if (isLive(store.get())) return; // a second click, before the first one is drawn
+  store.set({ starting: true });
+  const bases = await baseModels().catch(() => new Set()); // each lane will say what is wrong
+  const asked = (model) => (bases.has(model) ? { prompt } : { messages: [{ role: "user", content: prompt }] });
+  const runs = lanes.map((lane) => ({
+    lane, run: startRun({ ...common, ...asked(lane.model), model: lane.model, ...(lane.device ? { device: lane.device } : {}) }, draw),
+  }));
+  store.set({ runs, starting: false });
+}
+
+const stop = () => store.get().runs.forEach(({ run }) => run.stop());
+
+function said({ runs, starting }) {
+  if (starting) return "Starting";
+  const ended = runs.filter(({ run }) => !run.live).length;
+  return ended < runs.length ? `${ended} of ${plural(runs.length, "lane")} done` : runs.length ? "All lanes are done" : "";
+}
 
 export function SideBySide({ lanes }) {
-  const [prompt, setPrompt] = useState(FIRST_PROMPT);
-  const [longest, setLongest] = useState("256");
-  const [temperature, setTemperature] = useState("0");
-  const [runs, setRuns] = useState([]);
-  const [, redraw] = useState(0);
-  const waiting = useRef(false);
-  const draw = () => {
-    if (waiting.current) return;
-    waiting.current = true;
-    requestAnimationFrame(() => {
-      waiting.current = false;
-      redraw((before) => before + 1);
-    });
-  };
-  const live = runs.some(({ run }) => run.live);
-  const start = (event) => {
+  const [prompt, setPrompt] = useKept("prompt", FIRST_PROMPT);
+  const [longest, setLongest] = useKept("longest", "256");
+  const [temperature, setTemperature] = useKept("temperature", "0");
+  const state = useStore(store);
+  const live = isLive(state);
+  const submit = (event) => {
     event.preventDefault();
-    const common = { messages: [{ role: "user", content: prompt }], max_tokens: Number(longest) || 256, temperature: Number(temperature), seed: 1 };
-    setRuns(lanes.map((lane) => ({
-      lane, run: startRun({ ...common, model: lane.model, ...(lane.device ? { device: lane.device } : {}) }, draw),
-    })));
+    start(lanes, prompt, { max_tokens: Number(longest) || 256, temperature: Number(temperature), seed: 1 });
   };
-  const stop = () => runs.forEach(({ run }) => run.stop());
-  const stopLast = useRef(stop);
-  stopLast.current = stop;
-  useEffect(() => () => stopLast.current(), []);
   return html`
     <div class="stack">
-      <form class="card stack" onSubmit=${start}>
+      <form class="card stack" onSubmit=${submit} onKeyDown=${runKeys(stop)}>
         <label class="field"><span>Prompt</span>
           <textarea rows="3" dir="auto" value=${prompt} onInput=${(event) => setPrompt(event.target.value)}></textarea>
         </label>
@@ -43,13 +63,12 @@ export function SideBySide({ lanes }) {
           <label>Longest answer <input type="number" min="1" max="100000" value=${longest} onInput=${(event) => setLongest(event.target.value)} /></label>
           <label>Temperature <input type="number" min="0" max="2" step="0.1" value=${temperature} onInput=${(event) => setTemperature(event.target.value)} /></label>
           <span class="spacer"></span>
-          ${live
-            ? html`<button key="stop" type="button" onClick=${stop}>Stop</button>`
-            : html`<button key="run" type="submit" class="primary" disabled=${!prompt.trim() || !lanes.length}>Run in ${lanes.length === 1 ? "one lane" : `${lanes.length} lanes`}</button>`}
+          <span role="status" class="hint">${said(state)}</span>
+          <${RunButton} running=${live} disabled=${!prompt.trim() || !lanes.length} onStop=${stop}>Run in ${lanes.length === 1 ? "one lane" : plural(lanes.length, "lane")}<//>
         </div>
       </form>
-      ${runs.length > 0 && html`<${Answers} runs=${runs} live=${live} />`}
-      ${runs.length > 0 && !live && html`<${Outcome} runs=${runs} />`}
+      ${state.runs.length > 0 && html`<${Answers} runs=${state.runs} live=${live} />`}
+      ${state.runs.length > 0 && !live && html`<${Outcome} runs=${state.runs} />`}
     </div>
   `;
 }

@@ -1,6 +1,6 @@
 // Code blocks: their language, a button that copies, and colours once a block is complete.
 import DOMPurify from "../vendor/purify.js";
-import { copyText } from "./copy.js";
+import { copyFrom } from "./copy.js";
 
 const ALIASES = {
   sh: "bash", shell: "bash", zsh: "bash", console: "bash", "c++": "cpp", h: "c", hpp: "cpp", golang: "go", js: "javascript",
@@ -37,7 +37,7 @@ export function decorateCode(code, complete) {
   button.type = "button";
   button.className = "quiet small";
   button.textContent = "Copy";
-  button.addEventListener("click", () => copyText(code.textContent, button));
+  button.addEventListener("click", () => copyFrom(button, code.textContent));
   head.append(label, button);
   const pre = code.parentNode;
   pre.tabIndex = 0;

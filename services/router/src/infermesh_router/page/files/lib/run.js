@@ -5,7 +5,7 @@ import { onFailover } from "./mesh_feed.js";
 const RECEIPT_TRIES_MS = [0, 150, 400, 1000];
 
 // Begins an answer. The returned run changes until its status is "done", "stopped" or "failed"; `changed` is called
-// each time something has. `body` is that of /v1/chat/completions.
+// each time something has. `body` is that of /v1/chat/completions, or of /v1/completions if it has a prompt.
 export function startRun(body, changed = () => {}) {
   const run = new Run(body, changed);
   run.finished = run.go();
@@ -44,7 +44,7 @@ class Run {
     const begun = performance.now();
     const unfollow = onFailover((event) => this.moved(event));
     try {
-      const response = await call("v1/chat/completions", {
+      const response = await call(this.body.prompt === undefined ? "v1/chat/completions" : "v1/completions", {
         method: "POST", body: this.body, signal: this.aborting.signal,
       });
       this.readHeaders(response.headers);
@@ -104,11 +104,11 @@ class Run {
     const choice = chunk.choices?.[0];
     if (choice) {
       const { content, reasoning_content: reasoning, tool_calls: calls } = choice.delta || {};
-      if (content) this.text += content;
+      if (content || choice.text) this.text += content || choice.text;
       if (reasoning) this.reasoning += reasoning;
       for (const piece of calls || []) this.takeCall(piece);
       if (choice.finish_reason) this.finishReason = choice.finish_reason;
-      if (content || reasoning || calls) this.status = "streaming";
+      if (content || reasoning || calls || choice.text) this.status = "streaming";
     }
     if (chunk.usage) {
       this.tokens = Math.max(this.tokens, chunk.usage.completion_tokens);

@@ -1,0 +1,310 @@
+"""One prompt in several lanes, and the benchmark: lanes that fail, stop, come and go; keys; what is copied."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.e2e.mesh import Mesh
+from tests.page.pages import ChatPage, check_accessible
+
+VIEWS = {"One prompt": "Run in 2 lanes", "Agreement": "Compare the answers", "Benchmark": "Run the benchmark"}
+
+
+@pytest.fixture
+def room(chat: ChatPage) -> Page:
+    """The room with two lanes and short answers."""
+    page = chat.page
+    page.get_by_role("link", name="Compare").click()
+    expect(page.get_by_role("group", name=re.compile("Lane [12]"))).to_have_count(2)
+    for view, limit in zip(reversed(VIEWS), ("Tokens of each answer", "Tokens at most", "Longest answer"), strict=True):
+        shown(page, view).click()
+        page.get_by_label(limit).fill("8" if view == "Benchmark" else "12")
+    return page
+
+
+def shown(page: Page, name: str) -> Locator:
+    return page.get_by_role("button", name=name, exact=True).locator("visible=true")
+
+
+def run(page: Page, view: str) -> Locator:
+    """Opens a view and returns the button that runs it."""
+    page.get_by_role("button", name=view, exact=True).click()
+    return shown(page, VIEWS[view])
+
+
+def figures(page: Page) -> Locator:
+    return page.get_by_label("Figures", exact=True).locator("tbody tr")
+
+
+def for_device(address: str, answer: Callable[[Route], None]) -> Callable[[Route], None]:
+    """Answers requests that name the device, and lets others pass."""
+
+    def carry(route: Route) -> None:
+        body = json.loads(route.request.post_data or "")
+        if body.get("device") == address:
+            answer(route)
+        else:
+            route.continue_()
+
+    return carry
+
+
+def refuse(route: Route) -> None:
+    route.fulfill(status=429, json={"error": {"message": "The queue for 'story' is full (1024 waiting)."}})
+
+
+@pytest.mark.parametrize(
+    ("view", "result"),
+    [("One prompt", "Figures"), ("Agreement", "Agreement of the lanes"), ("Benchmark", "Results of the benchmark")],
+)
+def test_a_double_click_runs_and_does_not_stop(room: Page, view: str, result: str) -> None:
+    asked: list[str] = []
+    room.on("request", lambda request: asked.append(request.post_data or "") if "completions" in request.url else None)
+    button = run(room, view)
+    box = button.bounding_box()
+    assert box is not None
+    button.dblclick(position={"x": box["width"] - 12, "y": box["height"] / 2})  # where Stop will be
+    expect(shown(room, VIEWS[view])).to_be_visible()
+    rows = room.get_by_label(result, exact=True).locator("tbody tr")
+    expect(rows).to_have_count(6 if view == "Benchmark" else 2)
+    assert len(asked) == {"One prompt": 2, "Agreement": 8, "Benchmark": 8}[view]
+    expect(room.get_by_text(re.compile("stopped"))).to_have_count(0)
+
+
+@pytest.mark.parametrize("view", list(VIEWS))
+def test_the_keyboard_runs_and_stops(room: Page, view: str) -> None:
+    room.route(re.compile(r"/v1/(chat/)?completions"), lambda _: None)  # is never answered
+    run(room, view).focus()
+    room.keyboard.press("Enter")
+    expect(shown(room, "Stop")).to_be_focused()
+    room.keyboard.press("Escape")
+    expect(shown(room, VIEWS[view])).to_be_focused()
+    room.get_by_role("spinbutton").locator("visible=true").first.focus()
+    room.keyboard.press("Control+Enter")
+    expect(shown(room, "Stop")).to_be_visible()
+    shown(room, "Stop").dblclick()
+    expect(shown(room, VIEWS[view])).to_be_visible()
+    expect(shown(room, "Stop")).to_have_count(0)
+
+
+def test_a_lane_that_is_refused_is_not_what_others_are_compared_with(room: Page, mesh: Mesh) -> None:
+    room.route("**/v1/chat/completions", for_device(mesh.workers[0].address, refuse))
+    run(room, "One prompt").click()
+    expect(figures(room)).to_have_count(2)
+    expect(figures(room).nth(0)).to_contain_text("cpu (failed)")
+    expect(room.locator(".lane-answer").nth(0)).to_contain_text("The queue for 'story' is full")
+    expect(room.locator(".lane-answer").nth(0)).to_contain_text("failed after 0 tokens")
+    expect(room.locator(".bars .bar-label").first).to_have_text("xpu")
+    expect(room.get_by_text("Mark what differs")).to_have_count(0)  # one answer alone
+    shown(room, "Add a lane").click()
+    shown(room, "Run in 3 lanes").click()
+    expect(room.get_by_text("Mark what differs from xpu")).to_be_visible()
+    expect(room.locator(".lane-answer").nth(2)).to_contain_text("The same, word for word.")
+
+
+def test_stopped_lanes_say_so_and_are_no_bars(room: Page) -> None:
+    room.get_by_label("Longest answer").fill("4000")
+    run(room, "One prompt").click()
+    for lane in room.locator(".lane-answer").all():
+        expect(lane.locator(".hint")).to_have_text(re.compile(r"^[1-9]\d* tokens$"))
+    expect(room.get_by_role("status").get_by_text("0 of 2 lanes done")).to_be_visible()
+    shown(room, "Stop").click()
+    expect(figures(room).nth(1)).to_contain_text("xpu (stopped)")
+    expect(room.locator(".lane-answer").nth(0)).to_contain_text(re.compile(r"stopped after \d+ tokens"))
+    expect(room.locator(".lane-answer").nth(1)).to_contain_text("The same for")
+    expect(room.get_by_label("Figures", exact=True).locator(".bars")).to_have_count(0)
+
+
+def test_the_same_lane_twice_has_two_names_and_two_bars(room: Page, mesh: Mesh) -> None:
+    room.locator("select[id^=lane-device]").nth(1).select_option(mesh.workers[0].address)
+    run(room, "One prompt").click()
+    expect(figures(room).locator("td:first-child")).to_have_text(["cpu", "cpu (2)"])
+    expect(room.locator(".bars").first.locator(".bar-label")).to_have_text(["cpu", "cpu (2)"])
+    expect(room.locator(".lane-answer").nth(1)).to_contain_text("The same, word for word.")
+
+
+def test_lanes_come_and_go_while_they_run(room: Page) -> None:
+    room.get_by_label("Longest answer").fill("100")
+    colours = room.locator(".lane-choice rect")
+    second = colours.nth(1).get_attribute("fill")
+    run(room, "One prompt").click()
+    expect(room.locator(".lane-answer")).to_have_count(2)
+    room.get_by_label("Remove lane 1").click()
+    assert colours.get_attribute("fill") == second, "the lane keeps the colour that its figures have"
+    shown(room, "Add a lane").click()
+    assert len({each.get_attribute("fill") for each in colours.all()}) == 2
+    expect(figures(room)).to_have_count(2)
+    assert all("100" in row.inner_text() for row in figures(room).all())
+    expect(figures(room).locator("td:first-child")).to_have_text(["cpu", "xpu"])
+
+
+@pytest.mark.parametrize("view", list(VIEWS))
+def test_a_look_at_another_room_costs_nothing(room: Page, view: str) -> None:
+    room.get_by_label("Prompt", exact=True).fill("What is a room?")
+    run(room, view).click()
+    expect(shown(room, "Stop")).to_be_visible()
+    room.get_by_role("link", name="Mesh", exact=True).click()
+    expect(room.get_by_role("heading", name="Mesh")).to_be_visible()
+    room.get_by_role("link", name="Compare").click()
+    expect(shown(room, VIEWS[view])).to_be_visible()
+    rows = room.get_by_role("region").locator("visible=true").locator("tbody tr")
+    expect(rows).to_have_count(6 if view == "Benchmark" else 2)
+    expect(room.get_by_label("Prompt", exact=True)).to_have_value("What is a room?")
+
+
+def test_the_benchmark_goes_on_where_a_lane_is_refused(room: Page, mesh: Mesh) -> None:
+    room.route("**/v1/completions", for_device(mesh.workers[0].address, _refuse_many))
+    run(room, "Benchmark").click()
+    expect(shown(room, "Run the benchmark")).to_be_visible()
+    rows = room.get_by_label("Results", exact=True).locator("tbody tr")
+    assert [row.locator("td").all_inner_texts()[:2] for row in rows.all()] == [
+        ["cpu", "1"],
+        *(["xpu", streams] for streams in ("1", "4", "16")),
+    ]
+    expect(room.get_by_role("alert").locator("visible=true")).to_have_text(
+        "cpu, 4 streams: The queue for 'story' is full (1024 waiting)."
+    )
+
+
+def _refuse_many(route: Route) -> None:
+    many = len(json.loads(route.request.post_data or "")["prompt"]) > 1
+    refuse(route) if many else route.continue_()
+
+
+def test_an_answer_that_breaks_off_is_no_figure(room: Page) -> None:
+    half = b'data: {"choices": [{"index": 0, "text": "a"}]}\n\n'
+    room.route("**/v1/completions", lambda route: route.fulfill(body=half, content_type="text/event-stream"))
+    run(room, "Benchmark").click()
+    expect(room.get_by_role("alert").locator("visible=true")).to_contain_text("The connection broke")
+    expect(room.get_by_label("Results", exact=True)).to_have_count(0)
+
+
+def test_thoughts_are_shown_folded(room: Page) -> None:
+    def think(route: Route) -> None:
+        deltas = [{"reasoning_content": "Let me see."}, {"content": "Blue."}]
+        events = [
+            {"choices": [{"delta": delta}], "usage": {"completion_tokens": n, "prompt_tokens": 1}}
+            for n, delta in enumerate(deltas, 1)
+        ]
+        text = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+        route.fulfill(body=f"{text}data: [DONE]\n\n", content_type="text/event-stream")
+
+    room.route("**/v1/chat/completions", think)
+    run(room, "One prompt").click()
+    lane = room.locator(".lane-answer").first
+    expect(lane.locator("summary")).to_have_text("Thoughts")
+    lane.locator("summary").click()
+    expect(lane.locator(".thoughts")).to_have_text("Let me see.")
+
+
+def test_a_base_model_continues_the_prompt(room: Page) -> None:
+    def without_chat(route: Route) -> None:
+        listed = route.fetch().json()
+        for model in listed["data"]:
+            model["capabilities"]["chat_completions"] = False
+        route.fulfill(json=listed)
+
+    room.route("**/v1/models", without_chat)
+    with room.expect_request("**/v1/completions") as asked:
+        run(room, "One prompt").click()
+    assert json.loads(asked.value.post_data or "")["prompt"] == room.get_by_label("Prompt", exact=True).input_value()
+    expect(figures(room)).to_have_count(2)
+    assert all("12" in row.inner_text() for row in figures(room).all())
+    expect(room.locator(".lane-answer").nth(1)).to_contain_text("The same, word for word.")
+
+
+PASTED = (
+    """() => [...document.querySelectorAll("#paste tr")].map((row) => [...row.cells].map((cell) => cell.textContent))"""
+)
+PASTE_HERE = """() => {
+  const here = Object.assign(document.createElement("div"), { id: "paste", contentEditable: "true" });
+  document.body.append(here);
+  here.focus();
+}"""
+
+
+@pytest.mark.parametrize("has_clipboard", [True, False])
+def test_the_copied_table_pastes_as_cells_and_as_markdown(room: Page, has_clipboard: bool) -> None:
+    if not has_clipboard:  # as over http from another machine
+        room.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    room.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    run(room, "Benchmark").click()
+    button = shown(room, "Copy the table")
+    button.click()
+    expect(shown(room, "Copied")).to_be_focused()
+    shown(room, "One prompt").click()
+    prompt = room.get_by_label("Prompt", exact=True)
+    prompt.fill("")
+    prompt.press("Control+V")
+    head, line, first, *_ = prompt.input_value().splitlines()
+    assert (
+        head
+        == "| Lane | Streams | All together (tok/s) | Each stream (tok/s) | First token (median) (ms) | Total (ms) |"
+    )
+    assert line == "| --- " * 6 + "|"
+    assert re.fullmatch(r"\| cpu \| 1 \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \|", first)
+    room.evaluate(PASTE_HERE)
+    room.keyboard.press("Control+V")
+    cells = room.evaluate(PASTED)
+    assert len(cells) == 7
+    assert cells[0] == [part.strip() for part in head.strip("|").split("|")]
+    assert [float(cell) for row in cells[1:] for cell in row[1:]], "numbers, without their units"
+
+
+COMPARED = """async (pairs) => {
+  const { compareWords, firstDifference } = await import(new URL("ui/compare/difference.js", document.baseURI));
+  return pairs.map(([a, b]) => [firstDifference(a, b), compareWords(a, b).map(({ text, kind }) => [kind, text])]);
+}"""
+
+
+def test_what_differs_is_marked_word_by_word(room: Page) -> None:
+    cases: list[tuple[str, str, int, Any]] = [
+        ("the sky is blue", "the sky is blue", -1, [["same", "the sky is blue"]]),
+        ("the sky is blue", "the sea is blue", 1, [["same", "the "], ["differs", "sea"], ["same", " is blue"]]),
+        ("it is very blue", "it is blue", 2, [["same", "it is "], ["missing", "very"], ["same", "blue"]]),
+        ("it is", "it is blue", 2, [["same", "it is"], ["differs", " blue"]]),
+        ("it is blue", "it is", 2, [["same", "it is"], ["missing", "blue"]]),
+        ("a  b", "a b", -1, [["same", "a b"]]),
+        ("天空是蓝色的", "天空是红色的", 3, [["same", "天空是"], ["differs", "红"], ["same", "色的"]]),
+        ("", "new", 0, [["differs", "new"]]),
+    ]
+    found = room.evaluate(COMPARED, [[a, b] for a, b, *_ in cases])
+    assert found == [[at, parts] for _, _, at, parts in cases]
+
+
+def test_very_long_texts_are_compared_at_once(room: Page) -> None:
+    taken_ms = room.evaluate(
+        """async () => {
+          const { compareWords } = await import(new URL("ui/compare/difference.js", document.baseURI));
+          const text = (word) => Array.from({ length: 50_000 }, (_, i) => `${word}${i}`).join(" ");
+          const begun = performance.now();
+          compareWords(text("a"), text("b"));
+          compareWords("x ".repeat(1200) + "a", "y ".repeat(1200) + "a");
+          return performance.now() - begun;
+        }"""
+    )
+    assert taken_ms < 2000
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_four_lanes_on_a_phone(chat: ChatPage, room: Page, scheme: Any) -> None:
+    room.emulate_media(color_scheme=scheme)
+    room.set_viewport_size({"width": 360, "height": 720})
+    for _ in range(2):
+        shown(room, "Add a lane").click()
+    expect(shown(room, "Add a lane")).to_be_disabled()
+    room.locator("select[id^=lane-model]").nth(3).select_option("spare")
+    shown(room, "Run in 4 lanes").click()
+    expect(figures(room)).to_have_count(4)
+    for view, runs in VIEWS.items():
+        shown(room, view).click()
+        if view != "One prompt":
+            shown(room, runs).click()
+            expect(shown(room, runs)).to_be_visible()
+        check_accessible(room)
+        assert room.locator("main").evaluate("(each) => each.scrollWidth - each.clientWidth") <= 0
+        chat.picture(f"compare-{view.split()[0].lower()}-360-{scheme}")
