@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from infermesh_client.cli.access.keys_app import keys_app
-from infermesh_client.cli.boundary import ErrorReportingGroup
+from infermesh_client.cli.boundary import ErrorReportingGroup, Terminated
 from infermesh_client.cli.chat.chat_app import chat_app
 from infermesh_client.cli.measure.measure_app import measure_app
 from infermesh_client.cli.models.models_app import models_app
@@ -269,7 +269,7 @@ def dev_certs(
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     """Makes SIGTERM clean up as Ctrl-C does."""
-    raise KeyboardInterrupt
+    raise Terminated
 
 
 if __name__ == "__main__":

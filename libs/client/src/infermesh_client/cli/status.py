@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
@@ -51,7 +51,7 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
     elif once or not console.is_terminal:
         console.print(mesh_view(listing))
         for problem in problems:
-            console.print(problem, style="red", markup=False)
+            console.say(problem, "red")
     else:
         with connect(endpoint, settings, timeout_s=None) as client, suppress(KeyboardInterrupt):
             _follow(client, console, problems)
@@ -82,7 +82,7 @@ def log_problems(home: Home) -> list[str]:
         return []
 
 
-def _follow(client: Client, console: Console, problems: Sequence[str]) -> None:
+def _follow(client: Client, console: SafeConsole, problems: Sequence[str]) -> None:
     """Redraws the tables on every change, above the `problems`. When the mesh goes away, waits for it to come back."""
     below = [Text(problem, style="red") for problem in problems]
     with Live(console=console, auto_refresh=False) as live:

@@ -64,7 +64,7 @@ def run_load(name: str, endpoint: str | None, *, pinned: bool, keep_alive_s: flo
     with connect(endpoint, settings, timeout_s=None) as client:
         unloaded = load_and_show(client, name, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
     made_room = f"; unloaded to make room: {', '.join(unloaded)}" if unloaded else ""
-    error_console().print(f"Loaded {name}{made_room}", markup=False, soft_wrap=True)
+    error_console().say(f"Loaded {name}{made_room}")
 
 
 def run_unload(name: str, endpoint: str | None, *, force: bool) -> None:
@@ -73,7 +73,7 @@ def run_unload(name: str, endpoint: str | None, *, force: bool) -> None:
     waiting = waiting_line(error_console(), f"Unloading {name}", loading=False)
     with connect(endpoint, settings, timeout_s=None) as client, waiting:
         client.unload_model(name, force=force)
-    error_console().print(f"Unloaded {name}", markup=False, soft_wrap=True)
+    error_console().say(f"Unloaded {name}")
 
 
 def run_list(endpoint: str | None, *, as_json: bool) -> None:
@@ -88,7 +88,7 @@ def run_list(endpoint: str | None, *, as_json: bool) -> None:
             raise
         served = None
         if not as_json:
-            error_console().print(f"No model is served: {error.message}", markup=False, soft_wrap=True)
+            error_console().say(f"No model is served: {error.message}")
     if as_json:
         print(printable(json.dumps(_document(served, stored, home.models), indent=2, ensure_ascii=False)))
     else:
