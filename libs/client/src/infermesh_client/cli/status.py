@@ -15,6 +15,7 @@ from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import endpoint_row, queue_row, report_row
 from infermesh_client.cli.folding import Cropped
 from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.short_table import short_view
 from infermesh_client.cli.tables import mesh_view
 from infermesh_client.client import Client
 from infermesh_client.mesh.supervision.supervisor import Supervisor
@@ -89,7 +90,8 @@ def _follow(client: Client, console: SafeConsole, problems: Sequence[str]) -> No
         while True:
             try:
                 for listing in client.watch_listing():
-                    live.update(Cropped(Group(mesh_view(listing), *below), _ALL), refresh=True)
+                    whole, short = Group(mesh_view(listing), *below), Group(short_view(listing), *below)
+                    live.update(Cropped(whole, short, _ALL), refresh=True)
             except Unavailable as error:
                 live.update(
                     Text(f"the mesh does not answer ({error.message}); trying again every second", style="red"),
