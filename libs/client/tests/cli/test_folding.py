@@ -1,6 +1,7 @@
 """`infermesh status` and `infermesh models` on terminals of 80 and 120 columns: no word is broken or cut off."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -146,5 +147,5 @@ def test_an_endpoint_that_is_gone_says_why() -> None:
 def test_models_break_no_word(width: int) -> None:
     names = ("smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct-q4_k_m-of-somebody")
     served = [pb.ModelStatus(name=name, state=pb.ENDPOINT_STATE_READY, context_length=131072) for name in names]
-    text = printed(models_view(served, [], Path("/models")), width)
+    text = printed(models_view(served, [], Path("/models"), datetime.now(UTC)), width)
     assert {*names, "READY", "131072", "generate", "/models"} <= words(text)

@@ -14,7 +14,6 @@ from infermesh_client.cli.chat.waiting import waiting_line
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import model_row, state_name
 from infermesh_client.cli.models.loading import load_and_show
-from infermesh_client.cli.models.memory_table import memory_view
 from infermesh_client.cli.models.models_table import models_view
 from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.mesh.supervision.supervisor import Supervisor
@@ -92,10 +91,7 @@ def run_list(endpoint: str | None, *, as_json: bool) -> None:
     if as_json:
         print(printable(json.dumps(_document(served, stored, home.models), indent=2, ensure_ascii=False)))
     else:
-        console = SafeConsole()
-        console.print(models_view(served or (), stored, home.models))
-        if served:
-            console.print(memory_view(served, datetime.now(UTC)))
+        SafeConsole().print(models_view(served or (), stored, home.models, datetime.now(UTC)))
 
 
 def _document(
