@@ -32,8 +32,8 @@ def smart_chat_sync(
     forces a call forces the first ones only.
 
     `device` is "auto", a kind of device such as "gpu", or an endpoint's address. `on_part` is called with each part of
-    an answer as it becomes certain. Without a `client`, the mesh on this machine is asked. Raises InvalidArgument for a
-    tool that cannot be one, and what `generate` raises.
+    an answer as it becomes certain. Without a `client`, the mesh at 127.0.0.1:8081 is asked, without an API key. Raises
+    InvalidArgument for a tool that cannot be one, and what `generate` raises.
     """
     conversation = Conversation(
         model,
