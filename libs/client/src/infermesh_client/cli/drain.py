@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
+from infermesh_client.cli.waiting import waiting_line
 from infermesh_client.client import Client
 from infermesh_runtime.errors import Unimplemented
 
@@ -16,7 +17,8 @@ def run_drain(address: str, router: str | None, *, move_after_s: float | None) -
     console = error_console()
     with _router(router, timeout_s=None) as client:
         console.say(f"Draining {address}. Ctrl-C stops waiting; the endpoint stays out of service.")
-        moved = client.drain_endpoint(address, move_after_s=move_after_s)
+        with waiting_line(console, "Waiting for its requests to end"):
+            moved = client.drain_endpoint(address, move_after_s=move_after_s)
     count = f"; {moved} {'stream was' if moved == 1 else 'streams were'} moved" if moved else ""
     console.say(f"Drained {address}: no request runs on it{count}.")
 

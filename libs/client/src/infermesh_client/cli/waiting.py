@@ -1,4 +1,4 @@
-"""Shows what the command waits for, and for how long, until the first event of an answer."""
+"""Shows what the command waits for, and for how long."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from infermesh_client.cli.safe_console import SafeConsole
 
 
 @contextmanager
-def waiting_line(console: SafeConsole, text: str, *, loading: bool) -> Iterator[Callable[[], None]]:
+def waiting_line(console: SafeConsole, text: str, *, loading: bool = False) -> Iterator[Callable[[], None]]:
     """Shows `text` with the time passed while the block runs, or until the function that it yields is called.
 
     Off a terminal it prints one line, and only for a load, which may take minutes.

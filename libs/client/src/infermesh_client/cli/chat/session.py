@@ -14,8 +14,8 @@ from infermesh_client.cli.chat.defaults import chat_defaults
 from infermesh_client.cli.chat.options import ChatOptions
 from infermesh_client.cli.chat.quiet_typing import quiet_typing
 from infermesh_client.cli.chat.screen import Screen
-from infermesh_client.cli.chat.waiting import waiting_line
 from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.waiting import waiting_line
 from infermesh_client.request import AnswerOptions, ChatMessage, GenerateOptions
 from infermesh_client.smart.conversation import Conversation
 from infermesh_runtime.answer_parsing.parts import Part

@@ -12,6 +12,7 @@ from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.doctor.report import check_row, clients_table, request_view, summary_line
 from infermesh_client.cli.http_target import http_target
 from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.waiting import waiting_line
 from infermesh_client.doctor.diagnosis import Diagnosis, diagnose
 from infermesh_client.doctor.recording import Recording, client_names, load_recording
 from infermesh_client.doctor.server import Server, Unreachable
@@ -71,7 +72,8 @@ def _check(server: Server, recordings: Sequence[Recording], model: str, *, as_js
         console.say(f"\n{recording.client} ({recording.package} {recording.version})", "bold")
         found = []
         for request in recording.requests:
-            found.append(diagnose(server, request, model))
+            with waiting_line(error_console(), f"Trying: {request.title}"):
+                found.append(diagnose(server, request, model))
             console.print(request_view(found[-1]))
         console.say(summary_line(recording, found))
         results.append(found)
