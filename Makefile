@@ -27,7 +27,7 @@ TEST_PROCESSES ?= 2
 PYTEST := env -u PYTHONDONTWRITEBYTECODE python -m pytest
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup setup-xpu setup-speech up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients test-page test-page-real vendor recordings check format protos sync-client modules lock bench bench-features bench-peers bench-router bench-tensors bench-xpu clean
+.PHONY: help setup setup-xpu setup-speech up down test test-xpu test-examples test-ipex test-huggingface test-models test-tools test-lowest test-clients test-sdk test-page test-page-real vendor recordings check format protos sync-client modules lock bench bench-features bench-peers bench-router bench-tensors bench-xpu clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -70,6 +70,10 @@ test-clients: setup $(CLIENTS_VENV)/.installed ## Test a mesh with the clients t
 	mypy --python-executable $(CLIENTS_VENV)/bin/python --cache-dir .mypy_cache/clients \
 		--exclude '(reference|tensor_mesh).py' tests/clients
 	INFERMESH_TEST_MESH_VENV=$(CURDIR)/$(VENV) $(CLIENTS_VENV)/bin/python -m pytest -q -W default --confcutdir=tests/clients tests/clients
+
+test-sdk: setup ## Install the SDK alone into a fresh venv, check the examples in TypeScript, and run both on a mesh (needs npm)
+	mypy tests/sdk
+	$(PYTEST) -q tests/sdk
 
 test-page: setup $(PAGE_VENV)/.installed ## Test the page in Debian's Chromium through the real Envoy (needs chromium and npm)
 	python tools/vendor_page.py --tests

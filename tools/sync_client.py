@@ -32,6 +32,7 @@ WORDS = (
     (r"\ba(closing|close)\b", r"\1"),
     (r"\bopen_aio_channel\b", "open_channel"),
     (r"\bcall_in_turn\b", "call_at_once"),
+    (r"\bcoroutines=True\b", "coroutines=False"),
     (r"\bsmart_chat\b", "smart_chat_sync"),
     (r"\binfermesh_client\.aio\b", "infermesh_client.client"),
     (r"\bfor (\w+) in (.+):\n +yield \1\n", r"yield from \2\n"),

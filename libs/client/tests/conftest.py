@@ -151,6 +151,7 @@ class MeshServicer(
     """The device that answers nothing until the caller has gone."""
     style: inference_pb2.AnswerStyle = field(default_factory=inference_pb2.AnswerStyle)
     finish_reason: inference_pb2.FinishReason = inference_pb2.FINISH_REASON_STOP
+    failovers: list[inference_pb2.Failover] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def Generate(
@@ -166,7 +167,8 @@ class MeshServicer(
             self.cancelled.wait(30)
         if self.may_answer is not None:
             self.may_answer.wait(30)
-        started = inference_pb2.Started(model="tiny", endpoint="10.0.0.1:7", device=inference_pb2.DEVICE_KIND_CPU)
+        cpu = inference_pb2.DEVICE_KIND_CPU
+        started = inference_pb2.Started(model="tiny", endpoint="10.0.0.1:7", device=cpu, reason="equal")
         started.answer_style.CopyFrom(self.style)
         yield inference_pb2.GenerateResponse(started=started)
         for token, word in self._next_words():
@@ -174,7 +176,7 @@ class MeshServicer(
         if self.endless:
             self.cancelled.wait(30)
             return
-        finished = inference_pb2.Finished(finish_reason=self.finish_reason)
+        finished = inference_pb2.Finished(finish_reason=self.finish_reason, failovers=self.failovers)
         yield inference_pb2.GenerateResponse(finished=finished)
 
     def _next_words(self) -> Iterable[tuple[int, str]]:

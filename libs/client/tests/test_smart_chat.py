@@ -5,6 +5,8 @@ import functools
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -14,7 +16,7 @@ from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_client import AsyncClient, Client, SmartAnswer, smart_chat, smart_chat_sync
 from infermesh_client.smart.functions import read_functions
 from infermesh_runtime.answer_parsing.parts import Part, Text
-from infermesh_runtime.errors import InvalidArgument
+from infermesh_runtime.errors import DeadlineExceeded, InvalidArgument
 from libs.client.tests.conftest import RunningMesh
 
 
@@ -167,11 +169,67 @@ async def test_coroutine_functions_are_awaited(mesh: RunningMesh) -> None:
     assert told(mesh) == ["warm in Rome"]
 
 
-def test_without_coroutines_a_coroutine_function_is_refused(mesh: RunningMesh) -> None:
-    mesh.servicer.style = pb.AnswerStyle(tool_format="hermes")
-    mesh.servicer.answers = [a_call("slow_weather", city="Rome")]
-    with Client(mesh.address) as client, pytest.raises(InvalidArgument, match="is a coroutine function"):
+def test_without_coroutines_a_coroutine_function_is_refused_before_anything_is_sent(mesh: RunningMesh) -> None:
+    with Client(mesh.address) as client, pytest.raises(InvalidArgument, match="'slow_weather' is a coroutine function"):
         smart_chat_sync("tiny", "How warm is it?", client=client, tools=[slow_weather])
+    assert not mesh.servicer.requests
+
+
+@pytest.mark.parametrize("choice", ["required", "weather"])
+def test_a_forced_call_is_forced_once(ask: Ask, mesh: RunningMesh, choice: str) -> None:
+    answer = ask(a_call("weather", city="Rome"), "Warm.", tools=[weather], tool_choice=choice)
+    assert (answer.text, len(answer.calls)) == ("Warm.", 1)
+    first, second = (request.chat.tool_choice.mode for request in mesh.servicer.requests)
+    assert first == pb.TOOL_CHOICE_MODE_REQUIRED
+    assert second == pb.TOOL_CHOICE_MODE_AUTO
+
+
+@dataclass
+class Place:
+    city: str
+    country: str | None = None
+
+
+class Unit(Enum):
+    CELSIUS = "c"
+    FAHRENHEIT = "f"
+
+
+def forecast(place: Place, days: list[Literal["mon", "tue"]], unit: Unit = Unit.CELSIUS) -> Place:
+    """Says how warm it will be."""
+    assert isinstance(place, Place)
+    assert unit is Unit.FAHRENHEIT
+    return Place(f"{place.city} on {', '.join(days)}")
+
+
+def test_arguments_of_every_common_type(ask: Ask, mesh: RunningMesh) -> None:
+    call = a_call("forecast", place={"city": "Rome"}, days=["mon", "tue"], unit="f")
+    answer = ask(call, "Warm.", tools=[forecast])
+    assert not answer.calls[0].failed, answer.calls
+    assert [json.loads(text) for text in told(mesh)] == [{"city": "Rome on mon, tue", "country": None}]
+    schema = json.loads(mesh.servicer.requests[0].chat.tools[0].parameters_json)
+    assert schema["required"] == ["place", "days"]
+    assert schema["properties"]["days"]["items"]["enum"] == ["mon", "tue"]
+    assert schema["properties"]["unit"]["default"] == "c"
+    assert schema["$defs"]["Place"]["properties"]["country"]["anyOf"] == [{"type": "string"}, {"type": "null"}]
+
+
+async def test_cancelling_ends_the_request(mesh: RunningMesh) -> None:
+    mesh.servicer.endless = True
+    begun = asyncio.Event()
+    async with AsyncClient(mesh.address) as client:
+        asking = asyncio.create_task(smart_chat("tiny", "hi", client=client, on_part=lambda _: begun.set()))
+        await begun.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert await asyncio.to_thread(mesh.servicer.cancelled.wait, 5)
+
+
+def test_the_clients_timeout_bounds_each_request(mesh: RunningMesh) -> None:
+    mesh.servicer.endless = True
+    with Client(mesh.address, timeout_s=0.2) as client, pytest.raises(DeadlineExceeded):
+        smart_chat_sync("tiny", "hi", client=client)
 
 
 def takes_rest(*cities: str) -> str:

@@ -53,14 +53,14 @@ def running(monkeypatch: pytest.MonkeyPatch) -> RunningProcesses:
 class Terminal:
     """The command on a pseudo-terminal, as a user has it."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, **environment: str) -> None:
         self._master, slave = pty.openpty()
         self.process = subprocess.Popen(
             [*COMMAND, *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "120", **environment},
         )
         os.close(slave)
         self.seen = ""
@@ -90,15 +90,15 @@ class Terminal:
 
 
 OpenTerminal = Callable[..., Terminal]
-"""Called with the arguments."""
+"""Called with the arguments and, by name, with variables of the environment."""
 
 
 @pytest.fixture
 def open_terminal(models_root: Path) -> Iterator[OpenTerminal]:
     with ExitStack() as stack:
 
-        def open_one(*arguments: str) -> Terminal:
-            terminal = Terminal(*arguments)
+        def open_one(*arguments: str, **environment: str) -> Terminal:
+            terminal = Terminal(*arguments, **environment)
             stack.callback(terminal.close)
             return terminal
 

@@ -38,7 +38,13 @@ RECEIPT: dict[str, Any] = {
     "seed": "12345678901234567890",
     "ignored_fields": ["user"],
     "failovers": [
-        {"from_endpoint": "10.0.0.1:7", "to_endpoint": "10.0.0.2:7", "reason": "gone", "after_tokens": 9, "at_ms": 500}
+        {
+            "from_endpoint": "10.0.0.1:7",
+            "to_endpoint": "10.0.0.2:7",
+            "reason": "STREAM_CUT",
+            "after_tokens": 9,
+            "at_ms": 500,
+        }
     ],
     "retries": [{"endpoint": "10.0.0.3:7", "reason": "refused"}],
     "finish_reasons": ["stop"],
@@ -63,10 +69,10 @@ def test_a_receipt_says_who_answered_and_why(infermesh: RunCommand, fake: FakeSe
     for part in (
         "chatcmpl-1 OK",
         "tiny, by its alias small",
-        "xpu at 10.0.0.1:7, chosen for least_seconds_to_drain: would be done in 0.8 s, score 0.91",
-        "10.0.0.2:7: would be done in 4.1 s, score 0.20",
+        "sent to xpu at 10.0.0.1:7: expected to finish first (done in 0.8 s, score 0.91)",
+        "10.0.0.2:7 (done in 4.1 s, score 0.20)",
         "10.0.0.3:7: refused",
-        "from 10.0.0.1:7 to 10.0.0.2:7 after 9 tokens, 500 ms: gone",
+        "from 10.0.0.1:7 to 10.0.0.2:7 after 9 tokens, 500 ms: stream cut",
         "1234 ms in all · queued 12 ms (loading 7 ms) · router 0.3 ms",
         "first token after 140 ms · prefill 101 ms · decode 900 ms",
         "12 of the prompt (8 cached), 45 generated",
@@ -82,6 +88,7 @@ def test_without_an_id_the_newest_are_listed(infermesh: RunCommand, fake: FakeSe
     fake.rule = lambda _: Answer(content=json.dumps({"receipts": [RECEIPT, {"request_id": "other"}]}).encode())
     result = infermesh("explain", "--limit", "2")
     assert {"chatcmpl-1", "other", "tiny", "1234"} <= set(result.stdout.split())
+    assert "moved from 10.0.0.1:7 to 10.0.0.2:7" in " ".join(result.stdout.split())
     assert fake.paths == ["/mesh/v1/requests?limit=2"]
     assert json.loads(infermesh("explain", "--json").stdout)["receipts"][0]["model"] == "tiny"
 

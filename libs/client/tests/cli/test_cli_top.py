@@ -51,6 +51,13 @@ def test_the_view_shows_every_endpoint_and_the_last_minutes(width: int) -> None:
     assert "waiting: 3 for tiny (oldest 1.2 s)" in text
 
 
+def test_the_short_view_has_a_sparkline_for_each_endpoint() -> None:
+    text = printed(TopView(history(0, 5, 10), short=True), 80)
+    lines = [line for line in text.splitlines() if "▁▅█" in line]
+    assert len(lines) == 2
+    assert {"READY", "cpu", "2/1", "50%", "10"} <= set(lines[0].split())
+
+
 def test_what_has_gone_is_forgotten_and_what_rests_is_at_zero() -> None:
     found = history(7)
     address = listing().endpoints[0].address

@@ -1,6 +1,7 @@
 """`infermesh status` and `infermesh models` on terminals of 80 and 120 columns: no word is broken or cut off."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from infermesh.admin.v1 import admin_pb2
 from infermesh.inference.v1 import inference_pb2 as pb
 from infermesh_client.cli.folding import Cropped
 from infermesh_client.cli.models.models_table import models_view
+from infermesh_client.cli.short_table import short_names, short_view
 from infermesh_client.cli.tables import endpoints_view, mesh_view
 
 NO_ACCELERATOR = "running on the CPU: torch found no accelerator"
@@ -83,6 +85,37 @@ def test_two_workers_on_one_processor_are_told_apart(width: int) -> None:
     assert f"worker-xpu-0.example.internal:50052: {NO_ACCELERATOR}" in " ".join(text.split())
 
 
+def test_what_a_runtime_lacks_is_said_once_and_whole() -> None:
+    lacks = "running on the CPU: torch found no accelerator, though the driver is there"
+    worker = endpoint("10.0.0.1:7", f"torch 2.13.0 (bfloat16, int4 weights, {lacks})")
+    text = " ".join(printed(mesh_view(admin_pb2.ListEndpointsResponse(endpoints=[worker])), 80).split())
+    assert "runtime torch 2.13.0 (bfloat16, int4 weights) models" in text
+    assert text.endswith(f"10.0.0.1:7: {lacks}")
+    fallen = endpoint("10.0.0.1:7", "onnxruntime 1.23 on CPU (asked for CUDA, CPU)")
+    text = " ".join(printed(mesh_view(admin_pb2.ListEndpointsResponse(endpoints=[fallen])), 80).split())
+    assert "runtime onnxruntime 1.23 on CPU (asked for CUDA, CPU) models" in text
+
+
+def many(count: int) -> admin_pb2.WatchEndpointsResponse:
+    name = "worker-xpu-{}.worker-xpu.infermesh.svc.cluster.local:50052"
+    runtime = f"torch 2.13.0 (bfloat16, sdpa, {NO_ACCELERATOR})"
+    return admin_pb2.WatchEndpointsResponse(endpoints=[endpoint(name.format(i), runtime) for i in range(count)])
+
+
+def test_many_endpoints_with_long_names_fit_a_terminal() -> None:
+    text = printed(short_view(many(12)), 80)
+    assert len(text.splitlines()) < 24
+    assert {f"worker-xpu-{number}…" for number in range(12)} <= words(text)
+    assert f"12 endpoints: {NO_ACCELERATOR}" in text
+
+
+def test_short_names_keep_what_tells_addresses_apart() -> None:
+    assert short_names(["a.example.internal:1", "b.example.internal:1"], 8) == ["a…", "b…"]
+    assert short_names(["xpu-0.xpu.svc.local:1", "cpu-0.cpu.svc.local:1"], 8) == ["xpu-0.x…", "cpu-0.c…"]
+    assert short_names(["worker.example.internal:50052", "10.0.0.1:7"], 12) == ["worke…:50052", "10.0.0.1:7"]
+    assert short_names(["10.0.0.1:7"], 12) == ["10.0.0.1:7"]
+
+
 def test_a_wide_terminal_has_tables() -> None:
     lines = printed(mesh_view(listing()), 200).splitlines()
     assert any({"endpoint", "runtime", "memory", "run/wait"} <= set(line.split()) for line in lines)
@@ -93,11 +126,12 @@ def test_a_view_that_is_redrawn_says_how_much_of_it_does_not_fit() -> None:
     def shown(height: int) -> list[str]:
         console = Console(width=80, height=height)
         with console.capture() as captured:
-            console.print(Cropped(Text("1\n2\n3\n4\n5"), "look elsewhere"))
+            console.print(Cropped(Text("1\n2\n3\n4\n5"), Text("a\nb\nc\nd"), "look elsewhere"))
         return captured.get().splitlines()
 
     assert shown(6) == ["1", "2", "3", "4", "5"]
-    assert shown(5) == ["1", "2", "3", "2 more lines; look elsewhere"]
+    assert shown(5) == ["a", "b", "c", "d"]
+    assert shown(4) == ["a", "b", "2 more lines; look elsewhere"]
 
 
 def test_an_endpoint_that_is_gone_says_why() -> None:
@@ -113,5 +147,5 @@ def test_an_endpoint_that_is_gone_says_why() -> None:
 def test_models_break_no_word(width: int) -> None:
     names = ("smollm2-135m-instruct", "qwen2.5-coder-1.5b-instruct-q4_k_m-of-somebody")
     served = [pb.ModelStatus(name=name, state=pb.ENDPOINT_STATE_READY, context_length=131072) for name in names]
-    text = printed(models_view(served, [], Path("/models")), width)
+    text = printed(models_view(served, [], Path("/models"), datetime.now(UTC)), width)
     assert {*names, "READY", "131072", "generate", "/models"} <= words(text)

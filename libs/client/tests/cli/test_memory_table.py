@@ -1,13 +1,14 @@
 """The table of loaded models in `infermesh models`."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from infermesh.inference.v1 import inference_pb2 as pb
-from infermesh_client.cli.models.memory_table import memory_view
+from infermesh_client.cli.models.models_table import models_view
 from libs.client.tests.cli.conftest import RunCommand
 from libs.client.tests.conftest import RunningMesh
 
@@ -19,8 +20,10 @@ def row(width: int = 100, **fields: Any) -> str:
     model = pb.ModelStatus(**shown)
     console = Console(width=width)
     with console.capture() as printed:
-        console.print(memory_view([model], NOW))
-    return " ".join(printed.get().strip().splitlines()[-1].split())
+        console.print(models_view([model], [], Path("/models"), NOW))
+    *_, last, root = filter(str.strip, printed.get().splitlines())
+    assert root == "/models"
+    return " ".join(last.split())
 
 
 def used(ago: timedelta) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def used(ago: timedelta) -> dict[str, Any]:
 
 def test_loaded_model_shows_its_weights_kv_cache_and_memory() -> None:
     sizes = {"size_bytes": 92 * 10**6, "kv_cache_bytes": 5_200 * 10**6, "memory_bytes": 5_450 * 10**6}
-    assert row(**sizes) == "tiny READY 92 MB 5.2 GB 5.5 GB no unused never"
+    assert row(**sizes) == "tiny READY 92 MB up to 5.2 GB 5.5 GB no unused never"
     assert row() == "tiny READY - - - no unused never"
 
 
@@ -60,6 +63,16 @@ def test_a_narrow_terminal_has_lines_instead() -> None:
     lines = row(60, keep_alive_s=900, pinned=True)
     assert lines == "use unused · pinned · never unloaded"
     assert row(60, keep_alive_s=900, sequences=1) == "use in use · unloaded after 15 min"
+
+
+def test_a_narrow_terminal_names_each_model_once() -> None:
+    console = Console(width=60)
+    model = pb.ModelStatus(name="tiny", state=pb.ENDPOINT_STATE_LOADING, load_fraction=0.5, memory_bytes=10**9)
+    with console.capture() as printed:
+        console.print(models_view([model], [], Path("/models"), NOW))
+    assert printed.get().count("tiny") == 1
+    assert "tiny  LOADING 50 %" in printed.get()
+    assert "1.0 GB · weights -" in printed.get()
 
 
 def test_models_lists_what_is_loaded(mesh: RunningMesh, infermesh: RunCommand) -> None:

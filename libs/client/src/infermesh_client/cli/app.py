@@ -8,13 +8,17 @@ from typing import Annotated
 
 import typer
 
+from infermesh_client.cli import completing
 from infermesh_client.cli.access.keys_app import keys_app
-from infermesh_client.cli.boundary import ErrorReportingGroup
+from infermesh_client.cli.boundary import ErrorReportingGroup, Terminated
 from infermesh_client.cli.chat.chat_app import chat_app
+from infermesh_client.cli.doctor.doctor_command import doctor
+from infermesh_client.cli.help_texts import ASK, MEASURE, MESH, MODELS, examples
 from infermesh_client.cli.measure.measure_app import measure_app
 from infermesh_client.cli.models.models_app import models_app
 from infermesh_client.cli.options import AsJson, Endpoint
 from infermesh_client.cli.speech_commands import speak, transcribe
+from infermesh_client.cli.tensors.tensor_commands import embed, infer
 from infermesh_client.cli.watch.watch_app import watch_app
 
 app = typer.Typer(
@@ -23,15 +27,15 @@ app = typer.Typer(
     help="Serve language models on all your devices behind one address.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    epilog=examples("infermesh up", 'infermesh chat "Name three rivers."', "infermesh status", "infermesh down"),
 )
 app.add_typer(chat_app)
 app.add_typer(watch_app)
 app.add_typer(measure_app)
-app.add_typer(models_app, name="models")
-app.add_typer(keys_app, name="keys")
+app.add_typer(models_app, name="models", rich_help_panel=MODELS)
+app.add_typer(keys_app, name="keys", rich_help_panel=MODELS)
 certs_app = typer.Typer(help="Make certificates.", no_args_is_help=True)
-app.add_typer(certs_app, name="certs")
+app.add_typer(certs_app, name="certs", rich_help_panel=MODELS)
 
 
 def main() -> None:
@@ -55,7 +59,15 @@ def root(
     """Serve language models on all your devices behind one address."""
 
 
-@app.command()
+@app.command(
+    rich_help_panel=MESH,
+    epilog=examples(
+        "infermesh up",
+        "infermesh up --workers cpu,xpu",
+        "INFERMESH_MODEL=qwen3 infermesh up --workers xpu:0,xpu:1 --routers 2",
+        "INFERMESH_MODEL=none infermesh up    (loads a model when a request names it)",
+    ),
+)
 def up(
     workers: Annotated[
         str,
@@ -87,7 +99,7 @@ def up(
     run_up([part for raw in workers.split(",") if (part := raw.strip())], timeout_s, routers)
 
 
-@app.command()
+@app.command(rich_help_panel=MESH)
 def down() -> None:
     """Stop the mesh on this machine and wait until its processes have ended."""
     from infermesh_client.cli.up import run_down  # noqa: PLC0415
@@ -95,7 +107,10 @@ def down() -> None:
     run_down()
 
 
-@app.command()
+@app.command(
+    rich_help_panel=MESH,
+    epilog=examples("infermesh status", "infermesh status --once", "infermesh status --json | jq .endpoints[].address"),
+)
 def status(
     once: Annotated[bool, typer.Option("--once", help="Print the tables once and exit.")] = False,
     as_json: AsJson = False,
@@ -110,11 +125,18 @@ def status(
     run_status(endpoint, once=once, as_json=as_json)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=MESH,
+    epilog=examples("infermesh drain 127.0.0.1:50051", "infermesh drain 127.0.0.1:50051 --move-after 10"),
+)
 def drain(
     address: Annotated[
         str,
-        typer.Argument(metavar="ENDPOINT", help="Address of the endpoint (host:port), as `infermesh status` shows it."),
+        typer.Argument(
+            metavar="ENDPOINT",
+            help="Address of the endpoint (host:port), as `infermesh status` shows it.",
+            autocompletion=completing.endpoints,
+        ),
     ],
     move_after: Annotated[
         float | None,
@@ -131,11 +153,15 @@ def drain(
     run_drain(address, endpoint, move_after_s=move_after)
 
 
-@app.command()
+@app.command(rich_help_panel=MESH, epilog=examples("infermesh resume 127.0.0.1:50051"))
 def resume(
     address: Annotated[
         str,
-        typer.Argument(metavar="ENDPOINT", help="Address of the endpoint (host:port), as `infermesh status` shows it."),
+        typer.Argument(
+            metavar="ENDPOINT",
+            help="Address of the endpoint (host:port), as `infermesh status` shows it.",
+            autocompletion=completing.endpoints,
+        ),
     ],
     endpoint: Endpoint = None,
 ) -> None:
@@ -145,7 +171,10 @@ def resume(
     run_resume(address, endpoint)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=MESH,
+    epilog=examples("infermesh health", "infermesh health --check || echo not ready"),
+)
 def health(
     check: Annotated[bool, typer.Option("--check", help="Exit with 0 if the endpoint is READY, else with 1.")] = False,
     as_json: AsJson = False,
@@ -157,96 +186,28 @@ def health(
     run_health(endpoint, check=check, as_json=as_json)
 
 
-@app.command()
-def doctor(  # noqa: PLR0917 - typer passes them by name
-    client: Annotated[
-        str, typer.Argument(help="Client whose requests to replay, or all. Without it, the clients are listed.")
-    ] = "",
-    url: Annotated[
-        str,
-        typer.Option(help="Base URL of another server with OpenAI's API, as https://host/v1; default: this mesh."),
-    ] = "",
-    model: Annotated[str, typer.Option(help="Name of the model to ask; default: a loaded one.")] = "",
-    api_key_file: Annotated[
-        Path | None,
-        typer.Option(help="File with the API key for the server. INFERMESH_API_KEY is sent to this mesh only."),
-    ] = None,
-    timeout_s: Annotated[float, typer.Option(min=0.1, help="How long one answer may take, in seconds.")] = 60.0,
-    as_json: AsJson = False,
-) -> None:
-    """Replay what a client sends, and show which fields work, are ignored, or are refused.
-
-    Each request asks for a few tokens. Exits with 1 if something is refused that the client sends by default, and with
-    2 if there is no connection.
-    """
-    from infermesh_client.cli.doctor.doctor import DoctorOptions, run_doctor  # noqa: PLC0415
-
-    options = DoctorOptions(url=url, model=model, api_key_file=api_key_file, timeout_s=timeout_s, as_json=as_json)
-    run_doctor(client, options)
-
-
-@app.command()
-def infer(  # noqa: PLR0917 - typer passes them by name
-    model: Annotated[str, typer.Argument(help="Name of the model; it turns tensors into tensors.")],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="NAME=FILE",
-            help="An input: a .npy file, an image, a .json file, or - for JSON on stdin; one for each input.",
-        ),
-    ] = None,
-    outputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--output", metavar="NAME=FILE", help="Save this output as a .npy file; the others are printed as JSON."
-        ),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="Where to run: auto, gpu, cpu, xpu, cuda, or an endpoint's address; default: auto.")
-    ] = "",
-    image_mean: Annotated[
-        str,
-        typer.Option(
-            metavar="NUMBERS",
-            help="Subtracted from an image's pixels, in [0, 1], where the model takes floating-point numbers: one "
-            "number, or one for each channel.",
-        ),
-    ] = "0",
-    image_std: Annotated[
-        str, typer.Option(metavar="NUMBERS", help="What the pixels are then divided by; 0.00392157 gives [0, 255].")
-    ] = "1",
-    endpoint: Endpoint = None,
-) -> None:
-    """Run a model on tensors from files, and print or save what it gives."""
-    from infermesh_client.cli.tensors.images import Normalization  # noqa: PLC0415
-    from infermesh_client.cli.tensors.infer import numbers, run_infer  # noqa: PLC0415
-
-    normalization = Normalization(numbers(image_mean, "--image-mean"), numbers(image_std, "--image-std"))
-    run_infer(model, inputs or (), outputs or (), normalization=normalization, device=device, endpoint=endpoint)
-
-
-@app.command()
-def embed(  # noqa: PLR0917 - typer passes them by name
-    model: Annotated[str, typer.Argument(help="Name of the model; it turns texts into vectors.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="The texts; default: the lines of stdin.")] = None,
-    kind: Annotated[
-        str, typer.Option(help="What the texts are in a search: query or document; chooses the model's own prompt.")
-    ] = "",
-    dimensions: Annotated[int | None, typer.Option(min=1, help="Keep so many numbers of each vector.")] = None,
-    device: Annotated[
-        str, typer.Option(help="Where to run: auto, gpu, cpu, xpu, cuda, or an endpoint's address; default: auto.")
-    ] = "",
-    endpoint: Endpoint = None,
-) -> None:
-    """Turn texts into vectors: one line of JSON for each text."""
-    from infermesh_client.cli.tensors.embed import run_embed  # noqa: PLC0415
-
-    run_embed(model, texts or (), kind=kind, dimensions=dimensions, device=device, endpoint=endpoint)
-
-
-app.command()(transcribe)
-app.command()(speak)
+app.command(
+    rich_help_panel=ASK,
+    epilog=examples("infermesh infer detector --input image=photo.jpg --output boxes=boxes.npy"),
+)(infer)
+app.command(
+    rich_help_panel=ASK,
+    epilog=examples('infermesh embed minilm "the sea in winter"', "infermesh embed minilm < lines.txt > vectors.jsonl"),
+)(embed)
+app.command(
+    rich_help_panel=ASK,
+    epilog=examples("infermesh transcribe talk.mp3", "infermesh transcribe talk.mp3 --format srt > talk.srt"),
+)(transcribe)
+app.command(
+    rich_help_panel=ASK,
+    epilog=examples('infermesh speak "The mesh can speak." --output spoken.wav'),
+)(speak)
+app.command(
+    rich_help_panel=MEASURE,
+    epilog=examples(
+        "infermesh doctor", "infermesh doctor openai-agents", "infermesh doctor all --url http://host:8000/v1"
+    ),
+)(doctor)
 
 
 @certs_app.callback()
@@ -269,7 +230,7 @@ def dev_certs(
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     """Makes SIGTERM clean up as Ctrl-C does."""
-    raise KeyboardInterrupt
+    raise Terminated
 
 
 if __name__ == "__main__":

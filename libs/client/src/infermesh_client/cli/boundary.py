@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from infermesh_client.cli.safe_console import SafeConsole
@@ -16,6 +15,10 @@ from infermesh_runtime.errors import InfermeshError
 from infermesh_runtime.settings import SettingsError, read
 
 _INTERRUPTED = 130
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: cleans up as Ctrl-C does, but what goes on after a Ctrl-C ends too."""
 
 
 class ErrorReportingGroup(TyperGroup):
@@ -46,13 +49,13 @@ def load_settings() -> tuple[ClientSettings, Home]:
     return settings, Home.of(settings)
 
 
-def error_console() -> Console:
+def error_console() -> SafeConsole:
     """A console on stderr, for messages that are not the command's output."""
     return SafeConsole(stderr=True)
 
 
 def _fail(message: str, code: int) -> None:
-    error_console().print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    error_console().say(f"error: {message}", "red")
     raise typer.Exit(code) from None
 
 

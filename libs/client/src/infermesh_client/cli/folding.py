@@ -49,21 +49,31 @@ class Folding:
 
 @dataclass(frozen=True, slots=True)
 class Cropped:
-    """A view that is drawn anew in place, which must fit the terminal: says how many of its lines do not."""
+    """A view that is drawn anew in place, which must fit the terminal.
+
+    Where it does not, the short view takes its place, and says how many of its lines do not fit either.
+    """
 
     view: RenderableType
+    short: RenderableType
     hint: str
     """How to see all of it."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = console.render_lines(self.view, options.update(height=None), pad=False)
         room = console.height - 1  # the cursor's line
+        lines = self._lines(self.view, console, options)
+        if len(lines) > room:
+            lines = self._lines(self.short, console, options)
         hidden = len(lines) - (room - 1) if len(lines) > room else 0
         for line in lines[: len(lines) - hidden]:
             yield from line
             yield Segment.line()
         if hidden:
             yield Text(f"{hidden} more lines; {self.hint}", style="yellow")
+
+    @staticmethod
+    def _lines(view: RenderableType, console: Console, options: ConsoleOptions) -> list[list[Segment]]:
+        return console.render_lines(view, options.update(height=None), pad=False)
 
 
 def new_table(*columns: str | Column) -> Table:

@@ -3,12 +3,11 @@
 import os
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.connection import connect, own_admin
 from infermesh_client.cli.models.known import wait_until_known
 from infermesh_client.cli.models.models import run_load
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.cli.tables import endpoints_view
 from infermesh_client.client import Client
 from infermesh_client.mesh.differences import check_same
@@ -24,7 +23,11 @@ _KNOWN_TIMEOUT_S = 5.0
 
 
 def adapt_running(
-    console: Console, settings: ClientSettings, home: Home, workers: Sequence[WorkerSpec], routers: int | None = None
+    console: SafeConsole,
+    settings: ClientSettings,
+    home: Home,
+    workers: Sequence[WorkerSpec],
+    routers: int | None = None,
 ) -> MeshState:
     """Makes the running mesh what was asked for and shows its endpoints. Returns its state.
 

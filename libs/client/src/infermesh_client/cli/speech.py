@@ -8,8 +8,9 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from infermesh_client.cli.boundary import load_settings
+from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
+from infermesh_client.cli.waiting import waiting_line
 from infermesh_client.speech_request import Segment, Speech, Transcript
 from infermesh_client.told import printable
 from infermesh_runtime.errors import InvalidArgument
@@ -22,8 +23,10 @@ def run_transcribe(file: Path, format_: str, *, model: str, options: Mapping[str
     """Prints the text of a sound file as its segments come; JSON at the end. Raises InfermeshError."""
     settings, _ = load_settings()
     transcript = Transcript()
-    with connect(endpoint, settings, timeout_s=None) as client:
+    waiting = waiting_line(error_console(), f"Listening to {file.name}")
+    with connect(endpoint, settings, timeout_s=None) as client, waiting as arrived:
         for segment in client.transcribe_segments(file, model=model, into=transcript, **options):
+            arrived()
             text = _shown(segment, format_)
             sys.stdout.write(printable(text))
             sys.stdout.flush()
@@ -41,7 +44,7 @@ def run_speak(text: str, output: Path, *, model: str, options: Mapping[str, Any]
         raise InvalidArgument(f"--output {output}: the sound is saved as a .wav file")
     said = sys.stdin.read() if text == _STDIN else text
     settings, _ = load_settings()
-    with connect(endpoint, settings, timeout_s=None) as client:
+    with connect(endpoint, settings, timeout_s=None) as client, waiting_line(error_console(), "Speaking"):
         speech: Speech = client.speak(said, model=model, **options)
     try:
         speech.save(output)

@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from infermesh_client.cli.options import Endpoint
+from infermesh_client.cli import completing
+from infermesh_client.cli.options import Device, Endpoint
 
-Model = Annotated[str, typer.Option(help="Name of the model; default: the only one that can do this.")]
-Device = Annotated[
-    str, typer.Option(help="Where to run: auto, gpu, cpu, xpu, cuda, or an endpoint's address; default: auto.")
+Model = Annotated[
+    str,
+    typer.Option(help="Name of the model; default: the only one that can do this.", autocompletion=completing.models),
 ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
@@ -15,6 +15,7 @@ from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import endpoint_row, queue_row, report_row
 from infermesh_client.cli.folding import Cropped
 from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.short_table import short_view
 from infermesh_client.cli.tables import mesh_view
 from infermesh_client.client import Client
 from infermesh_client.mesh.supervision.supervisor import Supervisor
@@ -51,7 +52,7 @@ def run_status(endpoint: str | None, *, once: bool, as_json: bool) -> None:
     elif once or not console.is_terminal:
         console.print(mesh_view(listing))
         for problem in problems:
-            console.print(problem, style="red", markup=False)
+            console.say(problem, "red")
     else:
         with connect(endpoint, settings, timeout_s=None) as client, suppress(KeyboardInterrupt):
             _follow(client, console, problems)
@@ -82,14 +83,15 @@ def log_problems(home: Home) -> list[str]:
         return []
 
 
-def _follow(client: Client, console: Console, problems: Sequence[str]) -> None:
+def _follow(client: Client, console: SafeConsole, problems: Sequence[str]) -> None:
     """Redraws the tables on every change, above the `problems`. When the mesh goes away, waits for it to come back."""
     below = [Text(problem, style="red") for problem in problems]
     with Live(console=console, auto_refresh=False) as live:
         while True:
             try:
                 for listing in client.watch_listing():
-                    live.update(Cropped(Group(mesh_view(listing), *below), _ALL), refresh=True)
+                    whole, short = Group(mesh_view(listing), *below), Group(short_view(listing), *below)
+                    live.update(Cropped(whole, short, _ALL), refresh=True)
             except Unavailable as error:
                 live.update(
                     Text(f"the mesh does not answer ({error.message}); trying again every second", style="red"),

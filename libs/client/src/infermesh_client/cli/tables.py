@@ -1,5 +1,6 @@
 """Draws what `infermesh status` shows: endpoints, how requests were routed, warnings, and waiting requests."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
@@ -15,8 +16,10 @@ _STATE_STYLES = {"READY": "green", "LOADING": "yellow", "DRAINING": "yellow", "F
 _BREAKER_STYLES = {"open": "red", "half-open": "yellow"}
 _THOUSAND = 1000
 _UNREACHABLE = "UNREACHABLE"
-_NO_ACCELERATOR = "no accelerator"
-"""In what worker-xpu says where torch found none."""
+_NAMED = 2
+"""Most endpoints that are named before one message; of more, their number is."""
+_LACKS = re.compile(r"(, )?(?P<what>running on [^()]*no accelerator[^()]*)(?P<end>\)?)$")
+"""What worker-xpu says at the end of its runtime where torch found no accelerator."""
 
 
 def mesh_view(listing: admin_pb2.ListEndpointsResponse | admin_pb2.WatchEndpointsResponse) -> RenderableType:
@@ -77,7 +80,7 @@ def _block(endpoint: admin_pb2.Endpoint, *, routing: bool) -> Block:
     report, load = endpoint.report, endpoint.report.load
     lines: list[tuple[str, str | Text]] = [
         ("device", joined((device_text(report.device), memory_text(report.device)))),
-        ("runtime", joined((library_text(report), *(note for note in _notes(report) if _NO_ACCELERATOR not in note)))),
+        ("runtime", _runtime_text(report)),
         ("models", models_text(report.models)),
         (
             "load",
@@ -90,33 +93,42 @@ def _block(endpoint: admin_pb2.Endpoint, *, routing: bool) -> Block:
     if routing:
         lines += [
             ("router", Text.assemble("breaker ", _breaker(endpoint), f" · {_routing(endpoint)}")),
+            ("on average", _averages(endpoint)),
             ("chosen for", ", ".join(_choices(endpoint))),
         ]
     return Block(Text.assemble((endpoint.address, "bold"), "  ", state_text(endpoint)), lines)
 
 
 def _routing(endpoint: admin_pb2.Endpoint) -> str:
-    return (
-        f"{endpoint.in_flight} in flight · {endpoint.source} · queued {endpoint.queued_ms:.0f} ms · "
-        f"overhead {endpoint.overhead_ms:.1f} ms · {short_count(endpoint.report.load.cached_tokens)} tokens cached · "
-        f"{endpoint.failovers} moved"
-    )
+    cached = short_count(endpoint.report.load.cached_tokens)
+    return f"{endpoint.in_flight} in flight · {endpoint.source} · {cached} tokens cached · {endpoint.failovers} moved"
+
+
+def _averages(endpoint: admin_pb2.Endpoint) -> str:
+    return f"queued {endpoint.queued_ms:.0f} ms · router {endpoint.overhead_ms:.1f} ms"
 
 
 def message_lines(endpoints: Iterable[admin_pb2.Endpoint]) -> list[Text]:
     """What the user should know about endpoints, such as that one has no accelerator, or why it is not connected."""
+    told: dict[tuple[str, bool], list[str]] = {}
+    for endpoint in endpoints:
+        for message in _warnings(endpoint):
+            told.setdefault((message, endpoint.connected), []).append(endpoint.address)
     return [
-        Text(f"{endpoint.address}: {message}", style="yellow" if endpoint.connected else "red")
-        for endpoint in endpoints
-        for message in _warnings(endpoint)
+        Text(f"{_several(addresses)}: {message}", style="yellow" if connected else "red")
+        for (message, connected), addresses in told.items()
     ]
+
+
+def _several(addresses: Sequence[str]) -> str:
+    return ", ".join(addresses) if len(addresses) <= _NAMED else f"{len(addresses)} endpoints"
 
 
 def _warnings(endpoint: admin_pb2.Endpoint) -> list[str]:
     if not endpoint.connected:
         return [endpoint.last_error] if endpoint.last_error else []
-    notes = _notes(endpoint.report)
-    return [*filter(None, [endpoint.report.message]), *(note for note in notes if _NO_ACCELERATOR in note)]
+    lacks = _LACKS.search(endpoint.report.runtime)
+    return [*filter(None, [endpoint.report.message]), *([lacks["what"]] if lacks else [])]
 
 
 def library_text(report: inference_pb2.HealthReport) -> str:
@@ -124,9 +136,9 @@ def library_text(report: inference_pb2.HealthReport) -> str:
     return report.runtime.partition(" (")[0]
 
 
-def _notes(report: inference_pb2.HealthReport) -> list[str]:
-    """What a worker says in brackets behind it: precision, attention, what it lacks."""
-    return [note for note in report.runtime.partition(" (")[2].removesuffix(")").split(", ") if note]
+def _runtime_text(report: inference_pb2.HealthReport) -> str:
+    """What a worker says of its library, without what `_warnings` says of it."""
+    return _LACKS.sub(r"\g<end>", report.runtime).replace(" ()", "")
 
 
 def queues_line(queues: Iterable[admin_pb2.ModelQueue]) -> Text:

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from infermesh_client.cli.access.keys import lacks_key
 from infermesh_client.cli.boundary import error_console, load_settings
+from infermesh_client.cli.chat.screen import Screen
 from infermesh_client.cli.running import adapt_running
 from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.mesh.check_settings import check_settings
@@ -25,7 +26,6 @@ from infermesh_client.mesh.workers import parse_workers
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
 from infermesh_client.settings import ClientSettings, Home
-from infermesh_client.told import visible
 from infermesh_runtime.errors import InfermeshError, ModelNotFound
 from infermesh_runtime.manifest.model_manifest import MANIFEST
 
@@ -104,11 +104,12 @@ def _ensure_model(home: Home, name: str) -> None:
     import_model(DEFAULT_MODEL_SOURCE, name, home.models, view, ImportOptions(home=home.root))
 
 
-def _first_answer(console: Console, settings: ClientSettings, home: Home, state: MeshState) -> None:
+def _first_answer(console: SafeConsole, settings: ClientSettings, home: Home, state: MeshState) -> None:
     if lacks_key(settings):
         console.print("The mesh has API keys; set INFERMESH_API_KEY, and `infermesh up` asks it a first question.")
         return
-    console.print(f"\n> {FIRST_PROMPT}", markup=False)
+    console.say(f"\n> {FIRST_PROMPT}")
+    screen = Screen()
     try:
         timing = ask(
             rest_url(state),
@@ -116,26 +117,19 @@ def _first_answer(console: Console, settings: ClientSettings, home: Home, state:
             FIRST_PROMPT,
             chat=(home.models / state.model / CHAT_TEMPLATE).is_file(),
             max_tokens=_FIRST_PROMPT_TOKENS,
-            write=_write(console),
+            write=screen.write,
             api_key=settings.api_key,
             trust=trust(state),
         )
     except (InfermeshError, KeyboardInterrupt):
         stop_mesh(home, wait_s=STOP_MARGIN_S)
         raise
-    rate = f"{timing.tokens_per_s:.1f} tokens/s, TTFT {timing.ttft_s * 1e3:.0f} ms"
-    console.print(f"\n{timing.tokens} tokens, {rate}", style="dim")
+    finally:
+        screen.end()
+    console.say(f"{timing.tokens} tokens, {timing.tokens_per_s:.1f} tokens/s, TTFT {timing.ttft_s * 1e3:.0f} ms", "dim")
 
 
-def _write(console: Console) -> Callable[[str], None]:
-    def write(text: str) -> None:
-        console.file.write(visible(text))
-        console.file.flush()
-
-    return write
-
-
-def _print_addresses(console: Console, home: Home, state: MeshState) -> None:
+def _print_addresses(console: SafeConsole, home: Home, state: MeshState) -> None:
     model = f"model {state.model}" if state.model != NO_MODEL else "models are loaded when a request names them"
     lines = [
         f"page          {rest_url(state)}/",
@@ -147,21 +141,23 @@ def _print_addresses(console: Console, home: Home, state: MeshState) -> None:
         "`infermesh ui` opens the page, `infermesh chat` talks to the mesh, `infermesh status` watches it, and "
         "`infermesh down` stops it.",
     ]
-    console.print("\n" + "\n".join(lines), markup=False, soft_wrap=True)
+    console.say("\n" + "\n".join(lines))
 
 
 @contextmanager
-def _status(console: Console) -> Iterator[Callable[[str], None]]:
+def _status(console: SafeConsole) -> Iterator[Callable[[str], None]]:
     """Yields a function that shows the current status: one changing line on a terminal, new lines elsewhere."""
     if console.is_terminal:
-        with console.status("starting the mesh") as status:
-            yield status.update
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("starting the mesh", total=None)
+            yield lambda text: progress.update(task, description=text)
         return
     shown: list[str] = []
 
     def say(text: str) -> None:
         if text not in shown:
             shown.append(text)
-            console.print(text, markup=False, soft_wrap=True)
+            console.say(text)
 
     yield say

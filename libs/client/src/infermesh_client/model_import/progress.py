@@ -14,6 +14,7 @@ from rich.progress import (
     TaskID,
     TaskProgressColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -43,6 +44,11 @@ class _BarStep:
     def advance(self, amount: float) -> None:
         self.progress.advance(self.task, amount)
 
+    def finish(self) -> None:
+        """Fills the bar: a step may be done before all that it could have done, or without telling how far it is."""
+        task = self.progress.tasks[self.task]
+        self.progress.update(self.task, completed=task.completed if task.total is None else task.total)
+
 
 class _SilentStep:
     def set(self, done: float, total: float | None = None) -> None:
@@ -69,7 +75,7 @@ class ProgressView:
     @contextmanager
     def fraction_step(self, title: str) -> Iterator[ProgressStep]:
         """A step whose progress is a fraction in [0, 1]."""
-        with self._step(title, "", 1.0, TaskProgressColumn()) as step:
+        with self._step(title, "", 1.0, TaskProgressColumn(), TimeElapsedColumn()) as step:
             yield step
 
     @contextmanager
@@ -84,11 +90,13 @@ class ProgressView:
             *columns,
             console=self._console,
         ) as progress:
-            yield _BarStep(progress, progress.add_task(title, total=total))
+            step = _BarStep(progress, progress.add_task(title, total=total))
+            yield step
+            step.finish()
 
     def say(self, line: str) -> None:
         """Prints one line."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
 
     def published(self) -> None:
         """Hears that the model is there, whatever happens to the rest of the import."""

@@ -27,14 +27,22 @@ async def smart_chat(
 
     `tools` are functions that the model may call: their names, type annotations and docstrings say what they do. Their
     results go back to the model, and so do the errors that they raise, until it answers or has been asked `max_rounds`
-    times; the last time it may not call. Coroutine functions are awaited, others run in a thread.
+    times; the last time it may not call. Coroutine functions are awaited, others run in a thread. A `tool_choice` that
+    forces a call forces the first ones only.
 
     `device` is "auto", a kind of device such as "gpu", or an endpoint's address. `on_part` is called with each part of
-    an answer as it becomes certain. Without a `client`, the mesh on this machine is asked. Raises InvalidArgument for a
-    tool that cannot be one, and what `generate` raises.
+    an answer as it becomes certain. Without a `client`, the mesh at 127.0.0.1:8081 is asked, without an API key. Raises
+    InvalidArgument for a tool that cannot be one, and what `generate` raises.
     """
     conversation = Conversation(
-        model, messages, tools=tools, device=device, max_rounds=max_rounds, on_part=on_part, **options
+        model,
+        messages,
+        tools=tools,
+        device=device,
+        max_rounds=max_rounds,
+        on_part=on_part,
+        coroutines=True,
+        **options,
     )
     if client is not None:
         return await converse(client, conversation)

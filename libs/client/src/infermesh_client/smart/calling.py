@@ -7,7 +7,6 @@ import time
 from infermesh_client.answer import ToolCall
 from infermesh_client.smart.conversation import Conversation
 from infermesh_client.smart.functions import FunctionTool, read_arguments, result_text
-from infermesh_runtime.errors import InvalidArgument
 
 
 async def call_in_turn(conversation: Conversation, call: ToolCall, tool: FunctionTool | None) -> None:
@@ -23,9 +22,7 @@ async def call_in_turn(conversation: Conversation, call: ToolCall, tool: Functio
 
 
 def call_at_once(conversation: Conversation, call: ToolCall, tool: FunctionTool | None) -> None:
-    """Tells the model what the function gives. Raises InvalidArgument for a coroutine function."""
-    if _is_coroutine(tool):
-        raise InvalidArgument(f"the tool {call.name!r} is a coroutine function; the asynchronous smart_chat awaits it")
+    """Tells the model what the function gives, which is no coroutine function."""
     begun_s = time.monotonic()
     try:
         outcome: str | Exception = result_text(_known(call, tool).checked(**read_arguments(call.arguments)))

@@ -34,13 +34,17 @@ class Conversation:
         device: str = "auto",
         max_rounds: int = MAX_ROUNDS,
         on_part: OnPart | None = None,
+        coroutines: bool = True,
         clock: Clock = time.monotonic,
         **options: Unpack[AnswerOptions],
     ) -> None:
-        """Raises InvalidArgument for a tool that cannot be one, and for a bad prompt or option."""
+        """`coroutines`: whether tools may be coroutine functions.
+
+        Raises InvalidArgument for a tool that cannot be one, and for a bad prompt or option.
+        """
         if max_rounds < 1:
             raise InvalidArgument(f"max_rounds must be at least 1, not {max_rounds}")
-        self._functions = read_functions(tools)
+        self._functions = read_functions(tools, coroutines=coroutines)
         offered = [function.tool for function in self._functions.values()]
         self._options: GenerateOptions = GenerateOptions(
             **options, model=model, device="" if device == "auto" else device, tools=offered
@@ -110,9 +114,11 @@ class Conversation:
         )
 
     def _new_reader(self) -> AnswerReader:
-        options = self._options
+        options = GenerateOptions(**self._options)
         if self._functions and not self._rounds_left:
-            options = GenerateOptions(**{**options, "tool_choice": "none"})
+            options["tool_choice"] = "none"
+        elif self._calls and options.get("tool_choice", "none") != "none":
+            options["tool_choice"] = "auto"  # what must be called has been; the model may answer now
         return AnswerReader(self._history, options)
 
     def _end_round(self) -> None:

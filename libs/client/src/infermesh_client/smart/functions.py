@@ -29,11 +29,17 @@ class FunctionTool:
     """The function behind a check of its arguments' types, which raises pydantic's ValidationError."""
 
 
-def read_functions(functions: Iterable[Function]) -> Mapping[str, FunctionTool]:
-    """The functions by name. Raises InvalidArgument, which names the function, for one that cannot be a tool."""
+def read_functions(functions: Iterable[Function], *, coroutines: bool = True) -> Mapping[str, FunctionTool]:
+    """The functions by name. Raises InvalidArgument, which names the function, for one that cannot be a tool.
+
+    Nor can coroutine functions, unless `coroutines` says so.
+    """
     tools: dict[str, FunctionTool] = {}
     for function in functions:
         tool = _read(function)
+        if inspect.iscoroutinefunction(function) and not coroutines:
+            name = tool.tool.name
+            raise InvalidArgument(f"the tool {name!r} is a coroutine function; the asynchronous smart_chat awaits it")
         if tool.tool.name in tools:
             raise InvalidArgument(f"two of the tools are named {tool.tool.name!r}; rename one of the functions")
         tools[tool.tool.name] = tool

@@ -38,7 +38,7 @@ def run_dev_certs(folder: Path, hosts: Sequence[str]) -> None:
     print(f"INFERMESH_TLS_CERT={where}/mesh.pem")
     print(f"INFERMESH_TLS_KEY={where}/mesh-key.pem")
     note = "For development only. Clients trust ca.pem. Run this again to renew the certificate, with every --host."
-    error_console().print(note, soft_wrap=True)
+    error_console().say(note)
 
 
 def _write_certificates(folder: Path, hosts: Sequence[str]) -> None:

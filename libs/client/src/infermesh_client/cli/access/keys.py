@@ -28,10 +28,10 @@ def run_create(name: str, *, models: str, devices: str, expires: datetime | None
         **limits,
     )
     console = error_console()
-    console.print(f"Created the key '{name}'. It is shown only now; clients send it as their API key:", soft_wrap=True)
+    console.say(f"Created the key '{name}'. It is shown only now; clients send it as their API key:")
     print(text)
     if first:
-        console.print(f"From now on, requests to the mesh need a key ({path}).", markup=False, soft_wrap=True)
+        console.say(f"From now on, requests to the mesh need a key ({path}).")
 
 
 def run_list(*, as_json: bool) -> None:
@@ -53,7 +53,7 @@ def run_revoke(name: str) -> None:
     """Revokes a key. Raises NotFound."""
     path = _path()
     revoke_key(path, name)
-    error_console().print(f"Revoked {name}", markup=False, soft_wrap=True)
+    error_console().say(f"Revoked {name}")
 
 
 def lacks_key(settings: ClientSettings) -> bool:

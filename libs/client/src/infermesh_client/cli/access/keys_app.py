@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from infermesh_client.cli.help_texts import examples
 from infermesh_client.cli.options import AsJson
 
 keys_app = typer.Typer(
@@ -14,7 +15,14 @@ keys_app = typer.Typer(
 Name = Annotated[str, typer.Argument(help="Name of the key's owner: letters, digits and . _ @ -")]
 
 
-@keys_app.command("create")
+@keys_app.command(
+    "create",
+    epilog=examples(
+        "infermesh keys create ada",
+        "infermesh keys create ada --models qwen3 --expires 2027-01-31",
+        "infermesh keys create operator --admin",
+    ),
+)
 def create(  # noqa: PLR0917 - the options of a command
     name: Name,
     models: Annotated[

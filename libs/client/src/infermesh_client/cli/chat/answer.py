@@ -1,7 +1,7 @@
 """Reads answers for `infermesh chat`: a Ctrl-C leaves the connection usable, and a line says who answered how fast."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
@@ -10,6 +10,7 @@ from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.connection import beside
 from infermesh_client.cli.describe import device_name
 from infermesh_client.cli.folding import joined
+from infermesh_client.cli.reasons import reason_in_words
 from infermesh_client.client import Client
 from infermesh_client.request import Event, GenerateOptions
 from infermesh_client.smart.aio import converse
@@ -24,8 +25,7 @@ class Completion:
 
     on_text: Callable[[str], None]
     started: inference_pb2.Started = field(default_factory=inference_pb2.Started)
-    cut: bool = False
-    """Whether it ended because it had as many tokens as it may have."""
+    finished: inference_pb2.Finished = field(default_factory=inference_pb2.Finished)
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     def take(self, event: Event) -> None:
@@ -37,19 +37,20 @@ class Completion:
                 self.watch.take(event)
                 self.on_text(event.text)
             case inference_pb2.Finished():
-                self.cut = event.finish_reason == inference_pb2.FINISH_REASON_LENGTH
+                self.finished = event
 
     def describe(self, *, interrupted: bool) -> str:
         """One line, as `describe` makes it of an answer."""
         watch, started = self.watch, self.started
-        who = _who(device_name(started.device), started.endpoint, started.reason)
-        return _line(watch.tokens, watch.ttft_s, watch.tokens_per_s, who, _end(interrupted=interrupted, cut=self.cut))
+        who = _who(device_name(started.device), started.endpoint, started.reason, self.finished.failovers)
+        cut = self.finished.finish_reason == inference_pb2.FINISH_REASON_LENGTH
+        return _line(watch.tokens, watch.ttft_s, watch.tokens_per_s, who, _end(interrupted=interrupted, cut=cut))
 
 
 def describe(answer: SmartAnswer, *, interrupted: bool) -> str:
     """One line with the tokens, TTFT, tokens per second, the device and endpoint that answered, and why that one."""
     timings = answer.timings
-    who = _who(answer.device, answer.endpoint, answer.reason)
+    who = _who(answer.device, answer.endpoint, answer.reason, answer.failovers)
     end = _end(interrupted=interrupted, cut=answer.finish_reason == "length")
     return _line(answer.completion_tokens, timings.ttft_s, timings.tokens_per_s, who, end)
 
@@ -60,8 +61,10 @@ def _line(tokens: int, ttft_s: float, tokens_per_s: float, who: str, end: str) -
     return joined((f"{tokens} tokens", first, rate, who, end))
 
 
-def _who(device: str, endpoint: str, reason: str) -> str:
-    return joined((" at ".join(filter(None, (device, endpoint))), f"({reason})" if reason else ""), " ")
+def _who(device: str, endpoint: str, reason: str, moves: Iterable[inference_pb2.Failover]) -> str:
+    chosen = " at ".join(filter(None, (device, endpoint)))
+    moved = (f"moved to {move.to_endpoint}" for move in moves)
+    return joined((joined((chosen, f"({reason_in_words(reason)})" if reason else ""), " "), *moved))
 
 
 def _end(*, interrupted: bool, cut: bool) -> str:

@@ -3,8 +3,6 @@
 import sys
 from dataclasses import replace
 
-from rich.console import Console
-
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.chat.answer import answer_reader
 from infermesh_client.cli.chat.chat_model import choose_model, is_base
@@ -13,6 +11,7 @@ from infermesh_client.cli.chat.options import ChatOptions
 from infermesh_client.cli.chat.questions import read_questions
 from infermesh_client.cli.chat.session import Session
 from infermesh_client.cli.connection import connect
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.mesh.state import read_state
 from infermesh_runtime.errors import InfermeshError, InvalidArgument
 
@@ -51,7 +50,7 @@ def _check_question(question: str) -> str:
     return question
 
 
-def _converse(session: Session, console: Console) -> None:
+def _converse(session: Session, console: SafeConsole) -> None:
     _greet(session, console)
     for line in read_questions():
         if is_end(line):
@@ -60,12 +59,12 @@ def _converse(session: Session, console: Console) -> None:
             if not run_command(line, session, console):
                 session.ask(_check_question(line))
         except InfermeshError as error:
-            console.print(f"error: {error.message}", style="red", markup=False, soft_wrap=True)
+            console.say(f"error: {error.message}", "red")
 
 
-def _greet(session: Session, console: Console) -> None:
+def _greet(session: Session, console: SafeConsole) -> None:
     model = session.options.model
     base = is_base(session.report(), model)
     does = f"{model} is a base model: it continues your text" if base else f"Talking to {model}"
     hint = "Ctrl-C stops an answer, Ctrl-D ends the chat, /help lists commands."
-    console.print(f"{does}. {hint}", style="dim", markup=False)
+    console.say(f"{does}. {hint}", "dim")

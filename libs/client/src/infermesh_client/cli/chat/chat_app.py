@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from infermesh_client.cli.options import Endpoint
+from infermesh_client.cli import completing
+from infermesh_client.cli.help_texts import ASK, examples
+from infermesh_client.cli.options import Device, Endpoint
 
 chat_app = typer.Typer()
 Prompt = Annotated[
@@ -18,10 +20,10 @@ Prompt = Annotated[
 System = Annotated[str | None, typer.Option(help="System message to put before the conversation.")]
 Model = Annotated[
     str,
-    typer.Option(help="Name of the model to ask; default: the loaded one, or a choice of yours if there are several."),
-]
-Device = Annotated[
-    str, typer.Option(help="Where to answer: auto, gpu, cpu, xpu, cuda, or an endpoint's address; default: auto.")
+    typer.Option(
+        help="Name of the model to ask; default: the loaded one, or a choice of yours if there are several.",
+        autocompletion=completing.models,
+    ),
 ]
 Temperature = Annotated[
     float | None,
@@ -55,7 +57,15 @@ Images = Annotated[
 ]
 
 
-@chat_app.command()
+@chat_app.command(
+    rich_help_panel=ASK,
+    epilog=examples(
+        "infermesh chat",
+        'infermesh chat "Name three rivers." --temperature 0 --device gpu',
+        'infermesh chat --system "Sum this up in a sentence." < notes.txt',
+        'infermesh chat --image photo.jpg "What is in this picture?"',
+    ),
+)
 def chat(  # noqa: PLR0917 - typer passes them by name
     prompt: Prompt = None,
     system: System = None,

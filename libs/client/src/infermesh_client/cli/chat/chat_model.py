@@ -4,9 +4,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
-
 from infermesh.inference.v1 import inference_pb2
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.client import Client
 from infermesh_runtime.errors import Unavailable
 
@@ -21,7 +20,7 @@ class ChatModel:
     size_bytes: int = 0
 
 
-def choose_model(client: Client, wanted: str, *, home_model: str, console: Console) -> str:
+def choose_model(client: Client, wanted: str, *, home_model: str, console: SafeConsole) -> str:
     """The name of the model to ask. Asks the user if there are several and stdin is a terminal.
 
     `wanted` is the name that the user gave, `home_model` the one that the mesh was started with; both may be empty.
@@ -83,20 +82,20 @@ def _is_ready(model: inference_pb2.ModelStatus) -> bool:
     return model.state == inference_pb2.ENDPOINT_STATE_READY
 
 
-def _take_first(models: Sequence[ChatModel], console: Console) -> str:
+def _take_first(models: Sequence[ChatModel], console: SafeConsole) -> str:
     name = models[0].name
-    console.print(f"Asking {name}, one of {len(models)} models; --model names another", style="dim", markup=False)
+    console.say(f"Asking {name}, one of {len(models)} models; --model names another", "dim")
     return name
 
 
-def _ask(models: Sequence[ChatModel], console: Console) -> str:
+def _ask(models: Sequence[ChatModel], console: SafeConsole) -> str:
     """Lets the user choose by number or name; an empty line takes the first."""
     for number, model in enumerate(models, 1):
         note = "" if model.ready else "  (not loaded yet)"
-        console.print(f"{number:3}  {model.name}{note}", markup=False, highlight=False)
+        console.say(f"{number:3}  {model.name}{note}")
     names = {str(number): model.name for number, model in enumerate(models, 1)} | {m.name: m.name for m in models}
     while True:
         answer = input("model [1]: ").strip() or "1"
         if answer in names:
             return names[answer]
-        console.print(f"{answer!r} is no model; give a number from 1 to {len(models)}", style="red", markup=False)
+        console.say(f"{answer!r} is no model; give a number from 1 to {len(models)}", "red")

@@ -4,7 +4,8 @@ import shutil
 import sys
 
 from infermesh_client.cli.chat.wrapping import WordWrapper
-from infermesh_client.told import visible
+from infermesh_client.cli.safe_console import is_dumb
+from infermesh_client.told import printable, visible
 from infermesh_runtime.answer_parsing.parts import Part, Reasoning, Text
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
@@ -14,7 +15,7 @@ class Screen:
     """Where one answer goes. Off a terminal it is the answer's text and nothing else."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
+        self._terminal = sys.stdout.isatty() and not is_dumb()
         self._wrapper = self._new_wrapper()
         self._thinks = False
         self.empty = True
@@ -36,7 +37,7 @@ class Screen:
         """Writes a piece of text."""
         if text:
             self.empty = False
-            sys.stdout.write(self._wrapper.feed(visible(text)) if self._terminal else text)
+            sys.stdout.write(self._wrapper.feed(visible(text)) if self._terminal else printable(text))
             sys.stdout.flush()
 
     def end(self) -> None:

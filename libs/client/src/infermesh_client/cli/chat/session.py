@@ -6,15 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from rich.console import Console
-
 from infermesh.inference.v1 import inference_pb2
+from infermesh_client.cli.boundary import Terminated
 from infermesh_client.cli.chat.answer import AnswerReader, Completion, describe
 from infermesh_client.cli.chat.chat_model import is_base, is_ready
 from infermesh_client.cli.chat.defaults import chat_defaults
 from infermesh_client.cli.chat.options import ChatOptions
+from infermesh_client.cli.chat.quiet_typing import quiet_typing
 from infermesh_client.cli.chat.screen import Screen
-from infermesh_client.cli.chat.waiting import waiting_line
+from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.waiting import waiting_line
 from infermesh_client.request import AnswerOptions, ChatMessage, GenerateOptions
 from infermesh_client.smart.conversation import Conversation
 from infermesh_runtime.answer_parsing.parts import Part
@@ -23,7 +24,7 @@ from infermesh_runtime.answer_parsing.parts import Part
 class Session:
     """A conversation with a model, or texts that a base model continues, each on its own."""
 
-    def __init__(self, reader: AnswerReader, options: ChatOptions, console: Console) -> None:
+    def __init__(self, reader: AnswerReader, options: ChatOptions, console: SafeConsole) -> None:
         self._reader = reader
         self._console = console
         self.options = options
@@ -54,11 +55,12 @@ class Session:
         """
         report = self._reader.health()
         screen = Screen()
-        if is_base(report, self.options.model) and not images:
-            interrupted, line = self._complete(question, report, screen)
-        else:
-            interrupted, line = self._chat(_asked(question, images), report, screen)
-        self._console.print(line, style="dim", markup=False, soft_wrap=True)
+        with quiet_typing():
+            if is_base(report, self.options.model) and not images:
+                interrupted, line = self._complete(question, report, screen)
+            else:
+                interrupted, line = self._chat(_asked(question, images), report, screen)
+        self._console.say(line, "dim")
         return interrupted
 
     def _chat(self, question: ChatMessage, report: inference_pb2.HealthReport, screen: Screen) -> tuple[bool, str]:
@@ -110,6 +112,8 @@ def _run(ask: Callable[[], None], screen: Screen) -> bool:
     """Asks, and ends the answer on the screen. Returns whether Ctrl-C stopped it."""
     try:
         ask()
+    except Terminated:
+        raise
     except KeyboardInterrupt:
         return True
     finally:

@@ -12,6 +12,7 @@ from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.doctor.report import check_row, clients_table, request_view, summary_line
 from infermesh_client.cli.http_target import http_target
 from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.waiting import waiting_line
 from infermesh_client.doctor.diagnosis import Diagnosis, diagnose
 from infermesh_client.doctor.recording import Recording, client_names, load_recording
 from infermesh_client.doctor.server import Server, Unreachable
@@ -52,7 +53,7 @@ def run_doctor(client: str, options: DoctorOptions) -> None:
             results = _check(server, recordings, model, as_json=options.as_json)
         except Unreachable as error:
             hint = "check the URL" if options.url else "`infermesh up` starts a mesh"
-            error_console().print(f"error: {error.message}; {hint}", style="red", markup=False, soft_wrap=True)
+            error_console().say(f"error: {error.message}; {hint}", "red")
             raise typer.Exit(_UNREACHABLE) from None
     if options.as_json:
         rows = [check_row(recording, found) for recording, found in zip(recordings, results, strict=True)]
@@ -65,15 +66,16 @@ def run_doctor(client: str, options: DoctorOptions) -> None:
 def _check(server: Server, recordings: Sequence[Recording], model: str, *, as_json: bool) -> list[Sequence[Diagnosis]]:
     """What came of each client's requests; prints them as they come, unless the output is to be JSON."""
     console = SafeConsole(quiet=as_json)
-    console.print(f"Asking {model} at {server.shown_url}", markup=False, soft_wrap=True)
+    console.say(f"Asking {model} at {server.shown_url}")
     results: list[Sequence[Diagnosis]] = []
     for recording in recordings:
-        console.print(f"\n{recording.client} ({recording.package} {recording.version})", style="bold", markup=False)
+        console.say(f"\n{recording.client} ({recording.package} {recording.version})", "bold")
         found = []
         for request in recording.requests:
-            found.append(diagnose(server, request, model))
+            with waiting_line(error_console(), f"Trying: {request.title}"):
+                found.append(diagnose(server, request, model))
             console.print(request_view(found[-1]))
-        console.print(summary_line(recording, found), markup=False, soft_wrap=True)
+        console.say(summary_line(recording, found))
         results.append(found)
     return results
 

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from infermesh_client.cli.help_texts import MEASURE
 from infermesh_client.cli.options import AsJson, Endpoint
 from infermesh_runtime.compare_prompts import COMPARE_MAX_TOKENS
 
 measure_app = typer.Typer()
 
 
-@measure_app.command()
+@measure_app.command(rich_help_panel=MEASURE)
 def bench(  # noqa: PLR0917 - typer passes them by name
     streams: Annotated[
         str, typer.Option(help="How many streams to keep running at once, one after the other, separated by commas.")
@@ -58,7 +59,7 @@ def bench(  # noqa: PLR0917 - typer passes them by name
     )
 
 
-@measure_app.command()
+@measure_app.command(rich_help_panel=MEASURE)
 def compare(  # noqa: PLR0917 - typer passes them by name
     first: Annotated[
         str | None,

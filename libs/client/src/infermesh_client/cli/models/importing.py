@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-from rich.console import Console
-
 from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.models.known import wait_until_known
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.model_import.options import ImportOptions
 from infermesh_client.model_import.progress import ProgressView
@@ -36,18 +35,18 @@ def run_import(source: str, name: str, options: ImportOptions, *, force: bool) -
     manifest = import_model(source, name, home.models, ProgressView(console), options, force=force)
     size = f"{manifest.size_bytes / 1e6:.1f} MB of {manifest.format} weights"
     what = f"context of {manifest.context_length} tokens" if manifest.context_length else f"kind {manifest.kind}"
-    console.print(f"Imported {name}: {size}, {what}, in {home.models / name}", soft_wrap=True)
+    console.say(f"Imported {name}: {size}, {what}, in {home.models / name}")
     if Supervisor(home).is_running():
         _tell_when_known(console, settings, name)
 
 
-def _tell_when_known(console: Console, settings: ClientSettings, name: str) -> None:
+def _tell_when_known(console: SafeConsole, settings: ClientSettings, name: str) -> None:
     """Returns when requests can name the new model, or says why they cannot."""
     try:
         with connect(None, settings, timeout_s=_KNOWN_TIMEOUT_S) as client:
             known = wait_until_known(client, name)
     except InfermeshError as error:
-        console.print(f"The running mesh does not answer: {error.message}", markup=False, soft_wrap=True)
+        console.say(f"The running mesh does not answer: {error.message}")
         return
     if not known:
-        console.print(f"No worker of the running mesh can load {name}; their logs say why", soft_wrap=True)
+        console.say(f"No worker of the running mesh can load {name}; their logs say why")

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from infermesh_client.aio import AsyncClient
 from infermesh_client.cli.boundary import error_console
 from infermesh_client.cli.connection import beside
+from infermesh_client.cli.safe_console import SafeConsole
 from infermesh_client.client import Client
 from infermesh_runtime.errors import InfermeshError
 
@@ -25,7 +25,7 @@ def load_and_show(client: Client, name: str, *, pinned: bool, keep_alive_s: floa
 
 
 async def _load(
-    client: Client, name: str, console: Console, *, pinned: bool, keep_alive_s: float | None, device: str
+    client: Client, name: str, console: SafeConsole, *, pinned: bool, keep_alive_s: float | None, device: str
 ) -> Sequence[str]:
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     async with beside(client) as own:

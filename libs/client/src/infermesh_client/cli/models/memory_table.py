@@ -8,31 +8,26 @@ from rich.text import Text
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.describe import progress_text, state_name
-from infermesh_client.cli.folding import Block, Folding, joined, new_table, size_text
+from infermesh_client.cli.folding import joined, new_table, size_text
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _NEVER = "never"
 
 
-def memory_view(served: Sequence[inference_pb2.ModelStatus], now: datetime) -> Folding:
-    """One row a model: weights, memory reserved for its KV cache, all memory, whether it is pinned, idle time.
+def memory_table(served: Sequence[inference_pb2.ModelStatus], now: datetime) -> Table:
+    """One row a model: weights, most memory for its KV cache, all memory, whether it is pinned, idle time.
 
     `now` has a time zone.
     """
-    models = sorted(served, key=lambda model: model.name)
-    return Folding([_table(models, now)], [_block(model, now) for model in models])
-
-
-def _table(models: Sequence[inference_pb2.ModelStatus], now: datetime) -> Table:
     sizes = [Column(name, justify="right") for name in ("weights", "KV cache", "memory")]
     times = [Column(name, justify="right") for name in ("idle", "unloaded after")]
     table = new_table("loaded", "state", *sizes, "pinned", *times)
-    for model in models:
+    for model in sorted(served, key=lambda model: model.name):
         table.add_row(
             Text(model.name),
-            _state(model),
+            loading_state(model),
             size_text(model.size_bytes),
-            size_text(model.kv_cache_bytes),
+            _up_to(model.kv_cache_bytes),
             size_text(model.memory_bytes),
             "yes" if model.pinned else "no",
             _idle(model, now),
@@ -41,18 +36,25 @@ def _table(models: Sequence[inference_pb2.ModelStatus], now: datetime) -> Table:
     return table
 
 
-def _block(model: inference_pb2.ModelStatus, now: datetime) -> Block:
+def memory_lines(model: inference_pb2.ModelStatus, now: datetime) -> Sequence[tuple[str, str]]:
+    """The same as labelled lines, for a block."""
     memory = (
         f"{size_text(model.memory_bytes)} · weights {size_text(model.size_bytes)} · "
-        f"KV cache {size_text(model.kv_cache_bytes)}"
+        f"KV cache {_up_to(model.kv_cache_bytes)}"
     )
     stays = f"unloaded after {_unloaded_after(model)}" if _unloaded_after(model) != _NEVER else "never unloaded"
     use = joined((_idle(model, now, "idle "), "pinned" if model.pinned else "", stays))
-    return Block(Text(f"{model.name}  {_state(model)}"), [("memory", memory), ("use", use)])
+    return [("memory", memory), ("use", use)]
 
 
-def _state(model: inference_pb2.ModelStatus) -> str:
+def loading_state(model: inference_pb2.ModelStatus) -> str:
+    """Its state, and how far it is if it is being loaded."""
     return joined((state_name(model.state), progress_text(model)), " ")
+
+
+def _up_to(most_bytes: int) -> str:
+    """A KV cache grows as it is used: much of it may be memory that nothing holds yet."""
+    return f"up to {size_text(most_bytes)}" if most_bytes else "-"
 
 
 def _unloaded_after(model: inference_pb2.ModelStatus) -> str:

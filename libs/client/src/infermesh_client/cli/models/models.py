@@ -10,13 +10,12 @@ import msgspec
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.boundary import error_console, load_settings
-from infermesh_client.cli.chat.waiting import waiting_line
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.describe import model_row, state_name
 from infermesh_client.cli.models.loading import load_and_show
-from infermesh_client.cli.models.memory_table import memory_view
 from infermesh_client.cli.models.models_table import models_view
 from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.waiting import waiting_line
 from infermesh_client.mesh.supervision.supervisor import Supervisor
 from infermesh_client.model_import.source import check_name
 from infermesh_client.model_import.staging import disk_bytes, remove_model
@@ -64,7 +63,7 @@ def run_load(name: str, endpoint: str | None, *, pinned: bool, keep_alive_s: flo
     with connect(endpoint, settings, timeout_s=None) as client:
         unloaded = load_and_show(client, name, pinned=pinned, keep_alive_s=keep_alive_s, device=device)
     made_room = f"; unloaded to make room: {', '.join(unloaded)}" if unloaded else ""
-    error_console().print(f"Loaded {name}{made_room}", markup=False, soft_wrap=True)
+    error_console().say(f"Loaded {name}{made_room}")
 
 
 def run_unload(name: str, endpoint: str | None, *, force: bool) -> None:
@@ -73,7 +72,7 @@ def run_unload(name: str, endpoint: str | None, *, force: bool) -> None:
     waiting = waiting_line(error_console(), f"Unloading {name}", loading=False)
     with connect(endpoint, settings, timeout_s=None) as client, waiting:
         client.unload_model(name, force=force)
-    error_console().print(f"Unloaded {name}", markup=False, soft_wrap=True)
+    error_console().say(f"Unloaded {name}")
 
 
 def run_list(endpoint: str | None, *, as_json: bool) -> None:
@@ -88,14 +87,11 @@ def run_list(endpoint: str | None, *, as_json: bool) -> None:
             raise
         served = None
         if not as_json:
-            error_console().print(f"No model is served: {error.message}", markup=False, soft_wrap=True)
+            error_console().say(f"No model is served: {error.message}")
     if as_json:
         print(printable(json.dumps(_document(served, stored, home.models), indent=2, ensure_ascii=False)))
     else:
-        console = SafeConsole()
-        console.print(models_view(served or (), stored, home.models))
-        if served:
-            console.print(memory_view(served, datetime.now(UTC)))
+        SafeConsole().print(models_view(served or (), stored, home.models, datetime.now(UTC)))
 
 
 def _document(

@@ -4,10 +4,13 @@ from typing import Annotated
 
 import typer
 
+from infermesh_client.cli import completing
+from infermesh_client.cli.help_texts import examples
 from infermesh_client.cli.models import import_arguments as given
 from infermesh_client.cli.options import AsJson, Endpoint
 from infermesh_client.model_import.options import ImportOptions
 
+Stored = Annotated[str, typer.Argument(help="Name of the model.", autocompletion=completing.models)]
 models_app = typer.Typer(help="List, import, load, unload and remove models; without a command, list them.")
 
 
@@ -26,7 +29,15 @@ def list_models(as_json: AsJson = False, endpoint: Endpoint = None) -> None:
     run_list(endpoint, as_json=as_json)
 
 
-@models_app.command("import")
+@models_app.command(
+    "import",
+    epilog=examples(
+        "infermesh models import hf:HuggingFaceTB/SmolLM2-360M-Instruct --name smol",
+        "infermesh models import model.gguf --name mine --link",
+        "infermesh models import ollama:qwen3:0.6b --name qwen3",
+        "infermesh models import hf:org/name --dry-run",
+    ),
+)
 def import_model(  # noqa: PLR0917 - typer passes them by name
     source: given.Source,
     name: given.Name = "",
@@ -71,9 +82,11 @@ def import_model(  # noqa: PLR0917 - typer passes them by name
         raise typer.BadParameter("is missing", param_hint="--name")
 
 
-@models_app.command("load")
+@models_app.command(
+    "load", epilog=examples("infermesh models load qwen3", "infermesh models load qwen3 --device gpu --pin")
+)
 def load_model(
-    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    name: Stored,
     pin: Annotated[
         bool, typer.Option("--pin", help="Never unload the model to make room or because it is idle.")
     ] = False,
@@ -86,7 +99,11 @@ def load_model(
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="Where the router loads it: cpu, gpu, xpu, cuda or an endpoint's host:port.")
+        str,
+        typer.Option(
+            help="Where the router loads it: cpu, gpu, xpu, cuda or an endpoint's host:port.",
+            autocompletion=completing.devices,
+        ),
     ] = "",
     endpoint: Endpoint = None,
 ) -> None:
@@ -98,7 +115,7 @@ def load_model(
 
 @models_app.command("unload")
 def unload_model(
-    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    name: Stored,
     force: Annotated[
         bool,
         typer.Option("--force", help="Unload it even while requests use it; a router moves them to other endpoints."),
@@ -113,7 +130,7 @@ def unload_model(
 
 @models_app.command("remove")
 def remove_model(
-    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    name: Stored,
     force: Annotated[bool, typer.Option("--force", help="Delete it even while the mesh serves it.")] = False,
 ) -> None:
     """Delete a model from the models folder."""

@@ -1,6 +1,7 @@
 """Draws the models that are served and those on disk for `infermesh models`."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Group
@@ -10,6 +11,7 @@ from rich.text import Text
 from infermesh.inference.v1 import inference_pb2
 from infermesh_client.cli.describe import kind_name, state_name
 from infermesh_client.cli.folding import Block, Folding, joined, new_table
+from infermesh_client.cli.models.memory_table import loading_state, memory_lines, memory_table
 from infermesh_client.model_import.staging import disk_bytes
 from infermesh_runtime.manifest.model_manifest import Manifest, Proof
 
@@ -18,16 +20,20 @@ Row = tuple[str, ...]
 """A model's cells, one for each column; "-" where there is nothing to say."""
 
 
-def models_view(served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifest], root: Path) -> Group:
-    """One row a model, and the models folder `root` below."""
-    rows = _rows(served, stored, root)
-    return Group(Folding([_table(rows)], [_block(row) for row in rows]), Text(str(root), style="dim"))
+def models_view(
+    served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifest], root: Path, now: datetime
+) -> Group:
+    """One row a model, the memory of those that are loaded, and the models folder `root` below.
 
-
-def _rows(served: Sequence[inference_pb2.ModelStatus], stored: Sequence[Manifest], root: Path) -> list[Row]:
+    `now` has a time zone.
+    """
     serving = {model.name: model for model in served}
     manifests = {manifest.name: manifest for manifest in stored}
-    return [_row(name, serving.get(name), manifests.get(name), root) for name in sorted(serving.keys() | manifests)]
+    names = sorted(serving.keys() | manifests)
+    rows = [_row(name, serving.get(name), manifests.get(name), root) for name in names]
+    memory = [memory_table(served, now)] if served else []
+    blocks = [_block(row, serving.get(name), now) for name, row in zip(names, rows, strict=True)]
+    return Group(Folding([_table(rows), *memory], blocks), Text(str(root), style="dim"))
 
 
 def _row(name: str, status: inference_pb2.ModelStatus | None, manifest: Manifest | None, root: Path) -> Row:
@@ -47,15 +53,16 @@ def _table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _block(row: Row) -> Block:
-    name, state, size, kind, context, verified, source = ("" if cell == "-" else cell for cell in row)
+def _block(row: Row, status: inference_pb2.ModelStatus | None, now: datetime) -> Block:
+    name, _, size, kind, context, verified, source = ("" if cell == "-" else cell for cell in row)
     lines = [
         ("kind", joined((kind, f"context {context}" if context else ""))),
         ("on disk", size),
         ("verified", verified),
         ("source", source),
+        *(memory_lines(status, now) if status else ()),
     ]
-    return Block(Text(joined((name, state), "  ")), lines)
+    return Block(Text(joined((name, loading_state(status) if status else ""), "  ")), lines)
 
 
 def _verified(manifest: Manifest) -> str:

@@ -8,10 +8,11 @@ import numpy as np
 
 from infermesh.inference.v1 import inference_pb2
 from infermesh.tensor.v1.tensor_pb2 import TensorMetadata
-from infermesh_client.cli.boundary import load_settings
+from infermesh_client.cli.boundary import error_console, load_settings
 from infermesh_client.cli.connection import connect
 from infermesh_client.cli.tensors.arrays import read_array, save_array
 from infermesh_client.cli.tensors.images import Normalization, is_image, read_image
+from infermesh_client.cli.waiting import waiting_line
 from infermesh_client.told import printable
 from infermesh_runtime.errors import InvalidArgument
 from infermesh_runtime.tensors import Array
@@ -43,7 +44,8 @@ def run_infer(
         arrays = {
             name: _read(name, file, known.get(name), normalization) for name, file in _pairs(inputs, "--input").items()
         }
-        found = client.infer(model, arrays, device=device)
+        with waiting_line(error_console(), f"Waiting for {model}"):
+            found = client.infer(model, arrays, device=device)
     if missing := [name for name in files if name not in found]:
         raise InvalidArgument(f"the model gives no output {missing[0]!r}; it gives {', '.join(found)}")
     for name, file in files.items():

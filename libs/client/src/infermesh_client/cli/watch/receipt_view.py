@@ -6,6 +6,7 @@ from rich.table import Column
 from rich.text import Text
 
 from infermesh_client.cli.folding import Block, Folding, joined, new_table
+from infermesh_client.cli.reasons import reason_in_words
 from infermesh_client.cli.watch.receipt import Receipt
 
 _OK = "OK"
@@ -16,7 +17,7 @@ def receipt_block(receipt: Receipt) -> Block:
     lines = [
         ("asked", joined((receipt.call, f"at {receipt.arrived_at}" if receipt.arrived_at else ""), " ")),
         ("model", joined((receipt.model, f"by its alias {receipt.alias}" if receipt.alias else ""), ", ")),
-        ("answered by", _chosen(receipt)),
+        ("sent to", _chosen(receipt)),
         (
             "runners-up",
             "\n".join(f"{each.endpoint}{_expected(each.seconds, each.score)}" for each in receipt.runners_up),
@@ -46,27 +47,33 @@ def receipts_view(receipts: Sequence[Receipt]) -> Folding:
 
 
 def _short_block(receipt: Receipt) -> Block:
-    lines = [("model", receipt.model), ("answered by", _chosen(receipt)), ("times", _times(receipt))]
+    lines = [
+        ("asked", receipt.arrived_at),
+        ("model", receipt.model),
+        ("sent to", _chosen(receipt)),
+        ("moved", _moves(receipt)),
+        ("times", _times(receipt)),
+    ]
     return Block(Text(f"{receipt.request_id}  {receipt.status}"), lines)
 
 
 def _chosen(receipt: Receipt) -> str:
     if not receipt.endpoint:
         return ""
-    why = f", chosen for {receipt.reason}" if receipt.reason else ""
+    why = f": {reason_in_words(receipt.reason)}" if receipt.reason else ""
     return f"{receipt.device} at {receipt.endpoint}{why}{_expected(receipt.seconds, receipt.score)}"
 
 
 def _expected(seconds: float, score: float) -> str:
     """When an endpoint was expected to be done, and its score, which is 0 if it was the only one."""
-    parts = (f"would be done in {seconds:.1f} s" if seconds else "", f"score {score:.2f}" if score else "")
-    return f": {joined(parts, ', ')}" if any(parts) else ""
+    parts = (f"done in {seconds:.1f} s" if seconds else "", f"score {score:.2f}" if score else "")
+    return f" ({joined(parts, ', ')})" if any(parts) else ""
 
 
 def _moves(receipt: Receipt) -> str:
     return "\n".join(
         f"from {each.from_endpoint} to {each.to_endpoint} after {each.after_tokens} tokens, "
-        f"{each.at_ms:.0f} ms: {each.reason}"
+        f"{each.at_ms:.0f} ms: {each.reason.replace('_', ' ').lower()}"
         for each in receipt.failovers
     )
 

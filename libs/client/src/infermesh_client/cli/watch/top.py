@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -16,6 +16,7 @@ from infermesh_client.cli.boundary import load_settings
 from infermesh_client.cli.connection import beside, connect
 from infermesh_client.cli.folding import Cropped, joined
 from infermesh_client.cli.safe_console import SafeConsole
+from infermesh_client.cli.short_table import ShortTable
 from infermesh_client.cli.tables import (
     device_text,
     library_text,
@@ -51,24 +52,33 @@ def run_top(endpoint: str | None) -> None:
 
 
 class TopView:
-    """The mesh as it is in a history."""
+    """The mesh as it is in a history; `short`: with a line for each endpoint."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, *, short: bool = False) -> None:
         self._history = history
+        self._short = short
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         history = self._history
-        width = max(10, options.max_width - _LABELS)
         yield self._head()
-        for endpoint in history.endpoints:
-            yield Text()
-            yield from self._endpoint(endpoint, width)
-        yield Text()
+        if self._short:
+            yield ShortTable(history.endpoints, "tokens/s, last minutes", self._rates)
+        else:
+            yield from self._blocks(max(10, options.max_width - _LABELS))
         yield Group(*message_lines(history.endpoints))
         if history.queues:
             yield queues_line(history.queues)
         if history.problem:
             yield Text(history.problem, style="red")
+
+    def _blocks(self, width: int) -> Iterator[RenderableType]:
+        for endpoint in self._history.endpoints:
+            yield Text()
+            yield from self._endpoint(endpoint, width)
+        yield Text()
+
+    def _rates(self, endpoint: admin_pb2.Endpoint, width: int) -> Text:
+        return Text(sparkline(self._history.series(endpoint.address).tokens_per_s, width), style="green")
 
     def _head(self) -> Text:
         sums = totals(self._history.endpoints)
@@ -106,7 +116,7 @@ async def _follow(client: Client, console: Console) -> None:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(quitting.wait(), SAMPLE_S)
                 history.sample()
-                live.update(Cropped(TopView(history), _HINT), refresh=True)
+                live.update(Cropped(TopView(history), TopView(history, short=True), _HINT), refresh=True)
 
 
 @asynccontextmanager

@@ -38,7 +38,7 @@ def run_ui(*, browser: bool) -> None:
     else:
         print(managing_url(page, secret) if secret else page)
     if secret:
-        error_console().print(_IF_NOTHING_OPENS if browser else _KEEP_IT, markup=False, soft_wrap=True)
+        error_console().say(_IF_NOTHING_OPENS if browser else _KEEP_IT)
 
 
 def _secret_of(url: str, home: Home) -> str:

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
+from infermesh_client.cli.help_texts import MEASURE, MESH, examples
 from infermesh_client.cli.options import AsJson, Endpoint
 
 watch_app = typer.Typer()
 
 
-@watch_app.command()
+@watch_app.command(rich_help_panel=MESH)
 def top(endpoint: Endpoint = None) -> None:
     """Watch the mesh in a view that fills the terminal, with the last minutes as sparklines. q ends it."""
     from infermesh_client.cli.watch.top import run_top  # noqa: PLC0415 - each subcommand loads only what it needs
@@ -17,7 +18,7 @@ def top(endpoint: Endpoint = None) -> None:
     run_top(endpoint)
 
 
-@watch_app.command()
+@watch_app.command(rich_help_panel=MESH, epilog=examples("infermesh ui", "infermesh ui --no-browser"))
 def ui(
     browser: Annotated[
         bool,
@@ -33,7 +34,10 @@ def ui(
     run_ui(browser=browser)
 
 
-@watch_app.command()
+@watch_app.command(
+    rich_help_panel=MEASURE,
+    epilog=examples("infermesh explain", "infermesh explain chatcmpl-5f0c2a --json"),
+)
 def explain(
     request_id: Annotated[
         str,

@@ -1,0 +1,50 @@
+"""What a person sees of long work: bars on a terminal, lines elsewhere."""
+
+import io
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from infermesh_client.model_import.progress import ProgressView
+from libs.client.tests.cli.conftest import OpenTerminal, RunCommand
+from libs.client.tests.doctor.fake_server import Answer, fake_server
+
+
+def shown(*, fails: bool) -> str:
+    """What the bar of a step says at last that is half done when it ends."""
+    out = io.StringIO()
+    view = ProgressView(Console(file=out, force_terminal=True, width=80, color_system=None))
+    try:
+        with view.fraction_step("Comparing") as step:
+            step.set(0.5)
+            assert not fails
+    except AssertionError:
+        pass
+    last: str = re.findall(r"(\d+%) 0:00:0", out.getvalue())[-1]
+    return last
+
+
+def test_a_step_that_ends_early_is_done_and_one_that_fails_is_not() -> None:
+    assert (shown(fails=False), shown(fails=True)) == ("100%", "50%")
+
+
+def test_an_import_has_lines_in_a_log(tiny_gguf: Path, infermesh: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infermesh_client.model_import.convert.entry_points", lambda group: [])
+    result = infermesh("models", "import", str(tiny_gguf), "--name", "tiny", "--no-verify")
+    first, *_, last = result.stderr.splitlines()
+    assert re.fullmatch(r"Copying tiny.gguf \(\d+\.\d MB\)", first)
+    assert last.startswith("Imported tiny")
+    assert "\x1b" not in result.stderr
+
+
+def test_doctor_says_what_it_waits_for(open_terminal: OpenTerminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering = threading.Event()
+    with fake_server() as server:
+        server.rule = lambda _: Answer(status=200 if answering.wait(30) else 500)
+        terminal = open_terminal("doctor", "openai", "--url", server.url, "--model", "tiny")
+        terminal.read_until("Trying: ")
+        terminal.read_until("0:00:01")
+        answering.set()
