@@ -1,8 +1,9 @@
 // A question by sound: records the microphone or takes a file, and has a model of the mesh write down what is said.
 import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { load } from "../lib/load.js";
 import { IconButton, notify } from "../lib/ui.js";
 
-const loadSound = () => import("../lib/sound.js");
+const loadSound = () => load(new URL("../lib/sound.js", import.meta.url).href);
 
 const notLoaded = () => notify("Sound could not be loaded: the mesh does not answer.", "error");
 

@@ -1,6 +1,7 @@
 // Code blocks: their language, a button that copies, and colours once a block is complete.
 import DOMPurify from "../vendor/purify.js";
 import { copyText } from "./copy.js";
+import { load } from "./load.js";
 
 const ALIASES = {
   sh: "bash", shell: "bash", zsh: "bash", console: "bash", "c++": "cpp", h: "c", hpp: "cpp", golang: "go", js: "javascript",
@@ -12,16 +13,24 @@ const KNOWN = new Set([
   "xml", "yaml",
 ]);
 const MOST = 30_000; // characters that are coloured
-let highlighter = null;
-const loaded = new Map();
+
+const parts = new Map(); // of the highlighter: its core and the languages, as promises
+
+// One that could not come is asked for again.
+function part(name) {
+  if (!parts.has(name)) {
+    const url = new URL(`../vendor/highlight/${name}.js`, import.meta.url).href;
+    const coming = load(url).then((module) => module.default);
+    coming.catch(() => parts.delete(name));
+    parts.set(name, coming);
+  }
+  return parts.get(name);
+}
 
 async function language(name) {
-  highlighter ??= import("../vendor/highlight/core.js").then((module) => module.default);
-  const core = await highlighter;
-  if (!loaded.has(name)) {
-    loaded.set(name, import(`../vendor/highlight/${name}.js`).then((module) => core.registerLanguage(name, module.default)));
-  }
-  await loaded.get(name);
+  const core = await part("core");
+  const grammar = await part(name);
+  if (!core.getLanguage(name)) core.registerLanguage(name, grammar);
   return core;
 }
 
