@@ -33,7 +33,7 @@ export function Answer({ conversation, node, isLast }) {
       <${Body} text=${shown.content} moves=${shown.moves || []} live=${live} />
       ${shown.toolCalls?.length > 0 && html`<${ToolCalls} conversation=${conversation} node=${node} calls=${shown.toolCalls} live=${live} isLast=${isLast} />`}
       ${live && html`<${Waiting} run=${run} />`}
-      <${Ending} shown=${shown} running=${Boolean(run)} madeElsewhere=${isMadeElsewhere(node)} finishReason=${node.finishReason} />
+      <${Ending} shown=${shown} running=${live} madeElsewhere=${isMadeElsewhere(node)} finishReason=${node.finishReason} />
       ${!live && html`
         <div class="answer-foot">
           ${node.stats && html`<${Numbers} stats=${node.stats} moves=${shown.moves || []} opened=${receipt} onOpen=${() => setReceipt(!receipt)} />`}

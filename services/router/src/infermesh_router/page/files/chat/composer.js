@@ -4,7 +4,7 @@ import { DeviceSelect, ModelSelect, listModels } from "../lib/choices.js";
 import { Icon } from "../lib/icons.js";
 import { mesh } from "../lib/mesh_feed.js";
 import { useStore } from "../lib/store.js";
-import { IconButton, notify, readFile } from "../lib/ui.js";
+import { IconButton, isPlainEnter, notify, readFile } from "../lib/ui.js";
 import { change } from "./conversations.js";
 import { countChanged } from "./settings.js";
 import { Voice } from "./voice.js";
@@ -34,12 +34,9 @@ export function Composer({ conversation, running, onSend, onStop, onSettings }) 
     }
   };
   const pressed = (event) => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-      event.preventDefault();
-      submit();
-    } else if (event.key === "Escape" && running) {
-      onStop();
-    }
+    if (!isPlainEnter(event)) return;
+    event.preventDefault();
+    submit();
   };
   const add = async (files) => setImages([...images, ...(await readPictures(files))]);
   const pasted = (event) => {

@@ -20,7 +20,7 @@ export function ChatRoom({ rest }) {
   useEffect(() => void loadHeads(), []);
   useOpened(rest, open);
   useDefaultModel(open);
-  useShortcuts();
+  useShortcuts(open);
   if (!open) return html`<p class="loading" role="status">Opening…</p>`;
   const path = pathOf(open);
   const running = isRunning(open);
@@ -98,10 +98,11 @@ function useDefaultModel(open) {
   }, [open, endpoints]);
 }
 
-function useShortcuts() {
+function useShortcuts(open) {
   useEffect(() => {
     const pressed = (event) => {
       const typing = event.target.closest?.("input, textarea, select, dialog");
+      const inside = typing && event.target.id !== "message"; // Escape closes dialogs and editors first
       if (event.key === "O" && event.ctrlKey && event.shiftKey) {
         event.preventDefault();
         location.hash = "#/chat";
@@ -109,9 +110,11 @@ function useShortcuts() {
       } else if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
         event.preventDefault();
         document.getElementById("message")?.focus();
+      } else if (event.key === "Escape" && !inside && !event.isComposing && open && isRunning(open)) {
+        stop(open);
       }
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
-  }, []);
+  }, [open]);
 }

@@ -1,14 +1,16 @@
 // One streamed chat answer: asks, gathers text, reasoning and tool calls, and measures what the client sees.
-import { call, getJson, serverEvents } from "./api.js";
+import { BROKEN, call, getJson, serverEvents } from "./api.js";
 import { onFailover } from "./mesh_feed.js";
 
 const RECEIPT_TRIES_MS = [0, 150, 400, 1000];
 
 // Begins an answer. The returned run changes until its status is "done", "stopped" or "failed"; `changed` is called
-// each time something has. `body` is that of /v1/chat/completions.
+// each time something has. `body` is that of /v1/chat/completions. `ended` is the promise of the whole answer, and
+// `finished` that of its receipt too, which may take seconds longer.
 export function startRun(body, changed = () => {}) {
   const run = new Run(body, changed);
-  run.finished = run.go();
+  run.ended = run.go();
+  run.finished = run.ended.then(() => run.takeReceiptLater());
   return run;
 }
 
@@ -42,7 +44,7 @@ class Run {
 
   async go() {
     const begun = performance.now();
-    const unfollow = onFailover((event) => this.moved(event));
+    this.unfollow = onFailover((event) => this.moved(event));
     try {
       const response = await call("v1/chat/completions", {
         method: "POST", body: this.body, signal: this.aborting.signal,
@@ -57,8 +59,12 @@ class Run {
     }
     this.stats.totalMs = performance.now() - begun;
     this.changed();
+    return this;
+  }
+
+  async takeReceiptLater() {
     await this.readReceipt().catch(() => {});
-    unfollow();
+    this.unfollow();
     this.changed();
     return this;
   }
@@ -97,7 +103,7 @@ class Run {
       }
       this.changed();
     }
-    throw new Error("The connection broke before the answer was complete.");
+    throw new Error(BROKEN);
   }
 
   take(chunk) {
