@@ -2,6 +2,7 @@
 import DOMPurify from "../vendor/purify.js";
 import { copyText } from "./copy.js";
 import { load } from "./load.js";
+import { MARK, textWithoutMarks } from "./marks.js";
 
 const ALIASES = {
   sh: "bash", shell: "bash", zsh: "bash", console: "bash", "c++": "cpp", h: "c", hpp: "cpp", golang: "go", js: "javascript",
@@ -34,9 +35,22 @@ async function language(name) {
   return core;
 }
 
+const nameOf = (told) => ALIASES[told.toLowerCase()] || told.toLowerCase();
+
+// Whether code gets colours once it is complete.
+export const isColoured = (text, language) => text.length < MOST && KNOWN.has(nameOf(language));
+
+// A block of code as the renderer makes it; its text is one node, which may grow.
+export function newCode(text, language) {
+  const pre = document.createElement("pre"), code = document.createElement("code");
+  code.dataset.language = language;
+  code.append(document.createTextNode(text));
+  pre.append(code);
+  return pre;
+}
+
 export function decorateCode(code, complete) {
   const told = code.dataset.language || "";
-  const name = ALIASES[told.toLowerCase()] || told.toLowerCase();
   const frame = document.createElement("figure");
   frame.className = "code";
   const head = document.createElement("figcaption");
@@ -46,14 +60,14 @@ export function decorateCode(code, complete) {
   button.type = "button";
   button.className = "quiet small";
   button.textContent = "Copy";
-  button.addEventListener("click", () => copyText(code.textContent, button));
+  button.addEventListener("click", () => copyText(textWithoutMarks(code), button));
   head.append(label, button);
   const pre = code.parentNode;
   pre.tabIndex = 0;
   pre.dir = "ltr";
   pre.replaceWith(frame);
   frame.append(head, pre);
-  if (complete && KNOWN.has(name) && code.textContent.length < MOST && !code.textContent.includes("\uE000")) colour(code, name);
+  if (complete && isColoured(code.textContent, told) && !code.textContent.includes(MARK)) colour(code, nameOf(told));
 }
 
 async function colour(code, name) {

@@ -8,3 +8,14 @@ export async function load(url) {
   await response.arrayBuffer();
   return import(url);
 }
+
+// Runs a script that is no module. Throws if it cannot be had.
+export function loadScript(url) {
+  return new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = url;
+    script.onload = resolve;
+    script.onerror = () => reject(new Error(`${url} did not come`));
+    document.head.append(script);
+  });
+}
